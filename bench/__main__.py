@@ -1,0 +1,93 @@
+"""`python -m bench NAME [--runs N] [--json FILE] [sizes]`; `python -m bench list` names them all."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import machine, report
+from bench.measure import run
+from bench.plan import Benchmark, Setting
+from bench.rows import BENCHMARKS
+from bench.venv import PeerEnvironment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that nothing is left behind
+    if given.name == "list":
+        for benchmark in BENCHMARKS.values():
+            sizes = " ".join(f"{size.flag} {size.default}" for size in benchmark.sizes)
+            print(f"{benchmark.name:12} row {benchmark.row}: {benchmark.title} [{sizes}]")
+        return 0
+    wanted = list(BENCHMARKS.values()) if given.name == "all" else [BENCHMARKS[given.name]]
+    documents = [_measure(benchmark, given) for benchmark in wanted]
+    if given.json is not None:
+        content = documents if given.name == "all" else documents[0]
+        given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
+    """One benchmark in a scratch directory of its own, which is removed whatever happens."""
+    sizes = {size.name: getattr(given, size.name, None) or size.default for size in benchmark.sizes}
+    scratch = Path(tempfile.mkdtemp(prefix="casparian-bench-", dir=given.scratch))
+    try:
+        peers = PeerEnvironment(scratch / "peers", is_wanted=not given.no_peers)
+        setting = Setting(scratch, sizes, peers)
+        surroundings: dict[str, Any] = {
+            "began_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "load_before": machine.load_average(),
+            "machine": machine.facts(scratch),
+        }
+        outcomes = run(benchmark, setting, given.runs)
+        surroundings["load_after"] = machine.load_average()
+        surroundings["peer_versions"] = peers.versions()
+        report.show(
+            Console(width=160, soft_wrap=True, markup=False, highlight=False), benchmark, outcomes, surroundings
+        )
+        return report.document(benchmark, setting, outcomes, given.runs, surroundings)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    commands.add_parser("list", help="name every benchmark and its sizes")
+    for benchmark in BENCHMARKS.values():
+        command = commands.add_parser(benchmark.name, help=f"row {benchmark.row}: {benchmark.title}".replace("%", "%%"))
+        for size in benchmark.sizes:
+            text = size.text.replace("%", "%%")
+            command.add_argument(size.flag, type=_positive, default=size.default, help=f"{text} (%(default)s)")
+        _add_common(command)
+    _add_common(commands.add_parser("all", help="one after another, with default sizes"))
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--runs", type=_positive, default=3, help="runs of each case; medians are told (%(default)s)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
+    command.add_argument("--scratch", type=Path, metavar="DIR", help="a directory on the disk to measure")
+    command.add_argument("--no-peers", action="store_true", help="install nothing, measure only what is here")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""A table of trades as text, with one bad cell in about one row of a hundred, and the contract it is held against.
+
+Nine columns for validation; files have the first eight, because CSV cannot say NULL. Bad cells are either the same few
+texts over and over, which favours whoever remembers what he has seen, or all different.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+SIDES = ("BUY", "SELL", "SHORT", "COVER")
+ACCOUNT = "^[A-Z]{2}-[0-9]{6}$"
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "id", "type": "int64", "nullable": False},
+    {"name": "qty", "type": "int64", "nullable": False},
+    {"name": "price", "type": "float64", "nullable": False},
+    {"name": "amount", "type": {"kind": "decimal", "precision": 18, "scale": 4}, "nullable": False},
+    {"name": "day", "type": "date", "nullable": False},
+    {"name": "ts", "type": {"kind": "timestamp_tz", "tz": "UTC"}, "nullable": False},
+    {"name": "side", "type": "string", "nullable": False, "values": list(SIDES)},
+    {"name": "acct", "type": "string", "nullable": False, "pattern": ACCOUNT},
+    {"name": "note", "type": "string", "nullable": False},
+]
+FILE_COLUMNS = COLUMNS[:8]
+BATCH_ROWS = 65_536
+
+_GOOD = {
+    "id": "(i + {first})::varchar",
+    "qty": "(1 + dice[1] % 10000)::varchar",
+    "price": "round(1 + (dice[2] % 999000) / 1000.0, 3)::varchar",
+    "amount": "((dice[3] % 10000000)::decimal(18, 4) / 10000)::decimal(18, 4)::varchar",
+    "day": "(date '2022-01-07' + (dice[4] % 1000)::int)::varchar",
+    "ts": "strftime(timestamp '2023-11-14' + to_seconds((dice[5] % 20000000)::bigint), '%Y-%m-%dT%H:%M:%SZ')",
+    "side": "['BUY', 'SELL', 'SHORT', 'COVER'][1 + (dice[6] % 4)::int]",
+    "acct": "printf('AC-%06d', (dice[7] % 1000000)::int)",
+    "note": "printf('desk %d', (dice[8] % 50)::int)",
+}
+#: One bad text for each column; `{tail}` makes them all different where that is wanted.
+_BAD = {
+    "id": "'x12' || {tail}",
+    "qty": "'12x' || {tail}",
+    "price": "'n/a' || {tail}",
+    "amount": "'1.23456' || {tail}",
+    "day": "'2024-13-45' || {tail}",
+    "ts": "'yesterday' || {tail}",
+    "side": "'HOLD' || {tail}",
+    "acct": "'??-1' || {tail}",
+    "note": "NULL",
+}
+
+
+def literal(columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """The contract as a parser writes it."""
+    return {"columns": columns}
+
+
+def sql(rows: int, *, seed: int, first: int, columns: int, is_distinct: bool) -> str:
+    """The table as a query."""
+    tail = "i::varchar" if is_distinct else "''"
+    cells = []
+    for number, (name, good) in enumerate(list(_GOOD.items())[:columns]):
+        bad = _BAD[name].format(tail=tail)
+        cells.append(f"case when bad = {number} then {bad} else {good.replace('{first}', str(first))} end as {name}")
+    dice = ", ".join(f"hash(i * 16 + {number} + {seed} * 1000003)" for number in range(10))
+    picked = f"case when dice[9] % 100 = 0 then (dice[10] % {columns})::int else -1 end"
+    return (
+        f"with rolled as (select i, [{dice}] as dice from range({rows}) t(i)), "
+        f"judged as (select *, {picked} as bad from rolled) select {', '.join(cells)} from judged order by i"
+    )
+
+
+def write_arrow(path: Path, rows: int, *, seed: int, is_distinct: bool) -> int:
+    """All nine columns as one Arrow file; returns how many rows are bad."""
+    query = sql(rows, seed=seed, first=0, columns=9, is_distinct=is_distinct)
+    with duckdb.connect() as database, pa.OSFile(str(path), "wb") as out:
+        reader = database.sql(query).to_arrow_reader(BATCH_ROWS)
+        schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
+        with pa.ipc.new_file(out, schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch.cast(schema))
+        return bad_rows(database, rows, seed)
+
+
+def write_files(directory: Path, files: int, rows: int, *, seed: int) -> int:
+    """`files` CSV files of `rows` rows with the first eight columns; returns how many rows are bad in all."""
+    directory.mkdir(parents=True)
+    bad = 0
+    with duckdb.connect() as database:
+        for number in range(files):
+            query = sql(rows, seed=seed + number, first=number * rows, columns=8, is_distinct=False)
+            path = directory / f"trades_{number:04d}.csv"
+            database.execute(f"copy ({query}) to '{path}' (format csv, header true)")
+            bad += bad_rows(database, rows, seed + number)
+    return bad
+
+
+def bad_rows(database: duckdb.DuckDBPyConnection, rows: int, seed: int) -> int:
+    """How many rows of a table have a bad cell, counted by the dice that made them."""
+    found = database.execute(
+        f"select count(*) from range({rows}) t(i) where hash(i * 16 + 8 + {seed} * 1000003) % 100 = 0"
+    )
+    row = found.fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,111 @@
+"""polars: cast what can be cast, a reason for what cannot. A measured program with two ways.
+
+Arguments: `{"way": "memory", "path", "threads"}` judges an Arrow file that was read before the clock started;
+`{"way": "files", "files", "out", "is_synced"}` reads CSV files one by one and writes Parquet beside quarantine. A regular
+expression stands before the decimal cast, which would round. The first reason of a row is kept, not all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+GIVEN: dict[str, Any] = json.loads(sys.argv[1])
+if "threads" in GIVEN:
+    os.environ["POLARS_MAX_THREADS"] = str(GIVEN["threads"])  # read once, at import
+
+import polars as pl  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
+
+TYPES = {
+    "id": "int64",
+    "qty": "int64",
+    "price": "float64",
+    "amount": "decimal(18,4)",
+    "day": "date",
+    "ts": "timestamp_tz",
+    "side": "one of its values",
+    "acct": "like its pattern",
+    "note": "text",
+}
+SIDES = ["BUY", "SELL", "SHORT", "COVER"]
+
+
+def checks() -> dict[str, Any]:
+    """Column → expression that is null where the text is bad."""
+    column = pl.col
+    is_decimal = column("amount").str.contains(r"^-?[0-9]{1,14}(\.[0-9]{1,4})?$")
+    stamp = "%Y-%m-%dT%H:%M:%SZ"
+    return {
+        "id": column("id").cast(pl.Int64, strict=False),
+        "qty": column("qty").cast(pl.Int64, strict=False),
+        "price": column("price").cast(pl.Float64, strict=False),
+        "amount": pl.when(is_decimal).then(column("amount").cast(pl.Decimal(18, 4), strict=False)),
+        "day": column("day").str.to_date("%Y-%m-%d", strict=False),
+        "ts": column("ts").str.to_datetime(stamp, time_unit="us", time_zone="UTC", strict=False),
+        "side": pl.when(column("side").is_in(SIDES)).then(column("side")),
+        "acct": pl.when(column("acct").str.contains(r"^[A-Z]{2}-[0-9]{6}$")).then(column("acct")),
+        "note": column("note"),
+    }
+
+
+def split(frame: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
+    """Typed good rows and bad rows as they came with a reason."""
+    names = [name for name in TYPES if name in frame.columns]
+    expressions = checks()
+    typed = [expressions[name].alias(f"{name}_t") for name in names]
+    reasons = [
+        pl.when(pl.col(f"{name}_t").is_null()).then(
+            pl.when(pl.col(name).is_null())
+            .then(pl.lit(f"{name}: null"))
+            .otherwise(pl.lit(f"{name}: not {TYPES[name]}"))
+        )
+        for name in names
+    ]
+    more = [value.alias(name) for name, value in extra.items()]
+    judged = frame.with_columns(typed).with_columns(pl.coalesce(reasons).alias("reason"), *more)
+    good = judged.filter(pl.col("reason").is_null()).select(
+        [pl.col(f"{name}_t").alias(name) for name in names] + list(extra)
+    )
+    return good, judged.filter(pl.col("reason").is_not_null()).select([*names, *extra, "reason"])
+
+
+def memory() -> dict[str, Any]:
+    frame = pl.read_ipc(GIVEN["path"])
+    split(frame.head(100), {})
+    began, began_cpu = time.perf_counter(), time.process_time()
+    good, bad = split(frame, {})
+    times = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - began_cpu}
+    return {**times, "valid": good.height, "bad": bad.height}
+
+
+def files() -> dict[str, Any]:
+    out = Path(GIVEN["out"])
+    out.mkdir(parents=True)
+    valid = wrong = 0
+    began = time.perf_counter()
+    for number, path in enumerate(GIVEN["files"]):
+        good, bad = split(pl.read_csv(path, infer_schema=False), {"_source": pl.lit(path)})
+        for kind, frame in (("good", good), ("bad", bad)):
+            target = out / f"{kind}_{number:04d}.parquet"
+            frame.write_parquet(target, compression="zstd")
+            if GIVEN["is_synced"]:
+                sync(target)
+        valid, wrong = valid + good.height, wrong + bad.height
+    if GIVEN["is_synced"]:
+        sync(out)
+    return {"seconds": time.perf_counter() - began, "valid": valid, "bad": wrong}
+
+
+def sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+print(json.dumps(memory() if GIVEN["way"] == "memory" else files()))

@@ -1,0 +1,1 @@
+"""Drives a real casparian: homes, daemons, workers that speak the bus, parsers."""

@@ -1,0 +1,147 @@
+"""A real casparian to measure: a home, its daemon, a parser, and files that were seen.
+
+What users do with commands is done here through the same operations; nothing of the daemon is replaced or left out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from bench.children import ROOT, ChildFailed, own_environment
+from bench.system.processes import children_of, command_of, cpu_seconds_of
+from casparian.spawning import spawn_daemon
+from casparian_protocol.client import Client
+from casparian_protocol.home import Home, make_home
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.ports import RealFs
+from casparian_sentinel.registry.keys import home_key
+from casparian_sentinel.registry.prepare import prepare
+from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+
+_STOP_SECONDS = 60.0
+NO_OP = """
+name, version, topics = "no_op", "1.0.0", ["no_op"]
+outputs = {"nothing": {"columns": [{"name": "id", "type": "int64"}]}}
+
+
+def parse(path, ctx):
+    return []
+"""
+
+
+def new_home(root: Path) -> Home:
+    """With built-in settings, but never short of disk."""
+    home = Home(root)
+    make_home(home)
+    home.config_file.write_text("[log]\nlow_disk_bytes = 0\n", encoding="utf-8")
+    return home
+
+
+@contextmanager
+def daemon(home: Home, workers: int) -> Iterator[Client]:
+    """A daemon in a process of its own, as `casparian start` begins it; it queues nothing unasked."""
+    options = ["--workers", str(workers)] if workers else ["--no-workers"]
+    child = spawn_daemon(home, [*options, "--no-planning", "--with-parent"])
+    try:
+        with Client.connect(home, actor="user:bench@cli") as client:
+            yield client
+    finally:
+        end(child)
+
+
+def cpu_seconds(home: Home) -> dict[str, float]:
+    """What the sentinel and its projector have used so far: what a busy machine cannot blur."""
+    sentinel = int(home.pid_file.read_text(encoding="ascii").split()[0])
+    spent = {"sentinel": cpu_seconds_of(sentinel)}
+    for pid in children_of(sentinel):
+        if "casparian_sentinel.projection" in command_of(pid):
+            spent["projector"] = cpu_seconds_of(pid)
+    return spent
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Ask twice, then insist."""
+    for _ in range(2):
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_STOP_SECONDS / 4)
+            return
+    child.kill()
+    child.wait(_STOP_SECONDS)
+
+
+@contextmanager
+def bus_workers(home: Home, stamps: Path, count: int) -> Iterator[None]:
+    """Worker processes that speak the bus and whose jobs do nothing."""
+    running = []
+    try:
+        for number in range(count):
+            given = {"home": str(home.root), "worker_id": f"bench-{number}", "stamps": str(stamps)}
+            command = [sys.executable, "-m", "bench.system.bus_worker", json.dumps(given)]
+            running.append(subprocess.Popen(command, env=own_environment(), cwd=ROOT))
+        yield
+    finally:
+        for child in running:
+            end(child)
+
+
+def register(client: Client, home: Home, directory: Path, name: str) -> None:
+    """Register the parser in `directory` and approve its contracts."""
+    artifact = prepare(directory, home_key=home_key(home.keys), gatekeeper_mode="warn")
+    store = BlobStore(RealFs(), home.blobs)
+    for content in artifact.blobs.values():
+        store.put(content)
+    client.request("register", {"artifact": artifact.facts()})
+    client.request("decide_contract", {"selector": name, "approve": True})
+
+
+def register_no_op(client: Client, home: Home, scratch: Path) -> None:
+    directory = scratch / "no_op"
+    directory.mkdir()
+    (directory / "no_op.py").write_text(NO_OP, encoding="utf-8")
+    register(client, home, directory, "no_op")
+
+
+def pretend_files(client: Client, home: Home, directory: Path, count: int) -> None:
+    """Tell the daemon of `count` tagged files. They are not there: no-op jobs open nothing."""
+    scan_id = client.request("begin_scan", {"roots": [str(directory)]})["scan_id"]
+    writer = ChangeWriter()
+    for number in range(count):
+        name = f"file_{number:07d}.txt"
+        digest = blake3(f"{directory}/{name}".encode()).hexdigest()
+        row = FileRow(
+            id=digest[:16],
+            path=f"{directory}/{name}",
+            rel_path=name,
+            size=100,
+            mtime_ns=0,
+            device=0,
+            inode=number,
+            content_hash=digest,
+            kind="text",
+            tags=("no_op",),
+            tag_rule_ids=(None,),
+        )
+        writer.add("new", row)
+    blob = BlobStore(RealFs(), home.blobs).put(writer.finish()).digest
+    client.request("observe", {"scan_id": scan_id, "blob": blob, "new": count})
+    seen = client.request("end_scan", {"scan_id": scan_id, "complete": True, "files": count})
+    client.query("select 1", at_least_seq=int(seen["seq"]))
+
+
+def casparian(home: Home, arguments: Sequence[str]) -> Any:
+    """Run a command of the command line with `--json`; what it said."""
+    command = [sys.executable, "-m", "casparian", "--home", str(home.root), "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=own_environment(), check=False)
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).splitlines()
+        raise ChildFailed(f"casparian {arguments[0]} ended with {done.returncode}: {(words or ['nothing said'])[-1]}")
+    return json.loads(done.stdout) if done.stdout.strip() else None

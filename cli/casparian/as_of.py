@@ -1,0 +1,134 @@
+"""`--as-of SEQ|TIME` on reading commands: the same questions, asked of the home as it was then.
+
+The log is replayed into a temporary database up to that event, and a gateway over it answers. Works with and without a
+running sentinel, since the log can be read up to its last whole batch at any time. Nothing can be changed in the past.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from casparian.app import App
+from casparian.exits import UsageProblem
+from casparian_protocol.home import Home
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from casparian_sentinel.projection.store import Projection
+
+F = TypeVar("F", bound=Callable[..., Any])
+_SEQ = re.compile(r"[0-9]{1,19}\Z")
+
+
+def as_of_option(command: F) -> F:
+    """Give a reading command the option; `open_gateway` heeds it."""
+    option = click.option(
+        "--as-of",
+        metavar="SEQ|TIME",
+        expose_value=False,
+        callback=_remember,
+        help="As it was after event SEQ of the log, or at an ISO time.",
+    )
+    return option(command)
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(App).as_of = value
+
+
+@dataclass(frozen=True, slots=True)
+class PastHome(Home):
+    """The home, with its catalogue and small files in a temporary directory."""
+
+    temporary: Path = Path()
+
+    @property
+    def catalog_db(self) -> Path:
+        return self.temporary / "catalog.duckdb"
+
+    @property
+    def run(self) -> Path:
+        return self.temporary
+
+
+class PastGateway:
+    """Answers from a projection of the past."""
+
+    is_daemon = False
+
+    def __init__(self, home: PastHome, projection: Projection, seq: int) -> None:
+        self.home: Home = home
+        self.seq = seq
+        self._past = home
+        self._projection = projection
+
+    def request(self, op: str, **_args: Any) -> dict[str, Any]:
+        raise UsageProblem(f"`{op}` cannot be done in the past.", remedy="Leave out --as-of.")
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        from casparian_sentinel.projection.answers import plain_rows
+
+        table = self.table(sql, params)
+        return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        return self._projection.query(sql, params)
+
+    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
+        yield self.table(sql, params)
+
+    def publish_catalogue(self) -> None:
+        """The outputs that were published then; a version that was dropped since is gone all the same."""
+        from casparian_sentinel import catalog
+        from casparian_sentinel.projection import queries
+
+        files = self._projection.query(queries.OUTPUT_FILES).to_pylist()
+        contracts = self._projection.query(queries.APPROVED_CONTRACTS).to_pylist()
+        catalog.publish(self._past, catalog.datasets(self._past, files, contracts))
+
+
+@contextmanager
+def open_past(app: App, as_of: str) -> Iterator[PastGateway]:
+    """The home as it was. Raises `UsageProblem` for what is no event and no time."""
+    from casparian_sentinel.log.views import end_of_log
+    from casparian_sentinel.ports import RealFs
+    from casparian_sentinel.projection.past import fold_from_scratch, last_seq_at
+
+    end = end_of_log(RealFs(), app.home.log)
+    if end is None:
+        raise UsageProblem(f"The log of {app.home.root} is empty.", remedy="There is no past to look at.")
+    seq = int(as_of) if _SEQ.match(as_of) else last_seq_at(app.home, _microseconds(as_of), end)
+    with tempfile.TemporaryDirectory(prefix="casparian-as-of-") as directory:
+        projection = fold_from_scratch(app.home, Path(directory) / "state.duckdb", seq, end)
+        try:
+            if _SEQ.match(as_of) and projection.seq < seq:
+                raise UsageProblem(
+                    f"The log ends with event {projection.seq}; there is no event {seq} yet.",
+                    remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
+                )
+            app.say(f"as of event {projection.seq:,}")
+            yield PastGateway(PastHome(app.home.root, Path(directory)), projection, projection.seq)
+        finally:
+            projection.close()
+
+
+def _microseconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as cause:
+        raise UsageProblem(
+            f"--as-of {text!r} is neither an event's number nor an ISO time.",
+            remedy="For example 1234, 2026-05-01, 2026-05-01T18:30 (local time) or 2026-05-01T16:30:00Z.",
+        ) from cause
+    return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,116 @@
+"""Running the tests that lie beside a parser: each case through a real guest and the worker's own engine.
+
+What runs is the bundle as it would be registered, in a directory of its own that is gone afterwards; no home is touched.
+The cases and the comparing are `casparian_sentinel.registry.bundle_tests`'. The quarantine policy does not judge a case:
+how many rows must be bad is what the case itself says.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from casparian_protocol.bundle_zip import parse as unpack
+from casparian_protocol.contract import Contract
+from casparian_protocol.home import Home, make_home
+from casparian_protocol.jobs import JobInput, JobSpec, Scalar
+from casparian_protocol.settings import Settings
+from casparian_protocol.states import JobType
+from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests, differences
+from casparian_sentinel.registry.keys import home_key
+from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
+
+if TYPE_CHECKING:
+    from casparian_protocol.manifest import Manifest
+    from casparian_worker.execute import Outcome, ParseTask
+
+#: Every row is judged, none is too many.
+_COUNT_ONLY: dict[str, bool | int | float | str | None] = {"allow": True, "max_pct": 100.0, "max_count": None}
+
+
+def run_bundle_tests(path: Path) -> tuple[list[str], int]:
+    """The failures (`<case>: what differed`, a sentence each) and how many cases there are. Raises for an invalid bundle."""
+    tests = bundle_tests(path)
+    if not tests:
+        return [], 0
+    with tempfile.TemporaryDirectory(prefix="casparian-test-") as folder:
+        home = Home(Path(folder).resolve() / "home")
+        make_home(home)
+        # What `warn` finds is reported by `register`; a test is about rows.
+        prepared = prepare(path, home_key=home_key(home.keys), gatekeeper_mode="warn")
+        bundle = _unpacked(home, prepared)
+        failures = [
+            f"{test.case}: {told}"
+            for number, test in enumerate(tests)
+            for told in _run_case(home, prepared, bundle, test, number)
+        ]
+    return failures, len(tests)
+
+
+def _unpacked(home: Home, prepared: PreparedArtifact) -> Path:
+    folder = home.artifacts / prepared.artifact_hash
+    for name, content in unpack(prepared.bundle).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return folder
+
+
+def _run_case(home: Home, prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int) -> tuple[str, ...]:
+    """What one case gave otherwise than expected."""
+    from casparian_worker.execute import Failed, Stop, Surroundings, execute
+
+    outcome: Outcome = execute(_task(prepared, bundle, test, number), Surroundings(home, Settings()), Stop())
+    if isinstance(outcome, Failed):
+        return (f"{outcome.error.code}: {outcome.error.message}",)
+    try:
+        return differences(test, _observed(outcome.staging.path, outcome.manifest))
+    finally:
+        outcome.staging.remove()
+
+
+def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int) -> ParseTask:
+    from casparian_worker.execute import ParseTask
+
+    contracts: Mapping[str, Contract] = prepared.contracts
+    params: dict[str, Scalar] = {
+        name: param.default
+        for name, param in prepared.metadata.params.items()
+        if param.kind != "file" and isinstance(param.default, str | int | float | bool | None)
+    }
+    job = JobSpec(
+        job_id=f"{number + 1:016x}",
+        type=JobType.PARSE,
+        key=f"test {test.case}",
+        input=JobInput(path=str(test.input_path.resolve()), size=test.input_path.stat().st_size),
+        parser=prepared.metadata.name,
+        parser_version=prepared.metadata.version,
+        artifact=prepared.artifact_hash,
+        contracts={output: contract.hash() for output, contract in contracts.items()},
+        params=params,
+        policies=dict.fromkeys(contracts, _COUNT_ONLY),
+    )
+    return ParseTask(
+        job=job,
+        attempt=1,
+        epoch=1,
+        leased_at_us=time.time_ns() // 1000,
+        bundle=bundle,
+        entry=prepared.entry,
+        contracts=dict(contracts),
+    )
+
+
+def _observed(staged: Path, manifest: Manifest) -> Observed:
+    """The staged rows, read back as a query would read them."""
+    import pyarrow.parquet as pq
+
+    rows: dict[str, list[Mapping[str, object]]] = {output: [] for output in manifest.outputs}
+    for file in manifest.files:
+        if file.kind == "data":
+            rows[file.output] += pq.read_table(staged / file.name).to_pylist()
+    quarantined = {output: counted.quarantined for output, counted in manifest.outputs.items()}
+    return Observed(rows, quarantined, manifest.skipped_records)

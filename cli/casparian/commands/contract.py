@@ -1,0 +1,216 @@
+"""`contract list/show/diff/approve/reject`: what rows are held against, and who allowed it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.as_of import as_of_option
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.render import as_json, cell, fields, table, when
+
+_COLUMNS = (
+    "contract_id, parser, version, output, state, contract_hash, columns, proposed_at, decided_at, decided_by, reason,"
+    " schema_json"
+)
+_ID = re.compile(r"[0-9a-f]{4,64}\Z")
+
+
+@click.group(cls=Group)
+def contract() -> None:
+    """Contracts: list, show, compare, approve, reject."""
+
+
+@contract.command("list", examples="casparian contract list --state proposed")
+@click.option("--state", type=click.Choice(["proposed", "approved", "rejected"], case_sensitive=False))
+@click.option("--parser", metavar="NAME")
+@as_of_option
+@pass_app
+def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
+    """Every contract and its state."""
+    with open_gateway(app) as gateway:
+        found = gateway.rows(
+            f"select {_COLUMNS} from cf_schema_contracts where (? = '' or state = ?) and (? = '' or parser = ?)"
+            " order by parser, proposed_at, output",
+            [(state or "").upper(), (state or "").upper(), parser or "", parser or ""],
+        )
+    if app.is_json:
+        as_json(app, [{name: value for name, value in one.items() if name != "schema_json"} for one in found])
+        return ExitCode.OK
+    rows = [
+        (
+            one["contract_id"][:8],
+            f"{one['parser']}@{one['version']}/{one['output']}",
+            one["state"],
+            one["columns"],
+            one["decided_by"],
+            when(one["decided_at"] or one["proposed_at"]),
+        )
+        for one in found
+    ]
+    table(app, ("contract", "of", "state", "columns", "by", "when"), rows, empty="No contracts.", right=("columns",))
+    return ExitCode.OK
+
+
+def _find(gateway: Gateway, selector: str) -> list[Row]:
+    """Contracts that `advice`, `advice@1.2.0`, `advice@1.2.0/output` or an id prefix mean; no version: the latest."""
+    found = gateway.rows(f"select {_COLUMNS} from cf_schema_contracts order by proposed_at, output")
+    name, _, rest = selector.partition("@")
+    version, _, output = rest.partition("/")
+    named = [one for one in found if one["parser"] == name and output in ("", one["output"])]
+    if named and not version:
+        latest = named[-1]["version"]
+        named = [one for one in named if one["version"] == latest]
+    elif version:
+        named = [one for one in named if one["version"] == version]
+    if not named and _ID.match(selector):
+        named = [one for one in found if one["contract_id"].startswith(selector)]
+    if not named:
+        raise UsageProblem(
+            f"There is no contract {selector}.", remedy="`casparian contract list` shows which there are."
+        )
+    return named
+
+
+@contract.command("show", examples="casparian contract show advice@1.2.0/advices")
+@click.argument("selector")
+@pass_app
+def show(app: App, selector: str) -> ExitCode:
+    """A contract's columns, types and checks."""
+    with open_gateway(app) as gateway:
+        found = _find(gateway, selector)
+    if app.is_json:
+        as_json(app, [{**one, "schema_json": None, "contract": json.loads(one["schema_json"])} for one in found])
+        return ExitCode.OK
+    for one in found:
+        schema = json.loads(one["schema_json"])
+        fields(
+            app,
+            [
+                ("contract", one["contract_id"]),
+                ("of", f"{one['parser']}@{one['version']}/{one['output']}"),
+                ("state", one["state"]),
+                ("decided by", f"{one['decided_by']} {when(one['decided_at'])}" if one["decided_by"] else ""),
+                ("mode", schema.get("mode", "strict")),
+            ],
+        )
+        rows = [(c["name"], _type(c["type"]), c.get("nullable", True), _checks(c)) for c in schema["columns"]]
+        table(app, ("column", "type", "nullable", "checks"), rows, empty="")
+        print(file=app.out)
+    return ExitCode.OK
+
+
+def _type(kind: object) -> str:
+    if isinstance(kind, dict):
+        inside = ", ".join(f"{value}" for name, value in kind.items() if name != "kind")
+        return f"{kind['kind']}({inside})"
+    return str(kind)
+
+
+def _checks(column: Row) -> str:
+    return ", ".join(
+        f"{name} {json.dumps(column[name], ensure_ascii=False)}"
+        for name in ("format", "pattern", "values", "min", "max", "unique", "null_values")
+        if column.get(name) not in (None, [], False)
+    )
+
+
+@contract.command(
+    "diff", examples="casparian contract diff advice@1.1.0/advices advice@1.2.0/advices\ncasparian contract diff advice"
+)
+@click.argument("old")
+@click.argument("new", required=False)
+@pass_app
+def diff(app: App, old: str, new: str | None) -> ExitCode:
+    """What changed between two contracts; with one name: each output's newest against the last approved one."""
+    from casparian_protocol.contract import Contract
+    from casparian_protocol.contract import diff as compare
+
+    with open_gateway(app) as gateway:
+        pairs = _pairs(gateway, old, new)
+    documents: list[Row] = []
+    for before, after in pairs:
+        title = f"{after['parser']}@{after['version']}/{after['output']}"
+        if before is None:
+            documents.append({"of": title, "against": None, "changes": [], "is_compatible": True})
+            app.say(f"{title}: the first contract of this output, nothing to compare with")
+            continue
+        found = compare(
+            Contract.from_literal(json.loads(before["schema_json"])),
+            Contract.from_literal(json.loads(after["schema_json"])),
+        )
+        documents.append(
+            {
+                "of": title,
+                "against": before["contract_id"],
+                "changes": [str(c) for c in found.changes],
+                "is_compatible": found.is_compatible,
+            }
+        )
+        if not app.is_json:
+            print(f"{title} against {before['parser']}@{before['version']}", file=app.out)
+            for line in found.render().splitlines():
+                print(f"  {cell(line)}", file=app.out)
+    if app.is_json:
+        as_json(app, documents)
+    return ExitCode.OK
+
+
+def _pairs(gateway: Gateway, old: str, new: str | None) -> list[tuple[Row | None, Row]]:
+    if new is not None:
+        before, after = _find(gateway, old), _find(gateway, new)
+        by_output = {one["output"]: one for one in before}
+        return [(by_output.get(one["output"], before[0] if len(before) == 1 else None), one) for one in after]
+    pairs: list[tuple[Row | None, Row]] = []
+    everything = gateway.rows(f"select {_COLUMNS} from cf_schema_contracts order by proposed_at, output")
+    for one in _find(gateway, old):
+        earlier = [
+            other
+            for other in everything
+            if (other["parser"], other["output"]) == (one["parser"], one["output"])
+            and other["state"] == "APPROVED"
+            and other["proposed_at"] < one["proposed_at"]
+        ]
+        pairs.append((earlier[-1] if earlier else None, one))
+    return pairs
+
+
+def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
+    with open_gateway(app) as gateway:
+        result = gateway.request("decide_contract", selector=selector, approve=approve, reason=reason)
+    if app.is_json:
+        as_json(app, result)
+        return ExitCode.OK
+    for one in result["decided"]:
+        print(
+            f"{one['state'].lower()}: {one['parser']}@{one['version']}/{one['output']} ({one['contract_id'][:8]})",
+            file=app.out,
+        )
+    return ExitCode.OK
+
+
+@contract.command(
+    "approve", examples="casparian contract approve advice\ncasparian contract approve advice@1.2.0/advices"
+)
+@click.argument("selector")
+@click.option("--reason", default="", help="Kept in the log.")
+@pass_app
+def approve(app: App, selector: str, reason: str) -> ExitCode:
+    """Allow rows to be held against all proposed contracts that SELECTOR means."""
+    return _decide(app, selector, reason, approve=True)
+
+
+@contract.command("reject", examples='casparian contract reject advice@1.2.0/advices --reason "price must be decimal"')
+@click.argument("selector")
+@click.option("--reason", default="", help="Kept in the log.")
+@pass_app
+def reject(app: App, selector: str, reason: str) -> ExitCode:
+    """Refuse proposed contracts; nothing runs under them."""
+    return _decide(app, selector, reason, approve=False)
+
+
+COMMANDS: dict[str, click.Command] = {"contract": contract}

@@ -1,0 +1,307 @@
+"""`start`, `stop`, `status`, `worker`: the daemon and its workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import PurePath
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Command, pass_app
+from casparian.as_of import as_of_option
+from casparian.exits import ExitCode, UsageProblem, WorkFailed
+from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
+from casparian.render import as_json, cell, fields, size, table
+from casparian_protocol.client import Client, NoSentinel
+from casparian_protocol.home import make_home
+from casparian_protocol.settings import load
+
+_COUNT_STATES = "select status, count(*) as n from cf_processing_queue group by status"
+
+
+@click.command(
+    cls=Command,
+    examples="""casparian start --detach --workers 2
+casparian start            # stays in the foreground; Ctrl-C drains, twice stops at once""",
+)
+@click.option("--workers", type=click.IntRange(0, 256), help="Local worker processes (default: the setting, or cores).")
+@click.option("--no-workers", is_flag=True, help="Only the sentinel; workers join with `casparian worker`.")
+@click.option("--foreground/--detach", default=True, show_default=True, help="Stay, or return when ready.")
+@click.option("--ready-fd", type=int, hidden=True)
+@click.option("--with-parent", is_flag=True, hidden=True, help="Drain when the process that started this one is gone.")
+@click.option("--no-planning", is_flag=True, hidden=True, help="Queue nothing unasked.")
+@pass_app
+def start(
+    app: App,
+    workers: int | None,
+    no_workers: bool,
+    foreground: bool,
+    ready_fd: int | None,
+    with_parent: bool,
+    no_planning: bool,
+) -> ExitCode:
+    """Start the daemon: sentinel, projector and local workers."""
+    if no_workers and workers:
+        raise UsageProblem("--workers and --no-workers contradict each other.", remedy="Leave one out.")
+    count = 0 if no_workers else workers
+    make_home(app.home)
+    loaded = load(app.home, dict(os.environ), {} if count is None else {"daemon.max_concurrent_workers": count})
+    if not foreground:
+        return _detach(app, count)
+    if with_parent:
+        _end_with_parent()
+    from casparian_sentinel.daemon.main import run
+
+    if ready_fd is None:
+        app.say(f"casparian daemon, pid {os.getpid()}, home {app.home.root}; Ctrl-C drains, twice stops at once")
+    status = run(
+        app.home,
+        loaded.settings,
+        plans_by_itself=not no_planning,
+        ready_descriptor=ready_fd,
+        log_to_stderr=ready_fd is None and not app.is_quiet,
+    )
+    return ExitCode(status)
+
+
+def _detach(app: App, workers: int | None) -> ExitCode:
+    from casparian.spawning import spawn_daemon
+
+    child = spawn_daemon(app.home, [] if workers is None else ["--workers", str(workers)])
+    if app.is_json:
+        as_json(app, {"pid": child.pid, "home": str(app.home.root), "log": str(app.home.daemon_log)})
+    else:
+        app.say(f"daemon ready, pid {child.pid}; `casparian status` looks at it, `casparian stop` ends it")
+    child.returncode = 0  # it goes on without us: nothing to wait for, and no warning about that
+    return ExitCode.OK
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to send SIGTERM (drain) when the thread that started this process ends; Linux only."""
+    import ctypes
+    import signal
+
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0) != 0:  # PR_SET_PDEATHSIG
+        raise WorkFailed(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}", remedy="Use `casparian start`.")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@click.command(cls=Command, examples="casparian stop\ncasparian stop --now")
+@click.option("--now", is_flag=True, help="Stop guests at once; their jobs are queued again.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to wait for the end."
+)
+@pass_app
+def stop(app: App, now: bool, timeout: float) -> ExitCode:
+    """Stop the daemon: what runs may finish, nothing is lost."""
+    with daemon_client(app) as client:
+        pid = int(client.request("ping")["pid"])
+        client.request("stop", {"now": now})
+    if not _gone(pid, timeout):
+        raise WorkFailed(
+            f"The daemon (pid {pid}) is still draining.", remedy="`casparian stop --now` stops guests at once."
+        )
+    if app.is_json:
+        as_json(app, {"pid": pid, "stopped": True})
+    else:
+        app.say("stopped")
+    return ExitCode.OK
+
+
+def _gone(pid: int, timeout_seconds: float) -> bool:
+    """Wait for the end of a process that is not our child."""
+    import select
+
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout_seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+@click.command(
+    cls=Command, examples="casparian status\ncasparian status --json\ncasparian status --as-of 2026-05-01T18:00"
+)
+@as_of_option
+@pass_app
+def status(app: App) -> ExitCode:
+    """What the daemon and its workers are doing; without a daemon, what waits in the queue."""
+    if not app.home.log.is_dir():
+        raise NoHome(app.home)
+    if app.as_of is not None:
+        return _status_in_the_past(app)
+    try:
+        client = Client.connect(app.home)
+    except NoSentinel:
+        return _status_without_daemon(app)
+    with client:
+        found = client.request("status")
+    document = {
+        "sentinel": {
+            "pid": found["pid"],
+            "seq": found["seq"],
+            "ready": found["ready"],
+            "version": found["version"],
+            "intake": found["intake"],
+        },
+        "workers": found["workers"],
+        "queue": found["queue"],
+        "projection": found["projection"],
+        "paused_parsers": found["parsers"]["paused"],
+        "given_up": found.get("given_up", []),
+    }
+    if app.is_json:
+        as_json(app, document)
+        return ExitCode.OK
+    _print_status(app, found)
+    return ExitCode.OK
+
+
+def _status_without_daemon(app: App) -> ExitCode:
+    """The queue as the log has it. Raises `LogInUse` while another command owns the home."""
+    with open_gateway(app) as gateway:
+        found = gateway.request("status")
+        document = {
+            "sentinel": {
+                "pid": None,
+                "seq": found["seq"],
+                "ready": False,
+                "version": found["version"],
+                "intake": found["intake"],
+            },
+            "workers": [],
+            "queue": {**found["queue"], "dead_letter": _dead_letters(gateway)},
+            "projection": found["projection"],
+            "paused_parsers": found["parsers"]["paused"],
+            "given_up": [],
+        }
+    if app.is_json:
+        as_json(app, document)
+    else:
+        fields(
+            app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(document["queue"])]
+        )
+    return ExitCode.OK
+
+
+def _status_in_the_past(app: App) -> ExitCode:
+    """The queue and the workers as the events up to then say."""
+    from casparian_protocol.states import FILTERS
+
+    with open_gateway(app) as gateway:
+        counts = {row["status"]: row["n"] for row in gateway.rows(_COUNT_STATES)}
+        workers = gateway.rows(
+            "select worker_id as id, pid, host, slots, sandbox from cf_workers where state = 'joined'"
+        )
+        paused = gateway.rows(
+            "select parser_name as name, pause_reason as reason from cf_parser_health where paused_at is not null"
+        )
+        (last,) = gateway.rows("select max(seq) as seq from cf_audit")
+    queue = {
+        "queued": counts.get("QUEUED", 0),
+        "running": sum(counts.get(state.value, 0) for state in FILTERS["running"]),
+        "retrying": counts.get("RETRY_WAIT", 0),
+        "dead_letter": counts.get("DEAD_LETTER", 0),
+    }
+    if app.is_json:
+        sentinel = {"pid": None, "seq": last["seq"] or 0, "ready": False}
+        as_json(app, {"sentinel": sentinel, "workers": workers, "queue": queue, "paused_parsers": paused})
+        return ExitCode.OK
+    fields(app, [("home", app.home.root), ("event", f"{last['seq'] or 0:,}"), *_queue(queue)])
+    for parser in paused:
+        print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
+    rows = [(one["id"], one["host"], one["pid"], one["slots"]) for one in workers]
+    table(app, ("worker", "host", "pid", "slots"), rows, empty="No workers had joined.", right=("pid", "slots"))
+    return ExitCode.OK
+
+
+def _dead_letters(gateway: Gateway) -> int:
+    return int(gateway.rows("select count(*) as n from cf_processing_queue where status = 'DEAD_LETTER'")[0]["n"])
+
+
+def _queue(queue: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name.replace("_", " "), f"{queue[name]:,}") for name in ("queued", "running", "retrying", "dead_letter")]
+
+
+def _print_status(app: App, found: dict[str, Any]) -> None:
+    lag = found["projection"]["lag"]
+    fields(
+        app,
+        [
+            ("daemon", f"running, pid {found['pid']}, version {found['version']}"),
+            ("home", found["home"]),
+            (
+                "event",
+                f"{found['seq']:,}" + (f" (tables {lag:,} behind: {found['projection']['state']})" if lag else ""),
+            ),
+            ("intake", found["intake"]),
+            *_queue(found["queue"]),
+        ],
+    )
+    for parser in found["parsers"]["paused"]:
+        print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
+    for one in found.get("given_up", []):
+        print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
+    if found["projection"]["state"] not in ("ready", "starting"):
+        print(f"projection: {cell(found['projection']['state'])}", file=app.out)
+    rows = []
+    for worker in found["workers"]:
+        jobs = worker["jobs"] or [None]
+        for job in jobs:
+            doing = (
+                ""
+                if job is None
+                else f"{job['parser'] or 'SCAN'} {PurePath(job['input']).name} ({job['seconds']:.0f} s)"
+            )
+            guest = "" if job is None else job["guest_pid"] or ""
+            rows.append(
+                (
+                    worker["id"],
+                    worker["pid"],
+                    worker["state"],
+                    doing,
+                    guest,
+                    f"{worker['cpu_percent']:.0f}%",
+                    size(worker["rss_bytes"]),
+                )
+            )
+    columns = ("worker", "pid", "state", "job", "guest", "cpu", "memory")
+    table(app, columns, rows, empty="No workers; jobs wait until one joins.", right=("pid", "guest", "cpu", "memory"))
+
+
+@click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2")
+@click.option("--connect", "address", metavar="ADDR", help="Bus of the sentinel (default: this home's).")
+@click.option("--slots", type=click.IntRange(1, 64), help="Jobs at a time (default: the setting).")
+@click.option("--id", "worker_id", metavar="NAME", help="Default: host and pid.")
+@pass_app
+def worker(app: App, address: str | None, slots: int | None, worker_id: str | None) -> ExitCode:
+    """Run one worker until Ctrl-C (drains; twice stops at once)."""
+    if not app.home.log.is_dir():
+        raise NoHome(app.home)
+    if address and not address.startswith("ipc://"):
+        raise UsageProblem(
+            f"{address} is not an ipc:// address.",
+            remedy="This version serves one host; workers elsewhere come with encrypted TCP.",
+        )
+    import socket
+
+    from casparian_worker.__main__ import run as run_worker
+
+    name = worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}"
+    arguments = ["--home", str(app.home.root), "--worker-id", name, "--no-managed"]
+    arguments += ["--slots", str(slots)] if slots else []
+    arguments += ["--endpoint", address] if address else []
+    began = time.monotonic()
+    result = run_worker(arguments)
+    app.say(f"worker {name} left after {time.monotonic() - began:.0f} s")
+    return ExitCode(result or 0)
+
+
+COMMANDS: dict[str, click.Command] = {"start": start, "stop": stop, "status": status, "worker": worker}

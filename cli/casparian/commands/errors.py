@@ -1,0 +1,166 @@
+"""`errors list/show/files`: failures grouped by their root cause, which a fingerprint names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.as_of import as_of_option
+from casparian.exits import ExitCode
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.ids import find_fingerprint
+from casparian.render import as_json, cell, count, fields, table, when
+
+#: Enough to name a cause; the rest is in `errors show` and in JSON.
+_SHOWN_DIGITS = 8
+_LIST = """
+select fingerprint, any_value(code) as code, any_value(exception) as exception,
+    arg_max(message, "at") as message, count(*) as occurrences, count(distinct file) as files,
+    list(distinct parser order by parser) as parsers, min("at") as first_seen, max("at") as last_seen
+from cf_error_occurrences where {conditions} group by fingerprint
+order by last_seen desc, fingerprint limit ?
+"""
+_SHOW = """
+select fingerprint, any_value(code) as code, any_value(exception) as exception, arg_max(message, "at") as message,
+    arg_max(trace, "at") as trace, arg_max(context, "at") as context, count(*) as occurrences,
+    count(distinct file) as files, min("at") as first_seen, max("at") as last_seen,
+    list(distinct concat_ws(' ', parser, parser_version) order by concat_ws(' ', parser, parser_version)) as parsers
+from cf_error_occurrences where fingerprint = ? group by fingerprint
+"""
+_JOBS = """
+select status, count(*) as jobs from cf_processing_queue where error_fingerprint = ? group by status order by status
+"""
+_FILES = """
+select o.file, count(*) as occurrences, max(o."at") as last_seen, arg_max(o.job_id, o."at") as job_id,
+    arg_max(q.status, o."at") as status
+from cf_error_occurrences o left join cf_processing_queue q on q.id = o.job_id
+where o.fingerprint = ? group by o.file order by occurrences desc, o.file limit ?
+"""
+
+
+@click.group(cls=Group)
+def errors() -> None:
+    """Failures grouped by root cause."""
+
+
+@errors.command("list", examples="casparian errors list\ncasparian errors list --parser fix_parser --json")
+@click.option("--parser", metavar="NAME", help="Only failures of this parser.")
+@click.option("--code", metavar="CODE", help="Only this kind of failure, such as INVALID_DATA.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@as_of_option
+@pass_app
+def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> ExitCode:
+    """Every cause with how often it occurred, the latest first."""
+    given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
+    conditions = " and ".join(["true", *(f"{column} = ?" for column, _ in given)])
+    with open_gateway(app) as gateway:
+        found = gateway.rows(_LIST.format(conditions=conditions), [*(value for _, value in given), limit])
+    if app.is_json:
+        as_json(app, found)
+        return ExitCode.OK
+    rows = [
+        (
+            f"ERR-{one['fingerprint'][:_SHOWN_DIGITS]}",
+            one["occurrences"],
+            one["files"],
+            one["code"],
+            ", ".join(parser for parser in one["parsers"] if parser),
+            one["message"],
+            when(one["last_seen"])[5:16],
+        )
+        for one in found
+    ]
+    columns = ("cause", "times", "files", "code", "parser", "last message", "last seen")
+    table(app, columns, rows, empty="No failures.", right=("times", "files"))
+    return ExitCode.OK
+
+
+@errors.command("show", examples="casparian errors show ERR-a1b2c3d4e5f60718\ncasparian errors show a1b2c3d4")
+@click.argument("fingerprint")
+@as_of_option
+@pass_app
+def show(app: App, fingerprint: str) -> ExitCode:
+    """One cause: how often, where, since when, and the trace that all its occurrences share."""
+    with open_gateway(app) as gateway:
+        found, jobs = _cause(gateway, fingerprint)
+    if app.is_json:
+        as_json(app, {**found, "jobs": jobs})
+        return ExitCode.OK
+    print(_sentence(found), file=app.out)
+    fields(
+        app,
+        [
+            (name, value)
+            for name, value in (
+                ("code", found["code"]),
+                ("exception", found["exception"]),
+                ("last message", found["message"]),
+                ("parsers", ", ".join(parser for parser in found["parsers"] if parser)),
+                ("first seen", when(found["first_seen"])),
+                ("last seen", when(found["last_seen"])),
+                ("context", found["context"] if found["context"] != "{}" else ""),
+                ("jobs now", ", ".join(f"{number:,} {status}" for status, number in jobs.items())),
+            )
+            if value
+        ],
+    )
+    if found["trace"]:
+        print("trace", file=app.out)
+        for line in found["trace"].splitlines():
+            print(f"  {cell(line)}", file=app.out)
+    if jobs.get("DEAD_LETTER"):
+        app.say(f"`casparian jobs replay --fingerprint {found['fingerprint']}` lets the dead letters try again")
+    return ExitCode.OK
+
+
+def _cause(gateway: Gateway, fingerprint: str) -> tuple[Row, dict[str, int]]:
+    known = find_fingerprint(gateway, fingerprint)
+    (found,) = gateway.rows(_SHOW, [known])
+    return found, {row["status"]: row["jobs"] for row in gateway.rows(_JOBS, [known])}
+
+
+def _sentence(found: Row) -> str:
+    occurrences = count(found["occurrences"], "occurrence")
+    return f"{occurrences} of ERR-{found['fingerprint']} across {count(found['files'], 'file')}"
+
+
+@errors.command("files", examples="casparian errors files ERR-a1b2c3d4e5f60718")
+@click.argument("fingerprint")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@as_of_option
+@pass_app
+def files(app: App, fingerprint: str, limit: int) -> ExitCode:
+    """The files on which a cause occurred, most often first."""
+    with open_gateway(app) as gateway:
+        found, _jobs = _cause(gateway, fingerprint)
+        rows: list[dict[str, Any]] = gateway.rows(_FILES, [found["fingerprint"], limit])
+    if app.is_json:
+        as_json(app, rows)
+        return ExitCode.OK
+    print(_sentence(found), file=app.out)
+    table(
+        app,
+        ("file", "in", "times", "job", "status", "last seen"),
+        [
+            (
+                Path(one["file"]).name,
+                str(Path(one["file"]).parent),
+                one["occurrences"],
+                one["job_id"][:8],
+                one["status"],
+                when(one["last_seen"]),
+            )
+            for one in rows
+        ],
+        empty="",
+        right=("times",),
+    )
+    if len(rows) == limit:
+        app.say(f"(the first {limit}; --limit shows more)")
+    return ExitCode.OK
+
+
+COMMANDS: dict[str, click.Command] = {"errors": errors}

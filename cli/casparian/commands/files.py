@@ -1,0 +1,139 @@
+"""`files`, `tag`, `untag`: the catalogue of files and the labels on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Command, pass_app
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.render import as_json, count, size, table
+
+_COLUMNS = "id, path, rel_path, size, kind, status, tags, content_hash, duplicate_of, source_id"
+
+
+@click.command(
+    cls=Command,
+    examples="""casparian files --tag fix
+casparian files --untagged --limit 20
+casparian files --like "%nyse%" --status failed --json""",
+)
+@click.option("--tag", help="Only files with this tag.")
+@click.option("--untagged", is_flag=True, help="Only files without any tag.")
+@click.option(
+    "--status",
+    type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "skipped", "vanished"]),
+)
+@click.option("--source", metavar="NAME", help="Only files of this source.")
+@click.option("--like", metavar="PATTERN", help="SQL pattern over the path, such as %nyse%.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@pass_app
+def files(
+    app: App, tag: str | None, untagged: bool, status: str | None, source: str | None, like: str | None, limit: int
+) -> ExitCode:
+    """List the files of the catalogue."""
+    conditions, params = ["status = ?" if status else "status <> 'vanished'"], [status] if status else []
+    if tag:
+        conditions.append("id in (select file_id from scout_file_tags where tag = ?)")
+        params.append(tag)
+    if untagged:
+        conditions.append("tags is null")
+    if source:
+        conditions.append("source_id in (select id from scout_sources where name = ? or id = ?)")
+        params += [source, source]
+    if like:
+        conditions.append("path like ?")
+        params.append(like)
+    where = " and ".join(conditions)
+    with open_gateway(app) as gateway:
+        found = gateway.rows(f"select {_COLUMNS} from cf_files where {where} order by path limit ?", [*params, limit])
+    if app.is_json:
+        as_json(app, found)
+        return ExitCode.OK
+    rows = [
+        (
+            one["rel_path"],
+            size(one["size"]),
+            one["kind"],
+            one["tags"],
+            f"{one['status']}{' (duplicate)' if one['duplicate_of'] else ''}",
+            one["path"].removesuffix(one["rel_path"]),
+        )
+        for one in found
+    ]
+    table(
+        app,
+        ("file", "size", "kind", "tags", "status", "in"),
+        rows,
+        empty="No such files; `casparian scan PATH` finds some.",
+        right=("size",),
+    )
+    if len(found) == limit:
+        app.say(f"(the first {limit}; --limit shows more)")
+    return ExitCode.OK
+
+
+def _resolve(gateway: Gateway, named: Sequence[str]) -> list[Row]:
+    """The files that these paths, directories, or id prefixes mean. Raises `UsageProblem` for one that means none."""
+    found: dict[str, Row] = {}
+    for name in named:
+        path = os.path.abspath(name)
+        rows = gateway.rows(
+            "select id, path from scout_files where status <> 'vanished'"
+            " and (path = ? or starts_with(path, ? || '/') or (length(?) >= 8 and starts_with(id, ?))) order by path",
+            [path, path.rstrip("/"), name, name],
+        )
+        if not rows:
+            raise UsageProblem(f"{name} is not in the catalogue.", remedy=f"`casparian scan {name}` takes it in.")
+        found |= {row["id"]: row for row in rows}
+    return list(found.values())
+
+
+def _change(app: App, named: Sequence[str], tag: str, *, remove: bool) -> ExitCode:
+    from casparian.scanning import hash_missing, ids_blob
+    from casparian_protocol.operations import FILE_IDS_LIMIT
+    from casparian_protocol.tagging import check_tag
+
+    check_tag(tag)
+    with open_gateway(app) as gateway:
+        ids = [row["id"] for row in _resolve(gateway, named)]
+        given: dict[str, Any] = (
+            {"file_ids": ids} if len(ids) <= FILE_IDS_LIMIT else {"blob": ids_blob(gateway.home, ids)}
+        )
+        result = gateway.request("tag", tag=tag, remove=remove, files=len(ids), **given)
+        if not remove:
+            hash_missing(app, gateway, "list_contains(f.tags, ?)", [tag])
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(f"{tag} {'off' if remove else 'on'} {count(len(ids), 'file')}")
+    return ExitCode.OK
+
+
+@click.command("tag", cls=Command, examples="casparian tag /data/fix_logs/a.log /data/fix_logs/b.log fix")
+@click.argument("arguments", nargs=-1, required=True, metavar="FILES… TAG")
+@pass_app
+def tag(app: App, arguments: tuple[str, ...]) -> ExitCode:
+    """Put TAG on FILES (paths, directories or ids)."""
+    return _change(app, *_split(arguments), remove=False)
+
+
+@click.command("untag", cls=Command, examples="casparian untag /data/fix_logs/a.log fix")
+@click.argument("arguments", nargs=-1, required=True, metavar="FILES… TAG")
+@pass_app
+def untag(app: App, arguments: tuple[str, ...]) -> ExitCode:
+    """Take TAG off FILES (paths, directories or ids)."""
+    return _change(app, *_split(arguments), remove=True)
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    if len(arguments) < 2:
+        raise UsageProblem("Files and a tag are needed.", remedy="For example: casparian tag a.log b.log fix")
+    return arguments[:-1], arguments[-1]
+
+
+COMMANDS: dict[str, click.Command] = {"files": files, "tag": tag, "untag": untag}

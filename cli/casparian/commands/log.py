@@ -1,0 +1,146 @@
+"""`log tail/stats/export`: the event log, read without a daemon's help. What proves it is in `log_proof`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.commands import log_proof
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import NoHome
+from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
+
+if TYPE_CHECKING:
+    from casparian_sentinel.log.event import Event
+    from casparian_sentinel.log.format import Position
+
+
+@click.group(cls=Group)
+def log() -> None:
+    """The event log: verify, tail, stats, export, seal, repair."""
+
+
+def _end(app: App) -> Position:
+    """Up to where the log may be read: its last whole batch."""
+    from casparian_sentinel.log.views import end_of_log
+    from casparian_sentinel.ports import RealFs
+
+    if not app.home.log.is_dir():
+        raise NoHome(app.home)
+    end = end_of_log(RealFs(), app.home.log)
+    if end is None:
+        raise UsageProblem(
+            f"The log of {app.home.root} is empty.", remedy="It begins with the first command that changes something."
+        )
+    return end
+
+
+@log.command("tail", examples="casparian log tail -n 20\ncasparian log tail -f --json")
+@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes (needs a daemon).")
+@pass_app
+def tail(app: App, lines: int, follow: bool) -> ExitCode:
+    """The last events."""
+    from casparian_sentinel.log.views import tail as last
+    from casparian_sentinel.ports import RealFs
+
+    found = last(RealFs(), app.home.log, lines, _end(app))
+    _print_events(app, iter(found))
+    if follow:
+        from casparian.gateway import daemon_client
+        from casparian_protocol.feed import FeedEvent
+
+        with daemon_client(app) as client:
+            for item in client.follow():
+                if isinstance(item, FeedEvent) and (not found or item.seq > found[-1].seq):
+                    _print_events(app, iter([item]))  # type: ignore[list-item]
+    return ExitCode.OK
+
+
+def _print_events(app: App, events: Iterator[Event]) -> None:
+    if app.is_json:
+        as_ndjson(
+            app,
+            ({"seq": e.seq, "ts": e.ts, "type": e.type, "v": e.v, "actor": e.actor, "data": e.data} for e in events),
+        )
+        return
+    for event in events:
+        print(
+            f"{event.seq:>8}  {when(event.ts)}  {event.type:<22} {cell(event.actor):<24} {cell(event.data)[:120]}",
+            file=app.out,
+            flush=True,
+        )
+
+
+@log.command("stats", examples="casparian log stats")
+@pass_app
+def stats(app: App) -> ExitCode:
+    """How many events of which type, how large, from when to when."""
+    from casparian_sentinel.log.views import stats as figures
+    from casparian_sentinel.ports import RealFs
+
+    found = figures(RealFs(), app.home.log, _end(app))
+    if app.is_json:
+        as_json(app, {**asdict(found), "event_count": found.event_count})
+        return ExitCode.OK
+    fields(
+        app,
+        [
+            ("events", f"{found.event_count:,}"),
+            ("batches", f"{found.batch_count:,}"),
+            ("segments", f"{len(found.segment_bytes):,} ({size(sum(found.segment_bytes.values()))})"),
+            ("from", when(found.earliest_ts)),
+            ("to", when(found.latest_ts)),
+        ],
+    )
+    table(app, ("event", "count"), list(found.event_counts.items()), empty="", right=("count",))
+    return ExitCode.OK
+
+
+@log.command(
+    "export",
+    examples="""casparian log export events.jsonl
+casparian log export events.parquet --format parquet
+casparian log export ../proof --signed""",
+)
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@click.option("--from", "from_seq", type=click.IntRange(1), default=1, show_default=True, help="First sequence number.")
+@click.option("--signed", is_flag=True, help="A new directory for an outsider: raw bytes, lines, digests, a signature.")
+@pass_app
+def export(app: App, target: str, form: str, from_seq: int, signed: bool) -> ExitCode:
+    """Write the events as JSON lines or Parquet; `-` is stdout."""
+    if signed:
+        if target == "-" or form != "jsonl" or from_seq != 1:
+            raise UsageProblem("A signed export is a directory of the whole log.", remedy="Name a new directory.")
+        return log_proof.export_for_outsiders(app, Path(target))
+    if Path(target).is_dir():
+        raise UsageProblem(f"{target} is a directory.", remedy="Name a file, or add --signed and name a new directory.")
+    from casparian_sentinel.log.export import export_jsonl, export_parquet
+    from casparian_sentinel.log.reader import LogReader
+    from casparian_sentinel.ports import RealFs
+
+    if target == "-" and form == "parquet":
+        raise UsageProblem("Parquet cannot go to stdout.", remedy="Name a file.")
+    with LogReader(RealFs(), app.home.log) as reader:
+        events = reader.events(from_seq, _end(app), as_written=True)
+        if target == "-":
+            written = export_jsonl(events, app.out)
+        elif form == "parquet":
+            written = export_parquet(events, Path(target))
+        else:
+            with Path(target).open("w", encoding="utf-8") as out:
+                written = export_jsonl(events, out)
+    app.say(f"{count(written, 'event')} written")
+    return ExitCode.OK
+
+
+for _command in log_proof.LOG_COMMANDS:
+    log.add_command(_command)
+
+COMMANDS: dict[str, click.Command] = {"log": log}

@@ -1,0 +1,311 @@
+"""`parser register/list/show/test/health/pause/resume/retire`: the registry of parsers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.as_of import as_of_option
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.render import as_json, cell, count, fields, table, when
+from casparian_protocol.settings import load
+
+_LIST = """
+select p.name, p.version, p.state, p.registered_at, p.artifact_hash as artifact, p.kind, p.params_json, p.outputs_json,
+    (select list(topic order by topic) from cf_parser_topics t where t.parser_id = p.id) as topics,
+    (select count(*) from cf_schema_contracts c where c.parser = p.name and c.version = p.version and c.state = 'PROPOSED')
+        as proposed,
+    coalesce(r.paused_at, b.opened_at) as paused_at, coalesce(r.pause_reason, b.reason) as pause_reason,
+    r.total_executions, r.successful_executions, r.last_failure_reason
+from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
+left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
+order by p.name, p.registered_at
+"""
+
+
+_HEALTH = """
+select p.name as parser, p.version, p.state = 'RETIRED' as is_retired, coalesce(b.state, 'closed') as breaker,
+    coalesce(b.consecutive_failures, 0) as consecutive_failures, b.opened_at, b.probe_at, b.reason as breaker_reason,
+    r.paused_at, r.pause_reason, r.last_failure_reason, r.total_executions, r.successful_executions, r.last_run_at
+from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
+left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
+where ? in ('', p.name) order by p.name, p.registered_at
+"""
+
+
+@click.group(cls=Group)
+def parser() -> None:
+    """The registry of parsers."""
+
+
+@parser.command("register", examples="casparian parser register fix_parser/\ncasparian parser register advice.py")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--no-tests", is_flag=True, help="Do not run the tests that lie beside the parser.")
+@pass_app
+def register(app: App, path: Path, no_tests: bool) -> ExitCode:
+    """Bundle, check, sign and store a parser; its contracts are proposed for approval."""
+    import os
+
+    from casparian.scanning import put_blob
+    from casparian_sentinel.registry.keys import home_key
+    from casparian_sentinel.registry.prepare import prepare
+
+    if not path.exists():
+        raise UsageProblem(f"There is nothing at {path}.", remedy="Name a .py file or a directory with a parser in it.")
+    with open_gateway(app, creates_home=True) as gateway:
+        settings = load(gateway.home, dict(os.environ)).settings
+        prepared = prepare(path, home_key=home_key(gateway.home.keys), gatekeeper_mode=settings.gatekeeper.mode)
+        if not no_tests:
+            _run_tests(app, path)
+        for content in prepared.blobs.values():
+            put_blob(gateway.home, content)
+        result = gateway.request("register", artifact=prepared.facts())
+    if app.is_json:
+        as_json(app, {**result, "findings": [finding.model_dump() for finding in prepared.findings]})
+        return ExitCode.OK
+    verb = "known already" if result["already"] else "registered"
+    print(f"{verb}: {result['name']} {result['version']}  artifact {result['artifact'][:16]}", file=app.out)
+    for contract in result["contracts"]:
+        print(f"  contract {contract['contract_id'][:8]} {contract['output']}: {contract['state']}", file=app.out)
+    for finding in prepared.findings:
+        place = f"{finding.file}:{finding.line}:{finding.column}"
+        app.say(f"  gatekeeper: {cell(place)}: {cell(finding.what)} ({finding.rule}): {cell(finding.why)}")
+    waiting = [contract for contract in result["contracts"] if contract["state"].lower() == "proposed"]
+    if waiting:
+        app.say(
+            f"Nothing runs unapproved: `casparian contract approve {result['name']}` approves {count(len(waiting), 'contract')}."
+        )
+    return ExitCode.OK
+
+
+def _run_tests(app: App, path: Path) -> None:
+    """The tests beside the parser, run through a real guest; a failing one refuses the registration."""
+    from casparian.bundle_testing import run_bundle_tests
+    from casparian.exits import WorkFailed
+
+    failures, ran = run_bundle_tests(path)
+    if failures:
+        shown = "; ".join(cell(failure) for failure in failures[:3])
+        raise WorkFailed(
+            f"{count(len(failures), 'test')} of the parser failed, nothing was registered: {shown}",
+            remedy="Correct the parser or the expected rows; `casparian parser test` runs them alone.",
+        )
+    if ran:
+        app.say(f"{count(ran, 'test')} of the parser passed")
+
+
+@parser.command("test", examples="casparian parser test fix_parser/")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@pass_app
+def test(app: App, path: Path) -> ExitCode:
+    """Run the tests that lie beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
+    from casparian.bundle_testing import run_bundle_tests
+
+    failures, ran = run_bundle_tests(path)
+    if app.is_json:
+        as_json(app, {"ran": ran, "failures": failures})
+    else:
+        for failure in failures:
+            print(cell(failure), file=app.out)
+        print(f"{ran - len({f.split(':')[0] for f in failures})} of {count(ran, 'test')} passed", file=app.out)
+    return ExitCode.FAILED if failures else ExitCode.OK
+
+
+@parser.command("list", examples="casparian parser list")
+@as_of_option
+@pass_app
+def list_parsers(app: App) -> ExitCode:
+    """Every registered version."""
+    with open_gateway(app) as gateway:
+        found = gateway.rows(_LIST)
+    if app.is_json:
+        as_json(app, [_document(one) for one in found])
+        return ExitCode.OK
+    rows = [
+        (
+            one["name"],
+            one["version"],
+            _state(one),
+            ", ".join(one["topics"] or []),
+            f"{one['successful_executions'] or 0:,}/{one['total_executions'] or 0:,}",
+            one["artifact"][:12],
+            when(one["registered_at"]),
+        )
+        for one in found
+    ]
+    columns = ("parser", "version", "state", "topics", "runs ok", "artifact", "registered")
+    table(app, columns, rows, empty="No parsers; `casparian parser register PATH` registers one.", right=("runs ok",))
+    return ExitCode.OK
+
+
+def _state(row: Row) -> str:
+    if row["state"] == "RETIRED":
+        return "retired"
+    if row["paused_at"]:
+        return "paused"
+    return "waits for approval" if row["proposed"] else "ready"
+
+
+def _document(row: Row) -> Row:
+    document = {name: value for name, value in row.items() if not name.endswith("_json")}
+    document |= {
+        "params": json.loads(row["params_json"]),
+        "outputs": json.loads(row["outputs_json"]),
+        "state": _state(row),
+    }
+    return document
+
+
+@parser.command("show", examples="casparian parser show fix_parser\ncasparian parser show fix_parser@1.0.0 --json")
+@click.argument("named", metavar="NAME[@VERSION]")
+@pass_app
+def show(app: App, named: str) -> ExitCode:
+    """One parser: topics, parameters, outputs, contracts, health."""
+    name, _, version = named.partition("@")
+    with open_gateway(app) as gateway:
+        found = [one for one in gateway.rows(_LIST) if one["name"] == name and version in ("", one["version"])]
+        if not found:
+            raise UsageProblem(f"There is no parser {named}.", remedy="`casparian parser list` shows which there are.")
+        contracts = gateway.rows(
+            "select contract_id, version, output, state, columns, approved_by from cf_schema_contracts where parser = ?"
+            " order by proposed_at, output",
+            [name],
+        )
+    if app.is_json:
+        as_json(app, {"versions": [_document(one) for one in found], "contracts": contracts})
+        return ExitCode.OK
+    latest = found[-1]
+    fields(
+        app,
+        [
+            ("parser", f"{latest['name']} {latest['version']}"),
+            ("state", _state(latest)),
+            ("pause reason", latest["pause_reason"]),
+            ("topics", ", ".join(latest["topics"] or [])),
+            ("params", json.loads(latest["params_json"]) or ""),
+            ("outputs", ", ".join(json.loads(latest["outputs_json"]))),
+            ("artifact", latest["artifact"]),
+            ("runs", f"{latest['total_executions'] or 0:,}, {latest['successful_executions'] or 0:,} successful"),
+            ("last failure", latest["last_failure_reason"]),
+            ("registered", when(latest["registered_at"])),
+        ],
+    )
+    rows = [
+        (c["contract_id"][:8], c["version"], c["output"], c["state"], c["columns"], c["approved_by"]) for c in contracts
+    ]
+    table(app, ("contract", "version", "output", "state", "columns", "approved by"), rows, empty="", right=("columns",))
+    return ExitCode.OK
+
+
+def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
+    with open_gateway(app) as gateway:
+        _require(gateway, args["parser"])
+        result = gateway.request(op, **args)
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(said)
+    return ExitCode.OK
+
+
+def _require(gateway: Gateway, name: str) -> None:
+    if not gateway.rows("select 1 as found from cf_parsers where name = ? limit 1", [name]):
+        raise UsageProblem(f"There is no parser {name}.", remedy="`casparian parser list` shows which there are.")
+
+
+@parser.command("health", examples="casparian parser health\ncasparian parser health fix_parser --json")
+@click.argument("name", required=False, default="")
+@as_of_option
+@pass_app
+def health(app: App, name: str) -> ExitCode:
+    """How parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
+    with open_gateway(app) as gateway:
+        if name:
+            _require(gateway, name)
+        found = [one for one in gateway.rows(_HEALTH, [name]) if name or not one["is_retired"]]
+    documents = [_health(one) for one in found]
+    if app.is_json:
+        as_json(app, documents)
+        return ExitCode.OK
+    rows = [
+        (
+            one["parser"],
+            one["version"],
+            one["state"].replace("_", "-"),
+            one["consecutive_failures"],
+            f"{one['successful_executions']:,}/{one['total_executions']:,}",
+            when(one["probe_at"])[5:16],
+            one["last_failure_reason"] or "",
+        )
+        for one in documents
+    ]
+    columns = ("parser", "version", "state", "failed in a row", "runs ok", "next try", "last failure")
+    table(app, columns, rows, empty="No parsers.", right=("failed in a row", "runs ok"))
+    held = [one for one in documents if one["state"] in ("open", "half_open", "paused")]
+    for one in held:
+        print(f"paused: {cell(one['parser'])} {cell(one['version'])}: {cell(one['pause_reason'])}", file=app.out)
+    if held:
+        app.say(
+            "`casparian parser resume NAME` lets a paused parser's jobs run; `casparian errors list` says what failed"
+        )
+    return ExitCode.OK
+
+
+def _health(row: Row) -> Row:
+    """`state`: running, paused (by a person), open or half_open (by its circuit breaker), retired."""
+    state = "running" if row["breaker"] == "closed" else row["breaker"]
+    if row["paused_at"]:
+        state = "paused"
+    if row["is_retired"]:
+        state = "retired"
+    return {
+        "parser": row["parser"],
+        "version": row["version"],
+        "state": state,
+        "consecutive_failures": row["consecutive_failures"],
+        "half_open": row["breaker"] == "half_open",
+        "paused_at": row["paused_at"] or row["opened_at"],
+        "pause_reason": row["pause_reason"] if row["paused_at"] else row["breaker_reason"],
+        "probe_at": row["probe_at"] if row["breaker"] == "open" else None,
+        "last_failure_reason": row["last_failure_reason"],
+        "total_executions": row["total_executions"] or 0,
+        "successful_executions": row["successful_executions"] or 0,
+        "last_run_at": row["last_run_at"],
+    }
+
+
+@parser.command("pause", examples='casparian parser pause fix_parser --reason "bad feed since noon"')
+@click.argument("name")
+@click.option("--reason", default="", help="Kept in the log.")
+@pass_app
+def pause(app: App, name: str, reason: str) -> ExitCode:
+    """Start no more jobs of a parser; they stay queued."""
+    return _ask(app, "pause", f"{name} is paused; its jobs stay queued", parser=name, reason=reason)
+
+
+@parser.command("resume", examples="casparian parser resume fix_parser")
+@click.argument("name")
+@click.option("--reason", default="", help="Kept in the log.")
+@pass_app
+def resume(app: App, name: str, reason: str) -> ExitCode:
+    """Let a paused parser's jobs run again."""
+    return _ask(app, "resume", f"{name} runs again", parser=name, reason=reason)
+
+
+@parser.command("retire", examples="casparian parser retire fix_parser@0.9.0")
+@click.argument("named", metavar="NAME@VERSION")
+@pass_app
+def retire(app: App, named: str) -> ExitCode:
+    """No new jobs for this version."""
+    name, _, version = named.partition("@")
+    if not version:
+        raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
+    return _ask(app, "retire", f"{name} {version} is retired", parser=name, version=version)
+
+
+COMMANDS: dict[str, click.Command] = {"parser": parser}

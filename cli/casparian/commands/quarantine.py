@@ -1,0 +1,202 @@
+"""`quarantine list/show/summary/export`: rows that broke their contract, with their original text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.as_of import as_of_option
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, open_gateway
+from casparian.render import as_json, cell, table, when
+
+_FILTERS = (
+    click.option("--parser", metavar="NAME", help="Only rows of this parser."),
+    click.option("--output", metavar="NAME", help="Only rows of this output."),
+    click.option("--code", metavar="CODE", help="Only this kind of violation, such as type_mismatch."),
+)
+
+
+def _filtered(command: Any) -> Any:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def _conditions(parser: str | None, output: str | None, code: str | None) -> tuple[str, list[str]]:
+    named = [("parser", parser), ("output", output), ("code", code)]
+    given = [(column, value) for column, value in named if value]
+    return " and ".join(["true", *(f"{column} = ?" for column, _ in given)]), [value for _, value in given]
+
+
+@click.group(cls=Group)
+def quarantine() -> None:
+    """Rows that broke their contract."""
+
+
+@quarantine.command("summary", examples="casparian quarantine summary --output fix_orders")
+@_filtered
+@as_of_option
+@pass_app
+def summary(app: App, parser: str | None, output: str | None, code: str | None) -> ExitCode:
+    """Violations by output, code and column. A row with several violations counts under each."""
+    conditions, params = _conditions(parser, output, code)
+    with open_gateway(app) as gateway:
+        found = gateway.rows(
+            'select output, code, column_name as "column", sum(rows)::bigint as rows, count(distinct input_file) as files'
+            f" from cf_quarantine where is_committed and {conditions} group by all order by rows desc, output, code, column_name",
+            params,
+        )
+    if app.is_json:
+        as_json(app, found)
+    else:
+        rows = [(one["output"], one["code"], one["column"], one["rows"], one["files"]) for one in found]
+        table(
+            app,
+            ("output", "code", "column", "rows", "files"),
+            rows,
+            empty="Nothing is in quarantine.",
+            right=("rows", "files"),
+        )
+    return ExitCode.OK
+
+
+@quarantine.command("list", examples="casparian quarantine list --code type_mismatch")
+@_filtered
+@click.option("--uncommitted", is_flag=True, help="What failed jobs left: rows beyond the policy's limit.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@pass_app
+def list_(
+    app: App, parser: str | None, output: str | None, code: str | None, uncommitted: bool, limit: int
+) -> ExitCode:
+    """Which files and jobs have quarantined rows."""
+    conditions, params = _conditions(parser, output, code)
+    with open_gateway(app) as gateway:
+        if uncommitted:
+            return _list_uncommitted(app, gateway)
+        found = gateway.rows(
+            "select job_id, input_file as input, parser, parser_version as version, output, code,"
+            ' column_name as "column", rows, recorded_at from cf_quarantine'
+            f" where is_committed and {conditions} order by recorded_at desc, rows desc limit ?",
+            [*params, limit],
+        )
+    if app.is_json:
+        as_json(app, found)
+    else:
+        rows = [
+            (
+                one["job_id"][:8],
+                Path(one["input"] or "").name,
+                one["output"],
+                one["code"],
+                one["column"],
+                one["rows"],
+                when(one["recorded_at"]),
+            )
+            for one in found
+        ]
+        table(
+            app,
+            ("job", "input", "output", "code", "column", "rows", "when"),
+            rows,
+            empty="Nothing is in quarantine.",
+            right=("rows",),
+        )
+    return ExitCode.OK
+
+
+def _list_uncommitted(app: App, gateway: Gateway) -> ExitCode:
+    kept = sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet"))
+    found = [{"job_id": path.parent.name, "path": str(path), "bytes": path.stat().st_size} for path in kept]
+    if app.is_json:
+        as_json(app, found)
+    else:
+        rows = [(one["job_id"], one["bytes"], one["path"]) for one in found]
+        table(app, ("job", "bytes", "path"), rows, empty="No failed job left quarantined rows.", right=("bytes",))
+    return ExitCode.OK
+
+
+def _rows(gateway: Gateway, output: str, code: str | None, job: str | None, limit: int | None) -> Any:
+    """Quarantined rows of one output as an Arrow table, read by the confined process."""
+    from casparian_sentinel.sql.ask import ask, relations
+
+    gateway.publish_catalogue()
+    known = relations(gateway.home, [])
+    if output not in known.quarantines:
+        raise UsageProblem(
+            f"There is no quarantine of an output {output!r}.",
+            remedy="`casparian quarantine summary` shows which there are.",
+        )
+    conditions = ["true"]
+    if code:
+        conditions.append(f"list_contains(list_transform(_cf_violations, lambda v: v.code), {_quoted(code)})")
+    if job:
+        conditions.append(f"starts_with(_cf_job_id, {_quoted(job)})")
+    ending = f" limit {limit}" if limit else ""
+    order = "order by _cf_job_id, _cf_output_row_index"
+    query = f'select * from quarantine."{output}" where {" and ".join(conditions)} {order}{ending}'
+    return ask(gateway.home, query, known, lambda name: gateway.table(f"select * from {name}"))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@quarantine.command("show", examples="casparian quarantine show fix_orders --code type_mismatch -n 3")
+@click.argument("output")
+@click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
+@click.option("--job", metavar="ID", help="Only rows of this job.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=10, show_default=True)
+@pass_app
+def show(app: App, output: str, code: str | None, job: str | None, limit: int) -> ExitCode:
+    """Rows in quarantine: what was wrong, where they came from, their original text."""
+    with open_gateway(app) as gateway:
+        rows = _rows(gateway, output, code, job, limit).to_pylist()
+    if app.is_json:
+        as_json(app, rows)
+        return ExitCode.OK
+    if not rows:
+        app.say(f"No rows of {output} are in quarantine.")
+    for row in rows:
+        place = (
+            f"source row {row['_cf_source_row']}"
+            if row["_cf_source_row"] is not None
+            else f"output row {row['_cf_output_row_index']}"
+        )
+        print(f"job {cell(row['_cf_job_id'])[:8]} · {place}", file=app.out)
+        for violation in row["_cf_violations"] or []:
+            got = f": got {violation['got']!r}" if violation["got"] is not None else ""
+            expected = f", expected {violation['expected']}" if violation["expected"] else ""
+            print(
+                f"  {cell(violation['code'])} in {cell(violation['column'])}{cell(got)}{cell(expected)}", file=app.out
+            )
+        if row["_cf_raw"]:
+            print(f"  raw: {cell(row['_cf_raw'])[:500]}", file=app.out)
+    return ExitCode.OK
+
+
+@quarantine.command("export", examples="casparian quarantine export fix_orders bad.csv")
+@click.argument("output")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
+@pass_app
+def export(app: App, output: str, target: Path, code: str | None) -> ExitCode:
+    """Write quarantined rows to a .csv, .json or .parquet file."""
+    from casparian.commands.sql import _write
+
+    form = target.suffix.lower().lstrip(".")
+    if form not in ("csv", "json", "parquet"):
+        raise UsageProblem(
+            f"{target.name} does not say which form to write.", remedy="End the name in .csv, .json or .parquet."
+        )
+    with open_gateway(app) as gateway:
+        rows = _rows(gateway, output, code, None, None)
+    _write(rows, form, target)
+    app.say(f"{rows.num_rows:,} rows written to {target}")
+    return ExitCode.OK
+
+
+COMMANDS: dict[str, click.Command] = {"quarantine": quarantine}

@@ -1,0 +1,150 @@
+"""`rule add/list/remove/test`: rules that tag files by their path, kind or size."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, open_gateway
+from casparian.render import as_json, count, table
+
+_OPTIONS = (
+    click.option("--kind", "kinds", multiple=True, help="Only files of this kind, such as fix or delimited."),
+    click.option("--ext", "extensions", multiple=True, help="Only files with this extension, such as .log."),
+    click.option("--min-size", "size_min_bytes", type=click.IntRange(0), help="Bytes."),
+    click.option("--max-size", "size_max_bytes", type=click.IntRange(0), help="Bytes."),
+)
+
+
+def _predicates(command: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Group)
+def rule() -> None:
+    """Rules that tag files."""
+
+
+@rule.command(
+    "add",
+    examples="""casparian rule add "**/fix/*.log" fix
+casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --priority 10""",
+)
+@click.argument("pattern")
+@click.argument("tag")
+@click.option("--name", help="Default: the pattern and the tag.")
+@click.option("--source", metavar="NAME", help="Only files of this source.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher is looked at first.")
+@_predicates
+@pass_app
+def add(
+    app: App, pattern: str, tag: str, name: str | None, source: str | None, priority: int, **predicates: Any
+) -> ExitCode:
+    """Tag files whose relative path matches PATTERN, now and in later scans."""
+    from casparian.scanning import hash_missing, retag_all
+    from casparian_protocol.tagging import TagRule, check_rule
+
+    with open_gateway(app, creates_home=True) as gateway:
+        source_id = _source_id(gateway, source) if source else None
+        made = check_rule(
+            TagRule(
+                id=secrets.token_hex(8),
+                name=name or f"{pattern} → {tag}",
+                source_id=source_id,
+                pattern=pattern,
+                tag=tag,
+                priority=priority,
+                **predicates,
+            )
+        )
+        result = gateway.request("add_rule", rule=made.model_dump(mode="json"))
+        tagged = retag_all(gateway)
+        hash_missing(app, gateway, "list_contains(f.tags, ?)", [tag])
+    if app.is_json:
+        as_json(app, {**result, "files": tagged})
+    else:
+        app.say(f"rule {result['rule_id'][:8]}: {count(tagged, 'known file')} tagged {tag}")
+    return ExitCode.OK
+
+
+def _source_id(gateway: Gateway, source: str) -> str:
+    found = gateway.rows("select id from scout_sources where name = ? or id = ?", [source, source])
+    if not found:
+        raise UsageProblem(f"There is no source {source}.", remedy="`casparian source list` shows which there are.")
+    return str(found[0]["id"])
+
+
+@rule.command("list", examples="casparian rule list")
+@pass_app
+def list_rules(app: App) -> ExitCode:
+    """Every rule, in the order in which they are looked at."""
+    with open_gateway(app) as gateway:
+        found = gateway.rows(
+            "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source,"
+            " (select count(*) from scout_file_tags t where t.rule_id = r.id) as files"
+            " from scout_tagging_rules r left join scout_sources s on s.id = r.source_id order by r.priority desc, r.id"
+        )
+    if app.is_json:
+        as_json(app, found)
+    else:
+        rows = [(r["id"][:8], r["pattern"], r["tag"], r["priority"], r["source"], r["files"]) for r in found]
+        columns = ("rule", "pattern", "tag", "priority", "source", "files")
+        table(app, columns, rows, empty="No rules.", right=("priority", "files"))
+    return ExitCode.OK
+
+
+@rule.command("remove", examples="casparian rule remove 3f2a91c0")
+@click.argument("named", metavar="ID|NAME")
+@pass_app
+def remove(app: App, named: str) -> ExitCode:
+    """Forget a rule; the tags it gave go with it."""
+    from casparian.scanning import retag_all
+
+    with open_gateway(app) as gateway:
+        result = gateway.request("remove_rule", rule=named)
+        untagged = retag_all(gateway)
+    if app.is_json:
+        as_json(app, {**result, "files": untagged})
+    else:
+        app.say(f"rule {result['rule_id'][:8]} removed: {count(untagged, 'file')} changed")
+    return ExitCode.OK
+
+
+@rule.command("test", examples='casparian rule test "**/fix/*.log"')
+@click.argument("pattern")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@_predicates
+@pass_app
+def test(app: App, pattern: str, limit: int, **predicates: Any) -> ExitCode:
+    """Show which known files a rule would tag, without saving it."""
+    from casparian_protocol.tagging import Candidate, TagRule, test_rule
+
+    tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)
+    with open_gateway(app) as gateway:
+        known = gateway.rows(
+            "select rel_path, kind, size, content_hash from scout_files where status <> 'vanished' order by path"
+        )
+    verdicts = test_rule(tried, [Candidate(k["rel_path"], k["kind"], k["size"], k["content_hash"]) for k in known])
+    hits = [verdict for verdict in verdicts if not verdict.refusal]
+    if app.is_json:
+        as_json(
+            app,
+            {
+                "files": len(verdicts),
+                "matched": len(hits),
+                "matches": [{"path": h.rel_path, "fields": h.path_fields} for h in hits],
+            },
+        )
+        return ExitCode.OK
+    table(app, ("path", "fields"), [(h.rel_path, h.path_fields or "") for h in hits[:limit]], empty="")
+    app.say(f"{len(hits):,} of {count(len(verdicts), 'known file')} would be tagged")
+    return ExitCode.OK
+
+
+COMMANDS: dict[str, click.Command] = {"rule": rule}

@@ -1,0 +1,282 @@
+"""`casparian run PARSER INPUT…`: dev mode. Runs a parser where it lies, shows what it gives, keeps nothing without a sink.
+
+Stateless: no home, no lock, no log. Tables go to stdout beside what the parser prints; with --json or --raw stdout is ours
+alone and the parser's prints go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from casparian.app import App, Command, pass_app
+from casparian.exits import ExitCode, UsageProblem
+from casparian.render import as_json, cell, count
+
+if TYPE_CHECKING:
+    from casparian.devrun.parser import DevParser
+    from casparian.devrun.report import InputRun
+    from casparian.devrun.sink import Sink
+
+_ROWS_SHOWN = 10
+
+
+class NoSuchInput(UsageProblem):
+    """An input is not a file that can be read."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"The input {path} {why}.", remedy="Name files; `casparian scan DIR` finds them in directories."
+        )
+
+
+class NoPythonThere(UsageProblem):
+    """`--venv` names no environment."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"{directory} has no bin/python.", remedy="Name a virtual environment, as `python -m venv` makes it."
+        )
+
+
+class OptionNeedsSink(UsageProblem):
+    """An option that says how to write, and nothing to write to."""
+
+    def __init__(self, option: str) -> None:
+        super().__init__(
+            f"{option} has no meaning without --sink.", remedy="Add --sink parquet://DIR, or leave it out."
+        )
+
+
+@click.command(
+    cls=Command,
+    short_help="Run a parser on files, here and now (dev mode).",
+    examples="""casparian run advice.py inbox/advice_0531.txt
+casparian run fix_parser/ venue_a.log venue_b.log --limit 1000
+casparian run advice.py *.txt --sink parquet://trial --force
+casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Berlin""",
+)
+@click.argument("parser", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+@click.option("--sink", "uri", metavar="URI", help="Write rows: parquet://DIR, csv://DIR, jsonl://DIR, arrow://DIR.")
+@click.option(
+    "--contract",
+    "contract_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON contract for the only output, or a map of output to contract.",
+)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter that the parser declares.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N rows of each input.")
+@click.option("--whatif", is_flag=True, help="Show what --sink would write, and write nothing.")
+@click.option("--force", is_flag=True, help="Let --sink overwrite.")
+@click.option("--venv", type=click.Path(path_type=Path), metavar="DIR", help="Use this environment's Python.")
+@click.option("--no-sandbox", is_flag=True, help="Run unconfined. This version always does in dev mode.")
+@click.option("--raw", is_flag=True, help="Every valid row whole, one JSON object a line; no tables.")
+@pass_app
+def run(
+    app: App,
+    parser: Path,
+    inputs: tuple[Path, ...],
+    uri: str | None,
+    contract_file: Path | None,
+    params: tuple[str, ...],
+    limit: int | None,
+    whatif: bool,
+    force: bool,
+    venv: Path | None,
+    no_sandbox: bool,
+    raw: bool,
+) -> ExitCode:
+    """Run a parser on files and show first rows, schema and violations of each output.
+
+    The parser runs in your environment, with your terminal: prints appear as they come and breakpoint() works. Its contract
+    is enforced if it has one. Exit 0 when everything was parsed, violations included; 1 when the parser fails.
+    """
+    from casparian.devrun.params import read_params
+    from casparian.devrun.parser import load_parser, with_contracts
+    from casparian.devrun.sink import Sink, read_target
+
+    if uri is None and (whatif or force):
+        raise OptionNeedsSink("--whatif" if whatif else "--force")
+    for path in inputs:
+        _require_file(path)
+    chosen = load_parser(parser)
+    if contract_file is not None:
+        chosen = with_contracts(chosen, contract_file)
+    values = read_params(params, chosen.metadata.params)
+    sink = Sink(read_target(uri), is_overwriting=force, is_trial=whatif) if uri is not None else None
+    if sink is not None:
+        sink.require_room(list(chosen.contracts))
+    session = _Session(app, chosen, values, _python_of(venv), limit, sink, is_raw=raw)
+    with _own_stdout(app, is_needed=app.is_json or raw), _first_interrupt_is_the_parsers() as interrupts:
+        try:
+            return session.run(inputs, interrupts)
+        finally:
+            if sink is not None:
+                sink.discard()
+
+
+class _Session:
+    """One call of `run`: the inputs one after the other, then the sink."""
+
+    def __init__(
+        self,
+        app: App,
+        parser: DevParser,
+        params: dict[str, Any],
+        python: str,
+        limit: int | None,
+        sink: Sink | None,
+        *,
+        is_raw: bool,
+    ) -> None:
+        self._app = app
+        self._parser = parser
+        self._params = params
+        self._python = python
+        self._limit = limit
+        self._sink = sink
+        self._is_raw = is_raw
+        self._runs: list[InputRun] = []
+
+    def run(self, inputs: tuple[Path, ...], interrupts: list[int]) -> ExitCode:
+        """Parse every input, even after one that failed; the verdict over all."""
+        from casparian.devrun.engine import run_input
+
+        for path in inputs:
+            done = run_input(
+                self._parser,
+                path,
+                params=self._params,
+                python=self._python,
+                limit=self._limit,
+                rows_shown=_ROWS_SHOWN,
+                on_rows=self._keep,
+            )
+            if done.error is not None and interrupts:
+                raise KeyboardInterrupt
+            self._runs.append(done)
+            self._tell(done)
+        failed = sum(each.error is not None for each in self._runs)
+        written = self._finish_sink(failed)
+        if self._app.is_json:
+            self._print_document(written)
+        return ExitCode.FAILED if failed else ExitCode.OK
+
+    def _keep(self, output: str, batch: Any, is_bad: bool) -> None:
+        if self._sink is not None:
+            self._sink.add(output, batch, is_quarantine=is_bad)
+        if self._is_raw and not is_bad and not self._app.is_json:
+            from casparian.devrun.sink import json_line
+
+            for row in batch.to_pylist():
+                own = {name: value for name, value in row.items() if not name.startswith("_cf_")}
+                print(json_line({"output": output, **own}), file=self._app.out)
+
+    def _tell(self, done: InputRun) -> None:
+        from casparian.devrun.report import accounting, error_lines, print_run
+
+        app = self._app
+        if not app.is_json and not self._is_raw:
+            print_run(app, done, self._parser.label)
+        elif not app.is_json:
+            app.say(f"{cell(done.path)}: {accounting(done)}")
+        if done.error is not None:
+            for line in error_lines(done, is_verbose=app.is_verbose):
+                print(line, file=sys.stderr)
+        elif done.status == "partial_success":
+            app.say("In production the rows with violations would be quarantined.")
+
+    def _finish_sink(self, failed: int) -> list[tuple[Path, int]]:
+        if self._sink is None:
+            return []
+        if failed:
+            self._app.say(f"Nothing was written: {count(failed, 'input')} failed.")
+            return []
+        written = self._sink.commit()
+        verb = "would be written" if self._sink.is_trial else "written"
+        for path, rows in written:
+            self._app.say(f"{cell(str(path))}: {count(rows, 'row')} {verb}")
+        if not written:
+            self._app.say("No rows, so no files.")
+        return written
+
+    def _print_document(self, written: list[tuple[Path, int]]) -> None:
+        from casparian.devrun.report import document
+
+        metadata = self._parser.metadata
+        as_json(
+            self._app,
+            {
+                "parser": {"name": metadata.name, "version": metadata.version, "file": self._parser.file},
+                "inputs": [document(each) for each in self._runs],
+                "written": [{"path": path, "rows": rows} for path, rows in written],
+                "is_trial": self._sink is not None and self._sink.is_trial,
+            },
+        )
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise NoSuchInput(path, "does not exist")
+    if not path.is_file():
+        raise NoSuchInput(path, "is a directory" if path.is_dir() else "is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise NoSuchInput(path, "may not be read by you")
+
+
+def _python_of(venv: Path | None) -> str:
+    if venv is None:
+        return sys.executable
+    python = venv.absolute() / "bin" / "python"
+    if not python.exists():
+        raise NoPythonThere(venv)
+    return str(python)
+
+
+@contextmanager
+def _own_stdout(app: App, *, is_needed: bool) -> Iterator[None]:
+    """Descriptor 1, which the parser inherits, leads to stderr; our data go to what it was before."""
+    if not is_needed:
+        yield
+        return
+    app.out.flush()
+    before = os.dup(1)
+    given, app.out = app.out, open(before, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 -- closed below
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        app.out.close()
+        app.out = given
+        os.dup2(before, 1)
+        os.close(before)
+
+
+@contextmanager
+def _first_interrupt_is_the_parsers() -> Iterator[list[int]]:
+    """Ctrl-C reaches the parser too, which may be in a debugger: the first one is left to it, the second ends us."""
+    seen: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+COMMANDS: dict[str, click.Command] = {"run": run}

@@ -1,0 +1,155 @@
+"""`source add/list/remove/rescan`: directories that are scanned for files."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import rich_click as click
+
+from casparian.app import App, Group, pass_app
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.render import as_json, cell, count, table, when
+
+_LIST = """
+select s.id, s.name, s.path, s.poll_interval_secs as poll_seconds,
+    (select count(*) from scout_files f where f.source_id = s.id and f.status <> 'vanished') as files,
+    (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
+from scout_sources s order by s.name
+"""
+
+
+@click.group(cls=Group)
+def source() -> None:
+    """Directories that are scanned for files."""
+
+
+@source.command("add", examples="casparian source add /data/fix_logs --name fix_archive --tag fix --poll 300")
+@click.argument("path", type=click.Path(file_okay=False))
+@click.option("--name", help="Default: the directory's name.")
+@click.option("--tag", "tags", multiple=True, help="Put this tag on everything found there.")
+@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave these out.")
+@click.option("--pattern", "patterns", multiple=True, metavar="GLOB", help="Only files that match one of these.")
+@click.option(
+    "--poll",
+    "poll_seconds",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The daemon rescans every so many seconds; 0: only when asked.",
+)
+@pass_app
+def add(
+    app: App,
+    path: str,
+    name: str | None,
+    tags: tuple[str, ...],
+    excludes: tuple[str, ...],
+    patterns: tuple[str, ...],
+    poll_seconds: int,
+) -> ExitCode:
+    """Make a directory a source."""
+    root = os.path.abspath(path)
+    if not os.path.isdir(root):
+        raise UsageProblem(f"{path} is not a directory.", remedy="Name the directory that holds the files.")
+    options = {"tags": list(tags), "excludes": list(excludes), "patterns": list(patterns)}
+    with open_gateway(app, creates_home=True) as gateway:
+        result = gateway.request(
+            "add_source",
+            name=name or os.path.basename(root) or root,
+            path=root,
+            poll_seconds=poll_seconds,
+            options=options,
+        )
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(
+            f"source {result['name']} ({result['source_id'][:8]}): `casparian source rescan {result['name']}` scans it now"
+        )
+    return ExitCode.OK
+
+
+@source.command("list", examples="casparian source list")
+@pass_app
+def list_sources(app: App) -> ExitCode:
+    """Every source with its files and last scan."""
+    with open_gateway(app) as gateway:
+        found = gateway.rows(_LIST)
+    if app.is_json:
+        as_json(app, found)
+    else:
+        rows = [(s["name"], s["path"], s["poll_seconds"] or "", s["files"], when(s["last_scan"])) for s in found]
+        table(
+            app,
+            ("source", "path", "poll (s)", "files", "last scan"),
+            rows,
+            empty="No sources.",
+            right=("poll (s)", "files"),
+        )
+    return ExitCode.OK
+
+
+@source.command("remove", examples="casparian source remove fix_archive")
+@click.argument("named", metavar="NAME|ID")
+@pass_app
+def remove(app: App, named: str) -> ExitCode:
+    """Scan it no more; its files stay known."""
+    with open_gateway(app) as gateway:
+        result = gateway.request("remove_source", source=named)
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(f"source {cell(result.get('name') or named)} removed; its files stay known")
+    return ExitCode.OK
+
+
+@source.command("rescan", examples="casparian source rescan fix_archive")
+@click.argument("named", metavar="NAME|ID")
+@pass_app
+def rescan(app: App, named: str) -> ExitCode:
+    """Scan a source now: as a job of the daemon, or here when none runs."""
+    with open_gateway(app) as gateway:
+        if gateway.is_daemon:
+            result = gateway.request("rescan", source=named)
+            if app.is_json:
+                as_json(app, result)
+            else:
+                app.say(f"job {result['job_id'][:8]} scans it")
+            return ExitCode.OK
+        return _rescan_here(app, gateway, _find(gateway, named))
+
+
+def _find(gateway: Gateway, named: str) -> Row:
+    found = gateway.rows(
+        "select id, name, path from scout_sources where name = ? or starts_with(id, ?)", [named, named]
+    )
+    if len(found) != 1:
+        raise UsageProblem(f"There is no source {named}.", remedy="`casparian source list` shows which there are.")
+    return found[0]
+
+
+def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
+    from casparian.scanning import scan_roots
+    from casparian_worker.discovery.scan import ScanOptions
+    from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, WalkOptions
+
+    event = gateway.rows("select data from cf_audit where type = 'SourceAdded' and subject = ?", [found["id"]])
+    options = json.loads(event[-1]["data"]).get("options", {}) if event else {}
+    topics = {row["topic"] for row in gateway.rows("select distinct topic from cf_parser_topics")}
+    tags = options.get("tags", [])
+    walk = WalkOptions((*DEFAULT_EXCLUDES, *options.get("excludes", [])), options.get("patterns", []))
+    made = ScanOptions(walk, wanted_tags=topics | set(tags), tags=tags)
+    totals = scan_roots(app, gateway, [found["path"]], lambda _root: made, source_id=found["id"])
+    if app.is_json:
+        as_json(app, {"files": totals.files, "new": totals.new, "changed": totals.changed, "vanished": totals.vanished})
+    else:
+        print(
+            f"{count(totals.files, 'file')}: {totals.new:,} new, {totals.changed:,} changed, {totals.vanished:,} vanished",
+            file=app.out,
+        )
+    return ExitCode.OK if totals.is_complete else ExitCode.INTERRUPTED
+
+
+COMMANDS: dict[str, click.Command] = {"source": source}

@@ -1,0 +1,174 @@
+"""One way to ask, with or without a daemon.
+
+With a running sentinel every question goes over its bus; without one the home is opened in this process, under the same
+lock, and the same operations run here. A command cannot tell the difference, except that some need a daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from casparian.app import App
+from casparian.exits import NoDaemon
+from casparian_protocol.client import Client, NoSentinel
+from casparian_protocol.home import Home, make_home
+from casparian_protocol.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: More rows than any table of a projection is asked for at once; the projector caps the answer's bytes anyway.
+_ALL_ROWS = 1_000_000_000
+#: Rows of the catalogue of files that surely fit one answer of 64 MiB, whatever their paths' length.
+_PAGE_ROWS = 10_000
+Row = dict[str, Any]
+
+
+class NoHome(NoDaemon):
+    """There is no home where one was named."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(
+            f"There is no home at {home.root}.",
+            remedy="`casparian init` makes one; --home or CASPARIAN_HOME names another.",
+        )
+
+
+class Gateway(Protocol):
+    """What commands may ask of whoever owns the home."""
+
+    home: Home
+    is_daemon: bool
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        """Perform an operation of `casparian_protocol.operations`; arguments that are None are left out."""
+        ...
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Rows of the projection, never older than this gateway's last operation. Times are µs UTC."""
+        ...
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """As `rows`, but as an Arrow table."""
+        ...
+
+    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
+        """As `table`, in pages ordered by the column `id`: for results that may be larger than one answer."""
+        ...
+
+    def publish_catalogue(self) -> None:
+        """Make sure that `catalog.duckdb` shows everything committed so far."""
+        ...
+
+
+class _Remote:
+    is_daemon = True
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.home = client.home
+        self._seq = int(client.request("ping")["seq"])
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        result = self.client.request(op, _given(args))
+        self._seq = max(self._seq, int(result.get("seq", 0)))
+        return result
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        answer = self.client.query(sql, params, at_least_seq=self._seq, limit_rows=_ALL_ROWS)
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        import pyarrow as pa
+
+        body = self.client.query(sql, params, format="arrow", at_least_seq=self._seq, limit_rows=_ALL_ROWS)
+        return pa.ipc.open_stream(pa.py_buffer(body)).read_all()
+
+    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
+        after = ""
+        while True:
+            page = self.table(
+                f"select * from ({sql}) page where id > ? order by id limit {_PAGE_ROWS}", [*params, after]
+            )
+            yield page
+            if page.num_rows < _PAGE_ROWS:
+                return
+            after = page["id"][-1].as_py()
+
+    def publish_catalogue(self) -> None:
+        self.client.publish_catalogue(self._seq)
+
+
+class _Local:
+    is_daemon = False
+
+    def __init__(self, sentinel: Any, home: Home, actor: str) -> None:
+        self._sentinel = sentinel
+        self._actor = actor
+        self.home = home
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        if op in OPERATIONS and OPERATIONS[op].is_daemon_only:
+            raise NoDaemon(f"`{op}` needs a running daemon.", remedy="Start one with `casparian start`.")
+        result: dict[str, Any] = self._sentinel.request(op, _given(args), actor=self._actor)
+        return result
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        from casparian_sentinel.projection.answers import plain_rows
+
+        table = self.table(sql, params)
+        return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        return self._sentinel.query(sql, params)
+
+    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
+        yield self.table(sql, params)
+
+    def publish_catalogue(self) -> None:
+        self._sentinel.publish_catalogue()
+
+
+@contextmanager
+def open_gateway(app: App, *, creates_home: bool = False) -> Iterator[Gateway]:
+    """The home's gateway. Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer."""
+    home = app.home
+    if not home.log.is_dir():
+        if not creates_home:
+            raise NoHome(home)
+        make_home(home)
+        app.say(f"made a home at {home.root}")
+    if app.as_of is not None:
+        from casparian.as_of import open_past
+
+        with open_past(app, app.as_of) as past:
+            yield past
+        return
+    try:
+        client = Client.connect(home)
+    except NoSentinel:
+        client = None
+    if client is not None:
+        with client:
+            yield _Remote(client)
+        return
+    from casparian_protocol.client import default_actor
+    from casparian_sentinel.local import LocalSentinel
+
+    with LocalSentinel(home) as sentinel:
+        yield _Local(sentinel, home, default_actor("cli"))
+
+
+@contextmanager
+def daemon_client(app: App, timeout_seconds: float = 5.0) -> Iterator[Client]:
+    """A client of the running daemon, or `NoSentinel` (exit 3)."""
+    if not app.home.log.is_dir():
+        raise NoHome(app.home)
+    with Client.connect(app.home, timeout_seconds) as client:
+        yield client
+
+
+def _given(args: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if value is not None}

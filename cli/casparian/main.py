@@ -1,0 +1,61 @@
+"""The root command: which commands there are, and in which module each lives. Imports none of them until asked."""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+
+from casparian import __version__
+from casparian.app import Group, run
+from casparian.streams import prepare
+
+#: command → (module under casparian.commands, one line of help), in the order of the help.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "The whole main job on generated FIX logs, narrated."),
+    "init": ("init", "Make a home with a commented config.toml."),
+    "new": ("new", "Write a parser skeleton."),
+    "run": ("run", "Run a parser on files, here and now (dev mode)."),
+    "scan": ("scan", "Find files and take them into the catalogue."),
+    "preview": ("preview", "Show what a file is and how it begins."),
+    "files": ("files", "List the files of the catalogue."),
+    "tag": ("files", "Put a tag on files."),
+    "untag": ("files", "Take a tag off files."),
+    "rule": ("rule", "Rules that tag files by their path."),
+    "source": ("source", "Directories that are scanned for files."),
+    "parser": ("parser", "Register, list, show, pause and resume parsers."),
+    "contract": ("contract", "List, show, compare, approve and reject contracts."),
+    "start": ("daemon", "Start the daemon: sentinel and local workers."),
+    "stop": ("daemon", "Stop the daemon."),
+    "status": ("daemon", "What the daemon and its workers are doing."),
+    "worker": ("daemon", "Run one worker."),
+    "process": ("process", "Queue what is pending and run until the queue is empty."),
+    "jobs": ("jobs", "List jobs; replay dead letters."),
+    "job": ("jobs", "Show, follow, retry, cancel and rerun a job."),
+    "errors": ("errors", "Failures grouped by root cause."),
+    "story": ("story", "What happened to a job, in order, with causes."),
+    "quarantine": ("quarantine", "Rows that broke their contract."),
+    "sql": ("sql", "Read-only SQL over outputs, quarantines and state."),
+    "outputs": ("outputs", "The published tables."),
+    "verify": ("verify", "Run committed jobs again and compare what they make."),
+    "log": ("log", "The event log: verify, tail, export, stats, seal, repair."),
+    "config": ("config", "Effective settings and where each came from."),
+    "doctor": ("doctor", "Check the machine and the home."),
+    "support-bundle": ("support", "Write a file for whoever is to help: no data, no secrets."),
+}
+
+
+@click.group(
+    cls=Group,
+    lazy={name: (f"casparian.commands.{module}", line) for name, (module, line) in _COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="casparian")
+def casparian() -> None:
+    """Turn dark data into governed tables, with proof of where every row came from."""
+
+
+def main() -> None:
+    """Entry point of the `casparian` script."""
+    prepare()
+    sys.exit(run(casparian))

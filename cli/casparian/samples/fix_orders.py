@@ -1,0 +1,174 @@
+"""The lives of orders, message by message: who says what after what. Sessions and files are `fix_logs`' matter."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from casparian.samples.fix_wire import Dice, Fields, cents
+
+SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "JPM", "XOM", "KO", "PFE", "CAT", "BA")
+TEXTS = ("", "", "", "", "Zürich desk", "a=b pair", "late report", "house account")
+
+
+@dataclass
+class Message:
+    """What one side says. `event` is the word the parser should find for it; "" outside fix_orders."""
+
+    msg_type: str
+    is_from_client: bool
+    fields: Fields
+    event: str = ""
+    fault: str | None = None
+
+
+@dataclass
+class Order:
+    """One order as its venue sees it; prices in cents."""
+
+    cl_ord_id: str
+    symbol: str
+    side: str
+    quantity: int
+    price: int
+    is_fix42: bool
+    account: str
+    exec_count: int = 0
+    filled: int = 0
+    paid: int = 0
+    fault: str | None = None
+    previous_id: str | None = None
+    text: str = ""
+
+    @property
+    def order_id(self) -> str:
+        return f"O-{self.cl_ord_id.partition('.')[0]}"
+
+    def request(self, msg_type: str, event: str) -> Message:
+        """D, F, G or H from the client."""
+        fields: Fields = [(11, self.cl_ord_id)]
+        if self.previous_id and msg_type in "FG":
+            fields += [(41, self.previous_id), (37, self.order_id)]
+        fields += [(1, self.account), (55, self.symbol), (54, self.side)]
+        if msg_type != "H":
+            fields.append((38, str(self.quantity)))
+        if msg_type in "DG":
+            fields += [(40, "2"), (44, cents(self.price)), (59, "0")]
+        if self.text:
+            fields.append((58, self.text))
+        return Message(msg_type, True, fields, event)
+
+    def report(self, exec_type: str, status: str, event: str, extra: Fields | None = None) -> Message:
+        """An ExecutionReport."""
+        self.exec_count += 1
+        fields: Fields = [(37, self.order_id), (11, self.cl_ord_id)]
+        if self.previous_id:
+            fields.append((41, self.previous_id))
+        fields.append((17, f"E-{self.cl_ord_id}-{self.exec_count}"))
+        if self.is_fix42:
+            fields.append((20, "0"))
+        is_open = status in "01356"
+        fields += [(150, exec_type), (39, status), (1, self.account), (55, self.symbol), (54, self.side)]
+        fields += [(38, str(self.quantity)), (44, cents(self.price)), *(extra or [])]
+        fields += [(151, str(self.quantity - self.filled if is_open else 0)), (14, str(self.filled))]
+        fields.append((6, self.average_price()))
+        return Message("8", False, fields, event)
+
+    def average_price(self) -> str:
+        """To four places, half up, in integers."""
+        if not self.filled:
+            return "0"
+        ten_thousandths = (self.paid * 200 + self.filled) // (2 * self.filled)
+        return f"{ten_thousandths // 10_000}.{ten_thousandths % 10_000:04d}"
+
+    def trade(self, quantity: int, price: int) -> Message:
+        self.filled += quantity
+        self.paid += quantity * price
+        is_last = self.filled == self.quantity
+        status = "2" if is_last else "1"
+        event = "fill" if is_last else "partial_fill"
+        return self.report(
+            status if self.is_fix42 else "F", status, event, [(31, cents(price)), (32, str(quantity)), (30, "XNYS")]
+        )
+
+
+def open_order(order: Order) -> Iterator[Message]:
+    yield order.request("D", "new_order")
+    yield order.report("0", "0", "ack")
+
+
+def fill(order: Order, dice: Dice) -> Iterator[Message]:
+    while order.filled < order.quantity:
+        left = order.quantity - order.filled
+        quantity = left if dice.below(2) else min(left, 100 * (1 + dice.below(3)))
+        yield order.trade(quantity, order.price + dice.below(11) - 5)
+
+
+def filled(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from open_order(order)
+    yield from fill(order, dice)
+
+
+def cancelled(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from open_order(order)
+    order.previous_id, order.cl_ord_id = order.cl_ord_id, f"{order.cl_ord_id}.C"
+    yield order.request("F", "cancel_request")
+    yield order.report("4", "4", "cancel")
+
+
+def rejected(order: Order, dice: Dice) -> Iterator[Message]:
+    yield order.request("D", "new_order")
+    yield order.report("8", "8", "reject", [(103, "1"), (58, "Unknown symbol")])
+
+
+def replaced(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from open_order(order)
+    order.previous_id, order.cl_ord_id = order.cl_ord_id, f"{order.cl_ord_id}.R"
+    order.quantity += 100
+    yield order.request("G", "replace_request")
+    yield order.report("5", "0", "replace")
+    yield from fill(order, dice)
+
+
+def cancelled_too_late(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from filled(order, dice)
+    order.previous_id, order.cl_ord_id = order.cl_ord_id, f"{order.cl_ord_id}.C"
+    yield order.request("F", "cancel_request")
+    refusal: Fields = [(37, order.order_id), (11, order.cl_ord_id), (41, order.previous_id), (39, "2")]
+    yield Message("9", False, [*refusal, (434, "1"), (102, "0"), (58, "Too late to cancel")], "cancel_reject")
+
+
+def asked_after(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from open_order(order)
+    yield order.request("H", "status_request")
+    if order.is_fix42:
+        yield order.report("0", "0", "ack")
+    else:
+        yield order.report("I", "0", "order_status")
+    yield from fill(order, dice)
+
+
+def expired(order: Order, dice: Dice) -> Iterator[Message]:
+    yield from open_order(order)
+    yield order.report("C", "C", "expire")
+
+
+def broken(order: Order, dice: Dice) -> Iterator[Message]:
+    """Three fills of 100; the venue writes the second one's price with a comma, so that fill cannot be a valid row."""
+    yield from open_order(order)
+    for number in range(3):
+        message = order.trade(100, order.price + number)
+        message.fault = "price_with_comma" if number == 1 else None
+        yield message
+
+
+Life = Callable[[Order, Dice], Iterator[Message]]
+LIVES: tuple[Life, ...] = (
+    filled,
+    filled,
+    filled,
+    cancelled,
+    rejected,
+    replaced,
+    cancelled_too_late,
+    asked_after,
+    expired,
+)

@@ -1,0 +1,61 @@
+"""Starting a daemon from the command line: detached for good, or as this command's own child.
+
+The child says `ready` (or why not) through a pipe; nothing is polled. What it prints goes to `logs/daemon.log`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from casparian.exits import ExitCode, NoDaemon, WorkFailed
+from casparian_protocol.home import Home
+
+
+class DaemonDidNotStart(WorkFailed):
+    """The daemon ended before it was ready; its own last words."""
+
+
+class HomeNotOurs(NoDaemon):
+    """Another process owns the home, says the daemon that could not open it (exit 3, as in the foreground)."""
+
+
+def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A daemon in a session of its own, ready to be asked. Raises `DaemonDidNotStart`."""
+    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "casparian", "--home", str(home.root), "start", "--foreground"]
+    command += [*arguments, "--ready-fd", str(writing)]
+    with home.daemon_log.open("a+b") as log:
+        began = log.seek(0, os.SEEK_END)
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True
+        )
+        os.close(writing)
+        with os.fdopen(reading, "rb") as ready:
+            word = ready.read(16)
+        if word.strip() == b"ready":
+            return child
+        status = child.wait()
+        log.seek(began)
+        said = log.read(65_536) + _said_since_rotation(home, log)
+    kind = HomeNotOurs if status == ExitCode.NO_SENTINEL else DaemonDidNotStart
+    raise kind(
+        f"The daemon did not start (exit {status}): {_last_words(said)}",
+        remedy=f"{home.daemon_log} has all it said.",
+    )
+
+
+def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
+    """What lies in the new file when the log was rotated meanwhile."""
+    with home.daemon_log.open("rb") as present:
+        return b"" if os.path.sameopenfile(present.fileno(), log.fileno()) else present.read(65_536)
+
+
+def _last_words(output: bytes) -> str:
+    said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    told = [line for line in said if line.startswith("casparian: ")]
+    return (told or said or ["it said nothing"])[-1].removeprefix("casparian: ")

@@ -1,0 +1,1 @@
+"""Scripts that leave the house: each is one file, standard library only, and copied into what it checks."""

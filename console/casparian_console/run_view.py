@@ -1,0 +1,182 @@
+"""One run of the queue, as its watcher sees it: which jobs are open, what has ended how, how fast it goes. Pure.
+
+`apply` takes what the feed yields; `lines` draws the state at a width. Time is an argument. A snapshot replaces the open
+jobs; what ended between a gap and its snapshot is counted when the run is over, from the projection, not here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence, Snapshot
+from casparian_shim.text import scrub
+
+_ENDS = {"JobFailed": "FAILED", "JobDeadLettered": "DEAD_LETTER", "JobCancelled": "CANCELLED"}
+_BAR = 24
+_RUNNING_SHOWN = 6
+
+
+@dataclass(slots=True)
+class OpenJob:
+    job_id: str
+    input: str
+    parser: str
+    state: str
+    version: str = ""
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RunView:
+    """The state of a run. `started` is monotonic seconds."""
+
+    started: float
+    open: dict[str, OpenJob] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    #: Names of parsers paused by hand, and (name, version) of those that a circuit breaker holds.
+    paused: set[tuple[str, str]] = field(default_factory=set)
+    intake: str = ""
+    has_snapshot: bool = False
+    silent_seconds: float = 0.0
+    #: Why no worker is there and none will be started; empty while there is hope.
+    hopeless: str = ""
+    #: What the watcher was told last, such as what Ctrl-C did.
+    note: str = ""
+
+    def apply(self, item: FeedItem) -> None:
+        """Fold one item of the feed."""
+        self.silent_seconds = item.seconds if isinstance(item, Silence) else 0.0
+        if isinstance(item, Snapshot):
+            self.open = {
+                job["job_id"]: OpenJob(
+                    job["job_id"],
+                    job["input"],
+                    job["parser"],
+                    job["state"],
+                    job.get("parser_version", ""),
+                    job.get("progress") or {},
+                )
+                for job in item.jobs
+            }
+            self.has_snapshot = True
+        elif isinstance(item, FeedEvent):
+            self._event(item)
+        elif isinstance(item, Metric) and item.name == "workers":
+            given_up = item.values.get("given_up", [])
+            is_hopeless = given_up and not item.values["workers"] and len(given_up) == item.values["local_workers"]
+            self.hopeless = "; ".join(f"{one['worker']}: {one['reason']}" for one in given_up) if is_hopeless else ""
+
+    def _event(self, event: FeedEvent) -> None:
+        data = event.data
+        match event.type:
+            case "JobQueued" | "JobReplayed":
+                spec = data["job"]
+                self.open[spec["job_id"]] = OpenJob(
+                    spec["job_id"],
+                    spec["input"]["path"],
+                    spec.get("parser", ""),
+                    "QUEUED",
+                    spec.get("parser_version", ""),
+                )
+            case "JobLeased":
+                self._state(data["job_id"], "LEASED")
+            case "JobStarted":
+                self._state(data["job_id"], "RUNNING")
+            case "JobOutputsCommitted":
+                self._state(data["job_id"], "COMMITTED")
+            case "LeaseExpired" | "JobDue":
+                self._state(data["job_id"], "QUEUED")
+            case "JobRetryScheduled":
+                self._state(data["job_id"], "RETRY_WAIT")
+            case "JobProgressed":
+                if job := self.open.get(data["job_id"]):
+                    job.progress = data["progress"]
+            case "JobCompleted":
+                self._end(data["job_id"], data["status"])
+                self.rows += data["rows"]
+                self.quarantined += data["quarantined"]
+                self.skipped += data["skipped"]
+            case "JobFailed" | "JobDeadLettered" | "JobCancelled":
+                self._fail(event)
+            case "ParserPaused":
+                self.paused.add((data["name"], data.get("version", "")))
+            case "ParserHalfOpened":
+                self.paused.discard((data["name"], data["version"]))
+            case "ParserResumed":
+                version = data.get("version", "")
+                self.paused = {each for each in self.paused if each[0] != data["name"] or version not in ("", each[1])}
+            case "IntakePaused":
+                self.intake = data.get("reason", "paused")
+            case "IntakeResumed":
+                self.intake = ""
+
+    def _state(self, job_id: str, state: str) -> None:
+        if job := self.open.get(job_id):
+            job.state = state
+
+    def _end(self, job_id: str, status: str) -> OpenJob | None:
+        self.ended[status] += 1
+        return self.open.pop(job_id, None)
+
+    def _fail(self, event: FeedEvent) -> None:
+        job = self._end(event.data["job_id"], _ENDS[event.type])
+        error = event.data.get("error") or {}
+        if error:
+            name = PurePath(job.input).name if job else event.data["job_id"]
+            self.failures.append(f"{name}: {error.get('code', '')}: {error.get('message', '')}")
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is left that could still run: open jobs, if any, belong to paused parsers."""
+        return self.has_snapshot and all(
+            job.state == "QUEUED" and not self.paused.isdisjoint({(job.parser, ""), (job.parser, job.version)})
+            for job in self.open.values()
+        )
+
+    @property
+    def running(self) -> list[OpenJob]:
+        return [job for job in self.open.values() if job.state in ("LEASED", "RUNNING", "COMMITTED")]
+
+    def lines(self, now: float, width: int) -> list[str]:
+        """The state as lines no wider than `width`."""
+        done, total = self.ended.total(), self.ended.total() + len(self.open)
+        share = done / total if total else 1.0
+        filled = round(_BAR * share)
+        seconds = max(now - self.started, 1e-9)
+        drawn = [
+            f"{'█' * filled}{'░' * (_BAR - filled)} {done:,}/{total:,} jobs · {self.rows:,} rows ({self.rows / seconds:,.0f}/s)"
+            f" · {self.quarantined:,} quarantined · {self._failed_words()}{self._left(done, total, seconds)}"
+        ]
+        drawn += [self._running_line(job) for job in self.running[:_RUNNING_SHOWN]]
+        if self.intake:
+            drawn.append(f"no new work is taken: {self.intake}")
+        if self.hopeless:
+            drawn.append(f"no worker stays alive: {self.hopeless}")
+        if self.note:
+            drawn.append(self.note)
+        if self.silent_seconds:
+            drawn.append(f"nothing heard from the sentinel for {self.silent_seconds:.0f} s")
+        return [scrub(line)[:width] for line in drawn]
+
+    def _failed_words(self) -> str:
+        failed = self.ended["FAILED"] + self.ended["DEAD_LETTER"]
+        return f"{failed:,} failed"
+
+    def _left(self, done: int, total: int, seconds: float) -> str:
+        if not done or done == total:
+            return ""
+        left = (total - done) * seconds / done
+        return f" · {left:.0f} s left" if left < 100 else f" · {left / 60:.0f} min left"
+
+    def _running_line(self, job: OpenJob) -> str:
+        done, total = job.progress.get("items_done"), job.progress.get("items_total")
+        unit = job.progress.get("unit", "")
+        far = f" {100 * done / total:.0f}%" if done is not None and total else f" {done:,} {unit}" if done else ""
+        return f"  ↻ {job.parser} {PurePath(job.input).name}{far}"

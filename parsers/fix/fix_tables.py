@@ -1,0 +1,315 @@
+"""Messages to Arrow tables: which tag fills which column, which message type which output.
+
+Rows are kept as one flat list of cells per output and become columns by strides: no dict per row. Every value
+leaves as text, exactly as the log has it (the contract judges it), save for two: timestamps in FIX's own form are
+put into ISO 8601 with their offset, and `event` is derived. A value not in that form is left as it stands.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import accumulate
+from operator import itemgetter
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Cells = tuple[bytes | None, ...]
+Pick = Callable[[Sequence[bytes | None]], Cells]
+
+_PLANS_MAX = 10_000
+
+HEADER = {
+    "begin_string": 8,
+    "msg_type": 35,
+    "sender_comp_id": 49,
+    "target_comp_id": 56,
+    "msg_seq_num": 34,
+    "sending_time": 52,
+    "poss_dup_flag": 43,
+    "poss_resend": 97,
+    "orig_sending_time": 122,
+}
+ORDER_FIELDS = HEADER | {
+    "cl_ord_id": 11,
+    "orig_cl_ord_id": 41,
+    "order_id": 37,
+    "exec_id": 17,
+    "exec_ref_id": 19,
+    "exec_trans_type": 20,
+    "exec_type": 150,
+    "ord_status": 39,
+    "account": 1,
+    "symbol": 55,
+    "security_id": 48,
+    "currency": 15,
+    "side": 54,
+    "ord_type": 40,
+    "time_in_force": 59,
+    "order_qty": 38,
+    "price": 44,
+    "stop_px": 99,
+    "last_px": 31,
+    "last_qty": 32,
+    "leaves_qty": 151,
+    "cum_qty": 14,
+    "avg_px": 6,
+    "last_mkt": 30,
+    "ord_rej_reason": 103,
+    "cxl_rej_reason": 102,
+    "cxl_rej_response_to": 434,
+    "text": 58,
+    "transact_time": 60,
+}
+SESSION_FIELDS = HEADER | {
+    "encrypt_method": 98,
+    "heart_bt_int": 108,
+    "reset_seq_num_flag": 141,
+    "test_req_id": 112,
+    "begin_seq_no": 7,
+    "end_seq_no": 16,
+    "new_seq_no": 36,
+    "gap_fill_flag": 123,
+    "ref_seq_num": 45,
+    "ref_tag_id": 371,
+    "ref_msg_type": 372,
+    "session_reject_reason": 373,
+    "business_reject_ref_id": 379,
+    "business_reject_reason": 380,
+    "text": 58,
+}
+TIMES = frozenset({"sending_time", "orig_sending_time", "transact_time"})
+
+ORDER_EVENTS = {
+    b"D": "new_order",
+    b"F": "cancel_request",
+    b"G": "replace_request",
+    b"9": "cancel_reject",
+    b"H": "status_request",
+}
+SESSION_EVENTS = {
+    b"0": "heartbeat",
+    b"1": "test_request",
+    b"2": "resend_request",
+    b"3": "reject",
+    b"4": "sequence_reset",
+    b"5": "logout",
+    b"A": "logon",
+    b"j": "business_reject",
+}
+EXEC_EVENTS = {
+    b"0": "ack",
+    b"1": "partial_fill",
+    b"2": "fill",
+    b"3": "done_for_day",
+    b"4": "cancel",
+    b"5": "replace",
+    b"6": "pending_cancel",
+    b"7": "stopped",
+    b"8": "reject",
+    b"9": "suspended",
+    b"A": "pending_new",
+    b"B": "calculated",
+    b"C": "expire",
+    b"D": "restate",
+    b"E": "pending_replace",
+    b"G": "trade_correct",
+    b"H": "trade_cancel",
+    b"I": "order_status",
+    b"J": "trade_in_clearing_hold",
+    b"K": "trade_released",
+    b"L": "triggered",
+}
+TRADE_EVENTS = {b"1": "partial_fill", b"2": "fill"}
+TRANS_EVENTS = {b"1": "trade_cancel", b"2": "trade_correct", b"3": "order_status"}  # FIX 4.2's ExecTransType
+
+
+def order_event(
+    msg_type: bytes | None, exec_type: bytes | None, ord_status: bytes | None, trans_type: bytes | None
+) -> str:
+    """What happened to the order. An ExecType nobody knows is an `execution_report`, its code in `exec_type`."""
+    if msg_type != b"8":
+        return ORDER_EVENTS[msg_type or b""]
+    if trans_type in TRANS_EVENTS:
+        return TRANS_EVENTS[trans_type]
+    if exec_type == b"F":  # FIX 4.3 and later: one code for every trade, OrdStatus tells which
+        return TRADE_EVENTS.get(ord_status or b"", "trade")
+    return EXEC_EVENTS.get(exec_type or ord_status or b"", "execution_report")
+
+
+class Clock:
+    """FIX timestamps to ISO 8601. A local time that a zone skips or has twice keeps no offset: nobody can tell it."""
+
+    def __init__(self, zone_name: str) -> None:
+        self.is_utc = zone_name in ("UTC", "Etc/UTC", "Z")
+        self._zone = ZoneInfo(zone_name)
+        self._known: dict[str, str] = {}
+
+    def iso(self, column: pa.Array) -> pa.Array:
+        suffix = "Z" if self.is_utc else ""
+        iso = pc.replace_substring_regex(
+            column,
+            r"\A([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)\z",
+            r"\1-\2-\3T\4" + suffix,
+        )
+        if self.is_utc:
+            return iso
+        return pa.array([text and self._with_offset(text) for text in iso.to_pylist()], pa.string())
+
+    def _with_offset(self, local: str) -> str:
+        second, fraction = local[:19], local[19:]
+        if second not in self._known:
+            if len(self._known) > 100_000:
+                self._known.clear()
+            self._known[second] = self._offset(second)
+        return local[:19] + fraction + self._known[second]
+
+    def _offset(self, second: str) -> str:
+        """`+HH:MM` where the zone gives exactly one answer, nothing otherwise: the contract then asks for a zone."""
+        try:
+            local = datetime.strptime(second, "%Y-%m-%dT%H:%M:%S")
+        except ValueError:
+            return ""
+        first = local.replace(tzinfo=self._zone).utcoffset()
+        second_answer = local.replace(tzinfo=self._zone, fold=1).utcoffset()
+        if first is None or first != second_answer or first % timedelta(minutes=1):
+            return ""
+        minutes = first // timedelta(minutes=1)
+        return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+
+
+class Plan:
+    """How the values of one sequence of tags become cells: made once, used for every message of that shape."""
+
+    def __init__(self, tags: list[bytes], fields: dict[str, int]) -> None:
+        own_tags = {name: b"%d" % tag for name, tag in fields.items()}
+        present = set(tags)
+        self.names = [name for name, tag in own_tags.items() if tag in present]
+        self.places = {name: tags.index(own_tags[name]) for name in self.names}
+        twice = [f"{name} ({own_tags[name].decode()})" for name in self.names if tags.count(own_tags[name]) > 1]
+        self.problem = f"given more than once: {', '.join(twice)}" if twice else None
+        self.seen_count = 0
+        self._tag_count = len(tags)
+        self.pick: Pick = _nothing
+
+    def pick_for(self, names: list[str]) -> None:
+        """Let `pick` give the cells of these columns, out of the values followed by one None."""
+        places = [self.places.get(name, self._tag_count) for name in names]
+        self.pick = itemgetter(*places) if len(places) > 1 else _nothing
+
+
+def _nothing(values: Sequence[bytes | None]) -> Cells:
+    return ()
+
+
+class Batch:
+    """Rows of one output on their way to a table. Only columns that some message has filled cost time."""
+
+    def __init__(self, output: str, fields: dict[str, int], clock: Clock, encoding: str) -> None:
+        self.output = output
+        self.fields = fields
+        self.cells: list[bytes | None] = []
+        self.line_numbers: list[int] = []
+        self.message_indexes: list[int] = []
+        self.texts: list[bytes] = []
+        self.raws: list[bytes] = []
+        self._plans: dict[bytes, Plan] = {}
+        self._names: list[str] = []  # of the columns that `cells` hold, row by row
+        self._pieces: list[pa.Table] = []
+        self._clock = clock
+        self._encoding = encoding
+
+    def plan_for(self, tags: list[bytes]) -> Plan:
+        key = b"=".join(tags)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = Plan(tags, self.fields)
+            if len(self._plans) < _PLANS_MAX:  # beyond it, a plan serves one message
+                self._plans[key] = plan
+            if not set(plan.names).issubset(self._names):
+                self._widen(plan.names)
+            plan.pick_for(self._names)
+        return plan
+
+    def row_as_text(self, plan: Plan, values: list[bytes]) -> dict[str, str]:
+        """A message that is no valid row, by column, so that whoever looks at the quarantine can find it."""
+        return {name: text_of(values[place], self._encoding) for name, place in plan.places.items()}
+
+    def add(self, pick: Pick, values: Sequence[bytes | None], line: int, index: int, text: bytes, raw: bytes) -> None:
+        self.cells += pick(values)
+        self.line_numbers.append(line)
+        self.message_indexes.append(index)
+        self.texts.append(text)
+        self.raws.append(raw)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.line_numbers and not self._pieces
+
+    def take_table(self) -> pa.Table:
+        """All rows since the last call, in one piece; there must be some."""
+        self.seal()
+        pieces, self._pieces = self._pieces, []
+        return pa.concat_tables(pieces).combine_chunks()
+
+    def _widen(self, names: list[str]) -> None:
+        self.seal()
+        self._names = [name for name in self.fields if name in self._names or name in names]
+        for plan in self._plans.values():
+            plan.pick_for(self._names)
+
+    def seal(self) -> None:
+        """Make a table of the rows at hand. Often, while their cells are still in the processor's cache."""
+        row_count, width = len(self.line_numbers), len(self._names)
+        if not row_count:
+            return
+        cells = {name: self.cells[place::width] for place, name in enumerate(self._names)}
+        columns = {name: pa.nulls(row_count, pa.string()) for name in self.fields}
+        for name, values in cells.items():
+            column = text_column(values, self._encoding)
+            columns[name] = self._clock.iso(column) if name in TIMES else column
+        if self.output != "fix_other":
+            columns["event"] = pa.array(_events(cells, [None] * row_count), pa.string())
+        columns["message_index"] = pa.array(self.message_indexes, pa.int64())
+        columns["raw_tags"] = long_text_column(self.texts, self._encoding)
+        columns["__cf_row_id"] = pa.array(self.line_numbers, pa.int64())
+        is_whole_line = self.raws == self.texts
+        columns["_cf_raw"] = columns["raw_tags"] if is_whole_line else long_text_column(self.raws, self._encoding)
+        self._pieces.append(pa.table(columns))
+        self.cells, self.line_numbers, self.message_indexes, self.texts, self.raws = [], [], [], [], []
+
+
+def _events(cells: dict[str, list[bytes | None]], nothing: list[bytes | None]) -> list[str]:
+    names = ("msg_type", "exec_type", "ord_status", "exec_trans_type")
+    known: dict[Cells, str] = {}
+    told = zip(*(cells.get(name, nothing) for name in names), strict=True)
+    return [known.get(key) or known.setdefault(key, _event(*key)) for key in told]
+
+
+def _event(msg_type: bytes | None, exec_type: bytes | None, ord_status: bytes | None, trans_type: bytes | None) -> str:
+    session_event = SESSION_EVENTS.get(msg_type or b"")
+    return session_event or order_event(msg_type, exec_type, ord_status, trans_type)
+
+
+def text_of(data: bytes, encoding: str) -> str:
+    """Bytes that the encoding does not know are written `\\xNN`: nothing is dropped, nothing stops the file."""
+    return data.decode(encoding, "backslashreplace")
+
+
+def text_column(values: list[bytes | None] | list[bytes], encoding: str) -> pa.Array:
+    if encoding == "utf-8":
+        try:
+            return pa.array(values, pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:  # some value is no UTF-8: the careful way for this column
+            pass
+    return pa.array([None if value is None else text_of(value, encoding) for value in values], pa.string())
+
+
+def long_text_column(values: list[bytes], encoding: str) -> pa.Array:
+    """Like `text_column`, quicker for long texts that are ASCII: joined once, cut by offsets."""
+    data = b"".join(values)
+    if not data.isascii() or len(data) >= 1 << 31 or encoding != "utf-8":
+        return text_column(values, encoding)
+    offsets = array("i", accumulate(map(len, values), initial=0))
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))

@@ -1,0 +1,186 @@
+"""The one form of ZIP that a bundle has: written so that equal files give equal bytes, read without trust.
+
+Own reader, because a bundle comes from whoever can write the blob: central directory and local headers must tell the
+same story, entries lie back to back from the first byte to the directory, nothing is encrypted, spanned, linked or
+named twice, and no byte is inflated beyond the budget. `zipfile` promises none of this. No file is touched here.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import unicodedata
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from casparian_protocol.errors import CasparianError
+
+ENTRIES_MAX = 2_000
+TOTAL_BYTES_MAX = 50_000_000
+RATIO_MAX = 100
+NAME_BYTES_MAX = 240
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_STORED, _DEFLATED = 0, 8
+_UTF8_NAME = 0x800
+_DOS_1980 = 0x0021  # 1980-01-01, the first day that ZIP knows; the time of day is 0
+_VERSION, _MADE_ON_UNIX = 20, 3 << 8
+_REGULAR_READ_ONLY = (stat.S_IFREG | 0o444) << 16
+#: Every entry costs two headers and two names beside its data.
+_BLOB_BYTES_MAX = TOTAL_BYTES_MAX + ENTRIES_MAX * (_LOCAL.size + _CENTRAL.size + 2 * NAME_BYTES_MAX) + _END.size
+
+
+class BundleRefused(CasparianError):
+    """A bundle breaks a rule; whoever made it did not use `casparian parser register`, or it was altered."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The bundle is refused: {why}.", remedy="Register the parser again from its source.")
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The ZIP of `files` (POSIX name → content): sorted, stored, fixed times and permissions."""
+    check_names(files)
+    if sum(map(len, files.values())) > TOTAL_BYTES_MAX:
+        raise BundleRefused(f"its files have more than {TOTAL_BYTES_MAX:,} bytes")
+    body, directory = bytearray(), bytearray()
+    for name in sorted(files):
+        data, encoded = files[name], name.encode()
+        common = (_UTF8_NAME, _STORED, 0, _DOS_1980, zlib.crc32(data), len(data), len(data), len(encoded), 0)
+        offset = len(body)
+        body += _LOCAL.pack(b"PK\x03\x04", _VERSION, *common) + encoded + data
+        made_by = _MADE_ON_UNIX | _VERSION
+        directory += _CENTRAL.pack(
+            b"PK\x01\x02", made_by, _VERSION, *common, 0, 0, 0, _REGULAR_READ_ONLY, offset
+        ) + encoded  # fmt: skip
+    end = _END.pack(b"PK\x05\x06", 0, 0, len(files), len(files), len(directory), len(body), 0)
+    return bytes(body + directory + end)
+
+
+def parse(blob: bytes) -> dict[str, bytes]:
+    """The files of a bundle by name; `BundleRefused` for all that a stranger can do wrong."""
+    if len(blob) > _BLOB_BYTES_MAX:
+        raise BundleRefused(f"it has {len(blob):,} bytes")
+    entries = _read_directory(blob)
+    check_names([entry.name for entry in entries])
+    if sum(entry.size for entry in entries) > TOTAL_BYTES_MAX:
+        raise BundleRefused(f"its files claim more than {TOTAL_BYTES_MAX:,} bytes")
+    files: dict[str, bytes] = {}
+    for entry in entries:
+        if entry.size > RATIO_MAX * max(entry.packed_size, 1):
+            raise BundleRefused(f"{entry.name!a} would grow more than {RATIO_MAX} times")
+        files[entry.name] = _content(entry, blob)
+    return files
+
+
+def check_names(names: Mapping[str, bytes] | list[str]) -> None:
+    """Names must be relative, plain and distinct on every file system, also on one that folds case."""
+    if len(names) > ENTRIES_MAX:
+        raise BundleRefused(f"it has {len(names):,} files, at most {ENTRIES_MAX:,} are allowed")
+    folded: set[str] = set()
+    for name in names:
+        why = name_problem(name)
+        if why:
+            raise BundleRefused(f"the name {name[:NAME_BYTES_MAX]!a} {why}")
+        if name.casefold() in folded:
+            raise BundleRefused(f"the name {name!a} is there twice")
+        folded.add(name.casefold())
+    for name in names:
+        parents = name.casefold().split("/")[:-1]
+        if any("/".join(parents[: depth + 1]) in folded for depth in range(len(parents))):
+            raise BundleRefused(f"the name {name!a} lies below a file")
+
+
+def name_problem(name: str) -> str:
+    """Why `name` may not be in a bundle; empty when it may."""
+    if not name.isprintable() or "\\" in name or ":" in name:
+        return "has characters that a path must not have"
+    if name.startswith("/") or any(part in {"", ".", ".."} for part in name.split("/")):
+        return "is not a plain relative path"
+    if unicodedata.normalize("NFC", name) != name:
+        return "is not in Unicode form NFC"
+    return "is too long" if len(name.encode(errors="replace")) > NAME_BYTES_MAX else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of the central directory, and where its data lie."""
+
+    name: str
+    method: int
+    crc: int
+    packed_size: int
+    size: int
+    data_at: int
+
+
+def _read_directory(blob: bytes) -> list[_Entry]:
+    end_at = len(blob) - _END.size
+    if end_at < 0:
+        raise BundleRefused("it is too short for a ZIP")
+    magic, disk, start_disk, here, count, length, start, comment = _END.unpack_from(blob, end_at)
+    if magic != b"PK\x05\x06" or disk or start_disk or here != count or comment:
+        raise BundleRefused("it does not end as a ZIP of ours does")
+    if count > ENTRIES_MAX:
+        raise BundleRefused(f"it has {count:,} files, at most {ENTRIES_MAX:,} are allowed")
+    if start + length != end_at:
+        raise BundleRefused("its directory does not lie before its end")
+    entries: list[_Entry] = []
+    at, local_at = start, 0
+    for _ in range(count):
+        if at + _CENTRAL.size > end_at:
+            raise BundleRefused("its directory is cut short")
+        entry, at, local_at = _read_entry(blob, at, local_at, directory_at=start)
+        entries.append(entry)
+    if at != end_at or local_at != start:
+        raise BundleRefused("it has bytes that belong to no file")
+    return entries
+
+
+def _read_entry(blob: bytes, at: int, local_at: int, *, directory_at: int) -> tuple[_Entry, int, int]:
+    """The entry at `at`, whose local header must stand at `local_at`; and where the next of each begins."""
+    magic, _made_by, *common, comment, disk, _internal, external, offset = _CENTRAL.unpack_from(blob, at)
+    _needs, flags, method, _time, _date, crc, packed_size, size, name_length, extra = common
+    name_at = at + _CENTRAL.size
+    encoded = blob[name_at : name_at + name_length]
+    kind = stat.S_IFMT(external >> 16)
+    if magic != b"PK\x01\x02" or extra or comment or disk or flags & ~_UTF8_NAME:
+        raise BundleRefused("an entry has features that bundles do not have")
+    if kind not in (0, stat.S_IFREG) or external & 0x10:
+        raise BundleRefused(f"{encoded[:80]!a} is a link, a directory or a device")
+    data_at = local_at + _LOCAL.size + name_length
+    if offset != local_at or data_at + packed_size > directory_at:
+        raise BundleRefused("its entries do not lie one behind the other")
+    local_magic, *local = _LOCAL.unpack_from(blob, local_at)
+    if local_magic != b"PK\x03\x04" or local != common or blob[data_at - name_length : data_at] != encoded:
+        raise BundleRefused(f"two headers of {encoded[:80]!a} differ")
+    if method not in (_STORED, _DEFLATED) or (method == _STORED and packed_size != size):
+        raise BundleRefused(f"{encoded[:80]!a} is packed in a way that bundles are not")
+    try:
+        name = encoded.decode()
+    except UnicodeDecodeError as cause:
+        raise BundleRefused(f"the name {encoded[:80]!a} is not UTF-8") from cause
+    return _Entry(name, method, crc, packed_size, size, data_at), name_at + name_length, data_at + packed_size
+
+
+def _content(entry: _Entry, blob: bytes) -> bytes:
+    data = blob[entry.data_at : entry.data_at + entry.packed_size]
+    if entry.method == _DEFLATED:
+        data = _inflated(entry, data)
+    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+        raise BundleRefused(f"the content of {entry.name!a} is not what its header says")
+    return data
+
+
+def _inflated(entry: _Entry, packed: bytes) -> bytes:
+    """At most one byte more than promised is ever produced."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(packed, entry.size + 1)
+    except zlib.error as cause:
+        raise BundleRefused(f"{entry.name!a} cannot be unpacked: {cause}") from cause
+    if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
+        raise BundleRefused(f"{entry.name!a} has more or less data than it says")
+    return data

@@ -1,0 +1,242 @@
+"""The client of a running sentinel: requests, read-only SQL, the feed. Synchronous, one thread.
+
+Owns the sockets of one asker and the matching of answers to questions. What an operation means is `operations`'
+business; what to do without a sentinel is the caller's (`NoSentinel`).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import zmq
+
+from casparian_protocol.codec import MalformedMessage, decode, encode, pack, unpack
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.feed import Feed, Snapshot
+from casparian_protocol.home import Home
+from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
+
+REQUEST_SECONDS = 60.0
+QUERY_SECONDS = 60.0
+_IPC = "ipc://"
+
+
+class NoSentinel(CasparianError):
+    """Nobody answers at the home's bus."""
+
+    def __init__(self, home: Home, why: str) -> None:
+        super().__init__(
+            f"No sentinel answers for {home.root} ({why}).", remedy="Start one with `casparian start`, or check --home."
+        )
+
+
+class RequestRefused(CasparianError):
+    """The sentinel said no; its own words."""
+
+    def __init__(self, problem: str, remedy: str, reply_code: str = "") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.reply_code = reply_code
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The answer to a query, as of event `seq`."""
+
+    seq: int
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+def default_actor(client: str) -> str:
+    """`user:<name>@<client>`, for the log."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"user:{name[:64]}@{client}"
+
+
+class Client:
+    """One connection to the sentinel of a home. Not for several threads."""
+
+    def __init__(self, home: Home, *, actor: str = "", timeout_seconds: float = REQUEST_SECONDS) -> None:
+        """Open sockets without checking that anybody answers; `connect` is the way in."""
+        self.home = home
+        self.actor = actor or default_actor("cli")
+        self._timeout_seconds = timeout_seconds
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._bus = self._dealer(home.bus_endpoint)
+        self._query: zmq.Socket[bytes] | None = None
+
+    @classmethod
+    def connect(cls, home: Home, timeout_seconds: float = 5.0, *, actor: str = "") -> Client:
+        """A client whose sentinel answered a ping within `timeout_seconds`, or `NoSentinel`."""
+        _require_listener(home)
+        client = cls(home, actor=actor)
+        try:
+            client.request("ping", timeout_seconds=timeout_seconds)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every socket, the feeds' too."""
+        self._context.destroy(linger=0)
+
+    def request(
+        self, op: str, args: dict[str, Any] | None = None, *, actor: str = "", timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Perform an operation (`operations.py`) and return its result. Raises `RequestRefused` or `NoSentinel`."""
+        request = Request(id=secrets.token_hex(8), op=op, args=args or {}, actor=actor or self.actor)
+        self._bus.send_multipart(encode(request))
+        deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        while True:
+            answer, attachments = decode(self._receive(self._bus, deadline))
+            match answer:
+                case Reply(id=request.id, ok=True):
+                    return _attached(attachments) if attachments else answer.result
+                case Reply(id=request.id, error=error):
+                    problem, remedy, code = (error.problem, error.remedy, error.code) if error else ("Refused.", "", "")
+                    raise RequestRefused(problem, remedy, code)
+                case Refused(reason=reason):
+                    raise RequestRefused(f"The sentinel refused the message: {reason}.", "")
+
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        format: Literal["rows"] = "rows",
+        at_least_seq: int = 0,
+        limit_rows: int = 100_000,
+    ) -> Rows: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        format: Literal["arrow"],
+        at_least_seq: int = 0,
+        limit_rows: int = 100_000,
+    ) -> bytes: ...
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        format: Literal["rows", "arrow"] = "rows",
+        at_least_seq: int = 0,
+        limit_rows: int = 100_000,
+    ) -> Rows | bytes:
+        """Read-only SQL over the projection, as of at least `at_least_seq`: rows, or an Arrow IPC stream."""
+        if self._query is None:
+            self._query = self._dealer(self.home.query_endpoint)
+        query_id = secrets.token_hex(8)
+        asked: dict[str, Any] = {"id": query_id, "sql": sql, "params": list(params), "format": format}
+        asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
+        self._query.send_multipart([b"query", pack(asked)])
+        deadline = time.monotonic() + QUERY_SECONDS
+        while True:
+            kind, *parts = self._receive(self._query, deadline)
+            answer = read_query_answer(kind, parts, query_id)
+            if answer is None:
+                continue
+            head, body = answer
+            return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
+
+    def publish_catalogue(self, at_least_seq: int) -> None:
+        """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
+        if self._query is None:
+            self._query = self._dealer(self.home.query_endpoint)
+        query_id = secrets.token_hex(8)
+        self._query.send_multipart([b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
+        deadline = time.monotonic() + QUERY_SECONDS
+        while True:
+            kind, *parts = self._receive(self._query, deadline)
+            if read_query_answer(kind, parts, query_id) is not None:
+                return
+
+    def follow(self) -> Feed:
+        """The feed from now on: a snapshot first. The feed closes with this client."""
+        return Feed(self._context, self.home.feed_endpoint, self.snapshot)
+
+    def snapshot(self) -> Snapshot:
+        taken = self.request("snapshot")
+        return Snapshot(taken["seq"], taken["jobs"], taken["workers"], taken["totals"])
+
+    def _dealer(self, endpoint: str) -> zmq.Socket[bytes]:
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.set(zmq.LINGER, 0)
+        dealer.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
+        dealer.connect(endpoint)
+        return dealer
+
+    def _receive(self, dealer: zmq.Socket[bytes], deadline: float) -> list[bytes]:
+        remaining = max(0.0, deadline - time.monotonic())
+        if not dealer.poll(int(remaining * 1000)):
+            raise NoSentinel(self.home, "no answer in time")
+        return dealer.recv_multipart(zmq.NOBLOCK)
+
+
+def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[dict[str, Any], bytes] | None:
+    """Head and body of the projector's answer; None when it answers another question. Raises `RequestRefused`.
+
+    A published catalogue has no body.
+    """
+    head = unpack(parts[0], limit_bytes=BODY_LIMIT_BYTES) if parts else None
+    if not isinstance(head, dict):
+        raise MalformedMessage("the answer to a query has no head")
+    if head.get("id") != wanted_id:
+        return None
+    if kind == b"catalog":
+        return head, b""
+    if kind != b"rows" or len(parts) != 2:
+        raise RequestRefused(str(head.get("problem", "The query failed.")), str(head.get("remedy", "")))
+    return head, parts[1]
+
+
+def unpack_rows(body: bytes) -> list[list[Any]]:
+    rows = unpack(body, limit_bytes=ATTACHMENT_LIMIT_BYTES)
+    if not isinstance(rows, list):
+        raise MalformedMessage("the rows of a query are no list")
+    return rows
+
+
+def _attached(attachments: Sequence[bytes]) -> dict[str, Any]:
+    """A result too large for the body travels as the first attachment."""
+    result = unpack(attachments[0], limit_bytes=ATTACHMENT_LIMIT_BYTES)
+    if not isinstance(result, dict):
+        raise MalformedMessage("an attached result is no map")
+    return result
+
+
+def _require_listener(home: Home) -> None:
+    """`NoSentinel` at once when nobody listens at the bus: a killed sentinel leaves its socket file behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(home.bus_endpoint.removeprefix(_IPC))
+        except BlockingIOError:
+            return  # listening, but its backlog is full: the ping will tell
+        except FileNotFoundError as cause:
+            raise NoSentinel(home, "it is not running") from cause
+        except OSError as cause:
+            raise NoSentinel(home, cause.strerror or "cannot connect") from cause

@@ -1,0 +1,151 @@
+"""What changed between two contracts of one output, and whether the rows that are already there satisfy the new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from casparian_protocol.contract.model import Column, Contract
+from casparian_protocol.contract.types import AnyType, DecimalType, describe
+
+ChangeKind = Literal[
+    "added", "removed", "renamed", "moved", "type", "nullability", "format", "check", "mode", "primary_key",
+    "quarantine", "description",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. `compatible`: every row that satisfied the old contract satisfies the new one as it lies."""
+
+    kind: ChangeKind
+    column: str | None
+    before: str | None
+    after: str | None
+    compatible: bool
+
+    def __str__(self) -> str:
+        subject = f"{self.column}: " if self.column else ""
+        match self.kind:
+            case "added" | "removed":
+                text = f"{subject}{self.kind} ({self.after or self.before})"
+            case "moved":
+                text = f"{subject}moved"
+            case _:
+                text = f"{subject}{self.kind} {self.before or 'none'} → {self.after or 'none'}"
+        return text if self.compatible else f"{text}  [needs a backfill]"
+
+
+@dataclass(frozen=True, slots=True)
+class ContractDiff:
+    changes: tuple[Change, ...]
+
+    @property
+    def is_compatible(self) -> bool:
+        """Whether old rows satisfy the new contract; otherwise a backfill is needed."""
+        return all(change.compatible for change in self.changes)
+
+    def render(self) -> str:
+        """Plain text, one change a line, the verdict last."""
+        if not self.changes:
+            return "no change"
+        verdict = "compatible: old rows satisfy the new contract" if self.is_compatible else "not compatible: backfill"
+        return "\n".join([*(str(change) for change in self.changes), verdict])
+
+
+def diff(old: Contract, new: Contract) -> ContractDiff:
+    """Every difference, columns first in the new contract's order."""
+    before = {column.name: column for column in old.columns}
+    after = {column.name: column for column in new.columns}
+    gone = [column for name, column in before.items() if name not in after]
+    changes: list[Change] = []
+    for column in new.columns:
+        if column.name in before:
+            changes += _column_changes(before[column.name], column)
+        elif twin := _renamed_from(column, gone):
+            gone.remove(twin)
+            changes.append(Change("renamed", column.name, twin.name, column.name, False))
+        else:
+            changes.append(Change("added", column.name, None, _words(column), column.nullable))
+    changes += [Change("removed", column.name, _words(column), None, False) for column in gone]
+    kept_before = [name for name in before if name in after]
+    kept_after = [name for name in after if name in before]
+    if kept_before != kept_after:
+        changes.append(Change("moved", "order", None, None, True))
+    return ContractDiff((*changes, *_output_changes(old, new)))
+
+
+def _renamed_from(column: Column, gone: list[Column]) -> Column | None:
+    """The one removed column that is the same in all but its name."""
+    twins = [each for each in gone if each.model_copy(update={"name": column.name}) == column]
+    return twins[0] if len(twins) == 1 else None
+
+
+def _column_changes(old: Column, new: Column) -> list[Change]:
+    name, changes = new.name, []
+    if old.type != new.type:
+        changes.append(Change("type", name, describe(old.type), describe(new.type), _widens(old.type, new.type)))
+    if old.nullable != new.nullable:
+        words = {True: "nullable", False: "required"}
+        changes.append(Change("nullability", name, words[old.nullable], words[new.nullable], new.nullable))
+    if old.format != new.format:
+        changes.append(Change("format", name, _text(old.format), _text(new.format), True))
+    for check in ("null_values", "pattern", "values", "min", "max", "unique", "lossy"):
+        was, now = getattr(old, check), getattr(new, check)
+        if was != now:
+            changes.append(
+                Change("check", f"{name}.{check}", _text(was), _text(now), _loosens(check, old, new) or now == was)
+            )
+    if old.description != new.description:
+        changes.append(Change("description", name, old.description, new.description, True))
+    return changes
+
+
+def _widens(old: AnyType, new: AnyType) -> bool:
+    return (
+        isinstance(old, DecimalType)
+        and isinstance(new, DecimalType)
+        and new.scale >= old.scale
+        and new.precision - new.scale >= old.precision - old.scale
+    )
+
+
+def _loosens(check: str, old: Column, new: Column) -> bool:
+    match check:
+        case "null_values" | "lossy":
+            return True  # they steer the reading of input, not the rows that lie
+        case "unique" | "pattern":
+            return not getattr(new, check)
+        case "values":
+            return new.values is None or (old.values is not None and set(old.values) <= set(new.values))
+    was, now = getattr(old, f"{check}_value"), getattr(new, f"{check}_value")
+    if now is None:
+        return True
+    if was is None or type(was) is not type(now):
+        return False
+    return bool(now <= was if check == "min" else now >= was)
+
+
+def _output_changes(old: Contract, new: Contract) -> list[Change]:
+    changes = []
+    if old.mode != new.mode:
+        changes.append(Change("mode", None, old.mode, new.mode, True))
+    if old.primary_key != new.primary_key:
+        loose = not new.primary_key
+        changes.append(Change("primary_key", None, _text(old.primary_key), _text(new.primary_key), loose))
+    if old.quarantine != new.quarantine:
+        policies = [
+            None if each.quarantine is None else each.quarantine.model_dump(exclude_unset=True) for each in (old, new)
+        ]
+        changes.append(Change("quarantine", None, _text(policies[0]), _text(policies[1]), True))
+    return changes
+
+
+def _words(column: Column) -> str:
+    return describe(column.type) + ("" if column.nullable else ", required")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value == ():
+        return None
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,99 @@
+"""The JSON Schema of the contract format, as published in docs/reference/contract.schema.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from casparian_protocol.contract.names import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT
+from casparian_protocol.contract.policy import QuarantinePolicy
+from casparian_protocol.contract.types import ALIASES, SIMPLE_NAMES
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_BOUND = {"type": ["number", "string"]}
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12. What it cannot say (zones, RE2, unique names) registration still checks."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Casparian contract",
+        "description": "What the rows of one output must be.",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["columns"],
+        "properties": {
+            "columns": {
+                "type": "array", "minItems": 1, "maxItems": MAX_COLUMNS_COUNT, "items": {"$ref": "#/$defs/column"}
+            },
+            "mode": {"enum": ["strict", "allow_extra", "allow_missing_optional"], "default": "strict"},
+            "primary_key": {"anyOf": [_TEXT, _TEXTS]},
+            "quarantine": {"$ref": "#/$defs/quarantine"},
+        },
+        "$defs": {"column": _column(), "type": _type(), "quarantine": _policy()},
+    }  # fmt: skip
+
+
+def json_schema_text() -> str:
+    """The file's content."""
+    return json.dumps(json_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _column() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "type"],
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "maxLength": MAX_COLUMN_NAME_CHARS},
+            "type": {"$ref": "#/$defs/type"},
+            "nullable": {"type": "boolean", "default": True},
+            "format": {"anyOf": [_TEXT, _TEXTS], "description": "strptime patterns, tried in order"},
+            "null_values": _TEXTS | {"description": "texts that mean NULL"},
+            "pattern": _TEXT | {"description": "RE2, unanchored"},
+            "values": {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}},
+            "min": _BOUND,
+            "max": _BOUND,
+            "unique": {"type": "boolean", "default": False, "description": "within one file"},
+            "lossy": {"type": "boolean", "default": False, "description": "a decimal that also takes float64"},
+            "description": _TEXT,
+        },
+    }
+
+
+def _kind(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["kind", *properties],
+        "properties": {"kind": {"const": name}} | properties,
+    }
+
+
+def _type() -> dict[str, Any]:
+    field = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "type"],
+        "properties": {
+            "name": _TEXT | {"minLength": 1},
+            "type": {"$ref": "#/$defs/type"},
+            "nullable": {"type": "boolean", "default": True},
+        },
+    }
+    whole = {"type": "integer"}
+    return {
+        "anyOf": [
+            {"enum": [*SIMPLE_NAMES, *ALIASES]},
+            _kind("decimal", {"precision": whole | {"minimum": 1, "maximum": 38}, "scale": whole | {"minimum": 0}}),
+            _kind("timestamp_tz", {"tz": _TEXT | {"description": "an IANA zone"}}),
+            _kind("list", {"item": {"$ref": "#/$defs/type"}}),
+            _kind("struct", {"fields": {"type": "array", "minItems": 1, "items": field}}),
+        ]
+    }
+
+
+def _policy() -> dict[str, Any]:
+    schema = QuarantinePolicy.model_json_schema()
+    return {key: schema[key] for key in ("type", "additionalProperties", "properties")}

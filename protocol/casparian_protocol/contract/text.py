@@ -1,0 +1,238 @@
+"""What one text means in one type: the rules of contracts.md, a value at a time.
+
+The worker judges whole batches and comes here only with the values that its vector guards refuse; registration comes
+here with the literals of a contract (`min`, `max`, `values`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+
+from casparian_protocol.contract.formats import Format, at_offset, read_with
+from casparian_protocol.contract.types import AnyType, DecimalType, SimpleType, ZonedTimestampType
+from casparian_protocol.contract.violations import Judged, ViolationCode
+
+MAX_EXACT_INT_IN_FLOAT = 2**53
+MAX_DURATION_MICROSECONDS = 2**63 - 1
+#: a number written longer than this is not taken apart digit by digit
+MAX_NUMBER_CHARS = 10_000
+TRUE_WORDS = frozenset({"true", "1", "yes", "t"})
+FALSE_WORDS = frozenset({"false", "0", "no", "f"})
+
+# Both Python and RE2 read these, anchored at both ends by their users.
+INT_FORM = r"[+-]?[0-9]+"
+NUMBER_FORM = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+NON_FINITE_FORM = r"(?i:[+-]?(?:nan|inf|infinity))"
+DATE_FORM = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+CLOCK_FORM = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
+HOURS_FORM = r"[0-9]{2}(?::[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)?"
+OFFSET_FORM = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+
+_INT = re.compile(INT_FORM)
+_NUMBER = re.compile(NUMBER_FORM)
+_NON_FINITE = re.compile(NON_FINITE_FORM)
+_DATE = re.compile(DATE_FORM)
+_CLOCK = re.compile(CLOCK_FORM)
+_MOMENT = re.compile(rf"({DATE_FORM})(?:[ T]({HOURS_FORM}))?({OFFSET_FORM})?")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:([0-9]{1,12})W|(?:([0-9]{1,12})D)?"
+    r"(?:T(?=[0-9])(?:([0-9]{1,12})H)?(?:([0-9]{1,12})M)?(?:([0-9]{1,12})(?:\.([0-9]+))?S)?)?)"
+)
+_CLOCK_DURATION = re.compile(
+    r"(?:([+-]?)|(-?[0-9]{1,12}) days?, )([0-9]{1,12}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?"
+)
+
+
+def reader(data_type: AnyType, formats: Sequence[Format] = ()) -> Callable[[str], Judged]:
+    """The rule of one column: text in, value or violation out. Lists and structs have no rule here."""
+    if formats:
+        return lambda text: _by_formats(text, formats, isinstance(data_type, ZonedTimestampType))
+    match data_type:
+        case DecimalType(precision=precision, scale=scale):
+            return lambda text: read_decimal(text, precision, scale)
+        case ZonedTimestampType():
+            return read_zoned
+        case SimpleType(kind=kind):
+            return _READERS[kind]
+        case _:
+            raise TypeError(f"{data_type.kind} has no rule for one text")
+
+
+def _read_string(text: str) -> Judged:
+    return Judged(text)
+
+
+def _read_binary(text: str) -> Judged:
+    return Judged(text.encode())
+
+
+def _read_boolean(text: str) -> Judged:
+    word = text.lower() if text.isascii() else text
+    if word in TRUE_WORDS:
+        return Judged(True)
+    return Judged(False) if word in FALSE_WORDS else Judged(code=ViolationCode.TYPE_MISMATCH)
+
+
+def _read_int(text: str) -> Judged:
+    if not _INT.fullmatch(text):
+        return Judged(code=ViolationCode.TYPE_MISMATCH)
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    if len(digits) > 19:  # also keeps Python from multiplying out a million digits
+        return Judged(code=ViolationCode.OUT_OF_RANGE)
+    value = -int(digits) if text[0] == "-" else int(digits)
+    return Judged(value) if -(2**63) <= value < 2**63 else Judged(code=ViolationCode.OUT_OF_RANGE)
+
+
+def _read_float(text: str) -> Judged:
+    """Non-finite words give their value; whether a column wants them is a matter of its `values`."""
+    if _NON_FINITE.fullmatch(text):
+        return Judged(float(text))
+    if not _NUMBER.fullmatch(text):
+        return Judged(code=ViolationCode.TYPE_MISMATCH)
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        return Judged(code=ViolationCode.OUT_OF_RANGE)
+    if value == 0 and re.search(r"[1-9]", re.split(r"[eE]", text)[0]):
+        return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    if abs(value) >= MAX_EXACT_INT_IN_FLOAT and _INT.fullmatch(text):
+        digits = text.lstrip("+-").lstrip("0")
+        if len(digits) > 16 or int(digits) > MAX_EXACT_INT_IN_FLOAT:
+            return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    return Judged(value)
+
+
+def read_decimal(text: str, precision: int, scale: int) -> Judged:
+    """An exact decimal of at most `scale` digits after the point and `precision - scale` before it."""
+    if not _NUMBER.fullmatch(text):
+        return Judged(code=ViolationCode.TYPE_MISMATCH)
+    if len(text) > MAX_NUMBER_CHARS:
+        return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    try:
+        return fit_decimal(Decimal(text), precision, scale)
+    except InvalidOperation:  # an exponent beyond anything
+        return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+
+
+def fit_decimal(value: Decimal, precision: int, scale: int) -> Judged:
+    """The same number if it fits, trailing zeros aside."""
+    if not value.is_finite():
+        return Judged(code=ViolationCode.TYPE_MISMATCH)
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    plain = "".join(map(str, digits)).lstrip("0")
+    kept = plain.rstrip("0")
+    if not kept:
+        return Judged(Decimal(0))
+    exponent += len(plain) - len(kept)
+    if -exponent > scale or len(kept) + exponent > precision - scale:
+        return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    return Judged(Decimal((sign, tuple(map(int, kept)), exponent)))
+
+
+def _read_date(text: str) -> Judged:
+    if not _DATE.fullmatch(text):
+        return Judged(code=ViolationCode.FORMAT_MISMATCH)
+    try:
+        return Judged(dt.date(int(text[:4]), int(text[5:7]), int(text[8:])))
+    except ValueError:
+        return Judged(code=ViolationCode.FORMAT_MISMATCH)
+
+
+def _read_clock(text: str) -> Judged:
+    """`HH[:MM[:SS[.fraction]]]`, the form already known to be right."""
+    clock, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    try:
+        hour, minute, second = map(int, (clock + ":00:00")[:8].split(":"))
+        value = dt.time(hour, minute, second, int(fraction[:6].ljust(6, "0")))
+    except ValueError:
+        return Judged(code=ViolationCode.FORMAT_MISMATCH)
+    return Judged(value) if len(fraction) <= 6 else Judged(code=ViolationCode.PRECISION_EXCEEDED)
+
+
+def _read_time(text: str) -> Judged:
+    return _read_clock(text) if _CLOCK.fullmatch(text) else Judged(code=ViolationCode.FORMAT_MISMATCH)
+
+
+def _read_moment(text: str) -> tuple[Judged, str | None]:
+    """A naive datetime or its fault, and the offset as written."""
+    match = _MOMENT.fullmatch(text)
+    if match is None or (match[3] and not match[2]):
+        return Judged(code=ViolationCode.FORMAT_MISMATCH), None
+    day, clock = _read_date(match[1]), _read_clock(match[2]) if match[2] else Judged(dt.time())
+    for part in (day, clock):
+        if part.code is not None:
+            return part, match[3]
+    assert isinstance(day.value, dt.date) and isinstance(clock.value, dt.time)
+    return Judged(dt.datetime.combine(day.value, clock.value)), match[3]
+
+
+def _read_timestamp(text: str) -> Judged:
+    moment, offset = _read_moment(text)
+    if offset is not None and moment.code is not ViolationCode.FORMAT_MISMATCH:
+        return Judged(code=ViolationCode.TYPE_MISMATCH)
+    return moment
+
+
+def read_zoned(text: str) -> Judged:
+    """An instant, as an aware datetime in UTC."""
+    moment, offset = _read_moment(text)
+    if moment.code is ViolationCode.FORMAT_MISMATCH:
+        return moment
+    if offset is None:
+        return Judged(code=ViolationCode.TIMEZONE_REQUIRED)
+    if moment.code is not None:
+        shifted = at_offset(dt.datetime(2000, 1, 1), offset)
+        return moment if shifted.code is None else shifted
+    assert isinstance(moment.value, dt.datetime)
+    return at_offset(moment.value, offset)
+
+
+def _read_duration(text: str) -> Judged:
+    """ISO 8601 (weeks, or days and smaller), `[-]H:MM:SS[.f]`, or Python's `-1 day, 2:03:04`. In microseconds."""
+    if match := _ISO_DURATION.fullmatch(text):
+        sign, weeks, days, hours, minutes, seconds, fraction = match.groups()
+        whole_days = int(weeks or 0) * 7 + int(days or 0)
+    elif match := _CLOCK_DURATION.fullmatch(text):
+        sign, named_days, hours, minutes, seconds, fraction = match.groups()
+        whole_days = int(named_days or 0)
+    else:
+        return Judged(code=ViolationCode.FORMAT_MISMATCH)
+    fraction = (fraction or "").rstrip("0")
+    if len(fraction) > 6:
+        return Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    total_seconds = whole_days * 86400 + int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    micros = total_seconds * 1_000_000 + int(fraction.ljust(6, "0") or 0)
+    if sign == "-":
+        micros = -micros
+    return Judged(micros) if abs(micros) <= MAX_DURATION_MICROSECONDS else Judged(code=ViolationCode.OUT_OF_RANGE)
+
+
+def _by_formats(text: str, formats: Sequence[Format], zoned: bool) -> Judged:
+    """The first pattern that fits wins; else the most telling fault."""
+    codes = []
+    for pattern in formats:
+        judged = read_with(pattern, text)
+        if judged.code is None:
+            return judged
+        codes.append(judged.code)
+    if zoned and any(pattern.matches_without_offset(text) for pattern in formats):
+        return Judged(code=ViolationCode.TIMEZONE_REQUIRED)
+    telling = [code for code in codes if code is not ViolationCode.FORMAT_MISMATCH]
+    return Judged(code=telling[0] if telling else ViolationCode.FORMAT_MISMATCH)
+
+
+_READERS: dict[str, Callable[[str], Judged]] = {
+    "string": _read_string,
+    "binary": _read_binary,
+    "boolean": _read_boolean,
+    "int64": _read_int,
+    "float64": _read_float,
+    "date": _read_date,
+    "time": _read_time,
+    "timestamp": _read_timestamp,
+    "duration": _read_duration,
+}

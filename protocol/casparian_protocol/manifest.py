@@ -1,0 +1,94 @@
+"""What a finished attempt offers for commit, and what its numbers must add up to.
+
+The worker fills a `Manifest`, the sentinel checks it (`sentinel/casparian_sentinel/commit`), the log keeps it. A
+staged file's name says what it is; its place in `outputs/` or `quarantine/` is derived here, by nobody else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+#: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`; a SCAN offers `changes.arrow`.
+STAGED_NAME = re.compile(r"(data|quarantine)\.([a-z][a-z0-9_]{0,62})\.([0-9]{1,5})\.parquet\Z|changes\.arrow\Z")
+
+OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class StagedFile(_Model):
+    """One sealed file under `.staging/<job>/<epoch>/`."""
+
+    name: Annotated[str, Field(max_length=128, pattern=STAGED_NAME.pattern.replace(r"\Z", "$"))]
+    kind: Literal["data", "quarantine", "changes"]
+    output: str = ""
+    rows: NonNegativeInt
+    bytes: NonNegativeInt
+    #: BLAKE3 of the file, hex.
+    digest: Digest
+
+
+class ViolationCount(_Model):
+    code: Annotated[str, Field(max_length=64)]
+    column: Annotated[str, Field(max_length=255)]
+    rows: NonNegativeInt
+
+
+class OutputAccounting(_Model):
+    """One output of one job. `received == valid + quarantined`, always."""
+
+    status: Literal["success", "partial_success", "failed", "no_data"]
+    received: NonNegativeInt
+    valid: NonNegativeInt
+    quarantined: NonNegativeInt
+    rows_without_source_row: NonNegativeInt = 0
+    #: Columns that `allow_extra` kept out of the table, with how many rows had them.
+    extra_columns: dict[str, int] = Field(default_factory=dict)
+    violations: list[ViolationCount] = Field(default_factory=list)
+    contract_hash: str = ""
+
+
+class Manifest(_Model):
+    """All that an attempt offers: files by name and digest, the accounting, and what it was made from."""
+
+    files: list[StagedFile] = Field(default_factory=list)
+    outputs: dict[OutputName, OutputAccounting] = Field(default_factory=dict)
+    #: Declared non-records by reason: comments, headers, blank lines.
+    skipped: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    #: BLAKE3 of the input, computed before the parser ran, on the file the parser was given; empty for a SCAN.
+    source_hash: str = ""
+    source_bytes: NonNegativeInt = 0
+    sandbox: Literal["full", "strong", "basic", "none"] = "none"
+    tz_database: str = ""
+    guest_seconds: NonNegativeFloat = 0.0
+    total_seconds: NonNegativeFloat = 0.0
+    #: Facts of a SCAN: counts by change, unreadable entries, whether it was complete.
+    scan: dict[str, int | bool | str | list[str]] = Field(default_factory=dict)
+
+    @property
+    def valid_rows(self) -> int:
+        return sum(accounting.valid for accounting in self.outputs.values())
+
+    @property
+    def quarantined_rows(self) -> int:
+        return sum(accounting.quarantined for accounting in self.outputs.values())
+
+    @property
+    def skipped_records(self) -> int:
+        return sum(self.skipped.values())
+
+
+def published_path(file: StagedFile, job_id: str, version: int) -> str:
+    """Where a staged file goes when it is promoted, relative to the home."""
+    match = STAGED_NAME.match(file.name)
+    if match is None or match[1] is None:
+        raise ValueError(f"{file.name!r} is not a publishable file")
+    tree = "outputs" if match[1] == "data" else "quarantine"
+    return f"{tree}/{match[2]}/v{version}/part-{job_id}-{match[3]}.parquet"

@@ -1,0 +1,289 @@
+"""What sentinel, workers and clients say to each other on the bus.
+
+Every message is a frozen model with a `kind`; the kinds are the protocol, and docs/protocol.md describes each. Turning
+messages into frames is `codec`'s work; moving the frames is the sockets'. Nothing here knows either. Unknown fields are
+ignored, so that a newer peer may say more; a wrong type is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from casparian_protocol.jobs import JobError, JobSpec
+from casparian_protocol.manifest import Manifest
+from casparian_protocol.progress import Progress
+
+PROTOCOL_VERSION = 1
+BODY_LIMIT_BYTES = 64 * 1024
+ATTACHMENT_LIMIT_BYTES = 64 * 1024 * 1024
+HEARTBEAT_LIMIT_BYTES = 4 * 1024
+
+WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Epoch = NonNegativeInt
+
+
+class Message(BaseModel):
+    """One kind of message; `kind` is the first frame, the fields are the body."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    kind: ClassVar[str]
+    #: Whether raw frames may follow the body (Arrow IPC, a blob's bytes).
+    may_attach: ClassVar[bool] = False
+
+
+class Held(BaseModel):
+    """A lease by name: a job under one epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    job_id: JobId
+    epoch: Epoch
+
+
+# --- from a worker ----------------------------------------------------------------------------------------------------
+
+
+class Hello(Message):
+    """Joins or rejoins. `holding` are the jobs still in hand: running, or finished and not yet answered."""
+
+    kind = "hello"
+    protocol: PositiveInt
+    worker_id: WorkerId
+    host: Annotated[str, Field(max_length=255)]
+    pid: PositiveInt
+    slots: PositiveInt
+    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+    version: Annotated[str, Field(max_length=64)]
+    sandbox: Literal["full", "strong", "basic", "none"]
+    holding: list[Held] = Field(default_factory=list, max_length=1024)
+
+
+class Beat(BaseModel):
+    """One running job in a heartbeat; `progress` is None when it did not fit and follows as a `progress` message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    job_id: JobId
+    epoch: Epoch
+    guest_pid: NonNegativeInt = 0
+    progress: Progress | None = None
+
+
+class Heartbeat(Message):
+    """A worker lives, and renews all its leases. Only running jobs, with cumulative counts; at most 4 KiB."""
+
+    kind = "heartbeat"
+    seq: NonNegativeInt
+    cpu_percent: NonNegativeFloat = 0.0
+    rss_bytes: NonNegativeInt = 0
+    free_bytes: NonNegativeInt = 0
+    jobs: list[Beat] = Field(default_factory=list, max_length=1024)
+
+
+class ProgressReport(Message):
+    """A progress envelope that did not fit the heartbeat."""
+
+    kind = "progress"
+    job_id: JobId
+    epoch: Epoch
+    progress: Progress
+
+
+class Want(Message):
+    """How many more jobs the worker would take now, beyond those it holds. Replaces the earlier number."""
+
+    kind = "want"
+    credit: NonNegativeInt
+
+
+class Fetch(Message):
+    """Asks for a blob (an artifact, a contract) by its BLAKE3 hash."""
+
+    kind = "fetch"
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class StartedJob(Held):
+    guest_pid: NonNegativeInt = 0
+
+
+class Started(Message):
+    """Guests of these attempts run."""
+
+    kind = "started"
+    jobs: list[StartedJob] = Field(max_length=1024)
+
+
+class FinishedJob(Held):
+    #: The manifest, unless its packed form is too large: then it is the attachment number `manifest_attachment`.
+    manifest: Manifest | None = None
+    manifest_attachment: NonNegativeInt | None = None
+
+
+class Finish(Message):
+    """These attempts are sealed and offered for commit. Repeated until each is answered `committed` or `fenced`."""
+
+    kind = "finish"
+    may_attach = True
+    jobs: list[FinishedJob] = Field(max_length=1024)
+
+
+class Fail(Message):
+    """An attempt failed. `uncommitted` names sealed quarantine files that are kept for inspection."""
+
+    kind = "fail"
+    job_id: JobId
+    epoch: Epoch
+    error: JobError
+    uncommitted: Manifest | None = None
+
+
+class Released(Message):
+    """Attempts given back untouched or stopped on request (drain, cancel, drop)."""
+
+    kind = "released"
+    jobs: list[Held] = Field(max_length=1024)
+
+
+class Bye(Message):
+    """Drained, leaves."""
+
+    kind = "bye"
+
+
+# --- to a worker ------------------------------------------------------------------------------------------------------
+
+
+class Welcome(Message):
+    """Which held jobs to go on with and which to abandon, and the intervals to live by."""
+
+    kind = "welcome"
+    worker_id: WorkerId
+    protocol: PositiveInt
+    heartbeat_seconds: float
+    lease_timeout_seconds: float
+    keep: list[Held] = Field(default_factory=list)
+    drop: list[Held] = Field(default_factory=list)
+
+
+class Assignment(BaseModel):
+    """One job under one lease, with all that is needed to run it, by hash."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    job: JobSpec
+    attempt: PositiveInt
+    epoch: Epoch
+    #: Time of the lease event, µs UTC: the `_cf_processed_at` of the job's rows.
+    leased_at: NonNegativeInt
+    #: Entry module of the bundle, and whether it is a function or a class.
+    entry: str = ""
+    #: Rules that tag what a SCAN finds, and tags that some parser wants hashed.
+    rules: list[dict[str, Any]] = Field(default_factory=list)
+    wanted_tags: list[str] = Field(default_factory=list)
+
+
+class Assign(Message):
+    kind = "assign"
+    jobs: list[Assignment]
+
+
+class Committed(Message):
+    """These finishes are durable; their staging now belongs to the sentinel."""
+
+    kind = "committed"
+    jobs: list[Held]
+
+
+class Fenced(Message):
+    """These epochs are not current: the worker deletes their staging and forgets them."""
+
+    kind = "fenced"
+    jobs: list[Held]
+
+
+class Failed(Message):
+    """The failure of these attempts is recorded."""
+
+    kind = "failed"
+    jobs: list[Held]
+
+
+class Cancel(Message):
+    """Stop the guest's whole process group within 2 s, leave no output, answer `released`."""
+
+    kind = "cancel"
+    job_id: JobId
+    epoch: Epoch
+
+
+class Drain(Message):
+    """Take nothing more, finish what runs, say `bye`."""
+
+    kind = "drain"
+
+
+class Shutdown(Message):
+    """Stop guests now, release what is held, say `bye`."""
+
+    kind = "shutdown"
+
+
+class Blob(Message):
+    """The bytes of a blob are the attachment; `is_found` is false when there is none."""
+
+    kind = "blob"
+    may_attach = True
+    hash: str
+    is_found: bool
+
+
+class Refused(Message):
+    """The peer's message was not understood or not allowed; `reason` names the field."""
+
+    kind = "refused"
+    reason: Annotated[str, Field(max_length=1024)]
+    of_kind: str = ""
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+class Request(Message):
+    """One operation (`operations.py` has each one's arguments)."""
+
+    kind = "request"
+    id: Annotated[str, Field(max_length=64)]
+    op: Annotated[str, Field(max_length=64)]
+    args: dict[str, Any] = Field(default_factory=dict)
+    #: Who asks: `user:<name>@<client>`.
+    actor: Annotated[str, Field(max_length=128)] = ""
+
+
+class ReplyError(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    problem: str
+    remedy: str = ""
+    code: str = ""
+
+
+class Reply(Message):
+    """The answer to a request, sent when what it says is durable."""
+
+    kind = "reply"
+    may_attach = True
+    id: str
+    ok: bool
+    result: dict[str, Any] = Field(default_factory=dict)
+    error: ReplyError | None = None
+
+
+FROM_WORKER: tuple[type[Message], ...] = (
+    Hello, Heartbeat, ProgressReport, Want, Fetch, Started, Finish, Fail, Released, Bye,
+)  # fmt: skip
+TO_WORKER: tuple[type[Message], ...] = (
+    Welcome, Assign, Committed, Fenced, Failed, Cancel, Drain, Shutdown, Blob, Refused,
+)  # fmt: skip
+FROM_CLIENT: tuple[type[Message], ...] = (Request,)
+TO_CLIENT: tuple[type[Message], ...] = (Reply, Refused)
+KINDS: dict[str, type[Message]] = {m.kind: m for m in (*FROM_WORKER, *TO_WORKER, *FROM_CLIENT, *TO_CLIENT)}

@@ -1,0 +1,126 @@
+"""What a client sees when it looks: status and snapshot, workers and open jobs, as maps with fixed fields.
+
+Unknown fields are ignored, so that a newer sentinel may say more. What can be asked is `operations`' business.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+from casparian_protocol.progress import Progress
+
+
+class Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class PingResult(Result):
+    pid: int
+    version: str
+    protocol: int
+    seq: NonNegativeInt
+
+
+class JobOnWorker(Result):
+    job_id: str
+    epoch: NonNegativeInt
+    guest_pid: NonNegativeInt = 0
+    parser: str = ""
+    input: str = ""
+    progress: Progress | None = None
+    seconds: NonNegativeFloat = 0.0
+
+
+class WorkerView(Result):
+    id: str
+    pid: NonNegativeInt
+    host: str = ""
+    state: Literal["idle", "busy", "draining", "stalled"]
+    slots: NonNegativeInt
+    sandbox: str = "none"
+    cpu_percent: NonNegativeFloat = 0.0
+    rss_bytes: NonNegativeInt = 0
+    last_beat_seconds_ago: NonNegativeFloat = 0.0
+    jobs: list[JobOnWorker] = Field(default_factory=list)
+
+
+class QueueCounts(Result):
+    """`queued` is due now, `retrying` waits for its time, `running` is leased, running or being promoted."""
+
+    queued: NonNegativeInt
+    running: NonNegativeInt
+    retrying: NonNegativeInt
+    dead_letter: NonNegativeInt
+
+
+class ProjectionView(Result):
+    """How far the projection is; `lag` counts durable events that it has not applied."""
+
+    seq: NonNegativeInt
+    lag: NonNegativeInt
+    state: str = ""
+
+
+class PausedParser(Result):
+    name: str
+    reason: str
+    #: The version that its circuit breaker holds; empty when a person paused all of them.
+    version: str = ""
+
+
+class ParsersView(Result):
+    paused: list[PausedParser] = Field(default_factory=list)
+
+
+class WorkerGivenUp(Result):
+    """A local worker that only died and is not started any more until the daemon is."""
+
+    worker: str
+    reason: str
+
+
+class StatusResult(Result):
+    pid: int
+    seq: NonNegativeInt
+    ready: bool
+    version: str
+    home: str
+    mode: Literal["daemon", "local"]
+    workers: list[WorkerView]
+    queue: QueueCounts
+    projection: ProjectionView
+    parsers: ParsersView
+    #: `open`, or why no new work is taken.
+    intake: str = "open"
+    given_up: list[WorkerGivenUp] = Field(default_factory=list)
+
+
+class OpenJob(Result):
+    """An open job as the feed's reader needs it; later changes arrive as events."""
+
+    job_id: str
+    type: str
+    state: str
+    parser: str = ""
+    parser_version: str = ""
+    input: str = ""
+    attempt: NonNegativeInt = 0
+    epoch: NonNegativeInt = 0
+    worker_id: str = ""
+    retry_count: NonNegativeInt = 0
+    not_before: NonNegativeInt = 0
+    queued_at: NonNegativeInt = 0
+    priority: int = 0
+    progress: Progress | None = None
+
+
+class SnapshotResult(Result):
+    """Everything open at `seq`; the feed's events behind `seq` complete the picture."""
+
+    seq: NonNegativeInt
+    jobs: list[OpenJob]
+    workers: list[WorkerView]
+    #: Jobs by state: open ones exactly, ended ones since this sentinel started.
+    totals: dict[str, NonNegativeInt]

@@ -1,0 +1,376 @@
+"""What a client may ask of a sentinel: each operation with its arguments and its result.
+
+An operation travels as a `request` (messages.py) whose `args` are validated here, by the side that performs it. Unknown
+arguments are refused, unknown fields of a result are not, so that a newer sentinel may say more. Who performs an
+operation, and how, is the sentinel's business; nothing here decides or sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.jobs import Scalar
+from casparian_protocol.operation_views import PingResult, Result, SnapshotResult, StatusResult
+
+ParserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+OutputOrAll = Annotated[str, Field(pattern=r"^(?:[a-z][a-z0-9_]{0,62})?$")]
+Version = Annotated[str, Field(min_length=1, max_length=64)]
+#: An id or a unique prefix of one.
+IdPrefix = Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Reason = Annotated[str, Field(max_length=1024)]
+Tag = Annotated[str, Field(min_length=1, max_length=128)]
+PathText = Annotated[str, Field(min_length=1, max_length=4096)]
+FILE_IDS_LIMIT = 200
+
+
+class Args(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NoArgs(Args):
+    """Nothing to say."""
+
+
+class Done(Result):
+    """The operation is durable; `seq` is the last event of the log when it was decided."""
+
+    seq: NonNegativeInt = 0
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class QueueArgs(Args):
+    """Which pending files become jobs: all, or those of a parser, with a tag, under a path."""
+
+    parser: ParserName | None = None
+    tag: Tag | None = None
+    path: PathText | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class Skipped(Result):
+    parser: str
+    reason: str
+    files: NonNegativeInt
+
+
+class QueueResult(Done):
+    queued: NonNegativeInt
+    already: NonNegativeInt
+    skipped: list[Skipped] = Field(default_factory=list)
+
+
+class JobArgs(Args):
+    job_id: IdPrefix
+
+
+class CancelArgs(JobArgs):
+    reason: Reason = ""
+
+
+class JobResult(Done):
+    job_id: str
+    #: The state that the job has now; a running job is cancelled when its worker says so.
+    state: str = ""
+
+
+class ReplayArgs(Args):
+    """Which dead letters: one, those with a fingerprint, or all; the three exclude each other.
+
+    At most `limit` of them are looked at, in the order of their ids from behind `after` on.
+    """
+
+    job_id: IdPrefix | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    all_dead: bool = False
+    after: Annotated[str, Field(pattern=r"^[0-9a-f]{0,16}$")] = ""
+    limit: Annotated[int, Field(ge=1, le=2000)] = 1000
+
+
+class RefusedReplay(Result):
+    reason: str
+    jobs: NonNegativeInt
+
+
+class ReplayResult(Done):
+    replayed: NonNegativeInt
+    #: Jobs that stay dead, by reason.
+    refused: list[RefusedReplay] = Field(default_factory=list)
+    #: The last id looked at, to go on from; empty when there is no more.
+    next_after: str = ""
+
+
+# --- parsers and contracts --------------------------------------------------------------------------------------------
+
+
+class ProposedContract(Args):
+    """A contract of the artifact; its canonical JSON is the blob `contract_hash`."""
+
+    output: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    contract_hash: Digest
+    logic_hash: Annotated[str, Field(max_length=64)] = ""
+    columns: NonNegativeInt = 0
+
+
+class Artifact(Args):
+    """The facts of a prepared bundle; the blobs `artifact` and every `contract_hash` are durable already."""
+
+    name: ParserName
+    version: Version
+    artifact: Digest
+    sha256: Digest
+    source_hash: Annotated[str, Field(max_length=64)]
+    lock_hash: Annotated[str, Field(max_length=64)] = ""
+    topics: list[Tag] = Field(default_factory=list, max_length=64)
+    #: output → contract hash, empty when the parser declares none.
+    outputs: dict[str, str] = Field(default_factory=dict, max_length=256)
+    params: dict[str, Any] = Field(default_factory=dict, max_length=256)
+    entry: Annotated[str, Field(min_length=1, max_length=255)]
+    kind: Literal["function", "class"]
+    signed_by: Annotated[str, Field(max_length=64)]
+    signature: Annotated[str, Field(max_length=128)]
+    findings: list[Any] = Field(default_factory=list, max_length=50)
+    contracts: list[ProposedContract] = Field(default_factory=list, max_length=256)
+
+
+class RegisterArgs(Args):
+    artifact: Artifact
+
+
+class ContractView(Result):
+    contract_id: str
+    parser: str
+    version: str
+    output: str
+    #: proposed, approved or rejected
+    state: str
+
+
+class RegisterResult(Done):
+    parser_id: str
+    name: str
+    version: str
+    artifact: str
+    contracts: list[ContractView]
+    #: The very same artifact was known; nothing happened.
+    already: bool
+
+
+class DecideContractArgs(Args):
+    """`advice`, `advice@1.2.0`, `advice@1.2.0/output`, or a contract id or its prefix."""
+
+    selector: Annotated[str, Field(min_length=1, max_length=255)]
+    approve: bool
+    reason: Reason = ""
+
+
+class DecideContractResult(Done):
+    decided: list[ContractView]
+
+
+class PauseArgs(Args):
+    parser: ParserName
+    reason: Reason = ""
+
+
+class ResumeArgs(Args):
+    parser: ParserName
+    reason: Reason = ""
+
+
+class RetireArgs(Args):
+    parser: ParserName
+    version: Version
+
+
+class PolicyArgs(Args):
+    """A stored override of the quarantine policy; an empty `output` means all outputs of the parser."""
+
+    parser: ParserName
+    output: OutputOrAll = ""
+    policy: dict[str, Scalar] = Field(max_length=16)
+
+
+# --- discovery --------------------------------------------------------------------------------------------------------
+
+
+class AddSourceArgs(Args):
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    path: PathText
+    poll_seconds: NonNegativeInt = 0
+    options: dict[str, Scalar | list[str]] = Field(default_factory=dict, max_length=16)
+
+
+class AddSourceResult(Done):
+    source_id: str
+    name: str
+    path: str
+    already: bool
+
+
+class SourceArgs(Args):
+    """A source by its id, a unique prefix of it, or its name."""
+
+    source: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class SourceResult(Done):
+    source_id: str
+    name: str = ""
+
+
+class RescanResult(SourceResult):
+    #: The SCAN job; one that is open already is named again.
+    job_id: str
+    already: bool = False
+
+
+class BeginScanArgs(Args):
+    """A scan that the client itself carries out."""
+
+    roots: list[PathText] = Field(min_length=1, max_length=256)
+    source_id: str | None = None
+
+
+class BeginScanResult(Done):
+    scan_id: str
+
+
+class ObserveArgs(Args):
+    """What the scan found changed; the blob (Arrow IPC of changes) is durable already."""
+
+    scan_id: IdPrefix
+    blob: Digest
+    new: NonNegativeInt = 0
+    changed: NonNegativeInt = 0
+    vanished: NonNegativeInt = 0
+    renamed: NonNegativeInt = 0
+    tagged: NonNegativeInt = 0
+
+
+class EndScanArgs(Args):
+    scan_id: IdPrefix
+    complete: bool
+    files: NonNegativeInt = 0
+    bytes: NonNegativeInt = 0
+    unchanged: NonNegativeInt = 0
+    unreadable: NonNegativeInt = 0
+    seconds: NonNegativeFloat = 0.0
+
+
+class TagArgs(Args):
+    """Files by id (at most 200) or in a durable blob (Arrow IPC, column `id`); exactly one of both."""
+
+    tag: Tag
+    remove: bool = False
+    file_ids: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=FILE_IDS_LIMIT)
+    blob: Digest | None = None
+    files: NonNegativeInt = 0
+
+
+class TagResult(Done):
+    tag: str
+    files: NonNegativeInt
+
+
+class AddRuleArgs(Args):
+    """A `tagging.TagRule` as a map; its `id` is given by the sentinel when it is missing."""
+
+    rule: dict[str, Any] = Field(max_length=32)
+
+
+class RuleResult(Done):
+    rule_id: str
+    name: str = ""
+
+
+class RemoveRuleArgs(Args):
+    """A rule by its id, a unique prefix of it, or its name."""
+
+    rule: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+# --- the daemon -------------------------------------------------------------------------------------------------------
+
+
+class StopArgs(Args):
+    #: Kill guests and release leases at once instead of letting them finish within `drain_seconds`.
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One name that a `request` may carry."""
+
+    name: str
+    meaning: str
+    args: type[Args]
+    result: type[Result]
+    #: Only a daemon can do it; without one the client does without.
+    is_daemon_only: bool = False
+
+
+_OPERATIONS = (
+    Operation("ping", "is anybody there", NoArgs, PingResult),
+    Operation("status", "the sentinel, its workers and its queue in numbers", NoArgs, StatusResult),
+    Operation("snapshot", "all that is open at a sequence, for readers of the feed", NoArgs, SnapshotResult),
+    Operation("queue", "pending files become jobs", QueueArgs, QueueResult),
+    Operation("cancel", "stop an open job; it leaves nothing", CancelArgs, JobResult),
+    Operation("retry", "a failed, dead or cancelled job waits again, with its own artifact", JobArgs, JobResult),
+    Operation("replay", "dead letters wait again, their counts reset", ReplayArgs, ReplayResult),
+    Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult),
+    Operation("pause", "jobs of the parser stay queued", PauseArgs, Done),
+    Operation("resume", "jobs of the parser run again", ResumeArgs, Done),
+    Operation("retire", "no new jobs for this version", RetireArgs, Done),
+    Operation("register", "an artifact and its contracts become known", RegisterArgs, RegisterResult),
+    Operation("decide_contract", "approve or reject proposed contracts", DecideContractArgs, DecideContractResult),
+    Operation("set_policy", "store a quarantine policy", PolicyArgs, Done),
+    Operation("add_source", "a directory becomes a source", AddSourceArgs, AddSourceResult),
+    Operation("remove_source", "a source is scanned no more; its files stay known", SourceArgs, SourceResult),
+    Operation("rescan", "queue a SCAN job for a source", SourceArgs, RescanResult, is_daemon_only=True),
+    Operation("begin_scan", "the client starts a scan of its own", BeginScanArgs, BeginScanResult),
+    Operation("observe", "what the client's scan found changed", ObserveArgs, Done),
+    Operation("end_scan", "the client's scan ended", EndScanArgs, Done),
+    Operation("tag", "files get or lose a tag by hand", TagArgs, TagResult),
+    Operation("add_rule", "a tagging rule", AddRuleArgs, RuleResult),
+    Operation("remove_rule", "a tagging rule is gone", RemoveRuleArgs, RuleResult),
+    Operation("drain", "take no new work; what runs may finish", NoArgs, Done, is_daemon_only=True),
+    Operation("stop", "end the daemon", StopArgs, Done, is_daemon_only=True),
+)
+
+OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _OPERATIONS}
+
+
+class UnknownOperation(CasparianError):
+    def __init__(self, op: str) -> None:
+        super().__init__(
+            f"There is no operation {op[:64]!r}.",
+            remedy="The peer speaks another version of the protocol; docs/protocol.md lists the operations.",
+        )
+
+
+class BadArguments(CasparianError):
+    """The arguments do not fit the operation's model; names the first field that does not."""
+
+    def __init__(self, op: str, invalid: ValidationError) -> None:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "args"
+        super().__init__(f"{op}: {field}: {first['msg']}.", remedy="docs/protocol.md lists each operation's arguments.")
+        self.field = field
+
+
+def parse_args(op: str, args: dict[str, Any]) -> Args:
+    """The validated arguments of a request; raises `UnknownOperation` or `BadArguments`."""
+    operation = OPERATIONS.get(op)
+    if operation is None:
+        raise UnknownOperation(op)
+    try:
+        return operation.args.model_validate(args)
+    except ValidationError as invalid:
+        raise BadArguments(op, invalid) from invalid

@@ -1,0 +1,234 @@
+"""What a parser says about itself, read from its source by AST and never by running it.
+
+Owns the model `ParserMetadata` and the reading of one module. Which module of a bundle is the parser is
+`parser_entry`'s question; whether a contract's types make sense is `contract`'s; which imports need a lockfile is
+`parser_imports`'; whether the code is dangerous is the gatekeeper's. Nothing here executes, imports or opens anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from casparian_protocol.parser_errors import (
+    MetadataInvalid,
+    MetadataMissing,
+    SourceHasSyntaxError,
+    SourceNotText,
+    SourceTooLarge,
+)
+from casparian_protocol.parser_imports import ImportFound, find_imports
+from casparian_protocol.parser_literals import Literals, collect_literals, json_value
+from casparian_protocol.parser_shape import EntryPoint, find_entry_point
+
+SOURCE_CHARACTERS_MAX = 2_000_000
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+VERSION_CHARACTERS_MAX = 64
+TOPIC_CHARACTERS_MAX = 255
+
+_NAME_RULE = 'text that starts with a-z and continues with a-z, 0-9 or _, at most 63 characters, as in "fix_parser"'
+#: The name of a `ctx.params` entry: an ordinary identifier, so that `--param k=v` needs no quoting.
+_PARAM_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+class ParserParam(BaseModel):
+    """One entry of `params`: a default, or a file that is granted read-only at run time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: Literal["value", "file"] = "value"
+    default: JsonValue = None
+
+
+class ParserMetadata(BaseModel):
+    """What one parser declares. A frozen fact of its source: the same text gives the same model everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    version: str
+    topics: tuple[str, ...] = ()
+    #: Output name → contract literal as written; `contract.Contract.from_literal` judges it.
+    outputs: dict[str, dict[str, JsonValue]] = {}
+    params: dict[str, ParserParam] = {}
+    #: None: the parser does not say. Empty: it says that it needs nothing.
+    dependencies: tuple[str, ...] | None = None
+    entry: EntryPoint
+    imports: tuple[ImportFound, ...] = ()
+    #: Where `outputs` stands in the source, for messages about contracts.
+    outputs_line: int = 1
+
+
+def source_text(data: bytes, filename: str) -> str:
+    """Decode source bytes the way Python does: byte order mark, coding line, else UTF-8."""
+    try:
+        encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError) as cause:
+        raise SourceNotText(filename, str(cause)) from cause
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_source(source: str, filename: str) -> ast.Module:
+    """The tree of `source`; every refusal of Python's own becomes an error with its place."""
+    if len(source) > SOURCE_CHARACTERS_MAX:
+        raise SourceTooLarge(filename, len(source), SOURCE_CHARACTERS_MAX)
+    if "\0" in source:  # Python's own words for it depend on its version
+        raise SourceNotText(filename, "it contains null characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape in somebody's docstring is not our message to give
+            return ast.parse(source, filename=filename)
+    except SyntaxError as cause:
+        text = (cause.text or "").rstrip("\n")
+        raise SourceHasSyntaxError(filename, cause.lineno or 1, cause.offset or 1, cause.msg, text) from cause
+    except (ValueError, RecursionError, MemoryError) as cause:  # nesting beyond Python's own stack
+        why = "it is nested too deeply" if isinstance(cause, RecursionError | MemoryError) else str(cause)
+        raise SourceNotText(filename, why) from cause
+
+
+def read_metadata(source: str, filename: str) -> ParserMetadata:
+    """What the parser in `source` declares; raises a `ParserSourceError` that names the line and the remedy."""
+    tree = parse_source(source, filename)
+    try:
+        return _metadata_of(tree, filename)
+    except RecursionError as cause:
+        raise SourceNotText(filename, "it is nested too deeply") from cause
+
+
+def _metadata_of(tree: ast.Module, filename: str) -> ParserMetadata:
+    entry = find_entry_point(tree, filename)
+    literals = collect_literals(tree, entry, filename)
+    outputs = literals.get("outputs")
+    return ParserMetadata(
+        name=_name(literals, entry),
+        version=_version(literals, entry),
+        topics=_topics(literals),
+        outputs=_outputs(literals),
+        params=_params(literals),
+        dependencies=_dependencies(literals),
+        entry=entry,
+        imports=find_imports(tree),
+        outputs_line=outputs.line if outputs else entry.line,
+    )
+
+
+def _name(literals: Literals, entry: EntryPoint) -> str:
+    found = literals.get("name")
+    if found is None:
+        raise MetadataMissing(literals.filename, entry.line, "name", 'name = "fix_parser"')
+    if not isinstance(found.value, str) or not NAME_PATTERN.fullmatch(found.value):
+        raise MetadataInvalid(literals.filename, found.line, "name", f"it is {_brief(found.value)}", _NAME_RULE)
+    return found.value
+
+
+def _version(literals: Literals, entry: EntryPoint) -> str:
+    found = literals.get("version")
+    if found is None:
+        raise MetadataMissing(literals.filename, entry.line, "version", 'version = "1.0.0"')
+    value = found.value
+    expected = 'text such as "1.2.0" (PEP 440), at most 64 characters'
+    if not isinstance(value, str) or value != value.strip() or len(value) > VERSION_CHARACTERS_MAX:
+        raise MetadataInvalid(literals.filename, found.line, "version", f"it is {_brief(value)}", expected)
+    try:
+        Version(value)
+    except InvalidVersion as cause:
+        why = f"{_brief(value)} is not a version"
+        raise MetadataInvalid(literals.filename, found.line, "version", why, expected) from cause
+    return value
+
+
+def _topics(literals: Literals) -> tuple[str, ...]:
+    found = literals.get("topics")
+    if found is None:
+        return ()
+    expected = 'a list of tags, as in ["fix"]'
+    if not isinstance(found.value, list | tuple):
+        raise MetadataInvalid(literals.filename, found.line, "topics", f"it is {_brief(found.value)}", expected)
+    topics: list[str] = []
+    for topic in found.value:
+        usable = isinstance(topic, str) and topic.strip() == topic and topic.isprintable() and topic
+        if not usable or len(topic) > TOPIC_CHARACTERS_MAX or topic in topics:
+            why = f"{_brief(topic)} is no tag, or is there twice"
+            raise MetadataInvalid(literals.filename, found.line, "topics", why, expected)
+        topics.append(topic)
+    return tuple(topics)
+
+
+def _outputs(literals: Literals) -> dict[str, dict[str, JsonValue]]:
+    found = literals.get("outputs")
+    if found is None:
+        return {}
+    expected = 'a dict of output name to contract, as in {"fix_orders": {"columns": [...]}}'
+    if not isinstance(found.value, Mapping):
+        raise MetadataInvalid(literals.filename, found.line, "outputs", f"it is {_brief(found.value)}", expected)
+    outputs: dict[str, dict[str, JsonValue]] = {}
+    for name, contract in found.value.items():
+        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+            why = f"{_brief(name)} cannot name an output"
+            raise MetadataInvalid(literals.filename, found.line, "outputs", why, _NAME_RULE)
+        value = json_value(contract, literals.filename, found.line, f"outputs[{name!r}]")
+        if not isinstance(value, dict):
+            why = f"the contract of {name} is {_brief(contract)}"
+            raise MetadataInvalid(literals.filename, found.line, "outputs", why, expected)
+        outputs[name] = value
+    return outputs
+
+
+def _params(literals: Literals) -> dict[str, ParserParam]:
+    found = literals.get("params")
+    if found is None:
+        return {}
+    expected = 'a dict of name to default, as in {"tz": "UTC"}; a file is {"type": "file"}'
+    if not isinstance(found.value, Mapping):
+        raise MetadataInvalid(literals.filename, found.line, "params", f"it is {_brief(found.value)}", expected)
+    params: dict[str, ParserParam] = {}
+    for name, default in found.value.items():
+        if not isinstance(name, str) or not _PARAM_PATTERN.fullmatch(name):
+            why = f"{_brief(name)} cannot name a parameter"
+            raise MetadataInvalid(literals.filename, found.line, "params", why, expected)
+        value = json_value(default, literals.filename, found.line, f"params[{name!r}]")
+        if not isinstance(value, dict) or "type" not in value:
+            params[name] = ParserParam(default=value)
+        elif value == {"type": "file"}:
+            params[name] = ParserParam(kind="file")
+        else:
+            why = f"{name} is {_brief(value)}; the only type that is declared is file, and it has no default"
+            raise MetadataInvalid(literals.filename, found.line, "params", why, expected)
+    return params
+
+
+def _dependencies(literals: Literals) -> tuple[str, ...] | None:
+    found = literals.get("dependencies")
+    if found is None or found.value is None:
+        return None
+    expected = 'a list of requirements, as in ["polars>=1"], or [] for none'
+    if not isinstance(found.value, list | tuple):
+        raise MetadataInvalid(literals.filename, found.line, "dependencies", f"it is {_brief(found.value)}", expected)
+    dependencies: list[str] = []
+    for one in found.value:
+        try:
+            dependencies.append(str(Requirement(one)) if isinstance(one, str) else _refuse(one))
+        except InvalidRequirement as cause:
+            why = f"{_brief(one)} is no requirement"
+            raise MetadataInvalid(literals.filename, found.line, "dependencies", why, expected) from cause
+    return tuple(dependencies)
+
+
+def _refuse(value: object) -> str:
+    raise InvalidRequirement(f"{_brief(value)} is not text")
+
+
+def _brief(value: object) -> str:
+    """A value from the source, short, and without anything that a terminal would obey."""
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,0 +1,55 @@
+"""The progress envelope: how far a piece of work is, in a form that fits a heartbeat.
+
+Rate and time left are computed by the worker (`ProgressMeter`, pure: time is an argument); readers only show them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
+PAYLOAD_LIMIT_BYTES = 1024
+
+
+class Progress(BaseModel):
+    """What is done of a job, cumulative since its attempt began."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    items_done: NonNegativeInt = 0
+    items_total: NonNegativeInt | None = None
+    unit: Unit = "unknown"
+    throughput_per_sec: NonNegativeFloat | None = None
+    eta_seconds: NonNegativeInt | None = None
+    #: Microseconds since the epoch, UTC.
+    updated_at: NonNegativeInt = 0
+    #: Metrics only: short names to numbers (rows, bytes, quarantined, batches).
+    payload: dict[Annotated[str, Field(max_length=32)], int | float] = Field(default_factory=dict, max_length=24)
+
+
+@dataclass(slots=True)
+class ProgressMeter:
+    """Turns cumulative counts into a smoothed rate and a time left (exponential smoothing, 5 s)."""
+
+    time_constant_seconds: float = 5.0
+    _done: int = 0
+    _at: float | None = field(default=None)
+    _rate: float | None = field(default=None)
+
+    def update(self, done: int, total: int | None, now_seconds: float) -> tuple[float | None, int | None]:
+        """The rate in items a second and the seconds left; never negative, no time left without a total."""
+        if self._at is None:
+            self._done, self._at = done, now_seconds
+            return None, None
+        elapsed = now_seconds - self._at
+        if elapsed > 0:
+            fresh = max(0.0, (done - self._done) / elapsed)
+            weight = min(1.0, elapsed / self.time_constant_seconds)
+            self._rate = fresh if self._rate is None else self._rate + weight * (fresh - self._rate)
+            self._done, self._at = done, now_seconds
+        if not self._rate or total is None:
+            return self._rate, None
+        return self._rate, int(max(0, total - done) / self._rate)

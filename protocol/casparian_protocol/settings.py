@@ -1,0 +1,230 @@
+"""Every setting: its default, unit and range, and where the effective value came from.
+
+Layers, lowest to highest: built-in, `$CASPARIAN_HOME/config.toml`, environment (`CASPARIAN_<GROUP>__<KEY>`), flags. Unknown
+keys are errors that name the nearest known one. `config/casparian.toml` documents each key and is checked against this
+module. Reading only: nothing here writes a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+
+GIB = 1024**3
+MIB = 1024**2
+ENVIRONMENT_PREFIX = "CASPARIAN_"
+#: Variables with our prefix that are not settings.
+NOT_SETTINGS = frozenset({"CASPARIAN_HOME", "CASPARIAN_LOG_LEVEL"})
+#: Names that predecessors used.
+ALIASES = {
+    "CASPARIAN_MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
+    "MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
+}
+
+
+class SettingsError(CasparianError):
+    """A setting is unknown or out of its range; says which, from where, and what is allowed."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 365)]
+
+
+class DaemonSettings(_Group):
+    max_concurrent_workers: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    slots_per_worker: Annotated[int, Field(ge=1, le=64)] = 1
+    drain_seconds: Seconds = 30.0
+    log_bytes: Annotated[int, Field(ge=64 * 1024, le=GIB)] = 10_000_000
+    log_files: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class LivenessSettings(_Group):
+    heartbeat_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    stalled_after_seconds: Seconds = 30.0
+    lease_timeout_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    rejoin_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+
+
+class RetrySettings(_Group):
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    backoff_seconds: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=20)] = [
+        1.0,
+        4.0,
+        16.0,
+    ]
+    max_worker_losses: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class BreakerSettings(_Group):
+    consecutive_failures: Annotated[int, Field(ge=1, le=100)] = 5
+    cooldown_seconds: Annotated[float, Field(ge=0, le=86_400 * 365)] = 600.0
+
+
+class QuarantineSettings(_Group):
+    allow: bool = True
+    max_pct: Annotated[float, Field(ge=0, le=100)] = 10.0
+    max_count: Annotated[int, Field(ge=0)] | None = None
+
+
+class SandboxSettings(_Group):
+    mode: Literal["auto", "basic", "none"] = "auto"
+    #: Below this level a job is refused. `none` until Landlock and seccomp are built (docs/explanation/security.md).
+    minimum: Literal["none", "basic"] = "none"
+
+
+class LimitSettings(_Group):
+    address_space_bytes: Annotated[int, Field(ge=256 * MIB)] = 4 * GIB
+    cpu_seconds: Positive = 3600
+    wall_seconds: Seconds = 3600.0
+    scratch_bytes: Positive = 4 * GIB
+    output_rows: Positive = 2_000_000_000
+    output_bytes: Positive = 256 * GIB
+    batch_bytes: Annotated[int, Field(ge=MIB, le=64 * MIB)] = 64 * MIB
+    cell_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 16 * MIB
+    columns: Annotated[int, Field(ge=1, le=4096)] = 4096
+
+
+class LogSettings(_Group):
+    segment_bytes: Annotated[int, Field(ge=64 * 1024, le=GIB)] = 64 * MIB
+    low_disk_bytes: Annotated[int, Field(ge=0)] = GIB
+    reserve_bytes: Annotated[int, Field(ge=0, le=GIB)] = 64 * MIB
+
+
+class ProjectionSettings(_Group):
+    batch_events: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    batch_milliseconds: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class JobLogSettings(_Group):
+    max_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
+    keep_days: Positive = 7
+    keep_bytes: Positive = 1_000_000_000
+
+
+class OutputSettings(_Group):
+    row_group_rows: Annotated[int, Field(ge=1024, le=16 * MIB)] = 1_000_000
+    compression: Literal["zstd", "snappy", "none"] = "zstd"
+
+
+class GatekeeperSettings(_Group):
+    mode: Literal["strict", "warn"] = "warn"
+
+
+class Settings(_Group):
+    """All groups. `load` makes one; a bare `Settings()` is the built-in values."""
+
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+    liveness: LivenessSettings = Field(default_factory=LivenessSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    quarantine: QuarantineSettings = Field(default_factory=QuarantineSettings)
+    sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
+    job_logs: JobLogSettings = Field(default_factory=JobLogSettings)
+    outputs: OutputSettings = Field(default_factory=OutputSettings)
+    gatekeeper: GatekeeperSettings = Field(default_factory=GatekeeperSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The effective settings, and for each key (`group.key`) where its value came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def known_keys() -> dict[str, Any]:
+    """Every key with its built-in value."""
+    defaults = Settings().model_dump()
+    return {f"{group}.{key}": value for group, keys in defaults.items() for key, value in keys.items()}
+
+
+def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Merge the layers. `flags` maps `group.key` to a value. Raises `SettingsError`."""
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(known_keys(), "built-in")
+    layers = ((_from_file(home)), _from_environment(environment), {k: (v, "flag") for k, v in (flags or {}).items()})
+    for layer in layers:
+        for key, (value, origin) in layer.items():
+            _require_known(key, origin)
+            values[key] = value
+            origins[key] = origin
+    grouped: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        group, _, name = key.partition(".")
+        grouped.setdefault(group, {})[name] = value
+    try:
+        return Loaded(Settings.model_validate(grouped), origins)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        raise SettingsError(
+            f"The setting {key} = {first['input']!r} (from {origins.get(key, 'unknown')}) is not allowed: {first['msg']}.",
+            remedy="`casparian config show` lists every setting; config/casparian.toml explains each.",
+        ) from invalid
+
+
+def _require_known(key: str, origin: str) -> None:
+    known = known_keys()
+    if key in known:
+        return
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}?" if near else "`casparian config show` lists every setting."
+    raise SettingsError(f"There is no setting {key} (from {origin}).", remedy=hint)
+
+
+def _from_file(home: Home) -> dict[str, tuple[Any, str]]:
+    try:
+        text = home.config_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SettingsError(
+            f"{home.config_file} cannot be read: {cause}.", remedy="Repair the file or its rights."
+        ) from cause
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise SettingsError(f"{home.config_file} is not TOML: {cause}.", remedy="Correct that line.") from cause
+    found: dict[str, tuple[Any, str]] = {}
+    for group, keys in document.items():
+        if not isinstance(keys, dict):
+            _require_known(group, str(home.config_file))
+            continue
+        for name, value in keys.items():
+            found[f"{group}.{name}"] = (value, str(home.config_file))
+    return found
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    for name, text in environment.items():
+        if name in ALIASES:
+            found[ALIASES[name]] = (_parsed(text), name)
+        elif name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+            found[key] = (_parsed(text), name)
+    return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,243 @@
+"""Which tags a file gets: rules, and the set of rules compiled for speed.
+
+Rules look at what a scan knows of a file (relative path, kind, size, content hash) and never at the file itself. What
+a pattern may say is `globs`' business; walking, sniffing and storing are the worker's and the sentinel's.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.globs import Glob, compile_glob
+
+MAX_TAG_CHARACTERS = 128
+#: Up to this many candidates are tried one by one; more are asked together first.
+_FEW = 3
+
+#: A kind, or a way to find it out that is used only when a rule asks for it.
+Kind = str | Callable[[], str | None] | None
+
+
+class BadTag(CasparianError):
+    """A label that could not be typed back, or would break a line of output."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"{tag[:80]!r} is not a tag.",
+            remedy=f"A tag has 1 to {MAX_TAG_CHARACTERS} printable characters, without blanks at its ends or commas.",
+        )
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself; `BadTag` when it is none."""
+    if not tag or len(tag) > MAX_TAG_CHARACTERS or tag != tag.strip() or "," in tag or not tag.isprintable():
+        raise BadTag(tag)
+    return tag
+
+
+class TagRule(BaseModel):
+    """A row of `scout_tagging_rules`. All that it names must hold; what it leaves out is not looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str
+    #: None: every source.
+    source_id: str | None = None
+    #: A glob over the relative path, case-sensitive; its fields (`{client}`) become path fields.
+    pattern: str = "**"
+    tag: str
+    #: Higher is looked at first; the first rule that matches gives a file its leading tag.
+    priority: int = 0
+    enabled: bool = True
+    #: Extensions such as `.hl7`, whatever their case; empty: any.
+    extensions: tuple[str, ...] = ()
+    #: Kinds as `sniff` names them (`fix`, `delimited`, …); empty: any.
+    kinds: tuple[str, ...] = ()
+    content_hashes: tuple[str, ...] = ()
+    size_min_bytes: int | None = Field(default=None, ge=0)
+    size_max_bytes: int | None = Field(default=None, ge=0)
+
+    @field_validator("extensions")
+    @classmethod
+    def _with_dot(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple("." + extension.lower().removeprefix(".") for extension in extensions)
+
+    @property
+    def asks_kind(self) -> bool:
+        return bool(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule that matched a file."""
+
+    tag: str
+    rule_id: str
+    path_fields: dict[str, str]
+
+
+class _Compiled:
+    """A rule with its glob, ready to be asked."""
+
+    __slots__ = ("glob", "has_predicates", "hit", "needs_match", "quick", "rule")
+
+    def __init__(self, rule: TagRule, glob: Glob) -> None:
+        self.rule = rule
+        self.glob = glob
+        #: False when the extension already decided (`**/*.csv`).
+        self.needs_match = not glob.suffix_is_all
+        #: The answer of a rule without fields, made once.
+        self.hit = Hit(rule.tag, rule.id, {})
+        self.quick = None if glob.field_names else re.compile(glob.regex, re.DOTALL).match
+        self.has_predicates = bool(
+            rule.extensions
+            or rule.kinds
+            or rule.content_hashes
+            or rule.size_min_bytes is not None
+            or rule.size_max_bytes is not None
+        )
+
+    def ask_path(self, rel_path: str) -> Hit | None:
+        """What the rule would give, as far as the path decides."""
+        if not self.needs_match:
+            return self.hit
+        if self.quick is not None:
+            return None if self.quick(rel_path) is None else self.hit
+        fields = self.glob.match(rel_path)
+        return None if fields is None else Hit(self.rule.tag, self.rule.id, fields)
+
+    def refusal(self, rel_path: str, kind: Kind, size_bytes: int | None, content_hash: str | None) -> str:
+        """Why the predicates do not hold; empty when they do. What is not known does not hold."""
+        rule = self.rule
+        if rule.extensions and not rel_path.lower().endswith(rule.extensions):
+            return f"extension is not {' or '.join(rule.extensions)}"
+        if rule.size_min_bytes is not None and (size_bytes is None or size_bytes < rule.size_min_bytes):
+            return f"size is below {rule.size_min_bytes} bytes"
+        if rule.size_max_bytes is not None and (size_bytes is None or size_bytes > rule.size_max_bytes):
+            return f"size is above {rule.size_max_bytes} bytes"
+        if rule.content_hashes and content_hash not in rule.content_hashes:
+            return "content hash is not one of the rule's"
+        if rule.kinds:  # last, because finding out may mean reading the file
+            known = kind() if callable(kind) else kind
+            if known not in rule.kinds:
+                return f"kind is {known or 'unknown'}, not {' or '.join(rule.kinds)}"
+        return ""
+
+
+class _Candidates:
+    """Rules that share an extension (or ask for none), in order of priority."""
+
+    def __init__(self, rules: list[_Compiled]) -> None:
+        self.rules = rules
+        self.ask_together = len(rules) > _FEW and all(rule.needs_match for rule in rules)
+
+    @cached_property
+    def together(self) -> Callable[[str], object]:
+        """One regex for all: most files match no rule, and this says so in one step."""
+        return re.compile("|".join(f"(?:{rule.glob.regex})" for rule in self.rules), re.DOTALL).match
+
+
+class RuleSet:
+    """Enabled rules of one source, compiled once: `hits` for a million paths."""
+
+    def __init__(self, rules: Iterable[TagRule], source_id: str | None = None) -> None:
+        chosen = [rule for rule in rules if rule.enabled and rule.source_id in (None, source_id)]
+        chosen.sort(key=lambda rule: (-rule.priority, rule.name, rule.id))
+        self.rules: tuple[TagRule, ...] = tuple(chosen)
+        compiled = [_Compiled(rule, compile_glob(rule.pattern)) for rule in chosen]
+        suffixes = {rule.glob.suffix for rule in compiled} - {""}
+        self._by_suffix = {
+            suffix: _Candidates([rule for rule in compiled if rule.glob.suffix in ("", suffix)]) for suffix in suffixes
+        }
+        self._general = _Candidates([rule for rule in compiled if not rule.glob.suffix])
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def hits(
+        self,
+        rel_path: str,
+        kind: Kind = None,
+        size_bytes: int | None = None,
+        content_hash: str | None = None,
+    ) -> list[Hit]:
+        """The rules that match, one a tag, by falling priority."""
+        candidates = self._by_suffix.get(rel_path[rel_path.rfind(".") :], self._general)
+        if not candidates.rules or (candidates.ask_together and candidates.together(rel_path) is None):
+            return []
+        found: list[Hit] = []
+        for compiled in candidates.rules:
+            hit = compiled.ask_path(rel_path)
+            if hit is None or (compiled.has_predicates and compiled.refusal(rel_path, kind, size_bytes, content_hash)):
+                continue
+            if not found or all(hit.tag != other.tag for other in found):
+                found.append(hit)
+        return found
+
+    def tags_for(
+        self,
+        rel_path: str,
+        kind: Kind = None,
+        size_bytes: int | None = None,
+        content_hash: str | None = None,
+    ) -> list[tuple[str, str]]:
+        """(tag, rule id) by falling priority; the first is the file's leading tag."""
+        return [(hit.tag, hit.rule_id) for hit in self.hits(rel_path, kind, size_bytes, content_hash)]
+
+
+def merge_path_fields(hits: Sequence[Hit]) -> dict[str, str]:
+    """Fields of all rules that matched; where two name the same field the higher priority wins."""
+    merged: dict[str, str] = {}
+    for hit in hits:
+        for name, value in hit.path_fields.items():
+            merged.setdefault(name, value)
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file as the catalogue knows it, for trying a rule before it is saved."""
+
+    rel_path: str
+    kind: str | None = None
+    size_bytes: int | None = None
+    content_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule makes of one file; `refusal` is empty when it matches."""
+
+    rel_path: str
+    refusal: str
+    path_fields: dict[str, str]
+
+
+def check_rule(rule: TagRule) -> TagRule:
+    """The rule itself, when its pattern and tag can be used; raises `BadGlob` or `BadTag`."""
+    check_tag(rule.tag)
+    compile_glob(rule.pattern)
+    return rule
+
+
+def test_rule(rule: TagRule, candidates: Iterable[Candidate]) -> list[Verdict]:
+    """Each file with the rule's answer and, where it is no, why. A disabled rule is tried all the same."""
+    compiled = _Compiled(check_rule(rule), compile_glob(rule.pattern))
+    verdicts: list[Verdict] = []
+    for file in candidates:
+        fields = compiled.glob.match(file.rel_path)
+        if fields is None:
+            verdicts.append(Verdict(file.rel_path, "path does not match the pattern", {}))
+            continue
+        refusal = compiled.refusal(file.rel_path, file.kind, file.size_bytes, file.content_hash)
+        verdicts.append(Verdict(file.rel_path, refusal, {} if refusal else fields))
+    return verdicts
+
+
+# A test runner that collects by name would take `test_rule` for a test of ours.
+test_rule.__test__ = False  # type: ignore[attr-defined]

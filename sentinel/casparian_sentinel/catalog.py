@@ -1,0 +1,178 @@
+"""`catalog.duckdb`: views over the published files, for any DuckDB client, replaced whole by rename.
+
+Built aside under a name of its own (DuckDB keeps one instance per path in a process), checkpointed, made read-only, then
+renamed over the old one; a stale write-ahead log is removed first. Views list the committed files by absolute path and
+never use a glob, so that a half-promoted job is not seen; an empty Parquet with the contract's types makes a table of an
+output that has no rows yet. Never kept open, never read from by us in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from casparian_protocol.contract import Contract, arrow_schema
+from casparian_protocol.home import Home
+
+_log = logging.getLogger("casparian.catalog")
+
+#: Appended to every row by the worker (contracts.md, "Lineage").
+LINEAGE = pa.schema(
+    [
+        ("_cf_source_hash", pa.string()),
+        ("_cf_job_id", pa.string()),
+        ("_cf_processed_at", pa.timestamp("us", tz="UTC")),
+        ("_cf_parser_version", pa.string()),
+        ("_cf_source_row", pa.int64()),
+    ]
+)
+_VIOLATION = pa.struct([(name, pa.string()) for name in ("code", "column", "expected", "got")])
+QUARANTINE_COLUMNS = pa.schema(
+    [
+        ("_cf_violations", pa.list_(_VIOLATION)),
+        ("_cf_violation_type", pa.string()),
+        ("_cf_error_msg", pa.string()),
+        ("_cf_source_row", pa.int64()),
+        ("_cf_output_row_index", pa.int64()),
+        ("_cf_raw", pa.string()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Dataset:
+    """One version of one output: its files, absolute, and the contract that its newest rows were held against."""
+
+    output: str
+    version: int
+    data: list[str] = field(default_factory=list)
+    quarantine: list[str] = field(default_factory=list)
+    contract: Contract | None = None
+    #: Files of more than one contract may differ in their columns: they are matched by name, which costs reading each.
+    contract_hashes: set[str] = field(default_factory=set)
+
+
+def datasets(home: Home, files: Iterable[Mapping[str, Any]], contracts: Iterable[Mapping[str, Any]]) -> list[Dataset]:
+    """What to publish, from the rows of `queries.OUTPUT_FILES` and `queries.APPROVED_CONTRACTS`. Pure."""
+    found: dict[tuple[str, int], Dataset] = {}
+    rows = list(contracts)
+    for file in files:
+        key = (file["output"], file["version"])
+        dataset = found.setdefault(key, Dataset(*key))
+        (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
+        dataset.contract_hashes.add(file["contract_hash"])
+    for dataset in found.values():
+        newest = next((row for row in reversed(rows) if row["contract_hash"] in dataset.contract_hashes), None)
+        dataset.contract = _contract(newest) if newest is not None else None
+    with_rows = {output for output, _version in found}
+    for row in rows:  # the newest approval is the last, and stays
+        if row["output"] not in with_rows:
+            found[(row["output"], 1)] = Dataset(row["output"], 1, contract=_contract(row))
+    return sorted(found.values(), key=lambda dataset: (dataset.output, dataset.version))
+
+
+def _contract(row: Mapping[str, Any]) -> Contract:
+    return Contract.from_literal(json.loads(row["schema_json"]))
+
+
+def publish(home: Home, found: list[Dataset]) -> None:
+    """Replace the catalogue. Readers that hold the old file go on reading the old one."""
+    aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
+    _sweep(home)
+    try:
+        with duckdb.connect(str(aside)) as db:
+            db.execute("create schema quarantine")
+            live: dict[str, Dataset] = {}
+            for dataset in found:
+                try:
+                    _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
+                except duckdb.Error as cause:  # a file that is gone or damaged must not take the other outputs along
+                    _log.error(
+                        "%s v%d is not published: %s", dataset.output, dataset.version, str(cause).splitlines()[0]
+                    )
+                else:
+                    live[dataset.output] = dataset
+            for dataset in live.values():
+                _create_views(db, home, dataset, suffix="")
+            db.execute("checkpoint")
+        aside.chmod(0o444)
+        home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
+        aside.replace(home.catalog_db)
+        _sync_directory(home.root)
+    finally:
+        aside.unlink(missing_ok=True)
+        aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
+
+
+def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:
+    name = _identifier(dataset.output + suffix)
+    is_mixed = len(dataset.contract_hashes) > 1
+    data = [*_empties(home, dataset, "data"), *dataset.data]  # the first file fixes the types
+    quarantined = [*_empties(home, dataset, "quarantine"), *dataset.quarantine]
+    if data:
+        db.execute(f"create view main.{name} as select * from {_scan(data, is_mixed=is_mixed)}")
+    if quarantined:
+        db.execute(f"create view quarantine.{name} as select * from {_scan(quarantined, is_mixed=True)}")
+
+
+def _scan(paths: list[str], *, is_mixed: bool) -> str:
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{listed}], union_by_name = {is_mixed}, hive_partitioning = false)"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
+    """An empty Parquet that fixes the view's types, made once per version and contract."""
+    if dataset.contract is None:
+        return []
+    tree = home.output_version if kind == "data" else home.quarantine_version
+    directory = tree(dataset.output, dataset.version)
+    path = directory / f".empty-{dataset.contract.hash()[:16]}.parquet"
+    if not path.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        typed = arrow_schema(dataset.contract)
+        if kind == "data":
+            schema = pa.schema([*typed, *LINEAGE])
+        else:
+            texts = [pa.field(column.name, pa.string()) for column in typed]
+            rest = [one for one in LINEAGE if one.name != "_cf_source_row"]
+            schema = pa.schema([*texts, *QUARANTINE_COLUMNS, *rest])
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        pq.write_table(schema.empty_table(), aside)
+        aside.replace(path)
+    return [str(path)]
+
+
+def _sweep(home: Home) -> None:
+    """Remove what a publisher that died left aside."""
+    per_process: dict[int, list[Path]] = defaultdict(list)
+    for path in home.root.glob(".catalog-*"):
+        owner = path.name.split("-")[1]
+        if owner.isdecimal():
+            per_process[int(owner)].append(path)
+    for pid, paths in per_process.items():
+        if pid != os.getpid() and not Path(f"/proc/{pid}").exists():
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,94 @@
+"""Careful file work for commits, on the `Fs` port: staged files opened and digested, directories made to last.
+
+Names that strangers chose are resolved one directory descriptor at a time and never through a symbolic link. Decides
+nothing about commits; an `OSError` passes through as the kernel raised it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blake3 import blake3
+
+from casparian_protocol.home import Home
+from casparian_sentinel.ports import Fs
+
+READ_BYTES = 1 << 20
+
+
+@contextmanager
+def directory_below(fs: Fs, root: Path, *parts: str) -> Iterator[int]:
+    """A descriptor of the directory `root/parts…`; no part may be a symbolic link."""
+    descriptor = fs.open_directory(root, *parts)
+    try:
+        yield descriptor
+    finally:
+        fs.close(descriptor)
+
+
+def staged_by(home: Home, job_id: str, epoch: int) -> tuple[str, str]:
+    """Where below `.staging` an attempt's files lie: a directory of its own, since shared ones would mix outputs."""
+    path = home.staging_of(job_id, epoch)
+    return path.parent.name, path.name
+
+
+@contextmanager
+def opened_regular(fs: Fs, directory: int, name: str) -> Iterator[int]:
+    """The file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
+    descriptor = fs.open_regular(directory, name)
+    try:
+        yield descriptor
+    finally:
+        fs.close(descriptor)
+
+
+def pieces_of(fs: Fs, descriptor: int) -> Iterator[bytes]:
+    offset = 0
+    while piece := fs.pread(descriptor, READ_BYTES, offset):
+        yield piece
+        offset += len(piece)
+
+
+def digest_of(fs: Fs, directory: int, name: str) -> str:
+    """BLAKE3 of a regular file, hex, in constant memory."""
+    with opened_regular(fs, directory, name) as descriptor:
+        hasher = blake3()
+        for piece in pieces_of(fs, descriptor):
+            hasher.update(piece)
+        return hasher.hexdigest()
+
+
+def make_directories_durably(fs: Fs, root: Path, relative: Path, synced: set[Path]) -> Path:
+    """Make `root/relative`, private, and every name on the way durable.
+
+    A directory that is there may have been made by somebody who died before its sync, so its parent is synced even then;
+    once is enough for all who share `synced`.
+    """
+    path = root
+    for part in relative.parts:
+        parent, path = path, path / part
+        try:
+            fs.make_new_directory(path)
+        except FileExistsError:
+            if parent in synced:
+                continue
+        fs.fsync_directory(parent)
+        synced.add(parent)
+    return path
+
+
+def swap_link(fs: Fs, link: Path, target: str) -> bool:
+    """Let `link` point to `target`, atomically; False when it did already."""
+    try:
+        if fs.read_link(link) == target:
+            return False
+    except FileNotFoundError:
+        pass
+    aside = link.with_name(f".{link.name}.new")
+    if fs.exists(aside):
+        fs.unlink(aside)
+    fs.make_link(aside, target)
+    fs.rename(aside, link)
+    return True

@@ -1,0 +1,99 @@
+"""A `finish` or `fail` message made ready for the core: manifests read, files looked at, large facts put into blobs.
+
+A blob is durable before the event that names it is decided. Making blobs waits for the disk, so the daemon does that in
+a thread (`needs_thread` says when); everything else is quick enough for the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from casparian_protocol.codec import MalformedMessage, pack, unpack
+from casparian_protocol.home import Home
+from casparian_protocol.manifest import Manifest
+from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.commit.check import problem_of_files
+from casparian_sentinel.commit.files import directory_below, opened_regular, pieces_of, staged_by
+from casparian_sentinel.core.commands import FailReceived, FinishedItem, FinishReceived
+from casparian_sentinel.core.decide_attempts import current_attempt
+from casparian_sentinel.core.manifests import needs_blob
+from casparian_sentinel.core.state import State
+
+CHANGES = "changes.arrow"
+
+
+def read_manifests(message: Finish, attachments: Sequence[bytes]) -> list[tuple[FinishedJob, Manifest]]:
+    """Each finished job with its manifest, wherever it travelled; raises `MalformedMessage` naming the field."""
+    return [(job, job.manifest or _attached(job, number, attachments)) for number, job in enumerate(message.jobs)]
+
+
+def _attached(job: FinishedJob, number: int, attachments: Sequence[bytes]) -> Manifest:
+    place = job.manifest_attachment
+    if place is None or place >= len(attachments):
+        raise MalformedMessage(f"jobs.{number}: neither a manifest nor an attachment with one", of_kind="finish")
+    try:
+        return Manifest.model_validate(unpack(attachments[place], limit_bytes=ATTACHMENT_LIMIT_BYTES))
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise MalformedMessage(f"jobs.{number}.manifest.{field}: {first['msg']}", of_kind="finish") from invalid
+
+
+def needs_thread(manifests: Sequence[Manifest]) -> bool:
+    return any(needs_blob(manifest) or _has_changes(manifest) for manifest in manifests)
+
+
+def _has_changes(manifest: Manifest) -> bool:
+    return any(file.kind == "changes" for file in manifest.files)
+
+
+def current_epochs(state: State, worker_id: str, offered: Sequence[FinishedJob]) -> frozenset[str]:
+    """Jobs that this worker has under the offered epoch: only their files are worth a look."""
+    return frozenset(
+        job.job_id for job in offered if current_attempt(state, job.job_id, job.epoch, worker_id) is not None
+    )
+
+
+def prepare_finish(
+    home: Home,
+    blobs: BlobStore,
+    worker_id: str,
+    offered: Sequence[tuple[FinishedJob, Manifest]],
+    current: frozenset[str],
+) -> FinishReceived:
+    """The command for a `finish`; repeated and late offers pass as they are, the core knows their answer."""
+    items = [
+        _prepare(home, blobs, job, manifest) if job.job_id in current else FinishedItem(job.job_id, job.epoch, manifest)
+        for job, manifest in offered
+    ]
+    return FinishReceived(worker_id, items)
+
+
+def _prepare(home: Home, blobs: BlobStore, job: FinishedJob, manifest: Manifest) -> FinishedItem:
+    problem = problem_of_files(blobs.fs, home, job.job_id, job.epoch, manifest)
+    if problem:
+        return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
+    changes_blob = ""
+    if _has_changes(manifest):
+        changes_blob = _keep_changes(home, blobs, job)
+        if changes_blob != manifest.files[0].digest:
+            return FinishedItem(job.job_id, job.epoch, manifest, problem=f"{CHANGES} does not match its digest")
+    manifest_blob = blobs.put(pack(manifest.model_dump())).digest if needs_blob(manifest) else ""
+    return FinishedItem(job.job_id, job.epoch, manifest, manifest_blob, changes_blob)
+
+
+def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
+    with (
+        directory_below(blobs.fs, home.staging, *staged_by(home, job.job_id, job.epoch)) as directory,
+        opened_regular(blobs.fs, directory, CHANGES) as descriptor,
+    ):
+        return blobs.put(pieces_of(blobs.fs, descriptor)).digest
+
+
+def prepare_fail(blobs: BlobStore, worker_id: str, message: Fail) -> FailReceived:
+    kept = message.uncommitted
+    blob = blobs.put(pack(kept.model_dump())).digest if kept is not None and needs_blob(kept) else ""
+    return FailReceived(worker_id, message, blob)

@@ -1,0 +1,146 @@
+"""Committed files go to their places: renamed, never replaced, never copied; repeating it changes nothing.
+
+Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
+daemon. What it finds damaged it names and leaves where it is; it never hides a missing file and never decides a commit.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from casparian_protocol.home import Home
+from casparian_protocol.manifest import Manifest, StagedFile, published_path
+from casparian_sentinel.commit.files import (
+    digest_of,
+    directory_below,
+    make_directories_durably,
+    staged_by,
+    swap_link,
+)
+from casparian_sentinel.commit.staging import remove_attempt, set_aside
+from casparian_sentinel.ports import Fs
+
+#: Below `quarantine/`: rows of attempts that failed and committed nothing. No output can have this name.
+UNCOMMITTED = "_uncommitted"
+#: A link, a directory or a file with several links lies where a staged file should be.
+_NOT_A_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO})
+
+
+class PromotionStopped(Exception):
+    """The file system refused (no space, no rights); nothing is lost, the same promotion can be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A durable commit whose files are not yet known to be in place."""
+
+    job_id: str
+    epoch: int
+    manifest: Manifest
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """All files of a commit are durable in their places, but for the `damaged` (paths relative to the home)."""
+
+    job_id: str
+    epoch: int
+    damaged: list[str] = field(default_factory=list)
+
+
+def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promoted]:
+    """Promote commits together; their staging is gone afterwards. Raises `PromotionStopped` to be called again."""
+    touched: set[Path] = set()
+    synced: set[Path] = set()
+    try:
+        results = [_promote(fs, home, promotion, touched, synced) for promotion in group]
+        for directory in sorted(touched):
+            fs.fsync_directory(directory)
+        for result in results:
+            dispose = set_aside if result.damaged else remove_attempt
+            dispose(fs, home, result.job_id, result.epoch)
+    except OSError as cause:
+        raise PromotionStopped(f"{cause.strerror}: {cause.filename}") from cause
+    return results
+
+
+def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synced: set[Path]) -> Promoted:
+    damaged: list[str] = []
+    for file in promotion.manifest.files:
+        if file.kind == "changes":
+            continue  # became a blob before its event was decided
+        place = Path(published_path(file, promotion.job_id, promotion.versions[file.output]))
+        make_directories_durably(fs, home.root, place.parent, synced)
+        if not _put_in_place(fs, home, promotion, file, place, touched):
+            damaged.append(str(place))
+    for output, version in promotion.versions.items():
+        if swap_current(fs, home, output, version, synced):
+            touched.add(home.outputs / output)
+    return Promoted(promotion.job_id, promotion.epoch, damaged)
+
+
+def _put_in_place(fs: Fs, home: Home, promotion: Promotion, file: StagedFile, place: Path, touched: set[Path]) -> bool:
+    """True when the file with the committed content is at its place."""
+    with directory_below(fs, home.root, *place.parent.parts) as target:
+        try:
+            with directory_below(fs, home.staging, *staged_by(home, promotion.job_id, promotion.epoch)) as source:
+                if _digest_or_none(fs, source, file.name) == file.digest:
+                    fs.rename_new(source, file.name, target, place.name)
+                    touched.add(home.root / place.parent)
+                    touched.add(home.staging_of(promotion.job_id, promotion.epoch))
+                    return True
+        except (FileNotFoundError, FileExistsError):
+            pass  # promoted before: what lies there decides
+        if _digest_or_none(fs, target, place.name) != file.digest:
+            return False
+        touched.add(home.root / place.parent)  # an earlier rename may not be durable yet
+        return True
+
+
+def _digest_or_none(fs: Fs, directory: int, name: str) -> str | None:
+    """The digest of a regular file; None when there is none, or something that we would not publish."""
+    try:
+        return digest_of(fs, directory, name)
+    except FileNotFoundError:
+        return None
+    except OSError as cause:
+        if cause.errno in _NOT_A_FILE:
+            return None
+        raise
+
+
+def swap_current(fs: Fs, home: Home, output: str, version: int, synced: set[Path]) -> bool:
+    """Point `outputs/<output>/current` to the live version; a cache of what the log says."""
+    directory = home.outputs / output
+    make_directories_durably(fs, home.root, Path("outputs") / output, synced)
+    return swap_link(fs, directory / "current", f"v{version}")
+
+
+def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> list[str]:
+    """Keep the quarantine of a failed attempt for inspection and drop the rest; the paths, relative to the home."""
+    kept: list[str] = []
+    relative = Path("quarantine") / UNCOMMITTED / job_id
+    try:
+        directory = make_directories_durably(fs, home.root, relative, set())
+        for file in manifest.files:
+            if file.kind != "quarantine":
+                continue
+            place = relative / file.name
+            with directory_below(fs, home.root, *relative.parts) as target:
+                try:
+                    with directory_below(fs, home.staging, *staged_by(home, job_id, epoch)) as source:
+                        if _digest_or_none(fs, source, file.name) == file.digest:
+                            fs.rename_new(source, file.name, target, file.name)
+                except (FileNotFoundError, FileExistsError):
+                    pass  # kept before
+                if _digest_or_none(fs, target, file.name) == file.digest:
+                    kept.append(str(place))
+        fs.fsync_directory(directory)
+        remove_attempt(fs, home, job_id, epoch)
+    except OSError as cause:
+        raise PromotionStopped(f"{cause.strerror}: {cause.filename}") from cause
+    return kept

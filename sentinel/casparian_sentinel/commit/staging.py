@@ -1,0 +1,94 @@
+"""The staging tree: that it can be renamed from, and that nothing of a dead attempt stays in it.
+
+An attempt's directory is `.staging/<job>/<epoch>/`. Which attempts are alive is told by the caller; this module only
+removes.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+from pathlib import Path
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_sentinel.ports import Fs
+
+#: No output can have this name.
+DAMAGED = "_damaged"
+
+
+class StagingElsewhere(CasparianError):
+    """Files cannot be renamed from staging into the outputs."""
+
+    def __init__(self, home: Home, tree: Path) -> None:
+        super().__init__(
+            f"{home.staging} and {tree} lie on different file systems.",
+            remedy="Put both on one file system: a commit is a rename, and a copy would not be one.",
+        )
+
+
+def check_one_file_system(fs: Fs, home: Home) -> None:
+    """Raise `StagingElsewhere` unless a rename from staging reaches outputs and quarantine."""
+    device = fs.device(home.staging)
+    for tree in (home.outputs, home.quarantine):
+        if fs.device(tree) != device:
+            raise StagingElsewhere(home, tree)
+
+
+def remove_attempt(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
+    """Remove an attempt's directory with whatever is in it, and the job's when that was the last."""
+    _remove(fs, home.staging_of(job_id, epoch))
+    _remove_if_empty(fs, home.staging / job_id)
+
+
+def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
+    """Keep the staging of a damaged commit as evidence, below `quarantine/_damaged/`, out of every sweep's reach."""
+    staged = home.staging_of(job_id, epoch)
+    if not fs.is_directory(staged):
+        return
+    aside = home.quarantine / DAMAGED
+    fs.make_directory(aside)
+    fs.rename(staged, aside / f"{job_id}-{epoch}")
+    _remove_if_empty(fs, home.staging / job_id)
+
+
+def sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: int) -> list[str]:
+    """Remove directories of attempts that are not `alive`; epochs behind `upto_epoch` are younger than that list.
+
+    Names that are no attempt's are removed too: only the sentinel and its workers write here.
+    """
+    removed: list[str] = []
+    for job in fs.names(home.staging):
+        directory = home.staging / job
+        if not fs.is_directory(directory):
+            fs.unlink(directory)
+            removed.append(job)
+            continue
+        for name in fs.names(directory):
+            is_epoch = name.isascii() and name.isdecimal()
+            if is_epoch and (int(name) > upto_epoch or (job, int(name)) in alive):
+                continue
+            _remove(fs, directory / name)
+            removed.append(f"{job}/{name}")
+        _remove_if_empty(fs, directory)
+    return removed
+
+
+def _remove(fs: Fs, path: Path) -> None:
+    """A tree, a file or a link, or nothing; links inside are removed, never followed."""
+    try:
+        if fs.is_directory(path):
+            fs.remove_tree(path)
+        else:
+            fs.unlink(path)
+    except FileNotFoundError:
+        pass  # removed by its worker at the same moment
+
+
+def _remove_if_empty(fs: Fs, directory: Path) -> None:
+    try:
+        fs.remove_directory(directory)
+    except OSError as cause:
+        if cause.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise

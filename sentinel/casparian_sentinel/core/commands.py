@@ -1,0 +1,448 @@
+"""What the outside asks of the core: one frozen dataclass a command, in the imperative or as what was just received.
+
+A command carries everything a decision needs that is not in the state: who asks, fresh ids, facts that were checked on
+disk beforehand. Times come separately (`Now`). Messages of workers are carried as the codec made them, never copied.
+Nothing here decides; `decide` has one handler for each command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.manifest import Manifest
+from casparian_protocol.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Started
+from casparian_protocol.states import JobState
+
+SENTINEL = "sentinel"
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Wall time is data only; whatever is decided about liveness is decided on monotonic time."""
+
+    wall_us: int
+    monotonic_s: float
+
+
+# --- from workers; `worker_id` is who the socket says it is, never what the message says ---
+
+
+class _FromWorker:
+    __slots__ = ()
+    worker_id: str
+
+    @property
+    def actor(self) -> str:
+        return f"worker:{self.worker_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived(_FromWorker):
+    worker_id: str
+    message: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class BeatReceived(_FromWorker):
+    worker_id: str
+    message: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReceived(_FromWorker):
+    worker_id: str
+    message: ProgressReport
+
+
+@dataclass(frozen=True, slots=True)
+class WantReceived(_FromWorker):
+    """Credit replaces the earlier number; jobs that are ready are leased at once."""
+
+    worker_id: str
+    credit: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobsStarted(_FromWorker):
+    worker_id: str
+    message: Started
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedItem:
+    """One sealed attempt, with what the shell found out about it before asking for a decision."""
+
+    job_id: str
+    epoch: int
+    manifest: Manifest
+    #: Where the manifest already lies as a durable blob; needed when `manifests.needs_blob(manifest)`.
+    manifest_blob: str = ""
+    #: SCAN only: the durable blob that `changes.arrow` was copied to.
+    changes_blob: str = ""
+    #: What is wrong with the staged files (missing, a link, another size or digest); empty when nothing is.
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReceived(_FromWorker):
+    worker_id: str
+    items: Sequence[FinishedItem]
+
+
+@dataclass(frozen=True, slots=True)
+class FailReceived(_FromWorker):
+    worker_id: str
+    message: Fail
+    #: Where `message.uncommitted` lies as a durable blob, when it is too large for an event.
+    uncommitted_blob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReceived(_FromWorker):
+    worker_id: str
+    message: Released
+
+
+@dataclass(frozen=True, slots=True)
+class ByeReceived(_FromWorker):
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A local worker's process ended: noticed at once, no need to wait for its silence."""
+
+    worker_id: str
+    reason: str
+    actor: str = SENTINEL
+
+
+# --- from the shell itself ---
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
+
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Lease what is ready to whoever has credit; sent after each drained batch of other commands. Cheap when idle."""
+
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A commit's files are in place; `damaged` names files that were neither staged nor in place."""
+
+    job_id: str
+    epoch: int
+    damaged: tuple[str, ...] = ()
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStart:
+    """This process owns the log now; the first command after the fold."""
+
+    pid: int
+    version: str
+    host: str
+    boot_id: str
+    mode: Literal["daemon", "local"]
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStop:
+    reason: str
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTornTail:
+    segment: str
+    offset: int
+    bytes: int
+    kept_as: str
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class PauseIntake:
+    """No new work is queued or leased (disk full); what runs may finish."""
+
+    reason: str
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeIntake:
+    reason: str
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Lease nothing more; workers finish what they run and say bye."""
+
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Workers stop their guests now and give back what they hold."""
+
+    actor: str = SENTINEL
+
+
+# --- about jobs ---
+
+
+@dataclass(frozen=True, slots=True)
+class QueueJobs:
+    """Candidates of a plan that was computed from the projection at `position`; ids and keys were made at the edge."""
+
+    jobs: Sequence[JobSpec]
+    position: int
+    actor: str = SENTINEL
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    job_id: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """An ended job again. `retry`/`replay` keep its id and key; `rerun` is a new job of the next generation.
+
+    `spec` and `ended_as` come from the projection at `position`. For a rerun `spec` is the new job (new id, key,
+    generation, `rerun_of`, current artifact) and `ended_as` the state of the old one.
+    """
+
+    kind: Literal["retry", "replay", "rerun"]
+    spec: JobSpec
+    ended_as: JobState
+    position: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDeadLetters:
+    """Dead letters wait again, their counts reset; what cannot run stays dead. They were read at `position`."""
+
+    jobs: Sequence[JobSpec]
+    position: int
+    actor: str
+
+
+# --- about parsers and contracts ---
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFacts:
+    """A contract as registration proposes it; its canonical JSON is already a durable blob named by `contract_hash`."""
+
+    contract_id: str
+    scope_id: str
+    output: str
+    contract_hash: str
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterParser:
+    """An artifact whose blobs are durable. `outputs` maps each output to its contract hash, "" without contract."""
+
+    parser_id: str
+    name: str
+    version: str
+    artifact: str
+    actor: str
+    sha256: str = ""
+    source_hash: str = ""
+    lock_hash: str = ""
+    logic_hash: str = ""
+    topics: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    entry: str = ""
+    kind: str = "function"
+    signed_by: str = ""
+    signature: str = ""
+    findings: tuple[Any, ...] = ()
+    contracts: tuple[ContractFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DecideContract:
+    """`selector`: `parser`, `parser@version`, `parser@version/output`, or an id's prefix of at least 4 digits."""
+
+    selector: str
+    approve: bool
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseParser:
+    parser: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeParser:
+    parser: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireParser:
+    parser: str
+    version: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuarantinePolicy:
+    """A stored override for one output, or for all of a parser's when `output` is empty. An empty policy removes it."""
+
+    parser: str
+    output: str
+    policy: Mapping[str, Any]
+    actor: str
+
+
+# --- about files ---
+
+
+@dataclass(frozen=True, slots=True)
+class AddSource:
+    source_id: str
+    name: str
+    path: str
+    poll_seconds: int
+    actor: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSource:
+    """`selector`: a source's id, a prefix of it, its name or its path."""
+
+    selector: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """`rule` is a tagging rule as a map; it has `id` and `name`."""
+
+    rule: Mapping[str, Any]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRule:
+    """`selector`: a rule's id, a prefix of it, or its name. `blob` names the tags it gave, durable; empty: none."""
+
+    selector: str
+    actor: str
+    blob: str = ""
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BeginScan:
+    scan_id: str
+    roots: tuple[str, ...]
+    actor: str
+    source_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveFiles:
+    """A durable blob of changes. `counts` has new, changed, vanished, renamed, tagged."""
+
+    scan_id: str
+    blob: str
+    counts: Mapping[str, int]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndScan:
+    """`facts` has files, bytes, unchanged, unreadable."""
+
+    scan_id: str
+    complete: bool
+    facts: Mapping[str, int]
+    seconds: float
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagFiles:
+    """Up to 200 files by id, or any number by a durable blob."""
+
+    tag: str
+    is_removed: bool
+    files: int
+    actor: str
+    file_ids: tuple[str, ...] = ()
+    blob: str = ""
+    tag_source: Literal["rule", "manual"] = "manual"
+    rule_id: str = ""
+
+
+Command: TypeAlias = (
+    HelloReceived
+    | BeatReceived
+    | ProgressReceived
+    | WantReceived
+    | JobsStarted
+    | FinishReceived
+    | FailReceived
+    | ReleaseReceived
+    | ByeReceived
+    | WorkerGone
+    | Tick
+    | Dispatch
+    | Promoted
+    | RecordStart
+    | RecordStop
+    | RecordTornTail
+    | PauseIntake
+    | ResumeIntake
+    | Drain
+    | Stop
+    | QueueJobs
+    | CancelJob
+    | ReplayJob
+    | ReplayDeadLetters
+    | RegisterParser
+    | DecideContract
+    | PauseParser
+    | ResumeParser
+    | RetireParser
+    | SetQuarantinePolicy
+    | AddSource
+    | RemoveSource
+    | AddRule
+    | RemoveRule
+    | BeginScan
+    | ObserveFiles
+    | EndScan
+    | TagFiles
+)

@@ -1,0 +1,94 @@
+"""The core's door: one command in, a decision out.
+
+`decide` judges and changes nothing durable; `step` also makes the decision's events part of the state, so that the next
+command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable:
+that is the shell's promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from casparian_sentinel.core import commands as c
+from casparian_sentinel.core import (
+    decide_attempts,
+    decide_clock,
+    decide_files,
+    decide_jobs,
+    decide_leasing,
+    decide_registry,
+    decide_workers,
+)
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.evolve import apply
+from casparian_sentinel.core.live import Live
+from casparian_sentinel.core.state import State
+
+
+def _dispatch(case: Case, command: c.Dispatch) -> None:
+    decide_leasing.dispatch(case)
+
+
+_HANDLERS: dict[type, Callable[[Case, Any], None]] = {
+    c.HelloReceived: decide_workers.hello,
+    c.BeatReceived: decide_workers.beat,
+    c.ProgressReceived: decide_workers.progress,
+    c.WantReceived: decide_workers.want,
+    c.ByeReceived: decide_workers.bye,
+    c.WorkerGone: decide_workers.gone,
+    c.JobsStarted: decide_attempts.started,
+    c.FinishReceived: decide_attempts.finish,
+    c.FailReceived: decide_attempts.fail,
+    c.ReleaseReceived: decide_attempts.release,
+    c.Promoted: decide_attempts.promoted,
+    c.Tick: decide_clock.tick,
+    c.Dispatch: _dispatch,
+    c.RecordStart: decide_clock.start,
+    c.RecordStop: decide_clock.stop_recorded,
+    c.RecordTornTail: decide_clock.torn_tail,
+    c.PauseIntake: decide_clock.pause_intake,
+    c.ResumeIntake: decide_clock.resume_intake,
+    c.Drain: decide_clock.drain,
+    c.Stop: decide_clock.stop,
+    c.QueueJobs: decide_jobs.queue,
+    c.CancelJob: decide_jobs.cancel,
+    c.ReplayJob: decide_jobs.replay,
+    c.ReplayDeadLetters: decide_jobs.replay_dead_letters,
+    c.RegisterParser: decide_registry.register,
+    c.DecideContract: decide_registry.decide_contract,
+    c.PauseParser: decide_registry.pause,
+    c.ResumeParser: decide_registry.resume,
+    c.RetireParser: decide_registry.retire,
+    c.SetQuarantinePolicy: decide_registry.set_policy,
+    c.AddSource: decide_files.add_source,
+    c.RemoveSource: decide_files.remove_source,
+    c.AddRule: decide_files.add_rule,
+    c.RemoveRule: decide_files.remove_rule,
+    c.TagFiles: decide_files.tag,
+    c.BeginScan: decide_files.begin_scan,
+    c.ObserveFiles: decide_files.observe,
+    c.EndScan: decide_files.end_scan,
+}
+
+
+def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
+    """Judge one command. `state` is only read; `live` is kept up to date."""
+    case = Case(state, live, now)
+    _HANDLERS[type(command)](case, command)
+    decision = case.decision
+    decision.first_seq = state.seq + 1
+    decision.ts = now.wall_us
+    decision.actor = command.actor
+    return decision
+
+
+def step(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
+    """Judge one command and fold the decision's events in; they take the sequences from `decision.first_seq` on."""
+    decision = decide(state, live, command, now)
+    seq, ts = decision.first_seq, decision.ts
+    for kind, data in decision.events:
+        apply(state, seq, ts, kind, data)
+        seq += 1
+    return decision

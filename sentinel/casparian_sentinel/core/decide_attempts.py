@@ -1,0 +1,379 @@
+"""How an attempt ends: committed, failed, retried, given back, lost, cancelled.
+
+Every answer can be asked for again: what a worker repeats gets the same answer from the state, what is late is fenced. An
+attempt's staging is dropped by the decision that ends it without a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from zlib import crc32
+
+from casparian_protocol.blame import fingerprint_of_code
+from casparian_protocol.jobs import JobError
+from casparian_protocol.manifest import Manifest
+from casparian_protocol.messages import Cancel, Committed, Failed, Fenced, Held
+from casparian_protocol.states import JobState, JobType
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import (
+    FailReceived,
+    FinishedItem,
+    FinishReceived,
+    JobsStarted,
+    Promoted,
+    ReleaseReceived,
+)
+from casparian_sentinel.core.decide_breaker import after_failure, after_success
+from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
+from casparian_sentinel.core.evolve_registry import follows_live_rows
+from casparian_sentinel.core.live import LiveJob
+from casparian_sentinel.core.manifests import (
+    error_facts,
+    needs_blob,
+    problem_of,
+    problem_of_uncommitted,
+    quarantine_facts,
+)
+from casparian_sentinel.core.manifests import facts_of as manifest_facts
+from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
+
+_HELD = (JobState.LEASED, JobState.RUNNING)
+_MEMORY_CODES = frozenset({"MEMORY_ERROR", "OOM_RISK"})
+_JITTER = 0.2
+
+
+def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
+    """The job, if this worker has it under this very epoch."""
+    job = state.jobs.get(job_id)
+    if job is None or job.epoch != epoch or job.worker_id != worker_id or job.state not in _HELD:
+        return None
+    return job
+
+
+def held(job_id: str, epoch: int) -> Held:
+    return Held(job_id=job_id, epoch=epoch)
+
+
+# --- started ---
+
+
+def started(case: Case, command: JobsStarted) -> None:
+    fenced: list[Held] = []
+    for item in command.message.jobs:
+        job = current_attempt(case.state, item.job_id, item.epoch, command.worker_id)
+        if job is None:
+            if not _is_settled(case.state, item.job_id, item.epoch):
+                fenced.append(held(item.job_id, item.epoch))
+        elif job.state is JobState.LEASED:
+            note_start(case, job, item.guest_pid)
+    if fenced:
+        case.send(command.worker_id, Fenced(jobs=fenced))
+
+
+def note_start(case: Case, job: OpenJob, guest_pid: int) -> None:
+    case.record("JobStarted", {"job_id": job.job_id, "epoch": job.epoch, "guest_pid": guest_pid})
+    now_s = case.now.monotonic_s
+    case.live.jobs[job.job_id] = LiveJob(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+
+
+def _is_settled(state: State, job_id: str, epoch: int) -> bool:
+    return state.settled.get(job_id, (0, ""))[0] == epoch
+
+
+# --- finish ---
+
+
+def finish(case: Case, command: FinishReceived) -> None:
+    """Commit every item under a current epoch; answer what was answered before; fence the rest."""
+    committed: list[Held] = []
+    fenced: list[Held] = []
+    seen: set[str] = set()
+    for item in command.items:
+        if item.job_id in seen:  # named twice in one message: the first decides
+            continue
+        seen.add(item.job_id)
+        is_committed = _finish_one(case, item, command.worker_id)
+        (committed if is_committed else fenced).append(held(item.job_id, item.epoch))
+    if committed:
+        case.send(command.worker_id, Committed(jobs=committed))
+    if fenced:
+        case.send(command.worker_id, Fenced(jobs=fenced))
+
+
+def _finish_one(case: Case, item: FinishedItem, worker_id: str) -> bool:
+    state = case.state
+    job = current_attempt(state, item.job_id, item.epoch, worker_id)
+    if job is None:
+        if state.settled.get(item.job_id) == (item.epoch, COMMITTED):
+            return True
+        _drop_if_dead(case, item.job_id, item.epoch)
+        return False
+    case.live.jobs.pop(item.job_id, None)
+    if job.is_cancel_requested:
+        _cancelled(case, job)
+        return False
+    problem = item.problem or problem_of(item.manifest, job) or _mixes(state, job) or _missing_blob(item)
+    if problem:
+        error = _own_error("PROTOCOL_ERROR", problem)
+        case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
+        case.do(DropStaging(job.job_id, job.epoch))
+        return False
+    _commit(case, job, item)
+    return True
+
+
+def _drop_if_dead(case: Case, job_id: str, epoch: int) -> None:
+    """Drop what a fenced attempt staged, unless the epoch is somebody's or its end decided about the staging already."""
+    job = case.state.jobs.get(job_id)
+    if (job is None or job.epoch != epoch) and not _is_settled(case.state, job_id, epoch):
+        case.do(DropStaging(job_id, epoch))
+
+
+def _own_error(code: str, message: str) -> JobError:
+    """What nobody reported and the core itself concluded."""
+    return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
+
+
+def _mixes(state: State, job: OpenJob) -> str:
+    if follows_live_rows(state, job.work.contracts):
+        return ""
+    return "an output's live rows follow another contract"
+
+
+def _missing_blob(item: FinishedItem) -> str:
+    if item.manifest.files and item.manifest.files[0].kind == "changes" and not item.changes_blob:
+        return "the changes of the scan were not kept"
+    return ""
+
+
+def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
+    manifest = item.manifest
+    outputs = case.state.outputs
+    versions: dict[str, int] = {}
+    rows = quarantined = 0
+    for output, counts in manifest.outputs.items():
+        versions[output] = outputs[output].live_version
+        rows += counts.valid
+        quarantined += counts.quarantined
+    data = {
+        "job_id": job.job_id,
+        "epoch": job.epoch,
+        "versions": versions,
+        "rows": rows,
+        "quarantined": quarantined,
+        "skipped": manifest.skipped_records if manifest.skipped else 0,
+        "seconds": manifest.total_seconds,
+    }
+    if item.manifest_blob:
+        data["manifest_blob"] = item.manifest_blob
+    elif needs_blob(manifest):
+        raise ValueError(f"the manifest of job {job.job_id} belongs into a blob before it is offered to the core")
+    else:
+        data["manifest"] = manifest_facts(manifest)
+    case.record("JobOutputsCommitted", data)
+    for output in versions if quarantined else ():
+        if manifest.outputs[output].quarantined:
+            facts = quarantine_facts(manifest, job.job_id, output, versions[output], is_committed=True)
+            case.record("QuarantineRecorded", facts)
+    if job.type is JobType.SCAN:
+        _record_scan(case, job, manifest, item.changes_blob)
+    after_success(case, job)
+    case.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
+
+
+def _record_scan(case: Case, job: OpenJob, manifest: Manifest, blob: str) -> None:
+    """What the scan found becomes known with its commit, so that a repeated attempt tells nothing twice."""
+    facts = manifest.scan
+    scan = {"scan_id": job.job_id, "roots": [job.path], "source_id": job.source_id, "job_id": job.job_id}
+    case.record("ScanStarted", scan)
+    if blob:
+        counts = {name: facts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
+        case.record("FilesObserved", {"scan_id": job.job_id, "blob": blob, **counts})
+    ended = {name: facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
+    case.record(
+        "ScanFinished",
+        {
+            "scan_id": job.job_id,
+            "complete": facts.get("complete", False),
+            **ended,
+            "seconds": manifest.total_seconds,
+        },
+    )
+    case.do(PlanFiles())
+
+
+def promoted(case: Case, command: Promoted) -> None:
+    job = case.state.jobs.get(command.job_id)
+    if job is None or job.commit is None or job.epoch != command.epoch:
+        return
+    commit = job.commit
+    status = JobState.PARTIAL_SUCCESS if commit.quarantined else JobState.COMPLETED
+    case.record(
+        "JobCompleted",
+        {
+            "job_id": job.job_id,
+            "epoch": job.epoch,
+            "status": status.value,
+            "rows": commit.rows,
+            "quarantined": commit.quarantined,
+            "skipped": commit.skipped,
+            "seconds": commit.seconds,
+            "damaged": list(command.damaged),
+        },
+    )
+    if commit.versions:
+        case.do(PublishCatalogue())
+
+
+# --- fail ---
+
+
+def fail(case: Case, command: FailReceived) -> None:
+    message = command.message
+    job = current_attempt(case.state, message.job_id, message.epoch, command.worker_id)
+    answer = held(message.job_id, message.epoch)
+    if job is None:
+        if case.state.settled.get(message.job_id) == (message.epoch, FAILED):
+            case.send(command.worker_id, Failed(jobs=[answer]))
+        else:
+            _drop_if_dead(case, message.job_id, message.epoch)
+            case.send(command.worker_id, Fenced(jobs=[answer]))
+        return
+    case.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        _cancelled(case, job)
+    else:
+        if _may_retry(job, message.error):
+            _retry(case, job, message.error)
+        else:
+            _fail_for_good(case, job, command)
+        after_failure(case, job, message.error)
+    case.send(command.worker_id, Failed(jobs=[answer]))
+
+
+def _may_retry(job: OpenJob, error: JobError) -> bool:
+    if error.code in _MEMORY_CODES:
+        return job.memory_failures == 0
+    return error.retryable
+
+
+def _retry(case: Case, job: OpenJob, error: JobError) -> None:
+    retry = case.live.retry
+    if job.retry_count >= retry.max_retries:
+        _dead_letter(case, job, "retries", error)
+        return
+    delay_seconds = back_off_seconds(job, retry.backoff_seconds)
+    not_before = case.now.wall_us + int(delay_seconds * 1_000_000)
+    case.record(
+        "JobRetryScheduled",
+        {
+            "job_id": job.job_id,
+            "epoch": job.epoch,
+            "error": error_facts(error),
+            "retry_count": job.retry_count + 1,
+            "not_before": not_before,
+            "delay_seconds": delay_seconds,
+        },
+    )
+    case.live.schedule(case.now.monotonic_s + delay_seconds, not_before, job.job_id)
+    case.do(DropStaging(job.job_id, job.epoch))
+
+
+def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
+    """The wait before the next attempt: the schedule's step ± 20 %, the same for the same job and attempt."""
+    step = steps[min(job.retry_count, len(steps) - 1)]
+    fraction = crc32(f"{job.job_id}:{job.attempt}".encode()) / 0xFFFF_FFFF
+    return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
+
+
+def _dead_letter(case: Case, job: OpenJob, reason: str, error: JobError) -> None:
+    case.record(
+        "JobDeadLettered",
+        {
+            "job_id": job.job_id,
+            "epoch": job.epoch,
+            "reason": reason,
+            "error": error_facts(error),
+            "retry_count": job.retry_count,
+        },
+    )
+    case.do(DropStaging(job.job_id, job.epoch))
+
+
+def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
+    kept = command.message.uncommitted
+    data = {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(command.message.error)}
+    if kept is None or not kept.files or problem_of_uncommitted(kept, job):
+        case.record("JobFailed", data)
+        case.do(DropStaging(job.job_id, job.epoch))
+        return
+    if command.uncommitted_blob:
+        data["uncommitted_blob"] = command.uncommitted_blob
+    elif needs_blob(kept):
+        raise ValueError(
+            f"the kept quarantine of job {job.job_id} belongs into a blob before it is offered to the core"
+        )
+    else:
+        data["uncommitted"] = manifest_facts(kept)
+    case.record("JobFailed", data)
+    for output in sorted({file.output for file in kept.files}):
+        owner = case.state.outputs.get(output)
+        version = owner.live_version if owner is not None else 1
+        case.record("QuarantineRecorded", quarantine_facts(kept, job.job_id, output, version, is_committed=False))
+    case.do(KeepUncommitted(job.job_id, job.epoch, kept))
+
+
+# --- given back, lost, cancelled ---
+
+
+def release(case: Case, command: ReleaseReceived) -> None:
+    reason = "shutdown" if case.live.is_stopping else "released"
+    seen: set[str] = set()
+    for item in command.message.jobs:
+        job = current_attempt(case.state, item.job_id, item.epoch, command.worker_id)
+        if job is not None and item.job_id not in seen:
+            seen.add(item.job_id)
+            give_back(case, job, reason)
+
+
+def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False) -> None:
+    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough."""
+    case.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        _cancelled(case, job)
+        return
+    limit = case.live.retry.max_worker_losses
+    if is_loss and job.losses + 1 >= limit:
+        error = _own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
+        _dead_letter(case, job, "poison", error)
+        return
+    case.record(
+        "LeaseExpired",
+        {
+            "job_id": job.job_id,
+            "epoch": job.epoch,
+            "worker_id": job.worker_id,
+            "reason": reason,
+            "is_loss": is_loss,
+        },
+    )
+    case.do(DropStaging(job.job_id, job.epoch))
+
+
+def lose_all(case: Case, worker_id: str, reason: str, *, keep: Iterable[str] = (), is_loss: bool = True) -> None:
+    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
+    kept = set(keep)
+    jobs = [case.state.jobs[job_id] for job_id in case.state.epochs_held.get(worker_id, ()) if job_id not in kept]
+    somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
+    for job in jobs:
+        is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
+        give_back(case, job, reason, is_loss=is_blamed)
+
+
+def _cancelled(case: Case, job: OpenJob) -> None:
+    case.record("JobCancelled", {"job_id": job.job_id, "reason": job.cancel_reason})
+    case.do(DropStaging(job.job_id, job.epoch))
+
+
+def ask_to_cancel(case: Case, job: OpenJob) -> None:
+    case.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))

@@ -1,0 +1,180 @@
+"""Sources, scans, tags and rules. Files themselves are the projection's; here are only the facts about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from casparian_protocol.codec import pack
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import (
+    AddRule,
+    AddSource,
+    BeginScan,
+    EndScan,
+    ObserveFiles,
+    RemoveRule,
+    RemoveSource,
+    TagFiles,
+)
+from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.state import Source, State
+
+#: Rules travel with every SCAN assignment, inside one message.
+_RULES_BYTES = 32 * 1024
+_FACT_BYTES = 14 * 1024
+_TAGGED_BY_ID = 200
+_PREFIX_DIGITS = 4
+
+
+def _fits(case: Case, data: Mapping[str, Any], what: str) -> bool:
+    if len(pack(data)) <= _FACT_BYTES:
+        return True
+    case.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
+    return False
+
+
+# --- sources ---
+
+
+def find_source(state: State, selector: str) -> Source | None:
+    """By id, name, path, or a prefix of an id that only one has."""
+    for source in state.sources.values():
+        if selector in (source.source_id, source.name, source.path):
+            return source
+    if len(selector) < _PREFIX_DIGITS:
+        return None
+    found = [source for key, source in state.sources.items() if key.startswith(selector)]
+    return found[0] if len(found) == 1 else None
+
+
+def add_source(case: Case, command: AddSource) -> None:
+    for source in case.state.sources.values():
+        if source.path == command.path:
+            case.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
+            return
+        if source.name == command.name:
+            case.reject(
+                f"The source {source.name!r} is {source.path}.", "Choose another name with --name.", code="NAME_TAKEN"
+            )
+            return
+    data = {
+        "source_id": command.source_id,
+        "name": command.name,
+        "path": command.path,
+        "poll_seconds": command.poll_seconds,
+        "options": dict(command.options),
+    }
+    if _fits(case, data, "The source"):
+        case.record("SourceAdded", data)
+        case.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
+
+
+def remove_source(case: Case, command: RemoveSource) -> None:
+    source = find_source(case.state, command.selector)
+    if source is None:
+        case.reject(
+            f"There is no source {command.selector!r}.", "`casparian source list` shows them.", code="NOT_FOUND"
+        )
+        return
+    case.record("SourceRemoved", {"source_id": source.source_id})
+    case.answer(source_id=source.source_id, name=source.name, path=source.path)
+
+
+# --- rules and tags ---
+
+
+def find_rule(state: State, selector: str) -> dict[str, Any] | None:
+    """By id, name, or a prefix of an id that only one has."""
+    for rule in state.rules.values():
+        if selector in (rule["id"], rule.get("name")):
+            return rule
+    if len(selector) < _PREFIX_DIGITS:
+        return None
+    found = [rule for key, rule in state.rules.items() if key.startswith(selector)]
+    return found[0] if len(found) == 1 else None
+
+
+def add_rule(case: Case, command: AddRule) -> None:
+    rule = dict(command.rule)
+    name = rule.get("name")
+    if any(known.get("name") == name for known in case.state.rules.values()):
+        case.reject(f"There is a rule {name!r} already.", "Remove it, or choose another name.", code="NAME_TAKEN")
+        return
+    if len(pack([*case.state.rules.values(), rule])) > _RULES_BYTES:
+        case.reject("All rules together exceed 32 KiB.", "Remove rules that are not needed.", code="TOO_LARGE")
+        return
+    if _fits(case, rule, "The rule"):
+        case.record("TagRuleAdded", {"rule": rule})
+        case.answer(rule_id=rule["id"], name=name)
+
+
+def remove_rule(case: Case, command: RemoveRule) -> None:
+    rule = find_rule(case.state, command.selector)
+    if rule is None:
+        case.reject(f"There is no rule {command.selector!r}.", "`casparian rule list` shows them.", code="NOT_FOUND")
+        return
+    case.record("TagRuleRemoved", {"rule_id": rule["id"]})
+    case.answer(rule_id=rule["id"], name=rule.get("name"))
+    case.do(PlanFiles())
+
+
+def tag(case: Case, command: TagFiles) -> None:
+    if not command.blob and len(command.file_ids) > _TAGGED_BY_ID:
+        case.reject(f"{len(command.file_ids)} files need a blob.", "Name at most 200 by id.", code="TOO_LARGE")
+        return
+    data: dict[str, Any] = {
+        "tag": command.tag,
+        "is_removed": command.is_removed,
+        "tag_source": command.tag_source,
+        "files": command.files,
+    }
+    if command.rule_id:
+        data["rule_id"] = command.rule_id
+    if command.blob:
+        data["blob"] = command.blob
+    else:
+        data["file_ids"] = list(command.file_ids)
+    if _fits(case, data, "The list of files"):
+        if command.files:
+            case.record("FilesTagged", data)
+            case.do(PlanFiles())
+        case.answer(files=command.files, tag=command.tag)
+
+
+# --- scans ---
+
+
+def begin_scan(case: Case, command: BeginScan) -> None:
+    data: dict[str, Any] = {"scan_id": command.scan_id, "roots": list(command.roots)}
+    if command.source_id:
+        data["source_id"] = command.source_id
+    if _fits(case, data, "The list of roots"):
+        case.record("ScanStarted", data)
+        case.answer(scan_id=command.scan_id)
+
+
+def _is_under_way(case: Case, scan_id: str) -> bool:
+    if scan_id in case.state.scans:
+        return True
+    case.reject(f"No scan {scan_id} is under way here.", "Scan again; nothing was taken as vanished.", "NO_SCAN")
+    return False
+
+
+def observe(case: Case, command: ObserveFiles) -> None:
+    if not _is_under_way(case, command.scan_id):
+        return
+    counts = {name: command.counts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
+    case.record("FilesObserved", {"scan_id": command.scan_id, "blob": command.blob, **counts})
+    case.answer(scan_id=command.scan_id, **counts)
+    case.do(PlanFiles())
+
+
+def end_scan(case: Case, command: EndScan) -> None:
+    if not _is_under_way(case, command.scan_id):
+        return
+    facts = {name: command.facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
+    data = {"scan_id": command.scan_id, "complete": command.complete, **facts, "seconds": command.seconds}
+    case.record("ScanFinished", data)
+    case.answer(scan_id=command.scan_id, complete=command.complete, **facts)
+    case.do(PlanFiles())

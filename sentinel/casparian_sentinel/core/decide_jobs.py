@@ -1,0 +1,192 @@
+"""Jobs enter, are cancelled, and are run again.
+
+A key is open or was queued lately at most once; that, with the plan's look into history, is why no work is done twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_protocol.codec import pack
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.states import ENDED, JobState, JobType
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import CancelJob, QueueJobs, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core.decide_attempts import ask_to_cancel
+from casparian_sentinel.core.evolve_registry import follows_live_rows
+from casparian_sentinel.core.state import State
+
+_SPEC_BYTES = 15 * 1024
+_ORDINARY_PATH = 512
+_FREE_DISK = "Free disk space; intake opens again by itself."
+_MAY_REPLAY = {
+    "retry": frozenset({JobState.FAILED, JobState.CANCELLED}),
+    "replay": frozenset({JobState.DEAD_LETTER}),
+    "rerun": ENDED,
+}
+
+
+# --- queue ---
+
+
+def queue(case: Case, command: QueueJobs) -> None:
+    """Queue what may run and is not queued already; say about the rest why not."""
+    state = case.state
+    if state.intake_paused is not None:
+        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+        return
+    keys: set[str] = set()
+    queued = already = 0
+    skipped: dict[tuple[str, str], int] = {}
+    accepted: JobSpec | None = None
+    for spec in command.jobs:
+        if spec.key in keys or _is_taken(state, spec, command.position):
+            already += 1
+            continue
+        reason = "" if accepted is not None and _is_like(spec, accepted) else refusal(state, spec)
+        if reason:
+            skipped[spec.parser, reason] = skipped.get((spec.parser, reason), 0) + 1
+            continue
+        accepted = spec
+        keys.add(spec.key)
+        case.record("JobQueued", {"job": facts_of(spec)})
+        queued += 1
+    case.answer(
+        queued=queued,
+        already=already,
+        skipped=[{"parser": parser, "reason": reason, "files": n} for (parser, reason), n in skipped.items()],
+    )
+
+
+def _is_taken(state: State, spec: JobSpec, position: int) -> bool:
+    """Whether this work is open, or was queued behind the position that the plan knew."""
+    return spec.key in state.open_keys or spec.job_id in state.jobs or state.recent_keys.get(spec.key, 0) > position
+
+
+def refusal(state: State, spec: JobSpec) -> str:
+    """Why this job cannot be queued; empty when it can."""
+    if spec.type is JobType.SCAN:
+        return _too_large(spec)
+    line = state.parsers.get(spec.parser)
+    version = line.versions.get(spec.parser_version) if line is not None else None
+    if version is None:
+        return f"parser {spec.parser} {spec.parser_version} is not registered"
+    if version.is_retired:
+        return f"version {version.version} is retired"
+    if version.artifact != spec.artifact:
+        return f"version {version.version} is another artifact"
+    if not version.is_runnable:
+        waiting = ", ".join(version.unapproved()) or "every output"
+        return f"no approved contract for {waiting}"
+    if spec.contracts != version.outputs:
+        return "the contracts are not those of the version"
+    if not follows_live_rows(state, spec.contracts):
+        return "the live rows of its outputs follow another contract; a backfill must come first"
+    return _too_large(spec)
+
+
+def _too_large(spec: JobSpec) -> str:
+    return "the job does not fit into an event" if len(pack(facts_of(spec))) > _SPEC_BYTES else ""
+
+
+def _is_like(spec: JobSpec, other: JobSpec) -> bool:
+    """Whether what may refuse one refuses the other: all but the file is the same, and no name is out of the ordinary."""
+    return (
+        spec.parser == other.parser
+        and spec.parser_version == other.parser_version
+        and spec.artifact == other.artifact
+        and spec.type is other.type
+        and spec.contracts == other.contracts
+        and spec.policies == other.policies
+        and spec.params == other.params
+        and spec.options == other.options
+        and len(spec.input.path) <= _ORDINARY_PATH
+    )
+
+
+def facts_of(spec: JobSpec) -> dict[str, Any]:
+    """The job as a map for its event; what jobs share is shared, not copied."""
+    return {**spec.__dict__, "input": spec.input.__dict__}
+
+
+# --- cancel, run again ---
+
+
+def cancel(case: Case, command: CancelJob) -> None:
+    """What waits is cancelled at once; what runs when its worker has stopped it; what is committed stays."""
+    job = case.state.jobs.get(command.job_id)
+    reason = command.reason[:512]
+    if job is None:
+        case.reject(f"Job {command.job_id} is not open.", "`casparian job show` tells how it ended.", code="NOT_OPEN")
+    elif job.state is JobState.COMMITTED:
+        case.reject(
+            f"Job {job.job_id} is committed; its files are being put in place.",
+            "Committed work cannot be cancelled.",
+            code="ALREADY_COMMITTED",
+        )
+    elif job.state in (JobState.LEASED, JobState.RUNNING):
+        if not job.is_cancel_requested:
+            case.record("JobCancelRequested", {"job_id": job.job_id, "reason": reason})
+        ask_to_cancel(case, job)
+        case.answer(job_id=job.job_id, state="CANCEL_REQUESTED")
+    else:
+        case.record("JobCancelled", {"job_id": job.job_id, "reason": reason})
+        case.answer(job_id=job.job_id, state=JobState.CANCELLED.value)
+
+
+def replay(case: Case, command: ReplayJob) -> None:
+    """`retry` and `replay`: the same job waits again, its counts reset. `rerun`: a new job of the next generation."""
+    state, spec = case.state, command.spec
+    if command.ended_as not in _MAY_REPLAY[command.kind]:
+        case.reject(*_why_not(command))
+    elif state.intake_paused is not None:
+        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+    elif _is_taken(state, spec, command.position):
+        case.reject(f"The work of job {spec.job_id} is queued already.", "Wait for its end.", "ALREADY_QUEUED")
+    elif reason := refusal(state, spec):
+        case.reject(f"Job {spec.job_id} cannot run again: {reason}.", _remedy(command.kind), "NOT_RUNNABLE")
+    else:
+        data: dict[str, Any] = {"job": facts_of(spec)}
+        if command.kind == "rerun":
+            case.record("JobQueued", data)
+        else:
+            case.record("JobReplayed", {**data, "from_state": command.ended_as.value})
+        case.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
+
+
+def replay_dead_letters(case: Case, command: ReplayDeadLetters) -> None:
+    """Each dead letter waits again if it may run; about the rest, why not."""
+    state = case.state
+    if state.intake_paused is not None:
+        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+        return
+    keys: set[str] = set()
+    refused: dict[str, int] = {}
+    for spec in command.jobs:
+        reason = refusal(state, spec)
+        if spec.key in keys or _is_taken(state, spec, command.position):
+            reason = "its work is queued already"
+        if reason:
+            refused[reason] = refused.get(reason, 0) + 1
+            continue
+        keys.add(spec.key)
+        case.record("JobReplayed", {"job": facts_of(spec), "from_state": JobState.DEAD_LETTER.value})
+    case.answer(replayed=len(keys), refused=[{"reason": reason, "jobs": n} for reason, n in refused.items()])
+
+
+def _why_not(command: ReplayJob) -> tuple[str, str, str]:
+    job_id, state = command.spec.job_id, command.ended_as
+    if state not in ENDED:
+        return f"Job {job_id} is {state}: it has not ended.", "Wait for its end, or cancel it.", "NOT_ENDED"
+    remedy = {
+        JobState.FAILED: "Use `casparian job retry`.",
+        JobState.CANCELLED: "Use `casparian job retry`.",
+        JobState.DEAD_LETTER: "Use `casparian jobs replay`.",
+    }.get(state, "Use `casparian job rerun`.")
+    return f"Job {job_id} ended as {state}; {command.kind} is not for that.", remedy, "WRONG_STATE"
+
+
+def _remedy(kind: str) -> str:
+    if kind == "rerun":
+        return "`casparian parser list` shows what may run."
+    return "`casparian job rerun` runs it with the parser's current version."

@@ -1,0 +1,144 @@
+"""Who gets which job: leases for what is ready, as far as credit goes, in messages of bounded size."""
+
+from __future__ import annotations
+
+from casparian_protocol.codec import pack
+from casparian_protocol.messages import Assign, Assignment, Cancel
+from casparian_protocol.states import JobType
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.live import LiveWorker
+from casparian_sentinel.core.state import OpenJob, State, Work
+
+ASSIGN_JOBS = 100
+ASSIGN_BYTES = 48 * 1024
+#: Of one assignment: names of fields, ids, hashes and numbers.
+_FIXED_BYTES = 800
+
+
+def dispatch(case: Case) -> None:
+    """Lease what is ready to the workers that want it, the least busy first, in even shares."""
+    wanting = [worker for worker in case.live.workers.values() if worker.credit > 0 and not worker.is_draining]
+    if not wanting or not _may_lease(case):
+        return
+    state = case.state
+    ready = _next(state, sum(worker.credit for worker in wanting))
+    if not ready:
+        return
+    wanting.sort(key=lambda worker: len(state.epochs_held.get(worker.worker_id, ())))
+    taken = 0
+    for position, worker in enumerate(wanting):
+        share = -(-(len(ready) - taken) // (len(wanting) - position))
+        given = ready[taken : taken + min(share, worker.credit)]
+        lease(case, worker, given)
+        taken += len(given)
+    leftover = ready[taken:]
+    for worker in wanting:  # an even share may be more than one worker wants and less than another does
+        given, leftover = leftover[: worker.credit], leftover[worker.credit :]
+        lease(case, worker, given)
+
+
+def lease_to(case: Case, worker: LiveWorker) -> None:
+    """Lease as much as this worker wants."""
+    if worker.credit <= 0 or worker.is_draining or not _may_lease(case):
+        return
+    lease(case, worker, _next(case.state, worker.credit))
+
+
+def _next(state: State, limit: int) -> list[str]:
+    return state.ready.peek(limit, state.blocked_lanes(), state.probing_lanes())
+
+
+def _may_lease(case: Case) -> bool:
+    return not (case.live.is_draining or case.live.is_stopping or case.state.intake_paused is not None)
+
+
+def lease(case: Case, worker: LiveWorker, job_ids: list[str]) -> None:
+    """`JobLeased` for each, its own sequence being the epoch, and the assignments in as few messages as fit."""
+    given: list[tuple[OpenJob, int]] = []
+    for job_id in job_ids:
+        job = case.state.jobs[job_id]
+        data = {"job_id": job_id, "worker_id": worker.worker_id, "attempt": job.attempt, "sandbox": worker.sandbox}
+        given.append((job, case.record("JobLeased", data)))
+    worker.credit -= len(given)
+    _assign(case, worker, given, case.now.wall_us)
+
+
+def probe(case: Case, worker: LiveWorker) -> None:
+    """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
+
+    Whoever has the attempt ignores the repetition; whoever gave it up says so again.
+    """
+    state = case.state
+    silent: list[OpenJob] = []
+    for job_id, epoch in state.epochs_held.get(worker.worker_id, {}).items():
+        job = state.jobs[job_id]
+        if epoch > worker.probed_seq:
+            continue
+        if job.is_cancel_requested:
+            case.send(worker.worker_id, Cancel(job_id=job_id, epoch=epoch))
+        elif job_id not in worker.beating:
+            silent.append(job)
+    for job in silent:
+        _assign(case, worker, [(job, job.epoch)], job.leased_at)
+    worker.probed_seq, worker.probed_at_s = state.seq, case.now.monotonic_s
+
+
+def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], leased_at: int) -> None:
+    assignments: list[Assignment] = []
+    size_bytes = 0
+    for job, epoch in given:
+        assignment, job_bytes = _assignment(case.state, job, job.attempt, epoch, leased_at)
+        if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
+            case.send(worker.worker_id, Assign(jobs=assignments))
+            assignments, size_bytes = [], 0
+        assignments.append(assignment)
+        size_bytes += job_bytes
+    if assignments:
+        case.send(worker.worker_id, Assign(jobs=assignments))
+
+
+def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:
+    """The assignment and an upper estimate of its packed size."""
+    size_bytes = _FIXED_BYTES + _work_bytes(job.work) + 4 * (len(job.topic) + len(job.source_id) + len(job.key))
+    size_bytes += len(job.path) if job.path.isascii() else 4 * len(job.path)
+    entry = ""
+    rules: list[dict[str, object]] = []
+    wanted_tags: list[str] = []
+    if job.type is JobType.SCAN:
+        rules = list(state.rules.values())
+        wanted_tags = wanted_tags_of(state)
+        size_bytes += len(pack([rules, wanted_tags, job.options]))
+    else:
+        line = state.parsers.get(job.work.parser)
+        version = line.versions.get(job.work.parser_version) if line is not None else None
+        entry = version.entry if version is not None else ""
+    assignment = Assignment(
+        job=job.spec(),
+        attempt=attempt,
+        epoch=epoch,
+        leased_at=leased_at,
+        entry=entry,
+        rules=rules,
+        wanted_tags=wanted_tags,
+    )
+    return assignment, size_bytes
+
+
+def _work_bytes(work: Work) -> int:
+    if not work.packed_bytes:
+        work.packed_bytes = 4 * (len(work.parser) + len(work.parser_version)) + len(
+            pack([work.contracts, work.params, work.policies])
+        )
+    return work.packed_bytes
+
+
+def wanted_tags_of(state: State) -> list[str]:
+    """Tags that some parser subscribes to: files that carry them are hashed."""
+    topics = {
+        topic
+        for line in state.parsers.values()
+        for version in line.versions.values()
+        if not version.is_retired
+        for topic in version.topics
+    }
+    return sorted(topics)

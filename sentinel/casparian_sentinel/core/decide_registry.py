@@ -1,0 +1,279 @@
+"""Parsers, contracts and policies: what may run, who approved it, who owns which output."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from casparian_protocol.codec import pack
+from casparian_protocol.manifest import OUTPUT_NAME
+from casparian_sentinel.core.breaker import CLOSED
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import (
+    DecideContract,
+    PauseParser,
+    RegisterParser,
+    ResumeParser,
+    RetireParser,
+    SetQuarantinePolicy,
+)
+from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.state import Contract, ParserLine, State
+
+#: Clients through which proposals come, from people or not; what they propose somebody else approves.
+PROPOSING_CLIENTS = frozenset({"mcp", "assistant"})
+_POLICY_KEYS = frozenset({"allow", "max_pct", "max_count", "dir", "keep_days"})
+_REGISTRATION_BYTES = 14 * 1024
+_SHOWN_FINDINGS = 50
+_ID_PREFIX = re.compile(r"[0-9a-f-]{4,64}")
+
+
+# --- registration ---
+
+
+def register(case: Case, command: RegisterParser) -> None:
+    """An immutable version becomes known and its contracts are proposed; the identical one again is no news."""
+    state = case.state
+    line = state.parsers.get(command.name)
+    known = line.versions.get(command.version) if line is not None else None
+    if known is not None:
+        if known.artifact == command.artifact:
+            ids = [c.contract_id for c in contracts_of(state, command.name, command.version)]
+            _answer_registered(case, command, known.parser_id, ids, already=True)
+        else:
+            case.reject(
+                f"{command.name} {command.version} is registered with another artifact ({known.artifact[:12]}…).",
+                "A version is immutable: raise the version number and register again.",
+                code="VERSION_TAKEN",
+            )
+        return
+    if not _is_sound(case, command):
+        return
+    data = _registration(command)
+    if len(pack(data)) > _REGISTRATION_BYTES:
+        case.reject(
+            f"What {command.name} declares does not fit into an event of 16 KiB.",
+            "Declare fewer outputs, topics or parameters in one parser.",
+            code="TOO_LARGE",
+        )
+        return
+    case.record("ParserRegistered", data)
+    for contract in command.contracts:
+        case.record(
+            "ContractProposed",
+            {
+                "contract_id": contract.contract_id,
+                "scope_id": contract.scope_id,
+                "parser": command.name,
+                "version": command.version,
+                "output": contract.output,
+                "contract_hash": contract.contract_hash,
+                "logic_hash": command.logic_hash,
+                "columns": contract.columns,
+            },
+        )
+    _answer_registered(case, command, command.parser_id, [c.contract_id for c in command.contracts], already=False)
+    case.do(PlanFiles())
+
+
+def _is_sound(case: Case, command: RegisterParser) -> bool:
+    try:
+        Version(command.version)
+    except InvalidVersion:
+        case.reject(
+            f"{command.version!r} is no version by PEP 440.", "Use something like 1.2.0.", code="INVALID_VERSION"
+        )
+        return False
+    for output in command.outputs:
+        owner = case.state.outputs.get(output)
+        if owner is not None and owner.parser != command.name:
+            case.reject(
+                f"The output {output!r} belongs to the parser {owner.parser!r}.",
+                "Rename the output; a name belongs to one parser in a home.",
+                code="OUTPUT_TAKEN",
+            )
+            return False
+        if not OUTPUT_NAME.match(output):
+            case.reject(
+                f"{output!r} is no name for an output.",
+                "Use small letters, digits and underscores, a letter first, at most 63.",
+                code="OUTPUT_NAME",
+            )
+            return False
+    proposed = {contract.output: contract.contract_hash for contract in command.contracts}
+    if proposed != {output: contract for output, contract in command.outputs.items() if contract}:
+        case.reject(
+            "The proposed contracts are not those that the outputs name.", "Register again.", code="INVALID_CONTRACTS"
+        )
+        return False
+    return True
+
+
+def _registration(command: RegisterParser) -> dict[str, Any]:
+    return {
+        "parser_id": command.parser_id,
+        "name": command.name,
+        "version": command.version,
+        "artifact": command.artifact,
+        "sha256": command.sha256,
+        "source_hash": command.source_hash,
+        "lock_hash": command.lock_hash,
+        "topics": list(command.topics),
+        "outputs": dict(command.outputs),
+        "params": dict(command.params),
+        "entry": command.entry,
+        "kind": command.kind,
+        "signed_by": command.signed_by,
+        "signature": command.signature,
+        "findings": list(command.findings[:_SHOWN_FINDINGS]),
+    }
+
+
+def _answer_registered(
+    case: Case, command: RegisterParser, parser_id: str, contracts: list[str], *, already: bool
+) -> None:
+    case.answer(
+        parser_id=parser_id,
+        name=command.name,
+        version=command.version,
+        artifact=command.artifact,
+        contracts=contracts,
+        already=already,
+    )
+
+
+# --- contracts ---
+
+
+def contracts_of(state: State, parser: str, version: str = "", output: str = "") -> list[Contract]:
+    return [
+        contract
+        for contract in state.contracts.values()
+        if contract.parser == parser and version in ("", contract.version) and output in ("", contract.output)
+    ]
+
+
+def select_contracts(state: State, selector: str) -> list[Contract]:
+    """`parser`, `parser@version`, `parser@version/output`, or an id or a prefix of one."""
+    name, _, rest = selector.partition("@")
+    version, _, output = rest.partition("/")
+    found = contracts_of(state, name, version, output)
+    if not found and _ID_PREFIX.fullmatch(selector):
+        found = [contract for key, contract in state.contracts.items() if key.startswith(selector)]
+        return found if len(found) == 1 else []
+    return found
+
+
+def decide_contract(case: Case, command: DecideContract) -> None:
+    """A person approves or rejects what is proposed; what was decided once stays."""
+    kind, _, who = command.actor.partition(":")
+    if kind != "user" or who.rpartition("@")[2] in PROPOSING_CLIENTS:
+        case.reject(
+            f"{command.actor} may propose contracts, never decide about them.",
+            "Approve with the command line or the console of this machine.",
+            code="NOT_ALLOWED",
+        )
+        return
+    found = select_contracts(case.state, command.selector)
+    if not found:
+        case.reject(
+            f"{command.selector!r} names no contract.", "`casparian contract list` shows them.", code="NOT_FOUND"
+        )
+        return
+    wanted = "APPROVED" if command.approve else "REJECTED"
+    waiting = [contract for contract in found if contract.status == "PROPOSED"]
+    if not waiting and all(contract.status != wanted for contract in found):
+        case.reject(
+            f"{command.selector} was {found[0].status.lower()} already, and that stays.",
+            "Register a new version to propose another contract.",
+            code="DECIDED",
+        )
+        return
+    for contract in waiting:
+        kind = "ContractApproved" if command.approve else "ContractRejected"
+        case.record(kind, {"contract_id": contract.contract_id, "reason": command.reason[:512]})
+    case.answer(
+        decided=[
+            {
+                "contract_id": c.contract_id,
+                "parser": c.parser,
+                "version": c.version,
+                "output": c.output,
+                "state": wanted,
+            }
+            for c in waiting
+        ]
+    )
+    if command.approve and waiting:
+        case.do(PlanFiles())
+
+
+# --- pause, resume, retire ---
+
+
+def _line(case: Case, name: str) -> ParserLine | None:
+    line = case.state.parsers.get(name)
+    if line is None:
+        case.reject(f"There is no parser {name!r}.", "`casparian parser list` shows them.", code="NOT_FOUND")
+    return line
+
+
+def pause(case: Case, command: PauseParser) -> None:
+    line = _line(case, command.parser)
+    if line is None:
+        return
+    if line.paused is None:
+        case.record("ParserPaused", {"name": line.name, "reason": command.reason[:512]})
+    case.answer(parser=line.name, paused=True)
+
+
+def resume(case: Case, command: ResumeParser) -> None:
+    line = _line(case, command.parser)
+    if line is None:
+        return
+    is_held = any(b.parser == line.name and b.state != CLOSED for b in case.state.breakers.values())
+    if line.paused is not None or is_held:
+        case.record("ParserResumed", {"name": line.name, "reason": command.reason[:512]})
+    case.answer(parser=line.name, paused=False)
+
+
+def retire(case: Case, command: RetireParser) -> None:
+    line = _line(case, command.parser)
+    if line is None:
+        return
+    version = line.versions.get(command.version)
+    if version is None:
+        known = ", ".join(line.versions)
+        case.reject(f"{line.name} has no version {command.version}.", f"It has {known}.", code="NOT_FOUND")
+        return
+    if not version.is_retired:
+        case.record("ParserRetired", {"name": line.name, "version": version.version})
+        case.do(PlanFiles())
+    case.answer(parser=line.name, version=version.version, retired=True)
+
+
+# --- policies ---
+
+
+def set_policy(case: Case, command: SetQuarantinePolicy) -> None:
+    line = _line(case, command.parser)
+    if line is None:
+        return
+    unknown = sorted(set(command.policy) - _POLICY_KEYS)
+    owner = case.state.outputs.get(command.output)
+    if command.output and (owner is None or owner.parser != line.name):
+        case.reject(
+            f"{line.name} has no output {command.output!r}.", "`casparian parser show` lists them.", "NOT_FOUND"
+        )
+    elif unknown:
+        case.reject(
+            f"A quarantine policy has no {unknown[0]!r}.",
+            f"It has {', '.join(sorted(_POLICY_KEYS))}.",
+            "INVALID_POLICY",
+        )
+    else:
+        policy = dict(command.policy)
+        case.record("QuarantinePolicySet", {"parser": line.name, "output": command.output, "policy": policy})
+        case.answer(parser=line.name, output=command.output, policy=policy)

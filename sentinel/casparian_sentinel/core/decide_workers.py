@@ -1,0 +1,209 @@
+"""Workers come, live and go: hello, heartbeats, credit, goodbye, loss.
+
+A worker is lost by silence (`Tick`), by its process's end (`WorkerGone`) or by another process under its name. A worker
+that speaks without having said hello to this process is asked to; its leases stand until the rejoin deadline.
+"""
+
+from __future__ import annotations
+
+from casparian_protocol.messages import PROTOCOL_VERSION, Beat, Drain, Fenced, Held, Hello, Refused, Shutdown, Welcome
+from casparian_protocol.progress import Progress
+from casparian_protocol.states import JobState
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import (
+    BeatReceived,
+    ByeReceived,
+    HelloReceived,
+    ProgressReceived,
+    WantReceived,
+    WorkerGone,
+)
+from casparian_sentinel.core.decide_attempts import ask_to_cancel, current_attempt, held, lose_all, note_start
+from casparian_sentinel.core.decide_leasing import lease_to
+from casparian_sentinel.core.live import LiveJob, LiveWorker, facts_of
+from casparian_sentinel.core.state import COMMITTED, OpenJob, State
+
+SAY_HELLO = "say hello first: this sentinel does not know you"
+_PROGRESS_SECONDS = 1.0
+
+
+# --- hello ---
+
+
+def hello(case: Case, command: HelloReceived) -> None:
+    """Adopt what the worker still holds, tell it what to abandon, take back what it no longer knows."""
+    message, worker_id = command.message, command.worker_id
+    if message.protocol != PROTOCOL_VERSION:
+        reason = (
+            f"protocol: you speak version {message.protocol}, this sentinel speaks {PROTOCOL_VERSION}; "
+            "run the same version of casparian on both sides"
+        )
+        case.send(worker_id, Refused(reason=reason, of_kind="hello"))
+        return
+    facts = facts_of(message, worker_id)
+    before = case.state.joined.get(worker_id)
+    is_same = before is not None and (before["pid"], before["host"]) == (message.pid, message.host)
+    keep, drop = _judge_holding(case.state, message, worker_id)
+    kept = {item.job_id for item in keep}
+    if before is not None and not is_same:
+        case.record("WorkerLost", {"worker_id": worker_id, "reason": "another process took its name"})
+    lose_all(case, worker_id, "released" if is_same else "lost", keep=kept, is_loss=not is_same)
+    if before != facts:
+        case.record("WorkerJoined", facts)
+    _welcome(case, message, worker_id, keep, drop)
+
+
+def _judge_holding(state: State, message: Hello, worker_id: str) -> tuple[list[Held], list[Held]]:
+    keep: list[Held] = []
+    drop: list[Held] = []
+    for item in message.holding:
+        job = current_attempt(state, item.job_id, item.epoch, worker_id)
+        goes_on = job is not None and not job.is_cancel_requested
+        is_committed = state.settled.get(item.job_id) == (item.epoch, COMMITTED)  # it will ask again and be told so
+        (keep if goes_on or is_committed else drop).append(item)
+    return keep, drop
+
+
+def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop: list[Held]) -> None:
+    live, now_s = case.live, case.now.monotonic_s
+    live.workers[worker_id] = LiveWorker(
+        worker_id=worker_id,
+        host=message.host,
+        pid=message.pid,
+        slots=message.slots,
+        labels=message.labels,
+        version=message.version,
+        sandbox=message.sandbox,
+        joined_at_s=now_s,
+        last_beat_s=now_s,
+        probed_at_s=now_s,
+        probed_seq=case.state.seq,
+        is_draining=live.is_draining or live.is_stopping,
+    )
+    live.rejoin_until.pop(worker_id, None)
+    for item in keep:
+        job = case.state.jobs.get(item.job_id)
+        if job is not None and job.state is JobState.RUNNING and item.job_id not in live.jobs:
+            live.jobs[item.job_id] = LiveJob(item.job_id, item.epoch, worker_id, now_s, now_s)
+    case.send(
+        worker_id,
+        Welcome(
+            worker_id=worker_id,
+            protocol=PROTOCOL_VERSION,
+            heartbeat_seconds=live.liveness.heartbeat_seconds,
+            lease_timeout_seconds=live.liveness.lease_timeout_seconds,
+            keep=keep,
+            drop=drop,
+        ),
+    )
+    if live.is_stopping:
+        case.send(worker_id, Shutdown())
+    elif live.is_draining:
+        case.send(worker_id, Drain())
+
+
+# --- signs of life ---
+
+
+def _known(case: Case, worker_id: str, of_kind: str) -> LiveWorker | None:
+    worker = case.live.workers.get(worker_id)
+    if worker is None:
+        case.send(worker_id, Refused(reason=SAY_HELLO, of_kind=of_kind))
+        return None
+    worker.last_beat_s = case.now.monotonic_s
+    return worker
+
+
+def beat(case: Case, command: BeatReceived) -> None:
+    """Renews all the worker's leases; notes starts that were not heard of, progress, and attempts that are over."""
+    message = command.message
+    worker = _known(case, command.worker_id, "heartbeat")
+    if worker is None:
+        return
+    worker.cpu_percent, worker.rss_bytes, worker.free_bytes = message.cpu_percent, message.rss_bytes, message.free_bytes
+    fenced: list[Held] = []
+    seen: set[str] = set()
+    for item in message.jobs:
+        if item.job_id not in seen:
+            seen.add(item.job_id)
+            _beat_of_job(case, item, command.worker_id, fenced)
+    worker.beating = frozenset(seen)
+    if fenced:
+        case.send(command.worker_id, Fenced(jobs=fenced))
+
+
+def _beat_of_job(case: Case, item: Beat, worker_id: str, fenced: list[Held]) -> None:
+    job = current_attempt(case.state, item.job_id, item.epoch, worker_id)
+    if job is None:
+        if case.state.settled.get(item.job_id, (0, ""))[0] != item.epoch:  # else its answer is on the way
+            fenced.append(held(item.job_id, item.epoch))
+        return
+    if job.is_cancel_requested:
+        ask_to_cancel(case, job)  # the first message may have been lost
+    if job.state is JobState.LEASED:
+        note_start(case, job, item.guest_pid)
+    if item.progress is not None:
+        _note_progress(case, job, item.progress)
+
+
+def progress(case: Case, command: ProgressReceived) -> None:
+    message = command.message
+    if _known(case, command.worker_id, "progress") is None:
+        return
+    job = current_attempt(case.state, message.job_id, message.epoch, command.worker_id)
+    if job is not None:
+        _note_progress(case, job, message.progress)
+
+
+def _counters(progress: Progress) -> tuple[object, ...]:
+    return progress.items_done, progress.items_total, progress.payload
+
+
+def _note_progress(case: Case, job: OpenJob, news: Progress) -> None:
+    """Remember it; record it at most once a second and only when a counter changed."""
+    now_s = case.now.monotonic_s
+    seen = case.live.jobs.get(job.job_id)
+    if seen is None or seen.epoch != job.epoch:
+        seen = case.live.jobs[job.job_id] = LiveJob(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+    if seen.progress is None or _counters(seen.progress) != _counters(news):
+        seen.changed_at_s, seen.is_stalled = now_s, False
+    seen.progress = news
+    is_new = seen.recorded is None or _counters(seen.recorded) != _counters(news)
+    if is_new and now_s - seen.recorded_at_s >= _PROGRESS_SECONDS:
+        seen.recorded, seen.recorded_at_s = news, now_s
+        data = {"job_id": job.job_id, "epoch": job.epoch, "progress": news.model_dump()}
+        case.record("JobProgressed", data)
+
+
+def want(case: Case, command: WantReceived) -> None:
+    worker = _known(case, command.worker_id, "want")
+    if worker is not None:
+        worker.credit = command.credit
+        lease_to(case, worker)
+
+
+# --- the end of a worker ---
+
+
+def bye(case: Case, command: ByeReceived) -> None:
+    worker_id = command.worker_id
+    lose_all(case, worker_id, "released", is_loss=False)
+    if worker_id in case.state.joined:
+        case.record("WorkerLeft", {"worker_id": worker_id})
+    _forget(case, worker_id)
+
+
+def gone(case: Case, command: WorkerGone) -> None:
+    lose_worker(case, command.worker_id, command.reason)
+
+
+def lose_worker(case: Case, worker_id: str, reason: str, *, is_loss: bool = True) -> None:
+    if worker_id in case.state.joined:
+        case.record("WorkerLost", {"worker_id": worker_id, "reason": reason[:512]})
+    lose_all(case, worker_id, "lost", is_loss=is_loss)
+    _forget(case, worker_id)
+
+
+def _forget(case: Case, worker_id: str) -> None:
+    case.live.workers.pop(worker_id, None)
+    case.live.rejoin_until.pop(worker_id, None)

@@ -1,0 +1,108 @@
+"""What the shell shall do once a decision is durable, and the decision itself.
+
+Effects are released in order, behind the batch that holds their decision's events, and behind all earlier effects when
+a decision has no events. Every effect may be repeated: the shell performs promotions again after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from casparian_protocol.events import CATALOGUE
+from casparian_protocol.manifest import Manifest
+from casparian_protocol.messages import Message
+
+_VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SendToWorker:
+    worker_id: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Rename a commit's staged files to their places, then say `Promoted`.
+
+    `manifest` is at hand for a fresh commit. After a boot it is None, and `recorded` is the map that the log kept, or the
+    manifest is in the blob.
+    """
+
+    job_id: str
+    epoch: int
+    manifest: Manifest | None
+    manifest_blob: str
+    #: output → the version its files go to.
+    versions: Mapping[str, int]
+    recorded: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropStaging:
+    """Remove what this attempt staged: no commit refers to it."""
+
+    job_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepUncommitted:
+    """Move a failed attempt's sealed quarantine to `quarantine/_uncommitted/<job>/`, then drop its staging."""
+
+    job_id: str
+    epoch: int
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class PublishCatalogue:
+    """The set of published files or datasets changed; at most one publication a second is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFiles:
+    """Files, tags, rules or parsers changed: pending files may now have work. Debounced by the shell."""
+
+
+Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | PublishCatalogue | PlanFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A refusal on business grounds: what is wrong, what to try, and a code for programs."""
+
+    problem: str
+    remedy: str
+    code: str = "REFUSED"
+
+
+@dataclass(slots=True)
+class Decision:
+    """Events (type, data) to record, effects to release, and the answer to whoever asked.
+
+    `step` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
+    """
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    #: A map for the asker, or why not; None for commands that nobody waits for.
+    answer: dict[str, Any] | Rejected | None = None
+    first_seq: int = 0
+    ts: int = 0
+    actor: str = ""
+    #: Events that are not the actor's doing: index → whose.
+    others: dict[int, str] = field(default_factory=dict)
+
+    def facts(self) -> list[tuple[int, str, int, str, dict[str, Any]]]:
+        """The events as the log takes them: (ts, type, v, actor, data)."""
+        ts, actor = self.ts, self.actor
+        if not self.others:
+            return [(ts, kind, _VERSIONS[kind], actor, data) for kind, data in self.events]
+        others = self.others
+        return [
+            (ts, kind, _VERSIONS[kind], others.get(index, actor), data)
+            for index, (kind, data) in enumerate(self.events)
+        ]

@@ -1,0 +1,129 @@
+"""What is so right now: connections, credit, last signs of life. Not folded from events, gone with the process.
+
+`decide` keeps it up to date as it handles commands. All times here are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from heapq import heappush
+from typing import Any
+
+from casparian_protocol.messages import Hello
+from casparian_protocol.progress import Progress
+from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
+from casparian_sentinel.core.breaker import OPEN
+from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.state import State
+
+
+@dataclass(slots=True)
+class LiveWorker:
+    """A worker that said hello to this process and has not been lost since."""
+
+    worker_id: str
+    host: str
+    pid: int
+    slots: int
+    labels: dict[str, str]
+    version: str
+    sandbox: str
+    joined_at_s: float
+    last_beat_s: float
+    credit: int = 0
+    #: Running jobs of the newest heartbeat.
+    beating: frozenset[str] = frozenset()
+    #: When its silent leases were last asked after, and the newest sequence then.
+    probed_at_s: float = 0.0
+    probed_seq: int = 0
+    is_draining: bool = False
+    cpu_percent: float = 0.0
+    rss_bytes: int = 0
+    free_bytes: int = 0
+
+
+@dataclass(slots=True)
+class LiveJob:
+    """The newest progress of a running attempt."""
+
+    job_id: str
+    epoch: int
+    worker_id: str
+    #: When the attempt began here; a job that never reported is stalled counting from then.
+    since_s: float
+    changed_at_s: float
+    progress: Progress | None = None
+    recorded_at_s: float = float("-inf")
+    recorded: Progress | None = None
+    is_stalled: bool = False
+
+
+@dataclass(slots=True)
+class Live:
+    """One sentinel process's view of its workers, with the settings it judges by."""
+
+    liveness: LivenessSettings
+    retry: RetrySettings
+    version: str = ""
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    workers: dict[str, LiveWorker] = field(default_factory=dict)
+    #: job → its running attempt.
+    jobs: dict[str, LiveJob] = field(default_factory=dict)
+    #: A heap of (when a retry is due, its `not_before`, its job); entries of jobs that no longer wait are stale.
+    due: list[tuple[float, int, str]] = field(default_factory=list)
+    #: Leases from before this process started, whose workers have not rejoined yet: worker → until when.
+    rejoin_until: dict[str, float] = field(default_factory=dict)
+    #: (parser, version) whose breaker is open → when one of its jobs may probe; absent when only a person may say so.
+    cooling: dict[tuple[str, str], float] = field(default_factory=dict)
+    is_draining: bool = False
+    is_stopping: bool = False
+
+    def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
+        """A retry is due at this time."""
+        heappush(self.due, (due_s, not_before, job_id))
+
+    def cool_down(self, parser: str, version: str, since_s: float) -> None:
+        """A breaker opened at this time."""
+        if self.breaker.cooldown_seconds:
+            self.cooling[parser, version] = since_s + self.breaker.cooldown_seconds
+
+
+def after_boot(
+    state: State,
+    now: Now,
+    liveness: LivenessSettings,
+    retry: RetrySettings,
+    version: str = "",
+    breaker: BreakerSettings | None = None,
+) -> Live:
+    """The view of a process that just folded the log: nobody has said hello yet.
+
+    Workers that held leases have `rejoin_seconds` to come back with them; whoever does gets a full lease from then on.
+    A retry waits what its wall time says is left, but never longer than its back-off; a cool-down alike.
+    """
+    live = Live(liveness, retry, version, breaker or BreakerSettings())
+    until = now.monotonic_s + liveness.rejoin_seconds
+    live.rejoin_until = dict.fromkeys([*state.joined, *state.epochs_held], until)
+    for job_id in state.waiting:
+        job = state.jobs[job_id]
+        left = (job.not_before - now.wall_us) / 1_000_000
+        live.schedule(now.monotonic_s + min(max(0.0, left), job.delay_seconds), job.not_before, job_id)
+    cooldown_seconds = live.breaker.cooldown_seconds
+    for each in state.breakers.values():
+        if each.state == OPEN:
+            gone = (now.wall_us - each.opened_at) / 1_000_000
+            live.cool_down(each.parser, each.version, now.monotonic_s - min(max(0.0, gone), cooldown_seconds))
+    return live
+
+
+def facts_of(hello: Hello, worker_id: str) -> dict[str, Any]:
+    """The data of `WorkerJoined`."""
+    return {
+        "worker_id": worker_id,
+        "host": hello.host,
+        "pid": hello.pid,
+        "slots": hello.slots,
+        "labels": hello.labels,
+        "version": hello.version,
+        "sandbox": hello.sandbox,
+    }

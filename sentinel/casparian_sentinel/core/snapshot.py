@@ -1,0 +1,146 @@
+"""The durable state as one msgpack-able map, and back: so that a boot depends on open work, not on history.
+
+A snapshot is a cache of the log up to its `seq`: whoever cannot read one folds the log instead. Derived indexes (the ready
+queue, leases by worker) are rebuilt, not stored. `dump` also serves as the state's fingerprint: two states that dump
+alike are the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import fields
+from typing import Any
+
+from casparian_protocol.states import JobState, JobType
+from casparian_sentinel.core.breaker import Breaker
+from casparian_sentinel.core.ready import Entry
+from casparian_sentinel.core.state import (
+    Commit,
+    Contract,
+    OpenJob,
+    OutputOwner,
+    ParserLine,
+    ParserVersion,
+    Source,
+    State,
+    Work,
+)
+
+FORMAT = 2
+_NOT_PLAIN = frozenset({"type", "work", "state", "commit"})
+_PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
+_WORK = tuple(f.name for f in fields(Work) if f.compare)
+
+
+class UnreadableSnapshot(ValueError):
+    """Not a snapshot of this format: fold the log instead."""
+
+
+def _plain(thing: Any) -> dict[str, Any]:
+    return {f.name: getattr(thing, f.name) for f in fields(thing)}
+
+
+def dump(state: State) -> dict[str, Any]:
+    """Everything that `load` needs, in maps, lists, text and numbers."""
+    works: dict[int, int] = {}
+    work_rows: list[list[Any]] = []
+    jobs: list[list[Any]] = []
+    for job in state.jobs.values():
+        number = works.get(id(job.work))
+        if number is None:
+            number = works[id(job.work)] = len(work_rows)
+            work_rows.append([getattr(job.work, name) for name in _WORK])
+        commit = None if job.commit is None else _plain(job.commit)
+        plain = [getattr(job, name) for name in _PLAIN]
+        jobs.append([job.type.value, number, job.state.value, commit, plain])
+    return {
+        "format": FORMAT,
+        "seq": state.seq,
+        "works": work_rows,
+        "jobs": jobs,
+        "recent_keys": list(state.recent_keys.items()),
+        "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.settled.items()],
+        "counts": {key.value: count for key, count in state.counts.items()},
+        "joined": dict(state.joined),
+        "parsers": [_dump_line(line) for line in state.parsers.values()],
+        "breakers": [
+            {**_plain(each), "fingerprints": list(each.fingerprints), "files": list(each.files)}
+            for each in state.breakers.values()
+        ],
+        "contracts": [_plain(contract) for contract in state.contracts.values()],
+        "outputs": [_plain(owner) for owner in state.outputs.values()],
+        "policies": [[*scope, policy] for scope, policy in state.policies.items()],
+        "sources": [_plain(source) for source in state.sources.values()],
+        "rules": list(state.rules.values()),
+        "scans": dict(state.scans),
+        "intake_paused": state.intake_paused,
+    }
+
+
+def _dump_line(line: ParserLine) -> dict[str, Any]:
+    versions = [{**_plain(version), "approved": sorted(version.approved)} for version in line.versions.values()]
+    return {**_plain(line), "versions": versions}
+
+
+def load(snapshot: dict[str, Any]) -> State:
+    """The state that was dumped. Raises `UnreadableSnapshot` for anything that this version did not dump."""
+    if not isinstance(snapshot, dict) or snapshot.get("format") != FORMAT:
+        raise UnreadableSnapshot("another format of snapshot")
+    state = State()
+    try:
+        _load_rest(state, snapshot)
+        _load_jobs(state, snapshot)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as cause:
+        raise UnreadableSnapshot(f"damaged snapshot ({type(cause).__name__}: {cause})") from cause
+    return state
+
+
+def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
+    state.seq = snapshot["seq"]
+    state.recent_keys = dict(snapshot["recent_keys"])
+    state.settled = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
+    state.counts = {JobState(key): count for key, count in snapshot["counts"].items()}
+    state.joined = dict(snapshot["joined"])
+    for row in snapshot["parsers"]:
+        versions = [ParserVersion(**{**v, "approved": set(v["approved"])}) for v in row["versions"]]
+        state.parsers[row["name"]] = ParserLine(**{**row, "versions": {v.version: v for v in versions}})
+    state.breakers = {
+        (row["parser"], row["version"]): Breaker(
+            **{**row, "fingerprints": list(row["fingerprints"]), "files": list(row["files"])}
+        )
+        for row in snapshot["breakers"]
+    }
+    state.contracts = {row["contract_id"]: Contract(**row) for row in snapshot["contracts"]}
+    state.outputs = {row["name"]: OutputOwner(**row) for row in snapshot["outputs"]}
+    state.policies = {(parser, output): policy for parser, output, policy in snapshot["policies"]}
+    state.sources = {row["source_id"]: Source(**row) for row in snapshot["sources"]}
+    state.rules = {rule["id"]: rule for rule in snapshot["rules"]}
+    state.scans = dict(snapshot["scans"])
+    state.intake_paused = snapshot["intake_paused"]
+
+
+def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
+    works = [Work(*row) for row in snapshot["works"]]
+    for work in works:
+        state.last_work[work.parser, work.parser_version] = work
+    lanes: dict[str, list[Entry]] = {}
+    for kind, number, status, commit, plain in snapshot["jobs"]:
+        job = OpenJob(
+            type=JobType(kind),
+            work=works[number],
+            state=JobState(status),
+            commit=None if commit is None else Commit(**commit),
+            **dict(zip(_PLAIN, plain, strict=True)),
+        )
+        state.jobs[job.job_id] = job
+        state.open_keys[job.key] = job.job_id
+        if job.state is JobState.QUEUED:
+            lanes.setdefault(job.work.lane, []).append((-job.priority, job.queued_seq, job.job_id))
+        elif job.state is JobState.RETRY_WAIT:
+            state.waiting[job.job_id] = None
+        elif job.state is JobState.COMMITTED:
+            state.promoting[job.job_id] = None
+        else:
+            state.epochs_held.setdefault(job.worker_id, {})[job.job_id] = job.epoch
+    for lane, entries in lanes.items():
+        state.ready.load(lane, entries)

@@ -1,0 +1,295 @@
+"""What is so, according to the events: the durable half of the core's memory.
+
+Only `evolve` writes it; `fold(log)` and the running sentinel therefore agree. It holds open work, not history: a job
+leaves when it ends (the projection keeps it). Connections, credit and deadlines are `live`'s.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_protocol.jobs import JobInput, JobSpec
+from casparian_protocol.states import JobState, JobType
+from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
+from casparian_sentinel.core.ready import ReadyQueue
+
+#: How many ended or failed attempts are remembered, so that a repeated `finish` or `fail` gets its first answer again.
+SETTLED_LIMIT = 20_000
+COMMITTED = "committed"
+FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Work:
+    """What jobs of one parser version have in common; one object serves all of them."""
+
+    parser: str
+    parser_version: str
+    artifact: str
+    contracts: dict[str, str]
+    params: dict[str, Any]
+    policies: dict[str, dict[str, Any]]
+    #: How large it is on the wire, once somebody asked; not part of what it says.
+    packed_bytes: int = field(default=0, compare=False)
+
+    @property
+    def lane(self) -> str:
+        return lane_of(self.parser, self.parser_version)
+
+
+@dataclass(slots=True)
+class OpenJob:
+    """A job that has not ended: its specification, where it stands, and what its attempts have cost so far."""
+
+    job_id: str
+    type: JobType
+    key: str
+    work: Work
+    path: str
+    file_id: str
+    content_hash: str
+    size: int
+    topic: str
+    source_id: str
+    options: dict[str, Any]
+    priority: int
+    generation: int
+    rerun_of: str
+    queued_at: int
+    #: Sequence of the event that queued it: its age. Kept when a lease is lost, so that it goes back to its place.
+    queued_seq: int
+    state: JobState = JobState.QUEUED
+    retry_count: int = 0
+    memory_failures: int = 0
+    losses: int = 0
+    worker_id: str = ""
+    #: Of the present lease or commit; 0 while nobody has it.
+    epoch: int = 0
+    leased_at: int = 0
+    guest_pid: int = 0
+    not_before: int = 0
+    delay_seconds: float = 0.0
+    is_cancel_requested: bool = False
+    cancel_reason: str = ""
+    commit: Commit | None = None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the present or next attempt. A lease that was given back untouched is not counted."""
+        return 1 + self.retry_count + self.losses
+
+    def spec(self) -> JobSpec:
+        """The job as it was queued."""
+        work = self.work
+        return JobSpec(
+            job_id=self.job_id,
+            type=self.type,
+            key=self.key,
+            input=JobInput(path=self.path, file_id=self.file_id, content_hash=self.content_hash, size=self.size),
+            parser=work.parser,
+            parser_version=work.parser_version,
+            artifact=work.artifact,
+            contracts=work.contracts,
+            params=work.params,
+            policies=work.policies,
+            topic=self.topic,
+            source_id=self.source_id,
+            options=self.options,
+            priority=self.priority,
+            generation=self.generation,
+            rerun_of=self.rerun_of,
+            queued_at=self.queued_at,
+        )
+
+
+@dataclass(slots=True)
+class Commit:
+    """A durable commit whose files may not all be in place yet."""
+
+    #: As in the event; None when it is in the blob.
+    manifest: dict[str, Any] | None
+    manifest_blob: str
+    versions: dict[str, int]
+    rows: int
+    quarantined: int
+    skipped: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Contract:
+    contract_id: str
+    scope_id: str
+    parser: str
+    version: str
+    output: str
+    contract_hash: str
+    #: PROPOSED, APPROVED or REJECTED; what was decided once stays.
+    status: str = "PROPOSED"
+
+
+@dataclass(slots=True)
+class ParserVersion:
+    """One registered artifact."""
+
+    parser_id: str
+    version: str
+    artifact: str
+    entry: str
+    kind: str
+    topics: list[str]
+    #: output → contract hash, "" without contract.
+    outputs: dict[str, str]
+    params: dict[str, Any]
+    #: Outputs whose contract is approved.
+    approved: set[str] = field(default_factory=set)
+    is_retired: bool = False
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether jobs may run with it: every output has an approved contract, and it is not retired."""
+        return bool(self.outputs) and not self.is_retired and not self.unapproved()
+
+    def unapproved(self) -> list[str]:
+        """Outputs without an approved contract."""
+        return [output for output, contract in self.outputs.items() if not contract or output not in self.approved]
+
+
+@dataclass(slots=True)
+class ParserLine:
+    """All versions of one parser name."""
+
+    name: str
+    versions: dict[str, ParserVersion] = field(default_factory=dict)
+    #: The version that new files go to; "" while none may run.
+    current: str = ""
+    #: Something of it was committed: from then on only a backfill changes `current`.
+    has_processed: bool = False
+    open_jobs: int = 0
+    #: Why a person paused it; None while nobody did. A version that failed too often is held by its breaker.
+    paused: str | None = None
+
+
+@dataclass(slots=True)
+class OutputOwner:
+    """An output name belongs to one parser name; `contract_hash` is the one that the live version's rows follow."""
+
+    name: str
+    parser: str
+    live_version: int = 1
+    contract_hash: str = ""
+
+
+@dataclass(slots=True)
+class Source:
+    source_id: str
+    name: str
+    path: str
+    poll_seconds: int
+    options: dict[str, Any]
+
+
+class State:
+    """Everything durable. `seq` is the last event folded in."""
+
+    __slots__ = (
+        "breakers",
+        "contracts",
+        "counts",
+        "epochs_held",
+        "intake_paused",
+        "jobs",
+        "joined",
+        "last_work",
+        "open_keys",
+        "outputs",
+        "parsers",
+        "policies",
+        "promoting",
+        "ready",
+        "recent_keys",
+        "rules",
+        "scans",
+        "seq",
+        "settled",
+        "sources",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.jobs: dict[str, OpenJob] = {}
+        #: key → the open job that has it.
+        self.open_keys: dict[str, str] = {}
+        #: key → sequence that queued it, oldest first; pruned below the projection's position (`prune_recent_keys`).
+        self.recent_keys: dict[str, int] = {}
+        self.ready = ReadyQueue(self._is_queued)
+        #: Jobs in RETRY_WAIT.
+        self.waiting: dict[str, None] = {}
+        #: Jobs in COMMITTED: their promotion is repeated after a crash.
+        self.promoting: dict[str, None] = {}
+        #: worker → its leases: job → epoch.
+        self.epochs_held: dict[str, dict[str, int]] = {}
+        #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `SETTLED_LIMIT`.
+        self.settled: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        #: Jobs in each state, ended ones since the log began.
+        self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
+        #: Workers that joined and neither left nor were lost: id → facts of WorkerJoined.
+        self.joined: dict[str, dict[str, Any]] = {}
+        self.parsers: dict[str, ParserLine] = {}
+        #: (parser, version) → its failures, from the first one on until a success.
+        self.breakers: dict[tuple[str, str], Breaker] = {}
+        self.contracts: dict[str, Contract] = {}
+        self.outputs: dict[str, OutputOwner] = {}
+        #: (parser, output or "") → stored override of the quarantine policy.
+        self.policies: dict[tuple[str, str], dict[str, Any]] = {}
+        self.sources: dict[str, Source] = {}
+        self.rules: dict[str, dict[str, Any]] = {}
+        #: Scans under way: id → source id.
+        self.scans: dict[str, str] = {}
+        #: Why no new work is taken; None while it is.
+        self.intake_paused: str | None = None
+        #: (parser, version) → the newest `Work`, to share equal ones.
+        self.last_work: dict[tuple[str, str], Work] = {}
+
+    def _is_queued(self, job_id: str, queued_seq: int) -> bool:
+        job = self.jobs.get(job_id)
+        return job is not None and job.state is JobState.QUEUED and job.queued_seq == queued_seq
+
+    def is_busy(self) -> bool:
+        """Whether any job is open."""
+        return bool(self.jobs)
+
+    def needs_staging(self, job_id: str, epoch: int) -> bool:
+        """Whether a lease or an unpromoted commit refers to this staging directory; the sweep removes all others."""
+        job = self.jobs.get(job_id)
+        return job is not None and job.epoch == epoch
+
+    def paused_parsers(self) -> list[tuple[str, str, str]]:
+        """(parser, version, why) of what does not run by itself; an empty version means all of them."""
+        by_hand = [(name, "", line.paused) for name, line in self.parsers.items() if line.paused is not None]
+        return by_hand + [(b.parser, b.version, b.reason) for b in self.breakers.values() if b.state == OPEN]
+
+    def blocked_lanes(self) -> set[str]:
+        """Lanes that nothing may be leased from: paused by hand, breaker open, or a probe under way."""
+        blocked = {b.lane for b in self.breakers.values() if b.state == OPEN or b.probe}
+        for line in self.parsers.values():
+            if line.paused is not None:
+                blocked.update(lane_of(line.name, version) for version in line.versions)
+        return blocked
+
+    def probing_lanes(self) -> set[str]:
+        """Lanes of which one job may be leased, to see how it goes."""
+        return {b.lane for b in self.breakers.values() if b.state == HALF_OPEN and not b.probe}
+
+    def prune_recent_keys(self, position: int) -> None:
+        """Forget keys queued up to `position`: the projection knows them now."""
+        known = []
+        for key, seq in self.recent_keys.items():
+            if seq > position:
+                break
+            known.append(key)
+        for key in known:
+            del self.recent_keys[key]

@@ -1,0 +1,184 @@
+"""Group commit: decisions gather while the last batch is being synced, and take effect when their own is durable.
+
+One committer thread appends and syncs; the loop goes on meanwhile. Entries are released strictly in order. Lazy events
+(`JobProgressed`) ride along and force nothing. A full disk is waited for; any other failure of the log is final. What a
+release does is the shell's business, what a batch looks like the log's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from casparian_protocol.events import LAZY
+from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.log.errors import LogFull
+from casparian_sentinel.log.event import Fact
+from casparian_sentinel.log.format import Head
+from casparian_sentinel.log.writer import LogWriter
+
+#: With 16 KiB an event at most, a batch of so many stays below the log's 16 MiB.
+EVENTS_PER_BATCH = 1000
+_FULL_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A decision and whoever waits until it is durable."""
+
+    decision: Decision
+    waiter: Callable[[], None] | None = None
+
+    @property
+    def is_lazy(self) -> bool:
+        decision = self.decision
+        return self.waiter is None and not decision.effects and all(kind in LAZY for kind, _ in decision.events)
+
+
+@dataclass(frozen=True, slots=True)
+class _Full:
+    """The disk is full; batches from `resume_at` on are still to be written."""
+
+    error: LogFull
+    resume_at: int
+
+
+def batches_of(entries: Sequence[Entry]) -> list[list[Fact]]:
+    """The events as batches: a decision's stay together, unless it alone is larger than a batch (jobs of a plan)."""
+    batches: list[list[Fact]] = []
+    current: list[Fact] = []
+    for entry in entries:
+        facts = entry.decision.facts()
+        if current and len(current) + len(facts) > EVENTS_PER_BATCH:
+            batches.append(current)
+            current = []
+        current += facts
+        while len(current) > EVENTS_PER_BATCH:
+            batches.append(current[:EVENTS_PER_BATCH])
+            current = current[EVENTS_PER_BATCH:]
+    return [*batches, current] if current else batches
+
+
+class GroupCommit:
+    """All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        log: LogWriter,
+        *,
+        release: Callable[[Sequence[Entry]], None],
+        on_full: Callable[[LogFull], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._log = log
+        self._release = release
+        self._on_full = on_full
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="committer")
+        self._pending: list[Entry] = []
+        self._writing: list[Entry] = []
+        self._is_scheduled = False
+        self._is_waiting_for_room = False
+        self._is_failed = False
+        self._is_closed = False
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        self.durable: Head = log.durable
+
+    @property
+    def is_waiting_for_room(self) -> bool:
+        return self._is_waiting_for_room
+
+    def add(self, entry: Entry) -> None:
+        """Take a decision in; it is released when everything up to it is durable."""
+        if self.is_closed:
+            return  # nothing that was not durable by now will ever have happened
+        if entry.is_lazy:
+            if entry.decision.events:
+                self._pending.append(entry)
+            return
+        if not entry.decision.events and not self._writing and not self._is_scheduled:
+            self._release([entry])  # nothing is before it but lazy events, which hold nobody up
+            return
+        self._pending.append(entry)
+        self._schedule()
+
+    async def settle(self) -> None:
+        """Return when all that was added is durable and released, lazy events too."""
+        while not self._is_failed and (self._pending or self._writing):
+            self._schedule()
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed or self._is_failed
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._thread.shutdown(wait=True)
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled and not self._writing and not self._is_failed:
+            self._is_scheduled = True
+            self._loop.call_soon(self._start)  # at the end of this turn: all its decisions share the batch
+
+    def _start(self) -> None:
+        self._is_scheduled = False
+        self._writing, self._pending = self._pending, []
+        self._write(batches_of(self._writing))
+
+    def _write(self, batches: list[list[Fact]]) -> None:
+        if not batches:
+            self._written(None)
+            return
+        job = self._loop.run_in_executor(self._thread, self._append_and_sync, batches)
+        job.add_done_callback(lambda done: self._finished(done, batches))
+
+    def _append_and_sync(self, batches: list[list[Fact]]) -> Head | _Full:
+        """In the committer thread."""
+        for number, batch in enumerate(batches):
+            try:
+                self._log.append(batch)
+            except LogFull as full:
+                return _Full(full, number)
+        return self._log.sync()
+
+    def _finished(self, done: asyncio.Future[Head | _Full], batches: list[list[Fact]]) -> None:
+        error = done.exception()
+        if error is not None:
+            self._is_failed = True
+            self._wake()
+            self._on_failure(error)
+            return
+        outcome = done.result()
+        if not isinstance(outcome, _Full):
+            self._written(outcome)
+            return
+        left = batches[outcome.resume_at :]
+        if self._is_waiting_for_room:
+            self._loop.call_later(_FULL_RETRY_SECONDS, self._write, left)
+            return
+        self._is_waiting_for_room = True
+        self._on_full(outcome.error)
+        self._write(left)  # the log gave its reserve back: that may be room enough
+
+    def _written(self, durable: Head | None) -> None:
+        self._is_waiting_for_room = False
+        if durable is not None:
+            self.durable = durable
+        entries, self._writing = self._writing, []
+        self._release(entries)
+        if any(not entry.is_lazy for entry in self._pending):
+            self._schedule()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._idle_waiters = self._idle_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,200 @@
+"""Local workers as children of the daemon: started, watched, replaced, and given up loudly when they only die.
+
+Which worker is idle or lost is the core's to say; this module knows processes. Workers outlive a sentinel that was
+killed: their pids are kept in `run/`, so that the next sentinel watches them instead of starting them twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from casparian_protocol.home import Home
+from casparian_sentinel.daemon.children import Backoff, Child
+from casparian_sentinel.ports import Clock
+
+PIDS_FILE = "workers.json"
+
+logger = logging.getLogger(__name__)
+
+
+def worker_command(home: Home, worker_id: str) -> list[str]:
+    return [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", worker_id]
+
+
+class Orphan:
+    """A worker that an earlier sentinel started. It is not our child: only its end can be seen."""
+
+    def __init__(self, pid: int, pidfd: int, on_exit: Callable[[str], None]) -> None:
+        self.pid = pid
+        self._pidfd: int | None = pidfd
+        self._on_exit = on_exit
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(pidfd, self._ended)
+        self.lived_seconds = float("inf")
+
+    @property
+    def is_running(self) -> bool:
+        return self._pidfd is not None
+
+    def kill(self) -> None:
+        if self._pidfd is not None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        if self._pidfd is not None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def _ended(self) -> None:
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+            self._on_exit("ended")
+
+
+class LocalWorkers:
+    def __init__(
+        self,
+        home: Home,
+        count: int,
+        clock: Clock,
+        output: int,
+        *,
+        on_gone: Callable[[str, str], None],
+        on_hopeless: Callable[[], None],
+        may_restart: Callable[[], bool],
+        command: Callable[[Home, str], list[str]] = worker_command,
+    ) -> None:
+        """`on_gone(worker_id, how)` at every end; `on_hopeless()` when the last one was given up.
+
+        While the sentinel drains, `may_restart` says no: a worker that left is not replaced.
+        """
+        self._home = home
+        self._clock = clock
+        self._output = output
+        self._on_gone = on_gone
+        self._on_hopeless = on_hopeless
+        self._may_restart = may_restart
+        self._command = command
+        self._names = [f"local-{number}" for number in range(1, count + 1)]
+        self._running: dict[str, Child | Orphan] = {}
+        self._backoffs = {name: Backoff() for name in self._names}
+        self._given_up: dict[str, str] = {}
+        self._is_closing = False
+        self._all_ended = asyncio.Event()
+
+    def start(self) -> None:
+        """Adopt what an earlier sentinel left, end what is too many, start the rest."""
+        for name, pid in read_pids(self._pids_path).items():
+            self._adopt(name, pid)
+        for name in self._names:
+            if name not in self._running:
+                self._start(name)
+        self._write_pids()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in self._running.items()}
+
+    @property
+    def given_up(self) -> list[dict[str, str]]:
+        """Workers that are not started any more, and why."""
+        return [{"worker": name, "reason": reason} for name, reason in sorted(self._given_up.items())]
+
+    async def close(self, *, grace_seconds: float) -> None:
+        """They were told over the bus; after the grace they are terminated, then killed."""
+        self._is_closing = True
+        for ask, wait_seconds in (("", grace_seconds), ("terminate", 2.0), ("kill", 5.0)):
+            for process in list(self._running.values()):
+                if ask == "terminate":
+                    process.terminate()
+                elif ask == "kill":
+                    process.kill()
+            if self._running:
+                self._all_ended.clear()
+                try:
+                    await asyncio.wait_for(self._all_ended.wait(), wait_seconds)
+                except TimeoutError:
+                    continue
+        self._write_pids()
+
+    @property
+    def _pids_path(self) -> Path:
+        return self._home.run / PIDS_FILE
+
+    def _adopt(self, name: str, pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return
+        if not _is_this_worker(pid, name, self._home):
+            os.close(pidfd)
+            return
+        orphan = Orphan(pid, pidfd, lambda how: self._exited(name, how))
+        self._running[name] = orphan
+        logger.info("Worker %s (pid %d) is still here.", name, pid)
+        if name not in self._names:
+            orphan.terminate()
+
+    def _start(self, name: str) -> None:
+        if self._is_closing or name in self._running or not self._may_restart():
+            return
+        self._running[name] = Child(
+            self._command(self._home, name), self._clock, lambda how: self._exited(name, how), output=self._output
+        )
+        self._write_pids()
+
+    def _exited(self, name: str, how: str) -> None:
+        process = self._running.pop(name)
+        if not self._running:
+            self._all_ended.set()
+        self._on_gone(name, how)
+        if self._is_closing or name not in self._names or not self._may_restart():
+            return
+        backoff = self._backoffs[name]
+        wait_seconds = backoff.died_after(process.lived_seconds)
+        if backoff.is_hopeless:
+            self._give_up(name, how)
+            return
+        logger.warning("Worker %s (pid %d) %s; started again in %.1f s.", name, process.pid, how, wait_seconds)
+        asyncio.get_running_loop().call_later(wait_seconds, self._start, name)
+
+    def _give_up(self, name: str, how: str) -> None:
+        self._given_up[name] = f"it {how}, {self._backoffs[name].instant_deaths} times within seconds of its start"
+        logger.error(
+            "Worker %s is given up: %s. Its last words are in %s.", name, self._given_up[name], self._home.daemon_log
+        )
+        if len(self._given_up) == len(self._names):
+            self._on_hopeless()
+
+    def _write_pids(self) -> None:
+        aside = self._pids_path.with_suffix(".new")
+        aside.write_text(json.dumps(self.pids), encoding="ascii")
+        aside.replace(self._pids_path)
+
+
+def read_pids(path: Path) -> dict[str, int]:
+    """Worker → pid as the last sentinel noted them; empty when the file is missing or torn."""
+    try:
+        noted = json.loads(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(noted, dict):
+        return {}
+    return {name: pid for name, pid in noted.items() if isinstance(pid, int) and pid > 1}
+
+
+def _is_this_worker(pid: int, name: str, home: Home) -> bool:
+    """Whether the process is what we started, and not another that got its pid."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(home.root) in words and name.encode() in words

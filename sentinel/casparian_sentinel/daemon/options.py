@@ -1,0 +1,29 @@
+"""How a daemon is started: what the command line decides, beside the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from casparian_protocol.home import Home
+from casparian_protocol.operations import QueueArgs
+from casparian_sentinel.daemon.local_workers import worker_command
+from casparian_sentinel.daemon.service_manager import ServiceManager
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    #: Local workers; 0 when all come from elsewhere.
+    workers: int
+    #: Plan once, run until nothing more can run, then end.
+    until_idle: bool = False
+    #: Pending files become jobs without being asked: at the start and whenever something changed.
+    plans_by_itself: bool = True
+    #: What plans are narrowed to (`process --parser …`).
+    plan: QueueArgs = field(default_factory=QueueArgs)
+    #: Written to and closed when the daemon can be asked; None: nobody waits.
+    ready_descriptor: int | None = None
+    log_to_stderr: bool = False
+    worker_command: Callable[[Home, str], list[str]] = worker_command
+    #: Who is told that we are ready, alive and stopping.
+    service: ServiceManager = field(default_factory=ServiceManager)

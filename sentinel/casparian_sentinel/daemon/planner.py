@@ -1,0 +1,121 @@
+"""Planning by itself: pending files become jobs soon after something changed, and sources are scanned when due.
+
+One plan at a time; changes meanwhile lead to one more. What a plan does is `operations.planning`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.operations import QueueArgs
+from casparian_sentinel.core.commands import SENTINEL, QueueJobs
+from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.requests import Requests
+from casparian_sentinel.operations import planning
+
+DEBOUNCE_SECONDS = 0.2
+_RETRY_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Planner:
+    def __init__(
+        self, requests: Requests, engine: Engine, filters: QueueArgs, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        """`filters` narrow every plan (`process --parser …`); a limit counts over the life of the daemon."""
+        self._requests = requests
+        self._engine = engine
+        self._filters = filters
+        self._on_failure = on_failure
+        self._left = filters.limit
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._is_wanted = False
+        self._is_closed = False
+        self._has_planned = False
+        self._scanned_at_s: dict[str, float] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being planned, and nothing is waiting to be."""
+        return self._timer is None and self._running is None and not self._is_wanted
+
+    @property
+    def has_planned(self) -> bool:
+        """At least one plan was carried out, or there was nothing to plan for."""
+        return self._has_planned
+
+    def want(self) -> None:
+        """Something changed: plan soon."""
+        self._is_wanted = True
+        self._arm(DEBOUNCE_SECONDS)
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._running is not None:
+            self._running.cancel()
+
+    def scan_due_sources(self) -> None:
+        """SCAN jobs for sources whose time has come; the first one at once."""
+        now_s = self._engine.now().monotonic_s
+        state = self._engine.state
+        if state.intake_paused is not None:
+            return
+        due = [
+            source
+            for source in state.sources.values()
+            if source.poll_seconds > 0
+            and now_s - self._scanned_at_s.get(source.source_id, float("-inf")) >= source.poll_seconds
+        ]
+        for source in due:
+            self._scanned_at_s[source.source_id] = now_s
+        if due:
+            context = self._requests.context
+            jobs = [planning.scan_job(context, each.path, each.source_id, dict(each.options)) for each in due]
+            self._engine.submit(QueueJobs(jobs, state.seq))
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is None and self._running is None and not self._is_closed:
+            self._timer = self._loop.call_later(seconds, self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        self._is_wanted = False
+        if self._left == 0 or not self._engine.state.parsers:
+            self._has_planned = True
+            return
+        self._running = self._loop.create_task(self._plan())
+        self._running.add_done_callback(self._done)
+
+    async def _plan(self) -> None:
+        args = self._filters.model_copy(update={"limit": self._left})
+        result = await self._requests.run(planning.queue(self._requests.context, args, SENTINEL))
+        if self._left is not None:
+            self._left = max(0, self._left - result["queued"])
+        if result["queued"]:
+            logger.info("%d files queued.", result["queued"])
+        for skipped in result["skipped"]:
+            logger.info("%d files wait for parser %s: %s.", skipped["files"], skipped["parser"], skipped["reason"])
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._has_planned = True
+            if self._is_wanted:
+                self._arm(DEBOUNCE_SECONDS)
+        elif isinstance(error, CasparianError):
+            logger.warning("Planning failed and is tried again: %s", error)
+            self._is_wanted = True
+            self._arm(_RETRY_SECONDS)
+        else:
+            self._on_failure(error)

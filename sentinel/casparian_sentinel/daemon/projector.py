@@ -1,0 +1,255 @@
+"""The projector as the daemon's child: kept alive, told how far the log is durable, asked for rows.
+
+Everything here may fail without touching dispatch: the child is started again, its readers wait or are told to ask
+again. What the projector does with the log is `projection`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+
+from casparian_protocol.client import RequestRefused, Rows, read_query_answer, unpack_rows
+from casparian_protocol.codec import MalformedMessage, pack, unpack
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
+from casparian_sentinel.daemon.children import Backoff, Child
+from casparian_sentinel.log.format import Head
+from casparian_sentinel.ports import Clock
+
+_CONTROL_LIMIT_BYTES = 8192
+_QUERY_SECONDS = 40.0
+_EXIT_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class ProjectionAway(CasparianError):
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The projection does not answer ({why}).", remedy="Ask again in a moment; it is being restarted."
+        )
+
+
+class Projector:
+    """The child process and its control socket."""
+
+    def __init__(
+        self,
+        home: Home,
+        clock: Clock,
+        output: int,
+        *,
+        on_applied: Callable[[int], None],
+        on_away: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self._clock = clock
+        self._output = output
+        self._on_applied = on_applied
+        self._on_away = on_away
+        self._loop = asyncio.get_running_loop()
+        self._backoff = Backoff()
+        self._control: socket.socket | None = None
+        self._child: Child | None = None
+        self._is_closing = False
+        self._ended: asyncio.Event = asyncio.Event()
+        self._watermark: Head | None = None
+        self._told_seq = -1
+        self.applied_seq = 0
+        self.state = "starting"
+
+    @property
+    def is_given_up(self) -> bool:
+        """It only dies: whoever asks it something is told so at once."""
+        return self._backoff.is_hopeless and self.state != "ready"
+
+    def start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        argv = [sys.executable, "-m", "casparian_sentinel.projection", "--home", str(self._home.root)]
+        argv += ["--control-fd", str(theirs.fileno())]
+        try:
+            self._child = Child(
+                argv, self._clock, self._exited, output=self._output, pass_descriptors=[theirs.fileno()]
+            )
+        finally:
+            theirs.close()
+        self._control = ours
+        self._told_seq = -1
+        self.state = "starting"
+        self._loop.add_reader(ours.fileno(), self._heard)
+        self.tell_watermark()
+
+    def watermark(self, durable: Head) -> None:
+        """The log is durable up to there."""
+        self._watermark = durable
+        self.tell_watermark()
+
+    def tell_watermark(self) -> None:
+        """Say it again unless it was said; a full socket is retried at the next tick."""
+        mark = self._watermark
+        if mark is None or self._control is None or mark.seq == self._told_seq:
+            return
+        try:
+            self._control.send(pack({"watermark": list(mark.position), "seq": mark.seq}))
+        except BlockingIOError:
+            return
+        except OSError:
+            return  # it is ending: its exit is handled when noticed
+        self._told_seq = mark.seq
+
+    async def close(self) -> None:
+        """End of file on the control socket is its request to leave; after a while it is killed."""
+        self._is_closing = True
+        self._hang_up()
+        if self._child is None or not self._child.is_running:
+            return
+        if self.state == "starting":
+            self._child.kill()  # it has not begun to work; what it holds is disposable anyway
+        try:
+            await asyncio.wait_for(self._ended.wait(), _EXIT_SECONDS)
+        except TimeoutError:
+            logger.warning("The projector does not leave; killed.")
+            self._child.kill()
+            await self._ended.wait()
+
+    def _heard(self) -> None:
+        control = self._control
+        while control is not None and self._control is control:
+            try:
+                data = control.recv(_CONTROL_LIMIT_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._hang_up()
+                return
+            try:
+                said = unpack(data, limit_bytes=_CONTROL_LIMIT_BYTES)
+            except MalformedMessage as malformed:
+                logger.warning("The projector said something odd: %s", malformed.reason)
+                continue
+            if isinstance(said, dict):
+                self._take_in(said)
+
+    def _take_in(self, said: dict[str, Any]) -> None:
+        if said.get("ready"):
+            self.state = "ready"
+        if "error" in said:
+            self.state = f"error: {said['error']}"
+            logger.error("Projector: %s", said["error"])
+        seq = said.get("applied", said.get("seq"))
+        if (
+            isinstance(seq, int)
+            and self.state.startswith(("starting", "reading the log"))
+            and self._watermark is not None
+        ):
+            self.state = f"reading the log: event {seq:,} of {self._watermark.seq:,}"
+        if isinstance(seq, int) and seq != self.applied_seq:
+            self.applied_seq = seq
+            self._on_applied(seq)
+
+    def _hang_up(self) -> None:
+        if self._control is not None:
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+
+    def _exited(self, how: str) -> None:
+        self._hang_up()
+        self._ended.set()
+        if self._is_closing:
+            return
+        self._ended.clear()
+        self.state = f"away: {how}"
+        wait_seconds = self._backoff.died_after(self._child.lived_seconds if self._child else 0.0)
+        if self._backoff.is_hopeless:  # what it needs may come back (space, rights), so it is tried on, seldom
+            times = self._backoff.instant_deaths
+            self.state = f"given up for now: it {how}, {times} times within seconds of its start"
+            logger.error("The projector is %s; tried again in %.0f s.", self.state, wait_seconds)
+        else:
+            logger.warning("The projector %s; started again in %.1f s.", how, wait_seconds)
+        self._on_away(how)
+        self._loop.call_later(wait_seconds, self._start_again)
+
+    def _start_again(self) -> None:
+        if not self._is_closing:
+            self.start()
+
+
+class ProjectionQueries:
+    """Asks the projector's endpoint, as any client does, from within the loop."""
+
+    def __init__(self, context: ZmqContext, home: Home, why_not: Callable[[], str] = str) -> None:
+        """`why_not()` says why nobody will answer; empty when somebody may."""
+        self._why_not = why_not
+        dealer = context.socket(zmq.DEALER)
+        dealer.set(zmq.LINGER, 0)
+        dealer.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
+        dealer.connect(home.query_endpoint)
+        self._socket = LoopSocket(dealer, self._answered)
+        self._asked: dict[str, asyncio.Future[Rows]] = {}
+
+    async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
+        """Rows as of `at_least_seq` or later. Raises `ProjectionAway` or `RequestRefused`."""
+        query_id = secrets.token_hex(8)
+        asked: dict[str, Any] = {"id": query_id, "sql": sql, "params": list(params), "format": "rows"}
+        asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
+        return await self._exchange(query_id, [b"query", pack(asked)])
+
+    async def publish_catalogue(self, at_least_seq: int) -> None:
+        """Return when the catalogue holds what was committed up to there. Raises as `ask` does."""
+        query_id = secrets.token_hex(8)
+        await self._exchange(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
+
+    async def _exchange(self, query_id: str, frames: Sequence[bytes]) -> Rows:
+        if why_not := self._why_not():
+            raise ProjectionAway(why_not)
+        answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        self._asked[query_id] = answer
+        try:
+            if not self._socket.send(frames):
+                raise ProjectionAway("its queue is full")
+            return await asyncio.wait_for(answer, _QUERY_SECONDS)
+        except TimeoutError as cause:
+            raise ProjectionAway("no answer in time") from cause
+        finally:
+            self._asked.pop(query_id, None)
+
+    def abandon(self, why: str) -> None:
+        """The projector ended: what was asked of it will not be answered."""
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ProjectionAway(why))
+
+    def close(self) -> None:
+        self.abandon("the sentinel stops")
+        self._socket.close()
+
+    def _answered(self, frames: list[bytes]) -> None:
+        kind, *parts = frames
+        for query_id, answer in self._asked.items():
+            try:
+                found = read_query_answer(kind, parts, query_id)
+                if found is None:
+                    continue
+                head, body = found
+                rows = Rows(head["seq"], head.get("columns", []), unpack_rows(body) if body else [])
+            except (RequestRefused, MalformedMessage) as refused:
+                if not answer.done():
+                    answer.set_exception(refused)
+                return
+            if not answer.done():
+                answer.set_result(rows)
+            return

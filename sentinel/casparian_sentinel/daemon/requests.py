@@ -1,0 +1,113 @@
+"""Requests of clients, performed step by step in the loop, and answered when what they did is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from casparian_protocol.client import RequestRefused, Rows
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.messages import Request
+from casparian_sentinel.core.commands import Command, Dispatch
+from casparian_sentinel.core.effects import Rejected
+from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.outbox import Outbox, error_frames, reply_frames
+from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.operations.actors import actor_of
+from casparian_sentinel.operations.steps import Ask, Context, Decide, EndDaemon, InThread, OperationRefused, Step, Steps
+from casparian_sentinel.operations.table import begin
+
+logger = logging.getLogger(__name__)
+
+
+class Requests:
+    def __init__(
+        self,
+        context: Context,
+        engine: Engine,
+        queries: ProjectionQueries,
+        threads: Executor,
+        *,
+        durable_seq: Callable[[], int],
+        on_end: Callable[[EndDaemon], None],
+    ) -> None:
+        self.context = context
+        self._engine = engine
+        self._queries = queries
+        self._threads = threads
+        self._durable_seq = durable_seq
+        self._on_end = on_end
+        #: Requests under way; their positions in the projection's past are still relied upon.
+        self.running = 0
+
+    async def serve(self, outbox: Outbox, identity: bytes, request: Request) -> None:
+        """Perform one request and reply, whatever happens."""
+        outbox.to_identity(identity, await self._frames(request))
+
+    async def _frames(self, request: Request) -> Sequence[bytes]:
+        try:
+            return reply_frames(request.id, await self.perform(request.op, request.args, actor_of(request.actor)))
+        except (OperationRefused, RequestRefused) as refused:
+            return error_frames(request.id, refused, refused.reply_code)
+        except CasparianError as error:
+            return error_frames(request.id, error, error.code.value)
+        except OSError as cause:
+            logger.exception("The operation %s failed.", request.op)
+            failed = CasparianError(f"{request.op} failed: {cause}.", remedy="The daemon's log has more.")
+            return error_frames(request.id, failed, "OS_ERROR")
+
+    async def perform(self, op: str, args: dict[str, Any], actor: str) -> dict[str, Any]:
+        return await self.run(begin(self.context, op, args, actor))
+
+    async def run(self, steps: Steps) -> dict[str, Any]:
+        """Drive a handler to its result; returns when all that it decided is durable."""
+        answer: Any = None
+        self.running += 1
+        try:
+            while True:
+                try:
+                    step = steps.send(answer)
+                except StopIteration as stop:
+                    result: dict[str, Any] = stop.value
+                    return result
+                answer = await self._do(step)
+        finally:
+            self.running -= 1
+            steps.close()
+
+    async def _do(self, step: Step) -> Any:
+        match step:
+            case Ask():
+                return await self._ask(step)
+            case Decide(command=command):
+                return await self._decide(command)
+            case InThread(work=work):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            case EndDaemon():
+                self._on_end(step)
+                return None
+
+    async def _ask(self, step: Ask) -> Rows:
+        """A question to a projector that died meanwhile is asked of the next one: reading twice is harmless."""
+        at_least_seq = self._durable_seq()
+        try:
+            return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
+        except ProjectionAway:
+            return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
+
+    async def _decide(self, command: Command) -> dict[str, Any]:
+        durable = asyncio.Event()
+        decision = self._engine.submit(command, durable.set)
+        if decision.events:
+            self._engine.submit(Dispatch())  # jobs that it queued or freed leave with the same sync
+        await durable.wait()
+        match decision.answer:
+            case Rejected(problem=problem, remedy=remedy, code=code):
+                raise OperationRefused(problem, remedy, code)
+            case None:
+                return {}
+            case answer:
+                return answer

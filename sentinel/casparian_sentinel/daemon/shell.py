@@ -1,0 +1,331 @@
+"""The daemon's wiring: what is connected to what, and what each tick of the clock does.
+
+Every part is a module of its own; this one makes them, carries effects from durable decisions to whoever performs them,
+and knows how a daemon begins. How it ends is `ending`'s. It decides nothing about jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import zmq
+
+from casparian_protocol.home import Home
+from casparian_protocol.messages import Request
+from casparian_protocol.settings import Settings
+from casparian_sentinel.commit.promote import Promoted as PromotedFiles
+from casparian_sentinel.core import commands
+from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
+from casparian_sentinel.core.live import after_boot
+from casparian_sentinel.daemon import intake
+from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
+from casparian_sentinel.daemon.bus import Bus, ZmqContext
+from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.feed import FeedPublisher
+from casparian_sentinel.daemon.group_commit import Entry, GroupCommit
+from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.local_workers import LocalWorkers
+from casparian_sentinel.daemon.options import Options
+from casparian_sentinel.daemon.outbox import Outbox
+from casparian_sentinel.daemon.planner import Planner
+from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
+from casparian_sentinel.daemon.promoter import Promoter, Sweep
+from casparian_sentinel.daemon.requests import Requests
+from casparian_sentinel.daemon.snapshotter import Snapshotter
+from casparian_sentinel.daemon.upkeep import Upkeep
+from casparian_sentinel.log.errors import LogBroken, LogFull
+from casparian_sentinel.operations import views
+from casparian_sentinel.operations.steps import Context, EndDaemon
+from casparian_sentinel.ports import Clock, Fs
+
+TICK_SECONDS = 0.25
+_EACH_SECOND = round(1 / TICK_SECONDS)
+_EACH_MINUTE = 60 * _EACH_SECOND
+_PRUNE_TICKS = 30 * _EACH_SECOND
+
+logger = logging.getLogger(__name__)
+
+
+class Shell:
+    """All of a running daemon. Made inside the loop; `ending.run` drives it from beginning to end."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        options: Options,
+        booted: Booted,
+        clock: Clock,
+        fs: Fs,
+        version: str,
+        output: int,
+    ) -> None:
+        """`output` is where children write what nobody reads (the daemon's log)."""
+        self.home, self.settings, self.options, self.booted = home, settings, options, booted
+        self.loop = asyncio.get_running_loop()
+        self.fs = fs
+        self.is_ready = False
+        #: Files were put in place: the catalogue must show them before we end.
+        self.has_published = False
+        self.failure: BaseException | None = None
+        self.stop_requested = asyncio.Event()
+        self.drain_requested = asyncio.Event()
+        self.changed: asyncio.Event = asyncio.Event()
+        #: What else is due every second, for parts that only a real daemon has.
+        self.each_second: list[Callable[[], None]] = []
+        self._ticks = 0
+        self._positions: deque[int] = deque([0], maxlen=2)
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="io")
+        self.zmq: ZmqContext = zmq.Context()
+        self._make_core(clock, version)
+        self._make_wires(clock, output)
+
+    def _make_core(self, clock: Clock, version: str) -> None:
+        booted, settings = self.booted, self.settings
+        self.journal = GroupCommit(
+            booted.log,
+            release=self._release,
+            on_full=self._log_is_full,
+            on_failure=self.fail,
+        )
+        now = commands.Now(clock.wall_microseconds(), clock.monotonic_seconds())
+        live = after_boot(booted.state, now, settings.liveness, settings.retry, version, settings.breaker)
+        self.engine = Engine(booted.state, live, clock, self.journal.add)
+        self.context = Context(
+            home=self.home,
+            settings=settings,
+            blobs=booted.blobs,
+            state=booted.state,
+            live=live,
+            mode="daemon",
+            version=version,
+            pid=os.getpid(),
+            now=self.engine.now,
+            durable_seq=lambda: self.journal.durable.seq,
+            projection=lambda: (self.projector.applied_seq, self.projector.state),
+            is_ready=lambda: self.is_ready,
+            given_up=lambda: self.workers.given_up,
+            local_workers=self.options.workers,
+        )
+
+    def _make_wires(self, clock: Clock, output: int) -> None:
+        home, booted = self.home, self.booted
+        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: views.metrics(self.context, self.feed.seq))
+        self.feed.seq = booted.log.end.seq
+        self.queries = ProjectionQueries(
+            self.zmq, home, lambda: self.projector.state if self.projector.is_given_up else ""
+        )
+        self.projector = Projector(
+            home, clock, output, on_applied=lambda seq: self.changed.set(), on_away=self.queries.abandon
+        )
+        self.promoter = Promoter(home, booted.blobs, on_promoted=self._promoted, on_failure=self.fail)
+        self.requests = Requests(
+            self.context,
+            self.engine,
+            self.queries,
+            self.threads,
+            durable_seq=lambda: self.journal.durable.seq,
+            on_end=self._end_asked,
+        )
+        self.planner = Planner(self.requests, self.engine, self.options.plan, self.fail)
+        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.fail)
+        self.bus = Bus(self.zmq, home.bus_endpoint, self.inbox.receive)
+        self.outbox = Outbox(self.bus, self._worker_is_deaf)
+        self.inbox.connect(self.bus, self.outbox)
+        self.bus.socket.after_drain(self._dispatch)
+        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, clock, output)
+        self.workers = LocalWorkers(
+            home,
+            self.options.workers,
+            clock,
+            output,
+            on_gone=self._worker_gone,
+            on_hopeless=self._workers_hopeless,
+            may_restart=lambda: not self.engine.live.is_draining,
+            command=self.options.worker_command,
+        )
+        upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self._is_over)
+        self.each_second += [upkeep.each_second, lambda: self.options.service.status(self.words())]
+
+    async def begin(self) -> None:
+        """Record the start, start the children, tick. Returns when clients and workers can be served."""
+        for command in first_commands(self.booted, "daemon", self.context.version):
+            self.engine.submit(command)
+        await self.journal.settle()
+        self.projector.start()
+        self.projector.watermark(self.journal.durable)
+        self.promoter.add(self._sweep())
+        self.workers.start()
+        self._tick()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.loop.add_signal_handler(number, self._signalled)
+        self.is_ready = self.failure is None
+
+    # --- from decisions to the world
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        """These decisions are durable: publish, act, answer, in their order."""
+        for entry in entries:
+            self.feed.publish(entry.decision)
+            for effect in entry.decision.effects:
+                self._perform(effect)
+            if entry.waiter is not None:
+                entry.waiter()
+        self.projector.watermark(self.journal.durable)
+        self.changed.set()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case SendToWorker(worker_id=worker_id, message=message):
+                self.outbox.to_worker(worker_id, message)
+            case Promote() | KeepUncommitted() | DropStaging():
+                self.promoter.add(effect)
+            case PlanFiles() if self.options.plans_by_itself:
+                self.planner.want()
+            case _:
+                pass  # PublishCatalogue: the projector publishes when it applies the commit's events
+
+    def _promoted(self, promoted: PromotedFiles) -> None:
+        self.has_published = True
+        self.engine.submit(commands.Promoted(promoted.job_id, promoted.epoch, tuple(promoted.damaged)))
+        self.changed.set()
+
+    async def _serve(self, identity: bytes, request: Request) -> None:
+        await self.requests.serve(self.outbox, identity, request)
+        self._dispatch()
+        self.changed.set()
+
+    def _dispatch(self) -> None:
+        self.engine.submit(commands.Dispatch())
+
+    # --- what happens to us
+
+    def fail(self, error: BaseException) -> None:
+        """Beyond repair: say why, take no more work, end without a seal."""
+        if self.failure is None:
+            self.failure = error
+            logger.critical("The sentinel stops: %s", error, exc_info=None if str(error) else error)
+        self.stop_requested.set()
+        self.changed.set()
+
+    def _log_is_full(self, full: LogFull) -> None:
+        logger.error("%s", full)
+        self._judge_intake()
+
+    def _worker_gone(self, worker_id: str, how: str) -> None:
+        self.engine.submit(commands.WorkerGone(worker_id, f"its process {how}"))
+        self.bus.unbind_worker(worker_id)
+        self._dispatch()
+        self.changed.set()
+
+    def _worker_is_deaf(self, worker_id: str) -> None:
+        self.loop.call_soon(self.engine.submit, commands.WorkerGone(worker_id, "does not read its messages"))
+
+    def _workers_hopeless(self) -> None:
+        if self.options.until_idle:
+            self.fail(RuntimeError(f"no local worker stays alive; see {self.home.daemon_log}"))
+
+    def _signalled(self) -> None:
+        """The first signal drains, the second stops at once."""
+        if self.drain_requested.is_set():
+            self.stop_requested.set()
+        else:
+            logger.info("Draining: running jobs may finish within %.0f s.", self.settings.daemon.drain_seconds)
+        self.drain_requested.set()
+        self.changed.set()
+
+    def words(self) -> str:
+        """How things stand, in a line for whoever supervises this process."""
+        counts = views.queue_counts(self.booted.state)
+        told = [f"{counts['queued']:,} queued, {counts['running']:,} running, {len(self.engine.live.workers)} workers"]
+        if self.booted.state.intake_paused is not None:
+            told.append(f"no new work is taken: {self.booted.state.intake_paused}")
+        told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
+        return "; ".join(told)
+
+    def _is_over(self, job_id: str, epoch: int) -> bool:
+        state = self.booted.state
+        return epoch <= state.seq and not state.needs_staging(job_id, epoch)
+
+    def _end_asked(self, step: EndDaemon) -> None:
+        if step.is_drain_only:
+            self.engine.submit(commands.Drain())
+            return
+        if step.now:
+            self.stop_requested.set()
+        self.drain_requested.set()
+        self.changed.set()
+
+    # --- time
+
+    def _tick(self) -> None:
+        if self.journal.is_closed:
+            return
+        self.loop.call_later(TICK_SECONDS, self._tick)
+        self.options.service.alive(self.loop.time())
+        self.bus.socket.drain_now()  # beats that wait in the socket count before anybody is called lost
+        self.engine.submit(commands.Tick())
+        self._dispatch()
+        self.projector.tell_watermark()
+        if self._ticks % _EACH_SECOND == 0:
+            self._judge_intake()
+            self.planner.scan_due_sources()
+            self.feed.publish_metrics()
+            self.snapshotter.tick(self.journal.durable)
+            for duty in self.each_second:
+                duty()
+        if self._ticks % _PRUNE_TICKS == 0:
+            self._prune_keys()
+        self._ticks += 1
+        if self._ticks % _EACH_MINUTE == 0:
+            self.promoter.add(self._sweep())
+        self.changed.set()
+
+    def _judge_intake(self) -> None:
+        log = self.booted.log
+        paused = self.booted.state.intake_paused
+        is_full = self.journal.is_waiting_for_room
+        try:
+            has_reserve = paused is None or (not is_full and log.restore_reserve())
+        except LogBroken as broken:
+            self.fail(broken)
+            return
+        verdict = intake.judge(
+            paused,
+            self.fs.free_bytes(self.home.root),
+            self.settings.log.low_disk_bytes,
+            has_reserve=has_reserve,
+            is_log_full=is_full,
+        )
+        if verdict is not None:
+            logger.warning("Intake: %s", verdict.reason)
+            self.engine.submit(verdict)
+
+    def _prune_keys(self) -> None:
+        """Keys that the projection has known for a while; plans under way still rely on younger ones."""
+        if self.requests.running == 0:
+            self.booted.state.prune_recent_keys(self._positions[0])
+        self._positions.append(self.projector.applied_seq)
+
+    def _sweep(self) -> Sweep:
+        return Sweep(alive_attempts(self.booted.state), self.booted.state.seq)
+
+    # --- waiting
+
+    async def until(self, condition: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
+        """Wait until something happened that makes the condition true; False when time ran out first."""
+        deadline = None if timeout_seconds is None else self.loop.time() + timeout_seconds
+        while not condition():
+            self.changed.clear()
+            try:
+                left = None if deadline is None else max(0.0, deadline - self.loop.time())
+                await asyncio.wait_for(self.changed.wait(), left)
+            except TimeoutError:
+                return condition()
+        return True

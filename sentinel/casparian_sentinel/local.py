@@ -1,0 +1,195 @@
+"""The sentinel inside the command line's own process, when no daemon runs: same lock, same core, same operations.
+
+Opens the home, recovers and folds the log, performs operations one after the other, each durable before it returns.
+Promotions that a crash left are completed. There are no workers, no feed and no clock here: what needs them needs a
+daemon. pyarrow and duckdb are imported with the first query.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from casparian_protocol.client import Rows
+from casparian_protocol.home import Home, make_home
+from casparian_protocol.settings import Settings, load
+from casparian_sentinel.core import commands
+from casparian_sentinel.core.effects import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
+from casparian_sentinel.core.live import after_boot
+from casparian_sentinel.daemon.boot import Booted, boot, first_commands
+from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.group_commit import Entry, batches_of
+from casparian_sentinel.daemon.promoter import perform
+from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
+from casparian_sentinel.log.lock import HomeLock
+from casparian_sentinel.operations.actors import actor_of
+from casparian_sentinel.operations.steps import Ask, Context, Decide, EndDaemon, InThread, OperationRefused, Step
+from casparian_sentinel.operations.table import begin
+from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from casparian_sentinel.projection.store import Projection
+
+#: Folding fewer events than this is quicker than writing and reading a snapshot.
+_SNAPSHOT_WORTHWHILE_EVENTS = 5_000
+
+
+class LocalSentinel:
+    """A context manager: the home is ours from entering to leaving. Raises `LogInUse` when somebody else has it."""
+
+    def __init__(
+        self, home: Home, settings: Settings | None = None, *, clock: Clock | None = None, fs: Fs | None = None
+    ) -> None:
+        self.home = home
+        self._settings = settings or load(home, os.environ).settings
+        self._clock = clock or RealClock()
+        self._fs = fs or RealFs()
+        self._projection: Projection | None = None
+        self._has_written = False
+
+    def __enter__(self) -> Self:
+        make_home(self.home)
+        self._lock = HomeLock.acquire(self.home.lock_file)
+        try:
+            self._open(boot(self.home, self._settings, self._fs))
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._has_written:
+                self._engine.submit(commands.RecordStop("the command ended"))
+            if self._projection is not None:
+                self._projection.close()
+            self._write_snapshot()
+            self._booted.log.close(seal=self._has_written or not self._booted.recovery.is_clean)
+        finally:
+            self._lock.release()
+
+    @property
+    def seq(self) -> int:
+        """The last event; everything here is durable."""
+        return self._booted.log.durable.seq
+
+    def request(self, op: str, args: dict[str, Any] | None = None, actor: str = "") -> dict[str, Any]:
+        """Perform an operation; its result. Raises what a daemon would answer as an error."""
+        steps = begin(self._context, op, args or {}, actor_of(actor))
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as stop:
+                result: dict[str, Any] = stop.value
+                return result
+            answer = self._do(step)
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """Read-only SQL of ours over the projection, caught up to the end of the log."""
+        return self._caught_up().query(sql, params)
+
+    def publish_catalogue(self) -> None:
+        """Make sure that `catalog.duckdb` shows everything committed."""
+        from casparian_sentinel.projection.projector import publish_catalogue
+
+        publish_catalogue(self._caught_up(), self.home)
+
+    def _open(self, booted: Booted) -> None:
+        self._booted = booted
+        now = commands.Now(self._clock.wall_microseconds(), self._clock.monotonic_seconds())
+        version = metadata.version("casparian")
+        live = after_boot(
+            booted.state, now, self._settings.liveness, self._settings.retry, version, self._settings.breaker
+        )
+        self._engine = Engine(booted.state, live, self._clock, self._commit)
+        self._context = Context(
+            home=self.home,
+            settings=self._settings,
+            blobs=booted.blobs,
+            state=booted.state,
+            live=live,
+            mode="local",
+            version=version,
+            pid=os.getpid(),
+            now=self._engine.now,
+            durable_seq=lambda: self.seq,
+            projection=lambda: (self.seq, "in this process"),
+        )
+        if booted.recovery.torn is not None or booted.state.promoting:
+            self._record_start()
+
+    def _record_start(self) -> None:
+        """Before the first change, and before redoing promotions; a command that only looks leaves no trace."""
+        if not self._has_written:
+            self._has_written = True
+            for command in first_commands(self._booted, "local", self._context.version):
+                self._engine.submit(command)
+
+    def _do(self, step: Step) -> Any:
+        match step:
+            case Ask(sql=sql, params=params, limit_rows=limit_rows):
+                from casparian_sentinel.projection.answers import plain_rows
+
+                table = self.query(sql, params).slice(0, limit_rows)
+                return Rows(self.seq, table.column_names, [list(row) for row in plain_rows(table)])
+            case Decide(command=command):
+                self._record_start()
+                return _answer(self._engine.submit(command))
+            case InThread(work=work):
+                return work()
+            case EndDaemon():
+                raise OperationRefused("No daemon runs.", "There is nothing to stop.", "NO_DAEMON")
+
+    def _commit(self, entry: Entry) -> None:
+        """Durable at once; then its effects."""
+        log = self._booted.log
+        for batch in batches_of([entry]):
+            log.append(batch)
+        if entry.decision.events:
+            log.sync()
+        for effect in entry.decision.effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        """File work is done here and now; workers and plans wait for a daemon."""
+        match effect:
+            case Promote() | KeepUncommitted() | DropStaging():
+                for done in perform(self.home, self._booted.blobs, [effect]):
+                    self._engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
+            case _:
+                pass
+
+    def _caught_up(self) -> Projection:
+        from casparian_sentinel.projection.projector import catch_up, open_projection
+
+        if self._projection is None:
+            self._projection = open_projection(self.home)
+        projection = self._projection
+        if projection.seq < self.seq or projection.head is None:
+            position = self._booted.log.durable.position
+            catch_up(projection, self.home, position, self._settings.projection.batch_events)
+        return projection
+
+    def _write_snapshot(self) -> None:
+        booted = self._booted
+        if booted.folded_events >= _SNAPSHOT_WORTHWHILE_EVENTS and booted.state.seq == booted.log.durable.seq:
+            taken = pack_snapshot(booted.state, booted.log.chain_id)
+            write_snapshot(self._fs, self.home.snapshot_file, taken, booted.log.durable)
+
+
+def _answer(decision: Decision) -> dict[str, Any]:
+    match decision.answer:
+        case Rejected(problem=problem, remedy=remedy, code=code):
+            raise OperationRefused(problem, remedy, code)
+        case None:
+            return {}
+        case answer:
+            return answer

@@ -1,0 +1,114 @@
+"""What can go wrong with the event log, each with what to do about it. Pure: no file is touched here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from casparian_protocol.errors import CasparianError
+
+_KEEP_AND_REPAIR = (
+    "Nothing was changed. Copy the log folder away, look at it with `casparian log verify`, check the disk, "
+    "then restore it from a copy or let `casparian log repair` cut the log there (it keeps the old bytes)."
+)
+
+
+class EventRefused(CasparianError):
+    """An event that the log cannot hold; its batch was not written."""
+
+
+class EventTooLarge(EventRefused):
+    def __init__(self, event_type: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"An event {event_type} of {size_bytes} bytes exceeds the {limit_bytes} bytes an event may have.",
+            remedy="Put the bulk into a blob and name the blob in the event.",
+        )
+        self.event_type = event_type
+        self.size_bytes = size_bytes
+
+
+class EventUnfit(EventRefused):
+    def __init__(self, event_type: str, reason: str) -> None:
+        super().__init__(
+            f"An event {event_type!r} cannot be written as msgpack and read back: {reason}.",
+            remedy="Use text keys and plain values: text, bytes, 64-bit integers, floats, booleans, null, lists, maps.",
+        )
+        self.event_type = event_type
+
+
+class BatchTooLarge(EventRefused):
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"A batch of {size_bytes} bytes exceeds the {limit_bytes} bytes a batch may have.",
+            remedy="Append the events in several batches.",
+        )
+
+
+class DamagedBatch(CasparianError):
+    """Bytes that are not what the log wrote. Who knows the file turns it into `LogCorrupt` or a torn tail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Not a batch of the event log: {reason}.", remedy=_KEEP_AND_REPAIR)
+        self.reason = reason
+
+
+class BrokenChain(DamagedBatch):
+    """A batch with a good checksum that does not continue the one before it. No crash does this."""
+
+
+class LogCorrupt(CasparianError):
+    """Something that was durable is no longer what was written."""
+
+    def __init__(self, segment: str, offset: int, next_seq: int, reason: str) -> None:
+        super().__init__(
+            f"The event log is damaged in {segment} at offset {offset}, where event {next_seq} belongs: {reason}.",
+            remedy=_KEEP_AND_REPAIR,
+        )
+        self.segment = segment
+        self.offset = offset
+        self.next_seq = next_seq
+        self.reason = reason
+
+
+class LogTooNew(CasparianError):
+    """The log is whole, but a newer program wrote it; reading on would misunderstand it."""
+
+    def __init__(self, what: str, needed_version: str | None) -> None:
+        needed = f"casparian {needed_version} or newer" if needed_version else "the casparian that wrote it"
+        super().__init__(
+            f"The event log was written by a newer casparian than this one: {what}.",
+            remedy=f"Use {needed} for this home; nothing was changed.",
+        )
+        self.needed_version = needed_version
+
+
+class LogBroken(CasparianError):
+    """The disk failed under the log: what was not yet durable is unknown, so nothing more is written."""
+
+    def __init__(self, doing: str, cause: str) -> None:
+        super().__init__(
+            f"The event log cannot be written any more: {doing} failed ({cause}).",
+            remedy="Check the disk (`dmesg`, `smartctl`), then start again; nothing that was answered is lost.",
+        )
+
+
+class LogFull(CasparianError):
+    """No space for a batch. The log is whole and usable: append the same batch again when there is room."""
+
+    def __init__(self, directory: Path, free_bytes: int) -> None:
+        super().__init__(
+            f"No space left for the event log in {directory} ({free_bytes} bytes free).",
+            remedy="Free disk space; work resumes by itself.",
+        )
+        self.free_bytes = free_bytes
+
+
+class LogInUse(CasparianError):
+    """Another process holds the home."""
+
+    def __init__(self, lock_path: Path, owner_pid: int | None) -> None:
+        owner = f"pid {owner_pid}" if owner_pid is not None else "of unknown pid"
+        super().__init__(
+            f"A running sentinel ({owner}) holds {lock_path}.",
+            remedy="Stop it with `casparian stop`, or name another home with --home.",
+        )
+        self.owner_pid = owner_pid

@@ -1,0 +1,191 @@
+"""The bytes of the event log: segment headers, batches, checksums and the hash chain.
+
+Pure: bytes and numbers in, bytes and numbers out. Which file they lie in is the reader's and writer's business,
+and whether damage is a torn tail or corruption is judged by `recovery`.
+
+A segment is a header followed by batches. All numbers are little-endian.
+
+    header  magic 8 · crc u32 · format_version u32 · chain_id 16 · first_seq u64 · first_batch_no u64
+            · prev_segment u64 · prev_batch_offset u64 · prev_end u64 · prev_sha256 32
+    batch   magic 8 · len u32 · crc u32 · batch_no u64 · first_seq u64 · synced_upto (segment u64, offset u64)
+            · prev_sha256 32 · events (msgpack)
+
+A batch's `len` counts what lies behind its crc. Its crc covers that, and `len` too, lest a damaged length finds a
+checksum that fits. Both magics hold bytes that neither UTF-8 nor msgpack's own marks ever contain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from casparian_sentinel.log.errors import BatchTooLarge, BrokenChain, DamagedBatch, LogTooNew
+from casparian_sentinel.log.event import Event, event_count, unpack_events
+
+FORMAT_VERSION = 1
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+SEGMENT_MAGIC = b"\xc1\xffCASLOG"
+BATCH_MAGIC = b"\xc1\xffCASBAT"
+CHAIN_ID_BYTES = 16
+
+_CRC_MASK = 0x5CA5_7A1B  # zeros must never carry a valid checksum
+_HEADER = struct.Struct("<8sII16sQQQQQ32s")
+_HEADER_REST = struct.Struct("<I16sQQQQQ32s")
+_PREFIX = struct.Struct("<8sII")
+_REST = struct.Struct("<QQQQ32s")
+
+HEADER_BYTES = _HEADER.size
+PREFIX_BYTES = _PREFIX.size
+MIN_BATCH_BYTES = PREFIX_BYTES + _REST.size + 1
+
+
+class Position(NamedTuple):
+    """A place in the log: the segment (by its first sequence number) and the byte in it. Positions are ordered."""
+
+    segment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A place between two batches, and the chain that leads to it: all that is needed to go on from there."""
+
+    position: Position
+    batch_no: int  # of the last batch before it
+    seq: int  # of the last event before it
+    sha256: bytes  # of the last batch before it
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """What a segment continues: where the one before it ended and which batch was its last."""
+
+    chain_id: bytes
+    first_seq: int
+    first_batch_no: int
+    prev_segment: int  # 0 in the first segment, as are the two below
+    prev_batch_offset: int
+    prev_end: int
+    prev_sha256: bytes
+
+    def head(self) -> Head:
+        """The place before the segment's first batch."""
+        position = Position(self.first_seq, HEADER_BYTES)
+        return Head(position, self.first_batch_no - 1, self.first_seq - 1, self.prev_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One group commit. `head` is the place behind it."""
+
+    start: Position
+    batch_no: int
+    first_seq: int
+    event_count: int
+    synced_upto: Position
+    prev_sha256: bytes
+    body: bytes
+    head: Head
+
+    def events(self) -> list[Event]:
+        return unpack_events(self.body, self.first_seq)
+
+    def head_before(self) -> Head:
+        """The place before it, taking its word for the batch it continues."""
+        return Head(self.start, self.batch_no - 1, self.first_seq - 1, self.prev_sha256)
+
+
+def genesis(chain_id: bytes) -> Head:
+    """The place before the first batch of a new chain."""
+    return Head(Position(1, HEADER_BYTES), 0, 0, hashlib.sha256(b"casparian event log " + chain_id).digest())
+
+
+def pack_header(header: SegmentHeader) -> bytes:
+    rest = _HEADER_REST.pack(
+        FORMAT_VERSION,
+        header.chain_id,
+        header.first_seq,
+        header.first_batch_no,
+        header.prev_segment,
+        header.prev_batch_offset,
+        header.prev_end,
+        header.prev_sha256,
+    )
+    return SEGMENT_MAGIC + (zlib.crc32(rest) ^ _CRC_MASK).to_bytes(4, "little") + rest
+
+
+def unpack_header(data: bytes) -> SegmentHeader:
+    if len(data) < HEADER_BYTES:
+        raise DamagedBatch(f"the segment's header ends after {len(data)} of {HEADER_BYTES} bytes")
+    magic, crc, version, *fields = _HEADER.unpack_from(data)
+    if magic != SEGMENT_MAGIC:
+        raise DamagedBatch("the file does not begin as a segment does")
+    if crc != zlib.crc32(data[12:HEADER_BYTES]) ^ _CRC_MASK:
+        raise DamagedBatch("the segment's header does not match its checksum")
+    if version != FORMAT_VERSION:  # in every format the checksum covers these bytes, so this is no damage
+        raise LogTooNew(f"a segment has format {version}, and it reads format {FORMAT_VERSION}", None)
+    return SegmentHeader(*fields)
+
+
+def pack_batch(after: Head, synced_upto: Position, body: bytes) -> bytes:
+    """The bytes of the batch that continues `after`."""
+    rest = _REST.pack(after.batch_no + 1, after.seq + 1, *synced_upto, after.sha256) + body
+    if len(rest) > MAX_BATCH_BYTES:
+        raise BatchTooLarge(len(rest), MAX_BATCH_BYTES)
+    return _PREFIX.pack(BATCH_MAGIC, len(rest), _batch_crc(rest)) + rest
+
+
+def head_behind(after: Head, data: bytes, event_count: int) -> Head:
+    """The place behind the batch `data` of that many events, written at `after`."""
+    position = Position(after.position.segment, after.position.offset + len(data))
+    return Head(position, after.batch_no + 1, after.seq + event_count, hashlib.sha256(data).digest())
+
+
+def batch_size(prefix: bytes) -> int:
+    """The whole size of the batch that begins with `prefix`, believed only within the cap."""
+    if len(prefix) < PREFIX_BYTES:
+        raise DamagedBatch("it ends within its first bytes")
+    magic, length, _crc = _PREFIX.unpack_from(prefix)
+    if magic != BATCH_MAGIC:
+        raise DamagedBatch("it does not begin as a batch does")
+    if not MIN_BATCH_BYTES <= PREFIX_BYTES + length <= PREFIX_BYTES + MAX_BATCH_BYTES:
+        raise DamagedBatch(f"its length of {length} bytes is not possible")
+    return PREFIX_BYTES + int(length)
+
+
+def unpack_batch(data: bytes, start: Position) -> Batch:
+    """Read one whole batch (`batch_size` bytes) that lies at `start`; its events stay packed."""
+    size = batch_size(data)
+    if len(data) < size:
+        raise DamagedBatch(f"it ends after {len(data)} of {size} bytes")
+    rest = data[PREFIX_BYTES:size]
+    if _PREFIX.unpack_from(data)[2] != _batch_crc(rest):
+        raise DamagedBatch("it does not match its checksum")
+    batch_no, first_seq, segment, offset, prev_sha256 = _REST.unpack_from(rest)
+    body = rest[_REST.size :]
+    count = event_count(body)
+    if not count:
+        raise DamagedBatch("it holds no event")
+    behind = Position(start.segment, start.offset + size)
+    head = Head(behind, batch_no, first_seq + count - 1, hashlib.sha256(data[:size]).digest())
+    return Batch(start, batch_no, first_seq, count, Position(segment, offset), prev_sha256, body, head)
+
+
+def check_continues(batch: Batch, after: Head) -> None:
+    """`BrokenChain` unless the batch is the very next one behind `after`."""
+    if batch.prev_sha256 != after.sha256:
+        raise BrokenChain("its hash chain does not continue the batch before it")
+    if batch.batch_no != after.batch_no + 1 or batch.first_seq != after.seq + 1:
+        raise BrokenChain(
+            f"it is batch {batch.batch_no} with event {batch.first_seq}, "
+            f"where batch {after.batch_no + 1} with event {after.seq + 1} belongs"
+        )
+    if batch.synced_upto > batch.start:
+        raise BrokenChain("it claims that something behind it was durable")
+
+
+def _batch_crc(rest: bytes) -> int:
+    return zlib.crc32(rest, zlib.crc32(len(rest).to_bytes(4, "little"))) ^ _CRC_MASK

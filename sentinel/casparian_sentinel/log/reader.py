@@ -1,0 +1,158 @@
+"""Reading the log, from any event on, up to a watermark and never past it.
+
+Used by the projector (tailing in its own process), recovery, feed snapshots and the CLI. A reader trusts the
+watermark it is given: what lies behind it may not be durable and may yet be cut off. It never writes, and what is
+damaged below the watermark is `LogCorrupt`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt, LogTooNew
+from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Batch, Head, Position, SegmentHeader
+from casparian_sentinel.log.segments import (
+    SegmentScan,
+    check_follows,
+    list_segments,
+    read_header,
+    segment_name,
+    segment_path,
+)
+from casparian_sentinel.log.upcast import NewerEvent, current
+from casparian_sentinel.ports import Fs
+
+
+class LogReader:
+    """Keeps one segment open between calls, so that tailing costs one read. Not for several threads at once."""
+
+    def __init__(self, fs: Fs, directory: Path) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._open: tuple[int, int] | None = None  # (segment, descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._fs.close(self._open[1])
+            self._open = None
+
+    def start(self) -> Head:
+        """The place before the first event that the log still holds."""
+        segments = list_segments(self._fs, self._directory)
+        if not segments:
+            raise LogCorrupt(segment_name(1), 0, 1, "the file is missing")
+        return self.segment_start(segments[0])
+
+    def segment_start(self, segment: int) -> Head:
+        """The place before the segment's first batch."""
+        return self._header(segment).head()
+
+    def head_before(self, seq: int, upto: Position) -> Head:
+        """The place before the batch that holds event `seq`; the end, when `seq` is not below the watermark."""
+        segments = list_segments(self._fs, self._directory)
+        at = bisect_right(segments, min(seq, upto.segment)) - 1
+        head = self.start() if at < 0 else self.segment_start(segments[at])
+        for batch in self.batches(head, upto):
+            if batch.head.seq >= seq:
+                return batch.head_before()
+            head = batch.head
+        return head
+
+    def batches(self, after: Head, upto: Position) -> Iterator[Batch]:
+        """The batches between `after` and the watermark, each checked to continue the one before it."""
+        head = after
+        while head.position < upto:
+            segment = head.position.segment
+            is_last = segment == upto.segment
+            limit = upto.offset if is_last else self._fs.size(self._descriptor(segment))
+            scan = SegmentScan(self._fs, self._descriptor(segment), head, limit)
+            try:
+                yield from scan
+            except DamagedBatch as damage:
+                raise corrupt(scan.head, damage) from damage
+            if is_last:
+                return
+            head = self._next_segment(scan.head, limit)
+
+    def event_batches(
+        self, after: Head, upto: Position, *, as_written: bool = False
+    ) -> Iterator[tuple[Head, list[Event]]]:
+        """As `batches`, decoded: each batch's events with the place behind it.
+
+        The events are in today's versions, and newer ones are `LogTooNew`, unless they are wanted `as_written`.
+        """
+        for batch in self.batches(after, upto):
+            try:
+                events = batch.events() if as_written else current(batch.events())
+            except DamagedBatch as damage:
+                raise corrupt(batch.head_before(), damage) from damage
+            except NewerEvent as newer:
+                raise LogTooNew(newer.what, self._written_by(newer.event.seq, upto)) from newer
+            yield batch.head, events
+
+    def events(self, from_seq: int, upto: Position, *, as_written: bool = False) -> Iterator[Event]:
+        """Every event from `from_seq` on, below the watermark."""
+        for _head, events in self.event_batches(self.head_before(from_seq, upto), upto, as_written=as_written):
+            yield from events[max(0, from_seq - events[0].seq) :]
+
+    def _written_by(self, seq: int, upto: Position) -> str | None:
+        """The version of the program that wrote event `seq`: the last that said it started before."""
+        version = None
+        for _head, events in self.event_batches(self.start(), upto, as_written=True):
+            for event in events:
+                if event.seq > seq:
+                    return version
+                if event.type == "SentinelStarted":
+                    version = str(event.data.get("version"))[:64]
+        return version
+
+    def _next_segment(self, head: Head, size_bytes: int) -> Head:
+        """The same place in the chain, at the beginning of the segment that follows."""
+        segments = list_segments(self._fs, self._directory)
+        at = bisect_right(segments, head.position.segment)
+        if at == len(segments):
+            raise LogCorrupt(segment_name(head.seq + 1), 0, head.seq + 1, "the file is missing")
+        header = self._header(segments[at])
+        begin = header.head()
+        try:
+            check_follows(header, head.position.segment, size_bytes)
+            if (begin.batch_no, begin.seq, begin.sha256) != (head.batch_no, head.seq, head.sha256):
+                raise DamagedBatch("the segment does not continue the batch before it")
+        except DamagedBatch as damage:
+            raise LogCorrupt(segment_name(segments[at]), 0, head.seq + 1, damage.reason) from damage
+        return begin
+
+    def _header(self, segment: int) -> SegmentHeader:
+        try:
+            return read_header(self._fs, self._descriptor(segment), segment)
+        except DamagedBatch as damage:
+            raise LogCorrupt(segment_name(segment), 0, segment, damage.reason) from damage
+
+    def _descriptor(self, segment: int) -> int:
+        if self._open is not None and self._open[0] == segment:
+            return self._open[1]
+        self.close()
+        try:
+            descriptor = self._fs.open_read(segment_path(self._directory, segment))
+        except FileNotFoundError as cause:
+            raise LogCorrupt(segment_name(segment), 0, segment, "the file is missing") from cause
+        self._open = (segment, descriptor)
+        return descriptor
+
+
+def corrupt(head: Head, damage: DamagedBatch) -> LogCorrupt:
+    """What `damage` directly behind `head` is called where no crash can have caused it."""
+    return LogCorrupt(segment_name(head.position.segment), head.position.offset, head.seq + 1, damage.reason)

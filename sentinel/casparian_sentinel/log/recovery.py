@@ -1,0 +1,228 @@
+"""What a crash left of the log, judged: whole, a torn tail, or corruption.
+
+`examine` only reads; `cut_torn_tail` keeps a torn tail's bytes aside and cuts it off. Headers of all segments are
+compared with each other, but only the last segment is walked, so that opening does not grow with the history;
+damage further back is found by whoever reads it. The rule: a bad batch below anything known durable is corruption,
+any other is what an interrupted write looks like. So an acknowledged last batch that rots before anything durable
+refers to it (a later batch, the projection, the seal) cannot be told from a torn write, and is cut off as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from casparian_sentinel.log.errors import BrokenChain, DamagedBatch, LogCorrupt
+from casparian_sentinel.log.format import HEADER_BYTES, Batch, Head, Position, SegmentHeader
+from casparian_sentinel.log.reader import corrupt
+from casparian_sentinel.log.seal import SEAL_NAME, read_seal
+from casparian_sentinel.log.segments import (
+    SegmentScan,
+    check_follows,
+    later_batches,
+    list_segments,
+    read_header,
+    segment_name,
+    segment_path,
+)
+from casparian_sentinel.ports import Fs, write_all
+
+TORN_FOLDER = "torn"
+_COPY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """Bytes behind the last whole batch that nothing durable refers to."""
+
+    segment: str
+    offset: int
+    size_bytes: int
+    next_seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Where the log ends, and what `examine` saw there."""
+
+    chain_id: bytes
+    end: Head
+    last_batch_offset: int  # in the last segment; 0 when it holds none
+    proven_upto: Position  # durable by the word of the last batch or the seal; `end` may lie behind it
+    torn: TornTail | None
+    is_sealed: bool  # the seal names exactly this end
+    seal_damage: str | None
+
+
+def examine(fs: Fs, directory: Path, known_durable: Position | None = None) -> Findings | None:
+    """Judge the log in `directory`; None when there is none yet, `LogCorrupt` when something durable is damaged.
+
+    `known_durable` is what the caller knows from elsewhere: the position of a projection.
+    """
+    seal_damage = None
+    try:
+        seal = read_seal(fs, directory)
+    except DamagedBatch as damage:
+        seal, seal_damage = None, damage.reason
+    durable = max(filter(None, (known_durable, seal and seal[1].position)), default=None)
+    segments = list_segments(fs, directory)
+    if not segments:
+        if durable is not None or seal_damage is not None:
+            raise LogCorrupt(segment_name(1), 0, 1, "the file is missing")
+        return None
+    header = _check_headers(fs, directory, segments)
+    if seal is not None and seal[0] != header.chain_id:
+        raise LogCorrupt(segment_name(segments[-1]), 0, segments[-1], f"{SEAL_NAME} belongs to another log")
+    return _walk_last(fs, directory, header, seal and seal[1], durable, seal_damage)
+
+
+def _walk_last(
+    fs: Fs, directory: Path, header: SegmentHeader, seal: Head | None, durable: Position | None, seal_damage: str | None
+) -> Findings:
+    descriptor = fs.open_read(segment_path(directory, header.first_seq))
+    try:
+        size = fs.size(descriptor)
+        scan = SegmentScan(fs, descriptor, header.head(), size)
+        last_offset, proven, torn = 0, scan.head.position, None
+        try:
+            for batch in scan:
+                last_offset, proven = batch.start.offset, max(proven, batch.synced_upto)
+                _compare_with_seal(batch.head, seal)
+        except DamagedBatch as damage:
+            at = scan.head.position
+            later = later_batches(fs, descriptor, at.segment, at.offset + 1, size)
+            witness = durability_witness(scan.head, damage, later, durable, seal_damage)
+            if witness is not None:
+                raise corrupt(scan.head, DamagedBatch(f"{damage.reason}, yet {witness}")) from damage
+            name = segment_name(at.segment)
+            torn = TornTail(name, at.offset, size - at.offset, scan.head.seq + 1, damage.reason)
+    finally:
+        fs.close(descriptor)
+    if durable is not None and durable > scan.head.position:
+        reason = f"the log ends here, but was durable up to {_place(durable)}"
+        raise corrupt(scan.head, DamagedBatch(reason))
+    _compare_with_seal(scan.head, seal)
+    proven = max(filter(None, (proven, durable)))
+    return Findings(header.chain_id, scan.head, last_offset, proven, torn, seal == scan.head, seal_damage)
+
+
+def durability_witness(
+    head: Head, damage: DamagedBatch, later: Iterable[Batch], durable: Position | None, seal_damage: str | None
+) -> str | None:
+    """Why the bad bytes behind `head` were once durable; None when nothing says so."""
+    if isinstance(damage, BrokenChain):
+        return "its checksum is good, which no interrupted write leaves behind"
+    if durable is not None and durable > head.position:
+        return f"the log was durable up to {_place(durable)}"
+    if seal_damage is not None:
+        return f"{seal_damage}, so that nobody can tell it from a torn tail"
+    for batch in later:
+        if batch.batch_no > head.batch_no and batch.synced_upto > head.position:
+            return f"batch {batch.batch_no} at offset {batch.start.offset} knew it to be durable"
+    return None
+
+
+def _compare_with_seal(head: Head, seal: Head | None) -> None:
+    if seal is not None and seal.position == head.position and seal != head:
+        raise corrupt(head, DamagedBatch("what lies before it is not what the clean shutdown sealed"))
+
+
+def _check_headers(fs: Fs, directory: Path, segments: list[int]) -> SegmentHeader:
+    """Each header must continue the file before it; the last one's hash is compared with the very batch it names."""
+    previous: SegmentHeader | None = None
+    previous_bytes = 0
+    for segment in segments:
+        descriptor = fs.open_read(segment_path(directory, segment))
+        try:
+            header = read_header(fs, descriptor, segment)
+            size = fs.size(descriptor)
+            if previous is None and header.prev_segment != 0:
+                raise DamagedBatch(f"the segment before it, {segment_name(header.prev_segment)}, is missing")
+            if previous is not None:
+                check_follows(header, previous.first_seq, previous_bytes)
+                if header.chain_id != previous.chain_id:
+                    raise DamagedBatch("the segment belongs to another log")
+        except DamagedBatch as damage:
+            raise LogCorrupt(segment_name(segment), 0, segment, damage.reason) from damage
+        finally:
+            fs.close(descriptor)
+        previous, previous_bytes = header, size
+    assert previous is not None
+    if previous.prev_segment:
+        _check_link(fs, directory, previous)
+    return previous
+
+
+def _check_link(fs: Fs, directory: Path, header: SegmentHeader) -> None:
+    """The last batch of the segment before `header` must be the one that the header continues."""
+    segment, offset = header.prev_segment, header.prev_batch_offset
+    descriptor = fs.open_read(segment_path(directory, segment))
+    start = Position(segment, offset)
+    try:
+        last = SegmentScan(fs, descriptor, Head(start, 0, 0, b""), header.prev_end).read(start)
+        link = (last.head.position.offset, last.batch_no + 1, last.head.seq + 1, last.head.sha256)
+        if link != (header.prev_end, header.first_batch_no, header.first_seq, header.prev_sha256):
+            raise DamagedBatch("it is not the batch that the next segment continues")
+    except DamagedBatch as damage:
+        raise LogCorrupt(segment_name(segment), offset, header.first_seq, damage.reason) from damage
+    finally:
+        fs.close(descriptor)
+
+
+def cut_torn_tail(fs: Fs, directory: Path, torn: TornTail) -> str:
+    """Copy the tail into `torn/`, durably, then cut it off; the copy's name, relative to the log folder."""
+    folder = directory / TORN_FOLDER
+    fs.make_directory(folder)
+    fs.fsync_directory(directory)
+    descriptor = fs.open_write(directory / torn.segment)
+    try:
+        copy = _unused_name(fs, folder, f"{torn.segment}-{torn.offset}")
+        _copy_tail(fs, descriptor, torn, copy)
+        fs.fsync_directory(folder)
+        fs.truncate(descriptor, torn.offset)
+        fs.fdatasync(descriptor)
+    finally:
+        fs.close(descriptor)
+    return f"{TORN_FOLDER}/{copy.name}"
+
+
+def _copy_tail(fs: Fs, descriptor: int, torn: TornTail, copy: Path) -> None:
+    aside = fs.create(copy)
+    try:
+        for done in range(0, torn.size_bytes, _COPY_BYTES):
+            piece = fs.pread(descriptor, min(_COPY_BYTES, torn.size_bytes - done), torn.offset + done)
+            write_all(fs, aside, piece, done)
+        fs.fdatasync(aside)
+    except OSError:
+        fs.unlink(copy)
+        raise
+    finally:
+        fs.close(aside)
+
+
+def renew_unproven(fs: Fs, descriptor: int, proven_upto: Position, end: Position) -> None:
+    """Write the bytes between what is proven durable and the end once more, then sync.
+
+    After a failed sync the kernel may hold, as clean pages, bytes that never reached the disk: they read well and
+    a new sync would skip them. Written again they are dirty again, and the sync means something.
+    """
+    offset = proven_upto.offset if proven_upto.segment == end.segment else HEADER_BYTES
+    while offset < end.offset:
+        piece = fs.pread(descriptor, min(_COPY_BYTES, end.offset - offset), offset)
+        write_all(fs, descriptor, piece, offset)
+        offset += len(piece)
+    fs.fdatasync(descriptor)
+
+
+def _unused_name(fs: Fs, folder: Path, stem: str) -> Path:
+    path, attempt = folder / stem, 1
+    while fs.exists(path):
+        attempt += 1
+        path = folder / f"{stem}-{attempt}"
+    return path
+
+
+def _place(position: Position) -> str:
+    return f"offset {position.offset} of {segment_name(position.segment)}"

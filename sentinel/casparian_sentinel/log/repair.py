@@ -1,0 +1,262 @@
+"""Cutting a damaged log back to its last good batch: only when asked, and never without keeping the old bytes.
+
+`plan_repair` only reads; `repair` sets everything it touches aside in `damaged/<name>/`, then cuts. What the log said behind
+the cut is lost to it, so whoever calls records the repair as an event, and throws away what was computed from more of the
+log than is left. A torn tail is no damage: opening the log cuts it off by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from casparian_protocol.errors import CasparianError
+from casparian_sentinel.log.errors import DamagedBatch
+from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.recovery import durability_witness
+from casparian_sentinel.log.seal import SEAL_NAME, read_seal
+from casparian_sentinel.log.segments import (
+    SegmentScan,
+    check_follows,
+    later_batches,
+    list_segments,
+    read_header,
+    segment_name,
+    segment_path,
+)
+from casparian_sentinel.log.signed_head import SEALS_FOLDER
+from casparian_sentinel.ports import Fs, write_all, write_file_durably
+
+DAMAGED_FOLDER = "damaged"
+_PENDING_NAME = "repair.pending"
+_PENDING_LIMIT_BYTES = 64 * 1024
+_COPY_BYTES = 1024 * 1024
+
+
+class NothingToRepair(CasparianError):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"The log in {directory} is not damaged.",
+            remedy="Nothing was changed. A torn tail is cut off by the next start, without repair.",
+        )
+
+
+class BeyondRepair(CasparianError):
+    def __init__(self, directory: Path, reason: str) -> None:
+        super().__init__(
+            f"The log in {directory} cannot be cut back to a good batch: {reason}.",
+            remedy="Nothing was changed. Restore the folder from a copy of the home.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """What a repair would do: cut behind event `last_good_seq` at that place, and set these files aside."""
+
+    segment: str
+    offset: int
+    last_good_seq: int
+    reason: str
+    #: The highest event that can still be read behind the cut; equal to `last_good_seq` when none can.
+    last_seen_seq: int
+    cut_bytes: int
+    removed_segments: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Walk:
+    head: Head | None = None
+    reason: str | None = None
+    is_torn: bool = False
+    last_seen_seq: int = 0
+    remaining: tuple[int, ...] = ()
+
+
+def plan_repair(fs: Fs, directory: Path, known_durable: Position | None = None) -> RepairPlan:
+    """Find the last good batch. Raises `NothingToRepair`, `BeyondRepair`, or `LogTooNew` for what is only newer."""
+    segments = list_segments(fs, directory)
+    if not segments:
+        raise BeyondRepair(directory, "there is no segment")
+    seal, seal_damage = _seal(fs, directory)
+    known = [place for place in (known_durable, seal.position if seal is not None else None) if place is not None]
+    durable = max(known, default=None)
+    walk = _walk(fs, directory, segments, durable, seal_damage)
+    if walk.head is None:
+        raise BeyondRepair(directory, f"{segment_name(segments[0])}: {walk.reason}")
+    reason = walk.reason if not walk.is_torn else None
+    if reason is None and durable is not None and durable > walk.head.position:
+        reason = f"the log ends here, but was durable up to offset {durable.offset} of {segment_name(durable.segment)}"
+    if reason is None and seal is not None and seal.position == walk.head.position and seal != walk.head:
+        reason = "what lies before it is not what the clean shutdown sealed"
+    if reason is None:
+        reason = seal_damage
+    if reason is None:
+        raise NothingToRepair(directory)
+    place = walk.head.position
+    sizes = {segment: _size(fs, directory, segment) for segment in (place.segment, *walk.remaining)}
+    return RepairPlan(
+        segment_name(place.segment),
+        place.offset,
+        walk.head.seq,
+        reason,
+        max(walk.last_seen_seq, walk.head.seq),
+        sum(sizes.values()) - place.offset,
+        tuple(segment_name(segment) for segment in walk.remaining),
+    )
+
+
+def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterable[Path] = ()) -> dict[str, Any]:
+    """Keep the old bytes in `damaged/<name>/`, then cut; the data of the event to record.
+
+    `name` is new every time: after a crash half-way, another repair keeps what it finds beside what the first one kept.
+    `caches` are files that were computed from the log (the snapshot of open state) and go with it.
+    """
+    folder = directory / DAMAGED_FOLDER / name
+    fs.make_directory(folder)
+    facts = {**asdict(plan), "removed_segments": list(plan.removed_segments), "kept_as": f"{DAMAGED_FOLDER}/{name}"}
+    write_file_durably(fs, _pending(directory), json.dumps(facts).encode())
+    _copy(fs, directory / plan.segment, folder / plan.segment)
+    fs.fsync_directory(folder)
+    fs.fsync_directory(folder.parent)
+    fs.fsync_directory(directory)
+    for path in (directory / SEAL_NAME, *caches, *_signed_beyond(fs, directory, plan.last_good_seq)):
+        _set_aside(fs, path, folder)
+    for segment in reversed(plan.removed_segments):
+        _set_aside(fs, directory / segment, folder)
+    fs.fsync_directory(folder)
+    fs.fsync_directory(directory)
+    descriptor = fs.open_write(directory / plan.segment)
+    try:
+        fs.truncate(descriptor, plan.offset)
+        fs.fdatasync(descriptor)
+    finally:
+        fs.close(descriptor)
+    return facts
+
+
+def unrecorded_repair(fs: Fs, directory: Path) -> dict[str, Any] | None:
+    """The data of a repair that was begun and whose event may be missing, after a crash."""
+    path = _pending(directory)
+    if not fs.exists(path):
+        return None
+    descriptor = fs.open_read(path)
+    try:
+        facts: dict[str, Any] = json.loads(fs.pread(descriptor, _PENDING_LIMIT_BYTES, 0))
+    finally:
+        fs.close(descriptor)
+    return facts
+
+
+def repair_recorded(fs: Fs, directory: Path) -> None:
+    """The event is durable: nothing is pending."""
+    fs.unlink(_pending(directory))
+    fs.fsync_directory(_pending(directory).parent)
+
+
+def _pending(directory: Path) -> Path:
+    return directory / DAMAGED_FOLDER / _PENDING_NAME
+
+
+def _walk(fs: Fs, directory: Path, segments: list[int], durable: Position | None, seal_damage: str | None) -> _Walk:
+    """Batch by batch from the very beginning, up to the first that is not what was written."""
+    walk = _Walk()
+    chain_id, previous = b"", (0, 0)
+    for number, segment in enumerate(segments):
+        descriptor = fs.open_read(segment_path(directory, segment))
+        try:
+            size = fs.size(descriptor)
+            before = walk.head
+            try:
+                header = read_header(fs, descriptor, segment)
+                if before is None and header.prev_segment:
+                    raise DamagedBatch(f"the segment before it, {segment_name(header.prev_segment)}, is missing")
+                if before is not None:
+                    check_follows(header, *previous)
+                    _check_link(before, header.head(), header.chain_id == chain_id)
+            except DamagedBatch as damage:
+                walk.reason, walk.remaining = f"{segment_name(segment)}: {damage.reason}", tuple(segments[number:])
+                walk.last_seen_seq = _last_seen(fs, directory, walk.remaining, 0)
+                return walk
+            chain_id, walk.head = header.chain_id, header.head()
+            scan = SegmentScan(fs, descriptor, walk.head, size)
+            try:
+                for batch in scan:
+                    batch.events()
+                    walk.head = batch.head
+            except DamagedBatch as damage:
+                at, is_last = walk.head.position, segment == segments[-1]
+                later = later_batches(fs, descriptor, segment, at.offset + 1, size)
+                witness = durability_witness(walk.head, damage, later, durable, seal_damage)
+                walk.is_torn = is_last and witness is None
+                walk.reason, walk.remaining = damage.reason, tuple(segments[number + 1 :])
+                walk.last_seen_seq = _last_seen(fs, directory, (segment, *walk.remaining), at.offset + 1)
+                return walk
+        finally:
+            fs.close(descriptor)
+        previous = (segment, size)
+    return walk
+
+
+def _check_link(before: Head, begin: Head, is_same_chain: bool) -> None:
+    if not is_same_chain:
+        raise DamagedBatch("the segment belongs to another log")
+    if (begin.batch_no, begin.seq, begin.sha256) != (before.batch_no, before.seq, before.sha256):
+        raise DamagedBatch("the segment does not continue the batch before it")
+
+
+def _last_seen(fs: Fs, directory: Path, segments: Iterable[int], offset: int) -> int:
+    """The highest event of any batch that is still whole behind the damage."""
+    found = 0
+    for segment in segments:
+        descriptor = fs.open_read(segment_path(directory, segment))
+        try:
+            batches = later_batches(fs, descriptor, segment, offset, fs.size(descriptor))
+            found = max((batch.head.seq for batch in batches), default=found)
+        finally:
+            fs.close(descriptor)
+        offset = 0
+    return found
+
+
+def _seal(fs: Fs, directory: Path) -> tuple[Head | None, str | None]:
+    try:
+        seal = read_seal(fs, directory)
+    except DamagedBatch as damage:
+        return None, damage.reason
+    return (seal[1] if seal is not None else None), None
+
+
+def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
+    """Signed heads of what is cut off: they would blame the repaired log for ever."""
+    folder = directory / SEALS_FOLDER
+    for name in fs.names(folder) if fs.exists(folder) else ():
+        stem = name.split(".")[0]
+        if stem.isdigit() and int(stem) > seq:
+            yield folder / name
+
+
+def _set_aside(fs: Fs, path: Path, folder: Path) -> None:
+    if fs.exists(path):
+        fs.rename(path, folder / path.name)
+
+
+def _copy(fs: Fs, source: Path, target: Path) -> None:
+    reading, writing = fs.open_read(source), fs.create(target)
+    try:
+        for offset in range(0, fs.size(reading), _COPY_BYTES):
+            write_all(fs, writing, fs.pread(reading, _COPY_BYTES, offset), offset)
+        fs.fdatasync(writing)
+    finally:
+        fs.close(reading)
+        fs.close(writing)
+
+
+def _size(fs: Fs, directory: Path, segment: int) -> int:
+    descriptor = fs.open_read(segment_path(directory, segment))
+    try:
+        return fs.size(descriptor)
+    finally:
+        fs.close(descriptor)

@@ -1,0 +1,322 @@
+"""The one that appends: batches in one write each, durability on demand, new segments when one is full.
+
+`append` may run while `sync` runs in another thread: a sync covers what was written when it started. Nothing may be
+answered, dispatched or published before `durable` has reached it. A failed sync, or any write error but a full
+disk, ends the writer for good: what the kernel still holds is unknown then, and a second sync would lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from casparian_sentinel.log.errors import LogBroken, LogFull
+from casparian_sentinel.log.event import Fact, pack_events
+from casparian_sentinel.log.format import (
+    CHAIN_ID_BYTES,
+    Head,
+    Position,
+    SegmentHeader,
+    genesis,
+    head_behind,
+    pack_batch,
+    pack_header,
+)
+from casparian_sentinel.log.recovery import Findings, TornTail, cut_torn_tail, examine, renew_unproven
+from casparian_sentinel.log.seal import write_seal
+from casparian_sentinel.log.segments import segment_path
+from casparian_sentinel.ports import Fs, write_all, write_file_durably
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+RESERVE_BYTES = 64 * 1024 * 1024
+RESERVE_NAME = "reserve"
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What opening found. A torn tail has been cut off and lies at `torn_kept_as` below the log folder."""
+
+    end: Head
+    is_new: bool
+    is_clean: bool  # the last shutdown sealed exactly this end
+    torn: TornTail | None = None
+    torn_kept_as: str | None = None
+    seal_damage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A batch was written, and is durable once the watermark reaches `position` (its end)."""
+
+    first_seq: int
+    last_seq: int
+    position: Position
+
+
+class LogWriter:
+    """One at a time per log (`lock`). `end` is the last written place, `durable` the last that is surely on disk."""
+
+    def __init__(
+        self, fs: Fs, directory: Path, chain_id: bytes, end: Head, last_batch_offset: int, segment_bytes: int
+    ) -> None:
+        """Continue a recovered log whose `end` is durable; `open` is the way to get here."""
+        self.chain_id = chain_id
+        self.end = end
+        self.durable = end
+        self._fs = fs
+        self._directory = directory
+        self._segment_bytes = segment_bytes  # a limit that is looked at between batches
+        self._last_batch_offset = last_batch_offset
+        self._descriptor = fs.open_write(segment_path(directory, end.position.segment))
+        self._broken: LogBroken | None = None
+        self._is_closed = False
+        self._reserve_bytes = 0
+        self._sync_lock = threading.Lock()  # one sync or roll at a time; always taken before the next
+        self._write_lock = threading.Lock()  # end, durable, descriptor
+
+    @classmethod
+    def open(
+        cls,
+        fs: Fs,
+        directory: Path,
+        *,
+        known_durable: Position | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
+        new_chain_id: bytes | None = None,
+    ) -> tuple[LogWriter, Recovery]:
+        """Recover the log, or begin one, and make all of it durable. The caller holds the lock.
+
+        `known_durable` is a position known from elsewhere (the projection's) that the log must reach. Raises
+        `LogCorrupt` rather than lose what was durable, `LogFull` when there is no room to begin or to keep a tail.
+        """
+        try:
+            fs.make_directory(directory)
+            for name in fs.names(directory):
+                if name.endswith(".new"):  # an interrupted creation; it was never used
+                    fs.unlink(directory / name)
+            found = examine(fs, directory, known_durable)
+            if found is None:
+                chain_id = new_chain_id or secrets.token_bytes(CHAIN_ID_BYTES)
+                _begin_chain(fs, directory, chain_id)
+                recovery = Recovery(genesis(chain_id), is_new=True, is_clean=True)
+                writer = cls(fs, directory, chain_id, recovery.end, 0, segment_bytes)
+            else:
+                recovery = _recover(fs, directory, found)
+                writer = cls(fs, directory, found.chain_id, found.end, found.last_batch_offset, segment_bytes)
+                try:
+                    renew_unproven(fs, writer._descriptor, found.proven_upto, found.end.position)
+                    fs.fsync_directory(directory)
+                except OSError:
+                    fs.close(writer._descriptor)
+                    raise
+        except OSError as cause:
+            raise _as_log_error(fs, directory, "opening it", cause) from cause
+        writer._reserve_bytes = reserve_bytes
+        try:
+            writer.restore_reserve()
+        except LogBroken:
+            fs.close(writer._descriptor)
+            raise
+        return writer, recovery
+
+    @property
+    def has_reserve(self) -> bool:
+        return self._fs.exists(self._directory / RESERVE_NAME)
+
+    def append(self, facts: Sequence[Fact]) -> Appended:
+        """Write the facts as one batch: all of them are recovered together, or none. Does not sync.
+
+        Raises `EventRefused` (nothing written), `LogFull` (nothing written, may be repeated) or `LogBroken`.
+        """
+        if not facts:
+            raise ValueError("a batch holds at least one event")
+        body = pack_events(facts)
+        if self._is_full():
+            self._roll()
+        with self._write_lock:
+            self._refuse_if_unusable()
+            before = self.end
+            data = pack_batch(before, self.durable.position, body)
+            self._write(data, before.position.offset)
+            self.end = head_behind(before, data, len(facts))
+            self._last_batch_offset = before.position.offset
+            return Appended(before.seq + 1, self.end.seq, self.end.position)
+
+    def sync(self) -> Head:
+        """Make durable what was written when this began, and say how far that is; for a thread of its own.
+
+        A full segment is followed by a new one here already, so that `append` seldom waits for a disk.
+        """
+        with self._sync_lock:
+            self._refuse_if_unusable()
+            written = self.end
+            if written != self.durable:
+                self._sync_upto(written)
+        if self._is_full():
+            with contextlib.suppress(LogFull):  # the next append says so, to somebody who can repeat it
+                self._roll()
+        return self.durable
+
+    def restore_reserve(self) -> bool:
+        """Set the reserve aside again when twice its size is free; whether it is there now."""
+        path = self._directory / RESERVE_NAME
+        if self._fs.exists(path):
+            return True
+        if self._reserve_bytes == 0 or self._fs.free_bytes(self._directory) < 2 * self._reserve_bytes:
+            return False
+        try:
+            self._set_aside(path)
+        except OSError as cause:
+            if cause.errno not in _NO_SPACE:
+                raise self._break("setting the reserve aside", cause) from cause
+            return False
+        return True
+
+    def _set_aside(self, path: Path) -> None:
+        descriptor = self._fs.create(path)
+        try:
+            self._fs.allocate(descriptor, self._reserve_bytes)
+        except OSError:
+            self._fs.unlink(path)
+            raise
+        finally:
+            self._fs.close(descriptor)
+
+    def close(self, *, seal: bool) -> None:
+        """Sync, note the durable end when `seal`, and let the files go. A broken log is only let go."""
+        try:
+            if self._broken is None and not self._is_closed:
+                self.sync()
+                if seal:
+                    self._seal()
+        finally:
+            with self._sync_lock, self._write_lock:
+                if not self._is_closed:
+                    self._is_closed = True
+                    self._fs.close(self._descriptor)
+
+    def _seal(self) -> None:
+        try:
+            _using_reserve(
+                self._fs, self._directory, lambda: write_seal(self._fs, self._directory, self.chain_id, self.durable)
+            )
+        except OSError as cause:
+            raise self._fail("writing the seal", cause) from cause
+
+    def _is_full(self) -> bool:
+        return self.end.position.offset >= self._segment_bytes and self._last_batch_offset > 0
+
+    def _refuse_if_unusable(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._is_closed:
+            raise ValueError("the log writer is closed")
+
+    def _sync_upto(self, written: Head) -> None:
+        try:
+            self._fs.fdatasync(self._descriptor)
+        except OSError as cause:
+            raise self._break("fdatasync", cause) from cause
+        self.durable = written
+
+    def _write(self, data: bytes, offset: int) -> None:
+        """All of the batch or nothing of it; a full disk leaves the file as it was."""
+        try:
+            write_all(self._fs, self._descriptor, data, offset)
+        except OSError as cause:
+            if cause.errno not in _NO_SPACE:
+                raise self._break("a write", cause) from cause
+            try:
+                self._fs.truncate(self._descriptor, offset)
+                _free_reserve(self._fs, self._directory)
+            except OSError as worse:
+                raise self._break("cutting back a write without space", worse) from worse
+            raise LogFull(self._directory, self._fs.free_bytes(self._directory)) from cause
+
+    def _roll(self) -> None:
+        """Continue in a new segment, unless another thread just did; all before it is durable then."""
+        with self._sync_lock, self._write_lock:
+            self._refuse_if_unusable()
+            if not self._is_full():
+                return
+            if self.end != self.durable:
+                self._sync_upto(self.end)
+            header = SegmentHeader(
+                self.chain_id,
+                self.end.seq + 1,
+                self.end.batch_no + 1,
+                self.end.position.segment,
+                self._last_batch_offset,
+                self.end.position.offset,
+                self.end.sha256,
+            )
+            path = segment_path(self._directory, header.first_seq)
+            try:
+                _using_reserve(
+                    self._fs, self._directory, lambda: write_file_durably(self._fs, path, pack_header(header))
+                )
+                descriptor = self._fs.open_write(path)
+            except OSError as cause:
+                raise self._fail("beginning a segment", cause) from cause
+            self._fs.close(self._descriptor)
+            self._descriptor, self._last_batch_offset = descriptor, 0
+            self.end = self.durable = header.head()
+
+    def _fail(self, doing: str, cause: OSError) -> LogFull | LogBroken:
+        """No space can be waited for; any other error breaks the log."""
+        if cause.errno in _NO_SPACE:
+            return LogFull(self._directory, self._fs.free_bytes(self._directory))
+        return self._break(doing, cause)
+
+    def _break(self, doing: str, cause: OSError) -> LogBroken:
+        self._broken = LogBroken(doing, str(cause))
+        return self._broken
+
+
+def _begin_chain(fs: Fs, directory: Path, chain_id: bytes) -> None:
+    header = SegmentHeader(chain_id, 1, 1, 0, 0, 0, genesis(chain_id).sha256)
+    write_file_durably(fs, segment_path(directory, header.first_seq), pack_header(header))
+    fs.fsync_directory(directory.parent)
+
+
+def _recover(fs: Fs, directory: Path, found: Findings) -> Recovery:
+    torn, kept_as = found.torn, None
+    if torn is not None:
+        kept_as = _using_reserve(fs, directory, lambda: cut_torn_tail(fs, directory, torn))
+    return Recovery(found.end, False, found.is_sealed, torn, kept_as, found.seal_damage)
+
+
+def _using_reserve(fs: Fs, directory: Path, action: Callable[[], T]) -> T:
+    """Do what must be done even on a full disk: once more after the reserve was freed."""
+    try:
+        return action()
+    except OSError as cause:
+        if cause.errno not in _NO_SPACE or not _free_reserve(fs, directory):
+            raise
+    return action()
+
+
+def _free_reserve(fs: Fs, directory: Path) -> bool:
+    path = directory / RESERVE_NAME
+    if not fs.exists(path):
+        return False
+    fs.unlink(path)
+    fs.fsync_directory(directory)
+    return True
+
+
+def _as_log_error(fs: Fs, directory: Path, doing: str, cause: OSError) -> LogFull | LogBroken:
+    if cause.errno in _NO_SPACE:
+        return LogFull(directory, fs.free_bytes(directory))
+    return LogBroken(doing, str(cause))

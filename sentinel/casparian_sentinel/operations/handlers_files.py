@@ -1,0 +1,121 @@
+"""Operations on sources, scans, tags and rules. The files themselves lie in blobs that the caller made durable."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from casparian_protocol.operations import (
+    AddRuleArgs,
+    AddSourceArgs,
+    BeginScanArgs,
+    EndScanArgs,
+    ObserveArgs,
+    RemoveRuleArgs,
+    SourceArgs,
+    TagArgs,
+)
+from casparian_protocol.tagging import TagRule, check_rule, check_tag
+from casparian_sentinel.core.commands import (
+    AddRule,
+    AddSource,
+    BeginScan,
+    EndScan,
+    ObserveFiles,
+    QueueJobs,
+    RemoveRule,
+    RemoveSource,
+    TagFiles,
+)
+from casparian_sentinel.core.decide_files import find_source
+from casparian_sentinel.operations.planning import scan_job
+from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
+
+
+def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
+    if not args.path.startswith("/"):
+        raise OperationRefused(f"{args.path} is not an absolute path.", "Name the directory from /.", "BAD_PATH")
+    command = AddSource(context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options))
+    answer = yield Decide(command)
+    return {**answer, "seq": context.durable_seq()}
+
+
+def remove_source(context: Context, args: SourceArgs, actor: str) -> Steps:
+    answer = yield Decide(RemoveSource(args.source, actor))
+    return {"source_id": answer["source_id"], "name": answer["name"], "seq": context.durable_seq()}
+
+
+def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
+    """A SCAN job for the source, unless one is open."""
+    source = find_source(context.state, args.source)
+    if source is None:
+        raise OperationRefused(
+            f"There is no source {args.source!r}.", "`casparian source list` shows them.", "NOT_FOUND"
+        )
+    job = scan_job(context, source.path, source.source_id, dict(source.options))
+    answer = yield Decide(QueueJobs([job], context.state.seq, actor))
+    is_queued = answer["queued"] == 1
+    job_id = job.job_id if is_queued else context.state.open_keys.get(job.key, "")
+    if not job_id:
+        reason = answer["skipped"][0]["reason"] if answer["skipped"] else "it was queued a moment ago"
+        raise OperationRefused(f"{source.name} cannot be scanned: {reason}.", "Try again.", "NOT_QUEUED")
+    return {
+        "source_id": source.source_id,
+        "name": source.name,
+        "job_id": job_id,
+        "already": not is_queued,
+        "seq": context.durable_seq(),
+    }
+
+
+def begin_scan(context: Context, args: BeginScanArgs, actor: str) -> Steps:
+    answer = yield Decide(BeginScan(context.new_id(), tuple(args.roots), actor, args.source_id or ""))
+    return {"scan_id": answer["scan_id"], "seq": context.durable_seq()}
+
+
+def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
+    yield from _require_blob(context, args.blob)
+    counts = args.model_dump(include={"new", "changed", "vanished", "renamed", "tagged"})
+    yield Decide(ObserveFiles(args.scan_id, args.blob, counts, actor))
+    return {"seq": context.durable_seq()}
+
+
+def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
+    facts = args.model_dump(include={"files", "bytes", "unchanged", "unreadable"})
+    yield Decide(EndScan(args.scan_id, args.complete, facts, args.seconds, actor))
+    return {"seq": context.durable_seq()}
+
+
+def tag(context: Context, args: TagArgs, actor: str) -> Steps:
+    check_tag(args.tag)
+    if (args.file_ids is None) == (args.blob is None):
+        raise OperationRefused("tag: give either file_ids or blob.", "One of both names the files.", "BAD_ARGUMENTS")
+    if args.blob is not None:
+        yield from _require_blob(context, args.blob)
+    ids = tuple(args.file_ids or ())
+    files = len(ids) if args.blob is None else args.files
+    answer = yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
+    return {"tag": answer["tag"], "files": answer["files"], "seq": context.durable_seq()}
+
+
+def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
+    try:
+        rule = check_rule(TagRule.model_validate({"id": context.new_id(), **args.rule}))
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise OperationRefused(
+            f"rule.{field}: {first['msg']}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
+        ) from invalid
+    answer = yield Decide(AddRule(rule.model_dump(mode="json"), actor))
+    return {"rule_id": answer["rule_id"], "name": answer["name"], "seq": context.durable_seq()}
+
+
+def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
+    answer = yield Decide(RemoveRule(args.rule, actor))
+    return {"rule_id": answer["rule_id"], "name": answer["name"] or "", "seq": context.durable_seq()}
+
+
+def _require_blob(context: Context, digest: str) -> Steps:
+    """The caller said that it is durable; an event must never name a blob that is not there."""
+    yield InThread(lambda: context.blobs.checked_path(digest))
+    return {}

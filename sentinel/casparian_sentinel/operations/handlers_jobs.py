@@ -1,0 +1,124 @@
+"""Operations on jobs that are there: cancel, retry, rerun, replay.
+
+Ended jobs are found in the projection, open ones in the state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from casparian_protocol.client import Rows
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.operations import CancelArgs, JobArgs, ReplayArgs
+from casparian_protocol.states import JobState
+from casparian_sentinel.core.commands import CancelJob, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.operations import planning
+from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
+from casparian_sentinel.projection.queries import DEAD_LETTERS, JOBS_BY_PREFIX
+
+
+def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
+    job_id = _open_job(context, args.job_id)
+    if job_id is None:
+        known, _position = yield from _ended_job(args.job_id)
+        raise OperationRefused(f"Job {known['id']} is {known['status']}.", "It has ended already.", "ENDED")
+    answer = yield Decide(CancelJob(job_id, args.reason, actor))
+    return {"job_id": job_id, "state": answer["state"], "seq": context.durable_seq()}
+
+
+def retry(context: Context, args: JobArgs, actor: str) -> Steps:
+    """The same job again, with its own artifact; a dead letter too."""
+    _refuse_open(context, args.job_id)
+    known, position = yield from _ended_job(args.job_id)
+    ended_as = JobState(known["status"])
+    kind: Any = "replay" if ended_as is JobState.DEAD_LETTER else "retry"
+    spec = _spec(known)
+    answer = yield Decide(ReplayJob(kind, spec, ended_as, position, actor))
+    return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+
+
+def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
+    """The same input as a new job of the next generation, with the parser's current version."""
+    _refuse_open(context, args.job_id)
+    known, position = yield from _ended_job(args.job_id)
+    old = _spec(known)
+    line = context.state.parsers.get(old.parser)
+    version = line.versions.get(line.current) if line is not None else None
+    if line is None or version is None:
+        raise OperationRefused(
+            f"No version of parser {old.parser} may run.", "Approve its contracts first.", "NOT_RUNNABLE"
+        )
+    policies = yield InThread(lambda: planning.policies_of(context, line.name, version))
+    target = planning.Target(line, version, list(version.topics), policies)
+    file = {"id": old.input.file_id, "path": old.input.path, "content_hash": old.input.content_hash}
+    fresh = planning.parse_job(context, target, {**file, "size": old.input.size, "tag": old.topic})
+    spec = _next_generation(fresh, old)
+    answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
+    return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+
+
+def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
+    """Dead letters again, with their own artifacts. One request does a bounded part and says where to go on."""
+    if sum((args.job_id is not None, args.fingerprint is not None, args.all_dead)) != 1:
+        raise OperationRefused(
+            "Which dead letters is not said.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
+        )
+    if args.job_id is not None:
+        return (yield from _replay_one(context, args.job_id, actor))
+    dead: Rows = yield Ask(DEAD_LETTERS, (args.fingerprint or "", args.after, args.limit))
+    found = as_maps(dead)
+    totals, refused = 0, Counter[str]()
+    for start in range(0, len(found), planning.JOBS_PER_DECISION):
+        specs = [_spec(row) for row in found[start : start + planning.JOBS_PER_DECISION]]
+        answer = yield Decide(ReplayDeadLetters(specs, dead.seq, actor))
+        totals += answer["replayed"]
+        refused.update({one["reason"]: one["jobs"] for one in answer["refused"]})
+    return {
+        "replayed": totals,
+        "refused": [{"reason": reason, "jobs": jobs} for reason, jobs in refused.items()],
+        "next_after": found[-1]["id"] if len(found) == args.limit else "",
+        "seq": context.durable_seq(),
+    }
+
+
+def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
+    _refuse_open(context, prefix)
+    known, position = yield from _ended_job(prefix)
+    yield Decide(ReplayJob("replay", _spec(known), JobState(known["status"]), position, actor))
+    return {"replayed": 1, "refused": [], "next_after": "", "seq": context.durable_seq()}
+
+
+def _next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
+    generation = old.generation + 1
+    key = planning.job_key(fresh.input.content_hash, fresh.artifact, fresh.contracts, fresh.params, generation)
+    return fresh.model_copy(update={"generation": generation, "key": key, "rerun_of": old.job_id})
+
+
+def _open_job(context: Context, prefix: str) -> str | None:
+    found = [job_id for job_id in context.state.jobs if job_id.startswith(prefix)]
+    if len(found) > 1:
+        raise OperationRefused(f"{len(found)} open jobs begin with {prefix}.", "Give more digits.", "AMBIGUOUS")
+    return found[0] if found else None
+
+
+def _refuse_open(context: Context, prefix: str) -> None:
+    job_id = _open_job(context, prefix)
+    if job_id is not None:
+        state = context.state.jobs[job_id].state.value
+        raise OperationRefused(f"Job {job_id} is {state}.", "Only a job that has ended can run again.", "OPEN")
+
+
+def _ended_job(prefix: str) -> Any:
+    """The projection's row of the one job with this prefix, and the position it was read at."""
+    rows: Rows = yield Ask(JOBS_BY_PREFIX, (prefix,))
+    found = as_maps(rows)
+    if not found:
+        raise OperationRefused(f"There is no job {prefix}.", "`casparian jobs` lists them.", "UNKNOWN_JOB")
+    if len(found) > 1:
+        raise OperationRefused(f"Several jobs begin with {prefix}.", "Give more digits.", "AMBIGUOUS")
+    return found[0], rows.seq
+
+
+def _spec(known: dict[str, Any]) -> JobSpec:
+    return JobSpec.model_validate_json(known["spec_json"])

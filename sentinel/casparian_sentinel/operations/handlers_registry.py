@@ -1,0 +1,163 @@
+"""Operations on parsers, contracts and policies. An artifact is believed when its blobs and its signature say so."""
+
+from __future__ import annotations
+
+from blake3 import blake3
+from pydantic import ValidationError
+
+from casparian_protocol.codec import pack
+from casparian_protocol.contract.policy import QuarantinePolicy
+from casparian_protocol.operations import (
+    Artifact,
+    DecideContractArgs,
+    PauseArgs,
+    PolicyArgs,
+    RegisterArgs,
+    ResumeArgs,
+    RetireArgs,
+)
+from casparian_protocol.signing import verify_bundle
+from casparian_sentinel.core.commands import (
+    ContractFacts,
+    DecideContract,
+    PauseParser,
+    RegisterParser,
+    ResumeParser,
+    RetireParser,
+    SetQuarantinePolicy,
+)
+from casparian_sentinel.core.state import Contract
+from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
+from casparian_sentinel.registry.keys import home_key
+
+#: Facts of an artifact become one event of at most 16 KiB.
+_FACTS_LIMIT_BYTES = 14 * 1024
+
+
+def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
+    artifact = _within_limit(args.artifact)
+    yield InThread(lambda: check_artifact(context, artifact))
+    command = RegisterParser(
+        parser_id=context.new_id(),
+        name=artifact.name,
+        version=artifact.version,
+        artifact=artifact.artifact,
+        actor=actor,
+        sha256=artifact.sha256,
+        source_hash=artifact.source_hash,
+        lock_hash=artifact.lock_hash,
+        logic_hash=artifact.contracts[0].logic_hash if artifact.contracts else "",
+        topics=tuple(artifact.topics),
+        outputs=artifact.outputs,
+        params=artifact.params,
+        entry=artifact.entry,
+        kind=artifact.kind,
+        signed_by=artifact.signed_by,
+        signature=artifact.signature,
+        findings=tuple(artifact.findings),
+        contracts=tuple(
+            ContractFacts(
+                contract_id=context.new_id(),
+                scope_id=scope_id(artifact.name, artifact.version, proposed.output),
+                output=proposed.output,
+                contract_hash=proposed.contract_hash,
+                columns=proposed.columns,
+            )
+            for proposed in artifact.contracts
+        ),
+    )
+    answer = yield Decide(command)
+    return {
+        "parser_id": answer["parser_id"],
+        "name": artifact.name,
+        "version": artifact.version,
+        "artifact": artifact.artifact,
+        "contracts": _contracts_of(context, artifact.name, artifact.version),
+        "already": bool(answer.get("already", False)),
+        "seq": context.durable_seq(),
+    }
+
+
+def _within_limit(artifact: Artifact) -> Artifact:
+    """Findings are cut to what an event holds; the rest must fit."""
+    bare_bytes = len(pack(artifact.model_copy(update={"findings": [], "contracts": []}).model_dump()))
+    if bare_bytes > _FACTS_LIMIT_BYTES:
+        raise OperationRefused(
+            f"The facts of {artifact.name} {artifact.version} have {bare_bytes:,} bytes, more than an event holds.",
+            "Give it fewer topics, parameters or outputs.",
+            "TOO_LARGE",
+        )
+    findings = list(artifact.findings)
+    while findings and bare_bytes + len(pack(findings)) > _FACTS_LIMIT_BYTES:
+        findings.pop()
+    return artifact.model_copy(update={"findings": findings})
+
+
+def check_artifact(context: Context, artifact: Artifact) -> None:
+    """The blobs are there and whole, and this home's key signed exactly this bundle. Waits for the disk."""
+    bundle = context.blobs.get(artifact.artifact)
+    for contract in artifact.contracts:
+        context.blobs.get(contract.contract_hash)
+    verify_bundle(
+        bundle,
+        parser=artifact.name,
+        version=artifact.version,
+        lock_hash=artifact.lock_hash,
+        contracts=artifact.outputs,
+        signature=artifact.signature,
+        signed_by=artifact.signed_by,
+        trusted=[home_key(context.home.keys).public_key],
+    )
+
+
+def scope_id(parser: str, version: str, output: str) -> str:
+    return blake3(f"{parser}\0{version}\0{output}".encode()).hexdigest()[:16]
+
+
+def contract_view(contract: Contract) -> dict[str, str]:
+    return {
+        "contract_id": contract.contract_id,
+        "parser": contract.parser,
+        "version": contract.version,
+        "output": contract.output,
+        "state": contract.status.lower(),
+    }
+
+
+def _contracts_of(context: Context, parser: str, version: str) -> list[dict[str, str]]:
+    contracts = context.state.contracts.values()
+    return [contract_view(each) for each in contracts if (each.parser, each.version) == (parser, version)]
+
+
+def decide_contract(context: Context, args: DecideContractArgs, actor: str) -> Steps:
+    answer = yield Decide(DecideContract(args.selector, args.approve, args.reason, actor))
+    known = context.state.contracts
+    decided = [contract_view(known[each["contract_id"]]) for each in answer["decided"]]
+    return {"decided": decided, "seq": context.durable_seq()}
+
+
+def pause(context: Context, args: PauseArgs, actor: str) -> Steps:
+    yield Decide(PauseParser(args.parser, args.reason, actor))
+    return {"seq": context.durable_seq()}
+
+
+def resume(context: Context, args: ResumeArgs, actor: str) -> Steps:
+    yield Decide(ResumeParser(args.parser, args.reason, actor))
+    return {"seq": context.durable_seq()}
+
+
+def retire(context: Context, args: RetireArgs, actor: str) -> Steps:
+    yield Decide(RetireParser(args.parser, args.version, actor))
+    return {"seq": context.durable_seq()}
+
+
+def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
+    try:
+        QuarantinePolicy.model_validate(args.policy)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "policy"
+        allowed = ", ".join(QuarantinePolicy.model_fields)
+        raise OperationRefused(f"policy.{field}: {first['msg']}.", f"Keys are {allowed}.", "BAD_POLICY") from invalid
+    yield Decide(SetQuarantinePolicy(args.parser, args.output, dict(args.policy), actor))
+    return {"seq": context.durable_seq()}

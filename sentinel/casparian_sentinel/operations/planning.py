@@ -1,0 +1,231 @@
+"""From pending files to jobs: which parser takes them, under which contracts and policies, and why some are left.
+
+The projection knows the files, the core the parsers; this module brings them together into candidates. Whether a
+candidate is queued is the core's decision. Jobs are keyed by what they would do, so that planning twice is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from blake3 import blake3
+
+from casparian_protocol.client import Rows
+from casparian_protocol.codec import pack
+from casparian_protocol.contract.policy import QuarantinePolicy, cascade
+from casparian_protocol.jobs import JobInput, JobSpec, Scalar
+from casparian_protocol.operations import QueueArgs
+from casparian_protocol.settings import QuarantineSettings
+from casparian_protocol.states import JobType
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.core.commands import SENTINEL, QueueJobs
+from casparian_sentinel.core.state import ParserLine, ParserVersion, State
+from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
+from casparian_sentinel.projection.queries import COUNT_WANTED, PLAN_FILES
+
+#: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
+FILES_PER_QUERY = 20_000
+JOBS_PER_DECISION = 500
+
+#: Wanted files whose content is not known: topics (list), path prefix.
+UNHASHED_ROOTS = """
+select left(f.path, length(f.path) - length(f.rel_path) - 1) as root, f.source_id, count(distinct f.id) as files
+from scout_files f join scout_file_tags t on t.file_id = f.id
+where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is null
+    and starts_with(f.path, ?)
+group by all order by root
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parser's current version and what its jobs have in common."""
+
+    line: ParserLine
+    version: ParserVersion
+    topics: list[str]
+    policies: dict[str, dict[str, Any]]
+
+
+def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
+    """The operation `queue`: plan every parser that is meant, queue what is pending, say what is left and why."""
+    totals = {"queued": 0, "already": 0}
+    skipped: list[dict[str, Any]] = []
+    left = args.limit
+    for line in lines_meant(context.state, args.parser):
+        topics = wanted_topics(line, args.tag)
+        if not topics:
+            continue
+        version = line.versions.get(line.current)
+        if version is None:
+            reason = why_not_runnable(line)
+            waiting = yield Ask(COUNT_WANTED, (line.name, topics))
+            files = sum(row["files"] - row["already"] for row in as_maps(waiting))
+            if files:
+                skipped.append({"parser": line.name, "reason": reason, "files": files})
+            continue
+        policies = yield InThread(partial(policies_of, context, line.name, version))
+        target = Target(line, version, topics, policies)
+        done = yield from _queue_parser(context, target, args, left, actor)
+        totals = {key: totals[key] + done[key] for key in totals}
+        skipped += done["skipped"]
+        skipped += yield from _hash_missing(context, target, args, actor)
+        if left is not None:
+            left -= done["queued"]
+            if left <= 0:
+                break
+    return {**totals, "skipped": skipped, "seq": context.durable_seq()}
+
+
+def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Steps:
+    queued = already = 0
+    reasons: dict[str, int] = {}
+    while True:
+        wanted = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued)
+        if wanted <= 0:
+            break
+        files: Rows = yield Ask(PLAN_FILES, (target.topics, args.path or "", target.line.name, wanted), FILES_PER_QUERY)
+        for chunk in _chunks(as_maps(files), JOBS_PER_DECISION):
+            jobs = [parse_job(context, target, file) for file in chunk]
+            answer = yield Decide(QueueJobs(jobs, files.seq, actor))
+            queued += answer["queued"]
+            already += answer["already"]
+            for item in answer["skipped"]:
+                reasons[item["reason"]] = reasons.get(item["reason"], 0) + item["files"]
+        if len(files.rows) < wanted or reasons:
+            break
+    skipped = [{"parser": target.line.name, "reason": reason, "files": files} for reason, files in reasons.items()]
+    return {"queued": queued, "already": already, "skipped": skipped}
+
+
+def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Any:
+    """Wanted files whose content was never hashed: their directories are scanned again, which hashes them."""
+    roots = yield Ask(UNHASHED_ROOTS, (target.topics, args.path or ""))
+    found = as_maps(roots)
+    if not found:
+        return []
+    roots_left = [row for row in found if row["root"] and not _was_tried(context, target, row["root"], actor)]
+    scans = [scan_job(context, row["root"], row["source_id"] or "", {}) for row in roots_left]
+    if context.mode == "daemon" and scans:
+        yield Decide(QueueJobs(scans, roots.seq, actor))
+        reason = "not hashed yet; their directories are being scanned again"
+    else:
+        reason = "not hashed yet; scan their directories again"
+    return [{"parser": target.line.name, "reason": reason, "files": sum(row["files"] for row in found)}]
+
+
+def _was_tried(context: Context, target: Target, root: str, actor: str) -> bool:
+    """Whether planning by itself had this directory scanned before: what is unreadable stays without a hash."""
+    tried = (target.version.artifact, root)
+    if actor == SENTINEL and tried in context.scanned_for_hashes:
+        return True
+    context.scanned_for_hashes.add(tried)
+    return False
+
+
+def lines_meant(state: State, parser: str | None) -> list[ParserLine]:
+    return [line for name, line in sorted(state.parsers.items()) if parser in (None, name)]
+
+
+def wanted_topics(line: ParserLine, tag: str | None) -> list[str]:
+    """Tags whose files go to this parser: those of the current version, or of all while none may run."""
+    version = line.versions.get(line.current)
+    versions = [version] if version is not None else [each for each in line.versions.values() if not each.is_retired]
+    topics = sorted({topic for each in versions for topic in each.topics})
+    return [topic for topic in topics if tag in (None, topic)]
+
+
+def why_not_runnable(line: ParserLine) -> str:
+    """Why no version of the parser takes files."""
+    candidates = [version for version in line.versions.values() if not version.is_retired]
+    if not candidates:
+        return "every version is retired"
+    newest = candidates[-1]
+    waiting = ", ".join(newest.unapproved())
+    if waiting:
+        return f"no approved contract for {waiting} of version {newest.version}"
+    if not newest.outputs:
+        return f"version {newest.version} declares no outputs"
+    return f"the live rows follow another contract than version {newest.version}; a backfill must come first"
+
+
+def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec:
+    """The job that gives one file to the parser."""
+    version = target.version
+    params: dict[str, Scalar] = {
+        name: value for name, value in version.params.items() if isinstance(value, str | int | float | bool)
+    }
+    return JobSpec(
+        job_id=context.new_id(),
+        type=JobType.PARSE,
+        key=job_key(file["content_hash"], version.artifact, version.outputs, params, 0),
+        input=JobInput(path=file["path"], file_id=file["id"], content_hash=file["content_hash"], size=file["size"]),
+        parser=target.line.name,
+        parser_version=version.version,
+        artifact=version.artifact,
+        contracts=dict(version.outputs),
+        params=params,
+        policies=target.policies,
+        topic=file["tag"] or "",
+        queued_at=context.now().wall_us,
+    )
+
+
+def scan_job(context: Context, root: str, source_id: str, options: dict[str, Any]) -> JobSpec:
+    """The job that walks a directory; one at a time for each."""
+    return JobSpec(
+        job_id=context.new_id(),
+        type=JobType.SCAN,
+        key=f"scan:{blake3(pack([source_id, root])).hexdigest()[:32]}",
+        input=JobInput(path=root),
+        source_id=source_id,
+        options=options,
+        priority=1,
+        queued_at=context.now().wall_us,
+    )
+
+
+def job_key(
+    content_hash: str, artifact: str, contracts: dict[str, str], params: dict[str, Any], generation: int
+) -> str:
+    """What makes work the same work."""
+    parts = [content_hash, artifact, sorted(contracts.items()), sorted(params.items()), generation]
+    return blake3(pack(parts)).hexdigest()[:32]
+
+
+def policies_of(context: Context, parser: str, version: ParserVersion) -> dict[str, dict[str, Any]]:
+    """The effective quarantine policy of each output: settings < stored < contract."""
+    stored = context.state.policies
+    effective: dict[str, dict[str, Any]] = {}
+    for output, contract_hash in version.outputs.items():
+        layers = [
+            _from_settings(context.settings.quarantine),
+            _policy(stored.get((parser, ""), {})),
+            _policy(stored.get((parser, output), {})),
+            _policy(_contract_policy(context.blobs, contract_hash, context.contract_policies)),
+        ]
+        effective[output] = cascade(*layers).model_dump()
+    return effective
+
+
+def _from_settings(settings: QuarantineSettings) -> QuarantinePolicy:
+    return QuarantinePolicy(allow=settings.allow, max_pct=settings.max_pct, max_count=settings.max_count)
+
+
+def _policy(keys: dict[str, Any]) -> QuarantinePolicy | None:
+    return QuarantinePolicy.model_validate(keys) if keys else None
+
+
+def _contract_policy(blobs: BlobStore, contract_hash: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if contract_hash not in known:
+        known[contract_hash] = json.loads(blobs.get(contract_hash)).get("quarantine") or {}
+    return known[contract_hash]
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,97 @@
+"""The steps of an operation, and the context in which its handler stands.
+
+A handler is a generator: it yields a step, gets the step's result, and returns the operation's result as a map. Nothing
+here performs a step.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from casparian_protocol.client import Rows
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_protocol.settings import Settings
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.core.commands import Command, Now
+from casparian_sentinel.core.live import Live
+from casparian_sentinel.core.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Rows from the projection, as of everything that is durable now. The result is `Rows`."""
+
+    sql: str
+    params: tuple[Any, ...] = ()
+    limit_rows: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """A command for the core. The result is its answer, once durable; a rejection is raised as `OperationRefused`."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """Work that waits for the disk. The result is what it returns; what it raises is raised."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EndDaemon:
+    """Drain, or stop at once. Only a daemon can."""
+
+    now: bool
+    is_drain_only: bool = False
+
+
+Step = Ask | Decide | InThread | EndDaemon
+Steps = Generator[Step, Any, dict[str, Any]]
+
+
+class OperationRefused(CasparianError):
+    """No, on business grounds; `reply_code` is for programs."""
+
+    def __init__(self, problem: str, remedy: str, reply_code: str = "REFUSED") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.reply_code = reply_code
+
+
+@dataclass(slots=True)
+class Context:
+    """What a handler may look at. State and live are the core's, read here and never changed."""
+
+    home: Home
+    settings: Settings
+    blobs: BlobStore
+    state: State
+    live: Live
+    mode: Literal["daemon", "local"]
+    version: str
+    pid: int
+    now: Callable[[], Now]
+    #: The last durable event; the state may be ahead of it.
+    durable_seq: Callable[[], int]
+    #: What only the daemon knows: how far the projection is, and how it is.
+    projection: Callable[[], tuple[int, str]]
+    is_ready: Callable[[], bool] = lambda: True
+    #: Local workers that are not started any more: `worker`, `reason`.
+    given_up: Callable[[], list[dict[str, str]]] = list
+    #: How many the daemon was to keep running.
+    local_workers: int = 0
+    new_id: Callable[[], str] = lambda: secrets.token_hex(8)
+    #: Policies of contracts by hash, read once.
+    contract_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: (artifact, directory) that were scanned because files of theirs had no hash.
+    scanned_for_hashes: set[tuple[str, str]] = field(default_factory=set)
+
+
+def as_maps(rows: Rows) -> Sequence[dict[str, Any]]:
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.rows]

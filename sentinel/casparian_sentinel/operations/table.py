@@ -1,0 +1,82 @@
+"""Each operation of the protocol with the handler that performs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from casparian_protocol.messages import PROTOCOL_VERSION
+from casparian_protocol.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
+from casparian_sentinel.operations import handlers_files, handlers_jobs, handlers_registry, planning, views
+from casparian_sentinel.operations.steps import Context, EndDaemon, OperationRefused, Steps
+
+Handler = Callable[[Context, Any, str], Steps]
+
+
+def _now(view: Callable[[Context], dict[str, Any]]) -> Handler:
+    """An operation that only looks."""
+
+    def handler(context: Context, args: NoArgs, actor: str) -> Steps:
+        return view(context)
+        yield  # a generator like all handlers, without a step
+
+    return handler
+
+
+def _ping(context: Context) -> dict[str, Any]:
+    return {
+        "pid": context.pid,
+        "version": context.version,
+        "protocol": PROTOCOL_VERSION,
+        "seq": context.durable_seq(),
+    }
+
+
+def _drain(context: Context, args: NoArgs, actor: str) -> Steps:
+    yield EndDaemon(now=False, is_drain_only=True)
+    return {"seq": context.durable_seq()}
+
+
+def _stop(context: Context, args: StopArgs, actor: str) -> Steps:
+    yield EndDaemon(now=args.now)
+    return {"seq": context.durable_seq()}
+
+
+HANDLERS: dict[str, Handler] = {
+    "ping": _now(_ping),
+    "status": _now(views.status),
+    "snapshot": _now(views.snapshot),
+    "queue": planning.queue,
+    "cancel": handlers_jobs.cancel,
+    "retry": handlers_jobs.retry,
+    "rerun": handlers_jobs.rerun,
+    "replay": handlers_jobs.replay,
+    "pause": handlers_registry.pause,
+    "resume": handlers_registry.resume,
+    "retire": handlers_registry.retire,
+    "register": handlers_registry.register,
+    "decide_contract": handlers_registry.decide_contract,
+    "set_policy": handlers_registry.set_policy,
+    "add_source": handlers_files.add_source,
+    "remove_source": handlers_files.remove_source,
+    "rescan": handlers_files.rescan,
+    "begin_scan": handlers_files.begin_scan,
+    "observe": handlers_files.observe,
+    "end_scan": handlers_files.end_scan,
+    "tag": handlers_files.tag,
+    "add_rule": handlers_files.add_rule,
+    "remove_rule": handlers_files.remove_rule,
+    "drain": _drain,
+    "stop": _stop,
+}
+
+
+def begin(context: Context, op: str, args: dict[str, Any], actor: str) -> Steps:
+    """The steps of a request. Raises what is wrong with it: `UnknownOperation`, `BadArguments`, `OperationRefused`."""
+    parsed = parse_args(op, args)
+    handler = HANDLERS.get(op)
+    if handler is None:
+        raise UnknownOperation(op)
+    if OPERATIONS[op].is_daemon_only and context.mode != "daemon":
+        raise OperationRefused(f"{op} needs a running sentinel.", "Start one with `casparian start`.", "NO_DAEMON")
+    return handler(context, parsed, actor)

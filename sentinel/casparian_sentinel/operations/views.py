@@ -1,0 +1,152 @@
+"""The state as clients see it: status, snapshot, metrics. Pure: reads, never changes, never waits."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from casparian_protocol.feed import Metric
+from casparian_protocol.states import JobState
+from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
+from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.operations.steps import Context
+
+WorkerState = Literal["idle", "busy", "draining", "stalled"]
+
+
+def status(context: Context) -> dict[str, Any]:
+    state = context.state
+    durable_seq = context.durable_seq()
+    projected_seq, projector_state = context.projection()
+    return {
+        "pid": context.pid,
+        "seq": durable_seq,
+        "ready": context.is_ready(),
+        "version": context.version,
+        "home": str(context.home.root),
+        "mode": context.mode,
+        "workers": workers(context),
+        "queue": queue_counts(state),
+        "projection": {
+            "seq": projected_seq,
+            "lag": max(0, durable_seq - projected_seq),
+            "state": projector_state,
+        },
+        "parsers": {
+            "paused": [
+                {"name": name, "version": version, "reason": reason}
+                for name, version, reason in sorted(state.paused_parsers())
+            ]
+        },
+        "intake": state.intake_paused or "open",
+        "given_up": context.given_up(),
+    }
+
+
+def queue_counts(state: State) -> dict[str, int]:
+    counts = state.counts
+    return {
+        "queued": counts[JobState.QUEUED],
+        "running": counts[JobState.LEASED] + counts[JobState.RUNNING] + counts[JobState.COMMITTED],
+        "retrying": counts[JobState.RETRY_WAIT],
+        "dead_letter": counts[JobState.DEAD_LETTER],
+    }
+
+
+def snapshot(context: Context) -> dict[str, Any]:
+    state, live = context.state, context.live
+    return {
+        "seq": state.seq,
+        "jobs": [open_job(job, live.jobs.get(job.job_id)) for job in state.jobs.values()],
+        "workers": workers(context),
+        "totals": {job_state.value: count for job_state, count in state.counts.items()},
+    }
+
+
+def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:
+    progress = seen.progress if seen is not None and seen.epoch == job.epoch else None
+    return {
+        "job_id": job.job_id,
+        "type": job.type.value,
+        "state": job.state.value,
+        "parser": job.work.parser,
+        "parser_version": job.work.parser_version,
+        "input": job.path,
+        "attempt": job.attempt,
+        "epoch": job.epoch,
+        "worker_id": job.worker_id,
+        "retry_count": job.retry_count,
+        "not_before": job.not_before,
+        "queued_at": job.queued_at,
+        "priority": job.priority,
+        "progress": progress.model_dump() if progress is not None else None,
+    }
+
+
+def workers(context: Context) -> list[dict[str, Any]]:
+    now_s = context.now().monotonic_s
+    return [_worker(worker, context.state, context.live, now_s) for worker in context.live.workers.values()]
+
+
+def _worker(worker: LiveWorker, state: State, live: Live, now_s: float) -> dict[str, Any]:
+    held = state.epochs_held.get(worker.worker_id, {})
+    jobs = [job for job_id in held if (job := state.jobs.get(job_id)) is not None]
+    return {
+        "id": worker.worker_id,
+        "pid": worker.pid,
+        "host": worker.host,
+        "state": worker_state(worker, jobs, live),
+        "slots": worker.slots,
+        "sandbox": worker.sandbox,
+        "cpu_percent": worker.cpu_percent,
+        "rss_bytes": worker.rss_bytes,
+        "last_beat_seconds_ago": max(0.0, now_s - worker.last_beat_s),
+        "jobs": [_job_on_worker(job, live.jobs.get(job.job_id), now_s) for job in jobs],
+    }
+
+
+def worker_state(worker: LiveWorker, jobs: list[OpenJob], live: Live) -> WorkerState:
+    if worker.is_draining:
+        return "draining"
+    if any(seen.is_stalled for job in jobs if (seen := live.jobs.get(job.job_id)) is not None):
+        return "stalled"
+    return "busy" if jobs else "idle"
+
+
+def _job_on_worker(job: OpenJob, seen: LiveJob | None, now_s: float) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "epoch": job.epoch,
+        "guest_pid": job.guest_pid,
+        "parser": job.work.parser,
+        "input": job.path,
+        "progress": seen.progress.model_dump() if seen is not None and seen.progress is not None else None,
+        "seconds": max(0.0, now_s - seen.since_s) if seen is not None else 0.0,
+    }
+
+
+def metrics(context: Context, published_seq: int) -> list[Metric]:
+    """The readings of this moment; `published_seq` tells readers which events they must have seen."""
+    rows = bytes_ = 0.0
+    for seen in context.live.jobs.values():
+        progress = seen.progress
+        if progress is not None and progress.throughput_per_sec is not None:
+            rows += progress.throughput_per_sec if progress.unit in ("rows", "records") else 0.0
+            bytes_ += progress.throughput_per_sec if progress.unit == "bytes" else 0.0
+    projected_seq, projector_state = context.projection()
+    return [
+        Metric("queue", {"seq": published_seq, **queue_counts(context.state)}),
+        Metric(
+            "workers",
+            {
+                "seq": published_seq,
+                "workers": workers(context),
+                "local_workers": context.local_workers,
+                "given_up": context.given_up(),
+            },
+        ),
+        Metric(
+            "throughput",
+            {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
+        ),
+        Metric("projection", {"seq": published_seq, "applied": projected_seq, "state": projector_state}),
+    ]

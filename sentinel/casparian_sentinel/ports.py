@@ -1,0 +1,269 @@
+"""The sentinel's doors to the machine: files and clocks, each as narrow as its users allow.
+
+Owns the protocols `Fs` and `Clock` and their production forms. The event log, the blobs and the commit reach the disk
+through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other doors.
+Nothing here decides anything: an `OSError` passes through as the kernel raised it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Protocol
+
+from casparian_sentinel import careful_files
+
+_PRIVATE_FILE = 0o600
+_PRIVATE_DIRECTORY = 0o700
+
+
+class Clock(Protocol):
+    """Wall time is data only; whatever is decided is decided on monotonic time."""
+
+    def wall_microseconds(self) -> int: ...
+
+    def monotonic_seconds(self) -> float: ...
+
+
+class Fs(Protocol):
+    """Files by descriptor, at given offsets. Nothing is durable before `fdatasync` and `fsync_directory` say so."""
+
+    def open_read(self, path: Path) -> int: ...
+
+    def open_write(self, path: Path) -> int:
+        """An existing file, for reading and writing in place."""
+        ...
+
+    def create(self, path: Path) -> int:
+        """A new private file, for reading and writing; `FileExistsError` when the name is taken."""
+        ...
+
+    def close(self, descriptor: int) -> None: ...
+
+    def pread(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
+        """Up to `size_bytes` bytes; fewer only at the end of the file."""
+        ...
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        """One write; how many bytes were taken, which may be fewer than given."""
+        ...
+
+    def fdatasync(self, descriptor: int) -> None: ...
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None: ...
+
+    def allocate(self, descriptor: int, size_bytes: int) -> None:
+        """Make the file `size_bytes` long with real blocks behind it."""
+        ...
+
+    def size(self, descriptor: int) -> int: ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def names(self, directory: Path) -> list[str]:
+        """What lies in the directory, sorted."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def unlink(self, path: Path) -> None: ...
+
+    def make_directory(self, path: Path) -> None:
+        """A private directory, with its parents; none of it need be new."""
+        ...
+
+    def fsync_directory(self, directory: Path) -> None: ...
+
+    def free_bytes(self, directory: Path) -> int:
+        """What this user may still write on the directory's file system."""
+        ...
+
+    # --- for trees in which others write: by directory descriptors, never through a symbolic link
+
+    def open_directory(self, root: Path, *below: str) -> int:
+        """The directory `root/below…`; no part of `below` may be a symbolic link."""
+        ...
+
+    def open_regular(self, directory: int, name: str) -> int:
+        """For reading; `OSError(EINVAL)` unless it is a regular file with one link."""
+        ...
+
+    def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
+        """Between two open directories; `FileExistsError` when the new name is taken."""
+        ...
+
+    def make_new_directory(self, path: Path) -> None:
+        """One private directory; `FileExistsError` when the name is taken."""
+        ...
+
+    def remove_directory(self, path: Path) -> None:
+        """An empty one."""
+        ...
+
+    def remove_tree(self, path: Path) -> None:
+        """A directory with all in it; links inside are removed, never followed."""
+        ...
+
+    def is_directory(self, path: Path) -> bool:
+        """A real one: a symbolic link is none."""
+        ...
+
+    def read_link(self, path: Path) -> str: ...
+
+    def make_link(self, path: Path, target: str) -> None:
+        """A symbolic link, new."""
+        ...
+
+    def device(self, path: Path) -> int:
+        """Which file system it lies on."""
+        ...
+
+
+class RealClock:
+    def wall_microseconds(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
+
+
+class RealFs:
+    """The kernel's files."""
+
+    def open_read(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def open_write(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def create(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(path, flags, _PRIVATE_FILE)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def pread(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
+        first = os.pread(descriptor, size_bytes, offset)
+        if len(first) in (0, size_bytes):
+            return first
+        pieces, got = [first], len(first)  # the kernel hands out at most 2 GiB at once, some file systems less
+        while got < size_bytes and (piece := os.pread(descriptor, size_bytes - got, offset + got)):
+            pieces.append(piece)
+            got += len(piece)
+        return b"".join(pieces)
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        return os.pwrite(descriptor, data, offset)
+
+    def fdatasync(self, descriptor: int) -> None:
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # plain fsync leaves the drive's cache alone there
+        else:
+            os.fdatasync(descriptor)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        os.ftruncate(descriptor, size_bytes)
+
+    def allocate(self, descriptor: int, size_bytes: int) -> None:
+        if sys.platform == "darwin":
+            for offset in range(0, size_bytes, 1 << 20):
+                os.pwrite(descriptor, bytes(min(1 << 20, size_bytes - offset)), offset)
+        else:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+
+    def size(self, descriptor: int) -> int:
+        return os.fstat(descriptor).st_size
+
+    def exists(self, path: Path) -> bool:
+        return os.path.lexists(path)
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(os.listdir(directory))
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+
+    def fsync_directory(self, directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def free_bytes(self, directory: Path) -> int:
+        status = os.statvfs(directory)
+        return status.f_bavail * status.f_frsize
+
+    def open_directory(self, root: Path, *below: str) -> int:
+        return careful_files.open_directory_below(root, below)
+
+    def open_regular(self, directory: int, name: str) -> int:
+        return careful_files.open_regular(directory, name)
+
+    def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
+        careful_files.rename_without_replacing(source, name, target, new_name)
+
+    def make_new_directory(self, path: Path) -> None:
+        path.mkdir(mode=_PRIVATE_DIRECTORY)
+
+    def remove_directory(self, path: Path) -> None:
+        path.rmdir()
+
+    def remove_tree(self, path: Path) -> None:
+        shutil.rmtree(path)
+
+    def is_directory(self, path: Path) -> bool:
+        return path.is_dir() and not path.is_symlink()
+
+    def read_link(self, path: Path) -> str:
+        return os.readlink(path)
+
+    def make_link(self, path: Path, target: str) -> None:
+        path.symlink_to(target)
+
+    def device(self, path: Path) -> int:
+        return path.stat().st_dev
+
+
+def write_all(fs: Fs, descriptor: int, data: bytes, offset: int) -> None:
+    """Write every byte, in one write unless the kernel takes fewer; the offset makes a repetition harmless."""
+    done = 0
+    while done < len(data):
+        try:
+            taken = fs.pwrite(descriptor, data[done:] if done else data, offset + done)
+        except InterruptedError:
+            continue
+        if taken <= 0:
+            raise OSError(f"the file system took no byte of a write at offset {offset + done}")
+        done += taken
+
+
+def write_file_durably(fs: Fs, path: Path, data: bytes) -> None:
+    """The file appears under its name complete and durable, or not at all; an older one is replaced."""
+    aside = path.with_name(path.name + ".new")
+    if fs.exists(aside):
+        fs.unlink(aside)
+    descriptor = fs.create(aside)
+    try:
+        try:
+            write_all(fs, descriptor, data, 0)
+            fs.fdatasync(descriptor)
+        finally:
+            fs.close(descriptor)
+    except OSError:
+        fs.unlink(aside)
+        raise
+    fs.rename(aside, path)
+    fs.fsync_directory(path.parent)

@@ -1,0 +1,25 @@
+"""`python -m casparian_sentinel.projection --home H --control-fd N`: started by the sentinel, never by hand."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from casparian_protocol.home import Home
+from casparian_sentinel.projection.projector import run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="casparian projector", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--batch-events", type=int, default=5000)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s projector %(levelname)s %(message)s")
+    return run(Home(given.home), given.control_fd, given.batch_events)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Questions to the projection over its endpoint: read, checked, answered on threads of their own.
+
+`[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` → `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or
+`[b"error"][{id, ok: false, problem, remedy}]`. One SELECT, on a connection without external access. The endpoint lies in a
+private directory and serves our own programs; what users type goes through `casparian_sentinel.sql`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import msgpack
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from casparian_protocol.codec import MalformedMessage, unpack
+from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+
+WAIT_SECONDS = 30.0
+#: An answer is one attachment, which no client takes larger: the caller is told to ask for less.
+ANSWER_LIMIT_BYTES = ATTACHMENT_LIMIT_BYTES
+_BATCH_ROWS = 65_536
+
+
+#: Errors that no question can cause by itself: the database is at fault.
+DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+
+
+class Question(BaseModel):
+    """One SELECT, or (without `sql`) a wish that the catalogue be published up to `at_least_seq`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    id: str = Field(max_length=64)
+    sql: str = Field(default="", max_length=60_000)
+    params: list[Any] = Field(default_factory=list, max_length=1000)
+    format: str = Field(default="rows", pattern="^(rows|arrow)$")
+    at_least_seq: NonNegativeInt = 0
+    limit_rows: NonNegativeInt | None = None
+
+
+class BadQuestion(ValueError):
+    """What arrived is not a question; `id` as far as it was readable."""
+
+    def __init__(self, reason: str, id_: str = "") -> None:
+        super().__init__(reason)
+        self.id = id_
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A question that waits for its sequence number."""
+
+    peer: bytes
+    question: Question
+    is_catalogue: bool
+    deadline: float
+
+
+def read_question(frames: list[bytes]) -> Pending:
+    """A question from the frames of a ROUTER; raises `BadQuestion`."""
+    if len(frames) != 3 or frames[1] not in (b"query", b"catalog"):
+        raise BadQuestion("expected the frames [query|catalog][msgpack map]")
+    try:
+        body = unpack(frames[2], limit_bytes=BODY_LIMIT_BYTES)
+        question = Question.model_validate(body)
+    except MalformedMessage as cause:
+        raise BadQuestion(cause.reason) from cause
+    except ValidationError as cause:
+        first = cause.errors(include_url=False)[0]
+        raise BadQuestion(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
+    return Pending(frames[0], question, frames[1] == b"catalog", time.monotonic() + WAIT_SECONDS)
+
+
+def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int) -> list[bytes]:
+    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it is `DAMAGE`."""
+    try:
+        kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
+        if kinds != [duckdb.StatementType.SELECT]:
+            return error(question.id, "Only one SELECT can be asked here.", "Send one SELECT without semicolons.")
+        db.execute("begin transaction read only")  # a CTE may hold a DELETE
+        relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
+        if question.limit_rows is not None:
+            relation = relation.limit(question.limit_rows + 1)
+        table = _bounded(relation.to_arrow_reader(_BATCH_ROWS))
+    except DAMAGE:
+        raise
+    except duckdb.Error as cause:
+        return error(question.id, str(cause).splitlines()[0], "")
+    if table is None:
+        return _too_large(question)
+    is_cut = question.limit_rows is not None and table.num_rows > question.limit_rows
+    if is_cut:
+        table = table.slice(0, question.limit_rows)
+    body = _arrow(table) if question.format == "arrow" else _rows(table)
+    if len(body) > ANSWER_LIMIT_BYTES:
+        return _too_large(question)
+    head = {"id": question.id, "ok": True, "seq": seq, "columns": table.column_names, "is_cut": is_cut}
+    return [b"rows", msgpack.packb(head), body]
+
+
+def _too_large(question: Question) -> list[bytes]:
+    return error(
+        question.id, f"The answer has more than {ANSWER_LIMIT_BYTES:,} bytes.", "Ask for fewer rows or columns."
+    )
+
+
+def error(id_: str, problem: str, remedy: str) -> list[bytes]:
+    return [b"error", msgpack.packb({"id": id_, "ok": False, "problem": problem, "remedy": remedy})]
+
+
+def published(id_: str, path: str, seq: int) -> list[bytes]:
+    return [b"catalog", msgpack.packb({"id": id_, "ok": True, "path": path, "seq": seq})]
+
+
+def _bounded(reader: pa.RecordBatchReader) -> pa.Table | None:
+    """All rows, or None as soon as they are too many."""
+    batches, size_bytes = [], 0
+    for batch in reader:
+        size_bytes += batch.nbytes
+        if size_bytes > ANSWER_LIMIT_BYTES:
+            return None
+        batches.append(batch)
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    """Rows of plain values as the endpoint gives them: times as µs, decimals as text or whole numbers."""
+    columns = []
+    for column in table.columns:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us")).cast(pa.int64())
+        elif pa.types.is_decimal(column.type):
+            column = column.cast(pa.int64() if column.type.scale == 0 else pa.string())
+        columns.append(column.to_pylist())
+    return list(zip(*columns, strict=True))
+
+
+def _rows(table: pa.Table) -> bytes:
+    """Lists of plain values; times as µs since the epoch, whole numbers as such, other decimals as text."""
+    columns = [_plain(column).to_pylist() for column in table.columns]
+    packed: bytes = msgpack.packb(list(zip(*columns, strict=True)), default=str)
+    return packed
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+    if pa.types.is_decimal(column.type):
+        if column.type.scale == 0:
+            try:
+                return column.cast(pa.int64())
+            except pa.ArrowInvalid:
+                return column.cast(pa.string())
+        return column.cast(pa.string())
+    return column

@@ -1,0 +1,142 @@
+"""Is `state.duckdb` what the log says? Every table compared with a fold of the log from scratch, row by row.
+
+The fold goes up to the event that the stored tables stand at, in a database of its own; both are then read side by side
+and nothing of the home is changed. The caller holds the home's lock, so that nobody writes meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from casparian_protocol.home import Home
+from casparian_sentinel.log.format import Position
+from casparian_sentinel.projection.past import fold_from_scratch
+from casparian_sentinel.projection.projector import boot_id
+from casparian_sentinel.projection.store import SCHEMA_FINGERPRINT
+
+#: Live readings, and the place itself, which is compared apart.
+EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
+_SHOWN_ROWS = 10
+_SHOWN_CHARACTERS = 200
+_NEWEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not the same: `stored` in `state.duckdb`, `folded` from the log; None where there is none."""
+
+    table: str
+    row: str
+    stored: Mapping[str, Any] | None
+    folded: Mapping[str, Any] | None
+
+    def __str__(self) -> str:
+        if self.stored is None:
+            return f"{self.table}: the row {self.row} is missing in state.duckdb"
+        if self.folded is None:
+            return f"{self.table}: the row {self.row} is in state.duckdb, but not in the log's fold"
+        names = [name for name in self.folded if self.stored.get(name) != self.folded[name]]
+        shown = "; ".join(
+            f"{name} is {_short(self.stored.get(name))}, the log says {_short(self.folded[name])}" for name in names[:4]
+        )
+        return f"{self.table}: the row {self.row} differs: {shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared. `not_compared` says why the stored tables were not; the log was folded all the same."""
+
+    seq: int
+    tables: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    difference_count: int
+    not_compared: str | None = None
+
+
+def compare(home: Home, end: Position, scratch: Path) -> Comparison:
+    """Compare; `scratch` is an empty directory for the fold. Raises `LogCorrupt` when the log itself cannot be folded."""
+    stored, why_not = _stored_position(home.state_db)
+    folded_path = scratch / "folded.duckdb"
+    folded = fold_from_scratch(home, folded_path, _NEWEST if stored is None else stored["seq"], end)
+    seq, head = folded.seq, folded.head
+    folded.close()
+    if stored is None:
+        return Comparison(seq, (), (), 0, why_not)
+    place = {"seq": seq, "sha256": head.sha256.hex() if head is not None else ""}
+    if place != {name: stored[name] for name in place}:
+        wrong = Difference("cf_position", f"seq {stored['seq']}", stored, {**stored, **place})
+        return Comparison(seq, ("cf_position",), (wrong,), 1)
+    return _side_by_side(home.state_db, folded_path, seq)
+
+
+def _stored_position(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Where the stored tables stand, or why they are not compared: they will be rebuilt before anybody reads them."""
+    if not path.exists():
+        return None, "there is no state.duckdb; it is rebuilt when it is needed"
+    try:
+        with duckdb.connect() as db:
+            db.execute(f"attach '{_quoted(path)}' as stored (read_only)")
+            answer = db.execute("select seq, sha256, schema_fingerprint, boot_id, is_clean from stored.cf_position")
+            row = answer.fetchone()
+    except duckdb.Error as cause:
+        return None, f"state.duckdb cannot be read ({str(cause).splitlines()[0]}); it is rebuilt when it is opened"
+    if row is None:
+        return None, "state.duckdb is empty; it is rebuilt when it is opened"
+    seq, sha256, fingerprint, boot, is_clean = row
+    if fingerprint != SCHEMA_FINGERPRINT:
+        return None, "state.duckdb was made by another version; it is rebuilt when it is opened"
+    if boot != boot_id() and not is_clean:
+        return None, "the machine went down with state.duckdb open; it is rebuilt when it is opened"
+    return {"seq": seq, "sha256": sha256}, None
+
+
+def _side_by_side(stored: Path, folded: Path, seq: int) -> Comparison:
+    differences: list[Difference] = []
+    total = 0
+    with duckdb.connect() as db:
+        db.execute(f"attach '{_quoted(stored)}' as stored (read_only)")
+        db.execute(f"attach '{_quoted(folded)}' as folded (read_only)")
+        listed = db.execute("select table_name from duckdb_tables() where database_name = 'folded' order by 1")
+        tables = tuple(name for (name,) in listed.fetchall() if name not in EPHEMERAL)
+        for table in tables:
+            here, count_here = _only_in(db, table, "stored", "folded")
+            there, count_there = _only_in(db, table, "folded", "stored")
+            total += max(count_here, count_there)
+            differences += _paired(table, here, there)
+    return Comparison(seq, tables, tuple(differences), total)
+
+
+def _only_in(db: duckdb.DuckDBPyConnection, table: str, one: str, other: str) -> tuple[list[dict[str, Any]], int]:
+    rows = f"(select * from {one}.{table} except all select * from {other}.{table})"
+    (count,) = db.execute(f"select count(*) from {rows}").fetchone() or (0,)
+    if not count:
+        return [], 0
+    answer = db.execute(f"select * from {rows} order by all limit {_SHOWN_ROWS}")
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()], count
+
+
+def _paired(table: str, stored: list[dict[str, Any]], folded: list[dict[str, Any]]) -> list[Difference]:
+    """Rows of the two sides that have the same first column are the same row, changed."""
+    waiting = {_name(row): row for row in folded}
+    found = [Difference(table, _name(row), row, waiting.pop(_name(row), None)) for row in stored]
+    return found + [Difference(table, name, None, row) for name, row in waiting.items()]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """The first column with a value names the row."""
+    return next((f"{name}={value}" for name, value in row.items() if value is not None), "(all NULL)")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,332 @@
+"""The projector: a process that tails the log up to the durable watermark and answers read SQL.
+
+Owns `state.duckdb` and `catalog.duckdb` while a sentinel runs. The sentinel tells it the watermark over an inherited
+socket (latest wins) and learns how far it is; when that socket ends, so does the process. It never reads past the
+watermark, never writes the log, and may be killed at any time: what it holds is disposable.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import os
+import queue
+import signal
+import socket
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgpack
+import zmq
+
+from casparian_protocol.daemon_log import follow
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_sentinel import catalog
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.log.errors import LogCorrupt
+from casparian_sentinel.log.format import Position
+from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.ports import RealFs
+from casparian_sentinel.projection import queries
+from casparian_sentinel.projection.answers import DAMAGE, BadQuestion, Pending, answer, error, published, read_question
+from casparian_sentinel.projection.store import Projection, chunked, discard
+
+_log = logging.getLogger("casparian.projector")
+
+_READERS = 2
+_CATALOGUE_EVERY_SECONDS = 1.0
+_REPORT_EVERY_SECONDS = 0.05
+_SLICE_SECONDS = 0.2
+_SAY_EVERY_SECONDS = 2.0
+_INTERRUPT_EVERY_SECONDS = 0.05
+#: The collector looks at everything that lives; a fold makes much and keeps little.
+_COLLECT_AFTER_OBJECTS = 100_000
+_CONTROL_MESSAGE_BYTES = 4096
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot: after another, what was written without syncs is not trusted."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def open_projection(home: Home) -> Projection:
+    store = BlobStore(RealFs(), home.blobs)
+    return Projection(home.state_db, store.get, boot_id())
+
+
+def catch_up(projection: Projection, home: Home, upto: Position, batch_events: int) -> None:
+    """Apply the log up to `upto`; when the chain does not fit the stored position, rebuild from the start."""
+    with LogReader(RealFs(), home.log) as reader:
+        try:
+            _apply(projection, reader, upto, batch_events)
+        except LogCorrupt:
+            if projection.head is None:
+                raise
+            _log.warning("the projection's position is not on the log's chain: rebuilding")
+            projection.rebuild()
+            _apply(projection, reader, upto, batch_events)
+
+
+def _apply(
+    projection: Projection, reader: LogReader, upto: Position, batch_events: int, until: float = math.inf
+) -> None:
+    """Apply up to `upto`, or as far as the (monotonic) time allows."""
+    after = projection.head or reader.start()
+    for head, events in chunked(reader.event_batches(after, upto), batch_events):
+        projection.apply(events, head)
+        if time.monotonic() > until:
+            return
+
+
+def publish_catalogue(projection: Projection, home: Home) -> None:
+    files = projection.query(queries.OUTPUT_FILES).to_pylist()
+    contracts = projection.query(queries.APPROVED_CONTRACTS).to_pylist()
+    catalog.publish(home, catalog.datasets(home, files, contracts))
+    projection.outputs_changed = False
+
+
+class Projector:
+    """The loop: watermark in, batches applied, questions answered, catalogue published."""
+
+    def __init__(self, home: Home, control: socket.socket, batch_events: int) -> None:
+        self._home = home
+        self._control = control
+        self._control.setblocking(False)
+        self._batch_events = batch_events
+        self._projection = open_projection(home)
+        self._reader = LogReader(RealFs(), home.log)
+        self._watermark: Position | None = None
+        self._durable_seq = 0
+        self._waiting: list[Pending] = []
+        self._asked: set[duckdb.DuckDBPyConnection] = set()
+        self._reading: set[Future[None]] = set()
+        self._damage: duckdb.Error | None = None
+        self._is_closing = False
+        self._answers: queue.SimpleQueue[tuple[bytes, list[bytes]]] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reported = -1
+        self._reported_at = 0.0
+        self._said_at = time.monotonic()
+        self._published_at = 0.0
+        self._is_ready = False
+
+    def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        """Serve until the sentinel is gone."""
+        path = Path(self._home.query_endpoint.removeprefix("ipc://"))
+        path.unlink(missing_ok=True)  # we are the one projector of this home: the sentinel holds its lock
+        with context.socket(zmq.ROUTER) as bus:
+            bus.setsockopt(zmq.LINGER, 0)
+            bus.setsockopt(zmq.MAXMSGSIZE, 128 * 1024)
+            bus.bind(self._home.query_endpoint)
+            poller = zmq.Poller()
+            for source in (bus, self._control.fileno(), self._wake_in):
+                poller.register(source, zmq.POLLIN)
+            while True:
+                ready = dict(poller.poll(self._idle_milliseconds()))
+                if self._control.fileno() in ready and not self._hear():
+                    return
+                self._advance()
+                if bus in ready:
+                    self._take_questions(bus)
+                self._start_due(bus)
+                self._send_answers(bus)
+                if self._damage is not None:
+                    raise self._damage
+                self._publish_when_due()
+                self._report()
+                follow(self._home.daemon_log)
+
+    def close(self) -> None:
+        """Readers end before the interpreter does: DuckDB aborts the process otherwise."""
+        self._is_closing = True
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        while self._asked:  # again and again: one that comes while a query is only being prepared is forgotten
+            for asked in list(self._asked):
+                asked.interrupt()
+            wait(self._reading, _INTERRUPT_EVERY_SECONDS)
+        self._readers.shutdown(wait=True)
+        self._projection.close()
+
+    def _idle_milliseconds(self) -> int:
+        if self._is_behind():
+            return 0
+        if self._waiting or self._projection.outputs_changed:
+            return 100
+        return 50 if self._reported != self._projection.seq else 1000
+
+    def _hear(self) -> bool:
+        """Take the latest watermark; False when the sentinel is gone."""
+        while True:
+            try:
+                message = self._control.recv(_CONTROL_MESSAGE_BYTES)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            if not message:
+                return False
+            told = msgpack.unpackb(message)
+            self._watermark, self._durable_seq = Position(*told["watermark"]), told["seq"]
+
+    def _advance(self) -> None:
+        """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""
+        if self._watermark is None:
+            return
+        until = time.monotonic() + _SLICE_SECONDS
+        try:
+            _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
+        except LogCorrupt:
+            if self._projection.head is None:
+                raise
+            _log.warning("the projection's position is not on the log's chain: rebuilding")
+            self._projection.rebuild()
+        if not self._is_behind():
+            self._is_ready = self._is_ready or self._tell({"ready": True, "seq": self._projection.seq})
+        elif not self._is_ready:
+            self._say_how_far()
+
+    def _say_how_far(self) -> None:
+        """A rebuild of a long log takes a while: a line in the daemon's log every few seconds."""
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_EVERY_SECONDS:
+            self._said_at = now
+            done, total = self._projection.seq, max(self._durable_seq, 1)
+            _log.warning(
+                "reading the log into the tables: event %s of %s (%d %%)",
+                f"{done:,}",
+                f"{total:,}",
+                100 * done // total,
+            )
+
+    def _is_behind(self) -> bool:
+        head = self._projection.head
+        return self._watermark is not None and (head is None or head.position < self._watermark)
+
+    def _take_questions(self, bus: zmq.Socket[bytes]) -> None:
+        while True:
+            try:
+                frames = bus.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._waiting.append(read_question(frames))
+            except BadQuestion as bad:
+                _send(bus, frames[0], error(bad.id, f"Not a question: {bad}.", ""))
+
+    def _start_due(self, bus: zmq.Socket[bytes]) -> None:
+        """Hand every question whose sequence number is reached to a reader; tell the late ones."""
+        still: list[Pending] = []
+        for pending in self._waiting:
+            question = pending.question
+            if question.at_least_seq <= self._projection.seq and self._is_ready:
+                self._answer(bus, pending)
+            elif time.monotonic() > pending.deadline:
+                behind = f"The projection is at event {self._projection.seq:,}, not yet at {question.at_least_seq:,}."
+                _send(bus, pending.peer, error(question.id, behind, "Ask again; a rebuild takes a while."))
+            else:
+                still.append(pending)
+        self._waiting = still
+
+    def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
+        if pending.is_catalogue:
+            self._publish()
+            path = str(self._home.catalog_db)
+            _send(bus, pending.peer, published(pending.question.id, path, self._projection.seq))
+            return
+        self._reading = {reading for reading in self._reading if not reading.done()}
+        self._reading.add(self._readers.submit(self._read, pending, self._projection.cursor(), self._projection.seq))
+
+    def _read(self, pending: Pending, db: duckdb.DuckDBPyConnection, seq: int) -> None:
+        self._asked.add(db)
+        try:
+            if self._is_closing:
+                return
+            made = answer(db, pending.question, seq)
+        except DAMAGE as cause:
+            self._damage = cause
+            made = error(
+                pending.question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment."
+            )
+        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker is told
+            made = error(pending.question.id, f"{type(cause).__name__}: {cause}", "")
+        finally:
+            self._asked.discard(db)
+            db.close()
+        self._answers.put((pending.peer, made))
+        os.write(self._wake_out, b"\0")
+
+    def _send_answers(self, bus: zmq.Socket[bytes]) -> None:
+        try:
+            os.read(self._wake_in, 4096)
+        except BlockingIOError:
+            return
+        while not self._answers.empty():
+            peer, frames = self._answers.get()
+            _send(bus, peer, frames)
+
+    def _publish_when_due(self) -> None:
+        now = time.monotonic()
+        if self._is_ready and self._projection.outputs_changed and now - self._published_at >= _CATALOGUE_EVERY_SECONDS:
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._projection.outputs_changed or not self._home.catalog_db.exists():
+            publish_catalogue(self._projection, self._home)
+            self._published_at = time.monotonic()
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if self._projection.seq != self._reported and now - self._reported_at >= _REPORT_EVERY_SECONDS:
+            if self._tell({"applied": self._projection.seq}):
+                self._reported = self._projection.seq
+            self._reported_at = now
+
+    def _tell(self, what: dict[str, Any]) -> bool:
+        return _say(self._control, what)
+
+
+def _send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> None:
+    try:
+        bus.send_multipart([peer, *frames], zmq.NOBLOCK)
+    except zmq.Again:
+        _log.warning("an asker does not read its answers: dropped one")
+
+
+def run(home: Home, control_fd: int, batch_events: int) -> int:
+    """The whole life of the process; returns its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sentinel's to answer; our end is its end
+    os.nice(10)
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+    control = socket.socket(fileno=control_fd)
+    try:
+        projector = Projector(home, control, batch_events)
+        try:
+            with zmq.Context() as context:
+                projector.run(context)
+        finally:
+            projector.close()
+    except (CasparianError, duckdb.Error) as cause:
+        problem = str(cause).splitlines()[0]
+        _log.error("%s", problem)
+        _say(control, {"error": problem})
+        if isinstance(cause, duckdb.Error):
+            discard(home.state_db)  # it cannot be trusted any more, and is disposable: the next projector rebuilds it
+        return 1
+    return 0
+
+
+def _say(control: socket.socket, what: dict[str, Any]) -> bool:
+    try:
+        control.send(msgpack.packb(what))
+    except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+        return False  # a full or gone sentinel is told the next time, or not at all
+    return True

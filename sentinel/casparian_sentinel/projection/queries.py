@@ -1,0 +1,79 @@
+"""The questions that the sentinel itself asks of the projection, by name. SQL only; parameters are positional."""
+
+#: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, limit.
+#: Of paths with equal content only the first counts. A cancelled job does not count as processed.
+PLAN_FILES = """
+select f.id, f.path, f.content_hash, f.size, t.tag
+from scout_files f join scout_file_tags t on t.file_id = f.id
+where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
+    and starts_with(f.path, ?)
+    and not exists (from cf_processing_queue q where q.plugin_name = ? and q.content_hash = f.content_hash
+                    and q.status <> 'CANCELLED')
+qualify row_number() over (partition by f.content_hash order by f.path, t.tag) = 1
+order by f.path limit ?
+"""
+
+#: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
+UNHASHED_FILES = """
+select distinct f.id, f.path from scout_files f join scout_file_tags t on t.file_id = f.id
+where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is null
+    and starts_with(f.path, ?)
+order by f.path
+"""
+
+#: Files that carry a topic, and how many of them were given to the parser before: topics (list), parser.
+COUNT_WANTED = """
+select count(distinct f.content_hash) as files,
+    count(distinct f.content_hash) filter (exists (from cf_processing_queue q
+        where q.plugin_name = ? and q.content_hash = f.content_hash and q.status <> 'CANCELLED')) as already
+from scout_files f join scout_file_tags t on t.file_id = f.id
+where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished'
+"""
+
+#: A job by unique prefix of its id: prefix.
+JOBS_BY_PREFIX = """
+select id, status, spec_json, plugin_name, retry_count from cf_processing_queue where starts_with(id, ?) order by id limit 3
+"""
+
+#: Dead letters in the order of their ids: fingerprint or '', id to go on behind, limit.
+DEAD_LETTERS = """
+select id, spec_json from cf_processing_queue
+where status = 'DEAD_LETTER' and starts_with(coalesce(error_fingerprint, ''), ?) and id > ? order by id limit ?
+"""
+
+_CATALOGUE_COLUMNS = """
+    f.size, f.mtime as mtime_ns, f.device, f.inode, f.content_hash, f.kind,
+    coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
+    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields
+"""
+_TAGS_OF_FILE = """
+left join (select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
+           from scout_file_tags group by file_id) t on t.file_id = f.id
+"""
+
+#: The catalogue below one root as a scan needs it to tell what changed; paths relative to that root: root, four times.
+KNOWN_FILES = f"""
+select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
+    {_CATALOGUE_COLUMNS}
+from scout_files f {_TAGS_OF_FILE}
+where f.status <> 'vanished' and (f.path = ? or starts_with(f.path, ? || '/'))
+"""
+
+#: The whole catalogue, for a change of rules: nothing.
+ALL_FILES = f"""
+select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE_COLUMNS} from scout_files f {_TAGS_OF_FILE}
+where f.status <> 'vanished' order by f.path
+"""
+
+#: Datasets for the catalogue: every committed file that is in place; those under promotion follow with `JobCompleted`.
+OUTPUT_FILES = """
+select output, version, kind, path, rows, contract_hash, parser, parser_version from cf_output_files
+where not is_damaged and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS'))
+order by output, version, kind, sequence, path
+"""
+
+#: Contracts of outputs, newest approval last: nothing.
+APPROVED_CONTRACTS = """
+select output, parser, version, contract_hash, schema_json from cf_schema_contracts
+where state = 'APPROVED' order by approved_at
+"""

@@ -1,0 +1,148 @@
+-- The tables that the event log materialises into (event-log.md, "Tables"). Disposable: a change here changes the
+-- schema's fingerprint, and the projection is rebuilt from the log. No primary keys on big tables: the projector is the
+-- only writer, and keys cost 200-480 ms at the first upsert. All times are UTC.
+
+create table cf_position (seq ubigint, batch_no ubigint, segment ubigint, byte_offset ubigint, sha256 varchar, schema_fingerprint varchar, boot_id varchar, is_clean boolean);
+
+create table scout_sources (
+    id varchar, name varchar, source_type varchar, path varchar, poll_interval_secs double, enabled boolean,
+    added_at timestamp
+);
+
+create table scout_files (
+    id varchar, source_id varchar, path varchar, rel_path varchar, size bigint, mtime bigint, device ubigint,
+    inode ubigint, content_hash varchar, status varchar, tag varchar, tag_source varchar, rule_id varchar, kind varchar,
+    path_fields varchar, first_seen timestamp, last_changed timestamp, last_scan_id varchar
+);
+
+create table scout_file_tags (file_id varchar, tag varchar, tag_source varchar, rule_id varchar, tagged_at timestamp);
+
+create table scout_tagging_rules (
+    id varchar, name varchar, source_id varchar, pattern varchar, tag varchar, priority integer, enabled boolean,
+    rule_json varchar
+);
+
+create table cf_scans (
+    id varchar, source_id varchar, job_id varchar, roots varchar, started_at timestamp, finished_at timestamp,
+    is_complete boolean, files bigint, bytes bigint, new bigint, changed bigint, vanished bigint, renamed bigint,
+    unchanged bigint, unreadable bigint, seconds double
+);
+
+create table cf_parsers (
+    id varchar, name varchar, version varchar, source_hash varchar, source_code varchar, registered_at timestamp,
+    artifact_hash varchar, lock_hash varchar, signed_by varchar, state varchar, kind varchar, entry varchar,
+    params_json varchar, outputs_json varchar, findings_json varchar, registered_by varchar
+);
+
+create table cf_parser_topics (parser_id varchar, parser_name varchar, topic varchar);
+
+create table cf_parser_runs (
+    parser_name varchar, paused_at timestamp, pause_reason varchar, last_failure_reason varchar, total_executions bigint,
+    successful_executions bigint, last_run_at timestamp
+);
+
+create table cf_breakers (
+    parser_name varchar, parser_version varchar, state varchar, consecutive_failures bigint, opened_at timestamp,
+    probe_at timestamp, reason varchar
+);
+
+create table cf_schema_contracts (
+    contract_id varchar, scope_id varchar, parser varchar, version varchar, output varchar, state varchar,
+    schema_json varchar, contract_hash varchar, logic_hash varchar, quarantine_config_json varchar, columns integer,
+    proposed_at timestamp, approved_at timestamp, approved_by varchar, decided_at timestamp, decided_by varchar,
+    reason varchar
+);
+
+create table cf_quarantine_policies (parser varchar, output varchar, policy_json varchar, set_at timestamp, set_by varchar);
+
+create table cf_processing_queue (
+    id varchar, job_type varchar, plugin_name varchar, parser_version varchar, file_version_id varchar,
+    input_file varchar, status varchar, priority integer, retry_count integer, not_before timestamp, lease_epoch ubigint,
+    worker_id varchar, queued_at timestamp, claim_time timestamp, end_time timestamp, progress_pct double,
+    items_total bigint, items_processed bigint, items_failed bigint, quarantine_rows bigint, output_path varchar,
+    output_size_bytes bigint, error_code varchar, error_message varchar, error_fingerprint varchar,
+    pipeline_run_id varchar, logical_date timestamp, selection_snapshot_hash varchar, backtest_data varchar,
+    updated_at timestamp,
+    content_hash varchar, job_key varchar, artifact_hash varchar, topic varchar, attempt integer, losses integer,
+    rows_valid bigint, rows_skipped bigint, rows_received bigint, rows_without_source_row bigint, seconds double,
+    error_exception varchar, error_trace varchar, error_context varchar, sandbox varchar, source_hash varchar,
+    accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
+    rerun_of varchar, sequence ubigint
+);
+
+create table cf_job_progress (
+    job_id varchar, worker_id varchar, lease_epoch ubigint, unit varchar, done bigint, total bigint, throughput double,
+    eta_seconds bigint, payload_json varchar, updated_at timestamp
+);
+
+create table cf_processing_history (
+    input_hash varchar, parser_name varchar, parser_version varchar, artifact_hash varchar, contract_hash varchar,
+    params_hash varchar, generation integer, job_id varchar, processed_at timestamp
+);
+
+create table cf_output_files (
+    output varchar, version integer, kind varchar, path varchar, job_id varchar, rows bigint, bytes bigint,
+    digest varchar, contract_hash varchar, parser varchar, parser_version varchar, committed_at timestamp,
+    is_damaged boolean, sequence ubigint
+);
+
+create table cf_quarantine (
+    job_id varchar, output varchar, version integer, code varchar, column_name varchar, rows bigint, files varchar,
+    parser varchar, parser_version varchar, input_file varchar, is_committed boolean, resolved_by varchar,
+    recorded_at timestamp
+);
+
+create table cf_dead_letter (
+    original_job_id varchar, plugin_name varchar, error_message varchar, retry_count integer, moved_at timestamp,
+    reason varchar, replayed_at timestamp
+);
+
+create table cf_error_occurrences (
+    fingerprint varchar, job_id varchar, parser varchar, parser_version varchar, file varchar, code varchar,
+    exception varchar, message varchar, trace varchar, "at" timestamp, context varchar, attempt integer
+);
+
+create table cf_workers (
+    worker_id varchar, host varchar, pid bigint, slots integer, labels varchar, version varchar, sandbox varchar,
+    state varchar, joined_at timestamp, left_at timestamp, reason varchar
+);
+
+create table cf_audit (
+    seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, data varchar
+);
+
+create view cf_outputs as
+    select output as name, max(parser) as owner_parser, max(version) as live_version,
+        sum(rows) filter (kind = 'data')::bigint as rows, sum(bytes) filter (kind = 'data')::bigint as bytes,
+        count(*) filter (kind = 'data') as files, sum(rows) filter (kind = 'quarantine')::bigint as quarantined_rows,
+        min(committed_at) as first_commit, max(committed_at) as last_commit
+    from cf_output_files group by output;
+
+create view cf_parser_health as
+    select r.parser_name, coalesce(max(b.consecutive_failures), 0)::bigint as consecutive_failures,
+        coalesce(any_value(r.paused_at), min(b.opened_at) filter (b.state <> 'closed')) as paused_at,
+        coalesce(any_value(r.pause_reason), min(b.reason) filter (b.state <> 'closed')) as pause_reason,
+        any_value(r.last_failure_reason) as last_failure_reason, any_value(r.total_executions) as total_executions,
+        any_value(r.successful_executions) as successful_executions, any_value(r.last_run_at) as last_run_at,
+        coalesce(bool_or(b.state = 'half_open'), false) as half_open
+    from cf_parser_runs r left join cf_breakers b on b.parser_name = r.parser_name group by r.parser_name;
+
+create view cf_errors as
+    select fingerprint, any_value(code) as code, any_value(exception) as exception, any_value(trace) as trace,
+        any_value(message) as message, min("at") as first_seen, max("at") as last_seen, count(*) as count,
+        count(distinct file) as files
+    from cf_error_occurrences group by fingerprint;
+
+create view cf_files as
+    select f.*, (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = f.id) as tags,
+        case when f.content_hash is not null and f.status <> 'vanished' then
+            (select min(o.path) from scout_files o
+             where o.content_hash = f.content_hash and o.path < f.path and o.status <> 'vanished') end as duplicate_of
+    from scout_files f;
+
+create view cf_jobs as
+    select id, job_type as type, status, plugin_name as parser, parser_version, input_file as input, rows_valid as rows,
+        quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
+        error_fingerprint as fingerprint, error_message, queued_at, claim_time as started_at, end_time as ended_at,
+        seconds, topic, worker_id
+    from cf_processing_queue;

@@ -1,0 +1,152 @@
+"""The tests beside a parser: sample files with the rows that are expected of them.
+
+Finds and reads the cases, and compares what a run gave with what was expected; running the parser needs a guest and is
+the caller's. The form is documented in docs/reference/parser-bundle.md. Pure but for reading the files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+
+from casparian_protocol.parser_entry import TESTS_FOLDER
+from casparian_protocol.parser_metadata import NAME_PATTERN
+from casparian_sentinel.registry.errors import BundleTestInvalid
+
+EXPECTED_SUFFIX = ".expected.json"
+_EXPECTED_BYTES_MAX = 16_000_000
+_DIFFERENCES_MAX = 20
+
+_OutputName = Annotated[str, Field(pattern=f"^{NAME_PATTERN.pattern}$")]
+
+
+class ExpectedOutput(BaseModel):
+    """What one output must give; what is left out is not compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Valid rows in their order; of each, the keys given here, as text.
+    rows: list[dict[str, str | None]] | None = None
+    quarantined: NonNegativeInt | None = None
+    #: Declared skips of the whole file, whichever output names them.
+    skipped: NonNegativeInt | None = None
+
+
+_EXPECTED: TypeAdapter[dict[_OutputName, ExpectedOutput]] = TypeAdapter(dict[_OutputName, ExpectedOutput])
+
+
+@dataclass(frozen=True, slots=True)
+class BundleTest:
+    """One case: an input and what it must become."""
+
+    case: str
+    input_path: Path
+    expected: dict[str, ExpectedOutput]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What running the parser on a case's input gave."""
+
+    #: Output → valid rows in order; values are Python's or text.
+    rows: Mapping[str, Sequence[Mapping[str, object]]]
+    quarantined: Mapping[str, int]
+    skipped: int
+
+
+def bundle_tests(path: Path) -> tuple[BundleTest, ...]:
+    """The tests of the parser at `path`, by name of their case.
+
+    A directory owns all cases in its `tests/`; a single file `advice.py` owns the cases named `advice` or `advice_…`.
+    """
+    folder = (path if path.is_dir() else path.parent) / TESTS_FOLDER
+    if not folder.is_dir():
+        return ()
+    names = sorted(one.name for one in folder.iterdir() if one.is_file())
+    cases = [name.removesuffix(EXPECTED_SUFFIX) for name in names if name.endswith(EXPECTED_SUFFIX)]
+    inputs: dict[str, list[str]] = {case: [] for case in cases}
+    for name in names:
+        owners = [case for case in cases if name == case or name.startswith(f"{case}.")]
+        if owners and not name.endswith(EXPECTED_SUFFIX):
+            inputs[max(owners, key=len)].append(name)
+    owned = [case for case in cases if path.is_dir() or case == path.stem or case.startswith(f"{path.stem}_")]
+    return tuple(_read_case(folder, case, inputs[case]) for case in owned)
+
+
+def differences(test: BundleTest, observed: Observed) -> tuple[str, ...]:
+    """What a run gave otherwise than expected, a sentence each; empty when the test passes."""
+    found = [line for output, expected in test.expected.items() for line in _compare(output, expected, observed)]
+    unexpected = sorted(output for output, rows in observed.rows.items() if rows and output not in test.expected)
+    found += [f"{output}: has {len(observed.rows[output])} rows, none were expected" for output in unexpected]
+    more = len(found) - _DIFFERENCES_MAX
+    return (*found[:_DIFFERENCES_MAX], f"and {more} more differences") if more > 0 else tuple(found)
+
+
+def as_text(value: object) -> str | None:
+    """A value the way an expected row writes it: exact, without a float's noise or a language's accent."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return format(value, "f")
+        case dt.datetime() | dt.date() | dt.time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+def _read_case(folder: Path, case: str, inputs: Sequence[str]) -> BundleTest:
+    path = folder / f"{case}{EXPECTED_SUFFIX}"
+    if len(inputs) != 1:
+        found = ", ".join(map(ascii, inputs)) or "none"
+        raise BundleTestInvalid(path, f"it needs exactly one input named {ascii(case)[1:-1]}.…, found {found}")
+    if path.stat().st_size > _EXPECTED_BYTES_MAX:
+        raise BundleTestInvalid(path, f"it has more than {_EXPECTED_BYTES_MAX:,} bytes")
+    try:
+        # Numbers stay the text they are written as: 185.60 is not 185.6.
+        literal = json.loads(path.read_bytes(), parse_float=str, parse_int=str)
+        expected = _EXPECTED.validate_python(_with_texts(literal))
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BundleTestInvalid(path, f"{ascii(place)[1:-1]}: {first['msg']}") from cause
+    except (ValueError, RecursionError) as cause:  # not JSON, or not UTF-8
+        raise BundleTestInvalid(path, str(cause)) from cause
+    return BundleTest(case, folder / inputs[0], expected)
+
+
+def _with_texts(literal: object) -> object:
+    """True and false in rows as the words that `as_text` gives."""
+    if isinstance(literal, bool):
+        return as_text(literal)
+    if isinstance(literal, list):
+        return [_with_texts(item) for item in literal]
+    return {key: _with_texts(item) for key, item in literal.items()} if isinstance(literal, dict) else literal
+
+
+def _compare(output: str, expected: ExpectedOutput, observed: Observed) -> Iterator[str]:
+    rows = observed.rows.get(output, ())
+    if expected.rows is not None:
+        if len(rows) != len(expected.rows):
+            yield f"{output}: {len(expected.rows)} rows were expected, {len(rows)} came"
+        for index, (wanted, row) in enumerate(zip(expected.rows, rows, strict=False)):
+            for column, text in wanted.items():
+                got = as_text(row.get(column)) if column in row else "no such column"
+                if got != text:
+                    yield f"{output}: row {index}, {column!a}: expected {text!a}, got {got!a}"
+    quarantined = observed.quarantined.get(output, 0)
+    if expected.quarantined not in (None, quarantined):
+        yield f"{output}: {expected.quarantined} quarantined rows were expected, {quarantined} came"
+    if expected.skipped not in (None, observed.skipped):
+        yield f"{output}: {expected.skipped} skipped records were expected, {observed.skipped} came"

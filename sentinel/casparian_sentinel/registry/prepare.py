@@ -1,0 +1,181 @@
+"""From a parser on disk to the facts that `register` needs: read, checked, bundled, hashed, signed.
+
+`prepare` reads files and nothing else; it stores nothing, records nothing and never runs the parser. The caller puts
+`blobs` durably into the home, runs the tests beside the parser, and sends `facts()` as the operation `register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import JsonValue
+
+from casparian_protocol.bundle import (
+    LOCK_FILE,
+    Collected,
+    blake3_of,
+    collect_directory,
+    collect_file,
+    sha256_of,
+    source_digest,
+)
+from casparian_protocol.bundle_zip import pack
+from casparian_protocol.contract import Contract
+from casparian_protocol.parser_entry import CONTRACT_SUFFIX, choose_entry, contracts_of
+from casparian_protocol.parser_imports import find_imports, foreign_imports
+from casparian_protocol.parser_metadata import ParserMetadata, parse_source, read_metadata, source_text
+from casparian_protocol.signing import statement_of
+from casparian_sentinel.registry.errors import LockMissing, NoParserThere, import_place
+from casparian_sentinel.registry.gatekeeper import Finding, Mode, check
+from casparian_sentinel.registry.keys import HomeKey
+
+_FINDINGS_KEPT_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedArtifact:
+    """An artifact before it is registered. Equal sources and key give equal artifacts, bit for bit."""
+
+    metadata: ParserMetadata
+    #: The module in the bundle that is the parser, and its text.
+    entry: str
+    source_code: str
+    #: The reproducible ZIP, its BLAKE3 (the artifact's hash, which names its blob) and its SHA-256.
+    bundle: bytes
+    artifact_hash: str
+    sha256: str
+    #: BLAKE3 of the entry's source; of all Python source (`logic_hash`); of `uv.lock`, empty without one.
+    source_hash: str
+    logic_hash: str
+    lock_hash: str
+    contracts: dict[str, Contract]
+    signed_by: str
+    signature: str
+    findings: tuple[Finding, ...]
+    #: What lay beside the parser and is not in the bundle.
+    left_out: tuple[str, ...]
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        """Digest → content of everything the events will name."""
+        contracts = {contract.hash(): contract.canonical_json().encode() for contract in self.contracts.values()}
+        return {self.artifact_hash: self.bundle, **contracts}
+
+    def facts(self) -> dict[str, JsonValue]:
+        """The artifact as `operations.Artifact` has it: the argument of the operation `register`."""
+        metadata = self.metadata
+        return {
+            "name": metadata.name,
+            "version": metadata.version,
+            "artifact": self.artifact_hash,
+            "sha256": self.sha256,
+            "source_hash": self.source_hash,
+            "lock_hash": self.lock_hash,
+            "topics": list(metadata.topics),
+            "outputs": {output: contract.hash() for output, contract in self.contracts.items()},
+            "params": {
+                name: {"type": "file"} if param.kind == "file" else param.default
+                for name, param in metadata.params.items()
+            },
+            "entry": self.entry,
+            "kind": metadata.entry.kind,
+            "signed_by": self.signed_by,
+            "signature": self.signature,
+            "findings": [finding.model_dump() for finding in self.findings[:_FINDINGS_KEPT_MAX]],
+            "contracts": [
+                {
+                    "output": output,
+                    "contract_hash": contract.hash(),
+                    "logic_hash": self.logic_hash,
+                    "columns": len(contract.columns),
+                }
+                for output, contract in self.contracts.items()
+            ],
+        }
+
+
+def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> PreparedArtifact:
+    """Read, check, bundle and sign the parser at `path`; every refusal is a `CasparianError` with its remedy."""
+    collected, entry = _collect(path)
+    texts = _texts(collected.files)
+    sources = {name: text for name, text in texts.items() if name.endswith(".py")}
+    metadata = read_metadata(sources[entry], entry)
+    contracts = contracts_of(metadata, _beside(texts, entry), entry)
+    findings = check(sources, gatekeeper_mode)
+    _require_lock(metadata, sources, collected.files)
+    lock_hash = blake3_of(collected.files[LOCK_FILE]) if LOCK_FILE in collected.files else ""
+    statement = statement_of(
+        collected.files,
+        parser=metadata.name,
+        version=metadata.version,
+        lock_hash=lock_hash,
+        contracts={output: contract.hash() for output, contract in contracts.items()},
+    )
+    bundle = pack(collected.files)
+    return PreparedArtifact(
+        metadata=metadata,
+        entry=entry,
+        source_code=sources[entry],
+        bundle=bundle,
+        artifact_hash=blake3_of(bundle),
+        sha256=sha256_of(bundle),
+        source_hash=blake3_of(collected.files[entry]),
+        logic_hash=source_digest(collected.files),
+        lock_hash=lock_hash,
+        contracts=contracts,
+        signed_by=home_key.public_key,
+        signature=home_key.sign(statement),
+        findings=findings,
+        left_out=collected.left_out,
+    )
+
+
+def _collect(path: Path) -> tuple[Collected, str]:
+    """The parser's files, and which of them is the parser."""
+    if path.is_dir():
+        collected = collect_directory(path)
+        sources = {name: text for name, text in _texts(collected.files).items() if name.endswith(".py")}
+        return collected, choose_entry(sources, path.resolve().name)
+    if not path.is_file() or path.suffix != ".py":
+        raise NoParserThere(path)
+    return collect_file(path, _files_beside(path)), path.name
+
+
+def _files_beside(path: Path) -> list[str]:
+    """What belongs to a parser of a single file: its contracts, and its lock when it needs one.
+
+    A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all that lie there.
+    """
+    metadata = read_metadata(source_text(path.read_bytes(), path.name), path.name)
+    declared = [f"{output}{CONTRACT_SUFFIX}" for output in metadata.outputs]
+    contracts = declared or sorted(one.name for one in path.parent.glob(f"*{CONTRACT_SUFFIX}"))
+    needs_lock = metadata.dependencies or foreign_imports(metadata.imports, frozenset())
+    return [*contracts, *((LOCK_FILE, "pyproject.toml") if needs_lock else ())]
+
+
+def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The Python and contract files of a bundle as text."""
+    return {name: source_text(data, name) for name, data in files.items() if name.endswith((".py", CONTRACT_SUFFIX))}
+
+
+def _beside(texts: Mapping[str, str], entry: str) -> dict[str, str]:
+    """Files in the same folder as the parser; a schema deeper in the bundle is a resource, no contract."""
+    folder = PurePosixPath(entry).parent
+    return {name: text for name, text in texts.items() if PurePosixPath(name).parent == folder}
+
+
+def _require_lock(metadata: ParserMetadata, sources: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    """Beyond the standard library and pyarrow, everything is pinned by a lock."""
+    if LOCK_FILE in files:
+        return
+    own_modules = {PurePosixPath(name).parts[0].removesuffix(".py") for name in sources}
+    needed = [
+        import_place(name, found)
+        for name, text in sorted(sources.items())
+        for found in foreign_imports(find_imports(parse_source(text, name)), own_modules)
+    ]
+    needed += metadata.dependencies or ()
+    if needed:
+        raise LockMissing(needed, says_none=metadata.dependencies == ())

@@ -1,0 +1,138 @@
+"""Start the confined process for one query and hand back what it answers.
+
+Knows where published data lie and how long a query may take; does not judge queries (`guard`) and does not run them
+(`confined`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_sentinel.sql.guard import QueryRefused, Relations, check
+from casparian_shim.text import scrub
+
+TIMEOUT_SECONDS = 600.0
+MEMORY_BYTES = 4 * 1024**3
+#: An answer is a file that the asker maps; larger ones are refused, as are larger spill files.
+ANSWER_BYTES = 4 * 1024**3
+SPILL_BYTES = 16 * 1024**3
+#: Tables of the projection that hold nothing to ask about.
+_INTERNAL = frozenset({"cf_position"})
+
+
+class QueryFailed(CasparianError):
+    """The query was allowed but did not end well; `problem` is DuckDB's own word."""
+
+
+def relations(home: Home, state_tables: list[str]) -> Relations:
+    """What can be asked now: the catalogue's views and the projection's tables."""
+    outputs: list[str] = []
+    quarantines: list[str] = []
+    # DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalogue while another thread
+    # has it open: it is looked at under a name of its own.
+    link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
+    try:
+        link.hardlink_to(home.catalog_db)
+    except FileNotFoundError:
+        return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
+    try:
+        with duckdb.connect(str(link), read_only=True) as db:
+            views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
+    finally:
+        link.unlink()
+    outputs = [name for schema, name in views if schema == "main"]
+    quarantines = [name for schema, name in views if schema == "quarantine"]
+    return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
+
+
+def ask(
+    home: Home,
+    sql: str,
+    known: Relations,
+    state_table: Callable[[str], pa.Table],
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    memory_bytes: int = MEMORY_BYTES,
+    answer_bytes: int = ANSWER_BYTES,
+) -> pa.Table:
+    """The answer to one user query. Raises `QueryRefused` or `QueryFailed`.
+
+    `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads.
+    """
+    guarded = check(sql, known)
+    if not home.catalog_db.exists():
+        raise QueryRefused("Nothing is published yet.", remedy="`casparian process` runs what is pending.")
+    with tempfile.TemporaryDirectory(prefix="casparian-sql-") as scratch:
+        tables: dict[str, str] = {}
+        for name in sorted(guarded.state_tables):
+            tables[name] = str(_write(Path(scratch) / f"{name}.arrows", state_table(name)))
+        order = {
+            "sql": guarded.sql,
+            "names": [*map(str.lower, known.outputs), *(f"quarantine.{name.lower()}" for name in known.quarantines)],
+            "catalog": str(home.catalog_db),
+            "directories": [str(home.outputs), str(home.quarantine)],
+            "tables": tables,
+            "scratch": scratch,
+            "answer": str(Path(scratch) / "answer.arrows"),
+            "memory_bytes": memory_bytes,
+            "answer_bytes": answer_bytes,
+            "spill_bytes": SPILL_BYTES,
+            "asker_pid": os.getpid(),
+        }
+        return _run(order, timeout_seconds)
+
+
+def _run(order: dict[str, object], timeout_seconds: float) -> pa.Table:
+    command = [sys.executable, "-I", "-m", "casparian_sentinel.sql.confined"]
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(order["scratch"])}
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(order).encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=str(order["scratch"]),
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as cause:
+        raise QueryFailed(
+            f"The query took longer than {timeout_seconds:.0f} s and was stopped.", remedy="Narrow it down."
+        ) from cause
+    if done.returncode != 0:
+        raise QueryFailed(
+            _problem(done.stderr, done.returncode),
+            remedy="Correct the query; `casparian outputs show NAME` lists columns.",
+        )
+    with pa.memory_map(str(order["answer"])) as source:  # stays mapped when its directory is gone
+        return pa.ipc.open_stream(source).read_all()
+
+
+def _problem(stderr: bytes, status: int) -> str:
+    for line in reversed(stderr.decode("utf-8", "replace").splitlines()):
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(found, dict) and "problem" in found:
+            return scrub(str(found["problem"]), keep_newlines=True)
+    return f"The query's process ended with status {status}: it may have needed more memory than it may have."
+
+
+def _write(path: Path, table: pa.Table) -> Path:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return path

@@ -1,0 +1,186 @@
+"""What a user's query may be: one SELECT over known tables, without functions that reach outside. Pure.
+
+An allow-list of relations, not a deny-list of tricks: a name that is no published output, quarantine, state table or CTE of
+the query is refused, and so is every table function but a few harmless ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from casparian_protocol.errors import CasparianError
+from casparian_sentinel.sql.names import TABLE_FUNCTIONS, is_refused_function
+from casparian_shim.text import scrub
+
+QUERY_LIMIT_CHARACTERS = 100_000
+#: Longest path of brackets within brackets; far beyond what people write, far below what a parser's stack holds.
+NESTING_LIMIT = 100
+_OPENING = frozenset({"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"})
+_CLOSING = frozenset({"R_PAREN", "R_BRACKET", "R_BRACE", "END"})
+#: What a statement may be: a query, or a description of one.
+_QUESTIONS = (exp.Query, exp.Values, exp.Describe, exp.Summarize, exp.Pivot)
+
+
+class QueryRefused(CasparianError):
+    """The query is not something that may run here; says which part, and what can be asked instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A query that passed. `state_tables` must be supplied to whoever runs it."""
+
+    sql: str
+    #: Names of `cf_…` and `scout_…` tables that it reads.
+    state_tables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """What can be asked: output views (`fix_orders`, `fix_orders@v1`), quarantine views, state tables."""
+
+    outputs: Collection[str]
+    quarantines: Collection[str]
+    state: Collection[str]
+
+    def all_names(self) -> list[str]:
+        return [*self.outputs, *(f"quarantine.{name}" for name in self.quarantines), *self.state]
+
+    def names(self) -> Names:
+        return Names(*(frozenset(map(str.lower, names)) for names in (self.outputs, self.quarantines, self.state)))
+
+
+class Names(NamedTuple):
+    """`Relations`, ready for looking up: in lower case, as DuckDB compares."""
+
+    outputs: frozenset[str]
+    quarantines: frozenset[str]
+    state: frozenset[str]
+
+
+def check(sql: str, known: Relations) -> Guarded:
+    """The query, if it may run; raises `QueryRefused`."""
+    if len(sql) > QUERY_LIMIT_CHARACTERS:
+        raise QueryRefused(
+            f"The query has {len(sql):,} characters.", remedy=f"At most {QUERY_LIMIT_CHARACTERS:,} are read."
+        )
+    tree = _parse(sql)
+    names = known.names()
+    state: set[str] = set()
+    for node in tree.walk():
+        if isinstance(node, exp.DML | exp.DDL | exp.Command) and not isinstance(node, exp.Query):
+            raise QueryRefused(
+                f"{type(node).__name__.upper()} is not a question.", remedy="Only SELECT can be asked here."
+            )
+        if isinstance(node, exp.Into | exp.Lock):
+            raise QueryRefused(
+                "SELECT INTO and FOR UPDATE change things.", remedy="Only plain SELECT can be asked here."
+            )
+        if isinstance(node, exp.Placeholder):
+            raise QueryRefused("The query has a parameter without a value.", remedy="Write the value into the query.")
+        if isinstance(node, exp.Func):
+            _check_function(node)
+        elif isinstance(node, exp.Table) and _is_state_table(node, names, known):
+            state.add(node.name.lower())
+    return Guarded(sql.strip().rstrip("; \n\t"), frozenset(state))
+
+
+def _parse(sql: str) -> exp.Expr:
+    try:
+        _check_nesting(sql)
+        trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
+    except (SqlglotError, RecursionError) as cause:
+        first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(str(cause).splitlines()[0])
+        raise QueryRefused(f"The query cannot be read: {first}", remedy="Check the SQL near that place.") from cause
+    if len(trees) != 1:
+        raise QueryRefused(f"{len(trees)} statements were given.", remedy="Ask with exactly one SELECT.")
+    if not isinstance(trees[0], _QUESTIONS):
+        kind = trees[0].key.upper()
+        raise QueryRefused(
+            f"{kind} statements are not run here.", remedy="Ask with one SELECT; published data never change."
+        )
+    return trees[0]
+
+
+def _check_nesting(sql: str) -> None:
+    depth = 0
+    for token in sqlglot.tokenize(sql, dialect="duckdb"):
+        depth += (token.token_type.name in _OPENING) - (token.token_type.name in _CLOSING)
+        if depth > NESTING_LIMIT:
+            raise QueryRefused(
+                f"The query nests more than {NESTING_LIMIT} levels deep.", remedy="Take it apart with WITH."
+            )
+
+
+def _function_name(node: exp.Func) -> str:
+    name = node.name if isinstance(node, exp.Anonymous) else getattr(node, "sql_name", lambda: node.key)()
+    return str(name).lower()
+
+
+def _check_function(node: exp.Func) -> None:
+    name = _function_name(node)
+    if is_refused_function(name):
+        raise QueryRefused(
+            f"The function {scrub(name)}() reaches outside the published tables and is refused.",
+            remedy="Query outputs by their names; `casparian outputs list` shows them.",
+        )
+
+
+def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
+    """Whether it is a state table; False for outputs, quarantines, CTEs and harmless table functions. Else it raises."""
+    if isinstance(table.this, exp.Func):
+        name = _function_name(table.this)
+        if name not in TABLE_FUNCTIONS or table.db or table.catalog:
+            raise QueryRefused(
+                f"The table function {scrub(name)}() is refused.",
+                remedy="Query outputs by their names, not by path.",
+            )
+        return False
+    if not isinstance(table.this, exp.Identifier) or table.catalog:
+        raise QueryRefused(
+            f"{scrub(table.sql(dialect='duckdb'))} is not a published table.",
+            remedy="`casparian outputs list` shows what there is.",
+        )
+    name, schema = table.name.lower(), table.db.lower()
+    if schema == "quarantine" and name in names.quarantines:
+        return False
+    if schema in ("", "main"):
+        if not schema and name in _visible_ctes(table):
+            return False
+        if name in names.outputs:
+            return False
+        if name in names.state:
+            return True
+    full = f"{schema}.{name}" if schema else name
+    near = difflib.get_close_matches(full[:100], known.all_names(), n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise QueryRefused(
+        f"There is no table {scrub(full)}.", remedy=f"{hint}`casparian outputs list` shows what can be queried."
+    )
+
+
+def _visible_ctes(node: exp.Expr) -> set[str]:
+    """Names of CTEs that a table can mean where it stands: those of the queries around it, earlier ones in a WITH."""
+    visible: set[str] = set()
+    inner: exp.Expr = node
+    outer = node.parent
+    while outer is not None:
+        if isinstance(outer, exp.With):
+            for cte in outer.expressions:
+                if cte is inner:
+                    if outer.recursive:
+                        visible.add(cte.alias.lower())
+                    break
+                visible.add(cte.alias.lower())
+        else:
+            with_ = outer.args.get("with_")
+            if isinstance(with_, exp.With) and with_ is not inner:
+                visible.update(cte.alias.lower() for cte in with_.expressions)
+        inner, outer = outer, outer.parent
+    return visible

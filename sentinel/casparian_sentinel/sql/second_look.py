@@ -1,0 +1,94 @@
+"""The query as DuckDB itself reads it, held against the same rules as in `guard`. Pure.
+
+Two parsers may disagree about a text, and the one that runs it is DuckDB: what it would read, call or change is taken from
+its own tree (`json_serialize_sql`), so a query that means something else to sqlglot gains nothing by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from casparian_sentinel.sql.names import TABLE_FUNCTIONS, is_refused_function
+
+_QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+_SOURCES = frozenset(
+    {"BASE_TABLE", "TABLE_FUNCTION", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST", "PIVOT", "SHOW_REF"}
+)
+_SYSTEM_SCHEMAS = ("", "main", "system")
+
+Node = dict[str, Any]
+Names = frozenset[str]
+
+
+def objection(serialized: Node, tables: Collection[str]) -> str | None:
+    """What is wrong with a query in DuckDB's words; None when nothing is.
+
+    `tables` are the names that may be read, in lower case, quarantines as `quarantine.x`.
+    """
+    if serialized.get("error"):
+        if serialized.get("error_type") == "parser":
+            return str(serialized.get("error_message"))
+        return "Only a SELECT can be asked here; a PIVOT must name its columns: ON c IN (…)."
+    if len(serialized["statements"]) != 1:
+        return "Only one statement can be asked at once."
+    pending: list[tuple[Any, Names]] = [(serialized["statements"], frozenset())]
+    while pending:
+        value, ctes = pending.pop()
+        if isinstance(value, list):
+            pending += [(item, ctes) for item in value]
+        elif isinstance(value, dict):
+            found = _wrong(value, ctes, tables)
+            if found is not None:
+                return found
+            pending += _parts(value, ctes)
+    return None
+
+
+def _parts(node: Node, ctes: Names) -> Iterator[tuple[Any, Names]]:
+    """A node's children with the CTEs that each can see: those before it, all of them in the body."""
+    entries = (node.get("cte_map") or {}).get("map") or []
+    visible = ctes
+    for entry in entries:
+        name = str(entry["key"]).lower()
+        query = entry["value"].get("query_node") or {}
+        own = frozenset({name}) if query.get("type") == "RECURSIVE_CTE_NODE" else frozenset()
+        yield entry["value"], visible | own
+        visible |= {name}
+    if node.get("type") == "RECURSIVE_CTE_NODE":
+        visible |= {str(node.get("cte_name", "")).lower()}
+    for key, value in node.items():
+        if key != "cte_map":
+            yield value, visible
+
+
+def _wrong(node: Node, ctes: Names, tables: Collection[str]) -> str | None:
+    kind = str(node.get("type", ""))
+    if kind.endswith("_NODE") and "modifiers" in node and kind not in _QUERIES:
+        return f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} is not a question; only SELECT can be asked here."
+    if "sample" in node and "alias" in node and kind not in _SOURCES:
+        return f"A source of the kind {kind} cannot be read here."
+    if kind == "BASE_TABLE":
+        return _wrong_table(node, ctes, tables)
+    if kind == "SHOW_REF" and not node.get("query"):
+        return "SHOW is not answered here; DESCRIBE and SUMMARIZE of an output are."
+    if kind == "TABLE_FUNCTION":
+        function = node["function"]
+        name = str(function.get("function_name", "")).lower()
+        if name not in TABLE_FUNCTIONS or function.get("schema", "") not in _SYSTEM_SCHEMAS:
+            return f"The table function {name}() is refused."
+    if node.get("class") == "FUNCTION" and is_refused_function(str(node.get("function_name", ""))):
+        return f"The function {node['function_name']}() is refused."
+    return None
+
+
+def _wrong_table(node: Node, ctes: Names, tables: Collection[str]) -> str | None:
+    name, schema = str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower()
+    if not node.get("catalog_name"):
+        if not schema and name in ctes:
+            return None
+        if schema in ("", "main") and name in tables:
+            return None
+        if schema and f"{schema}.{name}" in tables:
+            return None
+    return f"{'.'.join(part for part in (node.get('catalog_name'), schema, name) if part)} is not a published table."

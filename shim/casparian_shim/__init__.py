@@ -1,0 +1,35 @@
+"""What runs inside a guest, and what authors of parsers import.
+
+Parsers use the names in `__all__`. Inside: `guest` is the program a worker starts, `running` finds and runs the
+parser, `arrow` makes Arrow batches of whatever a parser gives, `frames` carries them. The modules `frames`,
+`errors`, `trace` and `text` need the standard library only and are shared with every other part of Casparian;
+importing them never imports pyarrow, which is why the names below load on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casparian_shim.context import Context
+    from casparian_shim.sdk.output import Output
+    from casparian_shim.sdk.readers import read_csv, read_fixed_width, read_lines
+    from casparian_shim.sdk.values import decimal, timestamp
+
+__all__ = ["Context", "Output", "decimal", "read_csv", "read_fixed_width", "read_lines", "timestamp"]
+
+_HOMES = {
+    "Context": "context",
+    "Output": "sdk.output",
+    "decimal": "sdk.values",
+    "read_csv": "sdk.readers",
+    "read_fixed_width": "sdk.readers",
+    "read_lines": "sdk.readers",
+    "timestamp": "sdk.values",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,57 @@
+"""A batch brought to the schema its stream already has, as far as that loses nothing.
+
+Names are fixed by the first batch. Types are kept where the values allow it exactly, so that a stream does not
+switch schemas for a column that happens to hold whole numbers for a while.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from casparian_shim.arrow.sending import ColumnsChanged
+from casparian_shim.arrow.tables import Column
+from casparian_shim.arrow.values import FALLBACK_METADATA
+
+_DECIMAL_DIGITS_MAX = 38
+
+
+def aligned(output: str, columns: Sequence[Column], schema: Any | None) -> list[Column]:
+    """`columns` in the order and, where exact, with the types of `schema` (None: this is the first batch)."""
+    if schema is None:
+        return list(columns)
+    expected, actual = list(schema.names), [name for name, _, _ in columns]
+    if sorted(expected) != sorted(actual):
+        raise ColumnsChanged(output, expected, actual)
+    if expected != actual and len(set(expected)) == len(expected):
+        by_name = {column[0]: column for column in columns}
+        columns = [by_name[name] for name in expected]
+    elif expected != actual:
+        raise ColumnsChanged(output, expected, actual)
+    return [_kept(column, schema.field(position)) for position, column in enumerate(columns)]
+
+
+def _kept(column: Column, field: Any) -> Column:
+    name, array, is_fallback = column
+    was_fallback = field.metadata is not None and FALLBACK_METADATA.items() <= field.metadata.items()
+    if array.null_count == len(array):
+        return name, pa.nulls(len(array), field.type), was_fallback
+    if array.type == field.type or is_fallback or was_fallback:
+        return column
+    target = _wider(field.type, array.type)
+    if target is None:
+        return column
+    try:
+        return name, array.cast(target), False
+    except pa.ArrowInvalid:  # not exactly: it keeps its own type
+        return column
+
+
+def _wider(before: Any, now: Any) -> Any | None:
+    if pa.types.is_float64(before) and pa.types.is_integer(now):
+        return before
+    if pa.types.is_decimal128(before) and pa.types.is_decimal128(now):
+        scale = max(before.scale, now.scale)
+        digits = max(before.precision - before.scale, now.precision - now.scale) + scale
+        return pa.decimal128(digits, scale) if digits <= _DECIMAL_DIGITS_MAX else None
+    return None

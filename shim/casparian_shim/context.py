@@ -1,0 +1,152 @@
+"""What a parser is told about its job, and how it tells the job more than rows: `ctx`."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import IO, Any
+
+from casparian_shim.emitting import Outputs
+from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.frames.encode import encode_progress
+from casparian_shim.frames.kinds import Progress
+from casparian_shim.job import GuestJob
+from casparian_shim.sideband import FrameSender
+
+_PROGRESS_EVERY_SECONDS = 0.1
+_REASONS_MAX = 64
+_REASON_CHARACTERS_MAX = 200
+_UNIT_CHARACTERS_MAX = 40
+OTHER_REASONS = "(other reasons)"
+
+
+class NotGranted(CasparianError):
+    """A parser asked for something its job was not given."""
+
+    code = ErrorCode.FILE_NOT_FOUND
+
+    def __init__(self, what: str, name: str, granted: list[str]) -> None:
+        super().__init__(
+            f"The job was given no {what} {name[:80]!r}.",
+            remedy=f"It was given: {', '.join(granted) or 'none'}.",
+        )
+
+
+class Context:
+    """The second argument of `parse(path, ctx)`."""
+
+    def __init__(self, job: GuestJob, outputs: Outputs, sender: FrameSender) -> None:
+        self._job = job
+        self._outputs = outputs
+        self._sender = sender
+        self._file: IO[bytes] | None = None
+        self._done: float | None = None
+        self._total: float | None = None
+        self._unit: str | None = None
+        self._skips: dict[str, int] = {}
+        self._rejects: dict[str, int] = {}
+        self._told_at = -_PROGRESS_EVERY_SECONDS
+        self._is_news = False
+        self.log = logging.getLogger("casparian.parser")
+
+    @property
+    def path(self) -> str:
+        """The input file."""
+        return self._job.input_path
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The input file, opened for reading in binary. The same object each time."""
+        if self._file is None:
+            if self._job.input_fd is None:
+                self._file = open(self._job.input_path, "rb")  # noqa: SIM115 - lives as long as the job
+            else:
+                self._file = os.fdopen(os.dup(self._job.input_fd), "rb")
+                self._file.seek(0)
+        return self._file
+
+    @property
+    def source_hash(self) -> str:
+        """The BLAKE3 hash of the input, computed before the parser ran."""
+        return self._job.source_hash
+
+    @property
+    def job_id(self) -> str:
+        return self._job.job_id
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The declared parameters with the values of this job."""
+        return self._job.params
+
+    @property
+    def scratch(self) -> str:
+        """A private directory, empty at the start and gone after the job."""
+        return self._job.scratch_path
+
+    def resource(self, name: str) -> bytes:
+        """The content of a file of the parser's bundle."""
+        folder = os.path.realpath(self._job.bundle_path)
+        path = os.path.realpath(os.path.join(folder, name))
+        if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
+            raise NotGranted("resource", name, [])
+        with open(path, "rb") as file:
+            return file.read()
+
+    def context(self, name: str) -> Any:
+        """Reference data given to this job, as a pyarrow Table."""
+        path = self._job.context_paths.get(name)
+        if path is None:
+            raise NotGranted("context", name, sorted(self._job.context_paths))
+        import pyarrow as pa
+
+        with pa.memory_map(path) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
+        """How far the parser is, in `unit`. Cheap: at most ten times a second is told on."""
+        self._done, self._total = done, total
+        self._unit = unit[:_UNIT_CHARACTERS_MAX] if unit is not None else None
+        self._tell_now_and_then()
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Declare `count` records of the input that are no rows: comments, headers, blank lines."""
+        if count < 0:
+            raise ValueError(f"skip was given a count of {count}")
+        reason = reason[:_REASON_CHARACTERS_MAX]
+        if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
+            reason = OTHER_REASONS
+        self._skips[reason] = self._skips.get(reason, 0) + count
+        self._tell_now_and_then()
+
+    def reject(
+        self,
+        output: str | None,
+        row: Mapping[str, object] | None,
+        reason: str,
+        source_row: int | None = None,
+        raw: str | bytes | None = None,
+    ) -> None:
+        """Send a row to quarantine: the parser itself calls it bad, for this `reason`."""
+        name = self._outputs.reject(output, row, reason, source_row, raw)
+        self._rejects[name] = self._rejects.get(name, 0) + 1
+        self._tell_now_and_then()
+
+    def finish(self) -> None:
+        """Tell the last word on progress, skips and rejects."""
+        if self._is_news:
+            self._tell()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _tell_now_and_then(self) -> None:
+        self._is_news = True
+        if time.monotonic() - self._told_at >= _PROGRESS_EVERY_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        self._is_news = False
+        self._sender.send(encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._rejects)))

@@ -1,0 +1,248 @@
+"""The guest's outputs: rows gathered into batches, schemas kept, rows numbered, frames sent in order.
+
+One `Outputs` a job. What a parser may give is `running`'s question; here it is dict rows and tables already.
+The rules of numbering and of rejects are those of the `frames` package's docstring.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from casparian_shim.arrow.aligning import aligned
+from casparian_shim.arrow.rows import Row, columns_of_rows, estimated_bytes
+from casparian_shim.arrow.sending import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, batch_of_columns, fitted, messages
+from casparian_shim.arrow.tables import PART_BYTES_MAX, Column, columns_of_table, slice_bytes
+from casparian_shim.arrow.values import text_of
+from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.frames.encode import encode_output_end, encode_output_start
+from casparian_shim.frames.kinds import OUTPUT_NAME, LogLevel, OutputEnd, OutputKind, OutputStart
+from casparian_shim.frames.state import BadOutputName
+from casparian_shim.memory import ensure_room
+from casparian_shim.sideband import FrameSender
+
+UNDECLARED_OUTPUT = "output"
+_SIZED_ROWS = 64
+_SIZE_EVERY = 8
+_REJECT_COLUMNS = ("_cf_output_row_index", "__cf_row_id", "_cf_reject_reason", "_cf_raw")
+
+
+class OutputUnknown(CasparianError):
+    """Data came for an output that the parser does not declare, or for none in particular."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, name: str | None, declared: Sequence[str]) -> None:
+        what = "Data came without the name of its output" if name is None else f"The output {name} is not declared"
+        super().__init__(
+            f"{what}; the parser declares {', '.join(declared)}.",
+            remedy="Give (output, data) or Output(output, data) with a declared name.",
+        )
+
+
+class RowWithoutColumns(CasparianError):
+    """A batch whose every row is an empty dict."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            f"Output {output} was given rows without any column.", remedy="Skip empty records: ctx.skip()."
+        )
+
+
+class _Stream:
+    """One announced stream: its schema so far and its rows sent."""
+
+    def __init__(self, index: int, name: str, kind: OutputKind) -> None:
+        self.index = index
+        self.name = name
+        self.kind = kind
+        self.schema: Any = None
+        self.row_count = 0
+        self.warned_columns: set[str] = set()
+
+
+class _Gathering:
+    """The rows of one output on their way into a batch."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.rejects: list[dict[str, object]] = []
+        self.sized_count = 0
+        self.sized_bytes = 0
+        self.limit = _SIZED_ROWS
+        self.received_count = 0
+
+    def estimated_bytes(self) -> int:
+        return self.sized_bytes * len(self.rows) // max(1, self.sized_count)
+
+
+class Outputs:
+    """Everything the parser gives, on its way to the worker."""
+
+    def __init__(self, sender: FrameSender, declared: Sequence[str] = ()) -> None:
+        self._sender = sender
+        self._declared = tuple(declared)
+        self._streams: dict[tuple[str, OutputKind], _Stream] = {}
+        self._gathering: dict[str, _Gathering] = {}
+        self._current: _Stream | None = None
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The names of the outputs the parser declares; none for a parser without contracts in dev mode."""
+        return self._declared
+
+    def named(self, name: str | None) -> str:
+        """The output meant by `name`; None is the only one there is."""
+        if name is None:
+            if len(self._declared) > 1:
+                raise OutputUnknown(name, self._declared)
+            return self._declared[0] if self._declared else UNDECLARED_OUTPUT
+        if not OUTPUT_NAME.fullmatch(name):
+            raise BadOutputName(name)
+        if self._declared and name not in self._declared:
+            raise OutputUnknown(name, self._declared)
+        return name
+
+    def rows_into(self, name: str | None) -> Callable[[Row], None]:
+        """A function that takes one row after another for this output."""
+        output = self.named(name)
+        gathering = self._of(output)
+
+        def add(row: Row) -> None:
+            rows = gathering.rows
+            rows.append(row)
+            count = len(rows)
+            if count <= _SIZED_ROWS or count % _SIZE_EVERY == 0:
+                gathering.sized_count += 1
+                gathering.sized_bytes += estimated_bytes(row)
+                if count >= BATCH_ROWS_MAX or gathering.estimated_bytes() >= BATCH_TARGET_BYTES:
+                    self._flush_rows(output, gathering)
+
+        return add
+
+    def add_table(self, name: str | None, table: Any) -> None:
+        """A whole table of pyarrow, pandas or polars."""
+        output = self.named(name)
+        gathering = self._of(output)
+        self._flush_rows(output, gathering)
+        ensure_room(min(slice_bytes(table, BATCH_ROWS_MAX), PART_BYTES_MAX))
+        for columns in columns_of_table(table, BATCH_ROWS_MAX):
+            if columns:
+                row_count = len(columns[0][1])
+                self._send(output, OutputKind.ROWS, columns)
+                gathering.received_count += row_count
+
+    def reject(
+        self, name: str | None, row: Mapping[str, object] | None, reason: str, source_row: int | None, raw: object
+    ) -> str:
+        """A row the parser itself calls bad. Returns the output's name."""
+        output = self.named(name)
+        gathering = self._of(output)
+        about: dict[str, object] = dict(
+            zip(
+                _REJECT_COLUMNS,
+                (
+                    gathering.received_count + len(gathering.rows) + len(gathering.rejects),
+                    _row_id(source_row, row),
+                    text_of(reason),
+                    text_of(raw if raw is not None else (row or {}).get("_cf_raw")),
+                ),
+                strict=True,
+            )
+        )
+        for column, value in (row or {}).items():
+            if column not in _REJECT_COLUMNS:
+                about[str(column)] = text_of(value)
+        gathering.rejects.append(about)
+        if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
+            self._flush_rejects(output, gathering)
+        return output
+
+    def finish(self) -> None:
+        """Send what is gathered, then the end of every output."""
+        for output, gathering in self._gathering.items():
+            self._flush_rows(output, gathering)
+            self._flush_rejects(output, gathering)
+        for stream in self._streams.values():
+            self._sender.send(encode_output_end(OutputEnd(stream.index, stream.row_count)))
+
+    def _of(self, output: str) -> _Gathering:
+        gathering = self._gathering.get(output)
+        if gathering is None:
+            gathering = self._gathering[output] = _Gathering()
+        return gathering
+
+    def _flush_rows(self, output: str, gathering: _Gathering) -> None:
+        """Rejects first: a batch's numbers are known once every reject before its last row is."""
+        if gathering.rejects:
+            self._flush_rejects(output, gathering)
+        if not gathering.rows:
+            return
+        ensure_room(gathering.estimated_bytes())
+        rows, gathering.rows = gathering.rows, []
+        gathering.sized_count = gathering.sized_bytes = 0
+        stream = self._streams.get((output, OutputKind.ROWS))
+        columns = columns_of_rows(rows, stream.schema.names if stream is not None else ())
+        if not columns:
+            raise RowWithoutColumns(output)
+        gathering.received_count += len(rows)
+        self._send(output, OutputKind.ROWS, columns)
+
+    def _flush_rejects(self, output: str, gathering: _Gathering) -> None:
+        rejects, gathering.rejects = gathering.rejects, []
+        if not rejects:
+            return
+        gathering.received_count += len(rejects)
+        names = dict.fromkeys(_REJECT_COLUMNS)
+        for reject in rejects:
+            names.update(dict.fromkeys(reject))
+        integers = _REJECT_COLUMNS[:2]
+        columns: list[Column] = [
+            (
+                name,
+                pa.array([reject.get(name) for reject in rejects], pa.int64() if name in integers else pa.string()),
+                False,
+            )
+            for name in names
+        ]
+        self._send(output, OutputKind.REJECTS, columns)
+
+    def _send(self, output: str, kind: OutputKind, columns: Sequence[Column]) -> None:
+        stream = self._streams.get((output, kind))
+        if stream is None:
+            stream = self._streams[output, kind] = _Stream(len(self._streams), output, kind)
+        if kind is OutputKind.ROWS:
+            columns = aligned(output, columns, stream.schema)
+            self._warn(stream, columns)
+        batch = batch_of_columns(columns)
+        if stream.schema is None or stream is not self._current or not batch.schema.equals(stream.schema, True):
+            stream.schema = batch.schema
+            message = batch.schema.serialize().to_pybytes()
+            self._sender.send(encode_output_start(OutputStart(stream.index, output, kind, message)))
+            self._current = stream
+        if batch.num_rows == 0:
+            return
+        for piece in fitted(batch):
+            for payload in messages(piece):
+                self._sender.send_batch(memoryview(payload))
+        stream.row_count += batch.num_rows
+
+    def _warn(self, stream: _Stream, columns: Sequence[Column]) -> None:
+        for name, _, is_fallback in columns:
+            if is_fallback and name not in stream.warned_columns:
+                stream.warned_columns.add(name)
+                self._sender.send_log(
+                    LogLevel.WARNING,
+                    f"Column {name} of {stream.name} is sent as text: its values do not fit one type.",
+                )
+
+
+def _row_id(source_row: int | None, row: Mapping[str, object] | None) -> int | None:
+    found = source_row if source_row is not None else (row or {}).get("__cf_row_id")
+    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 19:
+        found = int(found)
+    if isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63:
+        return found
+    return None

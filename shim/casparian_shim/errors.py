@@ -1,0 +1,207 @@
+"""Error codes, what each code means for a retry, and the report a failed parser leaves behind.
+
+Standard library only: every process of Casparian shares these words. Turning a traceback into
+text is `trace`'s work, making hostile text harmless `text`'s, moving a report over a socket
+`frames`'s. Nothing here decides when a retry happens, only whether one makes sense.
+"""
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ContextValue = str | int | float | bool | None
+
+NAME_CHARACTERS_MAX = 512
+MESSAGE_CHARACTERS_MAX = 16 * 1024
+TRACE_CHARACTERS_MAX = 4 * 1024
+CONTEXT_ENTRIES_MAX = 64
+CONTEXT_VALUE_CHARACTERS_MAX = 4 * 1024
+
+
+class ErrorCode(StrEnum):
+    """Why a job failed, in one word. The one vocabulary of code, log, CLI and console."""
+
+    SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    PERMISSION_ERROR = "PERMISSION_ERROR"
+    ENCODING_ERROR = "ENCODING_ERROR"
+    INVALID_DATA = "INVALID_DATA"
+    UNKNOWN_ERROR = "UNKNOWN_ERROR"
+    QUARANTINE_EXCEEDED = "QUARANTINE_EXCEEDED"
+    CONTRACT_MISSING = "CONTRACT_MISSING"
+    SANDBOX_UNAVAILABLE = "SANDBOX_UNAVAILABLE"
+    UNTRUSTED_ARTIFACT = "UNTRUSTED_ARTIFACT"
+    PROTOCOL_ERROR = "PROTOCOL_ERROR"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    OUTPUT_NAME = "OUTPUT_NAME"
+    MEMORY_ERROR = "MEMORY_ERROR"
+    OOM_RISK = "OOM_RISK"
+    TIMEOUT = "TIMEOUT"
+    START_TIMEOUT = "START_TIMEOUT"
+    INPUT_CHANGED = "INPUT_CHANGED"
+    WORKER_LOST = "WORKER_LOST"
+    DISK_FULL = "DISK_FULL"
+    CONNECTION_RESET = "CONNECTION_RESET"
+    VENV_BUILD_FAILED = "VENV_BUILD_FAILED"
+    SINK_UNAVAILABLE = "SINK_UNAVAILABLE"
+
+
+#: One more try with fewer slots makes sense; a second failure is final.
+RETRYABLE_ONCE = frozenset({ErrorCode.MEMORY_ERROR, ErrorCode.OOM_RISK})
+
+#: The environment failed, not the parser: try again later.
+TRANSIENT = frozenset(
+    {
+        ErrorCode.TIMEOUT,
+        ErrorCode.START_TIMEOUT,
+        ErrorCode.INPUT_CHANGED,
+        ErrorCode.WORKER_LOST,
+        ErrorCode.DISK_FULL,
+        ErrorCode.CONNECTION_RESET,
+        ErrorCode.VENV_BUILD_FAILED,
+        ErrorCode.SINK_UNAVAILABLE,
+    }
+)
+
+
+def retryable(code: ErrorCode) -> bool:
+    """Whether another attempt can end otherwise (for `RETRYABLE_ONCE`: one other attempt)."""
+    return code in TRANSIENT or code in RETRYABLE_ONCE
+
+
+class CasparianError(Exception):
+    """Raised on purpose: says what is wrong, and what the reader can do about it."""
+
+    #: The code a job fails with when nobody handles this error.
+    code: ErrorCode = ErrorCode.UNKNOWN_ERROR
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}".rstrip()
+
+
+class MalformedErrorReport(CasparianError):
+    """A peer sent an error report that is not one."""
+
+    code = ErrorCode.PROTOCOL_ERROR
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The error report is malformed: {reason}.", remedy="The sender is broken or hostile; it is not believed."
+        )
+
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+# Named, not imported: these modules would cost every guest their start-up time.
+_CONVERSION_ERRORS = frozenset({("_csv", "Error"), ("struct", "error"), ("zlib", "error"), ("lzma", "LZMAError")})
+
+
+def code_for_exception(error: BaseException) -> ErrorCode:
+    """The code that an exception of a parser, or one of ours, ends the job with."""
+    match error:
+        case CasparianError():
+            return error.code
+        case MemoryError():  # pyarrow's is one too
+            return ErrorCode.MEMORY_ERROR
+        case FileNotFoundError():
+            return ErrorCode.FILE_NOT_FOUND
+        case PermissionError():
+            return ErrorCode.PERMISSION_ERROR
+        case ConnectionError():
+            return ErrorCode.CONNECTION_RESET
+        case TimeoutError():
+            return ErrorCode.TIMEOUT
+        case OSError(errno=number) if number in _NO_SPACE:
+            return ErrorCode.DISK_FULL
+        case OSError(errno=errno.EFBIG):
+            return ErrorCode.LIMIT_EXCEEDED
+        case KeyError():
+            return ErrorCode.SCHEMA_MISMATCH
+        case UnicodeError():
+            return ErrorCode.ENCODING_ERROR
+        case ValueError() | ArithmeticError():
+            return ErrorCode.INVALID_DATA
+    if (type(error).__module__, type(error).__name__) in _CONVERSION_ERRORS:
+        return ErrorCode.INVALID_DATA
+    return ErrorCode.UNKNOWN_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """What is known about a failure. `trace` is normalised; `context` holds plain values only."""
+
+    code: ErrorCode
+    exception: str
+    message: str
+    trace: str = ""
+    context: Mapping[str, ContextValue] = field(default_factory=dict)
+    retryable: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON or msgpack."""
+        return {
+            "code": self.code.value,
+            "exception": self.exception,
+            "message": self.message,
+            "trace": self.trace,
+            "context": dict(self.context),
+            "retryable": self.retryable,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: object) -> "ErrorReport":
+        """Read what a peer sent; `MalformedErrorReport` for anything but a report within its limits.
+
+        `retryable` follows from the code: a guest cannot burn retries by claiming it.
+        """
+        if not isinstance(raw, dict):
+            raise MalformedErrorReport("it is no object")
+        unknown = raw.keys() - {"code", "exception", "message", "trace", "context", "retryable"}
+        if unknown:
+            raise MalformedErrorReport(f"it has {len(unknown)} unknown fields")
+        try:
+            code = ErrorCode(_text(raw, "code", NAME_CHARACTERS_MAX))
+        except ValueError:
+            raise MalformedErrorReport("its code is unknown") from None
+        if not isinstance(raw.get("retryable", False), bool):
+            raise MalformedErrorReport("retryable is no boolean")
+        return cls(
+            code=code,
+            exception=_text(raw, "exception", NAME_CHARACTERS_MAX),
+            message=_text(raw, "message", MESSAGE_CHARACTERS_MAX),
+            trace=_text(raw, "trace", TRACE_CHARACTERS_MAX),
+            context=_context(raw.get("context", {})),
+            retryable=retryable(code),
+        )
+
+
+def _text(raw: Mapping[object, object], name: str, characters_max: int) -> str:
+    value = raw.get(name, "")
+    if not isinstance(value, str):
+        raise MalformedErrorReport(f"{name} is no text")
+    if len(value) > characters_max:
+        raise MalformedErrorReport(f"{name} has {len(value)} characters, more than {characters_max}")
+    return value
+
+
+def _context(raw: object) -> dict[str, ContextValue]:
+    if not isinstance(raw, dict):
+        raise MalformedErrorReport("context is no object")
+    if len(raw) > CONTEXT_ENTRIES_MAX:
+        raise MalformedErrorReport(f"context has {len(raw)} entries, more than {CONTEXT_ENTRIES_MAX}")
+    context: dict[str, ContextValue] = {}
+    for name, value in raw.items():
+        if not isinstance(name, str) or len(name) > NAME_CHARACTERS_MAX:
+            raise MalformedErrorReport("a context key is no short text")
+        if not isinstance(value, str | int | float | bool | None):
+            raise MalformedErrorReport(f"context value of type {type(value).__name__} is not plain")
+        if isinstance(value, str) and len(value) > CONTEXT_VALUE_CHARACTERS_MAX:
+            raise MalformedErrorReport("a context value is too long")
+        context[name] = value
+    return context

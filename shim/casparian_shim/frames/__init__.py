@@ -1,0 +1,109 @@
+"""What guest and worker say to each other over their socket: the frame format, both directions of it.
+
+Standard library only. A frame is a big-endian u32 header and what it announces:
+
+| header | followed by | type here |
+|---|---|---|
+| 1 … 67,108,864 | that many bytes: one Arrow IPC record-batch message of the current output | `Batch` |
+| 0 | nothing: everything was sent | `EndOfStream` |
+| 0xFFFFFFFF | u32 length, JSON of an error report | `Failure` |
+| 0xFFFFFFFE | u8 level, u32 length, UTF-8 (0 stdout, 1 stderr, 2 debug, 3 info, 4 warning, 5 error) | `Log` |
+| 0xFFFFFFFD | u32 length, JSON, u32 length, Arrow schema message | `OutputStart` |
+| 0xFFFFFFFC | u32 index, u64 rows | `OutputEnd` |
+| 0xFFFFFFFB | u32 length, JSON | `Progress` |
+| 0xFFFFFFFA | u32 length, JSON | `Hello` |
+
+**Schema once.** `OutputStart.schema` is `pyarrow.Schema.serialize()`, each batch `RecordBatch.serialize()`; the
+worker reads it with `pa.ipc.read_record_batch(payload, schema)`. The start's JSON is
+`{"index": 0, "name": "fix_orders", "kind": "rows"}`. Indexes are dense: 0, 1, 2, … in order of first start.
+
+**Switching.** A further start of an open index makes it the current output again; batches always belong to the
+current output. It carries the schema that counts from there on. For kind `rows` column names and their order never
+change; types may, because a column whose values do not fit is sent as text for that batch (field metadata
+`cf.fallback = text`) and typed again after it, or because a later batch needed a wider type (int64 → double, a
+wider decimal, all-null text → any type). Who reads the schemas (the worker) compares names; `StreamState`, which
+knows no Arrow, accepts the switch.
+
+**Rejected rows.** `ctx.reject(output, row, …)` travels in a stream of its own: a start with the same name and
+`"kind": "rejects"`, its own index, its own ends and counts. Its schema: `_cf_output_row_index` int64 (never null),
+`__cf_row_id` int64, `_cf_reject_reason` string, `_cf_raw` string, then the row's columns, all string, text exactly
+as `safe_to_arrow` writes it. Rows differ, so a switch of a `rejects` stream may change the columns as well.
+
+**Numbering.** Each output has one numbering from 0 over all rows received, accepted and rejected together, in the
+order in which the parser gave them. A rejected row says its number. Accepted rows take the numbers left over, in
+order: the worker keeps the next free number of each output and steps over those rejects have taken. The shim sends
+an output's rejects before any batch of it that holds a later row, so numbers can be given batch by batch.
+
+**Progress.** JSON with any of `done`, `total` (numbers), `unit` (text), `skips` (reason → count), `rejects`
+(output → count), `metrics` (name → number). Everything is cumulative: the last frame is the truth.
+
+`encode_*` make frames; `FrameDecoder` (bytes in, frames out), `FrameReader` (socket in, frames out) read them;
+`StreamState` says whether a frame may come at this point.
+"""
+
+from casparian_shim.frames.decode import FrameDecoder
+from casparian_shim.frames.encode import (
+    encode_batch_header,
+    encode_end_of_stream,
+    encode_failure,
+    encode_hello,
+    encode_log,
+    encode_output_end,
+    encode_output_start,
+    encode_progress,
+)
+from casparian_shim.frames.kinds import (
+    BATCH_BYTES_MAX,
+    LOG_BYTES_MAX,
+    OUTPUT_NAME,
+    OUTPUTS_MAX,
+    PROTOCOL_VERSION,
+    Batch,
+    EndOfStream,
+    Failure,
+    Frame,
+    Hello,
+    Log,
+    LogLevel,
+    OutputEnd,
+    OutputKind,
+    OutputStart,
+    Progress,
+    ProtocolBreach,
+    StreamCut,
+)
+from casparian_shim.frames.reader import FrameReader
+from casparian_shim.frames.state import OpenOutput, StreamState
+
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "LOG_BYTES_MAX",
+    "OUTPUTS_MAX",
+    "OUTPUT_NAME",
+    "PROTOCOL_VERSION",
+    "Batch",
+    "EndOfStream",
+    "Failure",
+    "Frame",
+    "FrameDecoder",
+    "FrameReader",
+    "Hello",
+    "Log",
+    "LogLevel",
+    "OpenOutput",
+    "OutputEnd",
+    "OutputKind",
+    "OutputStart",
+    "Progress",
+    "ProtocolBreach",
+    "StreamCut",
+    "StreamState",
+    "encode_batch_header",
+    "encode_end_of_stream",
+    "encode_failure",
+    "encode_hello",
+    "encode_log",
+    "encode_output_end",
+    "encode_output_start",
+    "encode_progress",
+]

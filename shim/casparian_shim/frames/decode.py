@@ -1,0 +1,248 @@
+"""Bytes to frames, without I/O: one grammar, driven by whoever has the bytes.
+
+The grammar is a generator that says how many bytes it needs next and gets exactly those. Every length is
+checked against its cap before it is asked for, so nobody allocates on a stranger's word. Whether a frame
+may come at this point of the stream is `state`'s question.
+"""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final
+
+from casparian_shim.errors import ErrorReport, MalformedErrorReport
+from casparian_shim.frames import kinds
+from casparian_shim.frames.kinds import (
+    Batch,
+    EndOfStream,
+    Failure,
+    Frame,
+    Hello,
+    Log,
+    LogLevel,
+    OutputEnd,
+    OutputKind,
+    OutputStart,
+    Progress,
+    ProtocolBreach,
+)
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_U32 = struct.Struct(">I")
+_LOG_ABOUT = struct.Struct(">BI")
+_END_ABOUT = struct.Struct(">IQ")
+
+NAMES: Final = {
+    kinds.END_OF_STREAM: "end of stream",
+    kinds.FAILURE: "error",
+    kinds.LOG: "log",
+    kinds.OUTPUT_START: "output start",
+    kinds.OUTPUT_END: "output end",
+    kinds.PROGRESS: "progress",
+    kinds.HELLO: "hello",
+}
+_TOKEN_CHARACTERS_MAX = 256
+_COUNT_MAX = 2**63 - 1
+_NAME_CHARACTERS_MAX = 256
+
+
+def frame_name(header: int) -> str:
+    """How messages call a frame with this header."""
+    return NAMES.get(header, "batch" if header <= kinds.BATCH_BYTES_MAX else "unknown")
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in the stream the grammar stands; kept by the grammar, read for messages."""
+
+    offset: int = 0
+    frame: str | None = None
+
+    def breach(self, reason: str) -> ProtocolBreach:
+        return ProtocolBreach(self.frame or "unknown", self.offset, reason)
+
+
+Bytes = bytes | bytearray | memoryview
+Parsing = Generator[int, Bytes, Frame]
+
+
+def parse_frame(place: Place) -> Parsing:
+    """Read one frame: yields byte counts, is sent exactly that many bytes, returns the frame."""
+    place.frame = None
+    (header,) = _U32.unpack((yield 4))
+    place.frame = frame_name(header)
+    if header == kinds.END_OF_STREAM:
+        return EndOfStream()
+    if header <= kinds.BATCH_BYTES_MAX:
+        payload = yield header
+        return Batch(payload if isinstance(payload, bytes) else memoryview(payload))
+    match header:
+        case kinds.LOG:
+            return (yield from _log(place))
+        case kinds.OUTPUT_END:
+            index, row_count = _END_ABOUT.unpack((yield _END_ABOUT.size))
+            return OutputEnd(index, row_count)
+        case kinds.OUTPUT_START:
+            about = yield from _json(place)
+            schema = yield from _sized(place, kinds.SCHEMA_BYTES_MAX)
+            return _output_start(place, about, bytes(schema))
+        case kinds.FAILURE:
+            return _failure(place, (yield from _json(place)))
+        case kinds.PROGRESS:
+            return _progress(place, (yield from _json(place)))
+        case kinds.HELLO:
+            return _hello(place, (yield from _json(place)))
+    raise place.breach(f"the header {header:#010x} is neither a signal nor a length of at most {kinds.BATCH_BYTES_MAX}")
+
+
+def _sized(place: Place, bytes_max: int) -> Generator[int, Bytes, Bytes]:
+    (length,) = _U32.unpack((yield 4))
+    if length > bytes_max:
+        raise place.breach(f"it announces {length} bytes, at most {bytes_max} are allowed")
+    return (yield length) if length else b""
+
+
+def _log(place: Place) -> Parsing:
+    level, length = _LOG_ABOUT.unpack((yield _LOG_ABOUT.size))
+    if level > LogLevel.ERROR:
+        raise place.breach(f"the log level {level} does not exist")
+    if length > kinds.LOG_BYTES_MAX:
+        raise place.breach(f"it announces {length} bytes, at most {kinds.LOG_BYTES_MAX} are allowed")
+    raw = (yield length) if length else b""
+    return Log(LogLevel(level), _utf8(place, raw))
+
+
+def _utf8(place: Place, raw: Bytes) -> str:
+    try:
+        return str(raw, "utf-8")
+    except UnicodeDecodeError:
+        raise place.breach("its text is not UTF-8") from None
+
+
+def _json(place: Place) -> Generator[int, Bytes, dict[str, object]]:
+    text = _utf8(place, (yield from _sized(place, kinds.JSON_BYTES_MAX)))
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # malformed, an endless integer, or nested without end
+        raise place.breach("its JSON cannot be read") from None
+    if not isinstance(value, dict):
+        raise place.breach("its JSON is no object")
+    if "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise place.breach("its JSON holds half a character")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _only(place: Place, about: dict[str, object], *names: str) -> None:
+    if about.keys() - set(names):
+        raise place.breach("its JSON has unknown fields")
+
+
+def _text(place: Place, about: dict[str, object], name: str, characters_max: int) -> str:
+    value = about.get(name)
+    if not isinstance(value, str) or len(value) > characters_max:
+        raise place.breach(f"{name} is no text of at most {characters_max} characters")
+    return value
+
+
+def _count(place: Place, name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _COUNT_MAX:
+        raise place.breach(f"{name} is no count")
+    return value
+
+
+def _number(place: Place, name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise place.breach(f"{name} is no number")
+    # 1e999 is valid JSON and infinite; an int may be beyond every float.
+    if abs(value) > _COUNT_MAX or not math.isfinite(value):
+        raise place.breach(f"{name} is out of range")
+    return value
+
+
+def _hello(place: Place, about: dict[str, object]) -> Hello:
+    _only(place, about, "protocol", "token", "pid", "python")
+    return Hello(
+        protocol=_count(place, "protocol", about.get("protocol")),
+        token=_text(place, about, "token", _TOKEN_CHARACTERS_MAX),
+        pid=_count(place, "pid", about.get("pid")),
+        python=_text(place, about, "python", _NAME_CHARACTERS_MAX),
+    )
+
+
+def _output_start(place: Place, about: dict[str, object], schema: bytes) -> OutputStart:
+    _only(place, about, "index", "name", "kind")
+    try:
+        kind = OutputKind(_text(place, about, "kind", _NAME_CHARACTERS_MAX))
+    except ValueError:
+        raise place.breach("its kind is unknown") from None
+    if not schema:
+        raise place.breach("it has no schema")
+    index = _count(place, "index", about.get("index"))
+    return OutputStart(index, _text(place, about, "name", _NAME_CHARACTERS_MAX), kind, schema)
+
+
+def _failure(place: Place, about: dict[str, object]) -> Failure:
+    try:
+        return Failure(ErrorReport.from_dict(about))
+    except MalformedErrorReport as malformed:
+        raise place.breach(malformed.problem.rstrip(".")) from None
+
+
+def _progress(place: Place, about: dict[str, object]) -> Progress:
+    _only(place, about, "done", "total", "unit", "skips", "rejects", "metrics")
+    skips, rejects = _mapping(place, about, "skips"), _mapping(place, about, "rejects")
+    return Progress(
+        done=_number(place, "done", about["done"]) if "done" in about else None,
+        total=_number(place, "total", about["total"]) if "total" in about else None,
+        unit=_text(place, about, "unit", _NAME_CHARACTERS_MAX) if "unit" in about else None,
+        skips={reason: _count(place, "a count of skips", value) for reason, value in skips.items()},
+        rejects={output: _count(place, "a count of rejects", value) for output, value in rejects.items()},
+        metrics={name: _number(place, "a metric", value) for name, value in _mapping(place, about, "metrics").items()},
+    )
+
+
+def _mapping(place: Place, about: dict[str, object], name: str) -> dict[str, object]:
+    value = about.get(name, {})
+    if not isinstance(value, dict):
+        raise place.breach(f"{name} is no object")
+    return value
+
+
+class FrameDecoder:
+    """Frames out of bytes that arrive in any pieces. After an error it is of no further use."""
+
+    def __init__(self) -> None:
+        self._place = Place()
+        self._pending = bytearray()
+        self._parsing = parse_frame(self._place)
+        self._needed = next(self._parsing)
+        self._consumed = 0
+
+    def feed(self, data: Bytes) -> list[Frame]:
+        """The frames that `data` completes, in order. Raises `ProtocolBreach`."""
+        self._pending += data
+        frames: list[Frame] = []
+        while len(self._pending) >= self._needed:
+            piece = bytes(self._pending[: self._needed])
+            del self._pending[: self._needed]
+            self._consumed += self._needed
+            try:
+                self._needed = self._parsing.send(piece)
+            except StopIteration as complete:
+                frames.append(complete.value)
+                self._place.offset = self._consumed
+                self._parsing = parse_frame(self._place)
+                self._needed = next(self._parsing)
+        return frames
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether the stream could end here without cutting a frame."""
+        return not self._pending and self._place.frame is None

@@ -1,0 +1,174 @@
+"""The program a worker starts for one job: `python -I -S -B …/casparian_shim/guest.py <fd of the job>`.
+
+It says hello before anything of the parser is imported, runs the parser, streams what it gives, and ends with the
+end of stream or an error frame. Exit status 0 success, 1 permanent failure, 2 transient. It puts no sandbox and no
+limit on itself, and no other package than the interpreter's library and what the job names can be imported: the
+shim is loaded from its own folder without that folder's neighbours.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__" and "casparian_shim" not in sys.modules:
+    import importlib.util
+
+    _folder = os.path.dirname(os.path.abspath(__file__))
+    _spec = importlib.util.spec_from_file_location(
+        "casparian_shim", os.path.join(_folder, "__init__.py"), submodule_search_locations=[_folder]
+    )
+    assert _spec is not None and _spec.loader is not None
+    sys.modules["casparian_shim"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["casparian_shim"])
+
+import gc
+import logging
+import socket
+
+from casparian_shim.errors import (
+    CONTEXT_VALUE_CHARACTERS_MAX,
+    MESSAGE_CHARACTERS_MAX,
+    NAME_CHARACTERS_MAX,
+    ContextValue,
+    ErrorCode,
+    ErrorReport,
+    code_for_exception,
+    retryable,
+)
+from casparian_shim.frames.encode import encode_end_of_stream, encode_failure, encode_hello
+from casparian_shim.frames.kinds import PROTOCOL_VERSION, Hello, LogLevel
+from casparian_shim.job import DEV, GuestJob
+from casparian_shim.sideband import FrameSender, SidebandHandler, SidebandStream
+from casparian_shim.trace import exception_name, normalise_trace, own_traceback, raised_at
+
+SUCCESS, PERMANENT, TRANSIENT = 0, 1, 2
+
+_OUT_OF_MEMORY = encode_failure(
+    ErrorReport(ErrorCode.MEMORY_ERROR, "MemoryError", "The guest ran out of memory.", retryable=True)
+)
+
+
+def run_job(job: GuestJob, sock: socket.socket) -> int:
+    """Run one job over a connected socket; the exit status. Changes `sys.path`, `sys.stdout`, `sys.stderr`."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sender = FrameSender(sock)
+    sender.send(encode_hello(Hello(PROTOCOL_VERSION, job.token, os.getpid(), sys.version.split()[0])))
+    _capture_logging(sender)
+    streams = _capture_prints(sender) if job.mode != DEV else ()
+    try:
+        _parse(job, sender)
+        for stream in streams:
+            stream.finish()
+        sender.send(encode_end_of_stream())
+    except BaseException as error:  # noqa: BLE001 - SystemExit and Ctrl-C of a parser end the job too, reported
+        return _fail(sender, streams, error, job.mode)
+    return SUCCESS
+
+
+def _parse(job: GuestJob, sender: FrameSender) -> None:
+    sys.path.extend(path for path in job.sys_paths if path not in sys.path)
+    # Only now: these import pyarrow, and hello must not wait for it.
+    from casparian_shim.absent import remember_absent
+    from casparian_shim.context import Context
+    from casparian_shim.emitting import Outputs
+    from casparian_shim.running import emit, find_parse, import_parser
+
+    outputs = Outputs(sender, job.outputs)
+    ctx = Context(job, outputs, sender)
+    try:
+        parse = find_parse(import_parser(job))
+        remember_absent("dateutil")  # now that every place a parser may import from is on the path
+        emit(outputs, parse(job.input_path, ctx))
+        outputs.finish()
+        ctx.finish()
+    finally:
+        ctx.close()
+
+
+def _capture_prints(sender: FrameSender) -> tuple[SidebandStream, SidebandStream]:
+    streams = SidebandStream(sender, LogLevel.STDOUT), SidebandStream(sender, LogLevel.STDERR)
+    sys.stdout, sys.stderr = streams
+    return streams
+
+
+def _capture_logging(sender: FrameSender) -> None:
+    handler = SidebandHandler(sender)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("casparian.parser").setLevel(logging.DEBUG)
+
+
+def report_of(error: BaseException) -> ErrorReport:
+    """What the worker is told about an exception."""
+    code = code_for_exception(error)
+    context: dict[str, ContextValue] = {}
+    if place := raised_at(error):
+        context = {"file": place[0][:CONTEXT_VALUE_CHARACTERS_MAX], "line": place[1], "function": place[2][:200]}
+    return ErrorReport(
+        code=code,
+        exception=exception_name(error)[:NAME_CHARACTERS_MAX],
+        message=_message(error)[:MESSAGE_CHARACTERS_MAX],
+        trace=normalise_trace(error),
+        context=context,
+        retryable=retryable(code),
+    )
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"The parser left by sys.exit({error.code!r:.80}) before its data was complete."
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - a parser's own __str__ may do anything
+        return f"(its message could not be read: {exception_name(second)})"
+
+
+def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, mode: str) -> int:
+    """Report `error` as well as memory and the connection allow; the exit status."""
+    status = TRANSIENT if retryable(code_for_exception(error)) else PERMANENT
+    try:
+        try:
+            failure = encode_failure(report_of(error))
+            _log_trace(sender, error, mode)
+        except MemoryError:
+            error.__traceback__ = error.__context__ = error.__cause__ = None  # frees what the frames hold
+            gc.collect()
+            failure = _OUT_OF_MEMORY
+        for stream in streams:
+            stream.finish()
+        sender.send(failure)
+    except OSError:  # nobody listens any more: the exit status says the rest
+        return TRANSIENT
+    return status
+
+
+def _log_trace(sender: FrameSender, error: BaseException, mode: str) -> None:
+    """For people: the traceback of their own code, with lines."""
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
+    if mode == DEV:
+        sys.stderr.write(text + "\n")
+    else:
+        sender.send_log(LogLevel.ERROR, text)
+
+
+def main(arguments: list[str]) -> int:
+    """Read the job from the descriptor named on the command line, and run it."""
+    with open(int(arguments[1]), "rb") as description:
+        job = GuestJob.from_json(description.read())
+    with socket.socket(fileno=job.socket_fd) as sock:
+        sock.setblocking(True)
+        return run_job(job, sock)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the sideband is closed
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    # Threads a parser left behind must not keep a finished job alive.
+    os._exit(status)

@@ -1,0 +1,169 @@
+"""Finding the parser in its module, calling it, and sorting what it gives into outputs."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from casparian_shim.arrow.tables import is_table
+from casparian_shim.context import Context
+from casparian_shim.emitting import Outputs
+from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.frames.kinds import OUTPUT_NAME
+from casparian_shim.job import GuestJob
+from casparian_shim.sdk.output import Output
+
+_CELL_TYPES = frozenset({str, int, float, bool, bytes})
+_FALLBACK_MODULE = "casparian_parser_module"
+
+
+class NoParser(CasparianError):
+    """The module has no parser, or more than one."""
+
+    def __init__(self, file_name: str, reason: str) -> None:
+        super().__init__(
+            f"{file_name} {reason}.",
+            remedy="Define a function parse(path) or parse(path, ctx), or one class with a name and parse(self, ctx).",
+        )
+
+
+class UnusableData(CasparianError):
+    """A parser gave something that is neither a row nor a table."""
+
+    code = ErrorCode.INVALID_DATA
+
+    def __init__(self, data: object) -> None:
+        super().__init__(
+            f"The parser gave a {type(data).__module__}.{type(data).__qualname__}, which is neither rows nor a table.",
+            remedy="Give a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader.",
+        )
+
+
+def import_parser(job: GuestJob) -> ModuleType:
+    """Run the parser's module. Its own directory comes first among the places imports come from."""
+    file = job.parser_file
+    sys.path.insert(0, os.path.abspath(job.bundle_path))
+    stem = os.path.splitext(os.path.basename(file))[0]
+    name = stem if stem.isidentifier() and stem not in sys.modules else _FALLBACK_MODULE
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise NoParser(os.path.basename(file), "is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def find_parse(module: ModuleType) -> Callable[[str, Context], object]:
+    """The parser of a module, as a function of path and context."""
+    file_name = os.path.basename(module.__file__ or module.__name__)
+    function = getattr(module, "parse", None)
+    if callable(function) and not isinstance(function, type):
+        wants_context = _argument_count(function) >= 2
+        return (lambda path, ctx: function(path, ctx)) if wants_context else (lambda path, ctx: function(path))
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and callable(getattr(value, "parse", None))
+        and isinstance(getattr(value, "name", None), str)
+    ]
+    if len(classes) != 1:
+        raise NoParser(file_name, f"has no function parse and {len(classes) or 'no'} classes with name and parse")
+    method = classes[0]().parse
+    return (lambda path, ctx: method(path, ctx)) if _argument_count(method) >= 2 else (lambda path, ctx: method(ctx))
+
+
+def _argument_count(function: Any) -> int:
+    """How many positional arguments a call may pass; `self` is not one."""
+    target = getattr(function, "__func__", function)
+    code = getattr(target, "__code__", None)
+    if code is None or hasattr(target, "__wrapped__"):
+        import inspect  # only for callables that are no plain function
+
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+            return 2
+        return sum(parameter.kind in kinds for parameter in parameters)
+    takes_rest = bool(code.co_flags & 0x04)  # CO_VARARGS
+    return 2 if takes_rest else int(code.co_argcount) - (target is not function)
+
+
+def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
+    """Sort `data`, in any of the shapes a parser may give, into outputs."""
+    match data:
+        case None:
+            return
+        case Output():
+            emit(outputs, data.data, data.output)
+        case (str() as output, content):
+            emit(outputs, content, output)
+        case dict() if name is None and _is_by_output(data, outputs.declared):
+            for output, content in data.items():
+                emit(outputs, content, output)
+        case dict():
+            outputs.rows_into(name)(data)
+        case _ if is_table(data):
+            outputs.add_table(name, data)
+        case str() | bytes() | bytearray() | memoryview():
+            raise UnusableData(data)
+        case Iterable() if not _is_odd(data):
+            _emit_each(outputs, data, name)
+        case _:
+            raise UnusableData(data)
+
+
+def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> None:
+    """The rows of one stream share one function; everything else goes its own way."""
+    add_by_name: dict[str | None, Callable[[Mapping[str, object]], None]] = {}
+    for item in items:
+        target, content = name, item
+        if type(item) is tuple and len(item) == 2 and type(item[0]) is str:
+            target, content = item
+        if type(content) is dict and (target is not None or not _is_by_output(content, outputs.declared)):
+            add = add_by_name.get(target)
+            if add is None:
+                add = add_by_name[target] = outputs.rows_into(target)
+            add(content)
+        else:
+            emit(outputs, content, target)
+
+
+def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool:
+    """Whether a dict maps outputs to data, rather than columns to values.
+
+    A table is never a value of a column, so one table decides. Otherwise every key must be a declared output and
+    every value a container: a row whose columns are all called like outputs and hold lists is nobody's row.
+    """
+    if not data:
+        return False
+    for value in data.values():
+        if type(value) in _CELL_TYPES:  # nearly every row ends here
+            return False
+        if value is None or isinstance(value, dict | list | tuple | Output) or _is_generator(value):
+            continue
+        return is_table(value)
+    if any(_is_generator(value) or isinstance(value, Output) for value in data.values()):
+        return True
+    if declared:
+        return all(key in declared for key in data) and any(value is not None for value in data.values())
+    return all(isinstance(key, str) and OUTPUT_NAME.fullmatch(key) and _is_rows(value) for key, value in data.items())
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _is_generator(value: object) -> bool:
+    return hasattr(value, "__next__")
+
+
+def _is_odd(data: object) -> bool:
+    """Iterable, yet no sequence of rows: a Series, a LazyFrame, a set."""
+    return type(data).__module__.split(".")[0] in ("pandas", "polars", "numpy", "pyarrow") or isinstance(
+        data, set | frozenset
+    )

@@ -1,0 +1,1 @@
+"""Helpers for authors of parsers: outputs, safe readers, exact values. Import them from `casparian_shim`."""

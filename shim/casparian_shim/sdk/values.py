@@ -1,0 +1,70 @@
+"""Exact values from text: decimals that are never rounded, times that always know their zone.
+
+Both raise ValueError for what they cannot read exactly. A parser that would rather let the contract judge sends
+the text as it is.
+"""
+
+import datetime
+import re
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+
+
+def decimal(text: str | int, *, decimal_mark: str = ".", thousands_mark: str = "") -> Decimal:
+    """The number `text` says, digit for digit: `decimal("1.50")` keeps its zero. Floats are refused: they are not exact."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return Decimal(text)
+    if not isinstance(text, str):
+        raise ValueError(f"{type(text).__name__} is not exact; give the text")
+    plain = text.strip(" ")
+    if thousands_mark:
+        whole = re.escape(thousands_mark)
+        if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}(?:{whole}[0-9]{{3}})*(?:{re.escape(decimal_mark)}[0-9]*)?", plain):
+            raise ValueError(f"{text[:80]!r} is not a number with {thousands_mark!r} between thousands")
+        plain = plain.replace(thousands_mark, "")
+    if decimal_mark != ".":
+        if "." in plain:
+            raise ValueError(f"{text[:80]!r} has a point, the decimal mark is {decimal_mark!r}")
+        plain = plain.replace(decimal_mark, ".")
+    if not _DECIMAL.fullmatch(plain):
+        raise ValueError(f"{text[:80]!r} is not a decimal number")
+    try:
+        return Decimal(plain)
+    except InvalidOperation:
+        raise ValueError(f"{text[:80]!r} is not a decimal number") from None
+
+
+def timestamp(text: str, *, format: str | None = None, tz: str | None = None) -> datetime.datetime:
+    """The zone-aware time `text` says, by ISO 8601 or by a strptime `format`.
+
+    `tz` (an IANA name) is the zone of a text without an offset. Without both it is refused, and so is a local
+    time that a clock change skips or repeats. More than six fraction digits are refused unless they are zeros.
+    """
+    moment = datetime.datetime.strptime(text, format) if format else datetime.datetime.fromisoformat(_micros(text))
+    if moment.tzinfo is not None:
+        return moment
+    if tz is None:
+        raise ValueError(f"{text[:80]!r} has no offset and no tz was given")
+    try:
+        zone = ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{tz[:80]!r} is no known time zone") from None
+    first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
+    if first.utcoffset() != second.utcoffset():
+        raise ValueError(f"{text[:80]!r} is skipped or repeated by a clock change in {tz}")
+    return first
+
+
+_FRACTION = re.compile(r"(?<=:[0-9]{2}[.,])([0-9]{7,})")
+
+
+def _micros(text: str) -> str:
+    found = _FRACTION.search(text)
+    if found is None:
+        return text
+    digits = found.group()
+    if digits[6:].strip("0"):
+        raise ValueError(f"{text[:80]!r} is finer than microseconds")
+    return text[: found.start()] + digits[:6] + text[found.end() :]

@@ -1,0 +1,40 @@
+"""Text of strangers made harmless for terminals, logs and tables.
+
+Files, parsers and peers may send escape sequences, bidi controls, invisible characters or lone
+surrogates. `scrub` makes each visible as an escape and touches nothing else. It does not shorten,
+and it is not for JSON, which escapes by its own rules.
+"""
+
+import re
+
+# C0, DEL, C1, soft hyphen, combining grapheme joiner, Arabic letter mark, Mongolian vowel separator,
+# Hangul fillers, zero-width and bidi marks, line and paragraph separators, invisible operators,
+# lone surrogates, BOM, interlinear annotation, tag characters.
+_HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_DANGEROUS = re.compile(f"[{_HIDDEN}]")
+_DANGEROUS_BUT_NEWLINES = re.compile(f"(?!\n)[{_HIDDEN}]")
+
+
+def scrub(text: str, *, keep_newlines: bool = False) -> str:
+    """`text` with every character that a terminal might obey, hide or reorder shown as its escape.
+
+    A tab becomes `\\t`, ESC `\\x1b`, a right-to-left override `\\u202e`. Clean text comes back as it is.
+    """
+    pattern = _DANGEROUS_BUT_NEWLINES if keep_newlines else _DANGEROUS
+    return pattern.sub(_escaped, text)
+
+
+_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    if short := _SHORT.get(character):
+        return short
+    point = ord(character)
+    if point <= 0xFF:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"

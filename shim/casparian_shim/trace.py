@@ -1,0 +1,171 @@
+"""Tracebacks without their accidents, and the fingerprint of a failure.
+
+The same cause must look the same on every machine and every Python from 3.11 on: paths shrink to file
+names, line numbers and addresses go, the shim's own frames, the import machinery and the insides of the
+standard library are left out. The message and its notes are not part of it: they carry values. Reporting is
+`errors`' work.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from types import TracebackType
+
+from casparian_shim.errors import TRACE_CHARACTERS_MAX, ContextValue
+
+TRACE_BYTES_MAX = TRACE_CHARACTERS_MAX
+_CAUSES_MAX = 8
+_HELD_MAX = 64
+
+_SHIM_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARY_FOLDER = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_SITE_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+# Modules that run other modules: that they were at work says nothing. They are frozen into every interpreter.
+_RUNNERS = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
+
+# Names that one version of Python gave to what another calls otherwise.
+_RENAMED = {"re.PatternError": "re.error"}
+
+# From Python 3.12 on these have no frame of their own.
+_INLINED = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b")
+_LINE_NUMBER = re.compile(r",? \bline \d+")
+_CARETS = re.compile(r"^[ \t]*[~^]+[ \t]*\n?", re.MULTILINE)
+# In the text of a traceback: such a frame and the line of source below it.
+_INLINED_FRAME = re.compile(
+    r'^[ \t]*File "[^"\n]*", line \d+, in <(?:list|dict|set)comp>\n(?:(?![ \t]*File ")[ \t]+\S.*\n)?', re.MULTILINE
+)
+_PART = r"[^\s/\\:\"'<>|]"
+# A path starts where no part of one goes on: keeps the search linear.
+_PATH = re.compile(rf"(?<!{_PART})(?:[A-Za-z]:)?{_PART}*(?:[/\\]{_PART}+)*[/\\](?={_PART})")
+
+
+def exception_name(error: BaseException) -> str:
+    """The type as a reader would write it: `KeyError`, `decimal.InvalidOperation`."""
+    kind = type(error)
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return _RENAMED.get(name, name)
+
+
+def normalise_trace(error: BaseException) -> str:
+    """The exception and its causes, outermost first: type names, then `file: function` a line. At most 4 KiB.
+
+    What a group holds is part of its cause, each kind once; in which order tasks failed is an accident.
+    """
+    return _cut("\n".join(_lines(error, set())))
+
+
+def _lines(error: BaseException, seen: set[int]) -> list[str]:
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(seen) < _CAUSES_MAX:
+        lines.append(("caused by " if lines else "") + exception_name(current))
+        lines.extend(f"  {place}" for place in _places(current.__traceback__))
+        seen.add(id(current))
+        if isinstance(current, BaseExceptionGroup):
+            held = sorted({tuple(_lines(each, set(seen))) for each in current.exceptions[:_HELD_MAX]})
+            lines.extend(f"  | {line}" for each in held for line in each)
+        current = _cause(current)
+    return lines
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What the author saw fail before; not what the library caught and replaced, which is its own affair."""
+    if error.__cause__ is not None or error.__suppress_context__:
+        return error.__cause__
+    context = error.__context__
+    return context if context is not None and raised_at(context) is not None else None
+
+
+def own_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback from the parser's first frame on: how the shim called it is nobody's concern.
+
+    Whole when there is no frame but the shim's: then the shim itself has something to say.
+    """
+    step = error.__traceback__
+    while step is not None and _is_machinery(step.tb_frame.f_code.co_filename):
+        step = step.tb_next
+    return step or error.__traceback__
+
+
+def raised_at(error: BaseException) -> tuple[str, int, str] | None:
+    """File name, line and function of the innermost frame that is not the shim's nor the library's."""
+    found: tuple[str, int, str] | None = None
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if not _is_machinery(code.co_filename) and not _is_library(code.co_filename):
+            found = (_file_name(code.co_filename), step.tb_lineno, code.co_name)
+        step = step.tb_next
+    return found
+
+
+def _places(traceback: TracebackType | None) -> list[str]:
+    """Each place once, in order of first appearance: how deep a recursion went is an accident."""
+    places: dict[str, None] = {}
+    inside_library = False
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        traceback = traceback.tb_next
+        if _is_machinery(code.co_filename) or code.co_name in _INLINED:
+            continue
+        is_library = _is_library(code.co_filename)
+        # Only the door into the standard library is public; the rooms behind differ between versions.
+        if not (is_library and inside_library):
+            place = _door(code.co_filename, code.co_name) if is_library else None
+            places[place or f"{_file_name(code.co_filename)}: {code.co_name}"] = None
+        inside_library = is_library
+    return list(places)
+
+
+def _is_machinery(path: str) -> bool:
+    return path.startswith((_SHIM_FOLDER, *_RUNNERS))
+
+
+def _is_library(path: str) -> bool:
+    if path.startswith("<frozen "):
+        return True
+    return path.startswith(_LIBRARY_FOLDER) and not any(folder in path for folder in _SITE_FOLDERS)
+
+
+def _door(path: str, function: str) -> str:
+    """Where the standard library was entered: the package and the public function. Files move between versions."""
+    inner = path[8:-1].split(".") if path.startswith("<frozen ") else path[len(_LIBRARY_FOLDER) :].split(os.sep)
+    package = inner[0].removesuffix(".py")
+    return package if function.startswith("_") else f"{package}: {function}"
+
+
+def _file_name(path: str) -> str:
+    parts = path.replace("\\", "/").split("/")
+    return "/".join(parts[-2:]) if parts[-1] == "__init__.py" else parts[-1]
+
+
+def normalise_text(text: str) -> str:
+    """Any text about a failure with paths cut to file names and line numbers, carets, addresses removed."""
+    text = _CARETS.sub("", text)
+    text = _INLINED_FRAME.sub("", text)
+    text = _LINE_NUMBER.sub("", text)
+    text = _ADDRESS.sub("0x…", text)
+    return _PATH.sub("", text)
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace")[:TRACE_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def fingerprint(exception: str, code: str, trace: str, context: Mapping[str, ContextValue]) -> str:
+    """16 hex digits that name a cause: equal for equal exception, code, normalised trace and shape of context."""
+    from hashlib import blake2b  # loads OpenSSL: a guest never makes fingerprints
+
+    shape = sorted((key, _kind(value)) for key, value in context.items())
+    canonical = json.dumps([exception, str(code), _cut(normalise_text(trace)), shape], separators=(",", ":"))
+    return blake2b(canonical.encode("ascii"), digest_size=8).hexdigest()
+
+
+def _kind(value: ContextValue) -> str:
+    return "null" if value is None else type(value).__name__

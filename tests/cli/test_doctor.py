@@ -1,0 +1,134 @@
+"""Doctor measures the real machine; its verdicts are judged on made-up measurements."""
+
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from casparian.doctor import judge
+from casparian.doctor.judge import Check, Verdict
+from casparian.doctor.measure import ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts, versions
+from tests.cli.calls import Caller, longest_line
+
+GIB = 1 << 30
+NOW = 1_780_000_000.0
+HOME = HomeFacts(exists=True, is_directory=True, owner_uid=7, mode=0o700, config_exists=True)
+DISK = Disk(100 * GIB, "ext4", (0.001, 0.002, 0.004))
+CLOCK = ClockFacts(NOW, 0.0001, 0.3, NOW - 5)
+MACHINE = MachineFacts(4, 16 * GIB, 8 * GIB, 4096, 4096)
+
+
+@pytest.fixture
+def call(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    monkeypatch.setenv("COLUMNS", "80")
+    return Caller(tmp_path / "home", capfd)
+
+
+def test_this_machine_is_examined_and_nothing_is_left_behind(call: Caller) -> None:
+    call("init")
+    before = sorted(os.listdir(call.home))
+
+    answer = call("doctor")
+
+    assert answer.code == 0, answer.out
+    assert longest_line(answer.out) <= 80
+    assert sorted(os.listdir(call.home)) == before
+    found = {each["check"]: each for each in call("doctor", "--json").document}
+    assert found["home"]["verdict"] == found["settings"]["verdict"] == found["versions"]["verdict"] == "ok"
+    assert found["daemon"]["seen"] == "not running; commands open the home themselves"
+
+
+def test_the_sandbox_is_never_called_more_than_it_is(call: Caller) -> None:
+    check = judge.judge_sandbox(SandboxFacts("Linux", 7, True, "/usr/bin/bwrap"))
+    assert check.verdict is Verdict.WARN
+    assert check.seen.startswith("level none")
+    assert "unconfined" in check.remedy
+
+
+def test_a_failing_check_is_exit_1_with_what_to_do(call: Caller) -> None:
+    call("init")
+    call.home.chmod(0o755)
+    (call.home / "config.toml").write_text("[retry]\nmax_retry = 1\n")
+
+    answer = call("doctor")
+
+    assert answer.code == 1
+    assert "FAIL  home          others can enter it (mode 0755)" in answer.out
+    assert "Did you mean retry.max_retries?" in answer.out
+
+
+def test_a_home_that_is_not_there_is_not_made(call: Caller) -> None:
+    assert call("doctor").code == 0
+    assert not call.home.exists()
+
+
+def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -> None:
+    call("init")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(call.home / "run" / "bus.sock"))
+    (call.home / "run" / "sentinel.pid").write_text(f"{os.getpid()}\n")
+
+    found = {each["check"]: each for each in call("doctor", "--json").document}
+
+    assert found["daemon"]["verdict"] == "warn"
+    assert f"process {os.getpid()} is there and does not answer" in found["daemon"]["seen"]
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (judge.judge_home(HOME, "/h", 7), "ok"),
+        (judge.judge_home(HOME, "/h", 8), "fail"),
+        (judge.judge_home(replace(HOME, mode=0o750), "/h", 7), "fail"),
+        (judge.judge_home(replace(HOME, is_directory=False), "/h", 7), "fail"),
+        (judge.judge_home(replace(HOME, config_exists=False), "/h", 7), "warn"),
+        (judge.judge_home(HomeFacts(exists=False), "/h", 7), "warn"),
+        (judge.judge_space(DISK, GIB, 0), "ok"),
+        (judge.judge_space(replace(DISK, free_bytes=2 * GIB), GIB, 0), "warn"),
+        (judge.judge_space(replace(DISK, free_bytes=GIB // 2), GIB, 0), "fail"),
+        (judge.judge_sync(DISK), "ok"),
+        (judge.judge_sync(replace(DISK, sync_seconds=(0.03,) * 3)), "warn"),
+        (judge.judge_sync(replace(DISK, sync_seconds=(0.9,) * 3)), "fail"),
+        (judge.judge_sync(replace(DISK, file_system="tmpfs")), "warn"),
+        (judge.judge_sync(replace(DISK, file_system="nfs4")), "warn"),
+        (judge.judge_sync(replace(DISK, sync_seconds=(), why_unmeasured="read-only")), "warn"),
+        (judge.judge_versions(versions()), "ok"),
+        (judge.judge_versions({**versions(), "libzmq": "4.3.4"}), "fail"),
+        (judge.judge_versions({**versions(), "duckdb": ""}), "fail"),
+        (judge.judge_zones("2025b", []), "ok"),
+        (judge.judge_zones("", []), "warn"),
+        (judge.judge_zones("2025b", ["Europe/Berlin"]), "fail"),
+        (judge.judge_sockets(107, 107, "/run"), "ok"),
+        (judge.judge_sockets(108, 107, "/run"), "fail"),
+        (judge.judge_clock(CLOCK), "ok"),
+        (judge.judge_clock(replace(CLOCK, wall_seconds=0.0)), "fail"),
+        (judge.judge_clock(replace(CLOCK, newest_log_seconds=NOW + 3600)), "warn"),
+        (judge.judge_clock(replace(CLOCK, drift_seconds=-3600.0)), "warn"),
+        (judge.judge_clock(replace(CLOCK, is_kept=False)), "warn"),
+        (judge.judge_clock(replace(CLOCK, is_kept=True)), "ok"),
+        (judge.judge_space(replace(DISK, free_files=50_000), GIB, 0), "warn"),
+        (judge.judge_space(replace(DISK, free_files=10), GIB, 0), "fail"),
+        (judge.judge_space(replace(DISK, free_files=10**7), GIB, 0), "ok"),
+        (judge.judge_limits(MACHINE, 4 * GIB, GIB), "ok"),
+        (judge.judge_limits(replace(MACHINE, file_bytes=GIB // 2), 4 * GIB, GIB), "fail"),
+        (judge.judge_limits(replace(MACHINE, address_space_bytes=GIB), 4 * GIB, GIB), "warn"),
+        (judge.judge_limits(replace(MACHINE, processes=100), 4 * GIB, GIB), "warn"),
+        (judge.judge_files(MACHINE), "ok"),
+        (judge.judge_files(replace(MACHINE, open_files_soft=256)), "warn"),
+        (judge.judge_machine(MACHINE, 4), "ok"),
+        (judge.judge_machine(MACHINE, 9), "warn"),
+        (judge.judge_machine(replace(MACHINE, available_bytes=GIB // 2), 4), "warn"),
+        (judge.judge_daemon(1, "", 1), "ok"),
+        (judge.judge_daemon(None, "it is not running", None), "ok"),
+    ],
+)
+def test_verdicts(check: Check, verdict: str) -> None:
+    assert check.verdict == verdict
+    assert bool(check.remedy) == (verdict != "ok")
+
+
+def test_the_year_is_this_century() -> None:
+    assert judge.judge_clock(replace(CLOCK, wall_seconds=time.time(), newest_log_seconds=None)).verdict is Verdict.OK

@@ -1,0 +1,173 @@
+"""init, new, config and preview, as their users call them."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from casparian_protocol.settings import known_keys
+from tests.cli.calls import Caller, call_process, longest_line
+
+
+@pytest.fixture
+def call(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    monkeypatch.setenv("COLUMNS", "80")
+    return Caller(tmp_path / "home", capfd)
+
+
+def test_init_makes_a_private_home_and_says_what_it_made(call: Caller) -> None:
+    answer = call("init")
+
+    assert (answer.code, answer.out) == (0, "")
+    assert "made the home, config.toml, the signing key" in answer.err
+    assert stat.S_IMODE(call.home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((call.home / "run" / "keys" / "home.ed25519").stat().st_mode) == 0o600
+    assert "[limits]" in (call.home / "config.toml").read_text()
+
+
+def test_init_twice_leaves_all_as_it_is(call: Caller) -> None:
+    first = call("init", "--json").document
+    (call.home / "config.toml").write_text("[retry]\nmax_retries = 9\n")
+    (call.home / "outputs").rmdir()
+
+    second = call("init", "--json").document
+
+    assert second == {**first, "made": ["its directories (outputs)"]}
+    assert (call.home / "config.toml").read_text() == "[retry]\nmax_retries = 9\n"
+
+
+def test_init_does_not_move_into_a_directory_of_other_files(call: Caller) -> None:
+    call.home.mkdir()
+    (call.home / "thesis.tex").touch()
+
+    answer = call("init")
+
+    assert answer.code == 1
+    assert answer.err == (
+        f"casparian: {call.home} holds files, and none of them belongs to a Casparian home.\n"
+        "  Name a new or empty directory with --home.\n"
+    )
+    assert os.listdir(call.home) == ["thesis.tex"]
+
+
+def test_init_where_a_file_is_says_so(call: Caller) -> None:
+    call.home.touch()
+    answer = call("init")
+    assert answer.code == 1
+    assert "cannot be made: Not a directory." in answer.err
+
+
+def test_init_warns_when_others_can_enter(call: Caller) -> None:
+    call.home.mkdir(mode=0o755)
+    assert f"chmod 700 {call.home}" in call("init").err
+
+
+def test_config_shows_values_and_where_they_came_from(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("init")
+    (call.home / "config.toml").write_text("[retry]\nmax_retries = 9\n")
+    monkeypatch.setenv("CASPARIAN_LIMITS__WALL_SECONDS", "60")
+
+    shown = call("config", "show", "--json").document
+
+    assert shown["retry.max_retries"]["value"] == 9
+    assert shown["retry.max_retries"]["from"] == str(call.home / "config.toml")
+    assert shown["retry.max_retries"]["built_in"] == 3
+    assert shown["limits.wall_seconds"]["from"] == "CASPARIAN_LIMITS__WALL_SECONDS"
+    assert shown["log.segment_bytes"]["from"] == "built-in"
+    assert [line.split()[:2] for line in call("config", "show", "retry").out.splitlines()[2:]] == [
+        ["retry.max_retries", "9"],
+        ["retry.backoff_seconds", "[1.0,"],
+        ["retry.max_worker_losses", "3"],
+    ]
+
+
+def test_config_names_the_nearest_setting(call: Caller) -> None:
+    answer = call("config", "show", "limts")
+    assert (answer.code, answer.err) == (
+        2,
+        "casparian: There is no setting or group 'limts'.\n  Did you mean limits?\n",
+    )
+
+    call("init")
+    (call.home / "config.toml").write_text("[retry]\nmax_retry = 9\n")
+    answer = call("config", "check")
+    assert answer.code == 1
+    assert "There is no setting retry.max_retry" in answer.err
+    assert "Did you mean retry.max_retries?" in answer.err
+
+
+def test_config_check_counts_and_path_prints_nothing_but_the_path(call: Caller) -> None:
+    assert call("config", "path").out == f"{call.home / 'config.toml'}\n"
+    assert call("config", "check", "--json").document == {"ok": True, "settings": len(known_keys()), "changed": {}}
+
+
+def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, tmp_path: Path) -> None:
+    sample = tmp_path / "trades.csv"
+    sample.write_text("id,day\n1,2024-05-31\n2,2024-06-01\n")
+    written = ["trades.py", "tests/trades.csv", "tests/trades.expected.json"]
+
+    answer = call("new", "parser", "trades", "--from", str(sample), "--dir", str(tmp_path / "parsers"))
+
+    assert answer.code == 0
+    assert answer.out.splitlines() == [str(tmp_path / "parsers" / "trades" / name) for name in written]
+    assert '{"name": "day", "type": "date"}' in (tmp_path / "parsers/trades/trades.py").read_text()
+    again = call("new", "parser", "trades", "--dir", str(tmp_path / "parsers"))
+    assert again.code == 1
+    assert "is already there" in again.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["Trades"], 1, "'Trades' cannot name a parser."),
+        (["trades", "--from", "/nowhere.csv"], 2, "/nowhere.csv: No such file or directory."),
+    ],
+)
+def test_new_parser_says_what_it_refuses(call: Caller, arguments: list[str], code: int, problem: str) -> None:
+    answer = call("new", "parser", *arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.startswith(f"casparian: {problem}")
+
+
+def test_preview_shows_kind_types_and_records_and_names_columns_without_room(call: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "wide.csv"
+    file.write_text("id," + ",".join(f"column_{n}" for n in range(20)) + "\n1," + ",".join(["value"] * 20) + "\n")
+
+    answer = call("preview", str(file))
+
+    assert answer.code == 0
+    assert "kind       delimited" in answer.out
+    assert longest_line(answer.out.partition("\n\n")[2]) <= 80
+    assert "more columns: column_" in answer.err
+    assert call("preview", str(file), "--json").document["columns"][0] == {"name": "id", "type": "int64"}
+
+
+def test_preview_shows_nothing_that_a_terminal_would_obey(call: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "evil\x1b[31m.csv"
+    file.write_text("a,b\n\x1b]0;owned\x07,\u202etxt\n1,2\n")
+    for option in ((), ("--raw",), ("--hex",), ("--json",)):
+        answer = call("preview", str(file), *option)
+        assert answer.code == 0
+        assert not set(answer.out + answer.err) & {"\x1b", "\x07", "\u202e"}
+    answer = call("preview", str(file) + "no")
+    assert answer.code == 2
+    assert "\x1b" not in answer.err
+
+
+def test_preview_hex_and_raw_are_bounded_by_n(call: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "f.bin"
+    file.write_bytes(bytes(range(256)))
+    assert call("preview", str(file), "--hex", "-n", "2").out.splitlines()[1].startswith("00000010  10 11 12")
+    assert call("preview", str(file), "--hex", "--raw").code == 2
+
+
+def test_the_command_line_runs_as_a_program(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert call_process(home, "init").code == 0
+    help_page = call_process(home, "preview", "--help")
+    assert "$ casparian preview venue.log --raw -n 5\n" in "".join(
+        line.rstrip() + "\n" for line in help_page.out.splitlines()
+    )
+    assert longest_line(help_page.out) <= 80
+    assert call_process(home, "preview").code == 2

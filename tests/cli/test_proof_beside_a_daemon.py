@@ -1,0 +1,47 @@
+"""Looking back, sealing and exporting while a daemon owns the home; what needs the home alone says so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import Caller, call_process
+from tests.cli.test_log_proof import check
+from tests.cli.test_story_and_as_of import job_of, seq_of
+
+
+@pytest.fixture
+def served(lived: Caller) -> Iterator[Caller]:
+    """A daemon without workers on the home that has lived."""
+    started = call_process(lived.home, "start", "--detach", "--no-workers")
+    assert started.code == 0, started
+    yield lived
+    assert call_process(lived.home, "stop").code == 0
+
+
+def test_the_past_can_be_seen_beside_a_daemon(served: Caller, tmp_path: Path) -> None:
+    queued = seq_of(served, "JobQueued")
+
+    assert {job["status"] for job in served("jobs", "--json", "--as-of", str(queued)).document} == {"QUEUED"}
+    assert served("sql", "select count(*) as n from cf_jobs", "--as-of", str(queued), "--json").document == [{"n": 3}]
+    assert served("status", "--json", "--as-of", str(queued)).document["queue"]["queued"] == 3
+    assert served("verify", job_of(served, "good.txt")["id"]).code == 0
+    assert served("story", job_of(served, "good.txt")["id"], "--progress").code == 0
+
+
+def test_a_daemons_log_is_sealed_exported_and_verified_as_far_as_it_is_durable(served: Caller, tmp_path: Path) -> None:
+    sealed = served("log", "seal", "--json").document
+    served("parser", "pause", "advice")
+    exported = served("log", "export", str(tmp_path / "proof"), "--signed", "--json").document
+
+    assert sealed["seq"] < exported["last_seq"]
+    assert check(tmp_path / "proof").code == 0
+    verified = served("log", "verify", "--json").document
+    assert (verified["is_sound"], verified["tables"], len(verified["seals"])) == (True, None, 1)
+    assert "A running sentinel" in verified["tables_not_compared"]
+
+
+def test_what_needs_the_home_alone_says_who_has_it(served: Caller) -> None:
+    for command in (("log", "verify", "--tables"), ("log", "repair", "--yes")):
+        answer = served(*command)
+        assert (answer.code, "A running sentinel (pid" in answer.err) == (3, True), answer

@@ -1,0 +1,60 @@
+"""The commented settings are complete and true, and the reference page is made from them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from casparian.bundled import BundledFileMissing, bundled
+from casparian.settings_text import allowed_values, fields_of_settings, read_documented, reference_page
+from casparian_protocol.home import Home
+from casparian_protocol.settings import Settings, known_keys, load
+
+TEXT = bundled("config/casparian.toml").read_text(encoding="utf-8")
+DOCUMENTED = read_documented(TEXT)
+
+
+def test_every_setting_is_documented_once_and_no_other() -> None:
+    assert [each.name for each in DOCUMENTED] == list(known_keys())
+
+
+def test_values_are_the_built_in_ones_and_examples_stand_only_where_there_is_none_to_show() -> None:
+    built_in = known_keys()
+    for each in DOCUMENTED:
+        value = tomllib.loads(f"it = {each.value}")["it"]
+        if each.is_example:
+            assert each.name == "daemon.max_concurrent_workers" or built_in[each.name] is None
+        else:
+            assert (value, type(value)) == (built_in[each.name], type(built_in[each.name])), each.name
+
+
+def test_unit_and_range_are_those_of_the_models() -> None:
+    fields = fields_of_settings()
+    assert {each.name: each.allowed for each in DOCUMENTED} == {
+        each.name: allowed_values(each.key, fields[each.name]) for each in DOCUMENTED
+    }
+
+
+def test_every_setting_says_why() -> None:
+    assert [each.name for each in DOCUMENTED if len(each.why) < 10] == []
+
+
+def test_the_file_changes_nothing_as_it_comes_and_is_valid_with_every_line_uncommented(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.config_file.write_text(TEXT, encoding="utf-8")
+    assert load(home, {}).settings == Settings()
+
+    home.config_file.write_text(re.sub(r"(?m)^#([a-z_]+ = )", r"\1", TEXT), encoding="utf-8")
+    assert set(load(home, {}).origins.values()) == {str(home.config_file)}
+
+
+def test_the_reference_page_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+    assert page.read_text(encoding="utf-8") == reference_page(DOCUMENTED)
+
+
+def test_what_is_not_bundled_is_an_incomplete_installation() -> None:
+    assert bundled("parsers/fix").is_dir()
+    with pytest.raises(BundledFileMissing, match="Install Casparian again"):
+        bundled("parsers/none")

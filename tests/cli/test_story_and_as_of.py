@@ -1,0 +1,151 @@
+"""`story`, and reading commands asked about the past."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casparian.stories.sentences import Told, sentence
+from casparian_protocol.events import CATALOGUE
+from tests.cli.calls import Caller
+
+
+def job_of(call: Caller, name: str) -> dict[str, Any]:
+    (found,) = [job for job in call("jobs", "--json").document if job["input"].endswith(name)]
+    return dict(found)
+
+
+def seq_of(call: Caller, kind: str) -> int:
+    query = f"select max(seq) as seq from cf_audit where type = '{kind}'"
+    return int(call("sql", query, "--format", "json").document[0]["seq"])
+
+
+def test_the_story_of_a_published_job_goes_from_its_causes_to_its_end(lived: Caller) -> None:
+    job = job_of(lived, "partial.txt")
+    told = lived("story", job["id"][:8], "--json").document
+
+    assert [event["type"] for event in told["events"]] == [
+        "ParserRegistered", "ContractApproved", "ScanStarted",
+        "JobQueued", "JobLeased", "JobStarted", "JobOutputsCommitted", "QuarantineRecorded", "JobCompleted",
+    ]  # fmt: skip
+    assert [event["seq"] for event in told["events"]] == sorted(event["seq"] for event in told["events"])
+    assert {event["part"] for event in told["events"][:3]} == {"before"}
+    assert "because the file has the tag 'advice'" in told["events"][3]["sentence"]
+
+
+def test_the_story_of_a_failure_names_the_error_and_says_what_to_do(lived: Caller) -> None:
+    job = job_of(lived, "boom.txt")
+    shown = lived("story", job["id"])
+
+    assert shown.code == 0
+    assert "Failed for good with INVALID_DATA: ValueError: no idea what this is" in shown.out
+    assert shown.out.splitlines()[-1] == "It ended in failure; `casparian job retry` runs it again."
+
+
+def test_a_rerun_is_told_in_both_stories(lived: Caller) -> None:
+    old = job_of(lived, "good.txt")["id"]
+    new = lived("job", "rerun", old, "--json").document["job_id"]
+
+    assert f"as a rerun of job {old}" in lived("story", old).out
+    assert f"as a rerun of job {old}" in lived("story", new).out
+    assert lived("story", new).out.splitlines()[-1] == "It waits to be run."
+
+
+def test_a_story_with_progress_reads_the_log(lived: Caller) -> None:
+    job = job_of(lived, "good.txt")
+    assert lived("story", job["id"], "--progress", "--json").document["status"] == "COMPLETED"
+
+
+def test_every_event_of_a_job_has_a_sentence_of_its_own() -> None:
+    from casparian.stories.sentences import _TELLERS
+
+    jobs = {name for name in CATALOGUE if name.startswith("Job") or name in ("LeaseExpired", "QuarantineRecorded")}
+    assert jobs <= set(_TELLERS)
+
+
+def test_every_event_that_a_history_has_can_be_told(tmp_path: Path) -> None:
+    from casparian_sentinel.log.reader import LogReader
+    from casparian_sentinel.ports import RealFs
+    from tests.sentinel.projection.lives import new_home, write_history
+
+    home = new_home(tmp_path)
+    end = write_history(home, 60)
+    with LogReader(RealFs(), home.log) as reader:
+        told = {e.type: sentence(Told(e.seq, e.ts, e.type, e.actor, e.data)) for e in reader.events(1, end)}
+
+    assert told["LeaseExpired"].endswith("because its worker w1 was lost; queued again. This counts as a loss.")
+    assert told["JobDeadLettered"].startswith(
+        "Given up, because its retries are used up. The last error was INVALID_DATA"
+    )
+    assert all("\n" not in text and len(text) < 500 for text in told.values())
+
+
+def test_an_unknown_event_is_told_by_its_data() -> None:
+    assert sentence(Told(1, 1, "JobPraised", "sentinel", {"by": "me"})) == 'JobPraised: {"by": "me"}'
+
+
+def test_jobs_before_they_were_queued_are_none(lived: Caller) -> None:
+    queued, leased = seq_of(lived, "ContractApproved"), seq_of(lived, "JobLeased")
+
+    assert lived("jobs", "--json", "--as-of", str(queued)).document == []
+    then = {job["status"] for job in lived("jobs", "--json", "--as-of", str(leased)).document}
+    assert "LEASED" in then
+    assert {job["status"] for job in lived("jobs", "--json").document} == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED"}
+
+
+def test_every_reading_command_answers_for_the_past(lived: Caller) -> None:
+    registered, approved = seq_of(lived, "ParserRegistered"), seq_of(lived, "ContractApproved")
+    job = job_of(lived, "partial.txt")
+
+    def past(*command: str, seq: int) -> Any:
+        answer = lived(*command, "--as-of", str(seq), "--json")
+        assert answer.code == 0, answer
+        return answer.document
+
+    assert past("parser", "list", seq=registered - 1) == []
+    assert past("parser", "list", seq=registered)[0]["name"] == "advice"
+    assert [one["state"] for one in past("contract", "list", seq=approved)] == ["APPROVED"]
+    assert [one["state"] for one in past("contract", "list", seq=approved - 1)] == ["PROPOSED"]
+    assert past("quarantine", "summary", seq=approved) == []
+    assert past("status", seq=approved)["queue"] == {"queued": 0, "running": 0, "retrying": 0, "dead_letter": 0}
+    queued = seq_of(lived, "JobQueued")
+    assert past("status", seq=queued)["queue"]["queued"] == 3
+    assert past("job", "show", job["id"], seq=queued)["status"] == "QUEUED"
+    assert past("sql", "select count(*) as n from cf_jobs", seq=queued) == [{"n": 3}]
+    assert past("sql", "select count(*) as n from advices", seq=approved) == [{"n": 0}]
+    assert lived("sql", "select count(*) as n from advices", "--format", "json").document == [{"n": 59}]
+
+
+def test_a_time_means_the_last_event_until_then(lived: Caller) -> None:
+    query = "select epoch_us(ts) as us from cf_audit where type = 'ContractApproved'"
+    us = lived("sql", query, "--format", "json").document[0]["us"]
+    at = datetime.fromtimestamp(us / 1_000_000, UTC).isoformat()
+    before = datetime.fromtimestamp(us / 1_000_000 - 0.001, UTC).isoformat()
+
+    assert lived("contract", "list", "--json", "--as-of", at).document[0]["state"] == "APPROVED"
+    assert lived("contract", "list", "--json", "--as-of", before).document[0]["state"] == "PROPOSED"
+    assert lived("contract", "list", "--json", "--as-of", "1999-12-31").document == []
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "999999", "-1"])
+def test_what_is_no_event_and_no_time_is_refused(lived: Caller, wrong: str) -> None:
+    assert lived("jobs", "--as-of", wrong).code == 2
+
+
+def test_looking_back_changes_nothing(lived: Caller) -> None:
+    before = {path: path.stat().st_mtime_ns for path in lived.home.rglob("*") if path.is_file()}
+    lived("jobs", "--as-of", "5")
+    lived("sql", "select 1 as one from advices", "--as-of", "12")
+    assert {path: path.stat().st_mtime_ns for path in lived.home.rglob("*") if path.is_file()} == before
+
+
+def test_a_pause_while_a_job_waits_is_part_of_its_story(lived: Caller) -> None:
+    new = lived("job", "rerun", job_of(lived, "good.txt")["id"], "--json").document["job_id"]
+    lived("parser", "pause", "advice", "--reason", "bad feed")
+    lived("parser", "resume", "advice")
+    told = lived("story", new).out
+
+    assert "The parser was paused by user:" in told and ": bad feed." in told
+    assert "The parser was resumed" in told
+    assert "The parser was paused" not in lived("story", job_of(lived, "boom.txt")["id"]).out

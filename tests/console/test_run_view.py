@@ -1,0 +1,106 @@
+"""What a watcher of a run sees, from the feed alone."""
+
+from typing import Any
+
+from casparian_console.run_view import RunView
+from casparian_protocol.feed import FeedEvent, Metric, Silence, Snapshot
+
+
+def job(number: int) -> dict[str, Any]:
+    return {"job_id": f"{number:016x}", "parser": "fix", "input": {"path": f"/logs/{number}.fix"}}
+
+
+def watch(*items: Any) -> RunView:
+    view = RunView(started=0.0)
+    view.apply(Snapshot(0, [], [], {}))
+    for seq, item in enumerate(items, 1):
+        view.apply(FeedEvent(seq, 0, item[0], 1, "sentinel", item[1]) if isinstance(item, tuple) else item)
+    return view
+
+
+def queued(number: int) -> tuple[str, dict[str, Any]]:
+    return "JobQueued", {"job": job(number)}
+
+
+def completed(number: int, rows: int = 10, quarantined: int = 0) -> tuple[str, dict[str, Any]]:
+    status = "PARTIAL_SUCCESS" if quarantined else "COMPLETED"
+    return "JobCompleted", {
+        "job_id": f"{number:016x}", "status": status, "rows": rows, "quarantined": quarantined, "skipped": 1,
+    }  # fmt: skip
+
+
+def test_an_empty_queue_is_idle_only_once_it_was_looked_at() -> None:
+    assert not RunView(started=0.0).is_idle
+    assert watch().is_idle
+
+
+def test_open_jobs_keep_a_run_going_and_ended_ones_end_it() -> None:
+    assert not watch(queued(1), queued(2), completed(1)).is_idle
+    assert watch(queued(1), completed(1)).is_idle
+
+
+def test_rows_of_completed_jobs_add_up() -> None:
+    view = watch(queued(1), queued(2), completed(1, 10, 2), completed(2, 5))
+
+    assert (view.rows, view.quarantined, view.skipped) == (15, 2, 2)
+    assert view.ended == {"PARTIAL_SUCCESS": 1, "COMPLETED": 1}
+
+
+def test_a_job_that_waits_for_its_retry_still_counts() -> None:
+    view = watch(queued(1), ("JobRetryScheduled", {"job_id": f"{1:016x}"}))
+
+    assert not view.is_idle
+    assert view.running == []
+
+
+def test_jobs_of_a_paused_parser_do_not_keep_a_run_going() -> None:
+    assert watch(queued(1), ("ParserPaused", {"name": "fix"})).is_idle
+    assert not watch(queued(1), ("ParserPaused", {"name": "fix"}), ("ParserResumed", {"name": "fix"})).is_idle
+
+
+def test_a_failure_is_told_with_its_file_and_cause() -> None:
+    error = {"code": "INVALID_DATA", "message": "no such month"}
+    view = watch(queued(1), ("JobFailed", {"job_id": f"{1:016x}", "error": error}))
+
+    assert view.failures == ["1.fix: INVALID_DATA: no such month"]
+    assert view.ended["FAILED"] == 1
+
+
+def test_lines_fit_their_width_and_carry_no_control_characters() -> None:
+    hostile = {"job_id": "f" * 16, "parser": "fix", "input": {"path": "/logs/\x1b[31mred" + "x" * 200}}
+    view = watch(queued(1), completed(1), ("JobQueued", {"job": hostile}), ("JobLeased", {"job_id": "f" * 16}))
+    lines = view.lines(now=2.0, width=60)
+
+    assert all(len(line) <= 60 and "\x1b" not in line for line in lines)
+    assert "1/2 jobs" in lines[0]
+
+
+def test_silence_is_said_and_the_next_word_ends_it() -> None:
+    view = watch(Silence(4.0))
+    assert any("nothing heard" in line for line in view.lines(5.0, 80))
+
+    view.apply(FeedEvent(9, 0, "JobQueued", 1, "sentinel", {"job": job(3)}))
+    assert not any("nothing heard" in line for line in view.lines(5.0, 80))
+
+
+def test_a_version_that_its_circuit_breaker_holds_waits_and_moves_again_when_one_job_may_probe() -> None:
+    spec = {**job(1), "parser_version": "1.0"}
+    held = ("ParserPaused", {"name": "fix", "version": "1.0"})
+    assert watch(("JobQueued", {"job": spec}), held).is_idle
+    assert not watch(("JobQueued", {"job": {**spec, "parser_version": "1.1"}}), held).is_idle
+    assert not watch(("JobQueued", {"job": spec}), held, ("ParserHalfOpened", held[1])).is_idle
+    assert watch(("JobQueued", {"job": spec}), held, ("ParserHalfOpened", held[1]), held).is_idle
+    assert not watch(("JobQueued", {"job": spec}), held, ("ParserResumed", {"name": "fix"})).is_idle
+    assert watch(
+        ("JobQueued", {"job": spec}), held, ("ParserPaused", {"name": "fix"}), ("ParserResumed", held[1])
+    ).is_idle
+
+
+def test_a_run_has_no_hope_only_when_every_local_worker_is_given_up_and_no_other_is_there() -> None:
+    gone = {"worker": "local-1", "reason": "it exited with 7"}
+    values = {"seq": 1, "workers": [], "local_workers": 1, "given_up": [gone]}
+
+    assert watch(queued(1), Metric("workers", values)).hopeless == "local-1: it exited with 7"
+    assert watch(queued(1), Metric("workers", {**values, "workers": [{"id": "far-1"}]})).hopeless == ""
+    assert watch(queued(1), Metric("workers", {**values, "local_workers": 2})).hopeless == ""
+    assert watch(queued(1), Metric("workers", {**values, "local_workers": 0, "given_up": []})).hopeless == ""

@@ -1,0 +1,46 @@
+"""Homes to be attacked. One is prepared; each test gets a copy of it, with the same inbox, which nobody writes to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.crash.load import generate
+from tests.crash.site import Site
+
+FILES = 12
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    root = tmp_path_factory.mktemp("prepared")
+    site = Site(root, root / "inbox")
+    site.prepare(generate(site.files, seed=3, files=FILES))
+    return site
+
+
+def copied(prepared: Site, root: Path) -> Site:
+    shutil.copytree(prepared.home, root / "home", symlinks=True)
+    return Site(root, prepared.files, dict(prepared.truth))
+
+
+@pytest.fixture
+def site(prepared: Site, tmp_path: Path) -> Iterator[Site]:
+    made = copied(prepared, tmp_path)
+    yield made
+    ended(made)
+
+
+def ended(site: Site) -> None:
+    """Only after a failure there is anything to end: a test leaves nothing running."""
+    for process in site.processes():
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    if site.daemon is not None:
+        site.reap()

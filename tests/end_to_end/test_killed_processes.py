@@ -1,0 +1,94 @@
+"""Daemon and workers killed in the middle of sixty logs: every file once, every line accounted for, nothing left over."""
+
+from collections import Counter
+
+import psutil
+
+from casparian.bundled import bundled
+from casparian.demo import facts
+from casparian.demo.checks import check
+from casparian.demo.facts import Found
+from casparian.samples.fix_logs import generate
+from tests.end_to_end.world import World, wait_for
+
+FILES = 60
+
+
+def started(world: World) -> list[int]:
+    """A daemon with two workers; their pids, as the daemon tells them."""
+    world.run("start", "--workers", "2", "--detach")
+    pids: list[int] = []
+
+    def joined() -> bool:
+        pids[:] = sorted(worker["pid"] for worker in world.ask("status")["workers"])
+        return len(pids) == 2
+
+    wait_for(joined, "two workers join")
+    return pids
+
+
+def killed(world: World, pids: list[int]) -> None:
+    processes = [psutil.Process(pid) for pid in pids]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def until_done(world: World, count: int) -> None:
+    wait_for(lambda: len(world.published("fix_orders")) >= count, f"{count} files are published", seconds=120)
+
+
+def test_killed_at_any_moment_everything_is_done_once(world: World) -> None:
+    world.run("init")
+    world.run("parser", "register", "--no-tests", bundled("parsers/fix"))
+    world.run("contract", "approve", "fix_parser")
+    truth = generate(world.inbox, seed=17, files=FILES, orders_per_file=30, faults_per_file=3)
+    world.run("scan", world.inbox, "--tag", "fix")
+
+    workers = started(world)
+    until_done(world, 5)
+    killed(world, workers[:1])  # the daemon starts another
+    until_done(world, 15)
+    killed(world, [world.daemon_pid()])  # the workers wait for the next one, which takes them over
+    assert workers[1] in started(world)
+    until_done(world, 30)
+    killed(world, [world.daemon_pid(), *started_workers(world)])  # guests and projector die with their parents
+    world.assert_nothing_runs()
+
+    summary = world.ask("process", "--workers", "2")
+
+    assert summary["jobs"]["failed"] == summary["jobs"]["dead_letter"] == 0
+    assert [one.name for one in check(truth, found_by(world)) if not one.is_good and "lineage" not in one.name] == []
+    jobs = world.sql("select count(*) as n, count(distinct input_file) as files from cf_processing_queue")
+    assert jobs == [{"n": FILES, "files": FILES}]
+    parts = Counter(path.name for path in world.published("fix_orders"))
+    assert parts.most_common(1)[0][1] == 1
+    world.assert_at_rest(".staging")  # scratch of killed guests is swept by workers, once it is not new
+
+
+def started_workers(world: World) -> list[int]:
+    return [worker["pid"] for worker in world.ask("status")["workers"]]
+
+
+def found_by(world: World) -> Found:
+    """What the demo looks at, asked in the same way."""
+    files = sorted(world.inbox.iterdir())
+    truth_order = generated_order(world)
+    return Found(
+        scanned_files=len(files),
+        scanned_bytes=sum(path.stat().st_size for path in files),
+        lines_in_files=sum(path.read_bytes().count(b"\n") for path in files),
+        files=facts.read_files(world.sql(facts.JOBS), world.sql(facts.ACCOUNTING)),
+        violations=facts.read_violations(world.ask("quarantine", "summary")),
+        order_events=Counter({row["event"]: row["n"] for row in world.sql(facts.EVENTS)}),
+        order=facts.read_order(world.sql(facts.life_of(truth_order))),
+        log_status=world.run("log", "verify").returncode,
+    )
+
+
+def generated_order(world: World) -> str:
+    """The order that the generator broke, from the truth it wrote beside the logs."""
+    import json
+
+    truth = json.loads(world.inbox.with_name("inbox.truth.json").read_text())
+    return str(truth["broken_order"]["cl_ord_id"])

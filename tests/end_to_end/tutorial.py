@@ -1,0 +1,82 @@
+"""Plays a tutorial: writes the files it shows, runs the commands it shows, and puts their true output below each.
+
+`python -m tests.end_to_end.tutorial docs/tutorial/first-table.md` rewrites the page; the test beside compares.
+A fence ``` LANGUAGE PATH is a file to write; a fence ```console holds `$ command` lines, each followed by what it printed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_FENCE = re.compile(r"^```(?P<language>\w+)(?: (?P<path>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXPORT = re.compile(r"export (\w+)=(.*)")
+#: What differs from run to run, and what stands for it when pages are compared.
+_VARIABLE = (
+    (re.compile(r"\b[0-9a-f]{8,64}\b"), "ID"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\d+\.\d+ s\b"), "SECONDS"),
+    (re.compile(r"\d+ events in \d+ batches"), "EVENTS"),
+)
+
+
+def play(page: str, directory: Path) -> str:
+    """The page with the output that its commands have in `directory`."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CASPARIAN_")},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "80",
+        "NO_COLOR": "1",
+    }
+
+    def played(fence: re.Match[str]) -> str:
+        if fence["path"]:
+            file = directory / fence["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(fence["body"], encoding="utf-8")
+        if fence["language"] != "console":
+            return fence[0]
+        lines: list[str] = []
+        for line in fence["body"].splitlines():
+            if line.startswith("$ "):
+                lines += [line, *_run(line[2:], directory, environment)]
+        return "\n".join(["```console", *lines, "```"])
+
+    return _FENCE.sub(played, page)
+
+
+def without_accidents(page: str) -> str:
+    """The page without ids, times and durations."""
+    for pattern, stand_in in _VARIABLE:
+        page = pattern.sub(stand_in, page)
+    return page
+
+
+def _run(command: str, directory: Path, environment: dict[str, str]) -> list[str]:
+    if exported := _EXPORT.fullmatch(command):
+        environment[exported[1]] = exported[2].replace("$PWD", str(directory))
+        return []
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}"
+    return [line.rstrip() for line in done.stdout.replace(str(directory), "…").splitlines()]
+
+
+if __name__ == "__main__":
+    shown = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as room:
+        shown.write_text(play(shown.read_text(encoding="utf-8"), Path(room)), encoding="utf-8")

@@ -1,0 +1,182 @@
+"""A sentinel's core on the table: commands go in by short words, the log and every effect can be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_protocol import messages as m
+from casparian_protocol.jobs import JobError, JobInput, JobSpec
+from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile
+from casparian_protocol.progress import Progress
+from casparian_protocol.settings import LivenessSettings, RetrySettings
+from casparian_protocol.states import JobState, JobType
+from casparian_sentinel.core import commands as c
+from casparian_sentinel.core.decide import step
+from casparian_sentinel.core.effects import Decision, Effect, SendToWorker
+from casparian_sentinel.core.live import Live, after_boot
+from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.log.event import Event
+
+ANN = "user:ann@cli"
+CONTRACT = "c" * 64
+ARTIFACT = "a" * 64
+DIGEST = "d" * 64
+
+
+class Table:
+    """One process of a sentinel, with the log it wrote."""
+
+    def __init__(self, *, retry: RetrySettings | None = None) -> None:
+        self.liveness = LivenessSettings()
+        self.retry = retry or RetrySettings()
+        self.state = State()
+        self.live = Live(self.liveness, self.retry)
+        self.log: list[Event] = []
+        self.wall_us = 1_000_000
+        self.now_s = 100.0
+
+    def do(self, command: c.Command) -> Decision:
+        decision = step(self.state, self.live, command, c.Now(self.wall_us, self.now_s))
+        seq = decision.first_seq
+        for ts, kind, version, actor, data in decision.facts():
+            self.log.append(Event(seq, ts, kind, version, actor, data))
+            seq += 1
+        return decision
+
+    def restart(self, state: State) -> None:
+        """Another process takes over the log."""
+        self.state = state
+        self.live = after_boot(state, c.Now(self.wall_us, self.now_s), self.liveness, self.retry)
+
+    def wait(self, seconds: float) -> Decision:
+        self.now_s += seconds
+        self.wall_us += int(seconds * 1_000_000)
+        return self.do(c.Tick())
+
+    # --- short words ---
+
+    def register(
+        self, version: str = "1.0", *, parser: str = "advice", contract: str = CONTRACT, **more: Any
+    ) -> Decision:
+        facts = c.ContractFacts(f"{parser}-{version}", f"scope-{version}", "orders", contract, 3)
+        settings: dict[str, Any] = {
+            "artifact": ARTIFACT,
+            "outputs": {"orders": contract},
+            "contracts": (facts,),
+            "entry": "advice.py",
+            **more,
+        }
+        return self.do(c.RegisterParser("p" * 16, parser, version, actor=ANN, **settings))
+
+    def approve(self, selector: str = "advice") -> Decision:
+        return self.do(c.DecideContract(selector, True, "looks right", ANN))
+
+    def with_parser(self) -> Table:
+        self.register()
+        self.approve()
+        return self
+
+    def queue(self, *specs: JobSpec, position: int | None = None) -> Decision:
+        return self.do(c.QueueJobs(specs, self.state.seq if position is None else position))
+
+    def hello(self, worker: str = "w1", *holding: m.Held, pid: int = 7, protocol: int = 1) -> Decision:
+        message = m.Hello(
+            protocol=protocol,
+            worker_id=worker,
+            host="here",
+            pid=pid,
+            slots=4,
+            version="0",
+            sandbox="none",
+            holding=list(holding),
+        )
+        return self.do(c.HelloReceived(worker, message))
+
+    def want(self, credit: int = 1, worker: str = "w1") -> Decision:
+        return self.do(c.WantReceived(worker, credit))
+
+    def running(self, job: JobSpec | None = None, worker: str = "w1") -> m.Held:
+        """A job on its way: queued, leased, started; its lease."""
+        self.queue(job or spec())
+        if worker not in self.live.workers:
+            self.hello(worker)
+        assigned = assignments(self.want(worker=worker))[0]
+        self.started(m.Held(job_id=assigned.job.job_id, epoch=assigned.epoch), worker)
+        return m.Held(job_id=assigned.job.job_id, epoch=assigned.epoch)
+
+    def started(self, lease: m.Held, worker: str = "w1") -> Decision:
+        item = m.StartedJob(job_id=lease.job_id, epoch=lease.epoch, guest_pid=99)
+        return self.do(c.JobsStarted(worker, m.Started(jobs=[item])))
+
+    def finish(self, lease: m.Held, manifest: Manifest | None = None, worker: str = "w1", **more: Any) -> Decision:
+        item = c.FinishedItem(lease.job_id, lease.epoch, manifest or offer(), **more)
+        return self.do(c.FinishReceived(worker, [item]))
+
+    def fail(
+        self, lease: m.Held, code: str = "TIMEOUT", *, retryable: bool = True, worker: str = "w1", **more: Any
+    ) -> Decision:
+        error = JobError(code=code, message="it failed", retryable=retryable)
+        return self.do(c.FailReceived(worker, m.Fail(job_id=lease.job_id, epoch=lease.epoch, error=error, **more)))
+
+    def beat(self, *leases: m.Held, rows: int | None = None, worker: str = "w1") -> Decision:
+        done = None if rows is None else Progress(items_done=rows, unit="rows")
+        jobs = [m.Beat(job_id=lease.job_id, epoch=lease.epoch, progress=done) for lease in leases]
+        return self.do(c.BeatReceived(worker, m.Heartbeat(seq=1, jobs=jobs)))
+
+    def release(self, *leases: m.Held, worker: str = "w1") -> Decision:
+        return self.do(c.ReleaseReceived(worker, m.Released(jobs=list(leases))))
+
+    def job(self, job_id: str | None = None) -> OpenJob:
+        return self.state.jobs[job_id or spec().job_id]
+
+    def count(self, state: JobState) -> int:
+        return self.state.counts[state]
+
+
+def spec(number: int = 1, *, parser: str = "advice", version: str = "1.0", **more: Any) -> JobSpec:
+    settings: dict[str, Any] = {
+        "artifact": ARTIFACT,
+        "contracts": {"orders": CONTRACT},
+        "key": f"key-{number}",
+        **more,
+    }
+    return JobSpec(
+        job_id=f"{number:016x}",
+        type=JobType.PARSE,
+        input=JobInput(path=f"/data/{number}.fix", content_hash="f" * 64, size=10),
+        parser=parser,
+        parser_version=version,
+        **settings,
+    )
+
+
+def offer(valid: int = 3, quarantined: int = 0, **more: Any) -> Manifest:
+    """A manifest that adds up."""
+    files = [StagedFile(name="data.orders.0.parquet", kind="data", output="orders", rows=valid, bytes=1, digest=DIGEST)]
+    if quarantined:
+        name = "quarantine.orders.0.parquet"
+        files.append(
+            StagedFile(name=name, kind="quarantine", output="orders", rows=quarantined, bytes=1, digest=DIGEST)
+        )
+    accounting = OutputAccounting(
+        status="success", received=valid + quarantined, valid=valid, quarantined=quarantined, contract_hash=CONTRACT
+    )
+    settings: dict[str, Any] = {"files": files, "outputs": {"orders": accounting}, "source_hash": "f" * 64, **more}
+    return Manifest(**settings)
+
+
+def types(decision: Decision) -> list[str]:
+    return [kind for kind, _ in decision.events]
+
+
+def sent(decision: Decision, kind: type[m.Message]) -> list[Any]:
+    return [e.message for e in decision.effects if isinstance(e, SendToWorker) and isinstance(e.message, kind)]
+
+
+def effects(decision: Decision) -> list[Effect]:
+    """What is to be done beside sending messages."""
+    return [effect for effect in decision.effects if not isinstance(effect, SendToWorker)]
+
+
+def assignments(decision: Decision) -> list[m.Assignment]:
+    return [assignment for message in sent(decision, m.Assign) for assignment in message.jobs]

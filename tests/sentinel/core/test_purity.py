@@ -1,0 +1,110 @@
+"""The core is pure, its tables are complete, and the reference pages say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import msgpack
+import pytest
+
+import casparian_sentinel.core
+from casparian_protocol.events import CATALOGUE
+from casparian_sentinel.core import commands
+from casparian_sentinel.core.decide import _HANDLERS as DECIDERS
+from casparian_sentinel.core.describe import PAGES
+from casparian_sentinel.core.evolve import _HANDLERS as EVOLVERS
+from casparian_sentinel.core.evolve import NOT_FOLDED, UnfoldableLog, apply
+from casparian_sentinel.core.snapshot import UnreadableSnapshot, dump, load
+from casparian_sentinel.core.state import State
+from tests.sentinel.core.play import Table, spec
+
+CORE = Path(casparian_sentinel.core.__file__).parent
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+#: Standard-library modules that reach no clock, file, socket, process or randomness.
+PURE = {"__future__", "collections", "collections.abc", "dataclasses", "functools", "heapq", "re", "typing", "zlib"}
+#: `packaging.version` compares versions by PEP 440 and does nothing else; `describe` is printed by hand.
+ALSO = {"packaging.version"}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
+def test_a_module_of_the_core_imports_nothing_that_touches_the_world(path: Path) -> None:
+    allowed = PURE | ALSO | ({"sys"} if path.stem == "describe" else set())
+    ours = ("casparian_protocol", "casparian_sentinel.core")
+    assert {name for name in _imports(path) if name not in allowed and not name.startswith(ours)} == set()
+
+
+def test_importing_the_core_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, casparian_sentinel.core.decide; print({'duckdb', 'pyarrow', 'zmq', 'asyncio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_every_command_has_a_handler() -> None:
+    assert set(get_args(commands.Command)) == set(DECIDERS)
+    assert all(dataclasses.is_dataclass(command) for command in DECIDERS)
+
+
+def test_every_event_is_folded_or_known_to_change_nothing() -> None:
+    assert set(EVOLVERS) | NOT_FOLDED == set(CATALOGUE)
+    assert not set(EVOLVERS) & NOT_FOLDED
+
+
+def test_an_unknown_event_and_an_impossible_step_are_refused() -> None:
+    with pytest.raises(UnfoldableLog, match="no type of event"):
+        apply(State(), 1, 0, "JobVanished", {})
+    with pytest.raises(UnfoldableLog, match="is not open"):
+        apply(State(), 1, 0, "JobDue", {"job_id": "0" * 16})
+
+
+def test_events_carry_the_fields_that_the_catalogue_names() -> None:
+    table = Table().with_parser()
+    lease = table.running()
+    table.fail(lease)
+    table.wait(2)
+    table.queue(spec(2))
+    table.finish(table.running(spec(3)))
+
+    for event in table.log:
+        fields = CATALOGUE[event.type].fields
+        required = {name for name in fields if not name.endswith("?")}
+        assert required <= set(event.data) <= {name.removesuffix("?") for name in fields}, event.type
+
+
+def test_a_snapshot_survives_msgpack_and_says_the_same() -> None:
+    table = Table().with_parser()
+    table.running(spec(1))
+    table.queue(spec(2, priority=3), spec(3))
+    table.finish(table.running(spec(4)))
+    kept = msgpack.unpackb(msgpack.packb(dump(table.state)))
+
+    again = load(kept)
+    assert dump(again) == dump(table.state)
+    assert again.ready.peek(9) == table.state.ready.peek(9)
+    assert again.epochs_held == table.state.epochs_held
+    with pytest.raises(UnreadableSnapshot):
+        load({**kept, "jobs": [[1]]})
+    with pytest.raises(UnreadableSnapshot):
+        load({"format": 0})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_reference_page_is_current(page: str) -> None:
+    """When this fails: `python -m casparian_sentinel.core.describe PAGE > docs/reference/PAGE.md`."""
+    assert (REFERENCE / f"{page}.md").read_text(encoding="utf-8") == PAGES[page]()

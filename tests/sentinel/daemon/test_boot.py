@@ -1,0 +1,123 @@
+"""Boot: the same state from the log, from a snapshot with the tail behind it, and by a process without a daemon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from casparian_protocol.home import Home
+from casparian_protocol.settings import LogSettings, Settings
+from casparian_sentinel.core.snapshot import dump
+from casparian_sentinel.core.state import State
+from casparian_sentinel.daemon.boot import boot
+from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.snapshotter import make_snapshot
+from casparian_sentinel.local import LocalSentinel
+from casparian_sentinel.log.errors import LogInUse
+from casparian_sentinel.operations.steps import OperationRefused
+from casparian_sentinel.ports import RealFs
+from tests.sentinel.daemon.world import Daemon, new_home
+
+SETTINGS = Settings(log=LogSettings(reserve_bytes=0, low_disk_bytes=0))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return new_home(tmp_path)
+
+
+def add_sources(home: Home, *names: str) -> None:
+    with LocalSentinel(home, SETTINGS) as sentinel:
+        for name in names:
+            sentinel.request("add_source", {"name": name, "path": f"/data/{name}"}, actor="user:test@cli")
+
+
+def booted(home: Home) -> tuple[State, int]:
+    found = boot(home, SETTINGS, RealFs())
+    found.log.close(seal=True)
+    return found.state, found.folded_events
+
+
+def snapshot_now(home: Home) -> None:
+    found = boot(home, SETTINGS, RealFs())
+    write_snapshot(RealFs(), home.snapshot_file, pack_snapshot(found.state, found.log.chain_id), found.log.durable)
+    found.log.close(seal=True)
+
+
+def test_a_boot_with_a_snapshot_folds_only_the_tail(home: Home) -> None:
+    add_sources(home, "a", "b")
+    snapshot_now(home)
+    add_sources(home, "c")
+    state, folded = booted(home)
+    assert folded == 3  # started, added, stopped
+    home.snapshot_file.unlink()
+    whole, all_events = booted(home)
+    assert all_events == 7
+    assert dump(state) == dump(whole)
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+def test_a_damaged_snapshot_is_not_used(home: Home, damage: str) -> None:
+    add_sources(home, "a")
+    snapshot_now(home)
+    content = bytearray(home.snapshot_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    home.snapshot_file.write_bytes({"torn": bytes(content[:40]), "flipped": bytes(content), "empty": b""}[damage])
+    state, folded = booted(home)
+    assert folded == 3
+    assert len(state.sources) == 1
+
+
+def test_a_snapshot_of_another_log_is_not_used(home: Home, tmp_path: Path) -> None:
+    other = new_home(tmp_path / "other")
+    add_sources(home, "a", "b")
+    add_sources(other, "x", "y")
+    snapshot_now(other)
+    home.snapshot_file.write_bytes(other.snapshot_file.read_bytes())
+    state, _ = booted(home)
+    assert sorted(source.name for source in state.sources.values()) == ["a", "b"]
+
+
+def test_a_command_that_only_looks_leaves_no_trace(home: Home) -> None:
+    add_sources(home, "a")
+    for _again in range(2):
+        with LocalSentinel(home, SETTINGS) as sentinel:
+            assert sentinel.request("status")["seq"] == 3
+            rows = sentinel.query("select name from scout_sources").to_pylist()
+            assert rows == [{"name": "a"}]
+
+
+def test_without_a_daemon_what_needs_one_is_refused(home: Home) -> None:
+    with LocalSentinel(home, SETTINGS) as sentinel, pytest.raises(OperationRefused, match="running sentinel"):
+        sentinel.request("stop")
+
+
+def test_a_home_with_a_daemon_cannot_be_opened_beside_it(home: Home) -> None:
+    daemon = Daemon(home)
+    with pytest.raises(LogInUse, match=f"pid {daemon.process.pid}"), LocalSentinel(home, SETTINGS):
+        pass
+    assert daemon.stop() == 0
+    with LocalSentinel(home, SETTINGS) as sentinel:
+        assert sentinel.seq == 2
+
+
+def test_the_child_that_snapshots_goes_on_from_the_last_snapshot(home: Home) -> None:
+    add_sources(home, "a")
+    for name in ("b", "c"):
+        add_sources(home, name)
+        found = boot(home, SETTINGS, RealFs())
+        found.log.close(seal=True)
+        made = make_snapshot(home, found.log.chain_id, found.log.durable.position)
+        assert made == found.log.durable
+    state, folded = booted(home)
+    assert folded == 0
+    assert sorted(source.name for source in state.sources.values()) == ["a", "b", "c"]
+
+
+def test_the_daemon_needs_neither_duckdb_nor_pyarrow() -> None:
+    program = "import casparian_sentinel.daemon.main, sys; print({'duckdb', 'pyarrow', 'pandas'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"

@@ -1,0 +1,138 @@
+"""Decisions share batches, take effect in order and only when durable; lazy events hold nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+from casparian_sentinel.core.effects import Decision, PlanFiles
+from casparian_sentinel.daemon.group_commit import EVENTS_PER_BATCH, Entry, GroupCommit, batches_of
+from casparian_sentinel.log.format import Head
+from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.log.writer import LogWriter
+from casparian_sentinel.ports import RealFs
+
+
+class SlowFs(RealFs):
+    """Syncs wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.may_sync = threading.Event()
+        self.may_sync.set()
+
+    def fdatasync(self, descriptor: int) -> None:
+        self.may_sync.wait(10)
+        super().fdatasync(descriptor)
+
+
+def decision(name: str, events: int = 1, *, kind: str = "SourceRemoved", effects: bool = False) -> Decision:
+    found = Decision(
+        events=[(kind, {"source_id": f"{name}{number}"}) for number in range(events)], ts=1, actor="sentinel"
+    )
+    if effects:
+        found.effects.append(PlanFiles())
+    return found
+
+
+class Journal:
+    """A group commit over a real log, with the names of what was released."""
+
+    def __init__(self, directory: Path, fs: RealFs) -> None:
+        self.fs, self.directory = fs, directory
+        self.log, _ = LogWriter.open(fs, directory, reserve_bytes=0)
+        self.released: list[Entry] = []
+        self.failures: list[BaseException] = []
+        self.commit = GroupCommit(
+            self.log,
+            release=self.released.extend,
+            on_full=lambda full: None,
+            on_failure=self.failures.append,
+        )
+
+    def batches(self) -> list[list[str]]:
+        with LogReader(self.fs, self.directory) as reader:
+            found = reader.event_batches(reader.start(), self.log.durable.position)
+            return [[event.data["source_id"] for event in events] for _head, events in found]
+
+    def durable(self) -> Head:
+        return self.commit.durable
+
+
+def play(tmp_path: Path, story: Any, fs: RealFs | None = None) -> Journal:
+    async def life() -> Journal:
+        journal = Journal(tmp_path / "log", fs or RealFs())
+        await story(journal)
+        journal.commit.close()
+        return journal
+
+    journal = asyncio.run(life())
+    journal.log.close(seal=False)
+    return journal
+
+
+def test_decisions_of_one_turn_share_a_batch(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        for name in "abc":
+            journal.commit.add(Entry(decision(name)))
+        assert not journal.released
+        await journal.commit.settle()
+        assert journal.durable().seq == 3
+        assert journal.batches() == [["a0", "b0", "c0"]]
+
+    assert len(play(tmp_path, story).released) == 3
+
+
+def test_what_arrives_during_a_sync_goes_into_the_next_batch(tmp_path: Path) -> None:
+    fs = SlowFs()
+
+    async def story(journal: Journal) -> None:
+        fs.may_sync.clear()
+        journal.commit.add(Entry(decision("a")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        journal.commit.add(Entry(decision("b")))
+        journal.commit.add(Entry(Decision(effects=[PlanFiles()])))
+        assert not journal.released  # not even the effect without events: it is behind the others
+        fs.may_sync.set()
+        await journal.commit.settle()
+        assert journal.batches() == [["a0"], ["b0"]]
+        assert [len(entry.decision.events) for entry in journal.released] == [1, 1, 0]
+
+    play(tmp_path, story, fs)
+
+
+def test_effects_without_events_are_released_at_once_when_nothing_is_before_them(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        journal.commit.add(Entry(Decision(effects=[PlanFiles()])))
+        assert len(journal.released) == 1
+
+    play(tmp_path, story)
+
+
+def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        await asyncio.sleep(0.01)
+        assert journal.durable().seq == 0
+        journal.commit.add(Entry(decision("a")))
+        await journal.commit.settle()
+        assert journal.batches() == [["lazy0", "a0"]]
+
+    play(tmp_path, story)
+
+
+def test_settling_makes_lazy_events_durable_too(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        await journal.commit.settle()
+        assert journal.durable().seq == 1
+
+    play(tmp_path, story)
+
+
+def test_a_decision_is_never_split_unless_it_alone_is_too_large() -> None:
+    sizes = [EVENTS_PER_BATCH - 1, 2, 2 * EVENTS_PER_BATCH + 1]
+    batches = batches_of([Entry(decision(str(number), size)) for number, size in enumerate(sizes)])
+    assert [len(batch) for batch in batches] == [EVENTS_PER_BATCH - 1, 2, EVENTS_PER_BATCH, EVENTS_PER_BATCH, 1]

@@ -1,0 +1,78 @@
+"""A full disk is waited for, a broken one ends the sentinel, a nearly full one stops intake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casparian_protocol.client import Client, NoSentinel, RequestRefused
+from casparian_protocol.home import Home
+from tests.sentinel.daemon.world import (
+    PATIENCE_SECONDS,
+    Daemon,
+    event_types,
+    new_home,
+    observe,
+    register,
+    running,
+    until,
+)
+
+MODULE = ("-m", "tests.sentinel.daemon.failing_disk_daemon")
+
+
+def failing_daemon(home: Home, switch: Path) -> Daemon:
+    daemon = Daemon(home, module=MODULE, FAILING_DISK=str(switch))
+    assert daemon.is_ready, daemon.said()
+    return daemon
+
+
+def add_source(client: Client, name: str, timeout_seconds: float | None = None) -> None:
+    client.request("add_source", {"name": name, "path": f"/data/{name}"}, timeout_seconds=timeout_seconds)
+
+
+def test_a_full_disk_pauses_intake_keeps_readers_going_and_heals_without_a_restart(tmp_path: Path) -> None:
+    home, switch = new_home(tmp_path), tmp_path / "disk"
+    daemon = failing_daemon(home, switch)
+    with daemon.client() as client, daemon.client() as writer:
+        switch.write_text("ENOSPC")
+        with pytest.raises(NoSentinel):
+            add_source(writer, "during", timeout_seconds=0.5)  # decided, but not durable: never answered
+        assert client.request("ping")["pid"] == daemon.process.pid
+        assert client.query("select count(*) from cf_audit").rows == [[1]]
+        until(lambda: "disk" in client.request("status")["intake"], "intake is paused")
+        switch.unlink()
+        until(lambda: client.request("status")["intake"] == "open", "intake is open again")
+        add_source(client, "after")
+        until(lambda: "IntakeResumed" in event_types(client), "the resumption is in the log")
+        assert event_types(client) == [
+            "SentinelStarted",
+            "SourceAdded",
+            "IntakePaused",
+            "IntakeResumed",
+            "SourceAdded",
+        ]
+    assert daemon.stop() == 0
+
+
+def test_a_failed_sync_ends_the_sentinel_without_an_answer(tmp_path: Path) -> None:
+    home, switch = new_home(tmp_path), tmp_path / "disk"
+    daemon = failing_daemon(home, switch)
+    with daemon.client() as client:
+        switch.write_text("EIO")
+        with pytest.raises(NoSentinel):
+            add_source(client, "lost", timeout_seconds=2.0)
+        assert daemon.process.wait(PATIENCE_SECONDS) == 1
+    assert "fdatasync failed" in daemon.said()
+
+
+def test_below_the_floor_new_work_is_refused_beforehand(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    home.config_file.write_text("[log]\nreserve_bytes = 65536\nlow_disk_bytes = 1000000000000000\n")
+    with running(home) as daemon, daemon.client() as client:
+        register(client, home, tmp_path)
+        observe(client, home, tmp_path / "in", ["a.txt"])
+        until(lambda: "floor" in client.request("status")["intake"], "intake is paused")
+        with pytest.raises(RequestRefused, match="No new work is taken"):
+            client.request("queue")

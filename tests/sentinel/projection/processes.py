@@ -1,0 +1,132 @@
+"""A projector in its own process, with the sentinel's end of the control socket and an asker."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import pyarrow as pa
+import zmq
+
+from casparian_protocol.home import Home
+from casparian_sentinel.log.format import Position
+
+_PATIENCE_SECONDS = 30.0
+
+
+class RunningProjector:
+    def __init__(self, home: Home, batch_events: int = 500) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "casparian_sentinel.projection", "--home", str(home.root)]
+            command += ["--control-fd", str(theirs.fileno()), "--batch-events", str(batch_events)]
+            self.process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+            )
+        ours.settimeout(_PATIENCE_SECONDS)
+        self.control = ours
+        self.heard: list[dict[str, Any]] = []
+
+    def tell(self, watermark: Position, seq: int) -> None:
+        self.control.send(msgpack.packb({"watermark": list(watermark), "seq": seq}))
+
+    def hear(self, key: str, at_least: int | None = None) -> dict[str, Any]:
+        """What it says next of this kind (with a number at least so large)."""
+        while True:
+            data = self.control.recv(8192)
+            assert data, "the projector ended: " + self.errors()
+            said: dict[str, Any] = msgpack.unpackb(data)
+            self.heard.append(said)
+            if key in said and (at_least is None or said[key] >= at_least):
+                return said
+
+    def leave(self) -> int:
+        """Hang up, and wait for its end."""
+        self.control.close()
+        return self.process.wait(_PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(_PATIENCE_SECONDS)
+        self.control.close()
+
+    def errors(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode(errors="replace")
+
+    def close(self) -> None:
+        self.control.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(_PATIENCE_SECONDS)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@contextlib.contextmanager
+def running(home: Home, batch_events: int = 500) -> Iterator[RunningProjector]:
+    projector = RunningProjector(home, batch_events)
+    try:
+        yield projector
+    finally:
+        projector.close()
+
+
+class Asker:
+    def __init__(self, home: Home) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._dealer.set(zmq.LINGER, 0)
+        self._dealer.set(zmq.RCVTIMEO, int(_PATIENCE_SECONDS * 1000))
+        self._dealer.connect(home.query_endpoint)
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dealer.close()
+        self._context.term()
+
+    def send(self, *frames: bytes) -> None:
+        self._dealer.send_multipart(list(frames))
+
+    def ask(self, sql: str, params: list[Any] | None = None, **more: Any) -> str:
+        id_ = secrets.token_hex(4)
+        self.send(b"query", msgpack.packb({"id": id_, "sql": sql, "params": params or [], **more}))
+        return id_
+
+    def answer(self) -> tuple[str, dict[str, Any], bytes]:
+        kind, head, *body = self._dealer.recv_multipart()
+        return kind.decode(), msgpack.unpackb(head), body[0] if body else b""
+
+    def rows(self, sql: str, params: list[Any] | None = None, **more: Any) -> list[list[Any]]:
+        self.ask(sql, params, **more)
+        kind, head, body = self.answer()
+        assert kind == "rows", head
+        found: list[list[Any]] = msgpack.unpackb(body)
+        return found
+
+    def table(self, sql: str, **more: Any) -> pa.Table:
+        self.ask(sql, format="arrow", **more)
+        kind, head, body = self.answer()
+        assert kind == "rows", head
+        return pa.ipc.open_stream(body).read_all()
+
+    def problem(self) -> str:
+        kind, head, _body = self.answer()
+        assert kind == "error", (kind, head)
+        return str(head["problem"])
+
+
+def eventually(condition: Any, seconds: float = _PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)

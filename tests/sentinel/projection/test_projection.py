@@ -1,0 +1,205 @@
+"""The fold: every event has its place in the tables, each counts once, and a file that does not fit is rebuilt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from casparian_protocol.events import CATALOGUE
+from casparian_protocol.home import Home
+from casparian_sentinel.log.format import Position
+from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.ports import RealFs
+from casparian_sentinel.projection import projector, queries
+from casparian_sentinel.projection.store import Projection, ProjectionError, discard
+from tests.sentinel.projection.lives import new_home, write_history
+
+#: Not folded from the log alone: where this very file stands.
+_OWN = frozenset({"cf_position"})
+
+
+def tables(projection: Projection) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, in an order of its own."""
+    names = projection.query("select table_name from duckdb_tables() order by 1").column(0).to_pylist()
+    return {
+        name: sorted(map(tuple, (row.values() for row in projection.query(f"from {name}").to_pylist())), key=repr)
+        for name in names
+        if name not in _OWN
+    }
+
+
+def rebuilt(home: Home, upto: Position, batch_events: int = 5000) -> dict[str, list[tuple[Any, ...]]]:
+    discard(home.state_db)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, upto, batch_events)
+        return tables(projection)
+
+
+def rows(projection: Projection, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in projection.query(sql).to_pylist()]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return new_home(tmp_path)
+
+
+def test_the_history_of_these_tests_holds_every_event_there_is(home: Home) -> None:
+    end = write_history(home)
+    with LogReader(RealFs(), home.log) as reader:
+        assert {event.type for event in reader.events(1, end)} == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("batch_events", [1, 13, 100_000])
+def test_how_events_are_batched_changes_nothing(home: Home, batch_events: int) -> None:
+    end = write_history(home, segment_bytes=20_000)
+    assert rebuilt(home, end, batch_events) == rebuilt(home, end)
+
+
+def test_applying_in_pieces_with_restarts_between_changes_nothing(home: Home) -> None:
+    end = write_history(home)
+    whole = rebuilt(home, end)
+    discard(home.state_db)
+    with LogReader(RealFs(), home.log) as reader:
+        stops = [head.position for head, _events in reader.event_batches(reader.start(), end)]
+    for stop in stops:
+        with projector.open_projection(home) as projection:
+            projector.catch_up(projection, home, stop, 5)
+    with projector.open_projection(home) as projection:
+        assert tables(projection) == whole
+
+
+def test_a_job_counts_once_with_the_state_it_ended_in(home: Home) -> None:
+    end = write_history(home, jobs=200)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        assert rows(projection, "select count(*) - count(distinct id) from cf_processing_queue") == [(0,)]
+        states = {state for (state,) in rows(projection, "select distinct status from cf_processing_queue")}
+        assert states == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "CANCELLED", "QUEUED"}
+        assert rows(projection, "select count(*) from cf_job_progress") == [(0,)]
+        assert rows(
+            projection,
+            "select count(*) from cf_processing_history anti join cf_processing_queue q on q.id = job_id"
+            " and q.status in ('COMPLETED', 'PARTIAL_SUCCESS')",
+        ) == [(0,)]
+        assert rows(projection, "select sum(rows) from cf_quarantine") == rows(
+            projection, "select 2 * count(*) from cf_processing_queue where quarantine_rows > 0"
+        )
+
+
+def test_the_audit_has_every_event_but_progress(home: Home) -> None:
+    end = write_history(home)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        audited = {name for (name,) in rows(projection, "select distinct type from cf_audit")}
+        assert audited == set(CATALOGUE) - {"JobProgressed"}
+        assert rows(projection, "select count(*) from cf_audit where not json_valid(data)") == [(0,)]
+
+
+def test_small_tables_say_what_was_decided(home: Home) -> None:
+    end = write_history(home)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        assert rows(projection, "select id from scout_sources") == [("src1",)]
+        assert rows(projection, "select id from scout_tagging_rules") == [("r1",)]
+        assert rows(projection, "select output, state from cf_schema_contracts order by 1") == [
+            ("advice", "APPROVED"),
+            ("refused", "REJECTED"),
+        ]
+        assert rows(projection, "select name, state from cf_parsers order by 1") == [
+            ("advice", "REGISTERED"),
+            ("other", "RETIRED"),
+        ]
+        assert rows(projection, "select worker_id, state from cf_workers order by 1") == [
+            ("w1", "left"),
+            ("w2", "lost"),
+        ]
+        assert rows(projection, "select files, is_complete, new from cf_scans") == [(20, True, 20)]
+        assert rows(projection, "select file_id from scout_file_tags where tag = 'late'") == [("file2",)]
+
+
+def test_only_files_in_place_go_into_the_catalogue(home: Home) -> None:
+    """A committed job whose files are still being promoted would break every query on the view."""
+    end = write_history(home)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        listed = projection.query(queries.OUTPUT_FILES).num_rows
+        damaged = rows(projection, "select count(*) from cf_output_files where is_damaged")[0][0]
+        assert damaged > 0
+        assert listed == rows(projection, "select count(*) from cf_output_files")[0][0] - damaged
+        projection._db.execute("update cf_processing_queue set status = 'COMMITTED'")
+        assert projection.query(queries.OUTPUT_FILES).num_rows == 0
+
+
+@pytest.mark.parametrize("damage", ["deleted", "empty", "truncated", "garbage", "no wal", "garbage wal"])
+def test_a_damaged_database_is_rebuilt(home: Home, damage: str) -> None:
+    end = write_history(home)
+    whole = rebuilt(home, end)
+    wal = home.state_db.with_name(home.state_db.name + ".wal")
+    content = home.state_db.read_bytes()
+    if damage == "deleted":
+        home.state_db.unlink()
+    elif damage == "empty":
+        home.state_db.write_bytes(b"")
+    elif damage == "truncated":
+        home.state_db.write_bytes(content[: len(content) // 2])
+    elif damage == "garbage":
+        home.state_db.write_bytes(b"\xff" * len(content))
+    elif damage == "garbage wal":
+        wal.write_bytes(b"\xff" * 1000)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 5000)
+        assert tables(projection) == whole
+
+
+def _is_rebuilt(home: Home, sql: str, boot_id: str = "this boot") -> bool:
+    """Whether a database, made and then changed by `sql` behind its back, is begun anew."""
+    Projection(home.state_db, lambda _digest: b"", "this boot").close()
+    with duckdb.connect(str(home.state_db)) as db:
+        db.execute("insert into cf_workers (worker_id) values ('a mark')")
+        db.execute(sql)
+    with Projection(home.state_db, lambda _digest: b"", boot_id) as projection:
+        return not projection.query("from cf_workers").to_pylist()
+
+
+def test_only_a_database_that_fits_is_kept(home: Home) -> None:
+    unclean = "update cf_position set is_clean = false"
+    assert not _is_rebuilt(home, "select 1")
+    assert not _is_rebuilt(home, unclean)
+    assert not _is_rebuilt(home, "select 1", boot_id="another boot")
+    assert _is_rebuilt(home, unclean, boot_id="another boot")
+    assert _is_rebuilt(home, "update cf_position set schema_fingerprint = 'other'")
+    assert _is_rebuilt(home, "delete from cf_position")
+
+
+def test_a_position_that_is_not_on_the_chain_means_rebuild(home: Home) -> None:
+    end = write_history(home)
+    whole = rebuilt(home, end)
+    with projector.open_projection(home) as projection:
+        projection._db.execute("update cf_position set sha256 = repeat('00', 32), byte_offset = byte_offset - 7")
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 5000)
+        assert tables(projection) == whole
+
+
+def test_a_database_that_another_process_holds_is_not_thrown_away(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    monkeypatch.setattr("casparian_sentinel.projection.store._LOCK_WAIT_SECONDS", 0.2)
+    Projection(home.state_db, lambda _digest: b"", "b").close()
+    hold = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(home.state_db)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ProjectionError, match="Another process holds"):
+            Projection(home.state_db, lambda _digest: b"", "b")
+        other.communicate("")
+    assert home.state_db.exists()

@@ -1,0 +1,210 @@
+"""The projector as a process: tails a growing log, answers, may be killed at any time, ends with its sentinel."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import msgpack
+import pyarrow as pa
+import pytest
+
+from casparian_protocol.home import Home
+from tests.sentinel.projection.lives import History, new_home, open_writer, write_history
+from tests.sentinel.projection.processes import Asker, running
+from tests.sentinel.projection.test_projection import rebuilt
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return new_home(tmp_path)
+
+
+def test_it_catches_up_says_so_and_answers(home: Home) -> None:
+    end = write_history(home)
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(end, 0)
+        seq = projector.hear("ready")["seq"]
+        assert asker.rows("select max(seq) from cf_audit", at_least_seq=seq) == [[seq]]
+        assert projector.leave() == 0
+
+
+def test_it_never_reads_past_the_watermark(home: Home) -> None:
+    history, writer = History(home, 1), open_writer(home)
+    writer.append(history.opening())
+    first = writer.end
+    writer.append(history.jobs(50))
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(first.position, first.seq)
+        assert projector.hear("ready")["seq"] == first.seq
+        assert asker.rows("select count(*) from cf_processing_queue") == [[0]]
+        asker.ask("select count(distinct id) from cf_processing_queue", at_least_seq=writer.end.seq)
+        projector.tell(writer.end.position, writer.end.seq)
+        kind, head, body = asker.answer()
+        assert (kind, head["seq"], msgpack.unpackb(body)) == ("rows", writer.end.seq, [[50]])
+        assert projector.hear("applied", writer.end.seq)
+    writer.close(seal=False)
+
+
+def test_killed_at_random_moments_while_the_log_grows_it_counts_every_event_once(home: Home) -> None:
+    history, writer, dice = History(home, 7), open_writer(home, segment_bytes=50_000), random.Random(7)
+    writer.append(history.opening())
+    for _ in range(8):
+        with running(home, batch_events=dice.choice([1, 20, 200])) as projector:
+            until = time.monotonic() + 0.5 + dice.random() * 0.7
+            while time.monotonic() < until:
+                writer.append(history.jobs(dice.randrange(1, 4)))
+                projector.tell(writer.end.position, writer.end.seq)
+                time.sleep(0.02)  # the pace of the log, not a wait for anything
+            projector.kill()
+    writer.append(history.closing())
+    writer.close(seal=False)
+    end = writer.durable
+    with running(home) as projector:
+        projector.tell(end.position, end.seq)
+        projector.hear("ready")
+        assert projector.leave() == 0
+    assert _as_it_is(home) == rebuilt(home, end.position)
+
+
+def _as_it_is(home: Home) -> object:
+    from casparian_sentinel.projection.projector import open_projection
+    from tests.sentinel.projection.test_projection import tables
+
+    with open_projection(home) as projection:
+        return tables(projection)
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        ([b"nonsense"], "Not a question"),
+        ([b"query", b"\xc1"], "Not a question"),
+        ([b"query", b"\xc1", b"more"], "Not a question"),
+        ([b"other", msgpack.packb({"id": "1"})], "Not a question"),
+        ([b"query", msgpack.packb({"sql": "select 1"})], "id"),
+        ([b"query", msgpack.packb({"id": 5, "sql": "select 1"})], "id"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select 1", "format": "pickle"})], "format"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select 1", "at_least_seq": -1})], "at_least_seq"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "x" * 70_000})], "Not a question"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "selec"})], "yntax"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select nothing_like_it"})], "nothing_like_it"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select ?", "params": []})], ""),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select ?", "params": [{"a": [1, {"b": 2}]}, 2]})], ""),
+        ([b"query", msgpack.packb({"id": "1", "sql": ""})], "one SELECT"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "select 1; select 2"})], "one SELECT"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "delete from cf_audit"})], "one SELECT"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "set threads = 9"})], "one SELECT"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "with a as (delete from cf_audit returning *) from a"})], ""),
+        ([b"query", msgpack.packb({"id": "1", "sql": "from read_text('/etc/passwd')"})], "disabled"),
+        ([b"query", msgpack.packb({"id": "1", "sql": "copy cf_audit to '/x'"})], "one SELECT"),
+    ],
+)
+def test_what_is_no_question_is_told_and_does_no_harm(
+    served: tuple[Asker, int], frames: list[bytes], problem: str
+) -> None:
+    asker, events = served
+    asker.send(*frames)
+    assert problem in asker.problem()
+    assert asker.rows("select count(*) from cf_audit where type <> ''")[0][0] == events
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> object:
+    home = new_home(tmp_path_factory.mktemp("served"))
+    end = write_history(home)
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(end, 0)
+        projector.hear("ready")
+        yield asker, asker.rows("select count(*) from cf_audit")[0][0]
+
+
+def test_values_of_every_kind_arrive(served: tuple[Asker, int]) -> None:
+    asker, _ = served
+    sql = (
+        "select 1 as a, 2 as a, 1.50::decimal(9,2) as d, 12::hugeint as h, 170141183460469231731687303715884105727::hugeint"
+        " as hh, timestamp '1970-01-01 00:00:01' as t, timestamptz '1970-01-01 00:00:01+00' as z, date '2024-01-31' as dd,"
+        " null as n, [1, 2] as l, 'é' as e, true as b, timestamp_ns '1970-01-01 00:00:01.123456789' as ns"
+    )
+    row = asker.rows(sql)[0]
+    assert row[:7] == [1, 2, "1.50", 12, "170141183460469231731687303715884105727", 1_000_000, 1_000_000]
+    assert row[7:] == ["2024-01-31", None, [1, 2], "é", True, 1_123_456]
+    table = asker.table(sql)
+    assert table.column_names[:2] == ["a", "a"]
+    assert table.column(5).type == pa.timestamp("us")
+
+
+def test_rows_are_cut_at_the_limit_and_it_is_said(served: tuple[Asker, int]) -> None:
+    asker, _ = served
+    asker.ask("from range(10)", limit_rows=3)
+    _kind, head, body = asker.answer()
+    assert (head["is_cut"], msgpack.unpackb(body)) == (True, [[0], [1], [2]])
+    assert asker.rows("from range(10) where false") == []
+
+
+def test_a_huge_answer_is_refused_and_a_large_one_arrives(served: tuple[Asker, int]) -> None:
+    asker, _ = served
+    asker.ask("select i, repeat('x', 100) from range(10000000) r(i)", format="arrow")
+    assert "more than" in asker.problem()
+    assert asker.table("select i from range(2000000) r(i)").num_rows == 2_000_000
+
+
+def test_a_quick_question_does_not_wait_for_a_slow_one(served: tuple[Asker, int]) -> None:
+    asker, _ = served
+    slow = asker.ask("select count(*) from range(30000) a, range(10000) b where (a.range * b.range) % 7 = 3")
+    quick = asker.ask("select 1")
+    assert [asker.answer()[1]["id"], asker.answer()[1]["id"]] == [quick, slow]
+
+
+def test_questions_are_answered_while_events_are_applied(home: Home) -> None:
+    history, writer = History(home, 3), open_writer(home)
+    writer.append(history.opening())
+    with running(home, batch_events=50) as projector, Asker(home) as one, Asker(home) as two:
+        for _ in range(40):
+            writer.append(history.jobs(25))
+            projector.tell(writer.end.position, writer.end.seq)
+            seqs = []
+            for asker in (one, two):
+                asker.ask("select count(*), count(distinct id) from cf_processing_queue")
+            for asker in (one, two):
+                _kind, head, body = asker.answer()
+                count, ids = msgpack.unpackb(body)[0]
+                assert count == ids
+                seqs.append(head["seq"])
+            assert max(seqs) <= writer.end.seq
+        assert one.rows("select count(*) from cf_processing_queue", at_least_seq=writer.end.seq) == [[1000]]
+    writer.close(seal=False)
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_end_of_the_control_socket_ends_it_even_in_the_middle_of_a_question(home: Home, is_asked: bool) -> None:
+    end = write_history(home)
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(end, 0)
+        projector.hear("ready")
+        if is_asked:
+            asker.ask("select count(*) from range(10000000000) a, range(1000) b")
+            asker.rows("select 1")
+        began = time.monotonic()
+        assert projector.leave() == 0
+        assert time.monotonic() - began < 5
+
+
+def test_a_rebuild_still_hears_that_the_sentinel_is_gone(home: Home) -> None:
+    end = write_history(home, jobs=3000, batch_jobs=100)
+    with running(home, batch_events=10) as projector:
+        projector.tell(end, 0)
+        time.sleep(1.0)
+        assert projector.leave() == 0
+        assert not any("ready" in said for said in projector.heard)
+
+
+def test_a_lost_blob_is_told_to_the_sentinel(home: Home) -> None:
+    end = write_history(home)
+    for path in home.blobs.glob("??/*"):
+        path.unlink()
+    with running(home) as projector:
+        projector.tell(end, 0)
+        assert "is not in" in projector.hear("error")["error"]
+        assert projector.process.wait(30) == 1

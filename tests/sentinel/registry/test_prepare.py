@@ -1,0 +1,144 @@
+"""From a parser on disk to a signed artifact: reproducible, checked, and never run."""
+
+import os
+import stat
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from casparian_protocol.bundle_zip import pack, parse
+from casparian_protocol.contract import ContractInvalid
+from casparian_protocol.operations import Artifact
+from casparian_protocol.signing import UntrustedArtifact, verify_bundle
+from casparian_sentinel.registry.errors import LockMissing, NoParserThere
+from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
+from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
+from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
+
+SOURCE = """
+name, version, topics = "advice", "1.2.0", ["advice"]
+outputs = {"advices": {"columns": [{"name": "id", "type": "int", "nullable": False}]}}
+params = {"tz": "UTC", "map": {"type": "file"}}
+
+def parse(path, ctx):
+    raise SystemExit("a parser is never run by its registration")
+"""
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> HomeKey:
+    return home_key(tmp_path / "keys")
+
+
+def bundle(root: Path, source: str = SOURCE, **files: str) -> Path:
+    root.mkdir(parents=True)
+    (root / "advice.py").write_text(source)
+    for name, text in files.items():
+        (root / name.replace("__", ".")).write_text(text)
+    return root
+
+
+def check(artifact: PreparedArtifact, blob: bytes, trusted: set[str], **changes: str) -> None:
+    facts = {"parser": "advice", "version": "1.2.0", "lock_hash": artifact.lock_hash, "signature": artifact.signature}
+    contracts = {output: contract.hash() for output, contract in artifact.contracts.items()}
+    verify_bundle(blob, contracts=contracts, signed_by=artifact.signed_by, trusted=trusted, **{**facts, **changes})
+
+
+def test_the_facts_are_what_the_operation_register_takes(tmp_path: Path, key: HomeKey) -> None:
+    artifact = prepare(bundle(tmp_path / "p"), home_key=key, gatekeeper_mode="strict")
+
+    taken = Artifact.model_validate(artifact.facts())
+
+    assert (taken.name, taken.entry, taken.kind) == ("advice", "advice.py", "function")
+    assert taken.params == {"tz": "UTC", "map": {"type": "file"}}
+    assert {taken.artifact, taken.contracts[0].contract_hash} == set(artifact.blobs)
+    assert parse(artifact.blobs[taken.artifact]) == {"advice.py": SOURCE.encode()}
+
+
+def test_the_same_source_gives_the_same_artifact_wherever_and_whenever(tmp_path: Path, key: HomeKey) -> None:
+    one, two = bundle(tmp_path / "a", util__py="x = 1"), bundle(tmp_path / "b", util__py="x = 1")
+    os.utime(two / "advice.py", (1, 1))
+
+    assert prepare(one, home_key=key, gatekeeper_mode="warn") == prepare(two, home_key=key, gatekeeper_mode="warn")
+
+
+def test_a_changed_helper_changes_the_logic_but_not_the_entry(tmp_path: Path, key: HomeKey) -> None:
+    one = prepare(bundle(tmp_path / "a", util__py="x = 1"), home_key=key, gatekeeper_mode="warn")
+    two = prepare(bundle(tmp_path / "b", util__py="x = 2"), home_key=key, gatekeeper_mode="warn")
+
+    assert one.source_hash == two.source_hash
+    assert one.logic_hash != two.logic_hash
+    assert one.artifact_hash != two.artifact_hash
+
+
+def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: HomeKey) -> None:
+    artifact = prepare(bundle(tmp_path / "p"), home_key=key, gatekeeper_mode="warn")
+    trusted = {key.public_key}
+
+    check(artifact, artifact.bundle, trusted)
+    with pytest.raises(UntrustedArtifact, match="does not fit"):
+        check(artifact, pack({"advice.py": b"import evil"}), trusted)
+    for change in ({"parser": "other"}, {"version": "2"}, {"lock_hash": "0"}, {"signature": "00"}, {"signature": "?"}):
+        with pytest.raises(UntrustedArtifact):
+            check(artifact, artifact.bundle, trusted, **change)
+    with pytest.raises(UntrustedArtifact, match="not trusted"):
+        check(artifact, artifact.bundle, {home_key(tmp_path / "other").public_key})
+
+
+def test_a_library_needs_a_lock(tmp_path: Path, key: HomeKey) -> None:
+    needs = "import polars, util, pyarrow, casparian_shim\n" + SOURCE
+    with pytest.raises(LockMissing, match=r"needs polars \(advice\.py:1\), and there is no uv\.lock"):
+        prepare(bundle(tmp_path / "a", needs, util__py=""), home_key=key, gatekeeper_mode="warn")
+    with pytest.raises(LockMissing, match=r"dependencies = \[\]"):
+        source = needs + "dependencies = []\n"
+        prepare(bundle(tmp_path / "b", source, util__py=""), home_key=key, gatekeeper_mode="warn")
+    locked = prepare(bundle(tmp_path / "c", needs, uv__lock="version = 1\n"), home_key=key, gatekeeper_mode="warn")
+    assert len(locked.lock_hash) == 64
+    assert "uv.lock" in parse(locked.bundle)
+
+
+def test_a_single_file_takes_only_what_is_its_own(tmp_path: Path, key: HomeKey) -> None:
+    folder = bundle(tmp_path / "many", other__py="", uv__lock="", secrets__json="{}")
+    (folder / "advices.schema.json").write_text('{"columns": [{"name": "id", "type": "int64", "nullable": false}]}')
+    (folder / "orders.schema.json").write_text("not ours")
+
+    artifact = prepare(folder / "advice.py", home_key=key, gatekeeper_mode="warn")
+
+    assert set(parse(artifact.bundle)) == {"advice.py", "advices.schema.json"}
+    assert artifact.lock_hash == ""
+
+
+def test_what_is_wrong_is_refused_before_anything_is_signed(tmp_path: Path, key: HomeKey) -> None:
+    with pytest.raises(NoParserThere):
+        prepare(tmp_path / "nowhere", home_key=key, gatekeeper_mode="warn")
+    with pytest.raises(ContractInvalid, match="advices"):
+        prepare(bundle(tmp_path / "a", SOURCE.replace('"int"', '"intt"')), home_key=key, gatekeeper_mode="warn")
+    with pytest.raises(GatekeeperRefused):
+        prepare(bundle(tmp_path / "b", util__py="import socket"), home_key=key, gatekeeper_mode="strict")
+
+
+def test_findings_are_recorded_when_they_do_not_refuse(tmp_path: Path, key: HomeKey) -> None:
+    artifact = prepare(bundle(tmp_path / "p", util__py="import socket"), home_key=key, gatekeeper_mode="warn")
+    assert [finding.rule for finding in artifact.findings] == ["network"]
+    assert Artifact.model_validate(artifact.facts()).findings
+
+
+def test_the_home_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    keys: set[str] = set()
+    threads = [Thread(target=lambda: keys.add(home_key(tmp_path / "k").public_key)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    (path,) = (tmp_path / "k").iterdir()
+    assert len(keys) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with pytest.raises(KeyUnusable, match="others can read"):
+        home_key(tmp_path / "k")
+    path.chmod(0o600)
+    path.write_bytes(b"short")
+    with pytest.raises(KeyUnusable, match="32 bytes"):
+        home_key(tmp_path / "k")

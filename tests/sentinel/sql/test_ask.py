@@ -1,0 +1,188 @@
+"""A whole question, from text to Arrow: what comes back intact, what is bounded, and what nothing gets past."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import psutil
+import pyarrow as pa
+import pytest
+
+from casparian_protocol.home import Home
+from casparian_sentinel import catalog
+from casparian_sentinel.sql.ask import QueryFailed, ask, relations
+from casparian_sentinel.sql.guard import QueryRefused
+from tests.sentinel.sql.homes import KNOWN, TRADES, published_home, state_table
+from tests.sentinel.sql.queries import LEGAL
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return published_home(tmp_path_factory.mktemp("sql"))
+
+
+def test_what_can_be_asked_is_what_is_published(home: Home) -> None:
+    known = relations(home, ["cf_jobs", "cf_position", "scout_files"])
+    assert sorted(known.outputs) == sorted(KNOWN.outputs)
+    assert sorted(known.quarantines) == sorted(KNOWN.quarantines)
+    assert known.state == ["cf_jobs", "scout_files"]
+    assert [path.name for path in home.run.iterdir()] == ["keys"]
+
+
+def test_before_anything_is_published_only_state_tables_are_known(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert relations(Home(tmp_path), ["cf_jobs"]).outputs == []
+
+
+def test_a_long_lived_process_sees_the_new_catalogue_though_it_still_holds_the_old(tmp_path: Path) -> None:
+    home = published_home(tmp_path)
+    with duckdb.connect(str(home.catalog_db), read_only=True):
+        catalog.publish(home, [catalog.Dataset("fresh", 1, [str(_any_part(home))])])
+        assert sorted(relations(home, []).outputs) == ["fresh", "fresh@v1"]
+
+
+def test_analysts_queries_run(home: Home) -> None:
+    """Together in few processes: each legal query is asked for its rows by a subquery where that is possible."""
+    simple = [sql for sql in LEGAL if sql.lower().startswith("select") and ";" not in sql and "--" not in sql]
+    for start in range(0, len(simple), 12):
+        counts = ", ".join(f"(select count(*) from ({sql}))" for sql in simple[start : start + 12])
+        assert ask(home, f"select {counts}", KNOWN, state_table).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "from trades",
+        "values (1)",
+        "describe trades",
+        "summarize quotes",
+        "pivot trades on symbol in ('AAPL') using sum(quantity) group by day",
+        "with recursive n as (select 1 as i union all select i + 1 from n where i < 10) select * from n",
+        "select /* a comment; with; semicolons */ 1 -- and another\n",
+        "select 1 ; ",
+    ],
+)
+def test_questions_of_every_shape_are_answered(home: Home, sql: str) -> None:
+    assert ask(home, sql, KNOWN, state_table).num_rows > 0
+
+
+def test_values_come_back_as_they_were_published(home: Home) -> None:
+    answer = ask(home, "select * from trades", KNOWN, state_table)
+    assert answer.cast(TRADES.schema).equals(TRADES)
+    assert answer.schema.field("price").type == pa.decimal128(18, 4)
+    assert answer.schema.field("ts").type == pa.timestamp("us", tz="UTC")
+
+
+def test_columns_of_one_name_all_come_back(home: Home) -> None:
+    answer = ask(home, "select 1 as x, 'two' as x, 3.5 as x", KNOWN, state_table)
+    assert answer.column_names == ["x", "x", "x"]
+    assert [column.to_pylist() for column in answer.columns] == [[1], ["two"], [Decimal("3.5")]]
+
+
+def test_an_answer_without_rows_keeps_its_columns(home: Home) -> None:
+    answer = ask(home, "select symbol, price from trades where false", KNOWN, state_table)
+    assert answer.num_rows == 0
+    assert answer.column_names == ["symbol", "price"]
+
+
+def test_state_tables_are_handed_over_by_need(home: Home) -> None:
+    asked: list[str] = []
+
+    def supply(name: str) -> pa.Table:
+        asked.append(name)
+        return state_table(name)
+
+    answer = ask(home, "select id from cf_jobs where status = 'FAILED'", KNOWN, supply)
+    assert answer.to_pydict() == {"id": ["b2"]}
+    assert asked == ["cf_jobs"]
+
+
+def test_a_large_answer_comes_back_whole(home: Home) -> None:
+    answer = ask(home, "select i, i::varchar as t from range(1000000) r(i)", KNOWN, state_table)
+    assert answer.num_rows == 1_000_000
+    assert answer.column("i")[999_999].as_py() == 999_999
+
+
+def test_an_answer_beyond_the_limit_is_refused_and_leaves_nothing(home: Home) -> None:
+    with pytest.raises(QueryFailed, match="larger than"):
+        ask(home, "select i from range(100000000) r(i)", KNOWN, state_table, answer_bytes=1024 * 1024)
+
+
+def test_a_wrong_query_is_told_in_duckdb_s_words(home: Home) -> None:
+    with pytest.raises(QueryFailed, match="no_such_column"):
+        ask(home, "select no_such_column from trades", KNOWN, state_table)
+
+
+def test_an_error_with_control_characters_or_without_end_is_shown_safely(home: Home) -> None:
+    with pytest.raises(QueryFailed) as failed:
+        ask(home, "select error(chr(27) || '[31m' || repeat('x', 1000000))", KNOWN, state_table)
+    assert "\x1b" not in failed.value.problem
+    assert len(failed.value.problem) < 5_000
+
+
+def test_a_query_that_takes_too_long_is_stopped(home: Home) -> None:
+    began = time.monotonic()
+    with pytest.raises(QueryFailed, match="longer than"):
+        ask(home, "select count(*) from range(10000000000) a, range(1000) b", KNOWN, state_table, timeout_seconds=1.5)
+    assert time.monotonic() - began < 10
+    assert not [child for child in psutil.Process().children() if "confined" in " ".join(child.cmdline())]
+
+
+def test_a_query_that_wants_too_much_memory_fails_alone(home: Home) -> None:
+    with pytest.raises(QueryFailed, match=r"(?i)memory|size"):
+        ask(
+            home,
+            "select list(i order by hash(i)) from range(100000000) r(i)",
+            KNOWN,
+            state_table,
+            memory_bytes=64 * 1024 * 1024,
+        )
+
+
+def test_nothing_published_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(QueryRefused, match="Nothing is published"):
+        ask(Home(tmp_path), "select 1", KNOWN, state_table)
+
+
+def test_the_query_dies_with_the_one_who_asked(home: Home) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from casparian_protocol.home import Home
+        from casparian_sentinel.sql.ask import ask
+        from casparian_sentinel.sql.guard import Relations
+        ask(Home(Path(sys.argv[1])), "select count(*) from range(10000000000) a, range(1000) b", Relations([], [], []), None)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(home.root)]) as asker:
+        try:
+            child = _first_child(asker.pid)
+        finally:
+            asker.send_signal(signal.SIGKILL)
+    gone, alive = psutil.wait_procs([child], timeout=10)
+    assert gone
+    assert not alive
+
+
+def _first_child(pid: int) -> psutil.Process:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children():
+            if "casparian_sentinel.sql.confined" in child.cmdline() and child.cpu_times().user > 0.5:
+                return child
+        os.sched_yield()
+    raise AssertionError("the query's process never started")
+
+
+def _any_part(home: Home) -> Path:
+    return next(home.output_version("trades", 1).glob("part-*.parquet"))

@@ -1,0 +1,89 @@
+"""The helpers of parser authors: text stays text, numbers stay exact, times know their zone."""
+
+import datetime
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from casparian_shim import decimal, read_csv, read_fixed_width, read_lines, timestamp
+from casparian_shim.sdk.readers import BadRecord
+
+
+def test_lines_come_with_their_number_and_offset() -> None:
+    rows = list(read_lines(io.BytesIO("é\r\nb\x0bc\n\nlast".encode())))
+
+    assert rows == [
+        {"text": "é", "offset": 0, "__cf_row_id": 1},
+        {"text": "b\x0bc", "offset": 4, "__cf_row_id": 2},
+        {"text": "", "offset": 8, "__cf_row_id": 3},
+        {"text": "last", "offset": 9, "__cf_row_id": 4},
+    ]
+
+
+def test_csv_keeps_every_value_as_text_and_counts_lines_not_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfid,note\r\n007,"two\nlines"\r\n\r\n8,NA\r\n')
+
+    assert list(read_csv(path)) == [
+        {"id": "007", "note": "two\nlines", "__cf_row_id": 2},
+        {"id": "8", "note": "NA", "__cf_row_id": 5},
+    ]
+
+
+def test_csv_in_utf16_without_header_and_as_arrow() -> None:
+    table = read_csv(
+        io.BytesIO("1;x\n2;y\n".encode("utf-16")), encoding="utf-16", header=False, delimiter=";", as_="arrow"
+    )
+
+    assert isinstance(table, pa.Table)
+    assert table.to_pydict() == {"column_1": ["1", "2"], "column_2": ["x", "y"], "__cf_row_id": [1, 2]}
+
+
+def test_a_csv_record_of_another_width_is_named_by_its_line() -> None:
+    with pytest.raises(BadRecord, match="line 3 has 1 fields, 2 are expected"):
+        list(read_csv(io.BytesIO(b"a,b\n1,2\n3\n")))
+
+
+def test_fixed_width_lines_are_cut_by_characters() -> None:
+    fields = {"id": (0, 3), "name": (3, 8)}
+
+    assert list(read_fixed_width(io.BytesIO("head\n001José \n".encode()), fields, skip_lines=1)) == [
+        {"id": "001", "name": "José", "__cf_row_id": 2}
+    ]
+    with pytest.raises(BadRecord, match="line 1 has 4 characters"):
+        list(read_fixed_width(io.BytesIO(b"001x\n"), fields))
+
+
+def test_bytes_that_are_not_the_encoding_are_never_replaced() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        list(read_lines(io.BytesIO(b"\xff\n")))
+
+
+def test_decimals_keep_every_digit() -> None:
+    assert str(decimal("1.50")) == "1.50"
+    assert decimal("-1.234.567,89", decimal_mark=",", thousands_mark=".") == Decimal("-1234567.89")
+    for wrong in ("1,5", "nan", "", "1_000", "٣", 1.5, True):
+        with pytest.raises(ValueError, match=r"."):
+            decimal(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="between thousands"):
+        decimal("1,23,456", thousands_mark=",")
+
+
+def test_timestamps_know_their_zone_or_are_refused() -> None:
+    assert timestamp("2024-01-02T03:04:05.1234560000Z") == datetime.datetime(
+        2024, 1, 2, 3, 4, 5, 123456, tzinfo=datetime.UTC
+    )
+    assert timestamp("02/01/2024 03:04", format="%d/%m/%Y %H:%M", tz="America/New_York").isoformat() == (
+        "2024-01-02T03:04:00-05:00"
+    )
+    with pytest.raises(ValueError, match="no offset"):
+        timestamp("2024-01-02")
+    with pytest.raises(ValueError, match="finer than microseconds"):
+        timestamp("2024-01-02T03:04:05.1234567Z")
+    with pytest.raises(ValueError, match="skipped or repeated"):
+        timestamp("2024-03-10T02:30", tz="America/New_York")
+    with pytest.raises(ValueError, match="no known time zone"):
+        timestamp("2024-03-10T02:30", tz="../etc/passwd")

@@ -1,0 +1,185 @@
+"""The promises of trust.md as judges with a memory of their own: what they know, they know from events and from the disk.
+
+They share no code with the core. `Platter` reads what a disk would still have if the power went this moment; `Judge`
+follows the life of every job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from casparian_protocol.manifest import Manifest, published_path
+from casparian_sentinel.log.errors import DamagedBatch
+from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import HEADER_BYTES, PREFIX_BYTES, Position, batch_size, unpack_batch
+from tests.simulation.simfs import File, SimFs
+
+_ENDS_A_LEASE = frozenset(
+    {"LeaseExpired", "JobOutputsCommitted", "JobFailed", "JobRetryScheduled", "JobDeadLettered", "JobCancelled"}
+)
+_ENDS_A_JOB = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """What has been promised so far. `see` takes events in order, durable or not."""
+
+    max_retries: int
+    max_losses: int
+    keys: dict[str, str] = field(default_factory=dict)
+    current: dict[str, int] = field(default_factory=dict)
+    #: key of the work → the job that committed it.
+    commits: dict[str, str] = field(default_factory=dict)
+    #: job → (epoch, {path: digest} that it publishes).
+    committed_jobs: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
+    #: Everything that may be published: path → digest.
+    published: dict[str, str] = field(default_factory=dict)
+    open_jobs: set[str] = field(default_factory=set)
+    completed: set[str] = field(default_factory=set)
+    retries: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+    last_seq: int = 0
+    last_epoch: int = 0
+
+    def see(self, event: Event) -> None:
+        if event.seq != self.last_seq + 1:
+            raise Violated(f"I9: the log jumps from {self.last_seq} to {event.seq}")
+        self.last_seq = event.seq
+        kind, data = event.type, event.data
+        job_id = data.get("job_id", "")
+        if kind == "JobLeased":
+            self._lease(event, job_id)
+        elif kind in ("JobQueued", "JobReplayed"):
+            self.keys[data["job"]["job_id"]] = data["job"]["key"]
+            self.open_jobs.add(data["job"]["job_id"])
+        elif kind == "JobOutputsCommitted":
+            self._commit(event, job_id)
+        elif kind == "JobRetryScheduled":
+            self._count(self.retries, job_id, self.max_retries, "retries")
+        elif kind == "LeaseExpired" and data["is_loss"]:
+            self._count(self.losses, job_id, self.max_losses - 1, "losses")
+        elif kind == "JobCompleted":
+            self._complete(event, job_id)
+        elif kind == "JobFailed" and data["error"]["code"] == "PROTOCOL_ERROR":
+            raise Violated(f"honest work was refused: {job_id}: {data['error']['message']}")
+        if kind in _ENDS_A_LEASE:
+            self.current.pop(job_id, None)
+        if kind in _ENDS_A_JOB:
+            self.open_jobs.discard(job_id)
+
+    def _lease(self, event: Event, job_id: str) -> None:
+        if job_id in self.current:
+            raise Violated(f"I2: {job_id} is leased twice at once")
+        if event.seq <= self.last_epoch:
+            raise Violated(f"I10: epoch {event.seq} after {self.last_epoch}")
+        attempt = 1 + self.retries.get(job_id, 0) + self.losses.get(job_id, 0)
+        if event.data["attempt"] != attempt:
+            raise Violated(f"I8: {job_id} is leased as attempt {event.data['attempt']}, but it is number {attempt}")
+        self.current[job_id] = self.last_epoch = event.seq
+
+    def _commit(self, event: Event, job_id: str) -> None:
+        key, epoch = self.keys[job_id], event.data["epoch"]
+        if key in self.commits:
+            raise Violated(f"I1: the work {key} is committed twice")
+        if self.current.get(job_id) != epoch:
+            raise Violated(f"I2: {job_id} was committed under {epoch}, not {self.current.get(job_id)}")
+        versions = event.data["versions"]
+        files = Manifest.model_validate(event.data["manifest"]).files
+        paths = {published_path(file, job_id, versions[file.output]): file.digest for file in files}
+        self.commits[key] = job_id
+        self.committed_jobs[job_id] = (epoch, paths)
+        self.published.update(paths)
+
+    def _complete(self, event: Event, job_id: str) -> None:
+        if event.data["damaged"]:
+            raise Violated(f"I3: {event.data['damaged']} of {job_id} are not what was committed")
+        self.completed.add(job_id)
+
+    def _count(self, counts: dict[str, int], job_id: str, limit: int, what: str) -> None:
+        counts[job_id] = counts.get(job_id, 0) + 1
+        if counts[job_id] > limit:
+            raise Violated(f"I8: {counts[job_id]} {what} of {job_id}, {limit} are allowed")
+
+    def may_answer_committed(self, job_id: str, epoch: int) -> None:
+        """I7: asked of a judge that saw durable events only, whenever such an answer leaves."""
+        if self.committed_jobs.get(job_id, (0, {}))[0] != epoch:
+            raise Violated(f"I7: {job_id} under {epoch} was answered committed, and the durable log does not say so")
+
+
+@dataclass(slots=True)
+class Platter:
+    """The event log as the platter has it, read batch by batch as it grows."""
+
+    fs: SimFs
+    directory: Path
+    judge: Judge
+    events: list[Event] = field(default_factory=list)
+    _segment: str = ""
+    _offset: int = 0
+
+    @property
+    def seq(self) -> int:
+        return self.judge.last_seq
+
+    def read(self) -> list[Event]:
+        """What became durable since the last look."""
+        news: list[Event] = []
+        segments = self.fs.on_platter(self.directory)
+        while True:
+            if self._segment:
+                self._read_segment(segments[self._segment], news)
+            following = f"{self.judge.last_seq + 1:020d}.caslog"
+            if following == self._segment or following not in segments:
+                break
+            self._segment, self._offset = following, HEADER_BYTES
+        self.events += news
+        return news
+
+    def _read_segment(self, file: File, news: list[Event]) -> None:
+        content = file.platter
+        while self._offset < len(content):
+            try:
+                size = batch_size(bytes(content[self._offset : self._offset + PREFIX_BYTES]))
+                data = bytes(content[self._offset : self._offset + size])
+                found = unpack_batch(data, Position(1, self._offset)).events()
+            except DamagedBatch:
+                return
+            for event in found:
+                self.judge.see(event)
+            news += found
+            self._offset += size
+
+    def follow(self, before: Platter) -> None:
+        """After a crash: what was durable then still is, event by event."""
+        self.read()
+        kept = self.events[: len(before.events)]
+        if kept != before.events:
+            lost = next((e for e, k in zip(before.events, [*kept, None], strict=False) if e != k), before.events[-1])
+            raise Violated(f"I7: event {lost.seq} ({lost.type}) was durable and is gone")
+
+
+def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = False) -> None:
+    """I5: only what a durable record names is in `outputs` and `quarantine`; I3: with the content it names, once."""
+    expected = durable.published
+    seen: set[str] = set()
+    for tree in ("outputs", "quarantine"):
+        for below, content in fs.files(root / tree):
+            path = f"{tree}/{below}"
+            if path not in expected:
+                raise Violated(f"I5: {path} is published without a durable record")
+            if blake3(bytes(content.data)).hexdigest() != expected[path]:
+                raise Violated(f"I3: {path} has not the content that was committed")
+            seen.add(path)
+    for job_id in durable.completed:
+        for path in durable.committed_jobs[job_id][1]:
+            if path not in seen:
+                raise Violated(f"I3: {path} of a completed job is missing")
+    if is_final and seen != set(expected):
+        raise Violated(f"I3: {sorted(set(expected) - seen)} were committed and are not published")

@@ -1,0 +1,35 @@
+"""«The rows are what matters; the position can follow in a transaction of its own.»"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Head
+from casparian_sentinel.projection.store import Projection
+
+_MOVE = "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?"
+
+
+def _in_two(projection: Projection, events: Sequence[Event], head: Head) -> None:
+    db = projection._db
+    db.execute("begin")
+    try:
+        for event in events:
+            projection._apply_one(event)
+        projection._flush_jobs()
+        projection._audit(events)
+        db.execute("commit")
+    except BaseException:
+        db.execute("rollback")
+        raise
+    db.execute(_MOVE, (head.seq, head.batch_no, head.position.segment, head.position.offset, head.sha256.hex()))
+    projection.head = head
+
+
+@contextmanager
+def mutated() -> Iterator[None]:
+    with patch.object(Projection, "apply", _in_two):
+        yield

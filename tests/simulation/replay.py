@@ -1,0 +1,31 @@
+"""Play seeds again and tell their stories: `python -m tests.simulation.replay SEED…`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.simulation.world import World
+
+COMMAND = "python -m tests.simulation.replay"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="+")
+    for seed in parser.parse_args().seeds:
+        world = World(seed)
+        world.is_told = True
+        try:
+            world.run()
+        except Exception as broken:
+            print("\n".join(world.story))
+            print(f"seed {seed}: {type(broken).__name__}: {broken}")
+            raise
+        print("\n".join(world.story))
+        print(f"seed {seed}: every promise was kept in {world.steps} steps and {world.boots} boots")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

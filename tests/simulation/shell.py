@@ -1,0 +1,214 @@
+"""The shipped daemon's `Shell` with simulated wires: everything that decides, records, promotes and sweeps is the real code.
+
+Real: boot, engine, core, group commit, log writer, promoter, inbox, offers, intake, the ticks and the ending. Simulated: the
+socket below the bus, the projector's process, worker processes, the planner. Messages travel as objects; their bytes are the
+codec's tests' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from casparian_protocol import messages as m
+from casparian_sentinel.core import commands as c
+from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.daemon import ending
+from casparian_sentinel.daemon.boot import Booted
+from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.group_commit import Entry
+from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.options import Options
+from casparian_sentinel.daemon.promoter import Promoter
+from casparian_sentinel.daemon.shell import Shell
+from casparian_sentinel.daemon.snapshotter import Snapshotter
+from casparian_sentinel.log.format import Head
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_OPTIONS = Options(workers=0, plans_by_itself=False)
+
+
+class SimSocket:
+    """What arrived and was not looked at yet; the daemon drains it as it drains the real one."""
+
+    def __init__(self, shell: SimShell) -> None:
+        self._shell = shell
+        self._waiting: list[tuple[str, m.Message]] = []
+        self._after_drain: Callable[[], None] | None = None
+
+    def after_drain(self, callback: Callable[[], None]) -> None:
+        self._after_drain = callback
+
+    def deliver(self, worker_id: str, message: m.Message) -> None:
+        self._waiting.append((worker_id, message))
+        if len(self._waiting) == 1:
+            self._shell.loop.call_soon(self.drain_now)
+
+    def drain_now(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for worker_id, message in waiting:
+            self._shell.world.heard(worker_id, message)
+            self._shell.inbox._take(worker_id.encode(), message, [])
+        if waiting and self._after_drain is not None:
+            self._after_drain()
+
+
+class SimBus:
+    """Each worker has one connection for ever, and its name is its identity."""
+
+    def __init__(self, shell: SimShell) -> None:
+        self.socket = SimSocket(shell)
+        self._workers: set[str] = set()
+
+    def bind_worker(self, identity: bytes, worker_id: str) -> None:
+        self._workers.add(worker_id)
+
+    def unbind(self, identity: bytes) -> None:
+        self._workers.discard(identity.decode())
+
+    def unbind_worker(self, worker_id: str) -> None:
+        self._workers.discard(worker_id)
+
+    def worker_of(self, identity: bytes) -> str | None:
+        worker_id = identity.decode()
+        return worker_id if worker_id in self._workers else None
+
+    def close(self) -> None:
+        self._workers.clear()
+
+
+class SimOutbox:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def to_worker(self, worker_id: str, message: m.Message, attachments: Sequence[bytes] = ()) -> None:
+        self._world.leaves(worker_id, message)
+
+    def refuse(self, identity: bytes, reason: str, of_kind: str) -> None:
+        self._world.leaves(identity.decode(), m.Refused(reason=reason, of_kind=of_kind))
+
+
+class SimFeed:
+    """Whoever follows: must hear of nothing that a power cut could take back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.seq = 0
+
+    def publish(self, decision: Decision) -> None:
+        last = decision.first_seq + len(decision.events) - 1
+        self._world.must_be_durable(last, "published on the feed")
+        self.seq = max(self.seq, last)
+
+    def publish_metrics(self) -> None:
+        """Nobody looks at metrics here."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SimProjector:
+    """The watermark's receiver; the tables are the projection's own tests' business."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.applied_seq = 0
+        self.state = "simulated"
+
+    def start(self) -> None:
+        """It is here."""
+
+    def watermark(self, head: Head) -> None:
+        self._world.must_be_durable(head.seq, "told to the projector")
+        self.applied_seq = head.seq
+
+    def tell_watermark(self) -> None:
+        """It heard already."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class Absent:
+    """A part of the daemon that has no part in this: idle, silent, quickly closed."""
+
+    running = 0
+    is_idle = True
+    has_planned = True
+
+    def start(self) -> None: ...
+
+    def want(self) -> None: ...
+
+    def scan_due_sources(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def publish_catalogue(self, at_least_seq: int) -> None: ...
+
+
+class NoWorkers:
+    def start(self) -> None: ...
+
+    async def close(self, grace_seconds: float) -> None: ...
+
+
+class WatchedEngine(Engine):
+    """Every decision is shown to the judges before anybody acts on it."""
+
+    def __init__(self, shell: SimShell, engine: Engine) -> None:
+        super().__init__(engine.state, engine.live, engine._clock, engine._journal)
+        self._world = shell.world
+
+    def submit(self, command: c.Command, waiter: Callable[[], None] | None = None) -> Decision:
+        decision = super().submit(command, waiter)
+        if decision.events:
+            self._world.decided(decision)
+        return decision
+
+
+class SimShell(Shell):
+    def __init__(self, world: World, booted: Booted) -> None:
+        self.world = world
+        super().__init__(world.home, world.settings, _OPTIONS, booted, world.clock, world.fs, "0", -1)
+
+    def _make_wires(self, clock: object, output: int) -> None:
+        home, booted, world = self.home, self.booted, self.world
+        self.engine = WatchedEngine(self, self.engine)
+        self.feed = cast(Any, SimFeed(world))
+        self.queries = cast(Any, Absent())
+        self.projector = cast(Any, SimProjector(world))
+        self.promoter = Promoter(home, booted.blobs, on_promoted=self._promoted, on_failure=self.fail)
+        self.requests = cast(Any, Absent())
+        self.planner = cast(Any, Absent())
+        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.fail)
+        self.sockets = SimBus(self)
+        self.bus = cast(Any, self.sockets)
+        self.outbox = cast(Any, SimOutbox(world))
+        self.inbox.connect(self.bus, self.outbox)
+        self.bus.socket.after_drain(self._dispatch)
+        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, world.clock, -1)
+        self.workers = cast(Any, NoWorkers())
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        self.world.releases()
+        super()._release(entries)
+
+    def fail(self, error: BaseException) -> None:
+        super().fail(error)
+        self.drain_requested.set()
+
+    async def live(self) -> None:
+        """As `ending.run`, but that nobody outside is told; no `finally`, since a killed process runs none either."""
+        await self.begin()
+        if self.failure is None:
+            await self.drain_requested.wait()
+        if self.failure is None:
+            await ending._end_cleanly(self)
+        await ending._close(self)
+
+    def let_go(self) -> None:
+        """The process is gone; what this Python still holds of it goes too."""
+        self.zmq.destroy(linger=0)

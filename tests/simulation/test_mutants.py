@@ -1,0 +1,86 @@
+"""Each mutant is caught, and by the check that is there for it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casparian_sentinel.projection import projector
+from casparian_sentinel.projection.store import discard
+from tests.sentinel.projection.lives import new_home, write_history
+from tests.sentinel.projection.test_projection import rebuilt, tables
+from tests.simulation.faults import Faults
+from tests.simulation.invariants import Violated
+from tests.simulation.killed_projector import BATCH_EVENTS, DEAD
+from tests.simulation.world import World
+
+_LOST_AND_FOUND = Faults(until_s=2.0, worker_freezes=3.0, partitions=2.0, delay_s=0.4)
+#: Promotions are held up while workers come back from the dead.
+_LATE_PROMOTIONS = Faults(until_s=2.5, worker_freezes=1.0, delay_s=0.5, disk_errors=3.0)
+_BAD_DISK = Faults(until_s=2.0, disk_errors=8.0)
+#: Mutant → how the check begins that is there for it (others may catch it too), and trouble in which it shows soon.
+CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
+    "no_epoch_check": ("I7", _LOST_AND_FOUND),
+    "rename_before_record": ("I5", None),
+    "ack_before_fsync": ("I7", None),
+    "no_redo_at_boot": ("I4", None),
+    "shared_staging": ("I3", _LATE_PROMOTIONS),
+    "fsync_retried": ("I7", _BAD_DISK),
+    "feed_before_durable": ("I7", None),
+    "retry_forgets_its_count": ("I8", None),
+    "lease_by_wall_clock": ("a lease ended", None),
+}
+_SEEDS = 600
+
+
+def mutated(name: str) -> AbstractContextManager[None]:
+    module: Any = importlib.import_module(f"tests.simulation.mutants.{name}")
+    context: AbstractContextManager[None] = module.mutated()
+    return context
+
+
+def first_caught(check: str, faults: Faults | None) -> tuple[int, str]:
+    """The first seed whose history this check ends, and what it says."""
+    for seed in range(_SEEDS):
+        try:
+            World(seed, faults).run()
+        except Violated as violated:
+            if str(violated).startswith(check):
+                return seed, str(violated)
+    return _SEEDS, "nothing"
+
+
+@pytest.mark.parametrize("name", CAUGHT_BY)
+def test_the_mutant_is_caught(name: str) -> None:
+    with mutated(name):
+        seed, said = first_caught(*CAUGHT_BY[name])
+    print(f"{name}: seed {seed}: {said}")
+    assert seed < _SEEDS
+
+
+def _double_counts(tmp_path: Path, *mutant: str) -> bool:
+    """Whether a projector killed between two batches leaves tables that are not what a rebuild says."""
+    home = new_home(tmp_path)
+    end = write_history(home)
+    whole = rebuilt(home, end)
+    discard(home.state_db)
+    argv = [sys.executable, "-m", "tests.simulation.killed_projector", str(home.root), *map(str, end), "4", *mutant]
+    killed = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == DEAD, killed.stderr
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, BATCH_EVENTS)
+        return tables(projection) != whole
+
+
+def test_a_killed_projector_counts_nothing_twice(tmp_path: Path) -> None:
+    assert not _double_counts(tmp_path)
+
+
+def test_the_mutant_that_moves_the_position_by_itself_counts_twice(tmp_path: Path) -> None:
+    assert _double_counts(tmp_path, "projection_position_apart")

@@ -1,0 +1,489 @@
+"""One history from one seed: the shipped sentinel on a simulated disk, model workers, a bad network, and judges.
+
+Time is compressed: a lease is one second, trouble lasts a few, then everything must come to its end. After every step of
+the history the judges look (`invariants`). Nothing depends on the machine: the same seed tells the same story anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from casparian_protocol import messages as m
+from casparian_protocol.home import Home
+from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
+from casparian_sentinel.core import commands as c
+from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.evolve import UnfoldableLog, evolve
+from casparian_sentinel.core.snapshot import dump, load
+from casparian_sentinel.core.state import State
+from casparian_sentinel.daemon import boot as boot_module
+from casparian_sentinel.daemon.boot import boot
+from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
+from casparian_sentinel.log.event import Event
+from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
+from tests.simulation.faults import ERRORS, KINDS_OF_OPERATION, Faults, drawn
+from tests.simulation.invariants import Judge, Platter, Violated, check_published
+from tests.simulation.loop import Agenda, SimClock, SimLoop, new_loop
+from tests.simulation.shell import SimShell
+from tests.simulation.simfs import Fault, Halted, SimFs
+from tests.simulation.workers import BEAT_SECONDS, ModelWorker
+
+SENTINEL = "sentinel"
+HOME = Home(Path("/home"))
+LEASE_SECONDS = 1.0
+PATIENCE_SECONDS = 15.0
+_TROUBLE_SECONDS = 0.1
+_PLENTY_BYTES = 1 << 30
+
+SETTINGS = Settings().model_copy(
+    update={
+        "liveness": LivenessSettings(
+            lease_timeout_seconds=LEASE_SECONDS, rejoin_seconds=0.6, stalled_after_seconds=1, heartbeat_seconds=0.3
+        ),
+        "retry": RetrySettings(backoff_seconds=[0.1, 0.2, 0.4]),
+        "log": LogSettings.model_construct(segment_bytes=6000, reserve_bytes=8192, low_disk_bytes=16384),
+        "daemon": DaemonSettings(drain_seconds=0.5),
+    }
+)
+
+
+class World:
+    """`run` raises `Violated` when a promise is broken."""
+
+    def __init__(self, seed: int, faults: Faults | None = None, *, jobs: int = 2, workers: int = 2) -> None:
+        self.seed = seed
+        self.dice = random.Random(seed)
+        self.faults = drawn(self.dice) if faults is None else faults
+        self.settings = SETTINGS
+        self.home = HOME
+        self.agenda = Agenda()
+        self.clock = SimClock(self.agenda)
+        self.fs = SimFs(random.Random(seed + 1))
+        self.jobs = jobs
+        self.acting = SENTINEL
+        self.is_power_cut = False
+        self.is_told = False
+        self.story: list[str] = []
+        self.steps = 0
+        self.boots = 0
+        self.shell: SimShell | None = None
+        self.loop: SimLoop | None = None
+        self.life: asyncio.Task[None] | None = None
+        self.live_judge = self._new_judge()
+        self.platter = Platter(self.fs, self.home.log, self._new_judge())
+        self.shadow = State()
+        self.last_heard: dict[str, float] = {}
+        self.booted_at_s = 0.0
+        self.are_names_new = False
+        self.cut_off: dict[str, float] = {}
+        self.is_prepared = False
+        self.is_bad = True
+        self.is_ending = False
+        self.until_s = self.faults.until_s
+        self.swept_at_s = 0.0
+        self.workers = {f"w{number}": ModelWorker(self, f"w{number}") for number in range(workers)}
+        self.fs.on_change = self._names_changed
+
+    def _new_judge(self) -> Judge:
+        retry = SETTINGS.retry
+        return Judge(retry.max_retries, retry.max_worker_losses)
+
+    # --- the history
+
+    def run(self) -> None:
+        """Until every job has ended and nothing is left lying about, or patience is over (I4, I6)."""
+        with _as_the_running_loop(self):
+            try:
+                self._begin()
+                while not self._is_over():
+                    if self.agenda.now_s > self.until_s + PATIENCE_SECONDS:
+                        raise Violated(f"I4, I6: {sorted(self.live_judge.open_jobs)} never ended, or staging is left")
+                    self.step()
+                self._judge_end()
+            except UnfoldableLog as unfoldable:
+                raise Violated(f"I9: {unfoldable}") from unfoldable
+
+    def step(self) -> None:
+        self.steps += 1
+        self.acting = SENTINEL
+        with suppress(Halted):  # and a task that swallowed it is dead all the same
+            self.agenda.run_next()
+        if self.fs.is_halted:
+            self._halted()
+        elif self.life is not None and self.life.done():
+            self._sentinel_ended()
+        if self.are_names_new:
+            self.are_names_new = False
+            self._read_platter()
+            check_published(self.fs, self.home.root, self.platter.judge)
+
+    def tell(self, what: str) -> None:
+        if self.is_told:
+            self.story.append(f"{self.agenda.now_s:8.3f}  {what}")
+
+    def chance(self, probability: float) -> bool:
+        return probability > 0 and self.is_bad and self.dice.random() < probability
+
+    def _begin(self) -> None:
+        home = self.home
+        for directory in (home.log, home.blobs, home.outputs, home.quarantine, home.staging):
+            self.fs.make_directory(directory)
+        self.fs.sync_everything()
+        self.tell(f"trouble: {self.faults}")
+        self._boot()
+        for number, worker in enumerate(self.workers.values()):
+            self.agenda.after(number * BEAT_SECONDS / 2, worker.beat)
+        self.agenda.after(_TROUBLE_SECONDS, self._trouble)
+
+    def _is_over(self) -> bool:
+        if self.steps % 4 or not self.is_prepared or self.shell is None:
+            return False
+        shell = self.shell
+        if shell.failure is not None or not shell.is_ready or shell.booted.state.jobs:
+            return False
+        if not self.is_ending:
+            self.is_ending = True
+            self._end_trouble()
+            self._cut_power()  # what was answered is durable, or this shows that it was not
+            return False
+        if shell.promoter.is_busy or shell.journal.durable.seq != shell.booted.state.seq:
+            return False
+        if self.fs.is_empty(self.home.staging):
+            return True
+        if self.agenda.now_s > self.swept_at_s + 0.5:
+            self.swept_at_s = self.agenda.now_s
+            self.acting = SENTINEL
+            shell.promoter.add(shell._sweep())  # the minute's sweep, early
+        return False
+
+    def _judge_end(self) -> None:
+        assert self.shell is not None
+        self._read_platter()
+        check_published(self.fs, self.home.root, self.platter.judge, is_final=True)
+        if self.platter.judge.open_jobs:
+            raise Violated(f"I4: {sorted(self.platter.judge.open_jobs)} never ended")
+        self._compare_fold(self.shell.booted.state)
+
+    # --- the sentinel's process
+
+    def _boot(self) -> None:
+        if self.shell is not None:
+            return
+        self.boots += 1
+        self.acting = SENTINEL
+        before = self.platter
+        try:
+            booted = boot(self.home, self.settings, self.fs)
+        except (LogFull, LogBroken, OSError) as cause:
+            self.tell(f"the sentinel cannot start: {cause}")
+            self.agenda.after(0.3, self._boot)
+            return
+        except LogCorrupt as corrupt:
+            raise Violated(f"recovery calls what a crash left corrupt: {corrupt}") from corrupt
+        self.tell(f"the sentinel starts at event {booted.log.end.seq}, torn: {booted.recovery.torn}")
+        self.booted_at_s = self.agenda.now_s
+        self.last_heard = {}
+        self.platter = Platter(self.fs, self.home.log, self._new_judge())
+        self.platter.follow(before)
+        if self.platter.seq != booted.log.end.seq:
+            raise Violated(f"I7: recovered up to {booted.log.end.seq}, but only {self.platter.seq} is durable")
+        self.live_judge = self._new_judge()
+        self.shadow = State()
+        for event in self.platter.events:
+            self.live_judge.see(event)
+            evolve(self.shadow, event)
+        self._compare_fold(booted.state)
+        check_published(self.fs, self.home.root, self.platter.judge)
+        self.loop = new_loop(self.agenda, self.dice)
+        asyncio.events._set_running_loop(self.loop)
+        self.shell = SimShell(self, booted)
+        self.life = self.loop.create_task(self.shell.live())
+        self.loop.call_soon(self._prepare, self.shell)
+
+    def _prepare(self, shell: SimShell) -> None:
+        """What a user did; done again when a crash took it back."""
+        if not shell.is_ready:
+            self.agenda.after(0.05, self._prepare, shell, loop=self.loop)
+            return
+        if "advice" not in shell.booted.state.parsers:
+            facts = c.ContractFacts("contract", "scope", "orders", CONTRACT, 3)
+            outputs = {"orders": CONTRACT}
+            shell.engine.submit(
+                c.RegisterParser("p", "advice", "1.0", ARTIFACT, ANN, outputs=outputs, contracts=(facts,), entry="a.py")
+            )
+        if not shell.booted.state.parsers["advice"].versions["1.0"].is_runnable:
+            shell.engine.submit(c.DecideContract("advice", True, "", ANN))
+        position = 0 if self.is_prepared else shell.booted.state.seq  # a later plan knows nothing: refused by the keys
+        known = self.live_judge.keys
+        specs = [spec(number) for number in range(self.jobs) if self.is_prepared or spec(number).job_id not in known]
+        shell.engine.submit(c.QueueJobs(specs, position), self._prepared)
+
+    def _prepared(self) -> None:
+        self.is_prepared = True
+
+    def _halted(self) -> None:
+        """The operation before which `halt_in` ran out was the acting process's last."""
+        if self.is_power_cut:
+            self._cut_power()
+        elif self.acting == SENTINEL:
+            self.tell("the sentinel is killed")
+            self.fs.revive()
+            self.kill_sentinel()
+        else:
+            self.tell(f"{self.acting} is killed")
+            self.fs.revive()
+            self.workers[self.acting].die()
+
+    def _cut_power(self) -> None:
+        self.tell("the power is cut")
+        self.is_power_cut = False
+        self.fs.cut_power()
+        self.kill_sentinel()
+        for worker in self.workers.values():
+            worker.die()
+
+    def kill_sentinel(self) -> None:
+        if self.loop is not None:
+            self.loop.die()
+        if self.shell is not None:
+            self.shell.let_go()
+        self.shell = self.loop = self.life = None
+        self.agenda.after(self.dice.random() * 0.4, self._boot)
+
+    def _sentinel_ended(self) -> None:
+        assert self.life is not None and self.shell is not None
+        error = self.life.exception()
+        if error is None:
+            error = self.shell.failure
+        if isinstance(error, UnfoldableLog):
+            raise Violated(f"I9: {error}") from error
+        if error is not None and not isinstance(error, LogBroken | OSError | LogFull):
+            raise error
+        self.tell(f"the sentinel ends: {error or 'as asked'}")
+        self.kill_sentinel()
+
+    # --- trouble
+
+    def _trouble(self) -> None:
+        if not self.is_bad:
+            return
+        if self.agenda.now_s >= self.until_s:
+            self._end_trouble()
+            return
+        self.agenda.after(_TROUBLE_SECONDS, self._trouble)
+        faults, dice, now_s = self.faults, self.dice, self.agenda.now_s
+        each = _TROUBLE_SECONDS
+        if self.chance(faults.halts * each) and not self.fs.halt_in:
+            self.fs.halt_in = dice.randint(1, 25)
+        if self.chance(faults.power_cuts * each):
+            self.fs.halt_in, self.is_power_cut = dice.randint(1, 25), True
+        if self.chance(faults.disk_errors * each):
+            self._fail_disk()
+        if self.fs.capacity_bytes != _PLENTY_BYTES and dice.random() < 0.3:
+            self.fs.capacity_bytes = _PLENTY_BYTES
+            self.tell("there is room again")
+        elif self.chance(faults.disk_full * each):
+            used = _PLENTY_BYTES - self.fs._room_bytes()
+            self.fs.capacity_bytes = used + dice.choice((0, 1000, 5000, 40_000))
+            self.tell("the disk is full")
+        if self.chance(faults.wall_jumps * each):
+            self.clock.jump(dice.uniform(-1, 1))
+            self.tell("the wall clock jumps")
+        if self.chance(faults.sentinel_freezes * each) and self.loop is not None:
+            self.loop.frozen_until_s = now_s + dice.random() * 2 * LEASE_SECONDS
+            self.tell(f"the sentinel is frozen until {self.loop.frozen_until_s:.3f}")
+        if self.chance(faults.clean_restarts * each) and self.shell is not None:
+            self.shell.drain_requested.set()
+            self.shell.changed.set()
+            self.tell("the sentinel is asked to stop")
+        if self.chance(faults.cancels * each) and self.shell is not None and self.shell.is_ready:
+            victim = spec(dice.randrange(self.jobs)).job_id
+            self.shell.engine.submit(c.CancelJob(victim, "on a whim", ANN))
+        for worker in self.workers.values():
+            self._trouble_worker(worker)
+
+    def _end_trouble(self) -> None:
+        self.tell("trouble ends")
+        self.is_bad, self.until_s = False, self.agenda.now_s
+        self.fs.faults.clear()
+        self.fs.capacity_bytes = _PLENTY_BYTES
+        self.fs.halt_in, self.is_power_cut = 0, False
+        for worker in self.workers.values():
+            worker.frozen_until_s = min(worker.frozen_until_s, self.agenda.now_s)
+
+    def _trouble_worker(self, worker: ModelWorker) -> None:
+        faults, dice, now_s = self.faults, self.dice, self.agenda.now_s
+        if self.chance(faults.worker_crashes * _TROUBLE_SECONDS):
+            self.tell(f"{worker.worker_id} dies")
+            worker.die()
+            if dice.random() < 0.5 and self.shell is not None and self.shell.is_ready:
+                self.shell._worker_gone(worker.worker_id, "was killed")
+        if self.chance(faults.worker_freezes * _TROUBLE_SECONDS):
+            worker.frozen_until_s = now_s + dice.random() * 3 * LEASE_SECONDS
+            self.tell(f"{worker.worker_id} is frozen until {worker.frozen_until_s:.3f}")
+        if self.chance(faults.partitions * _TROUBLE_SECONDS):
+            self.cut_off[worker.worker_id] = now_s + dice.random() * 2 * LEASE_SECONDS
+            self.tell(f"{worker.worker_id} is cut off until {self.cut_off[worker.worker_id]:.3f}")
+
+    def _fail_disk(self) -> None:
+        dice = self.dice
+        kinds = tuple(dice.sample(KINDS_OF_OPERATION, dice.randint(1, 4)))
+        fault = Fault(kinds, dice.randint(1, 20), dice.choice(ERRORS), is_lasting=dice.random() < 0.3)
+        if fault.code == errno.EINTR:
+            fault.is_lasting = False  # nobody is interrupted for ever
+        if fault.code == 0:
+            fault.kinds = ("write",)
+        self.fs.faults.append(fault)
+        self.tell(f"the disk will fail: {fault}")
+
+    # --- the network
+
+    def carry(self, worker_id: str, deliver: Callable[..., None], *arguments: Any) -> None:
+        """Deliver late, twice or never."""
+        faults, dice = self.faults, self.dice
+        if not self.is_bad:
+            self.agenda.after(dice.random() * 0.01, deliver, *arguments)
+            return
+        if self.cut_off.get(worker_id, 0.0) > self.agenda.now_s or self.chance(faults.drop):
+            return
+        for _ in range(2 if self.chance(faults.double) else 1):
+            self.agenda.after(dice.random() * faults.delay_s, deliver, *arguments)
+
+    def to_sentinel(self, worker_id: str, message: m.Message) -> None:
+        self.carry(worker_id, self._arrives, worker_id, message)
+
+    def _arrives(self, worker_id: str, message: m.Message) -> None:
+        if self.shell is not None and self.shell.is_ready:
+            self.shell.sockets.socket.deliver(worker_id, message)
+
+    def heard(self, worker_id: str, message: m.Message) -> None:
+        if isinstance(message, m.Hello | m.Heartbeat | m.Want):
+            self.last_heard[worker_id] = self.agenda.now_s
+
+    def leaves(self, worker_id: str, message: m.Message) -> None:
+        """A message to a worker: what it promises must be durable (I7)."""
+        if self.is_told:
+            self.tell(f"to {worker_id}: {message!r}"[:200])
+        judge = self.platter.judge
+        if isinstance(message, m.Committed):
+            for item in message.jobs:
+                judge.may_answer_committed(item.job_id, item.epoch)
+        elif isinstance(message, m.Assign):
+            for given in message.jobs:
+                self.must_be_durable(given.epoch, "assigned")
+        self.carry(worker_id, self.workers[worker_id].receive, message)
+
+    # --- judgement
+
+    def decided(self, decision: Decision) -> None:
+        """Every decision, durable or not."""
+        seq = decision.first_seq
+        for ts, kind, version, actor, data in decision.facts():
+            event = Event(seq, ts, kind, version, actor, data)
+            if self.is_told:
+                self.tell(f"decided {seq}: {kind} {data}"[:240])
+            self.live_judge.see(event)
+            if kind == "WorkerLost":
+                self._judge_loss(data["worker_id"], data["reason"])
+            seq += 1
+
+    def _judge_loss(self, worker_id: str, reason: str) -> None:
+        """Leases hold on monotonic time: wall clocks that jump change nothing."""
+        now_s = self.agenda.now_s
+        silent_s = now_s - self.last_heard.get(worker_id, self.booted_at_s)
+        if reason.startswith("silent") and silent_s <= LEASE_SECONDS - 1e-6:
+            raise Violated(f"a lease ended after {silent_s:.3f} s of silence")
+        if reason.startswith("did not rejoin") and now_s - self.booted_at_s < SETTINGS.liveness.rejoin_seconds - 1e-6:
+            raise Violated("a worker had less time to rejoin than it was promised")
+
+    def must_be_durable(self, seq: int, what: str) -> None:
+        if seq > self.platter.seq:
+            raise Violated(f"I7: event {seq} was {what} while the platter ends at {self.platter.seq}")
+
+    def releases(self) -> None:
+        """Something is about to leave: see what the platter has, and that live state is its fold (I9)."""
+        self._read_platter()
+        if self.shell is not None and self.shell.booted.state.seq == self.shadow.seq:
+            _compare(self.shadow, self.shell.booted.state)
+
+    def _read_platter(self) -> None:
+        for event in self.platter.read():
+            evolve(self.shadow, event)
+
+    def _compare_fold(self, state: State) -> None:
+        """I9 in full, and that a snapshot says the same."""
+        self.releases()
+        folded = dump(self.shadow)
+        if folded != dump(state) or dump(load(folded)) != folded:
+            raise Violated("I9: the fold of the log differs from the state")
+
+    def _names_changed(self) -> None:
+        self.are_names_new = True
+
+    # --- what workers ask of their surroundings
+
+    def verdict(self, job_id: str) -> tuple[str, bool]:
+        """How an attempt ends: one job in five never succeeds, one in eight fails now and then."""
+        kind = (self.seed + int(job_id, 16)) % 5
+        if kind == 0:
+            return ("INVALID_DATA", False) if self.seed % 2 else ("TIMEOUT", True)
+        if self.dice.random() < 0.12:
+            return self.dice.choice((("TIMEOUT", True), ("MEMORY_ERROR", False)))
+        return "", False
+
+    def make_attempt_directory(self, path: Path) -> None:
+        """An attempt's own directory is new: nobody may have been there."""
+        self.fs.make_new_directory(path)
+
+    def create_staged(self, path: Path) -> int:
+        return self.fs.create(path)
+
+
+def _compare(folded: State, live: State) -> None:
+    """The part of I9 that is quick enough for every step."""
+    if (
+        folded.jobs != live.jobs
+        or folded.counts != live.counts
+        or folded.epochs_held != live.epochs_held
+        or folded.settled != live.settled
+        or folded.promoting != live.promoting
+        or folded.waiting != live.waiting
+        or folded.open_keys != live.open_keys
+        or folded.breakers != live.breakers
+    ):
+        raise Violated("I9: the fold of the log differs from the state")
+
+
+@contextmanager
+def _as_the_running_loop(world: World) -> Iterator[None]:
+    """Code that asks for the running loop gets the world's; facts about this machine are the same on every machine."""
+    was_disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # words from thousands of broken disks
+    try:
+        with patch.multiple(boot_module, boot_id=lambda: "b", os=_SameMachine(), socket=_SameMachine()):
+            yield
+    finally:
+        logging.disable(was_disabled)
+        asyncio.events._set_running_loop(None)
+        if world.loop is not None:
+            world.loop.die()
+        if world.shell is not None:
+            world.shell.let_go()
+
+
+class _SameMachine:
+    """What a boot records about the process and the host."""
+
+    def getpid(self) -> int:
+        return 1
+
+    def gethostname(self) -> str:
+        return "here"

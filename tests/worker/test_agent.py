@@ -1,0 +1,195 @@
+"""A worker process in conversation with a sentinel: leases in, offers out, and what is said again until it is answered."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casparian_protocol.messages import (
+    Bye,
+    Cancel,
+    Committed,
+    Drain,
+    Fail,
+    Failed,
+    Fenced,
+    Finish,
+    Heartbeat,
+    Hello,
+    Refused,
+    Released,
+    Shutdown,
+    Started,
+    Want,
+)
+from tests.worker.small_sentinel import SmallSentinel, WorkerProcess, held
+from tests.worker.test_execute import wait_until_gone
+
+GOOD = "def parse(path):\n    yield {'a': open(path).read(), 'n': 1}\n"
+ENDLESS = "import time\ndef parse(path, ctx):\n    while True: time.sleep(0.1); ctx.progress(1, 2, 'files')\n"
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Iterator[SmallSentinel]:
+    (tmp_path / "in.txt").write_text("hello")
+    with SmallSentinel(tmp_path) as sentinel:
+        yield sentinel
+
+
+def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home, "--slots", "2") as worker:
+        hello = sentinel.join()
+        assert (hello.worker_id, hello.pid, hello.slots, hello.sandbox) == ("w1", worker.process.pid, 2, "none")
+        assert sentinel.hear(Want).credit == 4
+        job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
+        sentinel.assign(job)
+        started = sentinel.hear(Started).jobs[0]
+        assert (started.job_id, started.epoch) == (job.job.job_id, 5)
+        offer = sentinel.hear(Finish)
+        manifest = offer.jobs[0].manifest
+        assert manifest is not None
+        assert (manifest.valid_rows, [file.name for file in manifest.files]) == (1, ["data.rows.0.parquet"])
+        assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").stat().st_size > 0
+        assert sentinel.hear(Finish, 10).jobs[0].epoch == 5  # not answered, said again
+        sentinel.send(Committed(jobs=[held(job)]))
+        sentinel.send(Drain())
+        sentinel.hear(Bye)
+        assert worker.process.wait(10) == 0
+        assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").exists()
+
+
+def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home) as worker:
+        sentinel.join()
+        job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
+        del sentinel.blobs[job.job.contracts["rows"]]
+        sentinel.assign(job)
+        failure = sentinel.hear(Fail)
+        assert failure.error.code == "CONTRACT_MISSING"
+        assert sentinel.hear(Fail, 10).epoch == 5
+        sentinel.send(Failed(jobs=[held(job)]))
+        worker.process.send_signal(signal.SIGTERM)
+        sentinel.hear(Bye)
+        assert worker.process.wait(10) == 0
+
+
+def test_a_cancelled_job_is_stopped_released_and_leaves_nothing(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home):
+        sentinel.join()
+        job = sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=5)
+        sentinel.assign(job)
+        guest = sentinel.hear(Started).jobs[0].guest_pid
+        while not (beat := sentinel.hear(Heartbeat)).jobs or beat.jobs[0].progress is None:
+            continue
+        assert beat.jobs[0].guest_pid == guest
+        began = time.monotonic()
+        sentinel.send(Cancel(job_id=job.job.job_id, epoch=5))
+        assert sentinel.hear(Released).jobs == [held(job)]
+        assert time.monotonic() - began < 2.5
+        wait_until_gone(guest)
+        assert not list(sentinel.home.staging.iterdir())
+
+
+def test_a_fenced_finish_is_deleted(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home):
+        sentinel.join()
+        job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
+        sentinel.assign(job)
+        sentinel.hear(Finish)
+        sentinel.send(Fenced(jobs=[held(job)]))
+        sentinel.send(Drain())
+        sentinel.hear(Bye)
+        assert not sentinel.home.staging_of(job.job.job_id, 5).exists()
+
+
+def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home, "--slots", "2"):
+        sentinel.join()
+        done = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
+        runs = sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=6)
+        sentinel.assign(done, runs)
+        sentinel.hear(Finish)
+        while not any(isinstance(said, Started) and said.jobs[0].epoch == 6 for said in sentinel.heard):
+            sentinel.hear(Started)
+        sentinel.close()
+        sentinel.open()
+        sentinel.hear(Heartbeat)
+        sentinel.send(Refused(reason="say hello first: this sentinel does not know you", of_kind="heartbeat"))
+        hello = sentinel.join()
+        assert {item.epoch for item in hello.holding} == {5, 6}
+        assert sentinel.hear(Finish).jobs[0].epoch == 5
+        sentinel.hear(Want)
+        sentinel.send(Shutdown())
+        assert sentinel.hear(Released).jobs == [held(runs)]
+        sentinel.hear(Bye)
+
+
+def test_jobs_beyond_the_slots_wait_and_are_given_back_by_a_drain(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home, "--slots", "1") as worker:
+        sentinel.join()
+        first = sentinel.assignment("import time\ndef parse(path):\n    time.sleep(1)\n", tmp_path / "in.txt", epoch=5)
+        second = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=6)
+        sentinel.assign(first, second)
+        sentinel.hear(Started)
+        worker.process.send_signal(signal.SIGTERM)
+        assert sentinel.hear(Released).jobs == [held(second)]
+        assert sentinel.hear(Finish).jobs[0].epoch == 5
+        sentinel.send(Committed(jobs=[held(first)]))
+        sentinel.hear(Bye)
+
+
+def test_without_a_sentinel_guests_are_stopped_before_the_lease_ends_and_the_worker_leaves(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("hello")
+    with (
+        SmallSentinel(tmp_path, lease_seconds=2.0) as sentinel,
+        WorkerProcess(sentinel.home, CASPARIAN_LIVENESS__REJOIN_SECONDS="1.5") as worker,
+    ):
+        sentinel.join()
+        job = sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=5)
+        sentinel.assign(job)
+        guest = sentinel.hear(Started).jobs[0].guest_pid
+        sentinel.close()
+        wait_until_gone(guest)
+        assert worker.process.wait(15) == 0
+
+
+def test_guests_die_with_a_killed_worker(sentinel: SmallSentinel, tmp_path: Path) -> None:
+    with WorkerProcess(sentinel.home) as worker:
+        sentinel.join()
+        sentinel.assign(sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=5))
+        guest = sentinel.hear(Started).jobs[0].guest_pid
+        worker.process.kill()
+        worker.process.wait()
+        wait_until_gone(guest)
+
+
+def test_a_process_that_escaped_its_group_and_session_ends_with_its_guest(
+    sentinel: SmallSentinel, tmp_path: Path
+) -> None:
+    source = (
+        "import os, time\n"
+        "def parse(path, ctx):\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid()\n"
+        "        if os.fork() == 0:\n"
+        "            open(path + '.escaped', 'w').write(str(os.getpid()))\n"
+        "            time.sleep(60)\n"
+        "        os._exit(0)\n"
+        "    while not os.path.exists(path + '.escaped') or not open(path + '.escaped').read(): time.sleep(0.01)\n"
+        "    yield {'a': 'x', 'n': 1}\n"
+    )
+    with WorkerProcess(sentinel.home):
+        sentinel.join()
+        sentinel.assign(sentinel.assignment(source, tmp_path / "in.txt", epoch=5))
+        sentinel.hear(Finish)
+        escaped = int((tmp_path / "in.txt.escaped").read_text())
+        assert not Path(f"/proc/{escaped}").exists()
+
+
+def test_a_worker_of_another_version_leaves_when_refused(sentinel: SmallSentinel) -> None:
+    with WorkerProcess(sentinel.home) as worker:
+        sentinel.hear(Hello)
+        sentinel.send(Refused(reason="protocol: you speak version 1, this sentinel speaks 2", of_kind="hello"))
+        assert worker.process.wait(15) == 0

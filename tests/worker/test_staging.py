@@ -1,0 +1,144 @@
+"""Staged files: where they are, what they hold, and what a full disk does."""
+
+import os
+import resource
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from blake3 import blake3
+
+from casparian_worker.agent.sealer import Sealer
+from casparian_worker.staging import StagedParquet, StagingDirectory, WriterSettings, seal_together
+from casparian_worker.staging.directory import IN_MEMORY_BYTES, remove_attempt
+
+JOB = "0123456789abcdef"
+
+
+def numbers(start: int, count: int) -> pa.RecordBatch:
+    return pa.record_batch({"n": pa.array(range(start, start + count), pa.int64())})
+
+
+def test_row_groups_are_bounded_and_digests_are_those_of_the_files(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=1000))
+    for start in range(0, 5000, 400):
+        writer.add(numbers(start, 400))
+    (file,) = writer.close()
+    assert seal_together([directory]) == [None]
+    path = directory.path / file.name
+    assert (blake3(path.read_bytes()).hexdigest(), path.stat().st_size) == (file.digest, file.bytes)
+    parquet = pq.ParquetFile(path)
+    assert [parquet.metadata.row_group(k).num_rows for k in range(parquet.metadata.num_row_groups)] == [1200] * 4 + [
+        400
+    ]
+    assert parquet.read()["n"].to_pylist() == list(range(5200))
+
+
+def test_other_columns_begin_another_file(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "quarantine", WriterSettings())
+    writer.add(numbers(0, 2))
+    writer.add(pa.record_batch({"n": pa.array([1], pa.int64()), "m": ["x"]}))
+    files = writer.close()
+    assert [(file.name, file.rows) for file in files] == [
+        ("quarantine.out.0.parquet", 2),
+        ("quarantine.out.1.parquet", 1),
+    ]
+    directory.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_file_leaves_memory_before_it_is_complete(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=10_000, compression="none"))
+    rows = 3 * IN_MEMORY_BYTES // 8
+    for start in range(0, rows, 10_000):
+        writer.add(numbers(start, 10_000))
+    assert (directory.path / "data.out.0.parquet").stat().st_size > IN_MEMORY_BYTES
+    directory.remove()
+
+
+def test_nobody_elses_directory_or_link_is_written_into(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / JOB).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        StagingDirectory(root, JOB, 1).create("data.out.0.parquet")
+    (root / JOB).unlink()
+    StagingDirectory(root, JOB, 2).create("data.out.0.parquet")
+    with pytest.raises(FileExistsError):
+        StagingDirectory(root, JOB, 2).create("data.out.0.parquet")
+
+
+def test_an_abandoned_writer_writes_nothing_more(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=1))
+    writer.add(numbers(0, 10))
+    directory.remove()
+    del writer
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_the_system_refuses_is_an_os_error(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(compression="none"))
+    writer.add(numbers(0, 100_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    directory.remove()
+
+
+def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
+    groups: list[list[tuple[int, OSError | None]]] = []
+    is_done = threading.Event()
+
+    def note(group: list[tuple[int, OSError | None]]) -> None:
+        groups.append(group)
+        if sum(map(len, groups)) == 20:
+            is_done.set()
+
+    staged = []
+    for epoch in range(20):
+        directory = StagingDirectory(tmp_path, JOB, epoch)
+        writer = StagedParquet(directory, "out", "data", WriterSettings())
+        writer.add(numbers(0, 3))
+        writer.close()
+        staged.append(directory)
+    sealer: Sealer[int] = Sealer(note)
+    for epoch, directory in enumerate(staged):
+        sealer.seal(epoch, directory)
+    assert is_done.wait(20)
+    sealer.close()
+    assert [epoch for group in groups for epoch, _ in group] == list(range(20))
+    assert all(trouble is None for group in groups for _, trouble in group)
+    assert len(groups) < 20
+    assert len(os.listdir(tmp_path / JOB)) == 20
+
+
+def test_an_attempt_begins_while_another_of_its_job_is_removed(tmp_path: Path) -> None:
+    is_done = threading.Event()
+
+    def remove_others() -> None:
+        while not is_done.is_set():
+            remove_attempt(tmp_path, tmp_path / JOB / "0")
+
+    remover = threading.Thread(target=remove_others)
+    remover.start()
+    try:
+        for epoch in range(1, 200):
+            directory = StagingDirectory(tmp_path, JOB, epoch)
+            directory.create("data.out.0.parquet")
+            directory.remove()
+    finally:
+        is_done.set()
+        remover.join()
+    assert os.listdir(tmp_path) == []

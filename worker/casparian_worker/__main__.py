@@ -1,0 +1,86 @@
+"""`python -m casparian_worker`: one worker process of a home, usually started by its sentinel.
+
+SIGTERM drains: nothing more is taken, what runs is finished. A second one stops now. Ctrl-C does the same for a worker
+that somebody started by hand; a managed one leaves that to its sentinel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import compileall
+import gc
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import home_from, make_home
+from casparian_protocol.settings import load
+from casparian_shim.absent import remember_absent
+from casparian_worker.agent.agent import Agent
+from casparian_worker.agent.identity import AgentOptions
+from casparian_worker.guest import orphans
+from casparian_worker.guest.process import SHIM_FOLDER
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="casparian-worker", description="A worker of a Casparian home.")
+    parser.add_argument("--home", help="the home; default: CASPARIAN_HOME, then ~/.casparian_flow")
+    parser.add_argument("--worker-id", required=True, help="the name that leases are given under")
+    parser.add_argument("--slots", type=int, help="jobs at a time; default: daemon.slots_per_worker")
+    parser.add_argument("--endpoint", help="the sentinel's bus; default: the home's")
+    parser.add_argument(
+        "--managed",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="leave when no sentinel answers for long, and ignore Ctrl-C",
+    )
+    return parser.parse_args(arguments)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit status."""
+    given = parse_arguments(arguments)
+    home = home_from(given.home, dict(os.environ))
+    settings = load(home, os.environ).settings
+    make_home(home)
+    os.umask(0o077)
+    compileall.compile_dir(SHIM_FOLDER, quiet=2)  # guests write no bytecode: compiled once, here
+    options = AgentOptions(
+        worker_id=given.worker_id,
+        slots=given.slots or settings.daemon.slots_per_worker,
+        endpoint=given.endpoint or home.bus_endpoint,
+        version=importlib.metadata.version("casparian"),
+        is_managed=given.managed,
+    )
+    remember_absent("dateutil")
+    orphans.adopt()
+    gc.freeze()
+    uvloop.run(_work(Agent(home, settings, options), given.managed))
+    return 0
+
+
+async def _work(agent: Agent, is_managed: bool) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, agent.drain)
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if is_managed else agent.drain)
+    await agent.run()
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        return run(sys.argv[1:])
+    except CasparianError as error:
+        sys.stderr.write(f"casparian-worker: {error.problem}\n  {error.remedy}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

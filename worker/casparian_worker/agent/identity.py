@@ -1,0 +1,36 @@
+"""Who a worker is, and how it introduces itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from casparian_protocol.messages import PROTOCOL_VERSION, Held, Hello
+from casparian_worker.guest import effective_level
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Who this worker is and how it lives."""
+
+    worker_id: str
+    slots: int
+    endpoint: str
+    version: str
+    #: Started by a sentinel: leaves when none answers for long.
+    is_managed: bool = True
+
+
+def hello_of(options: AgentOptions, holding: list[Held]) -> Hello:
+    """The introduction of this process, with what it has in hand."""
+    return Hello(
+        protocol=PROTOCOL_VERSION,
+        worker_id=options.worker_id,
+        host=socket.gethostname()[:255],
+        pid=os.getpid(),
+        slots=options.slots,
+        version=options.version,
+        sandbox=effective_level(),
+        holding=holding,
+    )

@@ -1,0 +1,97 @@
+"""What a slot does with one lease: fetch what it names, then scan or parse. Runs in the slot's thread; never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from functools import partial
+
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import Home
+from casparian_protocol.messages import Assignment
+from casparian_protocol.settings import Settings
+from casparian_protocol.states import JobType
+from casparian_worker.agent.artifacts import Artifacts
+from casparian_worker.agent.holding import HeldJob
+from casparian_worker.execute import Failed, Outcome, ParseTask, Stopped, Surroundings, execute
+from casparian_worker.execute.failures import of_exception
+from casparian_worker.scanning.job import run_scan
+
+FETCH_SECONDS = 30.0
+
+
+class FetchTimeout(CasparianError):
+    """A blob did not come."""
+
+    code = ErrorCode.CONNECTION_RESET
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a lease."""
+
+    job: HeldJob
+    outcome: Outcome | Stopped
+
+
+class Workshop:
+    """What all slots share."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        fetch: Callable[[str], Future[bytes | None]],
+        on_started: Callable[[HeldJob, int], None],
+        on_done: Callable[[Result], None],
+    ) -> None:
+        self._surroundings = Surroundings(home, settings)
+        self._artifacts = Artifacts(home, partial(_fetched, fetch))
+        self._on_started = on_started
+        self._on_done = on_done
+
+    def do(self, job: HeldJob) -> None:
+        """One lease to its end."""
+        try:
+            job.stop.check()
+            outcome: Outcome | Stopped = self._run(job)
+        except Stopped as stopped:
+            outcome = stopped
+        except CasparianError as error:
+            outcome = Failed(of_exception(error, "environment"))
+        except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this lease, reported, not the slot
+            outcome = Failed(of_exception(accident, "worker"))
+        self._on_done(Result(job, outcome))
+
+    def _run(self, job: HeldJob) -> Outcome:
+        on_started = partial(self._on_started, job)
+        if job.assignment.job.type is JobType.SCAN:
+            home = self._surroundings.home
+            return run_scan(job.assignment, home, job.stop, tally=job.tally, on_started=on_started)
+        task = self._task(job.assignment)
+        return execute(task, self._surroundings, job.stop, tally=job.tally, on_started=on_started)
+
+    def _task(self, assignment: Assignment) -> ParseTask:
+        spec = assignment.job
+        return ParseTask(
+            job=spec,
+            attempt=assignment.attempt,
+            epoch=assignment.epoch,
+            leased_at_us=assignment.leased_at,
+            bundle=self._artifacts.bundle(spec.artifact),
+            entry=assignment.entry,
+            contracts={output: self._artifacts.contract(digest) for output, digest in spec.contracts.items()},
+        )
+
+
+def _fetched(fetch: Callable[[str], Future[bytes | None]], digest: str) -> bytes | None:
+    try:
+        return fetch(digest).result(FETCH_SECONDS)
+    except (TimeoutError, CancelledError) as cause:
+        raise FetchTimeout(digest) from cause

@@ -1,0 +1,349 @@
+"""One scan of one root: what is new, changed, renamed or vanished since the last catalogue, and nothing else.
+
+An unchanged tree yields an empty table. A scan that was cut short takes nothing as vanished; nor is a file vanished
+because an option left it out or a directory could not be read: only a path that is really gone is.
+Which tags are wanted and which ids files get comes in; storing the blob and its event is the caller's work.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import pyarrow as pa
+from blake3 import blake3
+
+from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
+from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, decode_changes
+from casparian_worker.discovery.hashing import CacheKey, InputChanged, hash_file
+from casparian_worker.discovery.names import path_os, path_text
+from casparian_worker.discovery.previous import Previous
+from casparian_worker.discovery.sniff import sniff_file
+from casparian_worker.discovery.walk import Found, Unreadable, WalkCounts, WalkOptions, walk
+
+_PROGRESS_EVERY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """What to look for and how closely."""
+
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    #: Digest every file, not only those with a wanted tag.
+    hash_all: bool = False
+    #: Tags that some parser subscribes to: files that carry one are digested.
+    wanted_tags: Collection[str] = ()
+    #: Tags given by hand to everything this scan finds.
+    tags: Sequence[str] = ()
+    #: Whose first bytes are read to name a kind. Rules that ask for a kind get it in any case.
+    kinds: Literal["all", "tagged", "none"] = "tagged"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanProgress:
+    """Where a running scan stands."""
+
+    files: int
+    bytes: int
+    directories: int
+    seconds: float
+
+    @property
+    def files_per_second(self) -> float:
+        return self.files / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOutcome:
+    """What a scan found. `blob` holds the changes (`catalogue.decode_changes`)."""
+
+    root: str
+    is_complete: bool
+    blob: bytes
+    new: int
+    changed: int
+    vanished: int
+    renamed: int
+    rehashed: int
+    retagged: int
+    unchanged: int
+    counts: WalkCounts
+    seconds: float
+
+    @property
+    def changes(self) -> pa.Table:
+        return decode_changes(self.blob)
+
+    @property
+    def change_count(self) -> int:
+        return self.new + self.changed + self.vanished + self.renamed + self.rehashed + self.retagged
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        return self.counts.unreadable
+
+
+def file_id(root: str, rel_path: str, scan_id: str) -> str:
+    """The id of a file first seen by `scan_id`. A later rename keeps it; a new file under the old name gets another."""
+    return blake3(f"{root}\0{rel_path}\0{scan_id}".encode()).hexdigest(length=16)
+
+
+def scan(
+    root: str,
+    previous: pa.Table | None,
+    options: ScanOptions,
+    rules: RuleSet,
+    new_id: Callable[[str, str], str],
+    *,
+    on_progress: Callable[[ScanProgress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> ScanOutcome:
+    """Scan one directory or file. `previous` is the catalogue of the files below this root that are not vanished.
+
+    `new_id(root, rel_path)` names new files (see `file_id`). `should_stop` is asked often; when it says yes the
+    outcome holds what was found so far. Raises `RootUnreadable` when there is nothing to scan at all.
+    """
+    for tag in options.tags:
+        check_tag(tag)
+    return _Scan(root, previous, options, rules, new_id, on_progress, should_stop).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A file as the walk met it."""
+
+    rel_path: str
+    key: CacheKey
+
+
+class _Scan:
+    """The state of one scan; `run` reads as its steps."""
+
+    def __init__(
+        self,
+        root: str,
+        previous: pa.Table | None,
+        options: ScanOptions,
+        rules: RuleSet,
+        new_id: Callable[[str, str], str],
+        on_progress: Callable[[ScanProgress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.started = time.monotonic()
+        self.root = os.path.abspath(root)
+        self.base = os.path.dirname(self.root) if os.path.isfile(self.root) else self.root
+        self.base_text = path_text(self.base).rstrip("/")
+        self.options = options
+        self.rules = rules
+        self.rules_ask_hash = any(rule.content_hashes for rule in rules.rules)
+        # A rule that asks for a kind or a digest is answered by reading, so its files take the long way.
+        reads = self.rules_ask_hash or any(rule.asks_kind for rule in rules.rules)
+        self.plain_is_enough = not (reads or options.tags or options.hash_all or options.kinds == "all")
+        self.new_id = new_id
+        self.on_progress = on_progress
+        self.should_stop = should_stop or (lambda: False)
+        self.next_progress = self.started
+        self.wanted = frozenset(options.wanted_tags)
+        self.previous = Previous(previous)
+        self.previous.mark_for_attention(self.wanted, options.tags, options.hash_all)
+        self.writer = ChangeWriter()
+        self.counts = WalkCounts()
+        self.unchanged = 0
+        #: New paths whose inode was known: perhaps renamed, decided when the walk is over.
+        self.maybe_renamed: list[_Seen] = []
+
+    def run(self) -> ScanOutcome:
+        is_complete = True
+        for found in walk(self.root, self.options.walk, self.counts):
+            if not self._take(found):
+                is_complete = False
+                break
+        self._settle_renames()
+        if is_complete:
+            self._settle_vanished()
+        self._tell(is_last=True)
+        return ScanOutcome(
+            root=self.root,
+            is_complete=is_complete,
+            blob=self.writer.finish(),
+            unchanged=self.unchanged,
+            counts=self.counts,
+            seconds=time.monotonic() - self.started,
+            **self.writer.counts,
+        )
+
+    def _take(self, found: Found) -> bool:
+        """One directory; False when the scan is to stop."""
+        self._tell()
+        if self.should_stop():
+            return False
+        if len(self.previous) and self.previous.is_same(found):
+            self.unchanged += len(found)
+            return True
+        known = self.previous.rows_of(found.directory) if len(self.previous) else {}
+        columns = (found.names, found.devices, found.inodes, found.sizes, found.mtimes_ns)
+        for count, (name, device, inode, size, mtime_ns) in enumerate(zip(*columns, strict=True)):
+            if count % 64 == 63:
+                self._tell()
+                if self.should_stop():
+                    return False
+            row = known.get(name)
+            if row is None and self._take_plain(found.directory + name, device, inode, size, mtime_ns):
+                continue
+            seen = _Seen(found.directory + name, CacheKey(device, inode, size, mtime_ns))
+            if row is not None:
+                self._take_known(seen, row)
+            elif self.previous.knows_inode(inode):
+                self.maybe_renamed.append(seen)
+            else:
+                self._take_new(seen)
+        return True
+
+    def _take_plain(self, rel_path: str, device: int, inode: int, size: int, mtime_ns: int) -> bool:
+        """A new file that no rule and no option wants more of, the short way; False when it needs a closer look."""
+        if not self.plain_is_enough or (len(self.previous) and self.previous.knows_inode(inode)):
+            return False
+        if self.rules and self.rules.hits(rel_path, None, size):
+            return False
+        path = f"{self.base_text}/{rel_path}"
+        self.writer.add_plain(self.new_id(self.root, rel_path), path, rel_path, size, mtime_ns, device, inode)
+        return True
+
+    def _take_new(self, seen: _Seen) -> None:
+        new_id = self.new_id(self.root, seen.rel_path)
+        self.writer.add("new", self._describe(seen, new_id, None))
+
+    def _take_known(self, seen: _Seen, row: int) -> None:
+        self.previous.see(row)
+        key = seen.key
+        if not self.previous.has_same_status(row, key.device, key.inode, key.size, key.mtime_ns):
+            before = self.previous.file(row)
+            manual = _only_manual(before)
+            self.writer.add("changed", self._describe(seen, before.id, manual))
+        elif self.previous.needs_attention(row):
+            self._catch_up(seen, self.previous.file(row))
+        else:
+            self.unchanged += 1
+
+    def _catch_up(self, seen: _Seen, before: FileRow) -> None:
+        """An unchanged file that lacks a digest or a tag that this scan gives."""
+        missing = tuple(tag for tag in self.options.tags if tag not in before.tags)
+        after = replace(before, tags=missing + before.tags, tag_rule_ids=(None,) * len(missing) + before.tag_rule_ids)
+        after = self._look_inside(seen, after)
+        if missing:
+            self.writer.add("retagged", after)
+        elif after.content_hash != before.content_hash:
+            self.writer.add("rehashed", after)
+        else:  # it could not be read; that is among the unreadable
+            self.unchanged += 1
+
+    def _settle_renames(self) -> None:
+        for seen in self.maybe_renamed:
+            for row in self.previous.unseen_with_inode(seen.key.inode):
+                key = seen.key
+                if not self.previous.has_same_status(row, key.device, key.inode, key.size, key.mtime_ns):
+                    continue
+                before = self.previous.file(row)
+                if self._is_gone(before.rel_path):
+                    self.previous.see(row)
+                    self.writer.add("renamed", self._describe(seen, before.id, before))
+                    break
+            else:
+                self._take_new(seen)
+
+    def _settle_vanished(self) -> None:
+        for row in self.previous.unseen():
+            before = self.previous.file(row)
+            if self._is_gone(before.rel_path):
+                self.writer.add("vanished", before)
+
+    def _is_gone(self, rel_path: str) -> bool:
+        """Whether the disk says so: left out, unreadable or unmounted is not gone."""
+        try:
+            status = os.lstat(self._os_path(rel_path))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False  # no answer is no proof
+        return not stat.S_ISREG(status.st_mode)
+
+    def _describe(self, seen: _Seen, file_id: str, before: FileRow | None) -> FileRow:
+        """The catalogue row of a file: what `before` still says of it, and what rules say now."""
+        key = seen.key
+        row = FileRow(
+            id=file_id,
+            path=f"{self.base_text}/{seen.rel_path}",
+            rel_path=seen.rel_path,
+            size=key.size,
+            mtime_ns=key.mtime_ns,
+            device=key.device,
+            inode=key.inode,
+            content_hash=before.content_hash if before else None,
+            kind=before.kind if before else None,
+            path_fields=before.path_fields if before else {},
+        )
+        if self.rules_ask_hash and row.content_hash is None:
+            row = replace(row, content_hash=self._hash(seen))
+        sniffed: list[str | None] = [row.kind]
+
+        def kind() -> str | None:
+            if sniffed[0] is None:
+                sniffed[0] = self._sniff(seen.rel_path)
+            return sniffed[0]
+
+        hits = self.rules.hits(seen.rel_path, kind, key.size, row.content_hash) if self.rules else []
+        tags: dict[str, str | None] = dict.fromkeys(self.options.tags)
+        if before is not None:
+            for tag, rule_id in zip(before.tags, before.tag_rule_ids, strict=True):
+                tags.setdefault(tag, rule_id)
+        for hit in hits:
+            tags.setdefault(hit.tag, hit.rule_id)
+        if tags:
+            fields = {**row.path_fields, **merge_path_fields(hits)} if hits else row.path_fields
+            row = replace(row, kind=sniffed[0], tags=tuple(tags), tag_rule_ids=tuple(tags.values()), path_fields=fields)
+        return self._look_inside(seen, row)
+
+    def _look_inside(self, seen: _Seen, row: FileRow) -> FileRow:
+        """Kind and digest, where they are asked for and not known."""
+        if row.kind is None and (self.options.kinds == "all" or (self.options.kinds == "tagged" and row.tags)):
+            row = replace(row, kind=self._sniff(seen.rel_path))
+        if row.content_hash is None and (self.options.hash_all or not self.wanted.isdisjoint(row.tags)):
+            row = replace(row, content_hash=self._hash(seen))
+        return row
+
+    def _sniff(self, rel_path: str) -> str | None:
+        try:
+            return sniff_file(self._os_path(rel_path)).kind
+        except OSError as cause:
+            self.counts.note_unreadable(rel_path, cause)
+            return None
+
+    def _hash(self, seen: _Seen) -> str | None:
+        """The digest, or None when the file cannot be read or does not hold still: the next scan tries again."""
+        try:
+            return hash_file(self._os_path(seen.rel_path), seen.key).content_hash
+        except InputChanged:
+            self.counts.note_unreadable(seen.rel_path, OSError(0, "changed while it was read"))
+        except OSError as cause:
+            self.counts.note_unreadable(seen.rel_path, cause)
+        return None
+
+    def _os_path(self, rel_path: str) -> str:
+        return os.path.join(self.base, path_os(rel_path))
+
+    def _tell(self, is_last: bool = False) -> None:
+        if self.on_progress is None:
+            return
+        now = time.monotonic()
+        if is_last or now >= self.next_progress:
+            self.next_progress = now + _PROGRESS_EVERY_SECONDS
+            counts = self.counts
+            self.on_progress(ScanProgress(counts.files, counts.bytes, counts.directories, now - self.started))
+
+
+def _only_manual(row: FileRow) -> FileRow:
+    """Tags given by hand outlive a change of the file; tags of rules, kind and digest are found anew."""
+    tags = tuple(tag for tag, rule_id in zip(row.tags, row.tag_rule_ids, strict=True) if rule_id is None)
+    return replace(row, content_hash=None, kind=None, path_fields={}, tags=tags, tag_rule_ids=(None,) * len(tags))

@@ -1,0 +1,319 @@
+"""The story of one attempt: hold the input, run the guest, judge and stage its rows, draw up the manifest.
+
+`execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when somebody
+wanted the attempt to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
+outcome that names files, and durable only once the caller has sealed it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobError, JobSpec
+from casparian_protocol.manifest import Manifest, StagedFile
+from casparian_protocol.settings import Settings
+from casparian_shim.frames import LogLevel, StreamCut
+from casparian_shim.job import GuestJob
+from casparian_worker.discovery.names import path_os
+from casparian_worker.execute.ending import error_after_cut, error_after_end
+from casparian_worker.execute.failures import QuarantineExceeded, of_exception, of_report
+from casparian_worker.execute.outputs import JudgedOutput, StagedKeeper, taker_among
+from casparian_worker.execute.scratch import held_scratch
+from casparian_worker.execute.source import InputUnreadable, Source
+from casparian_worker.execute.stopping import Stop, Stopped
+from casparian_worker.execute.stream import GuestStream, Tally, Watch, arrow_limits
+from casparian_worker.guest import Guest, GuestSpec, effective_level
+from casparian_worker.guest.sandbox import limits_from, scrubbed_environment
+from casparian_worker.joblog import JobLog, Origin, joblog_path
+from casparian_worker.staging import Lineage, StagingDirectory, WriterSettings
+from casparian_worker.tz_database import tz_database
+
+#: Where pyarrow is: all that a guest may import beside the interpreter's library and its own bundle.
+BASE_SYS_PATHS = (str(Path(pa.__file__).parent.parent),)
+#: Waiting rows of all outputs of an attempt, together.
+_ROW_GROUPS_BYTES = 128 * 1024 * 1024
+
+
+class SandboxTooWeak(CasparianError):
+    """Settings ask for more than this machine's guests are held back by."""
+
+    code = ErrorCode.SANDBOX_UNAVAILABLE
+
+    def __init__(self, level: str, minimum: str) -> None:
+        super().__init__(
+            f"Guests run at sandbox level {level}, and sandbox.minimum is {minimum}.",
+            remedy="A system call filter is not built yet: set sandbox.minimum = none to run without one.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all attempts of a worker share."""
+
+    home: Home
+    settings: Settings
+    python: str = sys.executable
+    sys_paths: tuple[str, ...] = BASE_SYS_PATHS
+    start_seconds: float = 5.0
+    follow_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParseTask:
+    """One lease of one PARSE job, with everything fetched."""
+
+    job: JobSpec
+    attempt: int
+    epoch: int
+    leased_at_us: int
+    bundle: Path
+    entry: str
+    contracts: dict[str, Contract]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Everything staged, nothing durable yet: seal `staging`, then offer `manifest`."""
+
+    manifest: Manifest
+    staging: StagingDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why not. `uncommitted` names quarantine files worth keeping, in `staging`, to be sealed first."""
+
+    error: JobError
+    uncommitted: Manifest | None = None
+    staging: StagingDirectory | None = None
+
+
+Outcome = Finished | Failed
+
+
+def execute(
+    task: ParseTask,
+    surroundings: Surroundings,
+    stop: Stop,
+    *,
+    tally: Tally | None = None,
+    on_started: Callable[[int], None] = lambda guest_pid: None,
+) -> Outcome:
+    """Run one attempt to its end, from a thread that lives as long as the worker. Raises `Stopped`."""
+    staging = StagingDirectory(surroundings.home.staging, task.job.job_id, task.epoch)
+    attempt = _Attempt(task, surroundings, stop, staging, tally or Tally(), on_started)
+    outcome: Outcome | None = None
+    try:
+        outcome = attempt.run()
+        return outcome
+    finally:
+        if outcome is None or (isinstance(outcome, Failed) and outcome.staging is None):
+            staging.remove()
+
+
+@dataclass(slots=True)
+class _Attempt:
+    task: ParseTask
+    surroundings: Surroundings
+    stop: Stop
+    staging: StagingDirectory
+    tally: Tally
+    on_started: Callable[[int], None]
+    began_s: float = field(default_factory=time.monotonic)
+    guest_seconds: float = 0.0
+    outputs: dict[str, JudgedOutput] = field(default_factory=dict)
+    keepers: dict[str, StagedKeeper] = field(default_factory=dict)
+    source: Source | None = None
+
+    def run(self) -> Outcome:
+        try:
+            log = self._open_log()
+        except OSError as cause:
+            return Failed(of_exception(cause, "environment"))
+        try:
+            log.write(LogLevel.INFO, "worker", f"Attempt {self.task.attempt} (epoch {self.task.epoch}) begins.")
+            outcome = self._run(log)
+            log.write(*_last_words(outcome))
+            return outcome
+        except Stopped as stopped:
+            log.write(LogLevel.WARNING, "worker", f"Stopped: {stopped.cause.value}.")
+            raise
+        finally:
+            log.close()
+            if self.source is not None:
+                self.source.close()
+
+    def _run(self, log: JobLog) -> Outcome:
+        try:
+            return self._parse(log)
+        except Stopped:
+            raise
+        except QuarantineExceeded as exceeded:
+            return self._keep_quarantine(exceeded)
+        except InputUnreadable as unreadable:
+            return Failed(of_exception(unreadable, "environment"))
+        except CasparianError as error:
+            return Failed(of_exception(error))
+        except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this attempt, reported, not the worker
+            is_disk = isinstance(accident, OSError | MemoryError)
+            return Failed(of_exception(accident, "environment" if is_disk else "worker"))
+
+    def _parse(self, log: JobLog) -> Outcome:
+        surroundings, job = self.surroundings, self.task.job
+        level, minimum = effective_level(), surroundings.settings.sandbox.minimum
+        if minimum == "basic" and level == "none":
+            raise SandboxTooWeak(level, minimum)
+        self.stop.check()
+        self.source = Source(path_os(job.input.path), follow_links=surroundings.follow_links)
+        self.source.expect(job.input.content_hash)
+        self._prepare_outputs(log)
+        scratch = surroundings.home.scratch / f"{job.job_id}-{self.task.epoch}"
+        try:
+            with held_scratch(scratch):
+                error = self._run_guest(scratch, log)
+        except (CasparianError, OSError):
+            self.source.expect_unchanged()  # a parser may well stumble over a file that changes under it
+            raise
+        self.source.expect_unchanged()
+        if error is not None:
+            return Failed(error)
+        for output in self.outputs.values():
+            output.finish()
+        files = [file for keeper in self.keepers.values() for file in keeper.close()]
+        return Finished(self._manifest(files), self.staging)
+
+    def _run_guest(self, scratch: Path, log: JobLog) -> JobError | None:
+        """None when everything was sent and the guest ended well; its own report otherwise."""
+        began_s, limits = time.monotonic(), self.surroundings.settings.limits
+        spec = self._guest_spec(scratch)
+        guest = Guest.start(spec, log.write_raw)
+        try:
+            self.stop.attach(guest)
+            self.on_started(guest.pid)
+            watch = Watch(self.stop, limits, scratch, log, start_seconds=self.surroundings.start_seconds)
+            stream = GuestStream(
+                guest.socket,
+                token=spec.job.token,
+                watch=watch,
+                find_output=taker_among(self.outputs),
+                log=log,
+                tally=self.tally,
+                limits=limits,
+            )
+            try:
+                failure = stream.read()
+            except StreamCut as cut:
+                self.stop.check()
+                raise error_after_cut(guest, cut, cpu_seconds=limits.cpu_seconds) from cut
+            if failure is not None:
+                return of_report(failure.report)
+            wrong = error_after_end(guest, stream.reader, cpu_seconds=limits.cpu_seconds)
+            self.stop.check()
+            if wrong is not None:
+                raise wrong
+            return None
+        finally:
+            self.stop.detach()
+            guest.end()
+            self.guest_seconds = time.monotonic() - began_s
+
+    def _guest_spec(self, scratch: Path) -> GuestSpec:
+        assert self.source is not None
+        job, surroundings = self.task.job, self.surroundings
+        return GuestSpec(
+            job=GuestJob(
+                token=secrets.token_hex(16),
+                socket_fd=-1,
+                parser_path=str(self.task.bundle),
+                entry=self.task.entry,
+                input_path=self.source.path,
+                outputs=tuple(sorted(self.task.contracts)),
+                params=dict(job.params),
+                sys_paths=surroundings.sys_paths,
+                scratch_path=str(scratch),
+                job_id=job.job_id,
+                source_hash=self.source.content_hash,
+            ),
+            python=surroundings.python,
+            environment=scrubbed_environment(scratch),
+            directory=scratch,
+            limits=limits_from(surroundings.settings.limits),
+            input_fd=self.source.descriptor,
+        )
+
+    def _prepare_outputs(self, log: JobLog) -> None:
+        assert self.source is not None
+        job, settings = self.task.job, self.surroundings.settings
+        lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
+        for name, contract in sorted(self.task.contracts.items()):
+            writing = WriterSettings(
+                row_group_rows=settings.outputs.row_group_rows,
+                row_group_bytes=_ROW_GROUPS_BYTES // len(self.task.contracts),
+                compression=settings.outputs.compression,
+                metadata={"cf.contract": contract.hash(), "cf.parser": f"{job.parser} {job.parser_version}"},
+            )
+            keeper = self.keepers[name] = StagedKeeper(self.staging, name, lineage, writing)
+            self.outputs[name] = JudgedOutput(
+                name,
+                contract,
+                keeper,
+                policy=policy_of(job, name, contract, settings),
+                limits=arrow_limits(settings.limits),
+                warn=partial(log.write, LogLevel.WARNING, "worker"),
+            )
+
+    def _keep_quarantine(self, exceeded: QuarantineExceeded) -> Outcome:
+        error = of_exception(exceeded)
+        try:
+            files = [file for keeper in self.keepers.values() for file in keeper.close_quarantine()]
+        except OSError as cause:
+            return Failed(of_exception(cause, "environment"))
+        return Failed(error, self._manifest(files, failed_output=exceeded.output), self.staging)
+
+    def _manifest(self, files: list[StagedFile], failed_output: str = "") -> Manifest:
+        assert self.source is not None
+        return Manifest(
+            files=files,
+            outputs={name: out.accounting(is_failed=name == failed_output) for name, out in self.outputs.items()},
+            skipped=dict(self.tally.told.skips),
+            source_hash=self.source.content_hash,
+            source_bytes=self.source.size_bytes,
+            sandbox=effective_level(),
+            tz_database=tz_database(),
+            guest_seconds=self.guest_seconds,
+            total_seconds=time.monotonic() - self.began_s,
+        )
+
+    def _open_log(self) -> JobLog:
+        day = datetime.now(UTC).date().isoformat()
+        path = joblog_path(self.surroundings.home, self.task.job.job_id, day)
+        return JobLog(path, max_bytes=self.surroundings.settings.job_logs.max_bytes)
+
+
+def policy_of(job: JobSpec, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:
+    """The policy as it was resolved when the job was queued; without one, the settings' and the contract's."""
+    if output in job.policies:
+        return cascade(QuarantinePolicy.model_validate(job.policies[output]))
+    configured = settings.quarantine
+    layer = QuarantinePolicy(allow=configured.allow, max_pct=configured.max_pct, max_count=configured.max_count)
+    return cascade(layer, contract.quarantine)
+
+
+def _last_words(outcome: Outcome) -> tuple[LogLevel, Origin, str]:
+    if isinstance(outcome, Failed):
+        return LogLevel.ERROR, "worker", f"Failed: {outcome.error.code}: {outcome.error.message}"
+    manifest = outcome.manifest
+    numbers = f"{manifest.valid_rows:,} rows valid, {manifest.quarantined_rows:,} quarantined"
+    return LogLevel.INFO, "worker", f"Done: {numbers}, {manifest.total_seconds:.3f} s."

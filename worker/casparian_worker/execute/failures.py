@@ -1,0 +1,166 @@
+"""Why an attempt failed, as the one structured error that is recorded: pure.
+
+A guest's own words about its failure are believed only within what a guest can know. The code decides about retries;
+the origin says whether the parser is to blame.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Literal
+
+from casparian_protocol.blame import NEVER_THE_PARSERS
+from casparian_protocol.contract import PolicyBreach
+from casparian_protocol.errors import CasparianError, ErrorCode, ErrorReport
+from casparian_protocol.jobs import JobError, Scalar
+from casparian_shim.errors import code_for_exception, retryable
+from casparian_shim.text import scrub
+from casparian_shim.trace import exception_name, fingerprint, normalise_trace
+from casparian_worker.guest import GuestExit
+
+_MESSAGE_CHARACTERS = 2048
+_TRACE_CHARACTERS = 4096
+_EXCEPTION_CHARACTERS = 256
+_CONTEXT_ENTRIES = 24
+#: With these a failure fits a message of 64 KiB, whatever its characters are.
+_CONTEXT_CHARACTERS = 128
+
+Origin = Literal["parser", "worker", "environment"]
+
+#: Codes that only a worker may give: a guest that claims one would steer retries or blame.
+_WORKERS_OWN = frozenset(
+    {
+        ErrorCode.QUARANTINE_EXCEEDED,
+        ErrorCode.CONTRACT_MISSING,
+        ErrorCode.SANDBOX_UNAVAILABLE,
+        ErrorCode.UNTRUSTED_ARTIFACT,
+        ErrorCode.START_TIMEOUT,
+        ErrorCode.INPUT_CHANGED,
+        ErrorCode.WORKER_LOST,
+        ErrorCode.VENV_BUILD_FAILED,
+        ErrorCode.SINK_UNAVAILABLE,
+    }
+)
+
+
+#: A guest does not end itself by these; what we send is told apart before.
+_SIGNALS_OF_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+
+
+class TimeIsUp(CasparianError):
+    """A guest used up its time."""
+
+    code = ErrorCode.TIMEOUT
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(
+            f"The guest exceeded its {what} of {seconds:g} s and was ended.",
+            remedy="Look for an endless loop in the parser, or raise the limit in config.toml under [limits].",
+        )
+
+
+class GuestEnded(CasparianError):
+    """A guest was gone before its end of stream."""
+
+    def __init__(self, code: ErrorCode, said: str, *, is_by_others: bool = False) -> None:
+        super().__init__(
+            f"The guest {said} before its end of stream; nothing of it is kept.",
+            remedy="The job's log has the last lines of the parser.",
+        )
+        self.code = code
+        #: Somebody sent it a signal: an operator, or the kernel when the machine ran out of memory.
+        self.is_by_others = is_by_others
+
+
+class QuarantineExceeded(CasparianError):
+    """An output has more bad rows than its policy allows."""
+
+    code = ErrorCode.QUARANTINE_EXCEEDED
+
+    def __init__(self, output: str, found: PolicyBreach) -> None:
+        super().__init__(
+            f"Output {output}: {found.reason}; nothing was published.",
+            remedy="`casparian quarantine list --uncommitted` shows the rows; correct the parser or amend the contract.",
+        )
+        self.output = output
+        self.limit = found.limit
+
+
+class UndeclaredOutput(CasparianError):
+    """A guest sent an output that no contract of the job names."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str, declared: list[str]) -> None:
+        super().__init__(
+            f"The output {output} has no contract in this job; it has contracts for {', '.join(declared) or 'none'}.",
+            remedy="Declare the output in `outputs = {…}` and register the parser again.",
+        )
+
+
+class ColumnsChanged(CasparianError):
+    """The columns of an output became others in the middle of the stream."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            f"The columns of output {output} changed in the middle of the stream.",
+            remedy="Emit the same columns in the same order throughout; leave values out as None.",
+        )
+
+
+def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianError:
+    """What it means that a guest's stream was cut and nobody had asked it to end."""
+    is_cpu = ended.status == -signal.SIGXCPU or (
+        ended.status == -signal.SIGKILL and cpu_seconds is not None and ended.cpu_seconds >= cpu_seconds
+    )
+    if is_cpu and cpu_seconds is not None:
+        return TimeIsUp("CPU time", cpu_seconds)
+    match ended.status:
+        case 0:
+            return GuestEnded(ErrorCode.PROTOCOL_ERROR, "exited with status 0")
+        case 2:
+            return GuestEnded(ErrorCode.CONNECTION_RESET, "exited with status 2 (a transient failure)")
+        case _ if ended.status == -signal.SIGXFSZ:
+            return GuestEnded(ErrorCode.LIMIT_EXCEEDED, "wrote a file beyond its limit and was killed by SIGXFSZ")
+        case _:
+            is_by_others = ended.status in _SIGNALS_OF_OTHERS
+            return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended.said, is_by_others=is_by_others)
+
+
+def of_report(report: ErrorReport) -> JobError:
+    """A guest's own report."""
+    code = ErrorCode.UNKNOWN_ERROR if report.code in _WORKERS_OWN else report.code
+    origin: Origin = "environment" if code in NEVER_THE_PARSERS else "parser"
+    return _job_error(code, report.exception, report.message, report.trace, report.context, origin)
+
+
+def of_exception(error: BaseException, origin: Origin | None = None) -> JobError:
+    """An error of ours, or an accident: those carry a trace."""
+    code = code_for_exception(error)
+    if origin is None:
+        is_by_others = isinstance(error, GuestEnded) and error.is_by_others
+        origin = "environment" if is_by_others or code in NEVER_THE_PARSERS else "parser"
+    trace = "" if isinstance(error, CasparianError) else normalise_trace(error)
+    return _job_error(code, exception_name(error), str(error), trace, {}, origin)
+
+
+def _job_error(
+    code: ErrorCode, exception: str, message: str, trace: str, context: Mapping[str, Scalar], origin: Origin
+) -> JobError:
+    kept = dict(list(context.items())[:_CONTEXT_ENTRIES])
+    return JobError(
+        code=code.value,
+        exception=scrub(exception)[:_EXCEPTION_CHARACTERS],
+        message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
+        trace=scrub(trace, keep_newlines=True)[:_TRACE_CHARACTERS],
+        context={
+            scrub(name)[:64]: scrub(value)[:_CONTEXT_CHARACTERS] if isinstance(value, str) else value
+            for name, value in kept.items()
+        },
+        fingerprint=fingerprint(exception, code.value, trace, kept),
+        retryable=retryable(code),
+        origin=origin,
+    )

@@ -1,0 +1,188 @@
+"""The outputs of one job as their rows come: numbered, judged, counted, held to the quarantine policy, handed on.
+
+Judging a batch is `validation`'s; where rows go (`Keeper`) is staging's, or a screen's in dev mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from casparian_protocol.contract import Contract, QuarantinePolicy, breach
+from casparian_protocol.manifest import OutputAccounting, StagedFile, ViolationCount
+from casparian_shim.frames import OutputKind
+from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
+from casparian_worker.execute.numbering import RowNumbers
+from casparian_worker.staging import Lineage, StagedParquet, StagingDirectory, WriterSettings
+from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
+
+_ROW_INDEX = "_cf_output_row_index"
+_OWN_COLUMNS = 16
+
+
+class Keeper(Protocol):
+    """Takes the judged rows of one output."""
+
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None: ...
+
+    def bad(self, batch: pa.RecordBatch) -> None: ...
+
+
+class Taker(Protocol):
+    """Takes one output from the stream."""
+
+    def announce(self, schema: pa.Schema, kind: OutputKind) -> None: ...
+
+    def take(self, batch: pa.RecordBatch, kind: OutputKind) -> None: ...
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def quarantined(self) -> int: ...
+
+
+class StagedKeeper:
+    """Valid rows and bad rows of one output into their staged files, with lineage."""
+
+    def __init__(self, directory: StagingDirectory, output: str, lineage: Lineage, settings: WriterSettings) -> None:
+        self._lineage = lineage
+        self._data = StagedParquet(directory, output, "data", settings)
+        self._quarantine = StagedParquet(directory, output, "quarantine", settings)
+
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
+        self._data.add(self._lineage.valid(batch, source_row))
+
+    def bad(self, batch: pa.RecordBatch) -> None:
+        self._quarantine.add(self._lineage.bad(batch))
+
+    def close(self) -> list[StagedFile]:
+        return [*self._data.close(), *self._quarantine.close()]
+
+    def close_quarantine(self) -> list[StagedFile]:
+        """Of an attempt that failed only the bad rows are kept."""
+        return self._quarantine.close()
+
+
+class JudgedOutput:
+    """One output held against its contract."""
+
+    def __init__(
+        self,
+        name: str,
+        contract: Contract,
+        keeper: Keeper,
+        *,
+        policy: QuarantinePolicy | None,
+        limits: ValidationLimits,
+        warn: Callable[[str], None],
+    ) -> None:
+        """`policy` None: count only (dev mode)."""
+        self.name = name
+        self.contract = contract
+        self._validator = OutputValidator(name, contract, limits)
+        self._keeper = keeper
+        self._policy = policy
+        self._limits = limits
+        self._warn = warn
+        self._numbers = RowNumbers()
+        self._columns: list[str] | None = None
+
+    @property
+    def received(self) -> int:
+        return self._validator.counts.received
+
+    @property
+    def quarantined(self) -> int:
+        return self._validator.counts.quarantined
+
+    def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
+        """A stream of this output starts, or goes on with other types."""
+        if kind is OutputKind.REJECTS:
+            place = schema.get_field_index(_ROW_INDEX)
+            if place < 0 or not pt.is_int64(schema.field(place).type):
+                raise ArrowRefused(f"rejected rows without {_ROW_INDEX} as int64")
+            return
+        if self._columns is not None and self._columns != schema.names:
+            raise ColumnsChanged(self.name)
+        self._columns = schema.names
+        for name in self._validator.begin(schema):
+            self._warn(f"Column {name[:80]} of {self.name} is not in the contract and is left out.")
+
+    def take(self, batch: pa.RecordBatch, kind: OutputKind) -> None:
+        """Judge one batch and hand it on. Raises `QuarantineExceeded` as soon as the policy knows."""
+        if kind is OutputKind.REJECTS:
+            self._take_rejects(batch)
+        else:
+            checked = self._validator.check(batch, self._numbers.give(batch.num_rows))
+            self._keeper.valid(checked.valid, checked.source_row)
+            if checked.bad is not None:
+                self._keep_bad(checked.bad)
+        self._judge(at_end=False)
+
+    def finish(self) -> None:
+        """No row comes any more: the share of bad rows can be judged."""
+        missing = self._validator.finish().rows_without_source_row
+        if missing:
+            self._warn(
+                f"{self.name}: the source row is unknown where __cf_row_id is missing or no integer: {missing:,} rows."
+            )
+        self._judge(at_end=True)
+
+    def accounting(self, *, is_failed: bool = False) -> OutputAccounting:
+        """The numbers as the manifest has them."""
+        counts = self._validator.counts
+        return OutputAccounting(
+            status=_status(counts, is_failed),
+            received=counts.received,
+            valid=counts.valid,
+            quarantined=counts.quarantined,
+            rows_without_source_row=counts.rows_without_source_row,
+            extra_columns=dict(sorted(counts.extra_columns.items())),
+            violations=[
+                ViolationCount(code=code.value, column=column[:255], rows=rows)
+                for (code, column), rows in sorted(counts.violations.items())
+            ],
+            contract_hash=self.contract.hash(),
+        )
+
+    def _take_rejects(self, batch: pa.RecordBatch) -> None:
+        numbers = batch.column(_ROW_INDEX)
+        if numbers.null_count:
+            raise ArrowRefused(f"a rejected row without {_ROW_INDEX}")
+        self._numbers.take(numbers.to_pylist())
+        self._keep_bad(self._validator.reject(batch))
+
+    def _keep_bad(self, bad: pa.RecordBatch) -> None:
+        if bad.num_columns > self._limits.columns_count + _OWN_COLUMNS:
+            raise LimitExceeded("The output's number of columns", bad.num_columns, self._limits.columns_count)
+        self._keeper.bad(bad)
+
+    def _judge(self, *, at_end: bool) -> None:
+        if self._policy is None:
+            return
+        found = breach(self._policy, received=self.received, quarantined=self.quarantined, at_end=at_end)
+        if found is not None:
+            raise QuarantineExceeded(self.name, found)
+
+
+def _status(counts: Counts, is_failed: bool) -> Literal["success", "partial_success", "failed", "no_data"]:
+    if is_failed:
+        return "failed"
+    if counts.quarantined:
+        return "partial_success"
+    return "success" if counts.received else "no_data"
+
+
+def taker_among(outputs: Mapping[str, JudgedOutput]) -> Callable[[str], Taker]:
+    """A function that finds a declared output."""
+
+    def find(name: str) -> Taker:
+        if name not in outputs:
+            raise UndeclaredOutput(name, sorted(outputs))
+        return outputs[name]
+
+    return find

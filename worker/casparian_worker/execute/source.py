@@ -1,0 +1,119 @@
+"""The input of one attempt: opened once, hashed on that descriptor before the parser runs, looked at again after it.
+
+What the parser is given is this very descriptor; a file that another process changes or replaces meanwhile is noticed, and
+nothing that was read of it counts.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import Self
+
+from blake3 import blake3
+
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_shim.text import scrub
+from casparian_worker.discovery.hashing import InputChanged
+
+_CHUNK_BYTES = 1 << 20
+
+
+class InputUnreadable(CasparianError):
+    """The input cannot be opened."""
+
+    def __init__(self, path: str, cause: OSError) -> None:
+        super().__init__(
+            f"The input {scrub(path)} cannot be read: {cause.strerror or cause}.",
+            remedy="Check that it is there and that you may read it; `casparian scan` notices files that are gone.",
+        )
+        missing = isinstance(cause, FileNotFoundError | NotADirectoryError)
+        self.code = ErrorCode.FILE_NOT_FOUND if missing else ErrorCode.PERMISSION_ERROR
+
+
+class InputIsNotTheQueued(InputChanged):
+    """Since the scan the file has other bytes."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.problem = f"{scrub(path)} is not what the scan saw: its bytes differ."
+        self.remedy = "Scan again; the new content is a job of its own."
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What must stay the same, and the time that betrays a change of anything."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Source:
+    """An open input with its digest. Close it."""
+
+    def __init__(self, path: str, *, follow_links: bool = False) -> None:
+        """Open and hash. Raises `InputUnreadable`, or `InputChanged` when it did not hold still."""
+        self.path = path
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+        try:
+            self.descriptor = os.open(path, flags)
+        except OSError as cause:
+            raise InputUnreadable(path, cause) from cause
+        try:
+            status = os.fstat(self.descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise InputUnreadable(path, OSError(0, "it is not a regular file"))
+            self._seen = _Seen.of(status)
+            self.size_bytes = status.st_size
+            self.content_hash = self._digest()
+            if _Seen.of(os.fstat(self.descriptor)) != self._seen:
+                raise InputChanged(scrub(path))
+        except BaseException:
+            self.close()
+            raise
+
+    def expect(self, content_hash: str) -> None:
+        """Raise `InputIsNotTheQueued` when the scan saw other bytes."""
+        if content_hash and content_hash != self.content_hash:
+            raise InputIsNotTheQueued(self.path)
+
+    def expect_unchanged(self) -> None:
+        """Raise `InputChanged` when the file, or what its name leads to, is no longer what was hashed."""
+        now = _Seen.of(os.fstat(self.descriptor))
+        if now != self._seen:
+            same_but_ctime = (now.device, now.inode, now.size, now.mtime_ns) == (
+                self._seen.device,
+                self._seen.inode,
+                self._seen.size,
+                self._seen.mtime_ns,
+            )
+            if not same_but_ctime or self._digest() != self.content_hash:
+                raise InputChanged(scrub(self.path))
+        try:
+            named = os.stat(self.path)
+        except OSError as cause:
+            raise InputChanged(scrub(self.path)) from cause
+        if (named.st_dev, named.st_ino) != (now.device, now.inode):  # another file was put in its place
+            raise InputChanged(scrub(self.path))
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def _digest(self) -> str:
+        """BLAKE3 by positioned reads: the guest shares the descriptor's offset."""
+        hasher, offset = blake3(), 0
+        try:
+            while chunk := os.pread(self.descriptor, _CHUNK_BYTES, offset):
+                hasher.update(chunk)
+                offset += len(chunk)
+        except OSError as cause:
+            raise InputUnreadable(self.path, cause) from cause
+        return hasher.hexdigest()

@@ -1,0 +1,197 @@
+"""Reading one guest's stream from hello to its end: every frame judged, every batch guarded before it is touched.
+
+Blocking, one batch in memory. Between frames `Watch` looks at the clock, the scratch directory and wishes to stop. How the
+process itself ends is `attempt`'s.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from casparian_protocol.settings import LimitSettings
+from casparian_shim.frames import (
+    Batch,
+    EndOfStream,
+    Failure,
+    Frame,
+    FrameReader,
+    Log,
+    LogLevel,
+    OutputEnd,
+    OutputKind,
+    OutputStart,
+    Progress,
+    StreamState,
+)
+from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
+from casparian_worker.execute.failures import TimeIsUp
+from casparian_worker.execute.outputs import Taker
+from casparian_worker.execute.scratch import check_scratch
+from casparian_worker.execute.stopping import Stop
+from casparian_worker.guest import StartTimeout
+from casparian_worker.joblog import Origin
+from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
+
+TICK_SECONDS = 0.25
+_SCRATCH_SECONDS = 1.0
+
+
+class TextLog(Protocol):
+    def write(self, level: LogLevel, origin: Origin, text: str) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has come so far. Written by the thread that reads, read by others: each value for itself."""
+
+    rows: int = 0
+    bytes: int = 0
+    batches: int = 0
+    quarantined: int = 0
+    told: Progress = field(default_factory=Progress)
+
+
+class Watch:
+    """What is looked at again and again while a guest runs. Raises when it must end."""
+
+    def __init__(
+        self, stop: Stop, limits: LimitSettings | None, scratch: Path | None, log: TextLog, *, start_seconds: float
+    ) -> None:
+        """Without `limits` (dev mode) only the wish to stop counts."""
+        self._stop = stop
+        self._limits = limits
+        self._scratch = scratch
+        self._log = log
+        self._start_seconds = start_seconds
+        self._began_s = time.monotonic()
+        self._next_tick_s = self._began_s + TICK_SECONDS
+        self._next_scratch_s = self._began_s + _SCRATCH_SECONDS
+
+    def check(self, *, is_greeted: bool) -> None:
+        self._stop.check()
+        now_s = time.monotonic()
+        if now_s < self._next_tick_s:
+            return
+        self._next_tick_s = now_s + TICK_SECONDS
+        self._log.flush()
+        if self._limits is None:
+            return
+        if not is_greeted and now_s - self._began_s > self._start_seconds:
+            raise StartTimeout(self._start_seconds)
+        if now_s - self._began_s > self._limits.wall_seconds:
+            raise TimeIsUp("wall clock time", self._limits.wall_seconds)
+        if self._scratch is not None and now_s >= self._next_scratch_s:
+            check_scratch(self._scratch, self._limits.scratch_bytes)
+            self._next_scratch_s = time.monotonic() + _SCRATCH_SECONDS
+
+
+class GuestStream:
+    """One stream; `read` it once."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        token: str,
+        watch: Watch,
+        find_output: Callable[[str], Taker],
+        log: TextLog,
+        tally: Tally,
+        limits: LimitSettings | None,
+        rows_wanted: int | None = None,
+    ) -> None:
+        """`rows_wanted`: enough is enough (dev mode); None reads to the end."""
+        deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
+        self.reader = FrameReader(sock, frame_deadline_seconds=deadline, allocate=_arrow_memory)
+        self.state = StreamState(token=token)
+        self.tally = tally
+        self._watch = watch
+        self._find_output = find_output
+        self._log = log
+        self._limits = limits
+        self._arrow_limits = arrow_limits(limits)
+        self._rows_wanted = rows_wanted
+        self._schemas: dict[int, pa.Schema] = {}
+        self._takers: dict[int, Taker] = {}
+
+    def read(self) -> Failure | None:
+        """Until the end of the stream (None) or the guest's own report of its failure.
+
+        Raises what the guest did wrong, `StreamCut` when it is gone, `Stopped` when somebody wanted that.
+        """
+        while True:
+            frame = self._next_frame()
+            self.state.accept(frame, self.reader.offset)
+            match frame:
+                case Batch(payload):
+                    self._take(payload)
+                    if self._rows_wanted is not None and self.tally.rows >= self._rows_wanted:
+                        return None
+                case OutputStart():
+                    self._start(frame)
+                case Log(level, message):
+                    self._log.write(level, "guest", message)
+                case Progress():
+                    self.tally.told = frame
+                case Failure():
+                    return frame
+                case EndOfStream():
+                    return None
+                case OutputEnd(index):
+                    self._schemas.pop(index, None)
+
+    def _next_frame(self) -> Frame:
+        while True:
+            self._watch.check(is_greeted=self.state.is_greeted)
+            try:
+                return self.reader.next_frame(idle_seconds=TICK_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _start(self, start: OutputStart) -> None:
+        taker = self._find_output(start.name)
+        is_rejects = start.kind is OutputKind.REJECTS
+        schema = read_schema(start.schema, self._arrow_limits, is_rejects=is_rejects)
+        taker.announce(schema, start.kind)
+        self._takers[start.index] = taker
+        self._schemas[start.index] = schema
+
+    def _take(self, payload: memoryview | bytes) -> None:
+        current = self.state.current
+        assert current is not None, "a batch is accepted only while an output is open"
+        batch = read_batch(payload, self._schemas[current.index], self._arrow_limits)
+        self.state.count_rows(batch.num_rows)
+        taker = self._takers[current.index]
+        bad_before = taker.quarantined
+        taker.take(batch, current.kind)
+        tally = self.tally
+        tally.batches += 1
+        tally.rows += batch.num_rows
+        tally.bytes = self.reader.byte_count
+        tally.quarantined += taker.quarantined - bad_before
+        if self._limits is not None:
+            if tally.rows > self._limits.output_rows:
+                raise LimitExceeded("Rows of all outputs", tally.rows, self._limits.output_rows)
+            if tally.bytes > self._limits.output_bytes:
+                raise LimitExceeded("Bytes of all outputs", tally.bytes, self._limits.output_bytes)
+
+
+def arrow_limits(limits: LimitSettings | None) -> ValidationLimits:
+    """The settings' limits for one batch."""
+    if limits is None:
+        return ValidationLimits()
+    return ValidationLimits(cell_bytes=limits.cell_bytes, columns_count=limits.columns)
+
+
+def _arrow_memory(byte_count: int) -> memoryview:
+    """Memory that is not zeroed first."""
+    return memoryview(pa.allocate_buffer(byte_count)).cast("B")

@@ -1,0 +1,82 @@
+"""The first program of a guest: puts the limits on itself, ties its life to the worker's, then becomes the shim.
+
+Run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits as JSON>`: standard
+library only, nothing of the worker can be imported here. The parser is not known yet; what is taken away now is gone.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_SIGKILL = 9
+#: After SIGXCPU a guest that ignores it has this long.
+_CPU_GRACE_SECONDS = 2
+_ORPHANED = 3
+
+
+def die_with(worker_pid: int) -> None:
+    """The kernel kills this process when the thread that started it ends; nothing it starts gains privileges."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, argument in ((_PR_SET_PDEATHSIG, _SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
+        if libc.prctl(option, argument, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl {option}")
+    if os.getppid() != worker_pid:  # it ended before the kernel knew
+        os._exit(_ORPHANED)
+
+
+def limit(limits: dict[str, int]) -> None:
+    """Soft and hard limits, where one is given and not above what is inherited."""
+    kinds = {
+        "address_space_bytes": resource.RLIMIT_AS,
+        "cpu_seconds": resource.RLIMIT_CPU,
+        "file_bytes": resource.RLIMIT_FSIZE,
+        "open_files": resource.RLIMIT_NOFILE,
+        "core_bytes": resource.RLIMIT_CORE,
+    }
+    for name, wanted in limits.items():
+        if wanted is None:
+            continue
+        kind = kinds[name]
+        _soft, hard = resource.getrlimit(kind)
+        ceiling = wanted + _CPU_GRACE_SECONDS if kind == resource.RLIMIT_CPU else wanted
+        if hard != resource.RLIM_INFINITY:
+            ceiling = min(ceiling, hard)
+        resource.setrlimit(kind, (min(wanted, ceiling), ceiling))
+
+
+def load_shim(folder: str) -> None:
+    """The package `casparian_shim` from its own folder, and from nowhere else."""
+    location = os.path.join(folder, "__init__.py")
+    spec = importlib.util.spec_from_file_location("casparian_shim", location, submodule_search_locations=[folder])
+    assert spec is not None and spec.loader is not None
+    sys.modules["casparian_shim"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["casparian_shim"])
+
+
+def run(arguments: list[str]) -> int:
+    program, shim_folder, job_descriptor, worker_pid, limits = arguments
+    own_folder = os.path.dirname(os.path.abspath(program))
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != own_folder]  # without -I it comes first
+    if worker_pid != "0":
+        die_with(int(worker_pid))
+    limit(json.loads(limits))
+    # Landlock and a system call filter belong here: after the limits, before anything of the parser's is touched.
+    load_shim(shim_folder)
+    from casparian_shim.guest import main
+
+    return main(["guest", job_descriptor])
+
+
+if __name__ == "__main__":
+    status = run(sys.argv)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the sideband is closed
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)  # threads a parser left behind must not keep a finished job alive

@@ -1,0 +1,164 @@
+"""A committed job run once more, and what comes of it held against what was published then.
+
+The same artifact, contracts, parameters, policies and logical time on the same input, through the same `execute`, into a
+directory that is thrown away. Same facts, same bytes; when the bytes differ the rows are compared, since a newer writer may
+write the same rows otherwise. Changes nothing, and knows no log and no projection: the recorded facts come in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.manifest import Manifest, published_path
+from casparian_protocol.settings import Settings
+from casparian_worker.agent.artifacts import Artifacts
+from casparian_worker.execute import Failed, ParseTask, Stop, Surroundings, execute
+
+_SLICE_ROWS = 65_536
+_PIECE_BYTES = 1024 * 1024
+
+#: identical: same bytes. same_rows: other bytes, same rows. altered: the published file is not what was committed.
+FileVerdict = Literal["identical", "same_rows", "different", "altered", "missing", "not_made", "not_published"]
+_GOOD = frozenset({"identical", "same_rows"})
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A file of the job, as the log has it; `path` is relative to the home."""
+
+    path: str
+    output: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedJob:
+    """All that the log says about a committed job and that its rows depend on."""
+
+    spec: JobSpec
+    epoch: int
+    leased_at_us: int
+    entry: str
+    files: tuple[PublishedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedFile:
+    path: str
+    verdict: FileVerdict
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What came of it. `error` says why it could not be run again; then no file was compared with a fresh one."""
+
+    job_id: str
+    files: tuple[ComparedFile, ...]
+    error: str = ""
+
+    @property
+    def is_reproduced(self) -> bool:
+        return not self.error and all(file.verdict in _GOOD for file in self.files)
+
+
+def reproduce(
+    job: RecordedJob,
+    home: Home,
+    settings: Settings,
+    fetch: Callable[[str], bytes | None],
+    *,
+    start_seconds: float = 20.0,
+) -> Reproduction:
+    """Run the job again and compare. `fetch` gives the blob of a hash. Raises for what is missing of the artifact only."""
+    with tempfile.TemporaryDirectory(prefix="casparian-verify-") as directory:
+        apart = Home(Path(directory))
+        for folder in (apart.staging, apart.scratch, apart.logs, apart.artifacts):
+            folder.mkdir(mode=0o700)
+        artifacts = Artifacts(apart, fetch)
+        task = ParseTask(
+            job=job.spec,
+            attempt=1,
+            epoch=job.epoch,
+            leased_at_us=job.leased_at_us,
+            bundle=artifacts.bundle(job.spec.artifact),
+            entry=job.entry,
+            contracts={output: artifacts.contract(digest) for output, digest in job.spec.contracts.items()},
+        )
+        outcome = execute(task, Surroundings(apart, settings, start_seconds=start_seconds), Stop())
+        if outcome.staging is not None:
+            outcome.staging.close()
+        if isinstance(outcome, Failed):
+            altered = tuple(file for file in (_untouched(home, published) for published in job.files) if file)
+            return Reproduction(job.spec.job_id, altered, f"{outcome.error.code}: {outcome.error.message}")
+        staged = apart.staging_of(job.spec.job_id, job.epoch)
+        return Reproduction(job.spec.job_id, tuple(_compared(job, home, outcome.manifest, staged)))
+
+
+def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) -> Iterator[ComparedFile]:
+    versions = {file.output: file.version for file in job.files}
+    fresh = {published_path(file, job.spec.job_id, versions.get(file.output, 1)): file for file in manifest.files}
+    for published in job.files:
+        made = fresh.pop(published.path, None)
+        wrong = _untouched(home, published)
+        if wrong is not None:
+            yield wrong
+        elif made is None:
+            yield ComparedFile(published.path, "not_made", "the job does not make this file any more")
+        elif made.digest == published.digest:
+            yield ComparedFile(published.path, "identical")
+        else:
+            yield _rows_compared(published.path, home.root / published.path, staged / made.name)
+    for path, file in fresh.items():
+        yield ComparedFile(path, "not_published", f"the job now makes this file too, of {file.rows:,} rows")
+
+
+def _untouched(home: Home, published: PublishedFile) -> ComparedFile | None:
+    """None when the published file is what was committed."""
+    hasher = blake3()
+    try:
+        with (home.root / published.path).open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                hasher.update(piece)
+    except OSError as cause:
+        return ComparedFile(published.path, "missing", f"it cannot be read ({cause.strerror})")
+    if hasher.hexdigest() == published.digest:
+        return None
+    return ComparedFile(published.path, "altered", "its digest is not the one that was committed")
+
+
+def _rows_compared(path: str, published: Path, made: Path) -> ComparedFile:
+    old, new = pq.ParquetFile(published).read(), pq.ParquetFile(made).read()
+    if old.schema != new.schema:
+        return ComparedFile(path, "different", _schema_difference(old.schema, new.schema))
+    for start in range(0, max(old.num_rows, new.num_rows), _SLICE_ROWS):
+        one, other = old.slice(start, _SLICE_ROWS), new.slice(start, _SLICE_ROWS)
+        if not one.equals(other):
+            return ComparedFile(path, "different", _first_difference(one.to_pylist(), other.to_pylist(), start))
+    return ComparedFile(path, "same_rows", "the same rows in other bytes: another writer, or other writer settings")
+
+
+def _schema_difference(old: pa.Schema, new: pa.Schema) -> str:
+    gone = [f"{field.name} {field.type}" for field in old if field not in list(new)]
+    come = [f"{field.name} {field.type}" for field in new if field not in list(old)]
+    return f"the columns differ: published {', '.join(gone) or 'none'}; now {', '.join(come) or 'none'}"
+
+
+def _first_difference(old: Sequence[dict[str, object]], new: Sequence[dict[str, object]], start: int) -> str:
+    for index, (one, other) in enumerate(zip(old, new, strict=False)):
+        names = [name for name in one if one[name] != other[name]]
+        if names:
+            shown = "; ".join(f"{name} was {one[name]!r}, is now {other[name]!r}" for name in names[:4])
+            return f"row {start + index}: {shown}"
+    return f"{start + len(old):,} rows were published, it now makes {start + len(new):,} or more"

@@ -1,0 +1,100 @@
+"""The process of one scan: `python -m casparian_worker.scanning.child <worker pid>`, its order as JSON on stdin.
+
+Writes the changes to the descriptor it was given and says on stdout, one JSON object a line, how far it is, and at the
+end what it counted or why it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.tagging import RuleSet, TagRule
+from casparian_worker.discovery.names import path_os
+from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
+from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, RootUnreadable, WalkOptions
+from casparian_worker.guest.launch import die_with
+
+
+def options_of(options: dict[str, Any], wanted_tags: list[str]) -> ScanOptions:
+    """What a source's or a scan's options mean; `excludes` come on top of the built-in ones."""
+    walk = WalkOptions(
+        excludes=(*DEFAULT_EXCLUDES, *_texts(options, "excludes")),
+        patterns=_texts(options, "patterns"),
+        gitignore=bool(options.get("gitignore", False)),
+    )
+    return ScanOptions(
+        walk=walk, hash_all=bool(options.get("hash", False)), wanted_tags=wanted_tags, tags=_texts(options, "tags")
+    )
+
+
+def _texts(options: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = options.get(name) or ()
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+def facts_of(outcome: ScanOutcome) -> dict[str, Any]:
+    """The manifest's facts of a scan."""
+    return {
+        "files": outcome.counts.files,
+        "bytes": outcome.counts.bytes,
+        "new": outcome.new,
+        "changed": outcome.changed,
+        "vanished": outcome.vanished,
+        "renamed": outcome.renamed,
+        "tagged": outcome.retagged,
+        "rehashed": outcome.rehashed,
+        "unchanged": outcome.unchanged,
+        "unreadable": outcome.counts.unreadable_count,
+        "complete": outcome.is_complete,
+    }
+
+
+def run(order: dict[str, Any], out: TextIO) -> None:
+    """Scan and write the changes; raises `CasparianError` when there is nothing to scan."""
+    previous = None
+    if order["previous"]:
+        with pa.memory_map(order["previous"]) as source:
+            previous = pa.ipc.open_file(source).read_all()
+    rules = RuleSet([TagRule.model_validate_json(json.dumps(rule)) for rule in order["rules"]], order["source_id"])
+    outcome = scan(
+        path_os(order["root"]),
+        previous,
+        options_of(order["options"], order["wanted_tags"]),
+        rules,
+        lambda root, rel_path: file_id(root, rel_path, order["scan_id"]),
+        on_progress=lambda progress: _tell(out, _progress(progress)),
+    )
+    with open(order["changes"], "wb") as file:
+        file.write(outcome.blob if outcome.change_count else b"")
+    _tell(out, {"done": facts_of(outcome), "rows": outcome.change_count})
+
+
+def _progress(progress: ScanProgress) -> dict[str, Any]:
+    return {"files": progress.files, "bytes": progress.bytes}
+
+
+def _tell(out: TextIO, what: dict[str, Any]) -> None:
+    out.write(json.dumps(what) + "\n")
+    out.flush()
+
+
+def main() -> int:
+    die_with(int(sys.argv[1]))
+    os.nice(5)
+    try:
+        run(json.load(sys.stdin), sys.stdout)
+    except CasparianError as error:
+        kind = "FILE_NOT_FOUND" if isinstance(error, RootUnreadable) else error.code.value
+        _tell(sys.stdout, {"failed": error.problem, "remedy": error.remedy, "code": kind})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""One SCAN attempt: the last catalogue asked for, a child that scans, its changes staged."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from casparian_protocol.client import Client
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import Home
+from casparian_protocol.manifest import Manifest, StagedFile
+from casparian_protocol.messages import Assignment
+from casparian_shim.frames import Progress
+from casparian_worker.execute.attempt import Failed, Finished, Outcome
+from casparian_worker.execute.failures import of_exception
+from casparian_worker.execute.scratch import held_scratch
+from casparian_worker.execute.stopping import Stop
+from casparian_worker.execute.stream import TICK_SECONDS, Tally
+from casparian_worker.guest import orphans
+from casparian_worker.staging import StagingDirectory
+
+CHANGES = "changes.arrow"
+_PAGE_ROWS = 100_000
+_COPY_BYTES = 1 << 20
+#: The catalogue below one root, a page in order of path: root, root, root, root, last path, rows.
+KNOWN_FILES_PAGE = """
+select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
+    f.size, f.mtime as mtime_ns, f.device, f.inode, f.content_hash, f.kind,
+    coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
+    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields
+from scout_files f left join (
+    select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
+    from scout_file_tags group by file_id) t on t.file_id = f.id
+where f.status <> 'vanished' and (f.path = ? or starts_with(f.path, ? || '/')) and f.path > ?
+order by f.path limit ?
+"""
+
+
+class ScanFailed(CasparianError):
+    """The child said why it could not scan, or died without a word."""
+
+    def __init__(self, problem: str, remedy: str, code: ErrorCode) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.code = code
+
+
+def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
+    """Write the catalogue below `root`, as of that position, to an Arrow file; False when it holds nothing."""
+    last, writer = "", None
+    with Client(home, actor="worker") as client:
+        while True:
+            params = [root, root, root, root, last, _PAGE_ROWS]
+            answer = client.query(
+                KNOWN_FILES_PAGE, params, format="arrow", at_least_seq=at_least_seq, limit_rows=_PAGE_ROWS
+            )
+            page = pa.ipc.open_stream(answer).read_all()
+            if page.num_rows:
+                writer = writer or pa.ipc.new_file(str(into), page.schema)
+                writer.write_table(page)
+                last = page["path"][page.num_rows - 1].as_py()
+            if page.num_rows < _PAGE_ROWS:
+                break
+    if writer is None:
+        return False
+    writer.close()
+    return True
+
+
+class ScanProcess:
+    """The running child."""
+
+    def __init__(self, order: dict[str, Any], on_told: Callable[[dict[str, Any]], None]) -> None:
+        """From a thread that lives as long as the worker: the kernel ends the child with it."""
+        self._process = orphans.start(
+            lambda: subprocess.Popen(
+                [sys.executable, "-m", "casparian_worker.scanning.child", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        self.pid = self._process.pid
+        self._on_told = on_told
+        assert self._process.stdin is not None
+        with self._process.stdin as stdin:
+            stdin.write(json.dumps(order).encode())
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+
+    def told(self, check: Callable[[], None]) -> dict[str, Any]:
+        """Everything it says until its last word; `check` is called in between and may raise."""
+        out: IO[bytes] | None = self._process.stdout
+        assert out is not None
+        poll = select.poll()
+        poll.register(out, select.POLLIN)
+        rest = b""
+        last: dict[str, Any] = {}
+        while True:
+            check()
+            if not poll.poll(TICK_SECONDS * 1000):
+                continue
+            data = os.read(out.fileno(), 65536)
+            if not data:
+                return last
+            *lines, rest = (rest + data).split(b"\n")
+            if lines:
+                last = json.loads(lines[-1])
+                self._on_told(last)
+
+    def end(self) -> int:
+        self.stop()
+        status = self._process.wait()
+        orphans.forget(self.pid)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return status
+
+
+def run_scan(
+    assignment: Assignment,
+    home: Home,
+    stop: Stop,
+    *,
+    tally: Tally,
+    on_started: Callable[[int], None],
+) -> Outcome:
+    """One attempt; raises `Stopped` when somebody wanted it to end."""
+    began_s = time.monotonic()
+    job, epoch = assignment.job, assignment.epoch
+    staging = StagingDirectory(home.staging, job.job_id, epoch)
+    scratch = home.scratch / f"{job.job_id}-{epoch}"
+    outcome: Outcome | None = None
+    try:
+        with held_scratch(scratch):
+            facts, rows = _scan(assignment, home, scratch, stop, tally, on_started)
+            files = _stage(scratch / CHANGES, rows, staging)
+        outcome = Finished(Manifest(files=files, scan=facts, total_seconds=time.monotonic() - began_s), staging)
+    except (CasparianError, OSError) as error:
+        outcome = Failed(of_exception(error, "environment"))
+    finally:
+        if not isinstance(outcome, Finished):
+            staging.remove()
+    return outcome
+
+
+def _scan(
+    assignment: Assignment, home: Home, scratch: Path, stop: Stop, tally: Tally, on_started: Callable[[int], None]
+) -> tuple[dict[str, Any], int]:
+    job = assignment.job
+    previous = scratch / "previous.arrow"
+    has_previous = known_files(home, job.input.path, assignment.epoch, previous)
+    stop.check()
+
+    def note(said: dict[str, Any]) -> None:
+        if "files" in said:
+            tally.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+
+    child = ScanProcess(
+        {
+            "root": job.input.path,
+            "previous": str(previous) if has_previous else "",
+            "changes": str(scratch / CHANGES),
+            "rules": assignment.rules,
+            "wanted_tags": assignment.wanted_tags,
+            "options": job.options,
+            "source_id": job.source_id or None,
+            "scan_id": job.job_id,
+        },
+        note,
+    )
+    try:
+        stop.attach(child)
+        on_started(child.pid)
+        last = child.told(stop.check)
+        stop.check()
+    finally:
+        stop.detach()
+        status = child.end()
+    if "failed" in last:
+        raise ScanFailed(last["failed"], last["remedy"], ErrorCode(last["code"]))
+    if "done" not in last:
+        raise ScanFailed(f"The scan ended with status {status} without a result.", "", ErrorCode.CONNECTION_RESET)
+    return last["done"], last["rows"]
+
+
+def _stage(changes: Path, rows: int, staging: StagingDirectory) -> list[StagedFile]:
+    if not rows:
+        return []
+    sink = staging.create(CHANGES)
+    with changes.open("rb") as file:
+        while piece := file.read(_COPY_BYTES):
+            sink.write(piece)
+    sink.close()
+    return [StagedFile(name=CHANGES, kind="changes", rows=rows, bytes=sink.tell(), digest=sink.digest)]

@@ -1,0 +1,188 @@
+"""The directory of one attempt: `.staging/<job>/<epoch>/`, reached by descriptors, never followed through links.
+
+A file is digested while it is written; small ones stay in memory until they are complete. Sealing makes files and
+directories durable; until then an attempt is worth nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from blake3 import blake3
+
+#: Up to here a file is held in memory and written at once.
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class StagedSink:
+    """A file being written front to back, with its digest. Looks like a Python file to Arrow."""
+
+    def __init__(self, name: str, directory: int) -> None:
+        self.name = name
+        self.closed = False
+        self._is_discarded = False
+        self._directory = directory
+        self._hasher = blake3()
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._total_bytes = 0
+        self._descriptor: int | None = None
+
+    @property
+    def digest(self) -> str:
+        return self._hasher.hexdigest()
+
+    def tell(self) -> int:
+        return self._total_bytes
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> int:
+        if self._is_discarded:  # an abandoned Parquet writer still writes its footer when it is collected
+            return len(data)
+        piece = bytes(data)
+        self._hasher.update(piece)
+        self._pieces.append(piece)
+        self._held_bytes += len(piece)
+        self._total_bytes += len(piece)
+        if self._held_bytes > IN_MEMORY_BYTES:
+            self._spill()
+        return len(piece)
+
+    def flush(self) -> None:
+        """Nothing is promised before the seal."""
+
+    def close(self) -> None:
+        """Write what is still held. The file is not durable yet."""
+        if not self.closed and not self._is_discarded:
+            self._spill()
+        self.closed = True
+
+    def seal(self) -> None:
+        """Make the content durable."""
+        assert self.closed and self._descriptor is not None, "closed first"
+        os.fsync(self._descriptor)
+        self.release()
+
+    def release(self) -> None:
+        """Take nothing more; what is written stays."""
+        self._is_discarded = True
+        self._pieces.clear()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _spill(self) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.name, _NEW_FILE, 0o600, dir_fd=self._directory)
+        pieces, self._pieces, self._held_bytes = self._pieces, [], 0
+        rest = memoryview(b"".join(pieces))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+class StagingDirectory:
+    """One attempt's directory, made on first use: an attempt without rows leaves none."""
+
+    def __init__(self, root: Path, job_id: str, epoch: int) -> None:
+        self.path = root / job_id / str(epoch)
+        self._root = root
+        self._descriptors: list[int] = []
+        self._sinks: list[StagedSink] = []
+
+    def create(self, name: str) -> StagedSink:
+        """A new file; an earlier one of that name is an error."""
+        if not self._descriptors:
+            self._open()
+        sink = StagedSink(name, self._descriptors[-1])
+        self._sinks.append(sink)
+        return sink
+
+    def sync_files(self) -> None:
+        """Make all files durable, and the names that lead to them except in the root."""
+        for sink in self._sinks:
+            sink.seal()
+        for descriptor in reversed(self._descriptors[1:]):
+            os.fsync(descriptor)
+
+    def close(self) -> None:
+        """Give back descriptors; what is staged stays."""
+        for sink in self._sinks:
+            sink.release()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def remove(self) -> None:
+        """Delete the attempt's directory, and the job's when this was its last."""
+        self.close()
+        remove_attempt(self._root, self.path)
+
+    @property
+    def has_files(self) -> bool:
+        return bool(self._sinks)
+
+    def _open(self) -> None:
+        """Make the directory. The job's may vanish meanwhile: whoever removes another attempt of it removes it as well."""
+        while not self._descriptors:
+            self._descriptors.append(os.open(self._root, _DIRECTORY))
+            try:
+                self._descend()
+            except FileNotFoundError:
+                self.close()
+
+    def _descend(self) -> None:
+        for name in (self.path.parent.name, self.path.name):
+            parent = self._descriptors[-1]
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                if name == self.path.name:  # an epoch is ours alone: nobody may have been here
+                    raise
+            self._descriptors.append(os.open(name, _DIRECTORY, dir_fd=parent))
+
+
+def remove_attempt(root: Path, path: Path) -> None:
+    """Delete what an attempt staged; nothing is done when somebody did already."""
+    if path.parent.parent != root:
+        raise ValueError(f"{path} is no attempt's directory")
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        path.parent.rmdir()
+    except OSError:  # other attempts are there, or it is gone
+        return
+
+
+def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
+    """Seal a group of attempts, sharing the sync of what they share. For each: None, or why it is not sealed."""
+    outcomes: list[OSError | None] = []
+    for directory in directories:
+        try:
+            directory.sync_files()
+            outcomes.append(None)
+        except OSError as cause:
+            outcomes.append(cause)
+    with_files = [directory for directory in directories if directory.has_files]
+    if with_files:
+        descriptor = os.open(with_files[0].path.parent.parent, _DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as cause:
+            outcomes = [outcome or cause for outcome in outcomes]
+        finally:
+            os.close(descriptor)
+    for directory in directories:
+        directory.close()
+    return outcomes

@@ -1,0 +1,121 @@
+"""Arrow from a guest, let in only when it is safe to touch.
+
+A guest may send plain types only: each value takes room in the message, so sizes cannot lie. Everything is looked at
+before it is used: the kind of message, compression, row counts, then (`validate(full=True)`) every buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from casparian_protocol.contract.names import FOR_PARSERS, MAX_COLUMN_NAME_CHARS, is_reserved
+from casparian_worker.validation.errors import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
+from casparian_worker.validation.flatbuffer_walk import read_batch_header
+from casparian_worker.validation.limits import ValidationLimits
+
+MAX_DEPTH = 16
+_EXTENSION_KEY = b"ARROW:extension:name"
+_LEAVES = (
+    pt.is_boolean,
+    pt.is_integer,
+    pt.is_floating,
+    pt.is_decimal128,
+    pt.is_date,
+    pt.is_time,
+    pt.is_timestamp,
+    pt.is_duration,
+    pt.is_string,
+    pt.is_binary,
+)
+#: names of a `rejects` stream that parsers themselves may not use
+REJECT_NAMES = frozenset({"_cf_reject_reason", "_cf_output_row_index"})
+
+
+def read_schema(
+    message: bytes | memoryview, limits: ValidationLimits | None = None, *, is_rejects: bool = False
+) -> pa.Schema:
+    """The schema in a guest's schema message. `is_rejects`: of a stream of rows that the parser itself rejected."""
+    limits = limits or ValidationLimits()
+    schema = _schema_of(message)
+    if len(schema) > limits.columns_count:
+        raise LimitExceeded("The output's number of columns", len(schema), limits.columns_count)
+    allowed = FOR_PARSERS | REJECT_NAMES if is_rejects else FOR_PARSERS
+    if len(set(schema.names)) < len(schema):
+        raise ColumnTwice(next(name for place, name in enumerate(schema.names) if name in schema.names[:place]))
+    for field in schema:
+        if not field.name or len(field.name) > MAX_COLUMN_NAME_CHARS:
+            raise ArrowRefused("a column's name is empty or too long")
+        if is_reserved(field.name) and field.name not in allowed:
+            raise ReservedColumn(field.name)
+        for part in _parts(field):
+            _check_field(field.name, part)
+    return schema.remove_metadata()
+
+
+def read_batch(
+    message: bytes | memoryview | pa.Buffer, schema: pa.Schema, limits: ValidationLimits | None = None
+) -> pa.RecordBatch:
+    """The batch in a guest's record-batch message, fully validated; it borrows the message's memory."""
+    limits = limits or ValidationLimits()
+    try:
+        opened = pa.ipc.read_message(pa.py_buffer(message) if not isinstance(message, pa.Buffer) else message)
+        if opened.type != "record batch":
+            raise ArrowRefused(f"a {opened.type} message where a record batch is due")
+        header = read_batch_header(memoryview(opened.metadata))
+        if header.is_compressed:
+            raise ArrowRefused("a compressed body")
+        if header.has_variadic_buffers:
+            raise ArrowRefused("variadic buffers")
+        if header.rows_count > limits.batch_rows_count:
+            raise LimitExceeded("The batch's number of rows", header.rows_count, limits.batch_rows_count)
+        _check_body(header.most_node_rows_count, opened)
+        batch = pa.ipc.read_record_batch(opened, schema)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, IndexError, EOFError) as refusal:
+        raise ArrowRefused(f"the batch is broken ({str(refusal)[:200]})") from refusal
+    if batch.nbytes > limits.batch_bytes:
+        raise LimitExceeded("The batch's bytes", batch.nbytes, limits.batch_bytes)
+    return batch
+
+
+def _schema_of(message: bytes | memoryview) -> pa.Schema:
+    try:
+        opened = pa.ipc.read_message(pa.py_buffer(message))
+        if opened.type != "schema":
+            raise ArrowRefused(f"a {opened.type} message where a schema is due")
+        return pa.ipc.read_schema(opened)
+    except (pa.ArrowException, OSError, ValueError, EOFError) as refusal:
+        raise ArrowRefused(f"the schema is broken ({str(refusal)[:200]})") from refusal
+
+
+def _check_body(most_rows: int, message: pa.ipc.Message) -> None:
+    """Every allowed type takes at least a bit a row, so more rows than the body has bits are a lie."""
+    body_bytes = message.body.size if message.body is not None else 0
+    if most_rows > body_bytes * 8:
+        raise ArrowRefused(f"{most_rows:,} rows in a body of {body_bytes:,} bytes")
+
+
+def _parts(field: pa.Field, depth: int = 0) -> Iterator[pa.Field]:
+    yield field
+    if depth > MAX_DEPTH:
+        raise ArrowRefused(f"column {field.name[:80]!r} nests deeper than {MAX_DEPTH}")
+    if pt.is_list(field.type):
+        yield from _parts(field.type.value_field, depth + 1)
+    elif pt.is_struct(field.type):
+        for child in field.type:
+            yield from _parts(child, depth + 1)
+
+
+def _check_field(column: str, field: pa.Field) -> None:
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType) or (field.metadata and _EXTENSION_KEY in field.metadata):
+        raise ArrowRefused(f"column {column[:80]!r} has an extension type")
+    if pt.is_struct(kind):
+        names = [child.name for child in kind]
+        if not names or len(set(names)) < len(names):
+            raise ArrowRefused(f"column {column[:80]!r} has a struct without fields or with one name twice")
+    elif not pt.is_list(kind) and not any(test(kind) for test in _LEAVES):
+        raise ArrowRefused(f"column {column[:80]!r} has the type {str(kind)[:80]}, which guests may not send")

@@ -1,0 +1,84 @@
+"""One column of a batch against everything its contract says, except what needs other rows (`unique`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_protocol.contract import Column, ViolationCode, arrow_type
+from casparian_worker.validation.cast import Cast, Found, rows_of
+from casparian_worker.validation.nested_cast import cast_array
+from casparian_worker.validation.typed_cast import is_text
+
+_SHOWN_VALUES = 20
+
+
+class ColumnJudge:
+    """The checks of one column, compiled once an output."""
+
+    def __init__(self, column: Column, *, is_key: bool) -> None:
+        self.column = column
+        self.target = arrow_type(column.type)
+        self._may_be_null = column.nullable and not is_key
+        self._null_texts = pa.array(column.null_values, pa.string()) if column.null_values else None
+        self._allowed = self._array(column.allowed_values)
+        self._min = self._scalar(column.min_value)
+        self._max = self._scalar(column.max_value)
+        self._is_float = column.type.kind == "float64"
+
+    def judge(self, array: pa.Array) -> Cast:
+        """Values in the contract's type, NULL where a value has none, and every violation, in the order of the checks."""
+        if self._null_texts is not None and is_text(array.type):
+            array = pc.if_else(pc.is_in(array.cast(pa.string()), self._null_texts), None, array)
+        cast = cast_array(array, self.column.type, self.column)
+        found = list(cast.found)
+        if not self._may_be_null and array.null_count:
+            found.append(Found(rows_of(array.is_null()), ViolationCode.NULL_NOT_ALLOWED, "not null"))
+        if cast.values.null_count < len(cast.values):
+            found += self._check_values(cast.values)
+        return Cast(cast.values, found)
+
+    def absent(self, rows: int) -> pa.Array:
+        """What an optional column that was not sent holds."""
+        return pa.nulls(rows, self.target)
+
+    def _check_values(self, values: pa.Array) -> list[Found]:
+        column = self.column
+        found: list[Found] = []
+        if column.pattern is not None:
+            matches = pc.match_substring_regex(values, column.pattern)
+            self._report(found, matches, ViolationCode.FORMAT_MISMATCH, f"matching {column.pattern}")
+        if self._allowed is not None:
+            comparable = pc.add(values, 0.0) if self._is_float else values  # -0.0 becomes 0.0
+            allowed = pc.or_(pc.is_in(comparable, self._allowed), values.is_null())
+            self._report(found, allowed, ViolationCode.VALUE_NOT_ALLOWED, self._words_of_values())
+        elif self._is_float:
+            self._report(found, pc.is_finite(values), ViolationCode.VALUE_NOT_ALLOWED, "a finite number")
+        if self._min is not None:
+            inside = pc.greater_equal(values, self._min)
+            self._report(found, inside, ViolationCode.OUT_OF_RANGE, f">= {column.min}")
+        if self._max is not None:
+            inside = pc.less_equal(values, self._max)
+            self._report(found, inside, ViolationCode.OUT_OF_RANGE, f"<= {column.max}")
+        return found
+
+    @staticmethod
+    def _report(found: list[Found], passes: pa.BooleanArray, code: ViolationCode, expected: str) -> None:
+        if passes.true_count + passes.null_count < len(passes):
+            found.append(Found(rows_of(pc.invert(passes)), code, expected))
+
+    def _words_of_values(self) -> str:
+        values = self.column.values or ()
+        more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
+        return "one of " + ", ".join(map(str, values[:_SHOWN_VALUES])) + more
+
+    def _scalar(self, value: Any) -> pa.Scalar | None:
+        return None if value is None else pa.array([value], self.target)[0]
+
+    def _array(self, values: tuple[Any, ...] | None) -> pa.Array | None:
+        if values is None:
+            return None
+        array = pa.array(values, self.target)
+        return pc.add(array, 0.0) if self.column.type.kind == "float64" else array

@@ -1,0 +1,126 @@
+"""The rows that broke their contract, as they are kept: the parser's text, every violation, where the row came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_protocol.contract import ViolationCode
+from casparian_worker.validation.cast import Found, row_numbers
+
+SHOWN_CHARS = 200
+VIOLATION = pa.struct([(name, pa.string()) for name in ("code", "column", "expected", "got")])
+OWN_FIELDS = (
+    pa.field("_cf_violations", pa.list_(VIOLATION)),
+    pa.field("_cf_violation_type", pa.string()),
+    pa.field("_cf_error_msg", pa.string()),
+    pa.field("_cf_source_row", pa.int64()),
+    pa.field("_cf_output_row_index", pa.int64()),
+    pa.field("_cf_raw", pa.string()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Violations:
+    """One kind of violation of one column (or of the key), at rows of a batch."""
+
+    column: str
+    found: Found
+    #: the column whose text was got; None for a key of several
+    shown: str | None
+
+
+def quarantine_schema(columns: Sequence[str]) -> pa.Schema:
+    """Every column as text, then what Casparian says about the row."""
+    return pa.schema([*(pa.field(name, pa.string()) for name in columns), *OWN_FIELDS])
+
+
+def bad_batch(
+    texts: dict[str, pa.StringArray],
+    bad_rows: pa.UInt64Array,
+    violations: Sequence[Violations],
+    *,
+    source_row: pa.Array,
+    row_index: pa.Array,
+    raw: pa.Array,
+) -> pa.RecordBatch:
+    """All arrays have one entry a bad row; `bad_rows` are their places in the batch the violations speak of."""
+    listed = _list_violations(texts, bad_rows, violations)
+    return assemble(texts, listed, source_row=source_row, row_index=row_index, raw=raw)
+
+
+def rejected_batch(
+    texts: dict[str, pa.StringArray],
+    reasons: pa.StringArray,
+    *,
+    source_row: pa.Array,
+    row_index: pa.Array,
+    raw: pa.Array,
+) -> pa.RecordBatch:
+    """Rows that the parser itself called bad."""
+    count = len(reasons)
+    fields = [
+        pa.repeat(pa.scalar(ViolationCode.PARSER_REJECTED.value), count),
+        pa.nulls(count, pa.string()),
+        pa.repeat(pa.scalar("accepted by the parser"), count),
+        shorten(pc.fill_null(reasons, "no reason given")),
+    ]
+    structs = pa.StructArray.from_arrays(fields, fields=list(VIOLATION))
+    listed = pa.ListArray.from_arrays(row_numbers(count + 1).cast(pa.int32()), structs)
+    return assemble(texts, listed, source_row=source_row, row_index=row_index, raw=raw)
+
+
+def assemble(
+    texts: dict[str, pa.StringArray], listed: pa.ListArray, *, source_row: pa.Array, row_index: pa.Array, raw: pa.Array
+) -> pa.RecordBatch:
+    """The columns of the quarantine in their order."""
+    first = pc.struct_field(pc.list_element(listed, 0), "code")
+    arrays = [*texts.values(), listed, first, _messages(listed), source_row, row_index, raw]
+    return pa.RecordBatch.from_arrays(arrays, schema=quarantine_schema(list(texts)))
+
+
+def shorten(texts: pa.StringArray) -> pa.StringArray:
+    """At most 200 characters, the cut marked."""
+    is_long = pc.greater(pc.utf8_length(texts), SHOWN_CHARS)
+    if not is_long.true_count:
+        return texts
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, SHOWN_CHARS - 1), "…", "")
+    return pc.if_else(is_long, cut, texts)
+
+
+def _list_violations(
+    texts: dict[str, pa.StringArray], bad_rows: pa.UInt64Array, violations: Sequence[Violations]
+) -> pa.ListArray:
+    """One list a bad row, in the order of the columns and their checks."""
+    places, orders, codes, columns, expected, got = [], [], [], [], [], []
+    for order, each in enumerate(violations):
+        place = pc.index_in(each.found.rows, bad_rows)
+        count = len(place)
+        places.append(place)
+        orders.append(pa.repeat(pa.scalar(order, pa.int32()), count))
+        codes.append(pa.repeat(pa.scalar(each.found.code.value), count))
+        columns.append(pa.repeat(pa.scalar(each.column), count))
+        expected.append(pa.repeat(pa.scalar(each.found.expected[:SHOWN_CHARS]), count))
+        shown = texts[each.shown].take(place) if each.shown is not None else pa.nulls(count, pa.string())
+        got.append(shorten(shown))
+    joined = [pa.concat_arrays(parts) for parts in (places, orders, codes, columns, expected, got)]
+    table = pa.RecordBatch.from_arrays(joined, names=["place", "order", "code", "column", "expected", "got"])
+    table = table.take(pc.sort_indices(table, sort_keys=[("place", "ascending"), ("order", "ascending")]))
+    counts = pc.value_counts(table["place"]).field("counts").cast(pa.int32())  # every bad row has one at least
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts)])
+    structs = pa.StructArray.from_arrays([table[name] for name in VIOLATION.names], fields=list(VIOLATION))
+    return pa.ListArray.from_arrays(offsets, structs)
+
+
+def _messages(listed: pa.ListArray) -> pa.StringArray:
+    """`price: out_of_range, expected >= 0, got -1; …`."""
+    code, column, expected, got = listed.values.flatten()
+    subject = pc.if_else(column.is_valid(), pc.binary_join_element_wise(column, ": ", ""), "")
+    shown = pc.if_else(got.is_valid(), got, "NULL")
+    sentences = pc.binary_join_element_wise(
+        pc.fill_null(subject, ""), code, ", expected ", expected, ", got ", shown, ""
+    )
+    return pc.binary_join(pa.ListArray.from_arrays(listed.offsets, sentences), "; ")

@@ -1,0 +1,248 @@
+"""One output of one job against its contract, batch by batch.
+
+Holds what lasts as long as the output: compiled checks, keys seen, counts. Judging a column is `checks`, the shape of
+quarantined rows `quarantine`. Lineage, policy and files are the worker's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from casparian_protocol.contract import Contract, ViolationCode, arrow_schema, is_reserved
+from casparian_protocol.contract.names import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN
+from casparian_worker.validation.cast import Found, row_numbers
+from casparian_worker.validation.checks import ColumnJudge
+from casparian_worker.validation.errors import OutputFailed, ReservedColumn
+from casparian_worker.validation.limits import ValidationLimits, check_batch
+from casparian_worker.validation.quarantine import Violations, bad_batch, rejected_batch
+from casparian_worker.validation.render import as_text
+from casparian_worker.validation.unique import Uniqueness
+
+REJECT_REASON_COLUMN = "_cf_reject_reason"
+ROW_INDEX_COLUMN = "_cf_output_row_index"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One batch, judged. `valid` has the contract's columns, `source_row` (int64) the line of each valid row."""
+
+    valid: pa.RecordBatch
+    source_row: pa.Int64Array
+    bad: pa.RecordBatch | None
+
+
+@dataclass(slots=True)
+class Counts:
+    """The accounting of one output: received = valid + quarantined."""
+
+    received: int = 0
+    valid: int = 0
+    quarantined: int = 0
+    rows_without_source_row: int = 0
+    #: violations by (code, column); the column of a parser's own rejection is empty
+    violations: Counter[tuple[ViolationCode, str]] = field(default_factory=Counter)
+    #: rows that came with a column which the contract does not know (mode allow_extra)
+    extra_columns: Counter[str] = field(default_factory=Counter)
+
+
+class OutputValidator:
+    """Feed it every batch of an output in order; ask it for `finish` at the end."""
+
+    def __init__(self, output: str, contract: Contract, limits: ValidationLimits | None = None) -> None:
+        self.output = output
+        self.contract = contract
+        self.schema: pa.Schema = arrow_schema(contract)
+        self.counts = Counts()
+        self._limits = limits or ValidationLimits()
+        self._judges = [ColumnJudge(each, is_key=each.name in contract.primary_key) for each in contract.columns]
+        self._unique = {each.name: Uniqueness() for each in contract.columns if each.unique}
+        self._key = Uniqueness() if contract.primary_key else None
+        self._extra_names: list[str] = []
+        self._begun: pa.Schema | None = None
+
+    def begin(self, schema: pa.Schema) -> list[str]:
+        """Hold the columns against the contract; `OutputFailed` if they cannot be. Gives the extra ones that are dropped."""
+        if self._begun is not None and self._begun.equals(schema):
+            return []
+        self._check_columns([name for name in schema.names if name not in FOR_PARSERS])
+        self._begun = schema
+        return self._learn_extra([name for name in schema.names if name not in FOR_PARSERS])
+
+    def check(self, batch: pa.RecordBatch, first_row_index: int | pa.Int64Array) -> Checked:
+        """Split one batch; `first_row_index` is the 0-based place of its first row in the whole output.
+
+        Where rejected rows have taken numbers in between, it is the array of the numbers of all rows.
+        """
+        self.begin(batch.schema)
+        check_batch(batch, self._limits)
+        values, violations = self._judge(batch)
+        source_row = self._source_rows(batch)
+        self._count(batch, violations, source_row)
+        valid = pa.RecordBatch.from_arrays(values, names=self.schema.names)
+        if not violations:
+            self.counts.valid += batch.num_rows
+            return Checked(self._as_contract(valid), source_row, None)
+        rows = row_numbers(batch.num_rows)
+        is_bad = pc.is_in(rows, pa.concat_arrays([each.found.rows for each in violations]))
+        bad_rows, is_good = rows.filter(is_bad), pc.invert(is_bad)
+        bad = bad_batch(
+            self._texts(batch, bad_rows),
+            bad_rows,
+            violations,
+            source_row=source_row.take(bad_rows),
+            row_index=_row_index(bad_rows, first_row_index),
+            raw=self._raw(batch).take(bad_rows),
+        )
+        self.counts.quarantined += bad.num_rows
+        self.counts.valid += batch.num_rows - bad.num_rows
+        return Checked(self._as_contract(valid.filter(is_good)), source_row.filter(is_good), bad)
+
+    def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows that the parser called bad itself, in the shape of the quarantine.
+
+        The batch has the output's columns as text (any of them may be missing), `_cf_reject_reason`, and if known
+        `__cf_row_id`, `_cf_raw`, `_cf_output_row_index`.
+        """
+        check_batch(batch, self._limits)
+        self._learn_extra([name for name in batch.schema.names if not is_reserved(name)])
+        count = batch.num_rows
+        everything = row_numbers(count)
+        reasons = _named(batch, REJECT_REASON_COLUMN, pa.string())
+        source_row = self._source_rows(batch)
+        self.counts.received += count
+        self.counts.quarantined += count
+        self.counts.rows_without_source_row += source_row.null_count
+        self.counts.violations[ViolationCode.PARSER_REJECTED, ""] += count
+        return rejected_batch(
+            self._texts(batch, everything),
+            reasons,
+            source_row=source_row,
+            row_index=_named(batch, ROW_INDEX_COLUMN, pa.int64()),
+            raw=self._raw(batch),
+        )
+
+    def finish(self) -> Counts:
+        """The final accounting. Columns were judged when they were announced; an output that never began has none."""
+        assert self.counts.received == self.counts.valid + self.counts.quarantined
+        return self.counts
+
+    def _learn_extra(self, names: Sequence[str]) -> list[str]:
+        known = {*self.schema.names, *self._extra_names}
+        new = [name for name in names if name not in known]
+        self._extra_names += new
+        return new
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        for name in names:
+            if is_reserved(name):
+                raise ReservedColumn(name)
+        contract = self.contract
+        expected = [each.name for each in contract.columns]
+        forgiving = contract.mode != "strict"
+        missing = [
+            each.name
+            for each in contract.columns
+            if each.name not in names and not (forgiving and self._optional(each.name))
+        ]
+        if missing:
+            raise OutputFailed(self.output, ViolationCode.COLUMN_MISSING, missing, expected, names)
+        extra = [name for name in names if contract.column(name) is None]
+        if extra and contract.mode != "allow_extra":
+            raise OutputFailed(self.output, ViolationCode.COLUMN_EXTRA, extra, expected, names)
+
+    def _optional(self, name: str) -> bool:
+        column = self.contract.column(name)
+        return column is not None and column.nullable and name not in self.contract.primary_key
+
+    def _judge(self, batch: pa.RecordBatch) -> tuple[list[pa.Array], list[Violations]]:
+        """Every column cast, and all violations in the order of columns and checks."""
+        values: list[pa.Array] = []
+        violations: list[Violations] = []
+        for judge in self._judges:
+            name = judge.column.name
+            if name not in batch.schema.names:
+                values.append(judge.absent(batch.num_rows))
+                continue
+            cast = judge.judge(batch.column(name))
+            found = list(cast.found)
+            if name in self._unique:
+                found += self._repeated(self._unique[name], [cast.values], "no value twice in a file")
+            values.append(cast.values)
+            violations += [Violations(name, each, name) for each in found]
+        if self._key is not None:
+            names = self.contract.primary_key
+            columns = [values[self.schema.names.index(name)] for name in names]
+            shown = names[0] if len(names) == 1 else None
+            found = self._repeated(self._key, columns, "no primary key twice in a file")
+            violations += [Violations(", ".join(names), each, shown) for each in found]
+        return values, violations
+
+    @staticmethod
+    def _repeated(uniqueness: Uniqueness, columns: Sequence[pa.Array], expected: str) -> list[Found]:
+        rows = uniqueness.repeated(columns)
+        return [Found(rows, ViolationCode.NOT_UNIQUE, expected)] if len(rows) else []
+
+    def _count(self, batch: pa.RecordBatch, violations: Sequence[Violations], source_row: pa.Int64Array) -> None:
+        self.counts.received += batch.num_rows
+        self.counts.rows_without_source_row += source_row.null_count
+        for each in violations:
+            self.counts.violations[each.found.code, each.column] += len(each.found.rows)
+        for name in self._extra_names:
+            if name in batch.schema.names:
+                self.counts.extra_columns[name] += batch.num_rows
+
+    def _as_contract(self, valid: pa.RecordBatch) -> pa.RecordBatch:
+        """The valid rows under the contract's schema: what may not be NULL is not."""
+        if valid.schema.equals(self.schema):
+            return valid
+        columns = [
+            column if column.type.equals(want.type) else column.cast(want.type)
+            for column, want in zip(valid.columns, self.schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _texts(self, batch: pa.RecordBatch, rows: pa.UInt64Array) -> dict[str, pa.StringArray]:
+        """Every column of the output at some rows, as text: the contract's in its order, then the extra ones."""
+        names = [*self.schema.names, *self._extra_names]
+        present = set(batch.schema.names)
+        return {
+            name: as_text(batch.column(name).take(rows)) if name in present else pa.nulls(len(rows), pa.string())
+            for name in names
+        }
+
+    @staticmethod
+    def _source_rows(batch: pa.RecordBatch) -> pa.Int64Array:
+        """The parser's `__cf_row_id` as int64; NULL where it is absent or no whole number."""
+        if ROW_ID_COLUMN not in batch.schema.names:
+            return pa.nulls(batch.num_rows, pa.int64())
+        given = batch.column(ROW_ID_COLUMN)
+        if pt.is_integer(given.type) and not pt.is_uint64(given.type):
+            return given.cast(pa.int64())
+        texts = as_text(given)
+        return pc.if_else(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), texts, None).cast(pa.int64())
+
+    @staticmethod
+    def _raw(batch: pa.RecordBatch) -> pa.StringArray:
+        return _named(batch, RAW_COLUMN, pa.string())
+
+
+def _row_index(bad_rows: pa.UInt64Array, first_row_index: int | pa.Int64Array) -> pa.Int64Array:
+    if isinstance(first_row_index, int):
+        return pc.add(bad_rows.cast(pa.int64()), first_row_index)
+    return first_row_index.take(bad_rows)
+
+
+def _named(batch: pa.RecordBatch, name: str, target: pa.DataType) -> pa.Array:
+    """A column of Casparian's own by name, NULL when it was not sent."""
+    if name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, target)
+    column = batch.column(name)
+    if pt.is_string(target):
+        return as_text(column.cast(pa.string()) if pt.is_large_string(column.type) else column)
+    return column.cast(target)
