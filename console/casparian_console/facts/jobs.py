@@ -1,0 +1,257 @@
+"""Jobs and their groups, always in the order in which they are shown. Pure: folds events, reads no clock.
+
+A group is what a person handles at once: the jobs of one type, parser and version that stand alike (failed by the same
+cause, running, waiting, done). A job moves between groups as it changes; its row never moves while only its numbers do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from statistics import median
+from typing import Any
+
+from sortedcontainers import SortedKeyList
+
+from casparian_protocol.states import ENDED, IN_PROGRESS, OPEN, JobState
+
+
+class Standing(IntEnum):
+    """How a job stands, in the order of the list."""
+
+    FAILED = 0
+    RUNNING = 1
+    WAITING = 2
+    DONE = 3
+    CANCELLED = 4
+
+
+STANDINGS: dict[str, Standing] = {
+    **{state.value: Standing.RUNNING for state in IN_PROGRESS},
+    JobState.QUEUED.value: Standing.WAITING,
+    JobState.RETRY_WAIT.value: Standing.WAITING,
+    JobState.FAILED.value: Standing.FAILED,
+    JobState.DEAD_LETTER.value: Standing.FAILED,
+    JobState.COMPLETED.value: Standing.DONE,
+    JobState.PARTIAL_SUCCESS.value: Standing.DONE,
+    JobState.CANCELLED.value: Standing.CANCELLED,
+}
+OPEN_STATES = frozenset(state.value for state in OPEN)
+ENDED_STATES = frozenset(state.value for state in ENDED)
+#: No progress for so long: stalled (bus.md, "Liveness").
+STALLED_US = 30_000_000
+#: Running longer than so many medians of its group's finished jobs: a straggler.
+STRAGGLER = 3.0
+
+GroupKey = tuple[int, str, str, str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One job as the screens know it. Times are µs UTC, 0 = not yet."""
+
+    job_id: str
+    type: str
+    state: str
+    parser: str = ""
+    version: str = ""
+    input: str = ""
+    topic: str = ""
+    attempt: int = 0
+    epoch: int = 0
+    worker_id: str = ""
+    retry_count: int = 0
+    not_before: int = 0
+    queued_at: int = 0
+    started_at: int = 0
+    ended_at: int = 0
+    #: `progress.Progress` as a map, of the running attempt.
+    progress: dict[str, Any] = field(default_factory=dict)
+    progressed_at: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    outputs: tuple[str, ...] = ()
+    error_code: str = ""
+    error_message: str = ""
+    fingerprint: str = ""
+    reason: str = ""
+    #: Sequence of the event that last changed it; 0 when it is known from an answer only.
+    seq: int = 0
+
+    @property
+    def standing(self) -> Standing:
+        return STANDINGS[self.state]
+
+    @property
+    def at(self) -> int:
+        """When it last changed its state."""
+        return self.ended_at or self.started_at or self.queued_at
+
+    @property
+    def group_key(self) -> GroupKey:
+        standing = self.standing
+        cause = self.fingerprint or self.error_code if standing is Standing.FAILED else ""
+        which = self.input if self.type == "SCAN" else self.parser
+        return (int(standing), self.type, which, self.version, cause)
+
+    def is_stalled(self, now_us: int) -> bool:
+        return self.state == "RUNNING" and now_us - max(self.progressed_at, self.started_at) >= STALLED_US
+
+
+def _recency(job: Job) -> tuple[int, str]:
+    return (-job.at, job.job_id)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Jobs that stand alike; the youngest change first."""
+
+    key: GroupKey
+    jobs: Any = field(default_factory=lambda: SortedKeyList(key=_recency))
+    rows: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    bytes: int = 0
+    #: output → jobs that wrote it.
+    outputs: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.key[0])
+
+    @property
+    def type(self) -> str:
+        return self.key[1]
+
+    @property
+    def parser(self) -> str:
+        return self.key[2] if self.type != "SCAN" else ""
+
+    @property
+    def version(self) -> str:
+        return self.key[3]
+
+    @property
+    def first(self) -> Job:
+        """The job that changed last."""
+        job: Job = self.jobs[0]
+        return job
+
+    @property
+    def size(self) -> int:
+        return len(self.jobs)
+
+    def members(self) -> Iterator[Job]:
+        return iter(self.jobs)
+
+    def _add(self, job: Job, sign: int) -> None:
+        self.rows += sign * job.rows
+        self.quarantined += sign * job.quarantined
+        self.skipped += sign * job.skipped
+        self.bytes += sign * job.bytes
+        for output in job.outputs:
+            self.outputs[output] += sign
+            if not self.outputs[output]:
+                del self.outputs[output]
+
+    def put(self, job: Job) -> None:
+        self.jobs.add(job)
+        self._add(job, 1)
+
+    def take(self, job: Job) -> None:
+        self.jobs.remove(job)
+        self._add(job, -1)
+
+
+def _group_order(group: Group) -> tuple[int, int, GroupKey]:
+    return (group.key[0], -group.first.at if group.size else 0, group.key)
+
+
+class JobBook:
+    """All known jobs by id and by group. `replace` is the only way in; a job's fields change nowhere else."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Job] = {}
+        self.groups: dict[GroupKey, Group] = {}
+        self.by_state: Counter[str] = Counter()
+        #: Seconds of finished jobs by (type, parser, version), the latest 200, for the median.
+        self._seconds: dict[tuple[str, str, str], list[float]] = {}
+        #: Raised with every change, so that whoever caches a list knows when it is old.
+        self.revision = 0
+
+    def get(self, job_id: str) -> Job | None:
+        return self.by_id.get(job_id)
+
+    def replace(self, job_id: str, **changes: Any) -> Job:
+        """Make or change a job; it moves to the group where it belongs now."""
+        self.revision += 1
+        job = self.by_id.get(job_id)
+        if job is None:
+            job = self.by_id[job_id] = Job(job_id, changes.pop("type", "PARSE"), changes.pop("state", "QUEUED"))
+        else:
+            self._leave(job)
+        for name, value in changes.items():
+            setattr(job, name, value)
+        self._join(job)
+        return job
+
+    def touch(self, job_id: str, progress: dict[str, Any], at_us: int, seq: int) -> None:
+        """Progress: numbers only, so the job stays where it is."""
+        job = self.by_id.get(job_id)
+        if job is not None:
+            job.progress, job.progressed_at, job.seq = progress, at_us, max(job.seq, seq)
+            self.revision += 1
+
+    def forget_open(self) -> None:
+        """Before a snapshot: what is open is in it."""
+        self.revision += 1
+        for job in [job for job in self.by_id.values() if job.state in OPEN_STATES]:
+            self._leave(job)
+            del self.by_id[job.job_id]
+
+    def _leave(self, job: Job) -> None:
+        group = self.groups[job.group_key]
+        group.take(job)
+        if not group.size:
+            del self.groups[group.key]
+        self.by_state[job.state] -= 1
+
+    def _join(self, job: Job) -> None:
+        key = job.group_key
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = Group(key)
+        group.put(job)
+        self.by_state[job.state] += 1
+        if job.state in ENDED_STATES and job.seconds:
+            kept = self._seconds.setdefault((job.type, job.parser, job.version), [])
+            kept.append(job.seconds)
+            del kept[:-200]
+
+    def ordered(self) -> list[Group]:
+        """The groups as they are listed: failed, running, waiting, done, cancelled; each by recency."""
+        return sorted(self.groups.values(), key=_group_order)
+
+    def median_seconds(self, job: Job) -> float:
+        """Of the finished jobs like this one; 0 when there is none."""
+        kept = self._seconds.get((job.type, job.parser, job.version))
+        return median(kept) if kept else 0.0
+
+    def is_straggler(self, job: Job, now_us: int) -> bool:
+        typical = self.median_seconds(job)
+        return (
+            job.standing is Standing.RUNNING
+            and typical > 0
+            and bool(job.started_at)
+            and (now_us - job.started_at) / 1e6 > STRAGGLER * typical
+        )
+
+    def open_jobs(self) -> Iterable[Job]:
+        for group in self.groups.values():
+            if group.standing in (Standing.RUNNING, Standing.WAITING):
+                yield from group.members()

@@ -1,0 +1,235 @@
+"""How jobs enter the book: from a snapshot, from events, from the projection's history. Pure.
+
+What the projection answers is older or younger than the feed by a little; a job that the feed has spoken of is left to
+the feed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_console.effects import Query
+from casparian_console.facts.jobs import ENDED_STATES, JobBook
+from casparian_console.messages import Answer
+from casparian_protocol.feed import FeedEvent, Snapshot
+
+#: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
+HISTORY_JOBS = 100_000
+
+_ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
+_JOBS = f"""
+select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
+    epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at, epoch_us(end_time) as ended_at, rows_valid,
+    quarantine_rows, rows_skipped, output_size_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason
+from cf_processing_queue where status in ({_ENDED})
+order by end_time desc limit {HISTORY_JOBS}
+"""
+_TOTALS = f"""
+select status, count(*)::bigint as jobs, sum(rows_valid)::bigint as rows, sum(quarantine_rows)::bigint as quarantined
+from cf_processing_queue where status in ({_ENDED}) group by status
+"""
+_SOURCES = "select id, name, path, poll_interval_secs, enabled from scout_sources"
+_FILES = """
+select count(*)::bigint as files, coalesce(sum(size), 0)::bigint as bytes,
+    (count(*) filter (tag is null and id not in (select file_id from scout_file_tags)))::bigint as untagged
+from scout_files where status <> 'vanished'
+"""
+_PARSERS = """
+select p.name, p.version, p.state, epoch_us(p.registered_at) as registered_at, p.artifact_hash, p.outputs_json,
+    r.pause_reason, r.paused_at is not null as is_paused, r.total_executions, r.successful_executions,
+    epoch_us(r.last_run_at) as last_run_at, r.last_failure_reason, b.state as breaker, b.reason as breaker_reason,
+    b.consecutive_failures, (select string_agg(t.topic, ',') from cf_parser_topics t where t.parser_id = p.id) as topics
+from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
+    left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
+order by p.registered_at
+"""
+_CONTRACTS = """
+select contract_id, parser, version, output, state, columns, contract_hash, epoch_us(proposed_at) as proposed_at
+from cf_schema_contracts order by proposed_at
+"""
+_OUTPUTS = """
+select name, owner_parser, live_version, rows, bytes, files, quarantined_rows, epoch_us(last_commit) as last_commit
+from cf_outputs
+"""
+
+
+def queries() -> list[Query]:
+    """What completes a snapshot."""
+    texts = {
+        "totals": _TOTALS,
+        "parsers": _PARSERS,
+        "contracts": _CONTRACTS,
+        "outputs": _OUTPUTS,
+        "sources": _SOURCES,
+        "files": _FILES,
+        "jobs": _JOBS,
+    }
+    return [Query(("facts", what), sql, limit_rows=HISTORY_JOBS) for what, sql in texts.items()]
+
+
+def take_snapshot(book: JobBook, taken: Snapshot) -> None:
+    book.forget_open()
+    for job in taken.jobs:
+        progress = job.get("progress") or {}
+        book.replace(
+            job["job_id"],
+            type=job["type"],
+            state=job["state"],
+            parser=job["parser"],
+            version=job["parser_version"],
+            input=job["input"],
+            attempt=job["attempt"],
+            epoch=job["epoch"],
+            worker_id=job["worker_id"],
+            retry_count=job["retry_count"],
+            not_before=job["not_before"],
+            queued_at=job["queued_at"],
+            started_at=job["queued_at"] if job["state"] in ("RUNNING", "COMMITTED") else 0,
+            progress=progress,
+            progressed_at=progress.get("updated_at", 0),
+            seq=taken.seq,
+        )
+
+
+def take_jobs(book: JobBook, answer: Answer) -> None:
+    """Ended jobs of the projection, but for those that the feed knows better."""
+    for row in answer.maps():
+        known = book.get(row["id"])
+        if known is not None and known.seq > 0:
+            continue
+        book.replace(
+            row["id"],
+            type=row["job_type"],
+            state=row["status"],
+            parser=row["plugin_name"] or "",
+            version=row["parser_version"] or "",
+            input=row["input_file"] or "",
+            topic=row["topic"] or "",
+            attempt=row["attempt"] or 0,
+            epoch=row["lease_epoch"] or 0,
+            worker_id=row["worker_id"] or "",
+            retry_count=row["retry_count"] or 0,
+            queued_at=row["queued_at"] or 0,
+            started_at=row["started_at"] or 0,
+            ended_at=row["ended_at"] or 0,
+            rows=row["rows_valid"] or 0,
+            quarantined=row["quarantine_rows"] or 0,
+            skipped=row["rows_skipped"] or 0,
+            bytes=row["output_size_bytes"] or 0,
+            seconds=row["seconds"] or 0.0,
+            outputs=outputs_of(row["output_path"] or ""),
+            error_code=row["error_code"] or "",
+            error_message=row["error_message"] or "",
+            fingerprint=row["error_fingerprint"] or "",
+            reason=row["reason"] or "",
+        )
+
+
+def outputs_of(paths: str) -> tuple[str, ...]:
+    """The outputs in `outputs/<name>/v1/…`, as the projection notes where a job's rows went."""
+    parts = paths.split("/")
+    return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
+
+
+def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | None:
+    """Apply an event about a job; its effect on the totals as (state, sign, rows, quarantined), if it has one."""
+    data, seq, at = event.data, event.seq, event.ts
+    match event.type:
+        case "JobQueued" | "JobReplayed":
+            spec = data["job"]
+            book.replace(spec["job_id"], **_fresh(spec, at), seq=seq)
+            if event.type == "JobReplayed":
+                return data["from_state"], -1, 0, 0
+        case "JobLeased":
+            _change(
+                book,
+                event,
+                state="LEASED",
+                worker_id=data["worker_id"],
+                attempt=data["attempt"],
+                epoch=seq,
+                progress={},
+            )
+        case "JobStarted":
+            _change(book, event, state="RUNNING", started_at=at, progressed_at=at)
+        case "JobProgressed":
+            book.touch(data["job_id"], data["progress"], at, seq)
+        case "LeaseExpired" | "JobDue":
+            _change(book, event, state="QUEUED", started_at=0, worker_id="", progress={})
+        case "JobRetryScheduled":
+            _change(
+                book,
+                event,
+                state="RETRY_WAIT",
+                not_before=data["not_before"],
+                retry_count=data["retry_count"],
+                started_at=0,
+                **_error(data),
+            )
+        case "JobOutputsCommitted":
+            manifest = data.get("manifest") or {}
+            written = sum(file["bytes"] for file in manifest.get("files", []) if file["kind"] == "data")
+            outputs = tuple(sorted(data.get("versions") or manifest.get("outputs") or {}))
+            _change(book, event, state="COMMITTED", outputs=outputs, bytes=written)
+        case "JobCompleted":
+            _change(
+                book,
+                event,
+                state=data["status"],
+                ended_at=at,
+                rows=data["rows"],
+                quarantined=data["quarantined"],
+                skipped=data["skipped"],
+                seconds=data["seconds"],
+                error_code="",
+                error_message="",
+                fingerprint="",
+            )
+            return data["status"], 1, data["rows"], data["quarantined"]
+        case "JobFailed":
+            _change(book, event, state="FAILED", ended_at=at, **_error(data))
+            return "FAILED", 1, 0, 0
+        case "JobDeadLettered":
+            _change(book, event, state="DEAD_LETTER", ended_at=at, reason=data["reason"], **_error(data))
+            return "DEAD_LETTER", 1, 0, 0
+        case "JobCancelled":
+            _change(book, event, state="CANCELLED", ended_at=at, reason=data["reason"])
+            return "CANCELLED", 1, 0, 0
+    return None
+
+
+def _fresh(spec: dict[str, Any], at: int) -> dict[str, Any]:
+    return {
+        "type": spec["type"],
+        "state": "QUEUED",
+        "parser": spec.get("parser", ""),
+        "version": spec.get("parser_version", ""),
+        "input": spec["input"]["path"],
+        "topic": spec.get("topic", ""),
+        "queued_at": at,
+        "started_at": 0,
+        "ended_at": 0,
+        "worker_id": "",
+        "retry_count": 0,
+        "progress": {},
+        "error_code": "",
+        "error_message": "",
+        "fingerprint": "",
+        "reason": "",
+    }
+
+
+def _error(data: dict[str, Any]) -> dict[str, Any]:
+    error = data.get("error") or {}
+    if not error:
+        return {}
+    return {
+        "error_code": error.get("code", ""),
+        "error_message": error.get("message", ""),
+        "fingerprint": error.get("fingerprint", ""),
+    }
+
+
+def _change(book: JobBook, event: FeedEvent, **changes: Any) -> None:
+    """A job that nobody has told of (its snapshot is older than the console's history) is made."""
+    book.replace(event.data["job_id"], **changes, seq=event.seq)

@@ -1,0 +1,251 @@
+"""Parsers, contracts, sources and outputs as the cards and lists show them. Pure: folds events and answers.
+
+Counts of files are known from the last answer and moved by scans' counts; details are asked for by the screens.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_console.messages import Answer
+from casparian_protocol.feed import FeedEvent
+
+
+@dataclass(slots=True)
+class Parser:
+    """One version of a parser."""
+
+    name: str
+    version: str
+    state: str = "registered"
+    registered_at: int = 0
+    artifact: str = ""
+    topics: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    #: Why its jobs wait, by hand or by its circuit breaker; empty while they run.
+    paused: str = ""
+    #: closed, open or half_open
+    breaker: str = "closed"
+    runs: int = 0
+    successes: int = 0
+    last_run_at: int = 0
+    last_failure: str = ""
+
+
+@dataclass(slots=True)
+class Contract:
+    contract_id: str
+    parser: str
+    version: str
+    output: str
+    #: proposed, approved or rejected
+    state: str
+    columns: int = 0
+    contract_hash: str = ""
+    proposed_at: int = 0
+
+
+@dataclass(slots=True)
+class Source:
+    source_id: str
+    name: str
+    path: str
+    poll_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Output:
+    """A published table."""
+
+    name: str
+    parser: str = ""
+    version: int = 0
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
+    quarantined: int = 0
+    last_commit: int = 0
+
+
+@dataclass(slots=True)
+class Registry:
+    #: (name, version) → parser, in the order of registration.
+    parsers: dict[tuple[str, str], Parser] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    files: int = 0
+    file_bytes: int = 0
+    untagged: int = 0
+    #: what → sequence of its last answer; events up to it are in the answer.
+    _loaded: dict[str, int] = field(default_factory=dict)
+    #: Raised when what was loaded no longer tells the number of files or tags exactly.
+    is_files_stale: bool = False
+
+    @property
+    def waiting_contracts(self) -> list[Contract]:
+        return [contract for contract in self.contracts.values() if contract.state == "proposed"]
+
+    @property
+    def paused_parsers(self) -> list[Parser]:
+        return [parser for parser in self.parsers.values() if parser.paused]
+
+    def current(self) -> list[Parser]:
+        """The newest version of each parser."""
+        newest: dict[str, Parser] = {}
+        for parser in self.parsers.values():
+            if parser.state != "retired" or parser.name not in newest:
+                newest[parser.name] = parser
+        return list(newest.values())
+
+    def took(self, what: str, answer: Answer) -> None:
+        """An answer to one of `loading.queries`."""
+        self._loaded[what] = answer.seq
+        rows = answer.maps()
+        if what == "parsers":
+            self.parsers = {(row["name"], row["version"]): _parser(row) for row in rows}
+        elif what == "contracts":
+            self.contracts = {row["contract_id"]: _contract(row) for row in rows}
+        elif what == "sources":
+            self.sources = {
+                row["id"]: Source(row["id"], row["name"], row["path"], row["poll_interval_secs"] or 0.0)
+                for row in rows
+                if row["enabled"] is not False
+            }
+        elif what == "outputs":
+            self.outputs = {row["name"]: _output(row) for row in rows}
+        elif what == "files":
+            self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
+            self.is_files_stale = False
+
+    def fold(self, event: FeedEvent) -> None:
+        data = event.data
+        match event.type:
+            case "SourceAdded":
+                self.sources[data["source_id"]] = Source(
+                    data["source_id"], data["name"], data["path"], data["poll_seconds"]
+                )
+            case "SourceRemoved":
+                self.sources.pop(data["source_id"], None)
+            case "FilesObserved" if event.seq > self._loaded.get("files", -1):
+                self.files += data["new"] - data["vanished"]
+                self.untagged += data["new"] - data["tagged"]
+                self.is_files_stale = True
+            case "FilesTagged" | "ScanFinished" | "TagRuleAdded" | "TagRuleRemoved":
+                self.is_files_stale = True
+            case "ParserRegistered":
+                key = (data["name"], data["version"])
+                self.parsers[key] = Parser(
+                    *key,
+                    registered_at=event.ts,
+                    artifact=data["artifact"],
+                    topics=tuple(data["topics"]),
+                    outputs=tuple(data["outputs"]),
+                )
+            case "ParserRetired":
+                if parser := self.parsers.get((data["name"], data["version"])):
+                    parser.state = "retired"
+            case "ParserPaused" | "ParserHalfOpened" | "ParserResumed":
+                self._breaker(event)
+            case "ContractProposed":
+                self.contracts[data["contract_id"]] = Contract(
+                    data["contract_id"],
+                    data["parser"],
+                    data["version"],
+                    data["output"],
+                    "proposed",
+                    data["columns"],
+                    data["contract_hash"],
+                    event.ts,
+                )
+            case "ContractApproved" | "ContractRejected":
+                if contract := self.contracts.get(data["contract_id"]):
+                    contract.state = event.type.removeprefix("Contract").lower()
+            case "JobOutputsCommitted" if event.seq > self._loaded.get("outputs", -1):
+                self._committed(event)
+
+    def count_run(self, parser: str, version: str, at_us: int, *, is_success: bool, why: str = "") -> None:
+        """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
+        for known in self.parsers.values():
+            if known.name == parser:
+                known.runs += 1
+                known.successes += is_success
+                known.last_run_at = at_us
+                known.last_failure = known.last_failure if is_success else why
+
+    def _breaker(self, event: FeedEvent) -> None:
+        data = event.data
+        version = data.get("version", "")
+        for parser in self.parsers.values():
+            if parser.name != data["name"] or version not in ("", parser.version):
+                continue
+            if event.type == "ParserPaused":
+                parser.paused = data["reason"] or "paused"
+                parser.breaker = "open" if version else parser.breaker
+            elif event.type == "ParserHalfOpened":
+                parser.breaker = "half_open"
+            else:
+                parser.paused, parser.breaker = "", "closed"
+
+    def _committed(self, event: FeedEvent) -> None:
+        manifest = event.data.get("manifest") or {}
+        for name, version in (event.data.get("versions") or {}).items():
+            output = self.outputs.setdefault(name, Output(name))
+            output.version = max(output.version, version)
+            accounting = manifest.get("outputs", {}).get(name, {})
+            output.rows += accounting.get("valid", 0)
+            output.quarantined += accounting.get("quarantined", 0)
+            output.last_commit = event.ts
+            for file in manifest.get("files", []):
+                if file["kind"] == "data" and file["output"] == name:
+                    output.files += 1
+                    output.bytes += file["bytes"]
+
+
+def _parser(row: dict[str, Any]) -> Parser:
+    breaker = row["breaker"] or "closed"
+    held = row["breaker_reason"] or "its circuit breaker is open" if breaker != "closed" else ""
+    by_hand = (row["pause_reason"] or "paused") if row["is_paused"] else ""
+    return Parser(
+        row["name"],
+        row["version"],
+        (row["state"] or "registered").lower(),
+        row["registered_at"] or 0,
+        row["artifact_hash"] or "",
+        tuple((row["topics"] or "").split(",")) if row["topics"] else (),
+        tuple(json.loads(row["outputs_json"] or "{}")),
+        by_hand or held,
+        breaker,
+        row["total_executions"] or 0,
+        row["successful_executions"] or 0,
+        row["last_run_at"] or 0,
+        row["last_failure_reason"] or "",
+    )
+
+
+def _contract(row: dict[str, Any]) -> Contract:
+    return Contract(
+        row["contract_id"],
+        row["parser"],
+        row["version"],
+        row["output"],
+        row["state"].lower(),
+        row["columns"] or 0,
+        row["contract_hash"],
+        row["proposed_at"] or 0,
+    )
+
+
+def _output(row: dict[str, Any]) -> Output:
+    return Output(
+        row["name"],
+        row["owner_parser"] or "",
+        row["live_version"] or 0,
+        row["rows"] or 0,
+        row["bytes"] or 0,
+        row["files"] or 0,
+        row["quarantined_rows"] or 0,
+        row["last_commit"] or 0,
+    )

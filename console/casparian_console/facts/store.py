@@ -1,0 +1,247 @@
+"""`Facts`: everything the screens draw from, folded out of snapshots, events, metrics and the answers to `loads`.
+
+Folding all events of a log into empty `Facts` gives what a snapshot and the loads give, as far as events tell it: that is
+how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from casparian_console.effects import Query, Tag
+from casparian_console.facts import loading
+from casparian_console.facts.jobs import ENDED_STATES, JobBook
+from casparian_console.facts.registry import Registry
+from casparian_console.messages import Answer
+from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
+
+Link = Literal["connecting", "live", "silent", "stale", "gone"]
+#: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.
+SAMPLES = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One second of Monitoring."""
+
+    at_us: int
+    queued: int
+    running: int
+    failed: int
+    rows_per_second: float
+    bytes_per_second: float
+
+
+@dataclass(slots=True)
+class Totals:
+    """Ended jobs of the whole home by state, and rows. Exact as of `seq` plus every event behind it; unknown before."""
+
+    seq: int = -1
+    by_state: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    quarantined: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        return self.seq >= 0
+
+
+class Facts:
+    """The picture as of event `seq`."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.now_us = 0
+        self.link: Link = "connecting"
+        self.link_problem = ""
+        self.silent_seconds = 0.0
+        self.jobs = JobBook()
+        self.registry = Registry()
+        self.totals = Totals()
+        #: worker id → `operation_views.WorkerView` as a map, live readings included.
+        self.workers: dict[str, dict[str, Any]] = {}
+        self.given_up: list[dict[str, Any]] = []
+        self.intake_paused = ""
+        self.projection_seq = 0
+        self.rows_per_second = 0.0
+        self.bytes_per_second = 0.0
+        self.samples: deque[Sample] = deque(maxlen=SAMPLES)
+        #: (seq, at µs, type, actor, data) of what people care about, the youngest last.
+        self.recent: deque[FeedEvent] = deque(maxlen=500)
+        #: Events since the last snapshot whose effect on totals waits for the loads: (seq, state, sign, rows, quarantined).
+        self._unsettled: list[tuple[int, str, int, int, int]] = []
+
+    # --- what arrives -------------------------------------------------------------------------------------------------
+
+    def tick(self, now_us: int) -> None:
+        self.now_us = now_us
+
+    def hear(self, item: FeedItem) -> list[Query]:
+        """Fold one item; the queries that complete the picture (after a snapshot) are returned."""
+        if isinstance(item, Silence):
+            self.silent_seconds = item.seconds
+            self.link = "silent" if self.link in ("live", "silent") else self.link
+            return []
+        if isinstance(item, Gap):
+            self.link = "stale"
+            return []
+        self.silent_seconds = 0.0
+        if isinstance(item, Snapshot):
+            return self._restart(item)
+        if self.link in ("silent", "gone"):
+            self.link = "live"
+        if isinstance(item, Metric):
+            self._reading(item)
+        else:
+            self.fold(item)
+        return []
+
+    def gone(self, problem: str) -> None:
+        """The sentinel went away: the picture stays, marked as old."""
+        self.link, self.link_problem = "gone", problem
+
+    def fold(self, event: FeedEvent) -> None:
+        """One event of the log, in order."""
+        self.seq = max(self.seq, event.seq)
+        settled = loading.fold_job(self.jobs, event)
+        self.registry.fold(event)
+        self._processes(event)
+        if settled is not None:
+            self._settle((event.seq, *settled))
+        if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
+            self.recent.append(event)
+
+    def took(self, answer: Answer) -> None:
+        """The answer to one of the loads."""
+        what = answer.tag[1]
+        if what == "jobs":
+            loading.take_jobs(self.jobs, answer)
+        elif what == "totals":
+            self._take_totals(answer)
+        else:
+            self.registry.took(what, answer)
+
+    # --- the parts ----------------------------------------------------------------------------------------------------
+
+    def _restart(self, taken: Snapshot) -> list[Query]:
+        self.seq, self.link, self.link_problem = taken.seq, "live", ""
+        self.totals, self._unsettled = Totals(), []
+        loading.take_snapshot(self.jobs, taken)
+        self.workers = {worker["id"]: worker for worker in taken.workers}
+        return loading.queries()
+
+    def _take_totals(self, answer: Answer) -> None:
+        fresh = Totals(seq=answer.seq)
+        for row in answer.maps():
+            if row["status"] in ENDED_STATES:
+                fresh.by_state[row["status"]] += row["jobs"]
+            fresh.rows += row["rows"] or 0
+            fresh.quarantined += row["quarantined"] or 0
+        self.totals = fresh
+        waiting, self._unsettled = self._unsettled, []
+        for change in waiting:
+            self._settle(change)
+
+    def _settle(self, change: tuple[int, str, int, int, int]) -> None:
+        """Count an ended job, once: what the loaded totals contain already is left out."""
+        seq, state, sign, rows, quarantined = change
+        if not self.totals.is_known:
+            self._unsettled.append(change)
+        elif seq > self.totals.seq:
+            self.totals.by_state[state] += sign
+            self.totals.rows += rows
+            self.totals.quarantined += quarantined
+
+    def count_from_nothing(self) -> None:
+        """Before folding a log from its first event: totals begin at zero and are exact."""
+        self.totals = Totals(seq=0)
+        self.link = "live"
+
+    def _processes(self, event: FeedEvent) -> None:
+        data = event.data
+        match event.type:
+            case "WorkerJoined":
+                known = self.workers.get(data["worker_id"], {})
+                self.workers[data["worker_id"]] = {
+                    "cpu_percent": 0.0,
+                    "rss_bytes": 0,
+                    "jobs": [],
+                    **known,
+                    "id": data["worker_id"],
+                    "pid": data["pid"],
+                    "host": data["host"],
+                    "slots": data["slots"],
+                    "state": "idle",
+                    "sandbox": data.get("sandbox", "none"),
+                    "last_beat_seconds_ago": 0.0,
+                }
+            case "WorkerLost" | "WorkerLeft":
+                self.workers.pop(data["worker_id"], None)
+            case "SentinelStarted":
+                self.workers.clear()
+            case "IntakePaused":
+                self.intake_paused = data.get("reason", "") or "paused"
+            case "IntakeResumed":
+                self.intake_paused = ""
+
+    def _reading(self, metric: Metric) -> None:
+        values = metric.values
+        if metric.name == "workers":
+            self.workers = {worker["id"]: worker for worker in values["workers"]}
+            self.given_up = list(values.get("given_up", []))
+            for worker in values["workers"]:
+                for held in worker["jobs"]:
+                    job = self.jobs.get(held["job_id"])
+                    if job is None or not held["progress"] or job.epoch != held["epoch"]:
+                        continue
+                    if held["progress"].get("items_done") != job.progress.get("items_done"):
+                        self.jobs.touch(job.job_id, held["progress"], self.now_us, job.seq)
+        elif metric.name == "throughput":
+            self.rows_per_second = values["rows_per_second"]
+            self.bytes_per_second = values["bytes_per_second"]
+            self.samples.append(
+                Sample(
+                    self.now_us,
+                    self.jobs.by_state["QUEUED"] + self.jobs.by_state["RETRY_WAIT"],
+                    self.running,
+                    self.failed,
+                    self.rows_per_second,
+                    self.bytes_per_second,
+                )
+            )
+        elif metric.name == "projection":
+            self.projection_seq = values["applied"]
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        states = self.jobs.by_state
+        return states["LEASED"] + states["RUNNING"] + states["COMMITTED"]
+
+    @property
+    def waiting(self) -> int:
+        return self.jobs.by_state["QUEUED"] + self.jobs.by_state["RETRY_WAIT"]
+
+    @property
+    def failed(self) -> int:
+        return self.totals.by_state["FAILED"]
+
+    @property
+    def dead(self) -> int:
+        return self.totals.by_state["DEAD_LETTER"]
+
+    @property
+    def done(self) -> int:
+        return self.totals.by_state["COMPLETED"] + self.totals.by_state["PARTIAL_SUCCESS"]
+
+    @property
+    def is_old(self) -> bool:
+        """What is shown may no longer be so."""
+        return self.link != "live"
+
+
+def is_load(tag: Tag) -> bool:
+    return tag[0] == "facts"

@@ -1,0 +1,141 @@
+"""What a screen is to the shell, and what the shell is to a screen.
+
+A screen owns its own state (selection, filters, open panes), turns keys into effects through its actions, takes the
+answers to what it asked, and draws itself from `Context.facts`. It never reaches a socket, a file or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from casparian_console.actions import Action
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.effects import Effects
+from casparian_console.facts.store import Facts
+from casparian_console.messages import Message
+
+if TYPE_CHECKING:
+    from casparian_console.overlays import Overlay
+
+
+class Context(Protocol):
+    """The shell, as screens and actions see it."""
+
+    glyphs: Glyphs
+    #: The home's directory, as text.
+    home: str
+
+    @property
+    def facts(self) -> Facts:
+        """Of now, or of the past that the console stands in."""
+        ...
+
+    @property
+    def past_seq(self) -> int | None:
+        """The sequence that the console stands at; None is now."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the main area, as last drawn."""
+        ...
+
+    @property
+    def can_change(self) -> bool:
+        """Whether actions that change something may be done: now, with a sentinel that answers."""
+        ...
+
+    def say(self, text: str, style: str = "") -> None:
+        """Put a sentence into the message line; style "bad" for failures, "ok" for what was done."""
+        ...
+
+    def log_command(self, cli: str) -> None:
+        """Note a command line in the command log, without doing anything."""
+        ...
+
+    def go(self, screen: str) -> Effects:
+        """Change the mode."""
+        ...
+
+    def open(self, overlay: Overlay) -> Effects:
+        """Show an overlay above everything; there is only ever one."""
+        ...
+
+    def confirm(self, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
+        """Ask once; `then` is done on yes."""
+        ...
+
+    def prompt(self, title: str, then: Callable[[str], Effects], *, text: str = "", hint: str = "") -> Effects:
+        """Ask for a line of text."""
+        ...
+
+    def choose(self, title: str, options: Sequence[tuple[str, str]], then: Callable[[str], Effects]) -> Effects:
+        """Let one of (value, text) be chosen from a list that filters while typing."""
+        ...
+
+    def screen(self, name: str) -> Screen:
+        """Another screen, to hand something over to it before `go`."""
+        ...
+
+
+class Screen:
+    """A mode, with defaults for what it does not care about."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: Its actions; the shell adds its own. Built once, from `actions.existing`.
+    ACTIONS: ClassVar[tuple[Action, ...]] = ()
+
+    #: Something typed would be lost by quitting.
+    is_unsaved: bool = False
+
+    def enter(self, context: Context) -> Effects:
+        """It became visible."""
+        return []
+
+    def changed(self, context: Context) -> Effects:
+        """The facts changed while it is visible (at most once a frame): ask again for what has grown old."""
+        return []
+
+    def took(self, message: Message, context: Context) -> Effects:
+        """An answer to an effect whose tag begins with this screen's name; also while it is not visible."""
+        return []
+
+    def is_typing(self) -> bool:
+        """A field has the focus: letters are text, not actions. Enter, Esc, Tab and Ctrl keys that it leaves come through."""
+        return False
+
+    def type(self, key: str, context: Context) -> Effects | None:
+        """A key while `is_typing`; None when the field has no use for it."""
+        return None
+
+    def paste(self, text: str, context: Context) -> Effects:
+        return []
+
+    def move(self, key: str, context: Context) -> Effects:
+        """One of `listing.MOVES`."""
+        return []
+
+    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+        """Go to the next match (`step` 1: from here on, 2: behind here, -1: before here); None when nothing can be searched."""
+        return None
+
+    def escape(self, context: Context) -> bool:
+        """Leave the innermost sub-state; False when there is none."""
+        return False
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        """Within the main area, from 0."""
+        return []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        return []
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        """Exactly `height` lines of exactly `width` columns (`canvas.block`)."""
+        raise NotImplementedError
+
+    def summary(self, context: Context) -> str:
+        """What is selected, in words, for the assistant."""
+        return self.title

@@ -1,0 +1,14 @@
+"""Jobs."""
+
+from __future__ import annotations
+
+from casparian_console.canvas import Line, block
+from casparian_console.screen import Context, Screen
+
+
+class Jobs(Screen):
+    name = "jobs"
+    title = "Jobs"
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        return block([], width, height)

@@ -1,0 +1,501 @@
+"""The console without a terminal: messages in, effects out, a frame on demand. Pure; all behaviour of the shell is here.
+
+Owns the modes, the one overlay, the search line, the message line, the command log, the assistant's place at the side and
+the switch between now and the past. Screens own what is in the main area.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_console import shell_actions
+from casparian_console.actions import Action, find, footer
+from casparian_console.canvas import UNICODE, Glyphs, Line, block, fit, line_width, overlaid, spread
+from casparian_console.editor import Editor
+from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand
+from casparian_console.facts.store import Facts, is_load
+from casparian_console.messages import (
+    Answer,
+    Click,
+    Done,
+    Failed,
+    Gone,
+    Heard,
+    Key,
+    Listing,
+    Message,
+    Output,
+    Paste,
+    PastEvents,
+    Scroll,
+    Tick,
+    ToolCalls,
+)
+from casparian_console.messages import Ended as CommandEnded
+from casparian_console.overlays import Choose, Confirm, Overlay, Palette, Prompt, TextView, help_view
+from casparian_console.screen import Screen
+from casparian_console.screens import SCREENS
+from casparian_console.sidebar import Sidebar
+from casparian_console.text import clean, clock, short
+from casparian_console.travel import Travel
+
+MINIMUM = (80, 24)
+_TAGGED = (Answer, Done, Failed, Output, CommandEnded, Listing, PastEvents, ToolCalls)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCommand:
+    at_us: int
+    cli: str
+    #: "" while it runs, "ok", or what went wrong.
+    outcome: str = ""
+
+
+@dataclass
+class Shell:
+    """See the module. `home` and `assistant` are what the settings say."""
+
+    home: str = ""
+    glyphs: Glyphs = UNICODE
+    has_assistant: bool = False
+    present: Facts = field(default_factory=Facts)
+
+    def __post_init__(self) -> None:
+        self.screens: dict[str, Screen] = {kind.name: kind() for kind in SCREENS}
+        self.mode = "home"
+        self.overlay: Overlay | None = None
+        self.searching: Editor | None = None
+        self.pattern = ""
+        self.travel = Travel()
+        self.sidebar = Sidebar(is_configured=self.has_assistant)
+        self.message: tuple[str, str] = ("", "")
+        self.undo: Ask | None = None
+        self.commands: deque[LoggedCommand] = deque(maxlen=500)
+        self.is_over = False
+        self._size = MINIMUM
+        self._asked: dict[tuple[str, ...], Ask] = {}
+        self._main_left = 0
+
+    # --- what screens see (`screen.Context`) --------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        return self.travel.facts or self.present
+
+    @property
+    def past_seq(self) -> int | None:
+        return self.travel.seq
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = self._size
+        return self.sidebar.main_width(width), max(1, height - 3 - self.travel.is_on)
+
+    @property
+    def can_change(self) -> bool:
+        return self.past_seq is None and self.present.link not in ("gone", "connecting")
+
+    def say(self, text: str, style: str = "") -> None:
+        self.message = (clean(text), style)
+
+    def log_command(self, cli: str) -> None:
+        self.commands.append(LoggedCommand(self.present.now_us, cli, "ok"))
+
+    def go(self, screen: str) -> Effects:
+        if screen not in self.screens:
+            return []
+        self.mode, self.searching = screen, None
+        self.sidebar.is_focused = False
+        return self.screens[screen].enter(self)
+
+    def open(self, overlay: Overlay) -> Effects:
+        self.overlay = overlay
+        return []
+
+    def confirm(self, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
+        return self.open(Confirm(question, then, details))
+
+    def prompt(self, title: str, then: Callable[[str], Effects], *, text: str = "", hint: str = "") -> Effects:
+        return self.open(Prompt(title, then, text, hint))
+
+    def choose(self, title: str, options: Sequence[tuple[str, str]], then: Callable[[str], Effects]) -> Effects:
+        return self.open(Choose(title, options, then))
+
+    def screen(self, name: str) -> Screen:
+        return self.screens[name]
+
+    @property
+    def current(self) -> Screen:
+        return self.screens[self.mode]
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def update(self, message: Message) -> Effects:
+        """Take one message. What must be done is returned; what changed shows in the next `view`."""
+        return self._noted(self._update(message))
+
+    def _update(self, message: Message) -> Effects:
+        match message:
+            case Tick(now_us):
+                self.present.tick(now_us)
+                return self.travel.tick(self)
+            case Heard(item):
+                return [*self.present.hear(item)]
+            case Gone(problem):
+                self.present.gone(problem)
+                return []
+            case Key(name):
+                return self._key(name)
+            case Paste(text):
+                return self._paste(text)
+            case Click() | Scroll():
+                return self._mouse(message)
+            case _ if isinstance(message, _TAGGED):
+                return self._answer(message)
+        raise AssertionError(message)
+
+    def settle(self) -> Effects:
+        """Before a frame, after the facts changed: the visible screen may ask again for what has grown old."""
+        return self._noted(self.current.changed(self))
+
+    def _noted(self, effects: Effects) -> Effects:
+        """Keep the command log: every action shows the command line that it stands for."""
+        for effect in effects:
+            if isinstance(effect, Ask):
+                self._asked[effect.tag] = effect
+                self.commands.append(LoggedCommand(self.present.now_us, effect.cli))
+            elif isinstance(effect, RunCommand) and effect.is_logged:
+                self.commands.append(LoggedCommand(self.present.now_us, shell_actions.command_line(effect.args)))
+            elif isinstance(effect, Quit):
+                self.is_over = True
+        return effects
+
+    def _answer(self, message: Any) -> Effects:
+        tag = message.tag
+        if is_load(tag):
+            if isinstance(message, Failed):
+                self.say(f"{message.problem} {message.remedy}".strip(), "bad")
+            else:
+                self.present.took(message)
+            return []
+        self._outcome(message)
+        if tag[0] == "travel":
+            return self.travel.took(message, self)
+        if tag[0] == "assistant":
+            return self.sidebar.took(message, self)
+        if tag[0] in self.screens:
+            return self.screens[tag[0]].took(message, self)
+        return []
+
+    def _outcome(self, message: Any) -> None:
+        """The message line and the command log after an action."""
+        asked = self._asked.pop(message.tag, None) if isinstance(message, Done | Failed) else None
+        if isinstance(message, Failed):
+            self.say(f"{message.problem} {message.remedy}".strip(), "bad")
+        elif asked is not None and asked.said:
+            known = {name: clean(value) for name, value in message.result.items()}
+            self.undo = asked.undo
+            hint = "   (U takes it back)" if asked.undo is not None else ""
+            self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")
+        if asked is not None:
+            outcome = "ok" if isinstance(message, Done) else f"failed: {message.problem}"
+            for at in range(len(self.commands) - 1, -1, -1):
+                if self.commands[at].cli == asked.cli and not self.commands[at].outcome:
+                    self.commands[at] = LoggedCommand(self.commands[at].at_us, asked.cli, outcome)
+                    break
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _key(self, key: str) -> Effects:
+        self.message = ("", "") if self.message[1] != "bad" or key in ("esc",) else self.message
+        if key == "ctrl-c":
+            return self._quit()
+        if self.overlay is not None:
+            return self._overlay_key(key)
+        if self.searching is not None:
+            return self._search_key(key)
+        if self.sidebar.is_focused and (effects := self.sidebar.key(key, self)) is not None:
+            return effects
+        if self.current.is_typing() and key != "esc":
+            effects = self.current.type(key, self)
+            if effects is not None:
+                return effects
+            if len(key) == 1:
+                return []
+        if key == "esc":
+            return self._escape()
+        action = find(self.actions(), key)
+        if action is None:
+            return []
+        if action.id == shell_actions.MOVE:
+            return self.current.move(key, self)
+        return self.perform(action)
+
+    def actions(self) -> list[Action]:
+        """What keys mean here: the screen's first, then the shell's."""
+        return [*self.travel.actions(), *self.current.ACTIONS, *shell_actions.ACTIONS]
+
+    def owner(self, action: Action) -> Any:
+        if action.owner == "shell":
+            return self
+        return self.travel if action.owner == "travel" else self.screens[action.owner]
+
+    def works(self, action: Action) -> bool:
+        if action.is_change and not self.can_change:
+            return False
+        return action.is_there(self.owner(action), self)
+
+    def perform(self, action: Action) -> Effects:
+        """Do it, or say why not."""
+        if not self.works(action):
+            self.refuse(action)
+            return []
+        return action.run(self.owner(action), self)
+
+    def refuse(self, action: Action) -> None:
+        if action.is_change and self.past_seq is not None:
+            self.say(f"Nothing can be changed in the past ({action.label}). Esc returns to now.", "warn")
+        elif action.is_change and not self.can_change:
+            self.say(f"No sentinel answers, so nothing can be changed ({action.label}).", "warn")
+        else:
+            self.say(f"There is nothing here for “{action.label}”.", "dim")
+
+    def _overlay_key(self, key: str) -> Effects:
+        overlay = self.overlay
+        assert overlay is not None
+        if key == "esc":
+            self.overlay = None
+            return []
+        effects = overlay.handle(key)
+        if overlay.is_closed and self.overlay is overlay:
+            self.overlay = None
+        return effects
+
+    def _search_key(self, key: str) -> Effects:
+        assert self.searching is not None
+        if key == "esc":
+            self.searching = None
+        elif key == "enter":
+            self.pattern, self.searching = self.searching.text, None
+            self.find_again(1)
+        else:
+            self.searching.handle(key)
+        return []
+
+    def find_again(self, step: int) -> Effects:
+        """`step` 1: from the selected row on, 2: behind it, -1: before it."""
+        found = self.current.search(self.pattern, step, self)
+        if found is None:
+            self.say("Nothing can be searched here.", "dim")
+        elif not found:
+            self.say(f"“{self.pattern}” is not in this list.", "warn")
+        return []
+
+    def _escape(self) -> Effects:
+        """Innermost first: the chat, a sub-state, the past, the mode; at home nothing."""
+        if self.sidebar.is_focused:
+            self.sidebar.is_focused = False
+            return []
+        if self.current.escape(self):
+            return []
+        if self.travel.is_on:
+            return self.travel.leave(self)
+        return self.go("home") if self.mode != "home" else []
+
+    def _quit(self) -> Effects:
+        unsaved = [screen.title for screen in self.screens.values() if screen.is_unsaved]
+        if isinstance(self.overlay, Confirm) and self.overlay.then and isinstance(self.overlay.then[0], Quit):
+            return [Quit()]
+        if unsaved:
+            return self.confirm(f"Quit? What you typed in {' and '.join(unsaved)} is not saved.", [Quit()])
+        return [Quit()]
+
+    def quit(self) -> Effects:
+        return self._quit()
+
+    def _paste(self, text: str) -> Effects:
+        if self.overlay is not None:
+            self.overlay.paste(text)
+        elif self.searching is not None:
+            self.searching.insert(text)
+        elif self.sidebar.is_focused:
+            self.sidebar.paste(text)
+        else:
+            return self.current.paste(text, self)
+        return []
+
+    def _mouse(self, message: Click | Scroll) -> Effects:
+        if self.overlay is not None:
+            if isinstance(message, Scroll):
+                self.overlay.scroll(message.lines)
+            return []
+        top = 1 + self.travel.is_on
+        width, height = self.size
+        row = message.row - top
+        if isinstance(message, Click) and message.row == self._size[1] - 1:
+            return self._footer_click(message.column)
+        if isinstance(message, Click) and message.row == 0:
+            return self._tab_click(message.column)
+        if not (0 <= row < height):
+            return []
+        if message.column >= width:
+            return self.sidebar.mouse(message, self)
+        if isinstance(message, Scroll):
+            return self.current.scroll(row, message.column, message.lines, self)
+        return self.current.click(row, message.column, message.clicks, self)
+
+    def _footer_click(self, column: int) -> Effects:
+        at = 0
+        fragments = self._footer(self._size[0])
+        for style, text in fragments:
+            at += line_width([(style, text)])
+            if column < at:
+                word = text.strip() if style == "footer" else None
+                key = None if word else text.strip()
+                for action in self._footer_actions():
+                    if action.label == word or (key and footer([action], 99)[0][1].strip() == key):
+                        return self.perform(action)
+                return []
+        return []
+
+    def _tab_click(self, column: int) -> Effects:
+        at = 0
+        for style, text in self._top(self._size[0]):
+            at += line_width([(style, text)])
+            if column < at:
+                wanted = [screen.name for screen in self.screens.values() if screen.title == text.strip()]
+                return self.go(wanted[0]) if wanted else []
+        return []
+
+    # --- how it looks -------------------------------------------------------------------------------------------------
+
+    def view(self, width: int, height: int) -> list[Line]:
+        """The whole screen: exactly `height` lines of exactly `width` columns."""
+        self._size = (width, height)
+        if width < 40 or height < 10:
+            return block([[("warn", "The terminal is too small: 80×24 at least.")]], width, height)
+        main_width, main_height = self.size
+        main = self.current.draw(self, main_width, main_height)
+        if self.sidebar.is_open:
+            side = self.sidebar.draw(self, width - main_width, main_height)
+            main = [[*line, *extra] for line, extra in zip(main, side, strict=True)]
+        lines = [fit(self._top(width), width, "bar")]
+        if self.travel.is_on:
+            lines.append(fit(self.travel.bar(self, width), width, "past"))
+        lines += main
+        lines += [fit(self._message(width), width), fit(self._footer(width), width, "footer")]
+        if self.overlay is not None:
+            lines = overlaid(lines, self.overlay.draw(width - 4, height - 4, self.glyphs), width)
+        return lines
+
+    def _top(self, width: int) -> Line:
+        left: Line = []
+        for screen in self.screens.values():
+            left.append(("bar tab" if screen.name == self.mode else "bar", f" {screen.title} "))
+        return spread(left, self._right(width), width)
+
+    def _right(self, width: int) -> Line:
+        facts, glyphs = self.facts, self.glyphs
+        totals: Line = [("bar accent" if facts.running else "bar", f" {glyphs.running} {short(facts.running)}")]
+        known = facts.totals.is_known
+        for number, glyph, name in (
+            (facts.failed, glyphs.failed, "failed"),
+            (facts.totals.quarantined, "q", "quarantined"),
+            (facts.dead, "d", "dead"),
+        ):
+            word = f" {name}" if width >= 120 else ""
+            totals.append(
+                ("bar bad" if number and known else "bar", f"  {glyph} {short(number) if known else '?'}{word}")
+            )
+        return [*totals, ("bar", "  "), *self._link(width), ("bar", " ")]
+
+    def _link(self, width: int) -> Line:
+        facts = self.present
+        match facts.link:
+            case "live":
+                lag = max(0, facts.seq - facts.projection_seq) if facts.projection_seq else 0
+                lagging = f" lag {short(lag)}" if lag > 1000 else ""
+                return [("bar ok", f"{self.glyphs.dot} live"), ("bar", f" @{facts.seq:,}{lagging}")]
+            case "connecting":
+                return [("bar warn", "connecting")]
+            case "silent":
+                return [("bar bad", f"silent {facts.silent_seconds:.0f} s"), ("bar", f" @{facts.seq:,} (old)")]
+            case "stale":
+                return [("bar warn", "catching up"), ("bar", f" @{facts.seq:,} (old)")]
+            case "gone":
+                return [("bar bad", "no sentinel"), ("bar", f" @{facts.seq:,} (old)")]
+
+    def _message(self, width: int) -> Line:
+        if self.searching is not None:
+            return [("key", " /"), *self.searching.line(width - 3, style="input")]
+        text, style = self.message
+        if not text and self.present.link == "gone":
+            return [("bad", f" {clean(self.present.link_problem)}"), ("dim", "  What is shown is old; I keep trying.")]
+        if not text and self.present.link == "silent":
+            waited = (
+                f" Nothing heard from the sentinel for {self.present.silent_seconds:.0f} s; what is shown may be old."
+            )
+            return [("bad", waited)]
+        if not text and self.facts.intake_paused:
+            return [("warn", f" No new work is taken: {clean(self.facts.intake_paused)}")]
+        return [(style, f" {text}")]
+
+    def _footer_actions(self) -> list[Action]:
+        return [action for action in self.actions() if self.works(action)]
+
+    def _footer(self, width: int) -> Line:
+        return footer(self._footer_actions(), width)
+
+    # --- the shell's own actions --------------------------------------------------------------------------------------
+
+    def show_help(self) -> Effects:
+        own = list(self.current.ACTIONS)
+        groups = [(self.current.title, own), *([("Time travel", self.travel.actions())] if self.travel.is_on else [])]
+        return self.open(help_view([*groups, ("Everywhere", shell_actions.ACTIONS)], f"Keys: {self.current.title}"))
+
+    def show_palette(self) -> Effects:
+        listed = [(action, self.works(action)) for action in self.actions()]
+        for screen in self.screens.values():
+            if screen is not self.current:
+                listed += [(action, False) for action in screen.ACTIONS if action.id not in {a.id for a, _ in listed}]
+        return self.open(Palette(listed, self.perform, self._refuse_elsewhere))
+
+    def _refuse_elsewhere(self, action: Action) -> None:
+        if action.owner in self.screens and action.owner != self.mode:
+            self.say(f"“{action.label}” belongs to {self.screens[action.owner].title}.", "dim")
+        else:
+            self.refuse(action)
+
+    def show_commands(self) -> Effects:
+        """The command log, the youngest last, with a key to copy it."""
+        if not self.commands:
+            self.say("Nothing was done yet: actions are listed here with the commands that they stand for.", "dim")
+            return []
+        lines: list[Line] = []
+        for each in self.commands:
+            style = "bad" if each.outcome.startswith("failed") else "dim"
+            lines.append(
+                [("dim", f"{clock(each.at_us)[11:]}  "), ("", clean(each.cli)), (style, f"  {clean(each.outcome)}")]
+            )
+        text = "\n".join(each.cli for each in self.commands)
+        view = TextView("Command log", lines, keys={"y": ("copies all", lambda: [Copy(text)])})
+        view.top = len(lines)
+        return self.open(view)
+
+    def take_back(self) -> Effects:
+        undo, self.undo = self.undo, None
+        return [undo] if undo is not None else []
+
+    def start_search(self) -> Effects:
+        self.searching = Editor()
+        return []
+
+
+class _Blanks(dict[str, str]):
+    """Names that a result does not have are left empty."""
+
+    def __missing__(self, key: str) -> str:
+        return ""

@@ -1,0 +1,125 @@
+"""What works everywhere: modes, help, palette, search, the command log, time travel, the assistant, quitting."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from casparian_console.actions import Action, existing
+from casparian_console.effects import Effects
+
+
+def command_line(args: Sequence[str]) -> str:
+    return shlex.join(["casparian", *args])
+
+
+def _mode(name: str) -> Any:
+    def run(shell: Any, _context: Any) -> Effects:
+        return shell.go(name)  # type: ignore[no-any-return]
+
+    return run
+
+
+def _at_home(shell: Any, _context: Any) -> bool:
+    return bool(shell.mode == "home")
+
+
+ACTIONS: tuple[Action, ...] = existing(
+    (
+        Action("shell.help", ("?",), "help", "Every key that works here", lambda s, c: s.show_help(), weight=95),
+        Action(
+            "shell.palette",
+            (":", "ctrl-p"),
+            "commands",
+            "The command palette: every action, by typing a part of its name",
+            lambda s, c: s.show_palette(),
+            weight=60,
+        ),
+        Action("shell.home", ("alt-h",), "home", "Go to Home", _mode("home"), weight=0),
+        Action("shell.discover", ("alt-d",), "discover", "Go to Discover", _mode("discover"), weight=0),
+        Action("shell.bench", ("alt-p",), "bench", "Go to the Parser Bench", _mode("bench"), weight=0),
+        Action("shell.jobs", ("alt-j",), "jobs", "Go to Jobs", _mode("jobs"), weight=0),
+        Action("shell.inspect", ("alt-i",), "inspect", "Go to Inspect", _mode("inspect"), weight=0),
+        Action(
+            "shell.assistant",
+            ("alt-a",),
+            "assistant",
+            "Open or close the assistant at the side",
+            lambda s, c: s.sidebar.toggle(s),
+            weight=10,
+        ),
+        Action("shell.search", ("/",), "search", "Search the list", lambda s, c: s.start_search(), weight=30),
+        Action(
+            "shell.next",
+            ("n",),
+            "next",
+            "The next match",
+            lambda s, c: s.find_again(2),
+            lambda s, c: bool(s.pattern),
+            0,
+        ),
+        Action(
+            "shell.previous",
+            ("N",),
+            "previous",
+            "The match before",
+            lambda s, c: s.find_again(-1),
+            lambda s, c: bool(s.pattern),
+            0,
+        ),
+        Action(
+            "shell.log",
+            ("!",),
+            "log",
+            "The command log: what was done here, as command lines",
+            lambda s, c: s.show_commands(),
+            weight=20,
+        ),
+        Action(
+            "shell.undo",
+            ("U",),
+            "undo",
+            "Take the last action back",
+            lambda s, c: s.take_back(),
+            lambda s, c: s.undo is not None,
+            40,
+            is_change=True,
+        ),
+        Action(
+            "shell.travel",
+            ("ctrl-t",),
+            "past",
+            "Stand at an earlier moment of the log",
+            lambda s, c: s.travel.enter(s),
+            weight=15,
+        ),
+        Action(
+            "shell.back",
+            ("esc",),
+            "back",
+            "Out of the innermost thing: overlay, pane, mode, until Home",
+            lambda s, c: [],
+            weight=0,
+        ),
+        Action("shell.quit", ("q",), "quit", "Quit", lambda s, c: s.quit(), _at_home, 90),
+        Action(
+            "shell.quit_anywhere",
+            ("ctrl-c",),
+            "quit",
+            "Quit from anywhere; asks when something typed would be lost",
+            lambda s, c: s.quit(),
+            weight=0,
+        ),
+        Action(
+            "shell.move",
+            ("j", "k", "up", "down", "g", "G", "pgup", "pgdn"),
+            "move",
+            "Move in lists: a line, to the ends, a page",
+            lambda s, c: [],
+            weight=0,
+        ),
+    )
+)
+#: Described here for the help; the shell hands its keys to the visible list.
+MOVE = "shell.move"
