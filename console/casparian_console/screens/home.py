@@ -1,14 +1,269 @@
-"""Home."""
+"""Home: is my data ready, what runs, what failed, what do I do. Four cards, and below them what needs a person.
+
+Owns the cards, the list of what waits for somebody, and the approvals behind `A` (`screens.approvals`). The numbers are
+`Facts`'; what to do about a thing is done in the mode where it belongs, to which Enter leads.
+"""
 
 from __future__ import annotations
 
-from casparian_console.canvas import Line, block
+from casparian_console.actions import Action, existing
+from casparian_console.canvas import Line, block, box, fit, restyle
+from casparian_console.effects import Effects
+from casparian_console.facts.jobs import Standing
+from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Message
 from casparian_console.screen import Context, Screen
+from casparian_console.screens.approvals import Approvals
+from casparian_console.screens.attention import Concern, concerns
+from casparian_console.text import ago, clean, clip, count, short, size
+
+#: Cards, in their order: the mode that each leads to.
+CARDS = ("discover", "bench", "inspect", "jobs")
+_WIDE = 110
 
 
 class Home(Screen):
     name = "home"
     title = "Home"
 
+    def __init__(self) -> None:
+        self.card = 0
+        self.is_in_list = False
+        self.cursor = Cursor()
+        self.approvals = Approvals()
+        self._shown: list[Concern] = []
+        self._list_height = 8
+        self._columns = 2
+        self._card_rows = 0
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def open_card(self, at: int, context: Context) -> Effects:
+        self.card, self.is_in_list = at, False
+        return context.go(CARDS[at])
+
+    def open_selected(self, context: Context) -> Effects:
+        if self.approvals.is_open:
+            return self.approvals.show(context)
+        if not self.is_in_list:
+            return self.open_card(self.card, context)
+        found = self._selected()
+        return self._visit(found, context) if found is not None else []
+
+    def _selected(self) -> Concern | None:
+        return next((each for each in self._shown if each.identity == self.cursor.identity), None)
+
+    def _visit(self, concern: Concern, context: Context) -> Effects:
+        if concern.mode == "approvals":
+            return self.approvals.open(context)
+        screen = context.screen(concern.mode)
+        show = getattr(screen, "show_job" if concern.job_id else "show_parser", None)
+        before: Effects = []
+        if show is not None and (concern.job_id or concern.parser):
+            before = show(concern.job_id or concern.parser, context) or []
+        return [*before, *context.go(concern.mode)]
+
+    def step(self, step: int, context: Context) -> Effects:
+        """Left and right among the cards."""
+        if not self.approvals.is_open:
+            self.is_in_list = False
+            self.card = (self.card + step) % len(CARDS)
+        return []
+
+    def switch(self, context: Context) -> Effects:
+        self.is_in_list = not self.is_in_list and bool(self._shown)
+        return []
+
+    def move(self, key: str, context: Context) -> Effects:
+        if self.approvals.is_open:
+            return self.approvals.move(key, context)
+        if self.is_in_list:
+            if key in ("k", "up") and self.cursor.at == 0:
+                self.is_in_list = False
+            else:
+                self.cursor.move(key, self._rows(), self._list_height)
+        elif key in ("j", "down", "G", "end", "pgdn"):
+            below = self.card + self._columns
+            if below < len(CARDS):
+                self.card = below
+            elif self._shown:
+                self.is_in_list = True
+        elif key in ("k", "up") and self.card >= self._columns:
+            self.card -= self._columns
+        return []
+
+    def escape(self, context: Context) -> bool:
+        if self.approvals.is_open:
+            self.approvals.is_open = False
+            return True
+        if self.is_in_list:
+            self.is_in_list = False
+            return True
+        return False
+
+    def took(self, message: Message, context: Context) -> Effects:
+        return self.approvals.took(message, context)
+
+    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+        if self.approvals.is_open or not self._shown:
+            return None
+        self.cursor.pattern = pattern
+        texts = [each.text for each in self._shown]
+        found = self.cursor.search(
+            self._rows(), texts.__getitem__, self._list_height, step=-1 if step < 0 else 1, is_new=step == 1
+        )
+        self.is_in_list = self.is_in_list or found
+        return found
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        if self.approvals.is_open:
+            return self.approvals.click(row, clicks, context)
+        card_height = 5
+        if row < self._card_rows * card_height:
+            at = row // card_height * self._columns + column * self._columns // max(1, context.size[0])
+            return self.open_card(min(at, len(CARDS) - 1), context)
+        place = row - self._card_rows * card_height - 2 + self.cursor.top
+        if 0 <= place < len(self._shown):
+            self.is_in_list = True
+            self.cursor.select(self._rows(), place, self._list_height)
+            if clicks > 1:
+                return self.open_selected(context)
+        return []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        if self.approvals.is_open:
+            self.approvals.scroll(lines)
+        else:
+            self.cursor.scroll(lines, self._rows(), self._list_height)
+        return []
+
+    def _rows(self) -> Fixed:
+        return Fixed([each.identity for each in self._shown])
+
+    # --- how it looks -------------------------------------------------------------------------------------------------
+
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
-        return block([], width, height)
+        if self.approvals.is_open:
+            return self.approvals.draw(context, width, height)
+        self._columns = 4 if width >= _WIDE else 2
+        self._card_rows = len(CARDS) // self._columns
+        lines = self._cards(context, width)
+        return block([*lines, *self._waiting(context, width, height - len(lines))], width, height)
+
+    def _cards(self, context: Context, width: int) -> list[Line]:
+        texts = [_discover(context), _bench(context), _inspect(context), _jobs(context)]
+        lines: list[Line] = []
+        for start in range(0, len(texts), self._columns):
+            row = range(start, start + self._columns)
+            widths = [width // self._columns + (width % self._columns if at == row[-1] else 0) for at in row]
+            boxes = [self._card(context, at, texts[at], columns) for at, columns in zip(row, widths, strict=True)]
+            lines += [[fragment for line in parts for fragment in line] for parts in zip(*boxes, strict=True)]
+        return lines
+
+    def _card(self, context: Context, at: int, text: list[Line], width: int) -> list[Line]:
+        is_chosen = at == self.card and not self.is_in_list
+        name = f"{at + 1} {context.screen(CARDS[at]).title}"
+        body: list[Line] = [[("", " "), *line] for line in text]
+        marker = f"{context.glyphs.cursor} " if is_chosen else ""
+        return box(body, width, 5, context.glyphs, title=marker + name, style="accent" if is_chosen else "border")
+
+    def _waiting(self, context: Context, width: int, height: int) -> list[Line]:
+        self._shown = concerns(context.facts, context.glyphs)
+        self._list_height = max(1, height - 3)
+        self.cursor.settle(self._rows(), self._list_height)
+        if not self._shown:
+            facts = context.facts
+            nothing = "Nothing needs a person." if facts.totals.is_known else "Reading what there is…"
+            return [[], [("dim", f" {nothing}")], *_latest(context, height - 3)]
+        lines: list[Line] = [[], [("title", " Needs a person"), ("dim", f"  {len(self._shown)}")]]
+        for at, concern in enumerate(
+            self._shown[self.cursor.top : self.cursor.top + self._list_height], self.cursor.top
+        ):
+            is_chosen = self.is_in_list and at == self.cursor.at
+            since = ago(concern.at_us, context.facts.now_us)
+            mark = context.glyphs.cursor if is_chosen else " "
+            text = clip(concern.text, width - 16, context.glyphs.ellipsis)
+            line = fit([("", f" {mark}"), (concern.style, concern.glyph), ("", f" {text}")], width - 10)
+            line = [*line, ("dim", f"{since:>9} ")]
+            lines.append(restyle(line, "selected") if is_chosen else line)
+        return lines
+
+
+def _discover(context: Context) -> list[Line]:
+    known = context.facts.registry
+    style = "warn" if known.untagged else "dim"
+    return [
+        [("bold", count(known.files, "file")), ("", f", {count(len(known.sources), 'source')}")],
+        [("dim", size(known.file_bytes))],
+        [(style, f"{known.untagged:,} untagged")],
+    ]
+
+
+def _bench(context: Context) -> list[Line]:
+    known = context.facts.registry
+    newest = known.current()
+    paused = len({parser.name for parser in known.paused_parsers})
+    waiting = len(known.waiting_contracts)
+    return [
+        [("bold", count(len(newest), "parser"))],
+        [("warn" if paused else "dim", f"{paused} paused")],
+        [("warn" if waiting else "dim", f"{count(waiting, 'contract')} waiting")],
+    ]
+
+
+def _inspect(context: Context) -> list[Line]:
+    outputs = context.facts.registry.outputs.values()
+    rows, bad = sum(each.rows for each in outputs), sum(each.quarantined for each in outputs)
+    last = max((each.last_commit for each in outputs), default=0)
+    newest = f"last commit {ago(last, context.facts.now_us)}" if last else "nothing published yet"
+    return [
+        [("bold", count(len(outputs), "table")), ("", f", {short(rows)} rows")],
+        [("warn" if bad else "dim", f"{short(bad)} quarantined")],
+        [("dim", newest)],
+    ]
+
+
+def _jobs(context: Context) -> list[Line]:
+    facts = context.facts
+    if not facts.totals.is_known:
+        return [[("bold", f"{facts.running} running"), ("", f", {facts.waiting} waiting")], [("dim", "…")]]
+    bad = facts.failed + facts.dead
+    ended: Line = [("bad" if bad else "dim", f"{bad:,} failed"), ("", f", {facts.done:,} complete")]
+    rate = f"{short(facts.rows_per_second)} rows/s" if facts.running else "idle"
+    return [[("bold", f"{facts.running:,} running"), ("", f", {facts.waiting:,} waiting")], ended, [("dim", rate)]]
+
+
+def _latest(context: Context, height: int) -> list[Line]:
+    """While nothing waits: what was published last."""
+    done = [group for group in context.facts.jobs.ordered() if group.standing is Standing.DONE]
+    lines: list[Line] = []
+    for group in done[: max(0, height)]:
+        what = f"{group.parser} {group.version}" if group.parser else f"scan of {group.first.input}"
+        text = f"{what}: {count(group.size, 'job')}, {short(group.rows)} rows, {short(group.quarantined)} quarantined"
+        since = ago(group.first.at, context.facts.now_us)
+        lines.append([("ok", f"  {context.glyphs.done} "), ("", clean(text)), ("dim", f"  {since}")])
+    return [[], *lines] if lines else []
+
+
+Home.ACTIONS = existing(
+    (
+        Action("home.open", ("enter",), "open", "Open the chosen card, or go where the chosen thing is dealt with",
+               lambda s, c: s.open_selected(c), weight=90),
+        Action("home.discover", ("1",), "discover", "Open Discover", lambda s, c: s.open_card(0, c), weight=0),
+        Action("home.bench", ("2",), "bench", "Open the Parser Bench", lambda s, c: s.open_card(1, c), weight=0),
+        Action("home.inspect", ("3",), "inspect", "Open Inspect", lambda s, c: s.open_card(2, c), weight=0),
+        Action("home.jobs", ("4",), "jobs", "Open Jobs", lambda s, c: s.open_card(3, c), weight=0),
+        Action("home.left", ("left",), "left", "The card at the left", lambda s, c: s.step(-1, c), weight=0),
+        Action("home.right", ("right",), "right", "The card at the right", lambda s, c: s.step(1, c), weight=0),
+        Action("home.pane", ("tab",), "cards/list", "Between the cards and what needs a person",
+               lambda s, c: s.switch(c), lambda s, c: bool(s._shown) and not s.approvals.is_open, 35),
+        Action("home.approvals", ("A",), "approvals", "Contracts that wait for approval",
+               lambda s, c: s.approvals.open(c), weight=70, needs="decide_contract"),
+        Action("home.approve", ("a",), "approve", "Approve the chosen contract, after a look at what changes",
+               lambda s, c: s.approvals.approve(c), lambda s, c: s.approvals.has_choice(c), 85,
+               "decide_contract", is_change=True),
+        Action("home.reject", ("x",), "reject", "Reject the chosen contract, with a reason",
+               lambda s, c: s.approvals.reject(c), lambda s, c: s.approvals.has_choice(c), 80,
+               "decide_contract", is_change=True),
+    )
+)  # fmt: skip
