@@ -80,21 +80,20 @@ def keys_of(action: Action) -> str:
     return " ".join(key_name(key) for key in action.keys)
 
 
+def footer_entries(actions: Iterable[Action], width: int) -> list[tuple[Action, Line]]:
+    """`Enter details  l logs …`, in the table's order; on a narrow line the lightest are left out."""
+    kept = [(action, _entry(action)) for action in actions if action.weight and action.keys]
+    while kept and sum(line_width(entry) for _, entry in kept) > width:
+        kept.remove(min(kept, key=lambda each: each[0].weight))
+    return kept
+
+
 def footer(actions: Iterable[Action], width: int) -> Line:
-    """`[Enter] details  [l] logs …`: in the table's order; on a narrow line the lightest are left out."""
-    listed = [action for action in actions if action.weight and action.keys]
-    kept = listed
-    while kept and line_width(_footer_line(kept)) > width:
-        lightest = min(kept, key=lambda action: action.weight)
-        kept = [action for action in kept if action is not lightest]
-    return _footer_line(kept)
+    return [fragment for _, entry in footer_entries(actions, width) for fragment in entry]
 
 
-def _footer_line(actions: list[Action]) -> Line:
-    line: Line = []
-    for action in actions:
-        line += [("key", f" {key_name(action.keys[0])}"), ("footer", f" {action.label} ")]
-    return line
+def _entry(action: Action) -> Line:
+    return [("key", f" {key_name(action.keys[0])}"), ("footer", f" {action.label} ")]
 
 
 def fuzzy(query: str, text: str) -> int | None:

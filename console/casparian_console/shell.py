@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_console import shell_actions
-from casparian_console.actions import Action, find, footer
-from casparian_console.canvas import UNICODE, Glyphs, Line, block, fit, line_width, overlaid, spread
+from casparian_console import frame, shell_actions
+from casparian_console.actions import Action, find
+from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.editor import Editor
 from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand
 from casparian_console.facts.store import Facts, is_load
@@ -39,7 +39,7 @@ from casparian_console.overlays import Choose, Confirm, Overlay, Palette, Prompt
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
 from casparian_console.sidebar import Sidebar
-from casparian_console.text import clean, clock, short
+from casparian_console.text import clean, clock
 from casparian_console.travel import Travel
 
 MINIMUM = (80, 24)
@@ -77,7 +77,6 @@ class Shell:
         self.is_over = False
         self._size = MINIMUM
         self._asked: dict[tuple[str, ...], Ask] = {}
-        self._main_left = 0
 
     # --- what screens see (`screen.Context`) --------------------------------------------------------------------------
 
@@ -336,9 +335,11 @@ class Shell:
         width, height = self.size
         row = message.row - top
         if isinstance(message, Click) and message.row == self._size[1] - 1:
-            return self._footer_click(message.column)
+            action = frame.action_at(self.working(), message.column, self._size[0])
+            return self.perform(action) if action is not None else []
         if isinstance(message, Click) and message.row == 0:
-            return self._tab_click(message.column)
+            mode = frame.mode_at(self, message.column)
+            return self.go(mode) if mode else []
         if not (0 <= row < height):
             return []
         if message.column >= width:
@@ -347,107 +348,14 @@ class Shell:
             return self.current.scroll(row, message.column, message.lines, self)
         return self.current.click(row, message.column, message.clicks, self)
 
-    def _footer_click(self, column: int) -> Effects:
-        at = 0
-        fragments = self._footer(self._size[0])
-        for style, text in fragments:
-            at += line_width([(style, text)])
-            if column < at:
-                word = text.strip() if style == "footer" else None
-                key = None if word else text.strip()
-                for action in self._footer_actions():
-                    if action.label == word or (key and footer([action], 99)[0][1].strip() == key):
-                        return self.perform(action)
-                return []
-        return []
-
-    def _tab_click(self, column: int) -> Effects:
-        at = 0
-        for style, text in self._top(self._size[0]):
-            at += line_width([(style, text)])
-            if column < at:
-                wanted = [screen.name for screen in self.screens.values() if screen.title == text.strip()]
-                return self.go(wanted[0]) if wanted else []
-        return []
-
-    # --- how it looks -------------------------------------------------------------------------------------------------
-
     def view(self, width: int, height: int) -> list[Line]:
         """The whole screen: exactly `height` lines of exactly `width` columns."""
         self._size = (width, height)
-        if width < 40 or height < 10:
-            return block([[("warn", "The terminal is too small: 80×24 at least.")]], width, height)
-        main_width, main_height = self.size
-        main = self.current.draw(self, main_width, main_height)
-        if self.sidebar.is_open:
-            side = self.sidebar.draw(self, width - main_width, main_height)
-            main = [[*line, *extra] for line, extra in zip(main, side, strict=True)]
-        lines = [fit(self._top(width), width, "bar")]
-        if self.travel.is_on:
-            lines.append(fit(self.travel.bar(self, width), width, "past"))
-        lines += main
-        lines += [fit(self._message(width), width), fit(self._footer(width), width, "footer")]
-        if self.overlay is not None:
-            lines = overlaid(lines, self.overlay.draw(width - 4, height - 4, self.glyphs), width)
-        return lines
+        return frame.draw(self, width, height)
 
-    def _top(self, width: int) -> Line:
-        left: Line = []
-        for screen in self.screens.values():
-            left.append(("bar tab" if screen.name == self.mode else "bar", f" {screen.title} "))
-        return spread(left, self._right(width), width)
-
-    def _right(self, width: int) -> Line:
-        facts, glyphs = self.facts, self.glyphs
-        totals: Line = [("bar accent" if facts.running else "bar", f" {glyphs.running} {short(facts.running)}")]
-        known = facts.totals.is_known
-        for number, glyph, name in (
-            (facts.failed, glyphs.failed, "failed"),
-            (facts.totals.quarantined, "q", "quarantined"),
-            (facts.dead, "d", "dead"),
-        ):
-            word = f" {name}" if width >= 120 else ""
-            totals.append(
-                ("bar bad" if number and known else "bar", f"  {glyph} {short(number) if known else '?'}{word}")
-            )
-        return [*totals, ("bar", "  "), *self._link(width), ("bar", " ")]
-
-    def _link(self, width: int) -> Line:
-        facts = self.present
-        match facts.link:
-            case "live":
-                lag = max(0, facts.seq - facts.projection_seq) if facts.projection_seq else 0
-                lagging = f" lag {short(lag)}" if lag > 1000 else ""
-                return [("bar ok", f"{self.glyphs.dot} live"), ("bar", f" @{facts.seq:,}{lagging}")]
-            case "connecting":
-                return [("bar warn", "connecting")]
-            case "silent":
-                return [("bar bad", f"silent {facts.silent_seconds:.0f} s"), ("bar", f" @{facts.seq:,} (old)")]
-            case "stale":
-                return [("bar warn", "catching up"), ("bar", f" @{facts.seq:,} (old)")]
-            case "gone":
-                return [("bar bad", "no sentinel"), ("bar", f" @{facts.seq:,} (old)")]
-
-    def _message(self, width: int) -> Line:
-        if self.searching is not None:
-            return [("key", " /"), *self.searching.line(width - 3, style="input")]
-        text, style = self.message
-        if not text and self.present.link == "gone":
-            return [("bad", f" {clean(self.present.link_problem)}"), ("dim", "  What is shown is old; I keep trying.")]
-        if not text and self.present.link == "silent":
-            waited = (
-                f" Nothing heard from the sentinel for {self.present.silent_seconds:.0f} s; what is shown may be old."
-            )
-            return [("bad", waited)]
-        if not text and self.facts.intake_paused:
-            return [("warn", f" No new work is taken: {clean(self.facts.intake_paused)}")]
-        return [(style, f" {text}")]
-
-    def _footer_actions(self) -> list[Action]:
+    def working(self) -> list[Action]:
+        """The actions whose keys work right now."""
         return [action for action in self.actions() if self.works(action)]
-
-    def _footer(self, width: int) -> Line:
-        return footer(self._footer_actions(), width)
 
     # --- the shell's own actions --------------------------------------------------------------------------------------
 

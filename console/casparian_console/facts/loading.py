@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_console.effects import Query
-from casparian_console.facts.jobs import ENDED_STATES, JobBook
+from casparian_console.facts.jobs import ENDED_STATES, Job, JobBook
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
 
@@ -92,37 +92,41 @@ def take_snapshot(book: JobBook, taken: Snapshot) -> None:
 
 
 def take_jobs(book: JobBook, answer: Answer) -> None:
-    """Ended jobs of the projection, but for those that the feed knows better."""
+    """Ended jobs of the projection as of `answer.seq`, but for those that the feed knows better."""
+    fresh = []
     for row in answer.maps():
         known = book.get(row["id"])
-        if known is not None and known.seq > 0:
-            continue
-        book.replace(
-            row["id"],
-            type=row["job_type"],
-            state=row["status"],
-            parser=row["plugin_name"] or "",
-            version=row["parser_version"] or "",
-            input=row["input_file"] or "",
-            topic=row["topic"] or "",
-            attempt=row["attempt"] or 0,
-            epoch=row["lease_epoch"] or 0,
-            worker_id=row["worker_id"] or "",
-            retry_count=row["retry_count"] or 0,
-            queued_at=row["queued_at"] or 0,
-            started_at=row["started_at"] or 0,
-            ended_at=row["ended_at"] or 0,
-            rows=row["rows_valid"] or 0,
-            quarantined=row["quarantine_rows"] or 0,
-            skipped=row["rows_skipped"] or 0,
-            bytes=row["output_size_bytes"] or 0,
-            seconds=row["seconds"] or 0.0,
-            outputs=outputs_of(row["output_path"] or ""),
-            error_code=row["error_code"] or "",
-            error_message=row["error_message"] or "",
-            fingerprint=row["error_fingerprint"] or "",
-            reason=row["reason"] or "",
-        )
+        if known is None:
+            fresh.append(Job(row["id"], row["job_type"], row["status"], **_ended(row)))
+        elif known.state in ENDED_STATES and known.seq <= answer.seq and known.ended_at != row["ended_at"]:
+            book.replace(row["id"], state=row["status"], **_ended(row))
+    book.add_all(fresh)
+
+
+def _ended(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "parser": row["plugin_name"] or "",
+        "version": row["parser_version"] or "",
+        "input": row["input_file"] or "",
+        "topic": row["topic"] or "",
+        "attempt": row["attempt"] or 0,
+        "epoch": row["lease_epoch"] or 0,
+        "worker_id": row["worker_id"] or "",
+        "retry_count": row["retry_count"] or 0,
+        "queued_at": row["queued_at"] or 0,
+        "started_at": row["started_at"] or 0,
+        "ended_at": row["ended_at"] or 0,
+        "rows": row["rows_valid"] or 0,
+        "quarantined": row["quarantine_rows"] or 0,
+        "skipped": row["rows_skipped"] or 0,
+        "bytes": row["output_size_bytes"] or 0,
+        "seconds": row["seconds"] or 0.0,
+        "outputs": outputs_of(row["output_path"] or ""),
+        "error_code": row["error_code"] or "",
+        "error_message": row["error_message"] or "",
+        "fingerprint": row["error_fingerprint"] or "",
+        "reason": row["reason"] or "",
+    }
 
 
 def outputs_of(paths: str) -> tuple[str, ...]:

@@ -166,8 +166,10 @@ class Registry:
             case "JobOutputsCommitted" if event.seq > self._loaded.get("outputs", -1):
                 self._committed(event)
 
-    def count_run(self, parser: str, version: str, at_us: int, *, is_success: bool, why: str = "") -> None:
+    def count_run(self, parser: str, seq: int, at_us: int, *, is_success: bool, why: str = "") -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
+        if seq <= self._loaded.get("parsers", -1):
+            return
         for known in self.parsers.values():
             if known.name == parser:
                 known.runs += 1

@@ -72,6 +72,7 @@ class Facts:
         self.recent: deque[FeedEvent] = deque(maxlen=500)
         #: Events since the last snapshot whose effect on totals waits for the loads: (seq, state, sign, rows, quarantined).
         self._unsettled: list[tuple[int, str, int, int, int]] = []
+        self._awaits_totals = True
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class Facts:
         self._processes(event)
         if settled is not None:
             self._settle((event.seq, *settled))
+            self._count_run(event)
         if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
             self.recent.append(event)
 
@@ -127,7 +129,7 @@ class Facts:
 
     def _restart(self, taken: Snapshot) -> list[Query]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
-        self.totals, self._unsettled = Totals(), []
+        self._unsettled, self._awaits_totals = [], True  # the old totals are shown until the new ones are there
         loading.take_snapshot(self.jobs, taken)
         self.workers = {worker["id"]: worker for worker in taken.workers}
         return loading.queries()
@@ -139,7 +141,7 @@ class Facts:
                 fresh.by_state[row["status"]] += row["jobs"]
             fresh.rows += row["rows"] or 0
             fresh.quarantined += row["quarantined"] or 0
-        self.totals = fresh
+        self.totals, self._awaits_totals = fresh, False
         waiting, self._unsettled = self._unsettled, []
         for change in waiting:
             self._settle(change)
@@ -147,16 +149,23 @@ class Facts:
     def _settle(self, change: tuple[int, str, int, int, int]) -> None:
         """Count an ended job, once: what the loaded totals contain already is left out."""
         seq, state, sign, rows, quarantined = change
-        if not self.totals.is_known:
+        if self._awaits_totals:
             self._unsettled.append(change)
         elif seq > self.totals.seq:
             self.totals.by_state[state] += sign
             self.totals.rows += rows
             self.totals.quarantined += quarantined
 
+    def _count_run(self, event: FeedEvent) -> None:
+        """An ended attempt in its parser's health."""
+        job = self.jobs.get(event.data.get("job_id", ""))
+        if job is not None and job.parser and event.type != "JobCancelled":
+            is_success = event.type == "JobCompleted"
+            self.registry.count_run(job.parser, event.seq, event.ts, is_success=is_success, why=job.error_message)
+
     def count_from_nothing(self) -> None:
         """Before folding a log from its first event: totals begin at zero and are exact."""
-        self.totals = Totals(seq=0)
+        self.totals, self._awaits_totals = Totals(seq=0), False
         self.link = "live"
 
     def _processes(self, event: FeedEvent) -> None:

@@ -1,0 +1,124 @@
+"""The frame around the screens: top bar, the past's bar, message line, footer, and the overlay above them. Pure.
+
+Reads a `Shell`, changes nothing. Also knows what lies under a click in the bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from casparian_console.actions import Action, footer, footer_entries
+from casparian_console.canvas import Line, block, fit, line_width, overlaid, spread
+from casparian_console.text import clean, short
+
+if TYPE_CHECKING:
+    from casparian_console.shell import Shell
+
+#: Below this nothing sensible fits.
+_TOO_SMALL = (60, 12)
+#: Events that the projection may be behind without a word.
+_LAG = 1000
+_WIDE = 120
+
+
+def draw(shell: Shell, width: int, height: int) -> list[Line]:
+    """Exactly `height` lines of exactly `width` columns."""
+    if width < _TOO_SMALL[0] or height < _TOO_SMALL[1]:
+        return block([[("warn", "Too small: 80×24 at least.")]], width, height)
+    main_width, main_height = shell.size
+    main = shell.current.draw(shell, main_width, main_height)
+    if shell.sidebar.is_open:
+        side = shell.sidebar.draw(shell, width - main_width, main_height)
+        main = [[*line, *extra] for line, extra in zip(main, side, strict=True)]
+    lines = [fit(_top(shell, width), width, "bar")]
+    if shell.travel.is_on:
+        lines.append(fit(shell.travel.bar(shell, width), width, "past"))
+    lines += main
+    lines += [fit(_message(shell, width), width), fit(footer(shell.working(), width), width, "footer")]
+    if shell.overlay is not None:
+        lines = overlaid(lines, shell.overlay.draw(width - 4, height - 4, shell.glyphs), width)
+    return lines
+
+
+def action_at(actions: Sequence[Action], column: int, width: int) -> Action | None:
+    """The action of the footer's word under a column."""
+    at = 0
+    for action, fragments in footer_entries(actions, width):
+        at += line_width(fragments)
+        if column < at:
+            return action
+    return None
+
+
+def mode_at(shell: Shell, column: int) -> str | None:
+    at = 0
+    for screen in shell.screens.values():
+        at += line_width([("", f" {screen.title} ")])
+        if column < at:
+            return screen.name
+    return None
+
+
+def _top(shell: Shell, width: int) -> Line:
+    tabs: Line = []
+    for screen in shell.screens.values():
+        tabs.append(("bar tab" if screen.name == shell.mode else "bar", f" {screen.title} "))
+    home = clean(shell.home)
+    right = _totals(shell, width)
+    room = width - line_width(tabs) - line_width(right) - 4
+    if home and room >= line_width([("", home)]):
+        tabs.append(("bar dim", f"  {home}"))
+    return spread(tabs, right, width)
+
+
+def _totals(shell: Shell, width: int) -> Line:
+    facts, glyphs = shell.facts, shell.glyphs
+    is_wide = width >= _WIDE
+    line: Line = [("bar accent" if facts.running else "bar", f" {glyphs.running} {short(facts.running)}")]
+    if is_wide:
+        line.append(("bar", " running"))
+    known = facts.totals.is_known
+    for number, glyph, name in (
+        (facts.failed, glyphs.failed, "failed"),
+        (facts.totals.quarantined, "q", "quarantined"),
+        (facts.dead, "d", "dead"),
+    ):
+        text = f"{short(number) if known else '?'}"
+        line.append(("bar bad" if number and known else "bar", f"  {text} {name}" if is_wide else f"  {glyph} {text}"))
+    return [*line, ("bar", "  "), *_link(shell), ("bar", " ")]
+
+
+def _link(shell: Shell) -> Line:
+    facts = shell.present
+    match facts.link:
+        case "live":
+            lag = max(0, facts.seq - facts.projection_seq) if facts.projection_seq else 0
+            behind = f" lag {short(lag)}" if lag > _LAG else ""
+            return [("bar ok", f"{shell.glyphs.dot} live"), ("bar", f" @{facts.seq:,}{behind}")]
+        case "connecting":
+            return [("bar warn", "connecting")]
+        case "silent":
+            return [("bar bad", f"silent {facts.silent_seconds:.0f} s"), ("bar", f" @{facts.seq:,} old")]
+        case "stale":
+            return [("bar warn", "catching up"), ("bar", f" @{facts.seq:,} old")]
+        case "gone":
+            return [("bar bad", "no sentinel"), ("bar", f" @{facts.seq:,} old")]
+
+
+def _message(shell: Shell, width: int) -> Line:
+    if shell.searching is not None:
+        return [("key", " /"), *shell.searching.line(width - 3, style="input")]
+    text, style = shell.message
+    facts = shell.present
+    if text:
+        return [(style, f" {text}")]
+    if facts.link == "gone":
+        return [("bad", f" {clean(facts.link_problem)}"), ("dim", "  What is shown is old; I keep trying.")]
+    if facts.link == "silent":
+        return [
+            ("bad", f" Nothing heard from the sentinel for {facts.silent_seconds:.0f} s; what is shown may be old.")
+        ]
+    if shell.facts.intake_paused:
+        return [("warn", f" No new work is taken: {clean(shell.facts.intake_paused)}")]
+    return []
