@@ -78,6 +78,8 @@ def allowed_values(key: str, field: FieldInfo) -> str:
             annotation = get_args(annotation)[0]
     if annotation is bool:
         return "true or false"
+    if annotation is str:
+        return "text"
     if isinstance(options[0] if options else None, str):
         return f"one of: {', '.join(options)}"
     unit = next((unit for unit in _UNITS if key.endswith(f"_{unit}")), "percent" if key.endswith("_pct") else "")

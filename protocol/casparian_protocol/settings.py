@@ -124,6 +124,17 @@ class GatekeeperSettings(_Group):
     mode: Literal["strict", "warn"] = "warn"
 
 
+class ConsoleSettings(_Group):
+    theme: Literal["auto", "dark", "light", "mono"] = "auto"
+    ascii: bool = False
+    escape_timeout_milliseconds: Annotated[int, Field(ge=1, le=2000)] = 50
+
+
+class AssistantSettings(_Group):
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
+    model: str | None = None
+
+
 class Settings(_Group):
     """All groups. `load` makes one; a bare `Settings()` is the built-in values."""
 
@@ -139,6 +150,8 @@ class Settings(_Group):
     job_logs: JobLogSettings = Field(default_factory=JobLogSettings)
     outputs: OutputSettings = Field(default_factory=OutputSettings)
     gatekeeper: GatekeeperSettings = Field(default_factory=GatekeeperSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
+    assistant: AssistantSettings = Field(default_factory=AssistantSettings)
 
 
 @dataclass(frozen=True, slots=True)
