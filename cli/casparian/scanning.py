@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -76,6 +76,7 @@ def scan_roots(
     make_options: Callable[[str], ScanOptions],
     *,
     source_id: str | None = None,
+    tells_progress: bool = False,
 ) -> ScanTotals:
     """Scan each root and record what changed. Ctrl-C ends it early: what was found counts, nothing is taken as vanished."""
     rules = known_rules(gateway)
@@ -83,7 +84,17 @@ def scan_roots(
     with _stop_on_interrupt() as stopped:
         for root in roots:
             if not stopped.is_set():
-                _scan_one(app, gateway, root, make_options(root), RuleSet(rules, source_id), totals, stopped, source_id)
+                _scan_one(
+                    app,
+                    gateway,
+                    root,
+                    make_options(root),
+                    RuleSet(rules, source_id),
+                    totals,
+                    stopped,
+                    source_id,
+                    tells_progress,
+                )
     return totals
 
 
@@ -96,11 +107,12 @@ def _scan_one(
     totals: ScanTotals,
     stopped: threading.Event,
     source_id: str | None,
+    tells_progress: bool,
 ) -> None:
     text = path_text(root)
     known = pa.concat_tables(gateway.pages(KNOWN_FILES, [text, text, text, text]))
     scan_id = gateway.request("begin_scan", roots=[text], source_id=source_id)["scan_id"]
-    with _progress(app) as show:
+    with _progress(app, as_lines=tells_progress) as show:
         outcome = scan(
             root,
             as_catalogue(known),
@@ -191,8 +203,11 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _progress(app: App) -> Iterator[Callable[[ScanProgress], None] | None]:
-    """A line of progress on a terminal; nothing elsewhere."""
+def _progress(app: App, *, as_lines: bool) -> Iterator[Callable[[ScanProgress], None] | None]:
+    """A line of progress on a terminal; lines on stdout when they are asked for; nothing elsewhere."""
+    if as_lines:
+        yield lambda progress: _tell_progress(app, progress)
+        return
     if app.is_quiet or app.is_json or not app.err.isatty():
         yield None
         return
@@ -206,3 +221,10 @@ def _progress(app: App) -> Iterator[Callable[[ScanProgress], None] | None]:
             status.update(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s")
 
         yield show
+
+
+def _tell_progress(app: App, progress: ScanProgress) -> None:
+    if app.is_json:
+        print(json.dumps({"progress": asdict(progress)}), file=app.out, flush=True)
+    else:
+        print(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s", file=app.out, flush=True)

@@ -54,6 +54,8 @@ class TagRule(BaseModel):
     #: Higher is looked at first; the first rule that matches gives a file its leading tag.
     priority: int = 0
     enabled: bool = True
+    #: Globs over the relative path; what matches one of them is left out.
+    excludes: tuple[str, ...] = ()
     #: Extensions such as `.hl7`, whatever their case; empty: any.
     extensions: tuple[str, ...] = ()
     #: Kinds as `sniff` names them (`fix`, `delimited`, …); empty: any.
@@ -84,7 +86,7 @@ class Hit:
 class _Compiled:
     """A rule with its glob, ready to be asked."""
 
-    __slots__ = ("glob", "has_predicates", "hit", "needs_match", "quick", "rule")
+    __slots__ = ("excluded", "glob", "has_predicates", "hit", "needs_match", "quick", "rule")
 
     def __init__(self, rule: TagRule, glob: Glob) -> None:
         self.rule = rule
@@ -94,8 +96,10 @@ class _Compiled:
         #: The answer of a rule without fields, made once.
         self.hit = Hit(rule.tag, rule.id, {})
         self.quick = None if glob.field_names else re.compile(glob.regex, re.DOTALL).match
+        self.excluded = [(pattern, compile_glob(pattern)) for pattern in rule.excludes]
         self.has_predicates = bool(
-            rule.extensions
+            rule.excludes
+            or rule.extensions
             or rule.kinds
             or rule.content_hashes
             or rule.size_min_bytes is not None
@@ -114,6 +118,9 @@ class _Compiled:
     def refusal(self, rel_path: str, kind: Kind, size_bytes: int | None, content_hash: str | None) -> str:
         """Why the predicates do not hold; empty when they do. What is not known does not hold."""
         rule = self.rule
+        for pattern, glob in self.excluded:
+            if glob.matches(rel_path):
+                return f"path is excluded by {pattern}"
         if rule.extensions and not rel_path.lower().endswith(rule.extensions):
             return f"extension is not {' or '.join(rule.extensions)}"
         if rule.size_min_bytes is not None and (size_bytes is None or size_bytes < rule.size_min_bytes):
@@ -221,7 +228,8 @@ class Verdict:
 def check_rule(rule: TagRule) -> TagRule:
     """The rule itself, when its pattern and tag can be used; raises `BadGlob` or `BadTag`."""
     check_tag(rule.tag)
-    compile_glob(rule.pattern)
+    for pattern in (rule.pattern, *rule.excludes):
+        compile_glob(pattern)
     return rule
 
 

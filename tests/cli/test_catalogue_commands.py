@@ -1,5 +1,6 @@
 """scan, files, tag, untag, rule, source: the catalogue, without a daemon."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,35 @@ def test_tag_and_untag_by_hand(call: Caller, logs: Path) -> None:
     assert [Path(file["path"]).name for file in found] == ["a.log", "c.log"]
     assert all(file["content_hash"] for file in found)
     assert [Path(file["path"]).name for file in left] == ["c.log"]
+
+
+def test_tag_takes_all_files_that_the_options_select(call: Caller, logs: Path) -> None:
+    call("scan", str(logs))
+    call("tag", "--like", "%.log", "fix")
+    call("tag", "--untagged", "rest")
+    refused = call("tag", "--untagged", str(logs / "a.log"), "fix")
+
+    tagged = {tag: call("files", "--tag", tag, "--json").document for tag in ("fix", "rest")}
+    assert {tag: [Path(file["path"]).name for file in files] for tag, files in tagged.items()} == {
+        "fix": ["a.log", "b.log", "c.log"],
+        "rest": ["notes.txt"],
+    }
+    assert refused.code == 2
+
+
+def test_a_scan_tells_its_progress_as_lines_when_asked(call: Caller, logs: Path) -> None:
+    *progress, document = map(json.loads, call("scan", str(logs), "--progress", "--json").out.splitlines())
+
+    assert progress[-1]["progress"]["files"] == document["files"] == 4
+
+
+def test_a_rule_leaves_out_what_it_excludes(call: Caller, logs: Path) -> None:
+    call("scan", str(logs))
+    tried = call("rule", "test", "**/*.log", "--exclude", "nyse/**", "--json").document
+    call("rule", "add", "**/*.log", "fix", "--exclude", "nyse/**")
+
+    assert [match["path"] for match in tried["matches"]] == ["a.log", "b.log"]
+    assert [file["rel_path"] for file in call("files", "--tag", "fix", "--json").document] == ["a.log", "b.log"]
 
 
 def test_a_file_outside_the_catalogue_cannot_be_tagged(call: Caller, logs: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_a_parser_that_fails_is_exit_1_with_its_own_frames_and_its_line(call: Ca
     ("body", "code"),
     [
         ("def parse(path):\n    import os; os._exit(0)\n", "PROTOCOL_ERROR"),
-        ("def parse(path):\n    import os; os.kill(os.getpid(), 9)\n", "UNKNOWN_ERROR"),
+        ("def parse(path):\n    import os; os.kill(os.getpid(), 9)\n", "OOM_RISK"),
         ("def parse(path):\n    return 7\n", "INVALID_DATA"),
         ("import nothing_like_this\ndef parse(path):\n    return []\n", "UNKNOWN_ERROR"),
         ("def parse(path):\n    return {'_cf_mine': 1}\n", "SCHEMA_MISMATCH"),
@@ -213,6 +213,19 @@ def test_limit_stops_early(call: Caller) -> None:
     run = only(call("run", file, "sample.txt", "--limit", "5", "--json"))
     assert (run["stopped_at_limit"], run["error"]) == (True, None)
     assert run["outputs"]["output"]["received"] == 5
+
+
+def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: Caller) -> None:
+    source = ORDERS.replace("params =", "dependencies = []\nparams =")
+    Path("registered.py").write_text(source)
+    call("init")
+    call("parser", "register", "registered.py")
+    Path("registered.py").unlink()
+
+    assert only(call("run", "orders", "sample.txt", "--json"))["outputs"]["orders"]["valid"] == 2
+    assert call("run", "orders@1.2.0", "sample.txt", "--json").document["parser"]["version"] == "1.2.0"
+    unknown = call("run", "orders@9", "sample.txt")
+    assert (unknown.code, "neither a file nor a registered parser" in unknown.err) == (2, True)
 
 
 @pytest.mark.parametrize(

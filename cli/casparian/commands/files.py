@@ -36,19 +36,7 @@ def files(
     app: App, tag: str | None, untagged: bool, status: str | None, source: str | None, like: str | None, limit: int
 ) -> ExitCode:
     """List the files of the catalogue."""
-    conditions, params = ["status = ?" if status else "status <> 'vanished'"], [status] if status else []
-    if tag:
-        conditions.append("id in (select file_id from scout_file_tags where tag = ?)")
-        params.append(tag)
-    if untagged:
-        conditions.append("tags is null")
-    if source:
-        conditions.append("source_id in (select id from scout_sources where name = ? or id = ?)")
-        params += [source, source]
-    if like:
-        conditions.append("path like ?")
-        params.append(like)
-    where = " and ".join(conditions)
+    where, params = _where(tag=tag, untagged=untagged, status=status, source=source, like=like)
     with open_gateway(app) as gateway:
         found = gateway.rows(f"select {_COLUMNS} from cf_files where {where} order by path limit ?", [*params, limit])
     if app.is_json:
@@ -77,6 +65,30 @@ def files(
     return ExitCode.OK
 
 
+def _where(
+    *,
+    tag: str | None = None,
+    untagged: bool = False,
+    status: str | None = None,
+    source: str | None = None,
+    like: str | None = None,
+) -> tuple[str, list[str]]:
+    """The condition over `cf_files` that these filters mean, with its parameters."""
+    conditions, params = ["status = ?" if status else "status <> 'vanished'"], [status] if status else []
+    if tag:
+        conditions.append("id in (select file_id from scout_file_tags where tag = ?)")
+        params.append(tag)
+    if untagged:
+        conditions.append("tags is null")
+    if source:
+        conditions.append("source_id in (select id from scout_sources where name = ? or id = ?)")
+        params += [source, source]
+    if like:
+        conditions.append("path like ?")
+        params.append(like)
+    return " and ".join(conditions), params
+
+
 def _resolve(gateway: Gateway, named: Sequence[str]) -> list[Row]:
     """The files that these paths, directories, or id prefixes mean. Raises `UsageProblem` for one that means none."""
     found: dict[str, Row] = {}
@@ -93,14 +105,20 @@ def _resolve(gateway: Gateway, named: Sequence[str]) -> list[Row]:
     return list(found.values())
 
 
-def _change(app: App, named: Sequence[str], tag: str, *, remove: bool) -> ExitCode:
+def _change(
+    app: App, named: Sequence[str], tag: str, *, remove: bool, filters: dict[str, Any] | None = None
+) -> ExitCode:
     from casparian.scanning import hash_missing, ids_blob
     from casparian_protocol.operations import FILE_IDS_LIMIT
     from casparian_protocol.tagging import check_tag
 
     check_tag(tag)
     with open_gateway(app) as gateway:
-        ids = [row["id"] for row in _resolve(gateway, named)]
+        if filters:
+            where, params = _where(**filters)
+            ids = [row["id"] for row in gateway.rows(f"select id from cf_files where {where}", params)]
+        else:
+            ids = [row["id"] for row in _resolve(gateway, named)]
         given: dict[str, Any] = (
             {"file_ids": ids} if len(ids) <= FILE_IDS_LIMIT else {"blob": ids_blob(gateway.home, ids)}
         )
@@ -114,12 +132,28 @@ def _change(app: App, named: Sequence[str], tag: str, *, remove: bool) -> ExitCo
     return ExitCode.OK
 
 
-@click.command("tag", cls=Command, examples="casparian tag /data/fix_logs/a.log /data/fix_logs/b.log fix")
-@click.argument("arguments", nargs=-1, required=True, metavar="FILES… TAG")
+@click.command(
+    "tag",
+    cls=Command,
+    examples="""casparian tag /data/fix_logs/a.log /data/fix_logs/b.log fix
+casparian tag --source fix_archive --like "%nyse%" fix""",
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="[FILES…] TAG")
+@click.option("--source", metavar="NAME", help="Instead of FILES: all files of this source.")
+@click.option("--like", metavar="PATTERN", help="Instead of FILES: all whose path matches this SQL pattern.")
+@click.option("--tagged", metavar="TAG", help="Instead of FILES: all with this tag.")
+@click.option("--untagged", is_flag=True, help="Instead of FILES: all without any tag.")
 @pass_app
-def tag(app: App, arguments: tuple[str, ...]) -> ExitCode:
-    """Put TAG on FILES (paths, directories or ids)."""
-    return _change(app, *_split(arguments), remove=False)
+def tag(
+    app: App, arguments: tuple[str, ...], source: str | None, like: str | None, tagged: str | None, untagged: bool
+) -> ExitCode:
+    """Put TAG on FILES (paths, directories or ids), or on all that the options select together."""
+    filters = {"source": source, "like": like, "tag": tagged, "untagged": untagged}
+    if not any(filters.values()):
+        return _change(app, *_split(arguments), remove=False)
+    if len(arguments) != 1:
+        raise UsageProblem("Give either files or options that select them.", remedy="With options only TAG is named.")
+    return _change(app, (), arguments[0], remove=False, filters=filters)
 
 
 @click.command("untag", cls=Command, examples="casparian untag /data/fix_logs/a.log fix")

@@ -13,6 +13,7 @@ from casparian.gateway import Gateway, open_gateway
 from casparian.render import as_json, count, table
 
 _OPTIONS = (
+    click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
     click.option("--kind", "kinds", multiple=True, help="Only files of this kind, such as fix or delimited."),
     click.option("--ext", "extensions", multiple=True, help="Only files with this extension, such as .log."),
     click.option("--min-size", "size_min_bytes", type=click.IntRange(0), help="Bytes."),

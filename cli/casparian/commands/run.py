@@ -1,7 +1,7 @@
 """`casparian run PARSER INPUT…`: dev mode. Runs a parser where it lies, shows what it gives, keeps nothing without a sink.
 
-Stateless: no home, no lock, no log. Tables go to stdout beside what the parser prints; with --json or --raw stdout is ours
-alone and the parser's prints go to stderr.
+Stateless: no home, no lock, no log, unless PARSER names a registered one. Tables go to stdout beside what the parser
+prints; with --json or --raw stdout is ours alone and the parser's prints go to stderr.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class OptionNeedsSink(UsageProblem):
     short_help="Run a parser on files, here and now (dev mode).",
     examples="""casparian run advice.py inbox/advice_0531.txt
 casparian run fix_parser/ venue_a.log venue_b.log --limit 1000
+casparian run fix_parser@1.0.0 venue_a.log     # a registered one
 casparian run advice.py *.txt --sink parquet://trial --force
 casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Berlin""",
 )
@@ -98,8 +99,9 @@ def run(
 ) -> ExitCode:
     """Run a parser on files and show first rows, schema and violations of each output.
 
-    The parser runs in your environment, with your terminal: prints appear as they come and breakpoint() works. Its contract
-    is enforced if it has one. Exit 0 when everything was parsed, violations included; 1 when the parser fails.
+    PARSER is a file, a directory, or NAME[@VERSION] of a registered parser. It runs in your environment, with your
+    terminal: prints appear as they come and breakpoint() works. Its contract is enforced if it has one. Exit 0 when
+    everything was parsed, violations included; 1 when the parser fails.
     """
     from casparian.devrun.params import read_params
     from casparian.devrun.parser import load_parser, with_contracts
@@ -109,7 +111,7 @@ def run(
         raise OptionNeedsSink("--whatif" if whatif else "--force")
     for path in inputs:
         _require_file(path)
-    chosen = load_parser(parser)
+    chosen = load_parser(_located(app, parser))
     if contract_file is not None:
         chosen = with_contracts(chosen, contract_file)
     values = read_params(params, chosen.metadata.params)
@@ -223,6 +225,15 @@ class _Session:
                 "is_trial": self._sink is not None and self._sink.is_trial,
             },
         )
+
+
+def _located(app: App, parser: Path) -> Path:
+    """Where the parser lies: the path itself, or that of the registered one with this name."""
+    from casparian.devrun.registered import is_parser_name, registered_parser
+
+    if parser.exists() or not is_parser_name(str(parser)):
+        return parser
+    return registered_parser(app, str(parser))
 
 
 def _require_file(path: Path) -> None:

@@ -28,6 +28,7 @@ casparian scan one_file.log --tag fix --hash --json""",
 @click.option(
     "--gitignore", is_flag=True, help="Leave out what .gitignore files name (evidence is not hidden by default)."
 )
+@click.option("--progress", "tells_progress", is_flag=True, help="Lines of progress on stdout (--json: NDJSON).")
 @pass_app
 def scan(
     app: App,
@@ -38,6 +39,7 @@ def scan(
     hash_all: bool,
     stats: bool,
     gitignore: bool,
+    tells_progress: bool,
 ) -> ExitCode:
     """Find files below PATH and remember what is new, changed or gone."""
     from casparian.scanning import scan_roots
@@ -53,7 +55,7 @@ def scan(
         wanted = {row["topic"] for row in gateway.rows("select distinct topic from cf_parser_topics")} | set(tags)
         wanted |= {row["tag"] for row in gateway.rows("select distinct tag from scout_tagging_rules where enabled")}
         options = ScanOptions(walk, hash_all, wanted, tags, kinds="all" if stats else "tagged")
-        totals = scan_roots(app, gateway, roots, lambda _root: options)
+        totals = scan_roots(app, gateway, roots, lambda _root: options, tells_progress=tells_progress)
         kinds = _kinds(gateway, roots) if stats else {}
     if app.is_json:
         as_json(app, {**asdict(totals), **({"kinds": kinds} if stats else {})})
