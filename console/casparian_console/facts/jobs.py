@@ -2,14 +2,19 @@
 
 A group is what a person handles at once: the jobs of one type, parser and version that stand alike (failed by the same
 cause, running, waiting, done). A job moves between groups as it changes; its row never moves while only its numbers do.
+
+A book can be forked in a few milliseconds, however many jobs it holds: both books share what neither has changed since
+(`era` says whose it is), which is how the console goes back in time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -82,6 +87,8 @@ class Job:
     reason: str = ""
     #: Sequence of the event that last changed it; 0 when it is known from an answer only.
     seq: int = 0
+    #: Whose it is: a book changes jobs and groups of its own era only, and a copy of the others.
+    era: object = None
 
     @property
     def standing(self) -> Standing:
@@ -119,6 +126,7 @@ class Group:
     bytes: int = 0
     #: output → jobs that wrote it.
     outputs: Counter[str] = field(default_factory=Counter)
+    era: object = None
 
     @property
     def standing(self) -> Standing:
@@ -149,6 +157,11 @@ class Group:
     def members(self) -> Iterator[Job]:
         return iter(self.jobs)
 
+    def copied(self, era: object) -> Group:
+        fresh = copy(self)
+        fresh.jobs, fresh.outputs, fresh.era = SortedKeyList(self.jobs, key=_recency), self.outputs.copy(), era
+        return fresh
+
     def _count(self, job: Job, sign: int) -> None:
         self.rows += sign * job.rows
         self.quarantined += sign * job.quarantined
@@ -178,6 +191,10 @@ def _group_order(group: Group) -> tuple[int, int, GroupKey]:
     return (group.key[0], -group.first.at if group.size else 0, group.key)
 
 
+#: Of all books together, so that a list which was made from one book is never taken for that of another.
+_REVISIONS = count(1)
+
+
 class JobBook:
     """All known jobs by id and by group. `replace` is the only way in; a job's fields change nowhere else."""
 
@@ -188,19 +205,34 @@ class JobBook:
         #: Seconds of finished jobs by (type, parser, version), the latest 200, for the median.
         self._seconds: dict[tuple[str, str, str], list[float]] = {}
         #: Raised with every change, so that whoever caches a list knows when it is old.
-        self.revision = 0
+        self.revision = next(_REVISIONS)
+        self._era: object = None
+
+    def fork(self) -> JobBook:
+        """A book of the same jobs; what is changed in one of the two stays as it was in the other."""
+        fresh = copy(self)
+        fresh.by_id, fresh.groups = self.by_id.copy(), self.groups.copy()
+        fresh.by_state = self.by_state.copy()
+        fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
+        fresh.revision = next(_REVISIONS)
+        self._era, fresh._era = object(), object()  # what there was belongs to neither from here on
+        return fresh
 
     def get(self, job_id: str) -> Job | None:
         return self.by_id.get(job_id)
 
     def replace(self, job_id: str, **changes: Any) -> Job:
         """Make or change a job; it moves to the group where it belongs now."""
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         job = self.by_id.get(job_id)
         if job is None:
-            job = self.by_id[job_id] = Job(job_id, changes.pop("type", "PARSE"), changes.pop("state", "QUEUED"))
+            kind, state = changes.pop("type", "PARSE"), changes.pop("state", "QUEUED")
+            job = self.by_id[job_id] = Job(job_id, kind, state, era=self._era)
         else:
             self._leave(job)
+            if job.era is not self._era:
+                job = self.by_id[job_id] = copy(job)
+                job.era = self._era
         for name, value in changes.items():
             setattr(job, name, value)
         self._join(job)
@@ -208,45 +240,53 @@ class JobBook:
 
     def add_all(self, jobs: list[Job]) -> None:
         """Many new jobs at once: a hundred thousand in half a second. None of them may be known."""
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         fresh: dict[GroupKey, list[Job]] = {}
         for job in jobs:
             self.by_id[job.job_id] = job
+            job.era = self._era
             fresh.setdefault(job.group_key, []).append(job)
             self.by_state[job.state] += 1
             self._remember_seconds(job)
         for key, members in fresh.items():
-            self.groups.setdefault(key, Group(key)).put_all(members)
+            self._group(key).put_all(members)
 
     def touch(self, job_id: str, progress: dict[str, Any], at_us: int, seq: int) -> None:
         """Progress: numbers only, so the job stays where it is."""
         job = self.by_id.get(job_id)
         if job is not None:
+            if job.era is not self._era:
+                job = self.replace(job_id)
             job.progress, job.progressed_at, job.seq = progress, at_us, max(job.seq, seq)
-            self.revision += 1
+            self.revision = next(_REVISIONS)
 
     def forget_open(self) -> None:
         """Before a snapshot: what is open is in it."""
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         for job in [job for job in self.by_id.values() if job.state in OPEN_STATES]:
             self._leave(job)
             del self.by_id[job.job_id]
 
     def _leave(self, job: Job) -> None:
-        group = self.groups[job.group_key]
+        group = self._group(job.group_key)
         group.take(job)
         if not group.size:
             del self.groups[group.key]
         self.by_state[job.state] -= 1
 
     def _join(self, job: Job) -> None:
-        key = job.group_key
-        group = self.groups.get(key)
-        if group is None:
-            group = self.groups[key] = Group(key)
-        group.put(job)
+        self._group(job.group_key).put(job)
         self.by_state[job.state] += 1
         self._remember_seconds(job)
+
+    def _group(self, key: GroupKey) -> Group:
+        """The group, to be changed: a new one, or a copy of one that another book has too, where needed."""
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = Group(key, era=self._era)
+        elif group.era is not self._era:
+            group = self.groups[key] = group.copied(self._era)
+        return group
 
     def _remember_seconds(self, job: Job) -> None:
         if job.state in ENDED_STATES and job.seconds:

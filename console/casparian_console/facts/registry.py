@@ -6,6 +6,7 @@ Counts of files are known from the last answer and moved by scans' counts; detai
 from __future__ import annotations
 
 import json
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,15 @@ class Registry:
             if parser.state != "retired" or parser.name not in newest:
                 newest[parser.name] = parser
         return list(newest.values())
+
+    def fork(self) -> Registry:
+        """The same again; what is changed in one of the two stays as it was in the other."""
+        fresh = copy(self)
+        fresh.parsers = {key: copy(parser) for key, parser in self.parsers.items()}
+        fresh.contracts = {key: copy(contract) for key, contract in self.contracts.items()}
+        fresh.outputs = {key: copy(output) for key, output in self.outputs.items()}
+        fresh.sources, fresh._loaded = self.sources.copy(), self._loaded.copy()
+        return fresh
 
     def took(self, what: str, answer: Answer) -> None:
         """An answer to one of `loading.queries`."""

@@ -7,6 +7,7 @@ how the console stands in the past. Times are µs UTC, taken from events; the cl
 from __future__ import annotations
 
 from collections import Counter, deque
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -159,7 +160,7 @@ class Facts:
     def _count_run(self, event: FeedEvent) -> None:
         """An ended attempt in its parser's health."""
         job = self.jobs.get(event.data.get("job_id", ""))
-        if job is not None and job.parser and event.type != "JobCancelled":
+        if job is not None and job.parser and event.type in ("JobCompleted", "JobFailed", "JobDeadLettered"):
             is_success = event.type == "JobCompleted"
             self.registry.count_run(job.parser, event.seq, event.ts, is_success=is_success, why=job.error_message)
 
@@ -167,6 +168,16 @@ class Facts:
         """Before folding a log from its first event: totals begin at zero and are exact."""
         self.totals, self._awaits_totals = Totals(seq=0), False
         self.link = "live"
+
+    def fork(self) -> Facts:
+        """The same picture again; folding into one of the two leaves the other as it was. Quick with many jobs, too."""
+        fresh = copy(self)
+        fresh.jobs, fresh.registry, fresh.totals = self.jobs.fork(), self.registry.fork(), copy(self.totals)
+        fresh.totals.by_state = self.totals.by_state.copy()
+        fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
+        fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
+        fresh._unsettled = self._unsettled[:]
+        return fresh
 
     def _processes(self, event: FeedEvent) -> None:
         data = event.data
