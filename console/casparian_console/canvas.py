@@ -64,6 +64,19 @@ ASCII = Glyphs(
 )
 
 
+#: What is decoration rather than data, for terminals that know ASCII only.
+_PLAIN = str.maketrans("·…×→←↑↓“”‘’▸▾▲▼│─┌┐└┘█░✗✓↻‖", "-~x><^v\"\"''>v^v|-++++#-x+~=")
+
+
+def as_ascii(line: Line) -> Line:
+    """The line for a terminal that knows ASCII only, as wide as before; what has no likeness becomes question marks."""
+    return [(style, text if text.isascii() else _likeness(text.translate(_PLAIN))) for style, text in line]
+
+
+def _likeness(text: str) -> str:
+    return "".join(character if character.isascii() else "?" * width_of(character) for character in text)
+
+
 def line_width(line: Line) -> int:
     return sum(width_of(text) for _, text in line)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casparian_console.actions import Action, footer, footer_entries
-from casparian_console.canvas import Line, block, fit, line_width, overlaid, spread
+from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, spread
 from casparian_console.text import clean, short
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw(shell: Shell, width: int, height: int) -> list[Line]:
     lines += [fit(_message(shell, width), width), fit(footer(shell.working(), width), width, "footer")]
     if shell.overlay is not None:
         lines = overlaid(lines, shell.overlay.draw(width - 4, height - 4, shell.glyphs), width)
-    return lines
+    return [as_ascii(line) for line in lines] if shell.glyphs is ASCII else lines
 
 
 def action_at(actions: Sequence[Action], column: int, width: int) -> Action | None:

@@ -152,7 +152,8 @@ def contract_lines(row: dict[str, Any], context: Context) -> list[Line]:
     lines: list[Line] = []
     if row["approved"]:
         before = json.loads(row["approved"])
-        found = diff(Contract.from_literal(json.loads(before["schema"])), Contract.from_literal(proposed))
+        approved = Contract.from_literal(json.loads(before["schema"]), is_stored=True)
+        found = diff(approved, Contract.from_literal(proposed, is_stored=True))
         lines.append([("title", f"Against the approved {clean(before['version'])}")])
         lines += [[("", f"  {clean(change)}")] for change in found.changes] or [[("dim", "  the same")]]
         words = "compatible" if found.is_compatible else "not compatible: outputs get a new version"

@@ -174,7 +174,7 @@ class Home(Screen):
         if not self._shown:
             facts = context.facts
             nothing = "Nothing needs a person." if facts.totals.is_known else "Reading what there is…"
-            return [[], [("dim", f" {nothing}")], *_latest(context, height - 3)]
+            return [[], [("dim", f" {nothing}")], *_latest(context, height - 2)]
         lines: list[Line] = [[], [("title", " Needs a person"), ("dim", f"  {len(self._shown)}")]]
         for at, concern in enumerate(
             self._shown[self.cursor.top : self.cursor.top + self._list_height], self.cursor.top
@@ -186,7 +186,7 @@ class Home(Screen):
             line = fit([("", f" {mark}"), (concern.style, concern.glyph), ("", f" {text}")], width - 10)
             line = [*line, ("dim", f"{since:>9} ")]
             lines.append(restyle(line, "selected") if is_chosen else line)
-        return lines
+        return [*lines, *_latest(context, height - len(lines))]
 
 
 def _discover(context: Context) -> list[Line]:
@@ -234,15 +234,17 @@ def _jobs(context: Context) -> list[Line]:
 
 
 def _latest(context: Context, height: int) -> list[Line]:
-    """While nothing waits: what was published last."""
+    """What was published last, where there is room."""
+    if height < 4:
+        return []
     done = [group for group in context.facts.jobs.ordered() if group.standing is Standing.DONE]
     lines: list[Line] = []
-    for group in done[: max(0, height)]:
+    for group in done[: height - 3]:
         what = f"{group.parser} {group.version}" if group.parser else f"scan of {group.first.input}"
         text = f"{what}: {count(group.size, 'job')}, {short(group.rows)} rows, {short(group.quarantined)} quarantined"
         since = ago(group.first.at, context.facts.now_us)
         lines.append([("ok", f"  {context.glyphs.done} "), ("", clean(text)), ("dim", f"  {since}")])
-    return [[], *lines] if lines else []
+    return [[], [("title", " Published last")], *lines] if lines else []
 
 
 Home.ACTIONS = existing(

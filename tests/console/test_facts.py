@@ -1,0 +1,221 @@
+"""What the console knows: snapshots, events and answers folded into one picture."""
+
+from __future__ import annotations
+
+from casparian_console.effects import Query
+from casparian_console.facts.jobs import Standing
+from casparian_protocol.feed import FeedEvent, Gap, Silence
+from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
+
+OPEN_JOB = {
+    "job_id": job_id(1),
+    "type": "PARSE",
+    "state": "RUNNING",
+    "parser": "fix",
+    "parser_version": "1.0.0",
+    "input": "/data/a.log",
+    "attempt": 1,
+    "epoch": 3,
+    "worker_id": "w1",
+    "retry_count": 0,
+    "not_before": 0,
+    "queued_at": 1,
+    "priority": 0,
+    "progress": None,
+}
+
+
+def totals(driver: Driver, seq: int, **by_state: int) -> None:
+    """Answer the load of the totals as of `seq`."""
+    rows = [(state, count, 10 * count, count) for state, count in by_state.items()]
+    driver.seq, kept = seq, driver.seq
+    driver.answer(("facts", "totals"), ("status", "jobs", "rows", "quarantined"), rows)
+    driver.seq = kept
+
+
+def test_a_snapshot_is_completed_by_loads() -> None:
+    driver = Driver()
+
+    asked = driver.snapshot([OPEN_JOB])
+
+    assert driver.shell.present.running == 1
+    assert {load.tag[1] for load in asked if isinstance(load, Query)} == {
+        "totals",
+        "parsers",
+        "contracts",
+        "outputs",
+        "sources",
+        "files",
+        "jobs",
+    }
+
+
+def test_a_failure_is_counted_once_whether_it_came_before_or_after_the_totals() -> None:
+    for totals_seq, loaded_failures in ((0, 0), (99, 1)):
+        driver = Driver()
+        driver.snapshot()
+        driver.shell.present._awaits_totals = True
+        fail(driver, run_job(driver, 1))
+        totals(driver, totals_seq, FAILED=loaded_failures)
+
+        assert driver.shell.present.failed == 1, totals_seq
+
+
+def test_a_replayed_job_is_no_longer_a_failure() -> None:
+    driver = Driver()
+    driver.snapshot()
+    made = run_job(driver, 1)
+    fail(driver, made)
+    assert driver.shell.present.failed == 1
+
+    driver.event("JobReplayed", **queued(made), from_state="FAILED")
+
+    assert driver.shell.present.failed == 0
+    assert driver.shell.present.waiting == 1
+
+
+def test_jobs_that_fail_of_the_same_cause_stand_together_above_those_that_run() -> None:
+    driver = Driver()
+    driver.snapshot()
+    run_job(driver, 9)
+    for number in (1, 2):
+        fail(driver, run_job(driver, number))
+    fail(driver, run_job(driver, 3), fingerprint="ffffffffffffffff")
+    complete(driver, run_job(driver, 4))
+
+    groups = driver.shell.present.jobs.ordered()
+
+    shape = [(group.standing, group.size) for group in groups]
+    assert shape == [(Standing.FAILED, 1), (Standing.FAILED, 2), (Standing.RUNNING, 1), (Standing.DONE, 1)]
+
+
+def test_what_a_group_says_is_the_sum_of_its_jobs() -> None:
+    driver = Driver()
+    driver.snapshot()
+    complete(driver, run_job(driver, 1), rows=100, bad=3)
+    complete(driver, run_job(driver, 2), rows=50, skipped=2)
+
+    (group,) = driver.shell.present.jobs.ordered()
+
+    assert (group.rows, group.quarantined, group.skipped, group.bytes) == (150, 3, 2, 8192)
+    assert dict(group.outputs) == {"fix_orders": 2}
+
+
+def test_history_does_not_overwrite_what_the_feed_said_later() -> None:
+    driver = Driver()
+    driver.snapshot()
+    made = run_job(driver, 1)
+    complete(driver, made, rows=7)
+    driver.seq = 1
+    names = "id job_type status plugin_name parser_version input_file topic attempt lease_epoch worker_id retry_count"
+    more = "queued_at started_at ended_at rows_valid quarantine_rows rows_skipped output_size_bytes seconds output_path"
+    columns = [*names.split(), *more.split(), "error_code", "error_message", "error_fingerprint", "reason"]
+    old = [
+        made,
+        "PARSE",
+        "FAILED",
+        "fix",
+        "1.0.0",
+        "/data/a.log",
+        "fix",
+        1,
+        1,
+        "w1",
+        0,
+        1,
+        2,
+        3,
+        0,
+        0,
+        0,
+        0,
+        1.0,
+        "",
+        "X",
+        "",
+        "",
+        "",
+    ]
+    other = [
+        job_id(2),
+        "PARSE",
+        "COMPLETED",
+        *old[3:17],
+        4096,
+        1.0,
+        "outputs/a/v1, outputs/b/v2",
+        None,
+        None,
+        None,
+        None,
+    ]
+
+    driver.answer(("facts", "jobs"), columns, [old, other])
+
+    jobs = driver.shell.present.jobs
+    assert jobs.by_id[made].state == "COMPLETED"
+    assert jobs.by_id[job_id(2)].outputs == ("a", "b")
+    assert jobs.by_state["COMPLETED"] == 2
+
+
+def test_a_second_snapshot_drops_open_jobs_that_are_no_longer_open() -> None:
+    driver = Driver()
+    driver.snapshot([OPEN_JOB])
+    driver.hear(Gap(5, 9))
+    assert driver.shell.present.is_old
+
+    driver.snapshot([])
+
+    assert driver.shell.present.running == 0
+    assert not driver.shell.present.is_old
+
+
+def test_silence_is_told_and_forgotten_with_the_next_event() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.hear(Silence(3.2))
+    assert "Nothing heard from the sentinel for 3 s" in driver.text()
+
+    driver.event("IntakePaused", reason="the disk is full")
+
+    assert "Nothing heard" not in driver.text()
+    assert "No new work is taken: the disk is full" in driver.text()
+
+
+def test_an_output_grows_with_each_commit_and_not_twice_with_what_was_loaded() -> None:
+    driver = Driver(seq=10)
+    driver.snapshot()
+    columns = ("name", "owner_parser", "live_version", "rows", "bytes", "files", "quarantined_rows", "last_commit")
+    driver.answer(("facts", "outputs"), columns, [("fix_orders", "fix", 1, 500, 1000, 5, 1, 1)])
+    driver.hear(FeedEvent(9, 1, "JobOutputsCommitted", 1, "w", {"job_id": job_id(7), "versions": {"fix_orders": 1}}))
+
+    complete(driver, run_job(driver, 8), rows=11, bad=1)
+
+    output = driver.shell.present.registry.outputs["fix_orders"]
+    assert (output.rows, output.files, output.quarantined) == (511, 6, 2)
+
+
+def test_a_breaker_pauses_one_version_and_its_probe_resumes_it() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for version in ("1.0.0", "1.1.0"):
+        driver.event("ParserRegistered", name="fix", version=version, artifact="", topics=["fix"], outputs={})
+    driver.event("ParserPaused", name="fix", version="1.1.0", reason="5 failures in a row", cooldown_seconds=600)
+    registry = driver.shell.present.registry
+    assert [(parser.version, parser.breaker) for parser in registry.paused_parsers] == [("1.1.0", "open")]
+
+    driver.event("ParserResumed", name="fix", version="1.1.0", reason="the probe succeeded")
+
+    assert registry.paused_parsers == []
+
+
+def test_a_hundred_thousand_ended_jobs_are_taken_at_once() -> None:
+    from casparian_console.facts.jobs import Job, JobBook
+
+    book = JobBook()
+    book.add_all([Job(job_id(n), "PARSE", "COMPLETED", "fix", "1", ended_at=n, rows=1) for n in range(100_000)])
+
+    (group,) = book.ordered()
+    assert (group.size, group.rows, group.first.job_id) == (100_000, 100_000, job_id(99_999))
+    book.replace(job_id(500), state="QUEUED", ended_at=0, rows=0)
+    assert [(each.standing, each.size) for each in book.ordered()] == [(Standing.WAITING, 1), (Standing.DONE, 99_999)]

@@ -1,0 +1,149 @@
+"""Home: the cards, what needs a person, approvals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from casparian_console.effects import Ask, Query
+from tests.console.driving import Driver, complete, fail, matches_snapshot, run_job
+
+
+def contract(driver: Driver, number: int = 1, *, version: str = "1.0.0") -> None:
+    ids = {"contract_id": f"c{number:015x}", "scope_id": "s", "contract_hash": "h", "logic_hash": ""}
+    driver.event("ContractProposed", **ids, parser="fix", version=version, output="fix_orders", columns=3)
+
+
+def busy(driver: Driver) -> Driver:
+    """A home on a bad day."""
+    driver.snapshot()
+    driver.event("SourceAdded", source_id="s", name="desk", path="/data", poll_seconds=0, options={})
+    driver.event(
+        "ParserRegistered", name="fix", version="1.0.0", artifact="", topics=["fix"], outputs={"fix_orders": ""}
+    )
+    contract(driver)
+    complete(driver, run_job(driver, 1), rows=12_000, bad=14)
+    for number in (2, 3):
+        fail(
+            driver,
+            run_job(driver, number, path=f"/data/venue_{number}.log"),
+            message="row 42: price 'abc' is no decimal",
+        )
+    run_job(driver, 4)
+    driver.event("ParserPaused", name="fix", version="1.0.0", reason="5 failures in a row", cooldown_seconds=600)
+    driver.event("IntakePaused", reason="the disk of /home/op has 12 MiB left")
+    return driver
+
+
+def test_nothing_that_waits_is_said_in_one_sentence() -> None:
+    driver = Driver()
+    driver.snapshot()
+
+    assert "Nothing needs a person." in driver.text()
+
+
+def test_what_needs_a_person_is_listed_the_most_urgent_first() -> None:
+    driver = busy(Driver())
+    lines = driver.lines(120, 40)
+    words = ["No new work is taken", "2 jobs failed · SCHEMA_MISMATCH", "fix 1.0.0 is paused", "waits for approval"]
+    rows = [next(at for at, line in enumerate(lines) if word in line) for word in words]
+
+    assert rows == sorted(rows)
+
+
+def test_digits_open_the_cards_in_their_order() -> None:
+    for digit, mode in (("1", "discover"), ("2", "bench"), ("3", "inspect"), ("4", "jobs")):
+        driver = Driver()
+        driver.snapshot()
+        driver.press(digit)
+        assert driver.shell.mode == mode
+
+
+def test_arrows_walk_over_the_cards_and_into_the_list() -> None:
+    driver = busy(Driver())
+    driver.text()
+    driver.press("right", "down", "enter")
+    assert driver.shell.mode == "jobs"
+
+    driver.press("alt-h", "down")
+    assert "▸" in next(line for line in driver.lines() if "disk of" in line)
+
+
+def test_enter_on_a_failure_leads_to_jobs() -> None:
+    driver = busy(Driver())
+    driver.text()
+    driver.press("tab", "j", "enter")
+
+    assert driver.shell.mode == "jobs"
+
+
+def test_the_selection_stays_on_its_row_when_something_more_urgent_comes() -> None:
+    driver = Driver()
+    driver.snapshot()
+    contract(driver)
+    driver.text()
+    driver.press("tab")
+    fail(driver, run_job(driver, 2))
+
+    chosen = next(line for line in driver.lines() if line.startswith(" ▸"))
+    assert "waits for approval" in chosen
+
+
+def test_a_contract_is_approved_after_its_diff_was_shown() -> None:
+    driver = Driver()
+    driver.snapshot()
+    contract(driver)
+    driver.press("A")
+    driver.text()
+
+    (asked,) = driver.press("a")
+    assert isinstance(asked, Query)
+    columns = [{"name": "price", "type": {"kind": "decimal", "precision": 38, "scale": 10}, "nullable": False}]
+    before = [{"name": "price", "type": "string", "nullable": True}]
+    proposed = json.dumps({"columns": columns})
+    approved = json.dumps({"version": "0.9.0", "schema": json.dumps({"columns": before})})
+    driver.answer(
+        asked.tag,
+        ("proposed", "parser", "version", "output", "approved"),
+        [(proposed, "fix", "1", "fix_orders", approved)],
+    )
+    shown = driver.text(120, 40)
+    assert "Against the approved 0.9.0" in shown
+    assert "decimal(38, 10)" in shown
+
+    (done,) = driver.press("a")
+
+    assert isinstance(done, Ask)
+    assert (done.op, done.args["approve"]) == ("decide_contract", True)
+    assert done.cli == "casparian contract approve fix@1.0.0/fix_orders"
+    driver.event("ContractApproved", contract_id="c000000000000001", reason="")
+    assert "No contract waits." in driver.text()
+
+
+def test_a_rejection_has_a_reason() -> None:
+    driver = Driver()
+    driver.snapshot()
+    contract(driver)
+    driver.press("A")
+    driver.text()
+    driver.press("x")
+    driver.write("price must be decimal")
+
+    (ask,) = driver.press("enter")
+
+    assert isinstance(ask, Ask)
+    assert ask.args == {"selector": "c000000000000001", "approve": False, "reason": "price must be decimal"}
+    assert ask.cli == 'casparian contract reject fix@1.0.0/fix_orders --reason "price must be decimal"'
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
+def test_home_looks_right(width: int, height: int) -> None:
+    matches_snapshot(busy(Driver()).text(width, height), f"home-{width}x{height}")
+
+
+def test_home_looks_right_in_ascii() -> None:
+    text = busy(Driver(is_ascii=True)).text()
+
+    assert text.isascii()
+    matches_snapshot(text, "home-80x24-ascii")

@@ -1,0 +1,180 @@
+"""The shell: modes, overlays, search, messages, the command log. No terminal."""
+
+from __future__ import annotations
+
+from casparian_console.effects import Ask, Copy, Quit
+from casparian_console.overlays import Choose
+from tests.console.driving import Driver, matches_snapshot
+
+
+def live() -> Driver:
+    driver = Driver()
+    driver.snapshot()
+    return driver
+
+
+def test_alt_keys_change_the_mode_and_escape_leads_home() -> None:
+    driver = live()
+    for key, mode in (
+        ("alt-d", "discover"),
+        ("alt-p", "bench"),
+        ("alt-j", "jobs"),
+        ("alt-i", "inspect"),
+        ("alt-h", "home"),
+    ):
+        driver.press(key)
+        assert driver.shell.mode == mode
+
+    driver.press("alt-j", "esc")
+
+    assert driver.shell.mode == "home"
+
+
+def test_q_quits_at_home_and_nowhere_else() -> None:
+    driver = live()
+    assert Quit() not in driver.press("alt-j", "q")
+    assert driver.press("esc", "esc", "alt-h", "q") == [Quit()]
+
+
+def test_ctrl_c_asks_only_when_something_typed_would_be_lost() -> None:
+    driver = live()
+    assert driver.press("ctrl-c") == [Quit()]
+
+    driver = live()
+    driver.shell.screens["inspect"].is_unsaved = True
+    assert driver.press("ctrl-c") == []
+    assert "is not saved" in driver.text()
+    assert driver.press("y") == [Quit()]
+
+
+def test_help_lists_every_key_of_the_screen_and_of_the_shell() -> None:
+    driver = live()
+    driver.press("?")
+    shown = driver.text(120, 60)
+
+    for action in driver.shell.actions():
+        assert action.help[:40] in shown, action.id
+
+
+def test_the_palette_finds_an_action_by_its_letters_and_does_it() -> None:
+    driver = live()
+    driver.press("ctrl-p")
+    driver.write("gotojobs")
+    driver.press("enter")
+
+    assert driver.shell.mode == "jobs"
+    assert driver.shell.overlay is None
+
+
+def test_an_action_of_another_screen_is_listed_and_says_where_it_belongs() -> None:
+    driver = live()
+    driver.press("alt-j", ":")
+    driver.write("contracts that wait for appr")
+    driver.press("enter")
+
+    assert "belongs to Home" in driver.text()
+
+
+def test_there_is_only_ever_one_overlay_and_escape_closes_it_first() -> None:
+    driver = live()
+    driver.press("alt-j", "?", "?", ":", "esc")
+
+    assert driver.shell.overlay is None
+    assert driver.shell.mode == "jobs"
+
+
+def test_text_that_is_pasted_is_never_taken_for_keys() -> None:
+    from casparian_console.messages import Paste
+
+    driver = live()
+    assert driver.send(Paste("q\x03")) == []
+    assert not driver.shell.is_over
+
+
+def test_an_action_shows_its_command_line_its_outcome_and_a_way_back() -> None:
+    driver = live()
+    back = Ask(("home", "x"), "resume", {"parser": "fix"}, "casparian parser resume fix")
+    ask = Ask(("home", "x"), "pause", {"parser": "fix"}, "casparian parser pause fix", "fix is paused", back)
+    driver.shell._noted([ask])
+    driver.done(ask)
+    assert "fix is paused   (U takes it back)" in driver.text()
+
+    assert driver.press("U") == [back]
+
+    driver.fail(back.tag, "There is no parser fix.", "`casparian parser list` shows them.")
+    assert "There is no parser fix." in driver.text()
+    driver.press("esc", "!")
+    shown = driver.text(120, 40)
+    assert "casparian parser pause fix  ok" in shown
+    assert "casparian parser resume fix  failed: There is no parser fix." in shown
+    assert driver.press("y") == [Copy("casparian parser pause fix\ncasparian parser resume fix")]
+
+
+def test_nothing_is_changed_without_a_sentinel() -> None:
+    from casparian_console.messages import Gone
+
+    driver = live()
+    driver.event(
+        "ContractProposed",
+        contract_id="c1",
+        scope_id="",
+        parser="fix",
+        version="1",
+        output="o",
+        contract_hash="",
+        logic_hash="",
+        columns=3,
+    )
+    driver.press("A")
+    driver.send(Gone("No sentinel answers for /home/op (no answer in time)."))
+
+    assert driver.press("x") == []
+    assert "nothing can be changed" in driver.text()
+    assert "no sentinel" in driver.text()
+
+
+def test_a_choice_filters_while_one_types() -> None:
+    driver = live()
+    taken: list[str] = []
+
+    def then(value: str) -> list[Copy]:
+        taken.append(value)
+        return []
+
+    driver.shell.open(Choose("Which file?", [(f"/d/{n}", f"file {n}") for n in range(50)], then))  # type: ignore[arg-type]
+    driver.write("file 4")
+    driver.press("down", "enter")
+
+    assert taken == ["/d/40"]
+
+
+def test_hostile_text_in_a_message_is_made_visible() -> None:
+    driver = live()
+    driver.shell.say("evil\x1b[2J\u202ename", "bad")
+
+    assert "evil\\x1b[2J\\u202ename" in driver.text()
+
+
+def test_a_click_on_the_tabs_and_on_the_footer_is_a_key() -> None:
+    from casparian_console.messages import Click
+
+    driver = live()
+    column = driver.lines()[0].index("Jobs")
+    driver.send(Click(0, column))
+    assert driver.shell.mode == "jobs"
+
+    column = driver.lines()[-1].index("help")
+    driver.send(Click(23, column))
+    assert driver.shell.overlay is not None
+
+
+def test_a_terminal_that_is_too_small_says_so() -> None:
+    driver = live()
+    assert "Too small" in driver.text(40, 10)
+
+
+def test_help_and_palette_look_right() -> None:
+    driver = live()
+    driver.press(":")
+    driver.write("quit")
+    matches_snapshot(driver.text(80, 24), "palette-80x24")
