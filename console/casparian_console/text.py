@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from wcwidth import wcswidth, wcwidth
+from wcwidth import wcwidth
 
 from casparian_shim.text import scrub
 
@@ -23,11 +23,8 @@ def clean(value: object) -> str:
 
 
 def width_of(text: str) -> int:
-    """Columns that `text` takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    width = wcswidth(text)
-    return width if width >= 0 else sum(max(0, wcwidth(character)) for character in text)
+    """Columns that `text` takes on a terminal, character by character, as prompt_toolkit counts them."""
+    return len(text) if text.isascii() else sum(max(0, wcwidth(character)) for character in text)
 
 
 def clip(text: str, width: int, ellipsis: str = "…") -> str:

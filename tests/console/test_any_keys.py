@@ -13,7 +13,13 @@ from casparian_protocol.feed import Gap, Silence
 from tests.console.driving import Driver, complete, fail, queued, run_job
 
 HOSTILE = "evil\x1b[2J\u202egnp.\u200b界\n\x07"
+# fmt: off
 NAMED = [
+    "enter", "esc", "tab", "s-tab", "up", "down", "left", "right", "pgup", "pgdn", "home", "end", "backspace", "delete", "ctrl-p",
+    "ctrl-t", "ctrl-j", "ctrl-r", "ctrl-u", "ctrl-w", "ctrl-x", "ctrl-up", "ctrl-down", "alt-h", "alt-d", "alt-p", "alt-j",
+    "alt-i", "alt-a", "alt-enter", "f5",
+]
+# fmt: on
     "enter",
     "esc",
     "tab",
@@ -47,7 +53,12 @@ NAMED = [
     "f5",
 ]
 KEYS = st.one_of(st.sampled_from(NAMED), st.characters(min_codepoint=33, max_codepoint=126), st.just(" "))
+# fmt: off
 HAPPENINGS = [
+    "queue", "run", "complete", "partial", "fail", "dead", "cancel", "progress", "scan", "parser", "contract", "approve", "pause",
+    "resume", "gap", "snapshot", "silence", "gone", "metrics", "tick", "answer", "refuse", "output",
+]
+# fmt: on
     "queue",
     "run",
     "complete",
