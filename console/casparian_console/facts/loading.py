@@ -67,8 +67,10 @@ def queries() -> list[Query]:
     return [Query(("facts", what), sql, limit_rows=HISTORY_JOBS) for what, sql in texts.items()]
 
 
-def take_snapshot(book: JobBook, taken: Snapshot) -> None:
+def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
+    """What is open now. Since when a job runs is told by the worker that holds it."""
     book.forget_open()
+    seconds = {held["job_id"]: held["seconds"] for worker in taken.workers for held in worker["jobs"]}
     for job in taken.jobs:
         progress = job.get("progress") or {}
         book.replace(
@@ -84,7 +86,7 @@ def take_snapshot(book: JobBook, taken: Snapshot) -> None:
             retry_count=job["retry_count"],
             not_before=job["not_before"],
             queued_at=job["queued_at"],
-            started_at=job["queued_at"] if job["state"] in ("RUNNING", "COMMITTED") else 0,
+            started_at=round(now_us - seconds[job["job_id"]] * 1e6) if job["job_id"] in seconds else 0,
             progress=progress,
             progressed_at=progress.get("updated_at", 0),
             seq=taken.seq,

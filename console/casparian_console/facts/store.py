@@ -131,7 +131,7 @@ class Facts:
     def _restart(self, taken: Snapshot) -> list[Query]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
         self._unsettled, self._awaits_totals = [], True  # the old totals are shown until the new ones are there
-        loading.take_snapshot(self.jobs, taken)
+        loading.take_snapshot(self.jobs, taken, self.now_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
         return loading.queries()
 
