@@ -225,7 +225,7 @@ _TYPES = (
             "job_id": "",
             "epoch": "",
             "worker_id": "",
-            "reason": "lost|released|fenced|shutdown",
+            "reason": "lost|released|fenced|paused|shutdown",
             "is_loss": "counts as a loss",
         },
     ),

@@ -178,6 +178,8 @@ class Assignment(BaseModel):
     leased_at: NonNegativeInt
     #: Entry module of the bundle, and whether it is a function or a class.
     entry: str = ""
+    #: An earlier attempt ran out of memory: nothing else runs beside this one.
+    is_alone: bool = False
     #: Rules that tag what a SCAN finds, and tags that some parser wants hashed.
     rules: list[dict[str, Any]] = Field(default_factory=list)
     wanted_tags: list[str] = Field(default_factory=list)

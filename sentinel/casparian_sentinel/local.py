@@ -19,6 +19,7 @@ from casparian_protocol.settings import Settings, load
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.effects import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
 from casparian_sentinel.core.live import after_boot
+from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, boot, first_commands
 from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.group_commit import Entry, batches_of
@@ -132,6 +133,18 @@ class LocalSentinel:
             self._has_written = True
             for command in first_commands(self._booted, "local", self._context.version):
                 self._engine.submit(command)
+            self._reopen_intake()
+
+    def _reopen_intake(self) -> None:
+        """What a full disk paused goes on once there is room, as it would under a daemon's clock."""
+        paused = self._booted.state.intake_paused
+        if paused is None:
+            return
+        free_bytes, floor_bytes = self._fs.free_bytes(self.home.root), self._settings.log.low_disk_bytes
+        has_reserve = self._booted.log.restore_reserve()
+        verdict = intake.judge(paused, free_bytes, floor_bytes, has_reserve=has_reserve, is_log_full=False)
+        if verdict is not None:
+            self._engine.submit(verdict)
 
     def _do(self, step: Step) -> Any:
         match step:

@@ -6,11 +6,12 @@ What hurts them is the tests' business.
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.home import Home
+from casparian_protocol.states import OPEN
 from casparian_sentinel.local import LocalSentinel
 from tests.crash.load import CONFIG, PARSER, Expected, Truth
 from tests.end_to_end.world import World, wait_for
@@ -28,6 +30,11 @@ from tests.end_to_end.world import World, wait_for
 REPOSITORY = Path(__file__).parents[2]
 Role = Literal["sentinel", "worker", "guest", "projector"]
 _LOOK_SECONDS = 0.1
+_LAST_WORDS_CHARACTERS = 4000
+_OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
+_QUEUED_AND_OPEN = f"""
+select count(*) filter (job_type = 'PARSE'), count(*) filter (status in ({_OPEN_STATES})) from cf_processing_queue
+"""
 #: A word of the command line that tells what a process is.
 _MARKS: dict[str, Role] = {
     "casparian_worker": "worker",
@@ -176,19 +183,19 @@ class Site(World):
         awaited(lambda: self.published_count() >= count, f"{count} files are published", seconds)
 
     def until_idle(self, seconds: float = 120.0) -> None:
-        """The running daemon has no job that is not ended. The sentinel may come and go meanwhile."""
+        """The running daemon has no job that is not ended. The sentinel may come and go meanwhile.
+
+        One answer tells both that all is queued and that nothing is open: of two answers the first may be from before
+        the files were planned and the second from after it, the more so when the tables are only being rebuilt.
+        """
 
         def idle() -> bool:
             try:
                 with self.client() as client:
                     status = client.request("status")
-                    queued = client.query(
-                        "select count(*) from cf_processing_queue where job_type = 'PARSE'", at_least_seq=status["seq"]
-                    ).rows[0][0]
+                    ((queued, is_open),) = client.query(_QUEUED_AND_OPEN, at_least_seq=status["seq"]).rows
             except NoSentinel:
                 return False
-            queue = status["queue"]
-            is_open = queue["queued"] + queue["running"] + queue["retrying"]
             return bool(queued >= len(self.truth)) and not is_open and status["intake"] == "open"
 
         awaited(idle, "everything queued is done", seconds)
@@ -219,18 +226,31 @@ class Site(World):
 
     def assert_accounted(self) -> None:
         """Every file once, every row once, by the log's tables and by the bytes on disk alike; nothing else left."""
-        columns = "input_file, status, rows_valid, quarantine_rows, rows_skipped"
+        error = "case when status in ('FAILED', 'DEAD_LETTER') then error_message end as error"
+        columns = f"input_file, status, rows_valid, quarantine_rows, rows_skipped, {error}"
         jobs = self.tables(f"select {columns} from cf_processing_queue where job_type = 'PARSE' order by input_file")
-        assert [tuple(job.values()) for job in jobs] == [
-            (path, _status(one), len(one.good), len(one.bad), one.skipped) for path, one in sorted(self.truth.items())
+        expected = [
+            (path, _status(one), len(one.good), len(one.bad), one.skipped, None)
+            for path, one in sorted(self.truth.items())
         ]
+        self._assert_same("the jobs by the log's tables", [tuple(job.values()) for job in jobs], expected)
         good = sorted(row for one in self.truth.values() for row in one.good)
         bad = sorted(row for one in self.truth.values() for row in one.bad)
-        assert self._ids("outputs") == good
-        assert self._ids("quarantine") == bad
-        assert self._seen("readings") == good
-        assert self._seen("quarantine.readings") == bad
+        self._assert_same("the rows in outputs/", self._ids("outputs"), good)
+        self._assert_same("the rows in quarantine/", self._ids("quarantine"), bad)
+        self._assert_same("the rows as readers see them", self._seen("readings"), good)
+        self._assert_same("the bad rows as readers see them", self._seen("quarantine.readings"), bad)
         self.assert_at_rest(".staging")
+
+    def _assert_same(self, what: str, found: Sequence[object], expected: Sequence[object]) -> None:
+        if found != expected:
+            lines = difflib.unified_diff(
+                [repr(one) for one in expected], [repr(one) for one in found], "the truth", what, n=0, lineterm=""
+            )
+            said = self.said()[-_LAST_WORDS_CHARACTERS:]
+            raise AssertionError(
+                "\n".join([f"{what} differ from the truth:", *lines, "The daemon's last words:", said])
+            )
 
     def tables(self, query: str) -> list[dict[str, Any]]:
         """Rows of the projection as the shipped code opens it without a daemon."""

@@ -145,7 +145,7 @@ FAILURES = {
     "leaves with status 1": ("import os\ndef parse(path):\n    os._exit(1)\n", "UNKNOWN_ERROR", False),
     "leaves with status 2": ("import os\ndef parse(path):\n    os._exit(2)\n", "CONNECTION_RESET", True),
     "sys.exit(0)": ("import sys\ndef parse(path):\n    sys.exit(0)\n", "UNKNOWN_ERROR", False),
-    "killed": ("import os\ndef parse(path):\n    os.kill(os.getpid(), 9)\n", "UNKNOWN_ERROR", False),
+    "killed": ("import os\ndef parse(path):\n    os.kill(os.getpid(), 9)\n", "OOM_RISK", True),
     "crashes": (
         "import os, signal\ndef parse(path):\n    os.kill(os.getpid(), signal.SIGSEGV)\n",
         "UNKNOWN_ERROR",

@@ -136,6 +136,7 @@ def _lease_expired(event: Told) -> str:
         "lost": f"its worker {data['worker_id']} was lost",
         "released": f"worker {data['worker_id']} gave it back",
         "fenced": f"worker {data['worker_id']} no longer held it",
+        "paused": "its parser was paused before it had started",
         "shutdown": f"worker {data['worker_id']} was shutting down",
     }
     burnt = " This counts as a loss." if data.get("is_loss") else ""

@@ -1,4 +1,4 @@
-"""How an attempt ends: committed, failed, retried, given back, lost, cancelled.
+"""How an attempt begins, and how it ends with a verdict: committed, failed, retried. All other ends are `decide_returns`'.
 
 Every answer can be asked for again: what a worker repeats gets the same answer from the state, what is late is fenced. An
 attempt's staging is dropped by the decision that ends it without a commit.
@@ -6,13 +6,12 @@ attempt's staging is dropped by the decision that ends it without a commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from zlib import crc32
 
-from casparian_protocol.blame import fingerprint_of_code
+from casparian_protocol.errors import RETRYABLE_ONCE
 from casparian_protocol.jobs import JobError
 from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import Cancel, Committed, Failed, Fenced, Held
+from casparian_protocol.messages import Committed, Failed, Fenced, Held
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
@@ -24,6 +23,7 @@ from casparian_sentinel.core.commands import (
     ReleaseReceived,
 )
 from casparian_sentinel.core.decide_breaker import after_failure, after_success
+from casparian_sentinel.core.decide_returns import cancelled, dead_letter, give_back, held, own_error, recall
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
 from casparian_sentinel.core.evolve_registry import follows_live_rows
 from casparian_sentinel.core.live import LiveJob
@@ -38,7 +38,6 @@ from casparian_sentinel.core.manifests import facts_of as manifest_facts
 from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
 
 _HELD = (JobState.LEASED, JobState.RUNNING)
-_MEMORY_CODES = frozenset({"MEMORY_ERROR", "OOM_RISK"})
 _JITTER = 0.2
 
 
@@ -48,10 +47,6 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
     if job is None or job.epoch != epoch or job.worker_id != worker_id or job.state not in _HELD:
         return None
     return job
-
-
-def held(job_id: str, epoch: int) -> Held:
-    return Held(job_id=job_id, epoch=epoch)
 
 
 # --- started ---
@@ -110,11 +105,11 @@ def _finish_one(case: Case, item: FinishedItem, worker_id: str) -> bool:
         return False
     case.live.jobs.pop(item.job_id, None)
     if job.is_cancel_requested:
-        _cancelled(case, job)
+        cancelled(case, job)
         return False
     problem = item.problem or problem_of(item.manifest, job) or _mixes(state, job) or _missing_blob(item)
     if problem:
-        error = _own_error("PROTOCOL_ERROR", problem)
+        error = own_error("PROTOCOL_ERROR", problem)
         case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
         case.do(DropStaging(job.job_id, job.epoch))
         return False
@@ -127,11 +122,6 @@ def _drop_if_dead(case: Case, job_id: str, epoch: int) -> None:
     job = case.state.jobs.get(job_id)
     if (job is None or job.epoch != epoch) and not _is_settled(case.state, job_id, epoch):
         case.do(DropStaging(job_id, epoch))
-
-
-def _own_error(code: str, message: str) -> JobError:
-    """What nobody reported and the core itself concluded."""
-    return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
 
 
 def _mixes(state: State, job: OpenJob) -> str:
@@ -241,18 +231,19 @@ def fail(case: Case, command: FailReceived) -> None:
         return
     case.live.jobs.pop(job.job_id, None)
     if job.is_cancel_requested:
-        _cancelled(case, job)
+        cancelled(case, job)
     else:
         if _may_retry(job, message.error):
             _retry(case, job, message.error)
         else:
             _fail_for_good(case, job, command)
-        after_failure(case, job, message.error)
+        if after_failure(case, job, message.error):
+            recall(case, job.work.parser, job.work.parser_version, but=job.job_id)
     case.send(command.worker_id, Failed(jobs=[answer]))
 
 
 def _may_retry(job: OpenJob, error: JobError) -> bool:
-    if error.code in _MEMORY_CODES:
+    if error.code in RETRYABLE_ONCE:
         return job.memory_failures == 0
     return error.retryable
 
@@ -260,7 +251,7 @@ def _may_retry(job: OpenJob, error: JobError) -> bool:
 def _retry(case: Case, job: OpenJob, error: JobError) -> None:
     retry = case.live.retry
     if job.retry_count >= retry.max_retries:
-        _dead_letter(case, job, "retries", error)
+        dead_letter(case, job, "retries", error)
         return
     delay_seconds = back_off_seconds(job, retry.backoff_seconds)
     not_before = case.now.wall_us + int(delay_seconds * 1_000_000)
@@ -286,20 +277,6 @@ def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
     return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
 
 
-def _dead_letter(case: Case, job: OpenJob, reason: str, error: JobError) -> None:
-    case.record(
-        "JobDeadLettered",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "reason": reason,
-            "error": error_facts(error),
-            "retry_count": job.retry_count,
-        },
-    )
-    case.do(DropStaging(job.job_id, job.epoch))
-
-
 def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
     kept = command.message.uncommitted
     data = {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(command.message.error)}
@@ -323,7 +300,7 @@ def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
     case.do(KeepUncommitted(job.job_id, job.epoch, kept))
 
 
-# --- given back, lost, cancelled ---
+# --- given back ---
 
 
 def release(case: Case, command: ReleaseReceived) -> None:
@@ -334,46 +311,3 @@ def release(case: Case, command: ReleaseReceived) -> None:
         if job is not None and item.job_id not in seen:
             seen.add(item.job_id)
             give_back(case, job, reason)
-
-
-def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False) -> None:
-    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough."""
-    case.live.jobs.pop(job.job_id, None)
-    if job.is_cancel_requested:
-        _cancelled(case, job)
-        return
-    limit = case.live.retry.max_worker_losses
-    if is_loss and job.losses + 1 >= limit:
-        error = _own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
-        _dead_letter(case, job, "poison", error)
-        return
-    case.record(
-        "LeaseExpired",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "worker_id": job.worker_id,
-            "reason": reason,
-            "is_loss": is_loss,
-        },
-    )
-    case.do(DropStaging(job.job_id, job.epoch))
-
-
-def lose_all(case: Case, worker_id: str, reason: str, *, keep: Iterable[str] = (), is_loss: bool = True) -> None:
-    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
-    kept = set(keep)
-    jobs = [case.state.jobs[job_id] for job_id in case.state.epochs_held.get(worker_id, ()) if job_id not in kept]
-    somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
-    for job in jobs:
-        is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
-        give_back(case, job, reason, is_loss=is_blamed)
-
-
-def _cancelled(case: Case, job: OpenJob) -> None:
-    case.record("JobCancelled", {"job_id": job.job_id, "reason": job.cancel_reason})
-    case.do(DropStaging(job.job_id, job.epoch))
-
-
-def ask_to_cancel(case: Case, job: OpenJob) -> None:
-    case.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))

@@ -19,26 +19,28 @@ from casparian_sentinel.core.manifests import error_facts
 from casparian_sentinel.core.state import OpenJob
 
 
-def after_failure(case: Case, job: OpenJob, error: JobError) -> None:
-    """Pause the version if this failure, whose event is recorded already, is one too many."""
+def after_failure(case: Case, job: OpenJob, error: JobError) -> bool:
+    """Pause the version if this failure, whose event is recorded already, is one too many; whether it was."""
     facts = error_facts(error)
     if not is_parsers_own(facts):
-        return
+        return False
     work = job.work
     known = case.state.breakers.get((work.parser, work.parser_version))
     if known is not None and known.probe == job.job_id:
         _open(case, known, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused again: its probe failed")
-        return
+        return True
     if known is not None and known.state != CLOSED:
-        return
+        return False
     if known is None:
         grown = Breaker(work.parser, work.parser_version)
     else:
         grown = replace(known, fingerprints=list(known.fingerprints), files=list(known.files))
     evolve_breaker.count(grown, job, facts)
-    if grown.is_beyond(case.live.breaker.consecutive_failures):
-        many = f"{grown.failures} consecutive failure{'' if grown.failures == 1 else 's'}"
-        _open(case, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}")
+    if not grown.is_beyond(case.live.breaker.consecutive_failures):
+        return False
+    many = f"{grown.failures} consecutive failure{'' if grown.failures == 1 else 's'}"
+    _open(case, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}")
+    return True
 
 
 def _open(case: Case, breaker: Breaker, reason: str) -> None:

@@ -12,7 +12,7 @@ from casparian_protocol.jobs import JobSpec
 from casparian_protocol.states import ENDED, JobState, JobType
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import CancelJob, QueueJobs, ReplayDeadLetters, ReplayJob
-from casparian_sentinel.core.decide_attempts import ask_to_cancel
+from casparian_sentinel.core.decide_returns import ask_to_cancel
 from casparian_sentinel.core.evolve_registry import follows_live_rows
 from casparian_sentinel.core.state import State
 

@@ -1,4 +1,8 @@
-"""Who gets which job: leases for what is ready, as far as credit goes, in messages of bounded size."""
+"""Who gets which job: leases for what is ready, as far as credit goes, in messages of bounded size.
+
+A job that ran out of memory is tried once more with fewer slots: none of its host's but its own. When its turn has come,
+the host that is soonest idle is given nothing else until the job has run there.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ def dispatch(case: Case) -> None:
     if not wanting or not _may_lease(case):
         return
     state = case.state
-    ready = _next(state, sum(worker.credit for worker in wanting))
+    closed, probing = _lease_alone(case, wanting)
+    if closed:
+        wanting = [worker for worker in wanting if worker.host not in closed]
+    ready = _next(state, sum(worker.credit for worker in wanting), probing)
     if not ready:
         return
     wanting.sort(key=lambda worker: len(state.epochs_held.get(worker.worker_id, ())))
@@ -41,11 +48,55 @@ def lease_to(case: Case, worker: LiveWorker) -> None:
     """Lease as much as this worker wants."""
     if worker.credit <= 0 or worker.is_draining or not _may_lease(case):
         return
-    lease(case, worker, _next(case.state, worker.credit))
+    closed, probing = _lease_alone(case, [worker])
+    if worker.host not in closed:
+        lease(case, worker, _next(case.state, worker.credit, probing))
 
 
-def _next(state: State, limit: int) -> list[str]:
-    return state.ready.peek(limit, state.blocked_lanes(), state.probing_lanes())
+def _next(state: State, limit: int, probing: set[str]) -> list[str]:
+    """`probing`: lanes that have their probe since this decision began."""
+    return state.ready.peek(limit, state.blocked_lanes() | probing, state.probing_lanes()) if limit else []
+
+
+def _lease_alone(case: Case, wanting: list[LiveWorker]) -> tuple[set[str], set[str]]:
+    """Lease jobs that need a host to themselves to hosts that are idle.
+
+    Returns the hosts that get nothing else: they have such a job, or are to be idle for one. And the lanes that a job
+    leased here probes.
+    """
+    state = case.state
+    closed = {_host_of(case, state.jobs[job_id].worker_id) for job_id in state.alone_held}
+    probing: set[str] = set()
+    if not state.ready_alone:
+        return closed, probing
+    held: dict[str, int] = {}
+    for worker_id, leases in state.epochs_held.items():
+        host = _host_of(case, worker_id)
+        held[host] = held.get(host, 0) + len(leases)
+    hosts = {worker.host for worker in case.live.workers.values() if not worker.is_draining} - closed
+    soonest_idle = sorted(hosts, key=lambda host: (held.get(host, 0), host))
+    for host, job_id in zip(soonest_idle, _next_alone(state, len(hosts)), strict=False):
+        closed.add(host)
+        worker = next((worker for worker in wanting if worker.host == host), None)
+        if worker is not None and not held.get(host):
+            lease(case, worker, [job_id])
+            probing.add(state.jobs[job_id].work.lane)
+    return closed, probing & state.probing_lanes()
+
+
+def _next_alone(state: State, limit: int) -> list[str]:
+    """Jobs that need a host to themselves and whose turn has come: what is queued before them goes first."""
+    blocked, probing = state.blocked_lanes(), state.probing_lanes()
+    first = state.ready.peek(1, blocked, probing)
+    turn = state.jobs[first[0]].turn if first else None
+    alone = state.ready_alone.peek(limit, blocked, probing)
+    return [job_id for job_id in alone if turn is None or state.jobs[job_id].turn < turn]
+
+
+def _host_of(case: Case, worker_id: str) -> str:
+    """Also of a worker that has not come back yet; "" when nobody knows."""
+    worker = case.live.workers.get(worker_id)
+    return worker.host if worker is not None else str(case.state.joined.get(worker_id, {}).get("host", ""))
 
 
 def _may_lease(case: Case) -> bool:
@@ -118,6 +169,7 @@ def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at:
         epoch=epoch,
         leased_at=leased_at,
         entry=entry,
+        is_alone=job.runs_alone,
         rules=rules,
         wanted_tags=wanted_tags,
     )

@@ -19,6 +19,7 @@ from casparian_sentinel.core.commands import (
     RetireParser,
     SetQuarantinePolicy,
 )
+from casparian_sentinel.core.decide_returns import recall
 from casparian_sentinel.core.effects import PlanFiles
 from casparian_sentinel.core.state import Contract, ParserLine, State
 
@@ -226,6 +227,7 @@ def pause(case: Case, command: PauseParser) -> None:
         return
     if line.paused is None:
         case.record("ParserPaused", {"name": line.name, "reason": command.reason[:512]})
+        recall(case, line.name, "")
     case.answer(parser=line.name, paused=True)
 
 

@@ -18,8 +18,9 @@ from casparian_sentinel.core.commands import (
     WantReceived,
     WorkerGone,
 )
-from casparian_sentinel.core.decide_attempts import ask_to_cancel, current_attempt, held, lose_all, note_start
+from casparian_sentinel.core.decide_attempts import current_attempt, note_start
 from casparian_sentinel.core.decide_leasing import lease_to
+from casparian_sentinel.core.decide_returns import ask_to_cancel, held, lose_all
 from casparian_sentinel.core.live import LiveJob, LiveWorker, facts_of
 from casparian_sentinel.core.state import COMMITTED, OpenJob, State
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from casparian_protocol.errors import CasparianError
+from casparian_protocol.errors import RETRYABLE_ONCE, CasparianError
 from casparian_protocol.states import NEXT, JobState, JobType
 from casparian_sentinel.core import evolve_breaker as breaker
 from casparian_sentinel.core import evolve_registry as registry
@@ -27,7 +27,6 @@ from casparian_sentinel.core.state import (
 
 Data: TypeAlias = dict[str, Any]
 _FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for state, after in NEXT.items()}
-_MEMORY_CODES = frozenset({"MEMORY_ERROR", "OOM_RISK"})
 
 
 class Recorded(Protocol):
@@ -93,6 +92,7 @@ def _forget_lease(state: State, job: OpenJob) -> None:
         held.pop(job.job_id, None)
         if not held:
             del state.epochs_held[job.worker_id]
+    state.alone_held.pop(job.job_id, None)
     breaker.unleased(state, job)
 
 
@@ -111,7 +111,7 @@ def _close(state: State, seq: int, job: OpenJob, target: JobState) -> None:
     if state.open_keys.get(job.key) == job.job_id:
         del state.open_keys[job.key]
     if before is JobState.QUEUED:
-        state.ready.prune(job.work.lane)
+        state.queue_of(job).prune(job.work.lane)
     elif before is JobState.RETRY_WAIT:
         del state.waiting[job.job_id]
     elif before is JobState.COMMITTED:
@@ -191,8 +191,10 @@ def _leased(state: State, seq: int, ts: int, data: Data) -> None:
     if held is None:
         held = state.epochs_held[job.worker_id] = {}
     held[job.job_id] = seq
+    if job.runs_alone:
+        state.alone_held[job.job_id] = None
     breaker.leased(state, job)
-    state.ready.prune(job.work.lane)
+    state.queue_of(job).prune(job.work.lane)
 
 
 def _started(state: State, seq: int, ts: int, data: Data) -> None:
@@ -245,14 +247,14 @@ def _retry_scheduled(state: State, seq: int, ts: int, data: Data) -> None:
     breaker.failed(state, job, data["error"])
     _leave_attempt(state, job)
     job.retry_count = data["retry_count"]
-    job.memory_failures += data["error"]["code"] in _MEMORY_CODES
+    job.memory_failures += data["error"]["code"] in RETRYABLE_ONCE
     job.not_before = data["not_before"]
     job.delay_seconds = data["delay_seconds"]
     state.waiting[job.job_id] = None
 
 
 def _queue_again(state: State, job: OpenJob) -> None:
-    state.ready.push(job.work.lane, job.priority, job.queued_seq, job.job_id)
+    state.queue_of(job).push(job.work.lane, job.priority, job.queued_seq, job.job_id)
 
 
 def _due(state: State, seq: int, ts: int, data: Data) -> None:

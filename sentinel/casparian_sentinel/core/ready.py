@@ -24,6 +24,10 @@ class ReadyQueue:
         self._is_current = is_current
         self._lanes: dict[str, list[Entry]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything may be in it; stale entries count."""
+        return bool(self._lanes)
+
     def push(self, name: str, priority: int, queued_seq: int, job_id: str) -> None:
         lane = self._lanes.get(name)
         if lane is None:

@@ -124,6 +124,7 @@ def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
     for work in works:
         state.last_work[work.parser, work.parser_version] = work
     lanes: dict[str, list[Entry]] = {}
+    alone_lanes: dict[str, list[Entry]] = {}
     for kind, number, status, commit, plain in snapshot["jobs"]:
         job = OpenJob(
             type=JobType(kind),
@@ -135,12 +136,17 @@ def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
         state.jobs[job.job_id] = job
         state.open_keys[job.key] = job.job_id
         if job.state is JobState.QUEUED:
-            lanes.setdefault(job.work.lane, []).append((-job.priority, job.queued_seq, job.job_id))
+            mine = alone_lanes if job.runs_alone else lanes
+            mine.setdefault(job.work.lane, []).append((-job.priority, job.queued_seq, job.job_id))
         elif job.state is JobState.RETRY_WAIT:
             state.waiting[job.job_id] = None
         elif job.state is JobState.COMMITTED:
             state.promoting[job.job_id] = None
         else:
             state.epochs_held.setdefault(job.worker_id, {})[job.job_id] = job.epoch
+            if job.runs_alone:
+                state.alone_held[job.job_id] = None
     for lane, entries in lanes.items():
         state.ready.load(lane, entries)
+    for lane, entries in alone_lanes.items():
+        state.ready_alone.load(lane, entries)

@@ -76,6 +76,16 @@ class OpenJob:
     commit: Commit | None = None
 
     @property
+    def runs_alone(self) -> bool:
+        """It ran out of memory once: its next attempt has a host to itself."""
+        return self.memory_failures > 0
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """What sorts first runs first."""
+        return -self.priority, self.queued_seq
+
+    @property
     def attempt(self) -> int:
         """The number of the present or next attempt. A lease that was given back untouched is not counted."""
         return 1 + self.retry_count + self.losses
@@ -195,6 +205,7 @@ class State:
     """Everything durable. `seq` is the last event folded in."""
 
     __slots__ = (
+        "alone_held",
         "breakers",
         "contracts",
         "counts",
@@ -209,6 +220,7 @@ class State:
         "policies",
         "promoting",
         "ready",
+        "ready_alone",
         "recent_keys",
         "rules",
         "scans",
@@ -225,7 +237,11 @@ class State:
         self.open_keys: dict[str, str] = {}
         #: key → sequence that queued it, oldest first; pruned below the projection's position (`prune_recent_keys`).
         self.recent_keys: dict[str, int] = {}
-        self.ready = ReadyQueue(self._is_queued)
+        self.ready = ReadyQueue(self._is_ready)
+        #: Queued jobs that need a host to themselves; they are in no other queue.
+        self.ready_alone = ReadyQueue(self._is_ready_alone)
+        #: Leased and running ones of those.
+        self.alone_held: dict[str, None] = {}
         #: Jobs in RETRY_WAIT.
         self.waiting: dict[str, None] = {}
         #: Jobs in COMMITTED: their promotion is repeated after a crash.
@@ -254,9 +270,27 @@ class State:
         #: (parser, version) → the newest `Work`, to share equal ones.
         self.last_work: dict[tuple[str, str], Work] = {}
 
-    def _is_queued(self, job_id: str, queued_seq: int) -> bool:
+    def queue_of(self, job: OpenJob) -> ReadyQueue:
+        """Where it waits."""
+        return self.ready_alone if job.runs_alone else self.ready
+
+    def _is_ready(self, job_id: str, queued_seq: int) -> bool:
         job = self.jobs.get(job_id)
-        return job is not None and job.state is JobState.QUEUED and job.queued_seq == queued_seq
+        return (
+            job is not None
+            and job.state is JobState.QUEUED
+            and job.queued_seq == queued_seq
+            and not job.memory_failures
+        )
+
+    def _is_ready_alone(self, job_id: str, queued_seq: int) -> bool:
+        job = self.jobs.get(job_id)
+        return (
+            job is not None
+            and job.state is JobState.QUEUED
+            and job.queued_seq == queued_seq
+            and job.memory_failures > 0
+        )
 
     def is_busy(self) -> bool:
         """Whether any job is open."""

@@ -169,7 +169,10 @@ class LocalWorkers:
     def _give_up(self, name: str, how: str) -> None:
         self._given_up[name] = f"it {how}, {self._backoffs[name].instant_deaths} times within seconds of its start"
         logger.error(
-            "Worker %s is given up: %s. Its last words are in %s.", name, self._given_up[name], self._home.daemon_log
+            "Worker %s is given up: %s. Its last words are in %s. Stop and start the sentinel to have it tried again.",
+            name,
+            self._given_up[name],
+            self._home.daemon_log,
         )
         if len(self._given_up) == len(self._names):
             self._on_hopeless()

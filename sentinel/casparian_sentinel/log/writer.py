@@ -169,11 +169,11 @@ class LogWriter:
         return self.durable
 
     def restore_reserve(self) -> bool:
-        """Set the reserve aside again when twice its size is free; whether it is there now."""
+        """Set the reserve aside again when twice its size is free; whether it is there now, or none is wanted."""
         path = self._directory / RESERVE_NAME
-        if self._fs.exists(path):
+        if self._reserve_bytes == 0 or self._fs.exists(path):
             return True
-        if self._reserve_bytes == 0 or self._fs.free_bytes(self._directory) < 2 * self._reserve_bytes:
+        if self._fs.free_bytes(self._directory) < 2 * self._reserve_bytes:
             return False
         try:
             self._set_aside(path)

@@ -79,11 +79,13 @@ class Table:
     def queue(self, *specs: JobSpec, position: int | None = None) -> Decision:
         return self.do(c.QueueJobs(specs, self.state.seq if position is None else position))
 
-    def hello(self, worker: str = "w1", *holding: m.Held, pid: int = 7, protocol: int = 1) -> Decision:
+    def hello(
+        self, worker: str = "w1", *holding: m.Held, pid: int = 7, protocol: int = 1, host: str = "here"
+    ) -> Decision:
         message = m.Hello(
             protocol=protocol,
             worker_id=worker,
-            host="here",
+            host=host,
             pid=pid,
             slots=4,
             version="0",

@@ -7,12 +7,13 @@ import pytest
 from casparian_protocol import messages as m
 from casparian_protocol.jobs import JobError, JobSpec
 from casparian_protocol.settings import BreakerSettings
+from casparian_protocol.states import JobState
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from tests.sentinel.core.play import ANN, Table, assignments, offer, spec, types
+from tests.sentinel.core.play import ANN, Table, assignments, offer, sent, spec, types
 
 
 @pytest.fixture
@@ -265,3 +266,31 @@ def test_fold_and_state_agree_after_a_whole_life_of_a_breaker(table: Table) -> N
 
     assert dump(_folded(table)) == dump(table.state)
     assert table.state.breakers["advice", "1.0"].failures == 6
+
+
+def test_what_was_leased_ahead_is_taken_back_when_its_parser_is_paused(table: Table) -> None:
+    for number in range(1, 5):
+        fail(table, running(table, number))
+    last = running(table, 5)
+    table.queue(job(6))
+    (ahead,) = [lease(given) for given in assignments(table.want())]
+    decision = fail(table, last)
+
+    assert types(decision) == ["JobFailed", "ParserPaused", "LeaseExpired"]
+    assert decision.events[2][1]["reason"] == "paused"
+    assert sent(decision, m.Fenced) == [m.Fenced(jobs=[ahead])]
+    assert (table.job(ahead.job_id).state, table.job(ahead.job_id).attempt) == (JobState.QUEUED, 1)
+    assert types(table.started(ahead)) == [], "it began while the news was on its way: nothing of it counts"
+
+
+def test_a_pause_by_hand_takes_back_what_was_leased_ahead_of_all_versions_and_lets_run_what_runs(table: Table) -> None:
+    runs = running(table, 1)
+    table.queue(job(2))
+    (ahead,) = [lease(given) for given in assignments(table.want())]
+    decision = table.do(c.PauseParser("advice", "by hand", ANN))
+
+    assert types(decision) == ["ParserPaused", "LeaseExpired"]
+    assert sent(decision, m.Fenced) == [m.Fenced(jobs=[ahead])]
+    assert table.job(runs.job_id).state is JobState.RUNNING
+    assert types(table.finish(runs, offer(source_hash=job(1).input.content_hash))) == ["JobOutputsCommitted"]
+    assert types(table.want()) == []

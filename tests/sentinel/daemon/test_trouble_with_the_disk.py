@@ -8,6 +8,8 @@ import pytest
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import Home
+from casparian_sentinel.local import LocalSentinel
+from casparian_sentinel.operations.steps import OperationRefused
 from tests.sentinel.daemon.world import (
     PATIENCE_SECONDS,
     Daemon,
@@ -67,7 +69,9 @@ def test_a_failed_sync_ends_the_sentinel_without_an_answer(tmp_path: Path) -> No
     assert "fdatasync failed" in daemon.said()
 
 
-def test_below_the_floor_new_work_is_refused_beforehand(tmp_path: Path) -> None:
+def test_below_the_floor_new_work_is_refused_beforehand_until_there_is_room_with_or_without_a_daemon(
+    tmp_path: Path,
+) -> None:
     home = new_home(tmp_path)
     home.config_file.write_text("[log]\nreserve_bytes = 65536\nlow_disk_bytes = 1000000000000000\n")
     with running(home) as daemon, daemon.client() as client:
@@ -76,3 +80,11 @@ def test_below_the_floor_new_work_is_refused_beforehand(tmp_path: Path) -> None:
         until(lambda: "floor" in client.request("status")["intake"], "intake is paused")
         with pytest.raises(RequestRefused, match="No new work is taken"):
             client.request("queue")
+
+    with LocalSentinel(home) as sentinel, pytest.raises(OperationRefused, match="No new work is taken"):
+        sentinel.request("queue")
+    home.config_file.write_text("[log]\nreserve_bytes = 0\nlow_disk_bytes = 4096\n")
+    with LocalSentinel(home) as sentinel:
+        assert sentinel.request("queue")["queued"] == 1
+        resumed = sentinel.query("select count(*) as n from cf_audit where type = 'IntakeResumed'").to_pylist()
+    assert resumed == [{"n": 1}]

@@ -255,7 +255,7 @@ class Agent:
                 self._holdings.forget(job)
                 self._release([job])
             else:
-                self._slots.put(job)
+                self._slots.put(job, is_alone=assignment.is_alone)
         self._tell_credit()
 
     def _settle(self, leases: Sequence[Held], *, is_fenced: bool) -> None:
@@ -265,6 +265,7 @@ class Agent:
                 self._abandon(job, StopCause.FENCED)
             elif job is not None and job.stage in (Stage.FINISHED, Stage.FAILED):
                 self._holdings.forget(job)
+        self._tell_credit()
         self._leave_if_done()
 
     def _cancel(self, cancel: Cancel) -> None:

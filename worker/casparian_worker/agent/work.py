@@ -87,6 +87,7 @@ class Workshop:
             bundle=self._artifacts.bundle(spec.artifact),
             entry=assignment.entry,
             contracts={output: self._artifacts.contract(digest) for output, digest in spec.contracts.items()},
+            is_alone=assignment.is_alone,
         )
 
 

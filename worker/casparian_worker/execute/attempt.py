@@ -81,6 +81,7 @@ class ParseTask:
     bundle: Path
     entry: str
     contracts: dict[str, Contract]
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,8 @@ class _Attempt:
         except OSError as cause:
             return Failed(of_exception(cause, "environment"))
         try:
-            log.write(LogLevel.INFO, "worker", f"Attempt {self.task.attempt} (epoch {self.task.epoch}) begins.")
+            alone = ", alone on its host: an earlier one ran out of memory" if self.task.is_alone else ""
+            log.write(LogLevel.INFO, "worker", f"Attempt {self.task.attempt} (epoch {self.task.epoch}) begins{alone}.")
             outcome = self._run(log)
             log.write(*_last_words(outcome))
             return outcome

@@ -45,7 +45,9 @@ _WORKERS_OWN = frozenset(
 
 
 #: A guest does not end itself by these; what we send is told apart before.
-_SIGNALS_OF_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+_SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+#: What our own writing may run into besides a full disk; it says nothing about the job and may pass.
+_SINKS_FAULT = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_ERROR, ErrorCode.UNKNOWN_ERROR})
 
 
 class TimeIsUp(CasparianError):
@@ -125,9 +127,13 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             return GuestEnded(ErrorCode.CONNECTION_RESET, "exited with status 2 (a transient failure)")
         case _ if ended.status == -signal.SIGXFSZ:
             return GuestEnded(ErrorCode.LIMIT_EXCEEDED, "wrote a file beyond its limit and was killed by SIGXFSZ")
+        case _ if ended.status == -signal.SIGKILL:  # the kernel's way to get memory back; it tells nobody whom it hit
+            said = f"{ended.said} (by the kernel, when memory ran out, or by somebody)"
+            return GuestEnded(ErrorCode.OOM_RISK, said, is_by_others=True)
+        case status if status in _SIGNALS_OF_OTHERS:
+            return GuestEnded(ErrorCode.CONNECTION_RESET, f"{ended.said} (by somebody)", is_by_others=True)
         case _:
-            is_by_others = ended.status in _SIGNALS_OF_OTHERS
-            return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended.said, is_by_others=is_by_others)
+            return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended.said)
 
 
 def of_report(report: ErrorReport) -> JobError:
@@ -140,6 +146,8 @@ def of_report(report: ErrorReport) -> JobError:
 def of_exception(error: BaseException, origin: Origin | None = None) -> JobError:
     """An error of ours, or an accident: those carry a trace."""
     code = code_for_exception(error)
+    if origin == "environment" and isinstance(error, OSError) and code in _SINKS_FAULT:
+        code = ErrorCode.SINK_UNAVAILABLE
     if origin is None:
         is_by_others = isinstance(error, GuestEnded) and error.is_by_others
         origin = "environment" if is_by_others or code in NEVER_THE_PARSERS else "parser"
