@@ -9,14 +9,14 @@ A book can be forked in a few milliseconds, however many jobs it holds: both boo
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList
 
@@ -110,8 +110,18 @@ class Job:
         return self.state == "RUNNING" and now_us - max(self.progressed_at, self.started_at) >= STALLED_US
 
 
-def _recency(job: Job) -> tuple[int, str]:
+def recency(job: Job) -> tuple[int, str]:
+    """The place of a job in its group: the youngest change first."""
     return (-job.at, job.job_id)
+
+
+class Move(NamedTuple):
+    """A job came into a group (`sign` 1) or left it (-1); `recency` is its place there, whatever it became since."""
+
+    sign: int
+    key: GroupKey
+    recency: tuple[int, str]
+    job: Job
 
 
 @dataclass(slots=True, eq=False)
@@ -119,7 +129,7 @@ class Group:
     """Jobs that stand alike; the youngest change first."""
 
     key: GroupKey
-    jobs: Any = field(default_factory=lambda: SortedKeyList(key=_recency))
+    jobs: Any = field(default_factory=lambda: SortedKeyList(key=recency))
     rows: int = 0
     quarantined: int = 0
     skipped: int = 0
@@ -159,7 +169,7 @@ class Group:
 
     def copied(self, era: object) -> Group:
         fresh = copy(self)
-        fresh.jobs, fresh.outputs, fresh.era = SortedKeyList(self.jobs, key=_recency), self.outputs.copy(), era
+        fresh.jobs, fresh.outputs, fresh.era = SortedKeyList(self.jobs, key=recency), self.outputs.copy(), era
         return fresh
 
     def _count(self, job: Job, sign: int) -> None:
@@ -191,6 +201,9 @@ def _group_order(group: Group) -> tuple[int, int, GroupKey]:
     return (group.key[0], -group.first.at if group.size else 0, group.key)
 
 
+#: Moves that a book remembers for those who keep lists of their own; whoever missed more reads the whole book again.
+MOVES_KEPT = 10_000
+
 #: Of all books together, so that a list which was made from one book is never taken for that of another.
 _REVISIONS = count(1)
 
@@ -206,13 +219,16 @@ class JobBook:
         self._seconds: dict[tuple[str, str, str], list[float]] = {}
         #: Raised with every change, so that whoever caches a list knows when it is old.
         self.revision = next(_REVISIONS)
+        #: The last moves, and how many there ever were.
+        self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
+        self.moved = 0
         self._era: object = None
 
     def fork(self) -> JobBook:
         """A book of the same jobs; what is changed in one of the two stays as it was in the other."""
         fresh = copy(self)
         fresh.by_id, fresh.groups = self.by_id.copy(), self.groups.copy()
-        fresh.by_state = self.by_state.copy()
+        fresh.by_state, fresh.moves = self.by_state.copy(), self.moves.copy()
         fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
         fresh.revision = next(_REVISIONS)
         self._era, fresh._era = object(), object()  # what there was belongs to neither from here on
@@ -250,6 +266,8 @@ class JobBook:
             self._remember_seconds(job)
         for key, members in fresh.items():
             self._group(key).put_all(members)
+        self.moved += len(jobs)
+        self.moves.clear()
 
     def touch(self, job_id: str, progress: dict[str, Any], at_us: int, seq: int) -> None:
         """Progress: numbers only, so the job stays where it is."""
@@ -269,6 +287,7 @@ class JobBook:
 
     def _leave(self, job: Job) -> None:
         group = self._group(job.group_key)
+        self._note(-1, job)
         group.take(job)
         if not group.size:
             del self.groups[group.key]
@@ -276,8 +295,13 @@ class JobBook:
 
     def _join(self, job: Job) -> None:
         self._group(job.group_key).put(job)
+        self._note(1, job)
         self.by_state[job.state] += 1
         self._remember_seconds(job)
+
+    def _note(self, sign: int, job: Job) -> None:
+        self.moved += 1
+        self.moves.append(Move(sign, job.group_key, recency(job), job))
 
     def _group(self, key: GroupKey) -> Group:
         """The group, to be changed: a new one, or a copy of one that another book has too, where needed."""
