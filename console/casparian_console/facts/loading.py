@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_console.effects import Query
-from casparian_console.facts.jobs import ENDED_STATES, Job, JobBook
+from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
 
@@ -80,7 +80,7 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
             parser=job["parser"],
             version=job["parser_version"],
             input=job["input"],
-            attempt=job["attempt"],
+            attempt=job["attempt"] - (STANDINGS[job["state"]] is Standing.WAITING),  # those that it had
             epoch=job["epoch"],
             worker_id=job["worker_id"],
             retry_count=job["retry_count"],
@@ -106,6 +106,7 @@ def take_jobs(book: JobBook, answer: Answer) -> None:
 
 
 def _ended(row: dict[str, Any]) -> dict[str, Any]:
+    is_done = STANDINGS[row["status"]] is Standing.DONE
     return {
         "parser": row["plugin_name"] or "",
         "version": row["parser_version"] or "",
@@ -124,9 +125,9 @@ def _ended(row: dict[str, Any]) -> dict[str, Any]:
         "bytes": row["output_size_bytes"] or 0,
         "seconds": row["seconds"] or 0.0,
         "outputs": outputs_of(row["output_path"] or ""),
-        "error_code": row["error_code"] or "",
-        "error_message": row["error_message"] or "",
-        "fingerprint": row["error_fingerprint"] or "",
+        "error_code": "" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
+        "error_message": "" if is_done else row["error_message"] or "",
+        "fingerprint": "" if is_done else row["error_fingerprint"] or "",
         "reason": row["reason"] or "",
     }
 
@@ -151,17 +152,18 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | Non
                 book,
                 event,
                 state="LEASED",
+                started_at=at,
                 worker_id=data["worker_id"],
                 attempt=data["attempt"],
                 epoch=seq,
                 progress={},
             )
         case "JobStarted":
-            _change(book, event, state="RUNNING", started_at=at, progressed_at=at)
+            _change(book, event, state="RUNNING", progressed_at=at)
         case "JobProgressed":
             book.touch(data["job_id"], data["progress"], at, seq)
         case "LeaseExpired" | "JobDue":
-            _change(book, event, state="QUEUED", started_at=0, worker_id="", progress={})
+            _change(book, event, state="QUEUED", epoch=0, worker_id="", progress={})
         case "JobRetryScheduled":
             _change(
                 book,
@@ -169,12 +171,13 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | Non
                 state="RETRY_WAIT",
                 not_before=data["not_before"],
                 retry_count=data["retry_count"],
-                started_at=0,
+                epoch=0,
+                worker_id="",
                 **_error(data),
             )
         case "JobOutputsCommitted":
             manifest = data.get("manifest") or {}
-            written = sum(file["bytes"] for file in manifest.get("files", []) if file["kind"] == "data")
+            written = sum(file["bytes"] for file in manifest.get("files", []))
             outputs = tuple(sorted(data.get("versions") or manifest.get("outputs") or {}))
             _change(book, event, state="COMMITTED", outputs=outputs, bytes=written)
         case "JobCompleted":
@@ -212,9 +215,17 @@ def _fresh(spec: dict[str, Any], at: int) -> dict[str, Any]:
         "version": spec.get("parser_version", ""),
         "input": spec["input"]["path"],
         "topic": spec.get("topic", ""),
-        "queued_at": at,
+        "attempt": 0,
+        "epoch": 0,
+        "queued_at": spec.get("queued_at") or at,
         "started_at": 0,
         "ended_at": 0,
+        "rows": 0,
+        "quarantined": 0,
+        "skipped": 0,
+        "bytes": 0,
+        "seconds": 0.0,
+        "outputs": (),
         "worker_id": "",
         "retry_count": 0,
         "progress": {},

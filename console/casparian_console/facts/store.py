@@ -108,7 +108,8 @@ class Facts:
         """One event of the log, in order."""
         self.seq = max(self.seq, event.seq)
         settled = loading.fold_job(self.jobs, event)
-        self.registry.fold(event)
+        job = self.jobs.get(event.data.get("job_id", ""))
+        self.registry.fold(event, job.parser if job is not None else "")
         self._processes(event)
         if settled is not None:
             self._settle((event.seq, *settled))
