@@ -82,7 +82,7 @@ def found_by(world: World) -> Found:
         violations=facts.read_violations(world.ask("quarantine", "summary")),
         order_events=Counter({row["event"]: row["n"] for row in world.sql(facts.EVENTS)}),
         order=facts.read_order(world.sql(facts.life_of(truth_order))),
-        log_status=world.run("log", "verify").returncode,
+        log_status=world.run("log", "verify").code,
     )
 
 

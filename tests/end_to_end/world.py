@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from casparian.app import run
+from casparian.main import casparian
 
 ADVICE = '''
 """Payment advices: `id;amount;day` a line. Lines that begin with `!` make trouble for tests."""
@@ -66,6 +71,15 @@ def lines(count: int, *, bad: Sequence[int] = (), start: int = 0) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
 @dataclass
 class World:
     """One home below `root`, and what is called on it."""
@@ -89,12 +103,11 @@ class World:
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "casparian", "--home", str(self.home), *map(str, arguments)]
 
-    def run(self, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-        """One command, which must end with `status`."""
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
-        )
-        assert done.returncode == status, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    def run(self, *arguments: str | Path, status: int = 0) -> Done:
+        """One command, which must end with `status`: here, or in a process of its own where one stays behind."""
+        call = _as_a_process if arguments[0] in ("start", "worker") else _in_this_process
+        done = call(self, *arguments)
+        assert done.code == status, f"{arguments} ended with {done.code}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done
 
@@ -159,6 +172,26 @@ class World:
     def kill(self, pids: Sequence[int]) -> None:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
+
+
+def _in_this_process(world: World, *arguments: str | Path) -> Done:
+    """The command as its function: the same arguments, streams and code, without an interpreter's start."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(casparian, ["--home", str(world.home), *map(str, arguments)])
+    return Done(int(code), _written(out), _written(err))
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+def _as_a_process(world: World, *arguments: str | Path) -> Done:
+    done = subprocess.run(
+        world.command(*arguments), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def wait_for(what: Callable[[], bool], why: str, *, seconds: float = 60.0) -> None:

@@ -116,9 +116,9 @@ def _watch(app: App, limit: int, filters: dict[str, Any]) -> ExitCode:
     from casparian.gateway import daemon_client
     from casparian_protocol.feed import FeedEvent, Snapshot
 
-    with daemon_client(app) as client, open_gateway(app) as gateway:
+    with daemon_client(app) as client, client.follow() as feed, open_gateway(app) as gateway:
         drawn_at = 0.0
-        for item in client.follow():
+        for item in feed:
             if isinstance(item, Snapshot | FeedEvent) and time.monotonic() - drawn_at >= 0.25:
                 if app.is_json:
                     conditions, params = _conditions(**filters)
@@ -265,8 +265,8 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     from casparian_protocol.feed import FeedEvent, Snapshot
 
     ends = {"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"}
-    with daemon_client(app) as client:
-        for item in client.follow():
+    with daemon_client(app) as client, client.follow() as feed:
+        for item in feed:
             app.out.write(log.read())
             app.out.flush()
             if isinstance(item, FeedEvent) and item.type in ends and item.data.get("job_id") == job_id:

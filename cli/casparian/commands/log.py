@@ -55,8 +55,8 @@ def tail(app: App, lines: int, follow: bool) -> ExitCode:
         from casparian.gateway import daemon_client
         from casparian_protocol.feed import FeedEvent
 
-        with daemon_client(app) as client:
-            for item in client.follow():
+        with daemon_client(app) as client, client.follow() as feed:
+            for item in feed:
                 if isinstance(item, FeedEvent) and (not found or item.seq > found[-1].seq):
                     _print_events(app, iter([item]))  # type: ignore[list-item]
     return ExitCode.OK

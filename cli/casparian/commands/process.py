@@ -161,8 +161,8 @@ def _follow(app: App, client: Client, interrupts: _Interrupts, child: subprocess
     """Watch until nothing can run any more; pass Ctrl-C on: drain first, then stop."""
     view = RunView(started=time.monotonic())
     passed_on = 0
-    with _screen(app, view) as redraw:
-        for item in client.follow():
+    with _screen(app, view) as redraw, client.follow() as feed:
+        for item in feed:
             if isinstance(item, Snapshot):  # asked for now: what was paused before it is told by no event
                 _learn_what_waits(app, client, view)
             before = view.intake
