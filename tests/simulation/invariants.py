@@ -6,7 +6,7 @@ follows the life of every job.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blake3 import blake3
@@ -47,6 +47,10 @@ class Judge:
     losses: dict[str, int] = field(default_factory=dict)
     last_seq: int = 0
     last_epoch: int = 0
+
+    def copied(self) -> Judge:
+        changed = {name: getattr(self, name).copy() for name in _REMEMBERED}
+        return replace(self, **changed)
 
     def see(self, event: Event) -> None:
         if event.seq != self.last_seq + 1:
@@ -113,6 +117,10 @@ class Judge:
             raise Violated(f"I7: {job_id} under {epoch} was answered committed, and the durable log does not say so")
 
 
+#: What a judge writes into; the values themselves are never changed.
+_REMEMBERED = ("keys", "current", "commits", "committed_jobs", "published", "open_jobs", "completed", "retries", "losses")
+
+
 @dataclass(slots=True)
 class Platter:
     """The event log as the platter has it, read batch by batch as it grows."""
@@ -121,8 +129,10 @@ class Platter:
     directory: Path
     judge: Judge
     events: list[Event] = field(default_factory=list)
+    #: What was read of each segment, byte for byte.
+    _read: dict[str, bytearray] = field(default_factory=dict)
     _segment: str = ""
-    _offset: int = 0
+    _looked_at: int = -1
 
     @property
     def seq(self) -> int:
@@ -130,34 +140,45 @@ class Platter:
 
     def read(self) -> list[Event]:
         """What became durable since the last look."""
+        if self._looked_at == self.fs.platter_changes:
+            return []
+        self._looked_at = self.fs.platter_changes
         news: list[Event] = []
         segments = self.fs.on_platter(self.directory)
         while True:
             if self._segment:
-                self._read_segment(segments[self._segment], news)
+                self._read_segment(segments[self._segment].platter, self._read[self._segment], news)
             following = f"{self.judge.last_seq + 1:020d}.caslog"
             if following == self._segment or following not in segments:
                 break
-            self._segment, self._offset = following, HEADER_BYTES
+            if len(segments[following].platter) < HEADER_BYTES:
+                break
+            self._segment = following
+            self._read[following] = segments[following].platter[:HEADER_BYTES]
         self.events += news
         return news
 
-    def _read_segment(self, file: File, news: list[Event]) -> None:
-        content = file.platter
-        while self._offset < len(content):
+    def _read_segment(self, content: bytearray, known: bytearray, news: list[Event]) -> None:
+        while len(known) < len(content):
+            offset = len(known)
             try:
-                size = batch_size(bytes(content[self._offset : self._offset + PREFIX_BYTES]))
-                data = bytes(content[self._offset : self._offset + size])
-                found = unpack_batch(data, Position(1, self._offset)).events()
+                size = batch_size(bytes(content[offset : offset + PREFIX_BYTES]))
+                data = bytes(content[offset : offset + size])
+                found = unpack_batch(data, Position(1, offset)).events()
             except DamagedBatch:
                 return
             for event in found:
                 self.judge.see(event)
             news += found
-            self._offset += size
+            known += data
+
+    def outlived(self) -> bool:
+        """After a crash: what was durable then still is, byte for byte."""
+        segments = self.fs.on_platter(self.directory)
+        return all(name in segments and segments[name].platter.startswith(known) for name, known in self._read.items())
 
     def follow(self, before: Platter) -> None:
-        """After a crash: what was durable then still is, event by event."""
+        """The log read again from its beginning says what it said before, event by event."""
         self.read()
         kept = self.events[: len(before.events)]
         if kept != before.events:
@@ -174,7 +195,7 @@ def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = F
             path = f"{tree}/{below}"
             if path not in expected:
                 raise Violated(f"I5: {path} is published without a durable record")
-            if blake3(bytes(content.data)).hexdigest() != expected[path]:
+            if _digest_of(content) != expected[path]:
                 raise Violated(f"I3: {path} has not the content that was committed")
             seen.add(path)
     for job_id in durable.completed:
@@ -183,3 +204,10 @@ def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = F
                 raise Violated(f"I3: {path} of a completed job is missing")
     if is_final and seen != set(expected):
         raise Violated(f"I3: {sorted(set(expected) - seen)} were committed and are not published")
+
+
+def _digest_of(file: File) -> str:
+    """Computed again only when the content has changed."""
+    if file.digest is None:
+        file.digest = blake3(file.data).hexdigest()
+    return file.digest

@@ -37,6 +37,10 @@ class Agenda:
         self._planned += 1
         heappush(self._items, (self.now_s + delay_s, self._planned, loop, action, arguments))
 
+    def forget(self) -> None:
+        """The history is over."""
+        self._items.clear()
+
     def run_next(self) -> SimLoop | None:
         """Do what is next; whose it was."""
         at_s, number, loop, action, arguments = heappop(self._items)

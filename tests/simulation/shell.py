@@ -210,5 +210,7 @@ class SimShell(Shell):
         await ending._close(self)
 
     def let_go(self) -> None:
-        """The process is gone; what this Python still holds of it goes too."""
+        """The process is gone; what this Python still holds of it goes too, without waiting for the garbage collector."""
         self.zmq.destroy(linger=0)
+        vars(self.engine).clear()
+        vars(self).clear()

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.simulation.paths import SimPath, names_of
+
 SECTOR_BYTES = 512
 BLOCK_BYTES = 4096
 
@@ -27,7 +29,7 @@ class Halted(BaseException):
 class File:
     """Content as processes see it, and as the platter has it."""
 
-    __slots__ = ("data", "links", "platter", "unsynced")
+    __slots__ = ("data", "digest", "links", "platter", "unsynced")
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -35,13 +37,17 @@ class File:
         #: In order: (offset, bytes), or (size, None) for a truncation.
         self.unsynced: list[tuple[int, bytes | None]] = []
         self.links = 0
+        #: Of `data`, kept by whoever judges; every change forgets it.
+        self.digest: str | None = None
 
     def write(self, offset: int, content: bytes) -> None:
         _apply(self.data, offset, content)
+        self.digest = None
         self.unsynced.append((offset, content))
 
     def truncate(self, size: int) -> None:
         _apply(self.data, size, None)
+        self.digest = None
         self.unsynced.append((size, None))
 
     def sync(self) -> None:
@@ -69,6 +75,7 @@ class File:
             _zero_sectors(self.platter, max(known, offset), offset + len(content), dice)
         self.unsynced.clear()
         self.data = bytearray(self.platter)
+        self.digest = None
 
 
 def _apply(content: bytearray, offset: int, piece: bytes | None) -> None:
@@ -139,13 +146,14 @@ class SimFs:
     halt_in: int = 0
     is_halted: bool = False
     operations: int = 0
+    #: How often the platter may have changed, for those who read it.
+    platter_changes: int = 0
     #: Told of every change of names, before it is durable.
     on_change: Callable[[], None] | None = None
     _open: dict[int, Descriptor] = field(default_factory=dict)
     _next: int = 3
     #: Changes of names that no directory sync has made durable yet.
     journal: list[tuple[Change, ...]] = field(default_factory=list)
-    _parts: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     # --- trouble
 
@@ -183,6 +191,7 @@ class SimFs:
     def cut_power(self) -> None:
         """Only what the platter has survives, and whatever of the rest happened to arrive."""
         self.revive()
+        self.platter_changes += 1
         self._open.clear()
         dropped: set[tuple[int, str]] = set()
         for changes in self.journal:
@@ -210,14 +219,11 @@ class SimFs:
     # --- names
 
     def _walk(self, path: Path) -> Node:
-        parts = self._parts.get(path)
-        if parts is None:
-            parts = self._parts[path] = path.parts[1:]
         node: Node = self.root
-        for part in parts:
-            if not isinstance(node, Directory):
+        for name in path.names if type(path) is SimPath else path.parts[1:]:
+            if type(node) is not Directory:
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path))
-            found = node.entries.get(part)
+            found = node.entries.get(name)
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
             node = found
@@ -304,12 +310,15 @@ class SimFs:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         elif code == 0 and len(data) > 1:
             data = data[: self.dice.randint(1, len(data) - 1)]
+        if file.digest is not None and self.on_change is not None:
+            self.on_change()  # somebody judged this content, and it is another one now
         file.write(offset, bytes(data))
         return len(data)
 
     def fdatasync(self, descriptor: int) -> None:
         file = self._file(descriptor)
         code = self._begin("sync")
+        self.platter_changes += 1
         if code:
             file.fail_sync(self.dice)
             raise OSError(code, os.strerror(code))
@@ -367,6 +376,9 @@ class SimFs:
 
     def _sync_names(self, directory: Directory) -> None:
         """All changes here, whole, with every earlier change of the names that they touch."""
+        if not self.journal:
+            return
+        self.platter_changes += 1
         synced: set[int] = {id(directory)}
         wanted: list[bool] = []
         for changes in reversed(self.journal):
@@ -491,7 +503,7 @@ class SimFs:
     def on_platter(self, directory: Path) -> dict[str, File]:
         """The files of a directory whose names and directories are durable."""
         node: Node = self.root
-        for part in directory.parts[1:]:
+        for part in names_of(directory):
             found = node.platter.get(part) if isinstance(node, Directory) else None
             if found is None:
                 return {}
@@ -505,6 +517,7 @@ class SimFs:
 
     def sync_everything(self) -> None:
         """A quiet disk: for the beginning of a history."""
+        self.platter_changes += 1
         for changes in self.journal:
             _commit(changes)
         self.journal.clear()
