@@ -142,7 +142,7 @@ class Shell:
                 self.present.tick(now_us)
                 return self.travel.tick(self)
             case Heard(item):
-                return [*self.present.hear(item)]
+                return [*self.present.hear(item), *self.travel.heard(item)]
             case Gone(problem):
                 self.present.gone(problem)
                 return []
@@ -230,6 +230,7 @@ class Shell:
         if action is None:
             return []
         if action.id == shell_actions.MOVE:
+            self.travel.touched(self.mode)
             return self.current.move(key, self)
         return self.perform(action)
 
@@ -252,6 +253,8 @@ class Shell:
         if not self.works(action):
             self.refuse(action)
             return []
+        if action.owner == self.mode:
+            self.travel.touched(self.mode)
         return action.run(self.owner(action), self)
 
     def refuse(self, action: Action) -> None:
@@ -286,6 +289,7 @@ class Shell:
 
     def find_again(self, step: int) -> Effects:
         """`step` 1: from the selected row on, 2: behind it, -1: before it."""
+        self.travel.touched(self.mode)
         found = self.current.search(self.pattern, step, self)
         if found is None:
             self.say("Nothing can be searched here.", "dim")
@@ -346,6 +350,7 @@ class Shell:
             return self.sidebar.mouse(message, self)
         if isinstance(message, Scroll):
             return self.current.scroll(row, message.column, message.lines, self)
+        self.travel.touched(self.mode)
         return self.current.click(row, message.column, message.clicks, self)
 
     def view(self, width: int, height: int) -> list[Line]:

@@ -130,8 +130,8 @@ class Registry:
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
             self.is_files_stale = False
 
-    def fold(self, event: FeedEvent, parser: str = "") -> None:
-        """Apply an event; `parser` is that of the job which it is about."""
+    def fold(self, event: FeedEvent, owner: str = "") -> None:
+        """Apply an event; `owner` is the parser of the job which it is about."""
         data = event.data
         match event.type:
             case "SourceAdded":
@@ -175,7 +175,7 @@ class Registry:
                 if contract := self.contracts.get(data["contract_id"]):
                     contract.state = event.type.removeprefix("Contract").lower()
             case "JobOutputsCommitted" if event.seq > self._loaded.get("outputs", -1):
-                self._committed(event, parser)
+                self._committed(event, owner)
 
     def count_run(self, parser: str, seq: int, at_us: int, *, is_success: bool, why: str = "") -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
@@ -202,12 +202,12 @@ class Registry:
             else:
                 parser.paused, parser.breaker = "", "closed"
 
-    def _committed(self, event: FeedEvent, parser: str) -> None:
+    def _committed(self, event: FeedEvent, owner: str) -> None:
         manifest = event.data.get("manifest") or {}
         for name, version in (event.data.get("versions") or {}).items():
             output = self.outputs.setdefault(name, Output(name))
             output.version = max(output.version, version)
-            output.parser = max(output.parser, parser)
+            output.parser = max(output.parser, owner)
             accounting = manifest.get("outputs", {}).get(name, {})
             output.rows += accounting.get("valid", 0)
             output.quarantined += accounting.get("quarantined", 0)

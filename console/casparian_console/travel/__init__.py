@@ -1,0 +1,5 @@
+"""Time travel: the console at an earlier event of the log. Pure; the log's events are asked for with `LoadPast`."""
+
+from casparian_console.travel.travel import Travel
+
+__all__ = ["Travel"]

@@ -1,0 +1,56 @@
+"""The bar over a screen that shows the past: that it is the past, which event, when, what it was, how it plays. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from casparian_console.canvas import Line, spread
+from casparian_console.text import clean, clip, clock
+from casparian_protocol.feed import FeedEvent
+
+if TYPE_CHECKING:
+    from casparian_console.travel.travel import Travel
+
+_WIDE = 110
+
+
+def line(travel: Travel, now_seq: int, width: int) -> Line:
+    if travel.seq is None:
+        read, total = len(travel.history), max(now_seq, travel.history.last)
+        share = f" ({100 * read // total} %)" if total else ""
+        return [
+            ("past bold", " PAST "),
+            ("past", f" reading the log: {read:,} of {total:,} events{share}; Esc stops it"),
+        ]
+    event = travel.history.event(travel.seq)
+    when = clock(event.ts)
+    when = f"{when} UTC" if width >= _WIDE else f"{when[5:]}Z"
+    of = f" of {travel.history.last:,}" if width >= _WIDE else f"/{travel.history.last:,}"
+    at = f"@{travel.seq:,}".rjust(len(f"@{travel.history.last:,}"))
+    left: Line = [("past bold", " PAST "), ("past", f" {at}{of}  {when}  "), ("past bold", what(event))]
+    return spread(left, [("past", f"  {_playing(travel, width)} ")], width)
+
+
+def _playing(travel: Travel, width: int) -> str:
+    reading = "reading on, " if travel.is_loading and width >= _WIDE else ""
+    if not travel.is_playing:
+        return f"{reading}stopped {travel.speed}x"
+    return (
+        f"{reading}playing {travel.speed}x, waits cut to 1 s"
+        if width >= _WIDE
+        else f"play {travel.speed}x, waits max 1 s"
+    )
+
+
+def what(event: FeedEvent) -> str:
+    """The event in a few words: its type, and what it is about."""
+    data = event.data
+    job = data.get("job")
+    about = job.get("job_id", "") if isinstance(job, dict) else data.get("job_id", "")
+    if about:
+        about = str(about)[:8]
+    else:
+        about = next(
+            (data[name] for name in ("name", "parser", "worker_id", "output", "source_id") if data.get(name)), ""
+        )
+    return clip(clean(f"{event.type} {about}".strip()), 60)

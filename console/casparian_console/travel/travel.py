@@ -1,0 +1,233 @@
+"""Standing in the past: reading the log, moving in it, playing it, and the bar that says where this is. Pure.
+
+The log is asked for once and kept packed; coming back asks for what is new. What happens meanwhile extends its end, while
+`Shell.present` goes on as ever. Playing keeps the log's own times, but no wait is longer than a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_console.actions import Action
+from casparian_console.canvas import Line
+from casparian_console.effects import Effects, LoadPast, StopCommand
+from casparian_console.facts.store import Facts
+from casparian_console.messages import Ended, Failed, Output, PastEvents
+from casparian_console.travel import bar, moments
+from casparian_console.travel.actions import ACTIONS
+from casparian_console.travel.history import History
+from casparian_console.travel.past import Past
+from casparian_console.travel.places import Places
+from casparian_protocol.feed import FeedEvent, FeedItem, Snapshot
+
+SPEEDS = (1, 2, 5, 10, 20, 50, 100)
+LONGEST_WAIT_US = 1_000_000
+#: A tick plays at most so much: a machine that slept does not catch up at once.
+_LONGEST_TICK_US = 2_000_000
+_MOST_EVENTS = 2_000
+#: While it plays it wants to hear of the time so often.
+PLAYING_TICK_SECONDS = 0.1
+
+
+class Travel:
+    def __init__(self) -> None:
+        self.is_on = False
+        #: The picture at `seq`; None while it is now, or while the log is being read.
+        self.facts: Facts | None = None
+        self.seq: int | None = None
+        self.history = History()
+        self.is_playing = False
+        self.speed = 1
+        self._past = Past(self.history)
+        self._tag: tuple[str, ...] | None = None
+        self._loads = 0
+        self._heard: list[FeedEvent] = []
+        self._places: Places | None = None
+        self._played_at_us = 0
+        self._credit_us = 0.0
+
+    @property
+    def is_loading(self) -> bool:
+        return self._tag is not None
+
+    @property
+    def tick_seconds(self) -> float | None:
+        """How often it needs a tick; None: it does not care."""
+        return PLAYING_TICK_SECONDS if self.is_playing else None
+
+    def actions(self) -> tuple[Action, ...]:
+        return ACTIONS if self.is_on else ()
+
+    # --- to the past and back -----------------------------------------------------------------------------------------
+
+    def enter(self, context: Any) -> Effects:
+        """Go to the past; the same key leads back."""
+        if self.is_on:
+            return self.leave(context)
+        self.is_on, self._places = True, Places(context.screens)
+        if self.history.last > context.present.seq > 0:  # the log was cut back since: what is known is not so any more
+            self.history = History()
+            self._past = Past(self.history)
+        return self._load()
+
+    def leave(self, context: Any) -> Effects:
+        effects: Effects = [StopCommand(self._tag)] if self._tag is not None else []
+        if self._places is not None:
+            self._places.put_back()
+        self.is_on, self.facts, self.seq, self.is_playing = False, None, None, False
+        self._tag, self._places, self._heard = None, None, []
+        return effects
+
+    def touched(self, screen: str) -> None:
+        """A person moved something in a screen while in the past."""
+        if self._places is not None:
+            self._places.moved(screen)
+
+    def _load(self) -> Effects:
+        self._loads += 1
+        self._tag = ("travel", "log", str(self._loads))
+        return [LoadPast(self._tag, self.history.last + 1)]
+
+    def took(self, message: Any, context: Any) -> Effects:
+        """The log, in stretches."""
+        if message.tag != self._tag:
+            return []  # of a visit that is over
+        match message:
+            case PastEvents(events=events):
+                return self._read(events, context)
+            case Ended(code=0):
+                return self._arrive(context)
+            case Failed() | Ended():
+                if isinstance(message, Ended):
+                    context.say(f"The log cannot be read: {message.stderr or f'exit code {message.code}'}", "bad")
+                self._tag = None
+                return self.leave(context) if self.seq is None else []
+            case Output():
+                return []
+        raise AssertionError(message)
+
+    def _read(self, events: tuple[FeedEvent, ...], context: Any) -> Effects:
+        for event in events:
+            if event.seq > self.history.last and not self.history.append(event):
+                missing = self.history.last + 1
+                context.say(f"The log cannot be shown: event {missing:,} is missing before {event.seq:,}.", "bad")
+                return self.leave(context)
+        if self.seq is None and len(self.history):
+            self._past.go(self.history.last, is_passing=True)
+        return []
+
+    def _arrive(self, context: Any) -> Effects:
+        """All is read: what was heard meanwhile follows, and the console stands at the end."""
+        self._tag = None
+        heard, self._heard = self._heard, []
+        for event in heard:
+            self._extend(event)
+        if not len(self.history):
+            context.say("The log holds no event yet: there is no past.", "warn")
+            return self.leave(context)
+        if self.seq is None:
+            self.go(self.history.last)
+        return []
+
+    def heard(self, item: FeedItem) -> Effects:
+        """What happens now extends the log's end; after a gap the log is asked for what is missing."""
+        if not self.is_on:
+            return []
+        if self.is_loading:
+            if isinstance(item, FeedEvent):
+                self._heard.append(item)
+            return []
+        if isinstance(item, FeedEvent):
+            return [] if self._extend(item) else self._load()
+        if isinstance(item, Snapshot) and item.seq > self.history.last:
+            return self._load()
+        return []
+
+    def _extend(self, event: FeedEvent) -> bool:
+        return event.seq <= self.history.last or self.history.append(event)
+
+    # --- moving -------------------------------------------------------------------------------------------------------
+
+    def go(self, seq: int) -> Effects:
+        """Stand at the event, or at the end that lies in that direction."""
+        self.seq = max(self.history.first, min(seq, self.history.last))
+        self.facts = self._past.go(self.seq)
+        return []
+
+    def step(self, events: int) -> Effects:
+        self.is_playing = False
+        return self.go((self.seq or 0) + events)
+
+    def neighbour(self, step: int, context: Any) -> Effects:
+        """To what happened to the same job before or after."""
+        self.is_playing = False
+        found = self.history.neighbour(self.seq or self.history.last, step)
+        if found is None:
+            context.say(f"Nothing happened to this job {'after' if step > 0 else 'before'} this.", "warn")
+            return []
+        return self.go(found)
+
+    def ask_where(self, context: Any) -> Effects:
+        self.is_playing = False
+
+        def jump(text: str) -> Effects:
+            return self._jump(text, context)
+
+        effects: Effects = context.prompt("Go to a time or an event", jump, hint=moments.HINT)
+        return effects
+
+    def _jump(self, text: str, context: Any) -> Effects:
+        if self.seq is None:
+            return []
+        try:
+            seq, at_us = moments.read(text, context.present.now_us, self.history.time_of(self.seq))
+        except moments.NoMoment as problem:
+            context.say(str(problem), "bad")
+            return []
+        wanted = self.history.last_at(at_us) if seq is None and at_us is not None else seq or 0
+        self.go(wanted)
+        if at_us is not None and self.history.time_of(self.seq) > at_us:
+            context.say("The log is younger than that: this is its first event.", "warn")
+        elif seq is not None and self.seq != seq:
+            context.say(f"There is no event {seq:,}: this is the nearest.", "warn")
+        return []
+
+    # --- playing ------------------------------------------------------------------------------------------------------
+
+    def play(self, context: Any) -> Effects:
+        if not self.is_playing and self.seq == self.history.last:
+            context.say("This is the end of the log; go back before playing.", "warn")
+            return []
+        self.is_playing = not self.is_playing
+        self._played_at_us, self._credit_us = context.present.now_us, 0.0
+        return []
+
+    def change_speed(self, step: int) -> Effects:
+        at = SPEEDS.index(self.speed) + step
+        self.speed = SPEEDS[max(0, min(at, len(SPEEDS) - 1))]
+        return []
+
+    def tick(self, context: Any) -> Effects:
+        """Play what has become due since the last tick."""
+        if not self.is_playing or self.seq is None:
+            return []
+        now_us = context.present.now_us
+        self._credit_us += max(0, min(now_us - self._played_at_us, _LONGEST_TICK_US))
+        self._played_at_us = now_us
+        target = self.seq
+        while target < self.history.last and target - self.seq < _MOST_EVENTS:
+            gap_us = max(0, self.history.time_of(target + 1) - self.history.time_of(target))
+            wait_us = min(gap_us / self.speed, LONGEST_WAIT_US)
+            if wait_us > self._credit_us:
+                break
+            self._credit_us -= wait_us
+            target += 1
+        if target - self.seq == _MOST_EVENTS:
+            self._credit_us = 0.0  # as fast as it goes, and no debt
+        if target != self.seq:
+            self.go(target)
+        self.is_playing = target < self.history.last
+        return []
+
+    def bar(self, context: Any, width: int) -> Line:
+        return bar.line(self, context.present.seq, width)
