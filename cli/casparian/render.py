@@ -117,7 +117,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return str(value)
+        return format(value, "f")  # never 0E-10
     if isinstance(value, bytes):
         return value.hex()
     return str(value)

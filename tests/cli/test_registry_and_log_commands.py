@@ -1,5 +1,6 @@
 """parser, contract, status, log, sql: from a file with a parser in it to an approved contract, without a daemon."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,20 @@ def test_sql_writes_csv_and_parquet_files(call: Caller, tmp_path: Path) -> None:
 
     assert csv.read_text().splitlines() == ['"one","two"', '1,"x"']
     assert pq.read_table(parquet).to_pylist() == [{"one": 1, "many": [1, 2]}]
+
+
+def test_sql_writes_a_line_a_row_with_columns_and_types_where_asked(call: Caller) -> None:
+    call("init")
+    query = "select 1 as n, 0::decimal(38, 10) as n, null as t union all select 2, 1.5, 'NULL'"
+    arrays = call("sql", query, "--format", "arrays").out.splitlines()
+    objects = call("sql", "from range(3) r(i)", "--format", "jsonl", "--limit", "2").out.splitlines()
+
+    assert [json.loads(line) for line in arrays] == [
+        {"columns": [{"name": "n", "type": "int32"}, {"name": "n", "type": "decimal128(38, 10)"}, {"name": "t", "type": "string"}]},
+        [1, "0.0000000000", None],
+        [2, "1.5000000000", "NULL"],
+    ]  # fmt: skip
+    assert objects == ['{"i": 0}', '{"i": 1}']
 
 
 def test_stop_without_a_daemon_exits_with_three(call: Caller) -> None:

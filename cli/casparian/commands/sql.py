@@ -12,12 +12,14 @@ from casparian.app import App, Command, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import open_gateway
-from casparian.render import as_json, table
+from casparian.render import as_json, as_ndjson, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHOWN_ROWS = 1000
+#: Rows that are Python objects at a time, when they are written a line each.
+_BATCH_ROWS = 10_000
 _STATE_TABLES = "select table_name from information_schema.tables where table_schema = 'main' order by 1"
 
 
@@ -29,14 +31,22 @@ casparian sql "select * from cf_jobs where status = 'FAILED'" --format csv --out
 casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
 )
 @click.argument("query")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), help="Default: table.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "jsonl", "arrays", "parquet"]),
+    help="Default: table. jsonl: an object a line; arrays: a line with the columns and their types, then an array a row.",
+)
 @click.option("--out", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the answer to this file.")
+@click.option("--limit", "limit_rows", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
 @click.option(
     "--timeout", "timeout_seconds", type=click.FloatRange(0.1), default=600.0, show_default=True, help="Seconds."
 )
 @as_of_option
 @pass_app
-def sql(app: App, query: str, form: str | None, target: Path | None, timeout_seconds: float) -> ExitCode:
+def sql(
+    app: App, query: str, form: str | None, target: Path | None, limit_rows: int | None, timeout_seconds: float
+) -> ExitCode:
     """Ask with one SELECT. `casparian outputs list` shows the tables."""
     from casparian_sentinel.sql.ask import ask, relations
 
@@ -53,6 +63,7 @@ def sql(app: App, query: str, form: str | None, target: Path | None, timeout_sec
             relations(gateway.home, state_tables),
             lambda name: gateway.table(f"select * from {name}"),
             timeout_seconds=timeout_seconds,
+            limit_rows=limit_rows,
         )
     if target is not None:
         _write(answer, form, target)
@@ -63,8 +74,8 @@ def sql(app: App, query: str, form: str | None, target: Path | None, timeout_sec
 
 
 def _print(app: App, answer: pa.Table, form: str) -> None:
-    if form == "json":
-        as_json(app, _rows(answer))
+    if form in ("json", "jsonl", "arrays"):
+        _documents(app, answer, form)
     elif form == "csv":
         import pyarrow.csv as csv
 
@@ -80,6 +91,20 @@ def _print(app: App, answer: pa.Table, form: str) -> None:
         )
         if answer.num_rows > _SHOWN_ROWS:
             app.say(f"(the first {_SHOWN_ROWS:,} of {answer.num_rows:,} rows; --format csv or --out gives all)")
+
+
+def _documents(app: App, answer: pa.Table, form: str) -> None:
+    if form == "json":
+        as_json(app, _rows(answer))
+        return
+    if form == "arrays":
+        columns = [{"name": field.name, "type": str(field.type)} for field in answer.schema]
+        as_ndjson(app, [{"columns": columns}])
+    for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
+        if form == "jsonl":
+            as_ndjson(app, batch.to_pylist())
+        else:  # by place, not by name: an answer may have two columns of one name
+            as_ndjson(app, zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
 def _rows(answer: pa.Table) -> list[dict[str, object]]:
@@ -122,7 +147,7 @@ def _write(answer: pa.Table, form: str, target: Path) -> None:
             csv.write_csv(_flat(answer), aside)
         else:
             with aside.open("w", encoding="utf-8") as out:
-                as_json(App(out=out), _rows(answer))
+                _documents(App(out=out), answer, form)
         aside.replace(target)
     except OSError as cause:
         raise UsageProblem(f"{target} cannot be written: {cause.strerror}.", remedy="Name another file.") from cause

@@ -66,8 +66,9 @@ def ask(
     timeout_seconds: float = TIMEOUT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
     answer_bytes: int = ANSWER_BYTES,
+    limit_rows: int | None = None,
 ) -> pa.Table:
-    """The answer to one user query. Raises `QueryRefused` or `QueryFailed`.
+    """The answer to one user query, or its first `limit_rows`. Raises `QueryRefused` or `QueryFailed`.
 
     `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads.
     """
@@ -88,6 +89,7 @@ def ask(
             "answer": str(Path(scratch) / "answer.arrows"),
             "memory_bytes": memory_bytes,
             "answer_bytes": answer_bytes,
+            "limit_rows": limit_rows,
             "spill_bytes": SPILL_BYTES,
             "asker_pid": os.getpid(),
         }

@@ -46,7 +46,7 @@ def main() -> int:
             found = objection(serialized, [*order["names"], *order["tables"]])
             if found is not None:
                 return _fail(found)
-            _write(db.sql(order["sql"]).to_arrow_reader(_BATCH_ROWS), order["answer"])
+            _write(db.sql(order["sql"]).to_arrow_reader(_BATCH_ROWS), order["answer"], order["limit_rows"])
     except duckdb.Error as cause:
         return _fail(str(cause).strip())
     except OSError as cause:
@@ -121,10 +121,15 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _write(reader: pa.RecordBatchReader, path: str) -> None:
+def _write(reader: pa.RecordBatchReader, path: str, limit_rows: int | None) -> None:
+    """DuckDB computes as it is read: behind the last wanted row nothing more is asked of it."""
+    left = sys.maxsize if limit_rows is None else limit_rows
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, reader.schema) as writer:
         for batch in reader:
-            writer.write_batch(batch)
+            writer.write_batch(batch.slice(0, left))
+            left -= batch.num_rows
+            if left <= 0:
+                break
 
 
 def _fail(problem: str) -> int:

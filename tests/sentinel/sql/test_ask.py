@@ -111,6 +111,12 @@ def test_a_large_answer_comes_back_whole(home: Home) -> None:
     assert answer.column("i")[999_999].as_py() == 999_999
 
 
+def test_a_limited_answer_has_the_first_rows_and_costs_no_more(home: Home) -> None:
+    endless = "select i from range(1000000000000) r(i)"
+    answer = ask(home, endless, KNOWN, state_table, limit_rows=70_000, timeout_seconds=60)
+    assert answer.column("i").to_pylist() == list(range(70_000))
+
+
 def test_an_answer_beyond_the_limit_is_refused_and_leaves_nothing(home: Home) -> None:
     with pytest.raises(QueryFailed, match="larger than"):
         ask(home, "select i from range(100000000) r(i)", KNOWN, state_table, answer_bytes=1024 * 1024)

@@ -33,6 +33,7 @@ def _order(home: Home, scratch: Path, sql: str) -> dict[str, object]:
         "answer": str(scratch / "answer.arrows"),
         "memory_bytes": _MEMORY,
         "answer_bytes": _MEMORY,
+        "limit_rows": None,
         "spill_bytes": _MEMORY,
         "asker_pid": 0,
     }
