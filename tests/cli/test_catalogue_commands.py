@@ -72,7 +72,7 @@ def test_tag_and_untag_by_hand(call: Caller, logs: Path) -> None:
 
 def test_tag_takes_all_files_that_the_options_select(call: Caller, logs: Path) -> None:
     call("scan", str(logs))
-    call("tag", "--like", "%.log", "fix")
+    call("tag", "--under", str(logs), "--contains", ".LOG", "fix")
     call("tag", "--untagged", "rest")
     refused = call("tag", "--untagged", str(logs / "a.log"), "fix")
 

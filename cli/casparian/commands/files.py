@@ -72,6 +72,9 @@ def _where(
     status: str | None = None,
     source: str | None = None,
     like: str | None = None,
+    under: str | None = None,
+    contains: str | None = None,
+    rule: str | None = None,
 ) -> tuple[str, list[str]]:
     """The condition over `cf_files` that these filters mean, with its parameters."""
     conditions, params = ["status = ?" if status else "status <> 'vanished'"], [status] if status else []
@@ -86,6 +89,15 @@ def _where(
     if like:
         conditions.append("path like ?")
         params.append(like)
+    if under:
+        conditions.append("starts_with(path, ? || '/')")
+        params.append(os.path.abspath(under).rstrip("/"))
+    if contains:
+        conditions.append("contains(lower(rel_path), lower(?))")
+        params.append(contains)
+    if rule:
+        conditions.append("id in (select file_id from scout_file_tags where rule_id = ?)")
+        params.append(rule)
     return " and ".join(conditions), params
 
 
@@ -141,14 +153,15 @@ casparian tag --source fix_archive --like "%nyse%" fix""",
 @click.argument("arguments", nargs=-1, required=True, metavar="[FILES…] TAG")
 @click.option("--source", metavar="NAME", help="Instead of FILES: all files of this source.")
 @click.option("--like", metavar="PATTERN", help="Instead of FILES: all whose path matches this SQL pattern.")
+@click.option("--under", metavar="DIR", help="Instead of FILES: all below this directory.")
+@click.option("--contains", metavar="TEXT", help="Instead of FILES: all with this in their relative path, in any case.")
+@click.option("--rule", metavar="ID", help="Instead of FILES: all that this rule tagged.")
 @click.option("--tagged", metavar="TAG", help="Instead of FILES: all with this tag.")
 @click.option("--untagged", is_flag=True, help="Instead of FILES: all without any tag.")
 @pass_app
-def tag(
-    app: App, arguments: tuple[str, ...], source: str | None, like: str | None, tagged: str | None, untagged: bool
-) -> ExitCode:
+def tag(app: App, arguments: tuple[str, ...], tagged: str | None, **filters: Any) -> ExitCode:
     """Put TAG on FILES (paths, directories or ids), or on all that the options select together."""
-    filters = {"source": source, "like": like, "tag": tagged, "untagged": untagged}
+    filters["tag"] = tagged
     if not any(filters.values()):
         return _change(app, *_split(arguments), remove=False)
     if len(arguments) != 1:

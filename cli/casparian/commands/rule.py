@@ -119,17 +119,21 @@ def remove(app: App, named: str) -> ExitCode:
 
 @rule.command("test", examples='casparian rule test "**/fix/*.log"')
 @click.argument("pattern")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Matches to show (default: 20, with --json all).")
+@click.option("--source", metavar="NAME", help="Only files of this source.")
 @_predicates
 @pass_app
-def test(app: App, pattern: str, limit: int, **predicates: Any) -> ExitCode:
+def test(app: App, pattern: str, limit: int | None, source: str | None, **predicates: Any) -> ExitCode:
     """Show which known files a rule would tag, without saving it."""
     from casparian_protocol.tagging import Candidate, TagRule, test_rule
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)
     with open_gateway(app) as gateway:
+        source_id = _source_id(gateway, source) if source else ""
         known = gateway.rows(
-            "select rel_path, kind, size, content_hash from scout_files where status <> 'vanished' order by path"
+            "select rel_path, kind, size, content_hash from scout_files where status <> 'vanished'"
+            " and (? = '' or source_id = ?) order by path",
+            [source_id, source_id],
         )
     verdicts = test_rule(tried, [Candidate(k["rel_path"], k["kind"], k["size"], k["content_hash"]) for k in known])
     hits = [verdict for verdict in verdicts if not verdict.refusal]
@@ -139,11 +143,11 @@ def test(app: App, pattern: str, limit: int, **predicates: Any) -> ExitCode:
             {
                 "files": len(verdicts),
                 "matched": len(hits),
-                "matches": [{"path": h.rel_path, "fields": h.path_fields} for h in hits],
+                "matches": [{"path": h.rel_path, "fields": h.path_fields} for h in hits[:limit]],
             },
         )
         return ExitCode.OK
-    table(app, ("path", "fields"), [(h.rel_path, h.path_fields or "") for h in hits[:limit]], empty="")
+    table(app, ("path", "fields"), [(h.rel_path, h.path_fields or "") for h in hits[: limit or 20]], empty="")
     app.say(f"{len(hits):,} of {count(len(verdicts), 'known file')} would be tagged")
     return ExitCode.OK
 

@@ -1,0 +1,138 @@
+"""What the left list of the Parser Bench holds: registered parsers, files in `parsers/`, files that were tried. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.facts.registry import Parser, Registry
+from casparian_console.text import ago, clean, size
+
+Kind = Literal["registered", "file", "quick"]
+Identity = tuple[str, str]
+
+HEADINGS: dict[Kind, str] = {"registered": "REGISTERED", "file": "IN parsers/", "quick": "TRIED"}
+
+
+@dataclass(frozen=True, slots=True)
+class ParserFile:
+    """An entry of `$CASPARIAN_HOME/parsers/`."""
+
+    name: str
+    is_directory: bool
+    is_broken: bool
+    size_bytes: int
+    modified_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the list."""
+
+    kind: Kind
+    #: The parser's name, the file's name, or the path that was typed.
+    name: str
+    #: What `casparian run` is given.
+    target: str
+    parser: Parser | None = None
+    file: ParserFile | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return (self.kind, self.name)
+
+    @property
+    def path(self) -> str:
+        """The file that can be watched; empty for what is registered."""
+        return "" if self.kind == "registered" else self.target
+
+    @property
+    def can_run(self) -> bool:
+        return self.file is None or not self.file.is_broken
+
+
+@dataclass
+class Entries:
+    """The list, made anew from the facts whenever it is drawn: it has as many rows as there are parsers."""
+
+    files: tuple[ParserFile, ...] = ()
+    quick: list[str] = field(default_factory=list)
+
+    def take_listing(self, entries: Iterable[tuple[str, bool, bool, int, int]]) -> None:
+        shown = [ParserFile(*each) for each in entries if _may_be_parser(each[0], is_directory=each[1])]
+        self.files = tuple(sorted(shown, key=lambda each: each.name))
+
+    def remember_quick(self, path: str) -> Identity:
+        if path not in self.quick:
+            self.quick.append(path)
+            del self.quick[:-20]
+        return ("quick", path)
+
+    def listed(self, registry: Registry, home: str) -> list[Entry]:
+        registered = sorted(registry.current(), key=lambda parser: parser.name)
+        return [
+            *(Entry("registered", parser.name, f"{parser.name}@{parser.version}", parser) for parser in registered),
+            *(Entry("file", file.name, f"{home}/parsers/{file.name}", file=file) for file in self.files),
+            *(Entry("quick", path, path) for path in self.quick),
+        ]
+
+
+def _may_be_parser(name: str, *, is_directory: bool) -> bool:
+    if name.startswith((".", "__")):
+        return False
+    return is_directory or name.endswith(".py")
+
+
+def state_of(parser: Parser, waiting: int) -> tuple[str, str, str]:
+    """(glyph's name, style, words): how a registered parser stands."""
+    if parser.state == "retired":
+        return "waiting", "dim", "retired"
+    if parser.breaker == "half_open":
+        return "paused", "warn", "on probation"
+    if parser.breaker == "open":
+        return "paused", "bad", "held by its breaker"
+    if parser.paused:
+        return "paused", "warn", "paused"
+    if waiting:
+        return "warning", "accent", "waits for approval"
+    return "done", "ok", "ready"
+
+
+def success_rate(parser: Parser) -> str:
+    """`98%` of its runs ended well; empty before the first. Only all of them are 100%."""
+    if not parser.runs:
+        return ""
+    if parser.successes == parser.runs:
+        return "100%"
+    return f"{min(99.9, 100 * parser.successes / parser.runs):.3g}%"
+
+
+def entry_lines(entry: Entry, waiting: int, now_us: int, glyphs: Glyphs) -> tuple[Line, Line]:
+    """Its name, and how it fares."""
+    parser, file = entry.parser, entry.file
+    if parser is not None:
+        glyph, style, words = state_of(parser, waiting)
+        name: Line = [
+            (style, f"{getattr(glyphs, glyph)} "),
+            ("", clean(parser.name)),
+            ("dim", f" {clean(parser.version)}"),
+        ]
+        rate = success_rate(parser)
+        ran = f"{rate} of {parser.runs:,} runs · {ago(parser.last_run_at, now_us)}" if rate else "no run yet"
+        bad = bool(parser.runs) and parser.successes < parser.runs
+        return name, [
+            ("dim", "  "),
+            *([(style, words), ("dim", " · ")] if words != "ready" else []),
+            ("warn" if bad else "dim", ran),
+        ]
+    if file is not None and file.is_broken:
+        return [("bad", f"{glyphs.failed} {clean(file.name)}")], [("bad", "  broken link")]
+    if file is not None:
+        what = "directory" if file.is_directory else size(file.size_bytes)
+        return [("", f"{glyphs.dot} {clean(file.name)}")], [
+            ("dim", f"  {what} · changed {ago(file.modified_us, now_us)}")
+        ]
+    folder, _, name_only = entry.name.rpartition("/")
+    return [("", f"{glyphs.dot} {clean(name_only)}")], [("dim", f"  {clean(folder) or '.'}")]

@@ -1,0 +1,164 @@
+"""The right pane after a test: what came, what broke the contract and with which values, what failed and what to try. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.overlays import wrapped
+from casparian_console.screens.bench.trials import Trial, refusal, suggestion
+from casparian_console.text import clean, clip, count, duration, pad, width_of
+
+_COLUMN_MAX = 28
+_TALK_LINES = 40
+_HEADS: dict[str, tuple[str, str, str]] = {
+    "success": ("done", "ok", "every row satisfies its contract"),
+    "partial_success": ("warning", "warn", "rows break their contract"),
+    "no_data": ("warning", "warn", "no rows came"),
+    "failed": ("failed", "bad", "failed"),
+    "refused": ("failed", "bad", "could not be run"),
+    "stopped": ("paused", "warn", "stopped"),
+}
+
+
+def result_lines(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
+    """All about one test."""
+    lines = [*_head(trial, width, glyphs, now_us)]
+    if trial.is_running or trial.state == "stopped":
+        return lines
+    if trial.state == "refused":
+        problem, remedy = refusal(trial)
+        return [*lines, [], *wrapped(problem, width, "bad"), *wrapped(remedy, width)]
+    if error := trial.run.get("error"):
+        lines += [[], *_error(error, width)]
+    for name, output in (trial.run.get("outputs") or {}).items():
+        lines += [[], *_output(name, output, width, glyphs)]
+    if skipped := trial.run.get("skipped"):
+        reasons = sorted(skipped.items(), key=lambda each: -each[1])[:8]
+        lines += [[], [("title", "Skipped")]]
+        lines += [[("dim", f"  {number:>8,}  "), ("", clean(reason))] for reason, number in reasons]
+    return [*lines, *_talk(trial)]
+
+
+def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
+    name = clip(clean(trial.input.rpartition("/")[2]), max(10, width - 20), glyphs.ellipsis)
+    if trial.is_running:
+        seconds = max(0, now_us - trial.started_us) / 1e6
+        head: Line = [("accent", f"{glyphs.running} running"), ("", f" on {name}"), ("dim", f" · {seconds:.0f} s")]
+        return [head, [("dim", "c stops it")]]
+    glyph, style, words = _HEADS[trial.state]
+    received, bad, skipped = trial.counts
+    if trial.state == "partial_success":
+        words = f"{count(bad, 'row')} {'breaks its' if bad == 1 else 'break their'} contract"
+    lines: list[Line] = [
+        [(style, f"{getattr(glyphs, glyph)} {words}"), ("dim", f" · {clean(trial.label)}")],
+        [("dim", "on "), ("", name)],
+    ]
+    if trial.run:
+        took = duration(trial.run.get("seconds") or 0.0)
+        whole = duration(max(0, trial.ended_us - trial.started_us) / 1e6)
+        lines += [
+            [
+                ("", f"{received:,} rows: {received - bad:,} valid, "),
+                ("warn" if bad else "", f"{bad:,} bad"),
+                ("", f", {skipped:,} skipped"),
+            ],
+            [("dim", f"parsed in {took}, with its start {whole}")],
+        ]
+    return lines
+
+
+def _error(error: dict[str, Any], width: int) -> list[Line]:
+    where = error.get("context") or {}
+    lines: list[Line] = [[("bad bold", clean(error.get("code"))), ("bad", f"  {clean(error.get('exception'))}")]]
+    lines += wrapped(str(error.get("message", "")), width, "bad")
+    if where.get("file"):
+        lines.append([("", f"at {clean(where['file'])}:{clean(where.get('line'))} in {clean(where.get('function'))}")])
+    lines += [
+        [("dim", f"ERR-{clean(error.get('fingerprint'))[:8]}")],
+        *wrapped(f"Try: {suggestion(error)}", width, "accent"),
+    ]
+    trace = [line for line in str(error.get("trace", "")).splitlines() if line.strip()]
+    return [*lines, *([("bad", f"  {clean(line)}")] for line in trace[:_TALK_LINES])]
+
+
+def _output(name: str, output: dict[str, Any], width: int, glyphs: Glyphs) -> list[Line]:
+    bad, contract = output["violating"], "" if output["has_contract"] else ", no contract"
+    lines: list[Line] = [
+        [
+            ("title", clean(name)),
+            ("dim", f"  {count(output['received'], 'row')}{contract}"),
+            ("warn" if bad else "dim", f", {bad:,} bad"),
+        ]
+    ]
+    if output["violations"]:
+        lines += _violations(output["violations"], width, glyphs)
+    if output["columns"]:
+        lines += [[], *_columns(output["columns"], width)]
+    if output["rows"]:
+        lines += [[], *_rows(output["rows"], width, glyphs)]
+    return [*lines, *([("dim", f"  {clean(note)}")] for note in output["notes"])]
+
+
+def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+    lines: list[Line] = []
+    for each in violations:
+        column = clean(each["column"]) or "the row"
+        lines.append(
+            [
+                ("warn", f"  {glyphs.warning} {clean(each['code'])}"),
+                ("", f"  {column}"),
+                ("dim", f"  {each['count']:,}×"),
+            ]
+        )
+        for example in each["examples"]:
+            place = example["row_index"] if example["source_row"] is None else example["source_row"]
+            word = "row" if example["source_row"] is None else "line"
+            got = "NULL" if example["got"] is None else repr(clean(example["got"]))
+            wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
+            lines.append([("dim", f"      {word} {place}: "), ("bad", got), ("dim", f"  wanted {wanted}")])
+    return lines
+
+
+def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
+    name_width = min(_COLUMN_MAX, max(12, width // 3))
+    type_width = min(22, max(10, (width - name_width - 16) // 2))
+    head = f"  {pad('column', name_width)} {pad('declared', type_width)} {pad('observed', type_width)}  nulls   bad"
+    lines: list[Line] = [[("dim", head)]]
+    for each in columns:
+        declared = pad(clean(each["declared"]) or "–", type_width)
+        observed = pad(clean(" | ".join(each["observed"])) or "–", type_width)
+        bad = each["violation_count"]
+        named: Line = [("", f"  {pad(clean(each['name']), name_width)} "), ("dim", f"{declared} {observed} ")]
+        lines.append([*named, ("dim", f"{each['null_count']:>6,}"), ("bad" if bad else "dim", f"{bad:>6,}")])
+    return lines
+
+
+def _rows(rows: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+    """As many columns as fit, each as wide as its values need."""
+    shown: list[tuple[str, int, list[str]]] = []
+    left = width - 2
+    names = list(rows[0])
+    for name in names:
+        cells = ["" if row.get(name) is None else clean(row.get(name)) for row in rows]
+        wide = min(_COLUMN_MAX, max(width_of(clean(name)), *(width_of(cell) for cell in cells)))
+        if shown and wide + 2 > left:
+            break
+        shown.append((clean(name), wide, cells))
+        left -= wide + 2
+    lines: list[Line] = [[("dim", "  " + "  ".join(pad(name, wide) for name, wide, _ in shown))]]
+    lines += [[("", "  " + "  ".join(pad(cells[at], wide) for _, wide, cells in shown))] for at in range(len(rows))]
+    more = len(names) - len(shown)
+    return [*lines, [("dim", f"  {glyphs.ellipsis} no room for {count(more, 'more column')}")]] if more else lines
+
+
+def _talk(trial: Trial) -> list[Line]:
+    """What the parser printed; the closing words of the command itself are told above."""
+    said = [line for line in trial.talk.splitlines() if line.strip() and not line.startswith("In production ")]
+    if not said:
+        return []
+    left_out = len(said) - _TALK_LINES
+    lines: list[Line] = [[], [("title", "Printed")]]
+    lines += [[("dim", f"  {left_out:,} lines before")]] if left_out > 0 else []
+    return [*lines, *([("dim", f"  {clean(line)}")] for line in said[-_TALK_LINES:])]

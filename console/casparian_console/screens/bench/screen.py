@@ -1,0 +1,345 @@
+"""The Parser Bench: parsers at the left, the chosen one's detail or test result at the right.
+
+Owns the selection, which pane the keys move, the files in `parsers/` and the tests. What a test does is `casparian run`'s,
+what a contract changes is `approvals`', how it looks is `drawing`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from casparian_console.canvas import Line
+from casparian_console.effects import Ask, Effects, ListDirectory, Query
+from casparian_console.facts.registry import Contract, Parser
+from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Answer, Ended, Failed, Listing, Message, Output
+from casparian_console.overlays import Choose, TextView
+from casparian_console.screen import Context, Screen
+from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
+from casparian_console.screens.bench import drawing, table
+from casparian_console.screens.bench.entries import Entries, Entry
+from casparian_console.screens.bench.file_choice import OTHER, file_query, fill
+from casparian_console.screens.bench.path_prompt import PathPrompt
+from casparian_console.screens.bench.runner import WATCH, Runner
+from casparian_console.screens.bench.schema_diff import diff_lines
+from casparian_console.screens.bench.trials import Trial
+from casparian_console.text import clean, count
+
+#: `parsers/` is listed again so often while the bench is looked at: directories tell nobody that they changed.
+_LIST_AGAIN_US = 5_000_000
+
+
+class Bench(Screen):
+    name = "bench"
+    title = "Parser Bench"
+    ACTIONS = table.ACTIONS
+
+    def __init__(self) -> None:
+        self.entries = Entries()
+        self.runner = Runner()
+        self.cursor = Cursor()
+        #: Parsers whose last result is shown rather than their detail.
+        self.shows_result: set[tuple[str, str]] = set()
+        self.is_right = False
+        #: First visible line of the right pane.
+        self.top = 0
+        self.look = drawing.Look()
+        self.listed: list[Entry] = []
+        self._listed_us = 0
+        self._choice: Choose | None = None
+        self._prompt: PathPrompt | None = None
+        #: The parser whose next result is shown as declared against observed.
+        self._wants_diff: tuple[str, str] | None = None
+
+    # --- what is chosen -----------------------------------------------------------------------------------------------
+
+    def rows(self) -> Fixed:
+        return Fixed([entry.identity for entry in self.listed])
+
+    def settle(self, context: Context) -> None:
+        self.listed = self.entries.listed(context.facts.registry, context.home)
+        self.cursor.settle(self.rows(), self.look.entries_shown)
+
+    def entry(self) -> Entry | None:
+        return next((entry for entry in self.listed if entry.identity == self.cursor.identity), None)
+
+    def parser(self) -> Parser | None:
+        entry = self.entry()
+        return entry.parser if entry is not None else None
+
+    def trial(self) -> Trial | None:
+        return self.runner.latest(self.cursor.identity)  # type: ignore[arg-type]
+
+    def is_result(self) -> bool:
+        return self.cursor.identity in self.shows_result and self.trial() is not None
+
+    def waiting(self, context: Context) -> list[Contract]:
+        """The chosen parser's contracts that wait for a decision."""
+        parser = self.parser()
+        return [each for each in context.facts.registry.waiting_contracts if parser and each.parser == parser.name]
+
+    def show_parser(self, name: str, context: Context) -> Effects:
+        """From another screen: select a registered parser."""
+        self.cursor.identity = ("registered", name)
+        self.settle(context)
+        self.is_right, self.top = False, 0
+        return []
+
+    def enter(self, context: Context) -> Effects:
+        self.settle(context)
+        self._listed_us = context.facts.now_us
+        return [ListDirectory(("bench", "files"), f"{context.home}/parsers")]
+
+    def changed(self, context: Context) -> Effects:
+        return self.enter(context) if context.facts.now_us - self._listed_us >= _LIST_AGAIN_US else []
+
+    # --- tests --------------------------------------------------------------------------------------------------------
+
+    def test(self, context: Context) -> Effects:
+        """Ask for the file; the list is filled as soon as the projection answers."""
+        entry = self.entry()
+        if entry is None:
+            return []
+        title = f"Test {clean(entry.name)} on"
+
+        def chosen(path: str) -> Effects:
+            if path == OTHER:
+                return self._ask_path(title, ("",), lambda typed: self.run(entry, typed, context), context)
+            return self.run(entry, path, context)
+
+        self._choice = Choose(title, [(OTHER, "another file: type its path")], chosen)
+        self._choice.wish = (110, 24)
+        return [*context.open(self._choice), file_query(("bench", "choice"), entry.parser)]
+
+    def test_file(self, parser: str, path: str, context: Context) -> Effects:
+        """From another screen: test a registered parser on a file."""
+        self.show_parser(parser, context)
+        entry = self.entry()
+        return self.run(entry, path, context) if entry is not None and entry.name == parser else []
+
+    def quick(self, context: Context) -> Effects:
+        """Any Python file, then the file to test it on."""
+
+        def typed(path: str) -> Effects:
+            self.cursor.identity = self.entries.remember_quick(path)
+            self.settle(context)
+            return self.test(context)
+
+        return self._ask_path("Which parser? A .py file, or its directory", (".py",), typed, context)
+
+    def _ask_path(
+        self, title: str, endings: Sequence[str], then: Callable[[str], Effects], context: Context
+    ) -> Effects:
+        self._prompt = PathPrompt(title, then, ("bench", "path"), endings=endings)
+        return [*context.open(self._prompt), *self._prompt.opened()]
+
+    def run(self, entry: Entry, path: str, context: Context) -> Effects:
+        self.shows_result.add(entry.identity)
+        self.top = 0
+        return self.runner.start(entry, path, context.facts.now_us)
+
+    def again(self, context: Context) -> Effects:
+        entry, last = self.entry(), self.trial()
+        return self.run(entry, last.input, context) if entry is not None and last is not None else []
+
+    def stop(self, context: Context) -> Effects:
+        return self.runner.stop(self.cursor.identity, context.facts.now_us)  # type: ignore[arg-type]
+
+    def watch(self, context: Context) -> Effects:
+        """On or off; without a test so far, the file to test on is asked for first."""
+        entry = self.entry()
+        if entry is None:
+            return []
+        is_on = self.runner.watched is None or self.runner.watched.identity != entry.identity
+        effects = self.runner.watch(entry if is_on else None)
+        context.say(f"{clean(entry.name)} is tested again whenever it is saved." if is_on else "No file is watched.")
+        return [*effects, *self.test(context)] if is_on and self.trial() is None else effects
+
+    def schema_diff(self, context: Context) -> Effects:
+        """Declared against observed, of the last test; without one, of a test that is run for it."""
+        trial = self.trial()
+        if trial is not None and trial.run:
+            return self._show_diff(trial, context)
+        entry = self.entry()
+        self._wants_diff = entry.identity if entry is not None else None
+        context.say("What is observed needs a test: choose the file.")
+        return self.test(context)
+
+    def _show_diff(self, trial: Trial, context: Context) -> Effects:
+        return context.open(TextView("Declared and observed", diff_lines(trial, context.glyphs), wish=(120, 40)))
+
+    # --- contracts and pauses -----------------------------------------------------------------------------------------
+
+    def approve(self, context: Context) -> Effects:
+        """The diff first; its view has the key that approves."""
+
+        def show(contract_id: str) -> Effects:
+            return [Query(("bench", "contract", contract_id), SCHEMAS, (contract_id,))]
+
+        return self._one_contract("Which contract?", show, context)
+
+    def reject(self, context: Context) -> Effects:
+        def ask(contract_id: str) -> Effects:
+            contract = context.facts.registry.contracts.get(contract_id)
+            return ask_reason(contract, ("bench", "decide"), context) if contract is not None else []
+
+        return self._one_contract("Reject which contract?", ask, context)
+
+    def _one_contract(self, title: str, then: Callable[[str], Effects], context: Context) -> Effects:
+        waiting = self.waiting(context)
+        if len(waiting) == 1:
+            return then(waiting[0].contract_id)
+        options = [
+            (
+                each.contract_id,
+                f"{clean(each.parser)} {clean(each.version)} / {clean(each.output)}  {count(each.columns, 'column')}",
+            )
+            for each in waiting
+        ]
+        return context.choose(title, options, then)
+
+    def pause(self, context: Context) -> Effects:
+        parser = self.parser()
+        if parser is None:
+            return []
+        name = parser.name
+        resume = Ask(
+            ("bench", "resume", name),
+            "resume",
+            {"parser": name},
+            f"casparian parser resume {name}",
+            f"{name} runs again",
+        )
+        return [
+            Ask(
+                ("bench", "pause", name),
+                "pause",
+                {"parser": name, "reason": "from the console"},
+                f'casparian parser pause {name} --reason "from the console"',
+                f"{name} is paused; its jobs stay queued",
+                resume,
+            )
+        ]
+
+    def resume(self, context: Context) -> Effects:
+        parser = self.parser()
+        if parser is None:
+            return []
+        name = parser.name
+        return [
+            Ask(
+                ("bench", "resume", name),
+                "resume",
+                {"parser": name},
+                f"casparian parser resume {name}",
+                f"{name} runs again",
+            )
+        ]
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def took(self, message: Message, context: Context) -> Effects:
+        what = getattr(message, "tag", ("", ""))[1:]
+        now_us = context.facts.now_us
+        match message, what:
+            case Listing(), ("files",):
+                self.entries.take_listing(message.entries)
+            case Listing(), ("path",) if self._prompt is not None:
+                self._prompt.took(message)
+            case Answer(), ("choice",) if self._choice is not None:
+                fill(self._choice, message)
+            case Answer(), ("contract", contract_id):
+                contract = context.facts.registry.contracts.get(contract_id)
+                if contract is not None and message.rows:
+                    return context.open(contract_view(contract, message.maps()[0], ("bench", "decide"), context))
+            case Output(), _ if message.tag == WATCH:
+                return self.runner.saved(now_us)
+            case ((Output() | Ended() | Failed()), ("trial", number)):
+                ended, effects = self.runner.took(number, message, now_us)
+                return [*effects, *(self._ended(ended, context) if ended is not None else [])]
+        return []
+
+    def _ended(self, trial: Trial, context: Context) -> Effects:
+        _, bad, _ = trial.counts
+        words = {"success": "passed", "partial_success": f"{count(bad, 'bad row')}", "no_data": "gave no rows"}
+        style = "ok" if trial.state == "success" else "warn" if trial.state in words else "bad"
+        context.say(f"{trial.label} on {trial.input.rpartition('/')[2]}: {words.get(trial.state, 'failed')}", style)
+        if self._wants_diff != trial.entry:
+            return []
+        self._wants_diff = None
+        return self._show_diff(trial, context) if trial.run else []
+
+    # --- keys and the mouse -------------------------------------------------------------------------------------------
+
+    def toggle(self, context: Context) -> Effects:
+        """Between detail and result; without a result, to the pane."""
+        identity = self.cursor.identity
+        if self.trial() is None:
+            self.is_right = not self.is_right
+        elif identity in self.shows_result:
+            self.shows_result.discard(identity)
+        else:
+            self.shows_result.add(identity)  # type: ignore[arg-type]
+        self.top = 0
+        return []
+
+    def switch(self, context: Context) -> Effects:
+        self.is_right = not self.is_right
+        return []
+
+    def move(self, key: str, context: Context) -> Effects:
+        if self.is_right:
+            cursor = Cursor(at=self.top, top=self.top)
+            last_top = max(0, self.look.lines - self.look.height)
+            if cursor.move(key, Fixed(range(last_top + 1)), self.look.height):
+                self.top = cursor.at
+        elif self.cursor.move(key, self.rows(), self.look.entries_shown):
+            self.top = 0
+        return []
+
+    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+        if not self.listed:
+            return None
+        self.cursor.pattern = pattern
+        names = [entry.name for entry in self.listed]
+        shown = self.look.entries_shown
+        found = self.cursor.search(self.rows(), names.__getitem__, shown, step=-1 if step < 0 else 1, is_new=step == 1)
+        self.top = 0 if found else self.top
+        return found
+
+    def escape(self, context: Context) -> bool:
+        if self.is_right:
+            self.is_right = False
+            return True
+        if self.is_result():
+            self.shows_result.discard(self.cursor.identity)
+            self.top = 0
+            return True
+        return False
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        self.is_right = column >= self.look.left_width
+        place = self.look.places[row] if not self.is_right and row < len(self.look.places) else None
+        if place is not None:
+            self.cursor.select(self.rows(), place, self.look.entries_shown)
+            self.top = 0
+            return self.toggle(context) if clicks > 1 else []
+        return []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        if column >= self.look.left_width:
+            self.top = max(0, min(self.top + lines, self.look.lines - self.look.height))
+        else:
+            self.cursor.scroll(lines, self.rows(), self.look.entries_shown)
+        return []
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        self.settle(context)
+        return drawing.draw(self, context, width, height)
+
+    def summary(self, context: Context) -> str:
+        entry, trial = self.entry(), self.trial()
+        if entry is None:
+            return "Parser Bench, nothing selected"
+        tested = f"; last test on {trial.input}: {trial.state}" if trial is not None else ""
+        return f"Parser Bench, selected {entry.kind} parser {entry.target}{tested}"
