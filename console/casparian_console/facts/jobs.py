@@ -225,10 +225,14 @@ class JobBook:
         self._era: object = None
 
     def fork(self) -> JobBook:
-        """A book of the same jobs; what is changed in one of the two stays as it was in the other."""
+        """A book of the same jobs; what is changed in one of the two stays as it was in the other.
+
+        It remembers no moves: whoever kept a list reads it anew.
+        """
         fresh = copy(self)
         fresh.by_id, fresh.groups = self.by_id.copy(), self.groups.copy()
-        fresh.by_state, fresh.moves = self.by_state.copy(), self.moves.copy()
+        fresh.by_state = self.by_state.copy()
+        fresh.moves, fresh.moved = deque(maxlen=MOVES_KEPT), self.moved + 1
         fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
         fresh.revision = next(_REVISIONS)
         self._era, fresh._era = object(), object()  # what there was belongs to neither from here on

@@ -54,6 +54,7 @@ class History:
         if len(self._tail) == _CHUNK_EVENTS:
             rows = [[each.seq, each.ts, each.type, each.v, each.actor, each.data] for each in self._tail]
             self._packed.append(zlib.compress(pack(rows), 1))
+            self._keep_open(len(self._packed) - 1, self._tail)
             self._tail = []
         return True
 
@@ -95,10 +96,13 @@ class History:
         if events is None:
             rows = unpack(zlib.decompress(self._packed[chunk]), limit_bytes=_CHUNK_LIMIT_BYTES)
             events = [FeedEvent(*row) for row in rows]
+        self._keep_open(chunk, events)
+        return events
+
+    def _keep_open(self, chunk: int, events: list[FeedEvent]) -> None:
         self._open[chunk] = events
         if len(self._open) > _OPEN_CHUNKS:
             del self._open[next(iter(self._open))]
-        return events
 
 
 def _job_number(event: FeedEvent) -> int:

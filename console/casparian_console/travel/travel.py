@@ -126,6 +126,7 @@ class Travel:
             context.say("The log holds no event yet: there is no past.", "warn")
             return self.leave(context)
         if self.seq is None:
+            self._past.go(max(self.history.first, self.history.last - 1))  # so that the first step back is quick
             self.go(self.history.last)
         return []
 
