@@ -7,21 +7,21 @@ import pytest
 
 from tests.end_to_end.world import World, advice, lines, wait_for
 
-FILES = 3
+FILES = 2
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
-    pause = "!sleep 1.5\n" if times == 1 else "!sleep 60\n"
+    pause = "!sleep 1\n" if times == 1 else "!sleep 60\n"
     world.run("init")
     world.register(advice())
     for number in range(FILES):
         world.write(f"slow_{number}.txt", pause + lines(3, start=10 * number))
     world.scan()
 
-    process = world.popen("process", "--workers", "2", "--json")
-    wait_for(lambda: len(list((world.home / ".scratch").iterdir())) == 2, "two guests run")
-    time.sleep(0.3)  # let them reach their pause
+    process = world.popen("process", "--workers", "1", "--json")
+    wait_for(lambda: bool(list((world.home / ".scratch").iterdir())), "a guest runs")
+    time.sleep(0.2)  # let it reach its pause
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     if times == 2:
@@ -30,12 +30,12 @@ def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
     _out, said = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30  # of the sixty that a pause takes
     assert "Traceback" not in said
     world.assert_at_rest()
     statuses = [job["status"] for job in world.ask("jobs")]
     if times == 1:
-        assert statuses.count("COMPLETED") >= 2
+        assert statuses.count("COMPLETED") >= 1
     else:
         assert statuses == ["QUEUED"] * FILES
         for number in range(FILES):
@@ -44,7 +44,7 @@ def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
             world.run("job", "cancel", job["id"])
         world.scan()
 
-    world.ask("process", "--workers", "2")
+    world.ask("process", "--workers", "1")
 
     assert world.sql("select count(*) as n, count(distinct id) as ids from advices") == [
         {"n": 3 * FILES, "ids": 3 * FILES}

@@ -1,17 +1,15 @@
-"""Daemon and workers killed in the middle of sixty logs: every file once, every line accounted for, nothing left over."""
+"""Daemon and workers killed in the middle of thirty logs: every file once, every line accounted for, nothing left over."""
 
 from collections import Counter
-
-import psutil
 
 from casparian.bundled import bundled
 from casparian.demo import facts
 from casparian.demo.checks import check
 from casparian.demo.facts import Found
 from casparian.samples.fix_logs import generate
-from tests.end_to_end.world import World, wait_for
+from tests.end_to_end.world import World, await_end, wait_for
 
-FILES = 60
+FILES = 30
 
 
 def started(world: World) -> list[int]:
@@ -28,10 +26,8 @@ def started(world: World) -> list[int]:
 
 
 def killed(world: World, pids: list[int]) -> None:
-    processes = [psutil.Process(pid) for pid in pids]
-    for process in processes:
-        process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    world.kill(pids)
+    await_end(pids)
 
 
 def until_done(world: World, count: int) -> None:
@@ -46,12 +42,12 @@ def test_killed_at_any_moment_everything_is_done_once(world: World) -> None:
     world.run("scan", world.inbox, "--tag", "fix")
 
     workers = started(world)
-    until_done(world, 5)
+    until_done(world, 3)
     killed(world, workers[:1])  # the daemon starts another
-    until_done(world, 15)
+    until_done(world, 8)
     killed(world, [world.daemon_pid()])  # the workers wait for the next one, which takes them over
     assert workers[1] in started(world)
-    until_done(world, 30)
+    until_done(world, 16)
     killed(world, [world.daemon_pid(), *started_workers(world)])  # guests and projector die with their parents
     world.assert_nothing_runs()
 

@@ -7,22 +7,23 @@ from tests.end_to_end.world import World, advice, lines, wait_for
 
 def test_content_decides_what_is_queued(story: World) -> None:
     story.run("init")
+    story.serve(2)
     story.register(advice())
     one = story.write("one.txt", lines(3))
     story.scan()
-    assert story.ask("process", "--workers", "1")["jobs"]["completed"] == 1
+    assert story.ask("process")["jobs"]["completed"] == 1
 
     os.utime(one)  # touched
     story.scan()
-    assert story.ask("process", "--workers", "1")["queued"] == 0
+    assert story.ask("process")["queued"] == 0
 
     one.write_text(lines(3).replace("A0", "B0"))  # one byte
     story.scan()
-    assert story.ask("process", "--workers", "1")["queued"] == 1
+    assert story.ask("process")["queued"] == 1
 
     story.register(advice("1.1.0"))
     story.scan()
-    assert story.ask("process", "--workers", "1")["queued"] == 0
+    assert story.ask("process")["queued"] == 0
     assert len(story.ask("jobs")) == 2
 
 
@@ -31,7 +32,7 @@ def test_of_identical_files_one_is_processed(story: World) -> None:
     story.write("same_2.txt", lines(4, start=50))
     story.scan()
 
-    summary = story.ask("process", "--workers", "2")
+    summary = story.ask("process")
 
     assert (summary["queued"], summary["rows"]) == (1, 4)
     copies = {os.path.basename(one["path"]): one["duplicate_of"] for one in story.ask("files")}
@@ -40,6 +41,7 @@ def test_of_identical_files_one_is_processed(story: World) -> None:
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_published_half(story: World) -> None:
+    story.stop()
     before = story.sql("select count(*) as n from advices")
     growing = story.write("growing.txt", "!grow\n" + lines(5, start=70))
     story.scan()
@@ -59,5 +61,4 @@ def test_a_file_that_grows_while_it_is_read_is_not_published_half(story: World) 
     story.scan()  # the new content is a job of its own, which the daemon queues unasked
     summary = "select count(*) as n, count(distinct id) as ids from advices where id between 'A70' and 'A81'"
     wait_for(lambda: story.sql(summary) == [{"n": 7, "ids": 7}], "the whole file is published")
-    story.run("stop")
-    story.assert_at_rest()
+    story.stop()

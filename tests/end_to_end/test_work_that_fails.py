@@ -8,6 +8,7 @@ from tests.end_to_end.world import World, advice, lines
 @pytest.fixture(scope="module")
 def failing(story: World) -> World:
     story.run("init")
+    story.serve(1)
     return story
 
 
@@ -19,7 +20,7 @@ def test_what_nobody_approved_is_not_queued_and_says_so(failing: World, decision
     if decision == "rejected":
         failing.run("contract", "reject", "advice", "--reason", "amount must say its currency")
 
-    summary = failing.ask("process", "--workers", "1")
+    summary = failing.ask("process")
 
     assert summary["queued"] == 0
     (reason,) = summary["not_queued"]
@@ -34,7 +35,7 @@ def test_a_parser_that_raises_in_the_middle_publishes_nothing(failing: World) ->
     failing.write("crash.txt", lines(1000) + "!boom\n" + lines(10, start=2000))
     failing.scan()
 
-    summary = failing.ask("process", "--workers", "1", status=1)
+    summary = failing.ask("process", status=1)
 
     assert (summary["jobs"]["failed"], summary["rows"]) == (1, 0)
     (job,) = failing.ask("jobs", "--status", "failed")
@@ -42,7 +43,7 @@ def test_a_parser_that_raises_in_the_middle_publishes_nothing(failing: World) ->
     assert "no idea what line 1001 is" in job["error_message"]
     assert len(job["fingerprint"]) == 16
     assert failing.published() == []
-    failing.assert_at_rest()
+    failing.stop()
 
 
 def test_a_retry_runs_the_same_parser_and_a_rerun_the_corrected_one(failing: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -160,8 +161,10 @@ class World:
 
     def assert_nothing_runs(self) -> None:
         """Within a moment: the kernel ends guests with their workers, and workers notice that the sentinel is gone."""
-        _gone, alive = psutil.wait_procs(self.processes(), timeout=20)
-        assert alive == []
+        deadline = time.monotonic() + 20
+        while running := self.processes():
+            assert time.monotonic() < deadline, running
+            await_end([process.pid for process in running])
 
     def assert_at_rest(self, *folders: str) -> None:
         """No process, a sound log, and nothing in these folders (default: no staging, no scratch)."""
@@ -172,6 +175,27 @@ class World:
     def kill(self, pids: Sequence[int]) -> None:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
+
+    def serve(self, workers: int) -> None:
+        """A daemon that queues nothing unasked, so that `process` says how many files it took in."""
+        self.run("start", "--detach", "--no-planning", "--workers", str(workers))
+
+    def stop(self) -> None:
+        self.run("stop")
+        self.assert_at_rest()
+
+
+def await_end(pids: Sequence[int], *, seconds: float = 20.0) -> None:
+    """Processes end when they end, whoever is to reap them and however late."""
+    deadline = time.monotonic() + seconds
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ended, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        os.close(descriptor)
+        assert ended, f"process {pid} goes on"
 
 
 def _in_this_process(world: World, *arguments: str | Path) -> Done:
