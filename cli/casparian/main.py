@@ -30,6 +30,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("daemon", "What the daemon and its workers are doing."),
     "worker": ("daemon", "Run one worker."),
     "process": ("process", "Queue what is pending and run until the queue is empty."),
+    "console": ("console", "Watch and steer everything on a full screen."),
+    "tui": ("console", "Another name of `console`."),
     "jobs": ("jobs", "List jobs; replay dead letters."),
     "job": ("jobs", "Show, follow, retry, cancel and rerun a job."),
     "errors": ("errors", "Failures grouped by root cause."),

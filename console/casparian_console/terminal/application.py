@@ -1,0 +1,172 @@
+"""The console on a terminal: one full-screen window of prompt_toolkit, drawn lazily from the runner's frame.
+
+Owns the terminal: keys, clicks, pastes, its size, and that it is as it was when the console ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.input import create_input
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import Layout, UIContent, UIControl, Window
+from prompt_toolkit.mouse_events import MouseButton, MouseEvent, MouseEventType
+from prompt_toolkit.output import Output, create_output
+from prompt_toolkit.output.color_depth import ColorDepth
+
+from casparian_console.canvas import Line, plain
+from casparian_console.messages import Click, Key, Message, Paste, Scroll
+from casparian_console.terminal.frames import classes, rules
+from casparian_console.terminal.keys import name_of
+from casparian_console.text import width_of
+from casparian_console.theme import Theme
+
+_DOUBLE_CLICK_SECONDS = 0.4
+_WHEEL_LINES = 3
+#: Mouse movements without a button: nothing here wants them, and they are many.
+_NO_MOVEMENTS = "\x1b[?1003l\x1b[?1000h"
+
+Press = Callable[[Message], None]
+MakeFrame = Callable[[int, int], list[Line]]
+
+
+class TerminalDisplay:
+    """See the module. `press` hears keys and clicks, `frame` is asked for what is shown; both are set before `run`."""
+
+    def __init__(self, theme: Theme, escape_timeout_seconds: float) -> None:
+        self.press: Press = lambda message: None
+        self.frame: MakeFrame = lambda width, height: []
+        self._output: Output = create_output()
+        self._application: Application[None] = Application(
+            layout=Layout(Window(_Frame(self), always_hide_cursor=True, wrap_lines=False)),
+            style=rules(theme),
+            include_default_pygments_style=False,
+            key_bindings=_bindings(self),
+            full_screen=True,
+            mouse_support=True,
+            enable_page_navigation_bindings=False,
+            color_depth=ColorDepth.DEPTH_1_BIT if theme == "mono" else None,
+            max_render_postpone_time=None,
+            terminal_size_polling_interval=None,
+            input=create_input(),
+            output=self._output,
+            after_render=self._after_render,
+        )
+        # A lone Esc is told apart from an Alt key by `ttimeoutlen` in the parser; no binding waits for more.
+        self._application.ttimeoutlen = escape_timeout_seconds
+        self._application.timeoutlen = 0
+        self._is_mouse_quiet = False
+
+    def size(self) -> tuple[int, int]:
+        size = self._output.get_size()
+        return size.columns, size.rows
+
+    def show(self) -> None:
+        self._application.invalidate()
+
+    def write_raw(self, sequence: str) -> None:
+        self._output.write_raw(sequence)
+        self._output.flush()
+
+    def quit(self) -> None:
+        if self._application.is_running and not self._application.is_done:
+            self._application.exit()
+
+    async def run(self) -> None:
+        """Until `quit`. The terminal is restored also when something is raised."""
+        loop = asyncio.get_running_loop()
+        faults: list[BaseException] = []
+
+        def noted(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            faults.append(context.get("exception") or RuntimeError(str(context.get("message"))))
+            self.quit()
+
+        loop.set_exception_handler(noted)
+        try:
+            await self._application.run_async(set_exception_handler=False)
+        except EOFError:
+            return  # the terminal went away
+        if faults:
+            raise faults[0]
+
+    def _after_render(self, _application: Application[None]) -> None:
+        if not self._is_mouse_quiet:
+            self._is_mouse_quiet = True
+            self.write_raw(_NO_MOVEMENTS)
+
+
+class _Frame(UIControl):
+    """The frame as prompt_toolkit asks for it: line by line, only what is visible."""
+
+    def __init__(self, display: TerminalDisplay) -> None:
+        self._display = display
+        self._lines: list[Line] = []
+        self._clicked: tuple[float, int, int] = (0.0, -1, -1)
+
+    def create_content(self, width: int, height: int) -> UIContent:
+        self._lines = lines = self._display.frame(width, height)
+
+        def get_line(number: int) -> StyleAndTextTuples:
+            return [(classes(style), text) for style, text in lines[number]]
+
+        return UIContent(get_line=get_line, line_count=len(lines), show_cursor=False)
+
+    def is_focusable(self) -> bool:
+        return True
+
+    def mouse_handler(self, mouse_event: MouseEvent) -> Any:
+        """Presses and the wheel; `None` would draw a frame, and the runner draws its own."""
+        row = mouse_event.position.y
+        # prompt_toolkit counts the characters of the line, not its cells
+        text = plain(self._lines[row])[: mouse_event.position.x] if row < len(self._lines) else ""
+        column = width_of(text)
+        kind = mouse_event.event_type
+        if kind == MouseEventType.SCROLL_UP:
+            self._display.press(Scroll(row, column, -_WHEEL_LINES))
+        elif kind == MouseEventType.SCROLL_DOWN:
+            self._display.press(Scroll(row, column, _WHEEL_LINES))
+        elif kind == MouseEventType.MOUSE_DOWN and mouse_event.button == MouseButton.LEFT:
+            now = time.monotonic()
+            before, last_row, last_column = self._clicked
+            is_double = now - before < _DOUBLE_CLICK_SECONDS and (row, column) == (last_row, last_column)
+            self._clicked = (0.0 if is_double else now, row, column)
+            self._display.press(Click(row, column, 2 if is_double else 1))
+        return NotImplemented
+
+
+def _bindings(display: TerminalDisplay) -> KeyBindings:
+    """Every key alike: named and handed on."""
+    bindings = KeyBindings()
+
+    def pressed(event: KeyPressEvent) -> Any:
+        _hand_on(display, event.key_sequence[0], with_alt=False)
+        return NotImplemented
+
+    def pressed_behind_escape(event: KeyPressEvent) -> Any:
+        """Alt and a key arrive as Esc and the key; Esc twice, and Esc before a click or a paste, are what they are."""
+        second = event.key_sequence[1]
+        if second.key in (Keys.Escape, Keys.BracketedPaste) or name_of(second.key) is None:
+            display.press(Key("esc"))
+            event.key_processor.feed(second, first=True)
+        else:
+            _hand_on(display, second, with_alt=True)
+        return NotImplemented
+
+    bindings.add(Keys.Any)(pressed)
+    for key in (Keys.BracketedPaste, Keys.SIGINT):
+        bindings.add(key)(pressed)
+    bindings.add(Keys.Escape, Keys.Any)(pressed_behind_escape)
+    return bindings
+
+
+def _hand_on(display: TerminalDisplay, pressed: KeyPress, *, with_alt: bool) -> None:
+    if pressed.key == Keys.BracketedPaste:
+        display.press(Paste(pressed.data))
+    elif (name := name_of(pressed.key, with_alt=with_alt)) is not None:
+        display.press(Key(name))

@@ -1,0 +1,146 @@
+"""Command lines as processes of their own: their lines come as they are written, an interrupted one is silent.
+
+Owns the processes it starts, each in a session of its own so that the terminal's signals do not reach it. Whose answers
+they are is the tag's business; a new command of a tag ends the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from casparian_console.effects import RunCommand, Tag
+from casparian_console.messages import Ended, Failed, Message, Output
+
+_PIECE_BYTES = 64 * 1024
+_STDERR_LIMIT_BYTES = 64 * 1024
+#: An interrupted command may take so long to end in order; then it is ended.
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class _Running:
+    task: asyncio.Task[None] | None = None
+    process: asyncio.subprocess.Process | None = None
+    is_stopped: bool = False
+
+
+class Commands:
+    """`prefix` is the command line up to what a `RunCommand` names."""
+
+    def __init__(self, prefix: Sequence[str], took: Callable[[Message], None]) -> None:
+        self._prefix = tuple(prefix)
+        self._took = took
+        self._running: dict[Tag, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def run(self, effect: RunCommand) -> None:
+        self.stop(effect.tag)
+        running = _Running()
+        running.task = asyncio.get_running_loop().create_task(self._run(effect, running))
+        self._running[effect.tag] = running
+
+    def stop(self, tag: Tag) -> None:
+        running = self._running.pop(tag, None)
+        if running is None:
+            return
+        running.is_stopped = True
+        if running.process is not None:
+            self._end(running.process)
+
+    async def close(self) -> None:
+        """Interrupt all, and wait until they are gone."""
+        for tag in list(self._running):
+            self.stop(tag)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_GRACE_SECONDS + 2)
+
+    # --- one command --------------------------------------------------------------------------------------------------
+
+    async def _run(self, effect: RunCommand, running: _Running) -> None:
+        tag = effect.tag
+        try:
+            process = running.process = await asyncio.create_subprocess_exec(
+                *self._prefix,
+                *effect.args,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
+            )
+            if running.is_stopped:  # while it was being started
+                self._end(process)
+            said, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
+            code = await process.wait()
+            self._tell(running, Ended(tag, code, said, is_cut))
+        except OSError as error:
+            self._tell(running, Failed(tag, f"The command did not start: {error.strerror or error}."))
+        except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
+            self._tell(running, Failed(tag, f"The command was lost: {type(error).__name__}: {error}."))
+        finally:
+            if self._running.get(tag) is running:
+                del self._running[tag]
+
+    async def _stdout(self, process: asyncio.subprocess.Process, effect: RunCommand, running: _Running) -> bool:
+        """Tell whole lines; True when the rest was left out."""
+        assert process.stdout is not None
+        pending: list[bytes] = []
+        told_bytes = 0
+        is_cut = False
+        while piece := await process.stdout.read(_PIECE_BYTES):
+            if is_cut:
+                continue  # read on, so that the command can end
+            if told_bytes + len(piece) > effect.limit_bytes:
+                piece, is_cut = piece[: effect.limit_bytes - told_bytes], True
+            told_bytes += len(piece)
+            whole, newline, rest = piece.rpartition(b"\n")
+            if not newline:
+                pending.append(piece)
+                continue
+            self._tell(running, Output(effect.tag, b"".join([*pending, whole, newline]).decode("utf-8", "replace")))
+            pending = [rest] if rest else []
+        if pending:
+            self._tell(running, Output(effect.tag, b"".join(pending).decode("utf-8", "replace")))
+        return is_cut
+
+    async def _stderr(self, process: asyncio.subprocess.Process) -> str:
+        """Its talk, the beginning of it."""
+        assert process.stderr is not None
+        kept = b""
+        while piece := await process.stderr.read(_PIECE_BYTES):
+            kept += piece[: _STDERR_LIMIT_BYTES - len(kept)]
+        return kept.decode("utf-8", "replace")
+
+    def _tell(self, running: _Running, message: Message) -> None:
+        if not running.is_stopped:
+            self._took(message)
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        task = asyncio.get_running_loop().create_task(_ended(process))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Interrupt, then insist."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            await asyncio.wait_for(process.wait(), _GRACE_SECONDS if number == signal.SIGINT else 1.0)
+        except TimeoutError:
+            continue

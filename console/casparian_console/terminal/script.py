@@ -1,0 +1,148 @@
+"""A console without a terminal: keys from a script, frames of a fixed size. For pictures, support and tests.
+
+Owns the script's words and the waiting between them. Everything else is as on a terminal: the same shell, runner, feed and
+performer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from casparian_console.canvas import Line, plain
+from casparian_console.messages import Key
+from casparian_console.terminal.keys import is_key_name, written
+from casparian_console.terminal.runner import Runner
+from casparian_protocol.errors import CasparianError
+
+#: A picture without a script: what there is after this, live or not.
+DEFAULT_SCRIPT = "wait:settled"
+_LIVE_SECONDS = 10.0
+_TEXT_SECONDS = 20.0
+_IDLE_SECONDS = 30.0
+_SETTLED_SECONDS = 3.0
+
+
+class BadScript(CasparianError):
+    """A word of a script is none."""
+
+
+class NeverHappened(CasparianError):
+    """What a script waited for did not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One word: a key, a text that is typed, or something to wait for."""
+
+    kind: str
+    value: str
+
+
+def read_script(text: str) -> list[Step]:
+    """Words as on a command line: quotes keep blanks together. Raises `BadScript`."""
+    try:
+        words = shlex.split(text)
+    except ValueError as cause:
+        raise BadScript(f"The script cannot be read: {cause}.", remedy="Close what is quoted.") from cause
+    return [_step(word) for word in words]
+
+
+def _step(word: str) -> Step:
+    kind, colon, value = word.partition(":")
+    if colon and kind == "text":
+        return Step("text", value)
+    if colon and kind == "wait":
+        if value in ("live", "idle", "settled"):
+            return Step(value, "")
+        if value.startswith("text:") and value != "text:":
+            return Step("await", value.removeprefix("text:"))
+        try:
+            return Step("sleep", str(max(0.0, min(600.0, float(value)))))
+        except ValueError:
+            pass
+    elif is_key_name(word):
+        return Step("key", written(word))
+    raise BadScript(
+        f"{word!r} is no word of a script.",
+        remedy="Keys (j, enter, alt-j, ctrl-p), text:…, wait:live, wait:idle, wait:text:WORD or wait:SECONDS.",
+    )
+
+
+class Page:
+    """A display that only keeps the size."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        self.ended = asyncio.Event()
+        self.copied: list[str] = []
+
+    def size(self) -> tuple[int, int]:
+        return self._size
+
+    def show(self) -> None:
+        """Whoever wants the frame asks the runner for it."""
+
+    def write_raw(self, sequence: str) -> None:
+        self.copied.append(sequence)
+
+    def quit(self) -> None:
+        self.ended.set()
+
+
+async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
+    """Do the steps in order; the frame after the last one. Raises `NeverHappened`."""
+    for step in steps:
+        if page.ended.is_set():
+            break
+        match step.kind:
+            case "key":
+                runner.press(Key(step.value))
+            case "text":
+                for character in step.value:
+                    runner.press(Key(character))
+            case "sleep":
+                await asyncio.sleep(float(step.value))
+            case "live":
+                await _until(lambda: runner.shell.present.link == "live", _LIVE_SECONDS, "the sentinel to answer")
+            case "idle":
+                await _until(lambda: _is_idle(runner), _IDLE_SECONDS, "every answer")
+            case "settled":
+                await _settled(runner)
+            case "await":
+                shows = partial(_shows, runner, page, step.value)
+                await _until(shows, _TEXT_SECONDS, f"“{step.value}” on the screen")
+        await asyncio.sleep(0)  # the frame of a key is drawn before the next
+    runner.draw()
+    return runner.frame(*page.size())
+
+
+async def _settled(runner: Runner) -> None:
+    """Whatever there is after a moment: live and idle, or no sentinel."""
+    try:
+        await _until(lambda: runner.shell.present.link == "gone" or _is_idle(runner), _SETTLED_SECONDS, "")
+    except NeverHappened:
+        return
+
+
+def _is_idle(runner: Runner) -> bool:
+    pending = runner.performer.pending if runner.performer is not None else 0
+    return runner.shell.present.link == "live" and not pending and runner.is_drawn
+
+
+def _shows(runner: Runner, page: Page, wanted: str) -> bool:
+    return any(wanted in plain(line) for line in runner.frame(*page.size()))
+
+
+async def _until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
+    """Look again after everything that may have changed it."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not is_so():
+        if asyncio.get_running_loop().time() > deadline:
+            raise NeverHappened(
+                f"Waited {seconds:.0f} s in vain for {what}.", remedy="The screen as it was then tells why."
+            )
+        await asyncio.sleep(0.01)
