@@ -12,7 +12,7 @@ import pytest
 from tests.crash.load import generate
 from tests.crash.site import Site
 
-FILES = 12
+FILES = 8
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +25,25 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def copied(prepared: Site, root: Path) -> Site:
     shutil.copytree(prepared.home, root / "home", symlinks=True)
-    return Site(root, prepared.files, dict(prepared.truth))
+    return Site(root, prepared.files, dict(prepared.truth), calm=prepared.calm)
+
+
+@pytest.fixture(scope="session")
+def calm(prepared: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The same work done with nobody attacking: what it costs in descriptors is the measure for all others."""
+    made = copied(prepared, tmp_path_factory.mktemp("calm"))
+    made.start()
+    made.until_idle()
+    made.until_running(worker=2, projector=1)
+    counts = made.descriptors()
+    made.stop()
+    prepared.calm.update(counts)
+    yield made
+    ended(made)
 
 
 @pytest.fixture
-def site(prepared: Site, tmp_path: Path) -> Iterator[Site]:
+def site(prepared: Site, calm: Site, tmp_path: Path) -> Iterator[Site]:
     made = copied(prepared, tmp_path)
     yield made
     ended(made)

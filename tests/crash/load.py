@@ -77,8 +77,8 @@ class Expected:
 Truth = Mapping[str, Expected]
 
 
-def generate(folder: Path, seed: int, files: int) -> dict[str, Expected]:
-    """Write the load; the truth by path."""
+def generate(folder: Path, seed: int, files: int, pause_seconds: float = 0.0) -> dict[str, Expected]:
+    """Write the load; the truth by path. With a pause in each file it lasts longer and costs no more."""
     folder.mkdir(parents=True)
     dice = random.Random(seed)
     truth = {}
@@ -90,9 +90,11 @@ def generate(folder: Path, seed: int, files: int) -> dict[str, Expected]:
         lines = [f"{one};{'none' if one in bad else f'{one}.25'}" for one in ids]
         for _ in range(comments):
             lines.insert(dice.randint(0, len(lines)), "# a comment")
+        if pause_seconds:
+            lines.insert(dice.randint(0, len(lines)), f"!sleep {pause_seconds}")
         path = folder / f"readings_{number:04d}.txt"
         path.write_text("\n".join(lines) + "\n")
-        truth[str(path)] = Expected(frozenset(ids) - bad, bad, comments)
+        truth[str(path)] = Expected(frozenset(ids) - bad, bad, comments + bool(pause_seconds))
     return truth
 
 

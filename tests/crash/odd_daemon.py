@@ -1,6 +1,7 @@
-"""The shipped daemon with odd doors to the machine: a disk that fails at its n-th operation, a clock that jumps.
+"""The shipped daemon with odd doors: a disk that fails at its n-th operation, a clock that jumps, an odd first worker.
 
-`python -m tests.crash.odd_daemon --home H --ready-fd N [--workers N] [--fault fdatasync:40:EIO] [--jumps]`
+`python -m tests.crash.odd_daemon --home H --ready-fd N [--workers N] [--fault fdatasync:40:EIO] [--jumps]
+[--odd-worker late|stalls FOLDER]`
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.settings import load
+from casparian_sentinel.daemon.local_workers import worker_command
 from casparian_sentinel.daemon.main import run_with
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.ports import RealClock, RealFs
@@ -57,6 +59,18 @@ def failing_fs(operation: str, number: int, code: int, times: int | None) -> Rea
     return fs
 
 
+def with_odd_worker(door: str, folder: str) -> Callable[[Home, str], list[str]]:
+    """The command of a worker: the first one is odd (`odd_worker`), all others are as shipped."""
+
+    def command(home: Home, worker_id: str) -> list[str]:
+        python, _m, _module, *arguments = worker_command(home, worker_id)
+        if worker_id != "local-1":
+            return worker_command(home, worker_id)
+        return [python, "-m", "tests.crash.odd_worker", door, folder, *arguments]
+
+    return command
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
@@ -64,13 +78,16 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fault", help="operation:number:errno[:times]")
     parser.add_argument("--jumps", action="store_true", help="the wall clock jumps by a day, again and again")
+    parser.add_argument("--odd-worker", nargs=2, metavar=("DOOR", "FOLDER"))
     given = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # children start elsewhere
     fs = RealFs()
     if given.fault:
         operation, number, code, *times = given.fault.split(":")
         fs = failing_fs(operation, int(number), getattr(errno, code), int(times[0]) if times else None)
     home = Home(given.home)
-    options = Options(workers=given.workers, ready_descriptor=given.ready_fd, log_to_stderr=True)
+    command = with_odd_worker(*given.odd_worker) if given.odd_worker else worker_command
+    options = Options(given.workers, ready_descriptor=given.ready_fd, log_to_stderr=True, worker_command=command)
     clock = JumpingClock() if given.jumps else RealClock()
     return run_with(home, load(home, {}).settings, options, clock, fs)
 

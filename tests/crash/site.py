@@ -29,6 +29,7 @@ from tests.end_to_end.world import World, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 Role = Literal["sentinel", "worker", "guest", "projector"]
+_LONG_LIVED: frozenset[Role] = frozenset({"sentinel", "worker", "projector"})
 _LOOK_SECONDS = 0.1
 _LAST_WORDS_CHARACTERS = 4000
 _OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -38,6 +39,7 @@ select count(*) filter (job_type = 'PARSE'), count(*) filter (status in ({_OPEN_
 #: A word of the command line that tells what a process is.
 _MARKS: dict[str, Role] = {
     "casparian_worker": "worker",
+    "tests.crash.odd_worker": "worker",
     "casparian_sentinel.projection": "projector",
     "tests.crash.odd_daemon": "sentinel",
     "casparian": "sentinel",
@@ -51,6 +53,8 @@ class Site(World):
     files: Path
     truth: dict[str, Expected] = field(default_factory=dict)
     daemon: subprocess.Popen[bytes] | None = None
+    #: How many descriptors a process of each role has open when nothing was ever done to it; empty: not known.
+    calm: dict[Role, int] = field(default_factory=dict)
 
     @property
     def inbox(self) -> Path:
@@ -114,7 +118,8 @@ class Site(World):
         return status
 
     def stop(self) -> None:
-        """An orderly end."""
+        """An orderly end of a daemon that is idle."""
+        self.assert_no_descriptor_is_kept()
         with self.client() as client:
             client.request("stop")
         assert self.reap() == 0, self.said()
@@ -137,10 +142,31 @@ class Site(World):
     def running(self, role: Role) -> list[psutil.Process]:
         return [one for one in self.processes() if role_of(one) == role]
 
-    def descriptors(self) -> int:
-        """How many the daemon has open."""
-        assert self.daemon is not None
-        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+    def descriptors(self) -> dict[Role, int]:
+        """How many a process of each role has open, at most."""
+        found: dict[Role, int] = {}
+        for process in self.processes():
+            role = role_of(process)
+            try:
+                count = process.num_fds()
+            except psutil.NoSuchProcess:
+                continue
+            if role in _LONG_LIVED:
+                found[role] = max(count, found.get(role, 0))
+        return found
+
+    def assert_no_descriptor_is_kept(self) -> None:
+        """Of whoever died, came late, or hung up: within a moment all is as it would be without."""
+
+        def is_calm() -> bool:
+            return all(count <= self.calm[role] for role, count in self.descriptors().items())
+
+        if self.calm:
+            try:
+                awaited(is_calm, "descriptors are closed", 10.0)
+            except AssertionError as failure:
+                failure.add_note(f"in calm: {self.calm}\n" + "\n".join(map(opened, self.processes())))
+                raise
 
     def kill_everything(self) -> None:
         """As when the power fails."""
@@ -286,6 +312,14 @@ def role_of(process: psutil.Process) -> Role | None:
     if any(word.endswith("launch.py") for word in words):
         return "guest"
     return next((role for mark, role in _MARKS.items() if mark in words), None)
+
+
+def opened(process: psutil.Process) -> str:
+    """What it has open, in a line of its own each."""
+    folder = Path(f"/proc/{process.pid}/fd")
+    return "\n".join(
+        [f"{role_of(process)} {process.pid}:", *sorted(f"  {one.name}: {one.readlink()}" for one in folder.iterdir())]
+    )
 
 
 def end(process: psutil.Process) -> bool:

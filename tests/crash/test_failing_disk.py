@@ -31,20 +31,20 @@ LONG = pytest.mark.campaign
 @pytest.mark.parametrize(
     "fault",
     [
-        "fdatasync:60:EIO",
+        "fdatasync:40:EIO",
         pytest.param("pwrite:45:EIO", marks=LONG),
         pytest.param("fsync_directory:4:EIO", marks=LONG),
     ],
 )
 def test_a_disk_error_under_the_log_ends_the_daemon_without_a_false_answer(site: Site, fault: str) -> None:
-    site.start("--fault", fault, module=ODD)
+    site.start("--fault", fault, module=ODD, workers=1)
     with site.client() as client:
         acknowledged = ask_until_it_dies(client)
 
     assert site.reap() == 1
     site.assert_nothing_runs()
     assert "cannot be written any more" in site.said()
-    site.start()
+    site.start(workers=1)
     site.until_idle()
     site.stop()
 
@@ -53,9 +53,9 @@ def test_a_disk_error_under_the_log_ends_the_daemon_without_a_false_answer(site:
     site.assert_accounted()
 
 
-@pytest.mark.parametrize("fault", ["rename_new:5:ENOSPC:3", pytest.param("rename_new:3:EIO:1", marks=LONG)])
+@pytest.mark.parametrize("fault", ["rename_new:3:ENOSPC:2", pytest.param("rename_new:3:EIO:1", marks=LONG)])
 def test_a_promotion_that_fails_is_done_later_without_a_restart(site: Site, fault: str) -> None:
-    site.start("--fault", fault, module=ODD)
+    site.start("--fault", fault, module=ODD, workers=1)
     site.until_idle()
     site.stop()
 
@@ -66,7 +66,7 @@ def test_a_promotion_that_fails_is_done_later_without_a_restart(site: Site, faul
 @pytest.mark.campaign
 def test_a_clock_that_jumps_by_days_changes_nothing(site: Site) -> None:
     site.start("--jumps", module=ODD)
-    site.until_published(6)
+    site.until_published(4)
     end(site.running("worker")[0])
     site.until_idle()
     site.stop()

@@ -3,17 +3,62 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
-from tests.crash.load import slow_file
-from tests.crash.site import Site
+from tests.crash.load import CONFIG, slow_file
+from tests.crash.odd_worker import FENCED, LATE
+from tests.crash.site import Site, awaited
 from tests.end_to_end.world import wait_for
 
 FIRST_ID = 1_000_000
 GUEST_SECONDS = 2.0
+SHORT_LEASE = CONFIG.replace("lease_timeout_seconds = 3.0", "lease_timeout_seconds = 2.0")
 
 
+def ends(site: Site, job_id: str) -> list[dict[str, Any]]:
+    """How the job's attempts ended, in order."""
+    found = site.events("LeaseExpired", "JobOutputsCommitted", about=job_id)
+    return [{"type": event["type"], **json.loads(event["data"])} for event in found]
+
+
+def until_back(site: Site, pid: int) -> None:
+    def is_back() -> bool:
+        with site.client() as client:
+            return pid in [one["pid"] for one in client.request("status")["workers"]]
+
+    wait_for(is_back, "the frozen worker joins again")
+
+
+def test_a_finish_that_leaves_after_its_lease_is_fenced_and_its_rows_are_there_once(site: Site, tmp_path: Path) -> None:
+    (site.home / "config.toml").write_text(SHORT_LEASE)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    site.start("--odd-worker", "late", str(folder), module="tests.crash.odd_daemon")
+    awaited((folder / LATE).exists, "a worker stops itself with its finish in hand")
+    late = json.loads((folder / LATE).read_text())
+
+    site.until_idle()  # the other worker does all of it
+    os.kill(late["pid"], signal.SIGCONT)
+
+    awaited((folder / FENCED).exists, "its finish is refused")
+    until_back(site, late["pid"])
+    site.stop()
+    fenced = json.loads((folder / FENCED).read_text())
+    for job_id, epoch in late["jobs"]:
+        assert [job_id, epoch] in fenced
+        expired, committed = ends(site, job_id)
+        assert (expired["type"], expired["epoch"], expired["reason"]) == ("LeaseExpired", epoch, "lost")
+        assert (committed["type"], committed["epoch"] > epoch) == ("JobOutputsCommitted", True)
+    site.assert_accounted()
+
+
+@pytest.mark.campaign
 def test_a_worker_frozen_beyond_its_lease_loses_its_job_which_is_done_once(site: Site) -> None:
     slow = slow_file(site.root / "more" / "slow.txt", GUEST_SECONDS, FIRST_ID)
     (path,) = slow
@@ -26,14 +71,9 @@ def test_a_worker_frozen_beyond_its_lease_loses_its_job_which_is_done_once(site:
     site.until_idle()  # the other worker does all of it
     frozen.resume()
 
-    def is_back() -> bool:
-        with site.client() as client:
-            return pid in [one["pid"] for one in client.request("status")["workers"]]
-
-    wait_for(is_back, "the frozen worker joins again")
+    until_back(site, pid)
     site.stop()
-    attempts = [event["data"] for event in site.events("LeaseExpired", "JobOutputsCommitted", about=job["job_id"])]
-    expired, committed = map(json.loads, attempts)
+    expired, committed = ends(site, job["job_id"])
     assert (expired["epoch"], expired["reason"]) == (job["epoch"], "lost")
     assert committed["epoch"] > expired["epoch"]
     site.assert_accounted()

@@ -17,7 +17,7 @@ from tests.crash.site import Site
 from tests.end_to_end.world import wait_for
 
 #: The disk stays full for so long that every retry within meets it again.
-FULL_SECONDS = 2.5
+FULL_SECONDS = 1.5
 PATIENT = CONFIG.replace("[retry]", "[retry]\nmax_retries = 100")
 
 

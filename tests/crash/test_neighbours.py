@@ -49,7 +49,7 @@ def stalled_reader(endpoint: str) -> Iterator[None]:
 
 
 def test_a_reader_of_the_feed_that_never_reads_holds_nobody_up(site: Site) -> None:
-    site.start()
+    site.start(workers=1)
     assert site.daemon is not None
     daemon = psutil.Process(site.daemon.pid)
     with site.client() as client, stalled_reader(client.home.feed_endpoint):

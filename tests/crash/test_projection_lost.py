@@ -46,7 +46,7 @@ DAMAGES = [truncated, replaced_by_noise, replaced_by_another_database, replaced_
 def test_a_projection_lost_before_the_start_is_rebuilt(site: Site, damage: Callable[[Path], None]) -> None:
     damage(site.home / "state.duckdb")
 
-    site.start()
+    site.start(workers=1)
     site.until_idle()
     site.stop()
 
@@ -55,12 +55,12 @@ def test_a_projection_lost_before_the_start_is_rebuilt(site: Site, damage: Calla
 
 @pytest.mark.parametrize("damage", [truncated, *(pytest.param(one, marks=LONG) for one in [deleted, *DAMAGES[1:]])])
 def test_a_projection_lost_under_a_running_daemon_is_rebuilt(site: Site, damage: Callable[[Path], None]) -> None:
-    site.start()
-    site.until_published(6)
+    site.start(workers=1)
+    site.until_published(3)
     assert site.daemon is not None
 
     damage(site.home / "state.duckdb")
-    site.until_published(10)
+    site.until_published(5)
     (projector,) = site.running("projector")
     end(projector)
     site.until_idle()

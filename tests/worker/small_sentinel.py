@@ -36,6 +36,8 @@ from tests.worker.attempts import ROWS
 
 Kind = TypeVar("Kind", bound=Message)
 SECONDS = 30.0
+#: What is not answered is said again within a test's patience.
+SOON = ["--retell-seconds", "0.5"]
 
 
 class SmallSentinel:
@@ -131,7 +133,7 @@ class WorkerProcess:
     def __init__(self, home: Home, *arguments: str, **environment: str) -> None:
         self.output = (home.root / "worker.out").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1", *arguments],
+            [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1", *SOON, *arguments],
             stdout=self.output,
             stderr=self.output,
             start_new_session=True,

@@ -52,7 +52,7 @@ def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: Sma
         assert manifest is not None
         assert (manifest.valid_rows, [file.name for file in manifest.files]) == (1, ["data.rows.0.parquet"])
         assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").stat().st_size > 0
-        assert sentinel.hear(Finish, 10).jobs[0].epoch == 5  # not answered, said again
+        assert sentinel.hear(Finish).jobs[0].epoch == 5  # not answered, said again
         sentinel.send(Committed(jobs=[held(job)]))
         sentinel.send(Drain())
         sentinel.hear(Bye)
@@ -68,7 +68,7 @@ def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSen
         sentinel.assign(job)
         failure = sentinel.hear(Fail)
         assert failure.error.code == "CONTRACT_MISSING"
-        assert sentinel.hear(Fail, 10).epoch == 5
+        assert sentinel.hear(Fail).epoch == 5
         sentinel.send(Failed(jobs=[held(job)]))
         worker.process.send_signal(signal.SIGTERM)
         sentinel.hear(Bye)
@@ -129,7 +129,7 @@ def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: Smal
 def test_jobs_beyond_the_slots_wait_and_are_given_back_by_a_drain(sentinel: SmallSentinel, tmp_path: Path) -> None:
     with WorkerProcess(sentinel.home, "--slots", "1") as worker:
         sentinel.join()
-        first = sentinel.assignment("import time\ndef parse(path):\n    time.sleep(1)\n", tmp_path / "in.txt", epoch=5)
+        first = sentinel.assignment("import time\ndef parse(path):\n    time.sleep(0.5)\n", tmp_path / "in.txt", epoch=5)
         second = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=6)
         sentinel.assign(first, second)
         sentinel.hear(Started)
@@ -143,8 +143,8 @@ def test_jobs_beyond_the_slots_wait_and_are_given_back_by_a_drain(sentinel: Smal
 def test_without_a_sentinel_guests_are_stopped_before_the_lease_ends_and_the_worker_leaves(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("hello")
     with (
-        SmallSentinel(tmp_path, lease_seconds=2.0) as sentinel,
-        WorkerProcess(sentinel.home, CASPARIAN_LIVENESS__REJOIN_SECONDS="1.5") as worker,
+        SmallSentinel(tmp_path, lease_seconds=3.0) as sentinel,
+        WorkerProcess(sentinel.home, CASPARIAN_LIVENESS__REJOIN_SECONDS="1.0") as worker,
     ):
         sentinel.join()
         job = sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=5)

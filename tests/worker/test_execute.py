@@ -172,6 +172,25 @@ def test_a_failure_has_its_code_and_leaves_nothing(desk: Desk, name: str) -> Non
     assert f"Failed: {code}" in desk.log()
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["import nothing_like_this\n", "def parse(path):\n    print('x' * 200_000)\n    yield {'a': 'x', 'n': 1}\n"],
+)
+def test_a_log_that_the_disk_does_not_take_fails_the_attempt_and_keeps_nothing_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr("casparian_worker.execute.attempt.joblog_path", lambda *_: Path("/dev/full"))
+    error = desk.failed(source).error
+
+    assert (error.code, error.retryable, error.origin) == ("DISK_FULL", True, "environment")
+    opened = [
+        os.readlink(f"/proc/self/fd/{one}")
+        for one in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{one}")
+    ]
+    assert not {str(desk.input), "/dev/full"} & set(opened)
+
+
 def test_equal_causes_have_equal_fingerprints_whatever_the_values(tmp_path: Path) -> None:
     prints = []
     for name, value in (("one", "17"), ("two", "18")):

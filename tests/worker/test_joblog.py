@@ -1,7 +1,10 @@
 """The log of a job: readable, bounded, harmless."""
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import JobLogSettings
@@ -46,6 +49,18 @@ def test_raw_bytes_become_lines_whatever_their_pieces(tmp_path: Path) -> None:
         log.write_raw(LogLevel.STDERR, piece)
     log.close()
     assert [line.split(" ", 3)[3] for line in (tmp_path / "j.log").read_text().splitlines()] == ["ab", "c\\xff"]
+
+
+@pytest.mark.parametrize("line_bytes", [10, 60_000])
+def test_what_a_full_disk_did_not_take_is_told_at_the_end_and_never_to_who_writes(line_bytes: int) -> None:
+    log = JobLog(Path("/dev/full"), max_bytes=1_000_000)
+    for _ in range(3):
+        log.write_raw(LogLevel.STDOUT, b"x" * line_bytes + b"\n")
+    log.flush()
+    with pytest.raises(OSError, match="No space left") as told:
+        log.close()
+
+    assert told.value.errno == errno.ENOSPC
 
 
 def test_old_days_go_first_then_the_oldest_logs_beyond_the_size(tmp_path: Path) -> None:

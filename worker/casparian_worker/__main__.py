@@ -24,7 +24,7 @@ from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
 from casparian_shim.absent import remember_absent
 from casparian_worker.agent.agent import Agent
-from casparian_worker.agent.identity import AgentOptions
+from casparian_worker.agent.identity import RETELL_SECONDS, AgentOptions
 from casparian_worker.guest import orphans
 from casparian_worker.guest.process import SHIM_FOLDER
 
@@ -41,6 +41,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         default=True,
         help="leave when no sentinel answers for long, and ignore Ctrl-C",
     )
+    parser.add_argument("--retell-seconds", type=float, default=RETELL_SECONDS, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -58,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         endpoint=given.endpoint or home.bus_endpoint,
         version=importlib.metadata.version("casparian"),
         is_managed=given.managed,
+        retell_seconds=given.retell_seconds,
     )
     remember_absent("dateutil")
     orphans.adopt()

@@ -37,7 +37,10 @@ def joblog_path(home: Home, job_id: str, day: str) -> Path:
 
 
 class JobLog:
-    """Writes one job's log. For several threads. Attempts of one day share a file and its size."""
+    """Writes one job's log. For several threads. Attempts of one day share a file and its size.
+
+    What the disk does not take is told once, by `close`: a thread that drains a guest must not end over it.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class JobLog:
         self._dropped_lines = 0
         self._dropped_bytes = 0
         self._pieces: dict[LogLevel, bytes] = {}
+        self._trouble: OSError | None = None
         self._lock = threading.Lock()
 
     def write(self, level: LogLevel, origin: Origin, text: str) -> None:
@@ -78,10 +82,13 @@ class JobLog:
     def flush(self) -> None:
         """Make what was written readable for others."""
         with self._lock:
-            self._file.flush()
+            try:
+                self._file.flush()
+            except OSError as cause:
+                self._trouble = self._trouble or cause
 
     def close(self) -> None:
-        """Write the rest of unfinished lines and the count of what was dropped."""
+        """Write the rest of unfinished lines and the count of what was dropped. Raises `OSError` if the log has holes."""
         with self._lock:
             if self._file.closed:
                 return
@@ -90,8 +97,13 @@ class JobLog:
                     self._write_line(level, "guest", rest.decode("utf-8", "backslashreplace"))
             if self._dropped_lines:
                 said = f"{self._dropped_lines:,} more lines ({self._dropped_bytes:,} bytes) were dropped"
-                self._file.write(self._record(LogLevel.WARNING, "worker", said))
-            self._file.close()
+                self._put(self._record(LogLevel.WARNING, "worker", said))
+            try:
+                self._file.close()
+            except OSError as cause:
+                self._trouble = self._trouble or cause
+            if self._trouble is not None:
+                raise self._trouble
 
     def _write_line(self, level: LogLevel, origin: Origin, line: str) -> None:
         if not self._has_token():
@@ -105,7 +117,15 @@ class JobLog:
             self._drop(line)
             return
         self._room_bytes -= len(record)
-        self._file.write(record)
+        self._put(record)
+
+    def _put(self, record: bytes) -> None:
+        if self._trouble is not None:
+            return
+        try:
+            self._file.write(record)
+        except OSError as cause:
+            self._trouble = cause
 
     def _record(self, level: LogLevel, origin: Origin, text: str) -> bytes:
         at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -57,7 +57,6 @@ logger = logging.getLogger(__name__)
 #: Jobs in hand for each slot: one that runs, one that waits.
 DEPTH = 2
 HELLO_SECONDS = 1.0
-RETELL_SECONDS = 5.0
 #: Of the lease: a worker that heard nothing for so long takes its leases for lost.
 LEASE_SHARE = 0.8
 _HOUSEKEEPING_SECONDS = 3600.0
@@ -176,7 +175,7 @@ class Agent:
 
     def _tell_again(self, now_s: float) -> None:
         """Offers and failures that were not answered."""
-        late = [job for job in self._holdings if now_s - job.told_at_s >= RETELL_SECONDS]
+        late = [job for job in self._holdings if now_s - job.told_at_s >= self._options.retell_seconds]
         self._offer([job for job in late if job.stage is Stage.FINISHED])
         for job in late:
             if job.stage is Stage.FAILED:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from casparian_protocol.messages import PROTOCOL_VERSION, Held, Hello
 from casparian_worker.guest import effective_level
 
+RETELL_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
@@ -20,6 +22,8 @@ class AgentOptions:
     version: str
     #: Started by a sentinel: leaves when none answers for long.
     is_managed: bool = True
+    #: An offer or a failure that nobody answered is said again.
+    retell_seconds: float = RETELL_SECONDS
 
 
 def hello_of(options: AgentOptions, holding: list[Held]) -> Hello:

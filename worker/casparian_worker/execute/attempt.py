@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -139,10 +140,17 @@ class _Attempt:
     source: Source | None = None
 
     def run(self) -> Outcome:
+        """A log that cannot be written fails the attempt, as outputs that cannot be written do."""
         try:
-            log = self._open_log()
-        except OSError as cause:
+            with closing(self._open_log()) as log:
+                return self._told(log)
+        except OSError as cause:  # the log's: every other is an outcome by now
             return Failed(of_exception(cause, "environment"))
+        finally:
+            if self.source is not None:
+                self.source.close()
+
+    def _told(self, log: JobLog) -> Outcome:
         try:
             alone = ", alone on its host: an earlier one ran out of memory" if self.task.is_alone else ""
             log.write(LogLevel.INFO, "worker", f"Attempt {self.task.attempt} (epoch {self.task.epoch}) begins{alone}.")
@@ -152,10 +160,6 @@ class _Attempt:
         except Stopped as stopped:
             log.write(LogLevel.WARNING, "worker", f"Stopped: {stopped.cause.value}.")
             raise
-        finally:
-            log.close()
-            if self.source is not None:
-                self.source.close()
 
     def _run(self, log: JobLog) -> Outcome:
         try:
