@@ -144,19 +144,20 @@ class Platter:
             return []
         self._looked_at = self.fs.platter_changes
         news: list[Event] = []
-        segments = self.fs.on_platter(self.directory)
         while True:
             if self._segment:
-                self._read_segment(segments[self._segment].platter, self._read[self._segment], news)
+                self._read_segment(self._content(self._segment), self._read[self._segment], news)
             following = f"{self.judge.last_seq + 1:020d}.caslog"
-            if following == self._segment or following not in segments:
-                break
-            if len(segments[following].platter) < HEADER_BYTES:
+            if following == self._segment or len(self._content(following)) < HEADER_BYTES:
                 break
             self._segment = following
-            self._read[following] = segments[following].platter[:HEADER_BYTES]
+            self._read[following] = self._content(following)[:HEADER_BYTES]
         self.events += news
         return news
+
+    def _content(self, segment: str) -> bytearray:
+        file = self.fs.on_platter(self.directory).get(segment)
+        return file.platter if isinstance(file, File) else bytearray()
 
     def _read_segment(self, content: bytearray, known: bytearray, news: list[Event]) -> None:
         while len(known) < len(content):
@@ -174,8 +175,7 @@ class Platter:
 
     def outlived(self) -> bool:
         """After a crash: what was durable then still is, byte for byte."""
-        segments = self.fs.on_platter(self.directory)
-        return all(name in segments and segments[name].platter.startswith(known) for name, known in self._read.items())
+        return all(self._content(name).startswith(known) for name, known in self._read.items())
 
     def follow(self, before: Platter) -> None:
         """The log read again from its beginning says what it said before, event by event."""

@@ -69,7 +69,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._agenda.now_s
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> asyncio.Handle:
-        self._agenda.after(0.0, callback, *args, loop=self)
+        agenda = self._agenda
+        agenda._planned += 1
+        heappush(agenda._items, (agenda.now_s, agenda._planned, self, callback, args))
         return cast(asyncio.Handle, None)  # nobody cancels one
 
     call_soon_threadsafe = call_soon

@@ -177,6 +177,9 @@ class SimFs:
         return None
 
     def _try(self, kind: str, path: object = "") -> None:
+        if not self.faults and not self.halt_in and not self.is_halted:
+            self.operations += 1
+            return
         code = self._begin(kind)
         if code:
             raise OSError(code, os.strerror(code), str(path))
@@ -379,19 +382,20 @@ class SimFs:
         if not self.journal:
             return
         self.platter_changes += 1
-        synced: set[int] = {id(directory)}
-        wanted: list[bool] = []
-        for changes in reversed(self.journal):
-            is_wanted = any(id(where) in synced for where, _, _ in changes)
-            if is_wanted:
-                synced |= {id(where) for where, _, _ in changes}
-            wanted.append(is_wanted)
+        synced = {directory}
+        wanted: list[tuple[Change, ...]] = []
         left: list[tuple[Change, ...]] = []
-        for changes, is_wanted in zip(self.journal, reversed(wanted), strict=True):
-            if is_wanted:
-                _commit(changes)
+        for changes in reversed(self.journal):
+            # A change of names touches one directory, or two when it moves something.
+            if changes[0][0] in synced or changes[-1][0] in synced:
+                synced.add(changes[0][0])
+                synced.add(changes[-1][0])
+                wanted.append(changes)
             else:
                 left.append(changes)
+        for changes in reversed(wanted):
+            _commit(changes)
+        left.reverse()
         self.journal = left
 
     def free_bytes(self, directory: Path) -> int:
@@ -399,7 +403,14 @@ class SimFs:
         return self._room_bytes()
 
     def _room_bytes(self) -> int:
-        used = sum(-(-len(file.data) // BLOCK_BYTES) * BLOCK_BYTES for _, file in self.files())
+        used = 0
+        waiting = [self.root]
+        while waiting:
+            for node in waiting.pop().entries.values():
+                if type(node) is File:
+                    used += -(-len(node.data) // BLOCK_BYTES) * BLOCK_BYTES
+                elif type(node) is Directory:
+                    waiting.append(node)
         return max(0, self.capacity_bytes - used)
 
     # --- Fs: trees in which others write
@@ -500,17 +511,15 @@ class SimFs:
             elif isinstance(node, Directory):
                 waiting += [(f"{path}/{name}" if path else name, inner) for name, inner in node.entries.items()]
 
-    def on_platter(self, directory: Path) -> dict[str, File]:
-        """The files of a directory whose names and directories are durable."""
+    def on_platter(self, directory: Path) -> dict[str, Node]:
+        """What a directory's durable names are, if the directory's own name is durable."""
         node: Node = self.root
         for part in names_of(directory):
             found = node.platter.get(part) if isinstance(node, Directory) else None
             if found is None:
                 return {}
             node = found
-        if not isinstance(node, Directory):
-            return {}
-        return {name: inner for name, inner in node.platter.items() if isinstance(inner, File)}
+        return node.platter if isinstance(node, Directory) else {}
 
     def is_empty(self, directory: Path) -> bool:
         return not self._directory(directory).entries

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.ports import Fs, RealFs, write_file_durably
-from tests.simulation.simfs import SimFs
+from tests.simulation.simfs import File, SimFs
 
 AT = Path("/home")
 
@@ -73,7 +73,9 @@ def test_a_file_written_durably_survives_a_power_cut_and_an_older_one_is_never_l
     fs.rename(AT / "other", AT / "file")
     fs.cut_power()
 
-    content = fs.on_platter(AT)["file"].platter
+    file = fs.on_platter(AT)["file"]
+    assert isinstance(file, File)
+    content = file.platter
     assert content == b"old" or set(content) <= {0, ord("x")}
     assert fs.names(AT) in (["file"], ["file", "other"])
 
@@ -86,6 +88,7 @@ def test_what_a_failed_sync_forgot_no_later_sync_brings_back() -> None:
         fs.fsync_directory(AT)
         fs.pwrite(descriptor, b"promise", 0)
         file = fs.on_platter(AT)["file"]
+        assert isinstance(file, File)
         file.fail_sync(random.Random(seed))
         fs.fdatasync(descriptor)
         assert fs.pread(descriptor, 10, 0) == b"promise"

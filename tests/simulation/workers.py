@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 0.3
 _ERRORS = (("TIMEOUT", True), ("MEMORY_ERROR", False), ("INVALID_DATA", False))
+
+
+@lru_cache(16)
+def _want(credit: int) -> m.Want:
+    return m.Want(credit=credit)
+
+
+@lru_cache(4096)
+def _heartbeat(*leases: tuple[str, int]) -> m.Heartbeat:
+    return m.Heartbeat(seq=1, jobs=[m.Beat(job_id=job_id, epoch=epoch) for job_id, epoch in leases])
 
 
 @dataclass(slots=True)
@@ -73,11 +84,10 @@ class ModelWorker:
             self.hello()
             return
         running = [a for a in self.attempts.values() if a.is_running]
-        beats = [m.Beat(job_id=a.job_id, epoch=a.epoch) for a in running]
-        self.say(m.Heartbeat(seq=1, jobs=beats))
+        self.say(_heartbeat(*((a.job_id, a.epoch) for a in running)))
         credit = max(0, self.slots - len(running))
         if credit or credit != self.told_credit:
-            self.say(m.Want(credit=credit))
+            self.say(_want(credit))
             self.told_credit = credit
         for attempt in list(self.attempts.values()):
             self.tell(attempt)

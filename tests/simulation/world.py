@@ -432,8 +432,9 @@ class World:
     def releases(self) -> None:
         """Something is about to leave: see what the platter has, and that live state is its fold (I9)."""
         self._read_platter()
-        if self.shell is not None and self.shell.booted.state.seq == self.shadow.seq:
-            self._compare_fold(self.shell.booted.state)
+        shell = self.shell
+        if shell is not None and shell.booted.state.seq == self.shadow.seq:
+            self._compare_fold(shell.booted.state)
 
     def _read_platter(self) -> None:
         for event in self.platter.read():

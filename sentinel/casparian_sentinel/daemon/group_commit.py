@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from casparian_protocol.events import LAZY
 from casparian_sentinel.core.effects import Decision
@@ -24,8 +25,7 @@ EVENTS_PER_BATCH = 1000
 _FULL_RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A decision and whoever waits until it is durable."""
 
     decision: Decision

@@ -19,6 +19,7 @@ import zmq
 from casparian_protocol.home import Home
 from casparian_protocol.messages import Request
 from casparian_protocol.settings import Settings
+from casparian_protocol.states import JobState
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
@@ -122,7 +123,12 @@ class Shell:
             self.zmq, home, lambda: self.projector.state if self.projector.is_given_up else ""
         )
         self.projector = Projector(
-            home, clock, output, on_applied=lambda seq: self.changed.set(), on_away=self.queries.abandon
+            home,
+            clock,
+            output,
+            on_applied=lambda seq: self.changed.set(),
+            on_away=self.queries.abandon,
+            first_backoff_seconds=self.options.first_backoff_seconds,
         )
         self.promoter = Promoter(home, booted.blobs, on_promoted=self._promoted, on_failure=self.fail)
         self.requests = Requests(
@@ -149,6 +155,7 @@ class Shell:
             on_hopeless=self._workers_hopeless,
             may_restart=lambda: not self.engine.live.is_draining,
             command=self.options.worker_command,
+            first_backoff_seconds=self.options.first_backoff_seconds,
         )
         upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self._is_over)
         self.each_second += [upkeep.each_second, lambda: self.options.service.status(self.words())]
@@ -202,7 +209,8 @@ class Shell:
         self.changed.set()
 
     def _dispatch(self) -> None:
-        self.engine.submit(commands.Dispatch())
+        if self.booted.state.counts[JobState.QUEUED]:  # asked after every message, and mostly nothing waits
+            self.engine.submit(commands.Dispatch())
 
     # --- what happens to us
 

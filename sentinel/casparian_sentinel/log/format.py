@@ -39,6 +39,7 @@ _REST = struct.Struct("<QQQQ32s")
 
 HEADER_BYTES = _HEADER.size
 PREFIX_BYTES = _PREFIX.size
+_CRC = slice(12, 16)  # of a batch
 MIN_BATCH_BYTES = PREFIX_BYTES + _REST.size + 1
 
 
@@ -49,8 +50,7 @@ class Position(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A place between two batches, and the chain that leads to it: all that is needed to go on from there."""
 
     position: Position
@@ -77,8 +77,7 @@ class SegmentHeader:
         return Head(position, self.first_batch_no - 1, self.first_seq - 1, self.prev_sha256)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """One group commit. `head` is the place behind it."""
 
     start: Position
@@ -161,8 +160,9 @@ def unpack_batch(data: bytes, start: Position) -> Batch:
     size = batch_size(data)
     if len(data) < size:
         raise DamagedBatch(f"it ends after {len(data)} of {size} bytes")
-    rest = data[PREFIX_BYTES:size]
-    if _PREFIX.unpack_from(data)[2] != _batch_crc(rest):
+    whole = data[:size]  # the very bytes, when there are no more
+    rest = whole[PREFIX_BYTES:]
+    if int.from_bytes(whole[_CRC], "little") != _batch_crc(rest):
         raise DamagedBatch("it does not match its checksum")
     batch_no, first_seq, segment, offset, prev_sha256 = _REST.unpack_from(rest)
     body = rest[_REST.size :]
@@ -170,7 +170,7 @@ def unpack_batch(data: bytes, start: Position) -> Batch:
     if not count:
         raise DamagedBatch("it holds no event")
     behind = Position(start.segment, start.offset + size)
-    head = Head(behind, batch_no, first_seq + count - 1, hashlib.sha256(data[:size]).digest())
+    head = Head(behind, batch_no, first_seq + count - 1, hashlib.sha256(whole).digest())
     return Batch(start, batch_no, first_seq, count, Position(segment, offset), prev_sha256, body, head)
 
 

@@ -8,7 +8,6 @@ than the catalogue is refused: guessing what it means would lose what it says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from casparian_protocol.events import CATALOGUE
@@ -54,7 +53,7 @@ def _current(event: Event) -> Event:
     while version < known:
         data = STEPS[event.type, version](data)
         version += 1
-    return event if version == event.v else replace(event, v=version, data=data)
+    return event if version == event.v else event._replace(v=version, data=data)
 
 
 def missing_steps(versions: Mapping[str, int] = VERSIONS) -> Iterator[tuple[str, int]]:
