@@ -73,6 +73,7 @@ def _where(
     source: str | None = None,
     like: str | None = None,
     under: str | None = None,
+    root: str | None = None,
     contains: str | None = None,
     rule: str | None = None,
 ) -> tuple[str, list[str]]:
@@ -92,6 +93,9 @@ def _where(
     if under:
         conditions.append("starts_with(path, ? || '/')")
         params.append(os.path.abspath(under).rstrip("/"))
+    if root:
+        conditions.append("source_id is null and left(path, length(path) - length(rel_path)) = ?")
+        params.append(os.path.join(os.path.abspath(root), ""))
     if contains:
         conditions.append("contains(lower(rel_path), lower(?))")
         params.append(contains)
@@ -154,6 +158,7 @@ casparian tag --source fix_archive --like "%nyse%" fix""",
 @click.option("--source", metavar="NAME", help="Instead of FILES: all files of this source.")
 @click.option("--like", metavar="PATTERN", help="Instead of FILES: all whose path matches this SQL pattern.")
 @click.option("--under", metavar="DIR", help="Instead of FILES: all below this directory.")
+@click.option("--root", metavar="DIR", help="Instead of FILES: what a scan of this directory found, and no source.")
 @click.option("--contains", metavar="TEXT", help="Instead of FILES: all with this in their relative path, in any case.")
 @click.option("--rule", metavar="ID", help="Instead of FILES: all that this rule tagged.")
 @click.option("--tagged", metavar="TAG", help="Instead of FILES: all with this tag.")

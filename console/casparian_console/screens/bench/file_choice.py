@@ -16,7 +16,7 @@ _LIMIT = 300
 _OF_PARSER = """
 with tried as (
     select input_file as path, max_by(status, sequence) as status, max_by(quarantine_rows, sequence) as bad,
-        max(sequence) as at
+        max(sequence) as seen
     from cf_processing_queue where job_type = 'PARSE' and plugin_name = ? and input_file is not null group by input_file
 ), topical as (
     select f.path, f.size from scout_files f
@@ -25,14 +25,14 @@ with tried as (
     order by f.path limit 300
 )
 select path, standing, size from (
-    select t.path, t.at, case when t.status in ('FAILED', 'DEAD_LETTER') then 'failed'
+    select t.path, t.seen, case when t.status in ('FAILED', 'DEAD_LETTER') then 'failed'
         when t.bad > 0 then 'bad rows'
         when t.status in ('COMPLETED', 'PARTIAL_SUCCESS') then 'passed' else 'open' end as standing,
         (select max(f.size) from scout_files f where f.path = t.path) as size
     from tried t
     union all select path, 0, 'new', size from topical
 ) order by case standing when 'failed' then 0 when 'bad rows' then 1 when 'open' then 2 when 'new' then 3 else 4 end,
-    at desc, path limit ?
+    seen desc, path limit ?
 """
 _OF_CATALOGUE = """
 select path, 'known' as standing, size from scout_files where status <> 'vanished' order by last_changed desc, path limit ?

@@ -116,6 +116,7 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
             place = example["row_index"] if example["source_row"] is None else example["source_row"]
             word = "row" if example["source_row"] is None else "line"
             got = "NULL" if example["got"] is None else repr(clean(example["got"]))
+            got = clip(got, max(16, width // 2), glyphs.ellipsis)
             wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
             lines.append([("dim", f"      {word} {place}: "), ("bad", got), ("dim", f"  wanted {wanted}")])
     return lines
@@ -123,7 +124,7 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
 
 def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
     name_width = min(_COLUMN_MAX, max(12, width // 3))
-    type_width = min(22, max(10, (width - name_width - 16) // 2))
+    type_width = min(22, max(10, (width - name_width - 18) // 2))
     head = f"  {pad('column', name_width)} {pad('declared', type_width)} {pad('observed', type_width)}  nulls   bad"
     lines: list[Line] = [[("dim", head)]]
     for each in columns:
@@ -155,7 +156,8 @@ def _rows(rows: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Li
 
 def _talk(trial: Trial) -> list[Line]:
     """What the parser printed; the closing words of the command itself are told above."""
-    said = [line for line in trial.talk.splitlines() if line.strip() and not line.startswith("In production ")]
+    printed, _, _ = f"\n{trial.talk}".partition("\ncasparian: ")
+    said = [line for line in printed.splitlines() if line.strip() and not line.startswith("In production ")]
     if not said:
         return []
     left_out = len(said) - _TALK_LINES

@@ -29,7 +29,7 @@ def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
         lines += [[], [("title", clean(name)), ("dim", f"  {count(output['received'], 'row')}")]]
         if not output["has_contract"]:
             lines.append([("dim", "  No contract: these are the columns as they come.")])
-        lines.append([("dim", f"    {pad('column', 26)} {pad('declared', 24)} {pad('observed', 24)}")])
+        lines.append([("dim", f"    {pad('column', 22)} {pad('', 20)} {pad('declared', 20)} observed")])
         lines += [_line(column, has_contract=output["has_contract"], glyphs=glyphs) for column in output["columns"]]
     return lines
 
@@ -58,11 +58,7 @@ def _fits(declared: str, observed: list[str]) -> bool:
 def _line(column: dict[str, Any], *, has_contract: bool, glyphs: Glyphs) -> Line:
     style, words = verdict(column, has_contract=has_contract)
     glyph = {"ok": glyphs.done, "bad": glyphs.failed, "warn": glyphs.warning}.get(style, glyphs.dot)
-    declared = pad(clean(column["declared"]) or "–", 24)
-    observed = pad(clean(" | ".join(column["observed"])) or "–", 24)
-    return [
-        (style, f"  {glyph} "),
-        ("", f"{pad(clean(column['name']), 26)} "),
-        ("dim", f"{declared} {observed} "),
-        (style, words),
-    ]
+    declared = pad(clean(column["declared"]) or "–", 20)
+    observed = clean(" | ".join(column["observed"])) or "–"
+    named: Line = [(style, f"  {glyph} "), ("", f"{pad(clean(column['name']), 22)} "), (style, f"{pad(words, 20)} ")]
+    return [*named, ("dim", f"{declared} {observed}")]

@@ -1,14 +1,422 @@
-"""Discover."""
+"""Discover: where files come from, which they are, what is in them, and which tags they get.
+
+Owns the chosen source and tag, the list's window and cursor, and which pane the keys move. Looking into files, matching
+patterns and putting tags on belong to its parts; how it looks is `drawing`'s.
+"""
 
 from __future__ import annotations
 
-from casparian_console.canvas import Line, block
+from casparian_console.canvas import Line
+from casparian_console.effects import Ask, Copy, Effects, OpenFolder
+from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Message, Output
 from casparian_console.screen import Context, Screen
+from casparian_console.screens.bench.path_prompt import PathPrompt
+from casparian_console.screens.discover import drawing, labelling, table
+from casparian_console.screens.discover.dropdown import (
+    LABELS,
+    SOURCES,
+    Dropdown,
+    label_options,
+    source_options,
+    tag_names,
+)
+from casparian_console.screens.discover.explorer import Explorer
+from casparian_console.screens.discover.filters import Filter, Label, Source
+from casparian_console.screens.discover.preview import Preview
+from casparian_console.screens.discover.scans import Scan
+from casparian_console.screens.discover.window import File, Window
+from casparian_console.text import clean, count
+
+#: What makes lists and counts old. Ends of jobs change the standing of files.
+_CHANGES = frozenset(
+    {
+        *(
+            "FilesObserved",
+            "FilesTagged",
+            "ScanFinished",
+            "TagRuleAdded",
+            "TagRuleRemoved",
+            "SourceAdded",
+            "SourceRemoved",
+        ),
+        *("JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"),
+    }
+)
+#: They are asked for again at most so often.
+_REFRESH_US = 2_000_000
 
 
 class Discover(Screen):
     name = "discover"
     title = "Discover"
+    ACTIONS = table.ACTIONS
+
+    def __init__(self) -> None:
+        self.dropdowns = (
+            Dropdown("Source", "1", Source(name="all sources")),
+            Dropdown("Tags, rules", "2", Label(name="all tags")),
+        )
+        self.window = Window()
+        self.cursor = Cursor()
+        self.preview = Preview()
+        self.scan = Scan()
+        self.explorer = Explorer()
+        self.is_right = False
+        self.look = drawing.Look()
+        self._prompt: PathPrompt | None = None
+        self._seen_seq = 0
+        self._refreshed_us = 0
+        self._is_stale = True
+
+    # --- what is chosen -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_unsaved(self) -> bool:  # type: ignore[override]
+        return self.explorer.is_unsaved
+
+    def file(self) -> File | None:
+        rows = self.window.rows
+        return rows[self.cursor.at] if self.cursor.at < len(rows) else None
+
+    def dropdown(self) -> Dropdown | None:
+        return next((each for each in self.dropdowns if each.is_open), None)
+
+    def settle(self) -> None:
+        self.cursor.settle(self.window, self.look.files_shown)
+
+    # --- keeping up ---------------------------------------------------------------------------------------------------
+
+    def enter(self, context: Context) -> Effects:
+        return self.changed(context)
+
+    def changed(self, context: Context) -> Effects:
+        """After a scan, a tag, a rule or ended jobs: everything again, without moving, not more than every two seconds."""
+        facts = context.facts
+        if context.past_seq is not None:
+            return []
+        for event in reversed(facts.recent):
+            if event.seq <= self._seen_seq:
+                break
+            self._is_stale = self._is_stale or event.type in _CHANGES
+        self._seen_seq = max(self._seen_seq, facts.seq)
+        if not self._is_stale or facts.now_us - self._refreshed_us < _REFRESH_US or facts.link != "live":
+            return []
+        self._is_stale, self._refreshed_us = False, facts.now_us
+        return [*self.window.again(self.cursor.top), SOURCES, LABELS, *self.preview.refresh()]
+
+    def _moved(self) -> Effects:
+        """The cursor stands elsewhere: more files, and another preview."""
+        return [*self.window.near(self.cursor.at), *self.preview.choose(self.file())]
+
+    def _filtered(self) -> Effects:
+        source, label = (each.current() if each.is_open else each.chosen for each in self.dropdowns)
+        assert isinstance(source, Source)
+        assert isinstance(label, Label)
+        wanted = Filter(source, label, self.window.filter.text)
+        return self.window.show(wanted) if wanted != self.window.filter else []
+
+    # --- choosing what is shown ---------------------------------------------------------------------------------------
+
+    def open_dropdown(self, at: int, context: Context) -> Effects:
+        self.dropdowns[at].open()
+        self.is_right = False
+        return []
+
+    def is_typing(self) -> bool:
+        return self.explorer.is_typing or self.dropdown() is not None
+
+    def type(self, key: str, context: Context) -> Effects | None:
+        if self.explorer.is_typing:
+            return self.explorer.type(key)
+        dropdown = self.dropdown()
+        if dropdown is None or not dropdown.handle(key):
+            return None
+        return self._filtered()
+
+    def paste(self, text: str, context: Context) -> Effects:
+        if self.explorer.is_typing:
+            return self.explorer.paste(text)
+        if (dropdown := self.dropdown()) is not None:
+            dropdown.editor.insert(text)
+            dropdown.cursor = Cursor()
+            return self._filtered()
+        return []
+
+    def ask_text(self, context: Context) -> Effects:
+        return context.prompt(
+            "Only files with this in their path",
+            lambda text: self.set_text(text, context),
+            text=self.window.filter.text,
+            hint="In any case; looks at all known files of the chosen source and tag.",
+        )
+
+    def set_text(self, text: str, context: Context) -> Effects:
+        chosen = self.window.filter
+        return self.window.show(Filter(chosen.source, chosen.label, text))
+
+    def go_on(self, context: Context) -> Effects:
+        """Enter: confirm the dropdown, the explorer's next step, or what can be done with the file."""
+        if self.explorer.is_open:
+            return self._explorer_step(context)
+        dropdown = self.dropdown()
+        if dropdown is not None:
+            dropdown.chosen, dropdown.is_open = dropdown.current(), False
+            return self._filtered()
+        return self._offer(context)
+
+    def escape(self, context: Context) -> bool:
+        if self.explorer.is_open:
+            if self.explorer.back():
+                return True
+            self.explorer.close()
+            return True
+        dropdown = self.dropdown()
+        if dropdown is not None:
+            dropdown.is_open = False
+            self._is_stale = self._filtered() != []  # what was shown while choosing goes with the next frame
+            self._refreshed_us = 0
+            return True
+        if self.is_right:
+            self.is_right = False
+            return True
+        return False
+
+    # --- what is done with files --------------------------------------------------------------------------------------
+
+    def _offer(self, context: Context) -> Effects:
+        file = self.file()
+        if file is None:
+            return []
+        tags = set(file.tag_list)
+        parsers = sorted(
+            context.facts.registry.current(), key=lambda parser: (tags.isdisjoint(parser.topics), parser.name)
+        )
+        options = [("look", "look into it"), ("about", "its place in the catalogue, and its jobs")]
+        options += [(f"run {each.name}", f"test {clean(each.name)} {clean(each.version)} on it") for each in parsers]
+        if context.can_change:
+            options += [
+                ("tag", "put a tag on it"),
+                *((f"off {tag}", f"take the tag {clean(tag)} off") for tag in file.tag_list),
+            ]
+        options += [("copy", "copy its path"), ("folder", "open its folder")]
+        return context.choose(clean(file.rel_path), options, lambda what: self._do(what, file, context))
+
+    def _do(self, what: str, file: File, context: Context) -> Effects:
+        word, _, name = what.partition(" ")
+        match word:
+            case "look" | "about":
+                self.is_right = True
+                self.preview.view = "about" if word == "about" else "records"
+            case "run":
+                bench = context.screen("bench")
+                return [*bench.test_file(name, file.path, context), *context.go("bench")]  # type: ignore[attr-defined]
+            case "tag":
+                return self.ask_tag(context)
+            case "off":
+                return labelling.take_off([file], name)
+            case "copy":
+                context.say(f"copied: {file.path}", "ok")
+                return [Copy(file.path)]
+            case "folder":
+                return [OpenFolder(file.path.rpartition("/")[0] or "/")]
+        return []
+
+    def _known_tags(self) -> list[str]:
+        return tag_names(self.dropdowns[1].options)
+
+    def ask_tag(self, context: Context) -> Effects:
+        file = self.file()
+        if file is None:
+            return []
+        return labelling.ask_tag(
+            f"Tag {clean(file.rel_path)}", self._known_tags(), lambda tag: labelling.put([file], tag), context
+        )
+
+    def ask_tag_all(self, context: Context) -> Effects:
+        """Asks for the tag, then once more with the number of files."""
+        window, files = self.window, self.window.files or 0
+
+        def typed(tag: str) -> Effects:
+            return labelling.put_on_all(window.filter, files, window.rows, tag, context)
+
+        return labelling.ask_tag(f"Tag all {count(files, 'file')} that are shown", self._known_tags(), typed, context)
+
+    def ask_scan(self, context: Context) -> Effects:
+        """Of a source the choice between it and another path; else a path."""
+        source = self.window.filter.source
+
+        def ask_path() -> Effects:
+            begun = source.value if source.kind == "root" else ""
+            self._prompt = PathPrompt("Scan which directory?", self.scan.start, ("discover", "path"), begun)
+            return [*context.open(self._prompt), *self._prompt.opened()]
+
+        if source.kind != "source" or source.value not in context.facts.registry.sources:
+            return ask_path()
+        name = source.name
+        again = Ask(
+            ("discover", "rescan", source.value),
+            "rescan",
+            {"source": source.value},
+            f"casparian source rescan {name}",
+            f"{clean(name)} is being scanned: job {{job_id:.8}}",
+        )
+        options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]
+        return context.choose("Scan", options, lambda what: [again] if what == "again" else ask_path())
+
+    # --- the rule explorer --------------------------------------------------------------------------------------------
+
+    def explore(self, context: Context) -> Effects:
+        if not self.explorer.is_open:
+            return self.explorer.open(self.window.filter.source)
+        if self.explorer.phase == "explore":
+            return self.explorer.edit()
+        self.explorer.back()
+        return self.explorer.match()
+
+    def _explorer_step(self, context: Context) -> Effects:
+        explorer = self.explorer
+        if explorer.phase == "explore":
+            return explorer.focus_folder()
+        if explorer.phase == "edit":
+            effects = explorer.test()
+            if explorer.problem:
+                context.say(explorer.problem, "warn")
+            return effects
+        if not context.can_change:
+            context.say("No sentinel answers, so no rule can be saved.", "warn")
+            return []
+        return explorer.save(context)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def took(self, message: Message, context: Context) -> Effects:
+        tag = getattr(message, "tag", ("", ""))
+        match tag[1]:
+            case "page" | "totals":
+                return self._took_files(message)
+            case "sources" if isinstance(message, Answer):
+                self.dropdowns[0].options = source_options(message, context.facts.registry)
+                self.dropdowns[0].keep_known()
+            case "labels" if isinstance(message, Answer):
+                self.dropdowns[1].options = label_options(message)
+                self.dropdowns[1].keep_known()
+            case "look" | "about" | "jobs" if isinstance(message, Answer | Output | Ended | Failed):
+                return self.preview.took(message)
+            case "scan" if isinstance(message, Output | Ended | Failed):
+                self._is_stale = self.scan.took(message, context) or self._is_stale
+            case "tag" | "untag" if isinstance(message, Done):
+                self._is_stale, self._refreshed_us = True, 0
+            case "tagged" if isinstance(message, Ended):
+                said = " ".join(line.strip().removeprefix("casparian: ") for line in message.stderr.splitlines())
+                context.say(said or "done", "bad" if message.code else "ok")
+                self._is_stale, self._refreshed_us = True, 0
+            case "path" if isinstance(message, Listing) and self._prompt is not None:
+                self._prompt.took(message)
+            case "match" | "folders" | "ruletest" | "rulesave" if isinstance(message, Answer | Output | Ended | Failed):
+                if tag[1] == "rulesave" and isinstance(message, Ended):
+                    self._is_stale, self._refreshed_us = True, 0
+                return self.explorer.took(message, context)
+        return []
+
+    def _took_files(self, message: Message) -> Effects:
+        if isinstance(message, Failed):
+            self.window.failed(message.tag[2])
+        elif isinstance(message, Answer):
+            self.window.took(message)
+            if message.tag[1] == "page" and self.window.jump and message.tag[3] in ("start", "end"):
+                at = 0 if self.window.jump == "first" else len(self.window) - 1
+                self.window.jump = ""
+                self.cursor.select(self.window, at, self.look.files_shown)
+            self.settle()
+            return self._moved()
+        return []
+
+    # --- keys and the mouse -------------------------------------------------------------------------------------------
+
+    def switch(self, context: Context) -> Effects:
+        self.is_right = not self.is_right
+        return []
+
+    def next_view(self, context: Context) -> Effects:
+        self.preview.next_view()
+        return []
+
+    def move(self, key: str, context: Context) -> Effects:
+        if self.explorer.is_open:
+            self._move_explorer(key)
+            return []
+        if self.is_right:
+            cursor = Cursor(at=self.preview.top, top=self.preview.top)
+            last_top = max(0, self.look.preview_lines - self.look.preview_height)
+            if cursor.move(key, Fixed(range(last_top + 1)), self.look.preview_height):
+                self.preview.top = cursor.at
+            return []
+        if key in ("g", "home") and self.window.has_before:
+            self.window.jump = "first"
+            return self.window.first()
+        if key in ("G", "end") and self.window.has_after:
+            self.window.jump = "last"
+            return self.window.last()
+        self.cursor.move(key, self.window, self.look.files_shown)
+        return self._moved()
+
+    def _move_explorer(self, key: str) -> None:
+        explorer = self.explorer
+        if explorer.phase == "explore":
+            explorer.cursor.move(key, explorer.list_rows(), explorer.list_height)
+            return
+        cursor = Cursor(at=explorer.top, top=explorer.top)
+        last_top = max(0, len(explorer.tested.get("matches", ())) - explorer.list_height)
+        if cursor.move(key, Fixed(range(last_top + 1)), explorer.list_height):
+            explorer.top = cursor.at
+
+    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+        """Among the loaded files; `f` looks at all."""
+        if self.explorer.is_open or not self.window.rows:
+            return None
+        self.cursor.pattern = pattern
+        rows = self.window.rows
+        return self.cursor.search(
+            self.window,
+            lambda at: rows[at].rel_path,
+            self.look.files_shown,
+            step=-1 if step < 0 else 1,
+            is_new=step == 1,
+        )
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        if self.explorer.is_open or self.dropdown() is not None:
+            return []
+        look = self.look
+        if column < look.sidebar_width:
+            at = next((at for at, (top, bottom) in enumerate(look.dropdown_rows) if top <= row < bottom), None)
+            return self.open_dropdown(at, context) if at is not None else []
+        self.is_right = column >= look.sidebar_width + look.files_width
+        place = row - look.first_file_row + self.cursor.top
+        if self.is_right or not 0 <= place < len(self.window) or row < look.first_file_row:
+            return []
+        self.cursor.select(self.window, place, look.files_shown)
+        return self._offer(context) if clicks > 1 else self._moved()
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        look = self.look
+        if self.explorer.is_open:
+            self.explorer.top = max(0, self.explorer.top + lines)
+            return []
+        if column >= look.sidebar_width + look.files_width:
+            self.preview.top = max(0, min(self.preview.top + lines, look.preview_lines - look.preview_height))
+            return []
+        self.cursor.scroll(lines, self.window, look.files_shown)
+        return self._moved()
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
-        return block([], width, height)
+        self.settle()
+        return drawing.draw(self, context, width, height)
+
+    def summary(self, context: Context) -> str:
+        if self.explorer.is_open:
+            return f"Discover, rule explorer ({self.explorer.phase}), pattern {self.explorer.pattern}"
+        file = self.file()
+        shown = f"Discover, files of {self.window.filter.words}"
+        return f"{shown}; selected {file.path}, tags {file.tags or 'none'}" if file is not None else shown

@@ -1,0 +1,251 @@
+"""The rule explorer: from folders to a pattern, its matches while it is typed, a test, and the saved rule. Pure.
+
+explore (folders with counts) → focused (below one folder) → edit (pattern, exclusions, tag) → test (over all known files)
+→ publish (`casparian rule add`, which tags what is known and what comes).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from casparian_console.editor import Editor
+from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Answer, Ended, Failed, Output
+from casparian_console.screen import Context
+from casparian_console.screens.discover.filters import Source
+from casparian_console.screens.discover.matching import Matcher
+from casparian_console.text import clean, count
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.tagging import check_tag
+
+Phase = Literal["explore", "edit", "test", "publish"]
+FIELDS = ("pattern", "exclude", "tag")
+_EXAMPLES = "200"
+
+#: Below a folder: its folders, and its own files by extension.
+_FOLDERS = """
+with here as (
+    select substr(f.rel_path, length(?) + 1) as rest, f.size,
+        f.id in (select t.file_id from scout_file_tags t) as is_tagged
+    from scout_files f where f.status <> 'vanished'{source} and starts_with(f.rel_path, ?))
+select case when contains(rest, '/') then split_part(rest, '/', 1) || '/'
+        else '*' || regexp_extract(rest, '(\\.[A-Za-z0-9_-]+)$', 1) end as name,
+    count(*)::bigint as files, sum(size)::bigint as bytes, (count(*) filter (where not is_tagged))::bigint as untagged
+from here group by 1 order by (name like '%/') desc, files desc, name limit 2000
+"""
+
+
+class Explorer:
+    """Open or not; its fields survive closing."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.phase: Phase = "explore"
+        self.source = Source()
+        #: The focused folder, with its `/`; empty at the top.
+        self.folder = ""
+        self.rows: list[dict[str, Any]] = []
+        self.cursor = Cursor()
+        self.fields = {name: Editor() for name in FIELDS}
+        self.focus = 0
+        self.matcher = Matcher()
+        self.top = 0
+        #: What `casparian rule test` said; empty before.
+        self.tested: dict[str, Any] = {}
+        self.problem = ""
+        self.list_height = 1
+        self._chunks: list[str] = []
+        self._typed: tuple[str, ...] = ()
+
+    @property
+    def is_focused(self) -> bool:
+        return bool(self.folder)
+
+    @property
+    def is_typing(self) -> bool:
+        return self.is_open and self.phase == "edit"
+
+    @property
+    def is_unsaved(self) -> bool:
+        """A pattern that was edited by hand and not saved."""
+        return self.is_open and self.phase != "explore" and bool(self._typed)
+
+    @property
+    def pattern(self) -> str:
+        return self.fields["pattern"].text.strip()
+
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """Patterns between blanks."""
+        return tuple(self.fields["exclude"].text.split())
+
+    @property
+    def tag(self) -> str:
+        return self.fields["tag"].text.strip()
+
+    # --- explore and focus --------------------------------------------------------------------------------------------
+
+    def open(self, source: Source) -> Effects:
+        """Where it was left, unless another source was chosen meanwhile."""
+        self.is_open = True
+        #: A rule is of one source or of all: a directory that was scanned by hand is none.
+        wanted = source if source.kind == "source" else Source(name="all sources")
+        if wanted != self.source:
+            self.source, self.folder = wanted, ""
+        self.phase = "explore"
+        return self._ask_folders()
+
+    def close(self) -> None:
+        self.is_open = False
+        self.matcher.stop()
+
+    def _ask_folders(self) -> Effects:
+        condition, params = self.source.where()
+        sql = _FOLDERS.format(source=f" and {condition}" if condition else "")
+        return [Query(("discover", "folders", self.folder), sql, (self.folder, *params, self.folder), 2000)]
+
+    def list_rows(self) -> Fixed:
+        return Fixed([row["name"] for row in self.rows])
+
+    def current(self) -> str:
+        """The chosen row: a folder with its `/`, or `*.ext`."""
+        return str(self.cursor.identity or "") if self.rows else ""
+
+    def focus_folder(self) -> Effects:
+        """Enter: into the folder, or to a pattern for the files of this extension."""
+        name = self.current()
+        if not name:
+            return []
+        if name.endswith("/"):
+            self.folder += name
+            self.rows, self.cursor = [], Cursor()
+            return self._ask_folders()
+        return self.edit(f"{self.folder}{name}" if self.folder else name)
+
+    def up(self) -> Effects:
+        """Out of the focused folder; the cursor comes back to it."""
+        left = self.folder.rstrip("/").rpartition("/")
+        self.folder = f"{left[0]}/" if left[0] else ""
+        self.rows, self.cursor = [], Cursor(identity=f"{left[2]}/")
+        return self._ask_folders()
+
+    # --- edit ---------------------------------------------------------------------------------------------------------
+
+    def edit(self, pattern: str = "") -> Effects:
+        self.phase, self.top, self.tested, self.problem = "edit", 0, {}, ""
+        if pattern:
+            self.fields["pattern"].set(pattern)
+        elif not self._typed or not self.pattern:
+            self.fields["pattern"].set(f"{self.folder}**")
+        self.focus = 0
+        self._typed = ()
+        self.matcher.scope(self.source, self.folder if self.pattern.startswith(self.folder) else "")
+        return self.match()
+
+    def match(self) -> Effects:
+        return self.matcher.start(self.pattern, self.excludes)
+
+    def type(self, key: str) -> Effects | None:
+        """A key in one of the fields."""
+        if key in ("tab", "s-tab"):
+            self.focus = (self.focus + (1 if key == "tab" else -1)) % len(FIELDS)
+            return []
+        if key in ("up", "down", "pgup", "pgdn"):
+            step = {"up": -1, "down": 1, "pgup": -self.list_height, "pgdn": self.list_height}[key]
+            self.top = max(0, min(self.top + step, len(self.matcher.matches) - self.list_height))
+            return []
+        before = (self.pattern, self.excludes)
+        if not self.fields[FIELDS[self.focus]].handle(key):
+            return None
+        self._typed = (self.pattern, *self.excludes, self.tag)
+        if (self.pattern, self.excludes) == before:
+            return []
+        self.top = 0
+        return self.match()
+
+    def paste(self, text: str) -> Effects:
+        self.fields[FIELDS[self.focus]].insert(text)
+        self._typed = (self.pattern, *self.excludes, self.tag)
+        return self.match()
+
+    # --- test and publish ---------------------------------------------------------------------------------------------
+
+    def _predicates(self) -> tuple[str, ...]:
+        excluded = tuple(part for text in self.excludes for part in ("--exclude", text))
+        return (*excluded, *(("--source", self.source.value) if self.source.kind == "source" else ()))
+
+    def test(self) -> Effects:
+        """Over every known file, by the command that knows dates, kinds and all rules."""
+        if self.matcher.problem:
+            self.problem = self.matcher.problem
+            return []
+        try:
+            check_tag(self.tag)
+        except CasparianError as error:
+            self.problem = f"{error.problem} {error.remedy}" if self.tag else "Which tag? Tab goes to its field."
+            self.focus = FIELDS.index("tag")
+            return []
+        self.phase, self.tested, self.problem, self._chunks = "test", {}, "", []
+        args = ("rule", "test", *self._predicates(), "--limit", _EXAMPLES, "--json", "--", self.pattern)
+        return [RunCommand(("discover", "ruletest"), args)]
+
+    def save(self, context: Context) -> Effects:
+        """Asks once, with what it will do."""
+        known = self.tested.get("matched", 0)
+        args = ("rule", "add", *self._predicates(), "--", self.pattern, self.tag)
+        where = clean(self.source.name) if self.source.kind == "source" else "all sources"
+        excluded = f"excluded: {' '.join(clean(text) for text in self.excludes)}" if self.excludes else ""
+        self.phase = "publish"
+        return context.confirm(
+            f"Save the rule? {count(known, 'known file')} of {where} get the tag “{clean(self.tag)}”, and those that come.",
+            [RunCommand(("discover", "rulesave"), args)],
+            details=[f"pattern: {clean(self.pattern)}", *([excluded] if excluded else [])],
+        )
+
+    def back(self) -> bool:
+        """One phase back; False at the first one, where the explorer closes."""
+        if self.phase in ("test", "publish"):
+            self.phase = "edit"
+        elif self.phase == "edit":
+            self.matcher.stop()
+            self.phase = "explore"
+        else:
+            return False
+        return True
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def took(self, message: Answer | Output | Ended | Failed, context: Context) -> Effects:
+        what = message.tag[1]
+        if what == "match":
+            if isinstance(message, Answer):
+                return self.matcher.took(message)
+            self.matcher.failed(message.tag[2], getattr(message, "problem", ""))
+        elif what == "folders" and isinstance(message, Answer) and message.tag[2] == self.folder:
+            self.rows = message.maps()
+            self.cursor.settle(self.list_rows(), self.list_height)
+        elif isinstance(message, Output):
+            self._chunks.append(message.text)
+        elif isinstance(message, Ended | Failed):
+            self._command_ended(what, message, context)
+        return []
+
+    def _command_ended(self, what: str, message: Ended | Failed, context: Context) -> None:
+        text, self._chunks = "".join(self._chunks), []
+        said = message.stderr if isinstance(message, Ended) else f"casparian: {message.problem} {message.remedy}"
+        words = " ".join(line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip())
+        if isinstance(message, Failed) or message.code:
+            self.problem = words or "The command failed without a word."
+            self.phase = "edit" if self.phase == "test" and not self.tested else self.phase
+            context.say(self.problem, "bad")
+        elif what == "ruletest":
+            try:
+                self.tested = json.loads(text)
+            except ValueError:
+                self.problem, self.phase = "`casparian rule test` printed no JSON.", "edit"
+        else:
+            context.say(words or "The rule is saved.", "ok")
+            self._typed = ()
+            self.close()

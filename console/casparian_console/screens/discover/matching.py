@@ -1,0 +1,166 @@
+"""Matching a glob against all files while it is typed, without ever holding a key up. Pure.
+
+The catalogue comes in pages of at most 5,000 paths, each matched when it arrives and followed by the question for the
+next one: no slice takes more than a few milliseconds, keys are taken between two of them, and nothing but counts and
+the first matches is kept, however many files there are. Where the pattern begins with plain folders or ends with an
+extension, only such files are asked for. The first page is kept, so a key shows matches at once. A new pattern begins a
+new round; answers of an older one are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from casparian_console.effects import Effects, Query
+from casparian_console.messages import Answer
+from casparian_console.screens.discover.filters import Source
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.globs import Glob, compile_glob
+
+PAGE_ROWS = 5_000
+#: Of the kept first page, matched within a key press.
+AT_ONCE_ROWS = 2_000
+MATCHES_SHOWN = 500
+_FOLDERS_MAX = 5_000
+_PATTERN_CHARACTERS_AT_FULL_PAGE = 60
+HERE = "(here)"
+OTHERS = "(other folders)"
+_SPECIAL = re.compile(r"[*?\[\]{}\\]")
+
+_PAGE = """
+select f.path, f.id, f.rel_path from scout_files f
+where f.status <> 'vanished'{source} and starts_with(f.rel_path, ?) and ends_with(f.rel_path, ?) and (f.path, f.id) > (?, ?)
+order by f.path, f.id limit {limit}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    rel_path: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class Matcher:
+    """One round after the other."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.is_done = True
+        #: Looked at in this round, files that cannot match left out.
+        self.seen = 0
+        self.matched = 0
+        self.matches: list[Match] = []
+        self.folders: Counter[str] = Counter()
+        #: Exclusion → files that the pattern would have matched without it.
+        self.excluded: Counter[str] = Counter()
+        self.source = Source()
+        self.folder = ""
+        self._generation = 0
+        self._glob: Glob | None = None
+        self._excludes: list[tuple[str, Callable[[str], object]]] = []
+        self._test: Callable[[str], object] = bool
+        self._limit = PAGE_ROWS
+        self._first_page: list[str] = []
+
+    def scope(self, source: Source, folder: str) -> None:
+        """Whose files, and below which folder they are counted by folder."""
+        if source != self.source:
+            self._first_page = []
+        self.source, self.folder = source, folder
+
+    def start(self, pattern: str, excludes: Sequence[str]) -> Effects:
+        """A new round. A pattern that cannot be read says why and leaves no matches."""
+        self._generation += 1
+        self._reset()
+        self.problem, self._glob = "", None
+        if not pattern:
+            self.problem = "Type a pattern: `*.log`, `trades/**/2024-*.csv`, `{client}/{date:%Y-%m-%d}/*.hl7`."
+            return []
+        try:
+            self._glob = compile_glob(pattern)
+            self._excludes = [(text, _quick(compile_glob(text))) for text in excludes]
+        except CasparianError as error:
+            self._glob, self.problem = None, error.problem
+            return []
+        self._test = _quick(self._glob)
+        longest = max(len(pattern), *(len(text) for text in excludes), 1)
+        self._limit = max(200, min(PAGE_ROWS, PAGE_ROWS * _PATTERN_CHARACTERS_AT_FULL_PAGE // longest))
+        self.is_done = False
+        self._slice(self._first_page[: min(AT_ONCE_ROWS, self._limit)])
+        return [self._page("", "")]
+
+    def stop(self) -> None:
+        """What is still on its way is dropped."""
+        self._generation += 1
+        self.is_done = True
+
+    def _reset(self) -> None:
+        self.seen = self.matched = 0
+        self.matches, self.folders, self.excluded = [], Counter(), Counter()
+        self.is_done = True
+
+    def _page(self, path: str, file_id: str) -> Query:
+        assert self._glob is not None
+        condition, params = self.source.where()
+        source = f" and {condition}" if condition else ""
+        sql = _PAGE.format(source=source, limit=self._limit)
+        given = (*params, plain_prefix(self._glob.pattern), self._glob.suffix, path, file_id)
+        return Query(("discover", "match", str(self._generation), "" if path else "first"), sql, given, self._limit)
+
+    def took(self, answer: Answer) -> Effects:
+        """A page: matched now, and the next one asked for."""
+        if answer.tag[2] != str(self._generation) or self._glob is None:
+            return []
+        paths = [row[2] for row in answer.rows]
+        if answer.tag[3] == "first":
+            self._reset()  # what was matched at once comes again, among all
+            if not plain_prefix(self._glob.pattern) and not self._glob.suffix:
+                self._first_page = paths
+            self.is_done = False
+        self._slice(paths)
+        if len(answer.rows) < self._limit:
+            self.is_done = True
+            return []
+        return [self._page(answer.rows[-1][0], answer.rows[-1][1])]
+
+    def failed(self, generation: str, problem: str) -> None:
+        if generation == str(self._generation):
+            self.problem, self.is_done = problem, True
+
+    def _slice(self, paths: Sequence[str]) -> None:
+        assert self._glob is not None
+        test, at = self._test, len(self.folder)
+        for path in paths:
+            if not test(path):
+                continue
+            if self._excludes and (by := self._excluded_by(path)) is not None:
+                self.excluded[by] += 1
+                continue
+            self.matched += 1
+            name, slash, _ = path[at:].partition("/")
+            name = f"{name}/" if slash else HERE
+            self.folders[name if name in self.folders or len(self.folders) < _FOLDERS_MAX else OTHERS] += 1
+            if len(self.matches) < MATCHES_SHOWN:
+                fields = self._glob.match(path) if self._glob.field_names else None
+                self.matches.append(Match(path, tuple((fields or {}).items())))
+        self.seen += len(paths)
+
+    def _excluded_by(self, path: str) -> str | None:
+        return next((text for text, excludes in self._excludes if excludes(path)), None)
+
+
+def _quick(glob: Glob) -> Callable[[str], object]:
+    """The cheapest test that says the same: dates have to be checked, all else is the regex."""
+    return glob.matches if glob.date_formats else re.compile(glob.regex, re.DOTALL).match
+
+
+def plain_prefix(pattern: str) -> str:
+    """The folders that every match begins with: `a/b/` of `a/b/*.log`. None for a pattern that is held against names."""
+    if "/" not in pattern:
+        return ""
+    special = _SPECIAL.search(pattern)
+    plain = pattern[: special.start()] if special else pattern
+    return plain[: plain.rfind("/") + 1].lstrip("/") if "//" not in plain else ""

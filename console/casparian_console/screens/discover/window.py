@@ -1,0 +1,198 @@
+"""The list of files as a window over the catalogue: pages of 5,000 by key, fetched as one comes near their ends. Pure.
+
+However many files there are, at most `PAGES` pages are held; what lies behind is asked for again. Rows are in the order
+of their paths, so a page begins where the last one ended, whatever was added or removed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from casparian_console.effects import Effects, Query
+from casparian_console.messages import Answer
+from casparian_console.screens.discover.filters import Filter
+
+PAGE_ROWS = 5_000
+PAGES = 5
+#: The next page is asked for when the cursor is so near to the end of what is there.
+_NEAR_ROWS = 1_000
+
+Part = Literal["start", "end", "next", "previous", "again"]
+
+_PAGE = """
+with page as (
+    select f.id, f.path, f.rel_path, f.size, f.mtime, f.kind, f.status, f.content_hash is not null as is_hashed
+    from scout_files f where {where}{key} order by f.path {order}, f.id {order} limit {limit}
+)
+select p.*, (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = p.id) as tags
+from page p order by p.path {order}, p.id {order}
+"""
+_TOTALS = """
+select count(*)::bigint as files, coalesce(sum(f.size), 0)::bigint as bytes,
+    (count(*) filter (where (f.path, f.id) < (?, ?)))::bigint as before
+from scout_files f where {where}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One row of the catalogue."""
+
+    file_id: str
+    path: str
+    rel_path: str
+    size_bytes: int
+    mtime_ns: int
+    kind: str
+    status: str
+    is_hashed: bool
+    tags: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.path, self.file_id)
+
+    @property
+    def tag_list(self) -> list[str]:
+        return self.tags.split(", ") if self.tags else []
+
+
+class Window:
+    """`listing.Rows` over what is loaded."""
+
+    def __init__(self) -> None:
+        self.filter = Filter()
+        self.rows: list[File] = []
+        #: Files before the first row; None until they are counted.
+        self.before: int | None = 0
+        self.has_before = self.has_after = False
+        self.files: int | None = None
+        self.bytes = 0
+        self.is_loading = False
+        #: Where the cursor goes when the page is there.
+        self.jump: Literal["", "first", "last"] = ""
+        self._generation = 0
+        self._places: dict[Hashable, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def identity(self, at: int) -> Hashable:
+        return self.rows[at].file_id
+
+    def place(self, identity: Hashable) -> int | None:
+        return self._places.get(identity)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def show(self, chosen: Filter) -> Effects:
+        """Another filter: its first page and its counts; what is shown stays until they are there."""
+        self.filter = chosen
+        return self.first()
+
+    def first(self) -> Effects:
+        return [self._page("start"), self._totals(("", ""))]
+
+    def last(self) -> Effects:
+        return [self._page("end")]
+
+    def again(self, top: int) -> Effects:
+        """The files around `top` once more, after a scan or a tag; the list stays where it is."""
+        start = max(0, top - _NEAR_ROWS)
+        if not self.rows or (start == 0 and not self.has_before):
+            return self.first()
+        return [self._page("again", self.rows[start].key), self._totals(self.rows[start].key)]
+
+    def near(self, at: int) -> Effects:
+        """What the cursor at `at` will need next."""
+        if self.is_loading or not self.rows:
+            return []
+        if self.has_after and at >= len(self.rows) - _NEAR_ROWS:
+            return [self._page("next", self.rows[-1].key)]
+        if self.has_before and at < _NEAR_ROWS:
+            return [self._page("previous", self.rows[0].key)]
+        return []
+
+    def _page(self, part: Part, key: tuple[str, str] = ("", "")) -> Query:
+        self._generation += 1
+        self.is_loading = True
+        where, params = self.filter.where()
+        compared = {"next": ">", "again": ">=", "previous": "<"}.get(part, "")
+        condition = f" and (f.path, f.id) {compared} (?, ?)" if compared else ""
+        order = "desc" if part in ("previous", "end") else "asc"
+        sql = _PAGE.format(where=where, key=condition, order=order, limit=PAGE_ROWS)
+        return Query(
+            ("discover", "page", str(self._generation), part), sql, (*params, *(key if compared else ())), PAGE_ROWS
+        )
+
+    def _totals(self, key: tuple[str, str]) -> Query:
+        where, params = self.filter.where()
+        return Query(("discover", "totals", str(self._generation)), _TOTALS.format(where=where), (*key, *params))
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def took(self, answer: Answer) -> None:
+        """A page or the counts; of an older filter: nothing."""
+        what, generation = answer.tag[1], answer.tag[2]
+        if what == "totals":
+            row = answer.maps()[0]
+            self.files, self.bytes = row["files"], row["bytes"]
+            if generation == str(self._generation):
+                self.before = row["before"]
+        elif generation == str(self._generation):
+            self._take_page(answer.tag[3], [_file(row) for row in answer.maps()])
+
+    def failed(self, generation: str) -> None:
+        self.is_loading = self.is_loading and generation != str(self._generation)
+
+    def _take_page(self, part: str, fresh: list[File]) -> None:
+        self.is_loading = False
+        is_full = len(fresh) == PAGE_ROWS
+        if part in ("previous", "end"):
+            fresh.reverse()
+        if part == "next":
+            self.rows, self.has_after = [*self.rows, *fresh], is_full
+            self._drop_front(len(self.rows) - PAGES * PAGE_ROWS)
+        elif part == "previous":
+            self.rows, self.has_before = [*fresh, *self.rows], is_full
+            self.before = max(0, self.before - len(fresh)) if self.before is not None else None
+            if len(self.rows) > PAGES * PAGE_ROWS:
+                del self.rows[PAGES * PAGE_ROWS :]
+                self.has_after = True
+        else:
+            self.rows = fresh
+            self.has_before = part == "again" or (part == "end" and is_full)
+            self.has_after = is_full and part != "end"
+            self.before = max(0, (self.files or 0) - len(fresh)) if part == "end" else 0 if part == "start" else None
+        self._places = {file.file_id: at for at, file in enumerate(self.rows)}
+
+    def _drop_front(self, number: int) -> None:
+        if number > 0:
+            del self.rows[:number]
+            self.has_before = True
+            self.before = self.before + number if self.before is not None else None
+
+    def number(self, at: int) -> str:
+        """`412 of 1,247`: where the row stands among all."""
+        total = f"{self.files:,}" if self.files is not None else "…"
+        return f"{self.before + at + 1:,} of {total}" if self.before is not None and self.rows else total
+
+
+def _file(row: dict[str, Any]) -> File:
+    return File(
+        row["id"],
+        row["path"] or "",
+        row["rel_path"] or "",
+        row["size"] or 0,
+        row["mtime"] or 0,
+        row["kind"] or "",
+        row["status"] or "",
+        bool(row["is_hashed"]),
+        row["tags"] or "",
+    )
+
+
+def ids_of(files: Sequence[File]) -> list[str]:
+    return [file.file_id for file in files]
