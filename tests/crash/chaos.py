@@ -44,6 +44,7 @@ class Walk:
     kinds: Sequence[str] = ()
     story: list[str] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """Strike, then finish and settle the account. A failure carries the story and the command that replays it.
@@ -130,7 +131,9 @@ class Walk:
 
     def _note(self, blow: str, whom: str) -> None:
         self.killed[blow] = self.killed.get(blow, 0) + 1
-        self.story.append(f"{len(self.story) + 1}: {blow} {whom}, {self.site.published_count()} files published")
+        seconds = time.monotonic() - self.began_s
+        published = self.site.published_count()
+        self.story.append(f"{len(self.story) + 1}: {seconds:.1f} s: {blow} {whom}, {published} files published")
 
     def _assert_sentinel_lives(self, blow: str) -> None:
         daemon = self.site.daemon

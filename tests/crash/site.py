@@ -34,7 +34,8 @@ _LOOK_SECONDS = 0.1
 _LAST_WORDS_CHARACTERS = 4000
 _OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
 _QUEUED_AND_OPEN = f"""
-select count(*) filter (job_type = 'PARSE'), count(*) filter (status in ({_OPEN_STATES})) from cf_processing_queue
+select count(*) filter (job_type = 'PARSE') as queued, count(*) filter (status in ({_OPEN_STATES})) as open
+from cf_processing_queue
 """
 #: A word of the command line that tells what a process is.
 _MARKS: dict[str, Role] = {
@@ -230,8 +231,9 @@ class Site(World):
 
     def finish(self) -> None:
         """Do what is left, as an operator would: run what waits, retry what a kill failed."""
-        self.run_to_the_end()
-        failed = self.ask("jobs", "--status", "failed")
+        if self.tables(_QUEUED_AND_OPEN) != [{"queued": len(self.truth), "open": 0}]:
+            self.run_to_the_end()
+        failed = self.tables("select id, error_message from cf_processing_queue where status = 'FAILED'")
         for job in failed:
             assert "killed by SIGKILL" in job["error_message"], f"nothing else may fail here: {job}"
             self.run("job", "retry", job["id"])
