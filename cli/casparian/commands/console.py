@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -14,7 +15,13 @@ from casparian.exits import ExitCode, UsageProblem
 from casparian_protocol.client import default_actor
 from casparian_protocol.settings import load
 
+if TYPE_CHECKING:
+    from casparian_console.terminal.performer import Surroundings
+    from casparian_console.terminal.script import Step
+    from casparian_console.terminal.session import Headless, Wanted
+
 _SIZE = re.compile(r"(\d{2,3})x(\d{2,3})\Z")
+_File = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -22,64 +29,101 @@ _SIZE = re.compile(r"(\d{2,3})x(\d{2,3})\Z")
     examples="""casparian console
 casparian console --theme light --ascii
 casparian console --screenshot jobs.svg --script "wait:live alt-j wait:idle"
-casparian console --size 80x24 --screenshot home.txt""",
+casparian console --size 80x24 --screenshot home.txt
+casparian console --record session.jsonl        # names replaced, values left out
+casparian console --replay session.jsonl""",
 )
 @click.option("--theme", type=click.Choice(["auto", "dark", "light", "mono"]), help="Colours (setting console.theme).")
 @click.option("--ascii", "is_ascii", is_flag=True, help="Only ASCII characters (setting console.ascii).")
 @click.option("--size", default="120x40", metavar="WxH", show_default=True, help="Of a screen without a terminal.")
-@click.option(
-    "--screenshot",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Without a terminal: write the screen to this .txt, .ans or .svg file.",
-)
+@click.option("--screenshot", type=_File, help="Without a terminal: write the screen to this .txt, .ans or .svg file.")
 @click.option(
     "--script",
     metavar="WORDS",
     help="Without a terminal: keys, text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS; then end.",
 )
+@click.option("--record", type=_File, help="Write what happens to this file, without paths, rows and messages.")
+@click.option("--replay", type=_File, help="Play a recording: Space pauses, Esc ends. Asks and does nothing.")
 @pass_app
 def console(
-    app: App, theme: str | None, is_ascii: bool, size: str, screenshot: Path | None, script: str | None
+    app: App,
+    theme: str | None,
+    is_ascii: bool,
+    size: str,
+    screenshot: Path | None,
+    script: str | None,
+    record: Path | None,
+    replay: Path | None,
 ) -> ExitCode:
     """Watch and steer everything on a full screen: jobs, failures, files, parsers, tables.
 
-    Keyboard first: `?` shows every key, `:` every command. It needs a running daemon to show more than that there is none.
+    Keyboard first: `?` shows every key, `:` every command. Without a daemon it says so, and goes on by itself when one appears.
     """
-    from casparian_console.terminal.chat import Assistant
-    from casparian_console.terminal.performer import Surroundings
-    from casparian_console.terminal.script import DEFAULT_SCRIPT, read_script
-    from casparian_console.terminal.session import Headless, Wanted, run_headless, run_on_terminal
+    from casparian_console.terminal.session import Headless, Wanted
     from casparian_console.theme import choose_theme, needs_ascii
 
+    if record is not None and replay is not None:
+        raise UsageProblem("A replay cannot be recorded.", remedy="Leave out --record or --replay.")
     environment = dict(os.environ)
-    settings = load(app.home, environment).settings
-    configured = settings.assistant
-    around = Surroundings(
+    settings = load(app.home, environment).settings.console
+    has_terminal = app.out.isatty() and sys.stdin.isatty()
+    is_headless = screenshot is not None or script is not None or (replay is not None and not has_terminal)
+    is_ascii = is_ascii or settings.ascii or (not is_headless and needs_ascii(app.out.encoding, environment))
+    wanted = Wanted(
+        choose_theme(theme or settings.theme, environment),
+        is_ascii,
+        settings.escape_timeout_milliseconds / 1000,
+        record,
+    )
+    around = _surroundings(app, environment)
+    if is_headless:
+        _run_headless(around, wanted, Headless(*_cells(size), _steps(script, replay), screenshot), replay)
+        return ExitCode.OK
+    if not has_terminal:
+        raise UsageProblem(
+            "The console needs a terminal.",
+            remedy="`casparian console --screenshot FILE` draws it without one; `casparian status` tells the essence.",
+        )
+    return _run_on_terminal(app, around, wanted, replay)
+
+
+def _surroundings(app: App, environment: dict[str, str]) -> Surroundings:
+    from casparian_console.terminal.chat import Assistant
+    from casparian_console.terminal.performer import Surroundings
+
+    configured = load(app.home, environment).settings.assistant
+    return Surroundings(
         home=app.home,
         actor=default_actor("console"),
         command=(sys.executable, "-m", "casparian", "--home", str(app.home.root)),
         assistant=Assistant(configured.endpoint, configured.model) if configured.endpoint else None,
         environment=environment,
     )
-    is_headless = screenshot is not None or script is not None
-    lacks = not is_headless and needs_ascii(app.out.encoding, environment)
-    wanted = Wanted(
-        choose_theme(theme or settings.console.theme, environment),
-        is_ascii or settings.console.ascii or lacks,
-        settings.console.escape_timeout_milliseconds / 1000,
-    )
-    if is_headless:
-        width, height = _cells(size)
-        steps = read_script(DEFAULT_SCRIPT if script is None else script)
-        run_headless(around, wanted, Headless(width, height, steps, screenshot))
-        return ExitCode.OK
-    if not (app.out.isatty() and sys.stdin.isatty()):
-        raise UsageProblem(
-            "The console needs a terminal.",
-            remedy="`casparian console --screenshot FILE` draws it without one; `casparian status` tells the essence.",
-        )
-    problems = run_on_terminal(around, wanted)
-    if problems:
+
+
+def _steps(script: str | None, replay: Path | None) -> list[Step]:
+    from casparian_console.terminal.script import DEFAULT_SCRIPT, read_script
+
+    if script is None:
+        return read_script("" if replay is not None else DEFAULT_SCRIPT)
+    return read_script(script)
+
+
+def _run_headless(around: Surroundings, wanted: Wanted, headless: Headless, replay: Path | None) -> None:
+    from casparian_console.terminal.session import replay_headless, run_headless
+
+    if replay is not None:
+        replay_headless(around, wanted, headless, replay)
+    else:
+        run_headless(around, wanted, headless)
+
+
+def _run_on_terminal(app: App, around: Surroundings, wanted: Wanted, replay: Path | None) -> ExitCode:
+    from casparian_console.terminal.session import replay_on_terminal, run_on_terminal
+
+    if replay is not None:
+        replay_on_terminal(around, wanted, replay)
+    elif problems := run_on_terminal(around, wanted):
         app.say(f"{problems} faults of the console were noted in {app.home.logs / 'console.log'}; please report them")
     return ExitCode.OK
 

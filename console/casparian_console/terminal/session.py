@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -14,6 +15,8 @@ from casparian_console.shell import Shell
 from casparian_console.terminal.application import TerminalDisplay
 from casparian_console.terminal.frames import write_frame
 from casparian_console.terminal.performer import Surroundings
+from casparian_console.terminal.recording import Recorder, read_recording
+from casparian_console.terminal.replaying import Replay
 from casparian_console.terminal.runner import Runner
 from casparian_console.terminal.script import NeverHappened, Page, Step, play
 from casparian_console.theme import Theme
@@ -21,11 +24,12 @@ from casparian_console.theme import Theme
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How the console is to look."""
+    """How the console is to look, and what is to be kept of it."""
 
     theme: Theme = "dark"
     is_ascii: bool = False
     escape_timeout_seconds: float = 0.05
+    record: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,12 @@ class Headless:
 
 def run_on_terminal(around: Surroundings, wanted: Wanted) -> int:
     """Until the person quits; how often something went wrong inside."""
+    recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
     async def session() -> int:
         display = TerminalDisplay(wanted.theme, wanted.escape_timeout_seconds)
-        runner = Runner(_shell(around, wanted), display, around, is_ascii=wanted.is_ascii)
+        listen = recorder.hear if recorder is not None else None
+        runner = Runner(_shell(around, wanted), display, around, listen=listen, is_ascii=wanted.is_ascii)
         display.press, display.frame = runner.press, runner.frame
         runner.start()
         try:
@@ -52,17 +58,23 @@ def run_on_terminal(around: Surroundings, wanted: Wanted) -> int:
             await runner.close()
         return runner.problems
 
-    return uvloop.run(session())
+    try:
+        return uvloop.run(session())
+    finally:
+        if recorder is not None:
+            recorder.close()
 
 
 def run_headless(around: Surroundings, wanted: Wanted, headless: Headless) -> list[Line]:
     """Play the script; the last frame, which is written too. Raises what the console raises, and `NeverHappened`."""
+    recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
     async def session() -> list[Line]:
+        faults = _noted_faults()
         page = Page(headless.width, headless.height)
-        runner = Runner(_shell(around, wanted), page, around, is_ascii=wanted.is_ascii, is_strict=True)
-        faults: list[BaseException] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(_fault(context)))
+        listen = recorder.hear if recorder is not None else None
+        shell = _shell(around, wanted)
+        runner = Runner(shell, page, around, listen=listen, is_ascii=wanted.is_ascii, is_strict=True)
         runner.start()
         try:
             lines = await play(runner, page, headless.steps)
@@ -76,7 +88,62 @@ def run_headless(around: Surroundings, wanted: Wanted, headless: Headless) -> li
         _write(headless, lines, wanted)
         return lines
 
+    try:
+        return uvloop.run(session())
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+def replay_on_terminal(around: Surroundings, wanted: Wanted, path: Path) -> None:
+    """At its own pace, until the person ends it."""
+    recording = list(read_recording(path))
+
+    async def session() -> None:
+        display = TerminalDisplay(wanted.theme, wanted.escape_timeout_seconds)
+        runner = Runner(_shell(around, wanted), display, None, is_ascii=wanted.is_ascii)
+        replay = Replay(runner, recording)
+        display.press, display.frame = replay.press, runner.frame
+        runner.start()
+
+        async def play_then_quit() -> None:
+            try:
+                await replay.play()
+            finally:
+                display.quit()
+
+        playing = asyncio.get_running_loop().create_task(play_then_quit())
+        waiting = asyncio.get_running_loop().create_task(_quit_when(replay.ended, display))
+        try:
+            await display.run()
+        finally:
+            for task in (playing, waiting):
+                task.cancel()
+            await asyncio.gather(playing, waiting, return_exceptions=True)
+            await runner.close()
+
+    uvloop.run(session())
+
+
+def replay_headless(around: Surroundings, wanted: Wanted, headless: Headless, path: Path) -> list[Line]:
+    """At once; the last frame, which is written too."""
+    recording = list(read_recording(path))
+
+    async def session() -> list[Line]:
+        page = Page(headless.width, headless.height)
+        runner = Runner(_shell(around, wanted), page, None, is_ascii=wanted.is_ascii)
+        Replay(runner, recording).play_at_once()
+        lines = await play(runner, page, headless.steps)
+        await runner.close()
+        _write(headless, lines, wanted)
+        return lines
+
     return uvloop.run(session())
+
+
+async def _quit_when(ended: asyncio.Event, display: TerminalDisplay) -> None:
+    await ended.wait()
+    display.quit()
 
 
 def _write(headless: Headless, lines: Sequence[Line], wanted: Wanted) -> None:
@@ -92,6 +159,13 @@ def _shell(around: Surroundings, wanted: Wanted) -> Shell:
     )
 
 
-def _fault(context: dict[str, object]) -> BaseException:
-    found = context.get("exception")
-    return found if isinstance(found, BaseException) else RuntimeError(str(context.get("message")))
+def _noted_faults() -> list[BaseException]:
+    """What goes wrong in callbacks of the loop from now on."""
+    faults: list[BaseException] = []
+
+    def noted(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        found = context.get("exception")
+        faults.append(found if isinstance(found, BaseException) else RuntimeError(str(context.get("message"))))
+
+    asyncio.get_running_loop().set_exception_handler(noted)
+    return faults

@@ -1,0 +1,199 @@
+"""Recorded sessions: the messages that reached the shell, one JSON line each, redacted; and how they are read again.
+
+Owns the form of the file. What may stand in it is `redaction`'s. A recording holds no effects: the shell makes them anew,
+and nobody performs them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from casparian_console import messages as m
+from casparian_console.terminal.redaction import Redactor
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+
+_FORM = {"casparian": "console recording", "form": 1}
+_DOCUMENT_LIMIT_CHARACTERS = 4_000_000
+_ITEMS: dict[str, Any] = {each.__name__: each for each in (Snapshot, FeedEvent, Metric, Gap, Silence)}
+_MESSAGES: dict[str, Any] = {
+    each.__name__: each
+    for each in (
+        m.Key,
+        m.Paste,
+        m.Click,
+        m.Scroll,
+        m.Gone,
+        m.Answer,
+        m.Done,
+        m.Failed,
+        m.Output,
+        m.Ended,
+        m.Listing,
+        m.ToolCalls,
+        m.Tick,
+    )
+}
+
+
+class BadRecording(CasparianError):
+    """A file is no recording of this version, or cannot be read."""
+
+
+class Recorder:
+    """Writes what it hears. `close` when the session ends."""
+
+    def __init__(self, path: Path, home: str) -> None:
+        try:
+            self._file: TextIO = path.open("w", encoding="ascii")
+        except OSError as cause:
+            raise BadRecording(
+                f"{path} cannot be written: {cause.strerror}.", remedy="Check the directory and its rights."
+            ) from cause
+        path.chmod(0o600)
+        self._redactor = Redactor(home)
+        self._began = time.monotonic()
+        #: What running commands have printed; told as one piece when they end.
+        self._printed: dict[tuple[str, ...], list[str]] = {}
+        self._line(_FORM)
+
+    def hear(self, message: m.Message) -> None:
+        if isinstance(message, m.Output) and self._gather(message):
+            return
+        if isinstance(message, m.Ended | m.Failed) and (printed := self._printed.pop(message.tag, None)):
+            self._write(m.Output(message.tag, self._redactor.output("".join(printed))))
+        self._write(redacted(message, self._redactor))
+        if isinstance(message, m.Tick):
+            self._file.flush()
+
+    def close(self) -> None:
+        for tag, printed in self._printed.items():
+            self._write(m.Output(tag, self._redactor.output("".join(printed))))
+        self._file.close()
+
+    def _gather(self, message: m.Output) -> bool:
+        """Keep a piece of a JSON document until it is whole; logs and talk are told as they come."""
+        printed = self._printed.get(message.tag)
+        if printed is None:
+            if not message.text.startswith(("{", "[")):
+                return False
+            self._printed[message.tag] = printed = []
+        printed.append(message.text)
+        if sum(map(len, printed)) > _DOCUMENT_LIMIT_CHARACTERS:
+            self._write(m.Output(message.tag, self._redactor.output("".join(self._printed.pop(message.tag)))))
+        return True
+
+    def _write(self, message: m.Message) -> None:
+        self._line({"t": round(time.monotonic() - self._began, 3), **encoded(message)})
+
+    def _line(self, document: dict[str, Any]) -> None:
+        self._file.write(json.dumps(document, separators=(",", ":")) + "\n")
+
+
+def read_recording(path: Path) -> Iterator[tuple[float, m.Message]]:
+    """(seconds since the beginning, message), in order. Raises `BadRecording`."""
+    try:
+        with path.open(encoding="ascii") as file:
+            for number, line in enumerate(file, 1):
+                document = json.loads(line)
+                if number > 1:
+                    yield float(document["t"]), decoded(document)
+                elif document != _FORM:
+                    raise BadRecording(
+                        f"{path} is no recording of this version.",
+                        remedy="`casparian console --record FILE` makes one.",
+                    )
+    except OSError as cause:
+        raise BadRecording(f"{path} cannot be read: {cause.strerror}.", remedy="Check the path.") from cause
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise BadRecording(
+            f"{path} is damaged: {type(cause).__name__}: {cause}.", remedy="Record the session again."
+        ) from cause
+
+
+# --- one message ------------------------------------------------------------------------------------------------------
+
+
+def redacted(message: m.Message, redactor: Redactor) -> m.Message:
+    """The message without anything of the data."""
+    match message:
+        case m.Paste(text):
+            return m.Paste("".join("\n" if each == "\n" else "x" for each in text))
+        case m.Heard(item):
+            return m.Heard(_redacted_item(item, redactor))
+        case m.Gone(problem, remedy):
+            return m.Gone(redactor.sentence(problem), redactor.sentence(remedy))
+        case m.Failed(tag, problem, remedy):
+            return m.Failed(tag, redactor.sentence(problem), redactor.sentence(remedy))
+        case m.Answer(tag, seq, columns, rows):
+            hidden = tuple(
+                tuple(redactor.value(column, value) for column, value in zip(columns, row, strict=True)) for row in rows
+            )
+            return m.Answer(tag, seq, columns, hidden)
+        case m.Done(tag, result):
+            return m.Done(tag, redactor.value("", result))
+        case m.Output(tag, text):
+            return m.Output(tag, redactor.output(text))
+        case m.Ended(tag, code, stderr, is_cut):
+            return m.Ended(tag, code, redactor.sentence(stderr), is_cut)
+        case m.Listing(tag, path, entries):
+            return m.Listing(tag, redactor.path(path), tuple((redactor.name(name), *rest) for name, *rest in entries))  # type: ignore[misc]
+        case m.ToolCalls(tag, calls):
+            return m.ToolCalls(tag, tuple((call_id, name, "{}") for call_id, name, _ in calls))
+        case m.PastEvents(tag, events):
+            return m.PastEvents(tag, tuple(_redacted_event(event, redactor) for event in events))
+    return message
+
+
+def _redacted_item(item: Any, redactor: Redactor) -> Any:
+    match item:
+        case Snapshot(seq, jobs, workers, totals):
+            return Snapshot(seq, redactor.value("", jobs), redactor.value("", workers), totals)
+        case FeedEvent():
+            return _redacted_event(item, redactor)
+        case Metric(name, values):
+            return Metric(name, redactor.value("", values))
+    return item
+
+
+def _redacted_event(event: FeedEvent, redactor: Redactor) -> FeedEvent:
+    actor = redactor.value("actor", event.actor)
+    return FeedEvent(event.seq, event.ts, event.type, event.v, actor, redactor.value("", event.data))
+
+
+def encoded(message: m.Message) -> dict[str, Any]:
+    """The message as JSON has it."""
+    match message:
+        case m.Heard(item):
+            return {"m": type(item).__name__, **_fields(item)}
+        case m.PastEvents(tag, events):
+            return {"m": "PastEvents", "tag": tag, "events": [_fields(event) for event in events]}
+    return {"m": type(message).__name__, **_fields(message)}
+
+
+def decoded(document: dict[str, Any]) -> m.Message:
+    """The other way round. Raises `KeyError`, `TypeError`, `ValueError`."""
+    kind = document["m"]
+    values = {name: value for name, value in document.items() if name not in ("m", "t")}
+    if "tag" in values:
+        values["tag"] = tuple(values["tag"])
+    if kind in _ITEMS:
+        return m.Heard(_ITEMS[kind](**values))
+    if kind == "PastEvents":
+        return m.PastEvents(values["tag"], tuple(FeedEvent(**event) for event in values["events"]))
+    if "columns" in values:
+        values["columns"] = tuple(values["columns"])
+    for name in ("rows", "entries", "calls"):
+        if name in values:
+            values[name] = tuple(tuple(each) for each in values[name])
+    made: m.Message = _MESSAGES[kind](**values)
+    return made
+
+
+def _fields(instance: Any) -> dict[str, Any]:
+    return {each.name: getattr(instance, each.name) for each in fields(instance)}
