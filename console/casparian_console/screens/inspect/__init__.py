@@ -1,0 +1,157 @@
+"""Inspect: what was published and what was set aside. Outputs, columns in numbers, rows with lineage, SQL, quarantine.
+
+The screen keeps the stack of open views and hands everything to the innermost. Each view owns its questions, selection and
+drawing; nothing here reads data but through `casparian sql` and the projection.
+"""
+
+from __future__ import annotations
+
+from casparian_console.canvas import Line
+from casparian_console.effects import Effects
+from casparian_console.messages import Message
+from casparian_console.screen import Context, Screen
+from casparian_console.screens.inspect import rows
+from casparian_console.screens.inspect.actions import ACTIONS
+from casparian_console.screens.inspect.bad_rows import BadRows
+from casparian_console.screens.inspect.export import SLOT as EXPORT_SLOT
+from casparian_console.screens.inspect.export import Export
+from casparian_console.screens.inspect.origins import SLOT as ORIGIN_SLOT
+from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.outputs import Outputs
+from casparian_console.screens.inspect.quarantine import Quarantine, Violation
+from casparian_console.screens.inspect.sql import NAMES_SLOT, Sql
+from casparian_console.screens.inspect.table import OneTable
+from casparian_console.screens.inspect.view import View
+
+_SQL_SLOTS = ("sql", NAMES_SLOT)
+
+
+class Inspect(Screen):
+    name = "inspect"
+    title = "Inspect"
+    ACTIONS = ACTIONS
+
+    def __init__(self) -> None:
+        self.origins = Origins()
+        self.export = Export()
+        #: Kept while it is not open, with its text, history and answer.
+        self.sql = Sql(self.origins)
+        #: What stops the questions of views that were left; done before the next frame.
+        self._leaving: Effects = []
+        self.stack: list[View] = [Outputs(self.origins, self.open_output)]
+
+    @property
+    def view(self) -> View:
+        return self.stack[-1]
+
+    @property
+    def is_unsaved(self) -> bool:  # type: ignore[override]
+        return self.sql.is_unsaved
+
+    # --- views --------------------------------------------------------------------------------------------------------
+
+    def _push(self, view: View, context: Context) -> Effects:
+        self.stack.append(view)
+        return view.enter(context)
+
+    def open_output(self, output: str, context: Context) -> Effects:
+        return self._push(OneTable(self.origins, output), context)
+
+    def open_sql(self, context: Context) -> Effects:
+        """On top, wherever it was before."""
+        self.stack = [view for view in self.stack if view is not self.sql]
+        self.sql.is_editing = True
+        return self._push(self.sql, context)
+
+    def open_quarantine(self, context: Context) -> Effects:
+        self.stack = [view for view in self.stack if not isinstance(view, Quarantine | BadRows)]
+        return self._push(Quarantine(self.origins, "", self._open_rows), context)
+
+    def _open_rows(self, violation: Violation, job_id: str, context: Context) -> Effects:
+        return self._push(BadRows(self.origins, violation, job_id), context)
+
+    def show_quarantine(self, job_id: str | None = None, context: Context | None = None) -> Effects:
+        """For Jobs: the quarantine of a job (None: of all) is what `go("inspect")` shows; it asks when it is entered."""
+        self.stack = [self.stack[0], Quarantine(self.origins, job_id or "", self._open_rows)]
+        return []
+
+    def show_output(self, output: str, context: Context | None = None) -> Effects:
+        """For other screens: one output is what `go("inspect")` shows."""
+        self.stack = [self.stack[0], OneTable(self.origins, output)]
+        return []
+
+    # --- what actions do ----------------------------------------------------------------------------------------------
+
+    def start_export(self, context: Context) -> Effects:
+        return self.export.start(self.view.export_sql, self.view.export_name, context)
+
+    def stop(self, context: Context) -> Effects:
+        return self.sql.stop(context) if self.sql.question.is_running else self.export.stop(context)
+
+    def has_job(self) -> bool:
+        return rows.has_job(self.view.grid)
+
+    def go_to_job(self, context: Context) -> Effects:
+        return rows.go_to_job(self.view.grid, context) if self.view.grid is not None else []
+
+    def copy_row(self, context: Context) -> Effects:
+        return rows.copy_row(self.view.grid, context) if self.view.grid is not None else []
+
+    # --- what the shell asks ------------------------------------------------------------------------------------------
+
+    def enter(self, context: Context) -> Effects:
+        return self.view.enter(context)
+
+    def changed(self, context: Context) -> Effects:
+        leaving, self._leaving = self._leaving, []
+        return [*leaving, *self.view.changed(context)]
+
+    def took(self, message: Message, context: Context) -> Effects:
+        slot = message.tag[1]  # type: ignore[union-attr]
+        if slot == ORIGIN_SLOT:
+            self.origins.took(message)
+            return []
+        if slot == EXPORT_SLOT:
+            return self.export.took(message, context)
+        if slot in _SQL_SLOTS:
+            return self.sql.took(message, context)
+        return [effect for view in self.stack if view is not self.sql for effect in view.took(message, context)]
+
+    def is_typing(self) -> bool:
+        return self.view is self.sql and self.sql.is_editing
+
+    def type(self, key: str, context: Context) -> Effects | None:
+        return self.sql.type(key, context)
+
+    def paste(self, text: str, context: Context) -> Effects:
+        if self.view is self.sql:
+            self.sql.paste(text)
+        return []
+
+    def move(self, key: str, context: Context) -> Effects:
+        return self.view.move(key, context)
+
+    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+        return self.view.search(pattern, step)
+
+    def escape(self, context: Context) -> bool:
+        if self.view.escape():
+            return True
+        if len(self.stack) == 1:
+            return False
+        view = self.stack.pop()
+        if view is not self.sql:
+            self._leaving += view.leave(context)
+        return True
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        return self.view.click(row, column, clicks, context)
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        return self.view.scroll(row, column, lines, context)
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        return self.view.draw(context, width, height)
+
+    def summary(self, context: Context) -> str:
+        return f"Inspect: {self.view.summary(context)}"

@@ -1,0 +1,166 @@
+"""What `casparian sql` answers: asked as a command of its own, taken line by line, kept until the next answer is whole.
+
+A new question stops the old one, whose late words are dropped: each has a number in its tag. The old table stays in sight
+until the new one is there. Pure: effects and messages only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_console.effects import Effects, RunCommand, StopCommand, Tag
+from casparian_console.messages import Ended, Failed, Message, Output
+from casparian_console.screen import Context
+from casparian_console.screens.inspect.cells import kept, kind_of
+from casparian_console.text import clean
+
+#: A number is given once, whoever asks: the late words of a view that is gone mean nothing to the next one.
+NUMBERS = itertools.count(1)
+#: What a question may say at most; cells of a megabyte are possible.
+LIMIT_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Table:
+    columns: list[Column] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+    #: Rows were left out: there are more than were asked for, or they were too large.
+    is_cut: bool = False
+
+    def place(self, name: str) -> int | None:
+        return next((at for at, column in enumerate(self.columns) if column.name == name), None)
+
+    def value(self, row: int, name: str) -> Any:
+        at = self.place(name)
+        return self.rows[row][at] if at is not None else None
+
+
+def sql_command(sql: str, past_seq: int | None, *options: str) -> tuple[str, ...]:
+    """The command's arguments; `--` keeps a query that begins with a comment from being an option."""
+    as_of = () if past_seq is None else ("--as-of", str(past_seq))
+    return ("sql", *options, *as_of, "--", sql)
+
+
+class Question:
+    """One place on the screen where an answer belongs: `slot` names it in tags."""
+
+    def __init__(self, slot: str) -> None:
+        self.slot = slot
+        self.number = 0
+        self.is_running = False
+        #: Of the last answer that came whole; None before the first.
+        self.table: Table | None = None
+        #: Why the last question was not answered, as lines; empty when it was.
+        self.problem: list[str] = []
+        self.sql = ""
+        #: Where the question stood: a sequence of the past, or None for now.
+        self.past_seq: int | None = None
+        self.is_asked = False
+        self.started_us = 0
+        self.ended_us = 0
+        self._coming = Table()
+        self._limit_rows = 0
+        self._is_broken = False
+
+    @property
+    def tag(self) -> Tag:
+        return ("inspect", self.slot, str(self.number))
+
+    def ask(self, sql: str, context: Context, *, limit_rows: int, is_logged: bool = False) -> Effects:
+        """One row more than wanted is asked for, so that it is known whether there are more."""
+        stopping = self.stop()
+        self.number = next(NUMBERS)
+        self.sql, self.past_seq, self._limit_rows = sql, context.past_seq, limit_rows
+        self.is_asked = self.is_running = True
+        self.started_us = context.facts.now_us
+        self._coming, self._is_broken = Table(), False
+        args = sql_command(sql, context.past_seq, "--format", "arrays", "--limit", str(limit_rows + 1))
+        return [*stopping, RunCommand(self.tag, args, limit_bytes=LIMIT_BYTES, is_logged=is_logged)]
+
+    def stop(self) -> Effects:
+        """Drop what is running; what was there before stays."""
+        if not self.is_running:
+            return []
+        self.is_running = False
+        return [StopCommand(self.tag)]
+
+    def forget(self) -> Effects:
+        """As if nothing had ever been asked."""
+        stopping = self.stop()
+        self.table, self.problem, self.is_asked, self.ended_us = None, [], False, 0
+        return stopping
+
+    def took(self, message: Message, context: Context) -> bool:
+        """A message with this slot's tag; True when the answer, or its failure, is whole."""
+        if not self.is_running or getattr(message, "tag", None) != self.tag:
+            return False
+        if isinstance(message, Output):
+            self._lines(message.text)
+            return False
+        if isinstance(message, Failed):
+            self._end(context, [message.problem, message.remedy])
+        elif isinstance(message, Ended):
+            self._ended(message, context)
+        return isinstance(message, Failed | Ended)
+
+    def _lines(self, text: str) -> None:
+        for line in text.split("\n"):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+            except ValueError:
+                self._is_broken = True
+                return
+            if isinstance(found, dict):
+                self._coming.columns = [Column(clean(c["name"]), kind_of(str(c["type"]))) for c in found["columns"]]
+            elif isinstance(found, list) and len(self._coming.rows) < self._limit_rows:
+                self._coming.rows.append([kept(value) for value in found])
+            else:
+                self._coming.is_cut = True
+
+    def _ended(self, message: Ended, context: Context) -> None:
+        if message.code != 0:
+            self._end(context, problem_lines(message.stderr) or [f"casparian sql ended with status {message.code}."])
+            return
+        if message.is_cut and not self._coming.rows:
+            self._end(
+                context, ["The first row alone is larger than 16 MiB.", "Ask for less of it: left(column, 1000)."]
+            )
+            return
+        if self._is_broken and not message.is_cut:
+            self._end(
+                context, ["The command's answer could not be read.", "Ask again; `casparian sql` shows it whole."]
+            )
+            return
+        self._coming.is_cut = self._coming.is_cut or message.is_cut
+        self.table = self._coming
+        self._end(context, [])
+
+    def _end(self, context: Context, problem: list[str]) -> None:
+        self.is_running = False
+        self.ended_us = context.facts.now_us
+        self.problem = [clean(line) for line in problem if line.strip()]
+
+    def seconds(self, now_us: int) -> float:
+        """How long the running question runs, or the last one ran."""
+        until = now_us if self.is_running else self.ended_us
+        return max(0.0, (until - self.started_us) / 1e6)
+
+
+def problem_lines(stderr: str) -> list[str]:
+    """What a command said when it failed, without its name and the talk before."""
+    lines = [line.rstrip() for line in stderr.splitlines() if line.strip()]
+    start = next((at for at, line in enumerate(lines) if line.startswith("casparian: ")), None)
+    if start is None:
+        return lines[-6:]
+    return [lines[start].removeprefix("casparian: "), *(line.strip() for line in lines[start + 1 :])][:12]

@@ -1,0 +1,236 @@
+"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting of what is loaded. Pure.
+
+Only visible cells are drawn. The widths are measured once per answer, so that nothing moves while it is read. Owns no
+data but the table it was given; where the table comes from is `answers`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from casparian_console.canvas import Glyphs, Line, fit, restyle
+from casparian_console.listing import Cursor
+from casparian_console.screens.inspect.answers import Table
+from casparian_console.screens.inspect.cells import cell_text, is_number, sort_key
+from casparian_console.text import clean, clip, pad, pad_left, width_of
+
+_MEASURED_ROWS = 200
+_WIDEST = 40
+_NARROWEST = 4
+#: Characters of a value that are looked at to draw a cell: enough to fill the widest.
+_LOOKED_AT = 3 * _WIDEST
+_GAP = 2
+_MARK = 2
+
+
+class Placed:
+    """Rows whose places are looked up, not searched."""
+
+    def __init__(self, identities: Sequence[Hashable]) -> None:
+        self._identities = identities
+        self._places = {identity: at for at, identity in enumerate(identities)}
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+    def identity(self, at: int) -> Hashable:
+        return self._identities[at]
+
+    def place(self, identity: Hashable) -> int | None:
+        return self._places.get(identity)
+
+
+def _no_marks(_row: int) -> frozenset[int]:
+    return frozenset()
+
+
+class Grid:
+    """`hidden` columns are in the table but not on the screen. `marks` names the columns of a row that are at fault."""
+
+    def __init__(self) -> None:
+        self.table = Table()
+        self.columns: list[int] = []
+        self.cursor = Cursor()
+        #: Place of the column cursor and of the first column on the screen, among `columns`.
+        self.column = 0
+        self.left = 0
+        #: (name of the column, descending), None for the order of the answer.
+        self.sorting: tuple[str, bool] | None = None
+        self.marks: Callable[[int], frozenset[int]] = _no_marks
+        self.height = 10
+        self._widths: dict[int, int] = {}
+        self._order: list[int] = []
+        self._rows = Placed([])
+        self._identities: Sequence[Hashable] = ()
+        self._last_shown = 0
+
+    def show(
+        self,
+        table: Table,
+        identities: Sequence[Hashable] | None = None,
+        *,
+        columns: Sequence[int] | None = None,
+        marks: Callable[[int], frozenset[int]] = _no_marks,
+    ) -> None:
+        """Another answer: the selected row stays selected if it is still there, the column cursor on its column."""
+        name = self.column_name
+        self.table = table
+        self.columns = list(range(len(table.columns))) if columns is None else list(columns)
+        self._identities = distinct(identities if identities is not None else range(len(table.rows)))
+        self.marks = marks
+        self._widths = {at: self._measure(at) for at in self.columns}
+        names = [table.columns[at].name for at in self.columns]
+        self.column = names.index(name) if name in names else min(self.column, max(0, len(names) - 1))
+        self.left = min(self.left, self.column)
+        self._sort()
+
+    def _measure(self, at: int) -> int:
+        column = self.table.columns[at]
+        measured = range(min(len(self.table.rows), _MEASURED_ROWS))
+        cells = (
+            width_of(cell_text(self.table.rows[row][at], column.kind, _LOOKED_AT)) + (at in self.marks(row))
+            for row in measured
+        )
+        return max(_NARROWEST, min(_WIDEST, max(width_of(clean(column.name)) + 1, max(cells, default=0))))
+
+    # --- order --------------------------------------------------------------------------------------------------------
+
+    @property
+    def column_name(self) -> str:
+        """Of the column cursor; empty without columns."""
+        return self.table.columns[self.columns[self.column]].name if self.column < len(self.columns) else ""
+
+    def cycle_sorting(self) -> None:
+        """By the column under the cursor: upwards, downwards, as it came."""
+        name = self.column_name
+        if self.sorting is None or self.sorting[0] != name:
+            self.sorting = (name, False) if name else None
+        else:
+            self.sorting = None if self.sorting[1] else (name, True)
+        self._sort()
+
+    def _sort(self) -> None:
+        self._order = list(range(len(self.table.rows)))
+        at = self.table.place(self.sorting[0]) if self.sorting else None
+        if at is not None and self.sorting is not None:
+            kind, rows = self.table.columns[at].kind, self.table.rows
+            known = [row for row in self._order if rows[row][at] is not None]
+            known.sort(key=lambda row: sort_key(rows[row][at], kind), reverse=self.sorting[1])
+            self._order = [*known, *(row for row in self._order if rows[row][at] is None)]
+        self._rows = Placed([self._identities[row] for row in self._order])
+        self.cursor.settle(self._rows, self.height)
+
+    # --- moving -------------------------------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> int | None:
+        """The row of the table that is selected."""
+        return self._order[self.cursor.at] if self.cursor.at < len(self._order) else None
+
+    def move(self, key: str) -> bool:
+        return self.cursor.move(key, self._rows, self.height)
+
+    def sideways(self, step: int) -> None:
+        self.column = max(0, min(self.column + step, len(self.columns) - 1))
+
+    def scroll(self, lines: int) -> None:
+        self.cursor.scroll(lines, self._rows, self.height)
+
+    def click(self, line: int) -> bool:
+        """A click on a line of the body, from 0."""
+        at = self.cursor.top + line
+        if not 0 <= at < len(self._rows):
+            return False
+        self.cursor.select(self._rows, at, self.height)
+        return True
+
+    def search(self, pattern: str, step: int) -> bool | None:
+        if not len(self._rows):
+            return None
+        self.cursor.pattern = pattern
+        return self.cursor.search(self._rows, self._row_text, self.height, step=-1 if step < 0 else 1, is_new=step == 1)
+
+    def _row_text(self, at: int) -> str:
+        return "\t".join(self.texts(self._order[at]))
+
+    def texts(self, row: int) -> list[str]:
+        """The cells of a row, whole."""
+        values = self.table.rows[row]
+        return [cell_text(values[at], self.table.columns[at].kind) for at in self.columns]
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def _shown(self, width: int) -> list[tuple[int, int]]:
+        """(place among `columns`, width) of the columns on the screen, with the cursor's among them."""
+        self.column = max(0, min(self.column, len(self.columns) - 1))
+        self.left = max(0, min(self.left, self.column))
+        while True:
+            shown, used = [], _MARK
+            for place in range(self.left, len(self.columns)):
+                wide = min(self._widths[self.columns[place]], width - used)
+                if wide < min(_NARROWEST, self._widths[self.columns[place]]):
+                    break
+                shown.append((place, wide))
+                used += wide + _GAP
+            is_whole = any(place == self.column and wide == self._widths[self.columns[place]] for place, wide in shown)
+            if is_whole or self.left >= self.column:
+                self._last_shown = shown[-1][0] if shown else 0
+                return shown
+            self.left += 1
+
+    def window(self) -> str:
+        """`columns 3-9 of 41`; empty when all are shown."""
+        if not self.columns or (self.left == 0 and self._last_shown >= len(self.columns) - 1):
+            return ""
+        return f"columns {self.left + 1}-{self._last_shown + 1} of {len(self.columns)}"
+
+    def draw(self, width: int, height: int, glyphs: Glyphs, *, is_focused: bool = True) -> list[Line]:
+        """The head and the visible rows."""
+        self.height = max(1, height - 1)
+        self.cursor.settle(self._rows, self.height)
+        shown = self._shown(width)
+        lines = [self._head(shown, glyphs, is_focused)]
+        end = min(len(self._order), self.cursor.top + self.height)
+        for at in range(self.cursor.top, end):
+            line = self._row(self._order[at], shown, glyphs, is_chosen=at == self.cursor.at, is_focused=is_focused)
+            lines.append(fit(line, width, ellipsis=glyphs.ellipsis))
+        return lines
+
+    def _head(self, shown: list[tuple[int, int]], glyphs: Glyphs, is_focused: bool) -> Line:
+        line: Line = [("", " " * _MARK)]
+        for place, wide in shown:
+            column = self.table.columns[self.columns[place]]
+            arrow = ""
+            if self.sorting and self.sorting[0] == column.name:
+                arrow = glyphs.down if self.sorting[1] else glyphs.up
+            name = clip(clean(column.name), wide - len(arrow), glyphs.ellipsis) + arrow
+            style = "title cursor" if place == self.column and is_focused else "title"
+            text = pad_left(name, wide) if is_number(column.kind) else pad(name, wide)
+            line += [(style, text), ("", " " * _GAP)]
+        return line
+
+    def _row(
+        self, row: int, shown: list[tuple[int, int]], glyphs: Glyphs, *, is_chosen: bool, is_focused: bool
+    ) -> Line:
+        line: Line = [("", pad(glyphs.cursor if is_chosen and is_focused else "", _MARK))]
+        marked = self.marks(row)
+        for place, wide in shown:
+            at = self.columns[place]
+            column, value = self.table.columns[at], self.table.rows[row][at]
+            text = cell_text(value, column.kind, _LOOKED_AT)
+            style = "dim" if value is None else ""
+            if at in marked:
+                style, text = "bad bold", glyphs.warning + text
+            text = clip(text, wide, glyphs.ellipsis)
+            line += [(style, pad_left(text, wide) if is_number(column.kind) else pad(text, wide)), ("", " " * _GAP)]
+        return restyle(line, "selected") if is_chosen else line
+
+
+def distinct(identities: Sequence[Hashable]) -> list[Hashable]:
+    """Identities that occur again get their number, so that each means one row."""
+    seen: dict[Hashable, int] = {}
+    told: list[Hashable] = []
+    for identity in identities:
+        count = seen[identity] = seen.get(identity, 0) + 1
+        told.append(identity if count == 1 else (identity, count))
+    return told

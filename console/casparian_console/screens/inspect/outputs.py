@@ -1,0 +1,150 @@
+"""The published tables, live: rows, quarantine, size and last commit. Enter opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from casparian_console.canvas import Glyphs, Line, block, fit, restyle
+from casparian_console.effects import Effects
+from casparian_console.facts.registry import Output
+from casparian_console.listing import Cursor
+from casparian_console.screen import Context
+from casparian_console.screens.inspect.grid import Placed
+from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.queries import name
+from casparian_console.screens.inspect.view import View, headline
+from casparian_console.text import ago, clean, clip, count, pad, pad_left, short, size
+
+#: What the list is ordered by, in turn; always by name among equals.
+ORDERS = ("name", "rows", "quarantined", "last commit")
+
+
+class Outputs(View):
+    """The first view; it is never taken away."""
+
+    title = "Outputs"
+
+    def __init__(self, origins: Origins, open_output: Callable[[str, Context], Effects]) -> None:
+        super().__init__(origins)
+        self.cursor = Cursor()
+        self.order = ORDERS[0]
+        self.height = 10
+        self._open_output = open_output
+        self._listed: list[Output] = []
+        self._rows = Placed([])
+
+    def _list(self, context: Context) -> None:
+        keys: dict[str, Callable[[Output], tuple[int, str]]] = {
+            "name": lambda each: (0, each.name),
+            "rows": lambda each: (-each.rows, each.name),
+            "quarantined": lambda each: (-each.quarantined, each.name),
+            "last commit": lambda each: (-each.last_commit, each.name),
+        }
+        self._listed = sorted(context.facts.registry.outputs.values(), key=keys[self.order])
+        self._rows = Placed([each.name for each in self._listed])
+        self.cursor.settle(self._rows, self.height)
+
+    def selected(self, context: Context) -> Output | None:
+        self._list(context)
+        return self._listed[self.cursor.at] if self._listed else None
+
+    def open(self, context: Context) -> Effects:
+        found = self.selected(context)
+        if found is None:
+            context.say("Nothing is published yet.", "dim")
+            return []
+        return self._open_output(found.name, context)
+
+    def move(self, key: str, context: Context) -> Effects:
+        self._list(context)
+        self.cursor.move(key, self._rows, self.height)
+        return []
+
+    def sort(self) -> None:
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+
+    def search(self, pattern: str, step: int) -> bool | None:
+        if not self._listed:
+            return None
+        self.cursor.pattern = pattern
+        texts = [f"{each.name} {each.parser}" for each in self._listed]
+        return self.cursor.search(
+            self._rows, texts.__getitem__, self.height, step=-1 if step < 0 else 1, is_new=step == 1
+        )
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        at = self.cursor.top + row - 2
+        if row < 2 or at >= len(self._listed):
+            return []
+        self.cursor.select(self._rows, at, self.height)
+        return self.open(context) if clicks > 1 else []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        self.cursor.scroll(lines, self._rows, self.height)
+        return []
+
+    @property
+    def export_sql(self) -> str:
+        return f"select * from {name(self._listed[self.cursor.at].name)}" if self._listed else ""
+
+    @property
+    def export_name(self) -> str:
+        return self._listed[self.cursor.at].name if self._listed else "answer"
+
+    def summary(self, context: Context) -> str:
+        found = self.selected(context)
+        return f"Outputs, {found.name} selected ({found.rows} rows)" if found else "Outputs: none"
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        self.height = max(1, height - 2)
+        self._list(context)
+        rows, bad = sum(each.rows for each in self._listed), sum(each.quarantined for each in self._listed)
+        told = f"  {count(len(self._listed), 'table')} {context.glyphs.dot} {short(rows)} rows"
+        left: Line = [("title", "Outputs"), ("", told)]
+        if bad:
+            left.append(("warn", f" {context.glyphs.dot} {short(bad)} quarantined"))
+        lines = [headline(left, f"by {self.order}", width)]
+        if not self._listed:
+            nothing = (
+                "Nothing is published yet. Register and approve a parser, tag files, and `casparian process` runs it."
+            )
+            return block([*lines, [], [("dim", f" {nothing}")]], width, height)
+        lines.append(_head(width))
+        for at, each in enumerate(self._listed[self.cursor.top : self.cursor.top + self.height], self.cursor.top):
+            line = _row(each, context, width, is_chosen=at == self.cursor.at)
+            lines.append(restyle(line, "selected") if at == self.cursor.at else line)
+        return block(lines, width, height)
+
+
+def _widths(width: int) -> tuple[int, int]:
+    """Of the output's name and of its parser's."""
+    left = width - 2 - 4 - 12 - 12 - 10 - 7 - 9 - 1
+    parser = left // 3
+    return left - parser, parser
+
+
+def _head(width: int) -> Line:
+    wide, parser = _widths(width)
+    text = f"  {pad('output', wide)}{pad('parser', parser)}{'v':>4}{'rows':>12}{'quarantined':>12}{'size':>10}"
+    return fit([("title", f"{text}{'files':>7}{'commit':>9}")], width)
+
+
+def _row(each: Output, context: Context, width: int, *, is_chosen: bool) -> Line:
+    glyphs = context.glyphs
+    wide, parser = _widths(width)
+    line: Line = [
+        ("", pad(glyphs.cursor if is_chosen else "", 2)),
+        ("bold", _cell(each.name, wide, glyphs)),
+        ("dim", _cell(each.parser, parser, glyphs)),
+        ("dim", pad_left(str(each.version), 4)),
+        ("", pad_left(f"{each.rows:,}", 12)),
+        ("warn" if each.quarantined else "dim", pad_left(f"{each.quarantined:,}", 12)),
+        ("", pad_left(size(each.bytes), 10)),
+        ("dim", pad_left(f"{each.files:,}", 7)),
+        ("dim", pad_left(ago(each.last_commit, context.facts.now_us), 9)),
+    ]
+    return fit(line, width, ellipsis=glyphs.ellipsis)
+
+
+def _cell(text: str, width: int, glyphs: Glyphs) -> str:
+    return pad(clip(clean(text), width - 1, glyphs.ellipsis), width)

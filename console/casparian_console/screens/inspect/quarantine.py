@@ -1,0 +1,222 @@
+"""Rows that broke their contract: violations by output, code and column; Enter shows the rows, the value at fault marked.
+
+Counts come from the projection (in the past from `casparian quarantine summary --as-of`), rows from the quarantine tables.
+What a failed job left behind was never published: it is listed, with the place where it lies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from casparian_console.canvas import Glyphs, Line, block, fit, restyle
+from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.listing import Cursor
+from casparian_console.messages import Answer, Ended, Message, Output
+from casparian_console.overlays import Prompt, TextView
+from casparian_console.screen import Context
+from casparian_console.screens.inspect.answers import NUMBERS, problem_lines
+from casparian_console.screens.inspect.grid import Placed
+from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.view import View, headline
+from casparian_console.text import clean, clip, count, pad, pad_left
+
+SLOT = "violations"
+_VIOLATIONS = """
+select output, code, coalesce(column_name, '') as "column", is_committed, sum(rows)::bigint as rows,
+    count(distinct input_file) as files, count(distinct job_id) as jobs, min(job_id) as job_id
+from cf_quarantine where starts_with(job_id, ?) group by all order by is_committed desc, output, code, "column"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """All rows of an output with one code in one column."""
+
+    output: str
+    code: str
+    column: str
+    rows: int
+    files: int
+    jobs: int = 0
+    job_id: str = ""
+    is_committed: bool = True
+
+
+class Quarantine(View):
+    """`job_id` limits it to one job; empty shows all."""
+
+    title = "Quarantine"
+
+    def __init__(self, origins: Origins, job_id: str, open_rows: Callable[[Violation, str, Context], Effects]) -> None:
+        super().__init__(origins)
+        self.job_id = job_id
+        self.violations: list[Violation] = []
+        self.cursor = Cursor()
+        self.is_by_rows = False
+        self.height = 10
+        self.problem = ""
+        self.is_known = False
+        self._open_rows = open_rows
+        self._rows = Placed([])
+        self._number = 0
+        self._is_asking = False
+        #: What the numbers are of: (sequence of the past, quarantined rows then).
+        self._as_of: tuple[int | None, int] | None = None
+        self._document: list[str] = []
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def enter(self, context: Context) -> Effects:
+        return self.changed(context)
+
+    def changed(self, context: Context) -> Effects:
+        standing = (context.past_seq, sum(each.quarantined for each in context.facts.registry.outputs.values()))
+        return self.refresh(context) if standing != self._as_of and not self._is_asking else []
+
+    def refresh(self, context: Context) -> Effects:
+        rows = sum(each.quarantined for each in context.facts.registry.outputs.values())
+        self._as_of = (context.past_seq, rows)
+        self._number = next(NUMBERS)
+        self._is_asking, self._document = True, []
+        tag = ("inspect", SLOT, str(self._number))
+        if context.past_seq is None:
+            return [Query(tag, _VIOLATIONS, (self.job_id,))]
+        args = ("quarantine", "summary", "--json", "--as-of", str(context.past_seq))
+        return [RunCommand(tag, args, is_logged=False)]
+
+    def took(self, message: Message, context: Context) -> Effects:
+        tag = getattr(message, "tag", ())
+        if tag[1:] != (SLOT, str(self._number)):
+            return []
+        if isinstance(message, Output):
+            self._document.append(message.text)
+            return []
+        self._is_asking = False
+        if isinstance(message, Answer):
+            self._show([Violation(**row) for row in message.maps()])
+        elif isinstance(message, Ended) and message.code == 0:
+            found = json.loads("".join(self._document) or "[]")
+            self._show([Violation(**{**row, "column": row["column"] or ""}) for row in found])
+        elif isinstance(message, Ended):
+            self.problem = clean(" ".join(problem_lines(message.stderr)))
+        else:
+            self.problem = clean(getattr(message, "problem", ""))
+        return []
+
+    def _show(self, violations: list[Violation]) -> None:
+        self.is_known, self.problem = True, ""
+        if self.is_by_rows:
+            violations = sorted(violations, key=lambda each: (-each.rows, each.output, each.code, each.column))
+        else:
+            violations = sorted(
+                violations, key=lambda each: (not each.is_committed, each.output, each.code, each.column)
+            )
+        self.violations = violations
+        self._rows = Placed([(each.output, each.code, each.column, each.is_committed) for each in violations])
+        self.cursor.settle(self._rows, self.height)
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> Violation | None:
+        return self.violations[self.cursor.at] if self.cursor.at < len(self.violations) else None
+
+    def open(self, context: Context) -> Effects:
+        found = self.selected
+        if found is None:
+            return []
+        if found.is_committed:
+            return self._open_rows(found, self.job_id, context)
+        lines: list[Line] = [
+            [("", "The job failed, so these rows were never published:")],
+            [("", f"{count(found.rows, 'row')} of {clean(found.output)} beyond what its quarantine policy allows.")],
+            [],
+            [("dim", "They lie as Parquet in")],
+            [("", clean(f"{context.home}/quarantine/_uncommitted/{found.job_id}/"))],
+            [],
+            [("dim", "casparian quarantine list --uncommitted"), ("", "  lists all such files.")],
+        ]
+        return context.open(TextView("Not published", lines, wish=(96, 12)))
+
+    def filter(self, context: Context) -> Effects:
+        """One job, or all."""
+        return context.open(Prompt("Quarantine of the job whose id begins with",
+                                   lambda text: self._filtered(text, context), self.job_id,
+                                   "empty: of all jobs", may_be_empty=True))  # fmt: skip
+
+    def _filtered(self, job_id: str, context: Context) -> Effects:
+        self.job_id = job_id
+        return self.refresh(context)
+
+    def move(self, key: str, context: Context) -> Effects:
+        self.cursor.move(key, self._rows, self.height)
+        return []
+
+    def sort(self) -> None:
+        self.is_by_rows = not self.is_by_rows
+        self._show(self.violations)
+
+    def search(self, pattern: str, step: int) -> bool | None:
+        if not self.violations:
+            return None
+        self.cursor.pattern = pattern
+        texts = [f"{each.output} {each.code} {each.column}" for each in self.violations]
+        return self.cursor.search(
+            self._rows, texts.__getitem__, self.height, step=-1 if step < 0 else 1, is_new=step == 1
+        )
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        at = self.cursor.top + row - 2
+        if row < 2 or at >= len(self.violations):
+            return []
+        self.cursor.select(self._rows, at, self.height)
+        return self.open(context) if clicks > 1 else []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        self.cursor.scroll(lines, self._rows, self.height)
+        return []
+
+    def summary(self, context: Context) -> str:
+        found = self.selected
+        return (
+            f"Quarantine: {found.code} in {found.output}.{found.column}, {found.rows} rows" if found else "Quarantine"
+        )
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        self.height = max(1, height - 2)
+        self.cursor.settle(self._rows, self.height)
+        left: Line = [("title", "Quarantine")]
+        if self.job_id:
+            of_all = "  (counts are of all jobs)" if context.past_seq is not None else ""
+            left.append(("accent", f"  of job {clean(self.job_id)}{of_all}"))
+        left.append(("dim", "  a row with several violations counts under each"))
+        lines = [headline(left, "by rows" if self.is_by_rows else "by output and code", width)]
+        if self.problem:
+            return block([*lines, [], [("bad", f" {self.problem}")]], width, height)
+        if not self.violations:
+            nothing = "Nothing is in quarantine." if self.is_known else "Asking."
+            if self.job_id and self.is_known:
+                nothing = "This job left nothing in quarantine. f shows another job, or all."
+            return block([*lines, [], [("dim", f" {nothing}")]], width, height)
+        lines.append(fit([("title", _text("output", "code", "column", "rows", "files", width, context.glyphs))], width))
+        for at, each in enumerate(self.violations[self.cursor.top : self.cursor.top + self.height], self.cursor.top):
+            mark = pad(context.glyphs.cursor if at == self.cursor.at else "", 2)
+            text = _text(
+                each.output, each.code, each.column, f"{each.rows:,}", f"{each.files:,}", width, context.glyphs
+            )
+            line: Line = [("", mark), ("" if each.is_committed else "warn", text[2:])]
+            if not each.is_committed:
+                line.append(("warn", " not published"))
+            line = fit(line, width)
+            lines.append(restyle(line, "selected") if at == self.cursor.at else line)
+        return block(lines, width, height)
+
+
+def _text(output: str, code: str, column: str, rows: str, files: str, width: int, glyphs: Glyphs) -> str:
+    wide = max(12, (width - 2 - 20 - 10 - 7 - 15) // 2)
+    cells = [clip(clean(text), wide - 1, glyphs.ellipsis) for text in (output, column)]
+    return f"  {pad(cells[0], wide)}{pad(clean(code), 20)}{pad(cells[1], wide)}{pad_left(rows, 10)}{pad_left(files, 7)}"

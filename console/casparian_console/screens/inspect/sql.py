@@ -1,0 +1,243 @@
+"""The SQL editor: a query of several lines, completion, history, the answer below it. The query runs as `casparian sql`.
+
+What was typed stays when the view is left. A text that was never run is unsaved. Knows which tables and columns there are
+from the projection, asked once each time the view is entered.
+"""
+
+from __future__ import annotations
+
+import json
+
+from casparian_console.canvas import Line, block, fit
+from casparian_console.editor import Editor
+from casparian_console.effects import Effects, Query
+from casparian_console.listing import MOVES
+from casparian_console.messages import Answer, Message
+from casparian_console.screen import Context
+from casparian_console.screens.inspect import rows
+from casparian_console.screens.inspect.answers import Question
+from casparian_console.screens.inspect.completion import candidates
+from casparian_console.screens.inspect.grid import Grid
+from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.queries import typed_name
+from casparian_console.screens.inspect.table import identities
+from casparian_console.screens.inspect.view import View, divider, headline
+from casparian_console.text import clip, count, duration, pad
+
+ANSWER_ROWS = 2000
+NAMES_SLOT = "names"
+_LINEAGE_COLUMNS = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_parser_version", "_cf_source_row")
+_BAD_COLUMNS = ("_cf_violations", "_cf_violation_type", "_cf_error_msg", "_cf_output_row_index", "_cf_raw")
+#: State tables with their columns, and the columns of outputs from their approved contracts.
+_NAMES = """
+select 'state' as kind, table_name as name, to_json(list(column_name order by ordinal_position))::varchar as columns
+from information_schema.columns where table_schema = 'main' and table_name <> 'cf_position' group by table_name
+union all
+select 'output', output, max_by(schema_json, approved_at) from cf_schema_contracts where state = 'APPROVED' group by output
+"""
+_EDITOR_LEAST = 4
+_COMPLETIONS_SHOWN = 6
+
+
+class Sql(View):
+    """The focus is in the editor until Esc, and again after `i` or Tab."""
+
+    title = "SQL"
+
+    def __init__(self, origins: Origins) -> None:
+        super().__init__(origins)
+        self.editor = Editor(is_multiline=True)
+        self.question = Question("sql")
+        self.answer = Grid()
+        self.is_editing = True
+        #: Written as in SQL → columns.
+        self.tables: dict[str, list[str]] = {}
+        #: While Tab goes through candidates: where the word began, the text around it, the candidates, which one.
+        self._choice: tuple[int, str, str, list[str], int] | None = None
+        self._run_texts: set[str] = set()
+        self._rows_at = 8
+        self._editor_rows = _EDITOR_LEAST
+
+    @property
+    def is_unsaved(self) -> bool:
+        return bool(self.editor.text.strip()) and self.editor.text not in self._run_texts
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def enter(self, context: Context) -> Effects:
+        for output in context.facts.registry.outputs:
+            self.tables.setdefault(typed_name(output), [])
+            self.tables.setdefault(f"quarantine.{typed_name(output)}", [])
+        return [Query(("inspect", NAMES_SLOT), _NAMES)]
+
+    def run(self, context: Context) -> Effects:
+        if not self.editor.text.strip():
+            context.say("There is no query to run.", "dim")
+            return []
+        self._choice = None
+        self.editor.remember()
+        self._run_texts.add(self.editor.text)
+        text = self.editor.text.strip().rstrip("; \n")
+        return self.question.ask(text, context, limit_rows=ANSWER_ROWS, is_logged=True)
+
+    def refresh(self, context: Context) -> Effects:
+        return self.run(context)
+
+    def stop(self, context: Context) -> Effects:
+        if self.question.is_running:
+            context.say(f"Stopped after {duration(self.question.seconds(context.facts.now_us))}.", "warn")
+            self.question.ended_us = context.facts.now_us
+        return self.question.stop()
+
+    def took(self, message: Message, context: Context) -> Effects:
+        tag = getattr(message, "tag", ())
+        if tag[1:] == (NAMES_SLOT,):
+            if isinstance(message, Answer):
+                self._name(message)
+        elif self.question.took(message, context) and not self.question.problem and self.question.table is not None:
+            self.answer.sorting = None
+            self.answer.show(self.question.table, identities(self.question.table))
+        return []
+
+    def _name(self, answer: Answer) -> None:
+        for row in answer.maps():
+            found = json.loads(row["columns"] or "[]")
+            if row["kind"] == "state":
+                self.tables[row["name"]] = [str(name) for name in found]
+                continue
+            columns = [str(column["name"]) for column in found.get("columns", [])]
+            self.tables[typed_name(row["name"])] = [*columns, *_LINEAGE_COLUMNS]
+            self.tables[f"quarantine.{typed_name(row['name'])}"] = [*columns, *_BAD_COLUMNS, *_LINEAGE_COLUMNS]
+
+    # --- typing -------------------------------------------------------------------------------------------------------
+
+    def type(self, key: str, context: Context) -> Effects | None:
+        """A key while the editor has the focus; None for what is an action."""
+        if key in ("tab", "s-tab"):
+            self._complete(-1 if key == "s-tab" else 1, context)
+            return []
+        if key in ("pgup", "pgdn"):
+            self.answer.move(key)
+            return []
+        if key in ("alt-enter", "f5", "ctrl-r", "ctrl-x"):
+            return None
+        self._choice = None
+        if key == "enter":
+            self.editor.insert("\n")
+            return []
+        return [] if self.editor.handle(key) else None
+
+    def paste(self, text: str) -> None:
+        if self.is_editing:
+            self._choice = None
+            self.editor.insert(text)
+
+    def _complete(self, step: int, context: Context) -> None:
+        if self._choice is None:
+            before, after = self.editor.text[: self.editor.cursor], self.editor.text[self.editor.cursor :]
+            start, words = candidates(before, self.tables)
+            if not words:
+                context.say("Nothing known begins so.", "dim")
+                return
+            self._choice = (start, before, after, words, 0 if step > 0 else len(words) - 1)
+        else:
+            start, before, after, words, at = self._choice
+            self._choice = (start, before, after, words, (at + step) % len(words))
+        start, before, after, words, at = self._choice
+        self.editor.set(before[:start] + words[at] + after)
+        self.editor.cursor = start + len(words[at])
+        if len(words) == 1:
+            self._choice = None
+
+    def escape(self) -> bool:
+        if self._choice is not None:
+            _, before, after, _, _ = self._choice
+            self.editor.set(before + after)
+            self.editor.cursor = len(before)
+            self._choice = None
+            return True
+        if self.is_editing and self.question.table is not None:
+            self.is_editing = False
+            return True
+        self.is_editing = True
+        return False
+
+    # --- the answer ---------------------------------------------------------------------------------------------------
+
+    def open(self, context: Context) -> Effects:
+        return rows.show_row(self.answer, "A row of the answer", context)
+
+    def move(self, key: str, context: Context) -> Effects:
+        if key in MOVES:
+            self.answer.move(key)
+        return []
+
+    def next_pane(self) -> None:
+        self.is_editing = not self.is_editing
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        self.is_editing = row <= self._editor_rows
+        if row > self._rows_at and self.answer.click(row - self._rows_at - 1) and clicks > 1:
+            return self.open(context)
+        return []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        self.answer.scroll(lines)
+        return []
+
+    @property
+    def grid(self) -> Grid | None:
+        return None if self.is_editing or self.question.table is None else self.answer
+
+    @property
+    def export_sql(self) -> str:
+        return self.question.sql if self.question.table is not None else ""
+
+    def summary(self, context: Context) -> str:
+        return f"SQL editor: {self.editor.text.strip() or 'empty'}; {rows.row_words(self.grid)}"
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        self._editor_rows = min(max(_EDITOR_LEAST, self.editor.text.count("\n") + 1), max(_EDITOR_LEAST, height // 3))
+        lines = [headline([("title", "SQL"), ("dim", "  F5 runs it, Tab completes, Up recalls")], "", width)]
+        drawn = self.editor.lines(width - 2, self._editor_rows, style="input", is_focused=self.is_editing)
+        bar: Line = [("accent" if self.is_editing else "border", context.glyphs.corners[5] + " ")]
+        lines += [fit([*bar, *line], width) for line in block(drawn, width - 2, self._editor_rows)]
+        lines += self._completions(context, width)
+        lines += [fit([("bad", f" {line}")], width, ellipsis=context.glyphs.ellipsis) for line in self.question.problem]
+        lines.append(divider("answer", self._state(context), width, context.glyphs, is_focused=not self.is_editing))
+        self._rows_at = len(lines)
+        table = self.question.table
+        if table is None:
+            return block(lines, width, height)
+        if not table.columns:
+            return block([*lines, [("dim", "  No columns.")]], width, height)
+        lines += self.answer.draw(width, max(2, height - len(lines)), context.glyphs, is_focused=not self.is_editing)
+        if not table.rows:
+            lines.append([("dim", "  No rows.")])
+        return block(lines, width, height)
+
+    def _completions(self, context: Context, width: int) -> list[Line]:
+        """What Tab goes through, around the one that stands in the text."""
+        if self._choice is None:
+            return []
+        *_, words, at = self._choice
+        top = max(0, min(at - _COMPLETIONS_SHOWN // 2, len(words) - _COMPLETIONS_SHOWN))
+        line: Line = [("dim", f" {at + 1}/{len(words)} ")]
+        for place, word in enumerate(words[top : top + _COMPLETIONS_SHOWN], top):
+            text = clip(word, 30, context.glyphs.ellipsis)
+            chosen = place == at
+            line.append(("selected" if chosen else "", f" {context.glyphs.cursor if chosen else ''}{text} "))
+        return [fit(line, width, ellipsis=context.glyphs.ellipsis)]
+
+    def _state(self, context: Context) -> str:
+        question, table = self.question, self.question.table
+        if question.is_running:
+            return pad(f"running {question.seconds(context.facts.now_us):.0f} s, Ctrl-X stops it", 32)
+        if table is None:
+            return ""
+        shown = f"the first {count(len(table.rows), 'row')}" if table.is_cut else count(len(table.rows), "row")
+        old = " of an earlier query" if question.problem else ""
+        told = [shown + old, self.answer.window(), duration(question.seconds(context.facts.now_us))]
+        return ", ".join(part for part in told if part)

@@ -1,0 +1,279 @@
+"""One output: its columns in numbers above, sample rows below, the lineage of the selected row when asked for.
+
+The sample comes first and tells the columns; the profile follows. Both are asked again after commits, not more often than
+their own cost allows, and nothing moves: the old answer stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+from casparian_console.canvas import Line, block
+from casparian_console.effects import Effects
+from casparian_console.messages import Message
+from casparian_console.overlays import Prompt
+from casparian_console.screen import Context
+from casparian_console.screens.inspect import queries, rows
+from casparian_console.screens.inspect.answers import Question, Table
+from casparian_console.screens.inspect.grid import Grid
+from casparian_console.screens.inspect.origins import Origins, job_of
+from casparian_console.screens.inspect.profile import ORDERS, ProfileList, read
+from casparian_console.screens.inspect.view import View, divider, headline
+from casparian_console.text import clean, count, duration, short
+
+SAMPLE_ROWS = 500
+#: After an answer, so many times its own duration passes before it is asked again by itself, and at least so long.
+_REST = 10.0
+_LEAST_REST_SECONDS = 5.0
+_LINEAGE_LINES = 12
+_TALL = 36
+
+
+class OneTable(View):
+    """`output` is the name in SQL, such as `fix_orders`."""
+
+    def __init__(self, origins: Origins, output: str) -> None:
+        super().__init__(origins)
+        self.output = self.title = output
+        self.sample = Question("sample")
+        self.profile = Question("profile")
+        self.columns = ProfileList()
+        self.rows = Grid()
+        self.condition = ""
+        self.is_in_rows = False
+        self.has_lineage = False
+        #: The commit that the sample knows, µs.
+        self._commit = 0
+        self._top = 8
+        self._rows_at = 10
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def enter(self, context: Context) -> Effects:
+        return self.changed(context)
+
+    def leave(self, context: Context) -> Effects:
+        return [*self.sample.stop(), *self.profile.stop()]
+
+    def refresh(self, context: Context) -> Effects:
+        output = context.facts.registry.outputs.get(self.output)
+        self._commit = output.last_commit if output is not None else 0
+        sql = queries.sample(queries.name(self.output), self.condition)
+        return [*self.profile.stop(), *self.sample.ask(sql, context, limit_rows=SAMPLE_ROWS)]
+
+    def changed(self, context: Context) -> Effects:
+        if self.sample.is_running or self.profile.is_running:
+            return []
+        if not self.sample.is_asked or self.sample.past_seq != context.past_seq:
+            return self.refresh(context)
+        output = context.facts.registry.outputs.get(self.output)
+        is_old = output is not None and output.last_commit != self._commit and context.past_seq is None
+        return self.refresh(context) if is_old and context.facts.link == "live" and self._has_rested(context) else []
+
+    def _has_rested(self, context: Context) -> bool:
+        now_us = context.facts.now_us
+        took = self.sample.seconds(now_us) + self.profile.seconds(now_us)
+        ended_us = max(self.sample.ended_us, self.profile.ended_us)
+        return now_us - ended_us >= 1e6 * max(_LEAST_REST_SECONDS, _REST * took)
+
+    def took(self, message: Message, context: Context) -> Effects:
+        if self.sample.took(message, context):
+            return self._sampled(context)
+        if self.profile.took(message, context):
+            self._list_columns()
+        return []
+
+    def _sampled(self, context: Context) -> Effects:
+        table = self.sample.table
+        if self.sample.problem or table is None:
+            return []
+        self.rows.show(table, identities(table), columns=_data_columns(table))
+        self._list_columns()
+        output = context.facts.registry.outputs.get(self.output)
+        columns = [table.columns[at] for at in _data_columns(table)]
+        if not columns:
+            return []
+        sql = queries.profile(queries.name(self.output), columns, output.rows if output is not None else 0)
+        # One row comes; one more would be asked for to know of more.
+        return [*self.profile.ask(sql, context, limit_rows=1), *self._need(context)]
+
+    def _list_columns(self) -> None:
+        table = self.sample.table
+        if table is not None:
+            self.columns.show(read([table.columns[at] for at in _data_columns(table)], self.profile.table))
+
+    def _need(self, context: Context) -> Effects:
+        """What the lineage of the selected row lacks."""
+        row = self.rows.selected
+        if not self.has_lineage or row is None:
+            return []
+        return self.origins.need(job_of(self.rows.table, row), self.output, context)
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def open(self, context: Context) -> Effects:
+        if not self.is_in_rows:
+            found = self.columns.selected
+            names = [self.rows.table.columns[at].name for at in self.rows.columns]
+            if found is not None and found.column.name in names:
+                self.rows.column = names.index(found.column.name)
+            self.is_in_rows = True
+            return []
+        return rows.show_row(self.rows, f"A row of {clean(self.output)}", context)
+
+    def move(self, key: str, context: Context) -> Effects:
+        if not self.is_in_rows:
+            self.columns.move(key)
+            return []
+        self.rows.move(key)
+        return self._need(context)
+
+    def next_pane(self) -> None:
+        self.is_in_rows = not self.is_in_rows
+
+    def sort(self) -> None:
+        if self.is_in_rows:
+            self.rows.cycle_sorting()
+        else:
+            self.columns.order = ORDERS[(ORDERS.index(self.columns.order) + 1) % len(ORDERS)]
+            self._list_columns()
+
+    def toggle_lineage(self, context: Context) -> Effects:
+        self.has_lineage = not self.has_lineage
+        self.is_in_rows = self.is_in_rows or self.has_lineage
+        return self._need(context)
+
+    def filter(self, context: Context) -> Effects:
+        """A condition on the rows; the command judges it."""
+        prompt = Prompt(f"Rows of {clean(self.output)} where", lambda text: self._filtered(text, context), self.condition,
+                        "SQL, such as: price > 100 and symbol = 'MSFT'   (empty: all rows)", may_be_empty=True)  # fmt: skip
+        return context.open(prompt)
+
+    def _filtered(self, text: str, context: Context) -> Effects:
+        self.condition, self.is_in_rows = text, True
+        return self.refresh(context)
+
+    def escape(self) -> bool:
+        if self.has_lineage:
+            self.has_lineage = False
+            return True
+        return False
+
+    def search(self, pattern: str, step: int) -> bool | None:
+        return self.rows.search(pattern, step) if self.is_in_rows else self.columns.search(pattern, step)
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        if row > self._rows_at:
+            self.is_in_rows = True
+            hit = self.rows.click(row - self._rows_at - 1)
+            return [*self._need(context), *(self.open(context) if hit and clicks > 1 else [])]
+        if 1 < row < self._rows_at - 1 and not self._is_over_columns:
+            self.is_in_rows = False
+            self.columns.click(row - 2)
+        return []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        if row >= self._rows_at:
+            self.rows.scroll(lines)
+            return self._need(context)
+        self.columns.scroll(lines)
+        return []
+
+    @property
+    def grid(self) -> Grid | None:
+        return self.rows if self.is_in_rows else None
+
+    @property
+    def export_sql(self) -> str:
+        return queries.sample(queries.name(self.output), self.condition)
+
+    @property
+    def export_name(self) -> str:
+        return self.output
+
+    def summary(self, context: Context) -> str:
+        condition = f" where {self.condition}" if self.condition else ""
+        return f"Output {self.output}{condition}; {rows.row_words(self.grid)}"
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    _is_over_columns = False
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        glyphs = context.glyphs
+        self._is_over_columns = self.has_lineage and height < _TALL
+        known = len(self.columns.profiles) or 12
+        self._top = max(6, min(known + 1, (height - 2) * 45 // 100))
+        lines = [self._headline(context, width)]
+        if self._is_over_columns:
+            upper = self._lineage(context)
+            self._top = max(self._top, min(_LINEAGE_LINES, height - 9))
+        else:
+            upper = self.columns.draw(width, self._top, glyphs, is_focused=not self.is_in_rows)
+        lines += block(upper, width, self._top)
+        below = _LINEAGE_LINES if self.has_lineage and not self._is_over_columns else 0
+        self._rows_at = len(lines) + 1
+        lines.append(divider("rows", self._state(), width, glyphs, is_focused=self.is_in_rows))
+        room = height - len(lines) - below
+        told: list[Line] = [[("bad", f" {line}")] for line in self.sample.problem[:3]]
+        self._rows_at += len(told)
+        grid = self.rows.draw(width, room - len(told), glyphs, is_focused=self.is_in_rows) if self.sample.table else []
+        if self.sample.table is not None and not self.sample.table.rows:
+            grid.append([("dim", "  No rows." if not self.condition else "  No row fulfils the condition.")])
+        lines += block([*told, *grid], width, room)
+        if below:
+            lines.append(divider("lineage of the selected row", "", width, glyphs, is_focused=False))
+            lines += self._lineage(context)
+        return block(lines, width, height)
+
+    def _lineage(self, context: Context) -> list[Line]:
+        row = self.rows.selected
+        if row is None:
+            return [[("dim", "  No row is selected.")]]
+        return self.origins.lines(self.rows.table, row, self.output, context)
+
+    def _headline(self, context: Context, width: int) -> Line:
+        dot = context.glyphs.dot
+        left: Line = [("title", clean(self.output))]
+        output = context.facts.registry.outputs.get(self.output)
+        if output is not None:
+            left.append(
+                ("", f"  v{output.version} {dot} {count(output.rows, 'row')} {dot} {count(output.files, 'file')}")
+            )
+            if output.quarantined:
+                left.append(("warn", f" {dot} {output.quarantined:,} quarantined"))
+        return headline(left, self._profile_state(context), width)
+
+    def _profile_state(self, context: Context) -> str:
+        now_us = context.facts.now_us
+        for question, doing in ((self.sample, "reading rows"), (self.profile, "computing columns")):
+            if question.is_running:
+                return f"{doing} {question.seconds(now_us):.0f} s"
+        if self.profile.problem:
+            return f"columns: {self.profile.problem[0]}"
+        if self.profile.table is None:
+            return ""
+        order = f"by {self.columns.order}, " if self.columns.order else ""
+        return f"{order}{count(len(self.columns.profiles), 'column')} in {duration(self.profile.seconds(now_us))}"
+
+    def _state(self) -> str:
+        table = self.sample.table
+        if table is None:
+            return "asking" if self.sample.is_running else ""
+        what = f"the first {short(len(table.rows))}" if table.is_cut else f"all {short(len(table.rows))}"
+        told = [what, self.rows.window()]
+        if self.rows.sorting:
+            told.append(f"sorted by {clean(self.rows.sorting[0])}")
+        if self.condition:
+            told.append(f"where {clean(self.condition)[:40]}")
+        return ", ".join(part for part in told if part)
+
+
+def _data_columns(table: Table) -> list[int]:
+    return [at for at, column in enumerate(table.columns) if not column.name.startswith(queries.LINEAGE_PREFIX)]
+
+
+def identities(table: Table) -> list[tuple[str, str]] | None:
+    """A row is its job and its line; None when the table does not tell them."""
+    job, line = table.place("_cf_job_id"), table.place("_cf_source_row")
+    if job is None or line is None:
+        return None
+    return [(str(row[job]), str(row[line])) for row in table.rows]
