@@ -35,9 +35,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "home"
 
 
-@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_as_good_as_the_null_device(home: Path, closing: str) -> None:
-    done = shell(f"$CASPARIAN --home {home} process --workers 1 {closing}; echo ended with $? > {home}.status")
+@pytest.mark.parametrize(
+    ("command", "closing"),
+    [("jobs", "<&-"), ("jobs", ">&-"), ("jobs", "2>&-"), ("process --workers 1", "<&- >&- 2>&-")],
+)
+def test_closed_streams_are_as_good_as_the_null_device(home: Path, command: str, closing: str) -> None:
+    done = shell(f"$CASPARIAN --home {home} {command} {closing}; echo ended with $? > {home}.status")
 
     assert Path(f"{home}.status").read_text() == "ended with 0\n"
     assert "Traceback" not in done.stderr

@@ -134,7 +134,7 @@ def test_an_attempt_begins_while_another_of_its_job_is_removed(tmp_path: Path) -
     remover = threading.Thread(target=remove_others)
     remover.start()
     try:
-        for epoch in range(1, 200):
+        for epoch in range(1, 60):
             directory = StagingDirectory(tmp_path, JOB, epoch)
             directory.create("data.out.0.parquet")
             directory.remove()

@@ -26,14 +26,15 @@ GIVE_UP_AFTER = 5
 class Backoff:
     """How long to wait before the next start, and when to give up. Pure."""
 
+    first_seconds: float = FIRST_BACKOFF_SECONDS
     instant_deaths: int = 0
 
     def died_after(self, lived_seconds: float) -> float:
         """Seconds to wait before the next start."""
         self.instant_deaths = self.instant_deaths + 1 if lived_seconds < INSTANT_SECONDS else 0
         if not self.instant_deaths:
-            return FIRST_BACKOFF_SECONDS
-        wait: float = FIRST_BACKOFF_SECONDS * 3 ** (self.instant_deaths - 1)
+            return self.first_seconds
+        wait: float = self.first_seconds * 3 ** (self.instant_deaths - 1)
         return min(LAST_BACKOFF_SECONDS, wait)
 
     @property

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.children import Backoff, Child
+from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.ports import Clock
 
 PIDS_FILE = "workers.json"
@@ -71,6 +71,7 @@ class LocalWorkers:
         on_hopeless: Callable[[], None],
         may_restart: Callable[[], bool],
         command: Callable[[Home, str], list[str]] = worker_command,
+        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
     ) -> None:
         """`on_gone(worker_id, how)` at every end; `on_hopeless()` when the last one was given up.
 
@@ -85,7 +86,7 @@ class LocalWorkers:
         self._command = command
         self._names = [f"local-{number}" for number in range(1, count + 1)]
         self._running: dict[str, Child | Orphan] = {}
-        self._backoffs = {name: Backoff() for name in self._names}
+        self._backoffs = {name: Backoff(first_backoff_seconds) for name in self._names}
         self._given_up: dict[str, str] = {}
         self._is_closing = False
         self._all_ended = asyncio.Event()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from casparian_protocol.home import Home
 from casparian_protocol.operations import QueueArgs
+from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS
 from casparian_sentinel.daemon.local_workers import worker_command
 from casparian_sentinel.daemon.service_manager import ServiceManager
 
@@ -24,6 +25,8 @@ class Options:
     #: Written to and closed when the daemon can be asked; None: nobody waits.
     ready_descriptor: int | None = None
     log_to_stderr: bool = False
+    #: Before a child that died at once is started again; each further wait is longer.
+    first_backoff_seconds: float = FIRST_BACKOFF_SECONDS
     worker_command: Callable[[Home, str], list[str]] = worker_command
     #: Who is told that we are ready, alive and stopping.
     service: ServiceManager = field(default_factory=ServiceManager)

@@ -22,7 +22,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
-from casparian_sentinel.daemon.children import Backoff, Child
+from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.ports import Clock
 
@@ -51,6 +51,7 @@ class Projector:
         *,
         on_applied: Callable[[int], None],
         on_away: Callable[[str], None],
+        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
     ) -> None:
         self._home = home
         self._clock = clock
@@ -58,7 +59,7 @@ class Projector:
         self._on_applied = on_applied
         self._on_away = on_away
         self._loop = asyncio.get_running_loop()
-        self._backoff = Backoff()
+        self._backoff = Backoff(first_backoff_seconds)
         self._control: socket.socket | None = None
         self._child: Child | None = None
         self._is_closing = False

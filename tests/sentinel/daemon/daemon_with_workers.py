@@ -1,4 +1,4 @@
-"""The daemon with local workers that do as WORKER_TRICK says."""
+"""The daemon with local workers that do as WORKER_TRICK says; children that die are started again soon."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from casparian_sentinel.ports import RealClock, RealFs
 
 
 def command(home: Home, worker_id: str) -> list[str]:
+    if (trick := os.environ["WORKER_TRICK"]) == "dies":
+        return [sys.executable, "-S", "-c", "print('cannot start: no reason')", worker_id]
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from tests.sentinel.daemon.worker_that import main; main()"
     )
     root = str(Path(__file__).parents[3])
-    trick = os.environ["WORKER_TRICK"]
     return [sys.executable, "-c", program, root, trick, "--home", str(home.root), "--worker-id", worker_id]
 
 
@@ -37,6 +38,7 @@ def main() -> int:
         until_idle=given.until_idle,
         ready_descriptor=given.ready_fd,
         log_to_stderr=True,
+        first_backoff_seconds=0.01,
         worker_command=command,
         service=ServiceManager.from_environment(os.environ),
     )

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ from tests.sentinel.daemon.world import (
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return new_home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for the tests that leave nothing behind which another would mind."""
+    with running(new_home(tmp_path_factory.mktemp("served"))) as daemon:
+        yield daemon
 
 
 def log_types(home: Home) -> list[str]:
@@ -161,18 +169,17 @@ def test_a_killed_sentinel_adopts_running_jobs_when_it_returns(home: Home, tmp_p
             worker.send(m.Bye())
 
 
-def test_a_second_daemon_is_refused_with_the_owners_pid(home: Home) -> None:
-    with running(home) as daemon:
-        argv = [sys.executable, "-m", "casparian_sentinel.daemon", "--home", str(home.root)]
-        second = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-        assert second.returncode == 1
-        assert f"pid {daemon.process.pid}" in second.stderr
-        with daemon.client() as client:
-            assert client.request("ping")["pid"] == daemon.process.pid
+def test_a_second_daemon_is_refused_with_the_owners_pid(served: Daemon) -> None:
+    argv = [sys.executable, "-m", "casparian_sentinel.daemon", "--home", str(served.home.root)]
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert second.returncode == 1
+    assert f"pid {served.process.pid}" in second.stderr
+    with served.client() as client:
+        assert client.request("ping")["pid"] == served.process.pid
 
 
-def test_malformed_messages_are_refused_by_field_and_disturb_nobody(home: Home) -> None:
-    with running(home) as daemon, TinyWorker(home, "rude") as rude, daemon.client() as client:
+def test_malformed_messages_are_refused_by_field_and_disturb_nobody(served: Daemon) -> None:
+    with TinyWorker(served.home, "rude") as rude, served.client() as client:
         rude.connect()
         for frames, reason in (
             ((b"want", b"\x81\xa6credit\xa3ten"), "credit"),
@@ -183,28 +190,28 @@ def test_malformed_messages_are_refused_by_field_and_disturb_nobody(home: Home) 
         ):
             rude.send_raw(*frames)
             assert reason in rude.receive(m.Refused).reason
-            assert client.request("ping")["pid"] == daemon.process.pid
-        assert [worker["id"] for worker in client.request("status")["workers"]] == ["rude"]
+            assert client.request("ping")["pid"] == served.process.pid
+        assert "rude" in [worker["id"] for worker in client.request("status")["workers"]]
 
 
-def test_who_did_not_say_hello_is_refused(home: Home) -> None:
-    with running(home), TinyWorker(home) as worker:
+def test_who_did_not_say_hello_is_refused(served: Daemon) -> None:
+    with TinyWorker(served.home) as worker:
         worker.connect()
         worker.send(m.Bye())
         worker.send(m.Want(credit=1))
         assert "hello" in worker.receive(m.Refused).reason
 
 
-def test_bytes_that_are_not_zeromq_do_not_harm(home: Home) -> None:
-    with running(home) as daemon, daemon.client() as client:
+def test_bytes_that_are_not_zeromq_do_not_harm(served: Daemon) -> None:
+    with served.client() as client:
         with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.connect(home.bus_endpoint.removeprefix("ipc://"))
+            stranger.connect(served.home.bus_endpoint.removeprefix("ipc://"))
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert client.request("ping")["pid"] == daemon.process.pid
+        assert client.request("ping")["pid"] == served.process.pid
 
 
-def test_bad_requests_say_what_is_wrong(home: Home) -> None:
-    with running(home) as daemon, daemon.client() as client:
+def test_bad_requests_say_what_is_wrong(served: Daemon) -> None:
+    with served.client() as client:
         for op, args, words in (
             ("fly", {}, "no operation 'fly'"),
             ("cancel", {"job": "x"}, "cancel: job_id"),
@@ -215,9 +222,8 @@ def test_bad_requests_say_what_is_wrong(home: Home) -> None:
                 client.request(op, args)
 
 
-def test_the_feed_is_gapless_from_its_snapshot(home: Home) -> None:
-    with running(home) as daemon, daemon.client() as client, daemon.client() as other:
-        feed = client.follow()
+def test_the_feed_is_gapless_from_its_snapshot(served: Daemon) -> None:
+    with served.client() as client, served.client() as other, client.follow() as feed:
         assert isinstance(feed.next(PATIENCE_SECONDS), Snapshot)
         start = other.request("ping")["seq"]
         for number in range(50):
@@ -245,9 +251,7 @@ def test_the_first_signal_drains_and_lets_a_running_job_finish(home: Home, tmp_p
         worker.receive(m.Shutdown)
         worker.send(m.Bye())
         assert daemon.process.wait(PATIENCE_SECONDS) == 0
-    assert log_types(home)[-3:] == ["WorkerLeft", "JobCompleted", "SentinelStopped"] or "JobCompleted" in log_types(
-        home
-    )
+    assert "JobCompleted" in log_types(home)
 
 
 def test_stop_now_takes_back_what_runs(home: Home, tmp_path: Path) -> None:
@@ -335,9 +339,9 @@ def test_a_queued_job_can_be_cancelled(home: Home, tmp_path: Path) -> None:
             client.request("cancel", {"job_id": job["job_id"]})
 
 
-def test_blobs_are_fetched_by_hash(home: Home, tmp_path: Path) -> None:
-    with running(home) as daemon, daemon.client() as client, TinyWorker(home) as worker:
-        contract = register(client, home, tmp_path)
+def test_blobs_are_fetched_by_hash(served: Daemon, tmp_path: Path) -> None:
+    with served.client() as client, TinyWorker(served.home) as worker:
+        contract = register(client, served.home, tmp_path)
         worker.connect()
         worker.send(m.Fetch(hash=contract))
         assert worker.receive(m.Blob).is_found
@@ -345,6 +349,6 @@ def test_blobs_are_fetched_by_hash(home: Home, tmp_path: Path) -> None:
         assert not worker.receive(m.Blob).is_found
 
 
-def test_an_artifact_that_was_tampered_with_is_not_registered(home: Home, tmp_path: Path) -> None:
-    with running(home) as daemon, daemon.client() as client, pytest.raises(RequestRefused, match="not trusted"):
-        register(client, home, tmp_path, tamper=True)
+def test_an_artifact_that_was_tampered_with_is_not_registered(served: Daemon, tmp_path: Path) -> None:
+    with served.client() as client, pytest.raises(RequestRefused, match="not trusted"):
+        register(client, served.home, tmp_path, tamper=True)

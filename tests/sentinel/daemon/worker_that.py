@@ -1,4 +1,4 @@
-"""A worker process with one trick: `python worker_that.py lives|dies --home H --worker-id W`."""
+"""A worker process with one trick: `python worker_that.py lives --home H --worker-id W`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from tests.sentinel.daemon.world import TinyWorker
 
 
 def main() -> int:
-    trick, _, home, _, worker_id = sys.argv[1:6]
-    if trick == "dies":
-        print("cannot start: no reason")
-        return 3
+    _trick, _, home, _, worker_id = sys.argv[1:6]
     worker = TinyWorker(Home(Path(home)), worker_id)
     worker.connect()
     worker.receive(m.Shutdown)

@@ -86,8 +86,8 @@ class Daemon:
 
 
 @contextmanager
-def running(home: Home, *arguments: str, **environment: str) -> Iterator[Daemon]:
-    daemon = Daemon(home, *arguments, **environment)
+def running(home: Home, *arguments: str, module: Sequence[str] = (), **environment: str) -> Iterator[Daemon]:
+    daemon = Daemon(home, *arguments, module=module, **environment)
     assert daemon.is_ready, daemon.said()
     try:
         yield daemon
