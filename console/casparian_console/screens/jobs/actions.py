@@ -1,0 +1,119 @@
+"""The table of everything that Jobs can do: its keys, words and conditions. What is done is `deeds`'s."""
+
+from __future__ import annotations
+
+from casparian_console.actions import Action, existing
+from casparian_console.effects import Effects
+from casparian_console.screen import Context
+from casparian_console.screens.jobs import deeds
+from casparian_console.screens.jobs.screen import Jobs
+
+
+def _is_list(screen: Jobs, _context: Context) -> bool:
+    return screen.part in ("list", "detail")
+
+
+def _is_log(screen: Jobs, _context: Context) -> bool:
+    return screen.part == "log"
+
+
+def _is_monitoring(screen: Jobs, _context: Context) -> bool:
+    return screen.part == "monitoring"
+
+
+def _has_panes(screen: Jobs, context: Context) -> bool:
+    beside = screen.part in ("list", "detail") and screen.detail.is_open and screen.is_wide(context)
+    return beside or screen.part == "monitoring"
+
+
+def _is_closed(screen: Jobs, context: Context) -> bool:
+    row = screen.selected(context) if screen.part == "list" else None
+    return row is not None and not screen.shown.is_open(row[0])
+
+
+def _is_opened(screen: Jobs, context: Context) -> bool:
+    row = screen.selected(context) if screen.part == "list" else None
+    return row is not None and screen.shown.is_open(row[0])
+
+
+def _has_log(screen: Jobs, context: Context) -> bool:
+    return deeds.in_list(screen, context) and context.past_seq is None
+
+
+def _pane(number: int) -> Action:
+    def run(screen: Jobs, _context: Context) -> Effects:
+        screen.monitoring.focus_on(number - 1)
+        return []
+
+    name = ("queue", "throughput", "workers", "sinks")[number - 1]
+    return Action(
+        f"jobs.pane{number}", (str(number),), name, f"Monitoring: the pane {name.upper()}", run, _is_monitoring, 20
+    )
+
+
+def _only(number: int, status: str) -> Action:
+    def run(screen: Jobs, context: Context) -> Effects:
+        return deeds.show_only(screen, context, status)
+
+    shown = "all jobs" if status == "all" else f"only {status} jobs"
+    return Action(f"jobs.only_{status}", (str(number),), status, f"Show {shown}", run, _is_list, 12)
+
+
+ACTIONS = existing(
+    (
+        Action("jobs.detail", ("enter",), "details", "Everything about the job; of a group, about its last job",
+               deeds.show_detail, deeds.on_sheaf, weight=90),
+        Action("jobs.toggle", (" ",), "files", "Open or close the group: a row for each of its files",
+               deeds.toggle, deeds.on_sheaf, weight=75),
+        Action("jobs.open", ("right",), "open", "Open the group", deeds.open_, _is_closed, weight=0),
+        Action("jobs.close", ("left",), "close", "Close the group", deeds.close, _is_opened, weight=0),
+        Action("jobs.pane", ("tab",), "pane", "Between list and detail; the next pane of monitoring",
+               deeds.switch, _has_panes, weight=70),
+        Action("jobs.log", ("l",), "log", "The job's log, followed", deeds.show_log, _has_log, weight=80),
+        Action("jobs.retry", ("R",), "retry", "Let the failed or cancelled job (or all of the group) try again",
+               deeds.retry, deeds.can_retry, 85, "retry", is_change=True),
+        Action("jobs.rerun", ("r",), "rerun", "Run the input (or all of the group) anew with the parser's current version",
+               deeds.rerun, deeds.can_rerun, 40, "rerun", is_change=True),
+        Action("jobs.cancel", ("c",), "cancel", "Cancel the job (or all of the group); it leaves no output",
+               deeds.cancel, deeds.can_cancel, 78, "cancel", is_change=True),
+        Action("jobs.replay", ("R",), "replay", "Dead letters: replay this one, or all with the group's cause",
+               deeds.replay, deeds.can_replay, 88, "replay", is_change=True),
+        Action("jobs.replay_all", ("A",), "replay all", "Dead letters: replay all of them",
+               deeds.replay_all, deeds.can_replay_all, 86, "replay", is_change=True),
+        Action("jobs.filter", ("f",), "filter", "Filter by status, type, parser and text",
+               deeds.edit_filter, _is_list, weight=65),
+        _only(1, "all"),
+        _only(2, "running"),
+        _only(3, "failed"),
+        _only(4, "pending"),
+        Action("jobs.dead", ("d",), "dead letters", "Only dead letters, and back", deeds.dead_letters, _is_list, weight=45),
+        Action("jobs.quarantine", ("Q",), "quarantine", "The quarantined rows of this job, in Inspect",
+               deeds.quarantine, deeds.has_quarantine, weight=60),
+        Action("jobs.copy", ("y",), "copy path", "Copy the path of the output", deeds.copy_path, deeds.has_output, weight=38),
+        Action("jobs.folder", ("o",), "folder", "Open the folder of the output",
+               deeds.open_folder, deeds.has_output, weight=36),
+        Action("jobs.hide", ("x",), "hide done", "Hide completed and cancelled jobs, and back",
+               deeds.hide_done, _is_list, weight=25),
+        Action("jobs.pipeline", ("P",), "pipeline", "Show or hide the pipeline: sources, parsed files, outputs",
+               deeds.pipeline, _is_list, weight=50),
+        Action("jobs.monitor", ("m",), "monitor", "Monitoring: queue, throughput, workers, sinks; and back",
+               deeds.monitor, lambda s, c: s.part != "log", weight=55),
+        _pane(1),
+        _pane(2),
+        _pane(3),
+        _pane(4),
+        Action("jobs.pause", ("p",), "pause", "Monitoring: freeze what is shown, or let it go on",
+               lambda s, c: s.monitoring.pause(c.facts) or [], _is_monitoring, weight=80),
+        Action("jobs.reset", ("r",), "reset", "Monitoring: begin the history anew",
+               lambda s, c: s.monitoring.reset(c.facts) or [], _is_monitoring, weight=70),
+        Action("jobs.follow", ("f",), "follow", "Log: follow what is written, or stop",
+               deeds.follow_log, _is_log, weight=85),
+        Action("jobs.level", ("L",), "level", "Log: all lines, INFO, WARNING or ERROR and worse",
+               deeds.next_level, _is_log, weight=80),
+        Action("jobs.left", ("left",), "left", "Log: show what is further left",
+               lambda s, c: deeds.sideways(s, -1), _is_log, weight=0),
+        Action("jobs.right", ("right",), "right", "Log: show what is further right",
+               lambda s, c: deeds.sideways(s, 1), _is_log, weight=0),
+        Action("jobs.leave", ("l",), "list", "Log: back to the list", deeds.leave_log, _is_log, weight=60),
+    )
+)  # fmt: skip

@@ -1,0 +1,291 @@
+"""How the rows of the list look: a card of one to three lines for each sheaf, a line for each of its jobs. Pure.
+
+Numbers that change are padded, so that nothing beside them moves. Whatever came from outside passes `clean`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle, spread
+from casparian_console.facts.jobs import Job, Standing
+from casparian_console.facts.store import Facts
+from casparian_console.screens.jobs.sheaves import CANCELLED, DONE, FAILED, OPEN, Sheaf, Shown
+from casparian_console.screens.jobs.waves import Waves
+from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
+
+HEADINGS = {FAILED: "ACTIONABLE", OPEN: "ACTIONABLE", DONE: "READY", CANCELLED: "CANCELLED"}
+_INDENT = " " * 12
+_BAR = 12
+_AGE = 9
+#: Running jobs of a sheaf that are looked at for stalled ones and stragglers: the longest running ones.
+_LOOKED_AT = 64
+
+
+@dataclass(slots=True)
+class Look:
+    """What a card needs to draw itself."""
+
+    facts: Facts
+    glyphs: Glyphs
+    shown: Shown
+    waves: Waves
+    home: str
+    width: int = 80
+
+
+def card_height(sheaf: Sheaf) -> int:
+    if sheaf.section == FAILED:
+        return 3
+    if sheaf.type == "SCAN" or sheaf.section == CANCELLED:
+        return 1
+    return 2 if sheaf.section == OPEN else 3
+
+
+def card(look: Look, sheaf: Sheaf, *, is_selected: bool) -> list[Line]:
+    """`card_height` lines."""
+    draw = {FAILED: _failed, OPEN: _open, DONE: _done, CANCELLED: _cancelled}[sheaf.section]
+    lines = [fit(line, look.width, ellipsis=look.glyphs.ellipsis) for line in draw(look, sheaf, is_selected)]
+    return [restyle(line, "selected") for line in lines] if is_selected else lines
+
+
+def _head(look: Look, sheaf: Sheaf, glyph: tuple[str, str], text: str, right: Line, is_selected: bool) -> Line:
+    mark = look.glyphs.cursor if is_selected else " "
+    left: Line = [("accent", mark), glyph, ("", f" {sheaf.type:<8} "), ("bold", text)]
+    return spread(
+        fit(left, max(0, look.width - line_width(right) - 2), ellipsis=look.glyphs.ellipsis), right, look.width
+    )
+
+
+def _what(look: Look, sheaf: Sheaf, first: Job) -> str:
+    if sheaf.type == "SCAN":
+        return clip_left(clean(first.input), look.width - 34, look.glyphs.ellipsis)
+    return f"{clean(sheaf.parser)} {clean(sheaf.version)}".strip()
+
+
+def _age(look: Look, at_us: int) -> Line:
+    return [("dim", f"{ago(at_us, look.facts.now_us):>{_AGE}} ")]
+
+
+def _files(look: Look, sheaf: Sheaf, noun: str = "file") -> str:
+    """`12 files`, or `3 of 12 files` under a filter that looks into the group."""
+    here = look.shown.size(sheaf)
+    everything = look.shown.all_of(sheaf) if look.shown.filter.is_by_job else here
+    return count(here, noun) if here == everything else f"{here:,} of {count(everything, noun)}"
+
+
+def _failed(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
+    glyphs, last = look.glyphs, look.shown.job(sheaf, 0)
+    first = look.shown.job(sheaf, look.shown.size(sheaf) - 1)
+    head = _head(look, sheaf, ("bad", glyphs.failed), _what(look, sheaf, last), _age(look, last.at), is_selected)
+    dot = f" {glyphs.dot} "
+    why: Line = [("", f"{_INDENT}{_files(look, sheaf)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
+    cause = f"{dot}{look.shown.fingerprint(last.fingerprint)}" if last.fingerprint else ""
+    room = look.width - line_width(why) - len(cause) - 1
+    message = clip(f": {clean(last.error_message)}", room, glyphs.ellipsis) if last.error_message else ""
+    where = clip_left(clean(first.input), look.width - len(_INDENT) - 8, glyphs.ellipsis)
+    return [head, [*why, ("", message), ("dim", cause)], [("dim", f"{_INDENT}first: "), ("", where)]]
+
+
+def _open(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
+    running, waiting = look.shown.counts(sheaf)
+    glyph = ("accent", look.glyphs.running) if running else ("dim", look.glyphs.waiting)
+    first = look.shown.job(sheaf, 0)
+    if running + waiting == 1 or sheaf.type == "SCAN":
+        state, told = _job_progress(look, first), _job_numbers(look, first)
+    else:
+        wave = look.waves.of(sheaf, look.shown, look.facts)
+        state, told = (
+            _bar(look, _share(look, sheaf) if running or wave.ended else None),
+            _wave_numbers(look, sheaf, running, waiting),
+        )
+    held = _held(look, sheaf)
+    glyph = ("warn", look.glyphs.paused) if held else glyph
+    head = _head(look, sheaf, glyph, _what(look, sheaf, first), state, is_selected)
+    if card_height(sheaf) == 1:
+        return [_head(look, sheaf, glyph, _what(look, sheaf, first), [*told, ("", " ")], is_selected)]
+    name = f"{_name(first)}  " if running + waiting == 1 else ""
+    return [head, [("", _INDENT), ("", name), *held, *told, *_worries(look, sheaf)]]
+
+
+def _bar(look: Look, share: float | None) -> Line:
+    if share is None:
+        return [("dim", "waiting ")]
+    return [*bar(share, max(_BAR, look.width // 6), look.glyphs), ("", f" {share * 100:3.0f}% ")]
+
+
+def _share(look: Look, sheaf: Sheaf) -> float:
+    """Of a stretch of work: its ended files, and what is done of the running ones."""
+    wave = look.waves.of(sheaf, look.shown, look.facts)
+    begun: float = sum(
+        min(1.0, job.progress.get("items_done", 0) / total)
+        for job in look.shown.running(sheaf, _LOOKED_AT)
+        if (total := job.progress.get("items_total"))
+    )
+    return (wave.ended + begun) / max(1, wave.ended + wave.open)
+
+
+def _wave_numbers(look: Look, sheaf: Sheaf, running: int, waiting: int) -> Line:
+    wave = look.waves.of(sheaf, look.shown, look.facts)
+    dot = f" {look.glyphs.dot} "
+    parts = [f"{wave.ended:,}/{wave.ended + wave.open:,} files", f"{running:,} running", f"{waiting:,} waiting"]
+    if wave.per_second:
+        parts += [f"{wave.per_second:.1f} files/s", f"ETA {duration(wave.eta_seconds)}"]
+    return [("", dot.join(parts))]
+
+
+def _held(look: Look, sheaf: Sheaf) -> Line:
+    """Why its jobs wait for a person."""
+    registry = look.facts.registry
+    parser = registry.parsers.get((sheaf.parser, sheaf.version))
+    if parser is not None and parser.paused:
+        return [("warn", f"paused: {clip(clean(parser.paused), 40, look.glyphs.ellipsis)}  ")]
+    if any((each.parser, each.version) == (sheaf.parser, sheaf.version) for each in registry.waiting_contracts):
+        return [("warn", "its contract waits for approval  ")]
+    return []
+
+
+def _worries(look: Look, sheaf: Sheaf) -> Line:
+    """Stalled jobs and stragglers among those that run longest."""
+    oldest, now_us = look.shown.running(sheaf, _LOOKED_AT), look.facts.now_us
+    stalled = sum(job.is_stalled(now_us) for job in oldest)
+    slow = sum(look.facts.jobs.is_straggler(job, now_us) for job in oldest)
+    worried: Line = [("warn", f" {look.glyphs.warning} {stalled} stalled")] if stalled else []
+    return [*worried, ("warn", f" {look.glyphs.warning} {count(slow, 'straggler')}")] if slow else worried
+
+
+def _done(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
+    glyphs, last = look.glyphs, look.shown.job(sheaf, 0)
+    dot = f" {glyphs.dot} "
+    groups = look.shown.groups(sheaf)
+    if sheaf.type == "SCAN":
+        found = f"{_what(look, sheaf, last)}{dot}{count(last.rows, 'change')}"
+        return [_head(look, sheaf, ("ok", glyphs.done), found, _age(look, last.at), is_selected)]
+    head = _head(look, sheaf, ("ok", glyphs.done), _what(look, sheaf, last), _age(look, last.at), is_selected)
+    outputs = sorted({output for group in groups for output in group.outputs})
+    bad, rows = sum(group.quarantined for group in groups), sum(group.rows for group in groups)
+    written = size(sum(group.bytes for group in groups))
+    where = f"outputs/{_few(outputs, 2)} ({written})" if outputs else "no output"
+    told: Line = [("", f"{_INDENT}{_files(look, sheaf)} {glyphs.arrow} {where}")]
+    told += [("warn", f"{dot}{count(bad, 'row')} quarantined")] if bad else []
+    told.append(("dim", f"{dot}{count(rows, 'row')}"))
+    return [head, told, _sql(look, outputs)]
+
+
+def _sql(look: Look, outputs: Sequence[str]) -> Line:
+    """The names in SQL, and where the files lie."""
+    if not outputs:
+        return []
+    known = look.facts.registry.outputs.get(outputs[0])
+    version = f"/{outputs[0]}/v{known.version}" if len(outputs) == 1 and known is not None and known.version else ""
+    names = clip(_few(outputs, 4), look.width // 2, look.glyphs.ellipsis)
+    path = clip_left(
+        f"{clean(look.home)}/outputs{version}", look.width - len(_INDENT) - len(names) - 8, look.glyphs.ellipsis
+    )
+    return [("dim", f"{_INDENT}SQL "), ("accent", names), ("dim", f"  {path}")]
+
+
+def _few(names: Sequence[str], limit: int) -> str:
+    shown = ", ".join(clean(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} +{len(names) - limit}"
+
+
+def _cancelled(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
+    last = look.shown.job(sheaf, 0)
+    what = f"{_what(look, sheaf, last)} {look.glyphs.dot} {_files(look, sheaf, 'job')} cancelled"
+    return [_head(look, sheaf, ("dim", look.glyphs.paused), what, _age(look, last.at), is_selected)]
+
+
+# --- one job ----------------------------------------------------------------------------------------------------------
+
+
+def job_line(look: Look, job: Job, *, is_selected: bool) -> Line:
+    """A job of an open sheaf."""
+    mark = look.glyphs.cursor if is_selected else " "
+    glyph = {
+        Standing.FAILED: ("bad", look.glyphs.failed),
+        Standing.RUNNING: ("accent", look.glyphs.running),
+        Standing.WAITING: ("dim", look.glyphs.waiting),
+        Standing.DONE: ("ok", look.glyphs.done),
+        Standing.CANCELLED: ("dim", look.glyphs.paused),
+    }[job.standing]
+    is_running = job.standing is Standing.RUNNING
+    right = _job_progress(look, job) if is_running else _age(look, job.at)
+    name_width = max(24, min(44, look.width // 3))
+    name = fit([("", clip_left(_name(job), name_width, look.glyphs.ellipsis))], name_width)
+    left: Line = [("accent", mark), ("", "   "), glyph, ("", " "), *name, ("", "  "), *_job_numbers(look, job)]
+    if is_running:
+        left += _job_worries(look, job)
+    line = spread(
+        fit(left, max(0, look.width - line_width(right) - 1), ellipsis=look.glyphs.ellipsis), right, look.width
+    )
+    return restyle(line, "selected") if is_selected else line
+
+
+def _name(job: Job) -> str:
+    return clean(job.input.rpartition("/")[2] or job.input)
+
+
+def _job_progress(look: Look, job: Job) -> Line:
+    """The bar of a running job whose total is known; otherwise its state."""
+    total = job.progress.get("items_total")
+    if job.state == "RUNNING" and total:
+        return _bar(look, min(1.0, job.progress.get("items_done", 0) / total))
+    words = {"LEASED": "starting", "COMMITTED": "publishing", "RUNNING": "running", "RETRY_WAIT": "retry"}
+    return [("dim", f"{words.get(job.state, 'waiting')} ")]
+
+
+def _job_numbers(look: Look, job: Job) -> Line:
+    dot = f" {look.glyphs.dot} "
+    match job.standing:
+        case Standing.RUNNING:
+            return [("", dot.join(progress_words(job.progress)))]
+        case Standing.FAILED:
+            dead = f"dead letter ({clean(job.reason)}){dot}" if job.state == "DEAD_LETTER" else ""
+            return [("bad", f"{dead}{clean(job.error_code)}"), ("", f" {clean(job.error_message)}")]
+        case Standing.DONE:
+            told: Line = [("", f"{pad_left(count(job.rows, 'row'), 14)}")]
+            told += [("warn", f"{dot}{job.quarantined:,} quarantined")] if job.quarantined else []
+            return [*told, ("dim", f"{dot}{duration(job.seconds)}")]
+        case Standing.CANCELLED:
+            return [("dim", clean(job.reason))]
+    if job.state == "RETRY_WAIT":
+        wait = max(0.0, (job.not_before - look.facts.now_us) / 1e6)
+        return [("warn", f"retry {job.retry_count} in {duration(wait)}{dot}{clean(job.error_code)}")]
+    return [("dim", "its parser is paused" if _is_held(look, job) else "queued")]
+
+
+def _is_held(look: Look, job: Job) -> bool:
+    parser = look.facts.registry.parsers.get((job.parser, job.version))
+    return parser is not None and bool(parser.paused)
+
+
+def _job_worries(look: Look, job: Job) -> Line:
+    now_us = look.facts.now_us
+    if job.is_stalled(now_us):
+        still = duration((now_us - max(job.progressed_at, job.started_at)) / 1e6)
+        return [("warn", f" {look.glyphs.warning} stalled {still}")]
+    if look.facts.jobs.is_straggler(job, now_us):
+        typical = duration(look.facts.jobs.median_seconds(job))
+        return [("warn", f" {look.glyphs.warning} straggler, the median is {typical}")]
+    return []
+
+
+def progress_words(progress: dict[str, Any]) -> list[str]:
+    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a progress envelope tells."""
+    if not progress:
+        return []
+    done, total, unit = progress.get("items_done") or 0, progress.get("items_total"), progress.get("unit", "unknown")
+    rate, eta = progress.get("throughput_per_sec"), progress.get("eta_seconds")
+    if unit == "bytes":
+        words = [f"{size(done)}/{size(total)}" if total else size(done)]
+    else:
+        noun = "items" if unit == "unknown" else clean(unit)
+        words = [f"{done:,}/{total:,} {noun}" if total else f"{done:,} {noun}"]
+    if rate is not None:
+        words.append(f"{size(int(rate))}/s" if unit == "bytes" else f"{short(rate)}/s")
+    if eta is not None and total:
+        words.append(f"ETA {duration(eta)}")
+    return words

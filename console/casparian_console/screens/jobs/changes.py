@@ -1,0 +1,171 @@
+"""What Jobs asks for: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line. Pure.
+
+Many jobs are asked for one after another, a few at a time, so that ten thousand of them neither flood the sentinel nor
+hold up the screen. Replays of a cause go through the sentinel's own pages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_console.effects import Ask, Effects
+from casparian_console.facts.jobs import Job
+from casparian_console.messages import Done, Failed, Message
+from casparian_console.overlays import Confirm
+from casparian_console.screen import Context
+from casparian_console.text import clean, count
+
+_IN_FLIGHT = 8
+_NAMED = 6
+_DONE_WORDS = {
+    "retry": ("waits again", "wait again"),
+    "cancel": ("is stopped", "are stopped"),
+    "rerun": ("is queued anew", "are queued anew"),
+}
+
+
+def one(op: str, job: Job) -> Ask:
+    said = {
+        "retry": "Job {job_id} waits again.",
+        "cancel": "Job {job_id} is asked to stop: {state}.",
+        "rerun": "Queued as job {job_id}.",
+    }[op]
+    return Ask(("jobs", op, job.job_id), op, {"job_id": job.job_id}, command(op, job.job_id), said)
+
+
+def command(op: str, job_id: str) -> str:
+    """`casparian job retry 3f2a91c0`: eight digits are what the lists show; more of them are always right."""
+    return f"casparian job {op} {job_id}"
+
+
+def named(jobs: Sequence[Job]) -> list[str]:
+    """The first few of the jobs, for a question."""
+    lines = [f"  {job.input.rpartition('/')[2] or job.input}  {job.job_id[:8]}" for job in jobs[:_NAMED]]
+    return [*lines, f"  and {len(jobs) - _NAMED:,} more"] if len(jobs) > _NAMED else lines
+
+
+def replay_one(job: Job) -> Ask:
+    tag = ("jobs", "replay-one", job.job_id)
+    return Ask(
+        tag,
+        "replay",
+        {"job_id": job.job_id},
+        f"casparian jobs replay {job.job_id}",
+        "{replayed} dead letter waits again.",
+    )
+
+
+@dataclass
+class Question(Confirm):
+    """A confirmation whose effects are made when it is given, not when it is asked for."""
+
+    start: Callable[[], Effects] = list
+
+    def handle(self, key: str) -> Effects:
+        super().handle(key)
+        return self.start() if key in ("y", "enter") else []
+
+
+@dataclass
+class Batch:
+    """One operation on many jobs, under way."""
+
+    op: str
+    waiting: deque[str]
+    total: int
+    in_flight: set[str] = field(default_factory=set)
+    done: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def more(self) -> Effects:
+        asks: Effects = []
+        while self.waiting and len(self.in_flight) < _IN_FLIGHT:
+            job_id = self.waiting.popleft()
+            self.in_flight.add(job_id)
+            asks.append(Ask(("jobs", "batch", self.op, job_id), self.op, {"job_id": job_id}, command(self.op, job_id)))
+        return asks
+
+    def took(self, message: Done | Failed) -> None:
+        self.in_flight.discard(message.tag[3])
+        if isinstance(message, Done):
+            self.done += 1
+        else:
+            self.refused[message.problem] += 1
+
+    @property
+    def is_over(self) -> bool:
+        return not self.waiting and not self.in_flight
+
+    def words(self) -> str:
+        one_does, many_do = _DONE_WORDS[self.op]
+        text = f"{count(self.done, 'job')} {one_does if self.done == 1 else many_do}"
+        text += "" if self.is_over else f", {len(self.waiting) + len(self.in_flight):,} to go"
+        for problem, number in self.refused.most_common(2):
+            text += f"; {number:,} refused: {clean(problem)}"
+        return f"{text}."
+
+
+@dataclass
+class Changes:
+    """Everything that was asked for and is not answered yet."""
+
+    batch: Batch | None = None
+    _replayed: int = 0
+    _refused: Counter[str] = field(default_factory=Counter)
+
+    def many(self, op: str, jobs: Sequence[Job], context: Context) -> Effects:
+        """Begin; what is under way already gets the jobs added, if it is the same operation."""
+        ids = [job.job_id for job in jobs]
+        if self.batch is not None and self.batch.op == op:
+            self.batch.waiting.extend(ids)
+            self.batch.total += len(ids)
+        elif self.batch is not None:
+            context.say(f"Wait: {self.batch.words()}", "warn")
+            return []
+        else:
+            self.batch = Batch(op, deque(ids), len(ids))
+        return self.batch.more()
+
+    def took(self, message: Message, context: Context) -> Effects:
+        """The answer to one of `many`, or to a page of a replay."""
+        if isinstance(message, Done | Failed) and message.tag[1] == "replay":
+            return self._replay_took(message, context)
+        batch = self.batch
+        if batch is None or not isinstance(message, Done | Failed) or message.tag[1] != "batch":
+            return []
+        batch.took(message)
+        if not context.can_change:
+            left = len(batch.waiting)
+            batch.waiting.clear()
+            batch.refused["the sentinel went away"] += left
+        if batch.is_over:
+            self.batch = None
+        context.say(batch.words(), "bad" if batch.refused else "ok")
+        return batch.more()
+
+    # --- dead letters -------------------------------------------------------------------------------------------------
+
+    def replay(self, *, fingerprint: str = "", after: str = "") -> Effects:
+        """All dead letters, or those of a cause; the answer may ask for the next page."""
+        if not after:
+            self._replayed, self._refused = 0, Counter()
+        args: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {"all_dead": True}
+        which = f"--fingerprint ERR-{fingerprint}" if fingerprint else "--all-dead"
+        return [
+            Ask(("jobs", "replay", fingerprint), "replay", {**args, "after": after}, f"casparian jobs replay {which}")
+        ]
+
+    def _replay_took(self, message: Done | Failed, context: Context) -> Effects:
+        if isinstance(message, Failed):
+            return []
+        self._replayed += message.result.get("replayed", 0)
+        self._refused.update({each["reason"]: each["jobs"] for each in message.result.get("refused", [])})
+        text = f"{count(self._replayed, 'dead letter')} {'waits' if self._replayed == 1 else 'wait'} again"
+        for reason, jobs in self._refused.most_common(2):
+            text += f"; {count(jobs, 'job')} stay dead: {clean(reason)}"
+        context.say(f"{text}.", "warn" if self._refused else "ok")
+        after = message.result.get("next_after", "")
+        return self.replay(fingerprint=message.tag[2], after=after) if after else []

@@ -1,0 +1,321 @@
+"""What the keys of Jobs do. Each function takes the screen and the shell's context and returns effects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from casparian_console.effects import Copy, Effects, OpenFolder
+from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
+from casparian_console.screen import Context
+from casparian_console.screens.jobs import changes
+from casparian_console.screens.jobs.filter import Filter, FilterDialog
+from casparian_console.screens.jobs.logs import LogView
+from casparian_console.screens.jobs.screen import Jobs
+from casparian_console.screens.jobs.sheaves import DONE, FAILED, OPEN, Sheaf
+from casparian_console.text import clean, count
+
+_RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})
+_RERUNNABLE = frozenset({"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "DEAD_LETTER", "CANCELLED"})
+
+
+# --- what is selected ---------------------------------------------------------------------------------------------
+
+
+def in_list(screen: Jobs, context: Context) -> bool:
+    """The list or the detail is in front, and something is selected."""
+    return screen.part in ("list", "detail") and screen.selected(context) is not None
+
+
+def on_sheaf(screen: Jobs, context: Context) -> bool:
+    return screen.part == "list" and screen.selected(context) is not None
+
+
+def _standing(screen: Jobs, context: Context) -> int:
+    row = screen.selected(context) if screen.part in ("list", "detail") else None
+    return row[0].section if row is not None else -1
+
+
+def can_retry(screen: Jobs, context: Context) -> bool:
+    job = screen.job(context) if screen.part in ("list", "detail") else None
+    return job is not None and job.state in _RETRIABLE and not can_replay(screen, context)
+
+
+def can_rerun(screen: Jobs, context: Context) -> bool:
+    job = screen.job(context) if screen.part in ("list", "detail") else None
+    return job is not None and job.state in _RERUNNABLE and job.type == "PARSE"
+
+
+def can_replay(screen: Jobs, context: Context) -> bool:
+    job = screen.job(context) if screen.filter_before is not None and screen.part in ("list", "detail") else None
+    return job is not None and job.state == "DEAD_LETTER"
+
+
+def can_cancel(screen: Jobs, context: Context) -> bool:
+    return _standing(screen, context) == OPEN
+
+
+def has_output(screen: Jobs, context: Context) -> bool:
+    return _standing(screen, context) == DONE and bool(_output_path(screen, context))
+
+
+def has_quarantine(screen: Jobs, context: Context) -> bool:
+    if not in_list(screen, context) or not hasattr(context.screen("inspect"), "show_quarantine"):
+        return False
+    return _quarantined(screen, context) is not None
+
+
+def can_replay_all(screen: Jobs, context: Context) -> bool:
+    return screen.part == "list" and screen.filter_before is not None and context.facts.dead > 0
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+def show_detail(screen: Jobs, context: Context) -> Effects:
+    screen.detail.is_open = True
+    screen.detail.is_focused = not screen.is_wide(context)
+    return screen.changed(context)
+
+
+def switch(screen: Jobs, context: Context) -> Effects:
+    """Between the list and the detail, or to the next pane of monitoring."""
+    if screen.monitoring.is_open:
+        screen.monitoring.focus_on(screen.monitoring.focus + 1)
+    else:
+        screen.detail.is_focused = not screen.detail.is_focused
+    return []
+
+
+def toggle(screen: Jobs, context: Context) -> Effects:
+    row = screen.selected(context)
+    if row is None:
+        return []
+    sheaf = row[0]
+    return close(screen, context) if screen.shown.is_open(sheaf) else open_(screen, context)
+
+
+def open_(screen: Jobs, context: Context) -> Effects:
+    row = screen.selected(context)
+    if row is not None:
+        screen.shown.open(row[0])
+    return []
+
+
+def close(screen: Jobs, context: Context) -> Effects:
+    row = screen.selected(context)
+    if row is not None:
+        screen.go_to(("sheaf", row[0].key))
+        screen.shown.close(row[0])
+        screen.follow(context)
+    return []
+
+
+def show_log(screen: Jobs, context: Context) -> Effects:
+    job = screen.job(context)
+    if job is None:
+        return []
+    name = clean(job.input.rpartition("/")[2] or job.input)
+    screen.log = LogView(job.job_id, f"{name} {job.job_id[:8]}")
+    context.log_command(f"casparian job logs {job.job_id} -f")
+    return screen.log.start()
+
+
+def leave_log(screen: Jobs, context: Context) -> Effects:
+    log, screen.log = screen.log, None
+    return log.stop() if log is not None else []
+
+
+def follow_log(screen: Jobs, context: Context) -> Effects:
+    if screen.log is not None:
+        if screen.log.is_following:
+            screen.log.is_following = False
+        else:
+            screen.log.move("G")
+    return []
+
+
+def next_level(screen: Jobs, context: Context) -> Effects:
+    if screen.log is not None:
+        screen.log.next_level()
+    return []
+
+
+def sideways(screen: Jobs, step: int) -> Effects:
+    if screen.log is not None:
+        screen.log.sideways(step)
+    return []
+
+
+def monitor(screen: Jobs, context: Context) -> Effects:
+    screen.monitoring.is_open = not screen.monitoring.is_open
+    return []
+
+
+def pipeline(screen: Jobs, context: Context) -> Effects:
+    _to_list(screen, context)
+    screen.has_pipeline = not screen.has_pipeline
+    return []
+
+
+def _to_list(screen: Jobs, context: Context) -> None:
+    """What changes the list shows it: a detail that covers it is closed."""
+    if screen.detail.is_open and not screen.is_wide(context):
+        screen.detail.is_open = screen.detail.is_focused = False
+
+
+# --- which jobs ---------------------------------------------------------------------------------------------------
+
+
+def show_only(screen: Jobs, context: Context, status: str) -> Effects:
+    _to_list(screen, context)
+    screen.filter_before = None
+    return screen.set_filter(replace(screen.filter, status=status))
+
+
+def edit_filter(screen: Jobs, context: Context) -> Effects:
+    parsers = sorted({key[2] for key in context.facts.jobs.groups if key[1] != "SCAN" and key[2]})
+
+    def apply(wanted: Filter) -> Effects:
+        _to_list(screen, context)
+        return screen.set_filter(wanted)
+
+    return context.open(FilterDialog(screen.filter, parsers, apply))
+
+
+def hide_done(screen: Jobs, context: Context) -> Effects:
+    _to_list(screen, context)
+    screen.filter = replace(screen.filter, hides_done=not screen.filter.hides_done)
+    context.say("Completed and cancelled jobs are hidden." if screen.filter.hides_done else "All jobs are shown.")
+    return []
+
+
+def dead_letters(screen: Jobs, context: Context) -> Effects:
+    _to_list(screen, context)
+    if screen.filter_before is not None:
+        screen.filter, screen.filter_before = screen.filter_before, None
+    else:
+        screen.filter_before, screen.filter = screen.filter, Filter(status="dead")
+        context.log_command("casparian jobs --dead-letter")
+    return []
+
+
+# --- changing -----------------------------------------------------------------------------------------------------
+
+
+def retry(screen: Jobs, context: Context) -> Effects:
+    """One job at once; a sheaf after a question that names how many."""
+    sheaf, members = _members(screen, context)
+    if len(members) == 1:
+        return [changes.one("retry", members[0])]
+    is_whole_cause = sheaf.key[4] == members[0].fingerprint != "" and not screen.filter.text
+    if is_whole_cause and all(job.state == "DEAD_LETTER" for job in members):
+        return replay(screen, context)
+    return _many(screen, context, "retry", members, f"Let {count(len(members), 'job')} of {_named(sheaf)} try again?")
+
+
+def rerun(screen: Jobs, context: Context) -> Effects:
+    sheaf, members = _members(screen, context)
+    question = f"Run {count(len(members), 'input')} of {_named(sheaf)} anew, with the parser's current version?"
+    return _many(screen, context, "rerun", members, question)
+
+
+def cancel(screen: Jobs, context: Context) -> Effects:
+    sheaf, members = _members(screen, context)
+    running = sum(job.standing is Standing.RUNNING for job in members)
+    question = (
+        f"Cancel {count(len(members), 'job')} of {_named(sheaf)}, {running:,} of them running? They leave no output."
+    )
+    return _many(screen, context, "cancel", [job for job in members if job.state in OPEN_STATES], question)
+
+
+def replay(screen: Jobs, context: Context) -> Effects:
+    """Dead letters: one, or all with the cause of the selected sheaf."""
+    _, members = _members(screen, context)
+    if len(members) == 1:
+        return [changes.replay_one(members[0])]
+    cause = members[0].fingerprint
+    if not cause:
+        return _many(screen, context, "retry", members, f"Let {count(len(members), 'dead letter')} try again?")
+    question = (
+        f"Let all dead letters with {screen.shown.fingerprint(cause)} try again? {len(members):,} are known here."
+    )
+    then = partial(screen.changes.replay, fingerprint=cause)
+    return context.open(changes.Question(question, [], changes.named(members), start=then))
+
+
+def replay_all(screen: Jobs, context: Context) -> Effects:
+    question = f"Let all {count(context.facts.dead, 'dead letter')} of this home try again?"
+    return context.open(changes.Question(question, [], (), start=screen.changes.replay))
+
+
+def _members(screen: Jobs, context: Context) -> tuple[Sheaf, list[Job]]:
+    """The selected job, or all of the selected sheaf that the filter lets through."""
+    row = screen.selected(context)
+    assert row is not None, "actions on jobs ask first whether one is selected"
+    sheaf, job = row
+    return sheaf, [job] if job is not None else list(screen.shown.members(sheaf))
+
+
+def _many(screen: Jobs, context: Context, op: str, members: list[Job], question: str) -> Effects:
+    """Ask a person, then the sentinel."""
+
+    def start() -> Effects:
+        return [changes.one(op, members[0])] if len(members) == 1 else screen.changes.many(op, members, context)
+
+    return context.open(changes.Question(question, [], changes.named(members), start=start))
+
+
+def _named(sheaf: Sheaf) -> str:
+    if sheaf.type == "SCAN":
+        return clean(sheaf.key[2])
+    return f"{clean(sheaf.parser)} {clean(sheaf.version)}"
+
+
+# --- elsewhere ----------------------------------------------------------------------------------------------------
+
+
+def copy_path(screen: Jobs, context: Context) -> Effects:
+    path = _output_path(screen, context)
+    context.say(f"Copied {path}", "ok")
+    return [Copy(path)]
+
+
+def open_folder(screen: Jobs, context: Context) -> Effects:
+    path = _output_path(screen, context)
+    return [OpenFolder(path if not path.endswith(".parquet") else path.rpartition("/")[0])]
+
+
+def _output_path(screen: Jobs, context: Context) -> str:
+    """The file of a job whose detail is known, otherwise the directory of the output."""
+    job = screen.job(context)
+    if job is None or not job.outputs:
+        return ""
+    known = screen.detail.known
+    if known.job_id == job.job_id and (data := [file for file in known.files if file["kind"] == "data"]):
+        return f"{context.home}/{data[0]['path']}"
+    output = context.facts.registry.outputs.get(job.outputs[0])
+    version = f"/v{output.version}" if output is not None and output.version else ""
+    return f"{context.home}/outputs/{job.outputs[0]}{version}"
+
+
+def _quarantined(screen: Jobs, context: Context) -> Job | None:
+    """The selected job, or one of the youngest of the sheaf, that has quarantined rows."""
+    row = screen.selected(context)
+    if row is None:
+        return None
+    sheaf, job = row
+    if job is not None:
+        return job if job.quarantined else None
+    if sheaf.section not in (DONE, FAILED) or not any(group.quarantined for group in screen.shown.groups(sheaf)):
+        return None
+    youngest = (screen.shown.job(sheaf, at) for at in range(min(100, screen.shown.size(sheaf))))
+    return next((each for each in youngest if each.quarantined), None)
+
+
+def quarantine(screen: Jobs, context: Context) -> Effects:
+    job = _quarantined(screen, context)
+    if job is None:
+        return []
+    before: Effects = context.screen("inspect").show_quarantine(job_id=job.job_id) or []  # type: ignore[attr-defined]
+    return [*before, *context.go("inspect")]

@@ -1,0 +1,231 @@
+"""How the detail of a job looks: what a person needs first at the top, then everything else that is known. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_console.canvas import Glyphs, Line, bar
+from casparian_console.facts.jobs import Job, Standing
+from casparian_console.facts.store import Facts
+from casparian_console.overlays import wrapped
+from casparian_console.screens.jobs.cards import progress_words
+from casparian_console.screens.jobs.detail import Known, attempts
+from casparian_console.screens.jobs.sheaves import Shown
+from casparian_console.text import ago, clean, clip_left, clock, count, duration, short, size
+
+_LABEL = 11
+_TRACE_LINES = 120
+_STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
+
+
+class Writer:
+    """Collects lines of a width."""
+
+    def __init__(self, width: int, glyphs: Glyphs) -> None:
+        self.lines: list[Line] = []
+        self.width, self.glyphs = width, glyphs
+
+    def title(self, text: str) -> None:
+        self.lines += [[], [("title", text)]]
+
+    def pair(self, name: str, value: object, style: str = "") -> None:
+        """A label and a value, wrapped under itself; nothing for no value."""
+        text = clean(value)
+        if not text:
+            return
+        parts = wrapped(text, max(10, self.width - _LABEL - 2), style)
+        for at, part in enumerate(parts):
+            self.lines.append([("dim", f" {name if at == 0 else '':<{_LABEL}}"), *part])
+
+    def text(self, text: str, style: str = "", indent: int = 1) -> None:
+        for part in wrapped(text, max(10, self.width - indent), style):
+            self.lines.append([("", " " * indent), *part])
+
+    def path(self, text: object, *, before: Line | None = None, style: str = "") -> None:
+        left: Line = before or [("", " ")]
+        room = self.width - sum(len(part) for _, part in left) - 1
+        self.lines.append([*left, (style, clip_left(clean(text), room, self.glyphs.ellipsis))])
+
+
+def detail_lines(
+    job: Job, known: Known, facts: Facts, shown: Shown, glyphs: Glyphs, width: int, *, alike: int, home: str
+) -> list[Line]:
+    """Everything about `job`; `alike` is the size of the sheaf when the sheaf's own row is selected."""
+    write = Writer(width, glyphs)
+    row = known.job if known.job_id == job.job_id else {}
+    _head(write, job, alike, facts)
+    if known.problem:
+        write.text(known.problem, "bad")
+    if job.error_code:
+        _error(write, job, row, shown)
+    _progress(write, job, facts)
+    _input(write, job, row)
+    _outputs(write, job, known, home)
+    _accounting(write, job, row, known)
+    _contracts(write, job, known, facts)
+    _attempts(write, known, job, facts)
+    _lineage(write, job, row, known)
+    _related(write, job, known, shown, facts)
+    return write.lines
+
+
+def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
+    what = f"{clean(job.parser)} {clean(job.version)}" if job.parser else ""
+    style = _STYLES.get(job.standing, "dim")
+    write.lines.append([("bold", f" {clean(job.type)} {what}"), (style, f"  {job.state}")])
+    if alike > 1:
+        write.text(f"The last of {count(alike, 'job')}; Space opens them.", "dim")
+    write.pair("job", job.job_id)
+    write.pair("reason", job.reason)
+    if job.state == "RETRY_WAIT":
+        wait = max(0.0, (job.not_before - facts.now_us) / 1e6)
+        write.pair("retry", f"number {job.retry_count} in {duration(wait)}", "warn")
+
+
+def _error(write: Writer, job: Job, row: dict[str, Any], shown: Shown) -> None:
+    write.title("ERROR")
+    name = shown.fingerprint(job.fingerprint) if job.fingerprint else ""
+    write.lines.append([("", " "), ("bad", clean(job.error_code)), ("dim", f"  {name}")])
+    write.text(row.get("error_message") or job.error_message, "bad")
+    write.pair("exception", row.get("error_exception"), "bad")
+    context = row.get("error_context")
+    write.pair("where", context if context not in ("{}", "null") else "")
+    trace = str(row.get("error_trace") or "").splitlines()
+    for line in trace[:_TRACE_LINES]:
+        write.text(line.replace("\t", "    "), "bad", indent=2 + len(line) - len(line.lstrip(" ")))
+    if len(trace) > _TRACE_LINES:
+        write.text(f"{len(trace) - _TRACE_LINES:,} more lines", "dim")
+
+
+def _progress(write: Writer, job: Job, facts: Facts) -> None:
+    if job.standing is not Standing.RUNNING:
+        return
+    write.title("PROGRESS")
+    progress = job.progress
+    total = progress.get("items_total")
+    if total:
+        share = min(1.0, progress.get("items_done", 0) / total)
+        write.lines.append(
+            [("", " "), *bar(share, max(10, write.width - 8), write.glyphs), ("", f" {share * 100:3.0f}%")]
+        )
+    dot = f" {write.glyphs.dot} "
+    write.text(dot.join(progress_words(progress)) or "Nothing was reported yet.")
+    for name, value in sorted((progress.get("payload") or {}).items()):
+        write.pair(clean(name)[: _LABEL - 1], size(int(value)) if name.endswith("bytes") else f"{value:,}")
+    if job.started_at:
+        write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))
+    if job.is_stalled(facts.now_us):
+        still = (facts.now_us - max(job.progressed_at, job.started_at)) / 1e6
+        write.text(f"stalled: no progress for {duration(still)}", "warn")
+    if facts.jobs.is_straggler(job, facts.now_us):
+        write.text(f"straggler: the median of its kind is {duration(facts.jobs.median_seconds(job))}", "warn")
+
+
+def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
+    write.title("INPUT")
+    write.text(job.input)
+    write.pair("content", row.get("content_hash"))
+    write.pair("tag", job.topic)
+    write.pair("queued", clock(job.queued_at))
+    write.pair("started", clock(row.get("started_at") or job.started_at))
+    write.pair("ended", clock(job.ended_at))
+    write.pair("took", duration(job.seconds) if job.seconds else "")
+
+
+def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:
+    if not known.files and not job.outputs:
+        return
+    write.title("OUTPUTS")
+    for file in known.files:
+        style = "warn" if file["kind"] == "quarantine" else "accent"
+        left: Line = [("", " "), (style, clean(file["output"])), ("dim", f" {clean(file['kind'])} ")]
+        left += [("", f"{count(file['rows'] or 0, 'row')}, {size(file['bytes'] or 0)}")]
+        write.lines.append([*left, ("bad", "  damaged")] if file["is_damaged"] else left)
+        write.text(f"{home}/{file['path']}", "dim", indent=3)
+    if not known.files:
+        write.text(", ".join(job.outputs))
+
+
+def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:
+    accounting, skipped = row.get("accounting") or {}, row.get("skipped") or {}
+    if not (accounting or skipped or known.violations or job.rows or job.quarantined):
+        return
+    write.title("ACCOUNTING")
+    for output, numbers in accounting.items():
+        text = (
+            f"{count(numbers['received'], 'row')} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
+        )
+        write.pair(clean(output)[: _LABEL - 1], text)
+        if numbers.get("rows_without_source_row"):
+            write.pair("", f"{numbers['rows_without_source_row']:,} without a source row", "warn")
+    if not accounting:
+        write.text(f"{count(job.rows, 'row')} valid, {job.quarantined:,} quarantined, {job.skipped:,} skipped")
+    for reason, number in sorted(skipped.items()):
+        write.pair("skipped", f"{number:,} {reason}")
+    for each in known.violations:
+        where = f"{each['output']}.{each['column_name']}" if each["column_name"] else each["output"]
+        write.pair("violation", f"{each['rows'] or 0:,} × {each['code']} in {where}", "warn")
+
+
+def _contracts(write: Writer, job: Job, known: Known, facts: Facts) -> None:
+    registry = facts.registry
+    parser = registry.parsers.get((job.parser, job.version))
+    held = [each for each in registry.contracts.values() if (each.parser, each.version) == (job.parser, job.version)]
+    if not held and parser is None:
+        return
+    write.title("CONTRACT")
+    if parser is not None and parser.paused:
+        write.pair("parser", f"paused: {parser.paused}", "warn")
+    for each in held:
+        style = {"approved": "ok", "rejected": "bad"}.get(each.state, "warn")
+        write.pair(clean(each.output)[: _LABEL - 1], f"{each.state}, {count(each.columns, 'column')}", style)
+        write.pair("", each.contract_hash[:16], "dim")
+    if not held:
+        write.text("This parser declares no contract.", "dim")
+
+
+def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
+    found = attempts(known.history)
+    if not found:
+        return
+    write.title("ATTEMPTS")
+    for each in found:
+        until = each.ended_at or facts.now_us
+        took = duration(max(0, until - (each.started_at or each.leased_at)) / 1e6)
+        left: Line = [("", f" {each.number:>2}  {clock(each.leased_at)}  "), ("accent", clean(each.worker_id))]
+        write.lines.append(left)
+        write.text(
+            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {took} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
+            each.style,
+            5,
+        )
+    told = {"JobQueued": "queued", "JobReplayed": "asked to try again", "JobCancelRequested": "asked to stop"}
+    for event in known.history:
+        if event["type"] in told:
+            write.pair(
+                told[event["type"]].split()[0], f"{clock(event['ts'])} {told[event['type']]} by {event['actor']}", "dim"
+            )
+
+
+def _lineage(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:
+    if not row:
+        return
+    write.title("LINEAGE")
+    write.pair("artifact", row.get("artifact_hash"))
+    write.pair("source", row.get("source_hash"))
+    write.pair("rerun of", row.get("rerun_of"))
+    write.pair("date", row.get("logical_date"))
+    write.pair("snapshot", row.get("selection_snapshot_hash"))
+    for file in known.files:
+        write.pair("digest", f"{file['digest']} {file['path'].rpartition('/')[2]}")
+    write.pair("event", f"@{row['sequence']:,}" if row.get("sequence") else "")
+
+
+def _related(write: Writer, job: Job, known: Known, shown: Shown, facts: Facts) -> None:
+    if not job.fingerprint or not known.related:
+        return
+    total = known.related[0].get("total") or len(known.related)
+    write.title(f"ALSO FAILED BY {shown.fingerprint(job.fingerprint)} ({short(total)})")
+    for each in known.related:
+        since: Line = [("dim", f" {ago(each['at'], facts.now_us):>8} {clean(each['job_id'])[:8]} ")]
+        write.path(each["file"], before=since)

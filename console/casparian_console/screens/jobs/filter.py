@@ -1,0 +1,163 @@
+"""Which jobs are listed: the filter, and the dialog that sets it. Pure.
+
+What a filter asks of a group (status, type, parser) costs nothing; what it asks of each job (text, dead letters) makes
+`sheaves` keep lists of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from casparian_console.canvas import Glyphs, Line, restyle
+from casparian_console.editor import Editor
+from casparian_console.effects import Effects
+from casparian_console.facts.jobs import GroupKey, Job, Standing
+from casparian_console.overlays import Overlay
+from casparian_console.screens.jobs.finding import all_matches, matches
+from casparian_console.text import clean, clip
+
+_ENDED_WELL = frozenset({Standing.DONE, Standing.CANCELLED})
+#: status → how jobs stand that have it.
+STANDINGS: dict[str, frozenset[int]] = {
+    "all": frozenset(Standing),
+    "running": frozenset({Standing.RUNNING}),
+    "failed": frozenset({Standing.FAILED}),
+    "pending": frozenset({Standing.WAITING}),
+    "done": frozenset({Standing.DONE}),
+    "quarantined": frozenset({Standing.DONE}),
+    "dead": frozenset({Standing.FAILED}),
+    "cancelled": frozenset({Standing.CANCELLED}),
+}
+#: status → the only state that it means, where a standing has several.
+_STATES = {"quarantined": "PARTIAL_SUCCESS", "dead": "DEAD_LETTER"}
+_WORDS = {"dead": "dead letters", "quarantined": "done with quarantined rows"}
+
+
+def status_word(status: str) -> str:
+    return _WORDS.get(status, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Empty fields let everything through."""
+
+    status: str = "all"
+    type: str = ""
+    parser: str = ""
+    text: str = ""
+    hides_done: bool = False
+
+    @property
+    def is_by_job(self) -> bool:
+        """Whether groups must be looked into."""
+        return bool(self.text) or self.status in _STATES
+
+    @property
+    def is_on(self) -> bool:
+        return self != Filter(hides_done=self.hides_done)
+
+    def takes_group(self, key: GroupKey) -> bool:
+        standing, kind, which = key[0], key[1], key[2]
+        if standing not in STANDINGS[self.status]:
+            return False
+        if self.hides_done and self.status == "all" and standing in _ENDED_WELL:
+            return False
+        return (not self.type or kind == self.type) and (not self.parser or (kind != "SCAN" and which == self.parser))
+
+    def takes_job(self, job: Job) -> bool:
+        return self._takes_state(job) and (not self.text or matches(job, self.text.casefold()))
+
+    def _takes_state(self, job: Job) -> bool:
+        wanted = _STATES.get(self.status)
+        return wanted is None or job.state == wanted
+
+    def taken(self, jobs: Iterable[Job], standing: int) -> Iterator[Job]:
+        """Those of a group that are let through, in their order."""
+        if self.status in _STATES:
+            jobs = filter(self._takes_state, jobs)
+        return all_matches(jobs, standing, self.text.casefold()) if self.text else iter(jobs)
+
+    def words(self) -> str:
+        """What is shown, for the header; empty when everything is."""
+        parts = [status_word(self.status)] if self.status != "all" else []
+        parts += [each for each in (self.type, clean(self.parser)) if each]
+        parts += [f"“{clean(self.text)}”"] if self.text else []
+        parts += ["completed hidden"] if self.hides_done and self.status == "all" else []
+        return ", ".join(parts)
+
+
+@dataclass
+class FilterDialog(Overlay):
+    """Four fields; arrows choose, Enter applies."""
+
+    start: Filter
+    parsers: Sequence[str]
+    apply: Callable[[Filter], Effects]
+    title: str = "Filter"
+    wish: tuple[int, int] = (64, 11)
+    at: int = 0
+    _chosen: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.choices: list[Sequence[str]] = [tuple(STANDINGS), ("", "PARSE", "SCAN"), ("", *self.parsers)]
+        values = (self.start.status, self.start.type, self.start.parser)
+        self._chosen = [
+            list(choice).index(value) if value in choice else 0
+            for choice, value in zip(self.choices, values, strict=True)
+        ]
+        self.editor = Editor(self.start.text)
+
+    def handle(self, key: str) -> Effects:
+        if key == "enter":
+            self.is_closed = True
+            return self.apply(self._made())
+        if key in ("down", "tab", "up", "s-tab"):
+            self.at = (self.at + (1 if key in ("down", "tab") else -1)) % 4
+        elif key == "ctrl-r":
+            self._chosen = [0, 0, 0]
+            self.editor.set("")
+        elif self.at == 3:
+            self.editor.handle(key)
+        elif key in ("left", "right", " ", "h", "l"):
+            step = -1 if key in ("left", "h") else 1
+            self._chosen[self.at] = (self._chosen[self.at] + step) % len(self.choices[self.at])
+        elif key == "backspace":
+            self._chosen[self.at] = 0
+        elif len(key) == 1:
+            self._jump(key)
+        return []
+
+    def _jump(self, letter: str) -> None:
+        """To the next choice that begins with the letter."""
+        choice = self.choices[self.at]
+        for offset in range(1, len(choice) + 1):
+            candidate = (self._chosen[self.at] + offset) % len(choice)
+            if choice[candidate].casefold().startswith(letter.casefold()):
+                self._chosen[self.at] = candidate
+                return
+
+    def paste(self, text: str) -> None:
+        self.at = 3
+        self.editor.insert(text)
+
+    def _made(self) -> Filter:
+        status, kind, parser = (choice[at] for choice, at in zip(self.choices, self._chosen, strict=True))
+        return replace(self.start, status=status, type=kind, parser=parser, text=self.editor.text.strip())
+
+    def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+        made = self._made()
+        values = (status_word(made.status), made.type or "all", clean(made.parser) or "all")
+        lines: list[Line] = []
+        for at, (name, value) in enumerate(zip(("status", "type", "parser"), values, strict=True)):
+            shown = f"< {clip(value, width - 16, glyphs.ellipsis)} >" if at == self.at else f"  {value}"
+            lines.append([("dim", f" {name:<8}"), ("", shown)])
+        text = self.editor.line(
+            width - 12, style="input", is_focused=self.at == 3, placeholder="file, id, error, worker"
+        )
+        lines.append([("dim", f" {'text':<8}"), ("", "  "), *text])
+        lines[self.at] = restyle(lines[self.at], "accent") if self.at < 3 else lines[self.at]
+        return [[], *lines]
+
+    def hint(self) -> str:
+        return "arrows: choose  Enter: apply  Ctrl-R: everything  Esc: leave it"

@@ -1,0 +1,184 @@
+"""The log of one job, followed: bounded in lines and in characters, filtered by level, searched. Pure.
+
+A log is what a guest said: nothing of it is drawn before `clean`, and a line of a megabyte costs what is visible of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+
+from casparian_console.canvas import Glyphs, Line, fit, line_width, spread
+from casparian_console.effects import Effects, FollowLog, StopCommand, Tag
+from casparian_console.text import clean, clip, count
+
+#: Older lines are dropped, and counted.
+LINES_KEPT = 50_000
+#: Of a longer line the beginning is kept; job logs cut at 8 KiB themselves.
+CHARACTERS_KEPT = 16_000
+LEVELS = ("ALL", "INFO", "WARNING", "ERROR")
+_RANKS = {"TRACE": 0, "DEBUG": 0, "INFO": 1, "WARNING": 2, "WARN": 2, "ERROR": 3, "CRITICAL": 3, "FATAL": 3}
+_STYLES = ("dim", "", "warn", "bad")
+#: `2026-01-31T10:00:00.000000Z`
+_TIME_CHARACTERS = 27
+_STEP = 20
+
+
+@dataclass(slots=True)
+class LogView:
+    """`top` is the number of a line, counted from the first one that was ever read."""
+
+    job_id: str
+    name: str
+    level: int = 0
+    is_following: bool = True
+    pattern: str = ""
+    problem: str = ""
+    dropped: int = 0
+    shift: int = 0
+    has_ended: bool = False
+    #: (number, rank, text)
+    _lines: deque[tuple[int, int, str]] = field(default_factory=deque)
+    #: Numbers of the lines that the level lets through.
+    _passing: deque[int] = field(default_factory=deque)
+    _at: int = 0
+    _next: int = 0
+    _rank: int = 1
+    _height: int = 20
+
+    @property
+    def tag(self) -> Tag:
+        return ("jobs", "log", self.job_id)
+
+    def start(self) -> Effects:
+        return [FollowLog(self.tag, self.job_id)]
+
+    def stop(self) -> Effects:
+        return [StopCommand(self.tag)]
+
+    # --- what arrives -------------------------------------------------------------------------------------------------
+
+    def add(self, text: str) -> None:
+        """Whole lines, as `Output` brings them."""
+        for line in text.removesuffix("\n").split("\n"):
+            more = len(line) - CHARACTERS_KEPT
+            kept = f"{line[:CHARACTERS_KEPT]} ({more:,} more characters)" if more > 0 else line
+            self._rank = _rank_of(line, self._rank)
+            self._lines.append((self._next, self._rank, kept))
+            if self._rank >= self.level:
+                self._passing.append(self._next)
+            self._next += 1
+        while len(self._lines) > LINES_KEPT:
+            number, _, _ = self._lines.popleft()
+            self.dropped += 1
+            if self._passing and self._passing[0] == number:
+                self._passing.popleft()
+                self._at = max(0, self._at - 1)
+
+    # --- moving -------------------------------------------------------------------------------------------------------
+
+    def move(self, key: str) -> None:
+        page = max(1, self._height - 1)
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pgdn": page, "pgup": -page}
+        if key in steps:
+            self.scroll(steps[key])
+        elif key in ("g", "home"):
+            self.is_following, self._at = False, 0
+        elif key in ("G", "end"):
+            self.is_following = True
+
+    def scroll(self, lines: int) -> None:
+        last = self._last_top()
+        self._at = max(0, min((last if self.is_following else self._at) + lines, last))
+        self.is_following = self._at >= last and lines > 0
+
+    def sideways(self, step: int) -> None:
+        self.shift = max(0, min(self.shift + step * _STEP, CHARACTERS_KEPT))
+
+    def next_level(self) -> None:
+        """All, INFO and worse, WARNING and worse, ERROR; the line at the top stays, if it may."""
+        number = self._passing[self._at] if self._at < len(self._passing) else self._next
+        self.level = (self.level + 1) % len(LEVELS)
+        self._passing = deque(number for number, rank, _ in self._lines if rank >= self.level)
+        self._at = bisect_left(self._passing, number)
+
+    def search(self, pattern: str, step: int) -> bool:
+        """Bring the next line with the text to the top."""
+        self.pattern = pattern
+        wanted, size = pattern.casefold(), len(self._passing)
+        if not wanted or not size:
+            return False
+        top = min(self._last_top() if self.is_following else self._at, size - 1)
+        start = top + (step if step < 0 else step - 1)
+        base = self._lines[0][0]
+        for at in _around(size, start, -1 if step < 0 else 1):
+            if wanted in self._lines[self._passing[at] - base][2].casefold():
+                self._at, self.is_following = at, False
+                return True
+        return False
+
+    def _last_top(self) -> int:
+        return max(0, len(self._passing) - self._height)
+
+    # --- how it looks -------------------------------------------------------------------------------------------------
+
+    def draw(self, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+        self._height = max(1, height - 1)
+        if self.is_following:
+            self._at = self._last_top()
+        self._at = max(0, min(self._at, max(0, len(self._passing) - 1)))
+        shown = list(islice(self._passing, self._at, self._at + self._height))
+        state = "following" if self.is_following and not self.has_ended else "stopped"
+        counted = (
+            f"{self._at + 1:,}-{self._at + len(shown):,} of {count(len(self._passing), 'line')}"
+            if shown
+            else "no lines"
+        )
+        early = f", {self.dropped:,} earlier ones dropped" if self.dropped else ""
+        right: Line = [("dim", f"{LEVELS[self.level]}  {counted}{early}  "), ("accent", f"{state} ")]
+        title = clip(f" LOG {self.name}", width - line_width(right) - 1, glyphs.ellipsis)
+        lines: list[Line] = [spread([("title", title)], right, width)]
+        if self.problem:
+            return [*lines, [("bad", f" {clean(self.problem)}")]]
+        if not self._lines:
+            return [*lines, [], [("dim", " Nothing was written yet.")]]
+        base = self._lines[0][0]
+        lines += [self._line(*self._lines[number - base][1:], glyphs, width) for number in shown]
+        return lines
+
+    def _line(self, rank: int, text: str, glyphs: Glyphs, width: int) -> Line:
+        head, body = (text[11:23], text[_TIME_CHARACTERS + 1 :]) if _has_time(text) else ("", text)
+        # before `clean`, so that a long line costs only what is visible; tabs would move everything behind them
+        seen = clean(body[self.shift : self.shift + 4 * width].replace("\t", "    "))
+        line: Line = [("dim", f" {head} ")] if head else [("", " ")]
+        return fit([*line, *_marked(seen, self.pattern, _STYLES[rank])], width, ellipsis=glyphs.ellipsis)
+
+
+def _has_time(text: str) -> bool:
+    return text[10:11] == "T" and text[_TIME_CHARACTERS - 1 : _TIME_CHARACTERS + 1] == "Z "
+
+
+def _rank_of(line: str, before: int) -> int:
+    """The level of a record; a line that is none belongs to the record before it."""
+    if not _has_time(line):
+        return before
+    return _RANKS.get(line[_TIME_CHARACTERS + 1 : _TIME_CHARACTERS + 10].partition(" ")[0], 1)
+
+
+def _marked(text: str, pattern: str, style: str) -> Line:
+    """The text with what was searched for marked."""
+    wanted, folded = pattern.casefold(), text.casefold()
+    if not wanted or len(folded) != len(text):
+        return [(style, text)]
+    line: Line = []
+    at = 0
+    while (found := folded.find(wanted, at)) >= 0:
+        line += [(style, text[at:found]), (f"{style} selected".strip(), text[found : found + len(wanted)])]
+        at = found + len(wanted)
+    return [*line, (style, text[at:])]
+
+
+def _around(size: int, start: int, sign: int) -> list[int]:
+    return [(start + offset * sign) % size for offset in range(size)]

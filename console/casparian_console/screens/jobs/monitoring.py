@@ -1,0 +1,252 @@
+"""Monitoring: four panes over the queue, the throughput, the workers and the sinks. Pure.
+
+What it draws is a `Reading`: of now, or of the moment when `p` froze it. The samples themselves are kept by the facts, so
+that leaving and coming back loses none; `r` only moves the beginning of what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from casparian_console.canvas import Glyphs, Line, block, box, fit, sparkline
+from casparian_console.facts.store import Facts, Sample
+from casparian_console.screens.jobs.charts import binned, chart
+from casparian_console.text import ago, clean, clip, clip_left, duration, pad, pad_left, short, size
+
+PANES = ("QUEUE", "THROUGHPUT", "WORKERS", "SINKS")
+WINDOW_SECONDS = 300
+_SECOND_US = 1_000_000
+_STATES = {"busy": "accent", "stalled": "warn", "draining": "warn", "idle": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """What was written to an output. Latencies in seconds are None where nobody measures them."""
+
+    name: str
+    rows: int
+    bytes: int
+    files: int
+    errors: int | None = None
+    p50: float | None = None
+    p99: float | None = None
+    quarantined: int = 0
+    last_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that the panes show, at one moment."""
+
+    now_us: int = 0
+    waiting: int = 0
+    retrying: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    is_known: bool = False
+    rows_now: float = 0.0
+    bytes_now: float = 0.0
+    samples: tuple[Sample, ...] = ()
+    workers: tuple[dict[str, Any], ...] = ()
+    sinks: tuple[Sink, ...] = ()
+
+
+def read(facts: Facts, since_us: int) -> Reading:
+    begin = max(since_us, facts.now_us - WINDOW_SECONDS * _SECOND_US)
+    states = facts.jobs.by_state
+    return Reading(
+        facts.now_us,
+        facts.waiting,
+        states["RETRY_WAIT"],
+        facts.running,
+        facts.done,
+        facts.failed + facts.dead,
+        facts.totals.is_known,
+        facts.rows_per_second,
+        facts.bytes_per_second,
+        tuple(sample for sample in facts.samples if sample.at_us >= begin),
+        tuple(sorted(facts.workers.values(), key=lambda worker: str(worker["id"]))),
+        tuple(_sinks(facts)),
+    )
+
+
+def _sinks(facts: Facts) -> list[Sink]:
+    """Per output, what was committed."""
+    return [
+        Sink(each.name, each.rows, each.bytes, each.files, quarantined=each.quarantined, last_us=each.last_commit)
+        for each in sorted(facts.registry.outputs.values(), key=lambda output: output.name)
+    ]
+
+
+@dataclass
+class Monitoring:
+    """Which pane has the focus, how far each is scrolled, what is frozen."""
+
+    is_open: bool = False
+    focus: int = 0
+    frozen: Reading | None = None
+    since_us: int = 0
+    tops: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+
+    def focus_on(self, pane: int) -> None:
+        self.focus = pane % len(PANES)
+
+    def move(self, key: str) -> None:
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pgdn": 10, "pgup": -10, "g": -100_000, "home": -100_000}
+        self.tops[self.focus] = max(0, self.tops[self.focus] + steps.get(key, 100_000))
+
+    def pause(self, facts: Facts) -> None:
+        self.frozen = read(facts, self.since_us) if self.frozen is None else None
+
+    def reset(self, facts: Facts) -> None:
+        """Begin anew: what was sampled until now is no longer shown."""
+        self.since_us, self.tops, self.frozen = facts.now_us, [0, 0, 0, 0], None
+
+    # --- how it looks -------------------------------------------------------------------------------------------------
+
+    def draw(self, facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+        reading = self.frozen or read(facts, self.since_us)
+        state = "paused" if self.frozen is not None else "live"
+        at = f"  since {ago(reading.now_us, facts.now_us)}" if self.frozen is not None else ""
+        style = "warn" if self.frozen is not None else "ok"
+        head: Line = [("title", " MONITORING"), (style, f"  {state}{at}")]
+        drawn = self._panes(reading, glyphs, width, height - 1)
+        return block([head, *drawn], width, height)
+
+    def _panes(self, reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+        """Two by two; the focused pane is wider and higher than its neighbours."""
+        left = width * (58 if self.focus in (0, 2) else 42) // 100
+        top = max(6, height * (58 if self.focus in (0, 1) else 42) // 100)
+        rows = []
+        for first, rows_high in ((0, top), (2, height - top)):
+            boxes = [self._pane(pane, reading, glyphs, columns, rows_high)
+                     for pane, columns in ((first, left), (first + 1, width - left))]  # fmt: skip
+            rows += [[*a, *b] for a, b in zip(*boxes, strict=True)]
+        return rows
+
+    def _pane(self, pane: int, reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+        draw: Callable[..., list[Line]] = (_queue, _throughput, _workers, _sinks_lines)[pane]
+        inner, room = width - 4, height - 2
+        lines = draw(reading, glyphs, inner, room)
+        self.tops[pane] = max(0, min(self.tops[pane], len(lines) - room))
+        top = self.tops[pane]
+        is_focused = pane == self.focus
+        more = f" {glyphs.down} {len(lines) - room - top}" if len(lines) > room + top else ""
+        title = f"{glyphs.cursor + ' ' if is_focused else ''}{pane + 1} {PANES[pane]}{more}"
+        body: list[Line] = [
+            [("", " "), *fit(line, inner, ellipsis=glyphs.ellipsis), ("", " ")] for line in lines[top : top + room]
+        ]
+        return box(body, width, height, glyphs, title=title, style="accent" if is_focused else "border")
+
+
+def _queue(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    known = reading.is_known
+    pairs = (
+        ("pending", reading.waiting, "", True),
+        ("running", reading.running, "accent" if reading.running else "", True),
+        ("done", reading.done, "ok", known),
+        ("failed", reading.failed, "bad" if reading.failed else "", known),
+    )
+    lines: list[Line] = [
+        [("dim", f"{name:<10}"), (style, pad_left(f"{number:,}" if is_known else "?", 12))]
+        for name, number, style, is_known in pairs
+    ]
+    if reading.retrying:
+        lines[0].append(("warn", f"  {reading.retrying:,} to retry"))
+    if not reading.samples:
+        return [*lines, [], [("dim", "no samples yet")]]
+    histories = (
+        ("depth", "accent", [float(sample.queued) for sample in reading.samples]),
+        ("running", "ok", [float(sample.running) for sample in reading.samples]),
+        ("failed", "bad", [float(sample.failed) for sample in reading.samples]),
+    )
+    for name, style, values in histories:
+        lines += [[], [("dim", f"{name}, {_span(reading)}: {short(min(values))} to {short(max(values))}")]]
+        lines.append([(style, sparkline(binned(values, width), width, glyphs))])
+    return lines
+
+
+def _span(reading: Reading) -> str:
+    first = reading.samples[0].at_us if reading.samples else reading.now_us
+    return f"last {duration(max(10.0, (reading.now_us - first) / _SECOND_US))}"
+
+
+def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    rates = [sample.rows_per_second for sample in reading.samples]
+    if not rates:
+        return [[("dim", "no samples yet")]]
+    mean, highest = sum(rates) / len(rates), max(rates)
+    trend, style = (glyphs.up, "ok") if reading.rows_now > mean else (glyphs.down, "dim")
+    told: Line = [
+        ("", f"{pad_left(short(mean), 6)} rows/s avg "),
+        ("bold", f"{pad_left(short(reading.rows_now), 6)} now "),
+        (style, trend if reading.rows_now != mean else " "),
+    ]
+    if width >= 48 and reading.bytes_now:
+        told.append(("dim", f"  {size(int(reading.bytes_now))}/s"))
+    rows = max(1, height - 3)
+    drawn = chart(rates, width, rows, glyphs)
+    scale: Line = [("dim", f"{_span(reading)}, highest {short(highest)} rows/s")]
+    return [told, *([("accent", row)] for row in drawn), scale]
+
+
+def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    if not reading.workers:
+        return [[("warn", "No worker is here: jobs wait.")]]
+    is_wide = width >= 70
+    head = f"{'worker':<14} {'state':<9} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")
+    lines: list[Line] = [[("dim", head)]]
+    for worker in reading.workers:
+        state = str(worker["state"])
+        beat = float(worker.get("last_beat_seconds_ago", 0.0))
+        line: Line = [
+            ("", f"{pad(clean(worker['id']), 14)} "),
+            (_STATES.get(state, ""), f"{pad(clean(state), 9)} "),
+            ("", f"{worker.get('cpu_percent', 0.0):4.0f}% {pad_left(size(int(worker.get('rss_bytes', 0))), 9)} "),
+            ("warn" if beat > 5 else "dim", f"{pad_left(duration(beat), 6)}"),
+        ]
+        jobs = [_job(job, glyphs, width - (50 if is_wide else 4)) for job in worker.get("jobs", [])]
+        if is_wide and len(jobs) == 1:
+            lines.append([*line, ("", "  "), *jobs[0]])
+        else:
+            lines += [line, *([("", "   "), *job] for job in jobs)]
+    return lines
+
+
+def _job(job: dict[str, Any], glyphs: Glyphs, width: int) -> Line:
+    ran = duration(float(job.get("seconds", 0.0)))
+    name = clean(str(job.get("input", "")).rpartition("/")[2])
+    parser = clip(clean(job.get("parser", "")), 16, glyphs.ellipsis)
+    text = clip_left(name, max(8, width - len(parser) - len(ran) - 4), glyphs.ellipsis)
+    return [("", text), ("dim", f" {parser} {ran}")]
+
+
+def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    if not reading.sinks:
+        return [[("dim", "Nothing was written yet.")]]
+    has_latency = any(sink.p50 is not None for sink in reading.sinks)
+    name_width = max(12, min(28, width - 44))
+    head = f"{'output':<{name_width}} {'rows':>8} {'bytes':>10} {'files':>6} {'bad':>7}"
+    head += f" {'errors':>6} {'p50':>8} {'p99':>8}" if has_latency else ""
+    lines: list[Line] = [[("dim", head)]]
+    for sink in reading.sinks:
+        name = pad(clip(clean(sink.name), name_width, glyphs.ellipsis), name_width)
+        line: Line = [
+            ("accent", name),
+            ("", f" {pad_left(short(sink.rows), 8)} {pad_left(size(sink.bytes), 10)} {pad_left(short(sink.files), 6)}"),
+            ("warn" if sink.quarantined else "dim", f" {pad_left(short(sink.quarantined), 7)}"),
+        ]
+        if has_latency:
+            line.append(("bad" if sink.errors else "dim", f" {pad_left(short(sink.errors or 0), 6)}"))
+            line += [("", f" {pad_left(_latency(each), 8)}") for each in (sink.p50, sink.p99)]
+        lines.append(line)
+    return lines
+
+
+def _latency(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else duration(seconds)

@@ -1,0 +1,98 @@
+"""The pipeline header: SOURCE, PARSED and OUTPUT as boxes, what is in progress on the arrows, the busiest parser. Pure."""
+
+from __future__ import annotations
+
+from casparian_console.canvas import Line, box, fit
+from casparian_console.screens.jobs.cards import Look, progress_words
+from casparian_console.screens.jobs.sheaves import OPEN, Sheaf
+from casparian_console.screens.jobs.waves import counted_files
+from casparian_console.text import clean, count, duration, short, size
+
+HEIGHT = 8
+_BOX = 5
+_ARROW = 9
+
+
+def pipeline_lines(look: Look, width: int) -> list[Line]:
+    """Exactly `HEIGHT` lines: the boxes, the arrows between them, the active parser, a rule."""
+    facts, glyphs = look.facts, look.glyphs
+    registry, totals = facts.registry, facts.totals
+    parsed, _ = counted_files(facts.jobs)
+    bad = facts.failed + facts.dead
+    rows = sum(output.rows for output in registry.outputs.values())
+    written = sum(output.bytes for output in registry.outputs.values())
+    texts: tuple[tuple[str, list[Line]], ...] = (
+        ("SOURCE", [
+            [("bold", count(registry.files, "file"))],
+            [("", count(len(registry.sources), "source"))],
+            [("warn" if registry.untagged else "dim", f"{registry.untagged:,} untagged")],
+        ]),
+        ("PARSED", [
+            [("bold", count(parsed, "file"))],
+            [("bad" if bad else "dim", f"{bad:,} failed")],
+            [("dim", f"{facts.waiting:,} waiting")],
+        ]),
+        ("OUTPUT", [
+            [("bold", count(len(registry.outputs), "table"))],
+            [("", f"{short(rows)} rows {glyphs.dot} {size(written)}")],
+            [("warn" if totals.quarantined else "dim", f"{short(totals.quarantined)} quarantined")],
+        ]),
+    )  # fmt: skip
+    states = facts.jobs.by_state
+    arrows = (_arrow(look, states["LEASED"] + states["RUNNING"]), _arrow(look, states["COMMITTED"]))
+    wide = (width - 2 * _ARROW - 2) // 3
+    boxes = [box([[("", " "), *line] for line in lines], wide, _BOX, glyphs, title=name) for name, lines in texts]
+    drawn: list[Line] = []
+    for at in range(_BOX):
+        line: Line = [("", " "), *boxes[0][at], *arrows[0][at], *boxes[1][at], *arrows[1][at], *boxes[2][at]]
+        drawn.append(fit(line, width))
+    return [*drawn, fit(_active(look), width, ellipsis=glyphs.ellipsis), *_waiting(look, width), _rule(look, width)]
+
+
+def _arrow(look: Look, number: int) -> list[Line]:
+    """Five lines; how many are under way above the shaft."""
+    shaft = look.glyphs.corners[4] * (_ARROW - 3) + look.glyphs.cursor
+    style = "accent" if number else "dim"
+    above = f"@{short(number)}".center(_ARROW)
+    blank: Line = [("", " " * _ARROW)]
+    return [blank, [(style, above)], [(style, f" {shaft} ")], blank, blank]
+
+
+def _active(look: Look) -> Line:
+    """The parser whose files run right now; the one with the most, if there are several."""
+    open_sheaves = [sheaf for sheaf in look.shown.order.irange_key((OPEN,), (OPEN + 1,)) if look.shown.counts(sheaf)[0]]
+    if not open_sheaves:
+        return [("dim", " Nothing runs.")]
+    busiest: Sheaf = max(open_sheaves, key=lambda sheaf: look.shown.counts(sheaf)[0])
+    running, _ = look.shown.counts(busiest)
+    wave = look.waves.of(busiest, look.shown, look.facts)
+    dot = f" {look.glyphs.dot} "
+    parts = [f"{running:,} running", f"{wave.ended:,}/{wave.ended + wave.open:,} files"]
+    if running == 1:
+        parts += progress_words(look.shown.job(busiest, 0).progress)[:2]
+    if look.facts.rows_per_second:
+        parts.append(f"{short(look.facts.rows_per_second)} rows/s")
+    if wave.per_second:
+        parts.append(f"ETA {duration(wave.eta_seconds)}")
+    name = f"{clean(busiest.parser)} {clean(busiest.version)}" if busiest.parser else "scan"
+    return [("accent", f" {look.glyphs.running} "), ("bold", name), ("", f"  {dot.join(parts)}")]
+
+
+def _waiting(look: Look, width: int) -> list[Line]:
+    """What holds work up: paused parsers, contracts that nobody has decided."""
+    registry = look.facts.registry
+    paused = sorted({clean(parser.name) for parser in registry.paused_parsers})
+    told = [f"paused: {', '.join(paused)}"] if paused else []
+    told += (
+        [f"{count(len(registry.waiting_contracts), 'contract')} waiting for approval"]
+        if registry.waiting_contracts
+        else []
+    )
+    retrying = look.facts.jobs.by_state["RETRY_WAIT"]
+    told += [f"{count(retrying, 'job')} waiting to retry"] if retrying else []
+    text = f" {look.glyphs.dot} ".join(told)
+    return [fit([("warn", f" {look.glyphs.paused} {text}")] if told else [], width, ellipsis=look.glyphs.ellipsis)]
+
+
+def _rule(look: Look, width: int) -> Line:
+    return [("border", look.glyphs.corners[4] * width)]
