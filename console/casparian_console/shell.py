@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console import frame, shell_actions
-from casparian_console.actions import Action, find
+from casparian_console.actions import Action
 from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.editor import Editor
 from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand
@@ -38,6 +38,7 @@ from casparian_console.messages import Ended as CommandEnded
 from casparian_console.overlays import Choose, Confirm, Overlay, Palette, Prompt, TextView, help_view
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
+from casparian_console.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.sidebar import Sidebar
 from casparian_console.text import clean, clock
 from casparian_console.travel import Travel
@@ -226,9 +227,10 @@ class Shell:
                 return []
         if key == "esc":
             return self._escape()
-        action = find(self.actions(), key)
-        if action is None:
+        named = [action for action in self.actions() if key in action.keys]
+        if not named:
             return []
+        action = next((each for each in named if self.works(each)), named[0])
         if action.id == shell_actions.MOVE:
             self.travel.touched(self.mode)
             return self.current.move(key, self)
@@ -236,12 +238,13 @@ class Shell:
 
     def actions(self) -> list[Action]:
         """What keys mean here: the screen's first, then the shell's."""
-        return [*self.travel.actions(), *self.current.ACTIONS, *shell_actions.ACTIONS]
+        if self.sidebar.is_focused:
+            return [*self.sidebar.actions(), *shell_actions.BESIDE_TEXT]
+        return [*self.sidebar.actions(), *self.travel.actions(), *self.current.ACTIONS, *shell_actions.ACTIONS]
 
     def owner(self, action: Action) -> Any:
-        if action.owner == "shell":
-            return self
-        return self.travel if action.owner == "travel" else self.screens[action.owner]
+        parts: dict[str, Any] = {"shell": self, "travel": self.travel, "assistant": self.sidebar}
+        return parts.get(action.owner) or self.screens[action.owner]
 
     def works(self, action: Action) -> bool:
         if action.is_change and not self.can_change:
@@ -366,7 +369,11 @@ class Shell:
 
     def show_help(self) -> Effects:
         own = list(self.current.ACTIONS)
-        groups = [(self.current.title, own), *([("Time travel", self.travel.actions())] if self.travel.is_on else [])]
+        groups: list[tuple[str, Sequence[Action]]] = [(self.current.title, own)]
+        if self.travel.is_on:
+            groups.append(("Time travel", self.travel.actions()))
+        if self.sidebar.is_open:
+            groups.append(("In the chat", CHAT_ACTIONS))
         return self.open(help_view([*groups, ("Everywhere", shell_actions.ACTIONS)], f"Keys: {self.current.title}"))
 
     def show_palette(self) -> Effects:

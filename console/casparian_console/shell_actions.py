@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from casparian_console.actions import Action, existing
@@ -123,3 +124,10 @@ ACTIONS: tuple[Action, ...] = existing(
 )
 #: Described here for the help; the shell hands its keys to the visible list.
 MOVE = "shell.move"
+#: Those that work while letters are text.
+BESIDE_TEXT = tuple(
+    replace(action, keys=keys)
+    for action in ACTIONS
+    if action.id not in (MOVE, "shell.back")
+    and (keys := tuple(key for key in action.keys if key.startswith(("alt-", "ctrl-"))))
+)

@@ -1,12 +1,99 @@
-"""The assistant at the right side: a conversation about what is on the screen. Pure: talking to a model is an effect."""
+"""The assistant at the right side: a conversation about what is on the screen. Pure: talking to a model is an effect.
+
+Owns its place, its field, its scrolling and its keys; what is said and done is `assistant.turns`'. What was said stays
+while the sidebar is closed, and an answer goes on.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from casparian_console.canvas import Line, block
+from casparian_console.actions import Action, find
+from casparian_console.assistant import paint
+from casparian_console.assistant.conversation import Conversation
+from casparian_console.assistant.turns import Turns
+from casparian_console.canvas import Line, block, fit, line_width
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
+from casparian_console.messages import Click, Scroll
+
+_NARROWEST = 24
+_FIELD_ROWS = 5
+
+
+def _is_set_up(sidebar: Any, _context: Any) -> bool:
+    return bool(sidebar.is_configured and sidebar.is_focused)
+
+
+def _is_busy(sidebar: Any, context: Any) -> bool:
+    return _is_set_up(sidebar, context) and sidebar.turns.is_busy
+
+
+def _can_send(sidebar: Any, context: Any) -> bool:
+    return _is_set_up(sidebar, context) and not sidebar.turns.is_busy
+
+
+def _is_asked(sidebar: Any, _context: Any) -> bool:
+    return sidebar.turns.request is not None
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("assistant.send", ("enter",), "send", "Send what is typed", lambda s, c: s.send(c), _can_send, 95),
+    Action(
+        "assistant.decide",
+        ("ctrl-y",),
+        "decide",
+        "See what the assistant asks for, and agree or refuse",
+        lambda s, c: s.turns.decide(c),
+        _is_asked,
+        94,
+    ),
+    Action(
+        "assistant.stop",
+        ("ctrl-x", "esc"),
+        "stop",
+        "Stop the answer, the tool or the request that is under way",
+        lambda s, c: s.turns.stop(),
+        _is_busy,
+        93,
+    ),
+    Action(
+        "assistant.switch",
+        ("tab",),
+        "chat/main",
+        "Between the chat and the main area",
+        lambda s, c: s.switch(),
+        weight=80,
+    ),
+    Action(
+        "assistant.line",
+        ("alt-enter", "ctrl-j"),
+        "new line",
+        "A new line in the question",
+        lambda s, c: s.new_line(),
+        _is_set_up,
+        40,
+    ),
+    Action(
+        "assistant.page",
+        ("pgup", "pgdn"),
+        "scroll",
+        "Scroll the conversation by a page",
+        lambda s, c: [],
+        _is_set_up,
+        50,
+    ),
+    Action(
+        "assistant.row",
+        ("ctrl-up", "ctrl-down"),
+        "scroll",
+        "Scroll the conversation by a line",
+        lambda s, c: [],
+        _is_set_up,
+        0,
+    ),
+)
+_SCROLLS = {"ctrl-up": -1, "ctrl-down": 1}
 
 
 class Sidebar:
@@ -15,26 +102,121 @@ class Sidebar:
         self.is_open = False
         self.is_focused = False
         self.editor = Editor(is_multiline=True)
+        self.talk = Conversation()
+        self.turns = Turns(self.talk)
+        self._wrapped = paint.Wrapped()
+        #: The first visible row; None follows the end.
+        self._top: int | None = None
+        self._rows = self._height = 0
 
     def main_width(self, width: int) -> int:
         """Columns that the main area has beside it: 70 %."""
-        return width - max(24, width * 3 // 10) if self.is_open else width
+        return width - max(_NARROWEST, width * 3 // 10) if self.is_open else width
 
     def toggle(self, context: Any) -> Effects:
         self.is_open = self.is_focused = not self.is_open
         return []
 
+    def switch(self) -> Effects:
+        self.is_focused = not self.is_focused
+        return []
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def actions(self) -> tuple[Action, ...]:
+        """What keys mean while it is open; beside the main area only the way into the chat."""
+        if not self.is_open:
+            return ()
+        return ACTIONS if self.is_focused else tuple(action for action in ACTIONS if action.id == "assistant.switch")
+
     def key(self, key: str, context: Any) -> Effects | None:
-        return [] if self.editor.handle(key) else None
+        """A key while the chat has the focus; None when it is the shell's."""
+        action = find(ACTIONS, key)
+        if key in ("pgup", "pgdn") or key in _SCROLLS:
+            page = max(1, self._height - 1)
+            self.scroll(_SCROLLS.get(key, page if key == "pgdn" else -page))
+            return []
+        if action is not None and action.is_there(self, context):
+            effects: Effects = action.run(self, context)
+            return effects
+        if key == "esc" or key.startswith("alt-") or key in ("ctrl-p", "ctrl-t"):
+            return None
+        if self.is_configured:
+            self.editor.handle(key)
+        return []
+
+    def send(self, context: Any) -> Effects:
+        question = self.editor.text.strip()
+        if not question:
+            return []
+        self.editor.remember()
+        self.editor.set("")
+        self._top = None
+        return self.turns.ask(question, context)
+
+    def new_line(self) -> Effects:
+        self.editor.insert("\n")
+        return []
 
     def paste(self, text: str) -> None:
-        self.editor.insert(text)
+        if self.is_configured:
+            self.editor.insert(text)
+
+    def scroll(self, rows: int) -> None:
+        """The window over the conversation; at its end it follows what comes."""
+        last = max(0, self._rows - self._height)
+        top = (last if self._top is None else min(self._top, last)) + rows
+        self._top = None if top >= last else max(0, top)
 
     def mouse(self, message: Any, context: Any) -> Effects:
+        if isinstance(message, Scroll):
+            self.scroll(message.lines)
+        elif isinstance(message, Click):
+            self.is_focused = True
         return []
 
     def took(self, message: Any, context: Any) -> Effects:
-        return []
+        return self.turns.took(message, context)
+
+    # --- how it looks -------------------------------------------------------------------------------------------------
 
     def draw(self, context: Any, width: int, height: int) -> list[Line]:
-        return block([], width, height)
+        inner = width - 2
+        edge = "border" if not self.is_focused else "accent"
+        head = paint.title(self.turns.state, inner, context.glyphs, is_focused=self.is_focused)
+        if not self.is_configured:
+            lines = [head, *paint.setup_rows(inner - 1)]
+        else:
+            field = self._field(inner)
+            below = [[("border", context.glyphs.corners[4] * inner)], *field, self._hint(inner)]
+            lines = [head, *self._window(inner - 1, height - 1 - len(below)), *below]
+        return [[(edge, context.glyphs.corners[5]), ("", " "), *line] for line in block(lines, inner, height)]
+
+    def _window(self, width: int, height: int) -> list[Line]:
+        rows = self._wrapped.rows(self.talk, width)
+        if not rows:
+            rows = [[("dim", text)] for text in paint.wrapped(paint.WELCOME, width)]
+        self._rows, self._height = len(rows), height
+        last = max(0, len(rows) - height)
+        top = last if self._top is None else min(self._top, last)
+        return block(rows[top : top + height], width, height)
+
+    def _field(self, width: int) -> list[Line]:
+        rows = max(1, min(_FIELD_ROWS, self.editor.text.count("\n") + 1))
+        if not self.editor.text and not self.is_focused:
+            return [[("dim", "Tab: ask something")]]
+        return self.editor.lines(width, rows, style="input", is_focused=self.is_focused)
+
+    def _hint(self, width: int) -> Line:
+        """The keys that matter now; the footer has the others."""
+        if self.turns.request is not None:
+            words = [("warn", "Ctrl-Y decide"), ("dim", " Ctrl-X drop")]
+        elif self.turns.is_busy:
+            words = [("dim", "Esc or Ctrl-X: stop")]
+        elif self._top is not None:
+            words = [("dim", "PgDn: to the end")]
+        elif self.is_focused:
+            words = [("dim", "Enter sends  Tab main")]
+        else:
+            words = [("dim", "Alt-a closes")]
+        return words if line_width(words) <= width else fit(words[:1], width)

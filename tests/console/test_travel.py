@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from casparian_console.effects import Effects, LoadPast, StopCommand
+from casparian_console.effects import Effect, Effects, LoadPast, StopCommand
 from casparian_console.facts.jobs import Standing
 from casparian_console.listing import Cursor
 from casparian_console.messages import Ended, Heard, PastEvents
@@ -33,7 +35,13 @@ class Traveller(Driver):
         self.tick(0)  # the driver's events alone do not tell the console the time
         self.read(self.press("ctrl-t"), chunk_events=chunk_events)
 
-    def read(self, effects: Effects, *, chunk_events: int = 3) -> None:
+    def leave_now(self) -> LoadPast:
+        """Ask for the past, and leave it to the test what comes of that."""
+        (asked,) = self.press("ctrl-t")
+        assert isinstance(asked, LoadPast)
+        return asked
+
+    def read(self, effects: Sequence[Effect], *, chunk_events: int = 3) -> None:
         (asked,) = effects
         assert isinstance(asked, LoadPast)
         wanted = [event for event in self.log if event.seq >= asked.from_seq]
@@ -112,7 +120,7 @@ def test_what_happens_meanwhile_extends_the_end() -> None:
 
 def test_what_happens_while_the_log_is_read_is_not_lost() -> None:
     driver = traveller()
-    (asked,) = driver.press("ctrl-t")
+    asked = driver.leave_now()
     read = tuple(driver.log)
     fail(driver, job_id(3))
     driver.send(PastEvents(asked.tag, read), Ended(asked.tag, 0))
@@ -137,15 +145,15 @@ def test_coming_again_asks_only_for_what_is_new() -> None:
     driver.travel()
     driver.press("home", "esc")
     fail(driver, job_id(3))
-    (asked,) = driver.press("ctrl-t")
-    assert isinstance(asked, LoadPast) and asked.from_seq == 13
+    asked = driver.leave_now()
+    assert asked.from_seq == 13
     driver.read([asked])
     assert driver.at == 13 and driver.state_of(3) == "FAILED"
 
 
 def test_leaving_while_the_log_is_read_stops_it_and_late_stretches_are_ignored() -> None:
     driver = traveller()
-    (asked,) = driver.press("ctrl-t")
+    asked = driver.leave_now()
     driver.send(PastEvents(asked.tag, tuple(driver.log[:4])))
     assert "reading the log: 4 of 12 events (33 %)" in driver.text()
 
@@ -159,7 +167,7 @@ def test_leaving_while_the_log_is_read_stops_it_and_late_stretches_are_ignored()
 
 def test_a_log_that_cannot_be_read_is_said_and_now_stays() -> None:
     driver = traveller()
-    (asked,) = driver.press("ctrl-t")
+    asked = driver.leave_now()
     driver.send(Ended(asked.tag, 1, "the log is damaged at byte 7"))
     assert driver.at is None and not driver.shell.travel.is_on
     assert "The log cannot be read: the log is damaged at byte 7" in driver.text()
@@ -167,7 +175,7 @@ def test_a_log_that_cannot_be_read_is_said_and_now_stays() -> None:
 
 def test_a_hole_in_the_log_is_said() -> None:
     driver = traveller()
-    (asked,) = driver.press("ctrl-t")
+    asked = driver.leave_now()
     driver.send(PastEvents(asked.tag, (*driver.log[:3], *driver.log[5:])))
     assert driver.at is None
     assert "event 4 is missing before 6" in driver.text(120, 24)

@@ -1,0 +1,270 @@
+"""What the assistant may do: look with commands that change nothing, and ask a person for what changes something. Pure.
+
+A call becomes a command line, shown as such, or a request that a person confirms and that is then carried out in the
+person's name. Every argument is checked here: what a model writes is the text of a stranger, and never becomes an option.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from casparian_protocol.operations import OPERATIONS
+from casparian_protocol.states import JobState
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_JOB = re.compile(r"[0-9a-f]{4,16}\Z")
+_FINGERPRINT = re.compile(r"(?:ERR-)?[0-9a-f]{4,16}\Z")
+_SELECTOR = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@/+!-]{0,254}\Z")
+_STATES = [state.value for state in JobState]
+_SQL_LIMIT_CHARACTERS = 8_000
+_SQL_ROWS = 200
+_MOST = 200
+_REASON_CHARACTERS = 500
+
+Arguments = dict[str, Any]
+
+
+class BadCall(ValueError):
+    """The model called a tool that does not exist, or with arguments that do not fit; it is told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Looks, changes nothing."""
+
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person must agree to; `job_id` or `selector` says what it hits."""
+
+    op: str
+    args: dict[str, Any]
+    cli: str
+    question: str
+    job_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    name: str
+    meaning: str
+    #: name → (JSON type, meaning, is it required)
+    parameters: dict[str, tuple[str, str, bool]]
+    plan: Callable[[Arguments, str], Command | Request]
+    #: The operation that it needs; a tool whose operation does not exist is not offered.
+    needs: str = ""
+
+
+def offered(*, may_change: bool) -> tuple[dict[str, Any], ...]:
+    """The tools in the form that an OpenAI-compatible server takes."""
+    return tuple(_schema(tool) for tool in _TOOLS.values() if may_change or not tool.needs)
+
+
+def plan(name: str, arguments: str, *, as_of: str = "") -> Command | Request:
+    """What a call comes to; raises `BadCall`. `as_of` is the event that the console stands at, when that is the past."""
+    tool = _TOOLS.get(name)
+    if tool is None:
+        raise BadCall(f"There is no tool {name[:64]!r}; there are {', '.join(_TOOLS)}.")
+    try:
+        given = json.loads(arguments or "{}")
+    except (ValueError, RecursionError) as cause:
+        raise BadCall(f"{name}: the arguments are not JSON ({cause}).") from cause
+    if not isinstance(given, dict):
+        raise BadCall(f"{name}: the arguments must be an object.")
+    unknown = [key for key in given if key not in tool.parameters]
+    if unknown:
+        raise BadCall(f"{name}: there is no argument {str(unknown[0])[:64]!r}; there are {', '.join(tool.parameters)}.")
+    missing = [key for key, (_, _, is_required) in tool.parameters.items() if is_required and not given.get(key)]
+    if missing:
+        raise BadCall(f"{name}: {missing[0]} is missing.")
+    return tool.plan({key: value for key, value in given.items() if value is not None}, as_of)
+
+
+def _schema(tool: _Tool) -> dict[str, Any]:
+    properties = {name: {"type": kind, "description": meaning} for name, (kind, meaning, _) in tool.parameters.items()}
+    required = [name for name, (_, _, is_required) in tool.parameters.items() if is_required]
+    parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    function = {"name": tool.name, "description": tool.meaning, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def _fitting(given: Arguments, name: str, pattern: re.Pattern[str], what: str) -> str:
+    """An argument that is there and fits."""
+    value = given[name]
+    if not isinstance(value, str) or not pattern.match(value):
+        raise BadCall(f"{name}: {str(value)[:64]!r} is not {what}.")
+    return value
+
+
+def _options(given: Arguments, **patterns: re.Pattern[str]) -> list[str]:
+    """`--name value` for those that are given."""
+    options: list[str] = []
+    for name, pattern in patterns.items():
+        if name in given:
+            options += [f"--{name}", _fitting(given, name, pattern, f"a {name}")]
+    return options
+
+
+def _count(given: Arguments, name: str, usual: int) -> str:
+    value = given.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadCall(f"{name} must be a number.")
+    return str(max(1, min(int(value), _MOST)))
+
+
+def _then(as_of: str) -> list[str]:
+    return ["--as-of", as_of] if as_of else []
+
+
+def _query(given: Arguments, as_of: str) -> Command:
+    sql = given["sql"]
+    if not isinstance(sql, str) or len(sql) > _SQL_LIMIT_CHARACTERS:
+        raise BadCall(f"sql must be a text of at most {_SQL_LIMIT_CHARACTERS:,} characters.")
+    return Command(("sql", "--json", "--limit", str(_SQL_ROWS), "--timeout", "60", *_then(as_of), "--", sql))
+
+
+def _list_jobs(given: Arguments, as_of: str) -> Command:
+    options = _options(given, parser=_NAME)
+    if "status" in given:
+        state = str(given["status"]).upper()
+        if state not in _STATES:
+            raise BadCall(f"status must be one of {', '.join(_STATES)}.")
+        options += ["--status", state]
+    return Command(("jobs", "--json", "--limit", _count(given, "limit", 20), *options, *_then(as_of)))
+
+
+def _show_job(given: Arguments, as_of: str) -> Command:
+    return Command(("job", "show", "--json", *_then(as_of), "--", _fitting(given, "job_id", _JOB, "a job's id")))
+
+
+def _job_log(given: Arguments, _as_of: str) -> Command:
+    lines = _count(given, "lines", 50)
+    return Command(("job", "logs", "--lines", lines, "--", _fitting(given, "job_id", _JOB, "a job's id")))
+
+
+def _list_errors(given: Arguments, as_of: str) -> Command:
+    limit = _count(given, "limit", 20)
+    return Command(("errors", "list", "--json", "--limit", limit, *_options(given, parser=_NAME), *_then(as_of)))
+
+
+def _show_error(given: Arguments, as_of: str) -> Command:
+    fingerprint = _fitting(given, "fingerprint", _FINGERPRINT, "a fingerprint")
+    return Command(("errors", "show", "--json", *_then(as_of), "--", fingerprint))
+
+
+def _quarantine(given: Arguments, as_of: str) -> Command:
+    return Command(("quarantine", "summary", "--json", *_options(given, parser=_NAME, output=_NAME), *_then(as_of)))
+
+
+def _tail_log(given: Arguments, _as_of: str) -> Command:
+    return Command(("log", "tail", "--json", "--lines", _count(given, "lines", 20)))
+
+
+def _reason(given: Arguments) -> str:
+    return str(given.get("reason", "")).strip()[:_REASON_CHARACTERS]
+
+
+def _with_reason(line: list[str], reason: str) -> str:
+    return shlex.join(["casparian", *line, *(["--reason", reason] if reason else [])])
+
+
+def _cancel(given: Arguments, _as_of: str) -> Request:
+    job_id, reason = _fitting(given, "job_id", _JOB, "a job's id"), _reason(given)
+    cli = _with_reason(["job", "cancel", job_id], reason)
+    return Request("cancel", {"job_id": job_id, "reason": reason}, cli, f"Cancel job {job_id}?", job_id)
+
+
+def _retry(given: Arguments, _as_of: str) -> Request:
+    job_id = _fitting(given, "job_id", _JOB, "a job's id")
+    cli = _with_reason(["job", "retry", job_id], "")
+    return Request("retry", {"job_id": job_id}, cli, f"Try job {job_id} again?", job_id)
+
+
+def _approve(given: Arguments, _as_of: str) -> Request:
+    selector, reason = _fitting(given, "selector", _SELECTOR, "a contract"), _reason(given)
+    cli = _with_reason(["contract", "approve", selector], reason)
+    question = f"Approve the proposed contracts of {selector}?"
+    return Request("decide_contract", {"selector": selector, "approve": True, "reason": reason}, cli, question)
+
+
+_JOB_ID = ("string", "The job's id, or its first 4 or more digits", True)
+_WHY = ("string", "Why; kept in the log", False)
+_PARSER = ("string", "Only of this parser", False)
+_ALL = (
+    _Tool(
+        "query",
+        "Read-only SQL (DuckDB, one SELECT) over the published tables, quarantine.<table>, and the state: cf_jobs,"
+        " cf_processing_queue, cf_parsers, cf_schema_contracts, cf_outputs, cf_errors, cf_quarantine, cf_audit,"
+        " scout_sources, cf_files. At most 200 rows come back.",
+        {"sql": ("string", "One SELECT statement", True)},
+        _query,
+    ),
+    _Tool(
+        "list_jobs",
+        "The latest jobs",
+        {
+            "status": ("string", f"One of {', '.join(_STATES)}", False),
+            "parser": _PARSER,
+            "limit": ("integer", "How many", False),
+        },
+        _list_jobs,
+    ),
+    _Tool("show_job", "Everything about one job", {"job_id": _JOB_ID}, _show_job),
+    _Tool(
+        "job_log",
+        "What a job's parser and worker wrote",
+        {"job_id": _JOB_ID, "lines": ("integer", "How many of the last lines", False)},
+        _job_log,
+    ),
+    _Tool(
+        "list_errors",
+        "Failures by cause",
+        {"parser": _PARSER, "limit": ("integer", "How many", False)},
+        _list_errors,
+    ),
+    _Tool(
+        "show_error",
+        "One cause of failures, with its trace",
+        {"fingerprint": ("string", "As list_errors names it", True)},
+        _show_error,
+    ),
+    _Tool(
+        "quarantine_summary",
+        "Rows that broke their contract, by output, code and column",
+        {"parser": _PARSER, "output": ("string", "Only of this output", False)},
+        _quarantine,
+    ),
+    _Tool("tail_log", "The last events of the log", {"lines": ("integer", "How many", False)}, _tail_log),
+    _Tool(
+        "request_cancel",
+        "Ask the person to cancel an open job; nothing happens unless they agree",
+        {"job_id": _JOB_ID, "reason": _WHY},
+        _cancel,
+        "cancel",
+    ),
+    _Tool(
+        "request_retry",
+        "Ask the person to let a failed job try again; nothing happens unless they agree",
+        {"job_id": _JOB_ID},
+        _retry,
+        "retry",
+    ),
+    _Tool(
+        "request_approval",
+        "Ask the person to approve proposed contracts; nothing happens unless they agree",
+        {
+            "selector": ("string", "parser, parser@version, parser@version/output or a contract's id", True),
+            "reason": _WHY,
+        },
+        _approve,
+        "decide_contract",
+    ),
+)
+_TOOLS = {tool.name: tool for tool in _ALL if not tool.needs or tool.needs in OPERATIONS}
