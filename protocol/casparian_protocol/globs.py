@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from casparian_protocol.errors import CasparianError
 
@@ -333,10 +334,19 @@ def _checked(groups: dict[str, str | None], formats: dict[str, str]) -> dict[str
         if (date_format := formats.get(name)) is None:
             fields[name] = value
             continue
-        try:
-            moment = datetime.strptime(value, date_format)
-        except ValueError:
+        moment = _iso(value, date_format)
+        if moment is None:
             return None
-        has_time = any(f"%{directive}" in date_format for directive in _TIME_DIRECTIVES)
-        fields[name] = moment.isoformat() if has_time else moment.date().isoformat()
+        fields[name] = moment
     return fields
+
+
+@lru_cache(maxsize=4096)
+def _iso(value: str, date_format: str) -> str | None:
+    """A date in ISO form, None when it does not exist. A tree has many files and few dates: reading one takes 10 µs."""
+    try:
+        moment = datetime.strptime(value, date_format)
+    except ValueError:
+        return None
+    has_time = any(f"%{directive}" in date_format for directive in _TIME_DIRECTIVES)
+    return moment.isoformat() if has_time else moment.date().isoformat()

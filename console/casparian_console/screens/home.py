@@ -192,8 +192,11 @@ class Home(Screen):
 def _discover(context: Context) -> list[Line]:
     known = context.facts.registry
     style = "warn" if known.untagged else "dim"
+    first: Line = [("bold", count(known.files, "file")), ("", f", {count(len(known.sources), 'source')}")]
+    if context.past_seq is not None:
+        return [first, [("dim", "events tell no sizes and tags")]]
     return [
-        [("bold", count(known.files, "file")), ("", f", {count(len(known.sources), 'source')}")],
+        first,
         [("dim", size(known.file_bytes))],
         [(style, f"{known.untagged:,} untagged")],
     ]

@@ -76,6 +76,12 @@ class Explorer:
     def pattern(self) -> str:
         return self.fields["pattern"].text.strip()
 
+    def found(self) -> tuple[list[str], int]:
+        """The matches that can be seen, and how many there are: while typing, or as the test found them."""
+        if self.phase == "edit":
+            return self.matcher.matches, self.matcher.matched
+        return [each["path"] for each in self.tested.get("matches", ())], self.tested.get("matched", 0)
+
     @property
     def excludes(self) -> tuple[str, ...]:
         """Patterns between blanks."""

@@ -8,7 +8,6 @@ from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle, sprea
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.discover.explorer import FIELDS, Explorer
-from casparian_console.screens.discover.matching import MATCHES_SHOWN, Match
 from casparian_console.text import clean, clip_left, count, short, size
 
 _STEPS = ("explore", "focused", "edit", "test", "publish")
@@ -119,25 +118,19 @@ def _tested(explorer: Explorer, width: int, glyphs: Glyphs) -> list[Line]:
 def _matches(explorer: Explorer, context: Context, width: int, height: int) -> list[Line]:
     """The first of them, with the fields that the pattern reads out of their paths."""
     explorer.list_height = max(1, height - 2)
-    if explorer.phase == "edit":
-        found = explorer.matcher.matches
-        total, is_old = explorer.matcher.matched, False
-    else:
-        tested = explorer.tested.get("matches", ())
-        found = [Match(each["path"], tuple(each["fields"].items())) for each in tested]
-        total, is_old = explorer.tested.get("matched", 0), not explorer.tested
+    found, total = explorer.found()
     explorer.top = max(0, min(explorer.top, len(found) - explorer.list_height))
-    lines = [
-        _match(match, width - 4, context.glyphs) for match in found[explorer.top : explorer.top + explorer.list_height]
-    ]
+    shown = found[explorer.top : explorer.top + explorer.list_height]
+    lines = [_match(path, explorer.matcher.fields(path), width - 4, context.glyphs) for path in shown]
     last = explorer.top + len(lines)
-    title = "Matches" if not total or is_old else f"Matches  {explorer.top + 1}-{last} of {total:,}"
-    if last == len(found) < total and len(found) >= MATCHES_SHOWN:
-        title += f", the first {MATCHES_SHOWN} can be seen"
+    title = f"Matches  {explorer.top + 1}-{last} of {total:,}" if lines else "Matches"
+    if last == len(found) < total:
+        title += f", the first {len(found):,} can be seen"
     return box(lines, width, height, context.glyphs, title=title)
 
 
-def _match(match: Match, width: int, glyphs: Glyphs) -> Line:
-    fields = "  ".join(f"{name}={clean(value)}" for name, value in match.fields)
-    path = clip_left(clean(match.rel_path), max(10, width - len(fields) - 2) if fields else width, glyphs.ellipsis)
-    return [("", f" {path}"), ("accent", f"  {fields}" if fields else "")]
+def _match(rel_path: str, fields: dict[str, str], width: int, glyphs: Glyphs) -> Line:
+    told = "  ".join(f"{clean(name)}={clean(value)}" for name, value in fields.items())
+    room = max(width // 2, width - len(told) - 2) if told else width
+    path = clip_left(clean(rel_path), room, glyphs.ellipsis)
+    return fit([("", f" {path}"), ("accent", f"  {told}" if told else "")], width + 2, ellipsis=glyphs.ellipsis)

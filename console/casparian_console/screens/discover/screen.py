@@ -7,12 +7,12 @@ patterns and putting tags on belong to its parts; how it looks is `drawing`'s.
 from __future__ import annotations
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Ask, Copy, Effects, OpenFolder
+from casparian_console.effects import Effects
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Message, Output
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.bench.path_prompt import PathPrompt
-from casparian_console.screens.discover import drawing, labelling, table
+from casparian_console.screens.discover import drawing, offering, table
 from casparian_console.screens.discover.dropdown import (
     LABELS,
     SOURCES,
@@ -26,7 +26,6 @@ from casparian_console.screens.discover.filters import Filter, Label, Source
 from casparian_console.screens.discover.preview import Preview
 from casparian_console.screens.discover.scans import Scan
 from casparian_console.screens.discover.window import File, Window
-from casparian_console.text import clean, count
 
 #: What makes lists and counts old. Ends of jobs change the standing of files.
 _CHANGES = frozenset(
@@ -64,7 +63,7 @@ class Discover(Screen):
         self.explorer = Explorer()
         self.is_right = False
         self.look = drawing.Look()
-        self._prompt: PathPrompt | None = None
+        self.prompt: PathPrompt | None = None
         self._seen_seq = 0
         self._refreshed_us = 0
         self._is_stale = True
@@ -163,7 +162,7 @@ class Discover(Screen):
         if dropdown is not None:
             dropdown.chosen, dropdown.is_open = dropdown.current(), False
             return self._filtered()
-        return self._offer(context)
+        return offering.offer(self, context)
 
     def escape(self, context: Context) -> bool:
         if self.explorer.is_open:
@@ -181,88 +180,6 @@ class Discover(Screen):
             self.is_right = False
             return True
         return False
-
-    # --- what is done with files --------------------------------------------------------------------------------------
-
-    def _offer(self, context: Context) -> Effects:
-        file = self.file()
-        if file is None:
-            return []
-        tags = set(file.tag_list)
-        parsers = sorted(
-            context.facts.registry.current(), key=lambda parser: (tags.isdisjoint(parser.topics), parser.name)
-        )
-        options = [("look", "look into it"), ("about", "its place in the catalogue, and its jobs")]
-        options += [(f"run {each.name}", f"test {clean(each.name)} {clean(each.version)} on it") for each in parsers]
-        if context.can_change:
-            options += [
-                ("tag", "put a tag on it"),
-                *((f"off {tag}", f"take the tag {clean(tag)} off") for tag in file.tag_list),
-            ]
-        options += [("copy", "copy its path"), ("folder", "open its folder")]
-        return context.choose(clean(file.rel_path), options, lambda what: self._do(what, file, context))
-
-    def _do(self, what: str, file: File, context: Context) -> Effects:
-        word, _, name = what.partition(" ")
-        match word:
-            case "look" | "about":
-                self.is_right = True
-                self.preview.view = "about" if word == "about" else "records"
-            case "run":
-                bench = context.screen("bench")
-                return [*bench.test_file(name, file.path, context), *context.go("bench")]  # type: ignore[attr-defined]
-            case "tag":
-                return self.ask_tag(context)
-            case "off":
-                return labelling.take_off([file], name)
-            case "copy":
-                context.say(f"copied: {file.path}", "ok")
-                return [Copy(file.path)]
-            case "folder":
-                return [OpenFolder(file.path.rpartition("/")[0] or "/")]
-        return []
-
-    def _known_tags(self) -> list[str]:
-        return tag_names(self.dropdowns[1].options)
-
-    def ask_tag(self, context: Context) -> Effects:
-        file = self.file()
-        if file is None:
-            return []
-        return labelling.ask_tag(
-            f"Tag {clean(file.rel_path)}", self._known_tags(), lambda tag: labelling.put([file], tag), context
-        )
-
-    def ask_tag_all(self, context: Context) -> Effects:
-        """Asks for the tag, then once more with the number of files."""
-        window, files = self.window, self.window.files or 0
-
-        def typed(tag: str) -> Effects:
-            return labelling.put_on_all(window.filter, files, window.rows, tag, context)
-
-        return labelling.ask_tag(f"Tag all {count(files, 'file')} that are shown", self._known_tags(), typed, context)
-
-    def ask_scan(self, context: Context) -> Effects:
-        """Of a source the choice between it and another path; else a path."""
-        source = self.window.filter.source
-
-        def ask_path() -> Effects:
-            begun = source.value if source.kind == "root" else ""
-            self._prompt = PathPrompt("Scan which directory?", self.scan.start, ("discover", "path"), begun)
-            return [*context.open(self._prompt), *self._prompt.opened()]
-
-        if source.kind != "source" or source.value not in context.facts.registry.sources:
-            return ask_path()
-        name = source.name
-        again = Ask(
-            ("discover", "rescan", source.value),
-            "rescan",
-            {"source": source.value},
-            f"casparian source rescan {name}",
-            f"{clean(name)} is being scanned: job {{job_id:.8}}",
-        )
-        options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]
-        return context.choose("Scan", options, lambda what: [again] if what == "again" else ask_path())
 
     # --- the rule explorer --------------------------------------------------------------------------------------------
 
@@ -311,8 +228,8 @@ class Discover(Screen):
                 said = " ".join(line.strip().removeprefix("casparian: ") for line in message.stderr.splitlines())
                 context.say(said or "done", "bad" if message.code else "ok")
                 self._is_stale, self._refreshed_us = True, 0
-            case "path" if isinstance(message, Listing) and self._prompt is not None:
-                self._prompt.took(message)
+            case "path" if isinstance(message, Listing) and self.prompt is not None:
+                self.prompt.took(message)
             case "match" | "folders" | "ruletest" | "rulesave" if isinstance(message, Answer | Output | Ended | Failed):
                 if tag[1] == "rulesave" and isinstance(message, Ended):
                     self._is_stale, self._refreshed_us = True, 0
@@ -397,7 +314,7 @@ class Discover(Screen):
         if self.is_right or not 0 <= place < len(self.window) or row < look.first_file_row:
             return []
         self.cursor.select(self.window, place, look.files_shown)
-        return self._offer(context) if clicks > 1 else self._moved()
+        return offering.offer(self, context) if clicks > 1 else self._moved()
 
     def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
         look = self.look

@@ -7,8 +7,7 @@ of their paths, so a page begins where the last one ended, whatever was added or
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from casparian_console.effects import Effects, Query
 from casparian_console.messages import Answer
@@ -23,10 +22,11 @@ Part = Literal["start", "end", "next", "previous", "again"]
 
 _PAGE = """
 with page as (
-    select f.id, f.path, f.rel_path, f.size, f.mtime, f.kind, f.status, f.content_hash is not null as is_hashed
+    select f.id, f.path, f.rel_path, f.size, f.mtime, coalesce(f.kind, '') as kind, f.status,
+        f.content_hash is not null as is_hashed
     from scout_files f where {where}{key} order by f.path {order}, f.id {order} limit {limit}
 )
-select p.*, (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = p.id) as tags
+select p.*, coalesce((select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = p.id), '') as tags
 from page p order by p.path {order}, p.id {order}
 """
 _TOTALS = """
@@ -36,9 +36,8 @@ from scout_files f where {where}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """One row of the catalogue."""
+class File(NamedTuple):
+    """One row of the catalogue, in the order of the query's columns: 5,000 are made at once."""
 
     file_id: str
     path: str
@@ -142,7 +141,7 @@ class Window:
             if generation == str(self._generation):
                 self.before = row["before"]
         elif generation == str(self._generation):
-            self._take_page(answer.tag[3], [_file(row) for row in answer.maps()])
+            self._take_page(answer.tag[3], list(map(File._make, answer.rows)))
 
     def failed(self, generation: str) -> None:
         self.is_loading = self.is_loading and generation != str(self._generation)
@@ -178,20 +177,6 @@ class Window:
         """`412 of 1,247`: where the row stands among all."""
         total = f"{self.files:,}" if self.files is not None else "…"
         return f"{self.before + at + 1:,} of {total}" if self.before is not None and self.rows else total
-
-
-def _file(row: dict[str, Any]) -> File:
-    return File(
-        row["id"],
-        row["path"] or "",
-        row["rel_path"] or "",
-        row["size"] or 0,
-        row["mtime"] or 0,
-        row["kind"] or "",
-        row["status"] or "",
-        bool(row["is_hashed"]),
-        row["tags"] or "",
-    )
 
 
 def ids_of(files: Sequence[File]) -> list[str]:

@@ -29,7 +29,7 @@ class BadRows(View):
         super().__init__(origins)
         self.violation, self.job_id = violation, job_id
         self.question = Question("badrows")
-        self.rows = Grid()
+        self.rows = Grid({"_cf_source_row": "line"})
         self.condition = ""
         self.has_lineage = False
         where = f" in {violation.column}" if violation.column else ""

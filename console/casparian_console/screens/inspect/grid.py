@@ -6,7 +6,7 @@ data but the table it was given; where the table comes from is `answers`' busine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle
 from casparian_console.listing import Cursor
@@ -47,7 +47,9 @@ def _no_marks(_row: int) -> frozenset[int]:
 class Grid:
     """`hidden` columns are in the table but not on the screen. `marks` names the columns of a row that are at fault."""
 
-    def __init__(self) -> None:
+    def __init__(self, titles: Mapping[str, str] | None = None) -> None:
+        #: Heads of columns that are not called by their name.
+        self.titles = titles or {}
         self.table = Table()
         self.columns: list[int] = []
         self.cursor = Cursor()
@@ -84,6 +86,10 @@ class Grid:
         self.left = min(self.left, self.column)
         self._sort()
 
+    def _title(self, at: int) -> str:
+        name = self.table.columns[at].name
+        return clean(self.titles.get(name, name))
+
     def _measure(self, at: int) -> int:
         column = self.table.columns[at]
         measured = range(min(len(self.table.rows), _MEASURED_ROWS))
@@ -91,7 +97,7 @@ class Grid:
             width_of(cell_text(self.table.rows[row][at], column.kind, _LOOKED_AT)) + (at in self.marks(row))
             for row in measured
         )
-        return max(_NARROWEST, min(_WIDEST, max(width_of(clean(column.name)) + 1, max(cells, default=0))))
+        return max(_NARROWEST, min(_WIDEST, max(width_of(self._title(at)) + 1, max(cells, default=0))))
 
     # --- order --------------------------------------------------------------------------------------------------------
 
@@ -203,7 +209,7 @@ class Grid:
             arrow = ""
             if self.sorting and self.sorting[0] == column.name:
                 arrow = glyphs.down if self.sorting[1] else glyphs.up
-            name = clip(clean(column.name), wide - len(arrow), glyphs.ellipsis) + arrow
+            name = clip(self._title(self.columns[place]), wide - len(arrow), glyphs.ellipsis) + arrow
             style = "title cursor" if place == self.column and is_focused else "title"
             text = pad_left(name, wide) if is_number(column.kind) else pad(name, wide)
             line += [(style, text), ("", " " * _GAP)]

@@ -116,31 +116,32 @@ class Outputs(View):
         return block(lines, width, height)
 
 
-def _widths(width: int) -> tuple[int, int]:
-    """Of the output's name and of its parser's."""
-    left = width - 2 - 4 - 12 - 12 - 10 - 7 - 9 - 1
-    parser = left // 3
-    return left - parser, parser
+def _widths(width: int) -> tuple[int, int, int]:
+    """Of the output's name, of its parser's, and of the number of files (none where there is little room)."""
+    files = 8 if width >= 100 else 0
+    left = width - 2 - 4 - 11 - 12 - 10 - 9 - 1 - files
+    parser = left * 2 // 5
+    return left - parser, parser, files
 
 
 def _head(width: int) -> Line:
-    wide, parser = _widths(width)
-    text = f"  {pad('output', wide)}{pad('parser', parser)}{'v':>4}{'rows':>12}{'quarantined':>12}{'size':>10}"
-    return fit([("title", f"{text}{'files':>7}{'commit':>9}")], width)
+    wide, parser, files = _widths(width)
+    text = f"  {pad('output', wide)}{pad('parser', parser)}{'v':>4}{'rows':>11}{'quarantined':>12}{'size':>10}"
+    return fit([("title", f"{text}{'files'.rjust(files) if files else ''}{'commit':>9}")], width)
 
 
 def _row(each: Output, context: Context, width: int, *, is_chosen: bool) -> Line:
     glyphs = context.glyphs
-    wide, parser = _widths(width)
+    wide, parser, files = _widths(width)
     line: Line = [
         ("", pad(glyphs.cursor if is_chosen else "", 2)),
         ("bold", _cell(each.name, wide, glyphs)),
         ("dim", _cell(each.parser, parser, glyphs)),
         ("dim", pad_left(str(each.version), 4)),
-        ("", pad_left(f"{each.rows:,}", 12)),
+        ("", pad_left(f"{each.rows:,}", 11)),
         ("warn" if each.quarantined else "dim", pad_left(f"{each.quarantined:,}", 12)),
         ("", pad_left(size(each.bytes), 10)),
-        ("dim", pad_left(f"{each.files:,}", 7)),
+        ("dim", pad_left(f"{each.files:,}", files)),
         ("dim", pad_left(ago(each.last_commit, context.facts.now_us), 9)),
     ]
     return fit(line, width, ellipsis=glyphs.ellipsis)

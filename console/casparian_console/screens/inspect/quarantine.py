@@ -193,7 +193,8 @@ class Quarantine(View):
         if self.job_id:
             of_all = "  (counts are of all jobs)" if context.past_seq is not None else ""
             left.append(("accent", f"  of job {clean(self.job_id)}{of_all}"))
-        left.append(("dim", "  a row with several violations counts under each"))
+        elif width >= 100:
+            left.append(("dim", "  a row with several violations counts under each"))
         lines = [headline(left, "by rows" if self.is_by_rows else "by output and code", width)]
         if self.problem:
             return block([*lines, [], [("bad", f" {self.problem}")]], width, height)
