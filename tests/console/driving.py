@@ -29,6 +29,8 @@ class Driver:
         self.seq = seq
         self.now_us = NOW_US
         self.effects: Effects = []
+        #: Every event so far, for whoever goes to the past.
+        self.log: list[FeedEvent] = []
         self.tick(0)
 
     def send(self, *messages: Message) -> Effects:
@@ -62,7 +64,8 @@ class Driver:
     def event(self, kind: str, **data: Any) -> Effects:
         self.seq += 1
         self.now_us += SECOND_US
-        return self.hear(FeedEvent(self.seq, self.now_us, kind, 1, "test", data))
+        self.log.append(FeedEvent(self.seq, self.now_us, kind, 1, "test", data))
+        return self.hear(self.log[-1])
 
     def hear(self, *items: FeedItem) -> Effects:
         return self.send(*(Heard(item) for item in items))

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import duckdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from casparian_console.effects import Ask, Effect, FollowLog, ListDirectory, LoadPast, Query, Quit, RunCommand
-from casparian_console.messages import Click, Done, Ended, Failed, Gone, Heard, Listing, Output, Paste, Scroll
+import casparian_sentinel
+from casparian_console.effects import Ask, Chat, Effect, FollowLog, ListDirectory, LoadPast, Query, Quit, RunCommand
+from casparian_console.messages import (
+    Click,
+    Done,
+    Ended,
+    Failed,
+    Gone,
+    Heard,
+    Listing,
+    Output,
+    Paste,
+    PastEvents,
+    Scroll,
+    ToolCalls,
+)
 from casparian_protocol.feed import Gap, Silence
 from tests.console.driving import Driver, complete, fail, queued, run_job
 
@@ -16,8 +32,8 @@ HOSTILE = "evil\x1b[2J\u202egnp.\u200b界\n\x07"
 # fmt: off
 NAMED = [
     "enter", "esc", "tab", "s-tab", "up", "down", "left", "right", "pgup", "pgdn", "home", "end", "backspace", "delete", "ctrl-p",
-    "ctrl-t", "ctrl-j", "ctrl-r", "ctrl-u", "ctrl-w", "ctrl-x", "ctrl-up", "ctrl-down", "alt-h", "alt-d", "alt-p", "alt-j",
-    "alt-i", "alt-a", "alt-enter", "f5",
+    "ctrl-t", "ctrl-j", "ctrl-r", "ctrl-u", "ctrl-w", "ctrl-x", "ctrl-y", "ctrl-up", "ctrl-down", "ctrl-left", "ctrl-right",
+    "alt-h", "alt-d", "alt-p", "alt-j", "alt-i", "alt-a", "alt-enter", "f5",
 ]
 # fmt: on
 KEYS = st.one_of(st.sampled_from(NAMED), st.characters(min_codepoint=33, max_codepoint=126), st.just(" "))
@@ -36,6 +52,10 @@ STEPS = st.lists(
     ),
     max_size=40,
 )
+
+#: The projection's tables, empty: every query that a screen asks is held against the real schema.
+TABLES = duckdb.connect()
+TABLES.execute((Path(casparian_sentinel.__file__).parent / "projection" / "schema.sql").read_text(encoding="utf-8"))
 
 
 class Operator:
@@ -153,10 +173,19 @@ class Operator:
         asked, self.asked = self.asked, []
         for effect in asked:
             if isinstance(effect, Query):
-                self.asked += self.driver.answer(effect.tag, (), ())
+                found = TABLES.execute(effect.sql, list(effect.params))
+                columns = [column[0] for column in found.description or ()]
+                self.asked += self.driver.answer(effect.tag, columns, found.fetchall())
             elif isinstance(effect, Ask):
                 self.asked += self.driver.send(Done(effect.tag, {}))
-            elif isinstance(effect, RunCommand | LoadPast | FollowLog):
+            elif isinstance(effect, LoadPast):
+                self.driver.send(PastEvents(effect.tag, tuple(self.driver.log[effect.from_seq - 1 :])))
+                self.asked += self.driver.send(Ended(effect.tag, 0))
+            elif isinstance(effect, Chat):
+                wanted = ("a", "request_retry", '{"job_id": "0000000000000001"}'), ("b", HOSTILE, HOSTILE)
+                self.driver.send(Output(effect.tag, HOSTILE), ToolCalls(effect.tag, wanted))
+                self.asked += self.driver.send(Ended(effect.tag, 0))
+            elif isinstance(effect, RunCommand | FollowLog):
                 self.asked += self.driver.send(Ended(effect.tag, 0))
             elif isinstance(effect, ListDirectory):
                 self.asked += self.driver.send(Listing(effect.tag, effect.path, ((HOSTILE, False, True, 0, 0),)))
@@ -183,6 +212,9 @@ def test_any_keys_and_events_leave_a_screen_that_draws_and_escape_leads_home(
         operator.step(kind, what)
         shown = operator.driver.lines(*size)
         assert not any(bad in line for line in shown for bad in "\x1b\u202e\u200b\x07"), (kind, what)
+        shell = operator.driver.shell
+        keys = [key for action in shell.current.ACTIONS if shell.works(action) for key in action.keys]
+        assert len(keys) == len(set(keys)), f"two actions of {shell.mode} for one key: {sorted(keys)}"
     for _ in range(12):
         operator.driver.press("esc")
     assert operator.driver.shell.mode == "home"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from casparian_console.effects import Effect, Effects, LoadPast, StopCommand
+from casparian_console.effects import Effect, LoadPast, StopCommand
 from casparian_console.facts.jobs import Standing
 from casparian_console.listing import Cursor
 from casparian_console.messages import Ended, Heard, PastEvents
@@ -23,13 +23,7 @@ class Traveller(Driver):
 
     def __init__(self, **settings: bool) -> None:
         super().__init__(**settings)
-        self.log: list[FeedEvent] = []
         self.snapshot()
-
-    def event(self, kind: str, **data: object) -> Effects:
-        effects = super().event(kind, **data)
-        self.log.append(FeedEvent(self.seq, self.now_us, kind, 1, "test", dict(data)))
-        return effects
 
     def travel(self, *, chunk_events: int = 3) -> None:
         self.tick(0)  # the driver's events alone do not tell the console the time

@@ -129,7 +129,7 @@ class Runner:
     def _tick(self) -> None:
         if not self._is_closed:
             self.deliver([])
-            self._loop.call_later(_TICK_SECONDS, self._tick)
+            self._loop.call_later(self.shell.travel.tick_seconds or _TICK_SECONDS, self._tick)
 
     def _update(self, messages: Sequence[Message]) -> None:
         if self._is_closed:
