@@ -49,8 +49,9 @@ def existing(actions: Iterable[Action]) -> tuple[Action, ...]:
     return tuple(action for action in actions if not action.needs or action.needs in OPERATIONS)
 
 
-def find(actions: Iterable[Action], key: str) -> Action | None:
-    return next((action for action in actions if key in action.keys), None)
+def matches(actions: Iterable[Action], key: str) -> list[Action]:
+    """Those that the key could mean; in one state of a screen at most one of its own works."""
+    return [action for action in actions if key in action.keys]
 
 
 _KEY_NAMES = {

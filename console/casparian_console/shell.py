@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console import frame, shell_actions
@@ -362,8 +362,12 @@ class Shell:
         return frame.draw(self, width, height)
 
     def working(self) -> list[Action]:
-        """The actions whose keys work right now."""
-        return [action for action in self.actions() if self.works(action)]
+        """The actions whose keys work right now, with those keys: letters are text while something is typed."""
+        working = [action for action in self.actions() if self.works(action)]
+        if not self.current.is_typing():
+            return working
+        named = ((action, tuple(key for key in action.keys if len(key) > 1)) for action in working)
+        return [replace(action, keys=keys) for action, keys in named if keys]
 
     # --- the shell's own actions --------------------------------------------------------------------------------------
 

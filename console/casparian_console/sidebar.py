@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_console.actions import Action, find
+from casparian_console.actions import Action, matches
 from casparian_console.assistant import paint
 from casparian_console.assistant.conversation import Conversation
 from casparian_console.assistant.turns import Turns
@@ -131,12 +131,12 @@ class Sidebar:
 
     def key(self, key: str, context: Any) -> Effects | None:
         """A key while the chat has the focus; None when it is the shell's."""
-        action = find(ACTIONS, key)
+        action = next((each for each in matches(ACTIONS, key) if each.is_there(self, context)), None)
         if key in ("pgup", "pgdn") or key in _SCROLLS:
             page = max(1, self._height - 1)
             self.scroll(_SCROLLS.get(key, page if key == "pgdn" else -page))
             return []
-        if action is not None and action.is_there(self, context):
+        if action is not None:
             effects: Effects = action.run(self, context)
             return effects
         if key == "esc" or key.startswith("alt-") or key in ("ctrl-p", "ctrl-t"):

@@ -108,7 +108,7 @@ def test_history_does_not_overwrite_what_the_feed_said_later() -> None:
     complete(driver, made, rows=7)
     driver.seq = 1
     names = "id job_type status plugin_name parser_version input_file topic attempt lease_epoch worker_id retry_count"
-    more = "queued_at started_at ended_at rows_valid quarantine_rows rows_skipped output_size_bytes seconds output_path"
+    more = "queued_at started_at ended_at rows_valid quarantine_rows rows_skipped data_bytes seconds output_path"
     columns = [*names.split(), *more.split(), "error_code", "error_message", "error_fingerprint", "reason"]
     old = [
         made,

@@ -41,7 +41,8 @@ def test_ctrl_c_asks_only_when_something_typed_would_be_lost() -> None:
     assert driver.press("ctrl-c") == [Quit()]
 
     driver = live()
-    driver.shell.screens["inspect"].is_unsaved = True
+    driver.press("alt-i", "q")
+    driver.write("select 1")
     assert driver.press("ctrl-c") == []
     assert "is not saved" in driver.text()
     assert driver.press("y") == [Quit()]

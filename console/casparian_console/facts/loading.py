@@ -20,8 +20,11 @@ _ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
 _JOBS = f"""
 select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
     epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at, epoch_us(end_time) as ended_at, rows_valid,
-    quarantine_rows, rows_skipped, output_size_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason
-from cf_processing_queue where status in ({_ENDED})
+    quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason
+from cf_processing_queue left join (
+    select job_id, sum(bytes)::bigint as data_bytes from cf_output_files where kind = 'data' group by job_id
+) written on written.job_id = id
+where status in ({_ENDED})
 order by end_time desc limit {HISTORY_JOBS}
 """
 _TOTALS = f"""
@@ -122,7 +125,7 @@ def _ended(row: dict[str, Any]) -> dict[str, Any]:
         "rows": row["rows_valid"] or 0,
         "quarantined": row["quarantine_rows"] or 0,
         "skipped": row["rows_skipped"] or 0,
-        "bytes": row["output_size_bytes"] or 0,
+        "bytes": row["data_bytes"] or 0,
         "seconds": row["seconds"] or 0.0,
         "outputs": outputs_of(row["output_path"] or ""),
         "error_code": "" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
