@@ -30,7 +30,7 @@ _FREEZE_SECONDS = 3.6
 _PATIENCE_SECONDS = 1.5
 #: A load lasts for as many blows as are dealt, and most of its time is waiting.
 FILES_PER_BLOW = 2
-_PAUSE_SECONDS = 0.3
+_PAUSE_SECONDS = 0.2
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from tests.crash.load import generate
 from tests.crash.site import Site
 
-FILES = 8
+FILES = 6
 
 
 @pytest.fixture(scope="session")

@@ -38,11 +38,14 @@ def note(path: Path, facts: object) -> None:
 
 
 def finish_late(folder: Path) -> None:
+    told: list[list[str | int]] = []
+
     class LateBus(WorkerBus):
         def __init__(self, endpoint: str, on_message: Callable[[Message, Sequence[bytes]], None]) -> None:
             def heard(message: Message, attachments: Sequence[bytes]) -> None:
                 if isinstance(message, Fenced):
-                    note(folder / FENCED, [[item.job_id, item.epoch] for item in message.jobs])
+                    told.extend([item.job_id, item.epoch] for item in message.jobs)
+                    note(folder / FENCED, told)
                 on_message(message, attachments)
 
             super().__init__(endpoint, heard)

@@ -25,7 +25,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.states import OPEN
 from casparian_sentinel.local import LocalSentinel
 from tests.crash.load import CONFIG, PARSER, Expected, Truth
-from tests.end_to_end.world import World, wait_for
+from tests.end_to_end.world import World
 
 REPOSITORY = Path(__file__).parents[2]
 Role = Literal["sentinel", "worker", "guest", "projector"]
@@ -198,7 +198,7 @@ class Site(World):
             found[:] = [(job, pid) for job, pid in pairs if job["input"] == path and job["guest_pid"]]
             return bool(found)
 
-        wait_for(runs, f"{path} is being parsed")
+        awaited(runs, f"{path} is being parsed")
         return found[0]
 
     # --- how far it is

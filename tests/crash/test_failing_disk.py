@@ -53,7 +53,7 @@ def test_a_disk_error_under_the_log_ends_the_daemon_without_a_false_answer(site:
     site.assert_accounted()
 
 
-@pytest.mark.parametrize("fault", ["rename_new:3:ENOSPC:2", pytest.param("rename_new:3:EIO:1", marks=LONG)])
+@pytest.mark.parametrize("fault", ["rename_new:3:ENOSPC:1", pytest.param("rename_new:3:EIO:1", marks=LONG)])
 def test_a_promotion_that_fails_is_done_later_without_a_restart(site: Site, fault: str) -> None:
     site.start("--fault", fault, module=ODD, workers=1)
     site.until_idle()

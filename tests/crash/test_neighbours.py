@@ -17,7 +17,7 @@ from tests.crash.site import REPOSITORY, Site
 from tests.end_to_end.world import wait_for
 
 #: More than the feed holds for a reader (its high-water mark) would take minutes; what counts is that none of it blocks.
-REQUESTS = 300
+REQUESTS = 150
 SLOWEST_ANSWER_SECONDS = 2.0
 READER = """
 import sys, zmq

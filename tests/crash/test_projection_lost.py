@@ -38,24 +38,35 @@ def replaced_by_nothing(state: Path) -> None:
     state.touch()
 
 
-LONG = pytest.mark.campaign
-DAMAGES = [truncated, replaced_by_noise, replaced_by_another_database, replaced_by_nothing]
+DAMAGES = [deleted, truncated, replaced_by_noise, replaced_by_another_database, replaced_by_nothing]
 
 
-@pytest.mark.parametrize("damage", [deleted, *(pytest.param(one, marks=LONG) for one in DAMAGES)])
+def test_a_projection_lost_before_the_start_and_again_under_the_running_daemon_is_rebuilt(site: Site) -> None:
+    deleted(site.home / "state.duckdb")
+    site.start(workers=1)
+    lose_under_the_running_daemon(site, truncated)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_projection_lost_before_the_start_is_rebuilt(site: Site, damage: Callable[[Path], None]) -> None:
     damage(site.home / "state.duckdb")
 
-    site.start(workers=1)
+    site.start()
     site.until_idle()
     site.stop()
 
     site.assert_accounted()
 
 
-@pytest.mark.parametrize("damage", [truncated, *(pytest.param(one, marks=LONG) for one in [deleted, *DAMAGES[1:]])])
+@pytest.mark.campaign
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_projection_lost_under_a_running_daemon_is_rebuilt(site: Site, damage: Callable[[Path], None]) -> None:
-    site.start(workers=1)
+    site.start()
+    lose_under_the_running_daemon(site, damage)
+
+
+def lose_under_the_running_daemon(site: Site, damage: Callable[[Path], None]) -> None:
     site.until_published(3)
     assert site.daemon is not None
 
