@@ -27,7 +27,13 @@ def test_every_benchmark_has_a_smallest_size() -> None:
     assert SMALLEST.keys() == BENCHMARKS.keys()
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+#: As `tiny-files`, through the same harness, with other files and another parser.
+ALIKE = {"end-to-end", "fix"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.campaign] if name in ALIKE else []) for name in SMALLEST]
+)
 def test_a_benchmark_runs_and_tells_what_it_measured(name: str, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     options = ["--runs", "1", "--no-peers", "--scratch", str(tmp_path), "--json", str(told)]

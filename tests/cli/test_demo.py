@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from casparian.demo.place import choose
 from casparian.demo.session import Session
 from casparian.demo.steps import Story
 from casparian.samples.fix_logs import Truth, generate
+from tests.end_to_end.world import run_here
+from tests.ending import await_end
 
 DEMO = [sys.executable, "-m", "casparian", "demo"]
 SECONDS = 150
@@ -34,8 +37,16 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 
 def none_left(directory: Path) -> bool:
     """Guests and workers end with their parent; that takes the kernel a moment."""
-    _gone, alive = psutil.wait_procs(processes_of(directory), timeout=10)
-    return not alive
+    await_end([one.pid for one in processes_of(directory)], seconds=10)
+    return not processes_of(directory)
+
+
+class SessionHere(Session):
+    """The same commands, called in this process: `told` shows them as processes."""
+
+    def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        done = run_here("--home", self.place.home, *arguments)
+        return subprocess.CompletedProcess([], done.code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +104,7 @@ def test_a_tampered_truth_makes_the_demo_fail(tmp_path: Path, capsys: pytest.Cap
 
     from casparian.demo.ending import end
 
-    session = Session(choose(tmp_path / "d"))
+    session = SessionHere(choose(tmp_path / "d"))
     narrator = Narrator(sys.stdout)
     story = Story(session, narrator, is_live=False, make_logs=tampered)
     story.tell()

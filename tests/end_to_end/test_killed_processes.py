@@ -7,7 +7,8 @@ from casparian.demo import facts
 from casparian.demo.checks import check
 from casparian.demo.facts import Found
 from casparian.samples.fix_logs import generate
-from tests.end_to_end.world import World, await_end, wait_for
+from tests.end_to_end.world import World, wait_for
+from tests.ending import await_end
 
 FILES = 30
 

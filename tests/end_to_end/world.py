@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import psutil
 
 from casparian.app import run
 from casparian.main import casparian
+from tests.ending import await_end
 
 ADVICE = '''
 """Payment advices: `id;amount;day` a line. Lines that begin with `!` make trouble for tests."""
@@ -106,11 +106,19 @@ class World:
 
     def run(self, *arguments: str | Path, status: int = 0) -> Done:
         """One command, which must end with `status`: here, or in a process of its own where one stays behind."""
-        call = _as_a_process if arguments[0] in ("start", "worker") else _in_this_process
-        done = call(self, *arguments)
+        if arguments[0] in ("start", "worker"):
+            done = self._run_as_a_process(*arguments)
+        else:
+            done = run_here("--home", self.home, *arguments)
         assert done.code == status, f"{arguments} ended with {done.code}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done
+
+    def _run_as_a_process(self, *arguments: str | Path) -> Done:
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def ask(self, *arguments: str | Path, status: int = 0) -> Any:
         """The one JSON document that a command prints."""
@@ -185,37 +193,17 @@ class World:
         self.assert_at_rest()
 
 
-def await_end(pids: Sequence[int], *, seconds: float = 20.0) -> None:
-    """Processes end when they end, whoever is to reap them and however late."""
-    deadline = time.monotonic() + seconds
-    for pid in pids:
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        ended, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        os.close(descriptor)
-        assert ended, f"process {pid} goes on"
-
-
-def _in_this_process(world: World, *arguments: str | Path) -> Done:
-    """The command as its function: the same arguments, streams and code, without an interpreter's start."""
+def run_here(*arguments: str | Path) -> Done:
+    """A command as its function: the same arguments, streams and code, without an interpreter's start."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err):
-        code = run(casparian, ["--home", str(world.home), *map(str, arguments)])
+        code = run(casparian, [*map(str, arguments)])
     return Done(int(code), _written(out), _written(err))
 
 
 def _written(stream: io.TextIOWrapper) -> str:
     stream.seek(0)
     return stream.read()
-
-
-def _as_a_process(world: World, *arguments: str | Path) -> Done:
-    done = subprocess.run(
-        world.command(*arguments), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def wait_for(what: Callable[[], bool], why: str, *, seconds: float = 60.0) -> None:

@@ -129,7 +129,9 @@ def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: Smal
 def test_jobs_beyond_the_slots_wait_and_are_given_back_by_a_drain(sentinel: SmallSentinel, tmp_path: Path) -> None:
     with WorkerProcess(sentinel.home, "--slots", "1") as worker:
         sentinel.join()
-        first = sentinel.assignment("import time\ndef parse(path):\n    time.sleep(0.5)\n", tmp_path / "in.txt", epoch=5)
+        first = sentinel.assignment(
+            "import time\ndef parse(path):\n    time.sleep(0.5)\n", tmp_path / "in.txt", epoch=5
+        )
         second = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=6)
         sentinel.assign(first, second)
         sentinel.hear(Started)

@@ -11,6 +11,7 @@ from casparian_protocol.client import Client
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, said_of_exit
 from casparian_sentinel.daemon.local_workers import read_pids
+from tests.ending import await_end
 from tests.sentinel.daemon.world import PATIENCE_SECONDS, Daemon, event_types, new_home, until
 
 MODULE = ("-m", "tests.sentinel.daemon.daemon_with_workers")
@@ -54,7 +55,7 @@ def test_workers_of_a_killed_sentinel_are_not_started_twice(tmp_path: Path) -> N
     second.process.send_signal(signal.SIGINT)
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(PATIENCE_SECONDS) == 0
-    until(lambda: not Path(f"/proc/{worker['pid']}").exists(), "the orphan is ended")
+    await_end([worker["pid"]])  # the orphan
 
 
 def test_workers_that_only_die_are_given_up_loudly(tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ if "casparian_sentinel.projection" in sys.orig_argv:
 
 def test_a_projector_that_only_dies_is_told_of_and_questions_do_not_wait_for_it(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_PROJECTOR)
-    with running(new_home(tmp_path), "--workers", "0", module=MODULE, PYTHONPATH=str(tmp_path)) as daemon, daemon.client() as client:
+    home = new_home(tmp_path)
+    with running(home, module=MODULE, PYTHONPATH=str(tmp_path)) as daemon, daemon.client() as client:
         until(
             lambda: "given up for now: it exited with 7, 5 times" in client.request("status")["projection"]["state"],
             "it is told",
