@@ -91,6 +91,7 @@ def _totals(shell: Shell, width: int) -> Line:
 
 def _link(shell: Shell) -> Line:
     facts = shell.present
+    old = f" @{facts.seq:,} old" if facts.seq else ""
     match facts.link:
         case "live":
             lag = max(0, facts.seq - facts.projection_seq) if facts.projection_seq else 0
@@ -99,11 +100,11 @@ def _link(shell: Shell) -> Line:
         case "connecting":
             return [("bar warn", "connecting")]
         case "silent":
-            return [("bar bad", f"silent {facts.silent_seconds:.0f} s"), ("bar", f" @{facts.seq:,} old")]
+            return [("bar bad", f"silent {facts.silent_seconds:.0f} s"), ("bar", old)]
         case "stale":
-            return [("bar warn", "catching up"), ("bar", f" @{facts.seq:,} old")]
+            return [("bar warn", "catching up"), ("bar", old)]
         case "gone":
-            return [("bar bad", "no sentinel"), ("bar", f" @{facts.seq:,} old")]
+            return [("bar bad", "no sentinel"), ("bar", old)]
 
 
 def _message(shell: Shell, width: int) -> Line:
@@ -114,7 +115,8 @@ def _message(shell: Shell, width: int) -> Line:
     if text:
         return [(style, f" {text}")]
     if facts.link == "gone":
-        return [("bad", f" {clean(facts.link_problem)}"), ("dim", "  What is shown is old; I keep trying.")]
+        what = "What is shown is old; " if facts.is_known else "`casparian start` starts one; "
+        return [("bad", f" {clean(facts.link_problem)}"), ("dim", f"  {what}I keep trying.")]
     if facts.link == "silent":
         return [
             ("bad", f" Nothing heard from the sentinel for {facts.silent_seconds:.0f} s; what is shown may be old.")

@@ -180,7 +180,7 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | Non
             )
         case "JobOutputsCommitted":
             manifest = data.get("manifest") or {}
-            written = sum(file["bytes"] for file in manifest.get("files", []))
+            written = sum(file["bytes"] for file in manifest.get("files", []) if file["kind"] == "data")
             outputs = tuple(sorted(data.get("versions") or manifest.get("outputs") or {}))
             _change(book, event, state="COMMITTED", outputs=outputs, bytes=written)
         case "JobCompleted":

@@ -259,6 +259,11 @@ class Facts:
         return self.totals.by_state["COMPLETED"] + self.totals.by_state["PARTIAL_SUCCESS"]
 
     @property
+    def is_known(self) -> bool:
+        """Whether there is a picture at all; its numbers mean nothing before."""
+        return self.totals.is_known
+
+    @property
     def is_old(self) -> bool:
         """What is shown may no longer be so."""
         return self.link != "live"

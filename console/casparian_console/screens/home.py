@@ -151,7 +151,8 @@ class Home(Screen):
         return block([*lines, *self._waiting(context, width, height - len(lines))], width, height)
 
     def _cards(self, context: Context, width: int) -> list[Line]:
-        texts = [_discover(context), _bench(context), _inspect(context), _jobs(context)]
+        cards = (_discover, _bench, _inspect, _jobs)
+        texts = [card(context) if context.facts.is_known else [[("dim", "not known yet")]] for card in cards]
         lines: list[Line] = []
         for start in range(0, len(texts), self._columns):
             row = range(start, start + self._columns)
@@ -173,7 +174,8 @@ class Home(Screen):
         self.cursor.settle(self._rows(), self._list_height)
         if not self._shown:
             facts = context.facts
-            nothing = "Nothing needs a person." if facts.totals.is_known else "Reading what there is…"
+            reading = "Reading what there is…" if facts.link == "live" else "Nothing is known yet."
+            nothing = "Nothing needs a person." if facts.is_known else reading
             return [[], [("dim", f" {nothing}")], *_latest(context, height - 2)]
         lines: list[Line] = [[], [("title", " Needs a person"), ("dim", f"  {len(self._shown)}")]]
         for at, concern in enumerate(
@@ -228,8 +230,6 @@ def _inspect(context: Context) -> list[Line]:
 
 def _jobs(context: Context) -> list[Line]:
     facts = context.facts
-    if not facts.totals.is_known:
-        return [[("bold", f"{facts.running} running"), ("", f", {facts.waiting} waiting")], [("dim", "…")]]
     bad = facts.failed + facts.dead
     ended: Line = [("bad" if bad else "dim", f"{bad:,} failed"), ("", f", {facts.done:,} complete")]
     rate = f"{short(facts.rows_per_second)} rows/s" if facts.running else "idle"
