@@ -8,7 +8,7 @@ from typing import Literal
 
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.facts.registry import Parser, Registry
-from casparian_console.text import ago, clean, size
+from casparian_console.text import ago, clean, count, size
 
 Kind = Literal["registered", "file", "quick"]
 Identity = tuple[str, str]
@@ -100,6 +100,10 @@ def state_of(parser: Parser, waiting: int) -> tuple[str, str, str]:
     return "done", "ok", "ready"
 
 
+#: The states in the list, where the detail beside it says the rest.
+_SHORT = {"held by its breaker": "held", "waits for approval": "to approve", "on probation": "probation"}
+
+
 def success_rate(parser: Parser) -> str:
     """`98%` of its runs ended well; empty before the first. Only all of them are 100%."""
     if not parser.runs:
@@ -120,11 +124,11 @@ def entry_lines(entry: Entry, waiting: int, now_us: int, glyphs: Glyphs) -> tupl
             ("dim", f" {clean(parser.version)}"),
         ]
         rate = success_rate(parser)
-        ran = f"{rate} of {parser.runs:,} runs · {ago(parser.last_run_at, now_us)}" if rate else "no run yet"
+        ran = f"{rate} of {count(parser.runs, 'run')} · {ago(parser.last_run_at, now_us)}" if rate else "no run yet"
         bad = bool(parser.runs) and parser.successes < parser.runs
         return name, [
             ("dim", "  "),
-            *([(style, words), ("dim", " · ")] if words != "ready" else []),
+            *([(style, _SHORT.get(words, words)), ("dim", " · ")] if words != "ready" else []),
             ("warn" if bad else "dim", ran),
         ]
     if file is not None and file.is_broken:

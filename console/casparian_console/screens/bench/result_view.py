@@ -115,7 +115,7 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
         for example in each["examples"]:
             place = example["row_index"] if example["source_row"] is None else example["source_row"]
             word = "row" if example["source_row"] is None else "line"
-            got = "NULL" if example["got"] is None else repr(clean(example["got"]))
+            got = "NULL" if example["got"] is None else f"‘{clean(example['got'])}’"
             got = clip(got, max(16, width // 2), glyphs.ellipsis)
             wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
             lines.append([("dim", f"      {word} {place}: "), ("bad", got), ("dim", f"  wanted {wanted}")])
@@ -123,16 +123,17 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
 
 
 def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
+    has_nulls = width >= 60
     name_width = min(_COLUMN_MAX, max(12, width // 3))
-    type_width = min(22, max(10, (width - name_width - 18) // 2))
-    head = f"  {pad('column', name_width)} {pad('declared', type_width)} {pad('observed', type_width)}  nulls   bad"
-    lines: list[Line] = [[("dim", head)]]
+    type_width = min(22, max(8, (width - name_width - (18 if has_nulls else 12)) // 2))
+    head = f"  {pad('column', name_width)} {pad('declared', type_width)} {pad('observed', type_width)}"
+    lines: list[Line] = [[("dim", f"{head}{' nulls' if has_nulls else ''}   bad")]]
     for each in columns:
         declared = pad(clean(each["declared"]) or "–", type_width)
         observed = pad(clean(" | ".join(each["observed"])) or "–", type_width)
-        bad = each["violation_count"]
-        named: Line = [("", f"  {pad(clean(each['name']), name_width)} "), ("dim", f"{declared} {observed} ")]
-        lines.append([*named, ("dim", f"{each['null_count']:>6,}"), ("bad" if bad else "dim", f"{bad:>6,}")])
+        bad, nulls = each["violation_count"], f"{each['null_count']:>6,}" if has_nulls else ""
+        named: Line = [("", f"  {pad(clean(each['name']), name_width)} "), ("dim", f"{declared} {observed}{nulls}")]
+        lines.append([*named, ("bad" if bad else "dim", f"{bad:>6,}")])
     return lines
 
 

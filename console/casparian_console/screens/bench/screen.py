@@ -57,7 +57,9 @@ class Bench(Screen):
         return Fixed([entry.identity for entry in self.listed])
 
     def settle(self, context: Context) -> None:
-        self.listed = self.entries.listed(context.facts.registry, context.home)
+        listed = self.entries.listed(context.facts.registry, context.home)
+        #: Files are of now: in the past only what was registered then.
+        self.listed = [each for each in listed if context.past_seq is None or each.kind == "registered"]
         self.cursor.settle(self.rows(), self.look.entries_shown)
 
     def entry(self) -> Entry | None:

@@ -110,8 +110,9 @@ class Dropdown:
         self.cursor.settle(self._rows(), self.height)
         lines: list[Line] = [head, self.editor.line(width, style="input", placeholder="type to filter")]
         for at, option in enumerate(found[self.cursor.top : self.cursor.top + self.height], self.cursor.top):
-            name = clip_left(option.text, max(4, width - 8), glyphs.ellipsis)
-            line = spread([("", f" {name}")], [("dim", f" {short(option.files):>5} ")], width)
+            number = f" {short(option.files)} "
+            name = clip_left(option.text, max(4, width - len(number) - 1), glyphs.ellipsis)
+            line = spread([("", f" {name}")], [("dim", number)], width)
             lines.append(restyle(fit(line, width), "selected") if at == self.cursor.at else line)
         return lines if found else [*lines, [("dim", " nothing matches")]]
 

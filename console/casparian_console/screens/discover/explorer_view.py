@@ -12,7 +12,7 @@ from casparian_console.text import clean, clip_left, count, short, size
 
 _STEPS = ("explore", "focused", "edit", "test", "publish")
 _NAMES = {"pattern": "Pattern", "exclude": "Exclude", "tag": "Tag"}
-_HINTS = {"pattern": "**/*.log", "exclude": "patterns, blanks between them", "tag": "the tag that matches get"}
+_HINTS = {"pattern": "**/*.log", "exclude": "old/** **/*.tmp", "tag": "fix"}
 
 
 def draw(explorer: Explorer, context: Context, width: int, height: int) -> list[Line]:

@@ -1,4 +1,4 @@
-"""What can be done from Discover with a file, with all that are shown, and with a source: the questions before it is done. Pure."""
+"""What can be done from Discover with a file, with all that are shown, with a source: the questions before it. Pure."""
 
 from __future__ import annotations
 

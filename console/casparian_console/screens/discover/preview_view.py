@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, fit
+from casparian_console.canvas import Glyphs, Line
 from casparian_console.facts.jobs import STANDINGS, Standing
 from casparian_console.overlays import wrapped
 from casparian_console.screens.discover.preview import VIEWS, Preview
@@ -35,16 +35,23 @@ def head_lines(preview: Preview, width: int, glyphs: Glyphs) -> list[Line]:
         *([kind] if kind else []),
         *([clean(look["encoding"])] if look.get("encoding") else []),
     ]
-    views: Line = []
-    there = preview.views() if look else []
-    for view in VIEWS:
-        style = "key" if view == preview.shown else "" if view in there else "dim"
-        views.append((style, f"[{view}] " if view == preview.shown else f" {view}  "))
     return [
         [("bold", clip_left(clean(file.rel_path), width, glyphs.ellipsis))],
         [("dim", " · ".join(about)), ("accent", f"  {clean(file.tags)}" if file.tags else "")],
-        fit(views, width),
+        _views(preview, width),
     ]
+
+
+def _views(preview: Preview, width: int) -> Line:
+    """All of them with the shown one in brackets; where that has no room, the shown one."""
+    there = preview.views() if preview.look else []
+    if width < 28:
+        return [("key", f"[{preview.shown}]"), ("dim", "  v: next" if len(there) > 1 else "")]
+    line: Line = []
+    for view in VIEWS:
+        style = "key" if view == preview.shown else "" if view in there else "dim"
+        line.append((style, f"[{view}] " if view == preview.shown else f" {view}  "))
+    return line
 
 
 def body_lines(preview: Preview, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
@@ -52,12 +59,12 @@ def body_lines(preview: Preview, now_us: int, width: int, glyphs: Glyphs) -> lis
     look = preview.look
     if preview.file is None:
         return []
+    if problem := look.get("problem"):
+        return [*wrapped(str(problem), width, "bad"), [], *_about(preview, now_us, width, glyphs)]
     if preview.shown == "about":
         return _about(preview, now_us, width, glyphs)
     if not look:
         return [[("dim", f"looking into it{glyphs.ellipsis}")]]
-    if problem := look.get("problem"):
-        return [*wrapped(str(problem), width, "bad"), [], *_about(preview, now_us, width, glyphs)]
     if preview.shown == "records":
         return _records(look, width)
     if preview.shown == "text":
@@ -72,7 +79,7 @@ def _records(look: dict[str, Any], width: int) -> list[Line]:
     left = width
     for at, column in enumerate(columns):
         cells = [width_of(clean(record[at])) for record in records[:50] if at < len(record) and record[at] is not None]
-        wide = min(_CELL_MAX, max([width_of(clean(column["name"])), *cells, 1]))
+        wide = min(_CELL_MAX, max([width_of(clean(column["name"])), len(column["type"] or ""), *cells, 1]))
         if shown and wide + 1 > left:
             break
         shown.append((at, wide, column["type"] in _NUMBERS))

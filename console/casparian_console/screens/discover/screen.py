@@ -19,7 +19,6 @@ from casparian_console.screens.discover.dropdown import (
     Dropdown,
     label_options,
     source_options,
-    tag_names,
 )
 from casparian_console.screens.discover.explorer import Explorer
 from casparian_console.screens.discover.filters import Filter, Label, Source
