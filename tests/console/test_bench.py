@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Ask, ListDirectory, Query, RunCommand, StopCommand, Watch
-from casparian_console.messages import Ended, Gone, Listing, Output
+from casparian_console.effects import Ask, ListDirectory, LoadPast, Query, RunCommand, StopCommand, Watch
+from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
 from casparian_console.screens.bench.schema_diff import verdict
@@ -350,6 +350,18 @@ def test_home_and_discover_can_hand_a_parser_over() -> None:
 
     assert isinstance(run, RunCommand)
     assert run.args == ("run", "fix@1.1.0", "/data/c.log", "--json")
+
+
+def test_in_the_past_the_parsers_of_then_are_listed_and_nothing_can_be_run() -> None:
+    driver = bench()
+    (load,) = driver.press("ctrl-t")
+    assert isinstance(load, LoadPast)
+    driver.send(PastEvents(load.tag, tuple(driver.log)), Ended(load.tag, 0))
+    text = driver.text()
+
+    assert [effect for key in ("t", "N", "a", "p") for effect in driver.press(key)] == []
+    assert "hl7 2.0.0" in text
+    assert "orders.py" not in text
 
 
 def test_escape_leaves_the_pane_then_the_result_then_the_bench() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Ask, Effects, ListDirectory, Query, RunCommand, StopCommand
-from casparian_console.messages import Answer, Ended, Output, Scroll
+from casparian_console.effects import Ask, Effects, ListDirectory, LoadPast, Query, RunCommand, StopCommand
+from casparian_console.messages import Answer, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
 from casparian_console.screens.discover.window import PAGE_ROWS, PAGES, File
@@ -580,6 +580,20 @@ def test_a_typed_rule_is_asked_about_before_quitting() -> None:
     driver.press("ctrl-c")
 
     assert "Quit? What you typed in Discover is not saved." in driver.text()
+
+
+def test_in_the_past_only_what_events_tell_is_shown_and_nothing_is_asked_of_the_present() -> None:
+    driver, _ = discover()
+    (load,) = driver.press("ctrl-t")
+    assert isinstance(load, LoadPast)
+    driver.send(PastEvents(load.tag, tuple(driver.log)), Ended(load.tag, 0))
+    asked = [effect for key in ("t", "s", "e", "1", "enter") for effect in driver.press(key)]
+    text = driver.text()
+
+    assert asked == []
+    assert "Files, as the events up to here tell" in text
+    assert "desk" in text
+    assert "cme/b.log" not in text
 
 
 # --- how it looks -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from casparian_console.text import clean, clip_left, count, short, size
 
 _STEPS = ("explore", "focused", "edit", "test", "publish")
 _NAMES = {"pattern": "Pattern", "exclude": "Exclude", "tag": "Tag"}
-_HINTS = {"pattern": "**/*.log", "exclude": "old/** **/*.tmp", "tag": "fix"}
+_HINTS = {"pattern": "e.g. **/*.log", "exclude": "e.g. old/** **/*.tmp", "tag": "e.g. fix"}
 
 
 def draw(explorer: Explorer, context: Context, width: int, height: int) -> list[Line]:
@@ -73,16 +73,19 @@ def _fields(explorer: Explorer, context: Context, width: int, height: int) -> li
     for at, name in enumerate(FIELDS):
         is_focused = explorer.is_typing and at == explorer.focus
         editor = explorer.fields[name]
-        field = editor.line(inner - 9, style="input", is_focused=is_focused, placeholder=_HINTS[name])
-        lines.append([("key" if is_focused else "dim", f"{_NAMES[name]:<9}"), *field])
+        field = editor.line(inner - 11, style="input", is_focused=is_focused, placeholder=_HINTS[name])
+        mark = glyphs.cursor if is_focused else " "
+        lines.append([("key" if is_focused else "dim", f"{mark} {_NAMES[name]:<9}"), *field])
     lines.append([])
     lines += _counts(explorer, inner, glyphs)
-    room = height - 2 - len(lines)
+    room = height - 2 - len(lines) - explorer.is_typing
     shown = nlargest(max(0, room), explorer.matcher.folders.items(), key=lambda each: each[1]) if room > 0 else []
     most = shown[0][1] if shown else 1
     for name, number in shown:
         label = clip_left(clean(name), max(6, inner - 20), glyphs.ellipsis)
         lines.append(spread([("", label)], [*bar(number / most, 10, glyphs), ("dim", f"{number:>8,}")], inner))
+    if explorer.is_typing:
+        lines = [*lines, *[[]] * (height - 3 - len(lines)), [("dim", "Tab: next field  Enter: tests it")]]
     padded: list[Line] = [[("", " "), *fit(line, inner)] for line in lines]
     return box(padded, width, height, glyphs, title="Pattern", style="accent" if explorer.is_typing else "border")
 
