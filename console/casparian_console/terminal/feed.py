@@ -48,6 +48,7 @@ class FeedReader:
         self._loop = asyncio.get_running_loop()
         self._order = FeedOrder()
         self._is_asking = False
+        self._is_connected = False
         self._is_gone = False
         self._heard_at = time.monotonic()
         self._said_silence_at = 0.0
@@ -89,11 +90,12 @@ class FeedReader:
                 event = recv_monitor_message(self._watch, zmq.NOBLOCK)["event"]
             except zmq.Again:
                 break
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if self._is_connected:
                 self._break_order()
                 self._later(_JOIN_SECONDS, self._seek)
                 self._readable()
-            elif event == zmq.EVENT_DISCONNECTED:
+            else:
                 self._lost("The sentinel went away.", "Start it with `casparian start`.")
 
     def _lost(self, problem: str, remedy: str) -> None:
@@ -183,6 +185,11 @@ class FeedReader:
         if silent_seconds >= SILENCE_SECONDS and is_due and not self._order.needs_snapshot:
             self._said_silence_at = time.monotonic()
             self._deliver([Heard(Silence(silent_seconds))])
+            if not self._is_connected:  # it went before the feed was joined: asking finds out
+                self._break_order()
+                self._asker.give_up()  # a new client looks whether anybody listens
+                self._is_asking = False
+                self._seek()
         wait_seconds = SILENCE_SECONDS - silent_seconds if silent_seconds < SILENCE_SECONDS else 1.0
         self._loop.call_later(max(0.05, wait_seconds), self._listen_for_silence)
 

@@ -19,6 +19,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
 
 _FORM = {"casparian": "console recording", "form": 1}
+_FORM_CHARACTERS = 200
 _DOCUMENT_LIMIT_CHARACTERS = 4_000_000
 _ITEMS: dict[str, Any] = {each.__name__: each for each in (Snapshot, FeedEvent, Metric, Gap, Silence)}
 _MESSAGES: dict[str, Any] = {
@@ -99,15 +100,13 @@ def read_recording(path: Path) -> Iterator[tuple[float, m.Message]]:
     """(seconds since the beginning, message), in order. Raises `BadRecording`."""
     try:
         with path.open(encoding="ascii") as file:
-            for number, line in enumerate(file, 1):
+            if json.loads(file.readline(_FORM_CHARACTERS) or "null") != _FORM:
+                raise BadRecording(
+                    f"{path} is no recording of this version.", remedy="`casparian console --record FILE` makes one."
+                )
+            for line in file:
                 document = json.loads(line)
-                if number > 1:
-                    yield float(document["t"]), decoded(document)
-                elif document != _FORM:
-                    raise BadRecording(
-                        f"{path} is no recording of this version.",
-                        remedy="`casparian console --record FILE` makes one.",
-                    )
+                yield float(document["t"]), decoded(document)
     except OSError as cause:
         raise BadRecording(f"{path} cannot be read: {cause.strerror}.", remedy="Check the path.") from cause
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
