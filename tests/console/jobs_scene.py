@@ -39,7 +39,8 @@ def work_day(*, is_ascii: bool = False) -> Driver:
     driver.event("JobQueued", **queued(scan, kind="SCAN", path="/data/fix"))
     driver.event("JobLeased", job_id=scan, worker_id="w1", attempt=1, sandbox="none")
     driver.event("JobStarted", job_id=scan, epoch=driver.seq, guest_pid=1)
-    driver.event("JobCompleted", job_id=scan, epoch=1, status="COMPLETED", damaged=[], rows=1247, quarantined=0, skipped=0, seconds=2.0)  # fmt: skip
+    counts = {"rows": 1247, "quarantined": 0, "skipped": 0, "seconds": 2.0}
+    driver.event("JobCompleted", job_id=scan, epoch=1, status="COMPLETED", damaged=[], **counts)
     for at in range(8):
         complete(driver, run_job(driver, 100 + at, path=f"/data/fix/lumen_{at:03d}.fix"), rows=1000 + at, bad=at % 3)
     fail_many(driver, 1, 3)

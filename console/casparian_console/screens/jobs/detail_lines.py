@@ -199,12 +199,10 @@ def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
             each.style,
             5,
         )
-    told = {"JobQueued": "queued", "JobReplayed": "asked to try again", "JobCancelRequested": "asked to stop"}
+    asked = {"JobQueued": "queued", "JobReplayed": "replayed", "JobCancelRequested": "to cancel"}
     for event in known.history:
-        if event["type"] in told:
-            write.pair(
-                told[event["type"]].split()[0], f"{clock(event['ts'])} {told[event['type']]} by {event['actor']}", "dim"
-            )
+        if event["type"] in asked:
+            write.pair(asked[event["type"]], f"{clock(event['ts'])} by {event['actor']}", "dim")
 
 
 def _lineage(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:

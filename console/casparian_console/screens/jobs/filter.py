@@ -83,8 +83,9 @@ class Filter:
         parts = [status_word(self.status)] if self.status != "all" else []
         parts += [each for each in (self.type, clean(self.parser)) if each]
         parts += [f"“{clean(self.text)}”"] if self.text else []
-        parts += ["completed hidden"] if self.hides_done and self.status == "all" else []
-        return ", ".join(parts)
+        words = f"only {', '.join(parts)}" if parts else ""
+        hidden = "completed hidden" if self.hides_done and self.status == "all" else ""
+        return "; ".join(each for each in (words, hidden) if each)
 
 
 @dataclass
@@ -95,7 +96,7 @@ class FilterDialog(Overlay):
     parsers: Sequence[str]
     apply: Callable[[Filter], Effects]
     title: str = "Filter"
-    wish: tuple[int, int] = (64, 11)
+    wish: tuple[int, int] = (68, 10)
     at: int = 0
     _chosen: list[int] = field(default_factory=list)
 

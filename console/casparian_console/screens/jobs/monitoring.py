@@ -6,14 +6,14 @@ that leaving and coming back loses none; `r` only moves the beginning of what is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, block, box, fit, sparkline
 from casparian_console.facts.store import Facts, Sample
 from casparian_console.screens.jobs.charts import binned, chart
-from casparian_console.text import ago, clean, clip, clip_left, duration, pad, pad_left, short, size
+from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad, pad_left, short, size
 
 PANES = ("QUEUE", "THROUGHPUT", "WORKERS", "SINKS")
 WINDOW_SECONDS = 300
@@ -46,6 +46,7 @@ class Reading:
     running: int = 0
     done: int = 0
     failed: int = 0
+    dead: int = 0
     is_known: bool = False
     rows_now: float = 0.0
     bytes_now: float = 0.0
@@ -63,11 +64,12 @@ def read(facts: Facts, since_us: int) -> Reading:
         states["RETRY_WAIT"],
         facts.running,
         facts.done,
-        facts.failed + facts.dead,
+        facts.failed,
+        facts.dead,
         facts.totals.is_known,
         facts.rows_per_second,
         facts.bytes_per_second,
-        tuple(sample for sample in facts.samples if sample.at_us >= begin),
+        tuple(sample for sample in facts.samples if sample.at_us > begin),
         tuple(sorted(facts.workers.values(), key=lambda worker: str(worker["id"]))),
         tuple(_sinks(facts)),
     )
@@ -154,6 +156,8 @@ def _queue(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Li
         [("dim", f"{name:<10}"), (style, pad_left(f"{number:,}" if is_known else "?", 12))]
         for name, number, style, is_known in pairs
     ]
+    if reading.dead:
+        lines[-1].append(("bad", f"  {count(reading.dead, 'dead letter')}"))
     if reading.retrying:
         lines[0].append(("warn", f"  {reading.retrying:,} to retry"))
     if not reading.samples:
@@ -171,7 +175,9 @@ def _queue(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Li
 
 def _span(reading: Reading) -> str:
     first = reading.samples[0].at_us if reading.samples else reading.now_us
-    return f"last {duration(max(10.0, (reading.now_us - first) / _SECOND_US))}"
+    return (
+        f"last {duration(max(10.0, (reading.now_us - first) / _SECOND_US + 1))}"  # a sample is of the second before it
+    )
 
 
 def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
@@ -197,14 +203,15 @@ def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[
     if not reading.workers:
         return [[("warn", "No worker is here: jobs wait.")]]
     is_wide = width >= 70
-    head = f"{'worker':<14} {'state':<9} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")
+    name_width = 14 if width >= 50 else 7
+    head = f"{'worker':<{name_width}} {'state':<8} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")
     lines: list[Line] = [[("dim", head)]]
     for worker in reading.workers:
         state = str(worker["state"])
         beat = float(worker.get("last_beat_seconds_ago", 0.0))
         line: Line = [
-            ("", f"{pad(clean(worker['id']), 14)} "),
-            (_STATES.get(state, ""), f"{pad(clean(state), 9)} "),
+            ("", f"{pad(clip(clean(worker['id']), name_width, glyphs.ellipsis), name_width)} "),
+            (_STATES.get(state, ""), f"{pad(clip(clean(state), 8, glyphs.ellipsis), 8)} "),
             ("", f"{worker.get('cpu_percent', 0.0):4.0f}% {pad_left(size(int(worker.get('rss_bytes', 0))), 9)} "),
             ("warn" if beat > 5 else "dim", f"{pad_left(duration(beat), 6)}"),
         ]
@@ -227,26 +234,51 @@ def _job(job: dict[str, Any], glyphs: Glyphs, width: int) -> Line:
 def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
     if not reading.sinks:
         return [[("dim", "Nothing was written yet.")]]
-    has_latency = any(sink.p50 is not None for sink in reading.sinks)
-    name_width = max(12, min(28, width - 44))
-    head = f"{'output':<{name_width}} {'rows':>8} {'bytes':>10} {'files':>6} {'bad':>7}"
-    head += f" {'errors':>6} {'p50':>8} {'p99':>8}" if has_latency else ""
-    lines: list[Line] = [[("dim", head)]]
+    columns = [column for column in _COLUMNS if column.is_there(reading.sinks)]
+    while len(columns) > 2 and sum(column.width + 1 for column in columns) + _NAME > width:
+        columns.pop()
+    name_width = max(_NAME - 2, min(28, width - sum(column.width + 1 for column in columns)))
+    head = "".join(f" {column.name:>{column.width}}" for column in columns)
+    lines: list[Line] = [[("dim", f"{'output':<{name_width}}{head}")]]
     for sink in reading.sinks:
         name = pad(clip(clean(sink.name), name_width, glyphs.ellipsis), name_width)
-        line: Line = [
-            ("accent", name),
-            ("", f" {pad_left(short(sink.rows), 8)} {pad_left(size(sink.bytes), 10)} {pad_left(short(sink.files), 6)}"),
-            ("warn" if sink.quarantined else "dim", f" {pad_left(short(sink.quarantined), 7)}"),
-        ]
-        if has_latency:
-            line.append(("bad" if sink.errors else "dim", f" {pad_left(short(sink.errors or 0), 6)}"))
-            line += [("", f" {pad_left(_latency(each), 8)}") for each in (sink.p50, sink.p99)]
-        lines.append(line)
+        told: Line = [(column.style_of(sink), f" {pad_left(column.text_of(sink), column.width)}") for column in columns]
+        lines.append([("accent", name), *told])
     return lines
+
+
+_NAME = 14
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Of the table of sinks, the most important ones first."""
+
+    name: str
+    width: int
+    text_of: Callable[[Sink], str]
+    style_of: Callable[[Sink], str] = lambda sink: ""
+    is_there: Callable[[Sequence[Sink]], bool] = lambda sinks: True
+
+
+def _is_measured(sinks: Sequence[Sink]) -> bool:
+    return any(sink.p50 is not None for sink in sinks)
 
 
 def _latency(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else duration(seconds)
+
+
+_COLUMNS = (
+    _Column("rows", 6, lambda sink: short(sink.rows)),
+    _Column("bytes", 9, lambda sink: size(sink.bytes)),
+    _Column("bad", 6, lambda sink: short(sink.quarantined), lambda sink: "warn" if sink.quarantined else "dim"),
+    _Column(
+        "errors", 6, lambda sink: short(sink.errors or 0), lambda sink: "bad" if sink.errors else "dim", _is_measured
+    ),
+    _Column("p50", 8, lambda sink: _latency(sink.p50), is_there=_is_measured),
+    _Column("p99", 8, lambda sink: _latency(sink.p99), is_there=_is_measured),
+    _Column("files", 6, lambda sink: short(sink.files)),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from casparian_console.canvas import Line, beside, block, spread
+from casparian_console.canvas import Line, beside, block, line_width, spread
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Ended, Failed, Message, Output
@@ -25,7 +25,7 @@ from casparian_console.screens.jobs.pipeline import HEIGHT, pipeline_lines
 from casparian_console.screens.jobs.sheaves import Sheaf, Shown, sheaf_key
 from casparian_console.screens.jobs.waves import Waves, counted_files
 from casparian_console.screens.jobs.window import Window
-from casparian_console.text import clean, count, size
+from casparian_console.text import clean, clip, count, size
 
 #: From so many columns on the detail is beside the list.
 _WIDE = 120
@@ -312,20 +312,20 @@ class Jobs(Screen):
     def _header(self, context: Context, width: int) -> Line:
         facts, glyphs = context.facts, context.glyphs
         known = facts.totals.is_known
-        failed = facts.failed + facts.dead
         parsed, everything = counted_files(facts.jobs)
         written = sum(output.bytes for output in facts.registry.outputs.values())
         left: Line = [
             ("accent" if facts.running else "", f" {glyphs.running} {facts.running:,} running  "),
             ("ok", f"{glyphs.done} {f'{facts.done:,}' if known else '?'} done  "),
-            ("bad" if failed and known else "", f"{glyphs.failed} {f'{failed:,}' if known else '?'} failed"),
+            ("bad" if facts.failed else "", f"{glyphs.failed} {f'{facts.failed:,}' if known else '?'} failed"),
         ]
+        if facts.dead:
+            left.append(("bad", f"  {count(facts.dead, 'dead letter')}"))
         if facts.waiting:
             left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} waiting"))
-        words = self.filter.words()
-        if words:
-            left.append(("warn", f"  [{words}]"))
         right: Line = [("dim", f"{parsed:,}/{everything:,} files {glyphs.dot} {size(written)} output ")]
+        if words := self.filter.words():
+            right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
         return spread(left, right, width)
 
     def _nothing(self, context: Context) -> list[Line]:

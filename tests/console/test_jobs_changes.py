@@ -1,0 +1,224 @@
+"""What Jobs asks for: retry, cancel, rerun, replay; how many at once, with which command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from casparian_console.effects import Ask, Copy, Effect, OpenFolder
+from casparian_console.messages import Failed
+from casparian_console.screens.jobs import Jobs
+from tests.console.driving import Driver, complete, job_id, queued, run_job
+from tests.console.jobs_scene import fail_many, work_day
+
+
+@pytest.fixture
+def day() -> Driver:
+    driver = work_day()
+    driver.tick(10)
+    driver.press("alt-j")
+    driver.lines(100, 40)
+    return driver
+
+
+def asks(effects: list[Effect]) -> list[Ask]:
+    return [effect for effect in effects if isinstance(effect, Ask)]
+
+
+def jobs_of(driver: Driver) -> Jobs:
+    screen = driver.shell.screens["jobs"]
+    assert isinstance(screen, Jobs)
+    return screen
+
+
+def test_one_failed_job_is_retried_at_once_and_the_command_is_shown(day: Driver) -> None:
+    (ask,) = asks(day.press("R"))
+    assert (ask.op, ask.args, ask.cli) == ("retry", {"job_id": job_id(30)}, f"casparian job retry {job_id(30)}")
+    day.done(ask, job_id=job_id(30), state="QUEUED")
+
+    assert f"Job {job_id(30)} waits again." in day.text()
+    assert [(each.cli, each.outcome) for each in day.shell.commands] == [(ask.cli, "ok")]
+
+
+def test_a_group_is_retried_after_a_question_that_names_how_many(day: Driver) -> None:
+    assert not asks(day.press("j", "j", "R"))
+    text = day.text(100, 40)
+    assert "Let 3 jobs of fix 1.0.0 try again?" in text
+    assert "venue_nyse_20240102.log" in text
+    asked = asks(day.press("y"))
+
+    assert {ask.args["job_id"] for ask in asked} == {job_id(1), job_id(2), job_id(3)}
+    for ask in asked[:2]:
+        day.done(ask, job_id=ask.args["job_id"], state="QUEUED")
+    day.send(Failed(asked[2].tag, "The artifact is gone."))
+    assert "2 jobs wait again; 1 refused: The artifact is gone." in day.text(100, 40)
+
+
+def test_saying_no_does_nothing(day: Driver) -> None:
+    day.press("j", "j", "R")
+    assert not asks(day.press("n"))
+    day.press("R")
+    assert not asks(day.press("esc"))
+
+
+def test_many_jobs_are_asked_for_a_few_at_a_time() -> None:
+    driver = Driver()
+    driver.snapshot()
+    fail_many(driver, 1, 30)
+    driver.press("alt-j", "R")
+    waiting = asks(driver.press("y"))
+    assert len(waiting) == 8
+    done = 0
+    while waiting:
+        ask = waiting.pop(0)
+        done += 1
+        waiting += asks(driver.done(ask, job_id=ask.args["job_id"]))
+        assert len(waiting) <= 8
+
+    assert done == 30
+    assert "30 jobs wait again." in driver.text()
+
+
+def test_a_batch_ends_when_the_sentinel_goes_away() -> None:
+    driver = Driver()
+    driver.snapshot()
+    fail_many(driver, 1, 30)
+    driver.press("alt-j", "R")
+    first = asks(driver.press("y"))
+    driver.shell.present.gone("No sentinel answers.")
+    more = [ask for each in first for ask in asks(driver.send(Failed(each.tag, "No sentinel answers.")))]
+
+    assert more == []
+    assert jobs_of(driver).changes.batch is None
+    assert "refused" in driver.text(160, 24)
+
+
+def test_only_what_a_filter_lets_through_is_retried(day: Driver) -> None:
+    day.press("f", "down", "down", "down", *"nyse_20240102", "enter")
+
+    assert [ask.args["job_id"] for ask in asks(day.press("R"))] == [job_id(2)]
+
+
+def test_cancelling_asks_and_says_how_many_run(day: Driver) -> None:
+    day.press("j", "j", "j", "c")
+    assert "Cancel 4 jobs of fix 1.1.0, 2 of them running?" in day.text(100, 40)
+    asked = asks(day.press("y"))
+
+    assert {ask.op for ask in asked} == {"cancel"}
+    assert len(asked) == 4
+
+
+def test_finished_inputs_run_anew_after_a_question(day: Driver) -> None:
+    day.press("G", "k", " ", "j", "r")
+    assert "Run 1 input of fix 1.0.0 anew, with the parser's current version?" in day.text(100, 40)
+    (ask,) = asks(day.press("y"))
+
+    assert (ask.op, ask.cli) == ("rerun", f"casparian job rerun {job_id(107)}")
+
+
+def dead_letters(driver: Driver, start: int, number: int, fingerprint: str) -> None:
+    error = {"code": "GUEST_CRASHED", "message": "signal 11", "fingerprint": fingerprint}
+    for at in range(start, start + number):
+        made = run_job(driver, at, path=f"/data/{at}.txt")
+        driver.event("JobDeadLettered", job_id=made, epoch=1, reason="retries", error=error, retry_count=3)
+
+
+def test_dead_letters_are_listed_alone_and_replayed_one_by_cause_or_all() -> None:
+    driver = work_day()
+    dead_letters(driver, 800, 3, "d" * 16)
+    driver.press("alt-j", "d")
+    text = driver.text(100, 40)
+    assert "only dead letters" in text
+    assert "SCHEMA_MISMATCH" not in text and "READY" not in text
+
+    driver.press("g", "R")
+    assert "Let all dead letters with ERR-dddddddd try again? 3 are known here." in driver.text(100, 40)
+    (ask,) = asks(driver.press("y"))
+    assert ask.args == {"fingerprint": "d" * 16, "after": ""}
+    assert ask.cli == f"casparian jobs replay --fingerprint ERR-{'d' * 16}"
+
+    driver.press(" ", "j")
+    (ask,) = asks(driver.press("R"))
+    assert (ask.args, ask.cli) == ({"job_id": job_id(802)}, f"casparian jobs replay {job_id(802)}")
+
+    driver.press("A")
+    assert "Let all 4 dead letters of this home try again?" in driver.text(100, 40)
+    (ask,) = asks(driver.press("y"))
+    assert ask.args == {"all_dead": True, "after": ""}
+
+    driver.press("esc")
+    assert "READY" in driver.text(100, 40)
+
+
+def test_a_replay_goes_on_with_the_next_page_and_counts_what_stays_dead() -> None:
+    driver = work_day()
+    dead_letters(driver, 800, 3, "d" * 16)
+    driver.press("alt-j", "d", "g", "R")
+    (ask,) = asks(driver.press("y"))
+    (more,) = asks(
+        driver.done(ask, replayed=1000, refused=[{"reason": "the parser is retired", "jobs": 7}], next_after="0" * 16)
+    )
+    assert more.args == {"fingerprint": "d" * 16, "after": "0" * 16}
+    driver.done(more, replayed=1, refused=[], next_after="")
+
+    assert "1,001 dead letters wait again; 7 jobs stay dead: the parser is retired." in driver.text(120, 40)
+
+
+def test_without_dead_letters_the_list_says_so(day: Driver) -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.press("alt-j", "d")
+
+    assert "No dead letters." in driver.text()
+    assert "replay all" not in driver.text()
+
+
+def test_nothing_can_be_changed_without_a_sentinel_or_in_the_past(day: Driver) -> None:
+    day.shell.present.gone("No sentinel answers.")
+    assert not asks(day.press("R"))
+    assert "nothing can be changed" in day.text(100, 40)
+
+
+def test_the_output_of_a_finished_job_can_be_copied_and_opened(day: Driver) -> None:
+    day.press("G", "k")
+    path = "/home/op/.casparian_flow/outputs/fix_orders/v1"
+
+    assert day.press("y") == [Copy(path)]
+    assert day.press("o") == [OpenFolder(path)]
+
+
+def test_keys_that_have_nothing_to_do_say_so(day: Driver) -> None:
+    for key, word in (("c", "cancel"), ("y", "copy path")):
+        assert day.press("g", key) == []
+        assert f"There is nothing here for “{word}”." in day.text()
+
+
+def test_a_job_that_waits_can_be_cancelled_and_not_retried() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.event("JobQueued", **queued(job_id(1)))
+    driver.press("alt-j")
+    assert not asks(driver.press("R"))
+    driver.press("c")
+
+    assert [ask.op for ask in asks(driver.press("y"))] == ["cancel"]
+
+
+def test_quarantined_rows_are_handed_to_inspect(day: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    inspect = day.shell.screens["inspect"]
+    monkeypatch.setattr(type(inspect), "show_quarantine", lambda self, *, job_id: shown.append(job_id), raising=False)
+    day.press("G", "k", "Q")
+
+    assert shown == [job_id(107)]
+    assert day.shell.mode == "inspect"
+
+
+def test_cancelled_jobs_are_neither_ready_nor_a_failure(day: Driver) -> None:
+    day.event("JobCancelled", job_id=job_id(203), reason="wrong file")
+    lines = day.lines(100, 40)
+
+    at = next(number for number, line in enumerate(lines) if line.startswith(" CANCELLED"))
+    assert "fix 1.1.0 · 1 job cancelled" in lines[at + 1]
+    complete(day, job_id(200))
+    day.press("G")
+    assert [ask.op for ask in asks(day.press("R"))] == ["retry"]

@@ -1,0 +1,138 @@
+"""A hundred thousand jobs in the list: work is counted, not time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from casparian_console.facts.jobs import Job, JobBook
+from casparian_console.screens.jobs import Jobs
+from casparian_console.screens.jobs.filter import Filter
+from casparian_console.screens.jobs.finding import all_matches, first_match, matches
+from casparian_console.screens.jobs.sheaves import Sheaf, Shown
+from tests.console.driving import NOW_US, Driver, complete, run_job
+
+JOBS = 100_000
+
+
+def made(number: int, state: str = "COMPLETED", **fields: Any) -> Job:
+    at = NOW_US - number * 1000
+    ended = at if state in ("COMPLETED", "FAILED") else 0
+    path = f"/data/Venue/{number:06d}.log"
+    return Job(
+        f"{number:016x}", "PARSE", state, "fix", "1.0.0", path, queued_at=at, started_at=ended, ended_at=ended, **fields
+    )
+
+
+@pytest.fixture(scope="module")
+def book() -> JobBook:
+    full = JobBook()
+    full.add_all([made(number) for number in range(JOBS)])
+    return full
+
+
+def big(book: JobBook) -> tuple[Driver, Jobs]:
+    driver = Driver()
+    driver.snapshot()
+    driver.shell.present.jobs = book.fork()
+    driver.press("alt-j")
+    screen = driver.shell.screens["jobs"]
+    assert isinstance(screen, Jobs)
+    return driver, screen
+
+
+def test_a_frame_asks_for_the_visible_rows_only(book: JobBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, screen = big(book)
+    driver.press(" ")
+    rows: list[int] = []
+    row = Shown.row
+
+    def counted(shown: Shown, at: int) -> tuple[Sheaf, Job | None]:
+        rows.append(at)
+        return row(shown, at)
+
+    monkeypatch.setattr(Shown, "row", counted)
+    driver.press("j", "pgdn", "G", "k")
+    driver.lines(200, 60)
+
+    assert len(screen.shown) == JOBS + 1
+    assert len(rows) < 2000
+    assert screen.shown.work == 0
+
+
+def test_an_event_costs_its_own_move_only(book: JobBook) -> None:
+    driver, screen = big(book)
+    driver.press(" ")
+    driver.lines(200, 60)
+    for number in range(5):
+        complete(driver, run_job(driver, JOBS + number))
+        driver.lines(200, 60)
+
+    assert screen.shown.work <= 5 * 10
+    assert len(screen.shown) == JOBS + 5 + 1
+
+
+def test_a_text_filter_reads_the_list_once_and_then_only_what_moves(book: JobBook) -> None:
+    driver, screen = big(book)
+    screen.set_filter(Filter(text="venue/0000"))
+    driver.lines(200, 60)
+    assert (screen.shown.work, screen.shown.size(screen.shown.order[0])) == (JOBS, 100)
+    complete(driver, run_job(driver, JOBS + 1, path="/data/venue/0000x.log"))
+    complete(driver, run_job(driver, JOBS + 2, path="/data/other.log"))
+    driver.lines(200, 60)
+
+    assert screen.shown.work <= JOBS + 20
+    assert screen.shown.size(screen.shown.order[0]) == 101
+
+
+def test_a_search_stops_where_it_finds(book: JobBook) -> None:
+    driver, screen = big(book)
+    driver.press("/", *"000123", "enter")
+    driver.lines(200, 60)
+
+    assert screen.window.identity == ("job", f"{123:016x}")
+    assert screen.shown.work <= 10_000
+
+
+@pytest.mark.parametrize("wanted", ["venue", "00004", "no such", "1.log", "schema", "beef"])
+def test_searching_many_at_once_finds_what_searching_each_would(wanted: str) -> None:
+    jobs = [made(number, "FAILED", error_code="SCHEMA_X", error_message=f"row {number}") for number in range(60)]
+    jobs.append(made(0xBEEF, "FAILED", error_message="SCHEMA"))
+    expected = [job for job in jobs if matches(job, wanted)]
+
+    assert list(all_matches(jobs, jobs[0].standing, wanted)) == expected
+    place, _ = first_match(jobs, jobs[0].standing, wanted)
+    assert (jobs[place] if place is not None else None) == (expected[0] if expected else None)
+
+
+def test_a_list_that_missed_too_much_reads_the_book_again() -> None:
+    driver = Driver()
+    driver.snapshot()
+    shown = Shown()
+    wanted = Filter(text="data")
+    shown.follow(driver.shell.present.jobs, wanted)
+    for number in range(4000):  # three moves each and more: beyond what a book remembers
+        run_job(driver, number)
+    shown.follow(driver.shell.present.jobs, wanted)
+
+    assert shown.size(shown.order[0]) == 4000
+
+
+def test_filtered_lists_stay_what_a_fresh_look_would_give() -> None:
+    driver = Driver()
+    driver.snapshot()
+    wanted = Filter(text="a")
+    followed = Shown()
+    for number in range(60):
+        job = run_job(driver, number, path=f"/{'ab'[number % 2]}/{number}.log", parser="pq"[number % 3 == 0])
+        followed.follow(driver.shell.present.jobs, wanted)
+        if number % 2 or number % 5 == 0:
+            complete(driver, job)
+    followed.follow(driver.shell.present.jobs, wanted)
+    fresh = Shown()
+    fresh.follow(driver.shell.present.jobs, wanted)
+
+    assert {sheaf.key: [job.job_id for job in followed.members(sheaf)] for sheaf in followed.order} == {
+        sheaf.key: [job.job_id for job in fresh.members(sheaf)] for sheaf in fresh.order
+    }

@@ -1,0 +1,168 @@
+"""Monitoring: what the four panes say, focus, pause, reset; charts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from casparian_console.canvas import ASCII, UNICODE
+from casparian_console.screens.jobs import Jobs
+from casparian_console.screens.jobs.charts import binned, chart
+from tests.console.driving import Driver, matches_snapshot
+from tests.console.jobs_scene import work_day
+
+
+def worker(name: str, **fields: Any) -> dict[str, Any]:
+    return {"id": name, "pid": 1, "host": "h", "state": "busy", "slots": 1, "sandbox": "full", "cpu_percent": 93.0,
+            "rss_bytes": 214 << 20, "last_beat_seconds_ago": 0.3, "jobs": [], **fields}  # fmt: skip
+
+
+def held(path: str) -> dict[str, Any]:
+    return {
+        "job_id": "0" * 16,
+        "epoch": 1,
+        "guest_pid": 1,
+        "parser": "fix",
+        "input": path,
+        "progress": None,
+        "seconds": 12.5,
+    }
+
+
+def sample(driver: Driver, seconds: int, rate: float) -> None:
+    for _ in range(seconds):
+        driver.tick(1)
+        driver.metric("throughput", rows_per_second=rate, bytes_per_second=rate * 80)
+
+
+def monitored(*, is_ascii: bool = False) -> Driver:
+    """Some minutes of work, and three workers."""
+    driver = work_day(is_ascii=is_ascii)
+    for second in range(310):
+        sample(driver, 1, 2000 + 1500 * math.sin(second / 20))
+    workers = [
+        worker("w1", jobs=[held("/data/fix/osier_000.fix")]),
+        worker(
+            "w2", state="stalled", cpu_percent=0.0, last_beat_seconds_ago=7.3, jobs=[held("/data/fix/osier_001.fix")]
+        ),
+        worker("w3", state="idle", cpu_percent=0.4),
+    ]
+    driver.metric("workers", workers=workers, local_workers=3)
+    driver.press("alt-j", "m")
+    return driver
+
+
+def jobs_of(driver: Driver) -> Jobs:
+    screen = driver.shell.screens["jobs"]
+    assert isinstance(screen, Jobs)
+    return screen
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
+def test_monitoring_looks_like_this(width: int, height: int) -> None:
+    driver = monitored()
+    driver.press("1" if width == 80 else "2" if width == 120 else "3")
+
+    matches_snapshot(driver.text(width, height), f"monitoring_{width}x{height}")
+
+
+def test_monitoring_looks_like_this_in_ascii() -> None:
+    driver = monitored(is_ascii=True)
+    text = "\n".join(driver.text(120, 40).splitlines()[1:-2])
+
+    assert text.isascii(), [character for character in text if not character.isascii()]
+    matches_snapshot(text, "monitoring_ascii_120x40")
+
+
+def test_the_panes_tell_queue_throughput_workers_and_sinks() -> None:
+    text = monitored().text(200, 60)
+
+    for name, number in (("pending", 2), ("running", 3), ("done", 9), ("failed", 4)):
+        assert f"{name:<10}{number:>12}" in text
+    assert "1 dead letter" in text
+    assert "rows/s avg" in text and "now" in text
+    assert "w2             stalled" in text and "osier_001.fix" in text
+    assert "fix_orders" in text and "32.0 KiB" in text
+    assert "p99" not in text  # nobody measures it yet
+
+
+def test_digits_and_tab_focus_a_pane_and_it_grows() -> None:
+    driver = monitored()
+
+    def widths() -> tuple[int, int]:
+        top = driver.lines(120, 40)[2]
+        return top.index("┐") + 1, 120 - top.index("┐") - 1
+
+    assert widths()[0] > widths()[1]
+    driver.press("2")
+    assert widths()[0] < widths()[1]
+    assert "▸ 2 THROUGHPUT" in driver.text(120, 40)
+    driver.press("tab")
+    assert "▸ 3 WORKERS" in driver.text(120, 40)
+
+
+def test_p_freezes_what_is_shown_while_the_samples_go_on() -> None:
+    driver = monitored()
+    driver.press("p")
+    before = list(driver.lines(120, 40)[2:-2])
+    sample(driver, 20, 9_000)
+    assert driver.lines(120, 40)[2:-2] == before
+    assert "paused  since 20s ago" in driver.text(120, 40)
+    driver.press("p")
+    assert "9K now" in driver.text(120, 40)
+
+
+def test_r_begins_the_history_anew_and_leaving_keeps_it() -> None:
+    driver = monitored()
+    driver.press("esc")
+    assert "ACTIONABLE" in driver.text(120, 40)
+    driver.press("m")
+    assert "last 5m 00s" in driver.text(120, 40)
+    driver.press("r")
+    sample(driver, 12, 100)
+    assert "last 12 s" in driver.text(120, 40)
+    assert "100 rows/s avg" in driver.text(120, 40)
+
+
+def test_j_and_k_scroll_the_focused_pane_within_its_lines() -> None:
+    driver = monitored()
+    driver.metric("workers", workers=[worker(f"w{number:02d}") for number in range(40)], local_workers=40)
+    driver.press("3")
+    assert "w39" not in driver.text(80, 24)
+    driver.press("G")
+    assert "w39" in driver.text(80, 24)
+    driver.press("k", "g")
+    assert "w00" in driver.text(80, 24) and "w39" not in driver.text(80, 24)
+
+
+def test_without_workers_or_samples_the_panes_say_so() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.press("alt-j", "m")
+    text = driver.text(120, 40)
+
+    assert "No worker is here: jobs wait." in text
+    assert "no samples yet" in text
+    assert "Nothing was written yet." in text
+
+
+def test_hostile_names_of_workers_and_inputs_are_harmless() -> None:
+    driver = monitored()
+    driver.metric("workers", workers=[worker("w\x1b[2J", jobs=[held("/d/\u202egnp.exe\n\x07")])], local_workers=1)
+    driver.press("3")
+
+    assert not set("".join(driver.lines(200, 60))) & {"\x1b", "\u202e", "\n", "\x07"}
+
+
+def test_a_chart_reaches_from_zero_to_the_highest_value() -> None:
+    assert chart([0, 1, 2, 4, 8], 6, 2, UNICODE) == ["     █", "  ▂▄██"]
+    assert chart([], 4, 1, UNICODE) == ["    "]
+    assert chart([0, 0], 4, 1, UNICODE) == ["    "]
+    assert chart([5, 10], 3, 2, ASCII) == ["  #", " ##"]
+
+
+def test_more_samples_than_columns_become_means() -> None:
+    assert binned([1, 3, 5, 7], 2) == [2, 6]
+    assert binned([1, 2], 5) == [1, 2]
