@@ -23,6 +23,8 @@ class Editor:
     is_multiline: bool = False
     history: list[str] = field(default_factory=list)
     _recalled: int | None = None
+    #: What was being written when the history was opened; it comes back behind the youngest.
+    _draft: str = ""
 
     def __post_init__(self) -> None:
         self.cursor = len(self.text)
@@ -107,12 +109,14 @@ class Editor:
         """Through the history with up and down, as shells do."""
         if not self.history:
             return False
+        if self._recalled is None:
+            self._draft = self.text
         at = len(self.history) if self._recalled is None else self._recalled
         at += step
         if at < 0:
             return True
         if at >= len(self.history):
-            self.set("")
+            self.set(self._draft if self._recalled is not None else self.text)
             return True
         self.set(self.history[at])
         self._recalled = at

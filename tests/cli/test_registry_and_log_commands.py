@@ -167,7 +167,8 @@ def test_sql_writes_a_line_a_row_with_columns_and_types_where_asked(call: Caller
     objects = call("sql", "from range(3) r(i)", "--format", "jsonl", "--limit", "2").out.splitlines()
 
     assert [json.loads(line) for line in arrays] == [
-        {"columns": [{"name": "n", "type": "int32"}, {"name": "n", "type": "decimal128(38, 10)"}, {"name": "t", "type": "string"}]},
+        {"columns": [{"name": "n", "type": "int32"}, {"name": "n", "type": "decimal128(38, 10)"},
+                     {"name": "t", "type": "string"}]},
         [1, "0.0000000000", None],
         [2, "1.5000000000", "NULL"],
     ]  # fmt: skip

@@ -25,7 +25,11 @@ def _can_open(screen: Any, context: Any) -> bool:
 
 
 def _has_panes(screen: Any, _context: Any) -> bool:
-    return isinstance(screen.view, OneTable | Sql)
+    return isinstance(screen.view, OneTable) or (isinstance(screen.view, Sql) and not screen.view.is_editing)
+
+
+def _is_editing(screen: Any, _context: Any) -> bool:
+    return isinstance(screen.view, Sql) and screen.view.is_editing
 
 
 def _can_sort(screen: Any, _context: Any) -> bool:
@@ -50,8 +54,10 @@ ACTIONS = existing(
                lambda s, c: s.view.next_pane() or [], lambda s, c: isinstance(s.view, Sql) and not s.view.is_editing, 75),
         Action("inspect.quarantine", ("Q",), "quarantine", "Rows that broke their contract, by violation",
                lambda s, c: s.open_quarantine(c), lambda s, c: not isinstance(s.view, Quarantine | BadRows), 70),
-        Action("inspect.pane", ("tab",), "pane", "The next pane; in the editor it completes the word",
+        Action("inspect.pane", ("tab",), "pane", "The next pane",
                lambda s, c: s.view.next_pane() or [], _has_panes, 65),
+        Action("inspect.complete", ("tab", "s-tab"), "complete", "Complete the word in the editor; again: the next candidate",
+               lambda s, c: s.sql.complete(1, c) or [], _is_editing, 66),
         Action("inspect.filter", ("f",), "filter", "Only rows that fulfil a condition; in quarantine, of one job",
                lambda s, c: s.view.filter(c), _on(OneTable, BadRows, Quarantine), 60),
         Action("inspect.lineage", ("L",), "lineage", "Where the selected row comes from: file, line, job, parser, contract",

@@ -132,13 +132,14 @@ class BadRows(View):
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         question = self.question
         below = min(14, max(9, height // 3))
-        lines = [headline([("title", clean(self.title))], self._state(context), width)]
-        lines += [[("bad", f" {line}")] for line in question.problem[:3]]
-        room = height - below - 1 - len(lines)
-        self._rows_at, self._rows_end = len(lines), len(lines) + room
+        told: list[Line] = [[("bad", f" {line}")] for line in question.problem[:3]]
+        self._rows_at = 1 + len(told)
+        room = height - below - 1 - self._rows_at
+        self._rows_end = self._rows_at + room
         grid = self.rows.draw(width, room, context.glyphs) if question.table is not None else []
         if question.table is not None and not question.table.rows:
             grid.append([("dim", "  No rows.")])
+        lines = [headline([("title", clean(self.title))], self._state(context), width), *told]
         lines += block(grid, width, room)
         what = "lineage of the selected row" if self.has_lineage else "what is wrong with the selected row"
         lines.append(divider(what, "", width, context.glyphs, is_focused=False))

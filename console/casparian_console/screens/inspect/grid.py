@@ -212,7 +212,7 @@ class Grid:
             name = clip(self._title(self.columns[place]), wide - len(arrow), glyphs.ellipsis) + arrow
             style = "title cursor" if place == self.column and is_focused else "title"
             text = pad_left(name, wide) if is_number(column.kind) else pad(name, wide)
-            line += [(style, text), ("", " " * _GAP)]
+            line += [("", " " * (_GAP if len(line) > 1 else 0)), (style, text)]
         return line
 
     def _row(
@@ -228,7 +228,8 @@ class Grid:
             if at in marked:
                 style, text = "bad bold", glyphs.warning + text
             text = clip(text, wide, glyphs.ellipsis)
-            line += [(style, pad_left(text, wide) if is_number(column.kind) else pad(text, wide)), ("", " " * _GAP)]
+            padded = pad_left(text, wide) if is_number(column.kind) else pad(text, wide)
+            line += [("", " " * (_GAP if len(line) > 1 else 0)), (style, padded)]
         return restyle(line, "selected") if is_chosen else line
 
 

@@ -33,6 +33,14 @@ class Outputs(View):
         self._listed: list[Output] = []
         self._rows = Placed([])
 
+    def enter(self, context: Context) -> Effects:
+        self._list(context)
+        return []
+
+    def changed(self, context: Context) -> Effects:
+        self._list(context)
+        return []
+
     def _list(self, context: Context) -> None:
         keys: dict[str, Callable[[Output], tuple[int, str]]] = {
             "name": lambda each: (0, each.name),

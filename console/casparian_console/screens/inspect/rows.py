@@ -25,7 +25,9 @@ def show_row(grid: Grid, title: str, context: Context) -> Effects:
     wide = min(_NAME, max(width_of(clean(column.name)) for column in grid.table.columns))
     lines: list[Line] = []
     marked = grid.marks(row)
-    for at, column in enumerate(grid.table.columns):
+    hidden = [at for at in range(len(grid.table.columns)) if at not in grid.columns]
+    for at in [*grid.columns, *hidden]:
+        column = grid.table.columns[at]
         value = grid.table.rows[row][at]
         name = pad(clip(clean(column.name), wide, context.glyphs.ellipsis), wide)
         style = "dim" if value is None else "bad" if at in marked else ""

@@ -114,7 +114,7 @@ class Sql(View):
     def type(self, key: str, context: Context) -> Effects | None:
         """A key while the editor has the focus; None for what is an action."""
         if key in ("tab", "s-tab"):
-            self._complete(-1 if key == "s-tab" else 1, context)
+            self.complete(-1 if key == "s-tab" else 1, context)
             return []
         if key in ("pgup", "pgdn"):
             self.answer.move(key)
@@ -132,7 +132,7 @@ class Sql(View):
             self._choice = None
             self.editor.insert(text)
 
-    def _complete(self, step: int, context: Context) -> None:
+    def complete(self, step: int, context: Context) -> None:
         if self._choice is None:
             before, after = self.editor.text[: self.editor.cursor], self.editor.text[self.editor.cursor :]
             start, words = candidates(before, self.tables)
@@ -206,17 +206,20 @@ class Sql(View):
         lines += [fit([*bar, *line], width) for line in block(drawn, width - 2, self._editor_rows)]
         lines += self._completions(context, width)
         lines += [fit([("bad", f" {line}")], width, ellipsis=context.glyphs.ellipsis) for line in self.question.problem]
-        lines.append(divider("answer", self._state(context), width, context.glyphs, is_focused=not self.is_editing))
-        self._rows_at = len(lines)
+        self._rows_at = len(lines) + 1
+        drawn = self._answer(context, width, max(2, height - self._rows_at))
+        state = self._state(context)
+        lines.append(divider("answer", state, width, context.glyphs, is_focused=not self.is_editing))
+        return block([*lines, *drawn], width, height)
+
+    def _answer(self, context: Context, width: int, height: int) -> list[Line]:
         table = self.question.table
         if table is None:
-            return block(lines, width, height)
+            return []
         if not table.columns:
-            return block([*lines, [("dim", "  No columns.")]], width, height)
-        lines += self.answer.draw(width, max(2, height - len(lines)), context.glyphs, is_focused=not self.is_editing)
-        if not table.rows:
-            lines.append([("dim", "  No rows.")])
-        return block(lines, width, height)
+            return [[("dim", "  No columns.")]]
+        drawn = self.answer.draw(width, height, context.glyphs, is_focused=not self.is_editing)
+        return drawn if table.rows else [*drawn, [("dim", "  No rows.")]]
 
     def _completions(self, context: Context, width: int) -> list[Line]:
         """What Tab goes through, around the one that stands in the text."""

@@ -210,14 +210,13 @@ class OneTable(View):
             upper = self.columns.draw(width, self._top, glyphs, is_focused=not self.is_in_rows)
         lines += block(upper, width, self._top)
         below = _LINEAGE_LINES if self.has_lineage and not self._is_over_columns else 0
-        self._rows_at = len(lines) + 1
-        lines.append(divider("rows", self._state(), width, glyphs, is_focused=self.is_in_rows))
-        room = height - len(lines) - below
+        room = height - len(lines) - 1 - below
         told: list[Line] = [[("bad", f" {line}")] for line in self.sample.problem[:3]]
-        self._rows_at += len(told)
+        self._rows_at = len(lines) + 1 + len(told)
         grid = self.rows.draw(width, room - len(told), glyphs, is_focused=self.is_in_rows) if self.sample.table else []
         if self.sample.table is not None and not self.sample.table.rows:
             grid.append([("dim", "  No rows." if not self.condition else "  No row fulfils the condition.")])
+        lines.append(divider("rows", self._state(), width, glyphs, is_focused=self.is_in_rows))
         lines += block([*told, *grid], width, room)
         if below:
             lines.append(divider("lineage of the selected row", "", width, glyphs, is_focused=False))
