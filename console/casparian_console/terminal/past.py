@@ -18,7 +18,8 @@ from casparian_console.effects import LoadPast, Tag
 from casparian_console.messages import Ended, Failed, Message, PastEvents
 from casparian_protocol.feed import FeedEvent
 
-STRETCH_EVENTS = 5000
+#: Folding a stretch must not hold up keys for long.
+STRETCH_EVENTS = 1000
 _STDERR_LIMIT_CHARACTERS = 4096
 
 

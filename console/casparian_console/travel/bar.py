@@ -12,16 +12,14 @@ if TYPE_CHECKING:
     from casparian_console.travel.travel import Travel
 
 _WIDE = 110
+_ABOUT = ("name", "parser", "worker_id", "output", "contract_id", "scan_id", "source_id", "tag", "reason")
 
 
 def line(travel: Travel, now_seq: int, width: int) -> Line:
     if travel.seq is None:
-        read, total = len(travel.history), max(now_seq, travel.history.last)
-        share = f" ({100 * read // total} %)" if total else ""
-        return [
-            ("past bold", " PAST "),
-            ("past", f" reading the log: {read:,} of {total:,} events{share}; Esc stops it"),
-        ]
+        read = len(travel.history)
+        of = f" of {now_seq:,} events ({100 * read // now_seq} %)" if now_seq >= travel.history.last > 0 else " events"
+        return [("past bold", " PAST "), ("past", f" reading the log: {read:,}{of}; Esc stops it")]
     event = travel.history.event(travel.seq)
     when = clock(event.ts)
     when = f"{when} UTC" if width >= _WIDE else f"{when[5:]}Z"
@@ -50,7 +48,5 @@ def what(event: FeedEvent) -> str:
     if about:
         about = str(about)[:8]
     else:
-        about = next(
-            (data[name] for name in ("name", "parser", "worker_id", "output", "source_id") if data.get(name)), ""
-        )
+        about = next((data[name] for name in _ABOUT if data.get(name)), "")
     return clip(clean(f"{event.type} {about}".strip()), 60)

@@ -28,6 +28,11 @@ class Past:
         self._kept: dict[int, Facts] = {0: self.facts.fork()}
         self._close: dict[int, Facts] = {}
 
+    def expect(self, events: int) -> None:
+        """The log will be so long: the places to keep are chosen for that from the start."""
+        while self._stride * KEPT < events:
+            self._stride *= 2
+
     def go(self, seq: int, *, is_passing: bool = False) -> Facts:
         """Stand at the event; `is_passing` when nobody will step back from there."""
         base = self._nearest(seq)

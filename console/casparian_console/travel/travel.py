@@ -68,7 +68,7 @@ class Travel:
         if self.history.last > context.present.seq > 0:  # the log was cut back since: what is known is not so any more
             self.history = History()
             self._past = Past(self.history)
-        return self._load()
+        return self._load(context.present.seq)
 
     def leave(self, context: Any) -> Effects:
         effects: Effects = [StopCommand(self._tag)] if self._tag is not None else []
@@ -83,7 +83,8 @@ class Travel:
         if self._places is not None:
             self._places.moved(screen)
 
-    def _load(self) -> Effects:
+    def _load(self, expected: int = 0) -> Effects:
+        self._past.expect(expected)
         self._loads += 1
         self._tag = ("travel", "log", str(self._loads))
         return [LoadPast(self._tag, self.history.last + 1)]
