@@ -85,6 +85,8 @@ class StatusResult(Result):
     pid: int
     seq: NonNegativeInt
     ready: bool
+    #: Files that nobody has looked at yet may become jobs: an empty queue says nothing before this is false.
+    planning: bool = False
     version: str
     home: str
     mode: Literal["daemon", "local"]

@@ -80,7 +80,8 @@ def main() -> int:
     parser.add_argument("--jumps", action="store_true", help="the wall clock jumps by a day, again and again")
     parser.add_argument("--odd-worker", nargs=2, metavar=("DOOR", "FOLDER"))
     given = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # children start elsewhere
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # children start elsewhere
     fs = RealFs()
     if given.fault:
         operation, number, code, *times = given.fault.split(":")

@@ -223,6 +223,8 @@ class Site(World):
                     ((queued, is_open),) = client.query(_QUEUED_AND_OPEN, at_least_seq=status["seq"]).rows
             except NoSentinel:
                 return False
+            if status["planning"]:
+                return False
             return bool(queued >= len(self.truth)) and not is_open and status["intake"] == "open"
 
         awaited(idle, "everything queued is done", seconds)

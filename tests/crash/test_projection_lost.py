@@ -44,6 +44,7 @@ DAMAGES = [deleted, truncated, replaced_by_noise, replaced_by_another_database, 
 def test_a_projection_lost_before_the_start_and_again_under_the_running_daemon_is_rebuilt(site: Site) -> None:
     deleted(site.home / "state.duckdb")
     site.start(workers=1)
+    assert_queue_is_not_taken_for_empty(site)
     lose_under_the_running_daemon(site, truncated)
 
 
@@ -64,6 +65,18 @@ def test_a_projection_lost_before_the_start_is_rebuilt(site: Site, damage: Calla
 def test_a_projection_lost_under_a_running_daemon_is_rebuilt(site: Site, damage: Callable[[Path], None]) -> None:
     site.start()
     lose_under_the_running_daemon(site, damage)
+
+
+def assert_queue_is_not_taken_for_empty(site: Site) -> None:
+    """While the tables are not there, nobody knows which files wait: whoever asks is told so."""
+    (projector,) = site.running("projector")
+    projector.suspend()
+    try:
+        with site.client() as client:
+            status = client.request("status")
+    finally:
+        projector.resume()
+    assert (status["queue"]["queued"], status["planning"]) == (0, True)
 
 
 def lose_under_the_running_daemon(site: Site, damage: Callable[[Path], None]) -> None:

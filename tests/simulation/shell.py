@@ -136,7 +136,7 @@ class Absent:
 
     running = 0
     is_idle = True
-    has_planned = True
+    is_planning = False
 
     def start(self) -> None: ...
 

@@ -148,6 +148,7 @@ def status(app: App) -> ExitCode:
             "pid": found["pid"],
             "seq": found["seq"],
             "ready": found["ready"],
+            "planning": found.get("planning", False),
             "version": found["version"],
             "intake": found["intake"],
         },
@@ -242,6 +243,7 @@ def _print_status(app: App, found: dict[str, Any]) -> None:
                 f"{found['seq']:,}" + (f" (tables {lag:,} behind: {found['projection']['state']})" if lag else ""),
             ),
             ("intake", found["intake"]),
+            *([("planning", "pending files are being looked at")] if found.get("planning") else []),
             *_queue(found["queue"]),
         ],
     )

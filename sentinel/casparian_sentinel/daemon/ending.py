@@ -45,7 +45,7 @@ def _farewell(shell: Shell) -> str:
 
 def is_idle(shell: Shell) -> bool:
     """For `until_idle`: planned, and nothing open that could still move."""
-    if not shell.options.until_idle or not shell.planner.is_idle or not shell.planner.has_planned:
+    if not shell.options.until_idle or shell.planner.is_planning:
         return False
     return not shell.promoter.is_busy and shell.inbox.requests_open == 0 and not can_move(shell)
 

@@ -46,9 +46,9 @@ class Planner:
         return self._timer is None and self._running is None and not self._is_wanted
 
     @property
-    def has_planned(self) -> bool:
-        """At least one plan was carried out, or there was nothing to plan for."""
-        return self._has_planned
+    def is_planning(self) -> bool:
+        """What the queue holds is not all that there is to do: a plan is wanted, under way, or was never made."""
+        return not (self.is_idle and self._has_planned)
 
     def want(self) -> None:
         """Something changed: plan soon."""

@@ -111,6 +111,7 @@ class Shell:
             durable_seq=lambda: self.journal.durable.seq,
             projection=lambda: (self.projector.applied_seq, self.projector.state),
             is_ready=lambda: self.is_ready,
+            is_planning=lambda: self.options.plans_by_itself and self.planner.is_planning,
             given_up=lambda: self.workers.given_up,
             local_workers=self.options.workers,
         )

@@ -82,6 +82,8 @@ class Context:
     #: What only the daemon knows: how far the projection is, and how it is.
     projection: Callable[[], tuple[int, str]]
     is_ready: Callable[[], bool] = lambda: True
+    #: Whether pending files may become jobs by themselves any moment.
+    is_planning: Callable[[], bool] = lambda: False
     #: Local workers that are not started any more: `worker`, `reason`.
     given_up: Callable[[], list[dict[str, str]]] = list
     #: How many the daemon was to keep running.

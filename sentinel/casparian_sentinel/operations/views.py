@@ -21,6 +21,7 @@ def status(context: Context) -> dict[str, Any]:
         "pid": context.pid,
         "seq": durable_seq,
         "ready": context.is_ready(),
+        "planning": context.is_planning(),
         "version": context.version,
         "home": str(context.home.root),
         "mode": context.mode,
