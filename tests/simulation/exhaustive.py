@@ -1,31 +1,32 @@
 """Every interleaving of a small world: two workers, two jobs, one lease that expires, two crashes.
 
 The real core, over a log that is a list: here it is orders that are tried, not disks. From each state every possible next
-step is taken; states that are alike are looked at once. The judges of `invariants` look at each step.
-Messages travel in order between two ends, as ZeroMQ's do; a crash of either end loses what is under way.
+step is taken and the judges of `invariants` look at each; states that are alike (`likeness`) are looked at once. Messages
+travel in order between two ends, as ZeroMQ's do; a crash of either end loses what is under way. A group commit survives a
+crash up to any decision, as batches do.
+
+One step is left out where the order cannot matter: while a message waits for a worker, only that worker and the faults are
+next. What others do meanwhile reads and writes nothing that this worker does, so each history that is left out differs from one
+that is taken by swapping neighbours that do not notice; faults are never left out.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from casparian_protocol import messages as m
-from casparian_protocol.codec import pack
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import step
 from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.live import Live, after_boot
-from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.event import Event
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, offer, spec
+from tests.simulation.copies import copied_live, copied_state, known_of
 from tests.simulation.invariants import Judge, Violated
 
 LIVENESS = LivenessSettings(lease_timeout_seconds=8, rejoin_seconds=4)
@@ -34,6 +35,8 @@ NOW = c.Now(1_000_000, 100.0)
 _OFFER = offer()
 Place = tuple[str, int]
 Action = tuple[str, Callable[["Small"], None]]
+#: What a worker says in one breath: heard together.
+Breath = tuple[c.Command, ...]
 
 
 @dataclass(slots=True)
@@ -46,11 +49,11 @@ class SmallWorker:
     newest: dict[str, int] = field(default_factory=dict)
 
     def copied(self) -> SmallWorker:
-        return replace(self, running=dict(self.running), offered=dict(self.offered), newest=dict(self.newest))
+        return SmallWorker(self.is_welcome, self.pid, self.running.copy(), self.offered.copy(), self.newest.copy())
 
-    def key(self) -> list[Any]:
-        held = (self.running, self.offered, self.newest)
-        return [self.is_welcome, self.pid, *(sorted(leases.items()) for leases in held)]
+
+def _judge() -> Judge:
+    return Judge(RETRY.max_retries, RETRY.max_worker_losses)
 
 
 @dataclass(slots=True)
@@ -59,75 +62,62 @@ class Small:
 
     workers: dict[str, SmallWorker]
     state: State = field(default_factory=State)
+    #: The fold of the log; replaced, never written to, so that copies share it. So are the judges and the log.
+    durable_state: State = field(default_factory=State)
     live: Live = field(default_factory=lambda: Live(LIVENESS, RETRY))
-    log: list[Event] = field(default_factory=list)
+    log: tuple[Event, ...] = ()
     #: Decisions that are not durable: their events and effects.
     pending: list[tuple[list[Event], list[Effect]]] = field(default_factory=list)
     to_worker: dict[str, list[m.Message]] = field(default_factory=dict)
-    to_sentinel: dict[str, list[c.Command]] = field(default_factory=dict)
+    to_sentinel: dict[str, list[Breath]] = field(default_factory=dict)
+    #: Workers that the sentinel's process has a connection to.
+    bound: set[str] = field(default_factory=set)
     promotions: list[Place] = field(default_factory=list)
     staging: set[Place] = field(default_factory=set)
     published: dict[str, int] = field(default_factory=dict)
     crashes_left: int = 2
     expiries_left: int = 1
-    judge: Judge = field(default_factory=lambda: Judge(RETRY.max_retries, RETRY.max_worker_losses))
-    durable: Judge = field(default_factory=lambda: Judge(RETRY.max_retries, RETRY.max_worker_losses))
+    judge: Judge = field(default_factory=_judge)
+    durable: Judge = field(default_factory=_judge)
+    #: Copies share `state` and `live` until one of them is about to write.
+    is_sharing: bool = False
 
     def copied(self) -> Small:
-        live = self.live
-        return replace(
-            self,
-            workers={name: worker.copied() for name, worker in self.workers.items()},
-            state=load(dump(self.state)),
-            live=replace(
-                live,
-                workers={name: replace(worker) for name, worker in live.workers.items()},
-                jobs={name: replace(job) for name, job in live.jobs.items()},
-                due=list(live.due),
-                rejoin_until=dict(live.rejoin_until),
-            ),
-            log=list(self.log),
-            pending=[(events, list(effects)) for events, effects in self.pending],
-            to_worker={name: list(queue) for name, queue in self.to_worker.items()},
-            to_sentinel={name: list(queue) for name, queue in self.to_sentinel.items()},
-            promotions=list(self.promotions),
-            staging=set(self.staging),
-            published=dict(self.published),
-            judge=_copied(self.judge),
-            durable=_copied(self.durable),
-        )
-
-    def key(self) -> bytes:
-        """Alike states have the same; the history that led here does not matter, what the judges remember does."""
-        # Maps and lists of plain values; sets and maps in an order of their own.
-        live = self.live
-        return pack(
-            [
-                dump(self.state),
-                sorted((w.worker_id, w.credit, w.pid, w.last_beat_s, sorted(w.beating)) for w in live.workers.values()),
-                sorted(live.rejoin_until.items()),
-                sorted(live.due),
-                [[len(events), [_number(x) for x in effects]] for events, effects in self.pending],
-                [[name, [_number(x) for x in queue]] for name, queue in sorted(self.to_worker.items())],
-                [[name, [_number(x) for x in queue]] for name, queue in sorted(self.to_sentinel.items())],
-                sorted(self.promotions),
-                sorted(self.staging),
-                sorted(self.published.items()),
-                [worker.key() for _, worker in sorted(self.workers.items())],
-                self.crashes_left,
-                self.expiries_left,
-                len(self.log),
-                sorted(self.durable.commits.items()),
-            ]
+        """For one step; this one is not to be used for another step afterwards, unless through a copy."""
+        return Small(
+            {name: worker.copied() for name, worker in self.workers.items()},
+            self.state,
+            self.durable_state,
+            self.live,
+            self.log,
+            self.pending.copy(),
+            {name: queue.copy() for name, queue in self.to_worker.items()},
+            {name: queue.copy() for name, queue in self.to_sentinel.items()},
+            self.bound.copy(),
+            self.promotions.copy(),
+            self.staging.copy(),
+            self.published.copy(),
+            self.crashes_left,
+            self.expiries_left,
+            self.judge,
+            self.durable,
+            is_sharing=True,
         )
 
     # --- the sentinel
 
+    def own(self) -> None:
+        if self.is_sharing:
+            self.state, self.live, self.is_sharing = copied_state(self.state), copied_live(self.live), False
+
     def do(self, command: c.Command) -> None:
+        self.own()
         decision = step(self.state, self.live, command, NOW)
         events = [Event(decision.first_seq + i, *fact) for i, fact in enumerate(decision.facts())]
-        for event in events:
-            self.judge.see(event)
+        if events:
+            self.judge = self.judge.copied()
+            for event in events:
+                self.judge.see(event)
         if not events and not self.pending:
             self.release(decision.effects)
         elif events or decision.effects:
@@ -136,30 +126,46 @@ class Small:
     def sync(self) -> None:
         """One group commit: all that is pending becomes durable and takes effect."""
         pending, self.pending = self.pending, []
-        for events, _ in pending:
-            self.keep(events)
+        self.keep([event for events, _ in pending for event in events])
         for _, effects in pending:
             self.release(effects)
 
     def keep(self, events: list[Event]) -> None:
+        self.durable, self.durable_state = self.durable.copied(), copied_state(self.durable_state)
+        self.log += tuple(events)
         for event in events:
             self.durable.see(event)
-            self.log.append(event)
+            evolve(self.durable_state, event)
 
     def release(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case SendToWorker(worker_id=worker_id, message=message):
-                    if isinstance(message, m.Committed):
-                        for item in message.jobs:
-                            self.durable.may_answer_committed(item.job_id, item.epoch)
-                    self.to_worker[worker_id].append(message)
+                    self.send(worker_id, message)
                 case Promote():
                     self.promotions.append((effect.job_id, effect.epoch))
                 case DropStaging() | KeepUncommitted():
                     self.staging.discard((effect.job_id, effect.epoch))
                 case _:
                     pass
+
+    def send(self, worker_id: str, message: m.Message) -> None:
+        if isinstance(message, m.Committed):
+            for item in message.jobs:
+                self.durable.may_answer_committed(item.job_id, item.epoch)
+        elif isinstance(message, m.Assign):
+            for given in message.jobs:
+                if given.epoch > self.durable.last_seq:
+                    raise Violated(f"I7: event {given.epoch} was assigned and is not durable")
+        if worker_id in self.bound:
+            self.to_worker[worker_id].append(message)
+
+    def hear(self, name: str) -> None:
+        for command in self.to_sentinel[name].pop(0):
+            if isinstance(command, c.HelloReceived):
+                self.bound.add(name)
+            self.do(command)
+        self.do(c.Dispatch())
 
     def promote(self) -> None:
         place = self.promotions.pop(0)
@@ -175,6 +181,7 @@ class Small:
 
     def expire(self, worker_id: str) -> None:
         """So much time passes that this worker is silent for too long, and only it."""
+        self.own()
         self.expiries_left -= 1
         worker = self.live.workers.get(worker_id)
         if worker is not None:
@@ -184,19 +191,15 @@ class Small:
         self.do(c.Tick())
         self.do(c.Dispatch())
 
-    def crash(self, kept: int) -> None:
-        """So many events of those not yet synced survive."""
+    def crash(self, decisions: int) -> None:
+        """So many of the decisions not yet synced survive."""
         self.crashes_left -= 1
-        events = [event for events, _ in self.pending for event in events]
-        self.keep(events[:kept])
-        self.pending, self.promotions = [], []
+        self.keep([event for events, _ in self.pending[:decisions] for event in events])
+        self.pending, self.promotions, self.bound = [], [], set()
         for name in self.workers:
             self.to_worker[name], self.to_sentinel[name] = [], []
-        self.state = State()
-        self.judge = Judge(RETRY.max_retries, RETRY.max_worker_losses)
-        for event in self.log:
-            evolve(self.state, event)
-            self.judge.see(event)
+        self.state, self.judge = copied_state(self.durable_state), self.durable
+        self.is_sharing = False
         self.live = after_boot(self.state, NOW, LIVENESS, RETRY)
         self.do(c.RecordStart(pid=1, version="0", host="h", boot_id="b", mode="daemon"))
         self.staging = {place for place in self.staging if self.state.needs_staging(*place)}
@@ -209,6 +212,7 @@ class Small:
         self.crashes_left -= 1
         self.workers[name] = SmallWorker(pid=self.workers[name].pid + 1)
         self.to_worker[name], self.to_sentinel[name] = [], []
+        self.bound.discard(name)
         self.do(c.WorkerGone(name, "killed"))
         self.do(c.Dispatch())
 
@@ -219,29 +223,25 @@ class Small:
         said = m.Hello(
             protocol=1, worker_id=name, host="h", pid=worker.pid, slots=1, version="0", sandbox="none", holding=held
         )
-        self.to_sentinel[name] += [c.HelloReceived(name, said), c.WantReceived(name, 1 - len(worker.running))]
-        self.to_sentinel[name] += [self.offer(name, job, epoch) for job, epoch in worker.offered.items()]
+        offers = [_offer(name, job, epoch) for job, epoch in worker.offered.items()]
+        self.to_sentinel[name].append((c.HelloReceived(name, said), self.want(name), *offers))
 
-    def offer(self, name: str, job_id: str, epoch: int) -> c.Command:
-        return c.FinishReceived(name, [c.FinishedItem(job_id, epoch, _OFFER)])
+    def want(self, name: str) -> c.Command:
+        return c.WantReceived(name, 1 - len(self.workers[name].running))
 
     def finish(self, name: str, job_id: str) -> None:
         """Sealed, offered, ready for more."""
         worker = self.workers[name]
         worker.offered[job_id] = epoch = worker.running.pop(job_id)
-        self.to_sentinel[name] += [self.offer(name, job_id, epoch), c.WantReceived(name, 1)]
+        self.to_sentinel[name].append((_offer(name, job_id, epoch), self.want(name)))
 
     def receive(self, name: str) -> None:
         worker, message = self.workers[name], self.to_worker[name].pop(0)
+        ran = len(worker.running)
         match message:
             case m.Assign():
                 for given in message.jobs:
-                    job, epoch = given.job.job_id, given.epoch
-                    if epoch > worker.newest.get(job, 0):
-                        known = {worker.running.get(job, 0), worker.offered.get(job, 0)} - {0}
-                        self.forget(name, [m.Held(job_id=job, epoch=old) for old in known], is_ours=True)
-                        worker.newest[job] = worker.running[job] = epoch
-                        self.staging.add((job, epoch))
+                    self.begin(name, given.job.job_id, given.epoch)
             case m.Welcome():
                 self.forget(name, message.drop, is_ours=True)
             case m.Fenced():
@@ -252,6 +252,16 @@ class Small:
                 worker.is_welcome = False
             case _:
                 pass
+        if len(worker.running) < ran:
+            self.to_sentinel[name].append((self.want(name),))
+
+    def begin(self, name: str, job_id: str, epoch: int) -> None:
+        worker = self.workers[name]
+        if epoch > worker.newest.get(job_id, 0):
+            known = {worker.running.get(job_id, 0), worker.offered.get(job_id, 0)} - {0}
+            self.forget(name, [m.Held(job_id=job_id, epoch=old) for old in known], is_ours=True)
+            worker.newest[job_id] = worker.running[job_id] = epoch
+            self.staging.add((job_id, epoch))
 
     def forget(self, name: str, leases: list[m.Held], *, is_ours: bool) -> None:
         for lease in leases:
@@ -263,35 +273,63 @@ class Small:
 
     # --- what can happen
 
-    def actions(self) -> Iterator[Action]:
+    def actions(self, *, are_all_wanted: bool = False) -> Iterator[Action]:
+        """Faults, and what a worker with mail may do; else, or when all are wanted, what anybody may do."""
+        yield from self.faults()
+        for name, mail in self.to_worker.items():
+            if mail and not are_all_wanted:
+                yield from self.actions_of(name)
+                return
         if self.pending:
             yield "sync", Small.sync
         if self.promotions:
             yield "promote", Small.promote
-        for name, worker in self.workers.items():
-            if self.to_worker[name]:
-                yield f"{name} receives", partial(Small.receive, name=name)
+        for name in self.workers:
             if self.to_sentinel[name]:
-                yield f"{name} is heard", partial(_hear, name=name)
-            if not worker.is_welcome:
-                yield f"{name} says hello", partial(Small.hello, name=name)
-            for job_id in worker.running:
-                yield f"{name} finishes {job_id}", partial(Small.finish, name=name, job_id=job_id)
-            if self.expiries_left:
+                yield f"{name} is heard", partial(Small.hear, name=name)
+            yield from self.actions_of(name)
+
+    def actions_of(self, name: str) -> Iterator[Action]:
+        worker = self.workers[name]
+        if self.to_worker[name]:
+            yield f"{name} receives", partial(Small.receive, name=name)
+        if not worker.is_welcome:
+            yield f"{name} says hello", partial(Small.hello, name=name)
+        for job_id in worker.running:
+            yield f"{name} finishes {job_id}", partial(Small.finish, name=name, job_id=job_id)
+
+    def faults(self) -> Iterator[Action]:
+        for name in self.workers:
+            if self.expiries_left and (name in self.live.workers or name in self.live.rejoin_until):
                 yield f"{name} expires", partial(Small.expire, worker_id=name)
             if self.crashes_left:
                 yield f"{name} crashes", partial(Small.crash_worker, name=name)
         if self.crashes_left:
-            waiting = sum(len(events) for events, _ in self.pending)
-            for kept in {0, waiting // 2, waiting}:
-                yield f"the sentinel crashes, {kept} events survive", partial(Small.crash, kept=kept)
+            for kept in range(len(self.pending) + 1):
+                if kept == len(self.pending) or self.pending[kept][0]:  # without events there is nothing to keep
+                    yield f"the sentinel crashes, {kept} decisions survive", partial(Small.crash, decisions=kept)
+
+    def is_over(self) -> bool:
+        """Nothing but a fault can happen."""
+        return not (
+            self.pending
+            or self.promotions
+            or any(self.to_worker.values())
+            or any(self.to_sentinel.values())
+            or any(not worker.is_welcome or worker.running for worker in self.workers.values())
+        )
+
+    # --- judgement
 
     def check(self) -> None:
-        """I9 after every step; I3 and I5 for what is published."""
-        folded = State()
-        for event in [*self.log, *(event for events, _ in self.pending for event in events)]:
-            evolve(folded, event)
-        if dump(folded) != dump(self.state):
+        """After every step: I9, and I3 and I5 for what is published. The other promises are judged as events come."""
+        folded = self.durable_state
+        if self.pending:
+            folded = copied_state(folded)
+            for events, _ in self.pending:
+                for event in events:
+                    evolve(folded, event)
+        if known_of(folded) != known_of(self.state):
             raise Violated("I9: the fold of the log differs from the state")
         for job_id, epoch in self.published.items():
             if self.durable.committed_jobs.get(job_id, (0, {}))[0] != epoch:
@@ -300,31 +338,23 @@ class Small:
             if (job_id, epoch) not in self.staging and self.published.get(job_id) != epoch:
                 raise Violated(f"I3: the committed files of {job_id} under {epoch} are gone")
 
+    def check_again(self) -> None:
+        """The log from its beginning, as a check of what was carried along step by step."""
+        folded, judge = State(), _judge()
+        for event in self.log:
+            evolve(folded, event)
+            judge.see(event)
+        if known_of(folded) != known_of(self.durable_state) or judge != self.durable:
+            raise Violated("I9: the fold of the log differs from what was carried along")
 
-#: Words for messages and effects are slow to make, and copies of a world share the things themselves.
-_NUMBERS: dict[int, tuple[object, int]] = {}
-_NUMBER_OF_TEXT: dict[str, int] = {}
-
-
-def _number(thing: object) -> int:
-    """The same for things that say the same."""
-    known = _NUMBERS.get(id(thing))
-    if known is None:
-        known = _NUMBERS[id(thing)] = thing, _NUMBER_OF_TEXT.setdefault(repr(thing), len(_NUMBER_OF_TEXT))
-    return known[1]
-
-
-def _hear(world: Small, name: str) -> None:
-    world.do(world.to_sentinel[name].pop(0))
-    world.do(c.Dispatch())
+    def check_end(self) -> None:
+        left = [place for place in self.staging if self.state.needs_staging(*place)]  # the rest is swept each minute
+        if self.judge.open_jobs or left:
+            raise Violated(f"I4, I6: {sorted(self.judge.open_jobs)}, {left} are left")
 
 
-def _copied(judge: Judge) -> Judge:
-    changed: dict[str, Any] = {
-        name: copy.copy(getattr(judge, name))
-        for name in ("keys", "current", "commits", "committed_jobs", "open_jobs", "completed", "retries", "losses")
-    }
-    return replace(judge, published=dict(judge.published), **changed)
+def _offer(name: str, job_id: str, epoch: int) -> c.Command:
+    return c.FinishReceived(name, [c.FinishedItem(job_id, epoch, _OFFER)])
 
 
 def beginning(jobs: int = 2, workers: int = 2, *, crashes: int = 2, expiries: int = 1) -> Small:
@@ -342,61 +372,3 @@ def beginning(jobs: int = 2, workers: int = 2, *, crashes: int = 2, expiries: in
     for name in names:
         world.hello(name)
     return world
-
-
-def midway() -> Small:
-    """Each worker has finished a job and is about to say so: from here on every crash meets a commit."""
-    world = beginning()
-    while not all(worker.offered for worker in world.workers.values()):
-        calm = [act for name, act in world.actions() if "expires" not in name and "crashes" not in name]
-        calm[-1](world)
-        world.check()
-    return world
-
-
-@dataclass(slots=True)
-class Walk:
-    """How much was seen."""
-
-    states: int = 0
-    steps: int = 0
-    depth: int = 0
-    #: States in which nothing but a fault could happen: all work is done there.
-    ends: int = 0
-
-
-def walk(world: Small, depth: int) -> Walk:
-    """Breadth first to `depth`; raises `Violated` with the steps that lead to it."""
-    _NUMBERS.clear()
-    _NUMBER_OF_TEXT.clear()
-    seen = {world.key()}
-    waiting: deque[tuple[Small, tuple[str, ...]]] = deque([(world, ())])
-    found = Walk(states=1)
-    while waiting:
-        here, path = waiting.popleft()
-        found.depth = len(path)
-        actions = list(here.actions())
-        if not any("expires" not in name and "crashes" not in name for name, _ in actions):
-            found.ends += 1
-            left = [
-                place for place in here.staging if here.state.needs_staging(*place)
-            ]  # the rest is swept each minute
-            if here.judge.open_jobs or left:
-                raise Violated(f"I4, I6: {sorted(here.judge.open_jobs)}, {left} after {path}")
-        if len(path) == depth:
-            continue
-        for name, action in actions:
-            there = here.copied()
-            try:
-                action(there)
-                found.steps += 1
-                key = there.key()
-                if key in seen:
-                    continue
-                there.check()
-            except Exception as broken:
-                raise Violated(f"{broken}\nafter {[*path, name]}") from broken
-            seen.add(key)
-            found.states += 1
-            waiting.append((there, (*path, name)))
-    return found

@@ -118,7 +118,10 @@ class Judge:
 
 
 #: What a judge writes into; the values themselves are never changed.
-_REMEMBERED = ("keys", "current", "commits", "committed_jobs", "published", "open_jobs", "completed", "retries", "losses")
+_REMEMBERED = (
+    *("keys", "current", "commits", "committed_jobs", "published"),
+    *("open_jobs", "completed", "retries", "losses"),
+)
 
 
 @dataclass(slots=True)

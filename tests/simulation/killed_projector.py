@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 from casparian_protocol.home import Home
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.projection import projector
+from tests.simulation.mutants import planted
 
 BATCH_EVENTS = 5
 DEAD = 9
@@ -38,8 +37,7 @@ class LastWords:
 
 def main() -> None:
     home, segment, offset, commits, *mutant = sys.argv[1:]
-    module: Any = importlib.import_module(f"tests.simulation.mutants.{mutant[0]}") if mutant else None
-    with module.mutated() if module is not None else nullcontext():
+    with planted(mutant[0] if mutant else None):
         projection = projector.open_projection(Home(Path(home)))
         projection._db = cast(Any, LastWords(projection._db, int(commits)))
         projector.catch_up(projection, Home(Path(home)), Position(int(segment), int(offset)), BATCH_EVENTS)

@@ -29,7 +29,7 @@ class SimPath(PosixPath):
         return self._above
 
     @property
-    def parents(self) -> tuple[SimPath, ...]:  # type: ignore[override]  # a sequence too
+    def parents(self) -> tuple[SimPath, ...]:
         found, path = [], self
         while path.names:
             path = path._above

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.simulation.mutants import planted
 from tests.simulation.world import World
 
 COMMAND = "python -m tests.simulation.replay"
@@ -13,11 +14,16 @@ COMMAND = "python -m tests.simulation.replay"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="+")
-    for seed in parser.parse_args().seeds:
+    parser.add_argument(
+        "--mutant", help="break the shipped code on purpose (tests/simulation/mutants), to see it caught"
+    )
+    given = parser.parse_args()
+    for seed in given.seeds:
         world = World(seed)
         world.is_told = True
         try:
-            world.run()
+            with planted(given.mutant):
+                world.run()
         except Exception as broken:
             print("\n".join(world.story))
             print(f"seed {seed}: {type(broken).__name__}: {broken}")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from tests.sentinel.projection.test_projection import rebuilt, tables
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Violated
 from tests.simulation.killed_projector import BATCH_EVENTS, DEAD
+from tests.simulation.mutants import planted
 from tests.simulation.world import World
 
 _LOST_AND_FOUND = Faults(until_s=2.0, worker_freezes=3.0, partitions=2.0, delay_s=0.4)
@@ -39,12 +37,6 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
 _SEEDS = 600
 
 
-def mutated(name: str) -> AbstractContextManager[None]:
-    module: Any = importlib.import_module(f"tests.simulation.mutants.{name}")
-    context: AbstractContextManager[None] = module.mutated()
-    return context
-
-
 def first_caught(check: str, faults: Faults | None) -> tuple[int, str]:
     """The first seed whose history this check ends, and what it says."""
     for seed in range(_SEEDS):
@@ -58,7 +50,7 @@ def first_caught(check: str, faults: Faults | None) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", CAUGHT_BY)
 def test_the_mutant_is_caught(name: str) -> None:
-    with mutated(name):
+    with planted(name):
         seed, said = first_caught(*CAUGHT_BY[name])
     print(f"{name}: seed {seed}: {said}")
     assert seed < _SEEDS
