@@ -144,6 +144,33 @@ def test_the_files_of_the_last_failures_are_offered_first_and_a_test_is_one_comm
     assert any(each.cli == "casparian run fix@1.1.0 /data/a.log --json" for each in driver.shell.commands)
 
 
+def test_enter_before_the_files_are_known_chooses_nothing() -> None:
+    driver = bench()
+    select(driver, "fix")
+    (query,) = [effect for effect in driver.press("t") if isinstance(effect, Query)]
+    assert "asking which files there are" in driver.text()
+    assert driver.press("enter") == []
+    driver.text()
+    driver.answer(query.tag, ("path", "standing", "size"), [("/data/a.log", "failed", 10)])
+    driver.text()
+    (run,) = driver.press("enter")
+
+    assert isinstance(run, RunCommand)
+    assert run.args[2] == "/data/a.log"
+
+
+def test_without_an_answer_a_path_can_still_be_typed() -> None:
+    driver = bench()
+    select(driver, "fix")
+    (query,) = [effect for effect in driver.press("t") if isinstance(effect, Query)]
+    driver.fail(query.tag, "No sentinel answers.")
+    driver.press("enter")
+    driver.write("/data/x.log")
+    (run,) = [effect for effect in driver.press("enter") if isinstance(effect, RunCommand)]
+
+    assert run.args[2] == "/data/x.log"
+
+
 def test_a_result_shows_rows_columns_and_each_offending_value_scrubbed() -> None:
     driver = bench()
     select(driver, "fix")
@@ -338,6 +365,21 @@ def test_the_selection_stays_on_its_parser_while_others_are_registered() -> None
 
     assert isinstance(ask, Ask)
     assert ask.args["parser"] == "hl7"
+
+
+def test_until_a_person_chooses_the_first_is_selected_whatever_arrives_first() -> None:
+    driver = Driver()
+    (listing,) = driver.press("alt-p")
+    assert isinstance(listing, ListDirectory)
+    driver.send(Listing(listing.tag, listing.path, (("zz.py", False, False, 1, 1),)))
+    driver.text()
+    driver.snapshot()
+    register(driver, "fix")
+    assert "▸✓ fix" in driver.text()
+    driver.press("j")
+    register(driver, "aaa")
+
+    assert "▸· zz.py" in driver.text()
 
 
 def test_home_and_discover_can_hand_a_parser_over() -> None:

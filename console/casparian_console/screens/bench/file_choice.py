@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from casparian_console.effects import Query, Tag
+from collections.abc import Callable
+
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.effects import Effects, Query, Tag
 from casparian_console.facts.registry import Parser
 from casparian_console.messages import Answer
 from casparian_console.overlays import Choose
@@ -45,12 +48,26 @@ def file_query(tag: Tag, parser: Parser | None) -> Query:
     return Query(tag, _OF_PARSER, (parser.name, "\n".join(parser.topics), _LIMIT), _LIMIT)
 
 
-def fill(choice: Choose, answer: Answer) -> None:
-    """The options, once the projection has named them; the field and its text stay."""
-    choice.options = [
-        *(
-            (str(path), f"{standing:<9}{size(length or 0):>10}  {clean(path)}")
-            for path, standing, length in answer.rows
-        ),
-        (OTHER, "another file: type its path"),
-    ]
+class FileChoice(Choose):
+    """The files, once the projection has named them; what is typed before that stays, and Enter waits."""
+
+    def __init__(self, title: str, then: Callable[[str], Effects]) -> None:
+        super().__init__(title, [], then)
+        self.wish = (110, 24)
+
+    def fill(self, answer: Answer) -> None:
+        self.options = [
+            *(
+                (str(path), f"{standing:<9}{size(length or 0):>10}  {clean(path)}")
+                for path, standing, length in answer.rows
+            ),
+            (OTHER, "another file: type its path"),
+        ]
+
+    def fail(self) -> None:
+        """Nobody can say which files there are: a path can still be typed."""
+        self.options = [(OTHER, "another file: type its path")]
+
+    def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+        lines = super().body(width, height, glyphs)
+        return lines if self.options else [*lines[:2], [("dim", f"asking which files there are{glyphs.ellipsis}")]]

@@ -13,12 +13,12 @@ from casparian_console.effects import Ask, Effects, ListDirectory, Query
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Ended, Failed, Listing, Message, Output
-from casparian_console.overlays import Choose, TextView
+from casparian_console.overlays import TextView
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
 from casparian_console.screens.bench import drawing, table
 from casparian_console.screens.bench.entries import Entries, Entry
-from casparian_console.screens.bench.file_choice import OTHER, file_query, fill
+from casparian_console.screens.bench.file_choice import OTHER, FileChoice, file_query
 from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.bench.runner import WATCH, Runner
 from casparian_console.screens.bench.schema_diff import diff_lines
@@ -40,13 +40,15 @@ class Bench(Screen):
         self.cursor = Cursor()
         #: Parsers whose last result is shown rather than their detail.
         self.shows_result: set[tuple[str, str]] = set()
+        #: A person moved the selection, or used it.
+        self._is_chosen = False
         self.is_right = False
         #: First visible line of the right pane.
         self.top = 0
         self.look = drawing.Look()
         self.listed: list[Entry] = []
         self._listed_us = 0
-        self._choice: Choose | None = None
+        self._choice: FileChoice | None = None
         self._prompt: PathPrompt | None = None
         #: The parser whose next result is shown as declared against observed.
         self._wants_diff: tuple[str, str] | None = None
@@ -60,6 +62,8 @@ class Bench(Screen):
         listed = self.entries.listed(context.facts.registry, context.home)
         #: Files are of now: in the past only what was registered then.
         self.listed = [each for each in listed if context.past_seq is None or each.kind == "registered"]
+        if not self._is_chosen:
+            self.cursor = Cursor()  # until a person chose, the first: lists arrive one after the other
         self.cursor.settle(self.rows(), self.look.entries_shown)
 
     def entry(self) -> Entry | None:
@@ -82,6 +86,7 @@ class Bench(Screen):
 
     def show_parser(self, name: str, context: Context) -> Effects:
         """From another screen: select a registered parser."""
+        self._is_chosen = True
         self.cursor.identity = ("registered", name)
         self.settle(context)
         self.is_right, self.top = False, 0
@@ -102,6 +107,7 @@ class Bench(Screen):
         entry = self.entry()
         if entry is None:
             return []
+        self._is_chosen = True
         title = f"Test {clean(entry.name)} on"
 
         def chosen(path: str) -> Effects:
@@ -109,8 +115,7 @@ class Bench(Screen):
                 return self._ask_path(title, ("",), lambda typed: self.run(entry, typed, context), context)
             return self.run(entry, path, context)
 
-        self._choice = Choose(title, [(OTHER, "another file: type its path")], chosen)
-        self._choice.wish = (110, 24)
+        self._choice = FileChoice(title, chosen)
         return [*context.open(self._choice), file_query(("bench", "choice"), entry.parser)]
 
     def test_file(self, parser: str, path: str, context: Context) -> Effects:
@@ -123,6 +128,7 @@ class Bench(Screen):
         """Any Python file, then the file to test it on."""
 
         def typed(path: str) -> Effects:
+            self._is_chosen = True
             self.cursor.identity = self.entries.remember_quick(path)
             self.settle(context)
             return self.test(context)
@@ -249,7 +255,9 @@ class Bench(Screen):
             case Listing(), ("path",) if self._prompt is not None:
                 self._prompt.took(message)
             case Answer(), ("choice",) if self._choice is not None:
-                fill(self._choice, message)
+                self._choice.fill(message)
+            case Failed(), ("choice",) if self._choice is not None:
+                self._choice.fail()
             case Answer(), ("contract", contract_id):
                 contract = context.facts.registry.contracts.get(contract_id)
                 if contract is not None and message.rows:
@@ -275,6 +283,7 @@ class Bench(Screen):
 
     def toggle(self, context: Context) -> Effects:
         """Between detail and result; without a result, to the pane."""
+        self._is_chosen = True
         identity = self.cursor.identity
         if self.trial() is None:
             self.is_right = not self.is_right
@@ -290,6 +299,7 @@ class Bench(Screen):
         return []
 
     def move(self, key: str, context: Context) -> Effects:
+        self._is_chosen = True
         if self.is_right:
             cursor = Cursor(at=self.top, top=self.top)
             last_top = max(0, self.look.lines - self.look.height)
@@ -302,6 +312,7 @@ class Bench(Screen):
     def search(self, pattern: str, step: int, context: Context) -> bool | None:
         if not self.listed:
             return None
+        self._is_chosen = True
         self.cursor.pattern = pattern
         names = [entry.name for entry in self.listed]
         shown = self.look.entries_shown
@@ -323,6 +334,7 @@ class Bench(Screen):
         self.is_right = column >= self.look.left_width
         place = self.look.places[row] if not self.is_right and row < len(self.look.places) else None
         if place is not None:
+            self._is_chosen = True
             self.cursor.select(self.rows(), place, self.look.entries_shown)
             self.top = 0
             return self.toggle(context) if clicks > 1 else []
@@ -332,6 +344,7 @@ class Bench(Screen):
         if column >= self.look.left_width:
             self.top = max(0, min(self.top + lines, self.look.lines - self.look.height))
         else:
+            self._is_chosen = True
             self.cursor.scroll(lines, self.rows(), self.look.entries_shown)
         return []
 
