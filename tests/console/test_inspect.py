@@ -134,11 +134,22 @@ def test_a_filter_is_a_condition_that_the_command_judges() -> None:
     asked = driver.press("enter")
     assert sql_of(asked) == 'select * from "fix_orders"\nwhere (\nprice > 120 -- dear\n)'
 
-    driver.refuse(asked, "casparian: Binder Error: no such column\n")
-    assert "Binder Error" in driver.text() and "new_order" in driver.text(), "the old rows stay"
+    driver.tell(asked, COLUMNS, [order(number) for number in (1, 2, 3)])
+    assert "all 3, where price > 120" in driver.text()
+    assert driver.inspect.view.export_sql == sql_of(asked)
+
+
+def test_a_refused_filter_leaves_the_rows_and_what_is_said_of_them() -> None:
+    driver = opened()
     driver.press("f")
-    driver.press("ctrl-u", "enter")
-    assert "where" not in driver.inspect.view.export_sql, "an empty condition takes it away"
+    driver.write("nope")
+    driver.refuse(driver.press("enter"), "casparian: Binder Error: no such column\n")
+    text = driver.text()
+    assert "Binder Error" in text and "new_order" in text and "where nope" not in text
+    assert driver.inspect.view.export_sql == 'select * from "fix_orders"'
+    driver.press("f")
+    assert "nope" in driver.text(), "what was typed can be corrected"
+    assert sql_of(driver.press("ctrl-u", "enter")) == 'select * from "fix_orders"', "an empty condition shows all rows"
 
 
 def test_rows_are_sorted_by_the_column_under_the_column_cursor() -> None:

@@ -64,21 +64,27 @@ class Inspect(Screen):
         return self._push(self.sql, context)
 
     def open_quarantine(self, context: Context) -> Effects:
-        self.stack = [view for view in self.stack if not isinstance(view, Quarantine | BadRows)]
+        for view in [view for view in self.stack if isinstance(view, Quarantine | BadRows)]:
+            self._leaving += view.leave()
+            self.stack.remove(view)
         return self._push(Quarantine(self.origins, "", self._open_rows), context)
 
     def _open_rows(self, violation: Violation, job_id: str, context: Context) -> Effects:
         return self._push(BadRows(self.origins, violation, job_id), context)
 
-    def show_quarantine(self, job_id: str | None = None, context: Context | None = None) -> Effects:
+    def show_quarantine(self, job_id: str | None = None) -> Effects:
         """For Jobs: the quarantine of a job (None: of all) is what `go("inspect")` shows; it asks when it is entered."""
-        self.stack = [self.stack[0], Quarantine(self.origins, job_id or "", self._open_rows)]
-        return []
+        return self._only(Quarantine(self.origins, job_id or "", self._open_rows))
 
-    def show_output(self, output: str, context: Context | None = None) -> Effects:
+    def show_output(self, output: str) -> Effects:
         """For other screens: one output is what `go("inspect")` shows."""
-        self.stack = [self.stack[0], OneTable(self.origins, output)]
-        return []
+        return self._only(OneTable(self.origins, output))
+
+    def _only(self, view: View) -> Effects:
+        """Above the list of outputs; what is left is stopped, but for the query of the editor."""
+        left = [effect for each in self.stack if each is not self.sql for effect in each.leave()]
+        self.stack = [self.stack[0], view]
+        return left
 
     # --- what actions do ----------------------------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class Inspect(Screen):
             return False
         view = self.stack.pop()
         if view is not self.sql:
-            self._leaving += view.leave(context)
+            self._leaving += view.leave()
         return True
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:

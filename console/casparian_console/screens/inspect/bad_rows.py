@@ -30,7 +30,9 @@ class BadRows(View):
         self.violation, self.job_id = violation, job_id
         self.question = Question("badrows")
         self.rows = Grid({"_cf_source_row": "line"})
+        #: What the rows fulfil, and what was last typed: it may have been refused.
         self.condition = ""
+        self._typed = ""
         self.has_lineage = False
         where = f" in {violation.column}" if violation.column else ""
         self.title = f"{violation.code}{where} of {violation.output}"
@@ -40,7 +42,7 @@ class BadRows(View):
     def enter(self, context: Context) -> Effects:
         return self.changed(context)
 
-    def leave(self, context: Context) -> Effects:
+    def leave(self) -> Effects:
         return self.question.stop()
 
     def changed(self, context: Context) -> Effects:
@@ -50,12 +52,14 @@ class BadRows(View):
         return self.refresh(context) if is_old else []
 
     def refresh(self, context: Context) -> Effects:
+        self._typed = self.condition
         return self.question.ask(self.export_sql, context, limit_rows=SHOWN_ROWS)
 
     def took(self, message: Message, context: Context) -> Effects:
         table = self.question.table if self.question.took(message, context) and not self.question.problem else None
         if table is None:
             return []
+        self.condition = self._typed
         self.rows.show(table, _identities(table), columns=self._columns(table), marks=_Marks(table))
         return self._need(context)
 
@@ -86,13 +90,13 @@ class BadRows(View):
         return self._need(context)
 
     def filter(self, context: Context) -> Effects:
-        prompt = Prompt("Quarantined rows where", lambda text: self._filtered(text, context), self.condition,
+        prompt = Prompt("Quarantined rows where", lambda text: self._filtered(text, context), self._typed,
                         "SQL; all columns are text here, such as: side = '5'   (empty: all rows)", may_be_empty=True)  # fmt: skip
         return context.open(prompt)
 
     def _filtered(self, text: str, context: Context) -> Effects:
-        self.condition = text
-        return self.refresh(context)
+        self._typed = text
+        return self.question.ask(self._sql(text), context, limit_rows=SHOWN_ROWS)
 
     def escape(self) -> bool:
         if self.has_lineage:
@@ -116,9 +120,12 @@ class BadRows(View):
 
     @property
     def export_sql(self) -> str:
+        return self._sql(self.condition)
+
+    def _sql(self, condition: str) -> str:
         chosen = self.violation
         sql = queries.quarantined(chosen.output, chosen.code, chosen.column, self.job_id)
-        return f"select * from (\n{sql}\n) where (\n{self.condition}\n)" if self.condition.strip() else sql
+        return f"select * from (\n{sql}\n) where (\n{condition}\n)" if condition.strip() else sql
 
     @property
     def export_name(self) -> str:

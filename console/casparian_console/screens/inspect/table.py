@@ -37,7 +37,9 @@ class OneTable(View):
         self.profile = Question("profile")
         self.columns = ProfileList()
         self.rows = Grid()
+        #: What the rows fulfil, and what was last typed: it may have been refused.
         self.condition = ""
+        self._typed = ""
         self.is_in_rows = False
         self.has_lineage = False
         #: The commit that the sample knows, µs.
@@ -50,13 +52,17 @@ class OneTable(View):
     def enter(self, context: Context) -> Effects:
         return self.changed(context)
 
-    def leave(self, context: Context) -> Effects:
+    def leave(self) -> Effects:
         return [*self.sample.stop(), *self.profile.stop()]
 
     def refresh(self, context: Context) -> Effects:
+        self._typed = self.condition
+        return self._ask(context)
+
+    def _ask(self, context: Context) -> Effects:
         output = context.facts.registry.outputs.get(self.output)
         self._commit = output.last_commit if output is not None else 0
-        sql = queries.sample(queries.name(self.output), self.condition)
+        sql = queries.sample(queries.name(self.output), self._typed)
         return [*self.profile.stop(), *self.sample.ask(sql, context, limit_rows=SAMPLE_ROWS)]
 
     def changed(self, context: Context) -> Effects:
@@ -85,6 +91,7 @@ class OneTable(View):
         table = self.sample.table
         if self.sample.problem or table is None:
             return []
+        self.condition = self._typed
         self.rows.show(table, identities(table), columns=_data_columns(table))
         self._list_columns()
         output = context.facts.registry.outputs.get(self.output)
@@ -143,13 +150,13 @@ class OneTable(View):
 
     def filter(self, context: Context) -> Effects:
         """A condition on the rows; the command judges it."""
-        prompt = Prompt(f"Rows of {clean(self.output)} where", lambda text: self._filtered(text, context), self.condition,
+        prompt = Prompt(f"Rows of {clean(self.output)} where", lambda text: self._filtered(text, context), self._typed,
                         "SQL, such as: price > 100 and symbol = 'MSFT'   (empty: all rows)", may_be_empty=True)  # fmt: skip
         return context.open(prompt)
 
     def _filtered(self, text: str, context: Context) -> Effects:
-        self.condition, self.is_in_rows = text, True
-        return self.refresh(context)
+        self._typed, self.is_in_rows = text, True
+        return self._ask(context)
 
     def escape(self) -> bool:
         if self.has_lineage:

@@ -23,7 +23,7 @@ class View:
         """It is on top now, newly or again."""
         return []
 
-    def leave(self, context: Context) -> Effects:
+    def leave(self) -> Effects:
         """It is taken away; what runs for it is stopped."""
         return []
 
