@@ -42,6 +42,8 @@ class TerminalDisplay:
     def __init__(self, theme: Theme, escape_timeout_seconds: float) -> None:
         self.press: Press = lambda message: None
         self.frame: MakeFrame = lambda width, height: []
+        #: Called when a frame was written to the terminal.
+        self.drawn: Callable[[], None] = lambda: None
         self._output: Output = create_output()
         self._application: Application[None] = Application(
             layout=Layout(Window(_Frame(self), always_hide_cursor=True, wrap_lines=False)),
@@ -99,6 +101,7 @@ class TerminalDisplay:
         if not self._is_mouse_quiet:
             self._is_mouse_quiet = True
             self.write_raw(_NO_MOVEMENTS)
+        self.drawn()
 
 
 class _Frame(UIControl):
