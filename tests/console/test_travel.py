@@ -391,3 +391,42 @@ def test_the_bar_speaks_ascii_where_the_rest_does() -> None:
     driver = traveller(is_ascii=True)
     driver.travel()
     assert driver.lines(80, 24)[1].isascii()
+
+
+def test_a_selection_survives_the_past_in_which_its_row_was_not() -> None:
+    driver = traveller()
+    driver.press("alt-j")
+    driver.lines()
+    driver.press("j")
+    driver.lines()
+    selected = driver.shell.current.summary(driver.shell)
+    driver.travel()
+    driver.press("home")
+    driver.lines()
+    assert driver.shell.current.summary(driver.shell) != selected
+
+    driver.press("esc")
+    driver.lines()
+
+    assert driver.shell.mode == "jobs"
+    assert driver.shell.current.summary(driver.shell) == selected
+
+
+def test_how_much_is_left_to_read_is_said_only_when_the_length_is_known() -> None:
+    driver = traveller()
+    asked = driver.leave_now()
+    driver.shell.present.seq = 0  # no sentinel ever answered
+    driver.send(PastEvents(asked.tag, tuple(driver.log[:4])))
+    assert "reading the log: 4 events; Esc stops it" in driver.text()
+
+
+def test_places_are_chosen_for_the_length_of_the_log() -> None:
+    history = History()
+    for event in _long_log(100):
+        history.append(event)
+    for expected, kept in ((0, 4), (300, 4), (200 * KEPT, 2)):
+        past = Past(history)
+        past._stride = 100
+        past.expect(expected)
+        past.go(300, is_passing=True)
+        assert len(past._kept) == kept, expected

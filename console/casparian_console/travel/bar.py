@@ -45,8 +45,5 @@ def what(event: FeedEvent) -> str:
     data = event.data
     job = data.get("job")
     about = job.get("job_id", "") if isinstance(job, dict) else data.get("job_id", "")
-    if about:
-        about = str(about)[:8]
-    else:
-        about = next((data[name] for name in _ABOUT if data.get(name)), "")
+    about = str(about)[:8] or next((data[name] for name in _ABOUT if data.get(name)), "")
     return clip(clean(f"{event.type} {about}".strip()), 60)
