@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casparian_console.effects import Ask, Effects, ListDirectory, LoadPast, Query, RunCommand, StopCommand
-from casparian_console.messages import Answer, Ended, Output, PastEvents, Scroll
+from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
 from casparian_console.screens.discover.window import PAGE_ROWS, PAGES, File
@@ -321,6 +321,19 @@ def test_many_ended_jobs_cause_one_refresh_in_two_seconds() -> None:
         asked += driver.shell.settle()
 
     assert [effect for effect in asked if effect in (SOURCES, LABELS)] == [SOURCES, LABELS]
+
+
+def test_search_finds_a_file_and_a_click_selects_one() -> None:
+    driver, catalogue = discover()
+    driver.press("/")
+    driver.write("NOTES")
+    driver.press("enter")
+    found = selected(driver)
+    row = next(at for at, line in enumerate(driver.lines()) if "results.hl7" in line)
+    catalogue.answer(driver.send(Click(row, 30)))
+
+    assert found == "nyse/notes.txt"
+    assert selected(driver) == "results.hl7"
 
 
 # --- looking into files -----------------------------------------------------------------------------------------------

@@ -116,9 +116,13 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
             place = example["row_index"] if example["source_row"] is None else example["source_row"]
             word = "row" if example["source_row"] is None else "line"
             got = "NULL" if example["got"] is None else f"‘{clean(example['got'])}’"
-            got = clip(got, max(16, width // 2), glyphs.ellipsis)
+            line: Line = [("dim", f"      {word} {place}: ")]
+            if each["code"] == "parser_rejected":
+                lines.append([*line, ("bad", got)])  # the parser's own words; what was expected says nothing more
+                continue
             wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
-            lines.append([("dim", f"      {word} {place}: "), ("bad", got), ("dim", f"  wanted {wanted}")])
+            got = clip(got, max(16, width // 2), glyphs.ellipsis)
+            lines.append([*line, ("bad", got), ("dim", f"  wanted {wanted}")])
     return lines
 
 
