@@ -10,6 +10,10 @@ from tests.end_to_end.world import World, advice, lines, wait_for
 FILES = 2
 
 
+def guests_of(world: World) -> list[int]:
+    return [job["guest_pid"] for one in world.ask("status")["workers"] for job in one["jobs"] if job["guest_pid"]]
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
     pause = "!sleep 1\n" if times == 1 else "!sleep 60\n"
@@ -20,8 +24,8 @@ def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
     world.scan()
 
     process = world.popen("process", "--workers", "1", "--json")
-    wait_for(lambda: bool(list((world.home / ".scratch").iterdir())), "a guest runs")
-    time.sleep(0.2)  # let it reach its pause
+    wait_for(lambda: bool(list((world.home / ".scratch").iterdir())), "an attempt begins")
+    wait_for(lambda: guests_of(world) != [], "its guest runs")
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     if times == 2:

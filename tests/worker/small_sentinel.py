@@ -132,18 +132,9 @@ class WorkerProcess:
 
     def __init__(self, home: Home, *arguments: str, **environment: str) -> None:
         self.output = (home.root / "worker.out").open("ab")
+        command = [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1"]
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "casparian_worker",
-                "--home",
-                str(home.root),
-                "--worker-id",
-                "w1",
-                *SOON,
-                *arguments,
-            ],
+            [*command, *SOON, *arguments],
             stdout=self.output,
             stderr=self.output,
             start_new_session=True,

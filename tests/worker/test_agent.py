@@ -87,7 +87,7 @@ def test_a_cancelled_job_is_stopped_released_and_leaves_nothing(sentinel: SmallS
         began = time.monotonic()
         sentinel.send(Cancel(job_id=job.job.job_id, epoch=5))
         assert sentinel.hear(Released).jobs == [held(job)]
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 10  # at once; ENDLESS never ends by itself
         wait_until_gone(guest)
         assert not list(sentinel.home.staging.iterdir())
 

@@ -64,7 +64,7 @@ def test_a_failed_sync_ends_the_sentinel_without_an_answer(tmp_path: Path) -> No
     with daemon.client() as client:
         switch.write_text("EIO")
         with pytest.raises(NoSentinel):
-            add_source(client, "lost", timeout_seconds=2.0)
+            add_source(client, "lost", timeout_seconds=0.5)
         assert daemon.process.wait(PATIENCE_SECONDS) == 1
     assert "fdatasync failed" in daemon.said()
 

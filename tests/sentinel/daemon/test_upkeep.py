@@ -171,7 +171,7 @@ def test_a_projector_that_only_dies_is_told_of_and_questions_do_not_wait_for_it(
         began = time.monotonic()
         with pytest.raises(RequestRefused, match="given up for now"):
             client.request("rerun", {"job_id": "00000000000000aa"})
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20  # half of what a living projector is given
         client.request("add_source", {"name": "s", "path": "/data/s"})  # decisions go on
 
 

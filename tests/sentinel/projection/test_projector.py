@@ -188,7 +188,7 @@ def test_the_end_of_the_control_socket_ends_it_even_in_the_middle_of_a_question(
             asker.rows("select 1")
         began = time.monotonic()
         assert projector.leave() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # the question would take years
 
 
 def test_a_rebuild_still_hears_that_the_sentinel_is_gone(home: Home) -> None:
