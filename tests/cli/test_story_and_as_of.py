@@ -81,6 +81,15 @@ def test_every_event_that_a_history_has_can_be_told(tmp_path: Path) -> None:
     assert all("\n" not in text and len(text) < 500 for text in told.values())
 
 
+@pytest.mark.parametrize(("code", "is_alone"), [("MEMORY_ERROR", True), ("OOM_RISK", True), ("TIMEOUT", False)])
+def test_a_retry_after_a_failure_of_memory_says_that_the_job_will_be_alone(code: str, is_alone: bool) -> None:
+    error = {"code": code, "message": "it failed", "fingerprint": "f" * 16}
+    data = {"job_id": "j", "epoch": 1, "error": error, "retry_count": 1, "not_before": 1, "delay_seconds": 1.0}
+    told = sentence(Told(1, 1, "JobRetryScheduled", "sentinel", data))
+
+    assert told.endswith("It will have its host to itself.") == is_alone
+
+
 def test_an_unknown_event_is_told_by_its_data() -> None:
     assert sentence(Told(1, 1, "JobPraised", "sentinel", {"by": "me"})) == 'JobPraised: {"by": "me"}'
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from casparian.render import count, when
+from casparian_protocol.errors import RETRYABLE_ONCE
 
 Data = Mapping[str, Any]
 
@@ -117,9 +118,10 @@ def _completed(event: Told) -> str:
 
 def _retry(event: Told) -> str:
     data = event.data
+    alone = " It will have its host to itself." if data["error"]["code"] in RETRYABLE_ONCE else ""
     return (
         f"The attempt failed with {_error(data)}. That may pass, so retry {data['retry_count']} is due"
-        f" at {when(data['not_before'])} (after {data['delay_seconds']:g} s)."
+        f" at {when(data['not_before'])} (after {data['delay_seconds']:g} s).{alone}"
     )
 
 
