@@ -99,8 +99,9 @@ class GroupCommit:
             if entry.decision.events:
                 self._pending.append(entry)
             return
-        if not entry.decision.events and not self._writing and not self._is_scheduled:
-            self._release([entry])  # nothing is before it but lazy events, which hold nobody up
+        tells_of_lazy = entry.waiter is not None and bool(self._pending)  # an answer may have seen what they changed
+        if not (entry.decision.events or self._writing or self._is_scheduled or tells_of_lazy):
+            self._release([entry])
             return
         self._pending.append(entry)
         self._schedule()

@@ -123,6 +123,17 @@ def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None
     play(tmp_path, story)
 
 
+def test_an_answer_waits_for_the_lazy_events_that_it_may_tell_of(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(Decision(), waiter=lambda: None))
+        assert journal.released == []
+        await journal.commit.settle()
+        assert [journal.durable().seq, len(journal.released)] == [1, 2]
+
+    play(tmp_path, story)
+
+
 def test_settling_makes_lazy_events_durable_too(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
         journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
