@@ -75,25 +75,26 @@ ACTIONS: tuple[Action, ...] = (
         40,
     ),
     Action(
-        "assistant.page",
-        ("pgup", "pgdn"),
+        "assistant.page_up",
+        ("pgup",),
         "scroll",
-        "Scroll the conversation by a page",
-        lambda s, c: [],
+        "A page up in the conversation",
+        lambda s, c: s.page(-1),
         _is_set_up,
         50,
     ),
+    Action("assistant.page_down", ("pgdn",), "down", "A page down, to its end", lambda s, c: s.page(1), _is_set_up, 0),
     Action(
-        "assistant.row",
-        ("ctrl-up", "ctrl-down"),
-        "scroll",
-        "Scroll the conversation by a line",
-        lambda s, c: [],
+        "assistant.row_up",
+        ("ctrl-up",),
+        "up",
+        "A line up in the conversation",
+        lambda s, c: s.scroll(-1),
         _is_set_up,
         0,
     ),
+    Action("assistant.row_down", ("ctrl-down",), "down", "A line down", lambda s, c: s.scroll(1), _is_set_up, 0),
 )
-_SCROLLS = {"ctrl-up": -1, "ctrl-down": 1}
 
 
 class Sidebar:
@@ -132,16 +133,14 @@ class Sidebar:
     def key(self, key: str, context: Any) -> Effects | None:
         """A key while the chat has the focus; None when it is the shell's."""
         action = next((each for each in matches(ACTIONS, key) if each.is_there(self, context)), None)
-        if key in ("pgup", "pgdn") or key in _SCROLLS:
-            page = max(1, self._height - 1)
-            self.scroll(_SCROLLS.get(key, page if key == "pgdn" else -page))
-            return []
         if action is not None:
             effects: Effects = action.run(self, context)
             return effects
         if key == "esc" or key.startswith("alt-") or key in ("ctrl-p", "ctrl-t"):
             return None
-        if self.is_configured:
+        if key == "enter" and self.turns.is_busy:
+            context.say("It is still at the last question; Esc stops that.", "dim")
+        elif self.is_configured:
             self.editor.handle(key)
         return []
 
@@ -162,11 +161,15 @@ class Sidebar:
         if self.is_configured:
             self.editor.insert(text)
 
-    def scroll(self, rows: int) -> None:
+    def page(self, step: int) -> Effects:
+        return self.scroll(step * max(1, self._height - 1))
+
+    def scroll(self, rows: int) -> Effects:
         """The window over the conversation; at its end it follows what comes."""
         last = max(0, self._rows - self._height)
         top = (last if self._top is None else min(self._top, last)) + rows
         self._top = None if top >= last else max(0, top)
+        return []
 
     def mouse(self, message: Any, context: Any) -> Effects:
         if isinstance(message, Scroll):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from casparian_console.assistant import tools
-from casparian_console.assistant.conversation import SENT_CHARACTERS, TOOL_CHARACTERS, Conversation
+from casparian_console.assistant.conversation import ROUND_CHARACTERS, SENT_CHARACTERS, TOOL_CHARACTERS, Conversation
 from casparian_console.assistant.paint import wrapped
 from casparian_console.assistant.turns import CALLS, TURNS
 from casparian_console.effects import Ask, Chat, Effects, LoadPast, RunCommand, StopCommand
@@ -108,7 +108,7 @@ def test_a_second_question_waits_until_the_first_is_answered() -> None:
     talk = Talk()
     talk.ask("one?")
     assert talk.ask("two?") == []
-    assert talk.shell.sidebar.editor.text == "two?"
+    assert talk.shell.sidebar.editor.text == "two?" and "still at the last question" in talk.text()
     talk.say("yes")
     assert isinstance(talk.press("enter")[0], Chat)
 
@@ -158,6 +158,10 @@ def test_output_that_was_cut_is_said_to_be_cut() -> None:
         ("list_jobs", '{"status": "--watch"}', "status must be one of"),
         ("list_jobs", '{"parser": "-x"}', "is not a parser"),
         ("list_jobs", '{"limit": "many"}', "limit must be a number"),
+        ("tail_log", '{"lines": NaN}', "lines must be a number"),
+        ("tail_log", '{"lines": 1e999}', "lines must be a number"),
+        ("query", '{"sql": "select \\u0000"}', "sql holds control characters"),
+        ("query", '{"sql": "select \\ud800"}', "sql holds control characters"),
         ("list_jobs", '{"home": "/"}', "there is no argument 'home'"),
         ("request_approval", '{"selector": "--reason"}', "is not a contract"),
         ("query", "[" * 100_000, "not JSON"),
@@ -271,16 +275,25 @@ def test_a_question_has_only_so_many_rounds_of_tools() -> None:
         talk.came_to("{}")
     assert talk.last(Chat).tools == ()
     assert talk.call("tail_log") == []
-    assert "more tools" in talk.side(200, 60) and not talk.shell.sidebar.turns.is_busy
+    assert "more than 8 rounds" in talk.side(200, 60) and not talk.shell.sidebar.turns.is_busy
 
 
 def test_one_turn_has_only_so_many_calls() -> None:
     talk = Talk()
     talk.ask("many")
     talk.say(calls=tuple((f"c{n}", "rm", "{}") for n in range(CALLS + 3)))
-    answers = [message for message in talk.last(Chat).messages if message["role"] == "tool"]
-    assert len(answers) == CALLS + 3
-    assert sum("at most" in answer["content"] for answer in answers) == 3
+    messages = talk.last(Chat).messages
+    assert len([message for message in messages if message["role"] == "tool"]) == CALLS
+    assert len(messages[2]["tool_calls"]) == CALLS
+    assert "wanted 11 tools, more than 8 at once" in talk.side(200, 60)
+
+
+def test_all_tools_of_a_question_together_tell_only_so_much() -> None:
+    talk = Conversation()
+    talk.ask("much")
+    for number in range(20):
+        talk.told(f"c{number}", "x" * 100_000)
+    assert sum(len(message["content"]) for message in talk.rounds[-1]) < ROUND_CHARACTERS + 20 * 60
 
 
 def test_every_call_is_answered_in_what_the_model_is_sent_whatever_is_stopped() -> None:

@@ -16,8 +16,9 @@ Role = Literal["you", "model", "tool", "note", "problem", "request"]
 #: One answer of a model, and what of all rounds is sent to it.
 ANSWER_CHARACTERS = 32_000
 SENT_CHARACTERS = 96_000
-#: Of one tool's answer.
+#: Of one tool's answer, and of all of them in one round.
 TOOL_CHARACTERS = 16 * 1024
+ROUND_CHARACTERS = 64 * 1024
 _ENTRIES = 400
 
 SYSTEM = """You are the assistant at the side of Casparian's console, helping the person who operates it.
@@ -64,9 +65,11 @@ class Conversation:
 
     def told(self, call: str, text: str) -> None:
         """What a tool came to."""
-        cut = text[:TOOL_CHARACTERS]
-        if len(text) > TOOL_CHARACTERS:
-            cut += f"\n(cut: the first {TOOL_CHARACTERS:,} of {len(text):,} characters)"
+        used = sum(len(message["content"]) for message in self.rounds[-1] if message["role"] == "tool")
+        room = max(0, min(TOOL_CHARACTERS, ROUND_CHARACTERS - used))
+        cut = text[:room]
+        if len(text) > room:
+            cut += f"\n(cut: the first {room:,} of {len(text):,} characters)"
         self.rounds[-1].append({"role": "tool", "tool_call_id": call, "content": cut})
 
     def messages(self, seen: str) -> tuple[Message, ...]:

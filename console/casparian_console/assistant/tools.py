@@ -7,6 +7,7 @@ person's name. Every argument is checked here: what a model writes is the text o
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 from casparian_protocol.operations import OPERATIONS
 from casparian_protocol.states import JobState
+from casparian_shim.text import scrub
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _JOB = re.compile(r"[0-9a-f]{4,16}\Z")
@@ -23,6 +25,7 @@ _SELECTOR = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@/+!-]{0,254}\Z")
 _STATES = [state.value for state in JobState]
 _SQL_LIMIT_CHARACTERS = 8_000
 _SQL_ROWS = 200
+_BLANKS = str.maketrans("\n\r\t", "   ")
 _MOST = 200
 _REASON_CHARACTERS = 500
 
@@ -114,7 +117,7 @@ def _options(given: Arguments, **patterns: re.Pattern[str]) -> list[str]:
 
 def _count(given: Arguments, name: str, usual: int) -> str:
     value = given.get(name, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadCall(f"{name} must be a number.")
     return str(max(1, min(int(value), _MOST)))
 
@@ -127,6 +130,9 @@ def _query(given: Arguments, as_of: str) -> Command:
     sql = given["sql"]
     if not isinstance(sql, str) or len(sql) > _SQL_LIMIT_CHARACTERS:
         raise BadCall(f"sql must be a text of at most {_SQL_LIMIT_CHARACTERS:,} characters.")
+    plain = sql.translate(_BLANKS)
+    if scrub(plain) != plain:
+        raise BadCall("sql holds control characters or invisible ones; write them as chr(…).")
     return Command(("sql", "--json", "--limit", str(_SQL_ROWS), "--timeout", "60", *_then(as_of), "--", sql))
 
 
@@ -168,7 +174,7 @@ def _tail_log(given: Arguments, _as_of: str) -> Command:
 
 
 def _reason(given: Arguments) -> str:
-    return str(given.get("reason", "")).strip()[:_REASON_CHARACTERS]
+    return scrub(str(given.get("reason", "")).strip())[:_REASON_CHARACTERS]
 
 
 def _with_reason(line: list[str], reason: str) -> str:

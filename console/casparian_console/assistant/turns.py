@@ -17,12 +17,13 @@ from casparian_console.assistant.seen import seen
 from casparian_console.effects import Ask, Chat, Effects, RunCommand, StopCommand, Tag
 from casparian_console.messages import Done, Ended, Failed, Output, ToolCalls
 from casparian_console.shell_actions import command_line
-from casparian_console.text import clean, size
+from casparian_console.text import clean, count, size
 
 #: Turns of the model with tools for one question; the next one has to answer without.
 TURNS = 8
 #: Calls of one turn that are carried out.
 CALLS = 8
+_NAME_CHARACTERS = 80
 _STOPPED = "The person stopped this."
 
 
@@ -114,18 +115,22 @@ class Turns:
             )
 
     def _answered(self, context: Any) -> Effects:
-        wanted = self._wanted if self._turn <= TURNS else []
-        if self._wanted and not wanted:
-            self.talk.show("note", f"(it wanted more tools than the {TURNS} rounds that a question may take)")
+        wanted = self._wanted[:CALLS] if self._turn <= TURNS else []
+        if len(wanted) < len(self._wanted):
+            most = f"{CALLS} at once" if wanted else f"{TURNS} rounds of them"
+            self.talk.show("note", f"(it wanted {count(len(self._wanted), 'tool')}, more than {most})")
         elif not wanted and self._answer is None:
             self.talk.show("note", "(no answer)")
-        calls = tuple(
-            (call or f"call-{self._number}-{at}", name, arguments[:TOOL_CHARACTERS])
+        self._wanted = [
+            (
+                call[:_NAME_CHARACTERS] or f"call-{self._number}-{at}",
+                name[:_NAME_CHARACTERS],
+                arguments[:TOOL_CHARACTERS],
+            )
             for at, (call, name, arguments) in enumerate(wanted)
-        )
-        self._end_turn(calls)
-        self._wanted = list(calls)
-        return self._next_call(context) if calls else []
+        ]
+        self._end_turn(tuple(self._wanted))
+        return self._next_call(context) if self._wanted else []
 
     def _end_turn(self, calls: tuple[tuple[str, str, str], ...]) -> None:
         self._tag = None
@@ -135,13 +140,8 @@ class Turns:
 
     def _next_call(self, context: Any) -> Effects:
         """Carry out the next call, or give the model what all came to."""
-        done = 0
         while self._wanted:
             call, name, arguments = self._wanted.pop(0)
-            done += 1
-            if done > CALLS:
-                self.talk.told(call, f"Not done: at most {CALLS} calls at once.")
-                continue
             try:
                 planned = tools.plan(name, arguments, as_of=str(context.past_seq or ""))
             except tools.BadCall as problem:
