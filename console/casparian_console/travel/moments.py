@@ -10,7 +10,7 @@ _AGO = re.compile(r"-\s*((?:[0-9]+(?:\.[0-9]+)?\s*[smhd]\s*)+)(?:ago)?\Z", re.IG
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", re.IGNORECASE)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?(Z?)\Z", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-HINT = "4711   14:05   2026-03-05T14:05 (local)   …T14:05Z   -15m (before now)"
+HINT = "4711, 14:05, 2026-03-05T14:05 (local; Z is UTC), -15m (before now)"
 
 
 class NoMoment(ValueError):
