@@ -26,7 +26,7 @@ from casparian_sentinel.ports import RealClock, RealFs
 
 DAY_MICROSECONDS = 86_400_000_000
 #: How many looks at the clock until it jumps again.
-_LOOKS_PER_JUMP = 50
+_LOOKS_PER_JUMP = 10
 
 
 class JumpingClock(RealClock):
