@@ -104,7 +104,7 @@ def _first(stamps: Sequence[Sequence[float]], began: float, which: int, least: f
     """How long after `began` the first frame was written that knows as much."""
     for stamp in stamps:
         if stamp[which] >= least and stamp[0] >= began:
-            return stamp[0] - began
+            return float(stamp[0]) - began
     raise RuntimeError("the console never showed it")
 
 

@@ -6,34 +6,27 @@ Owns the terminal: keys, clicks, pastes, its size, and that it is as it was when
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
-from prompt_toolkit.layout import Layout, UIContent, UIControl, Window
-from prompt_toolkit.mouse_events import MouseButton, MouseEvent, MouseEventType
+from prompt_toolkit.layout import Layout
 from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.color_depth import ColorDepth
 
-from casparian_console.canvas import Line, plain
-from casparian_console.messages import Click, Key, Message, Paste, Scroll
-from casparian_console.terminal.frames import classes, rules
+from casparian_console.messages import Key, Message, Paste
+from casparian_console.terminal.frames import rules
 from casparian_console.terminal.keys import name_of
-from casparian_console.text import width_of
+from casparian_console.terminal.window import FrameWindow, MakeFrame
 from casparian_console.theme import Theme
 
-_DOUBLE_CLICK_SECONDS = 0.4
-_WHEEL_LINES = 3
 #: Mouse movements without a button: nothing here wants them, and they are many.
 _NO_MOVEMENTS = "\x1b[?1003l\x1b[?1000h"
 
 Press = Callable[[Message], None]
-MakeFrame = Callable[[int, int], list[Line]]
 
 
 class TerminalDisplay:
@@ -46,7 +39,9 @@ class TerminalDisplay:
         self.drawn: Callable[[], None] = lambda: None
         self._output: Output = create_output()
         self._application: Application[None] = Application(
-            layout=Layout(Window(_Frame(self), always_hide_cursor=True, wrap_lines=False)),
+            layout=Layout(
+                FrameWindow(lambda width, height: self.frame(width, height), lambda message: self.press(message))
+            ),
             style=rules(theme),
             include_default_pygments_style=False,
             key_bindings=_bindings(self),
@@ -102,45 +97,6 @@ class TerminalDisplay:
             self._is_mouse_quiet = True
             self.write_raw(_NO_MOVEMENTS)
         self.drawn()
-
-
-class _Frame(UIControl):
-    """The frame as prompt_toolkit asks for it: line by line, only what is visible."""
-
-    def __init__(self, display: TerminalDisplay) -> None:
-        self._display = display
-        self._lines: list[Line] = []
-        self._clicked: tuple[float, int, int] = (0.0, -1, -1)
-
-    def create_content(self, width: int, height: int) -> UIContent:
-        self._lines = lines = self._display.frame(width, height)
-
-        def get_line(number: int) -> StyleAndTextTuples:
-            return [(classes(style), text) for style, text in lines[number]]
-
-        return UIContent(get_line=get_line, line_count=len(lines), show_cursor=False)
-
-    def is_focusable(self) -> bool:
-        return True
-
-    def mouse_handler(self, mouse_event: MouseEvent) -> Any:
-        """Presses and the wheel; `None` would draw a frame, and the runner draws its own."""
-        row = mouse_event.position.y
-        # prompt_toolkit counts the characters of the line, not its cells
-        text = plain(self._lines[row])[: mouse_event.position.x] if row < len(self._lines) else ""
-        column = width_of(text)
-        kind = mouse_event.event_type
-        if kind == MouseEventType.SCROLL_UP:
-            self._display.press(Scroll(row, column, -_WHEEL_LINES))
-        elif kind == MouseEventType.SCROLL_DOWN:
-            self._display.press(Scroll(row, column, _WHEEL_LINES))
-        elif kind == MouseEventType.MOUSE_DOWN and mouse_event.button == MouseButton.LEFT:
-            now = time.monotonic()
-            before, last_row, last_column = self._clicked
-            is_double = now - before < _DOUBLE_CLICK_SECONDS and (row, column) == (last_row, last_column)
-            self._clicked = (0.0 if is_double else now, row, column)
-            self._display.press(Click(row, column, 2 if is_double else 1))
-        return NotImplemented
 
 
 def _bindings(display: TerminalDisplay) -> KeyBindings:
