@@ -362,3 +362,11 @@ def test_an_answer_that_was_cut_shows_the_rows_that_came() -> None:
     text = '{"columns": [{"name": "a", "type": "string"}]}\n["one"]\n["tw'
     driver.send(Output(command.tag, text), Ended(command.tag, 0, is_cut=True))
     assert "one" in driver.text() and "the first 1" in driver.text()
+
+
+def test_walking_in_the_past_asks_again_only_where_there_was_a_commit() -> None:
+    driver = opened()
+    driver.shell.travel.seq = driver.seq - 1  # as when standing there; the facts are those of now
+    assert driver.settled() == []
+    driver.shell.present.registry.outputs["fix_orders"].last_commit -= 1_000_000
+    assert "--as-of" in command_of(driver.settled()).args

@@ -87,7 +87,11 @@ def test_an_error_is_shown_below_the_editor_and_the_text_stays() -> None:
     )
     driver.refuse(driver.press("f5"), said)
     text = driver.text()
-    assert 'Referenced column "oops" not found' in text and "LINE 2: oops" in text and "Correct the query." in text
+    assert (
+        'Referenced column "oops" not found' in text
+        and " LINE 2: oops\n         ^\n" in text
+        and "Correct the query." in text
+    )
     assert typed(driver).endswith("\noops")
     assert "3 rows of an earlier query" in text
 

@@ -21,6 +21,9 @@ from casparian_console.text import clean
 NUMBERS = itertools.count(1)
 #: What a question may say at most; cells of a megabyte are possible.
 LIMIT_BYTES = 16 * 1024 * 1024
+#: After an answer, so many times its own duration passes before it is asked again by itself, and at least so long.
+_REST = 10.0
+_LEAST_REST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,15 @@ class Question:
         until = now_us if self.is_running else self.ended_us
         return max(0.0, (until - self.started_us) / 1e6)
 
+    def has_rested(self, now_us: int) -> bool:
+        """Whether it may be asked again by itself: a question never takes more than a small share of the time."""
+        return now_us - self.ended_us >= 1e6 * max(_LEAST_REST_SECONDS, _REST * self.seconds(now_us))
+
 
 def problem_lines(stderr: str) -> list[str]:
-    """What a command said when it failed, without its name and the talk before."""
+    """What a command said when it failed, without its name and the talk before; a caret stays below its place."""
     lines = [line.rstrip() for line in stderr.splitlines() if line.strip()]
     start = next((at for at, line in enumerate(lines) if line.startswith("casparian: ")), None)
     if start is None:
         return lines[-6:]
-    return [lines[start].removeprefix("casparian: "), *(line.strip() for line in lines[start + 1 :])][:12]
+    return [lines[start].removeprefix("casparian: "), *lines[start + 1 :]][:12]

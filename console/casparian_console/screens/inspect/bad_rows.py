@@ -33,6 +33,7 @@ class BadRows(View):
         #: What the rows fulfil, and what was last typed: it may have been refused.
         self.condition = ""
         self._typed = ""
+        self._counted = 0
         self.has_lineage = False
         where = f" in {violation.column}" if violation.column else ""
         self.title = f"{violation.code}{where} of {violation.output}"
@@ -48,11 +49,21 @@ class BadRows(View):
     def changed(self, context: Context) -> Effects:
         if self.question.is_running:
             return []
-        is_old = not self.question.is_asked or self.question.past_seq != context.past_seq
-        return self.refresh(context) if is_old else []
+        if not self.question.is_asked:
+            return self.refresh(context)
+        if self._count(context) == self._counted:
+            return []
+        is_elsewhere = context.past_seq is not None or self.question.past_seq is not None
+        has_rested = context.facts.link == "live" and self.question.has_rested(context.facts.now_us)
+        return self.refresh(context) if is_elsewhere or has_rested else []
+
+    def _count(self, context: Context) -> int:
+        """Quarantined rows of the output: while there are as many, they are the same."""
+        output = context.facts.registry.outputs.get(self.violation.output)
+        return output.quarantined if output is not None else 0
 
     def refresh(self, context: Context) -> Effects:
-        self._typed = self.condition
+        self._typed, self._counted = self.condition, self._count(context)
         return self.question.ask(self.export_sql, context, limit_rows=SHOWN_ROWS)
 
     def took(self, message: Message, context: Context) -> Effects:

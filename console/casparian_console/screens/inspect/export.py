@@ -57,7 +57,7 @@ class Export:
                 told = [line for line in message.stderr.splitlines() if "written to" in line]
                 context.say(told[-1] if told else f"Written to {self._path}.", "ok")
             else:
-                context.say(f"Nothing was written: {' '.join(problem_lines(message.stderr))}", "bad")
+                context.say(f"Nothing was written: {' '.join(map(str.strip, problem_lines(message.stderr)))}", "bad")
         elif isinstance(message, Failed):
             self.is_running = False
         return []

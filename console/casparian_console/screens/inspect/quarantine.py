@@ -62,8 +62,7 @@ class Quarantine(View):
         self._rows = Placed([])
         self._number = 0
         self._is_asking = False
-        #: What the numbers are of: (sequence of the past, quarantined rows then).
-        self._as_of: tuple[int | None, int] | None = None
+        self._as_of: tuple[bool, int, int] | None = None
         self._document: list[str] = []
 
     # --- asking -------------------------------------------------------------------------------------------------------
@@ -72,12 +71,15 @@ class Quarantine(View):
         return self.changed(context)
 
     def changed(self, context: Context) -> Effects:
-        standing = (context.past_seq, sum(each.quarantined for each in context.facts.registry.outputs.values()))
-        return self.refresh(context) if standing != self._as_of and not self._is_asking else []
+        return self.refresh(context) if self._standing(context) != self._as_of and not self._is_asking else []
+
+    def _standing(self, context: Context) -> tuple[bool, int, int]:
+        """What the numbers depend on: now or then, what was committed, which jobs failed."""
+        rows = sum(each.quarantined for each in context.facts.registry.outputs.values())
+        return (context.past_seq is None, rows, context.facts.failed)
 
     def refresh(self, context: Context) -> Effects:
-        rows = sum(each.quarantined for each in context.facts.registry.outputs.values())
-        self._as_of = (context.past_seq, rows)
+        self._as_of = self._standing(context)
         self._number = next(NUMBERS)
         self._is_asking, self._document = True, []
         tag = ("inspect", SLOT, str(self._number))
@@ -100,7 +102,7 @@ class Quarantine(View):
             found = json.loads("".join(self._document) or "[]")
             self._show([Violation(**{**row, "column": row["column"] or ""}) for row in found])
         elif isinstance(message, Ended):
-            self.problem = clean(" ".join(problem_lines(message.stderr)))
+            self.problem = clean(" ".join(map(str.strip, problem_lines(message.stderr))))
         else:
             self.problem = clean(getattr(message, "problem", ""))
         return []
@@ -129,11 +131,15 @@ class Quarantine(View):
             return []
         if found.is_committed:
             return self._open_rows(found, self.job_id, context)
+        told = (
+            f"{count(found.rows, 'row')} of {clean(found.output)}, set aside by {count(found.jobs, 'job')} that failed:"
+        )
+        where = "They lie as Parquet in" if found.jobs == 1 else "Those of the first job lie as Parquet in"
         lines: list[Line] = [
-            [("", "The job failed, so these rows were never published:")],
-            [("", f"{count(found.rows, 'row')} of {clean(found.output)} beyond what its quarantine policy allows.")],
+            [("", told)],
+            [("", "as nothing of it was published, SQL does not see them.")],
             [],
-            [("dim", "They lie as Parquet in")],
+            [("dim", where)],
             [("", clean(f"{context.home}/quarantine/_uncommitted/{found.job_id}/"))],
             [],
             [("dim", "casparian quarantine list --uncommitted"), ("", "  lists all such files.")],

@@ -20,9 +20,6 @@ from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clean, count, duration, short
 
 SAMPLE_ROWS = 500
-#: After an answer, so many times its own duration passes before it is asked again by itself, and at least so long.
-_REST = 10.0
-_LEAST_REST_SECONDS = 5.0
 _LINEAGE_LINES = 12
 _TALL = 36
 
@@ -60,25 +57,29 @@ class OneTable(View):
         return self._ask(context)
 
     def _ask(self, context: Context) -> Effects:
-        output = context.facts.registry.outputs.get(self.output)
-        self._commit = output.last_commit if output is not None else 0
+        self._commit = self._last_commit(context)
         sql = queries.sample(queries.name(self.output), self._typed)
         return [*self.profile.stop(), *self.sample.ask(sql, context, limit_rows=SAMPLE_ROWS)]
 
     def changed(self, context: Context) -> Effects:
+        """Rows depend on commits alone: walking in the past asks again only where there was one."""
         if self.sample.is_running or self.profile.is_running:
             return []
-        if not self.sample.is_asked or self.sample.past_seq != context.past_seq:
+        if not self.sample.is_asked:
             return self.refresh(context)
-        output = context.facts.registry.outputs.get(self.output)
-        is_old = output is not None and output.last_commit != self._commit and context.past_seq is None
-        return self.refresh(context) if is_old and context.facts.link == "live" and self._has_rested(context) else []
+        if self._last_commit(context) == self._commit:
+            return []
+        is_elsewhere = context.past_seq is not None or self.sample.past_seq is not None
+        return self.refresh(context) if is_elsewhere or self._may_ask_again(context) else []
 
-    def _has_rested(self, context: Context) -> bool:
+    def _last_commit(self, context: Context) -> int:
+        output = context.facts.registry.outputs.get(self.output)
+        return output.last_commit if output is not None else 0
+
+    def _may_ask_again(self, context: Context) -> bool:
         now_us = context.facts.now_us
-        took = self.sample.seconds(now_us) + self.profile.seconds(now_us)
-        ended_us = max(self.sample.ended_us, self.profile.ended_us)
-        return now_us - ended_us >= 1e6 * max(_LEAST_REST_SECONDS, _REST * took)
+        has_rested = self.sample.has_rested(now_us) and self.profile.has_rested(now_us)
+        return context.facts.link == "live" and has_rested
 
     def took(self, message: Message, context: Context) -> Effects:
         if self.sample.took(message, context):
