@@ -71,11 +71,12 @@ class Scan:
         lines: list[Line] = []
         if self.is_running:
             files, seconds = self.progress.get("files", 0), self.progress.get("seconds", 0)
-            rate = f", {short(files / seconds)}/s" if seconds else ""
+            rate = f"{short(files / seconds)} files/s" if seconds else ""
             lines += [
                 [("accent", f"{glyphs.running} scan")],
                 [("", f"  {clip_left(clean(self.path), width - 2, glyphs.ellipsis)}")],
-                [("", f"  {count(files, 'file')}{rate}")],
+                [("", f"  {count(files, 'file')}")],
+                [("dim", f"  {rate}")],
             ]
         for group in jobs.groups.values():
             if group.type == "SCAN" and group.standing in (Standing.RUNNING, Standing.WAITING):
