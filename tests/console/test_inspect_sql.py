@@ -301,3 +301,11 @@ def test_the_question_is_the_text_as_typed() -> None:
     asked = driver.press("f5")
     assert isinstance(asked[0], RunCommand)
     assert sql_of(asked) == "-- a comment first\nselect 'a;b'"
+
+
+def test_an_answer_with_a_row_of_no_columns_can_be_opened() -> None:
+    driver = editing()
+    driver.write("select 1")
+    driver.tell(driver.press("f5"), [], [[]])
+    driver.press("esc", "enter")
+    assert "No columns." in driver.text() or "A row of the answer" in driver.text()

@@ -22,7 +22,7 @@ def show_row(grid: Grid, title: str, context: Context) -> Effects:
     if row is None:
         return []
     width = max(30, min(150, context.size[0] - 8))
-    wide = min(_NAME, max(width_of(clean(column.name)) for column in grid.table.columns))
+    wide = min(_NAME, max((width_of(clean(column.name)) for column in grid.table.columns), default=0))
     lines: list[Line] = []
     marked = grid.marks(row)
     hidden = [at for at in range(len(grid.table.columns)) if at not in grid.columns]
