@@ -7,8 +7,9 @@ from typing import Any
 
 from casparian_protocol.messages import PROTOCOL_VERSION
 from casparian_protocol.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
+from casparian_sentinel.core.commands import Dispatch
 from casparian_sentinel.operations import handlers_files, handlers_jobs, handlers_registry, planning, views
-from casparian_sentinel.operations.steps import Context, EndDaemon, OperationRefused, Steps
+from casparian_sentinel.operations.steps import Context, Decide, EndDaemon, OperationRefused, Steps
 
 Handler = Callable[[Context, Any, str], Steps]
 
@@ -32,6 +33,13 @@ def _ping(context: Context) -> dict[str, Any]:
     }
 
 
+def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
+    """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
+    picture = views.snapshot(context)
+    yield Decide(Dispatch())
+    return picture
+
+
 def _drain(context: Context, args: NoArgs, actor: str) -> Steps:
     yield EndDaemon(now=False, is_drain_only=True)
     return {"seq": context.durable_seq()}
@@ -45,7 +53,7 @@ def _stop(context: Context, args: StopArgs, actor: str) -> Steps:
 HANDLERS: dict[str, Handler] = {
     "ping": _now(_ping),
     "status": _now(views.status),
-    "snapshot": _now(views.snapshot),
+    "snapshot": _snapshot,
     "queue": planning.queue,
     "cancel": handlers_jobs.cancel,
     "retry": handlers_jobs.retry,

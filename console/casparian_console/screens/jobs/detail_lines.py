@@ -13,7 +13,7 @@ from casparian_console.screens.jobs.detail import Known, attempts
 from casparian_console.screens.jobs.sheaves import Shown
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, short, size
 
-_LABEL = 11
+_LABEL = 12
 _TRACE_LINES = 120
 _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
 
@@ -74,7 +74,8 @@ def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
     style = _STYLES.get(job.standing, "dim")
     write.lines.append([("bold", f" {clean(job.type)} {what}"), (style, f"  {job.state}")])
     if alike > 1:
-        write.text(f"The last of {count(alike, 'job')}; Space opens them.", "dim")
+        which = "The longest running" if job.standing is Standing.RUNNING else "The last"
+        write.text(f"{which} of {count(alike, 'job')}; Space opens them.", "dim")
     write.pair("job", job.job_id)
     write.pair("reason", job.reason)
     if job.state == "RETRY_WAIT":
@@ -112,7 +113,7 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
     write.text(dot.join(progress_words(progress)) or "Nothing was reported yet.")
     for name, value in sorted((progress.get("payload") or {}).items()):
         write.pair(clean(name)[: _LABEL - 1], size(int(value)) if name.endswith("bytes") else f"{value:,}")
-    if job.started_at:
+    if job.started_at and job.state == "RUNNING":
         write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))
     if job.is_stalled(facts.now_us):
         still = (facts.now_us - max(job.progressed_at, job.started_at)) / 1e6

@@ -140,8 +140,8 @@ class LogView:
         right: Line = [("dim", f"{LEVELS[self.level]}  {counted}{early}  "), ("accent", f"{state} ")]
         title = clip(f" LOG {self.name}", width - line_width(right) - 1, glyphs.ellipsis)
         lines: list[Line] = [spread([("title", title)], right, width)]
-        if self.problem:
-            return [*lines, [("bad", f" {clean(self.problem)}")]]
+        if self.problem and not self._lines:
+            return [*lines, [], [("warn", f" {clean(self.problem)}")]]
         if not self._lines:
             return [*lines, [], [("dim", " Nothing was written yet.")]]
         base = self._lines[0][0]

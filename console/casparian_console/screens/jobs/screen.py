@@ -80,12 +80,12 @@ class Jobs(Screen):
         return self.shown.row(self.window.at) if len(self.shown) else None
 
     def job(self, context: Context) -> Job | None:
-        """The selected job; of a sheaf the one that changed last."""
+        """The selected job; of a sheaf the one that speaks for it."""
         row = self.selected(context)
         if row is None:
             return None
         sheaf, job = row
-        return job or self.shown.job(sheaf, 0)
+        return job or self.shown.speaker(sheaf)
 
     def _height_of(self, at: int) -> int:
         sheaf, job = self.shown.row(at)
@@ -350,7 +350,7 @@ class Jobs(Screen):
         sheaf, job = row
         alike = self.shown.size(sheaf) if job is None else 1
         lines = detail_lines(
-            job or self.shown.job(sheaf, 0),
+            job or self.shown.speaker(sheaf),
             self.detail.known,
             context.facts,
             self.shown,
@@ -372,7 +372,7 @@ class Jobs(Screen):
         if row is None:
             return "Jobs: nothing is listed."
         sheaf, job = row
-        about = job or self.shown.job(sheaf, 0)
+        about = job or self.shown.speaker(sheaf)
         what = f"{about.type} {clean(about.parser)} {clean(about.version)} of {clean(about.input)}"
         error = f", {clean(about.error_code)}: {clean(about.error_message)}" if about.error_code else ""
         alike = f"; {self.shown.size(sheaf)} alike" if job is None else ""

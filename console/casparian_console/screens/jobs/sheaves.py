@@ -30,6 +30,7 @@ _SECTIONS = {
 #: A sheaf moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
 _CALM_US = 60_000_000
 _FINGERPRINT_DIGITS = 8
+_LOOKED_AT = 64
 
 SheafKey = tuple[int, str, str, str, str]
 Identity = tuple[str, Hashable]
@@ -229,6 +230,11 @@ class Shown:
                 part = self._part(group)
                 return [part[at] for at in range(len(part) - 1, max(-1, len(part) - 1 - limit), -1)]
         return []
+
+    def speaker(self, sheaf: Sheaf) -> Job:
+        """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last."""
+        begun = (job for job in self.running(sheaf, _LOOKED_AT) if job.state == "RUNNING")
+        return next(begun, None) or self.job(sheaf, 0)
 
     def counts(self, sheaf: Sheaf) -> tuple[int, int]:
         """How many run, how many wait."""
