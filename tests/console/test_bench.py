@@ -382,6 +382,33 @@ def test_until_a_person_chooses_the_first_is_selected_whatever_arrives_first() -
     assert "▸· zz.py" in driver.text()
 
 
+def test_a_missing_parsers_directory_is_told_once() -> None:
+    driver = Driver()
+    driver.snapshot()
+    (listing,) = driver.press("alt-p")
+    assert isinstance(listing, ListDirectory)
+    driver.tick(6)
+    again = driver.shell.settle()
+    driver.fail(listing.tag, "There is no such directory.")
+    driver.tick(6)
+
+    assert again == [listing]
+    assert driver.shell.settle() == []
+
+
+def test_a_home_directory_may_be_typed_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/op")
+    driver = bench()
+    driver.press("N")
+    driver.write("~/quick.py")
+    query = next(effect for effect in driver.press("enter") if isinstance(effect, Query))
+    driver.answer(query.tag, ("path", "standing", "size"), [("/data/a.log", "known", 10)])
+    (run,) = driver.press("enter")
+
+    assert isinstance(run, RunCommand)
+    assert run.args[1] == "/home/op/quick.py"
+
+
 def test_home_and_discover_can_hand_a_parser_over() -> None:
     driver = bench()
     screen = driver.shell.screens["bench"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import expanduser
 
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.editor import Editor
@@ -35,7 +36,7 @@ class PathPrompt(Overlay):
         return self._ask()
 
     def _folder(self) -> str:
-        return self.editor.text.rpartition("/")[0] + "/" if "/" in self.editor.text else "."
+        return expanduser(self.editor.text.rpartition("/")[0] + "/") if "/" in self.editor.text else "."
 
     def _ask(self) -> Effects:
         folder = self._folder()
@@ -63,7 +64,7 @@ class PathPrompt(Overlay):
             if not text:
                 return []
             self.is_closed = True
-            return self.then(text)
+            return self.then(expanduser(text))  # no shell stands between this and the command
         if key == "tab":
             self._complete()
         else:

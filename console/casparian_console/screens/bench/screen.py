@@ -48,6 +48,7 @@ class Bench(Screen):
         self.look = drawing.Look()
         self.listed: list[Entry] = []
         self._listed_us = 0
+        self._is_listable = True
         self._choice: FileChoice | None = None
         self._prompt: PathPrompt | None = None
         #: The parser whose next result is shown as declared against observed.
@@ -94,11 +95,12 @@ class Bench(Screen):
 
     def enter(self, context: Context) -> Effects:
         self.settle(context)
-        self._listed_us = context.facts.now_us
+        self._listed_us, self._is_listable = context.facts.now_us, True
         return [ListDirectory(("bench", "files"), f"{context.home}/parsers")]
 
     def changed(self, context: Context) -> Effects:
-        return self.enter(context) if context.facts.now_us - self._listed_us >= _LIST_AGAIN_US else []
+        is_due = self._is_listable and context.facts.now_us - self._listed_us >= _LIST_AGAIN_US
+        return self.enter(context) if is_due else []
 
     # --- tests --------------------------------------------------------------------------------------------------------
 
@@ -252,6 +254,8 @@ class Bench(Screen):
         match message, what:
             case Listing(), ("files",):
                 self.entries.take_listing(message.entries)
+            case Failed(), ("files",):
+                self._is_listable = False  # said once; it is tried again when the bench is entered
             case Listing(), ("path",) if self._prompt is not None:
                 self._prompt.took(message)
             case Answer(), ("choice",) if self._choice is not None:
