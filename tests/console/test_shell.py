@@ -177,5 +177,5 @@ def test_a_terminal_that_is_too_small_says_so() -> None:
 def test_help_and_palette_look_right() -> None:
     driver = live()
     driver.press(":")
-    driver.write("quit")
+    driver.write("quit the")
     matches_snapshot(driver.text(80, 24), "palette-80x24")
