@@ -1,0 +1,155 @@
+"""When frames are drawn, and that a fault of the console is written down and never the end of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from casparian_console.canvas import Line, plain
+from casparian_console.effects import Effects
+from casparian_console.messages import Heard, Key, Message, Tick
+from casparian_console.shell import Shell
+from casparian_console.terminal.performer import Surroundings
+from casparian_console.terminal.runner import FRAME_SECONDS, Runner
+from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.home import Home, make_home
+from tests.console.driving import NOW_US
+
+
+class Pane:
+    """A display that counts."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def size(self) -> tuple[int, int]:
+        return 80, 24
+
+    def show(self) -> None:
+        self.shown += 1
+
+    def write_raw(self, sequence: str) -> None: ...
+
+    def quit(self) -> None: ...
+
+
+class Fragile(Shell):
+    """Breaks on `f5` and draws nothing while it is said to."""
+
+    is_blind = False
+
+    def update(self, message: Message) -> Effects:
+        if message == Key("f5"):
+            raise KeyError("no such thing")
+        return super().update(message)
+
+    def view(self, width: int, height: int) -> list[Line]:
+        if self.is_blind:
+            raise ZeroDivisionError("no frame")
+        return super().view(width, height)
+
+
+def event(seq: int) -> Message:
+    return Heard(FeedEvent(seq, NOW_US, "ScanStarted", 1, "sentinel", {"scan_id": "s", "roots": []}))
+
+
+def running(folder: Path, tell: Callable[[Runner, Pane], Awaitable[None]], *, is_strict: bool = False) -> None:
+    home = Home(folder / "h")
+    make_home(home)
+
+    async def story() -> None:
+        pane = Pane()
+        shell = Fragile()
+        for message in (Tick(NOW_US), Heard(Snapshot(0, [], [], {}))):
+            shell.update(message)  # what they ask for is left out: nobody would answer
+        runner = Runner(shell, pane, Surroundings(home, "user:test@console", ()), is_strict=is_strict)
+        runner.draw()
+        pane.shown = 0
+        try:
+            await tell(runner, pane)
+        finally:
+            await runner.close()
+
+    uvloop.run(story())
+
+
+def shown(runner: Runner) -> str:
+    return "\n".join(plain(line) for line in runner.frame(80, 24))
+
+
+def test_a_flood_of_events_is_a_few_frames_and_none_is_left_out(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for seq in range(1, 301):
+            runner.deliver([event(seq)])
+            await asyncio.sleep(0.0005)
+        took = loop.time() - began
+        await asyncio.sleep(2 * FRAME_SECONDS)
+        assert 1 <= pane.shown <= took / FRAME_SECONDS + 3
+        assert "@300" in shown(runner)
+
+    running(tmp_path, tell)
+
+
+def test_a_key_is_drawn_at_once_even_in_a_flood(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        runner.deliver([event(1)])
+        runner.press(Key("?"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert pane.shown == 1
+        assert "Keys: Home" in shown(runner)
+
+    running(tmp_path, tell)
+
+
+def test_what_changes_nothing_is_not_drawn(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        runner.press(Key("f9"))
+        await asyncio.sleep(2 * FRAME_SECONDS)
+        assert pane.shown == 0
+
+    running(tmp_path, tell)
+
+
+def test_a_fault_is_said_and_written_down_and_the_console_goes_on(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        runner.press(Key("f5"))
+        await asyncio.sleep(0.01)
+        assert "KeyError" in shown(runner)
+        assert "Traceback" in (tmp_path / "h" / "logs" / "console.log").read_text()
+        runner.press(Key("?"))
+        await asyncio.sleep(0.01)
+        assert "Keys: Home" in shown(runner)
+        assert runner.problems == 1
+
+    running(tmp_path, tell)
+
+
+def test_a_view_that_cannot_be_drawn_leaves_a_way_out(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        Fragile.is_blind = True
+        try:
+            runner.draw()
+            assert "ZeroDivisionError" in shown(runner)
+            assert "Ctrl-C quits" in shown(runner)
+        finally:
+            Fragile.is_blind = False
+        runner.press(Key("esc"))
+        runner.draw()
+        assert "Discover" in shown(runner)
+
+    running(tmp_path, tell)
+
+
+def test_where_a_program_looks_on_a_fault_is_raised(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        with pytest.raises(KeyError):
+            runner.press(Key("f5"))
+
+    running(tmp_path, tell, is_strict=True)
