@@ -45,7 +45,7 @@ def test_every_style_word_of_the_package_is_one_of_the_themes() -> None:
             if words & STYLES:  # a list of other pairs has none
                 used |= words
     assert used - STYLES == set()
-    assert {"bad", "dim", "key", "selected"} <= used
+    assert {"bad", "dim", "key", "title"} <= used
 
 
 def test_every_theme_knows_every_word() -> None:
