@@ -6,21 +6,28 @@ follows the life of every job.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import struct
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgpack
 from blake3 import blake3
 
 from casparian_protocol.manifest import Manifest, published_path
-from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import HEADER_BYTES, PREFIX_BYTES, Position, batch_size, unpack_batch
-from tests.simulation.simfs import File, SimFs
+from casparian_sentinel.log.format import HEADER_BYTES
+from tests.simulation.simfs import File, Node, SimFs
 
 _ENDS_A_LEASE = frozenset(
     {"LeaseExpired", "JobOutputsCommitted", "JobFailed", "JobRetryScheduled", "JobDeadLettered", "JobCancelled"}
 )
 _ENDS_A_JOB = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
+
+
+#: magic · len · crc · batch_no · first_seq · synced_upto (segment, offset) · prev_sha256; `len` counts what is behind the crc.
+_BATCH = struct.Struct("<8sIIQQQQ32s")
+_UNCOUNTED_BYTES = 16
 
 
 class Violated(AssertionError):
@@ -49,8 +56,11 @@ class Judge:
     last_epoch: int = 0
 
     def copied(self) -> Judge:
-        changed = {name: getattr(self, name).copy() for name in _REMEMBERED}
-        return replace(self, **changed)
+        copy = Judge(self.max_retries, self.max_losses)
+        for name in _REMEMBERED:
+            setattr(copy, name, getattr(self, name).copy())
+        copy.last_seq, copy.last_epoch = self.last_seq, self.last_epoch
+        return copy
 
     def see(self, event: Event) -> None:
         if event.seq != self.last_seq + 1:
@@ -147,30 +157,23 @@ class Platter:
             return []
         self._looked_at = self.fs.platter_changes
         news: list[Event] = []
+        names = self.fs.on_platter(self.directory)
         while True:
             if self._segment:
-                self._read_segment(self._content(self._segment), self._read[self._segment], news)
+                self._read_segment(_content(names, self._segment), self._read[self._segment], news)
             following = f"{self.judge.last_seq + 1:020d}.caslog"
-            if following == self._segment or len(self._content(following)) < HEADER_BYTES:
+            if following not in names or following == self._segment:
                 break
-            self._segment = following
-            self._read[following] = self._content(following)[:HEADER_BYTES]
+            header = _content(names, following)[:HEADER_BYTES]
+            if len(header) < HEADER_BYTES:
+                break
+            self._segment, self._read[following] = following, header
         self.events += news
         return news
 
-    def _content(self, segment: str) -> bytearray:
-        file = self.fs.on_platter(self.directory).get(segment)
-        return file.platter if isinstance(file, File) else bytearray()
-
     def _read_segment(self, content: bytearray, known: bytearray, news: list[Event]) -> None:
-        while len(known) < len(content):
-            offset = len(known)
-            try:
-                size = batch_size(bytes(content[offset : offset + PREFIX_BYTES]))
-                data = bytes(content[offset : offset + size])
-                found = unpack_batch(data, Position(1, offset)).events()
-            except DamagedBatch:
-                return
+        while batch := _batch_at(content, len(known)):
+            data, found = batch
             for event in found:
                 self.judge.see(event)
             news += found
@@ -178,7 +181,8 @@ class Platter:
 
     def outlived(self) -> bool:
         """After a crash: what was durable then still is, byte for byte."""
-        return all(self._content(name).startswith(known) for name, known in self._read.items())
+        names = self.fs.on_platter(self.directory)
+        return all(_content(names, name).startswith(known) for name, known in self._read.items())
 
     def follow(self, before: Platter) -> None:
         """The log read again from its beginning says what it said before, event by event."""
@@ -187,6 +191,25 @@ class Platter:
         if kept != before.events:
             lost = next((e for e, k in zip(before.events, [*kept, None], strict=False) if e != k), before.events[-1])
             raise Violated(f"I7: event {lost.seq} ({lost.type}) was durable and is gone")
+
+
+def _batch_at(content: bytearray, offset: int) -> tuple[bytes, list[Event]] | None:
+    """The whole batch that begins there, as its format says (event-log.md), read without the code that wrote it."""
+    if len(content) < offset + _BATCH.size:
+        return None
+    magic, length, crc, _, first_seq, _, _, _ = _BATCH.unpack_from(content, offset)
+    data = bytes(content[offset : offset + _UNCOUNTED_BYTES + length])
+    if magic != b"\xc1\xffCASBAT" or len(data) < _UNCOUNTED_BYTES + length:
+        return None
+    if zlib.crc32(data[_UNCOUNTED_BYTES:], zlib.crc32(data[8:12])) ^ 0x5CA57A1B != crc:
+        return None
+    facts = msgpack.unpackb(data[_BATCH.size :])
+    return data, [Event(first_seq + number, *fact) for number, fact in enumerate(facts)]
+
+
+def _content(names: dict[str, Node], segment: str) -> bytearray:
+    file = names.get(segment)
+    return file.platter if isinstance(file, File) else bytearray()
 
 
 def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = False) -> None:

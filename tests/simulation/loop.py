@@ -19,6 +19,7 @@ Ts = TypeVarTuple("Ts")
 
 _DAY_US = 86_400_000_000
 _THREAD_SECONDS = 0.02
+_NO_HANDLE = cast(asyncio.Handle, None)  # of a callback that is due at once: nobody cancels one
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         agenda = self._agenda
         agenda._planned += 1
         heappush(agenda._items, (agenda.now_s, agenda._planned, self, callback, args))
-        return cast(asyncio.Handle, None)  # nobody cancels one
+        return _NO_HANDLE
 
     call_soon_threadsafe = call_soon
 

@@ -13,8 +13,11 @@ from typing import Any
 class SimPath(PosixPath):
     """Made by `root()`; everything below it is made by `/`."""
 
+    #: Slots instead of the properties of a path: they are looked at more often than anything else.
+    __slots__ = ("_children", "name", "names", "parent")
     _children: dict[Any, SimPath]
-    _above: SimPath
+    name: str
+    parent: SimPath
     #: The names that lead here from the root.
     names: tuple[str, ...]
 
@@ -25,19 +28,15 @@ class SimPath(PosixPath):
             return self._learn(key)
 
     @property
-    def parent(self) -> SimPath:
-        return self._above
-
-    @property
     def parents(self) -> tuple[SimPath, ...]:
         found, path = [], self
         while path.names:
-            path = path._above
+            path = path.parent
             found.append(path)
         return tuple(found)
 
     def with_name(self, name: str) -> SimPath:
-        return self._above / name
+        return self.parent / name
 
     def _learn(self, key: Any) -> SimPath:
         parts = PurePath(key).parts
@@ -45,21 +44,19 @@ class SimPath(PosixPath):
             raise ValueError(f"{key} does not lie below {self}")  # nothing simulated needs it
         path = self
         for part in parts:
-            known = path._children.get(part)
-            path = path._child(part) if known is None else known
+            path = path._children.get(part) or path._child(part)
         self._children[key] = path
         return path
 
     def _child(self, name: str) -> SimPath:
-        made = SimPath(self, name)
-        made._children, made._above, made.names = {}, self, (*self.names, name)
-        self._children[name] = made
+        made = self._children[name] = SimPath(self, name)
+        made._children, made.name, made.parent, made.names = {}, name, self, (*self.names, name)
         return made
 
 
 def root() -> SimPath:
     made = SimPath("/")
-    made._children, made._above, made.names = {}, made, ()
+    made._children, made.name, made.parent, made.names = {}, "", made, ()
     return made
 
 

@@ -426,7 +426,7 @@ class World:
             raise Violated("a worker had less time to rejoin than it was promised")
 
     def must_be_durable(self, seq: int, what: str) -> None:
-        if seq > self.platter.seq:
+        if seq > self.platter.judge.last_seq:
             raise Violated(f"I7: event {seq} was {what} while the platter ends at {self.platter.seq}")
 
     def releases(self) -> None:
