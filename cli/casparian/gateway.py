@@ -6,8 +6,9 @@ lock, and the same operations run here. A command cannot tell the difference, ex
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from casparian.app import App
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _ALL_ROWS = 1_000_000_000
 #: Rows of the catalogue of files that surely fit one answer of 64 MiB, whatever their paths' length.
 _PAGE_ROWS = 10_000
+#: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
+_PATIENCE_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.05
 Row = dict[str, Any]
 
 
@@ -146,19 +150,28 @@ def open_gateway(app: App, *, creates_home: bool = False) -> Iterator[Gateway]:
         with open_past(app, app.as_of) as past:
             yield past
         return
-    try:
-        client = Client.connect(home)
-    except NoSentinel:
-        client = None
-    if client is not None:
-        with client:
-            yield _Remote(client)
-        return
-    from casparian_protocol.client import default_actor
-    from casparian_sentinel.local import LocalSentinel
+    with ExitStack() as opened:
+        yield _owner_of(home, opened)
 
-    with LocalSentinel(home) as sentinel:
-        yield _Local(sentinel, home, default_actor("cli"))
+
+def _owner_of(home: Home, opened: ExitStack) -> Gateway:
+    """The daemon if it answers, else this process. Whoever has the home for a moment is waited for: a command, a boot."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return _Remote(opened.enter_context(Client.connect(home)))
+        except NoSentinel:
+            from casparian_protocol.client import default_actor
+            from casparian_sentinel.local import LocalSentinel
+            from casparian_sentinel.log.errors import LogInUse
+        left_seconds = deadline - time.monotonic()
+        try:
+            sentinel = opened.enter_context(LocalSentinel(home, patience_seconds=max(0.0, left_seconds)))
+            return _Local(sentinel, home, default_actor("cli"))
+        except LogInUse:
+            if left_seconds <= 0:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)  # a daemon that boots answers soon; nothing can be awaited before it binds
 
 
 @contextmanager

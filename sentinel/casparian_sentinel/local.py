@@ -44,9 +44,17 @@ class LocalSentinel:
     """A context manager: the home is ours from entering to leaving. Raises `LogInUse` when somebody else has it."""
 
     def __init__(
-        self, home: Home, settings: Settings | None = None, *, clock: Clock | None = None, fs: Fs | None = None
+        self,
+        home: Home,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        fs: Fs | None = None,
+        patience_seconds: float = 0.0,
     ) -> None:
+        """Another command that has the home is waited for `patience_seconds`."""
         self.home = home
+        self._patience_seconds = patience_seconds
         self._settings = settings or load(home, os.environ).settings
         self._clock = clock or RealClock()
         self._fs = fs or RealFs()
@@ -55,7 +63,7 @@ class LocalSentinel:
 
     def __enter__(self) -> Self:
         make_home(self.home)
-        self._lock = HomeLock.acquire(self.home.lock_file)
+        self._lock = HomeLock.acquire(self.home.lock_file, "command", patience_seconds=self._patience_seconds)
         try:
             self._open(boot(self.home, self._settings, self._fs))
         except BaseException:

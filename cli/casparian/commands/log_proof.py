@@ -139,7 +139,7 @@ def _compared(app: App, wanted: bool | None, found: Verification) -> tuple[Compa
     from casparian_sentinel.projection.compare import compare
 
     try:
-        lock = HomeLock.acquire(app.home.lock_file)
+        lock = HomeLock.acquire(app.home.lock_file, "command")
     except (LogInUse, PermissionError) as cause:
         if wanted:
             raise
@@ -252,7 +252,7 @@ def repair(app: App, yes: bool) -> ExitCode:
 
     if not app.home.log.is_dir():
         raise NoHome(app.home)
-    with HomeLock.acquire(app.home.lock_file):
+    with HomeLock.acquire(app.home.lock_file, "command"):
         pending = unrecorded_repair(RealFs(), app.home.log) if yes else None
         plan: RepairPlan | None = None
         try:

@@ -27,6 +27,9 @@ from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim.text import scrub
 
+#: How long a starting daemon waits for a command that has the home without one.
+_COMMANDS_END_SECONDS = 10.0
+
 logger = logging.getLogger("casparian_sentinel")
 
 
@@ -66,7 +69,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
     """As `run`, with the doors to the machine passed in."""
     os.umask(0o077)
     make_home(home)
-    with HomeLock.acquire(home.lock_file):
+    with HomeLock.acquire(home.lock_file, patience_seconds=_COMMANDS_END_SECONDS):
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:

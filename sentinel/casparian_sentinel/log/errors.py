@@ -103,12 +103,17 @@ class LogFull(CasparianError):
 
 
 class LogInUse(CasparianError):
-    """Another process holds the home."""
+    """Another process holds the home: a daemon, or a command that works without one."""
 
-    def __init__(self, lock_path: Path, owner_pid: int | None) -> None:
+    def __init__(self, lock_path: Path, owner_pid: int | None, role: str = "sentinel") -> None:
         owner = f"pid {owner_pid}" if owner_pid is not None else "of unknown pid"
-        super().__init__(
-            f"A running sentinel ({owner}) holds {lock_path}.",
-            remedy="Stop it with `casparian stop`, or name another home with --home.",
-        )
+        if role == "command":
+            problem = f"Another casparian command ({owner}) works on this home: it holds {lock_path}."
+            remedy = (
+                "Try again when it has ended. With a daemon (`casparian start`) commands need not wait for each other."
+            )
+        else:
+            problem = f"A running sentinel ({owner}) holds {lock_path}."
+            remedy = "Stop it with `casparian stop`, or name another home with --home."
+        super().__init__(problem, remedy=remedy)
         self.owner_pid = owner_pid
