@@ -122,7 +122,7 @@ def _as_table(sample: Sample) -> _Table | None:
     values = zip(*records, strict=True)
     columns = tuple(_column(name, column) for name, column in zip(header, values, strict=True))
     count = min(_TEST_RECORDS, len(records))
-    excerpt = "".join(list(io.StringIO(text, newline=""))[: ends[count]])
+    excerpt = "".join(list(io.StringIO(text, newline="\n"))[: ends[count]])
     return _Table(encoding, delimiter, columns, tuple(map(tuple, records)), excerpt, count)
 
 
@@ -135,8 +135,8 @@ def _decoded(head: bytes) -> tuple[str, str]:
 
 
 def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Records, and the number of the line after which each ends; nothing when this is no such table."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    """Records as `read_csv` sees them, and after which line each ends; nothing when this is no such table."""
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
     records: list[list[str]] = []
     ends: list[int] = []
     try:

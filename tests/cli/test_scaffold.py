@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from casparian.scaffold import Sample, ScaffoldRefused, read_sample, scaffold, write_scaffold
@@ -75,6 +75,7 @@ def test_any_sample_gives_a_parser(head: bytes) -> None:
 
 
 @given(st.one_of(st.just(DELIMITED), st.lists(st.sampled_from('a1,;\n\r"x\ufeffé\u2028 '), max_size=40).map("".join)))
+@example("aa,a\r,")  # a lone carriage return ends no line
 def test_the_parser_gives_what_its_own_test_expects(drawn: bytes | str) -> None:
     head = drawn if isinstance(drawn, bytes) else drawn.encode()
     with tempfile.TemporaryDirectory() as folder:
