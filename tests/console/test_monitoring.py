@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from casparian_console.canvas import ASCII, UNICODE
+from casparian_console.facts.flow import Flow
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.charts import binned, chart
 from tests.console.driving import Driver, matches_snapshot
 from tests.console.jobs_scene import work_day
+
+#: More rows than `monitored` has read.
+READ = 1_000_000.0
 
 
 def worker(name: str, **fields: Any) -> dict[str, Any]:
@@ -19,29 +24,24 @@ def worker(name: str, **fields: Any) -> dict[str, Any]:
             "rss_bytes": 214 << 20, "last_beat_seconds_ago": 0.3, "jobs": [], **fields}  # fmt: skip
 
 
-def held(path: str) -> dict[str, Any]:
-    return {
-        "job_id": "0" * 16,
-        "epoch": 1,
-        "guest_pid": 1,
-        "parser": "fix",
-        "input": path,
-        "progress": None,
-        "seconds": 12.5,
-    }
+def held(path: str, rows: int = 0) -> dict[str, Any]:
+    job = {"job_id": "0" * 16, "epoch": 1, "guest_pid": 1, "parser": "fix", "input": path, "seconds": 12.5}
+    return {**job, "progress": {"items_done": rows, "payload": {"rows": rows}}}
 
 
-def sample(driver: Driver, seconds: int, rate: float) -> None:
-    for _ in range(seconds):
+def sample(driver: Driver, rates: Iterable[float], rows: float = 0.0) -> None:
+    """A second for each rate, as the sentinel tells it: what the workers have read so far, then the throughput."""
+    for rate in rates:
+        rows += rate
         driver.tick(1)
-        driver.metric("throughput", rows_per_second=rate, bytes_per_second=rate * 80)
+        driver.metric("workers", workers=[worker("w1", jobs=[held("/data/fix/a.fix", round(rows))])], local_workers=1)
+        driver.metric("throughput", rows_per_second=0.0, bytes_per_second=rate * 80)
 
 
 def monitored(*, is_ascii: bool = False) -> Driver:
     """Some minutes of work, and three workers."""
     driver = work_day(is_ascii=is_ascii)
-    for second in range(310):
-        sample(driver, 1, 2000 + 1500 * math.sin(second / 20))
+    sample(driver, (2000 + 1500 * math.sin(second / 20) for second in range(310)))
     workers = [
         worker("w1", jobs=[held("/data/fix/osier_000.fix")]),
         worker(
@@ -107,7 +107,7 @@ def test_p_freezes_what_is_shown_while_the_samples_go_on() -> None:
     driver = monitored()
     driver.press("p")
     before = list(driver.lines(120, 40)[2:-2])
-    sample(driver, 20, 9_000)
+    sample(driver, [9_000] * 20, READ)
     assert driver.lines(120, 40)[2:-2] == before
     assert "paused  since 20s ago" in driver.text(120, 40)
     driver.press("p")
@@ -120,8 +120,9 @@ def test_r_begins_the_history_anew_and_leaving_keeps_it() -> None:
     assert "ACTIONABLE" in driver.text(120, 40)
     driver.press("m")
     assert "last 5m 00s" in driver.text(120, 40)
+    sample(driver, [100], READ)
     driver.press("r")
-    sample(driver, 12, 100)
+    sample(driver, [100] * 12, READ + 100)
     assert "last 12 s" in driver.text(120, 40)
     assert "100 rows/s avg" in driver.text(120, 40)
 
@@ -166,3 +167,19 @@ def test_a_chart_reaches_from_zero_to_the_highest_value() -> None:
 def test_more_samples_than_columns_become_means() -> None:
     assert binned([1, 3, 5, 7], 2) == [2, 6]
     assert binned([1, 2], 5) == [1, 2]
+
+
+def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> None:
+    flow = Flow()
+    assert flow.per_second(1_000_000) == 0.0
+    flow.committed("short", 500)
+    flow.told([worker("w1", jobs=[held("a", 300)])])
+    assert flow.per_second(2_000_000) == 800.0
+    flow.told([worker("w1", jobs=[held("a", 700)])])
+    flow.committed("0" * 16, 1000)
+    assert flow.per_second(4_000_000) == 350.0  # 700 in two seconds
+    assert flow.per_second(5_000_000) == 0.0
+    flow.told([worker("w1", jobs=[held("a", 50)])])
+    flow.ended("0" * 16)
+    flow.told([worker("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
+    assert flow.per_second(6_000_000) == 70.0

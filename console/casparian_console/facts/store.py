@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from casparian_console.effects import Query, Tag
 from casparian_console.facts import loading
+from casparian_console.facts.flow import Flow
 from casparian_console.facts.jobs import ENDED_STATES, JobBook
 from casparian_console.facts.registry import Registry
 from casparian_console.messages import Answer
@@ -67,6 +68,7 @@ class Facts:
         self.intake_paused = ""
         self.projection_seq = 0
         self.rows_per_second = 0.0
+        self._flow = Flow()
         self.bytes_per_second = 0.0
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
         #: (seq, at µs, type, actor, data) of what people care about, the youngest last.
@@ -110,6 +112,7 @@ class Facts:
         settled = loading.fold_job(self.jobs, event)
         job = self.jobs.get(event.data.get("job_id", ""))
         self.registry.fold(event, job.parser if job is not None else "")
+        self._flow.fold(event)
         self._processes(event)
         if settled is not None:
             self._settle((event.seq, *settled))
@@ -212,6 +215,7 @@ class Facts:
         if metric.name == "workers":
             self.workers = {worker["id"]: worker for worker in values["workers"]}
             self.given_up = list(values.get("given_up", []))
+            self._flow.told(values["workers"])
             for worker in values["workers"]:
                 for held in worker["jobs"]:
                     job = self.jobs.get(held["job_id"])
@@ -220,7 +224,7 @@ class Facts:
                     if held["progress"].get("items_done") != job.progress.get("items_done"):
                         self.jobs.touch(job.job_id, held["progress"], self.now_us, job.seq)
         elif metric.name == "throughput":
-            self.rows_per_second = values["rows_per_second"]
+            self.rows_per_second = self._flow.per_second(self.now_us)
             self.bytes_per_second = values["bytes_per_second"]
             self.samples.append(
                 Sample(
