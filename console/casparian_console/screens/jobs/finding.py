@@ -35,9 +35,8 @@ def first_match(jobs: Iterable[Job], standing: int, wanted: str) -> tuple[int | 
     """The place of the first match, and how many jobs were looked at."""
     seen = 0
     for chunk in _chunks(jobs):
-        found = [place for places in _places(chunk, standing, wanted) if (place := next(places, None)) is not None]
-        if found:
-            return seen + min(found), seen + len(chunk)
+        if found := _places(chunk, standing, wanted):
+            return seen + found[0], seen + len(chunk)
         seen += len(chunk)
     return None, seen
 
@@ -45,8 +44,7 @@ def first_match(jobs: Iterable[Job], standing: int, wanted: str) -> tuple[int | 
 def all_matches(jobs: Iterable[Job], standing: int, wanted: str) -> Iterator[Job]:
     """Those that match, in their order."""
     for chunk in _chunks(jobs):
-        for place in sorted({place for places in _places(chunk, standing, wanted) for place in places}):
-            yield chunk[place]
+        yield from map(chunk.__getitem__, _places(chunk, standing, wanted))
 
 
 def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -55,20 +53,11 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
         yield chunk
 
 
-def _places(jobs: Sequence[Job], standing: int, wanted: str) -> Iterator[Iterator[int]]:
+def _places(jobs: Sequence[Job], standing: int, wanted: str) -> list[int]:
+    """Which of the jobs match, in order."""
+    found: list[list[int]] = []
     for field in _fields(standing, wanted):
-        yield _places_in(_BETWEEN.join(map(attrgetter(field), jobs)).casefold(), wanted)
-
-
-def _places_in(text: str, wanted: str) -> Iterator[int]:
-    """Which of the joined texts contain `wanted`."""
-    place = counted = 0
-    at = text.find(wanted)
-    while at >= 0:
-        place += text.count(_BETWEEN, counted, at)
-        counted = at
-        yield place
-        end = text.find(_BETWEEN, at)
-        if end < 0:
-            return
-        at = text.find(wanted, end)
+        text = _BETWEEN.join(map(attrgetter(field), jobs)).casefold()
+        if wanted in text:
+            found.append([place for place, part in enumerate(text.split(_BETWEEN)) if wanted in part])
+    return found[0] if len(found) == 1 else sorted({place for places in found for place in places})

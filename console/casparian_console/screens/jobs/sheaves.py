@@ -159,7 +159,9 @@ class Shown:
                 continue
             if wanted.is_by_job:
                 self.work += group.size
-                entries = [(*recency(job), job) for job in wanted.taken(group.jobs, key[0])]
+                entries = [
+                    (-job.at, job.job_id, job) for job in wanted.taken(group.jobs, key[0])
+                ]  # `recency`, in place
                 self._kept[key] = Kept(entries)
             self._settle(sheaf_key(key))
 
