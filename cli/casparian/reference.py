@@ -33,7 +33,7 @@ def text() -> str:
 def _sections(group: click.Group, context: click.Context, path: str) -> Iterator[str]:
     for name in group.list_commands(context):
         _, command, _ = group.resolve_command(context, [name])
-        if command is None or command.hidden:
+        if command is None or command.hidden or command.name != name:  # another name is no other command
             continue
         here = f"{path} {name}"
         if isinstance(command, click.Group):

@@ -110,4 +110,3 @@ def test_no_color_is_obeyed_and_a_pipe_is_refused(daemon: World) -> None:
         assert "\x1b[38" not in screen.colours()
         assert "\x1b[48" not in screen.colours()
     assert "needs a terminal" in daemon.run("console", status=2).stderr
-

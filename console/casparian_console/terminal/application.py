@@ -6,6 +6,7 @@ Owns the terminal: keys, clicks, pastes, its size, and that it is as it was when
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class TerminalDisplay:
             full_screen=True,
             mouse_support=True,
             enable_page_navigation_bindings=False,
-            color_depth=ColorDepth.DEPTH_1_BIT if theme == "mono" else None,
+            color_depth=_color_depth(theme),
             max_render_postpone_time=None,
             terminal_size_polling_interval=None,
             input=create_input(),
@@ -97,6 +98,13 @@ class TerminalDisplay:
             self._is_mouse_quiet = True
             self.write_raw(_NO_MOVEMENTS)
         self.drawn()
+
+
+def _color_depth(theme: Theme) -> ColorDepth | None:
+    """None is what prompt_toolkit takes for the terminal: 256 colours, mostly."""
+    if theme == "mono":
+        return ColorDepth.DEPTH_1_BIT
+    return ColorDepth.DEPTH_24_BIT if os.environ.get("COLORTERM") in ("truecolor", "24bit") else None
 
 
 def _bindings(display: TerminalDisplay) -> KeyBindings:

@@ -112,7 +112,8 @@ def as_svg(lines: Sequence[Line], theme: Theme) -> str:
     width, height = columns * _CELL_WIDTH + 16, len(lines) * _CELL_HEIGHT + 16
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
-        f'viewBox="0 0 {width:.1f} {height}" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" '
+        f'viewBox="0 0 {width:.1f} {height}" shape-rendering="crispEdges" '
+        f'font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" '
         f'font-size="{_FONT_SIZE}" xml:space="preserve">',
         f'<rect width="100%" height="100%" fill="{ground}"/>',
     ]
