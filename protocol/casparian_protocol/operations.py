@@ -58,6 +58,8 @@ class Skipped(Result):
     parser: str
     reason: str
     files: NonNegativeInt
+    #: NOT_HASHED: a scan of their directories is needed first. Empty: the reason is for people.
+    code: Literal["", "NOT_HASHED"] = ""
 
 
 class QueueResult(Done):

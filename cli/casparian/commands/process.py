@@ -145,7 +145,7 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
 
 
 def _awaits_scan(queued: dict[str, Any]) -> bool:
-    return any(one["reason"].startswith("not hashed yet") for one in queued["skipped"])
+    return any(one.get("code") == "NOT_HASHED" for one in queued["skipped"])
 
 
 def _say_queued(app: App, queued: dict[str, Any]) -> None:

@@ -115,7 +115,8 @@ def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str)
         reason = "not hashed yet; their directories are being scanned again"
     else:
         reason = "not hashed yet; scan their directories again"
-    return [{"parser": target.line.name, "reason": reason, "files": sum(row["files"] for row in found)}]
+    files = sum(row["files"] for row in found)
+    return [{"parser": target.line.name, "reason": reason, "files": files, "code": "NOT_HASHED"}]
 
 
 def _was_tried(context: Context, target: Target, root: str, actor: str) -> bool:
