@@ -379,7 +379,7 @@ class SimFs:
 
     def _sync_names(self, directory: Directory) -> None:
         """All changes here, whole, with every earlier change of the names that they touch."""
-        if not self.journal:
+        if not any(changes[0][0] is directory or changes[-1][0] is directory for changes in self.journal):
             return
         self.platter_changes += 1
         synced = {directory}

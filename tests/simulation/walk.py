@@ -10,7 +10,7 @@ from tests.simulation.invariants import Violated
 from tests.simulation.likeness import likeness
 
 #: In every so many states the whole log is folded from its beginning.
-_CHECK_AGAIN_EVERY = 32
+_CHECK_AGAIN_EVERY = 128
 #: The steps that led somewhere, newest first.
 Path: TypeAlias = "tuple[str, Path] | None"
 
