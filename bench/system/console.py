@@ -100,11 +100,11 @@ def _press(console: _Console, keys: int) -> Iterator[tuple[float, int]]:
         yield began, number + 1 + len(_OPEN)
 
 
-def _first(stamps: Sequence[Sequence[float]], began: float, which: int, least: float) -> float:
+def _first(stamps: Sequence[tuple[float, int, int]], began: float, which: int, least: float) -> float:
     """How long after `began` the first frame was written that knows as much."""
     for stamp in stamps:
         if stamp[which] >= least and stamp[0] >= began:
-            return float(stamp[0]) - began
+            return stamp[0] - began
     raise RuntimeError("the console never showed it")
 
 
@@ -146,7 +146,7 @@ class _Console:
         before = self.process.cpu_times()
         time.sleep(seconds)
         after = self.process.cpu_times()
-        return 100 * (after.user + after.system - before.user - before.system) / seconds
+        return float(100 * (after.user + after.system - before.user - before.system) / seconds)
 
     def quit(self) -> None:
         self.write(b"\x03")

@@ -63,10 +63,14 @@ def test_a_new_failure_appears_without_being_asked_for(daemon: World, screen: Sc
     assert took < 1.0  # `process` itself told after the event
 
 
-def test_it_follows_the_size_of_the_window(screen: Screen) -> None:
-    for columns, rows in ((80, 24), (200, 60), (120, 40)):
-        screen.resize(columns, rows)
-        screen.wait(lambda text, rows=rows: len(text.split("\n")) == rows and "live @" in text and "help" in text)
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60), (120, 40)])
+def test_it_follows_the_size_of_the_window(screen: Screen, columns: int, rows: int) -> None:
+    def fills(text: str) -> bool:
+        lines = text.split("\n")
+        return len(lines) == rows and "help" in lines[-1] and "live @" in lines[0] and len(lines[0]) >= columns - 2
+
+    screen.resize(columns, rows)
+    screen.wait(fills)
 
 
 def test_a_killed_sentinel_is_said_and_a_new_one_is_found(daemon: World, screen: Screen) -> None:
