@@ -39,6 +39,8 @@ def work_day(*, is_ascii: bool = False) -> Driver:
     driver.event("JobQueued", **queued(scan, kind="SCAN", path="/data/fix"))
     driver.event("JobLeased", job_id=scan, worker_id="w1", attempt=1, sandbox="none")
     driver.event("JobStarted", job_id=scan, epoch=driver.seq, guest_pid=1)
+    scanned = {"complete": True, "files": 1247, "bytes": 9_000_000, "unchanged": 0, "unreadable": 0, "seconds": 2.0}
+    driver.event("ScanFinished", scan_id=scan, **scanned)
     counts = {"rows": 1247, "quarantined": 0, "skipped": 0, "seconds": 2.0}
     driver.event("JobCompleted", job_id=scan, epoch=1, status="COMPLETED", damaged=[], **counts)
     for at in range(8):

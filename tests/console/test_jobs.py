@@ -86,6 +86,20 @@ def test_the_selection_follows_a_job_that_ends(day: Driver) -> None:
     assert jobs_of(day).window.identity == ("job", job_id(201))
 
 
+def test_the_selection_goes_with_the_jobs_of_a_group_that_is_gone(day: Driver) -> None:
+    day.press("j", "j")
+    assert "✗ PARSE    fix 1.0.0" in selected_line(day)
+    for number in (1, 2, 3):
+        spec = queued(job_id(number), path=f"/data/fix/venue_nyse_2024010{number}.log")
+        day.event("JobReplayed", **spec, from_state="FAILED")
+    assert "· PARSE    fix 1.0.0" in selected_line(day)
+    for number in (1, 2, 3):
+        day.event("JobLeased", job_id=job_id(number), worker_id="w1", attempt=2, sandbox="none")
+        fail(day, job_id(number))
+
+    assert "✗ PARSE    fix 1.0.0" in selected_line(day)
+
+
 def test_a_row_above_the_window_does_not_move_what_is_read() -> None:
     driver = Driver()
     driver.snapshot()

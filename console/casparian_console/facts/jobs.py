@@ -79,6 +79,8 @@ class Job:
     quarantined: int = 0
     skipped: int = 0
     bytes: int = 0
+    #: That a SCAN found.
+    files: int = 0
     seconds: float = 0.0
     outputs: tuple[str, ...] = ()
     error_code: str = ""

@@ -20,10 +20,13 @@ _ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
 _JOBS = f"""
 select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
     epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at, epoch_us(end_time) as ended_at, rows_valid,
-    quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason
+    quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
+    scanned.files
 from cf_processing_queue left join (
     select job_id, sum(bytes)::bigint as data_bytes from cf_output_files where kind = 'data' group by job_id
-) written on written.job_id = id
+) written on written.job_id = id left join (
+    select job_id, max(files) as files from cf_scans where job_id is not null group by job_id
+) scanned on scanned.job_id = id
 where status in ({_ENDED})
 order by end_time desc limit {HISTORY_JOBS}
 """
@@ -127,6 +130,7 @@ def _ended(row: dict[str, Any]) -> dict[str, Any]:
         "skipped": row["rows_skipped"] or 0,
         "bytes": row["data_bytes"] or 0,
         "seconds": row["seconds"] or 0.0,
+        "files": row.get("files") or 0,
         "outputs": outputs_of(row["output_path"] or ""),
         "error_code": "" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
         "error_message": "" if is_done else row["error_message"] or "",
@@ -150,6 +154,8 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | Non
             book.replace(spec["job_id"], **_fresh(spec, at), seq=seq)
             if event.type == "JobReplayed":
                 return data["from_state"], -1, 0, 0
+        case "ScanFinished" if book.get(data["scan_id"]) is not None:  # a SCAN job gives its scan its own id
+            book.replace(data["scan_id"], files=data["files"])
         case "JobLeased":
             _change(
                 book,

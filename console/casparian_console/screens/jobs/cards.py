@@ -161,7 +161,7 @@ def _done(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
     dot = f" {glyphs.dot} "
     groups = look.shown.groups(sheaf)
     if sheaf.type == "SCAN":
-        found = f"{_what(look, sheaf, last)}{dot}{count(last.rows, 'change')}"
+        found = f"{_what(look, sheaf, last)}{dot}{count(last.files, 'file')}"
         return [_head(look, sheaf, ("ok", glyphs.done), found, _age(look, last.at), is_selected)]
     head = _head(look, sheaf, ("ok", glyphs.done), _what(look, sheaf, last), _age(look, last.at), is_selected)
     outputs = sorted({output for group in groups for output in group.outputs})

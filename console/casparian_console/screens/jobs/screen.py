@@ -48,6 +48,8 @@ class Jobs(Screen):
         self.changes = Changes()
         self.waves = Waves()
         self.has_pipeline = False
+        #: A job of the selected row.
+        self._last: str | None = None
         #: Effects of what cannot return any.
         self._later: Effects = []
         self._height = 10
@@ -72,7 +74,12 @@ class Jobs(Screen):
             found = self.shown.find(str(identity[1]))
             if found is not None:
                 self.shown.open(found[0])
+        elif identity is not None and self.shown.place(identity) is None and self._last is not None:
+            gone_to = self.shown.find(self._last)  # its group is gone: where are its jobs now?
+            self.window.identity = ("sheaf", gone_to[0].key) if gone_to is not None else identity
         self.window.settle(self.shown)
+        row = self.shown.row(self.window.at) if len(self.shown) else None
+        self._last = (row[1] or self.shown.speaker(row[0])).job_id if row is not None else None
 
     def selected(self, context: Context) -> tuple[Sheaf, Job | None] | None:
         """The selected row: a sheaf, or a job in it."""
