@@ -105,12 +105,17 @@ def test_ctrl_c_ends_it_and_restores_the_terminal(screen: Screen) -> None:
     screen.write("echo still $((40 + 2))")
     screen.press("Enter")
     screen.wait("still 42")
+    assert "NDELAY" not in screen.text()  # what a shell says that finds its terminal changed
 
 
-def test_no_color_is_obeyed_and_a_pipe_is_refused(daemon: World) -> None:
+def test_no_color_is_obeyed_an_ended_process_restores_its_terminal_and_a_pipe_is_refused(daemon: World) -> None:
     with Screen("plain", 80, 24) as screen:
         screen.start(daemon.command("console"), {"NO_COLOR": "1"})
         screen.wait("live @")
         assert "\x1b[38" not in screen.colours()
         assert "\x1b[48" not in screen.colours()
+        console = next(one for one in daemon.processes() if "console" in one.cmdline())
+        console.terminate()
+        screen.wait("gone 0")
+        assert screen.asks("#{alternate_on} #{mouse_any_flag}") == "0 0"
     assert "needs a terminal" in daemon.run("console", status=2).stderr

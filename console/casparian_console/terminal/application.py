@@ -6,8 +6,10 @@ Owns the terminal: keys, clicks, pastes, its size, and that it is as it was when
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prompt_toolkit.application import Application
@@ -26,6 +28,9 @@ from casparian_console.theme import Theme
 
 #: Mouse movements without a button: nothing here wants them, and they are many.
 _NO_MOVEMENTS = "\x1b[?1003l\x1b[?1000h"
+
+#: Somebody else ends the console: in order, so that the terminal is as it was.
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 Press = Callable[[Message], None]
 
@@ -86,10 +91,18 @@ class TerminalDisplay:
             self.quit()
 
         loop.set_exception_handler(noted)
+        for number in _ENDING_SIGNALS:
+            loop.add_signal_handler(number, self.quit)
+        blocking = {descriptor: os.get_blocking(descriptor) for descriptor in _open_standard_streams()}
         try:
             await self._application.run_async(set_exception_handler=False)
         except EOFError:
             return  # the terminal went away
+        finally:
+            for descriptor, is_blocking in blocking.items():  # uvloop changes it, and the shell has the same descriptor
+                os.set_blocking(descriptor, is_blocking)
+            for number in _ENDING_SIGNALS:
+                loop.remove_signal_handler(number)
         if faults:
             raise faults[0]
 
@@ -98,6 +111,13 @@ class TerminalDisplay:
             self._is_mouse_quiet = True
             self.write_raw(_NO_MOVEMENTS)
         self.drawn()
+
+
+def _open_standard_streams() -> Iterator[int]:
+    for descriptor in range(3):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            yield descriptor
 
 
 def _color_depth(theme: Theme) -> ColorDepth | None:
