@@ -12,7 +12,8 @@ from typing import Any
 from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle, spread
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
-from casparian_console.screens.jobs.sheaves import CANCELLED, DONE, FAILED, OPEN, Sheaf, Shown
+from casparian_console.screens.jobs.sheaves import CANCELLED, DONE, FAILED, OPEN, Sheaf
+from casparian_console.screens.jobs.shown import Shown
 from casparian_console.screens.jobs.waves import Waves
 from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
 

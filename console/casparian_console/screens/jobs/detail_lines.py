@@ -10,7 +10,7 @@ from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
-from casparian_console.screens.jobs.sheaves import Shown
+from casparian_console.screens.jobs.shown import Shown
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, short, size
 
 _LABEL = 12

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from casparian_console.canvas import Line, beside, block, line_width, spread
+from casparian_console.canvas import Line, beside, block
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Ended, Failed, Message, Output
@@ -19,13 +19,15 @@ from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import detail_lines
 from casparian_console.screens.jobs.filter import Filter
+from casparian_console.screens.jobs.heading import nothing_lines, totals_line
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 from casparian_console.screens.jobs.pipeline import HEIGHT, pipeline_lines
-from casparian_console.screens.jobs.sheaves import Sheaf, Shown, sheaf_key
-from casparian_console.screens.jobs.waves import Waves, counted_files
+from casparian_console.screens.jobs.sheaves import Sheaf, sheaf_key
+from casparian_console.screens.jobs.shown import Shown
+from casparian_console.screens.jobs.waves import Waves
 from casparian_console.screens.jobs.window import Window
-from casparian_console.text import clean, clip, count, size
+from casparian_console.text import clean, count
 
 #: From so many columns on the detail is beside the list.
 _WIDE = 120
@@ -288,12 +290,12 @@ class Jobs(Screen):
         has_room = self.has_pipeline and height > HEIGHT + 6
         more = pipeline_lines(self._look(context, width), width) if has_room else []
         self._head_height = 1 + len(more)
-        return [self._header(context, width), *more]
+        return [totals_line(context, self.filter, width), *more]
 
     def _list(self, context: Context, width: int, height: int) -> list[Line]:
         self._height = max(1, height)
         if not len(self.shown):
-            return block(self._nothing(context), width, height)
+            return block(nothing_lines(context, self.filter, is_dead=self.filter_before is not None), width, height)
         return block(self._rows(self._look(context, width)), width, height)
 
     def _rows(self, look: Look) -> list[Line]:
@@ -315,40 +317,6 @@ class Jobs(Screen):
             at += 1
         self.window.drawn = owners[hidden : hidden + self._height]
         return lines[hidden : hidden + self._height]
-
-    def _header(self, context: Context, width: int) -> Line:
-        facts, glyphs = context.facts, context.glyphs
-        known = facts.totals.is_known
-        parsed, everything = counted_files(facts.jobs)
-        written = sum(output.bytes for output in facts.registry.outputs.values())
-        left: Line = [
-            ("accent" if facts.running else "", f" {glyphs.running} {facts.running:,} running  "),
-            ("ok", f"{glyphs.done} {f'{facts.done:,}' if known else '?'} done  "),
-            ("bad" if facts.failed else "", f"{glyphs.failed} {f'{facts.failed:,}' if known else '?'} failed"),
-        ]
-        if facts.dead:
-            left.append(("bad", f"  {count(facts.dead, 'dead letter')}"))
-        if facts.waiting:
-            left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} waiting"))
-        right: Line = [("dim", f"{parsed:,}/{everything:,} files {glyphs.dot} {size(written)} output ")]
-        if words := self.filter.words():
-            right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
-        return spread(left, right, width)
-
-    def _nothing(self, context: Context) -> list[Line]:
-        if self.filter_before is not None:
-            return [[], [("ok", "  No dead letters."), ("dim", "  Esc goes back to all jobs.")]]
-        if self.filter.words():
-            return [[], [("", "  No job is like that."), ("dim", "  Esc shows all of them again.")]]
-        if context.facts.link == "connecting" or not context.facts.totals.is_known:
-            return [[], [("dim", "  Reading what there is…")]]
-        return [
-            [],
-            [
-                ("", "  No jobs yet."),
-                ("dim", "  Scan files in Discover; with a parser for their tag they become jobs."),
-            ],
-        ]
 
     def _detail(self, context: Context, width: int, height: int) -> list[Line]:
         row = self.selected(context)

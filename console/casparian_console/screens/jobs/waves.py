@@ -11,7 +11,8 @@ from itertools import islice
 
 from casparian_console.facts.jobs import Group, JobBook, Standing
 from casparian_console.facts.store import Facts
-from casparian_console.screens.jobs.sheaves import Sheaf, SheafKey, Shown
+from casparian_console.screens.jobs.sheaves import Sheaf, SheafKey
+from casparian_console.screens.jobs.shown import Shown
 
 #: Files a minute are measured over the last minute.
 _RATE_SECONDS = 60

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from casparian_console.screens.jobs.sheaves import Identity, Shown
+from casparian_console.screens.jobs.sheaves import Identity
+from casparian_console.screens.jobs.shown import Shown
 
 Height = Callable[[int], int]
 

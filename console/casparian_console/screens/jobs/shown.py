@@ -1,0 +1,313 @@
+"""The list of Jobs as a sequence of rows: sheaves, and the jobs of those that are open.
+
+`Shown.follow` takes over what the book changed since the last look; finding a row by place or by identity costs a walk over
+the open sheaves and a binary search, never a look at all jobs. Pure.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sortedcontainers import SortedKeyList, SortedList
+
+from casparian_console.facts.jobs import Group, GroupKey, Job, JobBook, Standing, recency
+from casparian_console.screens.jobs.filter import STANDINGS, Filter
+from casparian_console.screens.jobs.finding import first_match, matches
+from casparian_console.screens.jobs.sheaves import OPEN, Identity, Kept, Sheaf, SheafKey, jobs_of, rank_of, sheaf_key
+
+#: A sheaf moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
+_CALM_US = 60_000_000
+_FINGERPRINT_DIGITS = 8
+_LOOKED_AT = 64
+
+
+class Span(NamedTuple):
+    """An open sheaf: its own row, how many jobs are listed before it, how many of its own follow."""
+
+    row: int
+    before: int
+    size: int
+    sheaf: Sheaf
+
+
+def _span_row(span: Span) -> int:
+    return span.row
+
+
+def _span_rank(span: Span) -> tuple[int, int, SheafKey]:
+    return span.sheaf.rank
+
+
+class Shown:
+    """What is listed, under a filter."""
+
+    def __init__(self) -> None:
+        self.filter = Filter()
+        self.book: JobBook | None = None
+        self._opened: set[SheafKey] = set()
+        self.order: Any = SortedKeyList(key=rank_of)
+        self.sheaves: dict[SheafKey, Sheaf] = {}
+        #: All causes in the list, for their shortest unique prefixes.
+        self._causes: Any = SortedList()
+        self._kept: dict[GroupKey, Kept] = {}
+        self._seen = 0
+        self._starts: list[Span] | None = None
+        #: Jobs and moves looked at so far: what tests count instead of time.
+        self.work = 0
+
+    # --- following the book -------------------------------------------------------------------------------------------
+
+    def follow(self, book: JobBook, wanted: Filter) -> None:
+        """Take over what changed since the last look."""
+        missed = book.moved - self._seen
+        if book is not self.book or wanted != self.filter or missed > len(book.moves):
+            self._read(book, wanted)
+        elif missed:
+            self._starts = None
+            touched = set()
+            for move in islice(book.moves, len(book.moves) - missed, None):
+                self.work += 1
+                if wanted.takes_group(move.key):
+                    touched.add(sheaf_key(move.key))
+                    if wanted.is_by_job and (move.sign < 0 or wanted.takes_job(move.job)):
+                        self._kept.setdefault(move.key, Kept()).take(move)
+            for key in touched:
+                self._settle(key)
+        self._seen = book.moved
+
+    def _read(self, book: JobBook, wanted: Filter) -> None:
+        self.book, self.filter, self._starts = book, wanted, None
+        self.order, self.sheaves, self._kept, self._causes = SortedKeyList(key=rank_of), {}, {}, SortedList()
+        for key, group in book.groups.items():
+            if not wanted.takes_group(key):
+                continue
+            if wanted.is_by_job:
+                self.work += group.size
+                entries = [
+                    (-job.at, job.job_id, job) for job in wanted.taken(group.jobs, key[0])
+                ]  # `recency`, in place
+                self._kept[key] = Kept(entries)
+            self._settle(sheaf_key(key))
+
+    def _settle(self, key: SheafKey) -> None:
+        """Put a sheaf where it belongs now, or away when nothing is left of it."""
+        sheaf = self.sheaves.get(key)
+        fresh = sheaf or Sheaf(key, (0, 0, key))
+        if not self.size(fresh):
+            if sheaf is not None:
+                self.order.remove(sheaf)
+                del self.sheaves[key]
+                self._causes.discard(key[4])
+            return
+        first = self.job(fresh, 0).at
+        by_name = key[0] == OPEN
+        last = -fresh.rank[1]
+        rank = (key[0], 0 if by_name else -(first if first - last > _CALM_US else last), key)
+        if sheaf is None:
+            fresh.rank = rank
+            self.order.add(fresh)
+            self.sheaves[key] = fresh
+            if key[4]:
+                self._causes.add(key[4])
+        elif rank != sheaf.rank:
+            self.order.remove(sheaf)
+            sheaf.rank = rank
+            self.order.add(sheaf)
+
+    # --- members ------------------------------------------------------------------------------------------------------
+
+    def groups(self, sheaf: Sheaf) -> list[Group]:
+        assert self.book is not None
+        return [
+            group
+            for key in sheaf.group_keys
+            if key[0] in STANDINGS[self.filter.status] and (group := self.book.groups.get(key)) is not None
+        ]
+
+    def _part(self, group: Group) -> Any:
+        return self._kept.get(group.key, ()) if self.filter.is_by_job else group.jobs
+
+    def size(self, sheaf: Sheaf) -> int:
+        return sum(len(self._part(group)) for group in self.groups(sheaf))
+
+    def all_of(self, sheaf: Sheaf) -> int:
+        """How many there are without the filter."""
+        return sum(group.size for group in self.groups(sheaf))
+
+    def job(self, sheaf: Sheaf, at: int) -> Job:
+        for group in self.groups(sheaf):
+            part = self._part(group)
+            if at < len(part):
+                found: Job = part[at]
+                return found
+            at -= len(part)
+        raise IndexError(at)
+
+    def members(self, sheaf: Sheaf) -> Iterator[Job]:
+        """All of them: only where a person asked for all."""
+        for group in self.groups(sheaf):
+            part = self._part(group)
+            yield from jobs_of(part)
+
+    def running(self, sheaf: Sheaf, limit: int) -> list[Job]:
+        """The jobs of an open sheaf that run, at most so many, the oldest first: those may need a person."""
+        for group in self.groups(sheaf):
+            if group.standing is Standing.RUNNING:
+                part = self._part(group)
+                return [part[at] for at in range(len(part) - 1, max(-1, len(part) - 1 - limit), -1)]
+        return []
+
+    def speaker(self, sheaf: Sheaf) -> Job:
+        """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last."""
+        begun = (job for job in self.running(sheaf, _LOOKED_AT) if job.state == "RUNNING")
+        return next(begun, None) or self.job(sheaf, 0)
+
+    def counts(self, sheaf: Sheaf) -> tuple[int, int]:
+        """How many run, how many wait."""
+        sizes = {group.standing: len(self._part(group)) for group in self.groups(sheaf)}
+        return sizes.get(Standing.RUNNING, 0), sizes.get(Standing.WAITING, 0)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def is_open(self, sheaf: Sheaf) -> bool:
+        return sheaf.key in self._opened
+
+    def open(self, sheaf: Sheaf) -> None:
+        self._opened.add(sheaf.key)
+        self._starts = None
+
+    def close(self, sheaf: Sheaf) -> None:
+        self._opened.discard(sheaf.key)
+        self._starts = None
+
+    def __len__(self) -> int:
+        spans = self._spans()
+        return len(self.order) + (spans[-1].before + spans[-1].size if spans else 0)
+
+    def _spans(self) -> list[Span]:
+        """The open sheaves in the order of the list, with their rows; made anew when something moved."""
+        if self._starts is None:
+            self._starts, before = [], 0
+            for sheaf in sorted((self.sheaves[key] for key in self._opened if key in self.sheaves), key=rank_of):
+                size = self.size(sheaf)
+                self._starts.append(Span(self.order.index(sheaf) + before, before, size, sheaf))
+                before += size
+        return self._starts
+
+    def row(self, at: int) -> tuple[Sheaf, Job | None]:
+        """The sheaf of a row, and its job when it is not the sheaf's own row."""
+        spans = self._spans()
+        behind = bisect_left(spans, at, key=_span_row)
+        if behind < len(spans) and spans[behind].row == at:
+            return spans[behind].sheaf, None
+        before = 0
+        if behind:
+            last = spans[behind - 1]
+            if at <= last.row + last.size:
+                return last.sheaf, self.job(last.sheaf, at - last.row - 1)
+            before = last.before + last.size
+        found: Sheaf = self.order[at - before]
+        return found, None
+
+    def identity(self, at: int) -> Identity:
+        sheaf, job = self.row(at)
+        return ("sheaf", sheaf.key) if job is None else ("job", job.job_id)
+
+    def place(self, identity: Identity) -> int | None:
+        """Where a row is now; None when it is gone. A job whose sheaf is closed is in its sheaf's row."""
+        kind, name = identity
+        if kind == "job":
+            found = self.find(str(name))
+            if found is None:
+                return None
+            sheaf, at = found
+            own = self._own_place(sheaf)
+            return own + 1 + at if self.is_open(sheaf) else own
+        known = self.sheaves.get(name)  # type: ignore[call-overload]
+        return None if known is None else self._own_place(known)
+
+    def _own_place(self, sheaf: Sheaf) -> int:
+        spans = self._spans()
+        behind = bisect_left(spans, sheaf.rank, key=_span_rank)
+        before = spans[behind - 1].before + spans[behind - 1].size if behind else 0
+        return int(self.order.index(sheaf)) + before
+
+    def find(self, job_id: str) -> tuple[Sheaf, int] | None:
+        """The sheaf that a job is in, and its place there."""
+        job = self.book.get(job_id) if self.book is not None else None
+        sheaf = self.sheaves.get(sheaf_key(job.group_key)) if job is not None else None
+        if job is None or sheaf is None:
+            return None
+        at = 0
+        for group in self.groups(sheaf):
+            part = self._part(group)
+            if group.key == job.group_key:
+                place = part.place(job) if isinstance(part, Kept) else part.bisect_key_left(recency(job))
+                return None if place is None else (sheaf, at + place)
+            at += len(part)
+        return None
+
+    def search(self, text: str, at: int, step: int) -> Identity | None:
+        """The next row that contains the text: from row `at` on (1), behind it (2) or before it (-1), around the end.
+
+        Jobs of closed sheaves are found too.
+        """
+        if not len(self.order) or not text:
+            return None
+        wanted = text.casefold()
+        sheaf, job = self.row(min(at, len(self) - 1))
+        within = self.find(job.job_id) if job is not None else None
+        place = (within[1] if within is not None else -1) + step - (step > 0)
+        first, sheaves, sign = self.order.index(sheaf), len(self.order), 1 if step > 0 else -1
+        for offset in range(sheaves + 1):
+            current = self.order[(first + offset * sign) % sheaves]
+            found = self._search_in(current, wanted, place if offset == 0 else None, sign)
+            if found is not None:
+                return found
+        return None
+
+    def _search_in(self, sheaf: Sheaf, wanted: str, start: int | None, sign: int) -> Identity | None:
+        """Within one sheaf, whose own row is place -1 and before its jobs."""
+        if start is None:
+            start = -1 if sign > 0 else self.size(sheaf) - 1
+        if sign > 0:
+            if start == -1 and wanted in self.title(sheaf):
+                return ("sheaf", sheaf.key)
+            return self._search_on(sheaf, wanted, max(0, start))
+        for place in range(start, -1, -1):
+            self.work += 1
+            job = self.job(sheaf, place)
+            if matches(job, wanted):
+                return ("job", job.job_id)
+        return ("sheaf", sheaf.key) if start >= -1 and wanted in self.title(sheaf) else None
+
+    def _search_on(self, sheaf: Sheaf, wanted: str, start: int) -> Identity | None:
+        """From the job at place `start` on."""
+        for group in self.groups(sheaf):
+            part = self._part(group)
+            begin = min(start, len(part))
+            jobs = islice(jobs_of(part), begin, None)
+            place, looked_at = first_match(jobs, group.key[0], wanted)
+            self.work += looked_at
+            if place is not None:
+                return ("job", part[begin + place].job_id)
+            start -= begin
+        return None
+
+    def title(self, sheaf: Sheaf) -> str:
+        """What `/` finds of a sheaf's own row."""
+        first = self.job(sheaf, 0)
+        return " ".join((*sheaf.key[1:4], first.error_code, f"err-{sheaf.key[4]}")).casefold()
+
+    def fingerprint(self, whole: str) -> str:
+        """`ERR-` and the shortest prefix, of at least eight digits, that no other cause in the list has."""
+        at = self._causes.bisect_left(whole)
+        digits = _FINGERPRINT_DIGITS
+        for other in (*self._causes[max(0, at - 1) : at], *self._causes[at : at + 2]):
+            if other != whole:
+                shared = next((i for i, (a, b) in enumerate(zip(other, whole, strict=False)) if a != b), len(whole))
+                digits = max(digits, shared + 1)
+        return f"ERR-{whole[:digits]}"
