@@ -15,7 +15,6 @@ from typing import Protocol
 
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
-from casparian_console.facts.store import is_load
 from casparian_console.messages import Answer, Heard, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.feed import FeedReader
@@ -28,7 +27,9 @@ FRAME_SECONDS = 0.05
 _TICK_SECONDS = 1.0
 #: A collection of 100,000 jobs takes as long as several frames: rarely, and never of what stays.
 _GC_THRESHOLD = 50_000
-_STAYS_ROWS = 10_000
+#: The one answer that is merged row by row, and may be long.
+_HISTORY = ("facts", "jobs")
+_SLICE_ROWS = 1000
 
 
 class Display(Protocol):
@@ -73,6 +74,8 @@ class Runner:
         self._is_drawing_at_once = False
         self._has_news = False
         self._is_closed = False
+        #: Long answers of which a part is still to be taken.
+        self._slices = 0
         self.problems = 0
         self.performer: Performer | None = None
         self._feed: FeedReader | None = None
@@ -99,7 +102,7 @@ class Runner:
     @property
     def is_drawn(self) -> bool:
         """Whether the frame shows all that is known."""
-        return self._drawing is None
+        return self._drawing is None and not self._slices
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -118,13 +121,27 @@ class Runner:
         if self._drawing is None and not self._is_closed:
             wait_seconds = self._drawn_at + FRAME_SECONDS - time.monotonic()
             self._drawing = self._loop.call_later(max(0.0, wait_seconds), self.draw)
-        if any(_is_big(message) for message in messages):
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(_GC_THRESHOLD)
+        if any(isinstance(message, Heard) and isinstance(message.item, Snapshot) for message in messages):
+            _keep()
 
     def _answered(self, message: Message) -> None:
-        self.deliver([message])
+        if isinstance(message, Answer) and message.tag == _HISTORY and len(message.rows) > _SLICE_ROWS:
+            self._slices += 1
+            self._take_slice(message, 0)
+        else:
+            self.deliver([message])
+
+    def _take_slice(self, answer: Answer, start: int) -> None:
+        """A part of a long history, then whatever else waits: keys are answered while 100,000 jobs come in."""
+        if self._is_closed:
+            return
+        rows = answer.rows[start : start + _SLICE_ROWS]
+        self.deliver([Answer(answer.tag, answer.seq, answer.columns, rows)])
+        if start + _SLICE_ROWS < len(answer.rows):
+            self._loop.call_later(0, self._take_slice, answer, start + _SLICE_ROWS)
+        else:
+            self._slices -= 1
+            _keep()
 
     def _tick(self) -> None:
         if not self._is_closed:
@@ -223,8 +240,8 @@ def note_fault(home: Home | None, error: BaseException) -> str:
     return str(path)
 
 
-def _is_big(message: Message) -> bool:
-    """Something that stays and that the collector need not walk again and again."""
-    if isinstance(message, Heard):
-        return isinstance(message.item, Snapshot)
-    return isinstance(message, Answer) and is_load(message.tag) and len(message.rows) > _STAYS_ROWS
+def _keep() -> None:
+    """What is there now stays: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
