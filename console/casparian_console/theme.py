@@ -91,6 +91,10 @@ def choose_theme(wanted: str, environment: Mapping[str, str]) -> Theme:
 
 
 def needs_ascii(encoding: str | None, environment: Mapping[str, str]) -> bool:
-    """Whether locale or terminal cannot show more than ASCII."""
-    is_utf8 = (encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
+    """Whether locale or terminal cannot show more than ASCII. Python writes UTF-8 in the C locale too, so its word is not enough."""
+    locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
+    codesets = [encoding or "ascii"]
+    if locale:
+        codesets.append(locale.partition("@")[0].partition(".")[2])
+    is_utf8 = all(codeset.lower().replace("-", "").replace("_", "") == "utf8" for codeset in codesets)
     return not is_utf8 or environment.get("TERM", "") in ("dumb", "vt100", "vt102", "vt220")

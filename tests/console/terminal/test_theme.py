@@ -99,3 +99,7 @@ def test_ascii_is_for_locales_and_terminals_without_more() -> None:
     assert needs_ascii("ANSI_X3.4-1968", {"TERM": "xterm"})
     assert needs_ascii("utf-8", {"TERM": "vt100"})
     assert needs_ascii(None, {})
+    assert needs_ascii("utf-8", {"LC_ALL": "C"})  # Python's own word for the C locale is UTF-8
+    assert needs_ascii("utf-8", {"LANG": "de_DE.ISO-8859-1"})
+    assert not needs_ascii("utf-8", {"LC_ALL": "C.UTF-8", "LANG": "C"})
+    assert not needs_ascii("utf-8", {"LANG": "en_US.utf8"})
