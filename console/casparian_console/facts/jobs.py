@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
+from heapq import nsmallest
 from itertools import count
 from statistics import median
 from typing import Any, NamedTuple
@@ -225,6 +226,7 @@ class JobBook:
         self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
         self.moved = 0
         self._era: object = None
+        self._latest: dict[tuple[Standing, int], tuple[int, list[Group]]] = {}
 
     def fork(self) -> JobBook:
         """A book of the same jobs; what is changed in one of the two stays as it was in the other.
@@ -236,7 +238,7 @@ class JobBook:
         fresh.by_state = self.by_state.copy()
         fresh.moves, fresh.moved = deque(maxlen=MOVES_KEPT), self.moved + 1
         fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
-        fresh.revision = next(_REVISIONS)
+        fresh.revision, fresh._latest = next(_REVISIONS), {}
         self._era, fresh._era = object(), object()  # what there was belongs to neither from here on
         return fresh
 
@@ -327,6 +329,15 @@ class JobBook:
     def ordered(self) -> list[Group]:
         """The groups as they are listed: failed, running, waiting, done, cancelled; each by recency."""
         return sorted(self.groups.values(), key=_group_order)
+
+    def latest(self, standing: Standing, limit: int) -> list[Group]:
+        """Of the groups that stand so, those that changed last; kept until the next change, for whoever draws often."""
+        revision, found = self._latest.get((standing, limit), (-1, []))
+        if revision != self.revision:
+            alike = (group for group in self.groups.values() if group.standing is standing)
+            found = nsmallest(limit, alike, key=_group_order)
+            self._latest[standing, limit] = (self.revision, found)
+        return found
 
     def median_seconds(self, job: Job) -> float:
         """Of the finished jobs like this one; 0 when there is none."""

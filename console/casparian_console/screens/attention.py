@@ -9,6 +9,9 @@ from casparian_console.facts.jobs import Group, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.text import clean, count
 
+#: Causes of failure that are listed; Jobs has them all.
+FAILURES_LISTED = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Concern:
@@ -39,7 +42,7 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
             text = f"Worker {clean(worker['id'])} makes no progress on {held or 'its job'}"
             job_id = worker["jobs"][0]["job_id"] if worker["jobs"] else ""
             found.append(Concern(("stalled", worker["id"]), text, glyphs.warning, "warn", "jobs", job_id=job_id))
-    found += [_failed(group, glyphs) for group in facts.jobs.ordered() if group.standing is Standing.FAILED]
+    found += [_failed(group, glyphs) for group in facts.jobs.latest(Standing.FAILED, FAILURES_LISTED)]
     for parser in facts.registry.paused_parsers:
         held = "is on probation" if parser.breaker == "half_open" else "is paused"
         text = f"{clean(parser.name)} {clean(parser.version)} {held}: {clean(parser.paused)}"

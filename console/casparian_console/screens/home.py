@@ -240,9 +240,8 @@ def _latest(context: Context, height: int) -> list[Line]:
     """What was published last, where there is room."""
     if height < 4:
         return []
-    done = [group for group in context.facts.jobs.ordered() if group.standing is Standing.DONE]
     lines: list[Line] = []
-    for group in done[: height - 3]:
+    for group in context.facts.jobs.latest(Standing.DONE, height - 3):
         what = f"{group.parser} {group.version}" if group.parser else f"scan of {group.first.input}"
         text = f"{what}: {count(group.size, 'job')}, {short(group.rows)} rows, {short(group.quarantined)} quarantined"
         since = ago(group.first.at, context.facts.now_us)
