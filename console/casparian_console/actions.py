@@ -94,7 +94,7 @@ def footer(actions: Iterable[Action], width: int) -> Line:
 
 
 def _entry(action: Action) -> Line:
-    return [("key", f" {key_name(action.keys[0])}"), ("footer", f" {action.label} ")]
+    return [("footer key", f" {key_name(action.keys[0])}"), ("footer", f" {action.label} ")]
 
 
 def fuzzy(query: str, text: str) -> int | None:

@@ -69,7 +69,7 @@ def _top(shell: Shell, width: int) -> Line:
     room = width - line_width(tabs) - line_width(right) - 4
     if home and room >= line_width([("", home)]):
         tabs.append(("bar dim", f"  {home}"))
-    return spread(tabs, right, width)
+    return spread(fit(tabs, max(0, width - line_width(right)), "bar"), right, width)
 
 
 def _totals(shell: Shell, width: int) -> Line:

@@ -91,7 +91,7 @@ def choose_theme(wanted: str, environment: Mapping[str, str]) -> Theme:
 
 
 def needs_ascii(encoding: str | None, environment: Mapping[str, str]) -> bool:
-    """Whether locale or terminal cannot show more than ASCII. Python writes UTF-8 in the C locale too, so its word is not enough."""
+    """Whether locale or terminal cannot show more than ASCII. Python writes UTF-8 in the C locale too: its word is not enough."""
     locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
     codesets = [encoding or "ascii"]
     if locale:

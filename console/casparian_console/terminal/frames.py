@@ -19,7 +19,7 @@ from casparian_console.theme import GROUNDS, STYLES, THEMES, Theme
 from casparian_protocol.errors import CasparianError
 
 SUFFIXES = (".txt", ".ans", ".svg")
-_CELL_WIDTH, _CELL_HEIGHT, _FONT_SIZE, _BASELINE = 8.4, 17, 14, 13
+_CELL_WIDTH, _CELL_HEIGHT, _FONT_SIZE, _BASELINE = 8.4, 16, 14, 12.5
 #: Typographic characters that have a plain cousin of one cell.
 _COUSINS = str.maketrans(
     {
