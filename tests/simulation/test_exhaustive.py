@@ -31,6 +31,7 @@ def test_a_small_world_is_walked_to_its_every_end(jobs: int, workers: int, crash
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(("jobs", "crashes"), [(1, 2), (2, 1), (2, 2)])
 def test_two_workers_are_walked_to_every_end_through_every_fault(jobs: int, crashes: int) -> None:
+    """111,261 and 196,557 states in about a minute each; the third, the whole, has millions (3,500 a second)."""
     assert _walked(jobs, 2, crashes, 1).ends
 
 
