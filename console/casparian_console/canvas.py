@@ -65,7 +65,7 @@ ASCII = Glyphs(
 
 
 #: What is decoration rather than data, for terminals that know ASCII only.
-_PLAIN = str.maketrans("·…×→←↑↓“”‘’▸▾▲▼│─┌┐└┘█░✗✓↻‖", "-~x><^v\"\"''>v^v|-++++#-x+~=")
+_PLAIN = str.maketrans("–—·…×→←↑↓“”‘’▸▾▲▼│─┌┐└┘█░✗✓↻‖", "---~x><^v\"\"''>v^v|-++++#-x+~=")
 
 
 def as_ascii(line: Line) -> Line:

@@ -1,4 +1,4 @@
-"""Frames outside a terminal: as plain text, as text with ANSI colours, as an SVG picture; and in ASCII.
+"""Frames outside a terminal: as plain text, as text with ANSI colours, as an SVG picture.
 
 Owns how a frame is written into a file. Colours are `theme`'s rules, resolved by the same code as on the terminal.
 """
@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 
 from prompt_toolkit.styles import Attrs, Style
-from wcwidth import wcwidth
 
 from casparian_console.canvas import Line, plain
 from casparian_console.text import width_of
@@ -20,14 +19,6 @@ from casparian_protocol.errors import CasparianError
 
 SUFFIXES = (".txt", ".ans", ".svg")
 _CELL_WIDTH, _CELL_HEIGHT, _FONT_SIZE, _BASELINE = 8.4, 16, 14, 12.5
-#: Typographic characters that have a plain cousin of one cell.
-_COUSINS = str.maketrans(
-    {
-        "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "…": "~", "×": "x", "·": "-",
-        "→": ">", "←": "<", "↑": "^", "↓": "v", "↔": "-", "▲": "^", "▼": "v", "▸": ">", "▾": "v", "•": "*", "≥": ">",
-        "≤": "<", "∞": "~", "µ": "u", "°": "o", "✓": "+", "✗": "x", "█": "#", "░": "-", "│": "|", "─": "-", "\u00a0": " ",
-    }
-)  # fmt: skip
 
 
 class FrameNotWritten(CasparianError):
@@ -44,18 +35,6 @@ def rules(theme: Theme) -> Style:
 def classes(words: str) -> str:
     """`bar bad` as prompt_toolkit wants it; words that no theme knows are a fault that a test finds."""
     return " ".join(f"class:{word}" for word in words.split() if word in STYLES)
-
-
-def in_ascii(lines: Sequence[Line]) -> list[Line]:
-    """The frame with nothing but ASCII, cell by cell; what has no plain cousin becomes `?`."""
-    return [[(style, text if text.isascii() else _plain_cells(text)) for style, text in line] for line in lines]
-
-
-def _plain_cells(text: str) -> str:
-    changed = text.translate(_COUSINS)
-    if changed.isascii():
-        return changed
-    return "".join(each if each.isascii() else "?" * max(0, wcwidth(each)) for each in changed)
 
 
 def write_frame(path: Path, lines: Sequence[Line], theme: Theme) -> None:

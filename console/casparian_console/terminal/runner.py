@@ -18,7 +18,6 @@ from casparian_console.effects import Effects
 from casparian_console.messages import Answer, Heard, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.feed import FeedReader
-from casparian_console.terminal.frames import in_ascii
 from casparian_console.terminal.performer import Performer, Surroundings
 from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home
@@ -56,14 +55,12 @@ class Runner:
         around: Surroundings | None,
         *,
         listen: Callable[[Message], None] | None = None,
-        is_ascii: bool = False,
         is_strict: bool = False,
     ) -> None:
         """`around` None: nothing is asked and nothing performed (a replay). `listen` hears every message first."""
         self.shell = shell
         self._display = display
         self._listen = listen
-        self._is_ascii = is_ascii
         self._is_strict = is_strict
         self._home = around.home if around is not None else None
         self._loop = asyncio.get_running_loop()
@@ -198,7 +195,7 @@ class Runner:
 
     def _made(self, width: int, height: int) -> list[Line]:
         try:
-            lines = self.shell.view(width, height)
+            return self.shell.view(width, height)
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed("a frame", error)
             said: list[Line] = [
@@ -206,8 +203,7 @@ class Runner:
                 [],
                 [("", " Esc leaves this view, Ctrl-C quits.")],
             ]
-            lines = block(said, width, height)
-        return in_ascii(lines) if self._is_ascii else lines
+            return block(said, width, height)
 
     def _cancel_drawing(self) -> None:
         if self._drawing is not None:

@@ -49,7 +49,7 @@ def run_on_terminal(around: Surroundings, wanted: Wanted) -> int:
     async def session() -> int:
         display = TerminalDisplay(wanted.theme, wanted.escape_timeout_seconds)
         listen = recorder.hear if recorder is not None else None
-        runner = Runner(_shell(around, wanted), display, around, listen=listen, is_ascii=wanted.is_ascii)
+        runner = Runner(_shell(around, wanted), display, around, listen=listen)
         display.press, display.frame = runner.press, runner.frame
         runner.start()
         try:
@@ -74,7 +74,7 @@ def run_headless(around: Surroundings, wanted: Wanted, headless: Headless) -> li
         page = Page(headless.width, headless.height)
         listen = recorder.hear if recorder is not None else None
         shell = _shell(around, wanted)
-        runner = Runner(shell, page, around, listen=listen, is_ascii=wanted.is_ascii, is_strict=True)
+        runner = Runner(shell, page, around, listen=listen, is_strict=True)
         runner.start()
         try:
             lines = await play(runner, page, headless.steps)
@@ -101,7 +101,7 @@ def replay_on_terminal(around: Surroundings, wanted: Wanted, path: Path) -> None
 
     async def session() -> None:
         display = TerminalDisplay(wanted.theme, wanted.escape_timeout_seconds)
-        runner = Runner(_shell(around, wanted), display, None, is_ascii=wanted.is_ascii)
+        runner = Runner(_shell(around, wanted), display, None)
         replay = Replay(runner, recording)
         display.press, display.frame = replay.press, runner.frame
         runner.start()
@@ -131,7 +131,7 @@ def replay_headless(around: Surroundings, wanted: Wanted, headless: Headless, pa
 
     async def session() -> list[Line]:
         page = Page(headless.width, headless.height)
-        runner = Runner(_shell(around, wanted), page, None, is_ascii=wanted.is_ascii)
+        runner = Runner(_shell(around, wanted), page, None)
         Replay(runner, recording).play_at_once()
         lines = await play(runner, page, headless.steps)
         await runner.close()

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from casparian_console.canvas import line_width, plain
-from casparian_console.terminal.frames import FrameNotWritten, as_ansi, as_svg, as_text, in_ascii, write_frame
+from casparian_console.canvas import plain
+from casparian_console.terminal.frames import FrameNotWritten, as_ansi, as_svg, as_text, write_frame
 from tests.console.driving import Driver, fail, run_job
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -38,14 +38,6 @@ def test_a_picture_is_wellformed_and_holds_every_word() -> None:
     words = "".join(element.text or "" for element in root.iter(f"{SVG}text")).replace("\u00a0", " ")
     assert "Parser Bench" in words
     assert all(word in words for line in lines for word in plain(line).split() if word.isalpha())
-
-
-def test_ascii_frames_have_the_same_cells() -> None:
-    lines = [*busy().shell.view(100, 30), [("", "“a” – 界 ✓ … →  ▁█")]]
-    plain_lines = in_ascii(lines)
-    assert all(plain(line).isascii() for line in plain_lines)
-    assert [line_width(line) for line in plain_lines] == [line_width(line) for line in lines]
-    assert plain(plain_lines[-1]) == '"a" - ?? + ~ >  ?#'
 
 
 def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path) -> None:
