@@ -20,7 +20,13 @@ def prepare(setting: Setting) -> Sequence[Case]:
         from bench.system.console import measure
 
         scratch = Path(mkdtemp(dir=setting.scratch))
-        found = measure(scratch, jobs=sizes["jobs"], events=sizes["events"], keys=sizes["keys"])
+        found = measure(
+            scratch,
+            jobs=sizes["jobs"],
+            events=sizes["events"],
+            keys=sizes["keys"],
+            rest_seconds=sizes["rest"],
+        )
         figures = {
             _EVENT_TAIL: found["event"]["p99"],
             _EVENT: found["event"]["p50"],
@@ -48,6 +54,7 @@ BENCHMARK = Benchmark(
         Size("--jobs", 100_000, "jobs in the list"),
         Size("--events", 100, "events, one after another"),
         Size("--keys", 200, "keys, one after another"),
+        Size("--rest", 5, "seconds at rest"),
     ],
     prepare=prepare,
     targets=[

@@ -35,14 +35,14 @@ from casparian_protocol.home import Home
 
 COLUMNS, ROWS = 200, 60
 _PATIENCE_SECONDS = 120.0
-_REST_SECONDS = 5.0
+_LOOK_SECONDS = 0.3
 #: To Jobs, and the one group of jobs opened: every job is a row.
 _OPEN = (b"\x1bj", b" ")
 #: What a person does in a list; each of them moves the cursor.
 _KEYS = (b"j", b"j", b"k", b"\x1b[6~", b"j", b"G", b"k", b"g")
 
 
-def measure(scratch: Path, *, jobs: int, events: int, keys: int) -> dict[str, Any]:
+def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: int) -> dict[str, Any]:
     """Milliseconds and percents, with `jobs` waiting jobs in the list."""
     home = new_home(scratch / "home")
     try:
@@ -52,7 +52,7 @@ def measure(scratch: Path, *, jobs: int, events: int, keys: int) -> dict[str, An
             queue(client, scratch / "files")
             with _console(home, scratch / "stamps.json") as console:
                 console.settle()
-                rest = console.cpu_percent(_REST_SECONDS)
+                rest = console.cpu_percent(rest_seconds)
                 caused = list(_cause(client, events))
                 for key in _OPEN:
                     console.write(key)
@@ -138,7 +138,7 @@ class _Console:
     def settle(self) -> None:
         """Until it has drawn and uses next to nothing: everything that it asked for is there."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while self.cpu_percent(1.0) > 5.0 or not self._last:
+        while self.cpu_percent(_LOOK_SECONDS) > 5.0 or not self._last:
             if time.monotonic() > deadline or self._child.poll() is not None:
                 raise RuntimeError(f"the console did not settle: {self._last[-500:]!r}")
 
