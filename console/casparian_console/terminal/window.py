@@ -27,19 +27,32 @@ _WHEEL_LINES = 3
 _BLANK = Char(" ", "")
 #: Stands in the cell behind a wide character.
 _COVERED = Char("", "")
-_CELLS_MAX = 200_000
+#: Of one style; characters are many, those of a screen few.
+_CELLS_MAX = 20_000
 
 MakeFrame = Callable[[int, int], list[Line]]
 
 
-class _Cells(dict[tuple[str, str], Char]):
-    """(character, words) → its cell; made once."""
+class _Table(dict[str, Char]):
+    """character → its cell in one style; made once."""
 
-    def __missing__(self, key: tuple[str, str]) -> Char:
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._style = classes(words)
+
+    def __missing__(self, character: str) -> Char:
         if len(self) > _CELLS_MAX:
             self.clear()
-        cell = self[key] = Char(key[0], classes(key[1]))
+        cell = self[character] = Char(character, self._style)
         return cell
+
+
+class _Tables(dict[str, _Table]):
+    """words of a style → its table."""
+
+    def __missing__(self, words: str) -> _Table:
+        table = self[words] = _Table(words)
+        return table
 
 
 class _Row(defaultdict[int, Char]):
@@ -50,16 +63,21 @@ class _Row(defaultdict[int, Char]):
         self.is_as_it_was = False
         self._last: dict[int, Char] = {}
 
-    def fill(self, line: Line, cells: _Cells, width: int) -> None:
+    def fill(self, line: Line, tables: _Tables, width: int) -> None:
         column = 0
-        for style, text in line:
+        for words, text in line:
+            table = tables[words]
+            if text.isascii():
+                self.update(zip(range(column, column + len(text)), map(table.__getitem__, text), strict=True))
+                column += len(text)
+                continue
             for character in text:
-                cell = cells[character, style]
+                cell = table[character]
                 if cell.width == 0 and column:  # joins what stands before it
                     column -= 1
                     while column and not self[column].char:
                         column -= 1
-                    cell = cells[self[column].char + character, style]
+                    cell = table[self[column].char + character]
                 self[column] = cell
                 for covered in range(column + 1, column + cell.width):
                     self[covered] = _COVERED
@@ -77,7 +95,7 @@ class FrameWindow(Window):
         super().__init__(_Frame(frame), always_hide_cursor=True, wrap_lines=False)
         self._frame = frame
         self._press = press
-        self._cells = _Cells()
+        self._tables = _Tables()
         self._lines: list[Line] = []
         self._rows: list[_Row] = []
         self._width = 0
@@ -104,7 +122,7 @@ class FrameWindow(Window):
                 row.is_as_it_was = True
             else:
                 row = _Row()
-                row.fill(line, self._cells, width)
+                row.fill(line, self._tables, width)
             rows.append(row)
             screen.data_buffer[number] = row
         screen.width, screen.height = width, len(lines)
