@@ -44,6 +44,8 @@ from casparian_console.text import clean, clock
 from casparian_console.travel import Travel
 
 MINIMUM = (80, 24)
+#: What went wrong stays so long, whatever key is pressed.
+_READ_US = 4_000_000
 _TAGGED = (Answer, Done, Failed, Output, CommandEnded, Listing, PastEvents, ToolCalls)
 
 
@@ -73,6 +75,9 @@ class Shell:
         self.travel = Travel()
         self.sidebar = Sidebar(is_configured=self.has_assistant)
         self.message: tuple[str, str] = ("", "")
+        self._said_us = 0
+        #: Said while no sentinel answered; not true any more when one does.
+        self._is_said_alone = False
         self.undo: Ask | None = None
         self.commands: deque[LoggedCommand] = deque(maxlen=500)
         self.is_over = False
@@ -100,6 +105,7 @@ class Shell:
 
     def say(self, text: str, style: str = "") -> None:
         self.message = (clean(text), style)
+        self._said_us, self._is_said_alone = self.present.now_us, self.present.link == "gone"
 
     def log_command(self, cli: str) -> None:
         self.commands.append(LoggedCommand(self.present.now_us, cli, "ok"))
@@ -143,7 +149,10 @@ class Shell:
                 self.present.tick(now_us)
                 return self.travel.tick(self)
             case Heard(item):
-                return [*self.present.hear(item), *self.travel.heard(item)]
+                effects = [*self.present.hear(item), *self.travel.heard(item)]
+                if self._is_said_alone and self.present.link == "live":
+                    self.message, self._is_said_alone = ("", ""), False
+                return effects
             case Gone(problem):
                 self.present.gone(problem)
                 return []
@@ -178,6 +187,7 @@ class Shell:
         if is_load(tag):
             if isinstance(message, Failed):
                 self.say(f"{message.problem} {message.remedy}".strip(), "bad")
+                self.present.refused(tag)
             else:
                 self.present.took(message)
             return []
@@ -210,7 +220,8 @@ class Shell:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def _key(self, key: str) -> Effects:
-        self.message = ("", "") if self.message[1] != "bad" or key in ("esc",) else self.message
+        if self.message[1] != "bad" or key == "esc" or self.present.now_us - self._said_us > _READ_US:
+            self.message = ("", "")
         if key == "ctrl-c":
             return self._quit()
         if self.overlay is not None:

@@ -219,3 +219,36 @@ def test_a_hundred_thousand_ended_jobs_are_taken_at_once() -> None:
     assert (group.size, group.rows, group.first.job_id) == (100_000, 100_000, job_id(99_999))
     book.replace(job_id(500), state="QUEUED", ended_at=0, rows=0)
     assert [(each.standing, each.size) for each in book.ordered()] == [(Standing.WAITING, 1), (Standing.DONE, 99_999)]
+
+
+def test_a_load_that_was_refused_is_asked_for_again() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.fail(("facts", "totals"), "The projector starts.")
+
+    assert driver.metric("projection", applied=0) == []  # not at once
+    driver.tick(4)
+
+    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == ["totals"]
+    assert driver.metric("projection", applied=0) == []
+
+
+def test_files_are_counted_again_after_a_scan_and_not_without_one() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.tick(10)
+    assert driver.metric("projection", applied=0) == []
+
+    driver.event("FilesTagged", scan_id="s", tags=[])
+
+    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == ["files"]
+    assert driver.metric("projection", applied=0) == []
+
+
+def test_a_job_that_waits_at_its_worker_is_no_straggler() -> None:
+    driver = Driver()
+    held = [{"job_id": job_id(1), "seconds": 0.0}]
+    worker = {"id": "w1", "state": "busy", "jobs": held}
+    driver.snapshot([OPEN_JOB | {"state": "LEASED"}], [worker])
+
+    assert driver.shell.present.jobs.by_id[job_id(1)].started_at == 0

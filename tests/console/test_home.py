@@ -7,7 +7,8 @@ import json
 import pytest
 
 from casparian_console.effects import Ask, Query
-from tests.console.driving import Driver, complete, fail, matches_snapshot, run_job
+from casparian_console.messages import Gone
+from tests.console.driving import Driver, complete, fail, job_id, matches_snapshot, queued, run_job
 
 
 def contract(driver: Driver, number: int = 1, *, version: str = "1.0.0") -> None:
@@ -147,3 +148,35 @@ def test_home_looks_right_in_ascii() -> None:
 
     assert text.isascii()
     matches_snapshot(text, "home-80x24-ascii")
+
+
+def test_jobs_that_wait_without_a_worker_need_a_person_but_not_while_the_daemon_starts() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.event("JobQueued", **queued(job_id(1)))
+    driver.event("JobQueued", **queued(job_id(2)))
+    assert "no worker" not in driver.text()
+
+    driver.tick(6)
+
+    assert "2 jobs waiting, and no worker is there" in driver.text(120, 40)
+
+
+def test_a_daemon_that_went_away_needs_a_person_and_enter_says_that_nothing_else_is_to_do() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.send(Gone("No sentinel answers."))
+    assert "Nothing needs a person" not in driver.text()
+
+    driver.press("tab", "enter")
+
+    assert driver.shell.mode == "home"
+    assert "goes on by itself" in driver.text()
+
+
+def test_files_of_scans_by_hand_are_not_said_to_have_no_source() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.answer(("facts", "files"), ("files", "bytes", "untagged"), [(7, 70, 0)])
+
+    assert "7 files, scanned by hand" in driver.text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casparian_console.effects import Ask, Copy, Quit
+from casparian_console.messages import Gone
 from casparian_console.overlays import Choose
 from tests.console.driving import Driver, matches_snapshot
 
@@ -179,3 +180,26 @@ def test_help_and_palette_look_right() -> None:
     driver.press(":")
     driver.write("quit the")
     matches_snapshot(driver.text(80, 24), "palette-80x24")
+
+
+def test_what_was_said_while_no_sentinel_answered_goes_when_one_does() -> None:
+    driver = live()
+    driver.send(Gone("No sentinel answers."))
+    driver.fail(("inspect", "sql"), "Connection refused.")
+    assert "Connection refused" in driver.text()
+
+    driver.snapshot()
+
+    assert "Connection refused" not in driver.text()
+
+
+def test_a_failure_is_not_typed_away_and_does_not_stay_for_ever() -> None:
+    driver = live()
+    driver.fail(("inspect", "sql"), "It broke.")
+    driver.press("j")
+    assert "It broke." in driver.text()
+
+    driver.tick(10)
+    driver.press("j")
+
+    assert "It broke." not in driver.text()

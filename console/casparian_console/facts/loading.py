@@ -16,6 +16,7 @@ from casparian_protocol.feed import FeedEvent, Snapshot
 #: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
 HISTORY_JOBS = 100_000
 
+_BEGUN = frozenset({"RUNNING", "COMMITTED"})
 _ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
 _JOBS = f"""
 select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
@@ -92,7 +93,8 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
             retry_count=job["retry_count"],
             not_before=job["not_before"],
             queued_at=job["queued_at"],
-            started_at=round(now_us - seconds[job["job_id"]] * 1e6) if job["job_id"] in seconds else 0,
+            # one that waits at its worker behind another has not begun
+            started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
             progress=progress,
             progressed_at=progress.get("updated_at", 0),
             seq=taken.seq,

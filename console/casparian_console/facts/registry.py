@@ -82,7 +82,7 @@ class Registry:
     untagged: int = 0
     #: what → sequence of its last answer; events up to it are in the answer.
     _loaded: dict[str, int] = field(default_factory=dict)
-    #: Raised when what was loaded no longer tells the number of files or tags exactly.
+    #: Raised when events no longer tell the number of files or tags exactly; lowered by whoever asks again.
     is_files_stale: bool = False
 
     @property
@@ -128,7 +128,6 @@ class Registry:
             self.outputs = {row["name"]: _output(row) for row in rows}
         elif what == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
-            self.is_files_stale = False
 
     def fold(self, event: FeedEvent, owner: str = "") -> None:
         """Apply an event; `owner` is the parser of the job which it is about."""

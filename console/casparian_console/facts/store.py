@@ -22,6 +22,10 @@ from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, S
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
 #: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.
 SAMPLES = 900
+#: Workers come so soon after the daemon.
+_START_US = 5_000_000
+#: Loads are repeated at most so often.
+_LOAD_AGAIN_US = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,18 @@ class Facts:
         #: Events since the last snapshot whose effect on totals waits for the loads: (seq, state, sign, rows, quarantined).
         self._unsettled: list[tuple[int, str, int, int, int]] = []
         self._awaits_totals = True
+        #: Loads that were refused, and the earliest time for the next ones.
+        self._refused: set[str] = set()
+        self._next_load_us = 0
+        #: When a worker was last there; or nothing could be known about it.
+        self._worker_seen_us = 0
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
     def tick(self, now_us: int) -> None:
         self.now_us = now_us
+        if self.workers or self.link != "live":
+            self._worker_seen_us = now_us
 
     def hear(self, item: FeedItem) -> list[Query]:
         """Fold one item; the queries that complete the picture (after a snapshot) are returned."""
@@ -98,8 +109,8 @@ class Facts:
             self.link = "live"
         if isinstance(item, Metric):
             self._reading(item)
-        else:
-            self.fold(item)
+            return self._overdue()
+        self.fold(item)
         return []
 
     def gone(self, problem: str) -> None:
@@ -120,6 +131,20 @@ class Facts:
         if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
             self.recent.append(event)
 
+    def refused(self, tag: Tag) -> None:
+        """A load failed, as while the projector starts: it is asked for again."""
+        self._refused.add(tag[1])
+        self._next_load_us = self.now_us + _LOAD_AGAIN_US
+
+    def _overdue(self) -> list[Query]:
+        """Loads that were refused, and counts of files that events only tell to have changed."""
+        if self.now_us < self._next_load_us or not (self._refused or self.registry.is_files_stale):
+            return []
+        wanted = self._refused | ({"files"} if self.registry.is_files_stale else set())
+        self._refused, self.registry.is_files_stale = set(), False
+        self._next_load_us = self.now_us + _LOAD_AGAIN_US
+        return [query for query in loading.queries() if query.tag[1] in wanted]
+
     def took(self, answer: Answer) -> None:
         """The answer to one of the loads."""
         what = answer.tag[1]
@@ -134,6 +159,7 @@ class Facts:
 
     def _restart(self, taken: Snapshot) -> list[Query]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
+        self._refused, self.registry.is_files_stale = set(), False  # everything is asked for now
         self._unsettled, self._awaits_totals = [], True  # the old totals are shown until the new ones are there
         loading.take_snapshot(self.jobs, taken, self.now_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
@@ -180,7 +206,7 @@ class Facts:
         fresh.totals.by_state = self.totals.by_state.copy()
         fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
-        fresh._unsettled = self._unsettled[:]
+        fresh._unsettled, fresh._refused = self._unsettled[:], self._refused.copy()
         return fresh
 
     def _processes(self, event: FeedEvent) -> None:
@@ -249,6 +275,11 @@ class Facts:
     @property
     def waiting(self) -> int:
         return self.jobs.by_state["QUEUED"] + self.jobs.by_state["RETRY_WAIT"]
+
+    @property
+    def is_without_workers(self) -> bool:
+        """Nobody works, and not just because the daemon starts."""
+        return not self.workers and self.link == "live" and self.now_us - self._worker_seen_us >= _START_US
 
     @property
     def failed(self) -> int:

@@ -30,6 +30,11 @@ class Concern:
 def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     """The most urgent first: nothing works, work failed, work is held up, somebody is asked."""
     found: list[Concern] = []
+    if facts.link == "gone" and facts.is_known:
+        found.append(Concern(("daemon",), "The daemon does not run: `casparian start`", glyphs.failed, "bad", ""))
+    if facts.is_without_workers and facts.waiting:
+        text = f"{count(facts.waiting, 'job')} waiting, and no worker is there: `casparian worker` starts one"
+        found.append(Concern(("workers",), text, glyphs.warning, "bad", "jobs"))
     if facts.intake_paused:
         text = f"No new work is taken: {clean(facts.intake_paused)}"
         found.append(Concern(("intake",), text, glyphs.warning, "bad", "jobs"))

@@ -56,6 +56,9 @@ class Home(Screen):
     def _visit(self, concern: Concern, context: Context) -> Effects:
         if concern.mode == "approvals":
             return self.approvals.open(context)
+        if not concern.mode:
+            context.say("This screen goes on by itself as soon as the daemon answers.", "dim")
+            return []
         screen = context.screen(concern.mode)
         show = getattr(screen, "show_job" if concern.job_id else "show_parser", None)
         before: Effects = []
@@ -194,7 +197,8 @@ class Home(Screen):
 def _discover(context: Context) -> list[Line]:
     known = context.facts.registry
     style = "warn" if known.untagged else "dim"
-    first: Line = [("bold", count(known.files, "file")), ("", f", {count(len(known.sources), 'source')}")]
+    watched = count(len(known.sources), "source") if known.sources or not known.files else "scanned by hand"
+    first: Line = [("bold", count(known.files, "file")), ("", f", {watched}")]
     if context.past_seq is not None:
         return [first, [("dim", "events tell no sizes and tags")]]
     return [
