@@ -14,7 +14,7 @@ from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.text import clean, clip
+from casparian_console.text import clean, clip, width_of
 
 
 class Overlay:
@@ -40,9 +40,14 @@ class Overlay:
     def hint(self) -> str:
         return "Esc closes"
 
+    def rows(self, width: int) -> int:
+        """How high the box would like to be when `width` columns are inside."""
+        return self.wish[1]
+
     def draw(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
         """A box of at most `width`×`height`."""
-        columns, rows = min(width, self.wish[0]), min(height, self.wish[1])
+        columns = min(width, self.wish[0])
+        rows = min(height, self.rows(columns - 4))
         inner = block(self.body(columns - 4, rows - 3, glyphs), columns - 4, rows - 3)
         lines: list[Line] = [[("", " "), *line, ("", " ")] for line in inner]
         return box([*lines, [("dim", f" {self.hint()}")]], columns, rows, glyphs, title=self.title, style="overlay")
@@ -72,9 +77,13 @@ class TextView(Overlay):
         elif cursor.move(key, Fixed(range(len(self.lines))), self._height):
             self.top = cursor.at
             self.scroll(0)
-        elif key in ("q", "enter"):
+        elif key in ("q", "?", "enter"):
             self.is_closed = True
         return []
+
+    def rows(self, width: int) -> int:
+        """No higher than the text; the border, and the line of keys, take three."""
+        return min(self.wish[1], max(8, len(self.lines) + 3))
 
     def scroll(self, lines: int) -> None:
         self.top = max(0, min(self.top + lines, len(self.lines) - self._height))
@@ -253,18 +262,28 @@ class Palette(Overlay):
         return "letters filter   Enter: do it   Esc: leave it"
 
 
-def help_view(groups: Sequence[tuple[str, Sequence[Action]]], title: str) -> TextView:
-    """Every key of the groups, in the order of the tables."""
-    lines: list[Line] = []
-    for name, actions in groups:
-        lines += [[("title", name)]]
-        lines += [
-            [("key", f"  {clip(keys_of(action), 20):<20}"), ("", f" {action.help}")]
-            for action in actions
-            if action.keys
-        ]
-        lines += [[]]
-    return TextView(title, lines, wish=(84, 60))
+class HelpView(TextView):
+    """Every key of the groups, in the order of the tables; what does not work right now is dim."""
+
+    def __init__(
+        self, title: str, groups: Sequence[tuple[str, Sequence[Action]]], works: Callable[[Action], bool]
+    ) -> None:
+        super().__init__(title, [], wish=(96, 60))
+        self._groups = [(name, [(each, works(each)) for each in actions if each.keys]) for name, actions in groups]
+        self._keys = max((len(keys_of(each)) for _, actions in self._groups for each, _ in actions), default=0) + 4
+
+    def rows(self, width: int) -> int:
+        self.lines = [line for name, actions in self._groups for line in self._group(name, actions, width)][:-1]
+        return super().rows(width)
+
+    def _group(self, name: str, actions: Sequence[tuple[Action, bool]], width: int) -> list[Line]:
+        lines: list[Line] = [[("title", name)]]
+        for action, works in actions:
+            keys = f"  {keys_of(action)}"
+            for part in wrapped(action.help, width - self._keys, "" if works else "dim"):
+                lines.append([("key" if works else "dim", f"{keys:<{self._keys}}"), *part])
+                keys = ""
+        return [*lines, []]
 
 
 def ranked(query: str, entries: Sequence[Any], text_of: Callable[[Any], str]) -> list[Any]:
@@ -279,10 +298,11 @@ def wrapped(text: str, width: int, style: str = "") -> list[Line]:
     """`text` broken at blanks into lines of at most `width` columns."""
     lines: list[str] = [""]
     for word in clean(text).split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+        if lines[-1] and width_of(lines[-1]) + 1 + width_of(word) > width:
             lines.append("")
-        while len(word) > width:
-            lines[-1], word = word[:width], word[width:]
+        while width_of(word) > width:
+            head = clip(word, width, "") or word[0]
+            lines[-1], word = head, word[len(head) :]
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
     return [[(style, line)] for line in lines]

@@ -35,7 +35,7 @@ from casparian_console.messages import (
     ToolCalls,
 )
 from casparian_console.messages import Ended as CommandEnded
-from casparian_console.overlays import Choose, Confirm, Overlay, Palette, Prompt, TextView, help_view
+from casparian_console.overlays import Choose, Confirm, HelpView, Overlay, Palette, Prompt, TextView
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
 from casparian_console.sidebar import ACTIONS as CHAT_ACTIONS
@@ -285,6 +285,9 @@ class Shell:
         if key == "esc":
             self.overlay = None
             return []
+        if isinstance(overlay, TextView) and key.startswith("alt-"):
+            self.overlay = None  # a text is left by going elsewhere, too
+            return self._key(key)
         effects = overlay.handle(key)
         if overlay.is_closed and self.overlay is overlay:
             self.overlay = None
@@ -389,7 +392,8 @@ class Shell:
             groups.append(("Time travel", self.travel.actions()))
         if self.sidebar.is_open:
             groups.append(("In the chat", CHAT_ACTIONS))
-        return self.open(help_view([*groups, ("Everywhere", shell_actions.ACTIONS)], f"Keys: {self.current.title}"))
+        everywhere = ("Everywhere", shell_actions.ACTIONS)
+        return self.open(HelpView(f"Keys: {self.current.title}", [*groups, everywhere], self.works))
 
     def show_palette(self) -> Effects:
         listed = [(action, self.works(action)) for action in self.actions()]

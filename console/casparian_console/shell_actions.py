@@ -103,7 +103,7 @@ ACTIONS: tuple[Action, ...] = existing(
             lambda s, c: [],
             weight=0,
         ),
-        Action("shell.quit", ("q",), "quit", "Quit the console", lambda s, c: s.quit(), _at_home, 90),
+        Action("shell.quit", ("q",), "quit", "Quit the console, from Home", lambda s, c: s.quit(), _at_home, 90),
         Action(
             "shell.quit_anywhere",
             ("ctrl-c",),

@@ -21,6 +21,7 @@ from casparian_console.canvas import (
 )
 from casparian_console.editor import Editor
 from casparian_console.listing import Cursor, Fixed
+from casparian_console.overlays import wrapped
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import ACTIONS
 from casparian_console.text import ago, clean, clip, clip_left, duration, pad, short, size, width_of
@@ -183,3 +184,11 @@ def test_every_action_has_a_name_a_key_and_a_help() -> None:
 def test_letters_in_order_match_and_word_starts_match_best() -> None:
     assert fuzzy("xyz", "retry the job") is None
     assert (fuzzy("rj", "retry job") or 0) < (fuzzy("rj", "carry ajar") or 0)
+
+
+@given(TEXTS, st.integers(2, 40))
+def test_wrapped_text_never_is_wider_than_asked_for_and_loses_nothing(text: str, width: int) -> None:
+    lines = [plain(line) for line in wrapped(text, width)]
+
+    assert all(width_of(line) <= width for line in lines)
+    assert "".join(lines).replace(" ", "") == clean(text).replace(" ", "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from casparian_console.canvas import line_width
 from casparian_console.effects import Ask, Copy, Quit
 from casparian_console.messages import Gone
-from casparian_console.overlays import Choose
+from casparian_console.overlays import Choose, TextView
 from tests.console.driving import Driver, matches_snapshot
 
 
@@ -203,3 +204,29 @@ def test_a_failure_is_not_typed_away_and_does_not_stay_for_ever() -> None:
     driver.press("j")
 
     assert "It broke." not in driver.text()
+
+
+def test_help_is_never_cut_and_dims_what_does_not_work_right_now() -> None:
+    for mode in ("home", "discover", "bench", "jobs", "inspect"):
+        driver = live()
+        driver.shell.go(mode)
+        driver.press("?")
+        assert isinstance(driver.shell.overlay, TextView)
+        drawn = driver.shell.overlay.draw(76, 20, driver.shell.glyphs)
+        assert len(drawn) == 20
+        assert all(line_width(line) <= 72 for line in driver.shell.overlay.lines)
+        styles = {
+            line[0][1].split()[0]: line[0][0] for line in driver.shell.overlay.lines if line and line[0][1].strip()
+        }
+        assert styles["U"] == "dim"
+        assert styles["q"] == ("key" if mode == "home" else "dim")  # the last of them: quitting
+
+
+def test_help_is_left_by_its_own_key_and_by_going_elsewhere() -> None:
+    driver = live()
+    driver.press("?", "?")
+    assert driver.shell.overlay is None
+
+    driver.press("?", "alt-j")
+
+    assert (driver.shell.overlay, driver.shell.mode) == (None, "jobs")
