@@ -13,7 +13,7 @@ from casparian_console.messages import Answer, Click, Ended, Output, PastEvents,
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
 from casparian_console.screens.discover.window import PAGE_ROWS, PAGES, File
-from tests.console.driving import Driver, matches_snapshot
+from tests.console.driving import Driver, fail, matches_snapshot, run_job
 
 FILE_COLUMNS = File._fields
 ABOUT_COLUMNS = (
@@ -643,3 +643,20 @@ def test_discover_without_unicode() -> None:
 
     assert text.isascii()
     matches_snapshot(text, "discover_ascii_80x24")
+
+
+def test_enter_on_a_file_leads_to_its_jobs_in_jobs_mode_and_escape_to_all_of_them() -> None:
+    driver, catalogue = discover()
+    fail(driver, run_job(driver, 1, path="/data/cme/b.log"))
+    fail(driver, run_job(driver, 2, path="/data/nyse/other.log"))
+    catalogue.answer(driver.tick(5))
+    catalogue.answer(driver.shell.settle())
+    driver.press("enter")
+    driver.write("its jobs, in")
+    driver.press("enter")
+
+    assert driver.shell.mode == "jobs"
+    assert "/data/cme/b.log" in driver.text()
+    assert "2 files" not in driver.text()
+    driver.press("esc")
+    assert "2 files failed" in driver.text()

@@ -350,3 +350,9 @@ def test_any_keys_and_events_leave_a_screen_that_draws_and_a_way_home(seed: int)
         driver.press("esc")
     assert driver.shell.mode == "home"
     driver.lines(80, 24)
+
+
+def test_the_pipeline_header_does_not_say_that_nothing_runs_when_the_filter_hides_it(day: Driver) -> None:
+    day.press("P", "3")
+
+    assert "The filter hides 3 running jobs." in day.text(100, 40)

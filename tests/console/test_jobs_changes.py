@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_console.effects import Ask, Copy, Effect, OpenFolder
+from casparian_console.effects import Ask, Copy, Effect, OpenFolder, Query
 from casparian_console.messages import Failed
 from casparian_console.screens.jobs import Jobs
-from tests.console.driving import Driver, complete, job_id, queued, run_job
+from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 from tests.console.jobs_scene import fail_many, work_day
 
 
@@ -222,3 +222,18 @@ def test_cancelled_jobs_are_neither_ready_nor_a_failure(day: Driver) -> None:
     complete(day, job_id(200))
     day.press("G")
     assert [ask.op for ask in asks(day.press("R"))] == ["retry"]
+
+
+def test_rows_of_a_job_that_failed_of_its_quarantine_are_shown_though_nothing_was_published() -> None:
+    driver = Driver()
+    driver.snapshot()
+    made = run_job(driver, 1)
+    fail(driver, made, code="QUARANTINE_EXCEEDED")
+    driver.press("alt-j")
+    driver.text()
+    assert driver.press("Q") != []
+
+    assert driver.shell.mode == "inspect"
+    assert [effect.params for effect in driver.effects if isinstance(effect, Query) and effect.tag[0] == "inspect"] == [
+        (made,)
+    ]

@@ -118,6 +118,7 @@ def test_the_detail_of_a_failure_shows_cause_trace_attempts_lineage_and_related_
 def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day: Driver) -> None:
     queries = list(day.press("G", "k", "enter"))
     accounting = {"fix_orders": {"received": 1008, "valid": 1007, "quarantined": 1, "rows_without_source_row": 2}}
+    accounting["fix_execution_reports"] = {"received": 7, "valid": 7, "quarantined": 0}
     answer(day, queries, "job", {"accounting_json": json.dumps(accounting), "skipped_json": '{"comment": 3}',
                                  "damaged_json": None, "sequence": 40})  # fmt: skip
     file: dict[str, Any] = {"output": "fix_orders", "version": 1, "kind": "data", "is_damaged": False}
@@ -136,6 +137,7 @@ def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day:
 
     assert "1,008 rows = 1,007 valid + 1 quarantined" in text
     assert "2 without a source row" in text
+    assert "fix_execution_reports" in text  # longer than the labels' column
     assert "outputs/fix_orders/v1" in text
     assert "1 × type_mismatch in fix_orders.price" in text
     assert "3 comment" in text

@@ -11,6 +11,7 @@ from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.discover import labelling
 from casparian_console.screens.discover.dropdown import tag_names
 from casparian_console.screens.discover.window import File
+from casparian_console.screens.jobs import Jobs
 from casparian_console.text import clean, count
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def offer(discover: Discover, context: Context) -> Effects:
             ("tag", "put a tag on it"),
             *((f"off {tag}", f"take the tag {clean(tag)} off") for tag in file.tag_list),
         ]
+    if discover.preview.jobs:
+        options.insert(2, ("jobs", "its jobs, in Jobs"))
     options += [("copy", "copy its path"), ("folder", "open its folder")]
     return context.choose(clean(file.rel_path), options, lambda what: _do(what, file, discover, context))
 
@@ -41,6 +44,10 @@ def _do(what: str, file: File, discover: Discover, context: Context) -> Effects:
         case "look" | "about":
             discover.is_right = True
             discover.preview.view = "about" if word == "about" else "records"
+        case "jobs":
+            jobs = context.screen("jobs")
+            assert isinstance(jobs, Jobs)
+            return [*jobs.show_file(file.path), *context.go("jobs")]
         case "run":
             bench = context.screen("bench")
             assert isinstance(bench, Bench)

@@ -299,15 +299,23 @@ def _output_path(screen: Jobs, context: Context) -> str:
     return f"{context.home}/outputs/{job.outputs[0]}{version}"
 
 
+def _has_bad_rows(job: Job) -> bool:
+    """What was set aside is kept also when the job failed of it."""
+    return bool(job.quarantined) or job.error_code == "QUARANTINE_EXCEEDED"
+
+
 def _quarantined(screen: Jobs, context: Context) -> Job | None:
-    """The selected job, or one of the youngest of the sheaf, that has quarantined rows."""
+    """The selected job, or one of the youngest of the sheaf, that has quarantined rows, published or not."""
     row = screen.selected(context)
     if row is None:
         return None
     sheaf, job = row
     if job is not None:
-        return job if job.quarantined else None
-    if sheaf.section not in (DONE, FAILED) or not any(group.quarantined for group in screen.shown.groups(sheaf)):
+        return job if _has_bad_rows(job) else None
+    if sheaf.section == FAILED:  # they failed alike
+        first = screen.shown.speaker(sheaf)
+        return first if _has_bad_rows(first) else None
+    if sheaf.section != DONE or not any(group.quarantined for group in screen.shown.groups(sheaf)):
         return None
     youngest = (screen.shown.job(sheaf, at) for at in range(min(100, screen.shown.size(sheaf))))
     return next((each for each in youngest if each.quarantined), None)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, bar
+from casparian_console.canvas import Glyphs, Line, bar, line_width
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
 from casparian_console.screens.jobs.shown import Shown
-from casparian_console.text import ago, clean, clip_left, clock, count, duration, short, size
+from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, short, size, width_of
 
 _LABEL = 12
 _TRACE_LINES = 120
@@ -26,16 +26,19 @@ class Writer:
         self.width, self.glyphs = width, glyphs
 
     def title(self, text: str) -> None:
-        self.lines += [[], [("title", text)]]
+        self.lines += [[], [("title", f" {text}")]]
 
     def pair(self, name: str, value: object, style: str = "") -> None:
-        """A label and a value, wrapped under itself; nothing for no value."""
+        """A label and a value, wrapped under itself; nothing for no value. A long label has a line of its own."""
         text = clean(value)
         if not text:
             return
+        if width_of(name) >= _LABEL:
+            self.path(name, style="dim")
+            name = ""
         parts = wrapped(text, max(10, self.width - _LABEL - 2), style)
         for at, part in enumerate(parts):
-            self.lines.append([("dim", f" {name if at == 0 else '':<{_LABEL}}"), *part])
+            self.lines.append([("dim", f" {pad(name if at == 0 else '', _LABEL)}"), *part])
 
     def text(self, text: str, style: str = "", indent: int = 1) -> None:
         for part in wrapped(text, max(10, self.width - indent), style):
@@ -43,7 +46,7 @@ class Writer:
 
     def path(self, text: object, *, before: Line | None = None, style: str = "") -> None:
         left: Line = before or [("", " ")]
-        room = self.width - sum(len(part) for _, part in left) - 1
+        room = self.width - line_width(left) - 1
         self.lines.append([*left, (style, clip_left(clean(text), room, self.glyphs.ellipsis))])
 
 
@@ -112,7 +115,7 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
     dot = f" {write.glyphs.dot} "
     write.text(dot.join(progress_words(progress)) or "Nothing was reported yet.")
     for name, value in sorted((progress.get("payload") or {}).items()):
-        write.pair(clean(name)[: _LABEL - 1], size(int(value)) if name.endswith("bytes") else f"{value:,}")
+        write.pair(clean(name), size(int(value)) if name.endswith("bytes") else f"{value:,}")
     if job.started_at and job.state == "RUNNING":
         write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))
     if job.is_stalled(facts.now_us):
@@ -156,7 +159,7 @@ def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> N
         text = (
             f"{count(numbers['received'], 'row')} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
         )
-        write.pair(clean(output)[: _LABEL - 1], text)
+        write.pair(clean(output), text)
         if numbers.get("rows_without_source_row"):
             write.pair("", f"{numbers['rows_without_source_row']:,} without a source row", "warn")
     if not accounting:
@@ -179,7 +182,7 @@ def _contracts(write: Writer, job: Job, known: Known, facts: Facts) -> None:
         write.pair("parser", f"paused: {parser.paused}", "warn")
     for each in held:
         style = {"approved": "ok", "rejected": "bad"}.get(each.state, "warn")
-        write.pair(clean(each.output)[: _LABEL - 1], f"{each.state}, {count(each.columns, 'column')}", style)
+        write.pair(clean(each.output), f"{each.state}, {count(each.columns, 'column')}", style)
         write.pair("", each.contract_hash[:16], "dim")
     if not held:
         write.text("This parser declares no contract.", "dim")

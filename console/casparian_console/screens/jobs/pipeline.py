@@ -62,7 +62,8 @@ def _active(look: Look) -> Line:
     """The parser whose files run right now; the one with the most, if there are several."""
     open_sheaves = [sheaf for sheaf in look.shown.order.irange_key((OPEN,), (OPEN + 1,)) if look.shown.counts(sheaf)[0]]
     if not open_sheaves:
-        return [("dim", " Nothing runs.")]
+        hidden = look.facts.running
+        return [("dim", f" The filter hides {count(hidden, 'running job')}." if hidden else " Nothing runs.")]
     busiest: Sheaf = max(open_sheaves, key=lambda sheaf: look.shown.counts(sheaf)[0])
     running, _ = look.shown.counts(busiest)
     wave = look.waves.of(busiest, look.shown, look.facts)

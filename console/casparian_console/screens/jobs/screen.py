@@ -137,11 +137,21 @@ class Jobs(Screen):
         elif isinstance(message, Failed):
             self.log.problem = f"{message.problem} {message.remedy}".strip()
 
-    def show_job(self, job_id: str, context: Context) -> Effects:
-        """Select a job for another screen; what hides it is let go."""
-        self.monitoring.is_open, self.filter_before = False, None
+    def show_file(self, path: str) -> Effects:
+        """For another screen: the jobs of one file."""
+        self.detail.is_open = self.detail.is_focused = False
+        return [*self._to_front(), *self.set_filter(Filter(text=path))]
+
+    def _to_front(self) -> Effects:
+        """The list, whatever was before it."""
+        self.monitoring.is_open, self.filter_before, self.detail.top = False, None, 0
         stopped = self.log.stop() if self.log is not None else []
         self.log = None
+        return stopped
+
+    def show_job(self, job_id: str, context: Context) -> Effects:
+        """Select a job for another screen; what hides it is let go."""
+        stopped = self._to_front()
         job = context.facts.jobs.get(job_id)
         if job is None:
             context.say(f"Job {job_id} is not among those that the console knows.", "warn")
