@@ -656,7 +656,6 @@ def test_enter_on_a_file_leads_to_its_jobs_in_jobs_mode_and_escape_to_all_of_the
     driver.press("enter")
 
     assert driver.shell.mode == "jobs"
-    assert "/data/cme/b.log" in driver.text()
-    assert "2 files" not in driver.text()
+    assert "1 of 2 files failed" in driver.text()
     driver.press("esc")
-    assert "2 files failed" in driver.text()
+    assert "1 of 2" not in driver.text()

@@ -56,8 +56,11 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     for contract in facts.registry.waiting_contracts:
         where = f"{clean(contract.parser)} {clean(contract.version)}"
         text = f"Contract of {where} / {clean(contract.output)} waits for approval"
-        identity = ("contract", contract.contract_id)
-        found.append(Concern(identity, text, glyphs.waiting, "accent", "approvals", contract.proposed_at))
+        found.append(
+            Concern(
+                ("contract", contract.contract_id), text, glyphs.waiting, "accent", "approvals", contract.proposed_at
+            )
+        )
     return found
 
 
