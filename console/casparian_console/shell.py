@@ -376,12 +376,17 @@ class Shell:
         return frame.draw(self, width, height)
 
     def working(self) -> list[Action]:
-        """The actions whose keys work right now, with those keys: letters are text while something is typed."""
-        working = [action for action in self.actions() if self.works(action)]
-        if not self.current.is_typing():
-            return working
-        named = ((action, tuple(key for key in action.keys if len(key) > 1)) for action in working)
-        return [replace(action, keys=keys) for action, keys in named if keys]
+        """The actions whose keys work right now, with those keys: a key is the first's that it could mean, and letters
+        are text while something is typed."""
+        working: list[Action] = []
+        claimed: set[str] = set()
+        for action in self.actions():
+            if self.works(action):
+                free = (key for key in action.keys if key not in claimed)
+                keys = tuple(key for key in free if len(key) > 1 or not self.current.is_typing())
+                claimed.update(keys)
+                working += [replace(action, keys=keys)] if keys else []
+        return working
 
     # --- the shell's own actions --------------------------------------------------------------------------------------
 
@@ -393,7 +398,9 @@ class Shell:
         if self.sidebar.is_open:
             groups.append(("In the chat", CHAT_ACTIONS))
         everywhere = ("Everywhere", shell_actions.ACTIONS)
-        return self.open(HelpView(f"Keys: {self.current.title}", [*groups, everywhere], self.works))
+        working = {action.id for action in self.working()}
+        view = HelpView(f"Keys: {self.current.title}", [*groups, everywhere], lambda action: action.id in working)
+        return self.open(view)
 
     def show_palette(self) -> Effects:
         listed = [(action, self.works(action)) for action in self.actions()]

@@ -252,3 +252,19 @@ def test_a_job_that_waits_at_its_worker_is_no_straggler() -> None:
     driver.snapshot([OPEN_JOB | {"state": "LEASED"}], [worker])
 
     assert driver.shell.present.jobs.by_id[job_id(1)].started_at == 0
+
+
+def test_a_job_runs_since_it_was_started_and_not_since_its_worker_took_it() -> None:
+    driver = Driver()
+    driver.snapshot()
+    run_job(driver, 1)
+    driver.event("JobCompleted", job_id=job_id(1), status="COMPLETED", rows=1, quarantined=0, skipped=0, seconds=0.1)
+    driver.event("JobQueued", **queued(job_id(2)))
+    driver.event("JobLeased", job_id=job_id(2), worker_id="w1", attempt=1, sandbox="none")
+    driver.tick(600)
+    book = driver.shell.present.jobs
+    assert not book.is_straggler(book.by_id[job_id(2)], driver.now_us)
+
+    driver.event("JobStarted", job_id=job_id(2), epoch=driver.seq, guest_pid=1)
+
+    assert book.by_id[job_id(2)].started_at == driver.now_us

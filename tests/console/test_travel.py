@@ -430,3 +430,14 @@ def test_places_are_chosen_for_the_length_of_the_log() -> None:
         past.expect(expected)
         past.go(300, is_passing=True)
         assert len(past._kept) == kept, expected
+
+
+def test_a_key_of_the_past_is_offered_once_and_for_what_it_does() -> None:
+    driver = traveller()
+    driver.press("alt-j")
+    driver.travel()
+    keys = [key for action in driver.shell.working() for key in action.keys]
+
+    assert len(keys) == len(set(keys))
+    assert "play" in driver.lines(120, 40)[-1]
+    assert "Space files" not in driver.lines(120, 40)[-1]

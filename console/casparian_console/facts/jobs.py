@@ -347,7 +347,7 @@ class JobBook:
     def is_straggler(self, job: Job, now_us: int) -> bool:
         typical = self.median_seconds(job)
         return (
-            job.standing is Standing.RUNNING
+            job.state in ("RUNNING", "COMMITTED")
             and typical > 0
             and bool(job.started_at)
             and (now_us - job.started_at) / 1e6 > STRAGGLER * typical

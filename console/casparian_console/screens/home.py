@@ -200,7 +200,7 @@ def _discover(context: Context) -> list[Line]:
     watched = count(len(known.sources), "source") if known.sources or not known.files else "scanned by hand"
     first: Line = [("bold", count(known.files, "file")), ("", f", {watched}")]
     if context.past_seq is not None:
-        return [first, [("dim", "events tell no sizes and tags")]]
+        return [first, [("dim", "sizes and tags: only now")]]
     return [
         first,
         [("dim", size(known.file_bytes))],
