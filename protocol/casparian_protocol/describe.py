@@ -70,9 +70,15 @@ disturbs nobody else. Times are µs since the epoch, UTC.
 ## The feed
 
 `[topic][body]`. `event.<type>`: body `[seq, ts, type, v, actor, data]`, in order, only after the event is durable.
-`metric.<name>` once a second (`queue`, `workers`, `throughput`, `projection`): a map whose `seq` is the last event
+`metric.<name>` once a second (`queue`, `workers`, `throughput`, `sinks`, `projection`): a map whose `seq` is the last event
 published before. The operation `snapshot` and the events behind its `seq` are the complete picture; a missing number, or
 a metric whose `seq` is ahead, means that messages were lost: take a new snapshot. Slow readers lose messages.
+
+`metric.sinks` has `sinks`, a list of `{{uri, output, rows, bytes, errors, p50_ms, p99_ms}}`: what all workers wrote, committed or
+not, since this sentinel started (of a worker that was there before: since that worker started). Workers that have left stay
+counted. The percentiles are of single writes and syncs, from the workers' histograms merged, rounded up to a bound of a
+bucket; they are nothing where no call was measured. There are at most {m.SINKS_LIMIT} entries; what has no entry of its own is
+added up in `{m.OTHER_SINKS[0]}`.
 
 ## Queries
 
@@ -89,7 +95,7 @@ _GROUPS = (
     ("To a client", m.TO_CLIENT),
 )
 _PARTS: tuple[type[BaseModel], ...] = (
-    m.Held, m.Beat, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobInput, JobError, Manifest,
+    m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobInput, JobError, Manifest,
     StagedFile, OutputAccounting, ViolationCount, Progress, Artifact, ProposedContract, ContractView, WorkerView, WorkerGivenUp,
     JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, Skipped,
 )  # fmt: skip

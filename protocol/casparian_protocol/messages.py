@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from casparian_protocol.jobs import JobError, JobSpec
+from casparian_protocol.latency import BUCKET_COUNT
 from casparian_protocol.manifest import Manifest
 from casparian_protocol.progress import Progress
 
@@ -19,10 +20,17 @@ PROTOCOL_VERSION = 1
 BODY_LIMIT_BYTES = 64 * 1024
 ATTACHMENT_LIMIT_BYTES = 64 * 1024 * 1024
 HEARTBEAT_LIMIT_BYTES = 4 * 1024
+#: Sinks and outputs of one worker that are counted apart from each other.
+SINKS_LIMIT = 256
+#: (uri, output) of all the others together.
+OTHER_SINKS = ("other://", "")
 
 WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Epoch = NonNegativeInt
+#: What every reader of msgpack and JSON keeps exact.
+COUNT_LIMIT = 2**53 - 1
+Count = Annotated[int, Field(ge=0, le=COUNT_LIMIT)]
 
 
 class Message(BaseModel):
@@ -88,6 +96,40 @@ class ProgressReport(Message):
     job_id: JobId
     epoch: Epoch
     progress: Progress
+
+
+class SinkCounts(BaseModel):
+    """What was written to one output in one sink. All counts are cumulative."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]{0,31}://[!-~]{0,200}$")]
+    #: Empty with the uri `other://`: everything beyond what is counted apart.
+    output: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,62})?$")]
+    rows: Count = 0
+    bytes: Count = 0
+    #: Calls that the system refused.
+    errors: Count = 0
+    #: How long writes and syncs took: counts by bucket (`latency`), cut behind the last that is not 0.
+    latency: list[Count] = Field(default_factory=list, max_length=BUCKET_COUNT)
+
+
+class Sinks(Message):
+    """What a worker wrote since its counts began, of those outputs that were written to since it last said so.
+
+    At most once a second and with its last words. Another `since` means other counts, which begin at 0 again.
+    """
+
+    kind = "sinks"
+    #: When the counts began, µs UTC: the worker's start.
+    since: Count
+    sinks: list[SinkCounts] = Field(max_length=SINKS_LIMIT)
+
+    @field_validator("sinks")
+    @classmethod
+    def _names_each_once(cls, sinks: list[SinkCounts]) -> list[SinkCounts]:
+        if len({(each.uri, each.output) for each in sinks}) < len(sinks):
+            raise ValueError("an output is named twice")
+        return sinks
 
 
 class Want(Message):
@@ -281,7 +323,7 @@ class Reply(Message):
 
 
 FROM_WORKER: tuple[type[Message], ...] = (
-    Hello, Heartbeat, ProgressReport, Want, Fetch, Started, Finish, Fail, Released, Bye,
+    Hello, Heartbeat, ProgressReport, Sinks, Want, Fetch, Started, Finish, Fail, Released, Bye,
 )  # fmt: skip
 TO_WORKER: tuple[type[Message], ...] = (
     Welcome, Assign, Committed, Fenced, Failed, Cancel, Drain, Shutdown, Blob, Refused,

@@ -21,6 +21,8 @@ from casparian_protocol.messages import (
     Refused,
     Released,
     Shutdown,
+    SinkCounts,
+    Sinks,
     Started,
     Want,
 )
@@ -58,6 +60,13 @@ def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: Sma
         sentinel.hear(Bye)
         assert worker.process.wait(10) == 0
         assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").exists()
+        reports = [said.sinks for said in sentinel.heard if isinstance(said, Sinks)]
+        assert 1 <= len(reports) <= 2  # what changed, not with every heartbeat
+        (written,) = reports[-1]
+        assert written == SinkCounts(
+            uri="parquet://outputs", output="rows", rows=1, bytes=manifest.files[0].bytes, latency=written.latency
+        )
+        assert sum(written.latency) == 2  # a write and a sync
 
 
 def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSentinel, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Started
+from casparian_protocol.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
 from casparian_protocol.states import JobState
 
 SENTINEL = "sentinel"
@@ -55,6 +55,12 @@ class BeatReceived(_FromWorker):
 class ProgressReceived(_FromWorker):
     worker_id: str
     message: ProgressReport
+
+
+@dataclass(frozen=True, slots=True)
+class SinksReceived(_FromWorker):
+    worker_id: str
+    message: Sinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +416,7 @@ Command: TypeAlias = (
     HelloReceived
     | BeatReceived
     | ProgressReceived
+    | SinksReceived
     | WantReceived
     | JobsStarted
     | FinishReceived

@@ -35,6 +35,7 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
     c.HelloReceived: decide_workers.hello,
     c.BeatReceived: decide_workers.beat,
     c.ProgressReceived: decide_workers.progress,
+    c.SinksReceived: decide_workers.sinks,
     c.WantReceived: decide_workers.want,
     c.ByeReceived: decide_workers.bye,
     c.WorkerGone: decide_workers.gone,

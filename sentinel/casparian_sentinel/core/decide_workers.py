@@ -15,6 +15,7 @@ from casparian_sentinel.core.commands import (
     ByeReceived,
     HelloReceived,
     ProgressReceived,
+    SinksReceived,
     WantReceived,
     WorkerGone,
 )
@@ -176,6 +177,15 @@ def _note_progress(case: Case, job: OpenJob, news: Progress) -> None:
         case.record("JobProgressed", data)
 
 
+def sinks(case: Case, command: SinksReceived) -> None:
+    """Live only: nothing is recorded."""
+    if _known(case, command.worker_id, "sinks") is None:
+        return
+    problem = case.live.sinks.take(command.worker_id, command.message)
+    if problem is not None:
+        case.send(command.worker_id, Refused(reason=problem, of_kind="sinks"))
+
+
 def want(case: Case, command: WantReceived) -> None:
     worker = _known(case, command.worker_id, "want")
     if worker is not None:
@@ -207,4 +217,5 @@ def lose_worker(case: Case, worker_id: str, reason: str, *, is_loss: bool = True
 
 def _forget(case: Case, worker_id: str) -> None:
     case.live.workers.pop(worker_id, None)
+    case.live.sinks.left(worker_id)
     case.live.rejoin_until.pop(worker_id, None)

@@ -14,6 +14,7 @@ from casparian_protocol.progress import Progress
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
 from casparian_sentinel.core.breaker import OPEN
 from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.sinks import SinkBook
 from casparian_sentinel.core.state import State
 
 
@@ -75,6 +76,7 @@ class Live:
     rejoin_until: dict[str, float] = field(default_factory=dict)
     #: (parser, version) whose breaker is open → when one of its jobs may probe; absent when only a person may say so.
     cooling: dict[tuple[str, str], float] = field(default_factory=dict)
+    sinks: SinkBook = field(default_factory=SinkBook)
     is_draining: bool = False
     is_stopping: bool = False
 

@@ -29,6 +29,7 @@ from casparian_protocol.messages import (
     ProgressReport,
     Released,
     Request,
+    Sinks,
     Started,
     Want,
 )
@@ -42,6 +43,7 @@ from casparian_sentinel.core.commands import (
     JobsStarted,
     ProgressReceived,
     ReleaseReceived,
+    SinksReceived,
     WantReceived,
 )
 from casparian_sentinel.core.manifests import needs_blob
@@ -197,6 +199,8 @@ def command_of(worker_id: str, message: Message) -> Command | None:
             return BeatReceived(worker_id, message)
         case ProgressReport():
             return ProgressReceived(worker_id, message)
+        case Sinks():
+            return SinksReceived(worker_id, message)
         case Want():
             return WantReceived(worker_id, message.credit)
         case Started():

@@ -149,5 +149,6 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
             "throughput",
             {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
         ),
+        Metric("sinks", {"seq": published_seq, "sinks": context.live.sinks.readings()}),
         Metric("projection", {"seq": published_seq, "applied": projected_seq, "state": projector_state}),
     ]

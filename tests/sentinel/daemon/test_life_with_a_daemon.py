@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from casparian_protocol import messages as m
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
-from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.codec import pack
+from casparian_protocol.feed import FeedEvent, Metric, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobError
 from casparian_sentinel.log.reader import LogReader
@@ -235,6 +237,23 @@ def test_the_feed_is_gapless_from_its_snapshot(served: Daemon) -> None:
             if isinstance(item, FeedEvent):
                 seen.append(item.seq)
         assert seen == list(range(start + 1, start + 51))
+
+
+def test_what_a_worker_wrote_is_on_the_feed_and_a_malformed_report_is_not(served: Daemon) -> None:
+    written = m.SinkCounts(uri="parquet://outputs", output="orders", rows=7, bytes=70, errors=1, latency=[0, 0, 9])
+    with TinyWorker(served.home, "writer") as worker, served.client() as client, client.follow() as feed:
+        worker.connect()
+        worker.send_raw(b"sinks", pack({"since": 1, "sinks": [{**written.model_dump(), "rows": -7}]}))
+        assert "sinks.0.rows" in worker.receive(m.Refused).reason
+        worker.send(m.Sinks(since=1, sinks=[written]))
+
+        def reading() -> list[dict[str, Any]]:
+            item = feed.next(0.1)
+            return item.values["sinks"] if isinstance(item, Metric) and item.name == "sinks" else []
+
+        assert until(reading, "the report is on the feed") == [
+            {**written.model_dump(exclude={"latency"}), "p50_ms": 0.2, "p99_ms": 0.2}
+        ]
 
 
 def test_the_first_signal_drains_and_lets_a_running_job_finish(home: Home, tmp_path: Path) -> None:

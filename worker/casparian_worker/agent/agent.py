@@ -41,14 +41,15 @@ from casparian_protocol.messages import (
 from casparian_protocol.settings import Settings
 from casparian_worker.agent.bus import WorkerBus
 from casparian_worker.agent.holding import HeldJob, Holdings, Stage, finishes_of, heartbeat_of
-from casparian_worker.agent.housekeeping import keep_house
+from casparian_worker.agent.housekeeping import Housekeeping
 from casparian_worker.agent.identity import AgentOptions, hello_of
 from casparian_worker.agent.sealer import Sealer
+from casparian_worker.agent.sink_reports import SinkReports
 from casparian_worker.agent.slots import Slots
 from casparian_worker.agent.usage import Usage
 from casparian_worker.agent.work import Result, Workshop
 from casparian_worker.execute import Failed as AttemptFailed
-from casparian_worker.execute import Finished, StopCause, Stopped
+from casparian_worker.execute import Finished, StopCause, Stopped, Surroundings
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.staging.directory import remove_attempt
 
@@ -59,7 +60,6 @@ DEPTH = 2
 HELLO_SECONDS = 1.0
 #: Of the lease: a worker that heard nothing for so long takes its leases for lost.
 LEASE_SHARE = 0.8
-_HOUSEKEEPING_SECONDS = 3600.0
 _LAST_ANSWERS_SECONDS = 2.0
 _SLOTS_END_SECONDS = 10.0
 
@@ -83,15 +83,17 @@ class Agent:
         self._beat_count = 0
         self._told_credit: int | None = None
         self._fetches: dict[str, list[Future[bytes | None]]] = {}
-        self._housekept_at_s = float("-inf")
+        self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = Usage()
+        self._sinks = SinkReports(time.time_ns() // 1000)
 
     async def run(self) -> None:
         """Join, work, leave."""
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
-        workshop = Workshop(self._home, self._settings, self._fetch, self._from_slot_started, self._from_slot)
+        around = Surroundings(self._home, self._settings, meters=self._sinks.meters)
+        workshop = Workshop(around, self._fetch, self._from_slot_started, self._from_slot)
         self._slots: Slots[HeldJob] = Slots(self._options.slots, workshop.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
         try:
@@ -149,6 +151,7 @@ class Agent:
         else:
             self._beat(now_s)
             self._tell_again(now_s)
+            self._sinks.tell(self._bus.send, now_s)
             if min(silent_s, now_s - self._hello_at_s) > max(5.0, self._lease_seconds / 4):
                 self._say_hello()  # the only question that a sentinel answers in any state
         if silent_s > LEASE_SHARE * self._lease_seconds:
@@ -157,9 +160,8 @@ class Agent:
         if self._options.is_managed and silent_s > patience_s:
             logger.warning("No sentinel answered for %.0f s; this worker leaves.", silent_s)
             self._left.set()
-        if now_s - self._housekept_at_s > _HOUSEKEEPING_SECONDS:
-            self._housekept_at_s = now_s
-            self._loop.run_in_executor(None, keep_house, self._home, self._settings.job_logs)
+        if self._housekeeping.is_due(now_s):
+            self._loop.run_in_executor(None, self._housekeeping.keep_house)
         self._leave_if_done()
 
     def _say_hello(self) -> None:
@@ -230,6 +232,7 @@ class Agent:
             else:
                 job.told_at_s = float("-inf")
         self._tell_again(time.monotonic())
+        self._sinks.begin_anew()
         for digest in self._fetches:
             self._bus.send(Fetch(hash=digest))
         self._told_credit = None
@@ -392,5 +395,6 @@ class Agent:
         is_late = self._is_stopping and time.monotonic() - self._stopping_since_s > _LAST_ANSWERS_SECONDS
         at_work = self._holdings.at(Stage.WAITING, Stage.RUNNING, Stage.SEALING)
         if not at_work and (is_late or not len(self._holdings)):
+            self._sinks.tell(self._bus.send, time.monotonic(), is_last=True)
             self._bus.send(Bye())
             self._left.set()

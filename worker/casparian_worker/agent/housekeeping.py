@@ -13,10 +13,28 @@ from casparian_worker.execute.scratch import sweep
 logger = logging.getLogger(__name__)
 
 
-def keep_house(home: Home, settings: JobLogSettings) -> None:
-    """Never raises for what the disk does: the next hour tries again."""
-    try:
-        sweep(home.scratch, time.time())
-        joblog.rotate(home, settings, time.time())
-    except OSError as cause:
-        logger.warning("Old logs and scratch directories could not be removed: %s", cause)
+_INTERVAL_SECONDS = 3600.0
+
+
+class Housekeeping:
+    """Knows when it was done last."""
+
+    def __init__(self, home: Home, settings: JobLogSettings) -> None:
+        self._home = home
+        self._settings = settings
+        self._at_s = float("-inf")
+
+    def is_due(self, now_s: float) -> bool:
+        """Once an hour, and then it counts as done."""
+        if now_s - self._at_s <= _INTERVAL_SECONDS:
+            return False
+        self._at_s = now_s
+        return True
+
+    def keep_house(self) -> None:
+        """From any thread. Never raises for what the disk does: the next hour tries again."""
+        try:
+            sweep(self._home.scratch, time.time())
+            joblog.rotate(self._home, self._settings, time.time())
+        except OSError as cause:
+            logger.warning("Old logs and scratch directories could not be removed: %s", cause)

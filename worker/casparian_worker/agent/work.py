@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.home import Home
 from casparian_protocol.messages import Assignment
-from casparian_protocol.settings import Settings
 from casparian_protocol.states import JobType
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.agent.holding import HeldJob
@@ -45,14 +43,13 @@ class Workshop:
 
     def __init__(
         self,
-        home: Home,
-        settings: Settings,
+        surroundings: Surroundings,
         fetch: Callable[[str], Future[bytes | None]],
         on_started: Callable[[HeldJob, int], None],
         on_done: Callable[[Result], None],
     ) -> None:
-        self._surroundings = Surroundings(home, settings)
-        self._artifacts = Artifacts(home, partial(_fetched, fetch))
+        self._surroundings = surroundings
+        self._artifacts = Artifacts(surroundings.home, partial(_fetched, fetch))
         self._on_started = on_started
         self._on_done = on_done
 

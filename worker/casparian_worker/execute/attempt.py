@@ -38,7 +38,7 @@ from casparian_worker.execute.stream import GuestStream, Tally, Watch, arrow_lim
 from casparian_worker.guest import Guest, GuestSpec, effective_level
 from casparian_worker.guest.sandbox import limits_from, scrubbed_environment
 from casparian_worker.joblog import JobLog, Origin, joblog_path
-from casparian_worker.staging import Lineage, StagingDirectory, WriterSettings
+from casparian_worker.staging import Lineage, SinkMeters, StagingDirectory, WriterSettings
 from casparian_worker.tz_database import tz_database
 
 #: Where pyarrow is: all that a guest may import beside the interpreter's library and its own bundle.
@@ -69,6 +69,7 @@ class Surroundings:
     sys_paths: tuple[str, ...] = BASE_SYS_PATHS
     start_seconds: float = 5.0
     follow_links: bool = False
+    meters: SinkMeters = field(default_factory=SinkMeters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,8 @@ class _Attempt:
 
     def _prepare_outputs(self, log: JobLog) -> None:
         assert self.source is not None
-        job, settings = self.task.job, self.surroundings.settings
+        job, surroundings = self.task.job, self.surroundings
+        settings = surroundings.settings
         lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
@@ -270,7 +272,7 @@ class _Attempt:
                 compression=settings.outputs.compression,
                 metadata={"cf.contract": contract.hash(), "cf.parser": f"{job.parser} {job.parser_version}"},
             )
-            keeper = self.keepers[name] = StagedKeeper(self.staging, name, lineage, writing)
+            keeper = self.keepers[name] = StagedKeeper(self.staging, name, lineage, writing, surroundings.meters)
             self.outputs[name] = JudgedOutput(
                 name,
                 contract,

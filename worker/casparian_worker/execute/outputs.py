@@ -16,7 +16,7 @@ from casparian_protocol.manifest import OutputAccounting, StagedFile, ViolationC
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.numbering import RowNumbers
-from casparian_worker.staging import Lineage, StagedParquet, StagingDirectory, WriterSettings
+from casparian_worker.staging import Lineage, SinkMeters, StagedParquet, StagingDirectory, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 
 _ROW_INDEX = "_cf_output_row_index"
@@ -48,10 +48,17 @@ class Taker(Protocol):
 class StagedKeeper:
     """Valid rows and bad rows of one output into their staged files, with lineage."""
 
-    def __init__(self, directory: StagingDirectory, output: str, lineage: Lineage, settings: WriterSettings) -> None:
+    def __init__(
+        self,
+        directory: StagingDirectory,
+        output: str,
+        lineage: Lineage,
+        settings: WriterSettings,
+        meters: SinkMeters | None = None,
+    ) -> None:
         self._lineage = lineage
-        self._data = StagedParquet(directory, output, "data", settings)
-        self._quarantine = StagedParquet(directory, output, "quarantine", settings)
+        self._data = StagedParquet(directory, output, "data", settings, meters)
+        self._quarantine = StagedParquet(directory, output, "quarantine", settings, meters)
 
     def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
         self._data.add(self._lineage.valid(batch, source_row))

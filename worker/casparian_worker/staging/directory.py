@@ -13,6 +13,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from casparian_worker.staging.meters import SinkMeter
+
 #: Up to here a file is held in memory and written at once.
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,8 +24,9 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class StagedSink:
     """A file being written front to back, with its digest. Looks like a Python file to Arrow."""
 
-    def __init__(self, name: str, directory: int) -> None:
+    def __init__(self, name: str, directory: int, meter: SinkMeter) -> None:
         self.name = name
+        self.meter = meter
         self.closed = False
         self._is_discarded = False
         self._directory = directory
@@ -73,7 +76,8 @@ class StagedSink:
     def seal(self) -> None:
         """Make the content durable."""
         assert self.closed and self._descriptor is not None, "closed first"
-        os.fsync(self._descriptor)
+        with self.meter.call():
+            os.fsync(self._descriptor)
         self.release()
 
     def release(self) -> None:
@@ -85,12 +89,16 @@ class StagedSink:
             self._descriptor = None
 
     def _spill(self) -> None:
-        if self._descriptor is None:
-            self._descriptor = os.open(self.name, _NEW_FILE, 0o600, dir_fd=self._directory)
-        pieces, self._pieces, self._held_bytes = self._pieces, [], 0
-        rest = memoryview(b"".join(pieces))
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        if self._descriptor is not None and not self._pieces:
+            return
+        pieces, self._pieces = self._pieces, []
+        byte_count, self._held_bytes = self._held_bytes, 0
+        with self.meter.call(byte_count):
+            if self._descriptor is None:
+                self._descriptor = os.open(self.name, _NEW_FILE, 0o600, dir_fd=self._directory)
+            rest = memoryview(b"".join(pieces))
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
 
 
 class StagingDirectory:
@@ -102,11 +110,16 @@ class StagingDirectory:
         self._descriptors: list[int] = []
         self._sinks: list[StagedSink] = []
 
-    def create(self, name: str) -> StagedSink:
-        """A new file; an earlier one of that name is an error."""
+    def create(self, name: str, meter: SinkMeter | None = None) -> StagedSink:
+        """A new file; an earlier one of that name is an error. What is written to it is counted by `meter`."""
+        meter = meter or SinkMeter("", "")
         if not self._descriptors:
-            self._open()
-        sink = StagedSink(name, self._descriptors[-1])
+            try:
+                self._open()
+            except OSError:
+                meter.refused()
+                raise
+        sink = StagedSink(name, self._descriptors[-1], meter)
         self._sinks.append(sink)
         return sink
 
@@ -114,8 +127,17 @@ class StagingDirectory:
         """Make all files durable, and the names that lead to them except in the root."""
         for sink in self._sinks:
             sink.seal()
-        for descriptor in reversed(self._descriptors[1:]):
-            os.fsync(descriptor)
+        try:
+            for descriptor in reversed(self._descriptors[1:]):
+                os.fsync(descriptor)
+        except OSError:
+            self.count_refusal()
+            raise
+
+    def count_refusal(self) -> None:
+        """A sync that all files here needed was refused."""
+        for meter in {sink.meter for sink in self._sinks}:
+            meter.refused()
 
     def close(self) -> None:
         """Give back descriptors; what is staged stays."""
@@ -180,6 +202,8 @@ def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | Non
         try:
             os.fsync(descriptor)
         except OSError as cause:
+            for directory in with_files:
+                directory.count_refusal()
             outcomes = [outcome or cause for outcome in outcomes]
         finally:
             os.close(descriptor)

@@ -15,6 +15,7 @@ import pyarrow.types as pt
 
 from casparian_protocol.manifest import StagedFile
 from casparian_worker.staging.directory import StagedSink, StagingDirectory
+from casparian_worker.staging.meters import SINK_URIS, SinkMeters
 
 ROW_GROUP_BYTES = 128 * 1024 * 1024
 
@@ -39,12 +40,14 @@ class StagedParquet:
         output: str,
         kind: Literal["data", "quarantine"],
         settings: WriterSettings,
+        meters: SinkMeters | None = None,
     ) -> None:
         self.files: list[StagedFile] = []
         self._directory = directory
         self._output = output
         self._kind = kind
         self._settings = settings
+        self._meters = meters or SinkMeters()
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -78,13 +81,16 @@ class StagedParquet:
     def _end_row_group(self) -> None:
         if not self._waiting:
             return
+        meter = self._meters.of(SINK_URIS[self._kind], self._output)
         if self._file is None:
             name = f"{self._kind}.{self._output}.{self._file_count}.parquet"
             self._file_count += 1
-            self._file = _OpenFile(self._directory.create(name), self._waiting[0].schema, self._settings)
+            sink = self._directory.create(name, meter)
+            self._file = _OpenFile(sink, self._waiting[0].schema, self._settings)
         table = pa.Table.from_batches(self._waiting)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
         self._file.write(table)
+        meter.rows(table.num_rows)
 
     def _end_file(self) -> None:
         self._end_row_group()
