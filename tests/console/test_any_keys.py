@@ -163,6 +163,8 @@ class Operator:
         self.driver.metric("workers", workers=[{**worker, **live}], local_workers=1, given_up=[])
         self.driver.metric("throughput", rows_per_second=5.0, bytes_per_second=0.0)
         self.driver.metric("queue", queued=1, running=1, retrying=0, dead_letter=0)
+        sink = {"uri": HOSTILE, "output": HOSTILE, "rows": 1, "bytes": 2, "errors": 3, "p50_ms": None, "p99_ms": 0.1}
+        self.driver.metric("sinks", sinks=[sink])
         self.driver.metric("projection", applied=1, state="")
 
     def _tick(self) -> None:

@@ -29,6 +29,11 @@ def held(path: str, rows: int = 0) -> dict[str, Any]:
     return {**job, "progress": {"items_done": rows, "payload": {"rows": rows}}}
 
 
+def written(output: str, uri: str = "parquet://outputs", **more: Any) -> dict[str, Any]:
+    sink = {"rows": 120, "bytes": 5000, "errors": 0, "p50_ms": 0.4, "p99_ms": 12.8}
+    return {"uri": uri, "output": output, **sink, **more}
+
+
 def sample(driver: Driver, rates: Iterable[float], rows: float = 0.0) -> None:
     """A second for each rate, as the sentinel tells it: what the workers have read so far, then the throughput."""
     for rate in rates:
@@ -50,6 +55,7 @@ def monitored(*, is_ascii: bool = False) -> Driver:
         worker("w3", state="idle", cpu_percent=0.4),
     ]
     driver.metric("workers", workers=workers, local_workers=3)
+    driver.metric("sinks", sinks=[written("fix_orders"), written("fix_orders", "parquet://quarantine", rows=7)])
     driver.press("alt-j", "m")
     return driver
 
@@ -85,7 +91,47 @@ def test_the_panes_tell_queue_throughput_workers_and_sinks() -> None:
     assert "rows/s avg" in text and "now" in text
     assert "w2             stalled" in text and "osier_001.fix" in text
     assert "fix_orders" in text and "32.0 KiB" in text
-    assert "p99" not in text  # nobody measures it yet
+    assert "p50" in text and "0.4 ms" in text and "12.8 ms" in text
+
+
+def test_errors_and_latencies_are_there_only_when_somebody_measured() -> None:
+    driver = monitored()
+    driver.metric("sinks", sinks=[])
+    driver.press("4")
+    assert "32.0 KiB" in driver.text(120, 40)
+    assert not {"errors", "p50", "p99"} & set(driver.text(120, 40).split())
+
+    driver.metric("sinks", sinks=[written("fix_orders", errors=3, p50_ms=None, p99_ms=None)])
+    (head,) = (line for line in driver.lines(120, 40) if " output " in line)
+    assert head.split("│")[-2].split() == ["output", "rows", "bytes", "bad", "errors", "files"]
+
+
+def test_committed_rows_of_an_output_stay_and_what_is_not_committed_yet_is_told_as_it_was_written() -> None:
+    driver = monitored()
+    others = written("", "other://", rows=5)
+    driver.metric("sinks", sinks=[others, written("fix_orders", errors=3, p99_ms=2896.3), written("new", rows=77)])
+    driver.press("4")
+    lines = [line.split("│")[-2] for line in driver.lines(200, 60) if "ms" in line]
+
+    assert [" ".join(line.split()) for line in lines] == [
+        "fix_orders 8K 32.0 KiB 7 3 0.4 ms 2.9 s 8",
+        "new 77 4.9 KiB - 0 0.4 ms 12.8 ms -",
+        "others 5 4.9 KiB - 0 0.4 ms 12.8 ms -",
+    ]
+
+
+def test_errors_and_latencies_matter_more_than_bytes_where_there_is_little_room() -> None:
+    driver = monitored()
+    driver.press("4")
+    (head,) = (line for line in driver.lines(80, 24) if " output " in line)
+
+    assert head.split("│")[-2].split() == ["output", "rows", "errors", "p50", "p99"]
+
+
+def test_a_sentinel_that_starts_again_measures_anew() -> None:
+    driver = monitored()
+    driver.event("SentinelStarted", pid=2, version="0", mode="daemon")
+    assert "12.8 ms" not in driver.text(200, 60)
 
 
 def test_digits_and_tab_focus_a_pane_and_it_grows() -> None:

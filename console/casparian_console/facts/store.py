@@ -69,6 +69,8 @@ class Facts:
         #: worker id → `operation_views.WorkerView` as a map, live readings included.
         self.workers: dict[str, dict[str, Any]] = {}
         self.given_up: list[dict[str, Any]] = []
+        #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
+        self.sinks: tuple[dict[str, Any], ...] = ()
         self.intake_paused = ""
         self.projection_seq = 0
         self.rows_per_second = 0.0
@@ -231,6 +233,7 @@ class Facts:
                 self.workers.pop(data["worker_id"], None)
             case "SentinelStarted":
                 self.workers.clear()
+                self.sinks = ()
             case "IntakePaused":
                 self.intake_paused = data.get("reason", "") or "paused"
             case "IntakeResumed":
@@ -262,6 +265,8 @@ class Facts:
                     self.bytes_per_second,
                 )
             )
+        elif metric.name == "sinks":
+            self.sinks = tuple(values["sinks"])
         elif metric.name == "projection":
             self.projection_seq = values["applied"]
 

@@ -59,8 +59,10 @@ _WORD = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
 _PATH = re.compile(r"(?<![\w.])~?/[^\s'\"`,;:()\[\]{}<>|]+")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|“[^”]*”|`[^`]*`")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
-#: Directories of every home.
-_OURS = frozenset({"", ".", "..", "~", "outputs", "quarantine", "logs", "parsers", "blobs", "artifacts", "home"})
+#: Directories of every home, and the schemes of sinks.
+_OURS = frozenset(
+    {"", ".", "..", "~", "outputs", "quarantine", "logs", "parsers", "blobs", "artifacts", "home", "parquet:", "other:"}
+)
 _VERSION = re.compile(r"v\d{1,6}\Z")
 DROPPED = "…"
 

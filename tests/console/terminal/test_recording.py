@@ -52,6 +52,7 @@ MESSAGES: list[Message] = [
     Heard(Snapshot(6, [{"job_id": "aa", "state": "RUNNING", "input": f"/data/{SECRET}/fix.log"}], [], {"running": 1})),
     Heard(EVENT),
     Heard(Metric("throughput", {"seq": 7, "rows_per_second": 1.5, "bytes_per_second": 0.0})),
+    Heard(Metric("sinks", {"seq": 7, "sinks": [{"uri": "parquet://outputs", "output": "orders", "p50_ms": None}]})),
     Heard(Gap(7, 9)),
     Heard(Silence(3.5)),
     Gone(f"No sentinel answers for {HOME} (it is not running).", "Start one with `casparian start`."),

@@ -7,7 +7,7 @@ that leaving and coming back loses none; `r` only moves the beginning of what is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, block, box, fit, sparkline
@@ -18,21 +18,23 @@ from casparian_console.text import ago, clean, clip, clip_left, count, duration,
 PANES = ("QUEUE", "THROUGHPUT", "WORKERS", "SINKS")
 WINDOW_SECONDS = 300
 _SECOND_US = 1_000_000
+#: The sink of what the registry knows as outputs.
+_OUTPUTS = "parquet://outputs"
 _STATES = {"busy": "accent", "stalled": "warn", "draining": "warn", "idle": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """What was written to an output. Latencies in seconds are None where nobody measures them."""
+    """What was written to an output. Errors and latencies (seconds, of single writes) are None where nobody measured."""
 
     name: str
     rows: int
     bytes: int
-    files: int
+    files: int | None
     errors: int | None = None
     p50: float | None = None
     p99: float | None = None
-    quarantined: int = 0
+    quarantined: int | None = None
     last_us: int = 0
 
 
@@ -76,11 +78,27 @@ def read(facts: Facts, since_us: int) -> Reading:
 
 
 def _sinks(facts: Facts) -> list[Sink]:
-    """Per output, what was committed."""
-    return [
-        Sink(each.name, each.rows, each.bytes, each.files, quarantined=each.quarantined, last_us=each.last_commit)
-        for each in sorted(facts.registry.outputs.values(), key=lambda output: output.name)
-    ]
+    """Per output, what was committed, and how writing goes since the sentinel's start; all else that was written below it."""
+    measured = {(str(each["output"]), str(each["uri"])): each for each in facts.sinks}
+    committed = {(name, _OUTPUTS): output for name, output in facts.registry.outputs.items()}
+    found = []
+    for key in sorted(committed.keys() | measured.keys(), key=lambda key: (not key[0], key)):
+        each, output = measured.get(key), committed.get(key)
+        errors, p50, p99 = (each["errors"], each["p50_ms"], each["p99_ms"]) if each else (None, None, None)
+        p50, p99 = (None if value is None else value / 1000 for value in (p50, p99))
+        if output is not None:
+            sink = Sink(output.name, output.rows, output.bytes, output.files, errors, p50, p99, output.quarantined)
+            found.append(replace(sink, last_us=output.last_commit))
+        elif each is not None:
+            found.append(Sink(_sink_name(*key), each["rows"], each["bytes"], None, errors, p50, p99))
+    return found
+
+
+def _sink_name(output: str, uri: str) -> str:
+    """An output without a name stands for all that have no line of their own."""
+    if not output:
+        return "others"
+    return output if uri == _OUTPUTS else f"{output} ({uri.removeprefix('parquet://')})"
 
 
 @dataclass
@@ -234,51 +252,76 @@ def _job(job: dict[str, Any], glyphs: Glyphs, width: int) -> Line:
 def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
     if not reading.sinks:
         return [[("dim", "Nothing was written yet.")]]
-    columns = [column for column in _COLUMNS if column.is_there(reading.sinks)]
-    while len(columns) > 2 and sum(column.width + 1 for column in columns) + _NAME > width:
-        columns.pop()
-    name_width = max(_NAME - 2, min(28, width - sum(column.width + 1 for column in columns)))
+    columns = _columns(reading.sinks, width)
+    name_width = max(_NAME, min(28, width - sum(column.width + 1 for column in columns)))
     head = "".join(f" {column.name:>{column.width}}" for column in columns)
     lines: list[Line] = [[("dim", f"{'output':<{name_width}}{head}")]]
     for sink in reading.sinks:
         name = pad(clip(clean(sink.name), name_width, glyphs.ellipsis), name_width)
         told: Line = [(column.style_of(sink), f" {pad_left(column.text_of(sink), column.width)}") for column in columns]
         lines.append([("accent", name), *told])
+    if any(column.name == "errors" for column in columns):
+        lines += [[], [("dim", "errors, p50, p99 since the daemon's start")]]
     return lines
 
 
-_NAME = 14
+def _columns(sinks: Sequence[Sink], width: int) -> list[_Column]:
+    """Those that fit beside the name, the most important first to be chosen."""
+    chosen: list[_Column] = []
+    used = 0
+    for column in sorted((column for column in _COLUMNS if column.is_there(sinks)), key=lambda column: column.rank):
+        used += column.width + 1
+        if len(chosen) >= 2 and used + (_NAME if column.rank < _EXTRA else _LONG_NAME) > width:
+            break
+        chosen.append(column)
+    return [column for column in _COLUMNS if column in chosen]
+
+
+_NAME, _LONG_NAME = 12, 18
+#: Columns from this rank on matter less than names that can be read.
+_EXTRA = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Of the table of sinks, the most important ones first."""
+    """Of the table of sinks; the lowest rank matters most."""
 
     name: str
     width: int
+    rank: int
     text_of: Callable[[Sink], str]
     style_of: Callable[[Sink], str] = lambda sink: ""
     is_there: Callable[[Sequence[Sink]], bool] = lambda sinks: True
 
 
-def _is_measured(sinks: Sequence[Sink]) -> bool:
+def _is_counted(sinks: Sequence[Sink]) -> bool:
+    return any(sink.errors is not None for sink in sinks)
+
+
+def _is_timed(sinks: Sequence[Sink]) -> bool:
     return any(sink.p50 is not None for sink in sinks)
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else short(value)
 
 
 def _latency(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else duration(seconds)
+    if seconds >= 1:
+        return duration(seconds)
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
 
 
 _COLUMNS = (
-    _Column("rows", 6, lambda sink: short(sink.rows)),
-    _Column("bytes", 9, lambda sink: size(sink.bytes)),
-    _Column("bad", 6, lambda sink: short(sink.quarantined), lambda sink: "warn" if sink.quarantined else "dim"),
+    _Column("rows", 6, 0, lambda sink: short(sink.rows)),
+    _Column("bytes", 9, 4, lambda sink: size(sink.bytes)),
+    _Column("bad", 6, 5, lambda sink: _number(sink.quarantined), lambda sink: "warn" if sink.quarantined else "dim"),
     _Column(
-        "errors", 6, lambda sink: short(sink.errors or 0), lambda sink: "bad" if sink.errors else "dim", _is_measured
+        "errors", 6, 1, lambda sink: _number(sink.errors), lambda sink: "bad" if sink.errors else "dim", _is_counted
     ),
-    _Column("p50", 8, lambda sink: _latency(sink.p50), is_there=_is_measured),
-    _Column("p99", 8, lambda sink: _latency(sink.p99), is_there=_is_measured),
-    _Column("files", 6, lambda sink: short(sink.files)),
+    _Column("p50", 7, 3, lambda sink: _latency(sink.p50), is_there=_is_timed),
+    _Column("p99", 7, 2, lambda sink: _latency(sink.p99), is_there=_is_timed),
+    _Column("files", 6, 6, lambda sink: _number(sink.files)),
 )
