@@ -111,6 +111,11 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspend:
+    """Give the terminal back to the shell that started the console, until it is brought back (`fg`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     pass
 
@@ -127,6 +132,7 @@ Effect = (
     | Copy
     | OpenFolder
     | Watch
+    | Suspend
     | Quit
 )
 Effects = list[Effect]

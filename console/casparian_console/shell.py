@@ -15,7 +15,7 @@ from casparian_console import frame, shell_actions
 from casparian_console.actions import Action
 from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.editor import Editor
-from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand
+from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand, Suspend
 from casparian_console.facts.store import Facts, is_load
 from casparian_console.messages import (
     Answer,
@@ -224,6 +224,8 @@ class Shell:
             self.message = ("", "")
         if key == "ctrl-c":
             return self._quit()
+        if key == "ctrl-z":
+            return [Suspend()]
         if self.overlay is not None:
             return self._overlay_key(key)
         if self.searching is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from casparian_console.actions import Action, existing
-from casparian_console.effects import Effects
+from casparian_console.effects import Effects, Suspend
 
 
 def command_line(args: Sequence[str]) -> str:
@@ -110,6 +110,14 @@ ACTIONS: tuple[Action, ...] = existing(
             "quit",
             "Quit from anywhere; asks when something typed would be lost",
             lambda s, c: s.quit(),
+            weight=0,
+        ),
+        Action(
+            "shell.suspend",
+            ("ctrl-z",),
+            "suspend",
+            "Back to the shell for a while; `fg` there goes on here",
+            lambda s, c: [Suspend()],
             weight=0,
         ),
         Action(

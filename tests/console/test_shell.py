@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian_console.canvas import line_width
-from casparian_console.effects import Ask, Copy, Quit
+from casparian_console.effects import Ask, Copy, Quit, Suspend
 from casparian_console.messages import Gone
 from casparian_console.overlays import Choose, TextView
 from tests.console.driving import Driver, matches_snapshot
@@ -230,3 +230,10 @@ def test_help_is_left_by_its_own_key_and_by_going_elsewhere() -> None:
     driver.press("?", "alt-j")
 
     assert (driver.shell.overlay, driver.shell.mode) == (None, "jobs")
+
+
+def test_ctrl_z_gives_the_terminal_back_whatever_is_open() -> None:
+    driver = live()
+    for before in ((), ("?",), ("/", "x"), ("esc", "esc", "alt-i", "q")):
+        driver.press(*before)
+        assert driver.press("ctrl-z") == [Suspend()]

@@ -77,6 +77,11 @@ class TerminalDisplay:
         self._output.write_raw(sequence)
         self._output.flush()
 
+    def suspend(self) -> None:
+        """Stopped as by any program's Ctrl-Z: the terminal is the shell's until `fg`, which draws everything anew."""
+        self._is_mouse_quiet = False
+        self._application.suspend_to_background()
+
     def quit(self) -> None:
         if self._application.is_running and not self._application.is_done:
             self._application.exit()

@@ -27,6 +27,7 @@ from casparian_console.effects import (
     Quit,
     RunCommand,
     StopCommand,
+    Suspend,
     Watch,
 )
 from casparian_console.facts.store import is_load
@@ -47,6 +48,8 @@ class Terminal(Protocol):
     """What effects need of the terminal."""
 
     def write_raw(self, sequence: str) -> None: ...
+
+    def suspend(self) -> None: ...
 
     def quit(self) -> None: ...
 
@@ -111,6 +114,8 @@ class Performer:
                 self._copy(text)
             case OpenFolder(path):
                 self._open_folder(path)
+            case Suspend():
+                self._terminal.suspend()
             case Quit():
                 self._terminal.quit()
 

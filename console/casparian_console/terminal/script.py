@@ -89,6 +89,9 @@ class Page:
     def write_raw(self, sequence: str) -> None:
         self.copied.append(sequence)
 
+    def suspend(self) -> None:
+        """There is no shell to go back to."""
+
     def quit(self) -> None:
         self.ended.set()
 

@@ -56,6 +56,9 @@ class Stage:
     def write_raw(self, sequence: str) -> None:
         self.written.append(sequence)
 
+    def suspend(self) -> None:
+        self.written.append("suspended")
+
     def quit(self) -> None:
         self.has_quit = True
 
