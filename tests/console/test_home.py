@@ -180,3 +180,17 @@ def test_files_of_scans_by_hand_are_not_said_to_have_no_source() -> None:
     driver.answer(("facts", "files"), ("files", "bytes", "untagged"), [(7, 70, 0)])
 
     assert "7 files, scanned by hand" in driver.text()
+
+
+def test_the_most_urgent_is_never_above_the_window_and_what_is_below_it_is_counted() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number in range(20):
+        fail(driver, run_job(driver, number), fingerprint=f"{number:016x}")
+    driver.text()
+    driver.event("IntakePaused", reason="the disk is full")
+    lines = driver.lines()
+    heading = next(at for at, line in enumerate(lines) if "Needs a person" in line)
+
+    assert "1-8 of 21" in lines[heading]
+    assert "No new work is taken" in lines[heading + 1]

@@ -356,3 +356,12 @@ def test_the_pipeline_header_does_not_say_that_nothing_runs_when_the_filter_hide
     day.press("P", "3")
 
     assert "The filter hides 3 running jobs." in day.text(100, 40)
+
+
+def test_a_failure_that_comes_in_above_the_window_is_told(day: Driver) -> None:
+    day.press("g")
+    assert "above" not in day.text(80, 24)
+
+    fail(day, run_job(day, 700, path="/data/fix/new.log"), fingerprint="0123456789abcdef")
+
+    assert "▲ 1 above" in day.lines(80, 24)[1]

@@ -174,13 +174,17 @@ class Home(Screen):
     def _waiting(self, context: Context, width: int, height: int) -> list[Line]:
         self._shown = concerns(context.facts, context.glyphs)
         self._list_height = max(1, height - 3)
+        if not self.is_in_list:  # nobody reads further down: the most urgent is seen
+            self.cursor = Cursor(pattern=self.cursor.pattern)
         self.cursor.settle(self._rows(), self._list_height)
         if not self._shown:
             facts = context.facts
             reading = "Reading what there is…" if facts.link == "live" else "Nothing is known yet."
             nothing = "Nothing needs a person." if facts.is_known else reading
             return [[], [("dim", f" {nothing}")], *_latest(context, height - 2)]
-        lines: list[Line] = [[], [("title", " Needs a person"), ("dim", f"  {len(self._shown)}")]]
+        top, number = self.cursor.top, len(self._shown)
+        part = f"  {top + 1}-{top + self._list_height} of {number}" if number > self._list_height else f"  {number}"
+        lines: list[Line] = [[], [("title", " Needs a person"), ("dim", part)]]
         for at, concern in enumerate(
             self._shown[self.cursor.top : self.cursor.top + self._list_height], self.cursor.top
         ):

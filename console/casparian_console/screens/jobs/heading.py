@@ -9,8 +9,8 @@ from casparian_console.screens.jobs.waves import counted_files
 from casparian_console.text import clip, count, size
 
 
-def totals_line(context: Context, wanted: Filter, width: int) -> Line:
-    """Jobs by state; then files and output, or the filter while there is one."""
+def totals_line(context: Context, wanted: Filter, width: int, above: tuple[str, str] = ("", "")) -> Line:
+    """Jobs by state, what is `above` the window; then files and output, or the filter while there is one."""
     facts, glyphs = context.facts, context.glyphs
     known = facts.totals.is_known
     parsed, everything = counted_files(facts.jobs)
@@ -27,6 +27,8 @@ def totals_line(context: Context, wanted: Filter, width: int) -> Line:
     right: Line = [("dim", f"{parsed:,}/{everything:,} files {glyphs.dot} {size(written)} output ")]
     if words := wanted.words():
         right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
+    if above[1]:
+        right = [above, *right] if line_width([*left, above, *right]) <= width else [above]
     return spread(left, right, width)
 
 

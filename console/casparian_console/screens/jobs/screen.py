@@ -23,7 +23,7 @@ from casparian_console.screens.jobs.heading import nothing_lines, totals_line
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 from casparian_console.screens.jobs.pipeline import HEIGHT, pipeline_lines
-from casparian_console.screens.jobs.sheaves import Sheaf, sheaf_key
+from casparian_console.screens.jobs.sheaves import FAILED, Sheaf, sheaf_key
 from casparian_console.screens.jobs.shown import Shown
 from casparian_console.screens.jobs.waves import Waves
 from casparian_console.screens.jobs.window import Window
@@ -56,6 +56,8 @@ class Jobs(Screen):
         self._later: Effects = []
         self._height = 10
         self._head_height = 1
+        #: Rows of the list above its upper edge, wholly or in part.
+        self._above = 0
 
     # --- what is where ------------------------------------------------------------------------------------------------
 
@@ -281,12 +283,17 @@ class Jobs(Screen):
             return self._detail(context, width, height)
         head = self._head(context, width, height)
         rest = height - len(head)
+        left = self._list_width(width) if self.detail.is_open else width
+        listed = self._list(context, left, rest)
+        if len(self.shown) and self._above:
+            failed = self.shown.row(0)[0].section == FAILED
+            above = ("bad" if failed else "dim", f"{context.glyphs.up} {self._above:,} above  ")
+            head[0] = totals_line(context, self.filter, width, above)
         if not self.detail.is_open:
-            return [*head, *self._list(context, width, rest)]
-        left = self._list_width(width)
+            return [*head, *listed]
         divider: Line = [("accent" if self.detail.is_focused else "border", context.glyphs.corners[5])]
         right = self._detail(context, width - left - 1, rest)
-        return [*head, *beside(self._list(context, left, rest), right, left, divider)]
+        return [*head, *beside(listed, right, left, divider)]
 
     @staticmethod
     def _list_width(width: int) -> int:
@@ -310,6 +317,7 @@ class Jobs(Screen):
 
     def _rows(self, look: Look) -> list[Line]:
         first, hidden = self.window.layout(self.shown, self._height_of, self._height)
+        self._above = first + bool(hidden)
         lines: list[Line] = []
         owners: list[int] = []
         at, total = first, len(self.shown)
