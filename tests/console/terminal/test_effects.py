@@ -125,8 +125,8 @@ def test_a_stopped_command_ends_and_is_silent(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     script = f"""
 import time
-print('began', flush=True)
 try:
+    print('began', flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print('interrupted', flush=True); open({str(ended)!r}, 'w').close()
