@@ -20,6 +20,7 @@ _TOO_SMALL = (60, 12)
 #: Events that the projection may be behind without a word.
 _LAG = 1000
 _WIDE = 120
+_ROOMY = 100
 
 
 def draw(shell: Shell, width: int, height: int) -> list[Line]:
@@ -53,17 +54,23 @@ def action_at(actions: Sequence[Action], column: int, width: int) -> Action | No
 
 def mode_at(shell: Shell, column: int) -> str | None:
     at = 0
-    for screen in shell.screens.values():
-        at += line_width([("", f" {screen.title} ")])
+    for name, text in _tabs(shell):
+        at += line_width([("", text)])
         if column < at:
-            return screen.name
+            return name
     return None
 
 
+def _tabs(shell: Shell) -> list[tuple[str, str]]:
+    """Mode and text; of several words only the last on a narrow terminal."""
+    titles = [(screen.name, screen.title) for screen in shell.screens.values()]
+    if shell.width < _ROOMY:
+        titles = [(name, title.rpartition(" ")[2]) for name, title in titles]
+    return [(name, f" {title} ") for name, title in titles]
+
+
 def _top(shell: Shell, width: int) -> Line:
-    tabs: Line = []
-    for screen in shell.screens.values():
-        tabs.append(("bar tab" if screen.name == shell.mode else "bar", f" {screen.title} "))
+    tabs: Line = [("bar tab" if name == shell.mode else "bar", text) for name, text in _tabs(shell)]
     home = clean(shell.home)
     right = _totals(shell, width)
     room = width - line_width(tabs) - line_width(right) - 4

@@ -227,7 +227,7 @@ class Palette(Overlay):
         self._height = 8
 
     def _matching(self) -> list[tuple[Action, bool]]:
-        return ranked(self.editor.text, self.actions, lambda entry: f"{entry[0].help} {entry[0].label}")
+        return ranked(self.editor.text, self.actions, lambda entry: entry[0].label, lambda entry: entry[0].help)
 
     def handle(self, key: str) -> Effects:
         found = self._matching()
@@ -286,11 +286,15 @@ class HelpView(TextView):
         return [*lines, []]
 
 
-def ranked(query: str, entries: Sequence[Any], text_of: Callable[[Any], str]) -> list[Any]:
-    """Those that match, the best first; all in their order without a query."""
+def ranked(query: str, entries: Sequence[Any], *texts_of: Callable[[Any], str]) -> list[Any]:
+    """Those of which a text matches, the best first; all in their order without a query."""
     if not query.strip():
         return list(entries)
-    scored = [(score, at) for at, entry in enumerate(entries) if (score := fuzzy(query, text_of(entry))) is not None]
+    scored = []
+    for at, entry in enumerate(entries):
+        scores = [score for text_of in texts_of if (score := fuzzy(query, text_of(entry))) is not None]
+        if scores:
+            scored.append((min(scores), at))
     return [entries[at] for _, at in sorted(scored)]
 
 

@@ -100,6 +100,11 @@ class Shell:
         return self.sidebar.main_width(width), max(1, height - 3 - self.travel.is_on)
 
     @property
+    def width(self) -> int:
+        """Of the whole screen, as last drawn."""
+        return self._size[0]
+
+    @property
     def can_change(self) -> bool:
         return self.past_seq is None and self.present.link not in ("gone", "connecting")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import line_width
 from casparian_console.effects import Ask, Copy, Quit, Suspend
-from casparian_console.messages import Gone
+from casparian_console.messages import Click, Gone
 from casparian_console.overlays import Choose, TextView
 from tests.console.driving import Driver, matches_snapshot
 
@@ -237,3 +237,21 @@ def test_ctrl_z_gives_the_terminal_back_whatever_is_open() -> None:
     for before in ((), ("?",), ("/", "x"), ("esc", "esc", "alt-i", "q")):
         driver.press(*before)
         assert driver.press("ctrl-z") == [Suspend()]
+
+
+def test_the_palette_puts_first_what_is_called_so() -> None:
+    driver = live()
+    driver.press("alt-j", ":")
+    driver.write("retr")
+    lines = driver.lines(120, 40)
+    first = next(at for at, line in enumerate(lines) if "retr " in line) + 2
+
+    assert "try again" in lines[first]
+
+
+def test_every_mode_is_named_in_the_bar_of_a_narrow_terminal_and_can_be_clicked() -> None:
+    driver = live()
+    bar = driver.lines(80, 24)[0]
+    for word, mode in (("Bench", "bench"), ("Jobs", "jobs"), ("Inspect", "inspect")):
+        driver.send(Click(0, bar.index(word)))
+        assert driver.shell.mode == mode

@@ -170,7 +170,7 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | Non
                 progress={},
             )
         case "JobStarted":
-            _change(book, event, state="RUNNING", started_at=at, progressed_at=at)
+            _change(book, event, state="RUNNING", progressed_at=at)
         case "JobProgressed":
             book.touch(data["job_id"], data["progress"], at, seq)
         case "LeaseExpired" | "JobDue":

@@ -51,7 +51,7 @@ def _can_go_up(discover: Any, context: Any) -> bool:
 
 ACTIONS: tuple[Action, ...] = existing(
     (
-        Action("discover.open", ("enter",), "go on", "What can be done with the file: look, tag, run a parser, its jobs;"
+        Action("discover.open", ("enter",), "open", "What can be done with the file: look, tag, run a parser, its jobs;"
                " in the rule explorer the next step: into the folder, test, save",
                lambda s, c: s.go_on(c), _can_go_on, 90),
         Action("discover.pane", ("tab",), "pane", "Between the files and the preview",
