@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -53,15 +55,21 @@ STEPS = st.lists(
     max_size=40,
 )
 
-#: The projection's tables, empty: every query that a screen asks is held against the real schema.
-TABLES = duckdb.connect()
-TABLES.execute((Path(casparian_sentinel.__file__).parent / "projection" / "schema.sql").read_text(encoding="utf-8"))
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The projection's tables, empty: every query that a screen asks is held against the real schema."""
+    schema = Path(casparian_sentinel.__file__).parent / "projection" / "schema.sql"
+    with duckdb.connect() as db:
+        db.execute(schema.read_text(encoding="utf-8"))
+        yield db
 
 
 class Operator:
     """Somebody who presses anything, beside a sentinel that does anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: duckdb.DuckDBPyConnection) -> None:
+        self.tables = tables
         self.driver = Driver(has_assistant=True)
         self.driver.snapshot()
         self.jobs: list[str] = []
@@ -175,7 +183,7 @@ class Operator:
         asked, self.asked = self.asked, []
         for effect in asked:
             if isinstance(effect, Query):
-                found = TABLES.execute(effect.sql, list(effect.params))
+                found = self.tables.execute(effect.sql, list(effect.params))
                 columns = [column[0] for column in found.description or ()]
                 self.asked += self.driver.answer(effect.tag, columns, found.fetchall())
             elif isinstance(effect, Ask):
@@ -205,11 +213,11 @@ class Operator:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS, st.sampled_from([(80, 24), (120, 40), (200, 60)]))
+@given(steps=STEPS, size=st.sampled_from([(80, 24), (120, 40), (200, 60)]))
 def test_any_keys_and_events_leave_a_screen_that_draws_and_escape_leads_home(
-    steps: list[tuple[str, Any]], size: tuple[int, int]
+    tables: duckdb.DuckDBPyConnection, steps: list[tuple[str, Any]], size: tuple[int, int]
 ) -> None:
-    operator = Operator()
+    operator = Operator(tables)
     for kind, what in steps:
         operator.step(kind, what)
         shown = operator.driver.lines(*size)
