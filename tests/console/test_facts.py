@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from casparian_console.effects import Query
 from casparian_console.facts.jobs import Standing
-from casparian_protocol.feed import FeedEvent, Gap, Silence
+from casparian_console.messages import Heard
+from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 
 OPEN_JOB = {
@@ -269,3 +270,15 @@ def test_a_job_that_its_worker_has_not_begun_is_no_straggler() -> None:
     driver.tick(600)
 
     assert book.is_straggler(book.by_id[job_id(2)], driver.now_us)
+
+
+def test_the_history_of_monitoring_begins_when_the_totals_are_known() -> None:
+    driver = Driver()
+    driver.send(Heard(Snapshot(1, [], [], {})))
+    driver.metric("throughput", rows_per_second=0.0, bytes_per_second=0.0)
+    assert not driver.shell.present.samples
+
+    totals(driver, 1, FAILED=11)
+    driver.metric("throughput", rows_per_second=0.0, bytes_per_second=0.0)
+
+    assert [sample.failed for sample in driver.shell.present.samples] == [11]

@@ -441,3 +441,10 @@ def test_a_key_of_the_past_is_offered_once_and_for_what_it_does() -> None:
     assert len(keys) == len(set(keys))
     assert "play" in driver.lines(120, 40)[-1]
     assert "Space files" not in driver.lines(120, 40)[-1]
+
+
+def test_the_bar_of_the_past_is_one_strip() -> None:
+    driver = traveller()
+    driver.travel()
+    for width in (80, 120, 200):
+        assert {style.split()[0] for style, text in driver.shell.view(width, 40)[1] if text} == {"past"}

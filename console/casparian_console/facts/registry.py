@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.messages import Answer
+from casparian_console.text import count
 from casparian_protocol.feed import FeedEvent
 
 
@@ -92,6 +93,11 @@ class Registry:
     @property
     def paused_parsers(self) -> list[Parser]:
         return [parser for parser in self.parsers.values() if parser.paused]
+
+    @property
+    def watched(self) -> str:
+        """Where the files come from, in words."""
+        return count(len(self.sources), "source") if self.sources or not self.files else "scanned by hand"
 
     def current(self) -> list[Parser]:
         """The newest version of each parser."""

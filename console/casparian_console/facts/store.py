@@ -255,16 +255,17 @@ class Facts:
         elif metric.name == "throughput":
             self.rows_per_second = self._flow.per_second(self.now_us)
             self.bytes_per_second = values["bytes_per_second"]
-            self.samples.append(
-                Sample(
-                    self.now_us,
-                    self.jobs.by_state["QUEUED"] + self.jobs.by_state["RETRY_WAIT"],
-                    self.running,
-                    self.failed,
-                    self.rows_per_second,
-                    self.bytes_per_second,
+            if self.is_known:  # else the history would begin with zeros that never were
+                self.samples.append(
+                    Sample(
+                        self.now_us,
+                        self.waiting,
+                        self.running,
+                        self.failed,
+                        self.rows_per_second,
+                        self.bytes_per_second,
+                    )
                 )
-            )
         elif metric.name == "sinks":
             self.sinks = tuple(values["sinks"])
         elif metric.name == "projection":

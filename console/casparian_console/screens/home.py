@@ -201,8 +201,7 @@ class Home(Screen):
 def _discover(context: Context) -> list[Line]:
     known = context.facts.registry
     style = "warn" if known.untagged else "dim"
-    watched = count(len(known.sources), "source") if known.sources or not known.files else "scanned by hand"
-    first: Line = [("bold", count(known.files, "file")), ("", f", {watched}")]
+    first: Line = [("bold", count(known.files, "file")), ("", f", {known.watched}")]
     if context.past_seq is not None:
         return [first, [("dim", "sizes and tags: only now")]]
     return [

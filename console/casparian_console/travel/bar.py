@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from casparian_console.canvas import Line, spread
+from casparian_console.canvas import Line, fit, line_width, spread
 from casparian_console.text import clean, clip, clock
 from casparian_protocol.feed import FeedEvent
 
@@ -26,7 +26,8 @@ def line(travel: Travel, now_seq: int, width: int) -> Line:
     of = f" of {travel.history.last:,}" if width >= _WIDE else f"/{travel.history.last:,}"
     at = f"@{travel.seq:,}".rjust(len(f"@{travel.history.last:,}"))
     left: Line = [("past bold", " PAST "), ("past", f" {at}{of}  {when}  "), ("past bold", what(event))]
-    return spread(left, [("past", f"  {_playing(travel, width)} ")], width)
+    right: Line = [("past", f"  {_playing(travel, width)} ")]
+    return spread(fit(left, max(0, width - line_width(right)), "past"), right, width)
 
 
 def _playing(travel: Travel, width: int) -> str:

@@ -24,7 +24,7 @@ def pipeline_lines(look: Look, width: int) -> list[Line]:
     texts: tuple[tuple[str, list[Line]], ...] = (
         ("SOURCE", [
             [("bold", count(registry.files, "file"))],
-            [("", count(len(registry.sources), "source"))],
+            [("", registry.watched)],
             [("warn" if registry.untagged else "dim", f"{registry.untagged:,} untagged")],
         ]),
         ("PARSED", [
