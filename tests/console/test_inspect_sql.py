@@ -309,3 +309,10 @@ def test_an_answer_with_a_row_of_no_columns_can_be_opened() -> None:
     driver.tell(driver.press("f5"), [], [[]])
     driver.press("esc", "enter")
     assert "No columns." in driver.text() or "A row of the answer" in driver.text()
+
+
+def test_a_statement_begins_with_a_keyword_not_with_any_column_of_the_home() -> None:
+    tables = {"cf_jobs": ["selection_snapshot_hash", "status"]}
+
+    assert candidates("selec", tables)[1][0] == "select"
+    assert candidates("select * from cf_jobs where selec", tables)[1][0] == "selection_snapshot_hash"

@@ -7,6 +7,7 @@ the query is refused, and so is every table function but a few harmless ones.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -96,7 +97,8 @@ def _parse(sql: str) -> exp.Expr:
         _check_nesting(sql)
         trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
     except (SqlglotError, RecursionError) as cause:
-        first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(str(cause).splitlines()[0])
+        told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(cause).splitlines()[0])  # the parser's own name for a node
+        first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(told)
         raise QueryRefused(f"The query cannot be read: {first}", remedy="Check the SQL near that place.") from cause
     if len(trees) != 1:
         raise QueryRefused(f"{len(trees)} statements were given.", remedy="Ask with exactly one SELECT.")

@@ -80,3 +80,10 @@ def test_any_text_is_either_refused_or_free_of_files(sql: str) -> None:
     except QueryRefused:
         return
     assert guarded.state_tables <= set(KNOWN.state)
+
+
+def test_what_cannot_be_read_is_told_without_the_names_of_classes() -> None:
+    with pytest.raises(QueryRefused) as refused:
+        check("elect * from nope", KNOWN)
+
+    assert "class" not in str(refused.value)

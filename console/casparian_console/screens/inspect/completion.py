@@ -34,9 +34,12 @@ def candidates(text: str, tables: Mapping[str, Sequence[str]]) -> tuple[int, lis
         columns = tables.get(named.get(prefix.lower(), prefix), ())
         return start, _beginning_with(typed, [f"{prefix}.{typed_name(column)}" for column in columns])
     columns = [typed_name(column) for table in dict.fromkeys(named.values()) for column in tables.get(table, ())]
-    if not columns:
-        columns = [typed_name(column) for found in tables.values() for column in found]
-    return start, _beginning_with(typed, [*columns, *tables, *KEYWORDS])
+    if columns:
+        return start, _beginning_with(typed, [*columns, *tables, *KEYWORDS])
+    columns = [typed_name(column) for found in tables.values() for column in found]
+    return start, _beginning_with(
+        typed, [*KEYWORDS, *tables, *columns]
+    )  # no table is named yet: any column may be meant
 
 
 def _named_tables(text: str) -> dict[str, str]:
