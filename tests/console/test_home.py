@@ -194,3 +194,22 @@ def test_the_most_urgent_is_never_above_the_window_and_what_is_below_it_is_count
 
     assert "1-8 of 21" in lines[heading]
     assert "No new work is taken" in lines[heading + 1]
+
+
+def test_dead_letters_are_counted_apart_as_everywhere() -> None:
+    driver = Driver()
+    driver.snapshot()
+    error = {"code": "TIMEOUT", "message": "late", "fingerprint": "00ff00ff00ff00ff"}
+    driver.event("JobDeadLettered", job_id=run_job(driver, 1), epoch=1, reason="retries", error=error, retry_count=3)
+
+    assert "0 failed, 1 dead, 0 done" in driver.text()
+
+
+def test_a_tall_home_names_what_runs_below_what_was_published() -> None:
+    driver = busy(Driver())
+    lines = driver.lines(120, 40)
+
+    running = next(at for at, line in enumerate(lines) if line.startswith(" Running"))
+    assert running > next(at for at, line in enumerate(lines) if "Published last" in line)
+    assert "fix 1.0.0: a.log" in lines[running + 1]
+    assert not any(line.startswith(" Running") for line in driver.lines(80, 24))

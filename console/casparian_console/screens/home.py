@@ -9,17 +9,21 @@ from __future__ import annotations
 from casparian_console.actions import Action, existing
 from casparian_console.canvas import Line, block, box, fit, restyle
 from casparian_console.effects import Effects
-from casparian_console.facts.jobs import Standing
+from casparian_console.facts.jobs import Group, Standing
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Message
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import Approvals
 from casparian_console.screens.attention import Concern, concerns
+from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.text import ago, clean, clip, count, short, size
 
 #: Cards, in their order: the mode that each leads to.
 CARDS = ("discover", "bench", "inspect", "jobs")
 _WIDE = 110
+_MOST_RUNNING = 6
+#: Below so many rows for what was published, what runs is told by the card alone.
+_PUBLISHED_ROWS = 6
 
 
 class Home(Screen):
@@ -181,7 +185,7 @@ class Home(Screen):
             facts = context.facts
             reading = "Reading what there is…" if facts.link == "live" else "Nothing is known yet."
             nothing = "Nothing needs a person." if facts.is_known else reading
-            return [[], [("dim", f" {nothing}")], *_latest(context, height - 2)]
+            return [[], [("dim", f" {nothing}")], *_below(context, width, height - 2)]
         top, number = self.cursor.top, len(self._shown)
         part = f"  {top + 1}-{top + self._list_height} of {number}" if number > self._list_height else f"  {number}"
         lines: list[Line] = [[], [("title", " Needs a person"), ("dim", part)]]
@@ -195,7 +199,7 @@ class Home(Screen):
             line = fit([("", f" {mark}"), (concern.style, concern.glyph), ("", f" {text}")], width - 10)
             line = [*line, ("dim", f"{since:>9} ")]
             lines.append(restyle(line, "selected") if is_chosen else line)
-        return [*lines, *_latest(context, height - len(lines))]
+        return [*lines, *_below(context, width, height - len(lines))]
 
 
 def _discover(context: Context) -> list[Line]:
@@ -238,9 +242,32 @@ def _inspect(context: Context) -> list[Line]:
 def _jobs(context: Context) -> list[Line]:
     facts = context.facts
     bad = facts.failed + facts.dead
-    ended: Line = [("bad" if bad else "dim", f"{bad:,} failed"), ("", f", {facts.done:,} complete")]
+    dead = f", {facts.dead:,} dead" if facts.dead else ""
+    done = "done" if dead else "complete"
+    ended: Line = [("bad" if bad else "dim", f"{facts.failed:,} failed{dead}"), ("", f", {facts.done:,} {done}")]
     rate = f"{short(facts.rows_per_second)} rows/s" if facts.running else "idle"
     return [[("bold", f"{facts.running:,} running"), ("", f", {facts.waiting:,} waiting")], ended, [("dim", rate)]]
+
+
+def _below(context: Context, width: int, height: int) -> list[Line]:
+    """What was published last, and on a screen with room for both what runs; that last, as it comes and goes."""
+    groups = context.facts.jobs.latest(Standing.RUNNING, _MOST_RUNNING)
+    room = len(groups) + 2 if groups else 0
+    if height - room < _PUBLISHED_ROWS:
+        return _latest(context, height)
+    lines = _latest(context, min(height - room, _PUBLISHED_ROWS + _MOST_RUNNING))
+    if groups:
+        lines += [[], [("title", " Running")], *(_running(context, group, width) for group in groups)]
+    return lines
+
+
+def _running(context: Context, group: Group, width: int) -> Line:
+    job = group.first
+    what = f"{group.parser} {group.version}" if group.parser else "scan"
+    words = [job.input.rpartition("/")[2] or job.input, *progress_words(job.progress)]
+    told = f" {context.glyphs.dot} ".join(clean(word) for word in words)
+    text = f"{clean(what)}: {told if group.size == 1 else count(group.size, 'job')}"
+    return [("accent", f"  {context.glyphs.running} "), ("", clip(text, width - 6, context.glyphs.ellipsis))]
 
 
 def _latest(context: Context, height: int) -> list[Line]:
