@@ -6,7 +6,6 @@ the switch between now and the past. Screens own what is in the main area.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 from casparian_console import frame, shell_actions
 from casparian_console.actions import Action
 from casparian_console.canvas import UNICODE, Glyphs, Line
+from casparian_console.command_log import CommandLog
 from casparian_console.editor import Editor
-from casparian_console.effects import Ask, Copy, Effects, Quit, RunCommand, Suspend
+from casparian_console.effects import Ask, Effects, Quit, RunCommand, Suspend
 from casparian_console.facts.store import Facts, is_load
 from casparian_console.messages import (
     Answer,
@@ -40,21 +40,13 @@ from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
 from casparian_console.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.sidebar import Sidebar
-from casparian_console.text import clean, clock
+from casparian_console.text import clean
 from casparian_console.travel import Travel
 
 MINIMUM = (80, 24)
 #: What went wrong stays so long, whatever key is pressed.
 _READ_US = 4_000_000
 _TAGGED = (Answer, Done, Failed, Output, CommandEnded, Listing, PastEvents, ToolCalls)
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedCommand:
-    at_us: int
-    cli: str
-    #: "" while it runs, "ok", or what went wrong.
-    outcome: str = ""
 
 
 @dataclass
@@ -79,7 +71,7 @@ class Shell:
         #: Said while no sentinel answered; not true any more when one does.
         self._is_said_alone = False
         self.undo: Ask | None = None
-        self.commands: deque[LoggedCommand] = deque(maxlen=500)
+        self.commands = CommandLog()
         self.is_over = False
         self._size = MINIMUM
         self._asked: dict[tuple[str, ...], Ask] = {}
@@ -113,7 +105,7 @@ class Shell:
         self._said_us, self._is_said_alone = self.present.now_us, self.present.link == "gone"
 
     def log_command(self, cli: str) -> None:
-        self.commands.append(LoggedCommand(self.present.now_us, cli, "ok"))
+        self.commands.note(self.present.now_us, cli, "ok")
 
     def go(self, screen: str) -> Effects:
         if screen not in self.screens:
@@ -180,9 +172,9 @@ class Shell:
         for effect in effects:
             if isinstance(effect, Ask):
                 self._asked[effect.tag] = effect
-                self.commands.append(LoggedCommand(self.present.now_us, effect.cli))
+                self.commands.note(self.present.now_us, effect.cli)
             elif isinstance(effect, RunCommand) and effect.is_logged:
-                self.commands.append(LoggedCommand(self.present.now_us, shell_actions.command_line(effect.args)))
+                self.commands.note(self.present.now_us, shell_actions.command_line(effect.args))
             elif isinstance(effect, Quit):
                 self.is_over = True
         return effects
@@ -217,10 +209,7 @@ class Shell:
             self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")
         if asked is not None:
             outcome = "ok" if isinstance(message, Done) else f"failed: {message.problem}"
-            for at in range(len(self.commands) - 1, -1, -1):
-                if self.commands[at].cli == asked.cli and not self.commands[at].outcome:
-                    self.commands[at] = LoggedCommand(self.commands[at].at_us, asked.cli, outcome)
-                    break
+            self.commands.settle(asked.cli, outcome)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -427,16 +416,7 @@ class Shell:
         if not self.commands:
             self.say("Nothing was done yet: actions are listed here with the commands that they stand for.", "dim")
             return []
-        lines: list[Line] = []
-        for each in self.commands:
-            style = "bad" if each.outcome.startswith("failed") else "dim"
-            lines.append(
-                [("dim", f"{clock(each.at_us)[11:]}  "), ("", clean(each.cli)), (style, f"  {clean(each.outcome)}")]
-            )
-        text = "\n".join(each.cli for each in self.commands)
-        view = TextView("Command log", lines, keys={"y": ("copies all", lambda: [Copy(text)])})
-        view.top = len(lines)
-        return self.open(view)
+        return self.open(self.commands.view())
 
     def take_back(self) -> Effects:
         undo, self.undo = self.undo, None
