@@ -282,3 +282,11 @@ def test_the_history_of_monitoring_begins_when_the_totals_are_known() -> None:
     driver.metric("throughput", rows_per_second=0.0, bytes_per_second=0.0)
 
     assert [sample.failed for sample in driver.shell.present.samples] == [11]
+
+
+def test_a_job_of_a_stalled_worker_is_stalled_also_for_a_console_that_has_just_begun() -> None:
+    for state, is_stalled in (("stalled", True), ("busy", False)):
+        driver = Driver()
+        job = OPEN_JOB | {"progress": {"items_done": 1, "updated_at": driver.now_us}}
+        driver.snapshot([job], [{"id": "w1", "state": state, "jobs": [{"job_id": job_id(1), "seconds": 90.0}]}])
+        assert driver.shell.present.jobs.by_id[job_id(1)].is_stalled(driver.now_us) is is_stalled

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_console.effects import Query
-from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
+from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
 
@@ -78,8 +78,10 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
     """What is open now. Since when a job runs is told by the worker that holds it."""
     book.forget_open()
     seconds = {held["job_id"]: held["seconds"] for worker in taken.workers for held in worker["jobs"]}
+    stuck = _stuck(taken)
     for job in taken.jobs:
         progress = job.get("progress") or {}
+        reported_at = progress.get("updated_at", 0)  # also without progress since the report before
         book.replace(
             job["job_id"],
             type=job["type"],
@@ -96,9 +98,16 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
             # one that waits at its worker behind another has not begun
             started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
             progress=progress,
-            progressed_at=progress.get("updated_at", 0),
+            progressed_at=min(reported_at, now_us - STALLED_US) if job["job_id"] in stuck else reported_at,
             seq=taken.seq,
         )
+
+
+def _stuck(taken: Snapshot) -> set[str]:
+    """Jobs that make no progress, as far as that is told of their workers: nothing says which of several it is."""
+    running = {job["job_id"] for job in taken.jobs if job["state"] == "RUNNING"}
+    held = [[each["job_id"] for each in worker["jobs"]] for worker in taken.workers if worker["state"] == "stalled"]
+    return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
 
 
 def take_jobs(book: JobBook, answer: Answer) -> None:
