@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from casparian_console.actions import Action, fuzzy, keys_of
@@ -262,6 +263,10 @@ class Palette(Overlay):
         return "letters filter   Enter: do it   Esc: leave it"
 
 
+#: Of the help; the names of more keys take another line.
+_KEY_COLUMNS = 13
+
+
 class HelpView(TextView):
     """Every key of the groups, in the order of the tables; what does not work right now is dim."""
 
@@ -270,7 +275,6 @@ class HelpView(TextView):
     ) -> None:
         super().__init__(title, [], wish=(96, 60))
         self._groups = [(name, [(each, works(each)) for each in actions if each.keys]) for name, actions in groups]
-        self._keys = max((len(keys_of(each)) for _, actions in self._groups for each, _ in actions), default=0) + 4
 
     def rows(self, width: int) -> int:
         self.lines = [line for name, actions in self._groups for line in self._group(name, actions, width)][:-1]
@@ -279,10 +283,10 @@ class HelpView(TextView):
     def _group(self, name: str, actions: Sequence[tuple[Action, bool]], width: int) -> list[Line]:
         lines: list[Line] = [[("title", name)]]
         for action, works in actions:
-            keys = f"  {keys_of(action)}"
-            for part in wrapped(action.help, width - self._keys, "" if works else "dim"):
-                lines.append([("key" if works else "dim", f"{keys:<{self._keys}}"), *part])
-                keys = ""
+            keys = wrapped(keys_of(action), _KEY_COLUMNS, "key" if works else "dim")
+            told = wrapped(action.help, width - _KEY_COLUMNS - 3, "" if works else "dim")
+            for left, right in zip_longest(keys, told):
+                lines.append([*fit([("", "  "), *(left or [])], _KEY_COLUMNS + 3), *(right or [])])
         return [*lines, []]
 
 

@@ -215,9 +215,8 @@ def test_help_is_never_cut_and_dims_what_does_not_work_right_now() -> None:
         drawn = driver.shell.overlay.draw(76, 20, driver.shell.glyphs)
         assert len(drawn) == 20
         assert all(line_width(line) <= 72 for line in driver.shell.overlay.lines)
-        styles = {
-            line[0][1].split()[0]: line[0][0] for line in driver.shell.overlay.lines if line and line[0][1].strip()
-        }
+        keys = [line[1] for line in driver.shell.overlay.lines if len(line) > 1]
+        styles = {text: style for style, text in keys}
         assert styles["U"] == "dim"
         assert styles["q"] == ("key" if mode == "home" else "dim")  # the last of them: quitting
 
