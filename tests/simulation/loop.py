@@ -8,6 +8,7 @@ nothing of it happens any more; while it is frozen, everything of it waits.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -46,12 +47,10 @@ class Agenda:
         """Do what is next; whose it was."""
         at_s, number, loop, action, arguments = heappop(self._items)
         self.now_s = at_s
-        if loop is not None:
-            if loop.is_dead:
-                return None
-            if loop.frozen_until_s > at_s:
+        if loop is not None and loop.frozen_until_s > at_s:
+            if not loop.is_dead:
                 heappush(self._items, (loop.frozen_until_s, number, loop, action, arguments))
-                return None
+            return None
         action(*arguments)
         return loop
 
@@ -63,6 +62,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._agenda = agenda
         self._dice = dice
         self.is_dead = False
+        #: For ever, once it is dead.
         self.frozen_until_s = 0.0
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -100,7 +100,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def die(self) -> None:
         """Nothing of this process happens any more."""
-        self.is_dead = True
+        self.is_dead, self.frozen_until_s = True, math.inf
         for task in self._tasks:
             if not task.done():
                 task.get_coro().close()

@@ -47,11 +47,14 @@ class SimSocket:
             self._shell.loop.call_soon(self.drain_now)
 
     def drain_now(self) -> None:
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
+        heard, take = self._shell.world.heard, self._shell.inbox._take
         for worker_id, message in waiting:
-            self._shell.world.heard(worker_id, message)
-            self._shell.inbox._take(worker_id.encode(), message, [])
-        if waiting and self._after_drain is not None:
+            heard(worker_id, message)
+            take(worker_id.encode(), message, [])
+        if self._after_drain is not None:
             self._after_drain()
 
 
@@ -212,5 +215,7 @@ class SimShell(Shell):
     def let_go(self) -> None:
         """The process is gone; what this Python still holds of it goes too, without waiting for the garbage collector."""
         self.zmq.destroy(linger=0)
+        for queue in (self.booted.state.ready, self.booted.state.ready_alone):
+            del queue._is_current  # leads back to the state
         vars(self.engine).clear()
         vars(self).clear()

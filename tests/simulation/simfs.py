@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -130,11 +130,6 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Descriptor:
-    node: File | Directory
-
-
-@dataclass(slots=True)
 class SimFs:
     """Implements `casparian_sentinel.ports.Fs`."""
 
@@ -150,7 +145,7 @@ class SimFs:
     platter_changes: int = 0
     #: Told of every change of names, before it is durable.
     on_change: Callable[[], None] | None = None
-    _open: dict[int, Descriptor] = field(default_factory=dict)
+    _open: dict[int, File | Directory] = field(default_factory=dict)
     _next: int = 3
     #: Changes of names that no directory sync has made durable yet.
     journal: list[tuple[Change, ...]] = field(default_factory=list)
@@ -233,8 +228,11 @@ class SimFs:
         return node
 
     def _directory(self, path: Path) -> Directory:
-        node = self._walk(path)
-        if not isinstance(node, Directory):
+        node: Node | None = self.root
+        for name in path.names if type(path) is SimPath else path.parts[1:]:
+            node = node.entries.get(name) if type(node) is Directory else None
+        if type(node) is not Directory:
+            self._walk(path)  # which says what is missing or wrong on the way there
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path))
         return node
 
@@ -255,17 +253,17 @@ class SimFs:
 
     def _descriptor(self, node: File | Directory) -> int:
         self._next += 1
-        self._open[self._next] = Descriptor(node)
+        self._open[self._next] = node
         return self._next
 
     def _file(self, descriptor: int) -> File:
-        node = self._open[descriptor].node
-        assert isinstance(node, File)
+        node = self._open[descriptor]
+        assert type(node) is File
         return node
 
     def _opened_directory(self, descriptor: int) -> Directory:
-        node = self._open[descriptor].node
-        assert isinstance(node, Directory)
+        node = self._open[descriptor]
+        assert type(node) is Directory
         return node
 
     # --- Fs: files
@@ -497,19 +495,22 @@ class SimFs:
 
     # --- for whoever judges; no operation of the machine
 
-    def files(self, below: Path | None = None) -> Iterator[tuple[str, File]]:
-        """Every file as processes see it, with its path below `below`."""
+    def files(self, below: Path | None = None, name: str = "") -> list[tuple[str, File]]:
+        """Every file as processes see it, with its path, in which `below` is called `name`."""
         try:
-            start = self.root if below is None else self._walk(below)
+            start = self.root if below is None else self._directory(below)
         except OSError:
-            return
-        waiting: list[tuple[str, Node]] = [("", start)]
+            return []
+        found: list[tuple[str, File]] = []
+        waiting = [(name, start)]
         while waiting:
-            path, node = waiting.pop()
-            if isinstance(node, File):
-                yield path, node
-            elif isinstance(node, Directory):
-                waiting += [(f"{path}/{name}" if path else name, inner) for name, inner in node.entries.items()]
+            above, directory = waiting.pop()
+            for name, node in directory.entries.items():
+                if type(node) is File:
+                    found.append((f"{above}/{name}", node))
+                elif type(node) is Directory:
+                    waiting.append((f"{above}/{name}", node))
+        return found
 
     def on_platter(self, directory: Path) -> dict[str, Node]:
         """What a directory's durable names are, if the directory's own name is durable."""

@@ -36,6 +36,25 @@ def _heartbeat(*leases: tuple[str, int]) -> m.Heartbeat:
     return m.Heartbeat(seq=1, jobs=[m.Beat(job_id=job_id, epoch=epoch) for job_id, epoch in leases])
 
 
+@lru_cache(4096)
+def _hello(worker_id: str, pid: int, slots: int, *holding: tuple[str, int]) -> m.Hello:
+    return m.Hello(
+        protocol=1,
+        worker_id=worker_id,
+        host="here",
+        pid=pid,
+        slots=slots,
+        version="0",
+        sandbox="none",
+        holding=[_held(job_id, epoch) for job_id, epoch in holding],
+    )
+
+
+@lru_cache(4096)
+def _held(job_id: str, epoch: int) -> m.Held:
+    return m.Held(job_id=job_id, epoch=epoch)
+
+
 @dataclass(slots=True)
 class Attempt:
     job_id: str
@@ -43,10 +62,6 @@ class Attempt:
     descriptors: dict[str, int] = field(default_factory=dict)
     manifest: Manifest | None = None
     failure: m.Fail | None = None
-
-    @property
-    def held(self) -> m.Held:
-        return m.Held(job_id=self.job_id, epoch=self.epoch)
 
     @property
     def is_running(self) -> bool:
@@ -100,18 +115,8 @@ class ModelWorker:
             self.say(m.Finish(jobs=[job]))
 
     def hello(self) -> None:
-        self.say(
-            m.Hello(
-                protocol=1,
-                worker_id=self.worker_id,
-                host="here",
-                pid=self.pid,
-                slots=self.slots,
-                version="0",
-                sandbox="none",
-                holding=[a.held for a in self.attempts.values()],
-            )
-        )
+        holding = ((a.job_id, a.epoch) for a in self.attempts.values())
+        self.say(_hello(self.worker_id, self.pid, self.slots, *holding))
 
     # --- what becomes of it
 
@@ -146,7 +151,7 @@ class ModelWorker:
             case m.Committed() | m.Failed():
                 self.settle(message.jobs, is_ours=False)
             case m.Cancel():
-                lease = m.Held(job_id=message.job_id, epoch=message.epoch)
+                lease = _held(message.job_id, message.epoch)
                 self.settle([lease], is_ours=True)
                 self.newest[lease.job_id] = max(lease.epoch, self.newest.get(lease.job_id, 0))
                 self.say(m.Released(jobs=[lease]))
@@ -183,7 +188,7 @@ class ModelWorker:
         known = self.attempts.get(job_id)
         if epoch <= self.newest.get(job_id, 0):
             if known is None or known.epoch != epoch:  # given up, and that was not heard
-                self.say(m.Released(jobs=[m.Held(job_id=job_id, epoch=epoch)]))
+                self.say(m.Released(jobs=[_held(job_id, epoch)]))
             return
         self.newest[job_id] = epoch
         if known is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.evolve import UnfoldableLog, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon import boot as boot_module
 from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.event import Event
@@ -33,6 +31,7 @@ from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
 from tests.simulation.faults import ERRORS, KINDS_OF_OPERATION, Faults, drawn
 from tests.simulation.invariants import Judge, Platter, Violated, check_published
 from tests.simulation.loop import Agenda, SimClock, SimLoop, new_loop
+from tests.simulation.machine import simulated_machine
 from tests.simulation.paths import root
 from tests.simulation.shell import SimShell
 from tests.simulation.simfs import Fault, Halted, SimFs
@@ -44,6 +43,8 @@ LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 _TROUBLE_SECONDS = 0.1
 _PLENTY_BYTES = 1 << 30
+#: Whether all is over is asked so seldom.
+_STEPS_BETWEEN_LOOKS = 4
 #: The judges follow the log as it grows; in every so many histories they also read it again from its beginning.
 _READ_AGAIN_EVERY = 8
 
@@ -68,6 +69,7 @@ _PARSER = c.RegisterParser(
     entry="a.py",
 )
 _job = cache(spec)
+_SIGNS_OF_LIFE = frozenset({m.Hello, m.Heartbeat, m.Want})
 
 
 class World:
@@ -119,10 +121,12 @@ class World:
         with _as_the_running_loop(self):
             try:
                 self._begin()
-                while self.steps % 4 or not self._is_over():
+                step = self.step
+                while not self._is_over():
                     if self.agenda.now_s > self.until_s + PATIENCE_SECONDS:
                         raise Violated(f"I4, I6: {sorted(self.live_judge.open_jobs)} never ended, or staging is left")
-                    self.step()
+                    for _ in range(_STEPS_BETWEEN_LOOKS):
+                        step()
                 self._judge_end()
             except UnfoldableLog as unfoldable:
                 raise Violated(f"I9: {unfoldable}") from unfoldable
@@ -134,9 +138,10 @@ class World:
             self.agenda.run_next()
         except Halted:  # and a task that swallowed it is dead all the same
             self.halts += 1
+        life = self.life
         if self.fs.is_halted:
             self._halted()
-        elif self.life is not None and self.life.done():
+        elif life is not None and life.done():
             self._sentinel_ended()
         if self.are_names_new:
             self.are_names_new = False
@@ -386,7 +391,7 @@ class World:
             self.shell.sockets.socket.deliver(worker_id, message)
 
     def heard(self, worker_id: str, message: m.Message) -> None:
-        if isinstance(message, m.Hello | m.Heartbeat | m.Want):
+        if type(message) in _SIGNS_OF_LIFE:
             self.last_heard[worker_id] = self.agenda.now_s
 
     def leaves(self, worker_id: str, message: m.Message) -> None:
@@ -487,30 +492,16 @@ _KNOWN = attrgetter(*(name for name in State.__slots__ if not name.startswith("r
 
 @contextmanager
 def _as_the_running_loop(world: World) -> Iterator[None]:
-    """Code that asks for the running loop gets the world's; facts about this machine are the same on every machine."""
-    was_disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # words from thousands of broken disks
-    facts: dict[str, Any] = {"boot_id": lambda: "b", "os": _SameMachine(), "socket": _SameMachine()}
-    real = {name: vars(boot_module)[name] for name in facts}
-    vars(boot_module).update(facts)
+    """Code that asks for the running loop gets the world's; afterwards nothing of the world leads back to it."""
     try:
-        yield
+        with simulated_machine():
+            yield
     finally:
-        vars(boot_module).update(real)
-        logging.disable(was_disabled)
         asyncio.events._set_running_loop(None)
         if world.loop is not None:
             world.loop.die()
         if world.shell is not None:
             world.shell.let_go()
         world.agenda.forget()
-
-
-class _SameMachine:
-    """What a boot records about the process and the host."""
-
-    def getpid(self) -> int:
-        return 1
-
-    def gethostname(self) -> str:
-        return "here"
+        world.fs.on_change = None
+        world.workers.clear()

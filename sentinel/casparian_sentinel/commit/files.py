@@ -6,8 +6,7 @@ nothing about commits; an `OSError` passes through as the kernel raised it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blake3 import blake3
@@ -18,14 +17,25 @@ from casparian_sentinel.ports import Fs
 READ_BYTES = 1 << 20
 
 
-@contextmanager
-def directory_below(fs: Fs, root: Path, *parts: str) -> Iterator[int]:
-    """A descriptor of the directory `root/parts…`; no part may be a symbolic link."""
-    descriptor = fs.open_directory(root, *parts)
-    try:
-        yield descriptor
-    finally:
-        fs.close(descriptor)
+class _Opened:
+    """A descriptor that is closed when its `with` ends."""
+
+    __slots__ = ("_descriptor", "_fs")
+
+    def __init__(self, fs: Fs, descriptor: int) -> None:
+        self._fs = fs
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *error: object) -> None:
+        self._fs.close(self._descriptor)
+
+
+def directory_below(fs: Fs, root: Path, *parts: str) -> _Opened:
+    """For a `with`: a descriptor of the directory `root/parts…`; no part may be a symbolic link."""
+    return _Opened(fs, fs.open_directory(root, *parts))
 
 
 def staged_by(home: Home, job_id: str, epoch: int) -> tuple[str, str]:
@@ -34,14 +44,9 @@ def staged_by(home: Home, job_id: str, epoch: int) -> tuple[str, str]:
     return path.parent.name, path.name
 
 
-@contextmanager
-def opened_regular(fs: Fs, directory: int, name: str) -> Iterator[int]:
-    """The file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
-    descriptor = fs.open_regular(directory, name)
-    try:
-        yield descriptor
-    finally:
-        fs.close(descriptor)
+def opened_regular(fs: Fs, directory: int, name: str) -> _Opened:
+    """For a `with`: the file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
+    return _Opened(fs, fs.open_regular(directory, name))
 
 
 def pieces_of(fs: Fs, descriptor: int) -> Iterator[bytes]:
@@ -60,14 +65,14 @@ def digest_of(fs: Fs, directory: int, name: str) -> str:
         return hasher.hexdigest()
 
 
-def make_directories_durably(fs: Fs, root: Path, relative: Path, synced: set[Path]) -> Path:
-    """Make `root/relative`, private, and every name on the way durable.
+def make_directories_durably(fs: Fs, root: Path, parts: Sequence[str], synced: set[Path]) -> Path:
+    """Make `root/parts…`, private, and every name on the way durable.
 
     A directory that is there may have been made by somebody who died before its sync, so its parent is synced even then;
     once is enough for all who share `synced`.
     """
     path = root
-    for part in relative.parts:
+    for part in parts:
         parent, path = path, path / part
         try:
             fs.make_new_directory(path)

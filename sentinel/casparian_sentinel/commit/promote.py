@@ -10,6 +10,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from casparian_protocol.home import Home
 from casparian_protocol.manifest import Manifest, StagedFile, published_path
@@ -43,6 +44,14 @@ class Promotion:
     versions: dict[str, int]
 
 
+class _Place(NamedTuple):
+    """Where a file is published: in `directory`, which is `parts…` below the home."""
+
+    directory: Path
+    parts: list[str]
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Promoted:
     """All files of a commit are durable in their places, but for the `damaged` (paths relative to the home)."""
@@ -73,31 +82,34 @@ def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synce
     for file in promotion.manifest.files:
         if file.kind == "changes":
             continue  # became a blob before its event was decided
-        place = Path(published_path(file, promotion.job_id, promotion.versions[file.output]))
-        make_directories_durably(fs, home.root, place.parent, synced)
-        if not _put_in_place(fs, home, promotion, file, place, touched):
-            damaged.append(str(place))
+        path = published_path(file, promotion.job_id, promotion.versions[file.output])
+        *parts, name = path.split("/")
+        directory = make_directories_durably(fs, home.root, parts, synced)
+        if not _put_in_place(fs, home, promotion, file, _Place(directory, parts, name), touched):
+            damaged.append(path)
     for output, version in promotion.versions.items():
         if swap_current(fs, home, output, version, synced):
             touched.add(home.outputs / output)
     return Promoted(promotion.job_id, promotion.epoch, damaged)
 
 
-def _put_in_place(fs: Fs, home: Home, promotion: Promotion, file: StagedFile, place: Path, touched: set[Path]) -> bool:
+def _put_in_place(
+    fs: Fs, home: Home, promotion: Promotion, file: StagedFile, place: _Place, touched: set[Path]
+) -> bool:
     """True when the file with the committed content is at its place."""
-    with directory_below(fs, home.root, *place.parent.parts) as target:
+    with directory_below(fs, home.root, *place.parts) as target:
         try:
             with directory_below(fs, home.staging, *staged_by(home, promotion.job_id, promotion.epoch)) as source:
                 if _digest_or_none(fs, source, file.name) == file.digest:
                     fs.rename_new(source, file.name, target, place.name)
-                    touched.add(home.root / place.parent)
+                    touched.add(place.directory)
                     touched.add(home.staging_of(promotion.job_id, promotion.epoch))
                     return True
         except (FileNotFoundError, FileExistsError):
             pass  # promoted before: what lies there decides
         if _digest_or_none(fs, target, place.name) != file.digest:
             return False
-        touched.add(home.root / place.parent)  # an earlier rename may not be durable yet
+        touched.add(place.directory)  # an earlier rename may not be durable yet
         return True
 
 
@@ -116,21 +128,20 @@ def _digest_or_none(fs: Fs, directory: int, name: str) -> str | None:
 def swap_current(fs: Fs, home: Home, output: str, version: int, synced: set[Path]) -> bool:
     """Point `outputs/<output>/current` to the live version; a cache of what the log says."""
     directory = home.outputs / output
-    make_directories_durably(fs, home.root, Path("outputs") / output, synced)
+    make_directories_durably(fs, home.root, ("outputs", output), synced)
     return swap_link(fs, directory / "current", f"v{version}")
 
 
 def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> list[str]:
     """Keep the quarantine of a failed attempt for inspection and drop the rest; the paths, relative to the home."""
     kept: list[str] = []
-    relative = Path("quarantine") / UNCOMMITTED / job_id
+    parts = ("quarantine", UNCOMMITTED, job_id)
     try:
-        directory = make_directories_durably(fs, home.root, relative, set())
+        directory = make_directories_durably(fs, home.root, parts, set())
         for file in manifest.files:
             if file.kind != "quarantine":
                 continue
-            place = relative / file.name
-            with directory_below(fs, home.root, *relative.parts) as target:
+            with directory_below(fs, home.root, *parts) as target:
                 try:
                     with directory_below(fs, home.staging, *staged_by(home, job_id, epoch)) as source:
                         if _digest_or_none(fs, source, file.name) == file.digest:
@@ -138,7 +149,7 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
                 except (FileNotFoundError, FileExistsError):
                     pass  # kept before
                 if _digest_or_none(fs, target, file.name) == file.digest:
-                    kept.append(str(place))
+                    kept.append("/".join((*parts, file.name)))
         fs.fsync_directory(directory)
         remove_attempt(fs, home, job_id, epoch)
     except OSError as cause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from casparian_protocol.messages import Message
@@ -19,7 +19,7 @@ class Case:
     state: State
     live: Live
     now: Now
-    decision: Decision = field(default_factory=Decision)
+    decision: Decision
 
     def record(self, kind: str, data: dict[str, Any], *, actor: str = "") -> int:
         """Record an event; returns the sequence it will have in the log. `actor` when it is not the command's."""

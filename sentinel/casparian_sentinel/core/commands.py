@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.manifest import Manifest
@@ -19,8 +19,7 @@ from casparian_protocol.states import JobState
 SENTINEL = "sentinel"
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """Wall time is data only; whatever is decided about liveness is decided on monotonic time."""
 
     wall_us: int

@@ -76,12 +76,8 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
 
 def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
     """Judge one command. `state` is only read; `live` is kept up to date."""
-    case = Case(state, live, now)
-    _HANDLERS[type(command)](case, command)
-    decision = case.decision
-    decision.first_seq = state.seq + 1
-    decision.ts = now.wall_us
-    decision.actor = command.actor
+    decision = Decision([], [], None, state.seq + 1, now.wall_us, command.actor, {})
+    _HANDLERS[type(command)](Case(state, live, now, decision), command)
     return decision
 
 

@@ -83,7 +83,7 @@ class Rejected:
 class Decision:
     """Events (type, data) to record, effects to release, and the answer to whoever asked.
 
-    `step` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
+    `decide` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
     """
 
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

@@ -30,6 +30,10 @@ FORMAT = 2
 _NOT_PLAIN = frozenset({"type", "work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _WORK = tuple(f.name for f in fields(Work) if f.compare)
+_NAMES: dict[type, tuple[str, ...]] = {
+    kind: tuple(f.name for f in fields(kind))
+    for kind in (Breaker, Commit, Contract, OutputOwner, ParserLine, ParserVersion, Source)
+}
 
 
 class UnreadableSnapshot(ValueError):
@@ -37,7 +41,7 @@ class UnreadableSnapshot(ValueError):
 
 
 def _plain(thing: Any) -> dict[str, Any]:
-    return {f.name: getattr(thing, f.name) for f in fields(thing)}
+    return {name: getattr(thing, name) for name in _NAMES[type(thing)]}
 
 
 def dump(state: State) -> dict[str, Any]:

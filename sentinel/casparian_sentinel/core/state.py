@@ -17,6 +17,7 @@ from casparian_sentinel.core.ready import ReadyQueue
 
 #: How many ended or failed attempts are remembered, so that a repeated `finish` or `fail` gets its first answer again.
 SETTLED_LIMIT = 20_000
+_NO_JOBS = dict.fromkeys(JobState, 0)
 COMMITTED = "committed"
 FAILED = "failed"
 
@@ -251,7 +252,7 @@ class State:
         #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `SETTLED_LIMIT`.
         self.settled: OrderedDict[str, tuple[int, str]] = OrderedDict()
         #: Jobs in each state, ended ones since the log began.
-        self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
+        self.counts: dict[JobState, int] = _NO_JOBS.copy()
         #: Workers that joined and neither left nor were lost: id → facts of WorkerJoined.
         self.joined: dict[str, dict[str, Any]] = {}
         self.parsers: dict[str, ParserLine] = {}

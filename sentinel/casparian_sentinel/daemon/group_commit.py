@@ -34,7 +34,10 @@ class Entry(NamedTuple):
     @property
     def is_lazy(self) -> bool:
         decision = self.decision
-        return self.waiter is None and not decision.effects and all(kind in LAZY for kind, _ in decision.events)
+        if self.waiter is not None or decision.effects:
+            return False
+        events = decision.events
+        return not events or all(kind in LAZY for kind, _ in events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class GroupCommit:
 
     def add(self, entry: Entry) -> None:
         """Take a decision in; it is released when everything up to it is durable."""
-        if self.is_closed:
+        if self._is_closed or self._is_failed:
             return  # nothing that was not durable by now will ever have happened
         if entry.is_lazy:
             if entry.decision.events:

@@ -40,6 +40,8 @@ _REST = struct.Struct("<QQQQ32s")
 HEADER_BYTES = _HEADER.size
 PREFIX_BYTES = _PREFIX.size
 _CRC = slice(12, 16)  # of a batch
+#: `_made(Head, values)` is `Head(*values)` without a call of its own: every batch that is written or read makes a few.
+_made = tuple.__new__
 MIN_BATCH_BYTES = PREFIX_BYTES + _REST.size + 1
 
 
@@ -139,8 +141,9 @@ def pack_batch(after: Head, synced_upto: Position, body: bytes) -> bytes:
 
 def head_behind(after: Head, data: bytes, event_count: int) -> Head:
     """The place behind the batch `data` of that many events, written at `after`."""
-    position = Position(after.position.segment, after.position.offset + len(data))
-    return Head(position, after.batch_no + 1, after.seq + event_count, hashlib.sha256(data).digest())
+    segment, offset = after.position
+    position = _made(Position, (segment, offset + len(data)))
+    return _made(Head, (position, after.batch_no + 1, after.seq + event_count, hashlib.sha256(data).digest()))
 
 
 def batch_size(prefix: bytes) -> int:
@@ -155,9 +158,10 @@ def batch_size(prefix: bytes) -> int:
     return PREFIX_BYTES + int(length)
 
 
-def unpack_batch(data: bytes, start: Position) -> Batch:
-    """Read one whole batch (`batch_size` bytes) that lies at `start`; its events stay packed."""
-    size = batch_size(data)
+def unpack_batch(data: bytes, start: Position, size: int | None = None) -> Batch:
+    """Read one whole batch that lies at `start`; its events stay packed. `size`: what `batch_size` said of its prefix."""
+    if size is None:
+        size = batch_size(data)
     if len(data) < size:
         raise DamagedBatch(f"it ends after {len(data)} of {size} bytes")
     whole = data[:size]  # the very bytes, when there are no more
@@ -169,9 +173,10 @@ def unpack_batch(data: bytes, start: Position) -> Batch:
     count = event_count(body)
     if not count:
         raise DamagedBatch("it holds no event")
-    behind = Position(start.segment, start.offset + size)
-    head = Head(behind, batch_no, first_seq + count - 1, hashlib.sha256(whole).digest())
-    return Batch(start, batch_no, first_seq, count, Position(segment, offset), prev_sha256, body, head)
+    behind = _made(Position, (start.segment, start.offset + size))
+    head = _made(Head, (behind, batch_no, first_seq + count - 1, hashlib.sha256(whole).digest()))
+    synced_upto = _made(Position, (segment, offset))
+    return _made(Batch, (start, batch_no, first_seq, count, synced_upto, prev_sha256, body, head))
 
 
 def check_continues(batch: Batch, after: Head) -> None:

@@ -92,7 +92,7 @@ class SegmentScan:
     def read(self, start: Position) -> Batch:
         """The batch that begins at `start`, whatever lies before it."""
         size = batch_size(self._bytes(start.offset, PREFIX_BYTES))
-        return unpack_batch(self._bytes(start.offset, size), start)
+        return unpack_batch(self._bytes(start.offset, size), start, size)
 
     def _bytes(self, offset: int, size: int) -> bytes:
         at = offset - self._window_start

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from casparian_sentinel.log.errors import LogBroken, LogFull
 from casparian_sentinel.log.event import Fact, pack_events
@@ -54,8 +54,7 @@ class Recovery:
     seal_damage: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """A batch was written, and is durable once the watermark reaches `position` (its end)."""
 
     first_seq: int
