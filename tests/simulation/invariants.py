@@ -177,7 +177,10 @@ class Platter:
         return news
 
     def _read_segment(self, content: bytearray, known: bytearray, news: list[Event]) -> None:
-        while batch := _batch_at(content, len(known)):
+        while len(content) > len(known):
+            batch = _batch_at(content, len(known))
+            if batch is None:
+                break
             data, found = batch
             for event in found:
                 self.judge.see(event)

@@ -377,7 +377,10 @@ class SimFs:
 
     def _sync_names(self, directory: Directory) -> None:
         """All changes here, whole, with every earlier change of the names that they touch."""
-        if not any(changes[0][0] is directory or changes[-1][0] is directory for changes in self.journal):
+        for changes in self.journal:
+            if changes[0][0] is directory or changes[-1][0] is directory:
+                break
+        else:
             return
         self.platter_changes += 1
         synced = {directory}
@@ -514,13 +517,10 @@ class SimFs:
 
     def on_platter(self, directory: Path) -> dict[str, Node]:
         """What a directory's durable names are, if the directory's own name is durable."""
-        node: Node = self.root
+        node: Node | None = self.root
         for part in names_of(directory):
-            found = node.platter.get(part) if isinstance(node, Directory) else None
-            if found is None:
-                return {}
-            node = found
-        return node.platter if isinstance(node, Directory) else {}
+            node = node.platter.get(part) if type(node) is Directory else None
+        return node.platter if type(node) is Directory else {}
 
     def is_empty(self, directory: Path) -> bool:
         return not self._directory(directory).entries

@@ -21,7 +21,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
-from casparian_sentinel.core.evolve import UnfoldableLog, evolve
+from casparian_sentinel.core.evolve import UnfoldableLog, apply, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot
@@ -442,8 +442,9 @@ class World:
             self._compare_fold(shell.booted.state)
 
     def _read_platter(self) -> None:
-        for event in self.platter.read():
-            evolve(self.shadow, event)
+        shadow = self.shadow
+        for seq, ts, kind, _version, _actor, data in self.platter.read():
+            apply(shadow, seq, ts, kind, data)
 
     def _read_again(self) -> None:
         """From the beginning, with judges that know nothing yet."""
