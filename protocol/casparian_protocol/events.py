@@ -225,7 +225,7 @@ _TYPES = (
             "job_id": "",
             "epoch": "",
             "worker_id": "",
-            "reason": "lost|released|fenced|paused|shutdown",
+            "reason": "lost|released|fenced|paused|recalled|shutdown",
             "is_loss": "counts as a loss",
         },
     ),

@@ -139,6 +139,7 @@ def _lease_expired(event: Told) -> str:
         "released": f"worker {data['worker_id']} gave it back",
         "fenced": f"worker {data['worker_id']} no longer held it",
         "paused": "its parser was paused before it had started",
+        "recalled": "it waited behind a longer job while another worker was idle",
         "shutdown": f"worker {data['worker_id']} was shutting down",
     }
     burnt = " This counts as a loss." if data.get("is_loss") else ""

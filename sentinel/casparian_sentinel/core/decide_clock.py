@@ -22,7 +22,7 @@ from casparian_sentinel.core.commands import (
     Tick,
 )
 from casparian_sentinel.core.decide_breaker import end_cooldowns
-from casparian_sentinel.core.decide_leasing import probe
+from casparian_sentinel.core.decide_leasing import probe, rebalance
 from casparian_sentinel.core.decide_workers import lose_worker
 from casparian_sentinel.core.effects import PlanFiles, Promote, PublishCatalogue
 
@@ -33,6 +33,7 @@ def tick(case: Case, command: Tick) -> None:
     _wake_due_retries(case)
     end_cooldowns(case)
     _mark_stalled(case)
+    rebalance(case)
     _ask_after_silent_leases(case)
 
 

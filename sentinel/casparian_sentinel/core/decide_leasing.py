@@ -7,14 +7,17 @@ the host that is soonest idle is given nothing else until the job has run there.
 from __future__ import annotations
 
 from casparian_protocol.codec import pack
-from casparian_protocol.messages import Assign, Assignment, Cancel
-from casparian_protocol.states import JobType
+from casparian_protocol.messages import Assign, Assignment, Cancel, Fenced
+from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.decide_returns import give_back, held
 from casparian_sentinel.core.live import LiveWorker
 from casparian_sentinel.core.state import OpenJob, State, Work
 
 ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024
+#: What was leased ahead may wait so long behind another job while a worker is idle.
+AHEAD_SECONDS = 2.0
 #: Of one assignment: names of fields, ids, hashes and numbers.
 _FIXED_BYTES = 800
 
@@ -51,6 +54,35 @@ def lease_to(case: Case, worker: LiveWorker) -> None:
     closed, probing = _lease_alone(case, [worker])
     if worker.host not in closed:
         lease(case, worker, _next(case.state, worker.credit, probing))
+
+
+def rebalance(case: Case) -> None:
+    """Take back what was leased ahead and waits behind a longer job, as much as idle workers could begin at once.
+
+    A worker that has begun meanwhile is fenced and stops: at worst the first seconds of a job are done twice.
+    """
+    state, live, now_s = case.state, case.live, case.now.monotonic_s
+    ahead = [
+        job
+        for worker_id in live.workers
+        for job_id in state.epochs_held.get(worker_id, ())
+        if (job := state.jobs[job_id]).state is JobState.LEASED
+    ]
+    live.ahead_since = {(job.job_id, job.epoch): live.ahead_since.get((job.job_id, job.epoch), now_s) for job in ahead}
+    idle = sum(
+        worker.credit > 0 and not worker.is_draining and not state.epochs_held.get(worker.worker_id)
+        for worker in live.workers.values()
+    )
+    is_needed = not (state.alone_held or state.ready_alone or _next(state, 1, set()))
+    if not idle or not is_needed or not _may_lease(case):
+        return
+    busy_lanes = state.blocked_lanes() | state.probing_lanes()
+    waiting = [job for job in ahead if job.work.lane not in busy_lanes and not job.is_cancel_requested]
+    waiting = [job for job in waiting if now_s - live.ahead_since[job.job_id, job.epoch] >= AHEAD_SECONDS]
+    for job in sorted(waiting, key=lambda job: job.turn)[:idle]:
+        worker_id, item = job.worker_id, held(job.job_id, job.epoch)
+        give_back(case, job, "recalled")
+        case.send(worker_id, Fenced(jobs=[item]))
 
 
 def _next(state: State, limit: int, probing: set[str]) -> list[str]:

@@ -76,6 +76,8 @@ class Live:
     rejoin_until: dict[str, float] = field(default_factory=dict)
     #: (parser, version) whose breaker is open → when one of its jobs may probe; absent when only a person may say so.
     cooling: dict[tuple[str, str], float] = field(default_factory=dict)
+    #: (job, epoch) that was leased and has not begun → since when, as ticks saw it.
+    ahead_since: dict[tuple[str, int], float] = field(default_factory=dict)
     sinks: SinkBook = field(default_factory=SinkBook)
     is_draining: bool = False
     is_stopping: bool = False
