@@ -157,13 +157,24 @@ def check(folder: Path, *arguments: str, path: str | None = None) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-def test_an_export_is_checked_by_the_script_alone(proof: Path) -> None:
+@pytest.fixture(params=["minisign", "openssl"])
+def tool(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A PATH with nothing but this tool, as the machine that the outsider happens to have."""
+    found = shutil.which(request.param)
+    if found is None:
+        pytest.skip(f"no {request.param} on this machine")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / request.param).symlink_to(found)
+    return str(tmp_path / "bin")
+
+
+def test_an_export_is_checked_by_the_script_alone(proof: Path, tool: str) -> None:
     key = json.loads((proof / "MANIFEST.json").read_text())["public_key"]
-    answer, with_key = check(proof), check(proof, "--key", key)
+    answer, with_key = check(proof, path=tool), check(proof, "--key", key, path=tool)
 
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("intact: events 1 to ")
-    assert "signature good (openssl), by the key in this folder" in answer.out
+    assert f"signature good ({next(Path(tool).iterdir()).name}), by the key in this folder" in answer.out
     assert "by the given key" in with_key.out
 
 
@@ -216,23 +227,23 @@ def resigned(proof: Path) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def test_with_fitting_digests_the_chain_the_lines_and_the_signature_still_tell(proof: Path) -> None:
+def test_with_fitting_digests_the_chain_the_lines_and_the_signature_still_tell(proof: Path, tool: str) -> None:
     (raw,) = (proof / "raw").iterdir()
     (lines,) = (proof / "events").iterdir()
     saved = raw.read_bytes(), lines.read_text()
 
     flip(raw)
     resigned(proof)
-    out = check(proof).out
+    out = check(proof, path=tool).out
     assert "does not match its checksum" in out and "MANIFEST.json is not what was signed" in out
     raw.write_bytes(saved[0])
 
     lines.write_text(saved[1].replace('"advice"', '"advise"', 1))
     resigned(proof)
-    assert "does not say what the raw bytes say" in check(proof).out
+    assert "does not say what the raw bytes say" in check(proof, path=tool).out
     lines.write_text(saved[1] + "{}\n")
     resigned(proof)
-    assert "has lines beyond the last event" in check(proof).out
+    assert "has lines beyond the last event" in check(proof, path=tool).out
 
 
 def test_an_export_goes_into_a_new_directory_only(lived: Caller, proof: Path) -> None:
@@ -253,7 +264,8 @@ def test_minisigns_own_signature_fits_and_an_altered_one_does_not() -> None:
             verify(content, signature, MINISIGN_KEY)
 
 
-def test_the_script_knows_minisigns_own_signature_by_openssl(tmp_path: Path) -> None:
+def test_the_script_knows_minisigns_own_signature(tmp_path: Path, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", tool)
     (tmp_path / "MANIFEST.json").write_bytes(b"test")
     (tmp_path / "MANIFEST.json.minisig").write_text(MINISIGN_SIGNATURE)
     (tmp_path / "minisign.pub").write_text(f"untrusted comment: x\n{MINISIGN_KEY}\n")

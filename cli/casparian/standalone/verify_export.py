@@ -65,7 +65,7 @@ def check_signature(folder: Path, given_key: str | None) -> tuple[bool, str]:
     if minisign:
         command = [minisign, "-Vm", str(folder / MANIFEST), "-x", str(folder / SIGNATURE), "-P", key]
         if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            raise Problem("minisign says that the signature does not fit")
+            raise Problem(f"{MANIFEST} is not what was signed, says minisign")
         return True, f"signature good (minisign), by {whose}"
     if openssl:
         digest = hashlib.blake2b(content).digest()
