@@ -12,7 +12,8 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -73,16 +74,14 @@ def ask(
     `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads.
     """
     guarded = check(sql, known)
-    if not home.catalog_db.exists():
-        raise QueryRefused("Nothing is published yet.", remedy="`casparian process` runs what is pending.")
-    with tempfile.TemporaryDirectory(prefix="casparian-sql-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="casparian-sql-") as scratch, _pinned_catalogue(home) as catalogue:
         tables: dict[str, str] = {}
         for name in sorted(guarded.state_tables):
             tables[name] = str(_write(Path(scratch) / f"{name}.arrows", state_table(name)))
         order = {
             "sql": guarded.sql,
             "names": [*map(str.lower, known.outputs), *(f"quarantine.{name.lower()}" for name in known.quarantines)],
-            "catalog": str(home.catalog_db),
+            "catalog": str(catalogue),
             "directories": [str(home.outputs), str(home.quarantine)],
             "tables": tables,
             "scratch": scratch,
@@ -94,6 +93,29 @@ def ask(
             "asker_pid": os.getpid(),
         }
         return _run(order, timeout_seconds)
+
+
+@contextmanager
+def _pinned_catalogue(home: Home) -> Iterator[Path]:
+    """The catalogue of now under a name that no commit replaces.
+
+    The process may read the file that was there when it gave up its rights; a newer one that took its place before
+    it was opened would be forbidden. The file keeps its own name, which queries may use.
+    """
+    place = home.run / f"sql-{os.getpid()}-{secrets.token_hex(4)}"
+    place.mkdir(mode=0o700, parents=True)
+    pinned = place / home.catalog_db.name
+    try:
+        try:
+            pinned.hardlink_to(home.catalog_db)
+        except FileNotFoundError as cause:
+            raise QueryRefused(
+                "Nothing is published yet.", remedy="`casparian process` runs what is pending."
+            ) from cause
+        yield pinned
+    finally:
+        pinned.unlink(missing_ok=True)
+        place.rmdir()
 
 
 def _run(order: dict[str, object], timeout_seconds: float) -> pa.Table:

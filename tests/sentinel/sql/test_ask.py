@@ -49,6 +49,19 @@ def test_a_long_lived_process_sees_the_new_catalogue_though_it_still_holds_the_o
         assert sorted(relations(home, []).outputs) == ["fresh", "fresh@v1"]
 
 
+def test_a_commit_while_a_query_begins_changes_nothing_under_it(tmp_path: Path) -> None:
+    home = published_home(tmp_path)
+
+    def state_table_after_a_commit(name: str) -> pa.Table:
+        catalog.publish(home, [catalog.Dataset("fresh", 1, [str(_any_part(home))])])
+        return state_table(name)
+
+    answer = ask(home, "select count(*) from trades, cf_jobs", KNOWN, state_table_after_a_commit)
+
+    assert answer.num_rows == 1
+    assert list(home.run.glob("sql-*")) == []
+
+
 def test_analysts_queries_run(home: Home) -> None:
     """Together in few processes: each legal query is asked for its rows by a subquery where that is possible."""
     simple = [sql for sql in LEGAL if sql.lower().startswith("select") and ";" not in sql and "--" not in sql]
