@@ -130,6 +130,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
     app = App()
     try:
         result = command.main(args=arguments, prog_name="casparian", standalone_mode=False, obj=app)
+        sys.stdout.flush()  # a short answer may not have been written yet, and a full disk is to be said here
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except click.ClickException as wrong:
@@ -175,7 +176,16 @@ def _refused_by_the_system(error: OSError, app: App) -> ExitCode:
         traceback.print_exception(error)
     else:
         print("  Check space and rights there; -v shows what was being done.", file=sys.stderr)
+    _give_up_unwritten()
     return ExitCode.FAILED
+
+
+def _give_up_unwritten() -> None:
+    """What stdout still does not take is dropped, or the interpreter would complain once more at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: CasparianError, app: App) -> ExitCode:

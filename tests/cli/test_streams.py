@@ -46,8 +46,10 @@ def test_closed_streams_are_as_good_as_the_null_device(home: Path, command: str,
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_below_stdout_is_said_in_two_lines(home: Path) -> None:
-    done = shell(f"$CASPARIAN --home {home} config show > /dev/full")
+@pytest.mark.parametrize("command", ["config show", "config show --json", "config path"])
+def test_a_full_disk_below_stdout_is_said_in_two_lines(home: Path, command: str) -> None:
+    """However little is written: a short answer is still in the buffer when the command has ended."""
+    done = shell(f"$CASPARIAN --home {home} {command} > /dev/full")
 
     assert done.returncode == 1
     assert done.stderr.startswith("casparian: No space left on device.\n")
