@@ -107,6 +107,11 @@ class Cursor:
         self.top = max(0, min(self.top + lines, len(rows) - max(1, height)))
         self.select(rows, max(self.top, min(self.at, self.top + max(1, height) - 1)), height)
 
+    def find(self, pattern: str, step: int, rows: Rows, text_of: Callable[[int], str], height: int) -> bool:
+        """`Screen.search` for this list: `step` 1 looks from the selected row on, 2 behind it, -1 before it."""
+        self.pattern = pattern
+        return self.search(rows, text_of, height, step=-1 if step < 0 else 1, is_new=step == 1)
+
     def search(
         self, rows: Rows, text_of: Callable[[int], str], height: int, *, step: int = 1, is_new: bool = False
     ) -> bool:

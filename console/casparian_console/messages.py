@@ -136,20 +136,6 @@ class Tick:
     now_us: int
 
 
-Message = (
-    Key
-    | Paste
-    | Click
-    | Scroll
-    | Heard
-    | Gone
-    | Answer
-    | Done
-    | Failed
-    | Output
-    | Ended
-    | Listing
-    | ToolCalls
-    | PastEvents
-    | Tick
-)
+#: What answers an effect, to whoever its tag names.
+Tagged = Answer | Done | Failed | Output | Ended | Listing | ToolCalls | PastEvents
+Message = Key | Paste | Click | Scroll | Heard | Gone | Tick | Tagged

@@ -13,7 +13,7 @@ from casparian_console.actions import Action
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Effects
 from casparian_console.facts.store import Facts
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 
 if TYPE_CHECKING:
     from casparian_console.overlays import Overlay
@@ -87,8 +87,30 @@ class Screen:
     #: Its actions; the shell adds its own. Built once, from `actions.existing`.
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
 
-    #: Something typed would be lost by quitting.
-    is_unsaved: bool = False
+    @property
+    def is_unsaved(self) -> bool:
+        """Something typed would be lost by quitting."""
+        return False
+
+    # What other screens hand over, besides `go`; a screen that does not deal in such things lets it pass.
+
+    def show_job(self, job_id: str, context: Context) -> Effects:
+        return []
+
+    def show_file(self, path: str) -> Effects:
+        """The jobs of a file."""
+        return []
+
+    def show_quarantine(self, job_id: str | None = None) -> Effects:
+        """What was set aside of a job (None: of all)."""
+        return []
+
+    def show_parser(self, name: str, context: Context) -> Effects:
+        return []
+
+    def test_file(self, parser: str, path: str, context: Context) -> Effects:
+        """Run a registered parser on a file, without publishing anything."""
+        return []
 
     def enter(self, context: Context) -> Effects:
         """It became visible."""
@@ -98,7 +120,7 @@ class Screen:
         """The facts changed while it is visible (at most once a frame): ask again for what has grown old."""
         return []
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         """An answer to an effect whose tag begins with this screen's name; also while it is not visible."""
         return []
 

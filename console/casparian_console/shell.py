@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console import frame, shell_actions
-from casparian_console.actions import Action
+from casparian_console.actions import Action, matches
 from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.command_log import CommandLog
 from casparian_console.editor import Editor
@@ -25,16 +25,12 @@ from casparian_console.messages import (
     Gone,
     Heard,
     Key,
-    Listing,
     Message,
-    Output,
     Paste,
-    PastEvents,
     Scroll,
+    Tagged,
     Tick,
-    ToolCalls,
 )
-from casparian_console.messages import Ended as CommandEnded
 from casparian_console.overlays import Choose, Confirm, HelpView, Overlay, Palette, Prompt, TextView
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
@@ -46,7 +42,6 @@ from casparian_console.travel import Travel
 MINIMUM = (80, 24)
 #: What went wrong stays so long, whatever key is pressed.
 _READ_US = 4_000_000
-_TAGGED = (Answer, Done, Failed, Output, CommandEnded, Listing, PastEvents, ToolCalls)
 
 
 @dataclass
@@ -159,9 +154,8 @@ class Shell:
                 return self._paste(text)
             case Click() | Scroll():
                 return self._mouse(message)
-            case _ if isinstance(message, _TAGGED):
+            case _:
                 return self._answer(message)
-        raise AssertionError(message)
 
     def settle(self) -> Effects:
         """Before a frame, after the facts changed: the visible screen may ask again for what has grown old."""
@@ -179,16 +173,17 @@ class Shell:
                 self.is_over = True
         return effects
 
-    def _answer(self, message: Any) -> Effects:
+    def _answer(self, message: Tagged) -> Effects:
         tag = message.tag
         if is_load(tag):
             if isinstance(message, Failed):
                 self.say(f"{message.problem} {message.remedy}".strip(), "bad")
                 self.present.refused(tag)
-            else:
+            elif isinstance(message, Answer):
                 self.present.took(message)
             return []
-        self._outcome(message)
+        if isinstance(message, Done | Failed):
+            self._outcome(message)
         if tag[0] == "travel":
             return self.travel.took(message, self)
         if tag[0] == "assistant":
@@ -197,18 +192,20 @@ class Shell:
             return self.screens[tag[0]].took(message, self)
         return []
 
-    def _outcome(self, message: Any) -> None:
+    def _outcome(self, message: Done | Failed) -> None:
         """The message line and the command log after an action."""
-        asked = self._asked.pop(message.tag, None) if isinstance(message, Done | Failed) else None
+        asked = self._asked.pop(message.tag, None)
         if isinstance(message, Failed):
             self.say(f"{message.problem} {message.remedy}".strip(), "bad")
-        elif asked is not None and asked.said:
-            known = {name: clean(value) for name, value in message.result.items()}
-            self.undo = asked.undo
-            hint = "   (U takes it back)" if asked.undo is not None else ""
-            self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")
+            outcome = f"failed: {message.problem}"
+        else:
+            outcome = "ok"
+            if asked is not None and asked.said:
+                known = {name: clean(value) for name, value in message.result.items()}
+                self.undo = asked.undo
+                hint = "   (U takes it back)" if asked.undo is not None else ""
+                self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")
         if asked is not None:
-            outcome = "ok" if isinstance(message, Done) else f"failed: {message.problem}"
             self.commands.settle(asked.cli, outcome)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
@@ -234,7 +231,7 @@ class Shell:
                 return []
         if key == "esc":
             return self._escape()
-        named = [action for action in self.actions() if key in action.keys]
+        named = matches(self.actions(), key)
         if not named:
             return []
         action = next((each for each in named if self.works(each)), named[0])

@@ -14,7 +14,7 @@ from casparian_console.canvas import Line, block, fit, restyle
 from casparian_console.effects import Ask, Effects, Query
 from casparian_console.facts.registry import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer, Message
+from casparian_console.messages import Answer, Tagged
 from casparian_console.overlays import TextView
 from casparian_console.screen import Context
 from casparian_console.text import ago, clean, count, pad
@@ -83,7 +83,7 @@ class Approvals:
         chosen = self._chosen(context)
         return ask_reason(chosen, ("home", "decide"), context) if chosen else []
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         if isinstance(message, Answer) and message.tag[1] == "contract":
             contract = context.facts.registry.contracts.get(message.tag[2])
             if contract is not None and message.rows:

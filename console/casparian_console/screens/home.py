@@ -11,7 +11,7 @@ from casparian_console.canvas import Line, block, box, fit, restyle
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Group, Standing
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import Approvals
 from casparian_console.screens.attention import Concern, concerns
@@ -64,10 +64,11 @@ class Home(Screen):
             context.say("This screen goes on by itself as soon as the daemon answers.", "dim")
             return []
         screen = context.screen(concern.mode)
-        show = getattr(screen, "show_job" if concern.job_id else "show_parser", None)
         before: Effects = []
-        if show is not None and (concern.job_id or concern.parser):
-            before = show(concern.job_id or concern.parser, context) or []
+        if concern.job_id:
+            before = screen.show_job(concern.job_id, context)
+        elif concern.parser:
+            before = screen.show_parser(concern.parser, context)
         return [*before, *context.go(concern.mode)]
 
     def step(self, step: int, context: Context) -> Effects:
@@ -108,17 +109,14 @@ class Home(Screen):
             return True
         return False
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         return self.approvals.took(message, context)
 
     def search(self, pattern: str, step: int, context: Context) -> bool | None:
         if self.approvals.is_open or not self._shown:
             return None
-        self.cursor.pattern = pattern
         texts = [each.text for each in self._shown]
-        found = self.cursor.search(
-            self._rows(), texts.__getitem__, self._list_height, step=-1 if step < 0 else 1, is_new=step == 1
-        )
+        found = self.cursor.find(pattern, step, self._rows(), texts.__getitem__, self._list_height)
         self.is_in_list = self.is_in_list or found
         return found
 

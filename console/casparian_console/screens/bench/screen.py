@@ -12,7 +12,7 @@ from casparian_console.canvas import Line
 from casparian_console.effects import Ask, Effects, ListDirectory, Query
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer, Ended, Failed, Listing, Message, Output
+from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
 from casparian_console.overlays import TextView
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
@@ -248,7 +248,7 @@ class Bench(Screen):
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         what = getattr(message, "tag", ("", ""))[1:]
         now_us = context.facts.now_us
         match message, what:
@@ -317,10 +317,8 @@ class Bench(Screen):
         if not self.listed:
             return None
         self._is_chosen = True
-        self.cursor.pattern = pattern
         names = [entry.name for entry in self.listed]
-        shown = self.look.entries_shown
-        found = self.cursor.search(self.rows(), names.__getitem__, shown, step=-1 if step < 0 else 1, is_new=step == 1)
+        found = self.cursor.find(pattern, step, self.rows(), names.__getitem__, self.look.entries_shown)
         self.top = 0 if found else self.top
         return found
 

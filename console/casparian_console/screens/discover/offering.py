@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from casparian_console.effects import Ask, Copy, Effects, OpenFolder
 from casparian_console.screen import Context
-from casparian_console.screens.bench import Bench
 from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.discover import labelling
 from casparian_console.screens.discover.dropdown import tag_names
 from casparian_console.screens.discover.window import File
-from casparian_console.screens.jobs import Jobs
 from casparian_console.text import clean, count
 
 if TYPE_CHECKING:
@@ -45,13 +44,9 @@ def _do(what: str, file: File, discover: Discover, context: Context) -> Effects:
             discover.is_right = True
             discover.preview.view = "about" if word == "about" else "records"
         case "jobs":
-            jobs = context.screen("jobs")
-            assert isinstance(jobs, Jobs)
-            return [*jobs.show_file(file.path), *context.go("jobs")]
+            return [*context.screen("jobs").show_file(file.path), *context.go("jobs")]
         case "run":
-            bench = context.screen("bench")
-            assert isinstance(bench, Bench)
-            return [*context.go("bench"), *bench.test_file(name, file.path, context)]
+            return [*context.go("bench"), *context.screen("bench").test_file(name, file.path, context)]
         case "tag":
             return ask_tag(discover, context)
         case "off":
@@ -103,7 +98,7 @@ def ask_scan(discover: Discover, context: Context) -> Effects:
         ("discover", "rescan", source.value),
         "rescan",
         {"source": source.value},
-        f"casparian source rescan {name}",
+        shlex.join(["casparian", "source", "rescan", name]),
         f"{clean(name)} is being scanned: job {{job_id:.8}}",
     )
     options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Message, Output
+from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.discover import drawing, offering, table
@@ -70,7 +70,7 @@ class Discover(Screen):
     # --- what is chosen -----------------------------------------------------------------------------------------------
 
     @property
-    def is_unsaved(self) -> bool:  # type: ignore[override]
+    def is_unsaved(self) -> bool:
         return self.explorer.is_unsaved
 
     def file(self) -> File | None:
@@ -206,7 +206,7 @@ class Discover(Screen):
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ("", ""))
         match tag[1]:
             case "page" | "totals":
@@ -235,7 +235,7 @@ class Discover(Screen):
                 return self.explorer.took(message, context)
         return []
 
-    def _took_files(self, message: Message) -> Effects:
+    def _took_files(self, message: Tagged) -> Effects:
         if isinstance(message, Failed):
             self.window.failed(message.tag[2])
         elif isinstance(message, Answer):
@@ -291,15 +291,8 @@ class Discover(Screen):
         """Among the loaded files; `f` looks at all."""
         if self.explorer.is_open or not self.window.rows:
             return None
-        self.cursor.pattern = pattern
         rows = self.window.rows
-        return self.cursor.search(
-            self.window,
-            lambda at: rows[at].rel_path,
-            self.look.files_shown,
-            step=-1 if step < 0 else 1,
-            is_new=step == 1,
-        )
+        return self.cursor.find(pattern, step, self.window, lambda at: rows[at].rel_path, self.look.files_shown)
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
         if self.explorer.is_open or self.dropdown() is not None:

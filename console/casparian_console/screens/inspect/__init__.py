@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.inspect import rows
 from casparian_console.screens.inspect.actions import ACTIONS
@@ -45,7 +45,7 @@ class Inspect(Screen):
         return self.stack[-1]
 
     @property
-    def is_unsaved(self) -> bool:  # type: ignore[override]
+    def is_unsaved(self) -> bool:
         return self.sql.is_unsaved
 
     # --- views --------------------------------------------------------------------------------------------------------
@@ -112,8 +112,8 @@ class Inspect(Screen):
         leaving, self._leaving = self._leaving, []
         return [*leaving, *self.view.changed(context)]
 
-    def took(self, message: Message, context: Context) -> Effects:
-        slot = message.tag[1]  # type: ignore[union-attr]
+    def took(self, message: Tagged, context: Context) -> Effects:
+        slot = message.tag[1]
         if slot == ORIGIN_SLOT:
             self.origins.took(message)
             return []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.effects import Effects, RunCommand, StopCommand, Tag
-from casparian_console.messages import Ended, Failed, Message, Output
+from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.cells import kept, kind_of
 from casparian_console.text import clean
@@ -102,7 +102,7 @@ class Question:
         self.table, self.problem, self.is_asked, self.ended_us = None, [], False, 0
         return stopping
 
-    def took(self, message: Message, context: Context) -> bool:
+    def took(self, message: Tagged, context: Context) -> bool:
         """A message with this slot's tag; True when the answer, or its failure, is whole."""
         if not self.is_running or getattr(message, "tag", None) != self.tag:
             return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 from casparian_console.overlays import Prompt, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
@@ -66,7 +66,7 @@ class BadRows(View):
         self._typed, self._counted = self.condition, self._count(context)
         return self.question.ask(self.export_sql, context, limit_rows=SHOWN_ROWS)
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         table = self.question.table if self.question.took(message, context) and not self.question.problem else None
         if table is None:
             return []

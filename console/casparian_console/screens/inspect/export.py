@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 
 from casparian_console.effects import Effects, ListDirectory, RunCommand, StopCommand
-from casparian_console.messages import Ended, Failed, Listing, Message
+from casparian_console.messages import Ended, Failed, Listing, Tagged
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import problem_lines, sql_command
@@ -48,7 +48,7 @@ class Export:
         self._path, self._past_seq = path, context.past_seq
         return [ListDirectory(("inspect", SLOT, "directory"), str(PurePath(path).parent))]
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         if isinstance(message, Listing):
             return self._found(message, context)
         if isinstance(message, Ended):

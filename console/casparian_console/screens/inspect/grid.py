@@ -153,8 +153,7 @@ class Grid:
     def search(self, pattern: str, step: int) -> bool | None:
         if not len(self._rows):
             return None
-        self.cursor.pattern = pattern
-        return self.cursor.search(self._rows, self._row_text, self.height, step=-1 if step < 0 else 1, is_new=step == 1)
+        return self.cursor.find(pattern, step, self._rows, self._row_text, self.height)
 
     def _row_text(self, at: int) -> str:
         return "\t".join(self.texts(self._order[at]))

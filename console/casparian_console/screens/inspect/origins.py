@@ -10,7 +10,7 @@ from typing import Any
 
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects, Query
-from casparian_console.messages import Answer, Message
+from casparian_console.messages import Answer, Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import Table
 from casparian_console.screens.inspect.cells import NULL
@@ -49,9 +49,9 @@ class Origins:
         self._jobs[key] = None
         return [Query(("inspect", SLOT, job_id, output), _JOB, (output, output, job_id))]
 
-    def took(self, message: Message) -> None:
+    def took(self, message: Tagged) -> None:
         """`Answer` to what `need` asked; after a failure it may be asked again."""
-        key = (message.tag[2], message.tag[3])  # type: ignore[union-attr]
+        key = (message.tag[2], message.tag[3])
         if isinstance(message, Answer) and message.rows:
             self._jobs[key] = message.maps()[0]
         else:

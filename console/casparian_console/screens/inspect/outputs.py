@@ -74,11 +74,8 @@ class Outputs(View):
     def search(self, pattern: str, step: int) -> bool | None:
         if not self._listed:
             return None
-        self.cursor.pattern = pattern
         texts = [f"{each.name} {each.parser}" for each in self._listed]
-        return self.cursor.search(
-            self._rows, texts.__getitem__, self.height, step=-1 if step < 0 else 1, is_new=step == 1
-        )
+        return self.cursor.find(pattern, step, self._rows, texts.__getitem__, self.height)
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
         at = self.cursor.top + row - 2

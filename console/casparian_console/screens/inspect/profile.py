@@ -108,11 +108,8 @@ class ProfileList:
     def search(self, pattern: str, step: int) -> bool | None:
         if not self.profiles:
             return None
-        self.cursor.pattern = pattern
         texts = [f"{each.column.name} {each.column.kind}" for each in self.profiles]
-        return self.cursor.search(
-            self._rows, texts.__getitem__, self.height, step=-1 if step < 0 else 1, is_new=step == 1
-        )
+        return self.cursor.find(pattern, step, self._rows, texts.__getitem__, self.height)
 
     def draw(self, width: int, height: int, glyphs: Glyphs, *, is_focused: bool) -> list[Line]:
         self.height = max(1, height - 1)

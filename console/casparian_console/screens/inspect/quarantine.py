@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from casparian_console.canvas import Glyphs, Line, block, fit, restyle
 from casparian_console.effects import Effects, Query, RunCommand
 from casparian_console.listing import Cursor
-from casparian_console.messages import Answer, Ended, Message, Output
+from casparian_console.messages import Answer, Ended, Output, Tagged
 from casparian_console.overlays import Prompt, TextView
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NUMBERS, problem_lines
@@ -88,7 +88,7 @@ class Quarantine(View):
         args = ("quarantine", "summary", "--json", "--as-of", str(context.past_seq))
         return [RunCommand(tag, args, is_logged=False)]
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ())
         if tag[1:] != (SLOT, str(self._number)):
             return []
@@ -167,11 +167,8 @@ class Quarantine(View):
     def search(self, pattern: str, step: int) -> bool | None:
         if not self.violations:
             return None
-        self.cursor.pattern = pattern
         texts = [f"{each.output} {each.code} {each.column}" for each in self.violations]
-        return self.cursor.search(
-            self._rows, texts.__getitem__, self.height, step=-1 if step < 0 else 1, is_new=step == 1
-        )
+        return self.cursor.find(pattern, step, self._rows, texts.__getitem__, self.height)
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
         at = self.cursor.top + row - 2

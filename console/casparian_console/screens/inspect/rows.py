@@ -56,9 +56,7 @@ def go_to_job(grid: Grid, context: Context) -> Effects:
     if not job_id:
         context.say("This row does not say which job made it: only rows with _cf_job_id do.", "dim")
         return []
-    show = getattr(context.screen("jobs"), "show_job", None)
-    before: Effects = show(job_id, context) or [] if show is not None else []
-    return [*before, *context.go("jobs")]
+    return [*context.screen("jobs").show_job(job_id, context), *context.go("jobs")]
 
 
 def has_job(grid: Grid | None) -> bool:

@@ -12,7 +12,7 @@ from casparian_console.canvas import Line, block, fit
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects, Query
 from casparian_console.listing import MOVES
-from casparian_console.messages import Answer, Message
+from casparian_console.messages import Answer, Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import rows
 from casparian_console.screens.inspect.answers import Question
@@ -89,7 +89,7 @@ class Sql(View):
             self.question.ended_us = context.facts.now_us
         return self.question.stop()
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ())
         if tag[1:] == (NAMES_SLOT,):
             if isinstance(message, Answer):

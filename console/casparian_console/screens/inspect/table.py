@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
@@ -81,7 +81,7 @@ class OneTable(View):
         has_rested = self.sample.has_rested(now_us) and self.profile.has_rested(now_us)
         return context.facts.link == "live" and has_rested
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         if self.sample.took(message, context):
             return self._sampled(context)
         if self.profile.took(message, context):

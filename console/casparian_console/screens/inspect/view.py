@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Glyphs, Line, fit, spread
 from casparian_console.effects import Effects
-from casparian_console.messages import Message
+from casparian_console.messages import Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.origins import Origins
@@ -30,7 +30,7 @@ class View:
     def changed(self, context: Context) -> Effects:
         return []
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         return []
 
     def refresh(self, context: Context) -> Effects:

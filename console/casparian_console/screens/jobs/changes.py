@@ -13,7 +13,7 @@ from typing import Any
 
 from casparian_console.effects import Ask, Effects
 from casparian_console.facts.jobs import Job
-from casparian_console.messages import Done, Failed, Message
+from casparian_console.messages import Done, Failed, Tagged
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.text import clean, count
@@ -129,7 +129,7 @@ class Changes:
             self.batch = Batch(op, deque(ids), len(ids))
         return self.batch.more()
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         """The answer to one of `many`, or to a page of a replay."""
         if isinstance(message, Done | Failed) and message.tag[1] == "replay":
             return self._replay_took(message, context)

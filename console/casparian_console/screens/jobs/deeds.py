@@ -60,9 +60,7 @@ def has_output(screen: Jobs, context: Context) -> bool:
 
 
 def has_quarantine(screen: Jobs, context: Context) -> bool:
-    if not in_list(screen, context) or not hasattr(context.screen("inspect"), "show_quarantine"):
-        return False
-    return _quarantined(screen, context) is not None
+    return in_list(screen, context) and _quarantined(screen, context) is not None
 
 
 def can_replay_all(screen: Jobs, context: Context) -> bool:
@@ -325,5 +323,4 @@ def quarantine(screen: Jobs, context: Context) -> Effects:
     job = _quarantined(screen, context)
     if job is None:
         return []
-    before: Effects = context.screen("inspect").show_quarantine(job_id=job.job_id) or []  # type: ignore[attr-defined]
-    return [*before, *context.go("inspect")]
+    return [*context.screen("inspect").show_quarantine(job.job_id), *context.go("inspect")]

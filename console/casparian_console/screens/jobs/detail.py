@@ -13,7 +13,7 @@ from typing import Any
 
 from casparian_console.effects import Effects, Query, RunCommand, Tag
 from casparian_console.facts.jobs import Job
-from casparian_console.messages import Answer, Ended, Failed, Message, Output
+from casparian_console.messages import Answer, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context
 
 _JOB = """
@@ -99,9 +99,9 @@ class Detail:
         self._waiting = set(texts)
         return [Query(_tag(what, job.job_id), sql, params) for what, (sql, params) in texts.items()]
 
-    def took(self, message: Message) -> None:
+    def took(self, message: Tagged) -> None:
         """An answer to what `want` asked."""
-        tag: Tag = message.tag  # type: ignore[union-attr]
+        tag: Tag = message.tag
         what, job_id = tag[2], tag[3]
         is_current = job_id == self.known.job_id
         match message:

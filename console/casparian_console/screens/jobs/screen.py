@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from casparian_console.canvas import Line, beside, block
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Job
-from casparian_console.messages import Ended, Failed, Message, Output
+from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.jobs.cards import HEADINGS, Look, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
@@ -119,7 +119,7 @@ class Jobs(Screen):
         later, self._later = self._later, []
         return [*later, *self.detail.want(self.job(context), context)] if self.detail.is_open else later
 
-    def took(self, message: Message, context: Context) -> Effects:
+    def took(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ("", ""))
         if tag[1] == "log":
             self._log_took(message)
@@ -129,8 +129,8 @@ class Jobs(Screen):
             return self.changed(context)
         return self.changes.took(message, context)
 
-    def _log_took(self, message: Message) -> None:
-        if self.log is None or message.tag != self.log.tag:  # type: ignore[union-attr]
+    def _log_took(self, message: Tagged) -> None:
+        if self.log is None or message.tag != self.log.tag:
             return  # of a log that was left
         if isinstance(message, Output):
             self.log.add(message.text)
