@@ -54,12 +54,69 @@ def test_a_snapshot_is_completed_by_loads() -> None:
 def test_a_failure_is_counted_once_whether_it_came_before_or_after_the_totals() -> None:
     for totals_seq, loaded_failures in ((0, 0), (99, 1)):
         driver = Driver()
-        driver.snapshot()
-        driver.shell.present._awaits_totals = True
+        driver.snapshot(unanswered=["totals"])
         fail(driver, run_job(driver, 1))
         totals(driver, totals_seq, FAILED=loaded_failures)
 
         assert driver.shell.present.failed == 1, totals_seq
+
+
+PARSER_COLUMNS = (
+    *("name", "version", "state", "registered_at", "artifact_hash", "outputs_json", "pause_reason", "is_paused"),
+    *("total_executions", "successful_executions", "last_run_at", "last_failure_reason", "breaker", "breaker_reason"),
+    *("consecutive_failures", "topics"),
+)
+OUTPUT_COLUMNS = ("name", "owner_parser", "live_version", "rows", "bytes", "files", "quarantined_rows", "last_commit")
+
+
+def registered(driver: Driver, name: str) -> None:
+    driver.event("ParserRegistered", name=name, version="1.0.0", artifact="a" * 64, topics=[name], outputs={"out": ""})
+
+
+def test_what_happens_between_a_loads_sequence_and_its_arrival_is_in_every_table() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["totals", "parsers", "contracts", "outputs", "sources", "files"])
+    asked_at = driver.seq
+    complete(driver, run_job(driver, 1), rows=7, bad=1)
+    fail(driver, run_job(driver, 2))
+    registered(driver, "later")
+    contract = {"contract_id": "c1", "parser": "later", "version": "1.0.0", "output": "out", "columns": 1}
+    driver.event("ContractProposed", **contract, contract_hash="b" * 64)
+    driver.event("SourceAdded", source_id="s1", name="in", path="/in", poll_seconds=0, options={})
+    driver.event("FilesObserved", scan_id="x", blob="b", new=3, changed=0, vanished=1, renamed=0, tagged=2)
+    driver.seq, now = asked_at, driver.seq
+    fix = ("fix", "1.0.0", "REGISTERED", 1, "a", "{}", None, False, 299, 290, 1, None, "closed", None, 0, "fix")
+    driver.answer(("facts", "parsers"), PARSER_COLUMNS, [fix])
+    driver.answer(("facts", "outputs"), OUTPUT_COLUMNS, [("fix_orders", "fix", 1, 100, 5, 1, 10, 1)])
+    driver.answer(("facts", "contracts"), ("contract_id",), [])
+    driver.answer(("facts", "sources"), ("id",), [])
+    driver.answer(("facts", "files"), ("files", "bytes", "untagged"), [(10, 100, 5)])
+    driver.answer(("facts", "totals"), ("status", "jobs", "rows", "quarantined"), [("COMPLETED", 290, 1000, 0)])
+    driver.seq = now
+
+    facts, registry = driver.shell.present, driver.shell.present.registry
+    assert registry.parsers["fix", "1.0.0"].runs == 301
+    assert registry.parsers["fix", "1.0.0"].successes == 291
+    assert ("later", "1.0.0") in registry.parsers
+    assert [each.contract_id for each in registry.waiting_contracts] == ["c1"]
+    assert list(registry.sources) == ["s1"]
+    assert (registry.files, registry.untagged) == (12, 6)
+    assert (registry.outputs["fix_orders"].rows, registry.outputs["fix_orders"].quarantined) == (107, 11)
+    assert (facts.done, facts.failed, facts.totals.rows) == (291, 1, 1007)
+
+
+def test_a_second_load_on_its_way_keeps_what_happens_for_both() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["parsers"])
+    driver.hear(Gap(1, 2))
+    driver.snapshot(unanswered=["parsers"])
+    asked_at = driver.seq
+    registered(driver, "later")
+    driver.seq, now = asked_at, driver.seq
+    for _answer in ("to the first", "to the second"):
+        driver.answer(("facts", "parsers"), PARSER_COLUMNS, [])
+        assert list(driver.shell.present.registry.parsers) == [("later", "1.0.0")]
+    driver.seq = now
 
 
 def test_a_replayed_job_is_no_longer_a_failure() -> None:

@@ -16,6 +16,9 @@ from casparian_protocol.feed import FeedEvent, Snapshot
 #: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
 HISTORY_JOBS = 100_000
 
+#: What an ended or replayed job does to the totals: state, sign, rows, quarantined rows.
+Settled = tuple[str, int, int, int]
+
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
 _ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
 _JOBS = f"""
@@ -156,7 +159,7 @@ def outputs_of(paths: str) -> tuple[str, ...]:
     return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
 
 
-def fold_job(book: JobBook, event: FeedEvent) -> tuple[str, int, int, int] | None:
+def fold_job(book: JobBook, event: FeedEvent) -> Settled | None:
     """Apply an event about a job; its effect on the totals as (state, sign, rows, quarantined), if it has one."""
     data, seq, at = event.data, event.seq, event.ts
     match event.type:

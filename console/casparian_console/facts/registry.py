@@ -6,9 +6,10 @@ Counts of files are known from the last answer and moved by scans' counts; detai
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from casparian_console.messages import Answer
 from casparian_console.text import count
@@ -71,8 +72,22 @@ class Output:
     last_commit: int = 0
 
 
+class Told(NamedTuple):
+    """An event, and what the job that it is about says of itself: its parser ("" without one) and its last error."""
+
+    event: FeedEvent
+    parser: str = ""
+    problem: str = ""
+
+
+#: What is loaded by a query each, and moved by events from there on.
+TABLES = ("sources", "files", "parsers", "contracts", "outputs")
+
+
 @dataclass(slots=True)
 class Registry:
+    """The tables. `took` replaces one, `fold` moves them on."""
+
     #: (name, version) → parser, in the order of registration.
     parsers: dict[tuple[str, str], Parser] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
@@ -81,10 +96,10 @@ class Registry:
     files: int = 0
     file_bytes: int = 0
     untagged: int = 0
-    #: what → sequence of its last answer; events up to it are in the answer.
+    #: Tables whose numbers events no longer tell exactly; whoever asks again takes them out.
+    stale: set[str] = field(default_factory=set)
+    #: table → sequence of its last answer; events up to it are in the answer.
     _loaded: dict[str, int] = field(default_factory=dict)
-    #: Raised when events no longer tell the number of files or tags exactly; lowered by whoever asks again.
-    is_files_stale: bool = False
 
     @property
     def waiting_contracts(self) -> list[Contract]:
@@ -113,44 +128,57 @@ class Registry:
         fresh.parsers = {key: copy(parser) for key, parser in self.parsers.items()}
         fresh.contracts = {key: copy(contract) for key, contract in self.contracts.items()}
         fresh.outputs = {key: copy(output) for key, output in self.outputs.items()}
-        fresh.sources, fresh._loaded = self.sources.copy(), self._loaded.copy()
+        fresh.sources, fresh._loaded, fresh.stale = self.sources.copy(), self._loaded.copy(), self.stale.copy()
         return fresh
 
-    def took(self, what: str, answer: Answer) -> None:
-        """An answer to one of `loading.queries`."""
-        self._loaded[what] = answer.seq
+    def took(self, table: str, answer: Answer) -> None:
+        """An answer to one of `loading.queries`; what happened behind it is folded again by the caller."""
+        self._loaded[table] = answer.seq
         rows = answer.maps()
-        if what == "parsers":
+        if table == "parsers":
             self.parsers = {(row["name"], row["version"]): _parser(row) for row in rows}
-        elif what == "contracts":
+        elif table == "contracts":
             self.contracts = {row["contract_id"]: _contract(row) for row in rows}
-        elif what == "sources":
+        elif table == "sources":
             self.sources = {
                 row["id"]: Source(row["id"], row["name"], row["path"], row["poll_interval_secs"] or 0.0)
                 for row in rows
                 if row["enabled"] is not False
             }
-        elif what == "outputs":
+        elif table == "outputs":
             self.outputs = {row["name"]: _output(row) for row in rows}
-        elif what == "files":
+        elif table == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
 
-    def fold(self, event: FeedEvent, owner: str = "") -> None:
-        """Apply an event; `owner` is the parser of the job which it is about."""
-        data = event.data
-        match event.type:
+    def fold(self, told: Told, tables: Iterable[str] = TABLES) -> None:
+        """Apply an event to those of `tables` whose last answer is older than it."""
+        for table in tables:
+            if told.event.seq > self._loaded.get(table, -1):
+                _FOLDS[table](self, told)
+
+    def _fold_sources(self, told: Told) -> None:
+        data = told.event.data
+        match told.event.type:
             case "SourceAdded":
                 self.sources[data["source_id"]] = Source(
                     data["source_id"], data["name"], data["path"], data.get("poll_seconds", 0)
                 )
             case "SourceRemoved":
                 self.sources.pop(data["source_id"], None)
-            case "FilesObserved" if event.seq > self._loaded.get("files", -1):
+
+    def _fold_files(self, told: Told) -> None:
+        data = told.event.data
+        match told.event.type:
+            case "FilesObserved":
                 self.files += data["new"] - data["vanished"]
                 self.untagged += data["new"] - data["tagged"]
-                self.is_files_stale = True
+                self.stale.add("files")
             case "FilesTagged" | "ScanFinished" | "TagRuleAdded" | "TagRuleRemoved":
-                self.is_files_stale = True
+                self.stale.add("files")
+
+    def _fold_parsers(self, told: Told) -> None:
+        event, data = told.event, told.event.data
+        match event.type:
             case "ParserRegistered":
                 key = (data["name"], data["version"])
                 self.parsers[key] = Parser(
@@ -165,6 +193,12 @@ class Registry:
                     parser.state = "retired"
             case "ParserPaused" | "ParserHalfOpened" | "ParserResumed":
                 self._breaker(event)
+            case "JobCompleted" | "JobFailed" | "JobDeadLettered" if told.parser:
+                self._count_run(told)
+
+    def _fold_contracts(self, told: Told) -> None:
+        event, data = told.event, told.event.data
+        match event.type:
             case "ContractProposed":
                 self.contracts[data["contract_id"]] = Contract(
                     data["contract_id"],
@@ -179,19 +213,21 @@ class Registry:
             case "ContractApproved" | "ContractRejected":
                 if contract := self.contracts.get(data["contract_id"]):
                     contract.state = event.type.removeprefix("Contract").lower()
-            case "JobOutputsCommitted" if event.seq > self._loaded.get("outputs", -1):
-                self._committed(event, owner)
 
-    def count_run(self, parser: str, seq: int, at_us: int, *, is_success: bool, why: str = "") -> None:
+    def _fold_outputs(self, told: Told) -> None:
+        if told.event.type == "JobOutputsCommitted":
+            self._committed(told.event, told.parser)
+            self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
+
+    def _count_run(self, told: Told) -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
-        if seq <= self._loaded.get("parsers", -1):
-            return
+        is_success = told.event.type == "JobCompleted"
         for known in self.parsers.values():
-            if known.name == parser:
+            if known.name == told.parser:
                 known.runs += 1
                 known.successes += is_success
-                known.last_run_at = at_us
-                known.last_failure = known.last_failure if is_success else why
+                known.last_run_at = told.event.ts
+                known.last_failure = known.last_failure if is_success else told.problem
 
     def _breaker(self, event: FeedEvent) -> None:
         data = event.data
@@ -221,6 +257,15 @@ class Registry:
                 if file["kind"] == "data" and file["output"] == name:
                     output.files += 1
                     output.bytes += file["bytes"]
+
+
+_FOLDS: dict[str, Callable[[Registry, Told], None]] = {
+    "sources": Registry._fold_sources,
+    "files": Registry._fold_files,
+    "parsers": Registry._fold_parsers,
+    "contracts": Registry._fold_contracts,
+    "outputs": Registry._fold_outputs,
+}
 
 
 def _parser(row: dict[str, Any]) -> Parser:

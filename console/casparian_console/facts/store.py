@@ -7,15 +7,17 @@ how the console stands in the past. Times are µs UTC, taken from events; the cl
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Collection
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from casparian_console.effects import Query, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.flow import Flow
 from casparian_console.facts.jobs import ENDED_STATES, JobBook
-from casparian_console.facts.registry import Registry
+from casparian_console.facts.loading import Settled
+from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 
@@ -54,6 +56,13 @@ class Totals:
         return self.seq >= 0
 
 
+class _Behind(NamedTuple):
+    """An event that came while a load was on its way, and what it does to the totals."""
+
+    told: Told
+    settled: Settled | None
+
+
 class Facts:
     """The picture as of event `seq`."""
 
@@ -79,9 +88,10 @@ class Facts:
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
         #: (seq, at µs, type, actor, data) of what people care about, the youngest last.
         self.recent: deque[FeedEvent] = deque(maxlen=500)
-        #: Events since the last snapshot whose effect on totals waits for the loads: (seq, state, sign, rows, quarantined).
-        self._unsettled: list[tuple[int, str, int, int, int]] = []
-        self._awaits_totals = True
+        #: Loads on their way, by table, and every event that came since the first of them was asked for: an answer is of
+        #: an earlier sequence than the events that are known when it arrives, so those behind it are folded again.
+        self._awaited: Counter[str] = Counter()
+        self._behind: list[_Behind] = []
         #: Loads that were refused, and the earliest time for the next ones.
         self._refused: set[str] = set()
         self._next_load_us = 0
@@ -124,48 +134,67 @@ class Facts:
         self.seq = max(self.seq, event.seq)
         settled = loading.fold_job(self.jobs, event)
         job = self.jobs.get(event.data.get("job_id", ""))
-        self.registry.fold(event, job.parser if job is not None else "")
+        told = Told(event, job.parser, job.error_message) if job is not None else Told(event)
+        self.registry.fold(told)
         self._flow.fold(event)
         self._processes(event)
-        if settled is not None:
-            self._settle((event.seq, *settled))
-            self._count_run(event)
+        self._settle(event.seq, settled)
+        if self._awaited:
+            self._behind.append(_Behind(told, settled))
         if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
             self.recent.append(event)
 
     def refused(self, tag: Tag) -> None:
         """A load failed, as while the projector starts: it is asked for again."""
+        self._arrived(tag[1])
         self._refused.add(tag[1])
         self._next_load_us = self.now_us + _LOAD_AGAIN_US
 
     def _overdue(self) -> list[Query]:
-        """Loads that were refused, and counts of files that events only tell to have changed."""
-        if self.now_us < self._next_load_us or not (self._refused or self.registry.is_files_stale):
+        """Loads that were refused, and tables of which events only tell that they changed."""
+        wanted = self._refused | self.registry.stale
+        if self.now_us < self._next_load_us or not wanted:
             return []
-        wanted = self._refused | ({"files"} if self.registry.is_files_stale else set())
-        self._refused, self.registry.is_files_stale = set(), False
+        return self._load(wanted)
+
+    def _load(self, wanted: Collection[str]) -> list[Query]:
+        self._refused -= set(wanted)
+        self.registry.stale -= set(wanted)
         self._next_load_us = self.now_us + _LOAD_AGAIN_US
+        self._awaited.update(wanted)
         return [query for query in loading.queries() if query.tag[1] in wanted]
 
     def took(self, answer: Answer) -> None:
-        """The answer to one of the loads."""
-        what = answer.tag[1]
-        if what == "jobs":
+        """The answer to one of the loads, and again what happened behind it."""
+        table = answer.tag[1]
+        later = [each for each in self._behind if each.told.event.seq > answer.seq]
+        if table == "jobs":
             loading.take_jobs(self.jobs, answer)
-        elif what == "totals":
+        elif table == "totals":
             self._take_totals(answer)
+            for each in later:
+                self._settle(each.told.event.seq, each.settled)
         else:
-            self.registry.took(what, answer)
+            self.registry.took(table, answer)
+            for each in later:
+                self.registry.fold(each.told, (table,))
+        self._arrived(table)
+
+    def _arrived(self, table: str) -> None:
+        if self._awaited[table] > 1:
+            self._awaited[table] -= 1
+        else:
+            del self._awaited[table]
+        if not self._awaited:
+            self._behind.clear()
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
     def _restart(self, taken: Snapshot) -> list[Query]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
-        self._refused, self.registry.is_files_stale = set(), False  # everything is asked for now
-        self._unsettled, self._awaits_totals = [], True  # the old totals are shown until the new ones are there
         loading.take_snapshot(self.jobs, taken, self.now_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
-        return loading.queries()
+        return self._load([query.tag[1] for query in loading.queries()])  # the old tables are shown until then
 
     def _take_totals(self, answer: Answer) -> None:
         fresh = Totals(seq=answer.seq)
@@ -174,31 +203,19 @@ class Facts:
                 fresh.by_state[row["status"]] += row["jobs"]
             fresh.rows += row["rows"] or 0
             fresh.quarantined += row["quarantined"] or 0
-        self.totals, self._awaits_totals = fresh, False
-        waiting, self._unsettled = self._unsettled, []
-        for change in waiting:
-            self._settle(change)
+        self.totals = fresh
 
-    def _settle(self, change: tuple[int, str, int, int, int]) -> None:
+    def _settle(self, seq: int, settled: Settled | None) -> None:
         """Count an ended job, once: what the loaded totals contain already is left out."""
-        seq, state, sign, rows, quarantined = change
-        if self._awaits_totals:
-            self._unsettled.append(change)
-        elif seq > self.totals.seq:
+        if settled is not None and seq > self.totals.seq:
+            state, sign, rows, quarantined = settled
             self.totals.by_state[state] += sign
             self.totals.rows += rows
             self.totals.quarantined += quarantined
 
-    def _count_run(self, event: FeedEvent) -> None:
-        """An ended attempt in its parser's health."""
-        job = self.jobs.get(event.data.get("job_id", ""))
-        if job is not None and job.parser and event.type in ("JobCompleted", "JobFailed", "JobDeadLettered"):
-            is_success = event.type == "JobCompleted"
-            self.registry.count_run(job.parser, event.seq, event.ts, is_success=is_success, why=job.error_message)
-
     def count_from_nothing(self) -> None:
         """Before folding a log from its first event: totals begin at zero and are exact."""
-        self.totals, self._awaits_totals = Totals(seq=0), False
+        self.totals = Totals(seq=0)
         self.link = "live"
 
     def fork(self) -> Facts:
@@ -208,7 +225,7 @@ class Facts:
         fresh.totals.by_state = self.totals.by_state.copy()
         fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
-        fresh._unsettled, fresh._refused = self._unsettled[:], self._refused.copy()
+        fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
         return fresh
 
     def _processes(self, event: FeedEvent) -> None:

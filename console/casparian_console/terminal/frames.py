@@ -25,16 +25,20 @@ class FrameNotWritten(CasparianError):
     """A picture could not be written."""
 
 
+#: Our style words in front of prompt_toolkit's own: its default style, which is always merged in, knows some of them too.
+_PREFIX = "casparian-"
+
+
 @lru_cache(maxsize=8)
 def rules(theme: Theme) -> Style:
     """The theme as prompt_toolkit has it; later rules win."""
-    return Style([(word, rule) for word, rule in THEMES[theme].items()])
+    return Style([(_PREFIX + word, rule) for word, rule in THEMES[theme].items()])
 
 
 @lru_cache(maxsize=4096)
 def classes(words: str) -> str:
     """`bar bad` as prompt_toolkit wants it; words that no theme knows are a fault that a test finds."""
-    return " ".join(f"class:{word}" for word in words.split() if word in STYLES)
+    return " ".join(f"class:{_PREFIX}{word}" for word in words.split() if word in STYLES)
 
 
 def write_frame(path: Path, lines: Sequence[Line], theme: Theme) -> None:

@@ -19,6 +19,8 @@ from casparian_console.canvas import Line, fit
 from casparian_console.messages import Click, Key, Message, Paste, Scroll
 from casparian_console.terminal import application
 from casparian_console.terminal.application import TerminalDisplay
+from casparian_console.terminal.frames import attributes
+from casparian_console.theme import STYLES, Theme
 
 _SEQUENCE = re.compile(r"\x1b\[(\?)?([\d;]*)([A-Za-z])|\x1b\][^\x07]*\x07")
 
@@ -107,14 +109,16 @@ class Terminal:
         return text
 
 
-def on_terminal(monkeypatch: pytest.MonkeyPatch, story: Callable[[Terminal, TerminalDisplay], Any]) -> None:
+def on_terminal(
+    monkeypatch: pytest.MonkeyPatch, story: Callable[[Terminal, TerminalDisplay], Any], theme: Theme = "dark"
+) -> None:
     async def run() -> None:
         with create_pipe_input() as keys:
             terminal = Terminal(keys)
             output = Vt100_Output(terminal.written, lambda: terminal.glass.size, term="xterm-256color")
             monkeypatch.setattr(application, "create_input", lambda: keys)
             monkeypatch.setattr(application, "create_output", lambda: output)
-            display = TerminalDisplay("dark", 0.02)
+            display = TerminalDisplay(theme, 0.02)
             display.press, display.drawn = terminal.hear, terminal.drawn.set
             display.frame = lambda width, height: terminal.frame
             running = asyncio.get_running_loop().create_task(display.run())
@@ -163,6 +167,32 @@ def test_the_terminal_shows_every_frame_whatever_came_before(monkeypatch: pytest
             assert terminal.glass.lines() == texts(frame)
 
     on_terminal(monkeypatch, story)
+
+
+_SGR = re.compile(r"\x1b\[([\d;]*)m")
+
+
+def sgr_before(written: str, text: str) -> set[str]:
+    """The attributes that are in force where `text` is written."""
+    (codes,) = _SGR.findall(written[: written.index(text)])[-1:]
+    return set(codes.removeprefix("0").strip(";").replace("38;5;", "front ").replace("48;5;", "back ").split(";"))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_a_terminal_shows_each_style_as_the_theme_has_it_and_nothing_of_prompt_toolkits(
+    monkeypatch: pytest.MonkeyPatch, theme: Theme
+) -> None:
+    async def story(terminal: Terminal, display: TerminalDisplay) -> None:
+        for word in sorted(STYLES):
+            written = await terminal.show(display, [fit([(word, f"<{word}>")], 24), *[[("", " " * 24)]] * 4])
+            found, wanted = sgr_before(written, f"<{word}>"), attributes(word, theme)
+            assert ("7" in found) == bool(wanted.reverse), word
+            assert ("1" in found) == bool(wanted.bold), word
+            assert ("4" in found) == bool(wanted.underline), word
+            assert any(code.startswith("front") for code in found) == bool(wanted.color), word
+            assert any(code.startswith("back") for code in found) == bool(wanted.bgcolor), word
+
+    on_terminal(monkeypatch, story, theme)
 
 
 def test_only_what_changed_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
