@@ -52,14 +52,17 @@ class QueueArgs(Args):
     tag: Tag | None = None
     path: PathText | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    #: Also files whose jobs were all cancelled; by itself planning leaves them alone.
+    include_cancelled: bool = False
 
 
 class Skipped(Result):
     parser: str
     reason: str
     files: NonNegativeInt
-    #: NOT_HASHED: a scan of their directories is needed first. Empty: the reason is for people.
-    code: Literal["", "NOT_HASHED"] = ""
+    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and nobody asked
+    #: for them again. Empty: the reason is for people.
+    code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
 
 
 class QueueResult(Done):

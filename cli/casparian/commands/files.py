@@ -26,7 +26,7 @@ casparian files --like "%nyse%" --status failed --json""",
 @click.option("--untagged", is_flag=True, help="Only files without any tag.")
 @click.option(
     "--status",
-    type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "skipped", "vanished"]),
+    type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "cancelled", "vanished"]),
 )
 @click.option("--source", metavar="NAME", help="Only files of this source.")
 @click.option("--like", metavar="PATTERN", help="SQL pattern over the path, such as %nyse%.")

@@ -66,12 +66,19 @@ casparian process --parser fix_parser --workers 2 --json""",
 @click.option("--tag", help="Only files with this tag.")
 @click.option("--path", type=click.Path(), help="Only files below this path.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many files.")
+@click.option("--include-cancelled", is_flag=True, help="Also files whose jobs were cancelled; they stay so otherwise.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Worker processes to start (default: the setting, or cores)."
 )
 @pass_app
 def process(
-    app: App, parser: str | None, tag: str | None, path: str | None, limit: int | None, workers: int | None
+    app: App,
+    parser: str | None,
+    tag: str | None,
+    path: str | None,
+    limit: int | None,
+    include_cancelled: bool,
+    workers: int | None,
 ) -> ExitCode:
     """Queue what is pending and run until the queue is empty."""
     import os
@@ -79,6 +86,7 @@ def process(
     if not app.home.log.is_dir():
         raise NoHome(app.home)
     selection = {"parser": parser, "tag": tag, "path": os.path.abspath(path) if path else None, "limit": limit}
+    selection["include_cancelled"] = include_cancelled or None
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
         with _daemon(app, workers) as child, open_gateway(app) as gateway:

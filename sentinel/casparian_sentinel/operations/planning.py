@@ -25,7 +25,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
-from casparian_sentinel.projection.queries import COUNT_WANTED, PLAN_FILES
+from casparian_sentinel.projection.queries import COUNT_CANCELLED, COUNT_WANTED, PLAN_FILES
 
 #: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
 FILES_PER_QUERY = 20_000
@@ -73,6 +73,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         done = yield from _queue_parser(context, target, args, left, actor)
         totals = {key: totals[key] + done[key] for key in totals}
         skipped += done["skipped"]
+        skipped += yield from _stays_cancelled(target, args)
         skipped += yield from _hash_missing(context, target, args, actor)
         if left is not None:
             left -= done["queued"]
@@ -88,7 +89,8 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         wanted = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued)
         if wanted <= 0:
             break
-        files: Rows = yield Ask(PLAN_FILES, (target.topics, args.path or "", target.line.name, wanted), FILES_PER_QUERY)
+        meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, wanted)
+        files: Rows = yield Ask(PLAN_FILES, meant, FILES_PER_QUERY)
         for chunk in _chunks(as_maps(files), JOBS_PER_DECISION):
             jobs = [parse_job(context, target, file) for file in chunk]
             answer = yield Decide(QueueJobs(jobs, files.seq, actor))
@@ -100,6 +102,16 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
             break
     skipped = [{"parser": target.line.name, "reason": reason, "files": files} for reason, files in reasons.items()]
     return {"queued": queued, "already": already, "skipped": skipped}
+
+
+def _stays_cancelled(target: Target, args: QueueArgs) -> Any:
+    """Files whose jobs were all cancelled: a person decided that, so planning leaves them alone and says so."""
+    if args.include_cancelled:
+        return []
+    found: Rows = yield Ask(COUNT_CANCELLED, (target.topics, args.path or "", target.line.name))
+    files = sum(row["files"] for row in as_maps(found))
+    reason = "cancelled before; `casparian process --include-cancelled` or `casparian job retry ID` runs them again"
+    return [{"parser": target.line.name, "reason": reason, "files": files, "code": "CANCELLED"}] if files else []
 
 
 def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Any:

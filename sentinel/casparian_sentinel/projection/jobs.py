@@ -280,7 +280,7 @@ class JobFold:
     def _cancelled(self, event: Event) -> None:
         row = self._row(event)
         row.update(status=JobState.CANCELLED.value, end_time=event.ts, reason=event.data.get("reason"))
-        self._end(row, "skipped")
+        self._end(row, "cancelled")
 
     def _lease_expired(self, event: Event) -> None:
         row = self._row(event)

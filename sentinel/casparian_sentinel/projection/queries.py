@@ -1,16 +1,26 @@
 """The questions that the sentinel itself asks of the projection, by name. SQL only; parameters are positional."""
 
-#: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, limit.
-#: Of paths with equal content only the first counts. A cancelled job does not count as processed.
+#: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
+#: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
+#: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
 PLAN_FILES = """
 select f.id, f.path, f.content_hash, f.size, t.tag
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
     and not exists (from cf_processing_queue q where q.plugin_name = ? and q.content_hash = f.content_hash
-                    and q.status <> 'CANCELLED')
+                    and not (? and q.status = 'CANCELLED'))
 qualify row_number() over (partition by f.content_hash order by f.path, t.tag) = 1
 order by f.path limit ?
+"""
+
+#: Contents that a parser wants and whose jobs were all cancelled: topics (list), path prefix or '', parser.
+COUNT_CANCELLED = """
+select count(distinct f.content_hash) as files
+from scout_files f join scout_file_tags t on t.file_id = f.id
+    join (select content_hash from cf_processing_queue where plugin_name = $3 and content_hash is not null
+          group by content_hash having bool_and(status = 'CANCELLED')) q on q.content_hash = f.content_hash
+where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
 """
 
 #: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
@@ -25,7 +35,7 @@ order by f.path
 COUNT_WANTED = """
 select count(distinct f.content_hash) as files,
     count(distinct f.content_hash) filter (exists (from cf_processing_queue q
-        where q.plugin_name = ? and q.content_hash = f.content_hash and q.status <> 'CANCELLED')) as already
+        where q.plugin_name = ? and q.content_hash = f.content_hash)) as already
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished'
 """

@@ -9,6 +9,7 @@ create table scout_sources (
     added_at timestamp
 );
 
+-- status: pending, tagged, queued, processing, processed, failed, cancelled or vanished.
 create table scout_files (
     id varchar, source_id varchar, path varchar, rel_path varchar, size bigint, mtime bigint, device ubigint,
     inode ubigint, content_hash varchar, status varchar, tag varchar, tag_source varchar, rule_id varchar, kind varchar,

@@ -71,5 +71,5 @@ def test_scan_after_scan_the_tables_follow_the_disk(home: Home, tmp_path: Path) 
         ("c.csv", "tagged", "advice", "s1"),
     ]
     with projector.open_projection(home) as projection:
-        planned = projection.query(queries.PLAN_FILES, [["advice"], "", "advice", 10])
+        planned = projection.query(queries.PLAN_FILES, [["advice"], "", "advice", False, 10])
         assert planned.column("path").to_pylist() == [str(root / "a.csv"), str(root / "c.csv")]
