@@ -62,7 +62,7 @@ class FollowLog:
 
     tag: Tag
     job_id: str
-    tail_bytes: int = 1024 * 1024
+    tail_bytes: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

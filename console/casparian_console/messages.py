@@ -92,6 +92,8 @@ class Output:
 
     tag: Tag
     text: str
+    #: Of a followed log, with its first text: so many older lines are not read.
+    lines_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,10 @@ class Screen:
         """The facts changed while it is visible (at most once a frame): ask again for what has grown old."""
         return []
 
+    def not_found(self, pattern: str) -> str:
+        """What to say when `search` found nothing."""
+        return f"“{pattern}” is not in this list."
+
     def took(self, message: Tagged, context: Context) -> Effects:
         """An answer to an effect whose tag begins with this screen's name; also while it is not visible."""
         return []

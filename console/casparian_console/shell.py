@@ -304,7 +304,7 @@ class Shell:
         if found is None:
             self.say("Nothing can be searched here.", "dim")
         elif not found:
-            self.say(f"“{self.pattern}” is not in this list.", "warn")
+            self.say(self.current.not_found(self.pattern), "warn")
         return []
 
     def _escape(self) -> Effects:

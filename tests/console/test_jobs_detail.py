@@ -299,10 +299,19 @@ def test_a_line_of_a_megabyte_and_hostile_text_do_no_harm(day: Driver) -> None:
 def test_a_log_keeps_a_bounded_number_of_lines_and_counts_the_others(day: Driver) -> None:
     log = open_log(day, *(log_line(number) for number in range(LINES_KEPT + 10)))
 
-    assert "10 earlier ones dropped" in day.text()
+    assert f"of {LINES_KEPT + 10:,} lines, the first 10 not loaded" in day.text(120, 24)
     day.press("g")
     assert "line 10" in day.lines()[2]
     assert len(log._lines) == LINES_KEPT
+
+
+def test_lines_that_were_passed_over_count_among_the_lines_of_the_log(day: Driver) -> None:
+    log = open_log(day, log_line(1))
+    day.send(Output(log.tag, "more\n", 60_000))
+
+    assert "60,001-60,002 of 60,002 lines, the first 60,000 not loaded" in day.text(120, 24)
+    day.press("/", *"nowhere", "enter")
+    assert "not in the lines that are loaded" in day.text()
 
 
 def test_a_log_that_cannot_be_read_says_why(day: Driver) -> None:

@@ -105,7 +105,7 @@ class Files:
                     is_told = True
                     self._took(Failed(effect.tag, "This job has no log yet.", "It appears here when there is one."))
                 while path is not None and (text := await asyncio.to_thread(tail.read, path)):
-                    self._took(Output(effect.tag, text))
+                    self._took(Output(effect.tag, text, tail.take_lines_before()))
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             tail.close()
@@ -119,6 +119,12 @@ class _Tail:
         self._file: BinaryIO | None = None
         self._pending = b""
         self._is_skipping = False
+        self._lines_before = 0
+
+    def take_lines_before(self) -> int:
+        """Lines that were passed over at the beginning; told once."""
+        lines, self._lines_before = self._lines_before, 0
+        return lines
 
     def read(self, path: Path) -> str:
         """What is there, at most a piece; empty when nothing is new."""
@@ -153,8 +159,15 @@ class _Tail:
         is_first, self._file = self._file is None, path.open("rb")
         size_bytes = os.fstat(self._file.fileno()).st_size
         if is_first and size_bytes > self._tail_bytes:
-            self._file.seek(size_bytes - self._tail_bytes)
-            self._is_skipping = True
+            self._pass_over(self._file, size_bytes - self._tail_bytes)
+
+    def _pass_over(self, file: BinaryIO, left_bytes: int) -> None:
+        """Count the lines of the first `left_bytes` bytes; the one that they end in is passed over as well."""
+        while left_bytes and (piece := file.read(min(left_bytes, _PIECE_BYTES))):
+            left_bytes -= len(piece)
+            self._lines_before += piece.count(b"\n")
+        self._lines_before += 1
+        self._is_skipping = True
 
 
 def _expanded(path: str) -> str:

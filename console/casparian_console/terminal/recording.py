@@ -136,8 +136,8 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
             return m.Answer(tag, seq, columns, hidden)
         case m.Done(tag, result):
             return m.Done(tag, redactor.value("", result))
-        case m.Output(tag, text):
-            return m.Output(tag, redactor.output(text))
+        case m.Output(tag, text, lines_before):
+            return m.Output(tag, redactor.output(text), lines_before)
         case m.Ended(tag, code, stderr, is_cut):
             return m.Ended(tag, code, redactor.sentence(stderr), is_cut)
         case m.Listing(tag, path, entries):

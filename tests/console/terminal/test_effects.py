@@ -168,6 +168,7 @@ def test_a_log_is_followed_from_its_end_through_endless_lines(tmp_path: Path) ->
         stage.performer.perform(FollowLog(TAG, "00aa", tail_bytes=7))
         await stage.until(lambda: "last\n" in stage.text())
         assert stage.text() == "last\n"
+        assert [each.lines_before for each in stage.answers if isinstance(each, Output)] == [1000]
         with log.open("a") as file:
             file.write("x" * 1_000_000 + "\nhalf")
             file.flush()

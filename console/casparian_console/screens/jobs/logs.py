@@ -6,16 +6,14 @@ A log is what a guest said: nothing of it is drawn before `clean`, and a line of
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 
 from casparian_console.canvas import Glyphs, Line, fit, line_width, spread
 from casparian_console.effects import Effects, FollowLog, StopCommand, Tag
 from casparian_console.text import clean, clip, count
 
-#: Older lines are dropped, and counted.
-LINES_KEPT = 50_000
+#: Older lines are dropped, and counted: more than an ordinary job log of 10 MB has.
+LINES_KEPT = 200_000
 #: Of a longer line the beginning is kept; job logs cut at 8 KiB themselves.
 CHARACTERS_KEPT = 16_000
 LEVELS = ("ALL", "INFO", "WARNING", "ERROR")
@@ -36,13 +34,14 @@ class LogView:
     is_following: bool = True
     pattern: str = ""
     problem: str = ""
+    #: Older lines that are not here: never read, or dropped since.
     dropped: int = 0
     shift: int = 0
     has_ended: bool = False
     #: (number, rank, text)
-    _lines: deque[tuple[int, int, str]] = field(default_factory=deque)
+    _lines: list[tuple[int, int, str]] = field(default_factory=list)
     #: Numbers of the lines that the level lets through.
-    _passing: deque[int] = field(default_factory=deque)
+    _passing: list[int] = field(default_factory=list)
     _at: int = 0
     _next: int = 0
     _rank: int = 1
@@ -60,8 +59,9 @@ class LogView:
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
-    def add(self, text: str) -> None:
-        """Whole lines, as `Output` brings them."""
+    def add(self, text: str, lines_before: int = 0) -> None:
+        """Whole lines, as `Output` brings them; `lines_before` older ones were passed over."""
+        self.dropped += lines_before
         for line in text.removesuffix("\n").split("\n"):
             more = len(line) - CHARACTERS_KEPT
             kept = f"{line[:CHARACTERS_KEPT]} ({more:,} more characters)" if more > 0 else line
@@ -70,12 +70,12 @@ class LogView:
             if self._rank >= self.level:
                 self._passing.append(self._next)
             self._next += 1
-        while len(self._lines) > LINES_KEPT:
-            number, _, _ = self._lines.popleft()
-            self.dropped += 1
-            if self._passing and self._passing[0] == number:
-                self._passing.popleft()
-                self._at = max(0, self._at - 1)
+        if (extra := len(self._lines) - LINES_KEPT) > 0:
+            del self._lines[:extra]
+            self.dropped += extra
+            gone = bisect_left(self._passing, self._lines[0][0])
+            del self._passing[:gone]
+            self._at = max(0, self._at - gone)
 
     # --- moving -------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class LogView:
         """All, INFO and worse, WARNING and worse, ERROR; the line at the top stays, if it may."""
         number = self._passing[self._at] if self._at < len(self._passing) else self._next
         self.level = (self.level + 1) % len(LEVELS)
-        self._passing = deque(number for number, rank, _ in self._lines if rank >= self.level)
+        self._passing = [number for number, rank, _ in self._lines if rank >= self.level]
         self._at = bisect_left(self._passing, number)
 
     def search(self, pattern: str, step: int) -> bool:
@@ -129,14 +129,16 @@ class LogView:
         if self.is_following:
             self._at = self._last_top()
         self._at = max(0, min(self._at, max(0, len(self._passing) - 1)))
-        shown = list(islice(self._passing, self._at, self._at + self._height))
+        shown = self._passing[self._at : self._at + self._height]
         state = "following" if self.is_following and not self.has_ended else "stopped"
+        # with all levels the numbers are those of the whole log; else they are of the lines that pass
+        before = self.dropped if not self.level else 0
         counted = (
-            f"{self._at + 1:,}-{self._at + len(shown):,} of {count(len(self._passing), 'line')}"
+            f"{before + self._at + 1:,}-{before + self._at + len(shown):,} of {count(before + len(self._passing), 'line')}"
             if shown
             else "no lines"
         )
-        early = f", {self.dropped:,} earlier ones dropped" if self.dropped else ""
+        early = f", the first {self.dropped:,} not loaded" if self.dropped else ""
         right: Line = [("dim", f"{LEVELS[self.level]}  {counted}{early}  "), ("accent", f"{state} ")]
         title = clip(f" LOG {self.name}", width - line_width(right) - 1, glyphs.ellipsis)
         lines: list[Line] = [spread([("title", title)], right, width)]

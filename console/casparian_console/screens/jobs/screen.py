@@ -133,7 +133,7 @@ class Jobs(Screen):
         if self.log is None or message.tag != self.log.tag:
             return  # of a log that was left
         if isinstance(message, Output):
-            self.log.add(message.text)
+            self.log.add(message.text, message.lines_before)
         elif isinstance(message, Ended):
             self.log.has_ended = True
         elif isinstance(message, Failed):
@@ -204,6 +204,13 @@ class Jobs(Screen):
             return False
         self.go_to(found)
         return True
+
+    def not_found(self, pattern: str) -> str:
+        if self.part == "log" and self.log is not None and self.log.dropped:
+            return (
+                f"“{pattern}” is not in the lines that are loaded; `casparian job logs {self.log.job_id}` has them all."
+            )
+        return super().not_found(pattern)
 
     def go_to(self, identity: tuple[str, object]) -> None:
         """Select a row, wherever it is; its sheaf is opened for a job."""
