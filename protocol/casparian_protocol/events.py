@@ -166,7 +166,9 @@ _TYPES = (
             "quarantined": "",
             "skipped": "declared non-records",
             "seconds": "of the attempt, by the worker's clock",
+            "part_names": "how its parts are called: 1 = job and number, 2 = and a digest",
         },
+        version=2,
     ),
     EventType(
         "JobCompleted",

@@ -64,6 +64,11 @@ class Home:
         return self.root / "quarantine"
 
     @property
+    def orphans(self) -> Path:
+        """Published files that no commit of the log names, moved aside; on the file system of the outputs."""
+        return self.quarantine / "_orphans"
+
+    @property
     def staging(self) -> Path:
         return self.root / ".staging"
 

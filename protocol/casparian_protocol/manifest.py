@@ -7,13 +7,21 @@ staged file's name says what it is; its place in `outputs/` or `quarantine/` is 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 #: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`; a SCAN offers `changes.arrow`.
 STAGED_NAME = re.compile(r"(data|quarantine)\.([a-z][a-z0-9_]{0,62})\.([0-9]{1,5})\.parquet\Z|changes\.arrow\Z")
+
+_PUBLISHED = re.compile(
+    r"(outputs|quarantine)/([a-z][a-z0-9_]{0,62})/v([0-9]{1,9})/part-([0-9a-f]{1,64})-([0-9]{1,5})(?:-[0-9a-f]{16})?\.parquet\Z"
+)
+#: How a commit's parts are called, recorded with it: 1 = by job and number, 2 = by job, number and digest. A name that holds
+#: the digest is never taken by other content, so what an earlier life of the log published there blocks nobody.
+PLAIN_PART_NAMES, PART_NAMES = 1, 2
+PART_DIGEST_CHARACTERS = 16
 
 OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -85,10 +93,32 @@ class Manifest(_Model):
         return sum(self.skipped.values())
 
 
-def published_path(file: StagedFile, job_id: str, version: int) -> str:
-    """Where a staged file goes when it is promoted, relative to the home."""
+def published_path(file: StagedFile, job_id: str, version: int, part_names: int = PART_NAMES) -> str:
+    """Where a staged file goes when it is promoted, relative to the home; `part_names` as its commit records."""
     match = STAGED_NAME.match(file.name)
     if match is None or match[1] is None:
         raise ValueError(f"{file.name!r} is not a publishable file")
     tree = "outputs" if match[1] == "data" else "quarantine"
-    return f"{tree}/{match[2]}/v{version}/part-{job_id}-{match[3]}.parquet"
+    digest = f"-{file.digest[:PART_DIGEST_CHARACTERS]}" if part_names >= PART_NAMES else ""
+    return f"{tree}/{match[2]}/v{version}/part-{job_id}-{match[3]}{digest}.parquet"
+
+
+class Part(NamedTuple):
+    """What the path of a published file says: whose it is, and which of that job's files."""
+
+    tree: str
+    output: str
+    version: int
+    job_id: str
+    number: int
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """The same for all that the job would make here, whatever their content."""
+        return (self.tree, self.output, self.number)
+
+
+def part_at(path: str) -> Part | None:
+    """The part that a path relative to the home names; None for any other file."""
+    match = _PUBLISHED.match(path)
+    return Part(match[1], match[2], int(match[3]), match[4], int(match[5])) if match is not None else None

@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.manifest import Manifest, published_path
+from casparian_protocol.manifest import Manifest, part_at, published_path
 from casparian_protocol.settings import Settings
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.execute import Failed, ParseTask, Stop, Surroundings, execute
@@ -108,9 +108,10 @@ def reproduce(
 
 def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) -> Iterator[ComparedFile]:
     versions = {file.output: file.version for file in job.files}
-    fresh = {published_path(file, job.spec.job_id, versions.get(file.output, 1)): file for file in manifest.files}
+    paths = {published_path(file, job.spec.job_id, versions.get(file.output, 1)): file for file in manifest.files}
+    fresh = {_place_of(path): (path, file) for path, file in paths.items()}
     for published in job.files:
-        made = fresh.pop(published.path, None)
+        _path, made = fresh.pop(_place_of(published.path), (None, None))
         wrong = _untouched(home, published)
         if wrong is not None:
             yield wrong
@@ -120,8 +121,14 @@ def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) ->
             yield ComparedFile(published.path, "identical")
         else:
             yield _rows_compared(published.path, home.root / published.path, staged / made.name)
-    for path, file in fresh.items():
+    for path, file in fresh.values():
         yield ComparedFile(path, "not_published", f"the job now makes this file too, of {file.rows:,} rows")
+
+
+def _place_of(path: str) -> tuple[str, str, int] | str:
+    """Which of the job's files it is, whatever its content."""
+    part = part_at(path)
+    return part.place if part is not None else path
 
 
 def _untouched(home: Home, published: PublishedFile) -> ComparedFile | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import Manifest, StagedFile, published_path
+from casparian_protocol.manifest import PART_NAMES, Manifest, StagedFile, published_path
 from casparian_sentinel.commit.files import (
     digest_of,
     directory_below,
@@ -21,6 +21,7 @@ from casparian_sentinel.commit.files import (
     staged_by,
     swap_link,
 )
+from casparian_sentinel.commit.orphans import move_aside
 from casparian_sentinel.commit.staging import remove_attempt, set_aside
 from casparian_sentinel.ports import Fs
 
@@ -42,6 +43,7 @@ class Promotion:
     epoch: int
     manifest: Manifest
     versions: dict[str, int]
+    part_names: int = PART_NAMES
 
 
 class _Place(NamedTuple):
@@ -82,7 +84,7 @@ def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synce
     for file in promotion.manifest.files:
         if file.kind == "changes":
             continue  # became a blob before its event was decided
-        path = published_path(file, promotion.job_id, promotion.versions[file.output])
+        path = published_path(file, promotion.job_id, promotion.versions[file.output], promotion.part_names)
         *parts, name = path.split("/")
         directory = make_directories_durably(fs, home.root, parts, synced)
         if not _put_in_place(fs, home, promotion, file, _Place(directory, parts, name), touched):
@@ -98,19 +100,35 @@ def _put_in_place(
 ) -> bool:
     """True when the file with the committed content is at its place."""
     with directory_below(fs, home.root, *place.parts) as target:
-        try:
-            with directory_below(fs, home.staging, *staged_by(home, promotion.job_id, promotion.epoch)) as source:
-                if _digest_or_none(fs, source, file.name) == file.digest:
-                    fs.rename_new(source, file.name, target, place.name)
-                    touched.add(place.directory)
-                    touched.add(home.staging_of(promotion.job_id, promotion.epoch))
-                    return True
-        except (FileNotFoundError, FileExistsError):
-            pass  # promoted before: what lies there decides
-        if _digest_or_none(fs, target, place.name) != file.digest:
+        if _moved_from_staging(fs, home, (promotion.job_id, promotion.epoch), file, place, target):
+            touched.add(home.staging_of(promotion.job_id, promotion.epoch))
+        elif _digest_or_none(fs, target, place.name) != file.digest:
             return False
         touched.add(place.directory)  # an earlier rename may not be durable yet
         return True
+
+
+def _moved_from_staging(
+    fs: Fs, home: Home, attempt: tuple[str, int], file: StagedFile, place: _Place, target: int
+) -> bool:
+    """Rename the staged file into the open directory `target`; False when it is not there as committed, or was before.
+
+    Other content under the name is no commit's: the name is this file's alone. It is moved aside, lest it block it.
+    """
+    try:
+        with directory_below(fs, home.staging, *staged_by(home, *attempt)) as source:
+            if _digest_or_none(fs, source, file.name) != file.digest:
+                return False
+            try:
+                fs.rename_new(source, file.name, target, place.name)
+            except FileExistsError:
+                if _digest_or_none(fs, target, place.name) == file.digest:
+                    return False
+                move_aside(fs, home, ["/".join((*place.parts, place.name))])
+                fs.rename_new(source, file.name, target, place.name)
+            return True
+    except FileNotFoundError:
+        return False
 
 
 def _digest_or_none(fs: Fs, directory: int, name: str) -> str | None:
@@ -141,13 +159,9 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
         for file in manifest.files:
             if file.kind != "quarantine":
                 continue
+            place = _Place(directory, list(parts), file.name)
             with directory_below(fs, home.root, *parts) as target:
-                try:
-                    with directory_below(fs, home.staging, *staged_by(home, job_id, epoch)) as source:
-                        if _digest_or_none(fs, source, file.name) == file.digest:
-                            fs.rename_new(source, file.name, target, file.name)
-                except (FileNotFoundError, FileExistsError):
-                    pass  # kept before
+                _moved_from_staging(fs, home, (job_id, epoch), file, place, target)
                 if _digest_or_none(fs, target, file.name) == file.digest:
                     kept.append("/".join((*parts, file.name)))
         fs.fsync_directory(directory)

@@ -49,8 +49,36 @@ def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
         return
     aside = home.quarantine / DAMAGED
     fs.make_directory(aside)
-    fs.rename(staged, aside / f"{job_id}-{epoch}")
+    fs.rename(staged, unused_name(fs, aside, f"{job_id}-{epoch}"))
     _remove_if_empty(fs, home.staging / job_id)
+
+
+def set_strangers_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
+    """Move attempts of leases that this log never gave (`last_seq` is its end) to `quarantine/_orphans/`; their names.
+
+    An epoch is the sequence of its lease. Directories with higher ones were left by a longer log than this is: the same
+    epoch will be given again, to an attempt that must not find somebody else's files.
+    """
+    moved: list[str] = []
+    for job in fs.names(home.staging):
+        if not fs.is_directory(home.staging / job):
+            continue
+        for name in fs.names(home.staging / job):
+            if name.isascii() and name.isdecimal() and int(name) > last_seq:
+                aside = home.orphans / home.staging.name
+                fs.make_directory(aside)
+                fs.rename(home.staging / job / name, unused_name(fs, aside, f"{job}-{name}"))
+                moved.append(f"{job}/{name}")
+        _remove_if_empty(fs, home.staging / job)
+    return moved
+
+
+def unused_name(fs: Fs, folder: Path, stem: str) -> Path:
+    path, number = folder / stem, 1
+    while fs.exists(path):
+        number += 1
+        path = folder / f"{stem}.{number}"
+    return path
 
 
 def sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: int) -> list[str]:

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from casparian_protocol.errors import RETRYABLE_ONCE
 from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest
+from casparian_protocol.manifest import PART_NAMES, Manifest
 from casparian_protocol.messages import Committed, Failed, Fenced, Held
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.case import Case
@@ -153,6 +153,7 @@ def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
         "quarantined": quarantined,
         "skipped": manifest.skipped_records if manifest.skipped else 0,
         "seconds": manifest.total_seconds,
+        "part_names": PART_NAMES,
     }
     if item.manifest_blob:
         data["manifest_blob"] = item.manifest_blob

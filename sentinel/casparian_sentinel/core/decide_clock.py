@@ -93,7 +93,8 @@ def start(case: Case, command: RecordStart) -> None:
         job = case.state.jobs[job_id]
         if job.commit is not None:
             commit = job.commit
-            case.do(Promote(job_id, job.epoch, None, commit.manifest_blob, commit.versions, commit.manifest))
+            place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
+            case.do(Promote(job_id, job.epoch, None, *place))
     case.do(PublishCatalogue())
     case.do(PlanFiles())
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from casparian_protocol.events import CATALOGUE
-from casparian_protocol.manifest import Manifest
+from casparian_protocol.manifest import PART_NAMES, Manifest
 from casparian_protocol.messages import Message
 
 _VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
@@ -38,6 +38,8 @@ class Promote:
     #: output → the version its files go to.
     versions: Mapping[str, int]
     recorded: Mapping[str, Any] | None = None
+    #: How its parts are called, as its event records.
+    part_names: int = PART_NAMES
 
 
 @dataclass(frozen=True, slots=True)

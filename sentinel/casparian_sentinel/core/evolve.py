@@ -215,6 +215,7 @@ def _outputs_committed(state: State, seq: int, ts: int, data: Data) -> None:
         quarantined=data["quarantined"],
         skipped=data["skipped"],
         seconds=data["seconds"],
+        part_names=data["part_names"],
     )
     state.promoting[job.job_id] = None
     _remember_answer(state, job.job_id, job.epoch, COMMITTED)

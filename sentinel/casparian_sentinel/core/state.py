@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_protocol.jobs import JobInput, JobSpec
+from casparian_protocol.manifest import PLAIN_PART_NAMES
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
@@ -127,6 +128,7 @@ class Commit:
     quarantined: int
     skipped: int
     seconds: float
+    part_names: int = PLAIN_PART_NAMES
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ def _promotion(blobs: BlobStore, effect: Promote) -> Promotion:
     elif manifest is None:
         content = blobs.get(effect.manifest_blob)
         manifest = Manifest.model_validate(unpack(content, limit_bytes=ATTACHMENT_LIMIT_BYTES))
-    return Promotion(effect.job_id, effect.epoch, manifest, dict(effect.versions))
+    return Promotion(effect.job_id, effect.epoch, manifest, dict(effect.versions), effect.part_names)
 
 
 class Promoter:

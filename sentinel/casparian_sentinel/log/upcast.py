@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from casparian_protocol.events import CATALOGUE
+from casparian_protocol.manifest import PLAIN_PART_NAMES
 from casparian_sentinel.log.event import Event
 
 Data = dict[str, Any]
@@ -19,7 +20,9 @@ Step = Callable[[Data], Data]
 #: The version of each type that core and projection understand.
 VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
 #: (type, v) → the data of v + 1. One for every version of a type that a release has ever written, but its last.
-STEPS: dict[tuple[str, int], Step] = {}
+STEPS: dict[tuple[str, int], Step] = {
+    ("JobOutputsCommitted", 1): lambda data: {**data, "part_names": PLAIN_PART_NAMES},
+}
 
 
 class NewerEvent(Exception):

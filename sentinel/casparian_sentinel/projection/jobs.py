@@ -189,7 +189,7 @@ class JobFold:
                     "output": file.output,
                     "version": version,
                     "kind": file.kind,
-                    "path": published_path(file, row["id"], version),
+                    "path": published_path(file, row["id"], version, data["part_names"]),
                     "job_id": row["id"],
                     "rows": file.rows,
                     "bytes": file.bytes,

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile
+from casparian_protocol.manifest import (
+    PART_NAMES,
+    PLAIN_PART_NAMES,
+    Manifest,
+    OutputAccounting,
+    StagedFile,
+    published_path,
+)
 from casparian_sentinel.commit.check import problem_of_files
+from casparian_sentinel.commit.orphans import move_aside, published_parts
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
-from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, sweep
+from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_strangers_aside, sweep
 from casparian_sentinel.ports import RealFs
 
 JOB, EPOCH = "00112233aabbccdd", 5
@@ -26,18 +35,18 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def stage(home: Home, *names: str, job: str = JOB, epoch: int = EPOCH) -> Manifest:
+def stage(home: Home, *names: str, job: str = JOB, epoch: int = EPOCH, content: bytes = b"") -> Manifest:
     directory = home.staging_of(job, epoch)
     directory.mkdir(parents=True)
     staged = []
     for name in names:
-        content = f"{job} {name}".encode()
-        (directory / name).write_bytes(content)
+        written = content or f"{job} {name}".encode()
+        (directory / name).write_bytes(written)
         kind, output = name.split(".")[:2]
-        digest = blake3(content).hexdigest()
+        digest = blake3(written).hexdigest()
         staged.append(
             StagedFile.model_validate(
-                {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": len(content), "digest": digest}
+                {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": len(written), "digest": digest}
             )
         )
     outputs = {file.output: OutputAccounting(status="success", received=1, valid=1, quarantined=0) for file in staged}
@@ -46,6 +55,10 @@ def stage(home: Home, *names: str, job: str = JOB, epoch: int = EPOCH) -> Manife
 
 def promotion(manifest: Manifest, *, job: str = JOB, version: int = 1) -> Promotion:
     return Promotion(job, EPOCH, manifest, dict.fromkeys(manifest.outputs, version))
+
+
+def part(manifest: Manifest, number: int = 0, version: int = 1) -> str:
+    return published_path(manifest.files[number], JOB, version)
 
 
 def published(home: Home) -> list[str]:
@@ -59,8 +72,8 @@ def test_files_go_to_their_version_and_staging_goes_away(home: Home) -> None:
     assert promote_group(FS, home, [promotion(manifest, version=3)]) == [Promoted(JOB, EPOCH)]
 
     assert published(home) == [
-        f"outputs/orders/v3/part-{JOB}-0.parquet",
-        f"quarantine/orders/v3/part-{JOB}-0.parquet",
+        part(manifest, 0, 3),
+        part(manifest, 1, 3),
     ]
     assert os.readlink(home.outputs / "orders" / "current") == "v3"
     assert not list(home.staging.iterdir())
@@ -101,20 +114,75 @@ def test_a_missing_file_is_damaged_and_named(home: Home) -> None:
 
     [result] = promote_group(FS, home, [promotion(manifest)])
 
-    assert result.damaged == [f"outputs/orders/v1/part-{JOB}-1.parquet"]
+    assert result.damaged == [part(manifest, 1)]
 
 
-def test_what_is_in_place_already_is_never_replaced(home: Home) -> None:
+@pytest.mark.parametrize("part_names", [PLAIN_PART_NAMES, PART_NAMES])
+def test_other_content_under_a_parts_name_is_moved_aside_and_blocks_nothing(home: Home, part_names: int) -> None:
     manifest = stage(home, "data.orders.0.parquet")
-    place = home.output_version("orders", 1) / f"part-{JOB}-0.parquet"
+    path = published_path(manifest.files[0], JOB, 1, part_names)
+    place, aside = home.root / path, home.orphans / path
     place.parent.mkdir(parents=True)
     place.write_bytes(b"somebody else's")
 
-    [result] = promote_group(FS, home, [promotion(manifest)])
+    [result] = promote_group(FS, home, [replace(promotion(manifest), part_names=part_names)])
 
-    assert result.damaged == [f"outputs/orders/v1/part-{JOB}-0.parquet"]
-    assert place.read_bytes() == b"somebody else's"
-    assert (home.quarantine / "_damaged" / f"{JOB}-{EPOCH}" / "data.orders.0.parquet").is_file()  # kept as evidence
+    assert not result.damaged
+    assert blake3(place.read_bytes()).hexdigest() == manifest.files[0].digest
+    assert aside.read_bytes() == b"somebody else's"
+
+
+def test_parts_of_an_older_logs_commits_keep_their_names(home: Home) -> None:
+    manifest = stage(home, "data.orders.0.parquet")
+    promote_group(FS, home, [replace(promotion(manifest), part_names=PLAIN_PART_NAMES)])
+    assert published(home) == [f"outputs/orders/v1/part-{JOB}-0.parquet"]
+
+
+def test_a_job_that_is_processed_again_is_not_blocked_by_what_it_published_before(home: Home) -> None:
+    before = stage(home, "data.orders.0.parquet", content=b"made yesterday")
+    promote_group(FS, home, [promotion(before)])
+    again = stage(home, "data.orders.0.parquet", content=b"made today")
+
+    assert promote_group(FS, home, [promotion(again)]) == [Promoted(JOB, EPOCH)]
+
+    assert published(home) == sorted([part(before), part(again)])
+    assert move_aside(FS, home, [part(before)]) == [f"quarantine/_orphans/{part(before)}"]
+    assert published(home) == [part(again)]
+
+
+def test_what_is_moved_aside_twice_is_kept_twice(home: Home) -> None:
+    path = "outputs/orders/v1/part-00000000000000aa-0.parquet"
+    for content in (b"one", b"two"):
+        (home.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (home.root / path).write_bytes(content)
+        move_aside(FS, home, [path])
+    kept = (home.orphans / path).parent
+    assert sorted(each.read_bytes() for each in kept.iterdir()) == [b"one", b"two"]
+
+
+def test_only_parts_are_found_and_only_where_outputs_are_published(home: Home) -> None:
+    parts = [
+        "outputs/orders/v1/part-00000000000000aa-0.parquet",
+        "quarantine/orders/v2/part-00000000000000aa-1-" + "a" * 16 + ".parquet",
+    ]
+    others = [
+        "outputs/orders/v1/mine.parquet",
+        "outputs/orders/v1/.empty-1.parquet",
+        "quarantine/_damaged/x/part-00000000000000aa-0.parquet",
+    ]
+    for path in (*parts, *others):
+        (home.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (home.root / path).touch()
+    assert [path for found in published_parts(FS, home) for path in found] == parts
+
+
+def test_staging_of_leases_that_the_log_never_gave_is_moved_aside(home: Home) -> None:
+    for epoch in (5, 6):
+        home.staging_of(JOB, epoch).mkdir(parents=True)
+        (home.staging_of(JOB, epoch) / "data.orders.0.parquet").write_bytes(b"x")
+    assert set_strangers_aside(FS, home, last_seq=5) == [f"{JOB}/6"]
+    assert [path.name for path in (home.staging / JOB).iterdir()] == ["5"]
+    assert (home.orphans / ".staging" / f"{JOB}-6" / "data.orders.0.parquet").is_file()
 
 
 def test_content_that_is_not_what_was_committed_is_not_published(home: Home) -> None:

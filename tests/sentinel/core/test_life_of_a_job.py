@@ -6,7 +6,7 @@ import pytest
 
 from casparian_protocol import messages as m
 from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest
+from casparian_protocol.manifest import Manifest, published_path
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.states import JobState
 from casparian_sentinel.core import commands as c
@@ -51,7 +51,8 @@ def test_a_finish_under_the_current_epoch_commits_and_asks_for_promotion(table: 
     assert sent(decision, m.Committed) == [m.Committed(jobs=[lease])]
     assert effects(decision) == [Promote(lease.job_id, lease.epoch, manifest, "", {"orders": 1})]
     assert decision.events[0][1]["manifest"] == manifest.model_dump()
-    assert decision.events[1][1]["files"] == [f"quarantine/orders/v1/part-{lease.job_id}-0.parquet"]
+    [quarantined] = [file for file in manifest.files if file.kind == "quarantine"]
+    assert decision.events[1][1]["files"] == [published_path(quarantined, lease.job_id, 1)]
 
 
 def test_a_job_with_quarantined_rows_ends_as_partial_success(table: Table) -> None:
