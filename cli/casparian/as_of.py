@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -126,9 +126,10 @@ def open_past(app: App, as_of: str) -> Iterator[PastGateway]:
 def _microseconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # as every time is shown
     except ValueError as cause:
         raise UsageProblem(
             f"--as-of {text!r} is neither an event's number nor an ISO time.",
-            remedy="For example 1234, 2026-05-01, 2026-05-01T18:30 (local time) or 2026-05-01T16:30:00Z.",
+            remedy="For example 1234, 2026-05-01, 2026-05-01T16:30 (UTC) or 2026-05-01T18:30+02:00.",
         ) from cause
     return round(moment.timestamp() * 1_000_000)

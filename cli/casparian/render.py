@@ -92,10 +92,16 @@ def cell(value: Any) -> str:
 
 
 def when(microseconds: int | None) -> str:
-    """A time in the log (µs UTC) as local time to the second."""
+    """A time in the log (µs UTC) to the second, in UTC like the tables and logs: `2026-05-01 16:30:00Z`."""
     if not microseconds:
         return ""
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def when_short(microseconds: int | None) -> str:
+    """`when` for a narrow column: `05-01 16:30Z`."""
+    whole = when(microseconds)
+    return f"{whole[5:16]}Z" if whole else ""
 
 
 def size(count_bytes: int | float | None) -> str:

@@ -114,7 +114,7 @@ def ago(at_us: int, now_us: int) -> str:
 
 
 def clock(at_us: int) -> str:
-    """The time of an event, UTC, to the second."""
+    """The time of an event to the second, in UTC like the tables and logs: `2026-05-01 16:30:00Z`."""
     if not at_us:
         return ""
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -107,7 +107,7 @@ def test_the_detail_of_a_failure_shows_cause_trace_attempts_lineage_and_related_
     assert "SchemaMismatch: price" in text
     assert "given back (lost) · 8.0 s · sandbox strong" in text
     assert "failed: SCHEMA_MISMATCH · 2.0 s" in text
-    assert "replayed    2026-03-05 14:00:10 by sentinel" in text
+    assert "replayed    2026-03-05 14:00:10Z by sentinel" in text
     assert "a" * 40 in text
     assert "ALSO FAILED BY ERR-a1b2c3d4e (5)" in text
     assert "/data/fix/older.log" in text

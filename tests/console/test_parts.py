@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +27,9 @@ from casparian_console.listing import Cursor, Fixed
 from casparian_console.overlays import wrapped
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import ACTIONS
-from casparian_console.text import ago, clean, clip, clip_left, duration, pad, short, size, width_of
+from casparian_console.text import ago, clean, clip, clip_left, clock, duration, pad, short, size, width_of
+from casparian_console.travel import moments
+from tests.console.driving import NOW_US, SECOND_US
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40).map(clean)
 LINES = st.lists(st.tuples(st.sampled_from(["", "dim", "bad"]), TEXTS), max_size=5)
@@ -192,3 +197,17 @@ def test_wrapped_text_never_is_wider_than_asked_for_and_loses_nothing(text: str,
 
     assert all(width_of(line) <= width for line in lines)
     assert "".join(lines).replace(" ", "") == clean(text).replace(" ", "")
+
+
+def test_times_are_utc_and_say_so_whatever_the_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert clock(NOW_US) == "2026-03-05 14:00:00Z"
+        assert (
+            moments.read("14:05", NOW_US, NOW_US)[1] == NOW_US + 5 * 60 * SECOND_US + SECOND_US - 1
+        )  # the end of that second
+        assert moments.read("2026-03-05T14:05", 0, 0) == moments.read("2026-03-05T14:05Z", 0, 0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -12,7 +12,7 @@ from casparian.as_of import as_of_option
 from casparian.exits import ExitCode
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.ids import find_fingerprint
-from casparian.render import as_json, cell, count, fields, table, when
+from casparian.render import as_json, cell, count, fields, table, when, when_short
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
@@ -69,7 +69,7 @@ def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> E
             one["code"],
             ", ".join(parser for parser in one["parsers"] if parser),
             one["message"],
-            when(one["last_seen"])[5:16],
+            when_short(one["last_seen"]),
         )
         for one in found
     ]

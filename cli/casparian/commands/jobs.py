@@ -16,7 +16,7 @@ from casparian.commands.replay import replay
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_job
-from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
+from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
 from casparian_protocol.states import FILTERS, JobState, JobType
 
 _LIST = """
@@ -80,7 +80,7 @@ def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any])
             job["rows"],
             job["quarantined"],
             job["error_code"] or "",
-            when(job["ended_at"] or job["started_at"] or job["queued_at"])[5:16],
+            when_short(job["ended_at"] or job["started_at"] or job["queued_at"]),
         )
         for job in found
     ]

@@ -12,7 +12,7 @@ from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
-from casparian.render import as_json, cell, count, fields, table, when
+from casparian.render import as_json, cell, count, fields, table, when, when_short
 from casparian_protocol.settings import load
 
 _LIST = """
@@ -239,7 +239,7 @@ def health(app: App, name: str) -> ExitCode:
             one["state"].replace("_", "-"),
             one["consecutive_failures"],
             f"{one['successful_executions']:,}/{one['total_executions']:,}",
-            when(one["probe_at"])[5:16],
+            when_short(one["probe_at"]),
             one["last_failure_reason"] or "",
         )
         for one in documents

@@ -22,7 +22,7 @@ def line(travel: Travel, now_seq: int, width: int) -> Line:
         return [("past bold", " PAST "), ("past", f" reading the log: {read:,}{of}; Esc stops it")]
     event = travel.history.event(travel.seq)
     when = clock(event.ts)
-    when = f"{when} UTC" if width >= _WIDE else f"{when[5:]}Z"
+    when = when if width >= _WIDE else when[5:]
     of = f" of {travel.history.last:,}" if width >= _WIDE else f"/{travel.history.last:,}"
     at = f"@{travel.seq:,}".rjust(len(f"@{travel.history.last:,}"))
     left: Line = [("past bold", " PAST "), ("past", f" {at}{of}  {when}  "), ("past bold", what(event))]

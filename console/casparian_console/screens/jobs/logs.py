@@ -139,7 +139,7 @@ class LogView:
             else "no lines"
         )
         early = f", the first {self.dropped:,} not loaded" if self.dropped else ""
-        right: Line = [("dim", f"{LEVELS[self.level]}  {counted}{early}  "), ("accent", f"{state} ")]
+        right: Line = [("dim", f"UTC  {LEVELS[self.level]}  {counted}{early}  "), ("accent", f"{state} ")]
         title = clip(f" LOG {self.name}", width - line_width(right) - 1, glyphs.ellipsis)
         lines: list[Line] = [spread([("title", title)], right, width)]
         if self.problem and not self._lines:
