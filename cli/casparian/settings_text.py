@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.settings import Settings
 
 _GROUP = re.compile(r"\[([a-z_]+)\]")
@@ -114,7 +115,8 @@ class _Bounds:
             low = str(above.gt + 1)
         else:
             low = f"more than {above.gt}" if above is not None else str(at_least.ge if at_least else "any")
-        return f"{low} to {at_most.le}" if at_most is not None else f"{low} or more"
+        is_open = at_most is None or at_most.le == COUNT_MAX  # what every count ends at says nothing about this one
+        return f"{low} or more" if is_open else f"{low} to {at_most.le}"
 
 
 def fields_of_settings() -> dict[str, FieldInfo]:

@@ -152,9 +152,11 @@ def _type(schema: dict[str, Any]) -> str:
         text = f"list of {_type(schema.get('items', {}))}"
     elif kind == "object":
         text = f"map to {_type(inner)}" if isinstance(inner := schema.get("additionalProperties"), dict) else "map"
+    if "minimum" in schema and "maximum" in schema:
+        text += f" from {schema.pop('minimum'):,} to {schema.pop('maximum'):,}"
     for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("minLength", "length ≥"), ("maximum", "≤")):
         if key in schema:
-            text += f" {sign} {schema[key]:g}"
+            text += f" {sign} {schema[key]:,}"
     for key in ("maxLength", "maxItems", "maxProperties"):
         if key in schema:
             text += f", at most {schema[key]}"

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field
 
+from casparian_protocol.bounds import (
+    Count,
+    HashText,
+    IdText,
+    Int32,
+    JobId,
+    LongText,
+    Microseconds,
+    PathText,
+    Scalar,
+    ShortText,
+    SmallCount,
+    TagText,
+    VersionText,
+)
 from casparian_protocol.states import JobType
 
-Scalar = str | int | float | bool | None
+__all__ = ["JobError", "JobInput", "JobSpec", "Scalar"]
 
 
 class _Model(BaseModel):
@@ -18,37 +33,37 @@ class _Model(BaseModel):
 class JobInput(_Model):
     """The file a PARSE job reads, or the directory a SCAN job walks."""
 
-    path: Annotated[str, Field(max_length=4096)]
-    file_id: str = ""
+    path: PathText
+    file_id: IdText = ""
     #: BLAKE3, hex, as the scan saw it; the worker hashes again and the two must agree. Empty for a SCAN.
-    content_hash: str = ""
-    size: NonNegativeInt = 0
+    content_hash: HashText = ""
+    size: Count = 0
 
 
 class JobSpec(_Model):
     """All that is fixed about a job before anybody runs it (event `JobQueued`)."""
 
-    job_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    job_id: JobId
     type: JobType = Field(strict=False)
     #: Identity of the work: input, artifact, contracts, parameters, generation. At most one open job and one commit per key.
-    key: str
+    key: ShortText
     input: JobInput
-    parser: str = ""
-    parser_version: str = ""
-    artifact: str = ""
+    parser: ShortText = ""
+    parser_version: VersionText = ""
+    artifact: HashText = ""
     #: output → hash of its approved contract.
-    contracts: dict[str, str] = Field(default_factory=dict)
-    params: dict[str, Scalar] = Field(default_factory=dict)
+    contracts: dict[ShortText, HashText] = Field(default_factory=dict, max_length=256)
+    params: dict[ShortText, Scalar] = Field(default_factory=dict, max_length=256)
     #: output → effective quarantine policy, resolved when queued.
-    policies: dict[str, dict[str, bool | int | float | str | None]] = Field(default_factory=dict)
-    topic: str = ""
-    source_id: str = ""
+    policies: dict[ShortText, dict[ShortText, Scalar]] = Field(default_factory=dict, max_length=256)
+    topic: TagText = ""
+    source_id: IdText = ""
     #: SCAN only: excludes, tag, hash, pattern.
-    options: dict[str, Scalar | list[str]] = Field(default_factory=dict)
-    priority: int = 0
-    generation: NonNegativeInt = 0
-    rerun_of: str = ""
-    queued_at: NonNegativeInt = 0
+    options: dict[ShortText, Scalar | list[LongText]] = Field(default_factory=dict, max_length=32)
+    priority: Int32 = 0
+    generation: SmallCount = 0
+    rerun_of: IdText = ""
+    queued_at: Microseconds = 0
 
 
 class JobError(_Model):
@@ -59,8 +74,9 @@ class JobError(_Model):
     message: Annotated[str, Field(max_length=2048)] = ""
     #: Normalised: file names without folders, no line numbers.
     trace: Annotated[str, Field(max_length=4096)] = ""
-    context: dict[str, Scalar] = Field(default_factory=dict, max_length=24)
+    context: dict[ShortText, Scalar] = Field(default_factory=dict, max_length=24)
     #: 16 hex digits; the same cause has the same fingerprint on every machine.
     fingerprint: Annotated[str, Field(max_length=16)] = ""
     retryable: bool = False
-    origin: Literal["parser", "worker", "environment"] = "worker"
+    #: Whose doing it is. `sentinel`: an error of our own, nobody else is to blame.
+    origin: Literal["parser", "worker", "environment", "sentinel"] = "worker"

@@ -7,9 +7,11 @@ staged file's name says what it is; its place in `outputs/` or `quarantine/` is 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from casparian_protocol.bounds import Count, HashText, IdentifierOrNone, Int64, LongText, Seconds, ShortText, sum_within
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 #: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`; a SCAN offers `changes.arrow`.
@@ -36,31 +38,31 @@ class StagedFile(_Model):
 
     name: Annotated[str, Field(max_length=128, pattern=STAGED_NAME.pattern.replace(r"\Z", "$"))]
     kind: Literal["data", "quarantine", "changes"]
-    output: str = ""
-    rows: NonNegativeInt
-    bytes: NonNegativeInt
+    output: IdentifierOrNone = ""
+    rows: Count
+    bytes: Count
     #: BLAKE3 of the file, hex.
     digest: Digest
 
 
 class ViolationCount(_Model):
     code: Annotated[str, Field(max_length=64)]
-    column: Annotated[str, Field(max_length=255)]
-    rows: NonNegativeInt
+    column: ShortText
+    rows: Count
 
 
 class OutputAccounting(_Model):
     """One output of one job. `received == valid + quarantined`, always."""
 
     status: Literal["success", "partial_success", "failed", "no_data"]
-    received: NonNegativeInt
-    valid: NonNegativeInt
-    quarantined: NonNegativeInt
-    rows_without_source_row: NonNegativeInt = 0
+    received: Count
+    valid: Count
+    quarantined: Count
+    rows_without_source_row: Count = 0
     #: Columns that `allow_extra` kept out of the table, with how many rows had them.
-    extra_columns: dict[str, int] = Field(default_factory=dict)
+    extra_columns: dict[ShortText, Count] = Field(default_factory=dict)
     violations: list[ViolationCount] = Field(default_factory=list)
-    contract_hash: str = ""
+    contract_hash: HashText = ""
 
 
 class Manifest(_Model):
@@ -69,16 +71,28 @@ class Manifest(_Model):
     files: list[StagedFile] = Field(default_factory=list)
     outputs: dict[OutputName, OutputAccounting] = Field(default_factory=dict)
     #: Declared non-records by reason: comments, headers, blank lines.
-    skipped: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    skipped: dict[ShortText, Count] = Field(default_factory=dict)
     #: BLAKE3 of the input, computed before the parser ran, on the file the parser was given; empty for a SCAN.
-    source_hash: str = ""
-    source_bytes: NonNegativeInt = 0
+    source_hash: HashText = ""
+    source_bytes: Count = 0
     sandbox: Literal["full", "strong", "basic", "none"] = "none"
-    tz_database: str = ""
-    guest_seconds: NonNegativeFloat = 0.0
-    total_seconds: NonNegativeFloat = 0.0
+    tz_database: ShortText = ""
+    guest_seconds: Seconds = 0.0
+    total_seconds: Seconds = 0.0
     #: Facts of a SCAN: counts by change, unreadable entries, whether it was complete.
-    scan: dict[str, int | bool | str | list[str]] = Field(default_factory=dict)
+    scan: dict[ShortText, Int64 | bool | LongText | list[LongText]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        """Each count is bounded; so is what they add up to, which tables and events hold."""
+        outputs = self.outputs.values()
+        sum_within((one.received for one in outputs), "rows received")
+        sum_within((one.valid + one.quarantined for one in outputs), "rows")
+        sum_within((one.rows_without_source_row for one in outputs), "rows without a source row")
+        sum_within((file.rows for file in self.files), "rows in files")
+        sum_within((file.bytes for file in self.files), "bytes in files")
+        sum_within(self.skipped.values(), "skipped records")
+        return self
 
     @property
     def valid_rows(self) -> int:

@@ -9,8 +9,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from casparian_protocol.bounds import (
+    COUNT_MAX,
+    Count,
+    IdText,
+    JobId,
+    Json,
+    Microseconds,
+    PositiveSmallCount,
+    Rate,
+    Seconds,
+    ShortText,
+    SmallCount,
+    TagText,
+    WorkerId,
+)
 from casparian_protocol.jobs import JobError, JobSpec
 from casparian_protocol.latency import BUCKET_COUNT
 from casparian_protocol.manifest import Manifest
@@ -25,12 +40,8 @@ SINKS_LIMIT = 256
 #: (uri, output) of all the others together.
 OTHER_SINKS = ("other://", "")
 
-WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
-JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-Epoch = NonNegativeInt
-#: What every reader of msgpack and JSON keeps exact.
-COUNT_LIMIT = 2**53 - 1
-Count = Annotated[int, Field(ge=0, le=COUNT_LIMIT)]
+Epoch = Count
+COUNT_LIMIT = COUNT_MAX
 
 
 class Message(BaseModel):
@@ -57,12 +68,12 @@ class Hello(Message):
     """Joins or rejoins. `holding` are the jobs still in hand: running, or finished and not yet answered."""
 
     kind = "hello"
-    protocol: PositiveInt
+    protocol: PositiveSmallCount
     worker_id: WorkerId
-    host: Annotated[str, Field(max_length=255)]
-    pid: PositiveInt
-    slots: PositiveInt
-    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+    host: ShortText
+    pid: PositiveSmallCount
+    slots: PositiveSmallCount
+    labels: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
     version: Annotated[str, Field(max_length=64)]
     sandbox: Literal["full", "strong", "basic", "none"]
     holding: list[Held] = Field(default_factory=list, max_length=1024)
@@ -74,7 +85,7 @@ class Beat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     job_id: JobId
     epoch: Epoch
-    guest_pid: NonNegativeInt = 0
+    guest_pid: SmallCount = 0
     progress: Progress | None = None
 
 
@@ -82,10 +93,10 @@ class Heartbeat(Message):
     """A worker lives, and renews all its leases. Only running jobs, with cumulative counts; at most 4 KiB."""
 
     kind = "heartbeat"
-    seq: NonNegativeInt
-    cpu_percent: NonNegativeFloat = 0.0
-    rss_bytes: NonNegativeInt = 0
-    free_bytes: NonNegativeInt = 0
+    seq: Count
+    cpu_percent: Rate = 0.0
+    rss_bytes: Count = 0
+    free_bytes: Count = 0
     jobs: list[Beat] = Field(default_factory=list, max_length=1024)
 
 
@@ -121,7 +132,7 @@ class Sinks(Message):
 
     kind = "sinks"
     #: When the counts began, µs UTC: the worker's start.
-    since: Count
+    since: Microseconds
     sinks: list[SinkCounts] = Field(max_length=SINKS_LIMIT)
 
     @field_validator("sinks")
@@ -136,7 +147,7 @@ class Want(Message):
     """How many more jobs the worker would take now, beyond those it holds. Replaces the earlier number."""
 
     kind = "want"
-    credit: NonNegativeInt
+    credit: SmallCount
 
 
 class Fetch(Message):
@@ -147,7 +158,7 @@ class Fetch(Message):
 
 
 class StartedJob(Held):
-    guest_pid: NonNegativeInt = 0
+    guest_pid: SmallCount = 0
 
 
 class Started(Message):
@@ -160,7 +171,7 @@ class Started(Message):
 class FinishedJob(Held):
     #: The manifest, unless its packed form is too large: then it is the attachment number `manifest_attachment`.
     manifest: Manifest | None = None
-    manifest_attachment: NonNegativeInt | None = None
+    manifest_attachment: SmallCount | None = None
 
 
 class Finish(Message):
@@ -202,9 +213,9 @@ class Welcome(Message):
 
     kind = "welcome"
     worker_id: WorkerId
-    protocol: PositiveInt
-    heartbeat_seconds: float
-    lease_timeout_seconds: float
+    protocol: PositiveSmallCount
+    heartbeat_seconds: Seconds
+    lease_timeout_seconds: Seconds
     keep: list[Held] = Field(default_factory=list)
     drop: list[Held] = Field(default_factory=list)
 
@@ -214,17 +225,17 @@ class Assignment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     job: JobSpec
-    attempt: PositiveInt
+    attempt: PositiveSmallCount
     epoch: Epoch
     #: Time of the lease event, µs UTC: the `_cf_processed_at` of the job's rows.
-    leased_at: NonNegativeInt
+    leased_at: Microseconds
     #: Entry module of the bundle, and whether it is a function or a class.
-    entry: str = ""
+    entry: ShortText = ""
     #: An earlier attempt ran out of memory: nothing else runs beside this one.
     is_alone: bool = False
     #: Rules that tag what a SCAN finds, and tags that some parser wants hashed.
-    rules: list[dict[str, Any]] = Field(default_factory=list)
-    wanted_tags: list[str] = Field(default_factory=list)
+    rules: list[dict[ShortText, Json]] = Field(default_factory=list)
+    wanted_tags: list[TagText] = Field(default_factory=list)
 
 
 class Assign(Message):
@@ -278,7 +289,7 @@ class Blob(Message):
 
     kind = "blob"
     may_attach = True
-    hash: str
+    hash: IdText
     is_found: bool
 
 
@@ -287,7 +298,7 @@ class Refused(Message):
 
     kind = "refused"
     reason: Annotated[str, Field(max_length=1024)]
-    of_kind: str = ""
+    of_kind: ShortText = ""
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------
@@ -299,7 +310,7 @@ class Request(Message):
     kind = "request"
     id: Annotated[str, Field(max_length=64)]
     op: Annotated[str, Field(max_length=64)]
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: dict[ShortText, Json] = Field(default_factory=dict)
     #: Who asks: `user:<name>@<client>`.
     actor: Annotated[str, Field(max_length=128)] = ""
 

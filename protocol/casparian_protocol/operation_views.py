@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field
 
+from casparian_protocol.bounds import Count, Rate
 from casparian_protocol.progress import Progress
 
 
@@ -20,46 +21,46 @@ class PingResult(Result):
     pid: int
     version: str
     protocol: int
-    seq: NonNegativeInt
+    seq: Count
 
 
 class JobOnWorker(Result):
     job_id: str
-    epoch: NonNegativeInt
-    guest_pid: NonNegativeInt = 0
+    epoch: Count
+    guest_pid: Count = 0
     parser: str = ""
     input: str = ""
     progress: Progress | None = None
-    seconds: NonNegativeFloat = 0.0
+    seconds: Rate = 0.0
 
 
 class WorkerView(Result):
     id: str
-    pid: NonNegativeInt
+    pid: Count
     host: str = ""
     state: Literal["idle", "busy", "draining", "stalled"]
-    slots: NonNegativeInt
+    slots: Count
     sandbox: str = "none"
-    cpu_percent: NonNegativeFloat = 0.0
-    rss_bytes: NonNegativeInt = 0
-    last_beat_seconds_ago: NonNegativeFloat = 0.0
+    cpu_percent: Rate = 0.0
+    rss_bytes: Count = 0
+    last_beat_seconds_ago: Rate = 0.0
     jobs: list[JobOnWorker] = Field(default_factory=list)
 
 
 class QueueCounts(Result):
     """`queued` is due now, `retrying` waits for its time, `running` is leased, running or being promoted."""
 
-    queued: NonNegativeInt
-    running: NonNegativeInt
-    retrying: NonNegativeInt
-    dead_letter: NonNegativeInt
+    queued: Count
+    running: Count
+    retrying: Count
+    dead_letter: Count
 
 
 class ProjectionView(Result):
     """How far the projection is; `lag` counts durable events that it has not applied."""
 
-    seq: NonNegativeInt
-    lag: NonNegativeInt
+    seq: Count
+    lag: Count
     state: str = ""
 
 
@@ -83,7 +84,7 @@ class WorkerGivenUp(Result):
 
 class StatusResult(Result):
     pid: int
-    seq: NonNegativeInt
+    seq: Count
     ready: bool
     #: Files that nobody has looked at yet may become jobs: an empty queue says nothing before this is false.
     planning: bool = False
@@ -108,12 +109,12 @@ class OpenJob(Result):
     parser: str = ""
     parser_version: str = ""
     input: str = ""
-    attempt: NonNegativeInt = 0
-    epoch: NonNegativeInt = 0
+    attempt: Count = 0
+    epoch: Count = 0
     worker_id: str = ""
-    retry_count: NonNegativeInt = 0
-    not_before: NonNegativeInt = 0
-    queued_at: NonNegativeInt = 0
+    retry_count: Count = 0
+    not_before: Count = 0
+    queued_at: Count = 0
     priority: int = 0
     progress: Progress | None = None
 
@@ -121,8 +122,8 @@ class OpenJob(Result):
 class SnapshotResult(Result):
     """Everything open at `seq`; the feed's events behind `seq` complete the picture."""
 
-    seq: NonNegativeInt
+    seq: Count
     jobs: list[OpenJob]
     workers: list[WorkerView]
     #: Jobs by state: open ones exactly, ended ones since this sentinel started.
-    totals: dict[str, NonNegativeInt]
+    totals: dict[str, Count]

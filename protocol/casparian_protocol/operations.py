@@ -10,21 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from casparian_protocol.bounds import (
+    Count,
+    HashText,
+    Identifier,
+    IdentifierOrNone,
+    IdText,
+    Json,
+    LongText,
+    PathText,
+    PositiveCount,
+    Scalar,
+    Seconds,
+    ShortText,
+    SmallCount,
+)
+from casparian_protocol.bounds import ReasonText as Reason
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.jobs import Scalar
 from casparian_protocol.operation_views import PingResult, Result, SnapshotResult, StatusResult
 
-ParserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-OutputOrAll = Annotated[str, Field(pattern=r"^(?:[a-z][a-z0-9_]{0,62})?$")]
+ParserName = Identifier
+OutputOrAll = IdentifierOrNone
 Version = Annotated[str, Field(min_length=1, max_length=64)]
 #: An id or a unique prefix of one.
 IdPrefix = Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Reason = Annotated[str, Field(max_length=1024)]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
-PathText = Annotated[str, Field(min_length=1, max_length=4096)]
+#: A year: what is polled more seldom is scanned by hand.
+PollSeconds = Annotated[int, Field(ge=0, le=86_400 * 365)]
 FILE_IDS_LIMIT = 200
 
 
@@ -39,7 +54,7 @@ class NoArgs(Args):
 class Done(Result):
     """The operation is durable; `seq` is the last event of the log when it was decided."""
 
-    seq: NonNegativeInt = 0
+    seq: Count = 0
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
@@ -51,7 +66,7 @@ class QueueArgs(Args):
     parser: ParserName | None = None
     tag: Tag | None = None
     path: PathText | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: PositiveCount | None = None
     #: Also files whose jobs were all cancelled; by itself planning leaves them alone.
     include_cancelled: bool = False
 
@@ -59,15 +74,15 @@ class QueueArgs(Args):
 class Skipped(Result):
     parser: str
     reason: str
-    files: NonNegativeInt
+    files: Count
     #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and nobody asked
     #: for them again. Empty: the reason is for people.
     code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
 
 
 class QueueResult(Done):
-    queued: NonNegativeInt
-    already: NonNegativeInt
+    queued: Count
+    already: Count
     skipped: list[Skipped] = Field(default_factory=list)
 
 
@@ -100,11 +115,11 @@ class ReplayArgs(Args):
 
 class RefusedReplay(Result):
     reason: str
-    jobs: NonNegativeInt
+    jobs: Count
 
 
 class ReplayResult(Done):
-    replayed: NonNegativeInt
+    replayed: Count
     #: Jobs that stay dead, by reason.
     refused: list[RefusedReplay] = Field(default_factory=list)
     #: The last id looked at, to go on from; empty when there is no more.
@@ -117,10 +132,10 @@ class ReplayResult(Done):
 class ProposedContract(Args):
     """A contract of the artifact; its canonical JSON is the blob `contract_hash`."""
 
-    output: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    output: Identifier
     contract_hash: Digest
-    logic_hash: Annotated[str, Field(max_length=64)] = ""
-    columns: NonNegativeInt = 0
+    logic_hash: HashText = ""
+    columns: SmallCount = 0
 
 
 class Artifact(Args):
@@ -130,17 +145,17 @@ class Artifact(Args):
     version: Version
     artifact: Digest
     sha256: Digest
-    source_hash: Annotated[str, Field(max_length=64)]
-    lock_hash: Annotated[str, Field(max_length=64)] = ""
+    source_hash: HashText
+    lock_hash: HashText = ""
     topics: list[Tag] = Field(default_factory=list, max_length=64)
     #: output → contract hash, empty when the parser declares none.
-    outputs: dict[str, str] = Field(default_factory=dict, max_length=256)
-    params: dict[str, Any] = Field(default_factory=dict, max_length=256)
+    outputs: dict[ShortText, HashText] = Field(default_factory=dict, max_length=256)
+    params: dict[ShortText, Json] = Field(default_factory=dict, max_length=256)
     entry: Annotated[str, Field(min_length=1, max_length=255)]
     kind: Literal["function", "class"]
-    signed_by: Annotated[str, Field(max_length=64)]
+    signed_by: HashText
     signature: Annotated[str, Field(max_length=128)]
-    findings: list[Any] = Field(default_factory=list, max_length=50)
+    findings: list[Json] = Field(default_factory=list, max_length=50)
     contracts: list[ProposedContract] = Field(default_factory=list, max_length=256)
 
 
@@ -199,7 +214,7 @@ class PolicyArgs(Args):
 
     parser: ParserName
     output: OutputOrAll = ""
-    policy: dict[str, Scalar] = Field(max_length=16)
+    policy: dict[ShortText, Scalar] = Field(max_length=16)
 
 
 # --- discovery --------------------------------------------------------------------------------------------------------
@@ -208,8 +223,8 @@ class PolicyArgs(Args):
 class AddSourceArgs(Args):
     name: Annotated[str, Field(min_length=1, max_length=128)]
     path: PathText
-    poll_seconds: NonNegativeInt = 0
-    options: dict[str, Scalar | list[str]] = Field(default_factory=dict, max_length=16)
+    poll_seconds: PollSeconds = 0
+    options: dict[ShortText, Scalar | list[LongText]] = Field(default_factory=dict, max_length=16)
 
 
 class AddSourceResult(Done):
@@ -240,7 +255,7 @@ class BeginScanArgs(Args):
     """A scan that the client itself carries out."""
 
     roots: list[PathText] = Field(min_length=1, max_length=256)
-    source_id: str | None = None
+    source_id: IdText | None = None
 
 
 class BeginScanResult(Done):
@@ -252,21 +267,21 @@ class ObserveArgs(Args):
 
     scan_id: IdPrefix
     blob: Digest
-    new: NonNegativeInt = 0
-    changed: NonNegativeInt = 0
-    vanished: NonNegativeInt = 0
-    renamed: NonNegativeInt = 0
-    tagged: NonNegativeInt = 0
+    new: Count = 0
+    changed: Count = 0
+    vanished: Count = 0
+    renamed: Count = 0
+    tagged: Count = 0
 
 
 class EndScanArgs(Args):
     scan_id: IdPrefix
     complete: bool
-    files: NonNegativeInt = 0
-    bytes: NonNegativeInt = 0
-    unchanged: NonNegativeInt = 0
-    unreadable: NonNegativeInt = 0
-    seconds: NonNegativeFloat = 0.0
+    files: Count = 0
+    bytes: Count = 0
+    unchanged: Count = 0
+    unreadable: Count = 0
+    seconds: Seconds = 0.0
 
 
 class TagArgs(Args):
@@ -274,20 +289,20 @@ class TagArgs(Args):
 
     tag: Tag
     remove: bool = False
-    file_ids: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=FILE_IDS_LIMIT)
+    file_ids: list[IdText] | None = Field(default=None, max_length=FILE_IDS_LIMIT)
     blob: Digest | None = None
-    files: NonNegativeInt = 0
+    files: Count = 0
 
 
 class TagResult(Done):
     tag: str
-    files: NonNegativeInt
+    files: Count
 
 
 class AddRuleArgs(Args):
     """A `tagging.TagRule` as a map; its `id` is given by the sentinel when it is missing."""
 
-    rule: dict[str, Any] = Field(max_length=32)
+    rule: dict[ShortText, Json] = Field(max_length=32)
 
 
 class RuleResult(Done):

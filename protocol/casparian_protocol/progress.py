@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field
+
+from casparian_protocol.bounds import Count, Finite, Int64, Microseconds, Rate
 
 Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
 PAYLOAD_LIMIT_BYTES = 1024
@@ -19,15 +21,15 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    items_done: NonNegativeInt = 0
-    items_total: NonNegativeInt | None = None
+    items_done: Count = 0
+    items_total: Count | None = None
     unit: Unit = "unknown"
-    throughput_per_sec: NonNegativeFloat | None = None
-    eta_seconds: NonNegativeInt | None = None
+    throughput_per_sec: Rate | None = None
+    eta_seconds: Count | None = None
     #: Microseconds since the epoch, UTC.
-    updated_at: NonNegativeInt = 0
+    updated_at: Microseconds = 0
     #: Metrics only: short names to numbers (rows, bytes, quarantined, batches).
-    payload: dict[Annotated[str, Field(max_length=32)], int | float] = Field(default_factory=dict, max_length=24)
+    payload: dict[Annotated[str, Field(max_length=32)], Int64 | Finite] = Field(default_factory=dict, max_length=24)
 
 
 @dataclass(slots=True)

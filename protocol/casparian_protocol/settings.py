@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 
@@ -40,8 +41,9 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 365)]
+Positive = Annotated[int, Field(gt=0, le=COUNT_MAX)]
+_YEAR_SECONDS = 86_400 * 365
+Seconds = Annotated[float, Field(gt=0, le=_YEAR_SECONDS)]
 
 
 class DaemonSettings(_Group):
@@ -61,7 +63,9 @@ class LivenessSettings(_Group):
 
 class RetrySettings(_Group):
     max_retries: Annotated[int, Field(ge=0, le=100)] = 3
-    backoff_seconds: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=20)] = [
+    backoff_seconds: Annotated[
+        list[Annotated[float, Field(ge=0, le=_YEAR_SECONDS)]], Field(min_length=1, max_length=20)
+    ] = [
         1.0,
         4.0,
         16.0,
@@ -71,13 +75,13 @@ class RetrySettings(_Group):
 
 class BreakerSettings(_Group):
     consecutive_failures: Annotated[int, Field(ge=1, le=100)] = 5
-    cooldown_seconds: Annotated[float, Field(ge=0, le=86_400 * 365)] = 600.0
+    cooldown_seconds: Annotated[float, Field(ge=0, le=_YEAR_SECONDS)] = 600.0
 
 
 class QuarantineSettings(_Group):
     allow: bool = True
     max_pct: Annotated[float, Field(ge=0, le=100)] = 10.0
-    max_count: Annotated[int, Field(ge=0)] | None = None
+    max_count: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
 
 
 class SandboxSettings(_Group):
@@ -87,7 +91,7 @@ class SandboxSettings(_Group):
 
 
 class LimitSettings(_Group):
-    address_space_bytes: Annotated[int, Field(ge=256 * MIB)] = 4 * GIB
+    address_space_bytes: Annotated[int, Field(ge=256 * MIB, le=COUNT_MAX)] = 4 * GIB
     cpu_seconds: Positive = 3600
     wall_seconds: Seconds = 3600.0
     scratch_bytes: Positive = 4 * GIB
@@ -100,7 +104,7 @@ class LimitSettings(_Group):
 
 class LogSettings(_Group):
     segment_bytes: Annotated[int, Field(ge=64 * 1024, le=GIB)] = 64 * MIB
-    low_disk_bytes: Annotated[int, Field(ge=0)] = GIB
+    low_disk_bytes: Annotated[int, Field(ge=0, le=COUNT_MAX)] = GIB
     reserve_bytes: Annotated[int, Field(ge=0, le=GIB)] = 64 * MIB
 
 
@@ -110,7 +114,7 @@ class ProjectionSettings(_Group):
 
 
 class JobLogSettings(_Group):
-    max_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
+    max_bytes: Annotated[int, Field(ge=1024, le=COUNT_MAX)] = 10_000_000
     keep_days: Positive = 7
     keep_bytes: Positive = 1_000_000_000
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
+from casparian_protocol.bounds import Count, HashText, IdText, Int32, LongText, ShortText
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob
 
@@ -44,25 +45,25 @@ class TagRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str
-    name: str
+    id: IdText
+    name: ShortText
     #: None: every source.
-    source_id: str | None = None
+    source_id: IdText | None = None
     #: A glob over the relative path, case-sensitive; its fields (`{client}`) become path fields.
-    pattern: str = "**"
+    pattern: LongText = "**"
     tag: str
     #: Higher is looked at first; the first rule that matches gives a file its leading tag.
-    priority: int = 0
+    priority: Int32 = 0
     enabled: bool = True
     #: Globs over the relative path; what matches one of them is left out.
-    excludes: tuple[str, ...] = ()
+    excludes: tuple[LongText, ...] = ()
     #: Extensions such as `.hl7`, whatever their case; empty: any.
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[ShortText, ...] = ()
     #: Kinds as `sniff` names them (`fix`, `delimited`, …); empty: any.
-    kinds: tuple[str, ...] = ()
-    content_hashes: tuple[str, ...] = ()
-    size_min_bytes: int | None = Field(default=None, ge=0)
-    size_max_bytes: int | None = Field(default=None, ge=0)
+    kinds: tuple[ShortText, ...] = ()
+    content_hashes: tuple[HashText, ...] = ()
+    size_min_bytes: Count | None = None
+    size_max_bytes: Count | None = None
 
     @field_validator("extensions")
     @classmethod

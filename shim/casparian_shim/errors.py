@@ -6,9 +6,12 @@ text is `trace`'s work, making hostile text harmless `text`'s, moving a report o
 """
 
 import errno
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from casparian_shim.bounds import INT64_MAX, INT64_MIN
 
 ContextValue = str | int | float | bool | None
 
@@ -45,6 +48,8 @@ class ErrorCode(StrEnum):
     CONNECTION_RESET = "CONNECTION_RESET"
     VENV_BUILD_FAILED = "VENV_BUILD_FAILED"
     SINK_UNAVAILABLE = "SINK_UNAVAILABLE"
+    #: An error of the sentinel's own: nobody else is to blame.
+    INTERNAL = "INTERNAL"
 
 
 #: One more try with fewer slots makes sense; a second failure is final.
@@ -203,5 +208,9 @@ def _context(raw: object) -> dict[str, ContextValue]:
             raise MalformedErrorReport(f"context value of type {type(value).__name__} is not plain")
         if isinstance(value, str) and len(value) > CONTEXT_VALUE_CHARACTERS_MAX:
             raise MalformedErrorReport("a context value is too long")
+        if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+            raise MalformedErrorReport("a context value does not fit 64 bits")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MalformedErrorReport("a context value is not finite")
         context[name] = value
     return context

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.errors import ErrorCode, ErrorReport, retryable
 from casparian_shim.frames import (
     BATCH_BYTES_MAX,
@@ -37,11 +38,16 @@ from casparian_shim.frames import (
 )
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-COUNTS = st.integers(0, 2**63 - 1)
+COUNTS = st.integers(0, COUNT_MAX)
+FEW = st.integers(0, 2**31 - 1)
+#: Their sum is a count too.
+PARTS = st.integers(0, COUNT_MAX // 3)
 
 
 def _reports() -> st.SearchStrategy[ErrorReport]:
-    values = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+    values = (
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    )
     return st.builds(
         lambda code, exception, message, trace, context: ErrorReport(
             code, exception, message, trace, context, retryable(code)
@@ -55,7 +61,7 @@ def _reports() -> st.SearchStrategy[ErrorReport]:
 
 
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
-    st.builds(Hello, COUNTS, PLAIN, COUNTS, PLAIN),
+    st.builds(Hello, FEW, PLAIN, FEW, PLAIN),
     st.builds(OutputStart, COUNTS, PLAIN, st.sampled_from(OutputKind), st.binary(min_size=1, max_size=200)),
     st.builds(Batch, st.binary(min_size=1, max_size=500)),
     st.builds(OutputEnd, st.integers(0, 2**32 - 1), COUNTS),
@@ -65,8 +71,8 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
         st.none() | COUNTS,
         st.none() | st.floats(0, 1e15),
         st.none() | PLAIN,
-        st.dictionaries(PLAIN, COUNTS, max_size=3),
-        st.dictionaries(PLAIN, COUNTS, max_size=3),
+        st.dictionaries(PLAIN, PARTS, max_size=3),
+        st.dictionaries(PLAIN, PARTS, max_size=3),
         st.dictionaries(PLAIN, st.floats(-1e9, 1e9), max_size=3),
     ),
     st.builds(Failure, _reports()),
@@ -142,6 +148,26 @@ BREACHES = {
     "half a character": (_json(0xFFFFFFFB, b'{"unit":"\\uD800"}'), "progress"),
     "a truth as a count": (_json(0xFFFFFFFB, b'{"skips":{"a":true}}'), "progress"),
     "a negative count": (_json(0xFFFFFFFB, b'{"rejects":{"a":-1}}'), "progress"),
+    "a negative amount done": (_json(0xFFFFFFFB, b'{"done":-5}'), "progress"),
+    "a negative total": (_json(0xFFFFFFFB, b'{"total":-0.5}'), "progress"),
+    "a count beyond 2**53 - 1": (_json(0xFFFFFFFB, b'{"skips":{"a":9223372036854775807}}'), "progress"),
+    "counts whose sum is none": (
+        _json(0xFFFFFFFB, b'{"skips":{"a":9007199254740991,"b":1}}'),
+        "progress",
+    ),
+    "a metric beyond 2**53 - 1": (_json(0xFFFFFFFB, b'{"metrics":{"a":-1e300}}'), "progress"),
+    "a context beyond 64 bits": (
+        _json(0xFFFFFFFF, b'{"code":"INVALID_DATA","exception":"E","context":{"n":-1000000000000000000000000000000}}'),
+        "error",
+    ),
+    "a context that is infinite": (
+        _json(0xFFFFFFFF, b'{"code":"INVALID_DATA","exception":"E","context":{"n":1e999}}'),
+        "error",
+    ),
+    "a process id beyond 32 bits": (
+        _json(0xFFFFFFFA, b'{"protocol":1,"token":"t","pid":4294967296,"python":""}'),
+        "hello",
+    ),
     "an unknown field": (_json(0xFFFFFFFA, b'{"protocol":1,"token":"t","pid":1,"python":"","x":1}'), "hello"),
     "an error report that is a list": (_json(0xFFFFFFFF, b"[]"), "error"),
     "an error code of its own": (_json(0xFFFFFFFF, b'{"code":"NICE"}'), "error"),

@@ -11,9 +11,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from casparian_protocol.bounds import COUNT_MAX, Count, PathText
+
 
 def _whole_to_float(value: object) -> object:
-    return float(value) if type(value) is int else value
+    return float(value) if type(value) is int and abs(value) <= COUNT_MAX else value
 
 
 class QuarantinePolicy(BaseModel):
@@ -23,9 +25,9 @@ class QuarantinePolicy(BaseModel):
 
     allow: bool = True
     max_pct: Annotated[float, BeforeValidator(_whole_to_float), Field(ge=0, le=100)] | None = 10.0
-    max_count: Annotated[int, Field(ge=0)] | None = None
-    dir: Annotated[str, Field(min_length=1)] | None = None
-    keep_days: Annotated[int, Field(ge=1)] | None = None
+    max_count: Count | None = None
+    dir: PathText | None = None
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
 
 BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)

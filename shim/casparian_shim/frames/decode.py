@@ -13,6 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
+from casparian_shim.bounds import COUNT_MAX, INT32_MAX
 from casparian_shim.errors import ErrorReport, MalformedErrorReport
 from casparian_shim.frames import kinds
 from casparian_shim.frames.kinds import (
@@ -45,7 +46,6 @@ NAMES: Final = {
     kinds.HELLO: "hello",
 }
 _TOKEN_CHARACTERS_MAX = 256
-_COUNT_MAX = 2**63 - 1
 _NAME_CHARACTERS_MAX = 256
 
 
@@ -151,27 +151,40 @@ def _text(place: Place, about: dict[str, object], name: str, characters_max: int
     return value
 
 
-def _count(place: Place, name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _COUNT_MAX:
-        raise place.breach(f"{name} is no count")
+def _count(place: Place, name: str, value: object, maximum: int = COUNT_MAX) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
+        raise place.breach(f"{name} is no count from 0 to {maximum:,}")
     return value
+
+
+def _counts(place: Place, about: dict[str, object], name: str) -> dict[str, int]:
+    """Counts by name, each of them and their sum within bounds."""
+    found = {key: _count(place, f"a count of {name}", value) for key, value in _mapping(place, about, name).items()}
+    _count(place, f"the sum of {name}", sum(found.values()))
+    return found
 
 
 def _number(place: Place, name: str, value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise place.breach(f"{name} is no number")
     # 1e999 is valid JSON and infinite; an int may be beyond every float.
-    if abs(value) > _COUNT_MAX or not math.isfinite(value):
-        raise place.breach(f"{name} is out of range")
+    if abs(value) > COUNT_MAX or not math.isfinite(value):
+        raise place.breach(f"{name} is beyond {COUNT_MAX:,}")
     return value
+
+
+def _amount(place: Place, name: str, value: object) -> float:
+    if (number := _number(place, name, value)) < 0:
+        raise place.breach(f"{name} is negative")
+    return number
 
 
 def _hello(place: Place, about: dict[str, object]) -> Hello:
     _only(place, about, "protocol", "token", "pid", "python")
     return Hello(
-        protocol=_count(place, "protocol", about.get("protocol")),
+        protocol=_count(place, "protocol", about.get("protocol"), INT32_MAX),
         token=_text(place, about, "token", _TOKEN_CHARACTERS_MAX),
-        pid=_count(place, "pid", about.get("pid")),
+        pid=_count(place, "pid", about.get("pid"), INT32_MAX),
         python=_text(place, about, "python", _NAME_CHARACTERS_MAX),
     )
 
@@ -197,13 +210,12 @@ def _failure(place: Place, about: dict[str, object]) -> Failure:
 
 def _progress(place: Place, about: dict[str, object]) -> Progress:
     _only(place, about, "done", "total", "unit", "skips", "rejects", "metrics")
-    skips, rejects = _mapping(place, about, "skips"), _mapping(place, about, "rejects")
     return Progress(
-        done=_number(place, "done", about["done"]) if "done" in about else None,
-        total=_number(place, "total", about["total"]) if "total" in about else None,
+        done=_amount(place, "done", about["done"]) if "done" in about else None,
+        total=_amount(place, "total", about["total"]) if "total" in about else None,
         unit=_text(place, about, "unit", _NAME_CHARACTERS_MAX) if "unit" in about else None,
-        skips={reason: _count(place, "a count of skips", value) for reason, value in skips.items()},
-        rejects={output: _count(place, "a count of rejects", value) for output, value in rejects.items()},
+        skips=_counts(place, about, "skips"),
+        rejects=_counts(place, about, "rejects"),
         metrics={name: _number(place, "a metric", value) for name, value in _mapping(place, about, "metrics").items()},
     )
 

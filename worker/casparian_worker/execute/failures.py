@@ -40,6 +40,7 @@ _WORKERS_OWN = frozenset(
         ErrorCode.WORKER_LOST,
         ErrorCode.VENV_BUILD_FAILED,
         ErrorCode.SINK_UNAVAILABLE,
+        ErrorCode.INTERNAL,
     }
 )
 

@@ -1,0 +1,117 @@
+"""What a value that a stranger fills may be: numbers, texts and maps with their limits, all from here.
+
+Strangers are whoever sits at the other end of a file, a pipe or a socket: workers, clients, parsers, people at a command
+line. Their models are made of these types, so that nothing behind has to ask again whether a number fits a column, a
+timestamp or msgpack. What cannot be said of one value (sums, sizes of whole events) is `sum_within` and `events`' business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from casparian_shim.bounds import COUNT_MAX, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+
+__all__ = ["COUNT_MAX", "INT32_MAX", "INT32_MIN", "INT64_MAX", "INT64_MIN"]
+
+#: 9999-12-31T23:59:59Z, the last second that a `datetime` can say.
+MICROSECONDS_MAX = 253_402_300_799_000_000
+#: A hundred years and some: nothing of ours takes longer, and now + this is still a time.
+SECONDS_MAX = 3_200_000_000.0
+_JSON_DEPTH = 16
+_JSON_TEXT = 64 * 1024
+_SCALAR_TEXT = 16 * 1024
+
+# --- numbers ---
+
+#: How many of anything; bytes; sequences and epochs.
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+PositiveCount = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+#: What a column of type integer holds.
+Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
+#: Process ids, slots, columns, attempts, versions.
+SmallCount = Annotated[int, Field(ge=0, le=INT32_MAX)]
+PositiveSmallCount = Annotated[int, Field(ge=1, le=INT32_MAX)]
+#: A moment: µs since the epoch, UTC.
+Microseconds = Annotated[int, Field(ge=0, le=MICROSECONDS_MAX)]
+#: How long something took or may take.
+Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
+#: Items, rows or bytes a second; percent.
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Int64 = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+# --- texts; pydantic refuses half characters (lone surrogates) in all of them ---
+
+ShortText = Annotated[str, Field(max_length=255)]
+ReasonText = Annotated[str, Field(max_length=1024)]
+LongText = Annotated[str, Field(max_length=4096)]
+#: A path of the operating system.
+PathText = Annotated[str, Field(min_length=1, max_length=4096)]
+#: BLAKE3 or SHA-256, hex; or none.
+HashText = Annotated[str, Field(max_length=64)]
+#: A job's id.
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
+#: An id of ours, or none.
+IdText = Annotated[str, Field(max_length=64)]
+#: A name that parsers and outputs may have.
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+IdentifierOrNone = Annotated[str, Field(pattern=r"^(?:[a-z][a-z0-9_]{0,62})?$")]
+VersionText = Annotated[str, Field(max_length=64)]
+TagText = Annotated[str, Field(max_length=128)]
+
+# --- values whose kind is the stranger's choice ---
+
+#: A parameter, an option, a fact about a failure.
+Scalar = Annotated[str, Field(max_length=_SCALAR_TEXT)] | Int64 | Finite | bool | None
+
+
+def _check_json(value: Any) -> Any:
+    _check_part(value, 0)
+    return value
+
+
+def _check_part(value: Any, depth: int) -> None:
+    if depth > _JSON_DEPTH:
+        raise ValueError(f"it is nested deeper than {_JSON_DEPTH}")
+    match value:
+        case None | bool():
+            return
+        case int():
+            if not INT64_MIN <= value <= INT64_MAX:
+                raise ValueError("a number does not fit 64 bits")
+        case float():
+            if not math.isfinite(value):
+                raise ValueError("a number is not finite")
+        case str():
+            if len(value) > _JSON_TEXT:
+                raise ValueError(f"a text has more than {_JSON_TEXT} characters")
+            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+                raise ValueError("a text holds half a character")
+        case list() | tuple():
+            for part in value:
+                _check_part(part, depth + 1)
+        case dict():
+            for name, part in value.items():
+                if not isinstance(name, str):
+                    raise ValueError("a name is no text")
+                _check_part(name, depth + 1)
+                _check_part(part, depth + 1)
+        case _:
+            raise ValueError(f"a {type(value).__name__} is no plain value")
+
+
+#: Plain values of any shape, that msgpack and JSON can say.
+Json = Annotated[Any, AfterValidator(_check_json)]
+
+
+def sum_within(counts: Iterable[int], what: str) -> int:
+    """The sum; a `ValueError` when it is no `Count` any more."""
+    total = sum(counts)
+    if not 0 <= total <= COUNT_MAX:
+        raise ValueError(f"{what} add up to more than {COUNT_MAX:,}")
+    return total
