@@ -115,8 +115,9 @@ class _Bounds:
             low = str(above.gt + 1)
         else:
             low = f"more than {above.gt}" if above is not None else str(at_least.ge if at_least else "any")
-        is_open = at_most is None or at_most.le == COUNT_MAX  # what every count ends at says nothing about this one
-        return f"{low} or more" if is_open else f"{low} to {at_most.le}"
+        if at_most is None or at_most.le == COUNT_MAX:  # where every count ends says nothing about this one
+            return f"{low} or more"
+        return f"{low} to {at_most.le}"
 
 
 def fields_of_settings() -> dict[str, FieldInfo]:
