@@ -48,6 +48,22 @@ def test_registering_proposes_and_approving_allows(call: Caller, tmp_path: Path)
     assert [one["output"] for one in approved["decided"]] == ["advices"]
 
 
+def test_status_names_files_that_will_never_run_and_why(call: Caller, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for tag in ("advice", "advise"):
+        (data / tag).mkdir(parents=True)
+        (data / tag / "a.txt").write_text(f"{tag}|1\n")
+        call("scan", str(data / tag), "--tag", tag, "--hash")
+    call("parser", "register", str(write_parser(tmp_path)))
+    call("contract", "reject", "advice", "--reason", "amount must be decimal")
+
+    told = call("status").out
+    assert "1 file tagged advice waits: advice 1.0.0 cannot run: the contract of advices was rejected" in told
+    assert "1 file tagged advise waits: no parser takes the tag advise; did you mean advice?" in told
+    waiting = call("status", "--json").document["waiting_files"]
+    assert [(each["tag"], each["parser"]) for each in waiting] == [("advice", "advice"), ("advise", "")]
+
+
 def test_the_same_version_with_other_content_is_refused(call: Caller, tmp_path: Path) -> None:
     call("parser", "register", str(write_parser(tmp_path)))
     again = call("parser", "register", str(write_parser(tmp_path)), "--json").document

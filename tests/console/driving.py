@@ -101,6 +101,11 @@ class Driver:
         return "\n".join(line.rstrip() for line in self.lines(width, height)) + "\n"
 
 
+def files_wait(driver: Driver, **by_tag: int) -> None:
+    """Answer the load of the files that have no job, by tag."""
+    driver.answer(("facts", "waiting"), ("tag", "files"), list(by_tag.items()))
+
+
 def queued(
     job_id: str, *, parser: str = "fix", version: str = "1.0.0", path: str = "/data/a.log", kind: str = "PARSE"
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
 from casparian_console.screens.bench.schema_diff import verdict
-from tests.console.driving import Driver, complete, fail, matches_snapshot, run_job
+from tests.console.driving import Driver, complete, fail, files_wait, matches_snapshot, run_job
 
 SECOND = 1_000_000
 
@@ -24,9 +24,16 @@ def register(driver: Driver, name: str, version: str = "1.0.0", *outputs: str) -
     )  # fmt: skip
 
 
-def propose(driver: Driver, parser: str, output: str, number: int = 1) -> None:
+def propose(driver: Driver, parser: str, output: str, number: int = 1, version: str = "1.0.0") -> str:
     ids = {"contract_id": f"c{number:015x}", "scope_id": "s", "contract_hash": "h", "logic_hash": ""}
-    driver.event("ContractProposed", **ids, parser=parser, version="1.0.0", output=output, columns=3)
+    driver.event("ContractProposed", **ids, parser=parser, version=version, output=output, columns=3)
+    return ids["contract_id"]
+
+
+def ready(driver: Driver, name: str, version: str, output: str, number: int) -> None:
+    """A registered version whose contract is approved."""
+    register(driver, name, version, output)
+    driver.event("ContractApproved", contract_id=propose(driver, name, output, number, version), reason="")
 
 
 def bench(*, is_ascii: bool = False) -> Driver:
@@ -35,9 +42,9 @@ def bench(*, is_ascii: bool = False) -> Driver:
     driver.snapshot()
     register(driver, "advice", "1.0.0", "advices")
     propose(driver, "advice", "advices")
-    register(driver, "fix", "1.0.0", "fix_orders")
-    register(driver, "fix", "1.1.0", "fix_orders")
-    register(driver, "hl7", "2.0.0", "oru")
+    ready(driver, "fix", "1.0.0", "fix_orders", 2)
+    ready(driver, "fix", "1.1.0", "fix_orders", 3)
+    ready(driver, "hl7", "2.0.0", "oru", 4)
     complete(driver, run_job(driver, 1, version="1.1.0"), rows=12_000, bad=14)
     for number in (2, 3):
         fail(driver, run_job(driver, number, parser="hl7", version="2.0.0", path=f"/data/{number}.hl7"))
@@ -367,6 +374,20 @@ def test_the_selection_stays_on_its_parser_while_others_are_registered() -> None
     assert ask.args["parser"] == "hl7"
 
 
+def test_a_parser_whose_contract_was_rejected_is_not_ready_and_says_why_and_what_waits_for_it() -> None:
+    driver = Driver()
+    driver.snapshot()
+    register(driver, "fix", "1.0.0", "out")
+    driver.event("ContractRejected", contract_id=propose(driver, "fix", "out"), reason="no")
+    files_wait(driver, fix=5)
+    driver.press("alt-p")
+    shown = driver.text(120, 40)
+
+    assert "fix 1.0.0  ✗ cannot run" in shown and "✓ fix" not in shown
+    assert "fix 1.0.0 cannot run: the contract of out was rejected." in shown
+    assert "5 files tagged fix wait for it." in shown
+
+
 def test_until_a_person_chooses_the_first_is_selected_whatever_arrives_first() -> None:
     driver = Driver()
     (listing,) = driver.press("alt-p")
@@ -374,7 +395,7 @@ def test_until_a_person_chooses_the_first_is_selected_whatever_arrives_first() -
     driver.send(Listing(listing.tag, listing.path, (("zz.py", False, False, 1, 1),)))
     driver.text()
     driver.snapshot()
-    register(driver, "fix")
+    ready(driver, "fix", "1.0.0", "out", 1)
     assert "▸✓ fix" in driver.text()
     driver.press("j")
     register(driver, "aaa")
@@ -414,7 +435,7 @@ def test_home_and_discover_can_hand_a_parser_over() -> None:
     screen = driver.shell.screens["bench"]
     assert isinstance(screen, Bench)
     screen.show_parser("hl7", driver.shell)
-    assert "held by its breaker" in driver.text().splitlines()[2]
+    assert "paused by its circuit breaker" in driver.text().splitlines()[2]
     (run,) = screen.test_file("fix", "/data/c.log", driver.shell)
 
     assert isinstance(run, RunCommand)

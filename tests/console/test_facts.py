@@ -47,6 +47,7 @@ def test_a_snapshot_is_completed_by_loads() -> None:
         "outputs",
         "sources",
         "files",
+        "waiting",
         "jobs",
     }
 
@@ -299,7 +300,10 @@ def test_files_are_counted_again_after_a_scan_and_not_without_one() -> None:
 
     driver.event("FilesTagged", scan_id="s", tags=[])
 
-    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == ["files"]
+    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == [
+        "files",
+        "waiting",
+    ]
     assert driver.metric("projection", applied=0) == []
 
 

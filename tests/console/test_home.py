@@ -8,7 +8,7 @@ import pytest
 
 from casparian_console.effects import Ask, Query
 from casparian_console.messages import Gone
-from tests.console.driving import Driver, complete, fail, job_id, matches_snapshot, queued, run_job
+from tests.console.driving import Driver, complete, fail, files_wait, job_id, matches_snapshot, queued, run_job
 
 
 def contract(driver: Driver, number: int = 1, *, version: str = "1.0.0") -> None:
@@ -51,6 +51,19 @@ def test_what_needs_a_person_is_listed_the_most_urgent_first() -> None:
     rows = [next(at for at, line in enumerate(lines) if word in line) for word in words]
 
     assert rows == sorted(rows)
+
+
+def test_files_that_will_never_run_are_told_with_the_reason() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.event("ParserRegistered", name="fix", version="1.0.0", artifact="", topics=["fix"], outputs={"orders": ""})
+    files_wait(driver, fix=1, fxi=5)
+    home = driver.text(120, 40)
+
+    assert "1 file tagged fix waits: fix 1.0.0 cannot run: the contract of orders does not exist" in home
+    assert "5 files tagged fxi wait: no parser takes the tag fxi; did you mean fix?" in home
+    driver.press("alt-d")
+    assert "5 files wait: no parser takes" in driver.text(200, 60)
 
 
 def test_digits_open_the_cards_in_their_order() -> None:

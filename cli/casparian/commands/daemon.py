@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
@@ -13,10 +14,12 @@ from casparian.app import App, Command, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
-from casparian.render import as_json, cell, fields, size, table
-from casparian_protocol.client import Client, NoSentinel
+from casparian.render import as_json, cell, count, fields, size, table
+from casparian.waiting import find_waiting_files
+from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import make_home
 from casparian_protocol.settings import load
+from casparian_protocol.waiting import WaitingFiles
 
 _COUNT_STATES = "select status, count(*) as n from cf_processing_queue group by status"
 
@@ -45,11 +48,13 @@ def start(
     """Start the daemon: sentinel, projector and local workers."""
     if no_workers and workers:
         raise UsageProblem("--workers and --no-workers contradict each other.", remedy="Leave one out.")
-    count = 0 if no_workers else workers
+    worker_count = 0 if no_workers else workers
     make_home(app.home)
-    loaded = load(app.home, dict(os.environ), {} if count is None else {"daemon.max_concurrent_workers": count})
+    loaded = load(
+        app.home, dict(os.environ), {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
+    )
     if not foreground:
-        return _detach(app, count)
+        return _detach(app, worker_count)
     if with_parent:
         _end_with_parent()
     from casparian_sentinel.daemon.main import run
@@ -143,6 +148,7 @@ def status(app: App) -> ExitCode:
         return _status_without_daemon(app)
     with client:
         found = client.request("status")
+        waiting = _waiting_now(client, found)
     document = {
         "sentinel": {
             "pid": found["pid"],
@@ -157,11 +163,12 @@ def status(app: App) -> ExitCode:
         "projection": found["projection"],
         "paused_parsers": found["parsers"]["paused"],
         "given_up": found.get("given_up", []),
+        "waiting_files": None if waiting is None else [asdict(each) for each in waiting],
     }
     if app.is_json:
         as_json(app, document)
         return ExitCode.OK
-    _print_status(app, found)
+    _print_status(app, found, waiting)
     return ExitCode.OK
 
 
@@ -169,6 +176,7 @@ def _status_without_daemon(app: App) -> ExitCode:
     """The queue as the log has it. Raises `LogInUse` while another command owns the home."""
     with open_gateway(app) as gateway:
         found = gateway.request("status")
+        waiting = find_waiting_files(gateway.rows)
         document = {
             "sentinel": {
                 "pid": None,
@@ -182,6 +190,7 @@ def _status_without_daemon(app: App) -> ExitCode:
             "projection": found["projection"],
             "paused_parsers": found["parsers"]["paused"],
             "given_up": [],
+            "waiting_files": [asdict(each) for each in waiting],
         }
     if app.is_json:
         as_json(app, document)
@@ -189,6 +198,7 @@ def _status_without_daemon(app: App) -> ExitCode:
         fields(
             app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(document["queue"])]
         )
+        _print_waiting(app, waiting)
     return ExitCode.OK
 
 
@@ -223,6 +233,27 @@ def _status_in_the_past(app: App) -> ExitCode:
     return ExitCode.OK
 
 
+def _waiting_now(client: Client, found: dict[str, Any]) -> list[WaitingFiles] | None:
+    """None while the tables cannot be asked; `status` answers without them."""
+    if found["projection"]["state"] != "ready":
+        return None
+
+    def rows(sql: str) -> list[dict[str, Any]]:
+        answer = client.query(sql)
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    try:
+        return find_waiting_files(rows)
+    except (RequestRefused, NoSentinel):
+        return None
+
+
+def _print_waiting(app: App, waiting: list[WaitingFiles] | None) -> None:
+    for each in waiting or []:
+        verb = "waits" if each.files == 1 else "wait"
+        print(f"waiting: {count(each.files, 'file')} tagged {cell(each.tag)} {verb}: {cell(each.reason)}", file=app.out)
+
+
 def _dead_letters(gateway: Gateway) -> int:
     return int(gateway.rows("select count(*) as n from cf_processing_queue where status = 'DEAD_LETTER'")[0]["n"])
 
@@ -231,7 +262,7 @@ def _queue(queue: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name.replace("_", " "), f"{queue[name]:,}") for name in ("queued", "running", "retrying", "dead_letter")]
 
 
-def _print_status(app: App, found: dict[str, Any]) -> None:
+def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] | None) -> None:
     lag = found["projection"]["lag"]
     fields(
         app,
@@ -249,6 +280,7 @@ def _print_status(app: App, found: dict[str, Any]) -> None:
     )
     for parser in found["parsers"]["paused"]:
         print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
+    _print_waiting(app, waiting)
     for one in found.get("given_up", []):
         print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
     if found["projection"]["state"] not in ("ready", "starting"):

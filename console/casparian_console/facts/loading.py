@@ -12,6 +12,7 @@ from casparian_console.effects import Query
 from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.waiting import WAITING_FILES
 
 #: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
 HISTORY_JOBS = 100_000
@@ -72,6 +73,7 @@ def queries() -> list[Query]:
         "outputs": _OUTPUTS,
         "sources": _SOURCES,
         "files": _FILES,
+        "waiting": WAITING_FILES,
         "jobs": _JOBS,
     }
     return [Query(("facts", what), sql, limit_rows=HISTORY_JOBS) for what, sql in texts.items()]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from casparian_console.messages import Answer
 from casparian_console.text import count
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.waiting import Candidate, WaitingFiles, waiting_files
 
 
 @dataclass(slots=True)
@@ -72,6 +73,10 @@ class Output:
     last_commit: int = 0
 
 
+#: After these only the tables know how many files there are of each kind.
+_CHANGES_FILES = frozenset({"FilesObserved", "FilesTagged", "ScanFinished", "TagRuleAdded", "TagRuleRemoved"})
+
+
 class Told(NamedTuple):
     """An event, and what the job that it is about says of itself: its parser ("" without one) and its last error."""
 
@@ -81,7 +86,7 @@ class Told(NamedTuple):
 
 
 #: What is loaded by a query each, and moved by events from there on.
-TABLES = ("sources", "files", "parsers", "contracts", "outputs")
+TABLES = ("sources", "files", "waiting", "parsers", "contracts", "outputs")
 
 
 @dataclass(slots=True)
@@ -96,6 +101,8 @@ class Registry:
     files: int = 0
     file_bytes: int = 0
     untagged: int = 0
+    #: tag → files of which no job was ever made.
+    without_job: dict[str, int] = field(default_factory=dict)
     #: Tables whose numbers events no longer tell exactly; whoever asks again takes them out.
     stale: set[str] = field(default_factory=set)
     #: table → sequence of its last answer; events up to it are in the answer.
@@ -108,6 +115,24 @@ class Registry:
     @property
     def paused_parsers(self) -> list[Parser]:
         return [parser for parser in self.parsers.values() if parser.paused]
+
+    def candidate(self, parser: Parser) -> Candidate:
+        """The version as `casparian_protocol.waiting` judges it."""
+        states = {
+            each.output: each.state
+            for each in self.contracts.values()
+            if each.parser == parser.name and each.version == parser.version
+        }
+        contracts = {output: states.get(output, "") for output in parser.outputs}
+        is_retired = parser.state == "retired"
+        return Candidate(parser.name, parser.version, frozenset(parser.topics), contracts, is_retired)
+
+    @property
+    def waiting_files(self) -> list[WaitingFiles]:
+        """Files that will never run as things stand."""
+        if not self.without_job:
+            return []
+        return waiting_files(self.without_job, map(self.candidate, self.parsers.values()))
 
     @property
     def watched(self) -> str:
@@ -147,6 +172,8 @@ class Registry:
             }
         elif table == "outputs":
             self.outputs = {row["name"]: _output(row) for row in rows}
+        elif table == "waiting":
+            self.without_job = {row["tag"]: row["files"] for row in rows}
         elif table == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
 
@@ -173,8 +200,12 @@ class Registry:
                 self.files += data["new"] - data["vanished"]
                 self.untagged += data["new"] - data["tagged"]
                 self.stale.add("files")
-            case "FilesTagged" | "ScanFinished" | "TagRuleAdded" | "TagRuleRemoved":
+            case kind if kind in _CHANGES_FILES:
                 self.stale.add("files")
+
+    def _fold_waiting(self, told: Told) -> None:
+        if told.event.type in _CHANGES_FILES:
+            self.stale.add("waiting")
 
     def _fold_parsers(self, told: Told) -> None:
         event, data = told.event, told.event.data
@@ -262,6 +293,7 @@ class Registry:
 _FOLDS: dict[str, Callable[[Registry, Told], None]] = {
     "sources": Registry._fold_sources,
     "files": Registry._fold_files,
+    "waiting": Registry._fold_waiting,
     "parsers": Registry._fold_parsers,
     "contracts": Registry._fold_contracts,
     "outputs": Registry._fold_outputs,

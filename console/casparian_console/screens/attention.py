@@ -38,9 +38,9 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     if facts.intake_paused:
         text = f"No new work is taken: {clean(facts.intake_paused)}"
         found.append(Concern(("intake",), text, glyphs.warning, "bad", "jobs"))
-    for each in facts.given_up:
-        text = f"Worker {clean(each['worker'])} was given up: {clean(each['reason'])}"
-        found.append(Concern(("given up", str(each["worker"])), text, glyphs.failed, "bad", "jobs"))
+    for lost in facts.given_up:
+        text = f"Worker {clean(lost['worker'])} was given up: {clean(lost['reason'])}"
+        found.append(Concern(("given up", str(lost["worker"])), text, glyphs.failed, "bad", "jobs"))
     for worker in facts.workers.values():
         if worker["state"] == "stalled":
             held = ", ".join(clean(job["input"].rpartition("/")[2]) for job in worker["jobs"])
@@ -48,6 +48,11 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
             job_id = worker["jobs"][0]["job_id"] if worker["jobs"] else ""
             found.append(Concern(("stalled", worker["id"]), text, glyphs.warning, "warn", "jobs", job_id=job_id))
     found += [_failed(group, glyphs) for group in facts.jobs.latest(Standing.FAILED, FAILURES_LISTED)]
+    for each in facts.registry.waiting_files:
+        verb = "waits" if each.files == 1 else "wait"
+        text = f"{count(each.files, 'file')} tagged {clean(each.tag)} {verb}: {clean(each.reason)}"
+        mode = "bench" if each.parser else "discover"
+        found.append(Concern(("waiting", each.tag), text, glyphs.warning, "warn", mode, parser=each.parser))
     for parser in facts.registry.paused_parsers:
         held = "is on probation" if parser.breaker == "half_open" else "is paused"
         text = f"{clean(parser.name)} {clean(parser.version)} {held}: {clean(parser.paused)}"

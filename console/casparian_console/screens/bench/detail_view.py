@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from casparian_console.canvas import Glyphs, Line, bar
 from casparian_console.facts.registry import Contract, Parser, Registry
 from casparian_console.overlays import wrapped
-from casparian_console.screens.bench.entries import Entry, state_of, success_rate
+from casparian_console.screens.bench.entries import CANNOT_RUN, Entry, state_of, success_rate
 from casparian_console.text import ago, clean, clock, count, pad, size
 
 _STATES = {"approved": ("done", "ok"), "rejected": ("failed", "bad"), "proposed": ("warning", "accent")}
@@ -45,7 +45,7 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
     contracts = [each for each in registry.contracts.values() if each.parser == parser.name]
     own = [each for each in contracts if each.version == parser.version]
     waiting = [each for each in own if each.state == "proposed"]
-    glyph, style, words = state_of(parser, len(waiting))
+    glyph, style, words = state_of(parser, registry)
     lines: list[Line] = [
         [
             ("bold", f"{clean(parser.name)} {clean(parser.version)}"),
@@ -53,8 +53,14 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
             (style, f"{getattr(glyphs, glyph)} {words}"),
         ]
     ]
-    if parser.paused:
+    if words == CANNOT_RUN:
+        lines += wrapped(f"{parser.name} {parser.version} {registry.candidate(parser).obstacle}.", width, style)
+    elif parser.paused:
         lines += wrapped(f"Why: {parser.paused}", width, style)
+    for files in registry.waiting_files:
+        if files.parser == parser.name:
+            tagged = f"{count(files.files, 'file')} tagged {files.tag}"
+            lines += wrapped(f"{tagged} {'waits' if files.files == 1 else 'wait'} for it.", width, "warn")
     lines += [[], *_runs(parser, now_us, width, glyphs), []]
     lines.append(_fact("topics", ", ".join(clean(topic) for topic in parser.topics) or "none: no file becomes its job"))
     versions = [each for each in registry.parsers.values() if each.name == parser.name and each is not parser]

@@ -56,9 +56,6 @@ def _left(bench: Bench, context: Context, width: int, height: int) -> list[Line]
     lines: list[Line] = []
     places: list[int | None] = []
     chosen_line = 0
-    waiting: dict[str, int] = {}
-    for contract in context.facts.registry.waiting_contracts:
-        waiting[contract.parser] = waiting.get(contract.parser, 0) + 1
     before = ""
     for at, entry in enumerate(bench.listed):
         if entry.kind != before:
@@ -68,7 +65,7 @@ def _left(bench: Bench, context: Context, width: int, height: int) -> list[Line]
         is_chosen = at == bench.cursor.at
         chosen_line = len(lines) if is_chosen else chosen_line
         is_watched = bench.runner.watched is not None and bench.runner.watched.identity == entry.identity
-        for part in _entry(bench, at, waiting.get(entry.name, 0), context, width - 2, is_watched=is_watched):
+        for part in _entry(bench, at, context, width - 2, is_watched=is_watched):
             lines.append(restyle(part, "selected") if is_chosen and not bench.is_right else part)
             places.append(at)
     bench.look.entries_shown = max(1, room // 2)
@@ -81,9 +78,9 @@ def _left(bench: Bench, context: Context, width: int, height: int) -> list[Line]
     return box(lines[top : top + room], width, height, context.glyphs, title="Parsers", style=style)
 
 
-def _entry(bench: Bench, at: int, waiting: int, context: Context, width: int, *, is_watched: bool) -> tuple[Line, Line]:
+def _entry(bench: Bench, at: int, context: Context, width: int, *, is_watched: bool) -> tuple[Line, Line]:
     mark = context.glyphs.cursor if at == bench.cursor.at else " "
-    name, health = entry_lines(bench.listed[at], waiting, context.facts.now_us, context.glyphs)
+    name, health = entry_lines(bench.listed[at], context.facts.registry, context.facts.now_us, context.glyphs)
     trial = bench.runner.latest(bench.listed[at].identity)
     end: Line = [("accent", " watched ")] if is_watched else []
     if trial is not None and trial.is_running:

@@ -85,23 +85,29 @@ def _may_be_parser(name: str, *, is_directory: bool) -> bool:
     return is_directory or name.endswith(".py")
 
 
-def state_of(parser: Parser, waiting: int) -> tuple[str, str, str]:
+CANNOT_RUN = "cannot run"
+
+
+def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
     """(glyph's name, style, words): how a registered parser stands."""
+    contracts = registry.candidate(parser).contracts
     if parser.state == "retired":
         return "waiting", "dim", "retired"
+    if not contracts or set(contracts.values()) & {"rejected", ""}:
+        return "failed", "bad", CANNOT_RUN
     if parser.breaker == "half_open":
         return "paused", "warn", "on probation"
     if parser.breaker == "open":
-        return "paused", "bad", "held by its breaker"
+        return "paused", "bad", "paused by its circuit breaker"
     if parser.paused:
         return "paused", "warn", "paused"
-    if waiting:
+    if "proposed" in contracts.values():
         return "warning", "accent", "waits for approval"
     return "done", "ok", "ready"
 
 
 #: The states in the list, where the detail beside it says the rest.
-_SHORT = {"held by its breaker": "held", "waits for approval": "to approve", "on probation": "probation"}
+_SHORT = {"paused by its circuit breaker": "paused", "waits for approval": "to approve", "on probation": "probation"}
 
 
 def success_rate(parser: Parser) -> str:
@@ -113,11 +119,11 @@ def success_rate(parser: Parser) -> str:
     return f"{min(99.9, 100 * parser.successes / parser.runs):.3g}%"
 
 
-def entry_lines(entry: Entry, waiting: int, now_us: int, glyphs: Glyphs) -> tuple[Line, Line]:
+def entry_lines(entry: Entry, registry: Registry, now_us: int, glyphs: Glyphs) -> tuple[Line, Line]:
     """Its name, and how it fares."""
     parser, file = entry.parser, entry.file
     if parser is not None:
-        glyph, style, words = state_of(parser, waiting)
+        glyph, style, words = state_of(parser, registry)
         name: Line = [
             (style, f"{getattr(glyphs, glyph)} "),
             ("", clean(parser.name)),

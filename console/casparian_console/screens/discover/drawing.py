@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from casparian_console.canvas import Line, block, box, fit, line_width, restyle
+from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.discover import explorer_view
 from casparian_console.screens.discover.preview_view import body_lines, head_lines
@@ -42,9 +43,10 @@ class Look:
         """The preview's lines, made anew only when the file, the view, what is known or the minute changed."""
         preview = discover.preview
         minute = context.facts.now_us // 60_000_000
-        key = (preview.revision, preview.shown, width, context.glyphs, minute)
+        reasons = {each.tag: each.reason for each in context.facts.registry.waiting_files}
+        key = (preview.revision, preview.shown, width, context.glyphs, minute, tuple(reasons.items()))
         if key != self._body_key:
-            self._body = body_lines(preview, context.facts.now_us, width, context.glyphs)
+            self._body = body_lines(preview, reasons, context.facts.now_us, width, context.glyphs)
             self._body_key = key
         return self._body
 
@@ -86,6 +88,10 @@ def _sidebar(discover: Discover, context: Context, width: int, height: int) -> l
         ]
     if opened is None and window.files is not None:
         lines += [[("dim", f" {count(window.files, 'file')}")], [("dim", f" {size(window.bytes)}")], []]
+    if opened is None:
+        for each in context.facts.registry.waiting_files[:3]:
+            wait = f"{count(each.files, 'file')} {'waits' if each.files == 1 else 'wait'}: {each.reason}"
+            lines += [[("", " "), *line] for line in wrapped(wait, inner - 1, "warn")]
     lines = [*lines[: height - 2 - len(scans)], *scans]
     style = "accent" if opened is not None else "border"
     return box(lines, width, height, context.glyphs, title="Discover", style=style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line
@@ -54,15 +55,15 @@ def _views(preview: Preview, width: int) -> Line:
     return line
 
 
-def body_lines(preview: Preview, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
-    """The chosen view, as many lines as it has."""
+def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """The chosen view, as many lines as it has. `waiting` says of tags why their files will never run."""
     look = preview.look
     if preview.file is None:
         return []
     if problem := look.get("problem"):
-        return [*wrapped(str(problem), width, "bad"), [], *_about(preview, now_us, width, glyphs)]
+        return [*wrapped(str(problem), width, "bad"), [], *_about(preview, waiting, now_us, width, glyphs)]
     if preview.shown == "about":
-        return _about(preview, now_us, width, glyphs)
+        return _about(preview, waiting, now_us, width, glyphs)
     if not look:
         return [[("dim", f"looking into it{glyphs.ellipsis}")]]
     if preview.shown == "records":
@@ -98,7 +99,7 @@ def _records(look: dict[str, Any], width: int) -> list[Line]:
     return [*lines, [("dim", f"and {count(more, 'more column')}")]] if more else lines
 
 
-def _about(preview: Preview, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+def _about(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
     about = preview.about
     if not about:
         return [[("dim", f"asking the catalogue{glyphs.ellipsis}")]]
@@ -119,7 +120,14 @@ def _about(preview: Preview, now_us: int, width: int, glyphs: Glyphs) -> list[Li
         lines.append(_fact(clean(name)[:9], clean(value)))
     lines += [[], [("title", "Jobs")]]
     lines += [line for job in preview.jobs for line in _job(job, now_us, width, glyphs)]
-    return lines if preview.jobs else [*lines, [("dim", "  none: its tags are no parser's topics, or it waits")]]
+    if preview.jobs:
+        return lines
+    tags = (about["tags"] or "").split("\n")
+    for reason in [waiting[tag] for tag in tags if tag in waiting]:
+        lines += wrapped(f"none: {reason}", width, "warn")
+    if not any(tag in waiting for tag in tags):
+        lines.append([("dim", "  none yet" if about["tags"] else "  none: it has no tag")])
+    return lines
 
 
 def _job(job: dict[str, Any], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
