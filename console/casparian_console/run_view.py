@@ -34,6 +34,8 @@ class RunView:
     """The state of a run. `started` is monotonic seconds."""
 
     started: float
+    #: The jobs that this run is about; None: all.
+    wanted: set[str] | None = None
     open: dict[str, OpenJob] = field(default_factory=dict)
     ended: Counter[str] = field(default_factory=Counter)
     rows: int = 0
@@ -64,6 +66,7 @@ class RunView:
                     job.get("progress") or {},
                 )
                 for job in item.jobs
+                if self._is_wanted(job["job_id"])
             }
             self.has_snapshot = True
         elif isinstance(item, FeedEvent):
@@ -78,6 +81,8 @@ class RunView:
         match event.type:
             case "JobQueued" | "JobReplayed":
                 spec = data["job"]
+                if not self._is_wanted(spec["job_id"]):
+                    return
                 self.open[spec["job_id"]] = OpenJob(
                     spec["job_id"],
                     spec["input"]["path"],
@@ -99,6 +104,8 @@ class RunView:
                 if job := self.open.get(data["job_id"]):
                     job.progress = data["progress"]
             case "JobCompleted":
+                if not self._is_wanted(data["job_id"]):
+                    return
                 self._end(data["job_id"], data["status"])
                 self.rows += data["rows"]
                 self.quarantined += data["quarantined"]
@@ -125,7 +132,12 @@ class RunView:
         self.ended[status] += 1
         return self.open.pop(job_id, None)
 
+    def _is_wanted(self, job_id: str) -> bool:
+        return self.wanted is None or job_id in self.wanted
+
     def _fail(self, event: FeedEvent) -> None:
+        if not self._is_wanted(event.data["job_id"]):
+            return
         job = self._end(event.data["job_id"], _ENDS[event.type])
         error = event.data.get("error") or {}
         if error:

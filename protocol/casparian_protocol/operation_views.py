@@ -82,6 +82,13 @@ class WorkerGivenUp(Result):
     reason: str
 
 
+class StartingWorker(Result):
+    """A local worker whose process runs and that has not said hello yet."""
+
+    id: str
+    pid: Count
+
+
 class StatusResult(Result):
     pid: int
     seq: Count
@@ -92,6 +99,7 @@ class StatusResult(Result):
     home: str
     mode: Literal["daemon", "local"]
     workers: list[WorkerView]
+    starting: list[StartingWorker] = Field(default_factory=list)
     queue: QueueCounts
     projection: ProjectionView
     parsers: ParsersView

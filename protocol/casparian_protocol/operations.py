@@ -69,6 +69,8 @@ class QueueArgs(Args):
     limit: PositiveCount | None = None
     #: Also files whose jobs were all cancelled; by itself planning leaves them alone.
     include_cancelled: bool = False
+    #: Only say what is asked for and what would be left, and why; queue nothing.
+    dry_run: bool = False
 
 
 class Skipped(Result):
@@ -80,10 +82,26 @@ class Skipped(Result):
     code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
 
 
+class Asked(Result):
+    """The files that a request means for one parser, by what was known of them before it: the counts explain `queued`."""
+
+    parser: str
+    files: Count
+    #: Files whose bytes another one has too; of equal files one is processed.
+    duplicates: Count = 0
+    #: Contents with a job that has ended, with an open one, and with cancelled ones only.
+    ended: Count = 0
+    open: Count = 0
+    cancelled: Count = 0
+    #: Files whose content is not known yet.
+    not_hashed: Count = 0
+
+
 class QueueResult(Done):
     queued: Count
     already: Count
     skipped: list[Skipped] = Field(default_factory=list)
+    asked: list[Asked] = Field(default_factory=list)
 
 
 class JobArgs(Args):

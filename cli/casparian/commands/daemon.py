@@ -158,7 +158,7 @@ def status(app: App) -> ExitCode:
             "version": found["version"],
             "intake": found["intake"],
         },
-        "workers": found["workers"],
+        "workers": [*found["workers"], *_starting(found)],
         "queue": found["queue"],
         "projection": found["projection"],
         "paused_parsers": found["parsers"]["paused"],
@@ -170,6 +170,11 @@ def status(app: App) -> ExitCode:
         return ExitCode.OK
     _print_status(app, found, waiting)
     return ExitCode.OK
+
+
+def _starting(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Local workers that have not said hello yet, as workers that hold nothing."""
+    return [{"id": one["id"], "pid": one["pid"], "state": "starting", "jobs": []} for one in found.get("starting", [])]
 
 
 def _status_without_daemon(app: App) -> ExitCode:
@@ -306,6 +311,7 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
                     size(worker["rss_bytes"]),
                 )
             )
+    rows += [(one["id"], one["pid"], one["state"], "", "", "", "") for one in _starting(found)]
     columns = ("worker", "pid", "state", "job", "guest", "cpu", "memory")
     table(app, columns, rows, empty="No workers; jobs wait until one joins.", right=("pid", "guest", "cpu", "memory"))
 

@@ -17,6 +17,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
+from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, open_gateway
 from casparian.render import as_json, cell, count
@@ -24,25 +25,13 @@ from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Snapshot
 
-_SUMMARY = """
-select status, count(*) as jobs, coalesce(sum(rows_valid), 0)::bigint as rows,
-    coalesce(sum(quarantine_rows), 0)::bigint as quarantined, coalesce(sum(rows_skipped), 0)::bigint as skipped
-from cf_processing_queue
-where sequence > ? and status in ('COMPLETED', 'PARTIAL_SUCCESS', 'FAILED', 'DEAD_LETTER', 'CANCELLED') group by status
-"""
-_FAILURES_SHOWN = 10
-_FAILURES = f"""
-select input_file, error_code, error_message, error_fingerprint from cf_processing_queue
-where sequence > ? and status in ('FAILED', 'DEAD_LETTER') order by input_file limit {_FAILURES_SHOWN}
-"""
-
 
 class NoWorkerStaysAlive(WorkFailed):
     """All local workers were given up; what is queued stays queued."""
 
     def __init__(self, reason: str, left: int, daemon_log: str) -> None:
         super().__init__(
-            f"No worker stays alive ({reason[:300]}); {count(left, 'job')} stay queued.",
+            f"No worker stays alive ({reason[:300]}); {_stay(left)} queued.",
             remedy=f"Their last words are in {daemon_log}; `casparian doctor` looks at the machine.",
         )
 
@@ -67,6 +56,7 @@ casparian process --parser fix_parser --workers 2 --json""",
 @click.option("--path", type=click.Path(), help="Only files below this path.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many files.")
 @click.option("--include-cancelled", is_flag=True, help="Also files whose jobs were cancelled; they stay so otherwise.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be queued, and why not all of it; queue nothing.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Worker processes to start (default: the setting, or cores)."
 )
@@ -78,42 +68,90 @@ def process(
     path: str | None,
     limit: int | None,
     include_cancelled: bool,
+    dry_run: bool,
     workers: int | None,
 ) -> ExitCode:
-    """Queue what is pending and run until the queue is empty."""
-    import os
+    """Queue the files that are pending, run them, and say what became of all that were asked for.
 
+    Beside a daemon its workers do the work, and what it began by itself counts too; without one a daemon runs as long as
+    this command. Exit 1 when a job failed."""
     if not app.home.log.is_dir():
         raise NoHome(app.home)
-    selection = {"parser": parser, "tag": tag, "path": os.path.abspath(path) if path else None, "limit": limit}
-    selection["include_cancelled"] = include_cancelled or None
+    asked = Selection.of(parser, tag, path)
+    request = {"parser": parser, "tag": tag, "path": asked.path, "limit": limit}
+    request["include_cancelled"] = include_cancelled or None
+    with open_gateway(app) as gateway:
+        check(gateway, asked)
+        if dry_run:
+            return _dry_run(app, gateway, asked, request)
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
         with _daemon(app, workers) as child, open_gateway(app) as gateway:
-            began_at, began_seq = time.monotonic(), int(gateway.request("ping")["seq"])
-            if parser is not None and not gateway.rows("select 1 from cf_parsers where name = ? limit 1", [parser]):
-                raise UsageProblem(
-                    f"There is no parser {parser}.", remedy="`casparian parser list` shows which there are."
-                )
-            queued = gateway.request("queue", **selection)
-            _say_queued(app, queued)
-            with Client.connect(app.home) as client:
-                view = _follow(app, client, interrupts, child)
-                if _awaits_scan(queued) and not interrupts.count:
-                    # The run just ended digested files that were only known by name; now they can be told apart.
-                    queued = gateway.request("queue", **selection)
-                    _say_queued(app, queued)
-                    view = _follow(app, client, interrupts, child)
+            run = _Run(app, gateway, asked, interrupts, child)
+            run.queue_and_follow(request)
+            if any(one.get("code") == "NOT_HASHED" for one in run.queued["skipped"]) and not interrupts.count:
+                # The run just ended digested files that were only known by name; now they can be told apart.
+                run.queue_and_follow(request)
             ended = None
             if not interrupts.count:
                 gateway.request("ping")  # what is counted now is no older than what was seen
-                ended = _ended_jobs(gateway, began_seq)
+                ended = outcome(gateway, asked, run.period)
         if ended is None:  # the daemon was asked to end: count when it has
             with open_gateway(app) as gateway:
-                ended = _ended_jobs(gateway, began_seq)
-    summary, failures = ended
-    summary["seconds"] = round(time.monotonic() - began_at, 3)
-    return _verdict(app, summary, failures, queued, view, len(view.open), interrupts.count)
+                ended = outcome(gateway, asked, run.period)
+    return _verdict(app, run, ended)
+
+
+def _dry_run(app: App, gateway: Gateway, asked: Selection, request: dict[str, Any]) -> ExitCode:
+    found = gateway.request("queue", **request, dry_run=True)
+    lost = unclaimed(gateway, asked)
+    if app.is_json:
+        as_json(app, {"asked": found["asked"], "not_queued": found["skipped"], "no_parser": lost})
+        return ExitCode.OK
+    for line in _asked_lines(found, lost):
+        print(line, file=app.out)
+    return ExitCode.OK
+
+
+class _Run:
+    """One call of `process`: what was queued, what is waited for, how far it is."""
+
+    def __init__(
+        self,
+        app: App,
+        gateway: Gateway,
+        asked: Selection,
+        interrupts: _Interrupts,
+        child: subprocess.Popen[bytes] | None,
+    ) -> None:
+        self.app, self.gateway, self.asked = app, gateway, asked
+        self.interrupts, self.child = interrupts, child
+        self.began_at_s = time.monotonic()
+        self.period = period(gateway)
+        self.unclaimed = unclaimed(gateway, asked)
+        self.queued: dict[str, Any] = {}
+        self.view = RunView(started=self.began_at_s)
+
+    def queue_and_follow(self, request: dict[str, Any]) -> None:
+        self.queued = self.gateway.request("queue", **request)
+        if not self.app.is_json:
+            _say_queued(self.app, self.queued, self.unclaimed)
+        awaits_scan = any(one.get("code") == "NOT_HASHED" for one in self.queued["skipped"])
+        wanted = open_jobs(self.gateway, self.asked, with_scans=awaits_scan)
+        self.view = RunView(started=time.monotonic(), wanted=wanted)
+        with Client.connect(self.app.home) as client:
+            _follow(self.app, client, self.interrupts, self.child, self.view)
+
+    @property
+    def left(self) -> int:
+        return len(self.view.open)
+
+    @property
+    def is_for_nobody(self) -> bool:
+        """There are files, and not one of them is any parser's."""
+        return bool(self.unclaimed) and not any(
+            one["files"] for one in (*self.queued["asked"], *self.queued["skipped"])
+        )
 
 
 @contextmanager
@@ -152,27 +190,44 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
         child.wait()
 
 
-def _awaits_scan(queued: dict[str, Any]) -> bool:
-    return any(one.get("code") == "NOT_HASHED" for one in queued["skipped"])
+def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]]) -> None:
+    asked, left = _asked_lines({**queued, "skipped": []}, []), _asked_lines({**queued, "asked": []}, lost)
+    for line in (*asked, f"{count(queued['queued'], 'job')} queued", *left):
+        app.say(line)
 
 
-def _say_queued(app: App, queued: dict[str, Any]) -> None:
-    if app.is_json:
-        return
-    known = f", {queued['already']:,} known from before" if queued["already"] else ""
-    app.say(f"{count(queued['queued'], 'new file')} queued{known}")
+def _asked_lines(queued: dict[str, Any], lost: list[dict[str, Any]]) -> Iterator[str]:
+    """What was asked for, and why not all of it is new work: the parts add up to the files."""
+    for one in queued["asked"]:
+        if not one["files"]:
+            yield f"{cell(one['parser'])}: no file carries a tag that it takes"
+            continue
+        parts = [
+            (one["ended"], "processed before"),
+            (one["open"], "queued before"),
+            (one["duplicates"], "with the bytes of another"),
+            (one["cancelled"], "cancelled before"),
+            (one["not_hashed"], "not hashed yet"),
+        ]
+        new = one["files"] - sum(number for number, _ in parts)
+        told = [f"{number:,} {words}" for number, words in [(new, "new"), *parts] if number]
+        yield f"{cell(one['parser'])}: {count(one['files'], 'file')}: {', '.join(told)}"
     for one in queued["skipped"]:
-        app.say(f"not queued: {count(one['files'], 'file')} for {cell(one['parser'])}: {cell(one['reason'])}")
+        yield f"not queued: {count(one['files'], 'file')} for {cell(one['parser'])}: {cell(one['reason'])}"
+    for one in lost:
+        words = f"no parser takes the tag {cell(one['tag'])}"
+        yield f"not queued: {count(one['files'], 'file')}: {words}. {cell(one['hint'])}".rstrip()
 
 
-def _follow(app: App, client: Client, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None) -> RunView:
+def _follow(
+    app: App, client: Client, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None, view: RunView
+) -> None:
     """Watch until nothing can run any more; pass Ctrl-C on: drain first, then stop."""
-    view = RunView(started=time.monotonic())
     passed_on = 0
     with _screen(app, view) as redraw, client.follow() as feed:
         for item in feed:
             if isinstance(item, Snapshot):  # asked for now: what was paused before it is told by no event
-                _learn_what_waits(app, client, view)
+                _learn_what_waits(client, view)
             before = view.intake
             view.apply(item)
             if view.intake and view.intake != before:
@@ -188,17 +243,13 @@ def _follow(app: App, client: Client, interrupts: _Interrupts, child: subprocess
                 or (child is not None and child.poll() is not None)
             ):
                 break
-    return view
 
 
-def _learn_what_waits(app: App, client: Client, view: RunView) -> None:
+def _learn_what_waits(client: Client, view: RunView) -> None:
     """What will not move by itself."""
     status = client.request("status")
     view.paused = {(one["name"], one["version"]) for one in status["parsers"]["paused"]}
     view.intake = "" if status["intake"] == "open" else status["intake"]
-    waiting = sum(status["queue"][name] for name in ("queued", "running", "retrying"))
-    if waiting and not app.is_json:
-        app.say(f"{count(waiting, 'job')} to run")
 
 
 def _pass_on(client: Client, child: subprocess.Popen[bytes] | None, times: int) -> str:
@@ -236,62 +287,61 @@ def _screen(app: App, view: RunView) -> Iterator[Any]:
         yield redraw
 
 
-def _ended_jobs(gateway: Gateway, began_seq: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What ended since `began_seq`, as the projection counts it (exact, whatever the feed missed), and what failed."""
-    by_status = {row["status"]: row for row in gateway.rows(_SUMMARY, [began_seq])}
-    names = {
-        "completed": "COMPLETED",
-        "partial_success": "PARTIAL_SUCCESS",
-        "failed": "FAILED",
-        "dead_letter": "DEAD_LETTER",
-        "cancelled": "CANCELLED",
-    }
-    jobs = {name: by_status.get(status, {}).get("jobs", 0) for name, status in names.items()}
-    sums = {name: sum(row[name] for row in by_status.values()) for name in ("rows", "quarantined", "skipped")}
-    return {"jobs": jobs, **sums}, gateway.rows(_FAILURES, [began_seq])
-
-
-def _verdict(
-    app: App,
-    summary: dict[str, Any],
-    failures: list[dict[str, Any]],
-    queued: dict[str, Any],
-    view: RunView,
-    left: int,
-    interrupts: int,
-) -> ExitCode:
-    jobs = summary["jobs"]
+def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
+    left, interrupts, seconds = run.left, run.interrupts.count, time.monotonic() - run.began_at_s
     if app.is_json:
-        as_json(app, {**summary, "queued": queued["queued"], "not_queued": queued["skipped"], "left": left})
+        document = {**ended.summary(), "seconds": round(seconds, 3), "queued": ended.queued}
+        document |= {"asked": run.queued["asked"], "not_queued": run.queued["skipped"], "no_parser": run.unclaimed}
+        as_json(
+            app,
+            {
+                **document,
+                "ended_before": ended.before,
+                "failed_earlier": ended.failed_earlier,
+                "failures": ended.failures,
+                "left": left,
+            },
+        )
     else:
-        words = [f"{number:,} {name.replace('_', ' ')}" for name, number in jobs.items() if number]
-        print(f"{', '.join(words) or 'nothing to do'} in {summary['seconds']:.1f} s", file=app.out)
-        if sum(jobs.values()):
-            published = count(summary["rows"], "row")
-            rest = f"{summary['quarantined']:,} quarantined, {summary['skipped']:,} records skipped as declared"
-            print(f"{published} published, {rest}", file=app.out)
-        for failure in failures:
-            print(
-                f"  {cell(failure['input_file'])}: {cell(failure['error_code'])}: {cell(failure['error_message'])[:200]}",
-                file=app.out,
-            )
-        if (more := jobs["failed"] + jobs["dead_letter"] - len(failures)) > 0:
-            print(
-                f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out
-            )
-        if summary["quarantined"]:
-            app.say("`casparian quarantine summary` says what was wrong")
-    if left and view.hopeless and not interrupts:
-        raise NoWorkerStaysAlive(view.hopeless, left, str(app.home.daemon_log))
+        _print_outcome(app, ended, seconds)
+    if left and run.view.hopeless and not interrupts:
+        raise NoWorkerStaysAlive(run.view.hopeless, left, str(app.home.daemon_log))
     if left and not interrupts:
-        paused = ", ".join(sorted({name for name, _version in view.paused}))
+        paused = ", ".join(sorted({name for name, _version in run.view.paused}))
         app.say(f"{count(left, 'job')} left: the parser is paused ({paused})")
         app.say("`casparian parser health` says why; `casparian parser resume` lets them run")
     if interrupts:
         if left:
-            app.say(f"interrupted: {count(left, 'job')} stay queued; `casparian process` goes on")
+            app.say(f"interrupted: {_stay(left)} queued; `casparian process` goes on")
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if jobs["failed"] or jobs["dead_letter"] else ExitCode.OK
+    return ExitCode.FAILED if ended.failed or run.is_for_nobody else ExitCode.OK
+
+
+def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
+    words = [f"{number:,} {name.replace('_', ' ')}" for name, number in ended.jobs.items() if number]
+    total = sum(ended.jobs.values())
+    before = f", {ended.before:,} of them before this call" if ended.before and ended.before < total else ""
+    before = ", before this call" if ended.before and ended.before == total else before
+    print(f"{', '.join(words) or 'nothing to do'}{before} ({seconds:.1f} s)", file=app.out)
+    if total:
+        published = count(ended.rows, "row")
+        rest = f"{ended.quarantined:,} quarantined, {ended.skipped:,} records skipped as declared"
+        print(f"{published} published, {rest}", file=app.out)
+    if ended.failed_earlier:
+        print(f"{ended.failed_earlier:,} failed earlier and not run again since", file=app.out)
+    for failure in ended.failures:
+        said = f"{cell(failure['error_code'])}: {cell(failure['error_message'])[:200]}"
+        print(f"  {failure['id'][:8]} {cell(failure['input'])}: {said}", file=app.out)
+    if (more := ended.failed - len(ended.failures)) > 0:
+        print(f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out)
+    if ended.failed:
+        app.say("`casparian job show ID` says more about one; `casparian errors list` groups them by cause")
+    if ended.quarantined:
+        app.say("`casparian quarantine summary` says what was wrong")
+
+
+def _stay(left: int) -> str:
+    return f"{count(left, 'job')} {'stays' if left == 1 else 'stay'}"
 
 
 COMMANDS: dict[str, click.Command] = {"process": process}

@@ -102,8 +102,6 @@ class Planner:
         if result["queued"]:
             logger.info("%d files queued.", result["queued"])
         for skipped in result["skipped"]:
-            if skipped.get("code") == "CANCELLED":
-                continue  # decided by a person: nothing to tell at every plan
             logger.info("%d files wait for parser %s: %s.", skipped["files"], skipped["parser"], skipped["reason"])
 
     def _done(self, task: asyncio.Task[None]) -> None:

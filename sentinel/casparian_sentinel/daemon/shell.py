@@ -114,6 +114,7 @@ class Shell:
             is_planning=lambda: self.options.plans_by_itself and self.planner.is_planning,
             given_up=lambda: self.workers.given_up,
             local_workers=self.options.workers,
+            local_pids=lambda: self.workers.pids,
         )
 
     def _make_wires(self, clock: Clock, output: int) -> None:

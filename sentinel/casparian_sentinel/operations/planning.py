@@ -25,7 +25,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
-from casparian_sentinel.projection.queries import COUNT_CANCELLED, COUNT_WANTED, PLAN_FILES
+from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES
 
 #: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
 FILES_PER_QUERY = 20_000
@@ -55,6 +55,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
     """The operation `queue`: plan every parser that is meant, queue what is pending, say what is left and why."""
     totals = {"queued": 0, "already": 0}
     skipped: list[dict[str, Any]] = []
+    asked: list[dict[str, Any]] = []
     left = args.limit
     for line in lines_meant(context.state, args.parser):
         topics = wanted_topics(line, args.tag)
@@ -63,23 +64,27 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         version = line.versions.get(line.current)
         if version is None:
             reason = why_not_runnable(line)
-            waiting = yield Ask(COUNT_WANTED, (line.name, topics))
-            files = sum(row["files"] - row["already"] for row in as_maps(waiting))
+            waiting = yield from _asked(line.name, topics, args)
+            files = waiting["files"] - sum(waiting[known] for known in ("duplicates", "ended", "open", "cancelled"))
             if files:
                 skipped.append({"parser": line.name, "reason": reason, "files": files})
             continue
         policies = yield InThread(partial(policies_of, context, line.name, version))
         target = Target(line, version, topics, policies)
+        if actor != SENTINEL:  # nobody reads what planning by itself would say
+            asked.append((yield from _asked(line.name, topics, args)))
+            skipped += _stays_cancelled(asked[-1], args)
+        if args.dry_run:
+            continue
         done = yield from _queue_parser(context, target, args, left, actor)
         totals = {key: totals[key] + done[key] for key in totals}
         skipped += done["skipped"]
-        skipped += yield from _stays_cancelled(target, args)
         skipped += yield from _hash_missing(context, target, args, actor)
         if left is not None:
             left -= done["queued"]
             if left <= 0:
                 break
-    return {**totals, "skipped": skipped, "seq": context.durable_seq()}
+    return {**totals, "skipped": skipped, "asked": asked, "seq": context.durable_seq()}
 
 
 def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Steps:
@@ -104,14 +109,27 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
     return {"queued": queued, "already": already, "skipped": skipped}
 
 
-def _stays_cancelled(target: Target, args: QueueArgs) -> Any:
+def _asked(parser: str, topics: list[str], args: QueueArgs) -> Any:
+    """The files that this request means, by what is known of them before it queues any."""
+    found: Rows = yield Ask(COUNT_ASKED, (topics, args.path or "", parser))
+    (known,) = as_maps(found)
+    return {
+        "parser": parser,
+        "files": known["files"],
+        "duplicates": known["files"] - known["not_hashed"] - known["contents"],
+        "ended": known["ended"],
+        "open": known["open"],
+        "cancelled": known["cancelled"],
+        "not_hashed": known["not_hashed"],
+    }
+
+
+def _stays_cancelled(asked: dict[str, Any], args: QueueArgs) -> list[dict[str, Any]]:
     """Files whose jobs were all cancelled: a person decided that, so planning leaves them alone and says so."""
-    if args.include_cancelled:
+    if args.include_cancelled or not asked["cancelled"]:
         return []
-    found: Rows = yield Ask(COUNT_CANCELLED, (target.topics, args.path or "", target.line.name))
-    files = sum(row["files"] for row in as_maps(found))
     reason = "cancelled before; `casparian process --include-cancelled` or `casparian job retry ID` runs them again"
-    return [{"parser": target.line.name, "reason": reason, "files": files, "code": "CANCELLED"}] if files else []
+    return [{"parser": asked["parser"], "reason": reason, "files": asked["cancelled"], "code": "CANCELLED"}]
 
 
 def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Any:

@@ -88,6 +88,8 @@ class Context:
     given_up: Callable[[], list[dict[str, str]]] = list
     #: How many the daemon was to keep running.
     local_workers: int = 0
+    #: The pids of those that it does keep running, by worker id.
+    local_pids: Callable[[], dict[str, int]] = dict
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
     #: Policies of contracts by hash, read once.
     contract_policies: dict[str, dict[str, Any]] = field(default_factory=dict)

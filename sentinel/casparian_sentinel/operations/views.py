@@ -26,6 +26,11 @@ def status(context: Context) -> dict[str, Any]:
         "home": str(context.home.root),
         "mode": context.mode,
         "workers": workers(context),
+        "starting": [
+            {"id": name, "pid": pid}
+            for name, pid in sorted(context.local_pids().items())
+            if name not in context.live.workers
+        ],
         "queue": queue_counts(state),
         "projection": {
             "seq": projected_seq,

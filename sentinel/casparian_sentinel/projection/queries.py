@@ -14,13 +14,25 @@ qualify row_number() over (partition by f.content_hash order by f.path, t.tag) =
 order by f.path limit ?
 """
 
-#: Contents that a parser wants and whose jobs were all cancelled: topics (list), path prefix or '', parser.
-COUNT_CANCELLED = """
-select count(distinct f.content_hash) as files
-from scout_files f join scout_file_tags t on t.file_id = f.id
-    join (select content_hash from cf_processing_queue where plugin_name = $3 and content_hash is not null
-          group by content_hash having bool_and(status = 'CANCELLED')) q on q.content_hash = f.content_hash
-where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
+#: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
+#: parser. `contents` counts equal files once; of them `cancelled` have only cancelled jobs, `open` have one that has not
+#: ended, `ended` have one that has.
+COUNT_ASKED = """
+with asked as (
+    select distinct f.id, f.content_hash from scout_files f join scout_file_tags t on t.file_id = f.id
+    where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
+), known as (
+    select content_hash, bool_and(status = 'CANCELLED') as is_cancelled,
+        bool_or(status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')) as is_open
+    from cf_processing_queue where plugin_name = $3 and content_hash is not null group by content_hash
+), contents as (
+    select k.is_cancelled, k.is_open from (select distinct content_hash from asked where content_hash is not null) a
+    left join known k on k.content_hash = a.content_hash
+)
+select (select count(*) from asked) as files, (select count(*) from asked where content_hash is null) as not_hashed,
+    count(*) as contents, count(*) filter (is_cancelled) as cancelled, count(*) filter (is_open) as open,
+    count(*) filter (not is_cancelled and not is_open) as ended
+from contents
 """
 
 #: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
@@ -29,15 +41,6 @@ select distinct f.id, f.path from scout_files f join scout_file_tags t on t.file
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is null
     and starts_with(f.path, ?)
 order by f.path
-"""
-
-#: Files that carry a topic, and how many of them were given to the parser before: topics (list), parser.
-COUNT_WANTED = """
-select count(distinct f.content_hash) as files,
-    count(distinct f.content_hash) filter (exists (from cf_processing_queue q
-        where q.plugin_name = ? and q.content_hash = f.content_hash)) as already
-from scout_files f join scout_file_tags t on t.file_id = f.id
-where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished'
 """
 
 #: A job by unique prefix of its id: prefix.
