@@ -165,6 +165,35 @@ def test_rows_are_sorted_by_the_column_under_the_column_cursor() -> None:
     assert prices == [["9.5", "100.25", "NULL"], ["100.25", "9.5", "NULL"], ["9.5", "NULL", "100.25"]]
 
 
+def test_a_table_of_which_only_the_first_rows_are_here_is_sorted_where_it_lies() -> None:
+    driver = opened([order(number) for number in range(1, 502)])
+    driver.press("tab", "right", "right", "G")
+    asked = driver.press("s")
+    assert sql_of(asked) == 'select * from (\nselect * from "fix_orders"\n) order by "price" nulls last'
+    driver.tell(asked, COLUMNS, [order(1, price="-1"), *(order(number) for number in range(2, 502))])
+    grid = driver.inspect.view.grid
+    assert grid is not None and grid.selected == 0, "the least of all rows is selected"
+    assert "-1" in driver.text()
+
+    assert 'order by "price" desc nulls last' in sql_of(driver.press("s"))
+    assert sql_of(driver.press("s")) == 'select * from "fix_orders"'
+    assert driver.inspect.view.export_sql == 'select * from "fix_orders"'
+
+
+def test_behind_the_last_row_that_is_here_more_are_loaded_and_the_cursor_stays() -> None:
+    driver = opened([order(number) for number in range(1, 502)])
+    assert "the first 500 (G at the end loads more)" in driver.text(120, 40)
+    driver.press("tab", "G")
+    asked = driver.press("j")
+    assert command_of(asked).args[3:5] == ("--limit", "2001")
+    driver.tell(asked, COLUMNS, [order(number) for number in range(1, 1201)])
+
+    grid = driver.inspect.view.grid
+    assert grid is not None and grid.selected == 499
+    assert "all 1.2K" in driver.text(120, 40)
+    assert driver.press("G", "G") == [], "there are no more"
+
+
 def test_a_search_goes_to_the_row_that_contains_it() -> None:
     driver = opened()
     driver.press("tab", "/")

@@ -67,7 +67,7 @@ ACTIONS = existing(
         Action("inspect.export", ("e",), "export", "Write it all to a file: Parquet, CSV or JSON lines",
                lambda s, c: s.start_export(c), lambda s, c: bool(s.view.export_sql), 55),
         Action("inspect.sort", ("s",), "sort", "Sort; rows by the chosen column: up, down, as they came",
-               lambda s, c: s.view.sort() or [], _can_sort, 45),
+               lambda s, c: s.view.sort(c), _can_sort, 45),
         Action("inspect.left", ("left", "h"), "left", "The column at the left",
                lambda s, c: s.view.sideways(-1, c), _has_rows, 0),
         Action("inspect.right", ("right", "l"), "right", "The column at the right",

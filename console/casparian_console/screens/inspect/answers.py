@@ -21,6 +21,9 @@ from casparian_console.text import clean
 NUMBERS = itertools.count(1)
 #: What a question may say at most; cells of a megabyte are possible.
 LIMIT_BYTES = 16 * 1024 * 1024
+#: So many rows are loaded at most, however often more are asked for.
+MOST_ROWS = 50_000
+_MORE = 4
 #: After an answer, so many times its own duration passes before it is asked again by itself, and at least so long.
 _REST = 10.0
 _LEAST_REST_SECONDS = 5.0
@@ -88,6 +91,22 @@ class Question:
         self._coming, self._is_broken = Table(), False
         args = sql_command(sql, context.past_seq, "--format", "arrays", "--limit", str(limit_rows + 1))
         return [*stopping, RunCommand(self.tag, args, limit_bytes=LIMIT_BYTES, is_logged=is_logged)]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `more` asks for rows that the answer left out."""
+        return self.table is not None and self.table.is_cut and not self.is_running and self._limit_rows < MOST_ROWS
+
+    @property
+    def hint(self) -> str:
+        """How to see what the answer left out; empty when that is not possible."""
+        return " (G at the end loads more)" if self.has_more else ""
+
+    def more(self, context: Context) -> Effects:
+        """The same again with four times as many rows."""
+        if not self.has_more:
+            return []
+        return self.ask(self.sql, context, limit_rows=min(MOST_ROWS, _MORE * self._limit_rows))
 
     def stop(self) -> Effects:
         """Drop what is running; what was there before stays."""

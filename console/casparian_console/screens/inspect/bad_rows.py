@@ -64,7 +64,11 @@ class BadRows(View):
 
     def refresh(self, context: Context) -> Effects:
         self._typed, self._counted = self.condition, self._count(context)
-        return self.question.ask(self.export_sql, context, limit_rows=SHOWN_ROWS)
+        return self._ask(self.condition, context)
+
+    def _ask(self, condition: str, context: Context) -> Effects:
+        sql = queries.ordered(self._sql(condition), self.rows.sorting)
+        return self.question.ask(sql, context, limit_rows=SHOWN_ROWS)
 
     def took(self, message: Tagged, context: Context) -> Effects:
         table = self.question.table if self.question.took(message, context) and not self.question.problem else None
@@ -93,8 +97,7 @@ class BadRows(View):
         return rows.show_row(self.rows, f"A quarantined row of {clean(self.violation.output)}", context)
 
     def move(self, key: str, context: Context) -> Effects:
-        self.rows.move(key)
-        return self._need(context)
+        return [*self.moved(self.rows, self.question, key, context), *self._need(context)]
 
     def toggle_lineage(self, context: Context) -> Effects:
         self.has_lineage = not self.has_lineage
@@ -107,7 +110,7 @@ class BadRows(View):
 
     def _filtered(self, text: str, context: Context) -> Effects:
         self._typed = text
-        return self.question.ask(self._sql(text), context, limit_rows=SHOWN_ROWS)
+        return self._ask(text, context)
 
     def escape(self) -> bool:
         if self.has_lineage:
@@ -170,7 +173,7 @@ class BadRows(View):
         if question.table is None:
             return ""
         shown = count(len(question.table.rows), "row")
-        told = [f"the first {shown}" if question.table.is_cut else shown, self.rows.window()]
+        told = [f"the first {shown}{question.hint}" if question.table.is_cut else shown, self.rows.window()]
         told += [f"where {clean(self.condition)[:40]}"] if self.condition else []
         return ", ".join(part for part in told if part)
 

@@ -1,4 +1,4 @@
-"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting of what is loaded. Pure.
+"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting. Pure.
 
 Only visible cells are drawn. The widths are measured once per answer, so that nothing moves while it is read. Owns no
 data but the table it was given; where the table comes from is `answers`' business.
@@ -56,8 +56,10 @@ class Grid:
         #: Place of the column cursor and of the first column on the screen, among `columns`.
         self.column = 0
         self.left = 0
-        #: (name of the column, descending), None for the order of the answer.
+        #: (name of the column, descending), None for the order of the question. A table that was cut is sorted where it
+        #: lies, by whoever asks: the rows that come first are not among those that are here.
         self.sorting: tuple[str, bool] | None = None
+        self._goes_to_top = False
         self.marks: Callable[[int], frozenset[int]] = _no_marks
         self.height = 10
         self._widths: dict[int, int] = {}
@@ -107,24 +109,33 @@ class Grid:
         return self.table.columns[self.columns[self.column]].name if self.column < len(self.columns) else ""
 
     def cycle_sorting(self) -> None:
-        """By the column under the cursor: upwards, downwards, as it came."""
+        """By the column under the cursor: upwards, downwards, as it came. The first row is selected then."""
         name = self.column_name
         if self.sorting is None or self.sorting[0] != name:
             self.sorting = (name, False) if name else None
         else:
             self.sorting = None if self.sorting[1] else (name, True)
-        self._sort()
+        self._goes_to_top = True
+        if not self.table.is_cut:
+            self._sort()
 
     def _sort(self) -> None:
         self._order = list(range(len(self.table.rows)))
-        at = self.table.place(self.sorting[0]) if self.sorting else None
+        at = self.table.place(self.sorting[0]) if self.sorting and not self.table.is_cut else None
         if at is not None and self.sorting is not None:
             kind, rows = self.table.columns[at].kind, self.table.rows
             known = [row for row in self._order if rows[row][at] is not None]
             known.sort(key=lambda row: sort_key(rows[row][at], kind), reverse=self.sorting[1])
             self._order = [*known, *(row for row in self._order if rows[row][at] is None)]
         self._rows = Placed([self._identities[row] for row in self._order])
+        if self._goes_to_top:
+            self._goes_to_top = False
+            self.cursor = Cursor(pattern=self.cursor.pattern)
         self.cursor.settle(self._rows, self.height)
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.cursor.at >= len(self._order) - 1
 
     # --- moving -------------------------------------------------------------------------------------------------------
 

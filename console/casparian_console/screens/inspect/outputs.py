@@ -68,8 +68,9 @@ class Outputs(View):
         self.cursor.move(key, self._rows, self.height)
         return []
 
-    def sort(self) -> None:
+    def sort(self, context: Context) -> Effects:
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        return []
 
     def search(self, pattern: str, step: int) -> bool | None:
         if not self._listed:

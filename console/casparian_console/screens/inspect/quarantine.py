@@ -160,9 +160,10 @@ class Quarantine(View):
         self.cursor.move(key, self._rows, self.height)
         return []
 
-    def sort(self) -> None:
+    def sort(self, context: Context) -> Effects:
         self.is_by_rows = not self.is_by_rows
         self._show(self.violations)
+        return []
 
     def search(self, pattern: str, step: int) -> bool | None:
         if not self.violations:

@@ -46,6 +46,14 @@ def sample(table: str, condition: str) -> str:
     return f"select * from {table}{where}"
 
 
+def ordered(sql: str, sorting: tuple[str, bool] | None) -> str:
+    """The query's rows by a column, NULL behind all; as they come without `sorting` (column, descending)."""
+    if sorting is None:
+        return sql
+    column, is_descending = sorting
+    return f"select * from (\n{sql}\n) order by {name(column)}{' desc' if is_descending else ''} nulls last"
+
+
 def quarantined(output: str, code: str, column: str, job_id: str) -> str:
     """Rows with this violation (all with empty `code`), with the column at fault and the line in front."""
     conditions = []

@@ -14,7 +14,7 @@ from casparian_console.effects import Effects, Query
 from casparian_console.listing import MOVES
 from casparian_console.messages import Answer, Tagged
 from casparian_console.screen import Context
-from casparian_console.screens.inspect import rows
+from casparian_console.screens.inspect import queries, rows
 from casparian_console.screens.inspect.answers import Question
 from casparian_console.screens.inspect.completion import candidates
 from casparian_console.screens.inspect.grid import Grid
@@ -50,6 +50,8 @@ class Sql(View):
         self.question = Question("sql")
         self.answer = Grid()
         self.is_editing = True
+        #: The query that was run last; the answer may be of it in another order.
+        self._asked = ""
         #: Written as in SQL → columns.
         self.tables: dict[str, list[str]] = {}
         #: While Tab goes through candidates: where the word began, the text around it, the candidates, which one.
@@ -77,8 +79,14 @@ class Sql(View):
         self._choice = None
         self.editor.remember()
         self._run_texts.add(self.editor.text)
-        text = self.editor.text.strip().rstrip("; \n")
-        return self.question.ask(text, context, limit_rows=ANSWER_ROWS, is_logged=True)
+        self.answer.sorting = None
+        self._asked = self.editor.text.strip().rstrip("; \n")
+        return self.question.ask(self._asked, context, limit_rows=ANSWER_ROWS, is_logged=True)
+
+    def sorted_rows(self, context: Context) -> Effects:
+        """The query that was run, whatever the editor holds by now."""
+        sql = queries.ordered(self._asked, self.answer.sorting)
+        return self.question.ask(sql, context, limit_rows=ANSWER_ROWS)
 
     def refresh(self, context: Context) -> Effects:
         return self.run(context)
@@ -95,7 +103,6 @@ class Sql(View):
             if isinstance(message, Answer):
                 self._name(message)
         elif self.question.took(message, context) and not self.question.problem and self.question.table is not None:
-            self.answer.sorting = None
             self.answer.show(self.question.table, identities(self.question.table))
         return []
 
@@ -168,9 +175,7 @@ class Sql(View):
         return rows.show_row(self.answer, "A row of the answer", context)
 
     def move(self, key: str, context: Context) -> Effects:
-        if key in MOVES:
-            self.answer.move(key)
-        return []
+        return self.moved(self.answer, self.question, key, context) if key in MOVES else []
 
     def next_pane(self) -> None:
         self.is_editing = not self.is_editing
@@ -240,7 +245,11 @@ class Sql(View):
             return pad(f"running {question.seconds(context.facts.now_us):.0f} s, Ctrl-X stops it", 32)
         if table is None:
             return ""
-        shown = f"the first {count(len(table.rows), 'row')}" if table.is_cut else count(len(table.rows), "row")
+        shown = (
+            f"the first {count(len(table.rows), 'row')}{question.hint}"
+            if table.is_cut
+            else count(len(table.rows), "row")
+        )
         old = " of an earlier query" if question.problem else ""
         told = [shown + old, self.answer.window(), duration(question.seconds(context.facts.now_us))]
         return ", ".join(part for part in told if part)

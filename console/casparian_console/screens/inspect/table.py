@@ -41,6 +41,8 @@ class OneTable(View):
         self.has_lineage = False
         #: The commit that the sample knows, µs.
         self._commit = 0
+        #: The rows under way are other rows of the table that the profile tells of.
+        self._is_same_table = False
         self._top = 8
         self._rows_at = 10
 
@@ -58,8 +60,11 @@ class OneTable(View):
 
     def _ask(self, context: Context) -> Effects:
         self._commit = self._last_commit(context)
-        sql = queries.sample(queries.name(self.output), self._typed)
-        return [*self.profile.stop(), *self.sample.ask(sql, context, limit_rows=SAMPLE_ROWS)]
+        self._is_same_table = False
+        return [*self.profile.stop(), *self.sample.ask(self._sql(self._typed), context, limit_rows=SAMPLE_ROWS)]
+
+    def _sql(self, condition: str) -> str:
+        return queries.ordered(queries.sample(queries.name(self.output), condition), self.rows.sorting)
 
     def changed(self, context: Context) -> Effects:
         """Rows depend on commits alone: walking in the past asks again only where there was one."""
@@ -92,9 +97,12 @@ class OneTable(View):
         table = self.sample.table
         if self.sample.problem or table is None:
             return []
-        self.condition = self._typed
+        if not self._is_same_table:
+            self.condition = self._typed
         self.rows.show(table, identities(table), columns=_data_columns(table))
         self._list_columns()
+        if self._is_same_table and self.profile.table is not None:
+            return self._need(context)
         output = context.facts.registry.outputs.get(self.output)
         columns = [table.columns[at] for at in _data_columns(table)]
         if not columns:
@@ -131,18 +139,23 @@ class OneTable(View):
         if not self.is_in_rows:
             self.columns.move(key)
             return []
-        self.rows.move(key)
-        return self._need(context)
+        more = self.moved(self.rows, self.sample, key, context)
+        self._is_same_table = self._is_same_table or bool(more)
+        return [*more, *self._need(context)]
+
+    def sorted_rows(self, context: Context) -> Effects:
+        self._is_same_table = True
+        return self.sample.ask(self._sql(self.condition), context, limit_rows=SAMPLE_ROWS)
 
     def next_pane(self) -> None:
         self.is_in_rows = not self.is_in_rows
 
-    def sort(self) -> None:
+    def sort(self, context: Context) -> Effects:
         if self.is_in_rows:
-            self.rows.cycle_sorting()
-        else:
-            self.columns.order = ORDERS[(ORDERS.index(self.columns.order) + 1) % len(ORDERS)]
-            self._list_columns()
+            return super().sort(context)
+        self.columns.order = ORDERS[(ORDERS.index(self.columns.order) + 1) % len(ORDERS)]
+        self._list_columns()
+        return []
 
     def toggle_lineage(self, context: Context) -> Effects:
         self.has_lineage = not self.has_lineage
@@ -265,7 +278,9 @@ class OneTable(View):
         table = self.sample.table
         if table is None:
             return "asking" if self.sample.is_running else ""
-        what = f"the first {short(len(table.rows))}" if table.is_cut else f"all {short(len(table.rows))}"
+        what = (
+            f"the first {short(len(table.rows))}{self.sample.hint}" if table.is_cut else f"all {short(len(table.rows))}"
+        )
         told = [what, self.rows.window()]
         if self.rows.sorting:
             told.append(f"sorted by {clean(self.rows.sorting[0])}")

@@ -6,8 +6,11 @@ from casparian_console.canvas import Glyphs, Line, fit, spread
 from casparian_console.effects import Effects
 from casparian_console.messages import Tagged
 from casparian_console.screen import Context
+from casparian_console.screens.inspect.answers import Question
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.origins import Origins
+
+_ONWARD = frozenset({"j", "down", "G", "end", "pgdn"})
 
 
 class View:
@@ -43,6 +46,12 @@ class View:
     def move(self, key: str, context: Context) -> Effects:
         return []
 
+    def moved(self, grid: Grid, question: Question, key: str, context: Context) -> Effects:
+        """Move the cursor of `grid`; on from its last row, `question` is asked for more."""
+        was_at_end = grid.is_at_end
+        grid.move(key)
+        return question.more(context) if was_at_end and key in _ONWARD else []
+
     def sideways(self, step: int, context: Context) -> Effects:
         grid = self.grid
         if grid is not None:
@@ -52,10 +61,17 @@ class View:
     def next_pane(self) -> None:
         """Tab."""
 
-    def sort(self) -> None:
-        """`s`."""
-        if self.grid is not None:
-            self.grid.cycle_sorting()
+    def sort(self, context: Context) -> Effects:
+        """`s`. Where only the first rows are here, they are asked for again in the new order."""
+        grid = self.grid
+        if grid is None:
+            return []
+        grid.cycle_sorting()
+        return self.sorted_rows(context) if grid.table.is_cut else []
+
+    def sorted_rows(self, context: Context) -> Effects:
+        """Ask for the rows in the order of `grid.sorting`."""
+        return self.refresh(context)
 
     def escape(self) -> bool:
         """Leave a sub-state; False when the view itself is what is left."""
