@@ -95,7 +95,11 @@ class PastGateway:
 
         files = self._projection.query(queries.OUTPUT_FILES).to_pylist()
         contracts = self._projection.query(queries.APPROVED_CONTRACTS).to_pylist()
-        catalog.publish(self._past, catalog.datasets(self._past, files, contracts))
+        catalog.publish(
+            self._past,
+            catalog.datasets(self._past, files, contracts),
+            self._projection.query(queries.LINEAGE_FILES),
+        )
 
 
 @contextmanager

@@ -277,6 +277,23 @@ _TYPES = (
             "kept_as": "below the log folder",
         },
     ),
+    EventType(
+        "ContentsRecognised",
+        "files have a content that their parser has processed before; its rows are live, and no job is needed",
+        {
+            "parser": "",
+            "on_change": "replace|append: whether their earlier contents lose them",
+            "as_of_seq": "where the catalogue stood when it was seen",
+            "contents?": "[[file id, content hash]…], up to 100",
+            "blob?": "msgpack {files: [[file id, content hash]…]}",
+            "files": "count",
+        },
+    ),
+    EventType(
+        "FailureClosed",
+        "somebody looked into a failed job and it needs no more attention",
+        {"job_id": "", "reason": ""},
+    ),
     EventType("IntakePaused", "no new work is taken", {"reason": ""}),
     EventType("IntakeResumed", "work is taken again", {"reason": ""}),
 )

@@ -70,7 +70,8 @@ def datasets(home: Home, files: Iterable[Mapping[str, Any]], contracts: Iterable
     for file in files:
         key = (file["output"], file["version"])
         dataset = found.setdefault(key, Dataset(*key))
-        (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
+        if file["path"] is not None:  # rows that were superseded leave the output, not the catalogue
+            (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
         dataset.contract_hashes.add(file["contract_hash"])
     for dataset in found.values():
         newest = next((row for row in reversed(rows) if row["contract_hash"] in dataset.contract_hashes), None)
@@ -86,13 +87,21 @@ def _contract(row: Mapping[str, Any]) -> Contract:
     return Contract.from_literal(json.loads(row["schema_json"]))
 
 
-def publish(home: Home, found: list[Dataset]) -> None:
-    """Replace the catalogue. Readers that hold the old file go on reading the old one."""
+def publish(home: Home, found: list[Dataset], lineage: pa.Table | None = None) -> None:
+    """Replace the catalogue. Readers that hold the old file go on reading the old one.
+
+    `lineage` has the rows of `queries.LINEAGE_FILES`: where the rows of every job come from, as `lineage.files`.
+    """
     aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     _sweep(home)
     try:
         with duckdb.connect(str(aside)) as db:
             db.execute("create schema quarantine")
+            if lineage is not None:
+                db.execute("create schema lineage")
+                db.register("jobs_of_rows", lineage)
+                db.execute("create table lineage.files as select * from jobs_of_rows")
+                db.unregister("jobs_of_rows")
             live: dict[str, Dataset] = {}
             for dataset in found:
                 try:

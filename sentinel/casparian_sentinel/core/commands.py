@@ -411,6 +411,29 @@ class TagFiles:
     rule_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RecogniseContents:
+    """Files have contents that the parser has processed. Up to 100 pairs (file id, content hash), or a durable blob."""
+
+    parser: str
+    on_change: Literal["replace", "append"]
+    #: Where the projection stood when it was seen.
+    position: int
+    files: int
+    actor: str
+    contents: Sequence[tuple[str, str]] = ()
+    blob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFailures:
+    """Ended jobs whose failure needs no more attention; the caller knows from the projection that it is open."""
+
+    job_ids: Sequence[str]
+    reason: str
+    actor: str
+
+
 Command: TypeAlias = (
     HelloReceived
     | BeatReceived
@@ -451,4 +474,6 @@ Command: TypeAlias = (
     | ObserveFiles
     | EndScan
     | TagFiles
+    | RecogniseContents
+    | CloseFailures
 )

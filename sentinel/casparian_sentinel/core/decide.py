@@ -68,6 +68,8 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
     c.AddRule: decide_files.add_rule,
     c.RemoveRule: decide_files.remove_rule,
     c.TagFiles: decide_files.tag,
+    c.RecogniseContents: decide_files.recognise,
+    c.CloseFailures: decide_jobs.close_failures,
     c.BeginScan: decide_files.begin_scan,
     c.ObserveFiles: decide_files.observe,
     c.EndScan: decide_files.end_scan,

@@ -13,11 +13,12 @@ from casparian_sentinel.core.commands import (
     BeginScan,
     EndScan,
     ObserveFiles,
+    RecogniseContents,
     RemoveRule,
     RemoveSource,
     TagFiles,
 )
-from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.effects import PlanFiles, PublishCatalogue
 from casparian_sentinel.core.state import Source, State
 
 #: Rules travel with every SCAN assignment, inside one message.
@@ -140,6 +141,26 @@ def tag(case: Case, command: TagFiles) -> None:
             case.record("FilesTagged", data)
             case.do(PlanFiles())
         case.answer(files=command.files, tag=command.tag)
+
+
+def recognise(case: Case, command: RecogniseContents) -> None:
+    """No job is needed for these contents; which rows are live follows from the event (`projection.liveness`)."""
+    data: dict[str, Any] = {
+        "parser": command.parser,
+        "on_change": command.on_change,
+        "as_of_seq": command.position,
+        "files": command.files,
+    }
+    if command.blob:
+        data["blob"] = command.blob
+    else:
+        data["contents"] = [list(pair) for pair in command.contents]
+    if command.parser not in case.state.parsers:
+        case.reject(f"Parser {command.parser} is not registered.", "`casparian parser list` shows them.", "NOT_FOUND")
+    elif _fits(case, data, "The list of files"):
+        case.record("ContentsRecognised", data)
+        case.do(PublishCatalogue())
+        case.answer(files=command.files)
 
 
 # --- scans ---

@@ -11,7 +11,7 @@ from casparian_protocol.codec import pack
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.states import ENDED, JobState, JobType
 from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.commands import CancelJob, QueueJobs, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.decide_returns import ask_to_cancel
 from casparian_sentinel.core.evolve_registry import follows_live_rows
 from casparian_sentinel.core.state import State
@@ -152,6 +152,13 @@ def replay(case: Case, command: ReplayJob) -> None:
         else:
             case.record("JobReplayed", {**data, "from_state": command.ended_as.value})
         case.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
+
+
+def close_failures(case: Case, command: CloseFailures) -> None:
+    """What failed needs no more attention: a person says why. The job stays what it is."""
+    for job_id in command.job_ids:
+        case.record("FailureClosed", {"job_id": job_id, "reason": command.reason})
+    case.answer(closed=len(command.job_ids))
 
 
 def replay_dead_letters(case: Case, command: ReplayDeadLetters) -> None:

@@ -368,6 +368,8 @@ NOT_FOLDED = frozenset(
         "QuarantineRecorded",
         "FilesObserved",
         "FilesTagged",
+        "ContentsRecognised",
+        "FailureClosed",
         "SentinelStopped",
         "TornTailCut",
         "LogRepaired",

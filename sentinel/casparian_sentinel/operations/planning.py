@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,14 +22,16 @@ from casparian_protocol.operations import QueueArgs
 from casparian_protocol.settings import QuarantineSettings
 from casparian_protocol.states import JobType
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core.commands import SENTINEL, QueueJobs
+from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
-from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES
+from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
 
 #: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
 FILES_PER_QUERY = 20_000
 JOBS_PER_DECISION = 500
+#: Recognised contents that an event holds itself.
+CONTENTS_IN_EVENT = 100
 
 #: Wanted files whose content is not known: topics (list), path prefix.
 UNHASHED_ROOTS = """
@@ -61,6 +63,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         topics = wanted_topics(line, args.tag)
         if not topics:
             continue
+        yield from _recognise(context, line.name, wanted_topics(line, None), actor)
         version = line.versions.get(line.current)
         if version is None:
             reason = why_not_runnable(line)
@@ -85,6 +88,34 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
             if left <= 0:
                 break
     return {**totals, "skipped": skipped, "asked": asked, "seq": context.durable_seq()}
+
+
+def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Steps:
+    """Contents that the parser has processed need no job: from another path, or because the file came back to it.
+
+    Before anything is queued, and whatever part of the files is meant: a content that a copy still has must not lose its
+    rows with the commit of another file.
+    """
+    while True:
+        found: Rows = yield Ask(RECOGNISED_FILES, (parser, topics, parser, FILES_PER_QUERY), FILES_PER_QUERY)
+        files = as_maps(found)
+        for on_change in ("replace", "append"):
+            pairs = [(file["id"], file["content_hash"]) for file in files if file["on_change"] == on_change]
+            if pairs:
+                yield from _record_recognised(
+                    context, RecogniseContents(parser, on_change, found.seq, len(pairs), actor), pairs
+                )
+        if len(files) < FILES_PER_QUERY:
+            return {}
+
+
+def _record_recognised(context: Context, command: RecogniseContents, pairs: list[tuple[str, str]]) -> Steps:
+    if len(pairs) <= CONTENTS_IN_EVENT:
+        yield Decide(replace(command, contents=tuple(pairs)))
+    else:
+        blob = yield InThread(lambda: context.blobs.put(pack({"files": pairs})).digest)
+        yield Decide(replace(command, blob=blob))
+    return {}
 
 
 def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Steps:

@@ -53,6 +53,7 @@ def _source_added(event: Event, _blob: BlobText) -> list[Statement]:
             poll_interval_secs=data.get("poll_seconds", 0),
             enabled=True,
             added_at=at(event.ts),
+            on_change=(data.get("options") or {}).get("on_change") or "replace",
         )
     ]
 
@@ -315,9 +316,20 @@ def _worker_gone(event: Event, _blob: BlobText) -> list[Statement]:
     ]
 
 
+def _failure_closed(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    return [
+        Statement(
+            "update cf_processing_queue set closed_at = ?, closed_by = ?, close_reason = ?"
+            " where id = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null",
+            (at(event.ts), event.actor, data.get("reason"), data["job_id"]),
+        )
+    ]
+
+
 def _completed_damaged(event: Event, _blob: BlobText) -> list[Statement]:
     return [
-        Statement("update cf_output_files set is_damaged = true where path = ?", (path,))
+        Statement("update cf_output_parts set is_damaged = true where path = ?", (path,))
         for path in event.data.get("damaged") or []
     ]
 
@@ -343,6 +355,7 @@ _HANDLERS: dict[str, Callable[[Event, BlobText], list[Statement]]] = {
     "WorkerLost": _worker_gone,
     "WorkerLeft": _worker_gone,
     "JobCompleted": _completed_damaged,
+    "FailureClosed": _failure_closed,
 }
 
 

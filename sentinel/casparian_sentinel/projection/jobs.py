@@ -15,8 +15,9 @@ from pydantic_core import from_json
 
 from casparian_protocol.blame import is_parsers_own
 from casparian_protocol.manifest import Manifest, published_path
-from casparian_protocol.states import ENDED, JobState
+from casparian_protocol.states import ENDED, JobState, JobType
 from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.liveness import Change, Committed
 from casparian_sentinel.projection.rows import Row, as_json
 
 _ENDED_NAMES = frozenset(state.value for state in ENDED)
@@ -47,9 +48,22 @@ class JobChanges:
     #: job → when it was replayed, for dead letters written before; and those of this batch.
     replayed: dict[str, int] = field(default_factory=dict)
     dead: dict[str, Row] = field(default_factory=dict)
+    #: What changed which rows are live, in order; and the facts of each new commit for `cf_commits`.
+    liveness: list[Change] = field(default_factory=list)
+    commits: dict[str, Row] = field(default_factory=dict)
+    #: (job, output or "" for all) whose earlier counts of quarantined rows are of an attempt that was repeated.
+    recounted: list[tuple[str, str]] = field(default_factory=list)
+    #: Jobs that succeeded, with the event: they close what failed before.
+    succeeded: list[tuple[str, int, int]] = field(default_factory=list)
 
     def append(self, table: str, row: Row) -> None:
         self.appended.setdefault(table, []).append(row)
+
+    def recount(self, job_id: str, output: str) -> None:
+        """Forget what an earlier attempt of the job counted in quarantine, here and in the table."""
+        counted = self.appended.get("cf_quarantine_counts", [])
+        counted[:] = [row for row in counted if row["job_id"] != job_id or output not in ("", row["output"])]
+        self.recounted.append((job_id, output))
 
 
 class JobFold:
@@ -174,6 +188,9 @@ class JobFold:
             accounting_json=as_json(manifest.outputs),
             skipped_json=as_json(manifest.skipped),
         )
+        if row.get("replayed_at"):
+            self.changes.recount(row["id"], "")
+        self._note_commit(row, event, manifest)
         if manifest.outputs:
             row["output_path"] = ", ".join(
                 f"outputs/{name}/v{data['versions'].get(name, 1)}" for name in manifest.outputs
@@ -184,7 +201,7 @@ class JobFold:
             version = data["versions"].get(file.output, 1)
             counted = manifest.outputs.get(file.output)
             self.changes.append(
-                "cf_output_files",
+                "cf_output_parts",
                 {
                     "output": file.output,
                     "version": version,
@@ -203,6 +220,36 @@ class JobFold:
                 },
             )
 
+    def _note_commit(self, row: Row, event: Event, manifest: Manifest) -> None:
+        content_hash = row.get("content_hash") or manifest.source_hash
+        if row.get("job_type") != JobType.PARSE.value or not content_hash:
+            return
+        spec = from_json(row["spec_json"] or "{}")
+        change = Committed(
+            seq=event.seq,
+            ts=event.ts,
+            job_id=row["id"],
+            parser=row.get("plugin_name") or "",
+            file_id=row.get("file_version_id") or row.get("input_file") or "",
+            content_hash=content_hash,
+            queued_seq=row.get("queued_seq") or 0,
+            keeps_earlier=spec.get("options", {}).get("on_change") == "append",
+        )
+        self.changes.liveness.append(change)
+        self.changes.commits[row["id"]] = {
+            "job_id": row["id"],
+            "parser": change.parser,
+            "parser_version": row.get("parser_version"),
+            "file_id": change.file_id,
+            "input_file": row.get("input_file"),
+            "content_hash": content_hash,
+            "generation": spec.get("generation", 0),
+            "rows": manifest.valid_rows,
+            "quarantined": manifest.quarantined_rows,
+            "committed_at": event.ts,
+            "sequence": event.seq,
+        }
+
     def _manifest(self, data: Mapping[str, Any]) -> Manifest:
         if data.get("manifest_blob"):
             return Manifest.model_validate(msgpack.unpackb(self._blob(data["manifest_blob"])))
@@ -211,6 +258,7 @@ class JobFold:
     def _completed(self, event: Event) -> None:
         row, data = self._row(event), event.data
         row.update(status=data["status"], end_time=event.ts, damaged_json=as_json(data.get("damaged") or []))
+        self.changes.succeeded.append((row["id"], event.seq, event.ts))
         self._end(row, "processed")
         self._count_run(row, event, failure=None)
         spec = from_json(row["spec_json"] or "{}")
@@ -271,6 +319,7 @@ class JobFold:
     def _replayed(self, event: Event) -> None:
         self._queued(event)
         job_id = event.data["job"]["job_id"]
+        self._rows[job_id]["replayed_at"] = event.ts
         dead = self.changes.dead.pop(job_id, None)
         if dead is not None:
             dead["replayed_at"] = event.ts
@@ -292,9 +341,11 @@ class JobFold:
 
     def _quarantined(self, event: Event) -> None:
         row, data = self._row(event), event.data
+        if row.get("replayed_at"):  # an earlier attempt may have counted the same rows
+            self.changes.recount(row["id"], data["output"])
         for code, column, rows in data["counts"]:
             self.changes.append(
-                "cf_quarantine",
+                "cf_quarantine_counts",
                 {
                     "job_id": row["id"],
                     "output": data["output"],
@@ -334,7 +385,7 @@ class JobFold:
             error_context=as_json(error.get("context", {})),
         )
         self.changes.append(
-            "cf_error_occurrences",
+            "cf_failures",
             {
                 "fingerprint": error.get("fingerprint"),
                 "job_id": row["id"],
@@ -396,6 +447,7 @@ def _row_of_spec(spec: Mapping[str, Any], event: Event) -> Row:
         "rerun_of": spec.get("rerun_of") or None,
         "spec_json": as_json(spec),
         "sequence": event.seq,
+        "queued_seq": event.seq,
     }
 
 

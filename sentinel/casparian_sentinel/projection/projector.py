@@ -89,7 +89,7 @@ def _apply(
 def publish_catalogue(projection: Projection, home: Home) -> None:
     files = projection.query(queries.OUTPUT_FILES).to_pylist()
     contracts = projection.query(queries.APPROVED_CONTRACTS).to_pylist()
-    catalog.publish(home, catalog.datasets(home, files, contracts))
+    catalog.publish(home, catalog.datasets(home, files, contracts), projection.query(queries.LINEAGE_FILES))
     projection.outputs_changed = False
 
 

@@ -43,6 +43,23 @@ where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.co
 order by f.path
 """
 
+#: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
+#: they came back to it. Also those with an open job for a content that they do not have any more. Parser (twice), topics
+#: (list), parser (twice), limit.
+RECOGNISED_FILES = """
+select f.id, f.content_hash, coalesce(s.on_change, 'replace') as on_change
+from scout_files f left join scout_sources s on s.id = f.source_id
+where f.status <> 'vanished' and f.content_hash in (select content_hash from cf_commits where parser = ?)
+    and f.id in (select file_id from scout_file_tags where tag in (select unnest(?::varchar[])))
+    and not exists (from cf_processed_contents p
+        where p.parser = ? and p.file_id = f.id and p.content_hash = f.content_hash
+            and not exists (from cf_processing_queue q
+                where q.plugin_name = p.parser and q.file_version_id = f.id and q.content_hash <> f.content_hash
+                    and q.queued_seq > p.as_of_seq
+                    and q.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')))
+order by f.id limit ?
+"""
+
 #: A job by unique prefix of its id: prefix.
 JOBS_BY_PREFIX = """
 select id, status, spec_json, plugin_name, retry_count from cf_processing_queue where starts_with(id, ?) order by id limit 3
@@ -78,11 +95,39 @@ select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE_COLUMNS} from scout_fi
 where f.status <> 'vanished' order by f.path
 """
 
-#: Datasets for the catalogue: every committed file that is in place; those under promotion follow with `JobCompleted`.
-OUTPUT_FILES = """
-select output, version, kind, path, rows, contract_hash, parser, parser_version from cf_output_files
+#: Commits whose rows the catalogue shows: live and in place; and those that all their successors, still being put in place,
+#: have superseded, so that no reader sees neither the old rows nor the new ones.
+_SHOWN_COMMITS = """
+recursive successors(job_id, next) as (
+    select c.job_id, c.superseded_by from cf_commits c join cf_processing_queue q on q.id = c.superseded_by
+    where not c.is_live and q.status = 'COMMITTED'
+    union all
+    select s.job_id, c.superseded_by from successors s join cf_commits c on c.job_id = s.next where not c.is_live),
+shown as (
+    select c.* from cf_commits c join cf_processing_queue q on q.id = c.job_id
+    where q.status in ('COMPLETED', 'PARTIAL_SUCCESS') and (c.is_live or c.job_id in (
+        select s.job_id from successors s join cf_processing_queue n on n.id = s.next
+        group by s.job_id having bool_and(n.status = 'COMMITTED'))))
+"""
+
+#: Datasets for the catalogue: every part in place whose rows are shown; one without rows to show keeps its place, with no file.
+OUTPUT_FILES = f"""
+with {_SHOWN_COMMITS}
+select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,
+    parser, parser_version
+from cf_output_parts
 where not is_damaged and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS'))
 order by output, version, kind, sequence, path
+"""
+
+#: Where the rows that are shown come from, a row a commit: nothing.
+LINEAGE_FILES = f"""
+with {_SHOWN_COMMITS}
+select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file as source_path, f.rel_path as relative_path,
+    s.name as source, f.size as size_bytes, c.file_id, f.status as file_status, c.parser, c.parser_version,
+    c.rows, c.quarantined, c.committed_at
+from shown c left join scout_files f on f.id = c.file_id left join scout_sources s on s.id = f.source_id
+order by c.sequence
 """
 
 #: Contracts of outputs, newest approval last: nothing.

@@ -6,7 +6,7 @@ create table cf_position (seq ubigint, batch_no ubigint, segment ubigint, byte_o
 
 create table scout_sources (
     id varchar, name varchar, source_type varchar, path varchar, poll_interval_secs double, enabled boolean,
-    added_at timestamp
+    added_at timestamp, on_change varchar
 );
 
 -- status: pending, tagged, queued, processing, processed, failed, cancelled or vanished.
@@ -68,7 +68,8 @@ create table cf_processing_queue (
     rows_valid bigint, rows_skipped bigint, rows_received bigint, rows_without_source_row bigint, seconds double,
     error_exception varchar, error_trace varchar, error_context varchar, sandbox varchar, source_hash varchar,
     accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
-    rerun_of varchar, sequence ubigint
+    rerun_of varchar, sequence ubigint, queued_seq ubigint, replayed_at timestamp, closed_at timestamp,
+    closed_by varchar, close_reason varchar
 );
 
 create table cf_job_progress (
@@ -81,13 +82,25 @@ create table cf_processing_history (
     params_hash varchar, generation integer, job_id varchar, processed_at timestamp
 );
 
-create table cf_output_files (
+create table cf_output_parts (
     output varchar, version integer, kind varchar, path varchar, job_id varchar, rows bigint, bytes bigint,
     digest varchar, contract_hash varchar, parser varchar, parser_version varchar, committed_at timestamp,
     is_damaged boolean, sequence ubigint
 );
 
-create table cf_quarantine (
+-- Which rows are live (docs/explanation/which-rows-are-live.md): one row a commit of a PARSE job, and the contents that each
+-- file was last processed with.
+create table cf_commits (
+    job_id varchar, parser varchar, parser_version varchar, file_id varchar, input_file varchar, content_hash varchar,
+    generation integer, rows bigint, quarantined bigint, committed_at timestamp, sequence ubigint, is_live boolean,
+    live_since timestamp, live_since_seq ubigint, superseded_by varchar, superseded_at timestamp, superseded_seq ubigint
+);
+
+create table cf_processed_contents (
+    parser varchar, file_id varchar, content_hash varchar, job_id varchar, as_of_seq ubigint, since_seq ubigint
+);
+
+create table cf_quarantine_counts (
     job_id varchar, output varchar, version integer, code varchar, column_name varchar, rows bigint, files varchar,
     parser varchar, parser_version varchar, input_file varchar, is_committed boolean, resolved_by varchar,
     recorded_at timestamp
@@ -98,7 +111,7 @@ create table cf_dead_letter (
     reason varchar, replayed_at timestamp
 );
 
-create table cf_error_occurrences (
+create table cf_failures (
     fingerprint varchar, job_id varchar, parser varchar, parser_version varchar, file varchar, code varchar,
     exception varchar, message varchar, trace varchar, "at" timestamp, context varchar, attempt integer
 );
@@ -112,12 +125,25 @@ create table cf_audit (
     seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, data varchar
 );
 
+create view cf_output_files as
+    select p.*, coalesce(c.is_live, true) as is_live, c.live_since, c.live_since_seq, c.superseded_by, c.superseded_at,
+        c.superseded_seq
+    from cf_output_parts p left join cf_commits c on c.job_id = p.job_id;
+
 create view cf_outputs as
     select output as name, max(parser) as owner_parser, max(version) as live_version,
-        sum(rows) filter (kind = 'data')::bigint as rows, sum(bytes) filter (kind = 'data')::bigint as bytes,
-        count(*) filter (kind = 'data') as files, sum(rows) filter (kind = 'quarantine')::bigint as quarantined_rows,
+        coalesce(sum(rows) filter (kind = 'data' and is_live), 0)::bigint as rows,
+        coalesce(sum(bytes) filter (kind = 'data' and is_live), 0)::bigint as bytes,
+        count(*) filter (kind = 'data' and is_live) as files,
+        coalesce(sum(rows) filter (kind = 'quarantine' and is_live), 0)::bigint as quarantined_rows,
+        coalesce(sum(rows) filter (kind = 'data' and not is_live), 0)::bigint as superseded_rows,
+        count(*) filter (kind = 'data' and not is_live) as superseded_files,
         min(committed_at) as first_commit, max(committed_at) as last_commit
     from cf_output_files group by output;
+
+create view cf_quarantine as
+    select q.*, q.is_committed and coalesce(not c.is_live, false) as is_superseded
+    from cf_quarantine_counts q left join cf_commits c on c.job_id = q.job_id;
 
 create view cf_parser_health as
     select r.parser_name, coalesce(max(b.consecutive_failures), 0)::bigint as consecutive_failures,
@@ -128,22 +154,42 @@ create view cf_parser_health as
         coalesce(bool_or(b.state = 'half_open'), false) as half_open
     from cf_parser_runs r left join cf_breakers b on b.parser_name = r.parser_name group by r.parser_name;
 
+-- A failure is open while its job is: until the job succeeds or is cancelled, or its failure is closed.
+create view cf_error_occurrences as
+    select f.*,
+        case when q.status in ('COMPLETED', 'PARTIAL_SUCCESS', 'CANCELLED', 'COMMITTED') then coalesce(q.end_time, q.updated_at)
+             when q.status in ('FAILED', 'DEAD_LETTER') then q.closed_at end as closed_at,
+        case when q.status in ('COMPLETED', 'PARTIAL_SUCCESS', 'CANCELLED', 'COMMITTED') then q.id
+             when q.status in ('FAILED', 'DEAD_LETTER') then q.closed_by end as closed_by
+    from cf_failures f left join cf_processing_queue q on q.id = f.job_id;
+
 create view cf_errors as
     select fingerprint, any_value(code) as code, any_value(exception) as exception, any_value(trace) as trace,
         any_value(message) as message, min("at") as first_seen, max("at") as last_seen, count(*) as count,
-        count(distinct file) as files
+        count(distinct file) as files, count(*) filter (closed_at is null) as open_count,
+        case when count(*) = count(closed_at) then max(closed_at) end as closed_at
     from cf_error_occurrences group by fingerprint;
 
+-- rows: what the file's last processed contents have in the tables now. status_text: the same as people read it.
 create view cf_files as
-    select f.*, (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = f.id) as tags,
+    select f.*, coalesce(p.rows, 0)::bigint as rows, coalesce(p.quarantined, 0)::bigint as quarantined,
+        case when f.status = 'vanished' and p.file_id is not null then 'vanished, rows kept'
+             when f.status not in ('processed', 'vanished') and p.file_id is not null
+                  and not coalesce(list_contains(p.contents, f.content_hash), false) then 'changed, ' || f.status
+             else f.status end as status_text,
+        (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = f.id) as tags,
         case when f.content_hash is not null and f.status <> 'vanished' then
             (select min(o.path) from scout_files o
              where o.content_hash = f.content_hash and o.path < f.path and o.status <> 'vanished') end as duplicate_of
-    from scout_files f;
+    from scout_files f left join (
+        select p.file_id, sum(c.rows) as rows, sum(c.quarantined) as quarantined, list(p.content_hash) as contents
+        from cf_processed_contents p
+            join cf_commits c on c.parser = p.parser and c.content_hash = p.content_hash and c.is_live
+        group by p.file_id) p on p.file_id = f.id;
 
 create view cf_jobs as
     select id, job_type as type, status, plugin_name as parser, parser_version, input_file as input, rows_valid as rows,
         quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
         error_fingerprint as fingerprint, error_message, queued_at, claim_time as started_at, end_time as ended_at,
-        seconds, topic, worker_id
+        seconds, topic, worker_id, closed_at, closed_by, close_reason
     from cf_processing_queue;

@@ -23,9 +23,10 @@ from casparian_protocol.events import NOT_AUDITED
 from casparian_protocol.states import OPEN
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import bulk
+from casparian_sentinel.projection import bulk, contents
 from casparian_sentinel.projection.facts import statements, subject
 from casparian_sentinel.projection.jobs import JobChanges, JobFold
+from casparian_sentinel.projection.liveness import Change
 from casparian_sentinel.projection.rows import Row, as_columns, as_json
 
 _log = logging.getLogger("casparian.projection")
@@ -47,8 +48,21 @@ _COUNT_FAILURES = """
 update cf_breakers set consecutive_failures = case when ? then ? else consecutive_failures + ? end
 where parser_name = ? and parser_version = ?
 """
+_FORGET_COUNTS = """
+delete from cf_quarantine_counts c using recounted r where r.job_id = c.job_id and r.output in ('', c.output)
+"""
+#: The first success behind a failure closes it: of the same parser, on the same file or the same content.
+_CLOSE_FAILURES = """
+update cf_processing_queue set closed_at = c.at, closed_by = c.closed_by from (
+    select f.id, arg_min(s.id, s.seq) as closed_by, arg_min(s.at, s.seq) as at
+    from cf_processing_queue f join (select q.*, d.seq, d.at from cf_processing_queue q join succeeded d on d.id = q.id) s
+        on s.job_type = f.job_type and s.plugin_name is not distinct from f.plugin_name and s.seq > f.sequence
+        and (s.input_file = f.input_file or s.file_version_id = f.file_version_id or s.content_hash = f.content_hash)
+    where f.status in ('FAILED', 'DEAD_LETTER') and f.closed_at is null group by f.id) c
+where cf_processing_queue.id = c.id
+"""
 #: Events whose statements change what jobs before them wrote.
-_AFTER_JOBS = frozenset({"JobCompleted", "ParserResumed"})
+_AFTER_JOBS = frozenset({"JobCompleted", "ParserResumed", "FailureClosed"})
 
 
 class ProjectionError(CasparianError):
@@ -75,6 +89,9 @@ class Projection:
         self._columns = self._column_types()
         self.head = self._stored_head()
         self._jobs = self._loaded_fold()
+        self._liveness: list[Change] = []
+        self._commits: dict[str, Row] = {}
+        self._succeeded: list[tuple[str, int, int]] = []
         self.outputs_changed = True
 
     def __enter__(self) -> Self:
@@ -100,6 +117,8 @@ class Projection:
             for event in events:
                 self._apply_one(event)
             self._flush_jobs()
+            self._close_failures()
+            self._fold_contents()
             self._audit(events)
             self._db.execute(
                 "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?",
@@ -125,9 +144,16 @@ class Projection:
         made = statements(event, lambda digest: self._read_blob(digest).decode())
         if made and event.type in _AFTER_JOBS:
             self._flush_jobs()
+            if event.type == "FailureClosed":
+                self._close_failures()
+        if event.type == "ContentsRecognised":
+            self._flush_jobs()
+            recognised = contents.recognised(event, self._read_blob)
+            contents.mark_processed(self._db, recognised)
+            self._liveness += recognised
         for statement in made:
             self._db.execute(statement.sql, statement.parameters)
-        if event.type in ("JobCompleted", "ContractApproved"):
+        if event.type in ("JobCompleted", "ContractApproved", "ContentsRecognised"):
             self.outputs_changed = True
 
     def _flush_jobs(self) -> None:
@@ -138,6 +164,8 @@ class Projection:
         self._replace("cf_job_progress", "job_id", changes.stale_progress, progress)
         if changes.replayed:
             self._mark_replayed(changes.replayed)
+        if changes.recounted:
+            self._forget_counts(changes.recounted)
         for table, rows in changes.appended.items():
             self._append(table, rows)
         self._mark_files(changes)
@@ -145,6 +173,34 @@ class Projection:
             self._db.execute(_COUNT_RUN, (health["runs"], health["good"], health["failure"], health["at"], parser))
         for (parser, version), (failures, is_reset) in changes.streaks.items():
             self._db.execute(_COUNT_FAILURES, (is_reset, failures, failures, parser, version))
+        self._liveness += changes.liveness
+        self._commits.update(changes.commits)
+        self._succeeded += changes.succeeded
+
+    def _fold_contents(self) -> None:
+        """Which rows are live, after all that this run of events said about it, in its order."""
+        if self._liveness:
+            changes = sorted(self._liveness, key=lambda change: change.seq)
+            contents.fold(self._db, self._columns, changes, self._commits)
+        self._liveness, self._commits = [], {}
+
+    def _close_failures(self) -> None:
+        if not self._succeeded:
+            return
+        ids, seqs, times = zip(*self._succeeded, strict=True)
+        columns = {"id": pa.array(ids, pa.string()), "seq": pa.array(seqs, pa.uint64())}
+        self._db.register("succeeded", pa.table({**columns, "at": pa.array(times, pa.timestamp("us"))}))
+        self._db.execute(_CLOSE_FAILURES)
+        self._db.unregister("succeeded")
+        self._succeeded = []
+
+    def _forget_counts(self, recounted: list[tuple[str, str]]) -> None:
+        jobs, outputs = zip(*recounted, strict=True)
+        self._db.register(
+            "recounted", pa.table({"job_id": pa.array(jobs, pa.string()), "output": pa.array(outputs, pa.string())})
+        )
+        self._db.execute(_FORGET_COUNTS)
+        self._db.unregister("recounted")
 
     def _mark_replayed(self, replayed: dict[str, int]) -> None:
         """Dead letters of earlier batches that wait again: job → when."""

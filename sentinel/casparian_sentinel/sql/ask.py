@@ -51,11 +51,13 @@ def relations(home: Home, state_tables: list[str]) -> Relations:
     try:
         with duckdb.connect(str(link), read_only=True) as db:
             views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
+            tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
     finally:
         link.unlink()
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
-    return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
+    state = [name for name in state_tables if name not in _INTERNAL]
+    return Relations(outputs, quarantines, state, [name for (name,) in tables])
 
 
 def ask(
@@ -80,7 +82,7 @@ def ask(
             tables[name] = str(_write(Path(scratch) / f"{name}.arrows", state_table(name)))
         order = {
             "sql": guarded.sql,
-            "names": [*map(str.lower, known.outputs), *(f"quarantine.{name.lower()}" for name in known.quarantines)],
+            "names": [*map(str.lower, known.published_names())],
             "catalog": str(catalogue),
             "directories": [str(home.outputs), str(home.quarantine)],
             "tables": tables,

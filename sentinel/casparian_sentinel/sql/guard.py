@@ -49,12 +49,23 @@ class Relations:
     outputs: Collection[str]
     quarantines: Collection[str]
     state: Collection[str]
+    #: Where rows come from (`lineage.files`).
+    lineage: Collection[str] = ()
 
     def all_names(self) -> list[str]:
-        return [*self.outputs, *(f"quarantine.{name}" for name in self.quarantines), *self.state]
+        return [*self.published_names(), *self.state]
+
+    def published_names(self) -> list[str]:
+        """What the catalogue itself holds."""
+        return [
+            *self.outputs,
+            *(f"quarantine.{name}" for name in self.quarantines),
+            *(f"lineage.{name}" for name in self.lineage),
+        ]
 
     def names(self) -> Names:
-        return Names(*(frozenset(map(str.lower, names)) for names in (self.outputs, self.quarantines, self.state)))
+        kinds = (self.outputs, self.quarantines, self.state, self.lineage)
+        return Names(*(frozenset(map(str.lower, names)) for names in kinds))
 
 
 class Names(NamedTuple):
@@ -63,6 +74,7 @@ class Names(NamedTuple):
     outputs: frozenset[str]
     quarantines: frozenset[str]
     state: frozenset[str]
+    lineage: frozenset[str]
 
 
 def check(sql: str, known: Relations) -> Guarded:
@@ -150,7 +162,7 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
             remedy="`casparian outputs list` shows what there is.",
         )
     name, schema = table.name.lower(), table.db.lower()
-    if schema == "quarantine" and name in names.quarantines:
+    if (schema == "quarantine" and name in names.quarantines) or (schema == "lineage" and name in names.lineage):
         return False
     if schema in ("", "main"):
         if not schema and name in _visible_ctes(table):

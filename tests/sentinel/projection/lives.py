@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pyarrow as pa
 
 from casparian_protocol.home import Home, make_home
@@ -29,6 +30,7 @@ class History:
         self.contract_hash = self.blobs.put(CONTRACT).digest
         self.next_seq = 1
         self._count = 0
+        self._last_failed = "0" * 16
         self._pending: list[Fact] = []
 
     def opening(self) -> list[Fact]:
@@ -93,6 +95,12 @@ class History:
         return self._taken()
 
     def closing(self) -> list[Fact]:
+        recognised = {"parser": "advice", "on_change": "replace", "as_of_seq": self.next_seq - 1}
+        pairs = [[f"file{n}", f"hfile{n + 1}"] for n in range(5)]
+        blob = self.blobs.put(msgpack.packb({"files": [["file9", "hfile3"]]})).digest
+        self._add("ContentsRecognised", **recognised, contents=pairs, files=5)
+        self._add("ContentsRecognised", **recognised, blob=blob, files=1)
+        self._add("FailureClosed", job_id=self._last_failed, reason="the file is a picture")
         self._add("WorkerLeft", worker_id="w1")
         self._add("SentinelStopped", reason="asked")
         return self._taken()
@@ -129,6 +137,7 @@ class History:
             epoch = self._leased(job_id)
         if ending == "fail":
             self._add("JobFailed", **failed)
+            self._last_failed = job_id
         elif ending == "dead":
             self._add("JobDeadLettered", **failed, reason="retries", retry_count=3)
             self._add("JobReplayed", job=spec, from_state="DEAD_LETTER")

@@ -1,0 +1,184 @@
+"""Which rows are live: the one rule, folded over commits and recognised contents. Pure.
+
+For each parser name the rows of a content are those of its newest commit, and a content counts as long as some file has it
+as its last processed content. A commit therefore supersedes at once what it replaces: the earlier commit of the same
+content, and the commit of the content that its file had before, unless another file still has that one. A source whose
+files are only appended to keeps every content of a file.
+
+Knows no table: `contents` brings what the operations touch, and writes back what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+#: (parser name, file id) and (parser name, content hash).
+FileKey: TypeAlias = tuple[str, str]
+ContentKey: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Commit:
+    """One commit of a PARSE job, as far as its life is concerned. Times are µs UTC."""
+
+    job_id: str
+    parser: str
+    content_hash: str
+    #: Of `JobOutputsCommitted`: the newest is the one with the highest.
+    sequence: int
+    is_live: bool
+    live_since: int
+    live_since_seq: int
+    superseded_by: str | None = None
+    superseded_at: int | None = None
+    superseded_seq: int | None = None
+
+
+@dataclass(slots=True)
+class Processed:
+    """A content that a file has, as its parser last processed it."""
+
+    parser: str
+    file_id: str
+    content_hash: str
+    job_id: str
+    #: How new the knowledge is: the sequence that queued the job, or at which the content was recognised.
+    as_of_seq: int
+    since_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The job's rows are durable."""
+
+    seq: int
+    ts: int
+    job_id: str
+    parser: str
+    file_id: str
+    content_hash: str
+    queued_seq: int
+    #: Every content of the file stays live (`on_change = append`).
+    keeps_earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The file has a content that the parser has processed before, from another path or in the file's own past."""
+
+    seq: int
+    ts: int
+    parser: str
+    file_id: str
+    content_hash: str
+    #: Where the catalogue stood when it was seen.
+    as_of_seq: int
+    keeps_earlier: bool = False
+
+
+Change: TypeAlias = Committed | Recognised
+
+
+@dataclass(slots=True)
+class Liveness:
+    """What the changes touch, changed in place; `touched_…` name what has to be written back."""
+
+    processed: dict[FileKey, dict[str, Processed]] = field(default_factory=dict)
+    commits: dict[ContentKey, list[Commit]] = field(default_factory=dict)
+    #: How many files have a content now.
+    holders: dict[ContentKey, int] = field(default_factory=dict)
+    touched_files: set[FileKey] = field(default_factory=set)
+    touched_commits: dict[str, Commit] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, processed: Iterable[Processed], commits: Iterable[Commit], holders: Mapping[ContentKey, int]
+    ) -> Liveness:
+        made = cls(holders=dict(holders))
+        for one in processed:
+            made.processed.setdefault((one.parser, one.file_id), {})[one.content_hash] = one
+        for commit in commits:
+            made.commits.setdefault((commit.parser, commit.content_hash), []).append(commit)
+        return made
+
+    def apply(self, change: Change) -> None:
+        if isinstance(change, Committed):
+            self._committed(change)
+        else:
+            self._recognised(change)
+
+    def _committed(self, change: Committed) -> None:
+        content = (change.parser, change.content_hash)
+        for older in self.commits.get(content, ()):
+            self._supersede(older, change.job_id, change)
+        commit = Commit(change.job_id, *content, change.seq, True, change.ts, change.seq)
+        self.commits.setdefault(content, []).append(commit)
+        self.touched_commits[commit.job_id] = commit
+        known = self._known(change)
+        if not change.keeps_earlier and self._is_late(known, change.content_hash, change.queued_seq):
+            if not self.holders.get(content):  # nobody has this content any more: newer rows are there already
+                newest = max(known.values(), key=lambda one: one.as_of_seq)
+                self._supersede(commit, self._newest_job(newest), change)
+            return
+        self._move(change, change.job_id, change.queued_seq)
+
+    def _recognised(self, change: Recognised) -> None:
+        commits = self.commits.get((change.parser, change.content_hash))
+        known = self._known(change)
+        if not commits or (not change.keeps_earlier and self._is_late(known, change.content_hash, change.as_of_seq)):
+            return
+        newest = max(commits, key=lambda commit: commit.sequence)
+        self._move(change, newest.job_id, change.as_of_seq)
+        if not newest.is_live:
+            newest.is_live, newest.live_since, newest.live_since_seq = True, change.ts, change.seq
+            newest.superseded_by = newest.superseded_at = newest.superseded_seq = None
+            self.touched_commits[newest.job_id] = newest
+
+    def _known(self, change: Change) -> dict[str, Processed]:
+        return self.processed.setdefault((change.parser, change.file_id), {})
+
+    @staticmethod
+    def _is_late(known: Mapping[str, Processed], content_hash: str, as_of_seq: int) -> bool:
+        """Whether the file is known to have another content since."""
+        return content_hash not in known and any(one.as_of_seq > as_of_seq for one in known.values())
+
+    def _newest_job(self, processed: Processed) -> str:
+        commits = self.commits.get((processed.parser, processed.content_hash), ())
+        return max(commits, key=lambda commit: commit.sequence).job_id if commits else processed.job_id
+
+    def _move(self, change: Change, job_id: str, as_of_seq: int) -> None:
+        """The file has this content now; earlier ones lose it, unless they are kept."""
+        known = self._known(change)
+        before = known.get(change.content_hash)
+        self.touched_files.add((change.parser, change.file_id))
+        known[change.content_hash] = Processed(
+            change.parser,
+            change.file_id,
+            change.content_hash,
+            job_id,
+            max(as_of_seq, before.as_of_seq) if before is not None else as_of_seq,
+            before.since_seq if before is not None else change.seq,
+        )
+        if before is None:
+            self._hold((change.parser, change.content_hash), 1)
+        if change.keeps_earlier:
+            return
+        for other in [content_hash for content_hash in known if content_hash != change.content_hash]:
+            del known[other]
+            content = (change.parser, other)
+            if not self._hold(content, -1):
+                for commit in self.commits.get(content, ()):
+                    self._supersede(commit, job_id, change)
+
+    def _hold(self, content: ContentKey, by: int) -> int:
+        count = self.holders.get(content, 0) + by
+        self.holders[content] = count
+        return count
+
+    def _supersede(self, commit: Commit, by: str, change: Change) -> None:
+        if commit.is_live:
+            commit.is_live = False
+            commit.superseded_by, commit.superseded_at, commit.superseded_seq = by, change.ts, change.seq
+            self.touched_commits[commit.job_id] = commit
