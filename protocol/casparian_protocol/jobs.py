@@ -58,7 +58,7 @@ class JobSpec(_Model):
     policies: dict[ShortText, dict[ShortText, Scalar]] = Field(default_factory=dict, max_length=256)
     topic: TagText = ""
     source_id: IdText = ""
-    #: SCAN only: excludes, tag, hash, pattern.
+    #: SCAN: excludes, tag, hash, pattern. PARSE: `on_change`, when earlier contents of the file stay live (`append`).
     options: dict[ShortText, Scalar | list[LongText]] = Field(default_factory=dict, max_length=32)
     priority: Int32 = 0
     generation: SmallCount = 0

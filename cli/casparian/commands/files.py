@@ -13,7 +13,7 @@ from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.render import as_json, count, size, table
 
-_COLUMNS = "id, path, rel_path, size, kind, status, tags, content_hash, duplicate_of, source_id"
+_COLUMNS = "id, path, rel_path, size, kind, status, status_text, rows, tags, content_hash, duplicate_of, source_id"
 
 
 @click.command(
@@ -48,17 +48,18 @@ def files(
             size(one["size"]),
             one["kind"],
             one["tags"],
-            f"{one['status']}{' (duplicate)' if one['duplicate_of'] else ''}",
+            f"{one['status_text']}{' (duplicate)' if one['duplicate_of'] else ''}",
+            one["rows"] or "",
             one["path"].removesuffix(one["rel_path"]),
         )
         for one in found
     ]
     table(
         app,
-        ("file", "size", "kind", "tags", "status", "in"),
+        ("file", "size", "kind", "tags", "status", "rows", "in"),
         rows,
         empty="No such files; `casparian scan PATH` finds some.",
-        right=("size",),
+        right=("size", "rows"),
     )
     if len(found) == limit:
         app.say(f"(the first {limit}; --limit shows more)")

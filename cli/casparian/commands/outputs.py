@@ -13,7 +13,7 @@ from casparian.render import as_json, count, fields, size, table, when
 
 _LIST = """
 select o.name, o.owner_parser as parser, o.live_version as version, o.rows, o.quarantined_rows as quarantined, o.bytes,
-    o.files, o.last_commit from cf_outputs o order by o.name
+    o.files, o.superseded_rows, o.superseded_files, o.last_commit from cf_outputs o order by o.name
 """
 
 

@@ -69,6 +69,8 @@ def scan(
     print(f"{found}: {changes or 'nothing'}", file=app.out)
     for kind, number in kinds.items():
         print(f"  {cell(kind)}: {number:,}", file=app.out)
+    if totals.changed:
+        app.say("a changed file's new rows replace its earlier ones, unless its source says --on-change append")
     if totals.retagged:
         print(f"{count(totals.retagged, 'known file')} got another tag", file=app.out)
     for one in totals.unreadable[:10]:

@@ -15,9 +15,16 @@ from casparian.render import as_json, cell, count, table, when
 _LIST = """
 select s.id, s.name, s.path, s.poll_interval_secs as poll_seconds,
     (select count(*) from scout_files f where f.source_id = s.id and f.status <> 'vanished') as files,
-    (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
+    s.on_change, (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
 from scout_sources s order by s.name
 """
+
+
+#: `--on-change` as people read it.
+WHAT_CHANGE_DOES = {
+    "replace": "its new rows replace its earlier ones (--on-change replace)",
+    "append": "its new rows are added and the earlier ones stay (--on-change append)",
+}
 
 
 @click.group(cls=Group)
@@ -39,6 +46,13 @@ def source() -> None:
     show_default=True,
     help="The daemon rescans every so many seconds; 0: only when asked.",
 )
+@click.option(
+    "--on-change",
+    type=click.Choice(["replace", "append"]),
+    default="replace",
+    show_default=True,
+    help="What a changed file does to its earlier rows: its new rows replace them, or are added to them.",
+)
 @pass_app
 def add(
     app: App,
@@ -48,12 +62,13 @@ def add(
     excludes: tuple[str, ...],
     patterns: tuple[str, ...],
     poll_seconds: int,
+    on_change: str,
 ) -> ExitCode:
     """Make a directory a source."""
     root = os.path.abspath(path)
     if not os.path.isdir(root):
         raise UsageProblem(f"{path} is not a directory.", remedy="Name the directory that holds the files.")
-    options = {"tags": list(tags), "excludes": list(excludes), "patterns": list(patterns)}
+    options = {"tags": list(tags), "excludes": list(excludes), "patterns": list(patterns), "on_change": on_change}
     with open_gateway(app, creates_home=True) as gateway:
         result = gateway.request(
             "add_source",
@@ -63,11 +78,12 @@ def add(
             options=options,
         )
     if app.is_json:
-        as_json(app, result)
+        as_json(app, {**result, "on_change": on_change})
     else:
         app.say(
             f"source {result['name']} ({result['source_id'][:8]}): `casparian source rescan {result['name']}` scans it now"
         )
+        app.say(f"when a file changes, {WHAT_CHANGE_DOES[on_change]}")
     return ExitCode.OK
 
 
@@ -80,10 +96,13 @@ def list_sources(app: App) -> ExitCode:
     if app.is_json:
         as_json(app, found)
     else:
-        rows = [(s["name"], s["path"], s["poll_seconds"] or "", s["files"], when(s["last_scan"])) for s in found]
+        rows = [
+            (s["name"], s["path"], s["poll_seconds"] or "", s["on_change"], s["files"], when(s["last_scan"]))
+            for s in found
+        ]
         table(
             app,
-            ("source", "path", "poll (s)", "files", "last scan"),
+            ("source", "path", "poll (s)", "on change", "files", "last scan"),
             rows,
             empty="No sources.",
             right=("poll (s)", "files"),
@@ -123,7 +142,7 @@ def rescan(app: App, named: str) -> ExitCode:
 
 def _find(gateway: Gateway, named: str) -> Row:
     found = gateway.rows(
-        "select id, name, path from scout_sources where name = ? or starts_with(id, ?)", [named, named]
+        "select id, name, path, on_change from scout_sources where name = ? or starts_with(id, ?)", [named, named]
     )
     if len(found) != 1:
         raise UsageProblem(f"There is no source {named}.", remedy="`casparian source list` shows which there are.")
@@ -149,6 +168,8 @@ def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
             f"{count(totals.files, 'file')}: {totals.new:,} new, {totals.changed:,} changed, {totals.vanished:,} vanished",
             file=app.out,
         )
+        if totals.changed:
+            app.say(f"when a file changes, {WHAT_CHANGE_DOES[found['on_change']]}")
     return ExitCode.OK if totals.is_complete else ExitCode.INTERRUPTED
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _JOBS_OF_OUTPUT = """
 select distinct job_id from cf_output_files
-where output = ? and version = (select max(version) from cf_output_files where output = ?) order by job_id
+where output = ? and version = (select max(version) from cf_output_files where output = ?) and is_live order by job_id
 """
 _FILES = "select path, output, version, digest from cf_output_files where job_id = ? order by path"
 _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
@@ -41,7 +41,7 @@ def verify(app: App, what: str, sample: int | None) -> ExitCode:
     """Run a job again as it was (artifact, contract, time, input) and compare with what it published.
 
     Nothing of the home is changed. Equal means byte for byte, or else row for row. An OUTPUT stands for all jobs that have
-    files in its live version. Exit 1 when one could not be reproduced.
+    live rows in its live version. Exit 1 when one could not be reproduced.
     """
     with open_gateway(app) as gateway:
         home = gateway.home

@@ -49,9 +49,21 @@ def find_source(state: State, selector: str) -> Source | None:
     return found[0] if len(found) == 1 else None
 
 
+def on_change(options: Mapping[str, Any]) -> str:
+    """What becomes of a file's earlier rows when it changes: `replace` or `append`."""
+    return str(options.get("on_change") or "replace")
+
+
 def add_source(case: Case, command: AddSource) -> None:
     for source in case.state.sources.values():
         if source.path == command.path:
+            if on_change(source.options) != on_change(command.options):
+                case.reject(
+                    f"{command.path} is the source {source.name!r} already, with --on-change {on_change(source.options)}.",
+                    f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
+                    code="OTHER_OPTIONS",
+                )
+                return
             case.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
             return
         if source.name == command.name:

@@ -52,6 +52,7 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     policies = yield InThread(lambda: planning.policies_of(context, line.name, version))
     target = planning.Target(line, version, list(version.topics), policies)
     file = {"id": old.input.file_id, "path": old.input.path, "content_hash": old.input.content_hash}
+    file["on_change"] = str(old.options.get("on_change", "replace"))
     fresh = planning.parse_job(context, target, {**file, "size": old.input.size, "tag": old.topic})
     spec = _next_generation(fresh, old)
     answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))

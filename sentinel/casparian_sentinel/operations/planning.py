@@ -233,6 +233,7 @@ def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec
         params=params,
         policies=target.policies,
         topic=file["tag"] or "",
+        options={"on_change": "append"} if file.get("on_change") == "append" else {},
         queued_at=context.now().wall_us,
     )
 

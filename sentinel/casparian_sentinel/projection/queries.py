@@ -1,10 +1,16 @@
 """The questions that the sentinel itself asks of the projection, by name. SQL only; parameters are positional."""
 
+#: What becomes of a file's earlier rows when it changes: what its source says, or one that it lies in.
+_ON_CHANGE = """
+case when exists (from scout_sources s where s.on_change = 'append'
+    and (s.id = f.source_id or starts_with(f.path, s.path || '/'))) then 'append' else 'replace' end
+"""
+
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
-PLAN_FILES = """
-select f.id, f.path, f.content_hash, f.size, t.tag
+PLAN_FILES = f"""
+select f.id, f.path, f.content_hash, f.size, t.tag, {_ON_CHANGE} as on_change
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
@@ -46,9 +52,8 @@ order by f.path
 #: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
 #: they came back to it. Also those with an open job for a content that they do not have any more. Parser (twice), topics
 #: (list), parser (twice), limit.
-RECOGNISED_FILES = """
-select f.id, f.content_hash, coalesce(s.on_change, 'replace') as on_change
-from scout_files f left join scout_sources s on s.id = f.source_id
+RECOGNISED_FILES = f"""
+select f.id, f.content_hash, {_ON_CHANGE} as on_change from scout_files f
 where f.status <> 'vanished' and f.content_hash in (select content_hash from cf_commits where parser = ?)
     and f.id in (select file_id from scout_file_tags where tag in (select unnest(?::varchar[])))
     and not exists (from cf_processed_contents p
