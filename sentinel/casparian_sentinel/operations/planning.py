@@ -63,7 +63,8 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         topics = wanted_topics(line, args.tag)
         if not topics:
             continue
-        yield from _recognise(context, line.name, wanted_topics(line, None), actor)
+        if not args.dry_run:
+            yield from _recognise(context, line.name, wanted_topics(line, None), actor)
         version = line.versions.get(line.current)
         if version is None:
             reason = why_not_runnable(line)

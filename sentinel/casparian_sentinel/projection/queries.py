@@ -50,8 +50,8 @@ order by f.path
 """
 
 #: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
-#: they came back to it. Also those with an open job for a content that they do not have any more. Parser (twice), topics
-#: (list), parser (twice), limit.
+#: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
+#: parser, limit.
 RECOGNISED_FILES = f"""
 select f.id, f.content_hash, {_ON_CHANGE} as on_change from scout_files f
 where f.status <> 'vanished' and f.content_hash in (select content_hash from cf_commits where parser = ?)
