@@ -95,9 +95,10 @@ class PastGateway:
 
         files = self._projection.query(queries.OUTPUT_FILES).to_pylist()
         contracts = self._projection.query(queries.APPROVED_CONTRACTS).to_pylist()
+        live_outputs = self._projection.query(queries.LIVE_OUTPUTS).to_pylist()
         catalog.publish(
             self._past,
-            catalog.datasets(self._past, files, contracts),
+            catalog.datasets(self._past, files, contracts, live_outputs),
             self._projection.query(queries.LINEAGE_FILES),
         )
 

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from casparian_protocol.bundle_zip import parse as unpack
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec, Scalar
+from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.settings import Settings
 from casparian_protocol.states import JobType
 from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests, differences
@@ -76,10 +78,8 @@ def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: in
     from casparian_worker.execute import ParseTask
 
     contracts: Mapping[str, Contract] = prepared.contracts
-    params: dict[str, Scalar] = {
-        name: param.default
-        for name, param in prepared.metadata.params.items()
-        if param.kind != "file" and isinstance(param.default, str | int | float | bool | None)
+    params: dict[str, JsonValue] = {
+        name: param.default for name, param in prepared.metadata.params.items() if param.kind != "file"
     }
     job = JobSpec(
         job_id=f"{number + 1:016x}",

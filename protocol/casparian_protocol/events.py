@@ -103,7 +103,69 @@ _TYPES = (
             "findings": "gatekeeper findings, at most 50",
         },
     ),
-    EventType("ParserRetired", "no new jobs for this version", {"name": "", "version": ""}),
+    EventType(
+        "ParserRetired",
+        "no new jobs for this version",
+        {
+            "name": "",
+            "version": "",
+            "derives_current?": "version 1: which version is current follows from this event; later there is an event for it",
+        },
+        version=2,
+    ),
+    EventType(
+        "ParserCurrentChanged",
+        "another version of the parser takes new and changed files; jobs that are open finish with theirs",
+        {
+            "name": "",
+            "version": "empty: none may run",
+            "previous": "the version before; empty: none",
+            "by": "approval|hand|retirement|start (of the first sentinel that records it)",
+            "reason": "",
+        },
+    ),
+    EventType(
+        "ParserVersionWaits",
+        "a version may run, but its contracts do not fit the live rows; or an earlier event of this type is out of date",
+        {
+            "name": "",
+            "version": "",
+            "problems": "[{output, column, what, code}], at most 20; empty: nothing is in its way any more",
+            "left_out": "count of further problems",
+            "may_be_chosen": "whether `parser use` may make it current",
+        },
+    ),
+    EventType(
+        "ParserParametersSet",
+        "what a parser's jobs get as parameters from now on, instead of the declared defaults",
+        {"name": "", "params": "all stored values, {name: value}; empty: the declared defaults", "reason": ""},
+    ),
+    EventType(
+        "OutputVersionCreated",
+        "an output has a new version, without rows yet",
+        {
+            "output": "",
+            "version": "N",
+            "parser": "owner",
+            "contract_hash": "every row will satisfy it",
+            "status": "building|live|retired|removed",
+        },
+    ),
+    EventType(
+        "OutputVersionSetLive",
+        "queries see this version of the output; the one that was live is retired",
+        {"output": "", "version": "N"},
+    ),
+    EventType(
+        "OutputContractsChanged",
+        "rows for this version of an output are held against further contracts, or others",
+        {
+            "output": "",
+            "version": "N",
+            "contract_hash": "every row satisfies it",
+            "contracts": "what rows may be held against on their way in: that one, and stricter ones; the newest 50",
+        },
+    ),
     EventType(
         "ParserPaused",
         "jobs stay queued",
@@ -134,13 +196,23 @@ _TYPES = (
             "columns": "count",
         },
     ),
-    EventType("ContractApproved", "rows may be held against it", {"contract_id": "", "reason": ""}),
+    EventType(
+        "ContractApproved",
+        "rows may be held against it",
+        {
+            "contract_id": "",
+            "reason": "",
+            "carried_from": "the approval of an identical contract that it carries over; empty: somebody decided",
+            "derives_current?": "as in ParserRetired",
+        },
+        version=2,
+    ),
     EventType("ContractRejected", "nothing runs under it", {"contract_id": "", "reason": ""}),
     EventType(
         "QuarantinePolicySet", "a stored override", {"parser": "", "output": "empty = all outputs", "policy": "map"}
     ),
     # --- life of a job
-    EventType("JobQueued", "work to do", {"job": "JobSpec as a map"}),
+    EventType("JobQueued", "work to do", {"job": "JobSpec as a map"}, version=2),
     EventType(
         "JobLeased",
         "a worker has it; the event's own seq is the lease's epoch",
@@ -217,6 +289,7 @@ _TYPES = (
         "JobReplayed",
         "an ended job waits again, counts reset",
         {"job": "JobSpec as a map", "from_state": "FAILED|DEAD_LETTER|CANCELLED"},
+        version=2,
     ),
     EventType("JobCancelRequested", "an operator wants it stopped", {"job_id": "", "reason": ""}),
     EventType("JobCancelled", "it is stopped and left nothing", {"job_id": "", "reason": ""}),

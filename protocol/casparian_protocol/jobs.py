@@ -12,9 +12,11 @@ from casparian_protocol.bounds import (
     IdText,
     Int32,
     JobId,
+    Json,
     LongText,
     Microseconds,
     PathText,
+    PositiveSmallCount,
     Scalar,
     ShortText,
     SmallCount,
@@ -53,7 +55,12 @@ class JobSpec(_Model):
     artifact: HashText = ""
     #: output → hash of its approved contract.
     contracts: dict[ShortText, HashText] = Field(default_factory=dict, max_length=256)
-    params: dict[ShortText, Scalar] = Field(default_factory=dict, max_length=256)
+    #: output → the version of it that the rows go to, fixed when the job is queued.
+    output_versions: dict[ShortText, PositiveSmallCount] = Field(default_factory=dict, max_length=256)
+    #: Every declared parameter with its effective value, fixed when the job is queued.
+    params: dict[ShortText, Json] = Field(default_factory=dict, max_length=256)
+    #: Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default.
+    param_origins: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=256)
     #: output → effective quarantine policy, resolved when queued.
     policies: dict[ShortText, dict[ShortText, Scalar]] = Field(default_factory=dict, max_length=256)
     topic: TagText = ""

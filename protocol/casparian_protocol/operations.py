@@ -190,6 +190,37 @@ class ContractView(Result):
     state: str
 
 
+class CarriedApproval(Result):
+    output: str
+    #: The version whose approval it is, and the contract that was approved.
+    version: str
+    contract_id: str
+
+
+class WaitingProblem(Result):
+    """One reason why a version is not current."""
+
+    output: str = ""
+    column: str = ""
+    what: str
+    #: CONTRACT: rows that lie do not satisfy its contract. JOBS_OPEN: jobs of another version are open.
+    code: str = ""
+
+
+class VersionVerdict(Result):
+    """How a version of a parser stands after an operation."""
+
+    parser: str
+    version: str
+    #: current: it takes new and changed files. waits: `problems` say why. older: the current version is newer.
+    state: Literal["current", "waits", "older"]
+    #: The version that takes new and changed files; empty while none may.
+    current: str = ""
+    said: str = ""
+    remedy: str = ""
+    problems: list[WaitingProblem] = Field(default_factory=list)
+
+
 class RegisterResult(Done):
     parser_id: str
     name: str
@@ -198,6 +229,10 @@ class RegisterResult(Done):
     contracts: list[ContractView]
     #: The very same artifact was known; nothing happened.
     already: bool
+    #: Contracts that are identical to approved ones of an earlier version, and approved by that.
+    carried: list[CarriedApproval] = Field(default_factory=list)
+    #: How the version stands now, when it may run.
+    versions: list[VersionVerdict] = Field(default_factory=list)
 
 
 class DecideContractArgs(Args):
@@ -210,6 +245,8 @@ class DecideContractArgs(Args):
 
 class DecideContractResult(Done):
     decided: list[ContractView]
+    #: How versions stand that may run by this decision.
+    versions: list[VersionVerdict] = Field(default_factory=list)
 
 
 class PauseArgs(Args):
@@ -225,6 +262,48 @@ class ResumeArgs(Args):
 class RetireArgs(Args):
     parser: ParserName
     version: Version
+
+
+class RetireResult(Done):
+    #: The version that follows a retired current one, if any does.
+    versions: list[VersionVerdict] = Field(default_factory=list)
+
+
+class UseArgs(Args):
+    """The version that is to take new and changed files."""
+
+    parser: ParserName
+    version: Version
+    reason: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class UseResult(Done):
+    parser: str
+    version: str
+    previous: str = ""
+    already: bool = False
+
+
+class SetParametersArgs(Args):
+    """Values for declared parameters; `unset` gives single defaults back, `reset` all of them first."""
+
+    parser: ParserName
+    values: dict[str, Json] = Field(default_factory=dict, max_length=256)
+    unset: list[Annotated[str, Field(max_length=128)]] = Field(default_factory=list, max_length=256)
+    reset: bool = False
+    reason: Reason = ""
+
+
+class EffectiveParameter(Result):
+    name: str
+    value: Json
+    #: default, set, `source NAME` or `rule NAME`.
+    origin: str
+
+
+class SetParametersResult(Done):
+    parser: str
+    params: list[EffectiveParameter]
 
 
 class PolicyArgs(Args):
@@ -365,7 +444,9 @@ _OPERATIONS = (
     Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult),
     Operation("pause", "jobs of the parser stay queued", PauseArgs, Done),
     Operation("resume", "jobs of the parser run again", ResumeArgs, Done),
-    Operation("retire", "no new jobs for this version", RetireArgs, Done),
+    Operation("retire", "no new jobs for this version", RetireArgs, RetireResult),
+    Operation("use_version", "this version takes new and changed files", UseArgs, UseResult),
+    Operation("set_parameters", "what jobs get as parameters from now on", SetParametersArgs, SetParametersResult),
     Operation("register", "an artifact and its contracts become known", RegisterArgs, RegisterResult),
     Operation("decide_contract", "approve or reject proposed contracts", DecideContractArgs, DecideContractResult),
     Operation("set_policy", "store a quarantine policy", PolicyArgs, Done),

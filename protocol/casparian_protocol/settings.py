@@ -124,6 +124,11 @@ class OutputSettings(_Group):
     compression: Literal["zstd", "snappy", "none"] = "zstd"
 
 
+class ApprovalSettings(_Group):
+    #: Whether a contract that is identical to an approved one of an earlier version is approved by that.
+    carry_over: Literal["identical", "never"] = "identical"
+
+
 class GatekeeperSettings(_Group):
     mode: Literal["strict", "warn"] = "warn"
 
@@ -153,6 +158,7 @@ class Settings(_Group):
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
     job_logs: JobLogSettings = Field(default_factory=JobLogSettings)
     outputs: OutputSettings = Field(default_factory=OutputSettings)
+    approvals: ApprovalSettings = Field(default_factory=ApprovalSettings)
     gatekeeper: GatekeeperSettings = Field(default_factory=GatekeeperSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)

@@ -27,6 +27,15 @@ class JobType(StrEnum):
     PARSE = "PARSE"
 
 
+class OutputStatus(StrEnum):
+    """Where a version of an output stands. At most one version of an output is live."""
+
+    BUILDING = "building"
+    LIVE = "live"
+    RETIRED = "retired"
+    REMOVED = "removed"
+
+
 MEANING: dict[JobState, str] = {
     JobState.QUEUED: "waiting, due",
     JobState.LEASED: "given to a worker under an epoch",

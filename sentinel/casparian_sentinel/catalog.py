@@ -52,7 +52,7 @@ QUARANTINE_COLUMNS = pa.schema(
 
 @dataclass(slots=True)
 class Dataset:
-    """One version of one output: its files, absolute, and the contract that its newest rows were held against."""
+    """One version of one output: its files, absolute, and the contract that all its rows satisfy."""
 
     output: str
     version: int
@@ -61,10 +61,17 @@ class Dataset:
     contract: Contract | None = None
     #: Files of more than one contract may differ in their columns: they are matched by name, which costs reading each.
     contract_hashes: set[str] = field(default_factory=set)
+    #: Queries that name no version see this one.
+    is_live: bool = False
 
 
-def datasets(home: Home, files: Iterable[Mapping[str, Any]], contracts: Iterable[Mapping[str, Any]]) -> list[Dataset]:
-    """What to publish, from the rows of `queries.OUTPUT_FILES` and `queries.APPROVED_CONTRACTS`. Pure."""
+def datasets(
+    home: Home,
+    files: Iterable[Mapping[str, Any]],
+    contracts: Iterable[Mapping[str, Any]],
+    live_outputs: Iterable[Mapping[str, Any]],
+) -> list[Dataset]:
+    """What to publish, from the rows of `queries.OUTPUT_FILES`, `APPROVED_CONTRACTS` and `LIVE_OUTPUTS`. Pure."""
     found: dict[tuple[str, int], Dataset] = {}
     rows = list(contracts)
     for file in files:
@@ -73,13 +80,19 @@ def datasets(home: Home, files: Iterable[Mapping[str, Any]], contracts: Iterable
         if file["path"] is not None:  # rows that were superseded leave the output, not the catalogue
             (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
         dataset.contract_hashes.add(file["contract_hash"])
-    for dataset in found.values():
-        newest = next((row for row in reversed(rows) if row["contract_hash"] in dataset.contract_hashes), None)
+    own: dict[tuple[str, int], str] = {}
+    for live in live_outputs:
+        key = (live["output"], live["version"])
+        own[key] = live["contract_hash"]
+        found.setdefault(key, Dataset(*key)).is_live = True
+    for key, dataset in found.items():
+        hashes = {own[key]} if own.get(key) else dataset.contract_hashes
+        newest = next((row for row in reversed(rows) if row["contract_hash"] in hashes), None)
         dataset.contract = _contract(newest) if newest is not None else None
-    with_rows = {output for output, _version in found}
-    for row in rows:  # the newest approval is the last, and stays
-        if row["output"] not in with_rows:
-            found[(row["output"], 1)] = Dataset(row["output"], 1, contract=_contract(row))
+    known = {output for output, _version in found}
+    for row in rows:  # approved, and no version has taken files yet; the newest approval is the last, and stays
+        if row["output"] not in known:
+            found[(row["output"], 1)] = Dataset(row["output"], 1, contract=_contract(row), is_live=True)
     return sorted(found.values(), key=lambda dataset: (dataset.output, dataset.version))
 
 
@@ -102,7 +115,7 @@ def publish(home: Home, found: list[Dataset], lineage: pa.Table | None = None) -
                 db.register("jobs_of_rows", lineage)
                 db.execute("create table lineage.files as select * from jobs_of_rows")
                 db.unregister("jobs_of_rows")
-            live: dict[str, Dataset] = {}
+            live: list[Dataset] = []
             for dataset in found:
                 try:
                     _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
@@ -111,8 +124,8 @@ def publish(home: Home, found: list[Dataset], lineage: pa.Table | None = None) -
                         "%s v%d is not published: %s", dataset.output, dataset.version, str(cause).splitlines()[0]
                     )
                 else:
-                    live[dataset.output] = dataset
-            for dataset in live.values():
+                    live += [dataset] if dataset.is_live else []
+            for dataset in live:
                 _create_views(db, home, dataset, suffix="")
             db.execute("checkpoint")
         aside.chmod(0o444)

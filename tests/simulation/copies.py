@@ -27,7 +27,8 @@ def _copier(kind: type[Any]) -> Callable[[Any], Any]:
 
 
 _WRITTEN_TO: dict[type, Callable[[Any], Any]] = {
-    **{kind: _copier(kind) for kind in (OpenJob, OutputOwner, ParserLine, LiveJob, LiveWorker)},
+    **{kind: _copier(kind) for kind in (OpenJob, ParserLine, LiveJob, LiveWorker)},
+    OutputOwner: lambda owner: replace(owner, versions={n: replace(each) for n, each in owner.versions.items()}),
     Breaker: lambda each: replace(each, fingerprints=list(each.fingerprints), files=list(each.files)),
     dict: dict.copy,
 }

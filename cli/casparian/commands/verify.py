@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from casparian_worker.reproduce import RecordedJob, Reproduction
 
 _JOBS_OF_OUTPUT = """
-select distinct job_id from cf_output_files
-where output = ? and version = (select max(version) from cf_output_files where output = ?) and is_live order by job_id
+select distinct f.job_id from cf_output_files f
+join cf_live_outputs v on v.output = f.output and v.version = f.version where f.output = ? and f.is_live
+order by f.job_id
 """
 _FILES = "select path, output, version, digest from cf_output_files where job_id = ? order by path"
 _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
@@ -61,7 +62,7 @@ def verify(app: App, what: str, sample: int | None) -> ExitCode:
 
 def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[Row]:
     """The committed jobs that are meant: those of an output, or the one of an id."""
-    of_output = [row["job_id"] for row in gateway.rows(_JOBS_OF_OUTPUT, [what, what])]
+    of_output = [row["job_id"] for row in gateway.rows(_JOBS_OF_OUTPUT, [what])]
     if of_output:
         chosen = sorted(random.sample(of_output, sample)) if sample and sample < len(of_output) else of_output
         return [find_job(gateway, job_id) for job_id in chosen]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from casparian_protocol.contract.fits import Misfit
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.manifest import Manifest
 from casparian_protocol.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
@@ -252,6 +253,9 @@ class ReplayDeadLetters:
 
 # --- about parsers and contracts ---
 
+#: (hash of the contract that rows lie under, hash of another) → why such rows may not satisfy the other.
+Fits: TypeAlias = Mapping[tuple[str, str], tuple[Misfit, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class ContractFacts:
@@ -286,6 +290,9 @@ class RegisterParser:
     signature: str = ""
     findings: tuple[Any, ...] = ()
     contracts: tuple[ContractFacts, ...] = ()
+    #: Whether approvals of identical contracts carry over (`approvals.carry_over`).
+    carries_over: bool = False
+    fits: Fits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +303,30 @@ class DecideContract:
     approve: bool
     reason: str
     actor: str
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UseVersion:
+    """Another version of the parser takes new and changed files."""
+
+    parser: str
+    version: str
+    reason: str
+    actor: str
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetParameters:
+    """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
+
+    parser: str
+    values: Mapping[str, Any]
+    reason: str
+    actor: str
+    unset: tuple[str, ...] = ()
+    is_reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +348,7 @@ class RetireParser:
     parser: str
     version: str
     actor: str
+    fits: Fits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +494,8 @@ Command: TypeAlias = (
     | ReplayDeadLetters
     | RegisterParser
     | DecideContract
+    | UseVersion
+    | SetParameters
     | PauseParser
     | ResumeParser
     | RetireParser

@@ -17,7 +17,9 @@ from casparian_sentinel.core import (
     decide_files,
     decide_jobs,
     decide_leasing,
+    decide_parameters,
     decide_registry,
+    decide_versions,
     decide_workers,
 )
 from casparian_sentinel.core.case import Case
@@ -62,6 +64,8 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
     c.PauseParser: decide_registry.pause,
     c.ResumeParser: decide_registry.resume,
     c.RetireParser: decide_registry.retire,
+    c.UseVersion: decide_versions.use,
+    c.SetParameters: decide_parameters.set_parameters,
     c.SetQuarantinePolicy: decide_registry.set_policy,
     c.AddSource: decide_files.add_source,
     c.RemoveSource: decide_files.remove_source,
@@ -79,7 +83,10 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
 def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
     """Judge one command. `state` is only read; `live` is kept up to date."""
     decision = Decision([], [], None, state.seq + 1, now.wall_us, command.actor, {})
-    _HANDLERS[type(command)](Case(state, live, now, decision), command)
+    case = Case(state, live, now, decision)
+    _HANDLERS[type(command)](case, command)
+    if state.waiting_lines:
+        decide_versions.after_ends(case)
     return decision
 
 

@@ -24,8 +24,8 @@ from casparian_sentinel.core.commands import (
 )
 from casparian_sentinel.core.decide_breaker import after_failure, after_success
 from casparian_sentinel.core.decide_returns import cancelled, dead_letter, give_back, held, own_error, recall
+from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
-from casparian_sentinel.core.evolve_registry import follows_live_rows
 from casparian_sentinel.core.live import LiveJob
 from casparian_sentinel.core.manifests import (
     error_facts,
@@ -125,9 +125,8 @@ def _drop_if_dead(case: Case, job_id: str, epoch: int) -> None:
 
 
 def _mixes(state: State, job: OpenJob) -> str:
-    if follows_live_rows(state, job.work.contracts):
-        return ""
-    return "an output's live rows follow another contract"
+    """Why the job's rows cannot go to the versions of its outputs that it was queued for."""
+    return refusal_of_target(state, job.work.contracts, job.work.output_versions)
 
 
 def _missing_blob(item: FinishedItem) -> str:
@@ -138,11 +137,11 @@ def _missing_blob(item: FinishedItem) -> str:
 
 def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
     manifest = item.manifest
-    outputs = case.state.outputs
+    targets = job.work.output_versions
     versions: dict[str, int] = {}
     rows = quarantined = 0
     for output, counts in manifest.outputs.items():
-        versions[output] = outputs[output].live_version
+        versions[output] = targets[output]
         rows += counts.valid
         quarantined += counts.quarantined
     data = {
@@ -295,8 +294,7 @@ def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
         data["uncommitted"] = manifest_facts(kept)
     case.record("JobFailed", data)
     for output in sorted({file.output for file in kept.files}):
-        owner = case.state.outputs.get(output)
-        version = owner.live_version if owner is not None else 1
+        version = job.work.output_versions.get(output, 1)
         case.record("QuarantineRecorded", quarantine_facts(kept, job.job_id, output, version, is_committed=False))
     case.do(KeepUncommitted(job.job_id, job.epoch, kept))
 

@@ -23,6 +23,7 @@ from casparian_sentinel.core.commands import (
 )
 from casparian_sentinel.core.decide_breaker import end_cooldowns
 from casparian_sentinel.core.decide_leasing import probe, rebalance
+from casparian_sentinel.core.decide_versions import adopt
 from casparian_sentinel.core.decide_workers import lose_worker
 from casparian_sentinel.core.effects import PlanFiles, Promote, PublishCatalogue
 
@@ -89,6 +90,7 @@ def start(case: Case, command: RecordStart) -> None:
             "mode": command.mode,
         },
     )
+    adopt(case)
     for job_id in case.state.promoting:
         job = case.state.jobs[job_id]
         if job.commit is not None:

@@ -13,7 +13,7 @@ from casparian_protocol.states import ENDED, JobState, JobType
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.decide_returns import ask_to_cancel
-from casparian_sentinel.core.evolve_registry import follows_live_rows
+from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.state import State
 
 _SPEC_BYTES = 15 * 1024
@@ -80,9 +80,7 @@ def refusal(state: State, spec: JobSpec) -> str:
         return f"no approved contract for {waiting}"
     if spec.contracts != version.outputs:
         return "the contracts are not those of the version"
-    if not follows_live_rows(state, spec.contracts):
-        return "the live rows of its outputs follow another contract; a backfill must come first"
-    return _too_large(spec)
+    return refusal_of_target(state, spec.contracts, spec.output_versions) or _too_large(spec)
 
 
 def _too_large(spec: JobSpec) -> str:
@@ -97,6 +95,7 @@ def _is_like(spec: JobSpec, other: JobSpec) -> bool:
         and spec.artifact == other.artifact
         and spec.type is other.type
         and spec.contracts == other.contracts
+        and spec.output_versions == other.output_versions
         and spec.policies == other.policies
         and spec.params == other.params
         and spec.options == other.options

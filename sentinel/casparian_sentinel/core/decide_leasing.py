@@ -211,7 +211,7 @@ def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at:
 def _work_bytes(work: Work) -> int:
     if not work.packed_bytes:
         work.packed_bytes = 4 * (len(work.parser) + len(work.parser_version)) + len(
-            pack([work.contracts, work.params, work.policies])
+            pack([work.contracts, work.output_versions, work.params, work.param_origins, work.policies])
         )
     return work.packed_bytes
 

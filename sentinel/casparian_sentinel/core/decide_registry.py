@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -20,8 +21,9 @@ from casparian_sentinel.core.commands import (
     SetQuarantinePolicy,
 )
 from casparian_sentinel.core.decide_returns import recall
+from casparian_sentinel.core.decide_versions import follow_retired, forget_waiting, settle
 from casparian_sentinel.core.effects import PlanFiles
-from casparian_sentinel.core.state import Contract, ParserLine, State
+from casparian_sentinel.core.state import Contract, ParserLine, ParserVersion, State
 
 #: Clients through which proposals come, from people or not; what they propose somebody else approves.
 PROPOSING_CLIENTS = frozenset({"mcp", "assistant"})
@@ -75,8 +77,47 @@ def register(case: Case, command: RegisterParser) -> None:
                 "columns": contract.columns,
             },
         )
-    _answer_registered(case, command, command.parser_id, [c.contract_id for c in command.contracts], already=False)
+    carried = _carry_approvals(case, command)
+    verdicts: list[dict[str, Any]] = []
+    version = _version_of(command, {each["output"] for each in carried})
+    if version.is_runnable:
+        known_versions = line.versions if line is not None else {}
+        after = replace(line or ParserLine(command.name), versions={**known_versions, version.version: version})
+        verdicts = settle(case, after, [version], command.fits, by="approval")
+    ids = [c.contract_id for c in command.contracts]
+    _answer_registered(case, command, command.parser_id, ids, already=False, carried=carried, versions=verdicts)
     case.do(PlanFiles())
+
+
+def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
+    """The version as it is once registered, with these outputs' contracts approved."""
+    return ParserVersion(
+        parser_id=command.parser_id,
+        version=command.version,
+        artifact=command.artifact,
+        entry=command.entry,
+        kind=command.kind,
+        topics=list(command.topics),
+        outputs=dict(command.outputs),
+        params=dict(command.params),
+        approved=approved,
+    )
+
+
+def _carry_approvals(case: Case, command: RegisterParser) -> list[dict[str, str]]:
+    """Approve what is word for word approved already for another version of this parser."""
+    carried: list[dict[str, str]] = []
+    approved = [each for each in contracts_of(case.state, command.name) if each.status == "APPROVED"]
+    for contract in command.contracts if command.carries_over else ():
+        same = (contract.output, contract.contract_hash)
+        origin = next((each for each in reversed(approved) if (each.output, each.contract_hash) == same), None)
+        if origin is None:
+            continue
+        reason = f"identical to the contract approved for {origin.version}"
+        facts = {"contract_id": contract.contract_id, "reason": reason, "carried_from": origin.contract_id}
+        case.record("ContractApproved", facts)
+        carried.append({"output": contract.output, "version": origin.version, "contract_id": origin.contract_id})
+    return carried
 
 
 def _is_sound(case: Case, command: RegisterParser) -> bool:
@@ -133,7 +174,14 @@ def _registration(command: RegisterParser) -> dict[str, Any]:
 
 
 def _answer_registered(
-    case: Case, command: RegisterParser, parser_id: str, contracts: list[str], *, already: bool
+    case: Case,
+    command: RegisterParser,
+    parser_id: str,
+    contracts: list[str],
+    *,
+    already: bool,
+    carried: list[dict[str, str]] | None = None,
+    versions: list[dict[str, Any]] | None = None,
 ) -> None:
     case.answer(
         parser_id=parser_id,
@@ -142,6 +190,8 @@ def _answer_registered(
         artifact=command.artifact,
         contracts=contracts,
         already=already,
+        carried=carried or [],
+        versions=versions or [],
     )
 
 
@@ -193,9 +243,13 @@ def decide_contract(case: Case, command: DecideContract) -> None:
         )
         return
     for contract in waiting:
-        kind = "ContractApproved" if command.approve else "ContractRejected"
-        case.record(kind, {"contract_id": contract.contract_id, "reason": command.reason[:512]})
+        facts = {"contract_id": contract.contract_id, "reason": command.reason[:512]}
+        if command.approve:
+            case.record("ContractApproved", {**facts, "carried_from": ""})
+        else:
+            case.record("ContractRejected", facts)
     case.answer(
+        versions=_settle_approved(case, waiting, command) if command.approve else [],
         decided=[
             {
                 "contract_id": c.contract_id,
@@ -205,10 +259,28 @@ def decide_contract(case: Case, command: DecideContract) -> None:
                 "state": wanted,
             }
             for c in waiting
-        ]
+        ],
     )
     if command.approve and waiting:
         case.do(PlanFiles())
+
+
+def _settle_approved(case: Case, approved: list[Contract], command: DecideContract) -> list[dict[str, Any]]:
+    """What becomes of the versions that may run by these approvals."""
+    outputs: dict[str, dict[str, set[str]]] = {}
+    for contract in approved:
+        outputs.setdefault(contract.parser, {}).setdefault(contract.version, set()).add(contract.output)
+    verdicts: list[dict[str, Any]] = []
+    for parser, versions in outputs.items():
+        line = case.state.parsers[parser]
+        after = {
+            name: replace(line.versions[name], approved=line.versions[name].approved | given)
+            for name, given in versions.items()
+        }
+        runnable = [version for version in after.values() if version.is_runnable]
+        seen = replace(line, versions={**line.versions, **after})
+        verdicts += settle(case, seen, runnable, command.fits, by="approval")
+    return verdicts
 
 
 # --- pause, resume, retire ---
@@ -250,10 +322,16 @@ def retire(case: Case, command: RetireParser) -> None:
         known = ", ".join(line.versions)
         case.reject(f"{line.name} has no version {command.version}.", f"It has {known}.", code="NOT_FOUND")
         return
+    follows: list[dict[str, Any]] = []
     if not version.is_retired:
         case.record("ParserRetired", {"name": line.name, "version": version.version})
+        if line.current == version.version:
+            verdict = follow_retired(case, line, version, command.fits)
+            follows = [verdict] if verdict is not None else []
+        elif version.waits:
+            forget_waiting(case, line, version)
         case.do(PlanFiles())
-    case.answer(parser=line.name, version=version.version, retired=True)
+    case.answer(parser=line.name, version=version.version, retired=True, versions=follows)
 
 
 # --- policies ---

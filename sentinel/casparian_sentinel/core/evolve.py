@@ -26,6 +26,7 @@ from casparian_sentinel.core.state import (
 )
 
 Data: TypeAlias = dict[str, Any]
+_WORKS_REMEMBERED = 8
 _FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for state, after in NEXT.items()}
 
 
@@ -132,16 +133,27 @@ def _remember_answer(state: State, job_id: str, epoch: int, answer: str) -> None
 
 def _shared_work(state: State, spec: Data) -> Work:
     name = (spec["parser"], spec["parser_version"])
-    work = state.last_work.get(name)
-    if (
-        work is None
-        or work.artifact != spec["artifact"]
-        or work.contracts != spec["contracts"]
-        or work.params != spec["params"]
-        or work.policies != spec["policies"]
-    ):
-        work = Work(*name, spec["artifact"], spec["contracts"], spec["params"], spec["policies"])
-        state.last_work[name] = work
+    known = state.last_work.get(name, ())
+    for work in known:
+        if (
+            work.artifact == spec["artifact"]
+            and work.contracts == spec["contracts"]
+            and work.output_versions == spec["output_versions"]
+            and work.params == spec["params"]
+            and work.param_origins == spec["param_origins"]
+            and work.policies == spec["policies"]
+        ):
+            return work
+    work = Work(
+        *name,
+        spec["artifact"],
+        spec["contracts"],
+        spec["output_versions"],
+        spec["params"],
+        spec["param_origins"],
+        spec["policies"],
+    )
+    state.last_work[name] = (work, *known[: _WORKS_REMEMBERED - 1])
     return work
 
 

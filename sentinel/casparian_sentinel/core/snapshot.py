@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import fields
 from typing import Any
 
-from casparian_protocol.states import JobState, JobType
+from casparian_protocol.states import JobState, JobType, OutputStatus
 from casparian_sentinel.core.breaker import Breaker
 from casparian_sentinel.core.ready import Entry
 from casparian_sentinel.core.state import (
@@ -19,6 +19,7 @@ from casparian_sentinel.core.state import (
     Contract,
     OpenJob,
     OutputOwner,
+    OutputVersion,
     ParserLine,
     ParserVersion,
     Source,
@@ -26,13 +27,13 @@ from casparian_sentinel.core.state import (
     Work,
 )
 
-FORMAT = 2
+FORMAT = 3
 _NOT_PLAIN = frozenset({"type", "work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _WORK = tuple(f.name for f in fields(Work) if f.compare)
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in fields(kind))
-    for kind in (Breaker, Commit, Contract, OutputOwner, ParserLine, ParserVersion, Source)
+    for kind in (Breaker, Commit, Contract, OutputOwner, OutputVersion, ParserLine, ParserVersion, Source)
 }
 
 
@@ -72,7 +73,7 @@ def dump(state: State) -> dict[str, Any]:
             for each in state.breakers.values()
         ],
         "contracts": [_plain(contract) for contract in state.contracts.values()],
-        "outputs": [_plain(owner) for owner in state.outputs.values()],
+        "outputs": [_dump_owner(owner) for owner in state.outputs.values()],
         "policies": [[*scope, policy] for scope, policy in state.policies.items()],
         "sources": [_plain(source) for source in state.sources.values()],
         "rules": list(state.rules.values()),
@@ -84,6 +85,22 @@ def dump(state: State) -> dict[str, Any]:
 def _dump_line(line: ParserLine) -> dict[str, Any]:
     versions = [{**_plain(version), "approved": sorted(version.approved)} for version in line.versions.values()]
     return {**_plain(line), "versions": versions}
+
+
+def _dump_owner(owner: OutputOwner) -> dict[str, Any]:
+    versions = [
+        {**_plain(version), "status": version.status.value, "contracts": list(version.contracts)}
+        for version in owner.versions.values()
+    ]
+    return {**_plain(owner), "versions": versions}
+
+
+def _load_owner(row: dict[str, Any]) -> OutputOwner:
+    versions = [
+        OutputVersion(**{**v, "status": OutputStatus(v["status"]), "contracts": list(v["contracts"])})
+        for v in row["versions"]
+    ]
+    return OutputOwner(**{**row, "versions": {version.number: version for version in versions}})
 
 
 def load(snapshot: dict[str, Any]) -> State:
@@ -107,7 +124,9 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
     state.joined = dict(snapshot["joined"])
     for row in snapshot["parsers"]:
         versions = [ParserVersion(**{**v, "approved": set(v["approved"])}) for v in row["versions"]]
-        state.parsers[row["name"]] = ParserLine(**{**row, "versions": {v.version: v for v in versions}})
+        line = state.parsers[row["name"]] = ParserLine(**{**row, "versions": {v.version: v for v in versions}})
+        if line.waits_for_jobs():
+            state.waiting_lines[line.name] = None
     state.breakers = {
         (row["parser"], row["version"]): Breaker(
             **{**row, "fingerprints": list(row["fingerprints"]), "files": list(row["files"])}
@@ -115,7 +134,7 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
         for row in snapshot["breakers"]
     }
     state.contracts = {row["contract_id"]: Contract(**row) for row in snapshot["contracts"]}
-    state.outputs = {row["name"]: OutputOwner(**row) for row in snapshot["outputs"]}
+    state.outputs = {row["name"]: _load_owner(row) for row in snapshot["outputs"]}
     state.policies = {(parser, output): policy for parser, output, policy in snapshot["policies"]}
     state.sources = {row["source_id"]: Source(**row) for row in snapshot["sources"]}
     state.rules = {rule["id"]: rule for rule in snapshot["rules"]}
@@ -126,7 +145,7 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
 def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
     works = [Work(*row) for row in snapshot["works"]]
     for work in works:
-        state.last_work[work.parser, work.parser_version] = work
+        state.last_work[work.parser, work.parser_version] = (work,)
     lanes: dict[str, list[Entry]] = {}
     alone_lanes: dict[str, list[Entry]] = {}
     for kind, number, status, commit, plain in snapshot["jobs"]:

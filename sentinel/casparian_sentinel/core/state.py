@@ -10,9 +10,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from casparian_protocol.held_versions import JOBS_OPEN
 from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.manifest import PLAIN_PART_NAMES
-from casparian_protocol.states import JobState, JobType
+from casparian_protocol.states import JobState, JobType, OutputStatus
 from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
 
@@ -31,7 +32,10 @@ class Work:
     parser_version: str
     artifact: str
     contracts: dict[str, str]
+    #: output → the version of it that the rows go to.
+    output_versions: dict[str, int]
     params: dict[str, Any]
+    param_origins: dict[str, str]
     policies: dict[str, dict[str, Any]]
     #: How large it is on the wire, once somebody asked; not part of what it says.
     packed_bytes: int = field(default=0, compare=False)
@@ -104,7 +108,9 @@ class OpenJob:
             parser_version=work.parser_version,
             artifact=work.artifact,
             contracts=work.contracts,
+            output_versions=work.output_versions,
             params=work.params,
+            param_origins=work.param_origins,
             policies=work.policies,
             topic=self.topic,
             source_id=self.source_id,
@@ -159,6 +165,8 @@ class ParserVersion:
     #: Outputs whose contract is approved.
     approved: set[str] = field(default_factory=set)
     is_retired: bool = False
+    #: Why it may run and is not current: `{output, column, what, code}` each, as recorded.
+    waits: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def is_runnable(self) -> bool:
@@ -178,21 +186,45 @@ class ParserLine:
     versions: dict[str, ParserVersion] = field(default_factory=dict)
     #: The version that new files go to; "" while none may run.
     current: str = ""
-    #: Something of it was committed: from then on only a backfill changes `current`.
+    #: `current` follows from approvals and commits, as in logs of before `ParserCurrentChanged`; until the first of those.
+    is_derived: bool = False
+    #: Something of it was committed.
     has_processed: bool = False
     open_jobs: int = 0
     #: Why a person paused it; None while nobody did. A version that failed too often is held by its breaker.
     paused: str | None = None
+    #: Parameters that were set, instead of the declared defaults.
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def waits_for_jobs(self) -> bool:
+        """Whether a version of it becomes current as soon as no job of another one is open."""
+        return any(problem["code"] == JOBS_OPEN for version in self.versions.values() for problem in version.waits)
+
+
+@dataclass(slots=True)
+class OutputVersion:
+    """One version of an output. All its rows satisfy `contract_hash`."""
+
+    number: int
+    status: OutputStatus
+    contract_hash: str
+    #: What rows may be held against on their way in: `contract_hash`, and contracts that are as strict or stricter.
+    contracts: list[str] = field(default_factory=list)
+    has_rows: bool = False
 
 
 @dataclass(slots=True)
 class OutputOwner:
-    """An output name belongs to one parser name; `contract_hash` is the one that the live version's rows follow."""
+    """An output name belongs to one parser name; its versions exist from when a version of that parser became current."""
 
     name: str
     parser: str
-    live_version: int = 1
-    contract_hash: str = ""
+    versions: dict[int, OutputVersion] = field(default_factory=dict)
+
+    @property
+    def live(self) -> OutputVersion | None:
+        """The version that queries see and that new jobs go to."""
+        return next((each for each in self.versions.values() if each.status is OutputStatus.LIVE), None)
 
 
 @dataclass(slots=True)
@@ -231,6 +263,7 @@ class State:
         "settled",
         "sources",
         "waiting",
+        "waiting_lines",
     )
 
     def __init__(self) -> None:
@@ -258,6 +291,8 @@ class State:
         #: Workers that joined and neither left nor were lost: id → facts of WorkerJoined.
         self.joined: dict[str, dict[str, Any]] = {}
         self.parsers: dict[str, ParserLine] = {}
+        #: Parsers with a version that becomes current when their open jobs have ended.
+        self.waiting_lines: dict[str, None] = {}
         #: (parser, version) → its failures, from the first one on until a success.
         self.breakers: dict[tuple[str, str], Breaker] = {}
         self.contracts: dict[str, Contract] = {}
@@ -270,8 +305,8 @@ class State:
         self.scans: dict[str, str] = {}
         #: Why no new work is taken; None while it is.
         self.intake_paused: str | None = None
-        #: (parser, version) → the newest `Work`, to share equal ones.
-        self.last_work: dict[tuple[str, str], Work] = {}
+        #: (parser, version) → the newest few `Work`s, to share equal ones; jobs of different rules alternate.
+        self.last_work: dict[tuple[str, str], tuple[Work, ...]] = {}
 
     def queue_of(self, job: OpenJob) -> ReadyQueue:
         """Where it waits."""

@@ -19,9 +19,31 @@ Step = Callable[[Data], Data]
 
 #: The version of each type that core and projection understand.
 VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
+
+
+def _job_with_targets(data: Data) -> Data:
+    """Before version 2 every output had one version, and parameters were the declared defaults."""
+    job = data["job"]
+    targets = dict.fromkeys(job.get("contracts", {}), 1)
+    return {**data, "job": {**job, "output_versions": targets, "param_origins": {}}}
+
+
+def _approval_with_origin(data: Data) -> Data:
+    """Before version 2 somebody decided about each contract, and the current version followed from the approvals."""
+    return {**data, "carried_from": "", "derives_current": True}
+
+
+def _retirement_that_derives(data: Data) -> Data:
+    return {**data, "derives_current": True}
+
+
 #: (type, v) → the data of v + 1. One for every version of a type that a release has ever written, but its last.
 STEPS: dict[tuple[str, int], Step] = {
     ("JobOutputsCommitted", 1): lambda data: {**data, "part_names": PLAIN_PART_NAMES},
+    ("JobQueued", 1): _job_with_targets,
+    ("JobReplayed", 1): _job_with_targets,
+    ("ContractApproved", 1): _approval_with_origin,
+    ("ParserRetired", 1): _retirement_that_derives,
 }
 
 

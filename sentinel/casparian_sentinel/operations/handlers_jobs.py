@@ -13,9 +13,10 @@ from casparian_protocol.jobs import JobSpec
 from casparian_protocol.operations import CancelArgs, JobArgs, ReplayArgs
 from casparian_protocol.states import JobState
 from casparian_sentinel.core.commands import CancelJob, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, JOBS_BY_PREFIX
+from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_ORIGIN, JOBS_BY_PREFIX
 
 
 def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
@@ -46,14 +47,14 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     line = context.state.parsers.get(old.parser)
     version = line.versions.get(line.current) if line is not None else None
     if line is None or version is None:
-        raise OperationRefused(
-            f"No version of parser {old.parser} may run.", "Approve its contracts first.", "NOT_RUNNABLE"
-        )
+        raise _no_version(old.parser, line)
     policies = yield InThread(lambda: planning.policies_of(context, line.name, version))
-    target = planning.Target(line, version, list(version.topics), policies)
+    target = planning.target_of(context, line, version, list(version.topics), policies)
+    origins = yield Ask(FILE_ORIGIN, (old.topic, old.input.file_id))
+    origin = next(iter(as_maps(origins)), {})
     file = {"id": old.input.file_id, "path": old.input.path, "content_hash": old.input.content_hash}
     file["on_change"] = str(old.options.get("on_change", "replace"))
-    fresh = planning.parse_job(context, target, {**file, "size": old.input.size, "tag": old.topic})
+    fresh = planning.parse_job(context, target, {**origin, **file, "size": old.input.size, "tag": old.topic})
     spec = _next_generation(fresh, old)
     answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
     return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
@@ -88,6 +89,18 @@ def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
     known, position = yield from _ended_job(prefix)
     yield Decide(ReplayJob("replay", _spec(known), JobState(known["status"]), position, actor))
     return {"replayed": 1, "refused": [], "next_after": "", "seq": context.durable_seq()}
+
+
+def _no_version(parser: str, line: ParserLine | None) -> OperationRefused:
+    """Why no version of the parser can take a job, with what helps."""
+    problem = f"No version of the parser {parser} may run"
+    if line is None:
+        return OperationRefused(f"{problem}: it is not registered.", "`casparian parser list` shows which are.")
+    unapproved = next((each for each in reversed(line.versions.values()) if each.unapproved()), None)
+    remedy = f"`casparian parser show {parser}` tells how each version stands."
+    if unapproved is not None and not unapproved.is_retired:
+        remedy = f"`casparian contract approve {parser}@{unapproved.version}` approves what is proposed."
+    return OperationRefused(f"{problem}: {planning.why_not_runnable(line)}.", remedy, "NOT_RUNNABLE")
 
 
 def _next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from blake3 import blake3
 from pydantic import ValidationError
 
 from casparian_protocol.codec import pack
+from casparian_protocol.contract.fits import Misfit
 from casparian_protocol.contract.policy import QuarantinePolicy
 from casparian_protocol.operations import (
     Artifact,
@@ -15,6 +18,8 @@ from casparian_protocol.operations import (
     RegisterArgs,
     ResumeArgs,
     RetireArgs,
+    SetParametersArgs,
+    UseArgs,
 )
 from casparian_protocol.signing import verify_bundle
 from casparian_sentinel.core.commands import (
@@ -24,9 +29,14 @@ from casparian_sentinel.core.commands import (
     RegisterParser,
     ResumeParser,
     RetireParser,
+    SetParameters,
     SetQuarantinePolicy,
+    UseVersion,
 )
+from casparian_sentinel.core.decide_parameters import declared_of, effective
+from casparian_sentinel.core.decide_registry import select_contracts
 from casparian_sentinel.core.state import Contract
+from casparian_sentinel.operations.fits import fits_of
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 from casparian_sentinel.registry.keys import home_key
 
@@ -37,6 +47,7 @@ _FACTS_LIMIT_BYTES = 14 * 1024
 def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
     artifact = _within_limit(args.artifact)
     yield InThread(lambda: check_artifact(context, artifact))
+    fits = yield InThread(lambda: fits_of(context, artifact.name, artifact.outputs))
     command = RegisterParser(
         parser_id=context.new_id(),
         name=artifact.name,
@@ -55,6 +66,8 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
         signed_by=artifact.signed_by,
         signature=artifact.signature,
         findings=tuple(artifact.findings),
+        carries_over=context.settings.approvals.carry_over == "identical",
+        fits=fits,
         contracts=tuple(
             ContractFacts(
                 contract_id=context.new_id(),
@@ -74,6 +87,8 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
         "artifact": artifact.artifact,
         "contracts": _contracts_of(context, artifact.name, artifact.version),
         "already": bool(answer.get("already", False)),
+        "carried": answer.get("carried", []),
+        "versions": answer.get("versions", []),
         "seq": context.durable_seq(),
     }
 
@@ -130,10 +145,29 @@ def _contracts_of(context: Context, parser: str, version: str) -> list[dict[str,
 
 
 def decide_contract(context: Context, args: DecideContractArgs, actor: str) -> Steps:
-    answer = yield Decide(DecideContract(args.selector, args.approve, args.reason, actor))
+    parsers = {contract.parser for contract in select_contracts(context.state, args.selector)}
+    fits: dict[tuple[str, str], tuple[Misfit, ...]] = {}
+    for parser in sorted(parsers) if args.approve else ():
+        fits |= yield InThread(partial(fits_of, context, parser, {}))
+    answer = yield Decide(DecideContract(args.selector, args.approve, args.reason, actor, fits))
     known = context.state.contracts
     decided = [contract_view(known[each["contract_id"]]) for each in answer["decided"]]
-    return {"decided": decided, "seq": context.durable_seq()}
+    return {"decided": decided, "versions": answer["versions"], "seq": context.durable_seq()}
+
+
+def use(context: Context, args: UseArgs, actor: str) -> Steps:
+    fits = yield InThread(lambda: fits_of(context, args.parser, {}))
+    answer = yield Decide(UseVersion(args.parser, args.version, args.reason, actor, fits))
+    return {**answer, "seq": context.durable_seq()}
+
+
+def set_parameters(context: Context, args: SetParametersArgs, actor: str) -> Steps:
+    command = SetParameters(args.parser, args.values, args.reason, actor, tuple(args.unset), args.reset)
+    yield Decide(command)
+    line = context.state.parsers[args.parser]
+    values, origins = effective(declared_of(line), [("set", line.params)])
+    shown = [{"name": name, "value": value, "origin": origins.get(name, "default")} for name, value in values.items()]
+    return {"parser": line.name, "params": shown, "seq": context.durable_seq()}
 
 
 def pause(context: Context, args: PauseArgs, actor: str) -> Steps:
@@ -147,8 +181,9 @@ def resume(context: Context, args: ResumeArgs, actor: str) -> Steps:
 
 
 def retire(context: Context, args: RetireArgs, actor: str) -> Steps:
-    yield Decide(RetireParser(args.parser, args.version, actor))
-    return {"seq": context.durable_seq()}
+    fits = yield InThread(lambda: fits_of(context, args.parser, {}))
+    answer = yield Decide(RetireParser(args.parser, args.version, actor, fits))
+    return {"versions": answer.get("versions", []), "seq": context.durable_seq()}
 
 
 def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:

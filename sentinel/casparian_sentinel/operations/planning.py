@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from blake3 import blake3
+from packaging.version import Version
 
 from casparian_protocol.client import Rows
 from casparian_protocol.codec import pack
 from casparian_protocol.contract.policy import QuarantinePolicy, cascade
-from casparian_protocol.jobs import JobInput, JobSpec, Scalar
+from casparian_protocol.held_versions import why_waits
+from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.operations import QueueArgs
+from casparian_protocol.parameters import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
 from casparian_protocol.states import JobType
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
+from casparian_sentinel.core.decide_parameters import effective
+from casparian_sentinel.core.decide_versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
 from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
@@ -51,6 +56,10 @@ class Target:
     version: ParserVersion
     topics: list[str]
     policies: dict[str, dict[str, Any]]
+    #: output → the version that the rows go to.
+    output_versions: dict[str, int]
+    #: (source, rule) → parameters and where they came from; worked out once for all files of both.
+    parameters: dict[tuple[str, str], tuple[dict[str, Any], dict[str, str]]] = field(default_factory=dict)
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
@@ -74,7 +83,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
                 skipped.append({"parser": line.name, "reason": reason, "files": files})
             continue
         policies = yield InThread(partial(policies_of, context, line.name, version))
-        target = Target(line, version, topics, policies)
+        target = target_of(context, line, version, topics, policies)
         if actor != SENTINEL:  # nobody reads what planning by itself would say
             asked.append((yield from _asked(line.name, topics, args)))
             skipped += _stays_cancelled(asked[-1], args)
@@ -129,7 +138,12 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, wanted)
         files: Rows = yield Ask(PLAN_FILES, meant, FILES_PER_QUERY)
         for chunk in _chunks(as_maps(files), JOBS_PER_DECISION):
-            jobs = [parse_job(context, target, file) for file in chunk]
+            jobs = []
+            for file in chunk:
+                try:
+                    jobs.append(parse_job(context, target, file))
+                except ParameterRefused as refused:
+                    reasons[refused.problem] = reasons.get(refused.problem, 0) + 1
             answer = yield Decide(QueueJobs(jobs, files.seq, actor))
             queued += answer["queued"]
             already += answer["already"]
@@ -202,6 +216,29 @@ def wanted_topics(line: ParserLine, tag: str | None) -> list[str]:
     return [topic for topic in topics if tag in (None, topic)]
 
 
+def target_of(
+    context: Context,
+    line: ParserLine,
+    version: ParserVersion,
+    topics: list[str],
+    policies: dict[str, dict[str, Any]],
+) -> Target:
+    return Target(line, version, topics, policies, targets_of(context.state, version.outputs))
+
+
+def parameters_of(
+    state: State, line: ParserLine, version: ParserVersion, source_id: str, rule_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameters of a file's job: declared default < `parser set` < source < rule; and which are no defaults, from where."""
+    layers: list[tuple[str, dict[str, Any]]] = [("set", line.params)]
+    source, rule = state.sources.get(source_id), state.rules.get(rule_id)
+    if source is not None:
+        layers.append((f"source {source.name}", source.options.get("params") or {}))
+    if rule is not None:
+        layers.append((f"rule {rule.get('name') or rule_id}", rule.get("params") or {}))
+    return effective(version.params, layers)
+
+
 def why_not_runnable(line: ParserLine) -> str:
     """Why no version of the parser takes files."""
     candidates = [version for version in line.versions.values() if not version.is_retired]
@@ -213,15 +250,17 @@ def why_not_runnable(line: ParserLine) -> str:
         return f"no approved contract for {waiting} of version {newest.version}"
     if not newest.outputs:
         return f"version {newest.version} declares no outputs"
-    return f"the live rows follow another contract than version {newest.version}; a backfill must come first"
+    held = max((each for each in candidates if each.waits), key=lambda each: Version(each.version), default=newest)
+    return f"version {held.version} waits: {why_waits(held.waits) or 'its contracts are not those of the live rows'}"
 
 
 def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec:
-    """The job that gives one file to the parser."""
+    """The job that gives one file to the parser. Raises `ParameterRefused` when a parameter is not what it declares."""
     version = target.version
-    params: dict[str, Scalar] = {
-        name: value for name, value in version.params.items() if isinstance(value, str | int | float | bool)
-    }
+    place = (file.get("source_id") or "", file.get("rule_id") or "")
+    if place not in target.parameters:
+        target.parameters[place] = parameters_of(context.state, target.line, version, *place)
+    params, origins = target.parameters[place]
     return JobSpec(
         job_id=context.new_id(),
         type=JobType.PARSE,
@@ -231,7 +270,9 @@ def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec
         parser_version=version.version,
         artifact=version.artifact,
         contracts=dict(version.outputs),
+        output_versions=target.output_versions,
         params=params,
+        param_origins=origins,
         policies=target.policies,
         topic=file["tag"] or "",
         options={"on_change": "append"} if file.get("on_change") == "append" else {},

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from casparian_protocol.client import Rows
+from casparian_protocol.contract.fits import Misfit
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings
@@ -93,6 +94,8 @@ class Context:
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
     #: Policies of contracts by hash, read once.
     contract_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: (contract hash, contract hash) → why rows of the first may not satisfy the second; compared once.
+    compared_contracts: dict[tuple[str, str], tuple[Misfit, ...]] = field(default_factory=dict)
     #: (artifact, directory) that were scanned because files of theirs had no hash.
     scanned_for_hashes: set[tuple[str, str]] = field(default_factory=set)
 

@@ -62,6 +62,8 @@ HANDLERS: dict[str, Handler] = {
     "pause": handlers_registry.pause,
     "resume": handlers_registry.resume,
     "retire": handlers_registry.retire,
+    "use_version": handlers_registry.use,
+    "set_parameters": handlers_registry.set_parameters,
     "register": handlers_registry.register,
     "decide_contract": handlers_registry.decide_contract,
     "set_policy": handlers_registry.set_policy,

@@ -179,6 +179,86 @@ def _parser_retired(event: Event, _blob: BlobText) -> list[Statement]:
     ]
 
 
+def _current_changed(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    now = (data["name"], data["version"])
+    return [
+        Statement("update cf_parsers set is_current = false where name = ?", (data["name"],)),
+        Statement(
+            "update cf_parsers set is_current = true, waits_json = null, may_be_chosen = null, current_since = ?,"
+            " current_reason = ?, current_by = ? where name = ? and version = ?",
+            (at(event.ts), data.get("reason"), data["by"], *now),
+        ),
+    ]
+
+
+def _version_waits(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    waits = {"problems": data["problems"], "left_out": data["left_out"]} if data["problems"] else None
+    return [
+        Statement(
+            "update cf_parsers set waits_json = ?, may_be_chosen = ? where name = ? and version = ?",
+            (None if waits is None else as_json(waits), data["may_be_chosen"], data["name"], data["version"]),
+        )
+    ]
+
+
+def _parameters_set(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    made = [Statement("delete from cf_parser_params where parser_name = ?", (data["name"],))]
+    for name, value in data["params"].items():
+        made.append(
+            insert(
+                "cf_parser_params",
+                parser_name=data["name"],
+                name=name,
+                value_json=as_json(value),
+                set_at=at(event.ts),
+                set_by=event.actor,
+            )
+        )
+    return made
+
+
+def _output_version_created(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    return [
+        insert(
+            "cf_output_versions",
+            output=data["output"],
+            version=data["version"],
+            status=data["status"],
+            parser=data["parser"],
+            contract_hash=data["contract_hash"],
+            contracts_json=as_json([data["contract_hash"]]),
+            created_at=at(event.ts),
+        )
+    ]
+
+
+def _output_version_set_live(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    return [
+        Statement(
+            "update cf_output_versions set status = 'retired' where output = ? and status = 'live'", (data["output"],)
+        ),
+        Statement(
+            "update cf_output_versions set status = 'live', live_since = ? where output = ? and version = ?",
+            (at(event.ts), data["output"], data["version"]),
+        ),
+    ]
+
+
+def _output_contracts_changed(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    return [
+        Statement(
+            "update cf_output_versions set contract_hash = ?, contracts_json = ? where output = ? and version = ?",
+            (data["contract_hash"], as_json(data["contracts"]), data["output"], data["version"]),
+        )
+    ]
+
+
 def _parser_paused(event: Event, _blob: BlobText) -> list[Statement]:
     data = event.data
     if not data.get("version"):
@@ -256,13 +336,14 @@ def _contract_decided(event: Event, _blob: BlobText) -> list[Statement]:
     return [
         Statement(
             "update cf_schema_contracts set state = ?, approved_at = ?, approved_by = ?, decided_at = ?, decided_by = ?,"
-            " reason = ? where contract_id = ?",
+            " reason = ?, carried_from = ? where contract_id = ?",
             (
                 "APPROVED" if is_approved else "REJECTED",
                 *approval,
                 at(event.ts),
                 event.actor,
                 event.data.get("reason"),
+                event.data.get("carried_from") or None,
                 event.data["contract_id"],
             ),
         )
@@ -344,6 +425,12 @@ _HANDLERS: dict[str, Callable[[Event, BlobText], list[Statement]]] = {
     "TagRuleRemoved": _rule_removed,
     "ParserRegistered": _parser_registered,
     "ParserRetired": _parser_retired,
+    "ParserCurrentChanged": _current_changed,
+    "ParserVersionWaits": _version_waits,
+    "ParserParametersSet": _parameters_set,
+    "OutputVersionCreated": _output_version_created,
+    "OutputVersionSetLive": _output_version_set_live,
+    "OutputContractsChanged": _output_contracts_changed,
     "ParserPaused": _parser_paused,
     "ParserHalfOpened": _parser_half_opened,
     "ParserResumed": _parser_resumed,
@@ -365,7 +452,18 @@ def subject(event: Event) -> str:
     job = data.get("job")
     if isinstance(job, dict):
         return str(job.get("job_id", ""))
-    for name in ("job_id", "contract_id", "scan_id", "source_id", "worker_id", "rule_id", "name", "parser", "tag"):
+    for name in (
+        "job_id",
+        "contract_id",
+        "scan_id",
+        "source_id",
+        "worker_id",
+        "rule_id",
+        "name",
+        "parser",
+        "output",
+        "tag",
+    ):
         if data.get(name):
             return str(data[name])
     rule = data.get("rule")

@@ -89,7 +89,9 @@ def _apply(
 def publish_catalogue(projection: Projection, home: Home) -> None:
     files = projection.query(queries.OUTPUT_FILES).to_pylist()
     contracts = projection.query(queries.APPROVED_CONTRACTS).to_pylist()
-    catalog.publish(home, catalog.datasets(home, files, contracts), projection.query(queries.LINEAGE_FILES))
+    live_outputs = projection.query(queries.LIVE_OUTPUTS).to_pylist()
+    found = catalog.datasets(home, files, contracts, live_outputs)
+    catalog.publish(home, found, projection.query(queries.LINEAGE_FILES))
     projection.outputs_changed = False
 
 

@@ -10,7 +10,7 @@ case when exists (from scout_sources s where s.on_change = 'append'
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
 PLAN_FILES = f"""
-select f.id, f.path, f.content_hash, f.size, t.tag, {_ON_CHANGE} as on_change
+select f.id, f.path, f.content_hash, f.size, f.source_id, t.tag, t.rule_id, {_ON_CHANGE} as on_change
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
@@ -39,6 +39,12 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
     count(*) as contents, count(*) filter (is_cancelled) as cancelled, count(*) filter (is_open) as open,
     count(*) filter (not is_cancelled and not is_open) as ended
 from contents
+"""
+
+#: The source of a file, and the rule that gave it a tag: tag, file id.
+FILE_ORIGIN = """
+select f.source_id, t.rule_id from scout_files f left join scout_file_tags t on t.file_id = f.id and t.tag = ?
+where f.id = ?
 """
 
 #: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
@@ -134,6 +140,9 @@ select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file a
 from shown c left join scout_files f on f.id = c.file_id left join scout_sources s on s.id = f.source_id
 order by c.sequence
 """
+
+#: The version of each output that queries see, with the contract that all its rows satisfy: nothing.
+LIVE_OUTPUTS = "select output, version, contract_hash from cf_live_outputs order by output"
 
 #: Contracts of outputs, newest approval last: nothing.
 APPROVED_CONTRACTS = """

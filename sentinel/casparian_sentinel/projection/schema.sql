@@ -32,7 +32,16 @@ create table cf_scans (
 create table cf_parsers (
     id varchar, name varchar, version varchar, source_hash varchar, source_code varchar, registered_at timestamp,
     artifact_hash varchar, lock_hash varchar, signed_by varchar, state varchar, kind varchar, entry varchar,
-    params_json varchar, outputs_json varchar, findings_json varchar, registered_by varchar
+    params_json varchar, outputs_json varchar, findings_json varchar, registered_by varchar,
+    is_current boolean, waits_json varchar, may_be_chosen boolean, current_since timestamp, current_reason varchar,
+    current_by varchar
+);
+
+create table cf_parser_params (parser_name varchar, name varchar, value_json varchar, set_at timestamp, set_by varchar);
+
+create table cf_output_versions (
+    output varchar, version integer, status varchar, parser varchar, contract_hash varchar, contracts_json varchar,
+    created_at timestamp, live_since timestamp
 );
 
 create table cf_parser_topics (parser_id varchar, parser_name varchar, topic varchar);
@@ -51,7 +60,7 @@ create table cf_schema_contracts (
     contract_id varchar, scope_id varchar, parser varchar, version varchar, output varchar, state varchar,
     schema_json varchar, contract_hash varchar, logic_hash varchar, quarantine_config_json varchar, columns integer,
     proposed_at timestamp, approved_at timestamp, approved_by varchar, decided_at timestamp, decided_by varchar,
-    reason varchar
+    reason varchar, carried_from varchar
 );
 
 create table cf_quarantine_policies (parser varchar, output varchar, policy_json varchar, set_at timestamp, set_by varchar);
@@ -130,8 +139,15 @@ create view cf_output_files as
         c.superseded_seq
     from cf_output_parts p left join cf_commits c on c.job_id = p.job_id;
 
+-- The version of each output that queries see. Logs of before OutputVersionCreated know version 1 alone.
+create view cf_live_outputs as
+    select output, version, contract_hash from cf_output_versions where status = 'live'
+    union all
+    select f.output, 1 as version, any_value(f.contract_hash) as contract_hash from cf_output_parts f
+    where f.output not in (select output from cf_output_versions) group by f.output;
+
 create view cf_outputs as
-    select output as name, max(parser) as owner_parser, max(version) as live_version,
+    select f.output as name, max(f.parser) as owner_parser, any_value(v.version) as live_version,
         coalesce(sum(rows) filter (kind = 'data' and is_live), 0)::bigint as rows,
         coalesce(sum(bytes) filter (kind = 'data' and is_live), 0)::bigint as bytes,
         count(*) filter (kind = 'data' and is_live) as files,
@@ -139,7 +155,7 @@ create view cf_outputs as
         coalesce(sum(rows) filter (kind = 'data' and not is_live), 0)::bigint as superseded_rows,
         count(*) filter (kind = 'data' and not is_live) as superseded_files,
         min(committed_at) as first_commit, max(committed_at) as last_commit
-    from cf_output_files group by output;
+    from cf_output_files f join cf_live_outputs v on v.output = f.output and v.version = f.version group by f.output;
 
 create view cf_quarantine as
     select q.*, q.is_committed and coalesce(not c.is_live, false) as is_superseded

@@ -142,6 +142,7 @@ def spec(number: int = 1, *, parser: str = "advice", version: str = "1.0", **mor
         "key": f"key-{number}",
         **more,
     }
+    settings.setdefault("output_versions", dict.fromkeys(settings["contracts"], 1))
     return JobSpec(
         job_id=f"{number:016x}",
         type=JobType.PARSE,

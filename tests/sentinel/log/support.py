@@ -17,7 +17,7 @@ CHAIN_ID = bytes(range(16))
 
 
 def fact(number: int, text: str = "") -> Fact:
-    return (1_700_000_000_000_000 + number, "JobQueued", 1, "sentinel", {"job_id": f"j{number}", "text": text})
+    return (1_700_000_000_000_000 + number, "JobFailed", 1, "sentinel", {"job_id": f"j{number}", "text": text})
 
 
 def open_log(

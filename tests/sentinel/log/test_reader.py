@@ -111,7 +111,7 @@ def test_tail_and_stats_answer_from_the_log_alone(log: tuple[Path, list[Head]]) 
     assert len(tail(RealFs(), directory, 100, upto)) == 30
     assert [event.seq for event in tail(RealFs(), directory, 2, heads[4].position)] == [14, 15]
     figures = stats(RealFs(), directory, upto)
-    assert figures.event_counts == {"JobQueued": 30}
+    assert figures.event_counts == {"JobFailed": 30}
     assert (figures.batch_count, figures.event_count) == (10, 30)
     assert (figures.earliest_ts, figures.latest_ts) == (1_700_000_000_000_001, 1_700_000_000_000_030)
     assert sum(figures.segment_bytes.values()) == sum(path.stat().st_size for path in directory.glob("*.caslog"))

@@ -53,7 +53,7 @@ def test_stored_logs_stay_small_and_hold_every_turn_of_a_job(tmp_path: Path) -> 
 
 def test_every_older_version_has_a_step_to_the_next() -> None:
     assert list(upcast.missing_steps()) == []
-    assert list(upcast.missing_steps({"JobQueued": 3})) == [("JobQueued", 1), ("JobQueued", 2)]
+    assert list(upcast.missing_steps({"JobQueued": 4})) == [("JobQueued", 2), ("JobQueued", 3)]
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def versions_made_newer(monkeypatch: pytest.MonkeyPatch) -> None:
         parser, _, version = data["job"]["by"].partition(" ")
         return {**data, "job": {**data["job"], "parser": parser.upper(), "parser_version": version}}
 
-    monkeypatch.setitem(upcast.VERSIONS, "JobQueued", 3)
-    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 1), first)
-    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 2), second)
+    monkeypatch.setitem(upcast.VERSIONS, "JobQueued", 4)
+    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 2), first)
+    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 3), second)
 
 
 def test_older_events_reach_core_and_projection_in_todays_version(
@@ -103,7 +103,7 @@ def test_the_log_is_shown_and_exported_as_it_was_written(
     assert [event.v for event in tail(RealFs(), stored.log, 1000, end)] == before
     with LogReader(RealFs(), stored.log) as reader, (tmp_path / "out").open("w") as out:
         assert export_jsonl(reader.events(1, end, as_written=True), out) == len(before)
-        assert {event.v for event in reader.events(1, end) if event.type == "JobQueued"} == {3}
+        assert {event.v for event in reader.events(1, end) if event.type == "JobQueued"} == {4}
 
 
 def test_events_of_today_pass_untouched() -> None:

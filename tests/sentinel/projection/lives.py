@@ -73,6 +73,19 @@ class History:
         self._add("ContractProposed", contract_id="c2", **{**contract, "output": "refused"})
         self._add("ContractApproved", contract_id="c1", reason="fine")
         self._add("ContractRejected", contract_id="c2", reason="no")
+        created = {"parser": "advice", "contract_hash": self.contract_hash, "status": "building"}
+        self._add("OutputVersionCreated", output="advice", version=1, **created)
+        self._add("OutputVersionSetLive", output="advice", version=1)
+        self._add(
+            "OutputContractsChanged", output="advice", version=1, contract_hash=self.contract_hash,
+            contracts=["e" * 64, self.contract_hash],
+        )  # fmt: skip
+        current = {"name": "advice", "version": "1.0.0", "previous": ""}
+        self._add("ParserCurrentChanged", **current, by="approval", reason="")
+        problem = {"output": "advice", "column": "n", "what": "its type was string and is int64", "code": "CONTRACT"}
+        waits = {"name": "other", "version": "0.1", "problems": [problem], "left_out": 0}
+        self._add("ParserVersionWaits", **waits, may_be_chosen=False)
+        self._add("ParserParametersSet", name="advice", params={"tz": "UTC", "depth": 3}, reason="as agreed")
         self._add("QuarantinePolicySet", parser="advice", output="", policy={"max_pct": 5.0})
         self._add(
             "WorkerJoined", worker_id="w1", host="h", pid=2, slots=2, labels={"gpu": "no"}, version="1", sandbox="none"

@@ -1,0 +1,67 @@
+"""Parameters of a parser in production: what is set, and what a job gets.
+
+Lowest to highest: the declared default, what was set for the parser, the source, the rule that gave the tag. A value is
+held against the declared default's type, so that a parser never meets a kind of value that it does not expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from casparian_protocol.codec import pack
+from casparian_protocol.parameters import ParameterRefused, accept
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import SetParameters
+from casparian_sentinel.core.state import ParserLine
+
+_PARAMETERS_BYTES = 8 * 1024
+
+
+def set_parameters(case: Case, command: SetParameters) -> None:
+    """Store values for the jobs that are queued from now on."""
+    line = case.state.parsers.get(command.parser)
+    if line is None:
+        case.reject(f"There is no parser {command.parser!r}.", "`casparian parser list` shows them.", code="NOT_FOUND")
+        return
+    declared = declared_of(line)
+    stored = {} if command.is_reset else dict(line.params)
+    try:
+        for name in command.unset:
+            accept(declared, name, declared.get(name))
+            stored.pop(name, None)
+        for name, value in command.values.items():
+            stored[name] = accept(declared, name, value)
+    except ParameterRefused as refused:
+        case.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
+        return
+    if len(pack(stored)) > _PARAMETERS_BYTES:
+        case.reject("The parameters exceed 8 KiB.", "Give shorter values.", code="TOO_LARGE")
+        return
+    if stored != line.params:
+        case.record("ParserParametersSet", {"name": line.name, "params": stored, "reason": command.reason[:512]})
+    case.answer(parser=line.name, params=stored)
+
+
+def declared_of(line: ParserLine) -> Mapping[str, Any]:
+    """What the current version declares; while there is none, the version that was registered last."""
+    version = line.versions.get(line.current) or next(reversed(line.versions.values()))
+    return version.params
+
+
+def effective(
+    declared: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every declared parameter with its value, and where values that are no defaults came from.
+
+    `layers`: (origin, values), lowest first. What a version does not declare is not for it. Raises `ParameterRefused` for a
+    value of another type than the declared one.
+    """
+    values = dict(declared)
+    origins: dict[str, str] = {}
+    for origin, given in layers:
+        for name, value in given.items():
+            if name in declared:
+                values[name] = accept(declared, name, value, origin)
+                origins[name] = origin
+    return values, origins

@@ -1,0 +1,375 @@
+"""Which version of a parser takes new and changed files, and which contracts rows of an output may be held against.
+
+A version that becomes runnable takes over at once when every row that lies satisfies its contracts (`Fits`, computed at
+the edge from the contracts themselves); otherwise it waits, with the reasons recorded. Files that were processed already
+are not touched either way. A choice by hand stands until a newer version is approved after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from packaging.version import Version
+
+from casparian_protocol.contract.fits import Misfit
+from casparian_protocol.held_versions import CONTRACT, JOBS_OPEN, what_to_do, why_waits
+from casparian_protocol.states import OutputStatus
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import Fits, UseVersion
+from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.state import OutputOwner, ParserLine, ParserVersion, State
+
+Problem: TypeAlias = dict[str, str]
+By: TypeAlias = Literal["approval", "hand", "retirement", "start"]
+
+_PROBLEMS_IN_EVENT = 20
+_PROBLEM_CHARACTERS = 160
+_CONTRACTS_IN_EVENT = 50
+_ENDS = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
+_NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows that are there"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """The live version of an output as a decision sees it: the state's, and what the decision has added to it."""
+
+    number: int
+    contract_hash: str
+    contracts: tuple[str, ...]
+    has_rows: bool
+
+
+def lying_of(state: State, outputs: Iterable[str]) -> dict[str, Lying]:
+    """The live versions of these outputs; an output that has none is not in it."""
+    found = {}
+    for output in outputs:
+        owner = state.outputs.get(output)
+        live = owner.live if owner is not None else None
+        if live is not None:
+            found[output] = Lying(live.number, live.contract_hash, tuple(live.contracts), live.has_rows)
+    return found
+
+
+# --- may it follow ---
+
+
+def problems_of(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: Fits, open_jobs: int) -> list[Problem]:
+    """Why a version with these contracts cannot take over from what lies; empty when it can."""
+    problems: list[Problem] = []
+    for output, contract in contracts.items():
+        live = lying.get(output)
+        if live is None or live.contract_hash == contract or not (live.has_rows or open_jobs):
+            continue
+        code = CONTRACT if live.has_rows else JOBS_OPEN
+        problems += [
+            {"output": output, "column": misfit.column, "what": misfit.what[:_PROBLEM_CHARACTERS], "code": code}
+            for misfit in fits.get((live.contract_hash, contract), _NOT_COMPARED)
+        ]
+    return problems
+
+
+def may_be_chosen(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: Fits, open_jobs: int) -> bool:
+    """Whether rows under these contracts may be added by a choice by hand: a stricter contract keeps the table's own."""
+    for output, contract in contracts.items():
+        live = lying.get(output)
+        if live is None or contract in live.contracts or not (live.has_rows or open_jobs):
+            continue
+        if fits.get((live.contract_hash, contract), _NOT_COMPARED) and fits.get(
+            (contract, live.contract_hash), _NOT_COMPARED
+        ):
+            return False
+    return True
+
+
+def refusal_of_target(state: State, contracts: Mapping[str, str], targets: Mapping[str, int]) -> str:
+    """Why rows under these contracts cannot go to these versions of their outputs; empty when they can."""
+    for output, contract in contracts.items():
+        owner = state.outputs.get(output)
+        version = owner.versions.get(targets.get(output, 0)) if owner is not None else None
+        if version is None:
+            return f"no version of the output {output} takes its rows yet"
+        if version.status not in (OutputStatus.LIVE, OutputStatus.BUILDING):
+            return f"version {version.number} of the output {output} is {version.status.value}"
+        if contract not in version.contracts:
+            return f"the rows of {output} follow another contract"
+    return ""
+
+
+def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
+    """The live version of each output: where the rows of a job that is queued now go."""
+    return {output: live.number for output, live in lying_of(state, outputs).items()}
+
+
+# --- becoming current ---
+
+
+def settle(
+    case: Case, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
+) -> list[dict[str, Any]]:
+    """What becomes of versions that may run from now on, newest first; each verdict for whoever asked.
+
+    `line` is as it will be: the command's own registration and approvals are in it.
+    """
+    current = line.current
+    verdicts: list[dict[str, Any]] = []
+    for version in sorted(newly_runnable, key=_age, reverse=True):
+        if current and Version(version.version) < Version(current):
+            verdicts.append(_verdict(line, version, "older", current, [], may_choose=True))
+            continue
+        lying = lying_of(case.state, version.outputs)
+        problems = problems_of(lying, version.outputs, fits, line.open_jobs)
+        if problems:
+            verdicts.append(_wait(case, line, version, current, problems, fits))
+            continue
+        _make_current(case, line, version, current, fits, by=by, reason="")
+        current = version.version
+        verdicts.append(_verdict(line, version, "current", current, [], may_choose=True))
+    return verdicts
+
+
+def _age(version: ParserVersion) -> Version:
+    return Version(version.version)
+
+
+def _wait(
+    case: Case, line: ParserLine, version: ParserVersion, current: str, problems: list[Problem], fits: Fits
+) -> dict[str, Any]:
+    may_choose = may_be_chosen(lying_of(case.state, version.outputs), version.outputs, fits, line.open_jobs)
+    _record_waiting(case, line, version, problems, may_choose=may_choose)
+    return _verdict(line, version, "waits", current, problems, may_choose=may_choose)
+
+
+def _record_waiting(
+    case: Case, line: ParserLine, version: ParserVersion, problems: list[Problem], *, may_choose: bool
+) -> None:
+    kept = problems[:_PROBLEMS_IN_EVENT]
+    if kept == version.waits:
+        return
+    case.record(
+        "ParserVersionWaits",
+        {
+            "name": line.name,
+            "version": version.version,
+            "problems": kept,
+            "left_out": len(problems) - len(kept),
+            "may_be_chosen": may_choose,
+        },
+    )
+
+
+def _verdict(
+    line: ParserLine, version: ParserVersion, state: str, current: str, problems: list[Problem], *, may_choose: bool
+) -> dict[str, Any]:
+    """How a version stands, for the answer: `said` in words, `remedy` when something can be done about it."""
+    name = f"{line.name} {version.version}"
+    if state == "current":
+        said, remedy = f"{name} is current: new and changed files go to it; processed ones are not touched", ""
+    elif state == "older":
+        said = f"{name} may run and is older than the current version {current}, which stays"
+        remedy = f"`casparian parser use {line.name}@{version.version} --reason TEXT` makes it current."
+    else:
+        left = f"new files still go to {current}" if current else "no version takes new files yet"
+        said = f"{name} waits, {left}: {why_waits(problems)}"
+        remedy = what_to_do(line.name, version.version, current, problems, may_be_chosen=may_choose)
+    return {
+        "parser": line.name,
+        "version": version.version,
+        "state": state,
+        "current": current,
+        "said": said,
+        "remedy": remedy,
+        "problems": problems[:_PROBLEMS_IN_EVENT],
+    }
+
+
+def _make_current(
+    case: Case, line: ParserLine, version: ParserVersion, previous: str, fits: Fits | None, *, by: By, reason: str
+) -> None:
+    """Record that `version` takes new and changed files, and what its outputs' live versions become by it.
+
+    Without `fits` its contracts are known to be no stricter than those of rows that lie.
+    """
+    lying = lying_of(case.state, version.outputs)
+    for output, contract in version.outputs.items():
+        live = lying.get(output)
+        if live is None:
+            _record_first_version(case, line.name, case.state.outputs.get(output), output, contract)
+        elif live.contract_hash != contract:
+            lying[output] = _record_contract(case, output, live, contract, fits, has_open_jobs=line.open_jobs > 0)
+    case.record(
+        "ParserCurrentChanged",
+        {"name": line.name, "version": version.version, "previous": previous, "by": by, "reason": reason[:512]},
+    )
+    _refresh_waiting(case, line, version, lying, fits)
+    case.do(PlanFiles())
+
+
+def _refresh_waiting(
+    case: Case, line: ParserLine, current: ParserVersion, after: Mapping[str, Lying], fits: Fits | None
+) -> None:
+    """Reasons of other versions that wait, now that `current` is: older ones wait for nothing, others may for less."""
+    for each in line.versions.values():
+        if not each.waits or each.version == current.version:
+            continue
+        if _age(each) < _age(current) or not each.is_runnable:
+            _record_waiting(case, line, each, [], may_choose=False)
+        elif fits is not None:
+            lying = {**lying_of(case.state, each.outputs), **after}
+            problems = problems_of(lying, each.outputs, fits, line.open_jobs)
+            may_choose = may_be_chosen(lying, each.outputs, fits, line.open_jobs)
+            _record_waiting(case, line, each, problems, may_choose=may_choose)
+
+
+def _record_first_version(case: Case, parser: str, owner: OutputOwner | None, output: str, contract: str) -> None:
+    number = 1 + max(owner.versions, default=0) if owner is not None else 1
+    facts = {"output": output, "version": number}
+    created = {**facts, "parser": parser, "contract_hash": contract, "status": OutputStatus.BUILDING.value}
+    case.record("OutputVersionCreated", created)
+    case.record("OutputVersionSetLive", facts)
+
+
+def _record_contract(
+    case: Case, output: str, live: Lying, contract: str, fits: Fits | None, *, has_open_jobs: bool
+) -> Lying:
+    """The live version takes a contract, as its own or as a stricter one; the live version as it is then."""
+    is_in_use = live.has_rows or has_open_jobs
+    is_stricter = is_in_use and fits is not None and bool(fits.get((live.contract_hash, contract), _NOT_COMPARED))
+    own = live.contract_hash if is_stricter else contract
+    others = [each for each in live.contracts if each not in (own, contract)] if is_in_use else []
+    kept = [*others, *dict.fromkeys((own, contract))][-_CONTRACTS_IN_EVENT:]
+    if own == live.contract_hash and contract in live.contracts:
+        return live
+    case.record(
+        "OutputContractsChanged", {"output": output, "version": live.number, "contract_hash": own, "contracts": kept}
+    )
+    return replace(live, contract_hash=own, contracts=tuple(kept))
+
+
+# --- by hand, by retirement, by the end of jobs ---
+
+
+def use(case: Case, command: UseVersion) -> None:
+    """Another version by hand: one that may run, and whose rows may lie beside those that are there."""
+    state = case.state
+    line = state.parsers.get(command.parser)
+    version = line.versions.get(command.version) if line is not None else None
+    if line is None or version is None:
+        known = f"It has {', '.join(line.versions)}." if line is not None else "`casparian parser list` shows them."
+        case.reject(f"There is no {command.parser} {command.version}.", known, code="NOT_FOUND")
+        return
+    if version.is_retired:
+        case.reject(f"{line.name} {version.version} is retired.", "Choose another version.", code="RETIRED")
+        return
+    if not version.is_runnable:
+        waiting = ", ".join(version.unapproved()) or "any output"
+        case.reject(
+            f"{line.name} {version.version} has no approved contract for {waiting}.",
+            f"`casparian contract approve {line.name}@{version.version}` approves what it proposes.",
+            code="NOT_APPROVED",
+        )
+        return
+    if line.current == version.version:
+        case.answer(parser=line.name, version=version.version, previous=line.current, already=True)
+        return
+    lying = lying_of(state, version.outputs)
+    if not may_be_chosen(lying, version.outputs, command.fits, line.open_jobs):
+        problems = problems_of(lying, version.outputs, command.fits, line.open_jobs)
+        case.reject(
+            f"{line.name} {version.version} cannot take over: {why_waits(problems)}.",
+            what_to_do(line.name, version.version, line.current, problems, may_be_chosen=False),
+            code="INCOMPATIBLE",
+        )
+        return
+    _make_current(case, line, version, line.current, command.fits, by="hand", reason=command.reason)
+    case.answer(parser=line.name, version=version.version, previous=line.current, already=False)
+
+
+def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any] | None:
+    """The current version was retired: the newest that fits follows, or none. The verdict about the one that follows."""
+    others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
+    best_waiting: dict[str, Any] | None = None
+    for version in sorted(others, key=_age, reverse=True):
+        lying = lying_of(case.state, version.outputs)
+        problems = problems_of(lying, version.outputs, fits, line.open_jobs)
+        if all(live.contract_hash == each or each in live.contracts for each, live in _pairs(version, lying)):
+            problems = []  # it was in force for these rows before
+        if not problems:
+            _make_current(case, line, version, retired.version, fits, by="retirement", reason="")
+            return _verdict(line, version, "current", version.version, [], may_choose=True)
+        waiting = _wait(case, line, version, "", problems, fits)
+        best_waiting = best_waiting or waiting
+    facts = {"name": line.name, "version": "", "previous": retired.version, "by": "retirement", "reason": ""}
+    case.record("ParserCurrentChanged", facts)
+    return best_waiting
+
+
+def _pairs(version: ParserVersion, lying: Mapping[str, Lying]) -> list[tuple[str, Lying]]:
+    return [(contract, lying[output]) for output, contract in version.outputs.items() if output in lying]
+
+
+def forget_waiting(case: Case, line: ParserLine, version: ParserVersion) -> None:
+    """A version that waited does so no more: it was retired."""
+    _record_waiting(case, line, version, [], may_choose=False)
+
+
+def after_ends(case: Case) -> None:
+    """Jobs ended in this decision; a version that waited for the last of them becomes current, or waits on with reasons."""
+    ended: dict[str, int] = {}
+    for kind, data in case.decision.events:
+        job = case.state.jobs.get(data["job_id"]) if kind in _ENDS else None
+        if job is not None and job.work.parser in case.state.waiting_lines:
+            ended[job.work.parser] = ended.get(job.work.parser, 0) + 1
+    for name, jobs in ended.items():
+        line = case.state.parsers[name]
+        if line.open_jobs <= jobs:
+            _settle_waiting(case, replace(line, open_jobs=0))
+
+
+def _settle_waiting(case: Case, line: ParserLine) -> None:
+    waiting = [each for each in line.versions.values() if any(one["code"] == JOBS_OPEN for one in each.waits)]
+    current = line.current
+    for version in sorted(waiting, key=_age, reverse=True):
+        lying = lying_of(case.state, version.outputs)
+        left = [
+            {**problem, "code": CONTRACT}
+            for problem in version.waits
+            if problem["output"] in lying and lying[problem["output"]].has_rows
+        ]
+        is_older = bool(current) and Version(version.version) < Version(current)
+        if left or is_older or version.is_retired:
+            _record_waiting(case, line, version, [] if is_older or version.is_retired else left, may_choose=False)
+            continue
+        _make_current(case, line, version, current, None, by="approval", reason="the open jobs have ended")
+        current = version.version
+
+
+# --- homes of before ---
+
+
+def adopt(case: Case) -> None:
+    """What followed from events of before `ParserCurrentChanged` becomes events, once, at the first start that knows them."""
+    for line in case.state.parsers.values():
+        if not line.is_derived:
+            continue
+        version = line.versions.get(line.current)
+        for owner in case.state.outputs.values():
+            live = owner.live
+            if owner.parser != line.name:
+                continue
+            if live is not None:
+                facts = {"output": owner.name, "version": live.number}
+                created = {**facts, "parser": line.name, "contract_hash": live.contract_hash, "status": "building"}
+                case.record("OutputVersionCreated", created)
+                case.record("OutputVersionSetLive", facts)
+            elif version is not None and owner.name in version.outputs:
+                _record_first_version(case, line.name, owner, owner.name, version.outputs[owner.name])
+        facts = {"name": line.name, "version": line.current, "previous": "", "by": "start", "reason": "as before"}
+        case.record("ParserCurrentChanged", facts)
+        for each in line.versions.values():
+            is_newer = bool(line.current) and Version(each.version) > Version(line.current)
+            if each.is_runnable and is_newer:
+                what = "it was approved before contracts were compared"
+                problem = {"output": "", "column": "", "what": what, "code": CONTRACT}
+                _record_waiting(case, line, each, [problem], may_choose=True)
