@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
+from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.encode import encode_progress
@@ -104,15 +105,20 @@ class Context:
             return pa.ipc.open_file(source).read_all()
 
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
-        """How far the parser is, in `unit`. Cheap: at most ten times a second is told on."""
-        self._done, self._total = done, total
+        """How far the parser is, in `unit`. Cheap: at most ten times a second is told on.
+
+        What is no number from 0 to 2**53 - 1 is not told: how far a parser is never ends its job.
+        """
+        self._done, self._total = _measure(done), _measure(total)
         self._unit = unit[:_UNIT_CHARACTERS_MAX] if unit is not None else None
         self._tell_now_and_then()
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Declare `count` records of the input that are no rows: comments, headers, blank lines."""
-        if count < 0:
-            raise ValueError(f"skip was given a count of {count}")
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(f"skip was given a count of {count!r:.40}")
+        if sum(self._skips.values()) + count > COUNT_MAX:
+            raise ValueError("skip was given more than 2**53 - 1 records altogether")
         reason = reason[:_REASON_CHARACTERS_MAX]
         if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
             reason = OTHER_REASONS
@@ -150,3 +156,14 @@ class Context:
         self._told_at = time.monotonic()
         self._is_news = False
         self._sender.send(encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._rejects)))
+
+
+def _measure(value: float | None) -> float | None:
+    """A number that the protocol carries; None for any other."""
+    try:
+        number = None if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is no number
+        return None
+    return int(number) if number.is_integer() else number

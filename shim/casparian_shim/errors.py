@@ -80,6 +80,8 @@ class CasparianError(Exception):
 
     #: The code a job fails with when nobody handles this error.
     code: ErrorCode = ErrorCode.UNKNOWN_ERROR
+    #: What tells two failures of this class apart (a status, an output, codes): part of the fingerprint, unlike the message.
+    facts: Mapping[str, ContextValue] = {}
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
         super().__init__(problem, remedy)
@@ -161,9 +163,10 @@ class ErrorReport:
 
     @classmethod
     def from_dict(cls, raw: object) -> "ErrorReport":
-        """Read what a peer sent; `MalformedErrorReport` for anything but a report within its limits.
+        """Read what a peer sent; `MalformedErrorReport` for anything but a report.
 
-        `retryable` follows from the code: a guest cannot burn retries by claiming it.
+        What is too long is cut, and a number that no reader keeps becomes text: why a job failed matters more than its
+        report's form. `retryable` follows from the code: a guest cannot burn retries by claiming it.
         """
         if not isinstance(raw, dict):
             raise MalformedErrorReport("it is no object")
@@ -190,27 +193,33 @@ def _text(raw: Mapping[object, object], name: str, characters_max: int) -> str:
     value = raw.get(name, "")
     if not isinstance(value, str):
         raise MalformedErrorReport(f"{name} is no text")
-    if len(value) > characters_max:
-        raise MalformedErrorReport(f"{name} has {len(value)} characters, more than {characters_max}")
-    return value
+    return value[:characters_max]
 
 
 def _context(raw: object) -> dict[str, ContextValue]:
     if not isinstance(raw, dict):
         raise MalformedErrorReport("context is no object")
-    if len(raw) > CONTEXT_ENTRIES_MAX:
-        raise MalformedErrorReport(f"context has {len(raw)} entries, more than {CONTEXT_ENTRIES_MAX}")
     context: dict[str, ContextValue] = {}
-    for name, value in raw.items():
-        if not isinstance(name, str) or len(name) > NAME_CHARACTERS_MAX:
-            raise MalformedErrorReport("a context key is no short text")
+    for name, value in list(raw.items())[:CONTEXT_ENTRIES_MAX]:
+        if not isinstance(name, str):
+            raise MalformedErrorReport("a context key is no text")
         if not isinstance(value, str | int | float | bool | None):
             raise MalformedErrorReport(f"context value of type {type(value).__name__} is not plain")
-        if isinstance(value, str) and len(value) > CONTEXT_VALUE_CHARACTERS_MAX:
-            raise MalformedErrorReport("a context value is too long")
-        if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
-            raise MalformedErrorReport("a context value does not fit 64 bits")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise MalformedErrorReport("a context value is not finite")
-        context[name] = value
+        context[name[:NAME_CHARACTERS_MAX]] = bounded_value(value)
     return context
+
+
+def bounded_value(value: ContextValue) -> ContextValue:
+    """The value in a form that every encoding carries: short text, and numbers that no reader rounds or refuses."""
+    if isinstance(value, str):
+        return value[:CONTEXT_VALUE_CHARACTERS_MAX]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+        return _text_of_integer(value)
+    return value
+
+
+def _text_of_integer(value: int) -> str:
+    """All digits while they are few; Python itself refuses to write out thousands."""
+    return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length():,} bits"

@@ -158,12 +158,24 @@ def _cut(text: str) -> str:
     return text.encode("utf-8", "backslashreplace")[:TRACE_BYTES_MAX].decode("utf-8", "ignore")
 
 
-def fingerprint(exception: str, code: str, trace: str, context: Mapping[str, ContextValue]) -> str:
-    """16 hex digits that name a cause: equal for equal exception, code, normalised trace and shape of context."""
+def fingerprint(
+    exception: str,
+    code: str,
+    trace: str,
+    context: Mapping[str, ContextValue],
+    facts: Mapping[str, ContextValue] | None = None,
+) -> str:
+    """16 hex digits that name a cause: equal for equal exception, code, normalised trace, shape of context, and facts.
+
+    Of `context` names and types of values count, of `facts` the values: an exit status, a signal, an output, codes.
+    """
     from hashlib import blake2b  # loads OpenSSL: a guest never makes fingerprints
 
     shape = sorted((key, _kind(value)) for key, value in context.items())
-    canonical = json.dumps([exception, str(code), _cut(normalise_text(trace)), shape], separators=(",", ":"))
+    parts: list[object] = [exception, str(code), _cut(normalise_text(trace)), shape]
+    if facts:
+        parts.append(sorted((key, str(value)) for key, value in facts.items()))
+    canonical = json.dumps(parts, separators=(",", ":"))
     return blake2b(canonical.encode("ascii"), digest_size=8).hexdigest()
 
 

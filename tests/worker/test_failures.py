@@ -7,10 +7,11 @@ import signal
 import pytest
 
 from casparian_protocol.blame import is_parsers_own
-from casparian_protocol.codec import encode
+from casparian_protocol.codec import decode, encode
+from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import ErrorCode, ErrorReport
 from casparian_protocol.messages import Fail
-from casparian_worker.execute.failures import error_of_exit, of_exception, of_report
+from casparian_worker.execute.failures import QuarantineExceeded, error_of_exit, of_exception, of_report
 from casparian_worker.execute.source import InputUnreadable
 from casparian_worker.guest import GuestExit
 
@@ -83,3 +84,59 @@ def test_an_input_that_is_gone_is_not_waited_for() -> None:
 def test_a_full_disk_is_nobodys_fault() -> None:
     error = of_exception(OSError(28, "No space left on device"))
     assert (error.code, error.origin, error.retryable) == ("DISK_FULL", "environment", True)
+
+
+def _ended_with(status: int) -> str:
+    return of_exception(error_of_exit(GuestExit(status, 0.0, 0), cpu_seconds=10)).fingerprint
+
+
+def test_each_exit_status_and_each_signal_has_a_fingerprint_of_its_own() -> None:
+    statuses = [
+        0,
+        1,
+        2,
+        7,
+        255,
+        -signal.SIGSEGV,
+        -signal.SIGABRT,
+        -signal.SIGBUS,
+        -signal.SIGKILL,
+        -signal.SIGTERM,
+        -60,
+    ]
+    assert len({_ended_with(status) for status in statuses}) == len(statuses)
+    assert _ended_with(7) == _ended_with(7)
+
+
+def test_what_an_end_was_is_context_for_people_and_programs() -> None:
+    killed, left = (error_of_exit(GuestExit(status, 0.0, 0), cpu_seconds=10) for status in (-signal.SIGSEGV, 7))
+    assert of_exception(killed).context == {"signal": "SIGSEGV"}
+    assert of_exception(left).context == {"exit_status": 7}
+
+
+def test_an_exceeded_quarantine_is_known_by_its_output_and_its_codes() -> None:
+    def exceeded(output: str, reason: str, *codes: str) -> str:
+        return of_exception(QuarantineExceeded(output, PolicyBreach("max_count", reason), codes)).fingerprint
+
+    base = exceeded("orders", "11 rows are bad, 10 may be", "not_an_integer", "required")
+    assert exceeded("orders", "99 rows are bad, 10 may be", "required", "not_an_integer") == base
+    others = {
+        exceeded("trades", "11 rows are bad, 10 may be", "not_an_integer", "required"),
+        exceeded("orders", "11 rows are bad, 10 may be", "required"),
+        base,
+    }
+    assert len(others) == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**30, -(10**30), 10**5_000, float("nan"), float("inf"), "\ud800", "x" * 10**6],
+    ids=["far", "far below", "endless", "nan", "inf", "half a character", "long"],
+)
+def test_no_value_in_a_report_keeps_a_failure_from_being_told(value: str | float) -> None:
+    report = ErrorReport(ErrorCode.INVALID_DATA, "E", "the parser's own words", context={"odd": value, "fine": 1})
+    told = Fail(job_id="0" * 16, epoch=1, error=of_report(report))
+    heard, _ = decode(encode(told))
+    assert heard == told
+    assert (told.error.code, told.error.message) == ("INVALID_DATA", "the parser's own words")
+    assert told.error.context["fine"] == 1

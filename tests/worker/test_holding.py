@@ -1,6 +1,12 @@
 """What a worker has in hand, as heartbeats and offers."""
 
-from casparian_protocol.codec import encode, pack, unpack
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_protocol.codec import decode, encode, pack, unpack
 from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.manifest import Manifest, StagedFile
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, HEARTBEAT_LIMIT_BYTES, Assignment, Heartbeat
@@ -75,3 +81,38 @@ def test_offers_share_messages_and_a_large_manifest_travels_beside() -> None:
     place = message.jobs[3].manifest_attachment
     assert place is not None
     assert Manifest.model_validate(unpack(attachments[place], limit_bytes=ATTACHMENT_LIMIT_BYTES)) == jobs[3].manifest
+
+
+def test_progress_that_cannot_be_told_costs_its_job_no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is renewed by its name: what else a beat says is worth less."""
+    first, second = jobs_held(2)
+    monkeypatch.setattr(first, "meter", None)
+    beat, _reports = heartbeat_of([first, second], Heartbeat(seq=1), 10.0, 1)
+    encode(beat)
+    assert [(item.job_id, item.progress is None) for item in beat.jobs] == [
+        (first.assignment.job.job_id, True),
+        (second.assignment.job.job_id, False),
+    ]
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**40), 10**40), st.floats(), st.sampled_from([2**53, 2**63, 2**64, 1e308, -1e308, 0.5])
+)
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS | st.none(), st.floats(0, 1e6)), max_size=30), NUMBERS)
+def test_whatever_was_counted_when_a_heartbeat_can_be_sent(
+    steps: list[tuple[float, float | None, float]], rows: float
+) -> None:
+    jobs = jobs_held(3)
+    now_s = 0.0
+    for done, total, elapsed in steps:
+        now_s += elapsed
+        jobs[0].tally.told = Progress(done=done, total=total, unit="rows")
+        jobs[1].tally.rows = int(rows) if math.isfinite(rows) else 0
+        beat, reports = heartbeat_of(jobs, Heartbeat(seq=1), now_s, 1)
+        assert len(pack(beat.model_dump())) <= HEARTBEAT_LIMIT_BYTES
+        assert len(beat.jobs) == 3
+        for message in (beat, *reports):
+            frames = encode(message)
+            assert decode(frames)[0] == message

@@ -102,7 +102,7 @@ class _Run:
         stream = GuestStream(
             guest.socket,
             token=token,
-            watch=Watch(Stop(), None, None, log, start_seconds=_START_SECONDS),
+            watch=Watch(Stop(), None, None, log, start_seconds=_START_SECONDS, has_ended=guest.has_ended),
             find_output=self._taker,
             log=log,
             tally=self.tally,

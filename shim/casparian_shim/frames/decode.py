@@ -47,6 +47,10 @@ NAMES: Final = {
 }
 _TOKEN_CHARACTERS_MAX = 256
 _NAME_CHARACTERS_MAX = 256
+#: Names in one mapping of a progress frame.
+_NAMES_MAX = kinds.OUTPUTS_MAX
+#: An integer with more digits is no number of this protocol; Python would refuse to read some thousands.
+_DIGITS_MAX = 400
 
 
 def frame_name(header: int) -> str:
@@ -90,7 +94,7 @@ def parse_frame(place: Place) -> Parsing:
             schema = yield from _sized(place, kinds.SCHEMA_BYTES_MAX)
             return _output_start(place, about, bytes(schema))
         case kinds.FAILURE:
-            return _failure(place, (yield from _json(place)))
+            return _failure(place, (yield from _json(place, is_failure=True)))
         case kinds.PROGRESS:
             return _progress(place, (yield from _json(place)))
         case kinds.HELLO:
@@ -122,21 +126,29 @@ def _utf8(place: Place, raw: Bytes) -> str:
         raise place.breach("its text is not UTF-8") from None
 
 
-def _json(place: Place) -> Generator[int, Bytes, dict[str, object]]:
+def _json(place: Place, *, is_failure: bool = False) -> Generator[int, Bytes, dict[str, object]]:
+    """An object. Why a job failed is read as leniently as it can be: odd numbers and half characters are text there."""
     text = _utf8(place, (yield from _sized(place, kinds.JSON_BYTES_MAX)))
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        if is_failure:
+            value = json.loads(text, parse_constant=str, parse_int=_integer_or_text)
+        else:
+            value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # malformed, an endless integer, or nested without end
         raise place.breach("its JSON cannot be read") from None
     if not isinstance(value, dict):
         raise place.breach("its JSON is no object")
-    if "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+    if not is_failure and "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise place.breach("its JSON holds half a character")
     return value
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(name)
+
+
+def _integer_or_text(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _DIGITS_MAX else f"{digits[:40]}… ({len(digits):,} digits)"
 
 
 def _only(place: Place, about: dict[str, object], *names: str) -> None:
@@ -224,6 +236,10 @@ def _mapping(place: Place, about: dict[str, object], name: str) -> dict[str, obj
     value = about.get(name, {})
     if not isinstance(value, dict):
         raise place.breach(f"{name} is no object")
+    if len(value) > _NAMES_MAX:
+        raise place.breach(f"{name} has {len(value)} names, at most {_NAMES_MAX} are allowed")
+    if any(len(key) > _NAME_CHARACTERS_MAX for key in value):
+        raise place.breach(f"a name of {name} has more than {_NAME_CHARACTERS_MAX} characters")
     return value
 
 

@@ -131,6 +131,7 @@ class ProtocolBreach(CasparianError):
         self.frame = frame
         self.offset = offset
         self.reason = reason
+        self.facts = {"frame": frame}
 
 
 class StreamCut(CasparianError):

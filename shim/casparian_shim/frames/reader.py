@@ -13,6 +13,8 @@ from casparian_shim.frames.decode import Place, parse_frame
 from casparian_shim.frames.kinds import Frame, ProtocolBreach, StreamCut
 
 FRAME_DEADLINE_SECONDS = 30.0
+#: Between two looks at whether the sender has ended, while nothing comes.
+_LOOK_SECONDS = 0.25
 _BIG_BYTES = 64 * 1024
 
 
@@ -35,10 +37,13 @@ class FrameReader:
         *,
         frame_deadline_seconds: float = FRAME_DEADLINE_SECONDS,
         allocate: Callable[[int], memoryview] = _allocate,
+        has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`has_ended`: the sending process has. Whoever still holds its connection is not it: what has come counts, no more."""
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds
         self._allocate = allocate
+        self._has_ended = has_ended
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
         self._place = Place()
@@ -120,15 +125,30 @@ class FrameReader:
         self._end = self._receive(self._buffer, timeout_seconds, is_inside=is_inside)
 
     def _receive(self, target: memoryview, timeout_seconds: float | None, *, is_inside: bool) -> int:
-        if not self._readable.poll(None if timeout_seconds is None else timeout_seconds * 1000):
+        if not self._is_readable(timeout_seconds, is_inside=is_inside):
             raise self._stalled() if is_inside else TimeoutError(f"no frame for {timeout_seconds} seconds")
         try:
             count = self._sock.recv_into(target)
         except ConnectionResetError:  # the guest died with something of ours unread
             count = 0
         if count == 0:
-            raise StreamCut((self._place.frame or "unknown") if is_inside else None, self._consumed)
+            raise self._cut(is_inside=is_inside)
         return count
+
+    def _is_readable(self, timeout_seconds: float | None, *, is_inside: bool) -> bool:
+        """Whether something comes in time. `StreamCut` when the sender has ended and nothing of it is left to read."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))
+            if self._readable.poll(left * 1000):
+                return True
+            if self._has_ended() and not self._readable.poll(0):
+                raise self._cut(is_inside=is_inside)
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def _cut(self, *, is_inside: bool) -> StreamCut:
+        return StreamCut((self._place.frame or "unknown") if is_inside else None, self._consumed)
 
     def _stalled(self) -> ProtocolBreach:
         return self._place.breach(f"it was not complete after {self._frame_deadline_seconds:g} seconds")

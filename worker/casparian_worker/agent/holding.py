@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,7 +21,7 @@ from casparian_protocol.messages import (
     Held,
     ProgressReport,
 )
-from casparian_protocol.progress import Progress, ProgressMeter, Unit
+from casparian_protocol.progress import Progress, ProgressMeter, Unit, bounded_count
 from casparian_worker.execute.stopping import Stop
 from casparian_worker.execute.stream import Tally
 
@@ -38,6 +39,8 @@ _UNITS: dict[str, Unit] = {
 }
 
 Lease = tuple[str, int]
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(Enum):
@@ -79,17 +82,17 @@ class HeldJob:
         tally = self.tally
         told = tally.told
         if told.done is not None:
-            done = max(0, int(told.done))
-            total = None if told.total is None else max(0, int(told.total))
+            done = bounded_count(told.done)
+            total = None if told.total is None else bounded_count(told.total)
             unit = _UNITS.get(told.unit or "", "unknown")
         else:
-            done, total, unit = tally.rows, None, "rows"
+            done, total, unit = bounded_count(tally.rows), None, "rows"
         rate, eta = self.meter.update(done, total, now_s)
         counts: dict[str, int | float] = {
-            "rows": tally.rows,
-            "bytes": tally.bytes,
-            "quarantined": tally.quarantined,
-            "batches": tally.batches,
+            "rows": bounded_count(tally.rows),
+            "bytes": bounded_count(tally.bytes),
+            "quarantined": bounded_count(tally.quarantined),
+            "batches": bounded_count(tally.batches),
         }
         return Progress(
             items_done=done,
@@ -149,10 +152,13 @@ def heartbeat_of(
     room_bytes = HEARTBEAT_LIMIT_BYTES - len(pack(beat.model_dump()))
     for job in jobs:
         job_id, epoch = job.lease
-        progress = job.progress(now_s, wall_us)
-        full = Beat(job_id=job_id, epoch=epoch, guest_pid=job.guest_pid, progress=progress)
         bare = Beat(job_id=job_id, epoch=epoch, guest_pid=job.guest_pid)
-        size_bytes = len(pack(full.model_dump()))
+        told = _progress_of(job, bare, now_s, wall_us)
+        if told is None:
+            beats.append(bare)
+            room_bytes -= len(pack(bare.model_dump()))
+            continue
+        progress, full, size_bytes = told
         # Room for the bare names of those that follow is kept: a beat renews leases first.
         if size_bytes + 96 * (len(jobs) - len(beats)) <= room_bytes:
             beats.append(full)
@@ -162,6 +168,17 @@ def heartbeat_of(
             size_bytes = len(pack(bare.model_dump()))
         room_bytes -= size_bytes
     return beat.model_copy(update={"jobs": beats}), reports
+
+
+def _progress_of(job: HeldJob, bare: Beat, now_s: float, wall_us: int) -> tuple[Progress, Beat, int] | None:
+    """A job's progress, the beat with it, and its size. None if it cannot be made: a lease is renewed without it."""
+    try:
+        progress = job.progress(now_s, wall_us)
+        full = bare.model_copy(update={"progress": progress})
+        return progress, full, len(pack(full.model_dump()))
+    except Exception:
+        logger.exception("The progress of job %s is not told.", bare.job_id)
+        return None
 
 
 def finishes_of(jobs: Sequence[HeldJob]) -> list[tuple[Finish, list[bytes]]]:

@@ -25,7 +25,7 @@ class Usage:
             seq=seq,
             cpu_percent=self.cpu_percent(),
             rss_bytes=rss_bytes(),
-            free_bytes=shutil.disk_usage(staging).free,
+            free_bytes=_free_bytes(staging),
         )
 
     def cpu_percent(self) -> float:
@@ -40,6 +40,14 @@ def rss_bytes() -> int:
     """Resident memory; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def _free_bytes(folder: Path) -> int:
+    """Free space there; 0 where the system does not say."""
+    try:
+        return shutil.disk_usage(folder).free
     except OSError:
         return 0
 

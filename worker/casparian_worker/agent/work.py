@@ -7,12 +7,13 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
 
+from casparian_protocol.codec import pack
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.messages import Assignment
+from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, Assignment
 from casparian_protocol.states import JobType
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.agent.holding import HeldJob
-from casparian_worker.execute import Failed, Outcome, ParseTask, Stopped, Surroundings, execute
+from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, Surroundings, execute
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.scanning.job import run_scan
 
@@ -27,6 +28,18 @@ class FetchTimeout(CasparianError):
     def __init__(self, digest: str) -> None:
         super().__init__(
             f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
+        )
+
+
+class ManifestTooLarge(CasparianError):
+    """An attempt's own account of itself does not fit a message."""
+
+    code = ErrorCode.LIMIT_EXCEEDED
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(
+            f"The manifest of this attempt has {size_bytes:,} bytes, more than {ATTACHMENT_LIMIT_BYTES:,}.",
+            remedy="Write fewer files or outputs: split the input.",
         )
 
 
@@ -55,9 +68,12 @@ class Workshop:
 
     def do(self, job: HeldJob) -> None:
         """One lease to its end."""
+        outcome: Outcome | Stopped
         try:
             job.stop.check()
-            outcome: Outcome | Stopped = self._run(job)
+            outcome = self._run(job)
+            if isinstance(outcome, Finished):
+                _require_packable(outcome)
         except Stopped as stopped:
             outcome = stopped
         except CasparianError as error:
@@ -86,6 +102,17 @@ class Workshop:
             contracts={output: self._artifacts.contract(digest) for output, digest in spec.contracts.items()},
             is_alone=assignment.is_alone,
         )
+
+
+def _require_packable(finished: Finished) -> None:
+    """Raise here, where it ends one lease, and not in the loop that speaks for all."""
+    try:
+        size_bytes = len(pack(finished.manifest.model_dump()))
+        if size_bytes > ATTACHMENT_LIMIT_BYTES:
+            raise ManifestTooLarge(size_bytes)
+    except Exception:
+        finished.staging.remove()
+        raise
 
 
 def _fetched(fetch: Callable[[str], Future[bytes | None]], digest: str) -> bytes | None:

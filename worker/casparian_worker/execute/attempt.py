@@ -209,7 +209,14 @@ class _Attempt:
         try:
             self.stop.attach(guest)
             self.on_started(guest.pid)
-            watch = Watch(self.stop, limits, scratch, log, start_seconds=self.surroundings.start_seconds)
+            watch = Watch(
+                self.stop,
+                limits,
+                scratch,
+                log,
+                start_seconds=self.surroundings.start_seconds,
+                has_ended=guest.has_ended,
+            )
             stream = GuestStream(
                 guest.socket,
                 token=spec.job.token,

@@ -7,14 +7,14 @@ the origin says whether the parser is to blame.
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from casparian_protocol.blame import NEVER_THE_PARSERS
 from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import CasparianError, ErrorCode, ErrorReport
 from casparian_protocol.jobs import JobError, Scalar
-from casparian_shim.errors import code_for_exception, retryable
+from casparian_shim.errors import ContextValue, bounded_value, code_for_exception, retryable
 from casparian_shim.text import scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
@@ -61,17 +61,19 @@ class TimeIsUp(CasparianError):
             f"The guest exceeded its {what} of {seconds:g} s and was ended.",
             remedy="Look for an endless loop in the parser, or raise the limit in config.toml under [limits].",
         )
+        self.facts = {"limit": what}
 
 
 class GuestEnded(CasparianError):
     """A guest was gone before its end of stream."""
 
-    def __init__(self, code: ErrorCode, said: str, *, is_by_others: bool = False) -> None:
+    def __init__(self, code: ErrorCode, ended: GuestExit, said: str, *, is_by_others: bool = False) -> None:
         super().__init__(
             f"The guest {said} before its end of stream; nothing of it is kept.",
             remedy="The job's log has the last lines of the parser.",
         )
         self.code = code
+        self.facts = {"exit_status": ended.status} if ended.status >= 0 else {"signal": ended.signal}
         #: Somebody sent it a signal: an operator, or the kernel when the machine ran out of memory.
         self.is_by_others = is_by_others
 
@@ -81,13 +83,15 @@ class QuarantineExceeded(CasparianError):
 
     code = ErrorCode.QUARANTINE_EXCEEDED
 
-    def __init__(self, output: str, found: PolicyBreach) -> None:
+    def __init__(self, output: str, found: PolicyBreach, codes: Collection[str] = ()) -> None:
+        """`codes`: what was wrong with its bad rows."""
         super().__init__(
             f"Output {output}: {found.reason}; nothing was published.",
             remedy="`casparian quarantine list --uncommitted` shows the rows; correct the parser or amend the contract.",
         )
         self.output = output
         self.limit = found.limit
+        self.facts = {"output": output, "codes": ", ".join(sorted(codes))}
 
 
 class UndeclaredOutput(CasparianError):
@@ -100,6 +104,7 @@ class UndeclaredOutput(CasparianError):
             f"The output {output} has no contract in this job; it has contracts for {', '.join(declared) or 'none'}.",
             remedy="Declare the output in `outputs = {…}` and register the parser again.",
         )
+        self.facts = {"output": output}
 
 
 class ColumnsChanged(CasparianError):
@@ -112,6 +117,7 @@ class ColumnsChanged(CasparianError):
             f"The columns of output {output} changed in the middle of the stream.",
             remedy="Emit the same columns in the same order throughout; leave values out as None.",
         )
+        self.facts = {"output": output}
 
 
 def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianError:
@@ -123,18 +129,19 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
         return TimeIsUp("CPU time", cpu_seconds)
     match ended.status:
         case 0:
-            return GuestEnded(ErrorCode.PROTOCOL_ERROR, "exited with status 0")
+            return GuestEnded(ErrorCode.PROTOCOL_ERROR, ended, "exited with status 0")
         case 2:
-            return GuestEnded(ErrorCode.CONNECTION_RESET, "exited with status 2 (a transient failure)")
+            return GuestEnded(ErrorCode.CONNECTION_RESET, ended, "exited with status 2 (a transient failure)")
         case _ if ended.status == -signal.SIGXFSZ:
-            return GuestEnded(ErrorCode.LIMIT_EXCEEDED, "wrote a file beyond its limit and was killed by SIGXFSZ")
+            said = "wrote a file beyond its limit and was killed by SIGXFSZ"
+            return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
         case _ if ended.status == -signal.SIGKILL:  # the kernel's way to get memory back; it tells nobody whom it hit
             said = f"{ended.said} (by the kernel, when memory ran out, or by somebody)"
-            return GuestEnded(ErrorCode.OOM_RISK, said, is_by_others=True)
+            return GuestEnded(ErrorCode.OOM_RISK, ended, said, is_by_others=True)
         case status if status in _SIGNALS_OF_OTHERS:
-            return GuestEnded(ErrorCode.CONNECTION_RESET, f"{ended.said} (by somebody)", is_by_others=True)
+            return GuestEnded(ErrorCode.CONNECTION_RESET, ended, f"{ended.said} (by somebody)", is_by_others=True)
         case _:
-            return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended.said)
+            return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended, ended.said)
 
 
 def of_report(report: ErrorReport) -> JobError:
@@ -152,24 +159,33 @@ def of_exception(error: BaseException, origin: Origin | None = None) -> JobError
     if origin is None:
         is_by_others = isinstance(error, GuestEnded) and error.is_by_others
         origin = "environment" if is_by_others or code in NEVER_THE_PARSERS else "parser"
-    trace = "" if isinstance(error, CasparianError) else normalise_trace(error)
-    return _job_error(code, exception_name(error), str(error), trace, {}, origin)
+    if isinstance(error, CasparianError):
+        return _job_error(code, exception_name(error), str(error), "", {}, origin, error.facts)
+    return _job_error(code, exception_name(error), str(error), normalise_trace(error), {}, origin)
 
 
 def _job_error(
-    code: ErrorCode, exception: str, message: str, trace: str, context: Mapping[str, Scalar], origin: Origin
+    code: ErrorCode,
+    exception: str,
+    message: str,
+    trace: str,
+    context: Mapping[str, ContextValue],
+    origin: Origin,
+    facts: Mapping[str, ContextValue] | None = None,
 ) -> JobError:
+    """`facts` are context as well: their values are part of the fingerprint."""
     kept = dict(list(context.items())[:_CONTEXT_ENTRIES])
+    shown: dict[str, Scalar] = {}
+    for name, value in (kept | dict(facts or {})).items():
+        plain = bounded_value(value)
+        shown[scrub(name)[:64]] = scrub(plain)[:_CONTEXT_CHARACTERS] if isinstance(plain, str) else plain
     return JobError(
         code=code.value,
         exception=scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=scrub(trace, keep_newlines=True)[:_TRACE_CHARACTERS],
-        context={
-            scrub(name)[:64]: scrub(value)[:_CONTEXT_CHARACTERS] if isinstance(value, str) else value
-            for name, value in kept.items()
-        },
-        fingerprint=fingerprint(exception, code.value, trace, kept),
+        context=shown,
+        fingerprint=fingerprint(exception, code.value, trace, kept, facts),
         retryable=retryable(code),
         origin=origin,
     )

@@ -173,7 +173,8 @@ class JudgedOutput:
             return
         found = breach(self._policy, received=self.received, quarantined=self.quarantined, at_end=at_end)
         if found is not None:
-            raise QuarantineExceeded(self.name, found)
+            codes = {code.value for code, _column in self._validator.counts.violations}
+            raise QuarantineExceeded(self.name, found, codes)
 
 
 def _status(counts: Counts, is_failed: bool) -> Literal["success", "partial_success", "failed", "no_data"]:

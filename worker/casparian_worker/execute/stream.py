@@ -64,14 +64,22 @@ class Watch:
     """What is looked at again and again while a guest runs. Raises when it must end."""
 
     def __init__(
-        self, stop: Stop, limits: LimitSettings | None, scratch: Path | None, log: TextLog, *, start_seconds: float
+        self,
+        stop: Stop,
+        limits: LimitSettings | None,
+        scratch: Path | None,
+        log: TextLog,
+        *,
+        start_seconds: float,
+        has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Without `limits` (dev mode) only the wish to stop counts."""
+        """Without `limits` (dev mode) only the wish to stop counts. `has_ended`: the guest's process has."""
         self._stop = stop
         self._limits = limits
         self._scratch = scratch
         self._log = log
         self._start_seconds = start_seconds
+        self.has_ended = has_ended
         self._began_s = time.monotonic()
         self._next_tick_s = self._began_s + TICK_SECONDS
         self._next_scratch_s = self._began_s + _SCRATCH_SECONDS
@@ -83,6 +91,7 @@ class Watch:
             return
         self._next_tick_s = now_s + TICK_SECONDS
         self._log.flush()
+        self.has_ended()  # ends what a guest left behind, which might go on sending
         if self._limits is None:
             return
         if not is_greeted and now_s - self._began_s > self._start_seconds:
@@ -111,7 +120,9 @@ class GuestStream:
     ) -> None:
         """`rows_wanted`: enough is enough (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
-        self.reader = FrameReader(sock, frame_deadline_seconds=deadline, allocate=_arrow_memory)
+        self.reader = FrameReader(
+            sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watch.has_ended
+        )
         self.state = StreamState(token=token)
         self.tally = tally
         self._watch = watch

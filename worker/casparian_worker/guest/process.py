@@ -31,6 +31,8 @@ from casparian_worker.guest.sandbox import GuestLimits
 #: From the first signal to the last; with reaping, a guest is gone within two seconds of being told.
 TERMINATE_SECONDS = 1.8
 _DRAIN_SECONDS = 0.2
+#: What is already in the pipes of a guest that has ended is read for so long.
+_LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
 SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
 _LAUNCH = str(Path(launch.__file__))
@@ -77,12 +79,17 @@ class GuestExit:
 
     @property
     def said(self) -> str:
+        return f"exited with status {self.status}" if self.status >= 0 else f"was killed by {self.signal}"
+
+    @property
+    def signal(self) -> str:
+        """Name of the signal that ended it; "" when it exited."""
         if self.status >= 0:
-            return f"exited with status {self.status}"
+            return ""
         try:
-            return f"was killed by {signal.Signals(-self.status).name}"
+            return signal.Signals(-self.status).name
         except ValueError:
-            return f"was killed by signal {-self.status}"
+            return f"signal {-self.status}"
 
 
 class Guest:
@@ -146,6 +153,17 @@ class Guest:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(max(0.0, timeout_seconds) * 1000))
+
+    def has_ended(self) -> bool:
+        """Whether the process has ended. From then on nothing that it left behind counts: its group and its orphans end."""
+        if self._exit is not None:
+            return True
+        if not self.wait(0):
+            return False
+        if self._is_contained:
+            self._signal(signal.SIGKILL)
+            orphans.end_all()
+        return True
 
     def end(self, *, grace_seconds: float = TERMINATE_SECONDS) -> GuestExit:
         """Make sure that nothing of the guest is left: SIGTERM, grace, SIGKILL for its whole group, then reap."""
@@ -218,8 +236,11 @@ def _drain_pipes(pipes: dict[IO[bytes], LogLevel], is_ending: threading.Event, o
     with selectors.DefaultSelector() as selector:
         for pipe, level in pipes.items():
             selector.register(pipe, selectors.EVENT_READ, level)
-        while selector.get_map():
+        deadline_s = float("inf")
+        while selector.get_map() and time.monotonic() < deadline_s:
             was_ending = is_ending.is_set()
+            if was_ending and deadline_s == float("inf"):  # somebody that it left behind may write for ever
+                deadline_s = time.monotonic() + _LAST_DRAIN_SECONDS
             ready = selector.select(0 if was_ending else _DRAIN_SECONDS)
             for key, _events in ready:
                 data = os.read(key.fd, _READ_BYTES)

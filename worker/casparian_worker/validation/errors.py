@@ -59,6 +59,7 @@ class LimitExceeded(CasparianError):
             f"{what}: {actual:,}, at most {limit:,} are allowed.",
             remedy="Split the value or the batch in the parser, or raise the limit in config.toml under [limits].",
         )
+        self.facts = {"limit": what}
 
 
 class ArrowRefused(CasparianError):
