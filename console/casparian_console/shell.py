@@ -270,7 +270,7 @@ class Shell:
         elif action.is_change and not self.can_change:
             self.say(f"No sentinel answers, so nothing can be changed ({action.label}).", "warn")
         else:
-            self.say(f"There is nothing here for “{action.label}”.", "dim")
+            self.say(f"“{action.label}” does nothing here.", "dim")
 
     def _overlay_key(self, key: str) -> Effects:
         overlay = self.overlay

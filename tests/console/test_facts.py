@@ -350,4 +350,4 @@ def test_a_job_of_a_stalled_worker_is_stalled_also_for_a_console_that_has_just_b
         driver = Driver()
         job = OPEN_JOB | {"progress": {"items_done": 1, "updated_at": driver.now_us}}
         driver.snapshot([job], [{"id": "w1", "state": state, "jobs": [{"job_id": job_id(1), "seconds": 90.0}]}])
-        assert driver.shell.present.jobs.by_id[job_id(1)].is_stalled(driver.now_us) is is_stalled
+        assert driver.shell.present.is_stalled(driver.shell.present.jobs.by_id[job_id(1)]) is is_stalled

@@ -153,6 +153,21 @@ def test_no_progress_for_thirty_seconds_is_stalled() -> None:
     assert "1 stalled" in driver.text()
 
 
+def test_what_does_not_move_has_no_rate_and_no_eta_and_the_daemons_setting_says_when_that_is() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.metric("workers", workers=[], local_workers=1, given_up=[], stalled_after_seconds=5.0)
+    progressed(driver, run_job(driver, 1), 10, 100)
+    driver.press("alt-j")
+    driver.tick(4)
+    assert "ETA" in driver.text(120, 40)
+    driver.tick(1)
+
+    shown = driver.text(120, 40)
+    assert "1 stalled" in shown and "10/100" in shown
+    assert "ETA" not in shown and "/s" not in shown
+
+
 def test_a_job_beyond_three_medians_of_its_kind_is_a_straggler() -> None:
     driver = Driver()
     driver.snapshot()

@@ -189,7 +189,7 @@ def test_the_output_of_a_finished_job_can_be_copied_and_opened(day: Driver) -> N
 def test_keys_that_have_nothing_to_do_say_so(day: Driver) -> None:
     for key, word in (("c", "cancel"), ("y", "copy path")):
         assert day.press("g", key) == []
-        assert f"There is nothing here for “{word}”." in day.text()
+        assert f"“{word}” does nothing here." in day.text()
 
 
 def test_a_job_that_waits_can_be_cancelled_and_not_retried() -> None:

@@ -46,7 +46,7 @@ STANDINGS: dict[str, Standing] = {
 }
 OPEN_STATES = frozenset(state.value for state in OPEN)
 ENDED_STATES = frozenset(state.value for state in ENDED)
-#: No progress for so long: stalled (bus.md, "Liveness").
+#: No progress for so long: stalled, until the daemon tells what its setting is (bus.md, "Liveness").
 STALLED_US = 30_000_000
 #: Running longer than so many medians of its group's finished jobs: a straggler.
 STRAGGLER = 3.0
@@ -109,8 +109,9 @@ class Job:
         which = self.input if self.type == "SCAN" else self.parser
         return (int(standing), self.type, which, self.version, cause)
 
-    def is_stalled(self, now_us: int) -> bool:
-        return self.state == "RUNNING" and now_us - max(self.progressed_at, self.started_at) >= STALLED_US
+    def is_stalled(self, now_us: int, after_us: int) -> bool:
+        """Whether it made no progress for `after_us`."""
+        return self.state == "RUNNING" and now_us - max(self.progressed_at, self.started_at) >= after_us
 
 
 def recency(job: Job) -> tuple[int, str]:

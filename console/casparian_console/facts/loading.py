@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_console.effects import Query
-from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, STANDINGS, Job, JobBook, Standing
+from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.waiting import WAITING_FILES
@@ -79,7 +79,7 @@ def queries() -> list[Query]:
     return [Query(("facts", what), sql, limit_rows=HISTORY_JOBS) for what, sql in texts.items()]
 
 
-def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
+def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us: int) -> None:
     """What is open now. Since when a job runs is told by the worker that holds it."""
     book.forget_open()
     seconds = {held["job_id"]: held["seconds"] for worker in taken.workers for held in worker["jobs"]}
@@ -103,7 +103,7 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int) -> None:
             # one that waits at its worker behind another has not begun
             started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
             progress=progress,
-            progressed_at=min(reported_at, now_us - STALLED_US) if job["job_id"] in stuck else reported_at,
+            progressed_at=min(reported_at, now_us - stalled_after_us) if job["job_id"] in stuck else reported_at,
             seq=taken.seq,
         )
 

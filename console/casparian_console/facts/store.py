@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from casparian_console.effects import Query, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.flow import Flow
-from casparian_console.facts.jobs import ENDED_STATES, JobBook
+from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, Job, JobBook
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer
@@ -83,6 +83,8 @@ class Facts:
         self.intake_paused = ""
         self.projection_seq = 0
         self.rows_per_second = 0.0
+        #: `liveness.stalled_after_seconds` of the daemon.
+        self.stalled_after_us = STALLED_US
         self._flow = Flow()
         self.bytes_per_second = 0.0
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
@@ -192,7 +194,7 @@ class Facts:
 
     def _restart(self, taken: Snapshot) -> list[Query]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
-        loading.take_snapshot(self.jobs, taken, self.now_us)
+        loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
         return self._load([query.tag[1] for query in loading.queries()])  # the old tables are shown until then
 
@@ -261,6 +263,8 @@ class Facts:
         if metric.name == "workers":
             self.workers = {worker["id"]: worker for worker in values["workers"]}
             self.given_up = list(values.get("given_up", []))
+            if after := values.get("stalled_after_seconds"):
+                self.stalled_after_us = round(after * 1e6)
             self._flow.told(values["workers"])
             for worker in values["workers"]:
                 for held in worker["jobs"]:
@@ -294,6 +298,9 @@ class Facts:
     def running(self) -> int:
         states = self.jobs.by_state
         return states["LEASED"] + states["RUNNING"] + states["COMMITTED"]
+
+    def is_stalled(self, job: Job) -> bool:
+        return job.is_stalled(self.now_us, self.stalled_after_us)
 
     @property
     def waiting(self) -> int:

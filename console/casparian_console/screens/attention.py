@@ -54,7 +54,7 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
         mode = "bench" if each.parser else "discover"
         found.append(Concern(("waiting", each.tag), text, glyphs.warning, "warn", mode, parser=each.parser))
     for parser in facts.registry.paused_parsers:
-        held = "is on probation" if parser.breaker == "half_open" else "is paused"
+        held = "is tried with one job" if parser.breaker == "half_open" else "is paused"
         text = f"{clean(parser.name)} {clean(parser.version)} {held}: {clean(parser.paused)}"
         identity = ("paused", parser.name, parser.version)
         found.append(Concern(identity, text, glyphs.paused, "warn", "bench", parser=parser.name))

@@ -147,6 +147,7 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
                 "seq": published_seq,
                 "workers": workers(context),
                 "local_workers": context.local_workers,
+                "stalled_after_seconds": context.live.liveness.stalled_after_seconds,
                 "given_up": context.given_up(),
             },
         ),

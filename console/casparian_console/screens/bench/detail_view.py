@@ -85,7 +85,7 @@ def _runs(parser: Parser, now_us: int, width: int, glyphs: Glyphs) -> list[Line]
         return [_fact("runs", "none yet")]
     share = parser.successes / parser.runs
     style = "ok" if share == 1 else "warn" if share >= 0.9 else "bad"
-    line = _fact("runs", f"{parser.runs:,}, {rate} well ")
+    line = _fact("runs", f"{parser.runs:,}, {rate} ok ")
     lines: list[Line] = [[*line, *bar(share, 12, glyphs, style)] if width > 44 else line]
     lines.append(_fact("last run", ago(parser.last_run_at, now_us)))
     if parser.last_failure and parser.successes < parser.runs:

@@ -96,7 +96,7 @@ def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
     if not contracts or set(contracts.values()) & {"rejected", ""}:
         return "failed", "bad", CANNOT_RUN
     if parser.breaker == "half_open":
-        return "paused", "warn", "on probation"
+        return "paused", "warn", "one job tries"
     if parser.breaker == "open":
         return "paused", "bad", "paused by its circuit breaker"
     if parser.paused:
@@ -107,7 +107,7 @@ def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
 
 
 #: The states in the list, where the detail beside it says the rest.
-_SHORT = {"paused by its circuit breaker": "paused", "waits for approval": "to approve", "on probation": "probation"}
+_SHORT = {"paused by its circuit breaker": "paused", "waits for approval": "to approve", "one job tries": "one tries"}
 
 
 def success_rate(parser: Parser) -> str:

@@ -42,7 +42,7 @@ def verdict(column: dict[str, Any], *, has_contract: bool) -> tuple[str, str]:
     if not declared:
         return "warn", "not in the contract"
     if not observed:
-        return "warn", "never came"
+        return "warn", "not produced"
     if column["violation_count"]:
         return "bad", count(column["violation_count"], "bad value")
     if _fits(declared, observed):

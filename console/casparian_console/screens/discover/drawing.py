@@ -116,7 +116,7 @@ def _files(discover: Discover, context: Context, width: int, height: int) -> lis
 def _nothing(discover: Discover, context: Context) -> list[Line]:
     window = discover.window
     if window.is_loading or window.files is None:
-        return [[("dim", f" reading{context.glyphs.ellipsis}")]]
+        return [[("dim", f" loading{context.glyphs.ellipsis}")]]
     if window.filter.source.kind == window.filter.label.kind == "all" and not window.filter.text:
         return [[("", " No files are known yet.")], [], [("key", " s"), ("dim", " scans a directory.")]]
     return [[("dim", " No file of this source, tag and text.")]]

@@ -65,7 +65,7 @@ def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width:
     if preview.shown == "about":
         return _about(preview, waiting, now_us, width, glyphs)
     if not look:
-        return [[("dim", f"looking into it{glyphs.ellipsis}")]]
+        return [[("dim", f"loading{glyphs.ellipsis}")]]
     if preview.shown == "records":
         return _records(look, width)
     if preview.shown == "text":

@@ -132,7 +132,7 @@ def _wave_numbers(look: Look, sheaf: Sheaf, running: int, waiting: int) -> Line:
     wave = look.waves.of(sheaf, look.shown, look.facts)
     dot = f" {look.glyphs.dot} "
     parts = [f"{wave.ended:,}/{wave.ended + wave.open:,} files", f"{running:,} running", f"{waiting:,} waiting"]
-    if wave.per_second:
+    if wave.per_second and not _held(look, sheaf):
         parts += [f"{wave.per_second:.1f} files/s", f"ETA {duration(wave.eta_seconds)}"]
     return [("", dot.join(parts))]
 
@@ -151,7 +151,7 @@ def _held(look: Look, sheaf: Sheaf) -> Line:
 def _worries(look: Look, sheaf: Sheaf) -> Line:
     """Stalled jobs and stragglers among those that run longest."""
     oldest, now_us = look.shown.running(sheaf, _LOOKED_AT), look.facts.now_us
-    stalled = sum(job.is_stalled(now_us) for job in oldest)
+    stalled = sum(map(look.facts.is_stalled, oldest))
     slow = sum(look.facts.jobs.is_straggler(job, now_us) for job in oldest)
     worried: Line = [("warn", f" {look.glyphs.warning} {stalled} stalled")] if stalled else []
     return [*worried, ("warn", f" {look.glyphs.warning} {count(slow, 'straggler')}")] if slow else worried
@@ -242,7 +242,8 @@ def _job_numbers(look: Look, job: Job) -> Line:
     dot = f" {look.glyphs.dot} "
     match job.standing:
         case Standing.RUNNING:
-            return [("", dot.join(progress_words(job.progress)))]
+            is_moving = not look.facts.is_stalled(job)
+            return [("", dot.join(progress_words(job.progress, is_moving=is_moving)))]
         case Standing.FAILED:
             dead = f"dead letter ({clean(job.reason)}){dot}" if job.state == "DEAD_LETTER" else ""
             return [("bad", f"{dead}{clean(job.error_code)}"), ("", f" {clean(job.error_message)}")]
@@ -265,7 +266,7 @@ def _is_held(look: Look, job: Job) -> bool:
 
 def _job_worries(look: Look, job: Job) -> Line:
     now_us = look.facts.now_us
-    if job.is_stalled(now_us):
+    if look.facts.is_stalled(job):
         still = duration((now_us - max(job.progressed_at, job.started_at)) / 1e6)
         return [("warn", f" {look.glyphs.warning} stalled {still}")]
     if look.facts.jobs.is_straggler(job, now_us):
@@ -274,8 +275,8 @@ def _job_worries(look: Look, job: Job) -> Line:
     return []
 
 
-def progress_words(progress: dict[str, Any]) -> list[str]:
-    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a progress envelope tells."""
+def progress_words(progress: dict[str, Any], *, is_moving: bool = True) -> list[str]:
+    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a progress envelope tells; no rate and ETA of what does not move."""
     if not progress:
         return []
     done, total, unit = progress.get("items_done") or 0, progress.get("items_total"), progress.get("unit", "unknown")
@@ -285,6 +286,8 @@ def progress_words(progress: dict[str, Any]) -> list[str]:
     else:
         noun = "items" if unit == "unknown" else clean(unit)
         words = [f"{done:,}/{total:,} {noun}" if total else f"{done:,} {noun}"]
+    if not is_moving:
+        return words
     if rate is not None:
         words.append(f"{size(int(rate))}/s" if unit == "bytes" else f"{short(rate)}/s")
     if eta is not None and total:

@@ -113,12 +113,13 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
             [("", " "), *bar(share, max(10, write.width - 8), write.glyphs), ("", f" {share * 100:3.0f}%")]
         )
     dot = f" {write.glyphs.dot} "
-    write.text(dot.join(progress_words(progress)) or "Nothing was reported yet.")
+    is_stalled = facts.is_stalled(job)
+    write.text(dot.join(progress_words(progress, is_moving=not is_stalled)) or "Nothing was reported yet.")
     for name, value in sorted((progress.get("payload") or {}).items()):
         write.pair(clean(name), size(int(value)) if name.endswith("bytes") else f"{value:,}")
     if job.started_at and job.state == "RUNNING":
         write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))
-    if job.is_stalled(facts.now_us):
+    if is_stalled:
         still = (facts.now_us - max(job.progressed_at, job.started_at)) / 1e6
         write.text(f"stalled: no progress for {duration(still)}", "warn")
     if facts.jobs.is_straggler(job, facts.now_us):

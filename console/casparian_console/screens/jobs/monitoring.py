@@ -127,11 +127,11 @@ class Monitoring:
 
     # --- how it looks -------------------------------------------------------------------------------------------------
 
-    def draw(self, facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    def draw(self, facts: Facts, glyphs: Glyphs, width: int, height: int, *, is_past: bool = False) -> list[Line]:
         reading = self.frozen or read(facts, self.since_us)
-        state = "paused" if self.frozen is not None else "live"
+        state = "paused" if self.frozen is not None else "as it was then" if is_past else "live"
         at = f"  since {ago(reading.now_us, facts.now_us)}" if self.frozen is not None else ""
-        style = "warn" if self.frozen is not None else "ok"
+        style = "warn" if self.frozen is not None or is_past else "ok"
         head: Line = [("title", " MONITORING"), (style, f"  {state}{at}")]
         drawn = self._panes(reading, glyphs, width, height - 1)
         return block([head, *drawn], width, height)

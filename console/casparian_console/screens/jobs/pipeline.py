@@ -53,7 +53,7 @@ def _arrow(look: Look, number: int) -> list[Line]:
     """Five lines; how many are under way above the shaft."""
     shaft = look.glyphs.corners[4] * (_ARROW - 3) + look.glyphs.cursor
     style = "accent" if number else "dim"
-    above = f"@{short(number)}".center(_ARROW)
+    above = (f"@{short(number)}" if number else "").center(_ARROW)
     blank: Line = [("", " " * _ARROW)]
     return [blank, [(style, above)], [(style, f" {shaft} ")], blank, blank]
 

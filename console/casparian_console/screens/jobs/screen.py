@@ -283,7 +283,9 @@ class Jobs(Screen):
         if self.log is not None:
             return block(self.log.draw(context.glyphs, width, height), width, height)
         if self.monitoring.is_open:
-            return self.monitoring.draw(context.facts, context.glyphs, width, height)
+            return self.monitoring.draw(
+                context.facts, context.glyphs, width, height, is_past=context.past_seq is not None
+            )
         self.follow(context)
         if self.detail.is_open and width < _WIDE:
             self.detail.is_focused = True
