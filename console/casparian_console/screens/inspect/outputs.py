@@ -109,6 +109,8 @@ class Outputs(View):
         left: Line = [("title", "Outputs"), ("", told)]
         if bad:
             left.append(("warn", f" {context.glyphs.dot} {short(bad)} quarantined"))
+        if context.past_seq is not None:  # which rows were superseded by then the tables tell, not the events
+            left.append(("dim", "  committed by then, superseded rows included"))
         lines = [headline(left, f"by {self.order}", width)]
         if not self._listed:
             nothing = (
