@@ -65,6 +65,58 @@ class OutputAccounting(_Model):
     contract_hash: HashText = ""
 
 
+class RecordAccounting(_Model):
+    """What became of the records that the SDK's readers gave out, and of the bytes of the input."""
+
+    #: False: the parser reads the file itself, so records were not counted.
+    is_counted: bool = False
+    #: Records given out by readers; and those of them that became no row, no rejected row and no declared skip.
+    given: Count = 0
+    unaccounted: Count = 0
+    #: Lines of the first of them, when that is known.
+    first_rows: Annotated[list[Count], Field(max_length=10)] = Field(default_factory=list)
+    #: Nothing at all came of an input that has bytes.
+    is_nothing: bool = False
+    #: A reader of an unpacked stream was left before its end.
+    is_cut: bool = False
+    #: Of the input: in records, in header, blank and skipped lines, and those that no reader has come to.
+    bytes_total: Count = 0
+    bytes_given: Count = 0
+    bytes_skipped: Count = 0
+    bytes_unread: Count = 0
+
+    def lines(self) -> list[str]:
+        """`records: 100 given out by the reader, all accounted for` and `bytes: 2,000 of 2,000 read, 50 of them skipped`."""
+        if not self.is_counted:
+            return ["records: not counted, the parser reads the file itself"]
+        gap = f"{self.unaccounted:,} of them dropped" if self.unaccounted else "all accounted for"
+        lines = [f"records: {self.given:,} given out by the reader, {gap}"]
+        read = self.bytes_given + self.bytes_skipped
+        if read:
+            lines.append(f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped")
+        return lines
+
+    @property
+    def gap(self) -> str:
+        """What is missing, as the end of a sentence; empty when everything is accounted for."""
+        if self.is_nothing:
+            return f"the input has {self.bytes_total:,} bytes, and no row, no rejected row and no declared skip came of it"
+        parts = []
+        if self.unaccounted:
+            listed = ", ".join(f"{row:,}" for row in self.first_rows)
+            more = ", …" if self.unaccounted > len(self.first_rows) else ""
+            lines = f" (line{'s' if self.unaccounted > 1 else ''} {listed}{more})" if listed else ""
+            parts.append(
+                f"{self.unaccounted:,} of {self.given:,} records that the reader gave out became no row, no rejected row "
+                f"and no declared skip{lines}"
+            )
+        if self.bytes_unread:
+            parts.append(f"the reader was left before the last {self.bytes_unread:,} of {self.bytes_total:,} bytes")
+        if self.is_cut:
+            parts.append("the reader was left before the end of the input")
+        return "; ".join(parts)
+
+
 class Manifest(_Model):
     """All that an attempt offers: files by name and digest, the accounting, and what it was made from."""
 
@@ -72,6 +124,8 @@ class Manifest(_Model):
     outputs: dict[OutputName, OutputAccounting] = Field(default_factory=dict)
     #: Declared non-records by reason: comments, headers, blank lines.
     skipped: dict[ShortText, Count] = Field(default_factory=dict)
+    #: None: a manifest of a version that did not count, or of a SCAN.
+    records: RecordAccounting | None = None
     #: BLAKE3 of the input, computed before the parser ran, on the file the parser was given; empty for a SCAN.
     source_hash: HashText = ""
     source_bytes: Count = 0
@@ -92,6 +146,8 @@ class Manifest(_Model):
         sum_within((file.rows for file in self.files), "rows in files")
         sum_within((file.bytes for file in self.files), "bytes in files")
         sum_within(self.skipped.values(), "skipped records")
+        if self.records is not None:
+            sum_within((self.records.bytes_given, self.records.bytes_skipped), "bytes accounted for")
         return self
 
     @property

@@ -19,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from casparian_protocol.bundle_zip import name_problem
 from casparian_protocol.parser_errors import (
     MetadataInvalid,
     MetadataMissing,
@@ -33,6 +34,8 @@ from casparian_protocol.parser_shape import EntryPoint, find_entry_point
 SOURCE_CHARACTERS_MAX = 2_000_000
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 VERSION_CHARACTERS_MAX = 64
+_PATTERNS_MAX = 64
+_PATTERN_CHARACTERS_MAX = 240
 TOPIC_CHARACTERS_MAX = 255
 
 _NAME_RULE = 'text that starts with a-z and continues with a-z, 0-9 or _, at most 63 characters, as in "fix_parser"'
@@ -62,6 +65,10 @@ class ParserMetadata(BaseModel):
     params: dict[str, ParserParam] = {}
     #: None: the parser does not say. Empty: it says that it needs nothing.
     dependencies: tuple[str, ...] | None = None
+    #: Patterns of further files that belong into the bundle, relative to the parser: `rates/*.csv`.
+    include: tuple[str, ...] = ()
+    #: Records that a reader gave out may end as no row, no rejected row and no declared skip.
+    may_drop_records: bool = False
     entry: EntryPoint
     imports: tuple[ImportFound, ...] = ()
     #: Where `outputs` stands in the source, for messages about contracts.
@@ -116,6 +123,8 @@ def _metadata_of(tree: ast.Module, filename: str) -> ParserMetadata:
         outputs=_outputs(literals),
         params=_params(literals),
         dependencies=_dependencies(literals),
+        include=_include(literals),
+        may_drop_records=_may_drop_records(literals),
         entry=entry,
         imports=find_imports(tree),
         outputs_line=outputs.line if outputs else entry.line,
@@ -222,6 +231,30 @@ def _dependencies(literals: Literals) -> tuple[str, ...] | None:
             why = f"{_brief(one)} is no requirement"
             raise MetadataInvalid(literals.filename, found.line, "dependencies", why, expected) from cause
     return tuple(dependencies)
+
+
+def _include(literals: Literals) -> tuple[str, ...]:
+    found = literals.get("include")
+    if found is None:
+        return ()
+    expected = 'a list of patterns below the parser\'s directory, as in ["rates.csv", "codes/*.txt"], at most 64'
+    if not isinstance(found.value, list | tuple) or len(found.value) > _PATTERNS_MAX:
+        raise MetadataInvalid(literals.filename, found.line, "include", f"it is {_brief(found.value)}", expected)
+    for one in found.value:
+        if not isinstance(one, str) or not one or len(one) > _PATTERN_CHARACTERS_MAX or name_problem(one):
+            why = f"{_brief(one)} is no pattern of relative names"
+            raise MetadataInvalid(literals.filename, found.line, "include", why, expected)
+    return tuple(found.value)
+
+
+def _may_drop_records(literals: Literals) -> bool:
+    found = literals.get("may_drop_records")
+    if found is None:
+        return False
+    if not isinstance(found.value, bool):
+        why = f"it is {_brief(found.value)}"
+        raise MetadataInvalid(literals.filename, found.line, "may_drop_records", why, "True or False")
+    return found.value
 
 
 def _refuse(value: object) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from casparian_protocol.parser_errors import NotAParser, SeveralParsers, UnusableParse
 
 PARSE = "parse"
-METADATA_FIELDS = ("name", "version", "topics", "outputs", "params", "dependencies")
+METADATA_FIELDS = ("name", "version", "topics", "outputs", "params", "dependencies", "include", "may_drop_records")
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -12,6 +12,7 @@ from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.encode import encode_progress
 from casparian_shim.frames.kinds import Progress
 from casparian_shim.job import GuestJob
+from casparian_shim.sdk.records import current_tape
 from casparian_shim.sideband import FrameSender
 
 _PROGRESS_EVERY_SECONDS = 0.1
@@ -113,12 +114,20 @@ class Context:
         self._unit = unit[:_UNIT_CHARACTERS_MAX] if unit is not None else None
         self._tell_now_and_then()
 
-    def skip(self, reason: str, count: int = 1) -> None:
-        """Declare `count` records of the input that are no rows: comments, headers, blank lines."""
+    def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
+        """Declare `count` records of the input that are no rows: comments, trailers, records summed up in a total.
+
+        `source_row` says which: the `__cf_row_id` that a reader gave.
+        """
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ValueError(f"skip was given a count of {count!r:.40}")
         if sum(self._skips.values()) + count > COUNT_MAX:
             raise ValueError("skip was given more than 2**53 - 1 records altogether")
+        if source_row is not None:
+            if count != 1:
+                raise ValueError(f"skip was given the row {source_row} and a count of {count}; one row is one record")
+            if (tape := current_tape()) is not None:
+                tape.declare(source_row)
         reason = reason[:_REASON_CHARACTERS_MAX]
         if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
             reason = OTHER_REASONS

@@ -87,6 +87,8 @@ class Outputs:
         self._streams: dict[tuple[str, OutputKind], _Stream] = {}
         self._gathering: dict[str, _Gathering] = {}
         self._current: _Stream | None = None
+        #: Called before rows are sent: what the readers gave out for them goes first.
+        self.before_rows: Callable[[], None] = lambda: None
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -160,8 +162,18 @@ class Outputs:
             self._flush_rejects(output, gathering)
         return output
 
+    def add_records(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
+        """Entries of the record tape (`sdk.records`)."""
+        columns: list[Column] = [
+            ("row", pa.array(rows, pa.int64()), False),
+            ("end", pa.array(ends, pa.int64()), False),
+            ("what", pa.array(whats, pa.int8()), False),
+        ]
+        self._send(stream, OutputKind.RECORDS, columns)
+
     def finish(self) -> None:
         """Send what is gathered, then the end of every output."""
+        self.before_rows()
         for output, gathering in self._gathering.items():
             self._flush_rows(output, gathering)
             self._flush_rejects(output, gathering)
@@ -210,6 +222,8 @@ class Outputs:
         self._send(output, OutputKind.REJECTS, columns)
 
     def _send(self, output: str, kind: OutputKind, columns: Sequence[Column]) -> None:
+        if kind is not OutputKind.RECORDS:
+            self.before_rows()
         stream = self._streams.get((output, kind))
         if stream is None:
             stream = self._streams[output, kind] = _Stream(len(self._streams), output, kind)

@@ -72,8 +72,12 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     from casparian_shim.context import Context
     from casparian_shim.emitting import Outputs
     from casparian_shim.running import emit, find_parse, import_parser
+    from casparian_shim.sdk.records import RecordTape, use_tape
 
     outputs = Outputs(sender, job.outputs)
+    tape = RecordTape(job.input_path, job.input_fd, outputs.add_records)
+    outputs.before_rows = tape.flush
+    use_tape(tape)
     ctx = Context(job, outputs, sender)
     try:
         parse = find_parse(import_parser(job))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from casparian_shim import decimal, read_csv, read_fixed_width, read_lines, timestamp
-from casparian_shim.sdk.readers import BadRecord
+from casparian_shim.sdk.readers import BadHeader, BadRecord, NotTheEncoding
 
 
 def test_lines_come_with_their_number_and_offset() -> None:
@@ -58,8 +58,10 @@ def test_fixed_width_lines_are_cut_by_characters() -> None:
 
 
 def test_bytes_that_are_not_the_encoding_are_never_replaced() -> None:
-    with pytest.raises(UnicodeDecodeError):
-        list(read_lines(io.BytesIO(b"\xff\n")))
+    lines = read_lines(io.BytesIO("é\nb".encode() + b"\xff\n"))
+    assert next(lines)["text"] == "é"
+    with pytest.raises(NotTheEncoding, match=r"Line 2 is not utf-8: byte 2 \(FF\)"):
+        next(lines)
 
 
 def test_decimals_keep_every_digit() -> None:

@@ -139,7 +139,9 @@ def test_jobs_beyond_the_slots_wait_and_are_given_back_by_a_drain(sentinel: Smal
     with WorkerProcess(sentinel.home, "--slots", "1") as worker:
         sentinel.join()
         first = sentinel.assignment(
-            "import time\ndef parse(path):\n    time.sleep(0.5)\n", tmp_path / "in.txt", epoch=5
+            "import time\ndef parse(path, ctx):\n    time.sleep(0.5)\n    ctx.skip('all')\n",
+            tmp_path / "in.txt",
+            epoch=5,
         )
         second = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=6)
         sentinel.assign(first, second)

@@ -66,7 +66,8 @@ def test_an_empty_file_and_a_silent_parser_leave_no_data_and_no_files(desk: Desk
 def test_prints_and_what_is_written_past_the_shim_are_in_the_log_made_harmless(desk: Desk) -> None:
     desk.finished(
         "import os, logging\n"
-        "def parse(path):\n"
+        "def parse(path, ctx):\n"
+        "    ctx.skip('all of it')\n"
         "    print('one\\x1b[31m')\n"
         "    logging.warning('two')\n"
         "    os.write(1, b'three\\n'); os.write(2, b'fo\\xffur')\n"
@@ -89,6 +90,7 @@ def test_a_guest_sees_a_bare_environment_its_limits_and_its_scratch(desk: Desk) 
         "    assert os.getsid(0) == os.getpid()\n"
         "    assert ctx.file.read() == open(path, 'rb').read() == b'a\\nb\\n'\n"
         "    open(ctx.scratch + '/left', 'w').close(); os.mkdir('shut'); os.mkdir('shut/in'); os.chmod('shut', 0)\n"
+        "    ctx.skip('all of it')\n"
     )
     assert not list(desk.home.scratch.iterdir())
 

@@ -133,7 +133,11 @@ def test_a_frame_that_never_completes_is_a_breach_at_its_deadline(desk: Desk) ->
 
 def test_forged_log_lines_are_the_guests(desk: Desk) -> None:
     desk.input.write_bytes(
-        encode_log(LogLevel.ERROR, "x\n2026-01-01T00:00:00Z INFO worker [CIRCUIT_BREAKER] forged") + EOS
+        encode_log(LogLevel.ERROR, "x\n2026-01-01T00:00:00Z INFO worker [CIRCUIT_BREAKER] forged")
+        + start()
+        + batch()
+        + end(2)
+        + EOS
     )
     desk.finished(SPEAK.format(then="os._exit(0)"))
     forged = [line for line in desk.log().splitlines() if "forged" in line]

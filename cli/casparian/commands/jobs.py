@@ -185,7 +185,7 @@ def show(app: App, job_id: str) -> ExitCode:
 def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:
     """The job as one document: JSON columns unpacked, times as µs UTC."""
     document = {name: value for name, value in found.items() if not name.endswith("_json")}
-    for name in ("accounting", "skipped", "damaged", "spec"):
+    for name in ("accounting", "skipped", "records", "damaged", "spec"):
         document[name if name != "skipped" else "skips"] = json.loads(found[f"{name}_json"] or "null")
     document["files"], document["violations"] = files, violations
     document["history"] = [{**event, "data": json.loads(event["data"])} for event in history]
@@ -229,6 +229,11 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
     if skipped:
         listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(skipped.items()))
         print(f"declared skips: {cell(listed)}", file=app.out)
+    if found["records_json"]:
+        from casparian_protocol.manifest import RecordAccounting
+
+        for line in RecordAccounting.model_validate_json(found["records_json"]).lines():
+            print(line, file=app.out)
 
 
 @job.command("logs", examples="casparian job logs 3f2a91c0 -f")

@@ -23,11 +23,13 @@ from casparian.devrun.takers import DevTaker, JudgedTaker, Room, UnjudgedTaker
 from casparian.exits import UsageProblem, WorkFailed
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError
+from casparian_protocol.manifest import RecordAccounting
 from casparian_shim.frames import LogLevel, StreamCut
 from casparian_shim.job import DEV, GuestJob
 from casparian_shim.text import scrub
 from casparian_worker.execute.ending import error_after_cut, error_after_end
-from casparian_worker.execute.failures import UndeclaredOutput, of_exception, of_report
+from casparian_worker.execute.failures import Unaccounted, UndeclaredOutput, of_exception, of_report
+from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.source import Source
 from casparian_worker.execute.stopping import Stop
 from casparian_worker.execute.stream import GuestStream, Tally, Watch
@@ -55,7 +57,7 @@ def run_input(
         source = Source(str(path.absolute()), follow_links=True)
     except CasparianError as unreadable:
         return InputRun(str(path), "", 0.0, {}, {}, False, of_exception(unreadable, "environment"))
-    run = _Run(parser, source, Room(limit), rows_shown, on_rows)
+    run = _Run(parser, source, Room(limit), rows_shown, on_rows, SourceRecords(source.size_bytes, source.descriptor))
     error: JobError | None
     try:
         error = run.parse(params, python)
@@ -69,7 +71,14 @@ def run_input(
     seconds = time.monotonic() - began_s
     observers = {name: taker.observer for name, taker in run.takers.items()}
     return InputRun(
-        str(path), source.content_hash, seconds, observers, dict(run.tally.told.skips), run.room.is_full, error
+        str(path),
+        source.content_hash,
+        seconds,
+        observers,
+        all_skips(run.tally.told.skips, run.records.skips),
+        run.room.is_full,
+        error,
+        run.accounting,
     )
 
 
@@ -82,6 +91,8 @@ class _Run:
     room: Room
     rows_shown: int
     on_rows: OnRows | None
+    records: SourceRecords
+    accounting: RecordAccounting | None = None
     tally: Tally = field(default_factory=Tally)
     takers: dict[str, DevTaker] = field(default_factory=dict)
 
@@ -107,6 +118,7 @@ class _Run:
             log=log,
             tally=self.tally,
             limits=None,
+            records=self.records,
             rows_wanted=self.room.limit,
         )
         try:
@@ -121,6 +133,10 @@ class _Run:
                 raise wrong
         for taker in self.takers.values():
             taker.finish()
+        if not self.room.is_full:
+            self.accounting = self.records.accounting(sum(self.tally.told.skips.values()))
+            if self.accounting.gap and not self.parser.metadata.may_drop_records:
+                raise Unaccounted(self.accounting.gap)
         return None
 
     def _taker(self, name: str) -> DevTaker:
@@ -132,9 +148,9 @@ class _Run:
             observer = Observer(name, contract, self.rows_shown, self.on_rows)
             lineage = Lineage(self.source.content_hash, DEV_JOB, time.time_ns() // 1000, self.parser.metadata.version)
             self.takers[name] = (
-                UnjudgedTaker(observer, lineage, self.room)
+                UnjudgedTaker(observer, lineage, self.room, self.records)
                 if contract is None
-                else JudgedTaker(contract, observer, lineage, self.room)
+                else JudgedTaker(contract, observer, lineage, self.room, self.records)
             )
         return self.takers[name]
 

@@ -17,6 +17,7 @@ from casparian.grid import draw_grid
 from casparian.render import cell, count
 from casparian.streams import screen_width
 from casparian_protocol.jobs import JobError
+from casparian_protocol.manifest import RecordAccounting
 
 _VIOLATIONS_SHOWN = 20
 _SKIPS_SHOWN = 10
@@ -34,6 +35,8 @@ class InputRun:
     #: Whether reading stopped because --limit was reached.
     is_cut: bool
     error: JobError | None
+    #: None when the parser failed before its end, or reading stopped at the limit.
+    records: RecordAccounting | None = None
 
     @property
     def status(self) -> str:
@@ -65,6 +68,9 @@ def print_run(app: App, run: InputRun, label: str) -> None:
     print(file=app.out)
     cut = ", stopped at the limit" if run.is_cut else ""
     print(f"{accounting(run)} in {run.seconds:.2f} s{cut}", file=app.out)
+    if run.records is not None:
+        for line in run.records.lines():
+            print(line, file=app.out)
 
 
 def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
@@ -96,6 +102,7 @@ def document(run: InputRun) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "outputs": {name: _output_document(output) for name, output in sorted(run.outputs.items())},
         "skipped": dict(run.skips),
+        "records": run.records.model_dump() if run.records is not None else None,
         "stopped_at_limit": run.is_cut,
         "error": run.error.model_dump() if run.error else None,
     }

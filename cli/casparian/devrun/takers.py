@@ -13,6 +13,7 @@ from casparian_protocol.contract import Contract, is_reserved
 from casparian_protocol.contract.names import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.outputs import JudgedOutput
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.staging import Lineage
 from casparian_worker.validation import ReservedColumn, ValidationLimits
 from casparian_worker.validation.quarantine import rejected_batch
@@ -42,11 +43,19 @@ class Room:
 class JudgedTaker:
     """An output with a contract: the production judge, without a quarantine policy."""
 
-    def __init__(self, contract: Contract, observer: Observer, lineage: Lineage, room: Room) -> None:
+    def __init__(
+        self, contract: Contract, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords
+    ) -> None:
         keeper = _ObservingKeeper(observer, lineage)
         limits = ValidationLimits()
         self._judged = JudgedOutput(
-            observer.output, contract, keeper, policy=None, limits=limits, warn=observer.notes.append
+            observer.output,
+            contract,
+            keeper,
+            policy=None,
+            limits=limits,
+            warn=observer.notes.append,
+            records=records,
         )
         self.observer = observer
         self._room = room
@@ -91,10 +100,11 @@ class _ObservingKeeper:
 class UnjudgedTaker:
     """An output without a contract: rows are shown as they come."""
 
-    def __init__(self, observer: Observer, lineage: Lineage, room: Room) -> None:
+    def __init__(self, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords) -> None:
         self._keeper = _ObservingKeeper(observer, lineage)
         self.observer = observer
         self._room = room
+        self._records = records
         self.received = 0
         self.quarantined = 0
 
@@ -112,9 +122,10 @@ class UnjudgedTaker:
         if not admitted.num_rows:
             return
         source_row = _column(admitted, ROW_ID_COLUMN, pa.int64())
+        self._records.names(source_row)
         if kind is OutputKind.REJECTS:
             self.quarantined += admitted.num_rows
-            self._keeper.bad(_rejected(admitted, source_row))
+            self._keeper.bad(self._records.with_text(_rejected(admitted, source_row)))
         else:
             own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
             self._keeper.valid(admitted.select(own), source_row)

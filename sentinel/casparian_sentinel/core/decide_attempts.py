@@ -154,6 +154,10 @@ def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
         "seconds": manifest.total_seconds,
         "part_names": PART_NAMES,
     }
+    if manifest.records is not None and manifest.records.is_counted:
+        data["records_given"] = manifest.records.given
+        data["records_unaccounted"] = manifest.records.unaccounted
+        data["bytes_accounted"] = manifest.records.bytes_given + manifest.records.bytes_skipped
     if item.manifest_blob:
         data["manifest_blob"] = item.manifest_blob
     elif needs_blob(manifest):

@@ -28,7 +28,9 @@ def facts_of(manifest: Manifest) -> dict[str, Any]:
         output: {**counts.__dict__, "violations": [violation.__dict__ for violation in counts.violations]}
         for output, counts in manifest.outputs.items()
     }
-    return {**manifest.__dict__, "files": [file.__dict__ for file in manifest.files], "outputs": outputs}
+    files = [file.__dict__ for file in manifest.files]
+    records = manifest.records.__dict__ if manifest.records is not None else None
+    return {**manifest.__dict__, "files": files, "outputs": outputs, "records": records}
 
 
 def needs_blob(manifest: Manifest) -> bool:

@@ -187,6 +187,9 @@ class JobFold:
             output_size_bytes=sum(file.bytes for file in manifest.files),
             accounting_json=as_json(manifest.outputs),
             skipped_json=as_json(manifest.skipped),
+            records_given=manifest.records.given if manifest.records and manifest.records.is_counted else None,
+            records_unaccounted=manifest.records.unaccounted if manifest.records else None,
+            records_json=as_json(manifest.records) if manifest.records else None,
         )
         if row.get("replayed_at"):
             self.changes.recount(row["id"], "")

@@ -78,7 +78,7 @@ create table cf_processing_queue (
     error_exception varchar, error_trace varchar, error_context varchar, sandbox varchar, source_hash varchar,
     accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
     rerun_of varchar, sequence ubigint, queued_seq ubigint, replayed_at timestamp, closed_at timestamp,
-    closed_by varchar, close_reason varchar
+    closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar
 );
 
 create table cf_job_progress (

@@ -42,10 +42,12 @@ class LogLevel(IntEnum):
 
 
 class OutputKind(StrEnum):
-    """Rows the parser vouches for, or rows it calls bad itself."""
+    """Rows the parser vouches for, rows it calls bad itself, or what the SDK's readers gave out."""
 
     ROWS = "rows"
     REJECTS = "rejects"
+    #: The record tape (`casparian_shim.sdk.records`); the stream is named by the encoding of the text.
+    RECORDS = "records"
 
 
 @dataclass(frozen=True, slots=True)

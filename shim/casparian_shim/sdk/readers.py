@@ -1,43 +1,35 @@
 """Readers that keep text as text and tell where each record came from.
 
 Nothing is guessed: no type, no encoding, no missing value. Each row is a dict of texts with `__cf_row_id`, the
-1-based number of the line (or, for CSV, of the line its record begins on). They stream; memory stays flat unless a
-table is asked for.
+1-based number of the line (or, for CSV, of the line its record begins on). What is no record (a header, blank and
+skipped lines, a byte order mark) is declared as a skip, so that every byte of the input is accounted for. They stream;
+memory stays flat unless a table is asked for. Lines are `lines`', what is told to the worker `records`'.
 """
 
 import csv
-import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any, Literal
+from itertools import chain
+from typing import Any, Literal
 
-from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.sdk.bad_records import BadHeader, BadRecord, NotTheEncoding
+from casparian_shim.sdk.lines import LineEnds, Lines, Source, opened, without_end
+from casparian_shim.sdk.records import What
 
 ROW_ID = "__cf_row_id"
 As = Literal["rows", "arrow", "pandas", "polars"]
-Source = str | os.PathLike[str] | IO[bytes]
 
 _FIELD_CHARACTERS_MAX = 16 * 1024 * 1024
 
-
-class BadRecord(CasparianError):
-    """A record does not have the shape its file promised."""
-
-    code = ErrorCode.INVALID_DATA
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(
-            f"The record on line {line} {reason}.",
-            remedy="Read the file with read_lines and reject such lines, or say what they mean.",
-        )
+__all__ = ["BadHeader", "BadRecord", "NotTheEncoding", "read_csv", "read_fixed_width", "read_lines"]
 
 
-def read_lines(source: Source, *, encoding: str = "utf-8", as_: As = "rows") -> Any:
+def read_lines(source: Source, *, encoding: str = "utf-8", line_ends: LineEnds = "any", as_: As = "rows") -> Any:
     """Each line as `{"text", "offset", "__cf_row_id"}`: without its line end, `offset` in bytes from the start.
 
-    Lines end with \\n or \\r\\n only. Bytes that are not `encoding` raise UnicodeDecodeError.
+    Lines end with LF, CRLF or CR; with `line_ends="lf"` a lone CR is data. Bytes that are not `encoding` raise
+    `NotTheEncoding`. A byte order mark is passed over, as a declared skip.
     """
-    return _as(_lines(source, encoding), as_)
+    return _as(_lines(source, encoding, line_ends), as_)
 
 
 def read_csv(
@@ -49,13 +41,17 @@ def read_csv(
     columns: Sequence[str] | None = None,
     encoding: str = "utf-8-sig",
     skip_lines: int = 0,
+    line_ends: LineEnds = "any",
     as_: As = "rows",
 ) -> Any:
     """Each record as a dict of texts. `columns` names them (instead of the header, when there is one).
 
-    A record with more or fewer fields than columns raises `BadRecord`; empty lines are passed over.
+    A header that does not name each column once raises `BadHeader`, a record with more or fewer fields than columns
+    `BadRecord`. Header, blank lines and the first `skip_lines` lines are declared skips.
     """
-    return _as(_records(source, delimiter, quote, header, columns, encoding, skip_lines), as_)
+    if columns is not None and (len(set(columns)) != len(columns) or "" in columns):
+        raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
+    return _as(_records(source, delimiter, quote, header, columns, encoding, skip_lines, line_ends), as_)
 
 
 def read_fixed_width(
@@ -65,28 +61,30 @@ def read_fixed_width(
     encoding: str = "utf-8",
     strip: bool = True,
     skip_lines: int = 0,
+    line_ends: LineEnds = "any",
     as_: As = "rows",
 ) -> Any:
-    """Each line cut at character positions: `{"id": (0, 8)}` is the first eight characters. A short line raises."""
-    return _as(_cut_lines(source, fields, encoding, strip, skip_lines), as_)
+    """Each line cut at character positions: `{"id": (0, 8)}` is the first eight characters. A short line raises.
+
+    Blank lines and the first `skip_lines` lines are declared skips.
+    """
+    return _as(_cut_lines(source, fields, encoding, strip, skip_lines, line_ends), as_)
 
 
-def _lines(source: Source, encoding: str) -> Iterator[dict[str, object]]:
-    if "\n".encode(encoding) != b"\n" and not encoding.lower().endswith("sig"):
-        raise ValueError(f"{encoding} has no one-byte line end; decode the file before reading lines")
-    offset = 0
-    for number, raw in enumerate(_raw_lines(source), 1):
-        text = raw.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
-        yield {"text": text, "offset": offset, ROW_ID: number}
-        offset += len(raw)
-
-
-def _raw_lines(source: Source) -> Iterator[bytes]:
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            yield from file
-    else:
-        yield from source
+def _lines(source: Source, encoding: str, line_ends: LineEnds) -> Iterator[dict[str, object]]:
+    with opened(source) as file:
+        lines = Lines(file, encoding, line_ends)
+        reading = lines.reading
+        rows, ends, whats = reading.rows, reading.ends, reading.whats
+        for texts in lines.blocks():
+            number, begins = lines.first, lines.begins
+            for text, end in zip(texts, lines.ends, strict=True):
+                rows.append(number)
+                ends.append(end)
+                whats.append(0)
+                yield {"text": text.removesuffix("\n").removesuffix("\r"), "offset": begins, ROW_ID: number}
+                number += 1
+                begins = end
 
 
 def _records(
@@ -97,62 +95,101 @@ def _records(
     columns: Sequence[str] | None,
     encoding: str,
     skip_lines: int,
+    line_ends: LineEnds,
 ) -> Iterator[dict[str, object]]:
     csv.field_size_limit(_FIELD_CHARACTERS_MAX)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    lines = _decoded(source, encoding)
-    for _ in range(skip_lines):
-        next(lines, None)
-    records = csv.reader(lines, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
-    names = list(columns) if columns is not None else None
-    is_header_due, begins = header, skip_lines + 1
-    for record in records:
-        line, begins = begins, skip_lines + records.line_num + 1
-        if not record:
-            continue
-        if is_header_due:
-            is_header_due = False
-            names = names or record
-            if len(set(names)) != len(names):
-                raise BadRecord(line, "names a column twice")
-            continue
-        if names is None:
-            names = [f"column_{position}" for position in range(1, len(record) + 1)]
-        if len(record) != len(names):
-            raise BadRecord(line, f"has {len(record)} fields, {len(names)} are expected")
-        row: dict[str, object] = dict(zip(names, record, strict=True))
-        row[ROW_ID] = line
-        yield row
+    with opened(source) as file:
+        lines = Lines(file, encoding, line_ends)
+        reading = lines.reading
+        texts = chain.from_iterable(lines.blocks())
+        before = lines.lines_before + _pass_over(texts, lines, skip_lines)
+        records = csv.reader(texts, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+        names = list(columns) if columns is not None else None
+        is_header_due, begins = header, before + 1
+        rows, ends, whats = reading.rows, reading.ends, reading.whats
+        while True:
+            try:
+                record = next(records, None)
+            except csv.Error as cause:
+                raise BadRecord(begins, f"is no CSV: {cause}") from cause
+            if record is None:
+                return
+            line, begins = begins, before + records.line_num + 1
+            end = lines.ends[begins - 1 - lines.first]
+            if not record:
+                reading.note(What.BLANK_LINE, line, end)
+            elif is_header_due:
+                is_header_due = False
+                names = _names(record, names, line, delimiter)
+                reading.note(What.HEADER, line, end)
+            else:
+                if names is None:
+                    names = [f"column_{position}" for position in range(1, len(record) + 1)]
+                if len(record) != len(names):
+                    reason = f"has {len(record)} fields, {len(names)} are expected"
+                    raise BadRecord(line, reason, delimiter.join(record))
+                row: dict[str, object] = dict(zip(names, record, strict=True))
+                row[ROW_ID] = line
+                rows.append(line)
+                ends.append(end)
+                whats.append(0)
+                yield row
 
 
-def _decoded(source: Source, encoding: str) -> Iterator[str]:
-    if isinstance(source, str | os.PathLike):
-        with open(source, encoding=encoding, newline="\n") as file:
-            yield from file
-        return
-    text = io.TextIOWrapper(source, encoding=encoding, newline="\n")
-    try:
-        yield from text
-    finally:
-        if not text.closed:
-            text.detach()  # the caller's file stays open
+def _names(record: list[str], columns: list[str] | None, line: int, delimiter: str) -> list[str]:
+    """The columns' names by the header, unless the caller gave them."""
+    text = delimiter.join(record)
+    if columns is not None:
+        if len(record) != len(columns):
+            raise BadHeader(line, f"has {len(record)} names, columns= gives {len(columns)}", text)
+        return columns
+    for place, name in enumerate(record, 1):
+        if not name.strip():
+            hint = "; the line ends with a delimiter" if place == len(record) and place > 1 else ""
+            raise BadHeader(line, f"has no name at place {place} of {len(record)}{hint}", text)
+        if record.index(name) != place - 1:
+            raise BadHeader(line, f"names {name[:80]!r} twice, at places {record.index(name) + 1} and {place}", text)
+    return record
+
+
+def _pass_over(texts: Iterator[str], lines: Lines, skip_lines: int) -> int:
+    """How many of the first `skip_lines` lines there were."""
+    for count in range(skip_lines):
+        if next(texts, None) is None:
+            return count
+        line = lines.lines_before + count + 1
+        lines.reading.note(What.SKIPPED_LINE, line, lines.end_of(line))
+    return skip_lines
 
 
 def _cut_lines(
-    source: Source, fields: Mapping[str, tuple[int, int]], encoding: str, strip: bool, skip_lines: int
+    source: Source,
+    fields: Mapping[str, tuple[int, int]],
+    encoding: str,
+    strip: bool,
+    skip_lines: int,
+    line_ends: LineEnds,
 ) -> Iterator[dict[str, object]]:
     width = max(end for _, end in fields.values())
-    for line in _lines(source, encoding):
-        number, text = line[ROW_ID], str(line["text"])
-        if isinstance(number, int) and number <= skip_lines:
-            continue
-        if len(text) < width:
-            raise BadRecord(int(str(number)), f"has {len(text)} characters, {width} are expected")
-        row: dict[str, object] = {
-            name: text[start:end].strip(" ") if strip else text[start:end] for name, (start, end) in fields.items()
-        }
-        row[ROW_ID] = number
-        yield row
+    with opened(source) as file:
+        lines = Lines(file, encoding, line_ends)
+        texts = chain.from_iterable(lines.blocks())
+        number = lines.lines_before + _pass_over(texts, lines, skip_lines)
+        for whole in texts:
+            number += 1
+            text = without_end(whole)
+            if not text:
+                lines.reading.note(What.BLANK_LINE, number, lines.end_of(number))
+                continue
+            if len(text) < width:
+                raise BadRecord(number, f"has {len(text)} characters, {width} are expected", text)
+            row: dict[str, object] = {
+                name: text[start:end].strip(" ") if strip else text[start:end] for name, (start, end) in fields.items()
+            }
+            row[ROW_ID] = number
+            lines.reading.note(What.RECORD, number, lines.end_of(number))
+            yield row
 
 
 def _as(rows: Iterable[dict[str, object]], as_: As) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,14 +23,16 @@ from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobError, JobSpec
-from casparian_protocol.manifest import Manifest, StagedFile
+from casparian_protocol.manifest import Manifest, RecordAccounting, StagedFile
+from casparian_protocol.parser_metadata import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
 from casparian_shim.job import GuestJob
 from casparian_worker.discovery.names import path_os
 from casparian_worker.execute.ending import error_after_cut, error_after_end
-from casparian_worker.execute.failures import QuarantineExceeded, of_exception, of_report
+from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
 from casparian_worker.execute.outputs import JudgedOutput, StagedKeeper, taker_among
+from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.scratch import held_scratch
 from casparian_worker.execute.source import InputUnreadable, Source
 from casparian_worker.execute.stopping import Stop, Stopped
@@ -139,6 +141,7 @@ class _Attempt:
     outputs: dict[str, JudgedOutput] = field(default_factory=dict)
     keepers: dict[str, StagedKeeper] = field(default_factory=dict)
     source: Source | None = None
+    records: SourceRecords | None = None
 
     def run(self) -> Outcome:
         """A log that cannot be written fails the attempt, as outputs that cannot be written do."""
@@ -185,6 +188,7 @@ class _Attempt:
         self.stop.check()
         self.source = Source(path_os(job.input.path), follow_links=surroundings.follow_links)
         self.source.expect(job.input.content_hash)
+        self.records = SourceRecords(self.source.size_bytes, self.source.descriptor)
         self._prepare_outputs(log)
         scratch = surroundings.home.scratch / f"{job.job_id}-{self.task.epoch}"
         try:
@@ -198,11 +202,15 @@ class _Attempt:
             return Failed(error)
         for output in self.outputs.values():
             output.finish()
+        accounting = self.records.accounting(sum(self.tally.told.skips.values()))
+        if accounting.gap and not may_drop_records(self.task.bundle, self.task.entry):
+            raise Unaccounted(accounting.gap)
         files = [file for keeper in self.keepers.values() for file in keeper.close()]
-        return Finished(self._manifest(files), self.staging)
+        return Finished(self._manifest(files, accounting), self.staging)
 
     def _run_guest(self, scratch: Path, log: JobLog) -> JobError | None:
         """None when everything was sent and the guest ended well; its own report otherwise."""
+        assert self.records is not None
         began_s, limits = time.monotonic(), self.surroundings.settings.limits
         spec = self._guest_spec(scratch)
         guest = Guest.start(spec, log.write_raw)
@@ -225,6 +233,7 @@ class _Attempt:
                 log=log,
                 tally=self.tally,
                 limits=limits,
+                records=self.records,
             )
             try:
                 failure = stream.read()
@@ -268,7 +277,7 @@ class _Attempt:
         )
 
     def _prepare_outputs(self, log: JobLog) -> None:
-        assert self.source is not None
+        assert self.source is not None and self.records is not None
         job, surroundings = self.task.job, self.surroundings
         settings = surroundings.settings
         lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
@@ -287,6 +296,7 @@ class _Attempt:
                 policy=policy_of(job, name, contract, settings),
                 limits=arrow_limits(settings.limits),
                 warn=partial(log.write, LogLevel.WARNING, "worker"),
+                records=self.records,
             )
 
     def _keep_quarantine(self, exceeded: QuarantineExceeded) -> Outcome:
@@ -297,12 +307,15 @@ class _Attempt:
             return Failed(of_exception(cause, "environment"))
         return Failed(error, self._manifest(files, failed_output=exceeded.output), self.staging)
 
-    def _manifest(self, files: list[StagedFile], failed_output: str = "") -> Manifest:
-        assert self.source is not None
+    def _manifest(
+        self, files: list[StagedFile], records: RecordAccounting | None = None, *, failed_output: str = ""
+    ) -> Manifest:
+        assert self.source is not None and self.records is not None
         return Manifest(
             files=files,
             outputs={name: out.accounting(is_failed=name == failed_output) for name, out in self.outputs.items()},
-            skipped=dict(self.tally.told.skips),
+            skipped=all_skips(self.tally.told.skips, self.records.skips),
+            records=records,
             source_hash=self.source.content_hash,
             source_bytes=self.source.size_bytes,
             sandbox=effective_level(),
@@ -315,6 +328,15 @@ class _Attempt:
         day = datetime.now(UTC).date().isoformat()
         path = joblog_path(self.surroundings.home, self.task.job.job_id, day)
         return JobLog(path, max_bytes=self.surroundings.settings.job_logs.max_bytes)
+
+
+@lru_cache(maxsize=256)
+def may_drop_records(bundle: Path, entry: str) -> bool:
+    """Whether the parser declares that records may end as nothing; read from its source, never by running it."""
+    try:
+        return read_metadata(source_text((bundle / entry).read_bytes(), entry), entry).may_drop_records
+    except CasparianError:  # registered once, so a parser of an older version: it cannot have known of this
+        return False
 
 
 def policy_of(job: JobSpec, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:

@@ -32,6 +32,7 @@ Origin = Literal["parser", "worker", "environment"]
 _WORKERS_OWN = frozenset(
     {
         ErrorCode.QUARANTINE_EXCEEDED,
+        ErrorCode.UNACCOUNTED,
         ErrorCode.CONTRACT_MISSING,
         ErrorCode.SANDBOX_UNAVAILABLE,
         ErrorCode.UNTRUSTED_ARTIFACT,
@@ -92,6 +93,19 @@ class QuarantineExceeded(CasparianError):
         self.output = output
         self.limit = found.limit
         self.facts = {"output": output, "codes": ", ".join(sorted(codes))}
+
+
+class Unaccounted(CasparianError):
+    """Records or bytes of the input ended as nothing, and the parser does not say that they may."""
+
+    code = ErrorCode.UNACCOUNTED
+
+    def __init__(self, gap: str) -> None:
+        super().__init__(
+            f"Not everything is accounted for: {gap}.",
+            remedy="Emit each record with its __cf_row_id, call ctx.skip(reason) or ctx.reject(…) for the others, or "
+            "declare `may_drop_records = True` in the parser.",
+        )
 
 
 class UndeclaredOutput(CasparianError):

@@ -16,6 +16,7 @@ from casparian_protocol.manifest import OutputAccounting, StagedFile, ViolationC
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.numbering import RowNumbers
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.staging import Lineage, SinkMeters, StagedParquet, StagingDirectory, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 
@@ -86,6 +87,7 @@ class JudgedOutput:
         policy: QuarantinePolicy | None,
         limits: ValidationLimits,
         warn: Callable[[str], None],
+        records: SourceRecords,
     ) -> None:
         """`policy` None: count only (dev mode)."""
         self.name = name
@@ -95,6 +97,7 @@ class JudgedOutput:
         self._policy = policy
         self._limits = limits
         self._warn = warn
+        self._records = records
         self._numbers = RowNumbers()
         self._columns: list[str] | None = None
 
@@ -126,6 +129,7 @@ class JudgedOutput:
         else:
             checked = self._validator.check(batch, self._numbers.give(batch.num_rows))
             self._keeper.valid(checked.valid, checked.source_row)
+            self._records.names(checked.source_row)
             if checked.bad is not None:
                 self._keep_bad(checked.bad)
         self._judge(at_end=False)
@@ -166,7 +170,8 @@ class JudgedOutput:
     def _keep_bad(self, bad: pa.RecordBatch) -> None:
         if bad.num_columns > self._limits.columns_count + _OWN_COLUMNS:
             raise LimitExceeded("The output's number of columns", bad.num_columns, self._limits.columns_count)
-        self._keeper.bad(bad)
+        self._records.names(bad.column("_cf_source_row"))
+        self._keeper.bad(self._records.with_text(bad))
 
     def _judge(self, *, at_end: bool) -> None:
         if self._policy is None:

@@ -33,6 +33,7 @@ from casparian_shim.frames import (
 from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
 from casparian_worker.execute.failures import TimeIsUp
 from casparian_worker.execute.outputs import Taker
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.execute.scratch import check_scratch
 from casparian_worker.execute.stopping import Stop
 from casparian_worker.guest import StartTimeout
@@ -116,6 +117,7 @@ class GuestStream:
         log: TextLog,
         tally: Tally,
         limits: LimitSettings | None,
+        records: SourceRecords,
         rows_wanted: int | None = None,
     ) -> None:
         """`rows_wanted`: enough is enough (dev mode); None reads to the end."""
@@ -133,6 +135,7 @@ class GuestStream:
         self._rows_wanted = rows_wanted
         self._schemas: dict[int, pa.Schema] = {}
         self._takers: dict[int, Taker] = {}
+        self._records = records
 
     def read(self) -> Failure | None:
         """Until the end of the stream (None) or the guest's own report of its failure.
@@ -169,6 +172,10 @@ class GuestStream:
                 continue
 
     def _start(self, start: OutputStart) -> None:
+        if start.kind is OutputKind.RECORDS:
+            self._schemas[start.index] = read_schema(start.schema, self._arrow_limits)
+            self._records.announce(start.name, self._schemas[start.index])
+            return
         taker = self._find_output(start.name)
         is_rejects = start.kind is OutputKind.REJECTS
         schema = read_schema(start.schema, self._arrow_limits, is_rejects=is_rejects)
@@ -181,6 +188,9 @@ class GuestStream:
         assert current is not None, "a batch is accepted only while an output is open"
         batch = read_batch(payload, self._schemas[current.index], self._arrow_limits)
         self.state.count_rows(batch.num_rows)
+        if current.kind is OutputKind.RECORDS:
+            self._records.take(batch)
+            return
         taker = self._takers[current.index]
         bad_before = taker.quarantined
         taker.take(batch, current.kind)

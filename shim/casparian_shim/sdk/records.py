@@ -1,0 +1,185 @@
+"""What the readers of the SDK gave out: the record tape, which tells the worker what every byte of the input is.
+
+A reader notes each record *before* the parser gets it, and each stretch that is no record (a header, a blank line) with
+the reason. An entry is `row` (the 1-based line the record begins on), `end` (the byte offset behind it; entries lie back
+to back, so it begins where the one before ended) and `what`. The worker compares the tape with the rows and rejected
+rows that name records by `__cf_row_id`, and cuts the original text of bad rows out of the input. Outside a guest
+nothing is noted.
+"""
+
+import codecs
+import os
+from collections.abc import Callable
+from enum import IntEnum
+from typing import IO, Any
+
+#: Offsets are unknown: the reader was given something made from the input (an unpacked stream).
+UNKNOWN = -1
+_ENTRIES_MAX = 128 * 1024
+_CHUNK_BYTES = 1 << 20
+
+
+class What(IntEnum):
+    """What an entry of the tape is. Numbers are part of the protocol; new ones are added at the end."""
+
+    RECORD = 0
+    #: A reading begins, or goes on after another one: `end` is where it stands.
+    POSITION = 1
+    #: A reading made from the input has come to its end.
+    COMPLETE = 2
+    #: The parser said `ctx.skip(reason, source_row=…)`.
+    DECLARED = 3
+    HEADER = 10
+    BLANK_LINE = 11
+    SKIPPED_LINE = 12
+    BYTE_ORDER_MARK = 13
+    #: Before the place where the reader was set on: the parser read it by itself.
+    READ_BY_PARSER = 14
+
+
+#: How skips of the readers are called in every count: `What` → reason.
+SKIP_REASONS: dict[What, str] = {
+    What.HEADER: "header",
+    What.BLANK_LINE: "blank line",
+    What.SKIPPED_LINE: "skipped line",
+    What.BYTE_ORDER_MARK: "byte order mark",
+    What.READ_BY_PARSER: "read by the parser itself",
+}
+
+Send = Callable[[str, list[int], list[int], list[int]], None]
+
+
+class Reading:
+    """One reader at work on one source. The lists are appended to by the reader's innermost loop, in step."""
+
+    def __init__(self, tape: "RecordTape | None", encoding: str, *, start: int, has_offsets: bool) -> None:
+        self._tape = tape
+        self.stream = stream_name(encoding)
+        self.has_offsets = has_offsets
+        self.rows: list[int] = []
+        self.ends: list[int] = []
+        self.whats: list[int] = []
+        self.position = start if has_offsets else UNKNOWN
+
+    def note(self, what: What, row: int, end: int) -> None:
+        """One entry that is not in the innermost loop."""
+        self.rows.append(row)
+        self.ends.append(end)
+        self.whats.append(what)
+
+    def clear(self) -> None:
+        for entries in (self.rows, self.ends, self.whats):
+            entries.clear()
+
+    def rest(self) -> None:
+        """Between blocks: send what has gathered, so that memory stays flat whatever the parser does."""
+        if self._tape is None:
+            self.clear()
+        elif len(self.rows) >= _ENTRIES_MAX:
+            self._tape.flush()
+
+
+class RecordTape:
+    """All readings of one job, in the order in which their entries came."""
+
+    def __init__(self, input_path: str, input_fd: int | None, send: Send) -> None:
+        self._send = send
+        self._readings: list[Reading] = []
+        self._last: Reading | None = None
+        status = os.stat(input_path) if input_fd is None else os.fstat(input_fd)
+        self._input = status.st_dev, status.st_ino
+        self.last_row: int | None = None
+
+    def is_input(self, descriptor: int) -> bool:
+        status = os.fstat(descriptor)
+        return (status.st_dev, status.st_ino) == self._input
+
+    def begin(self, encoding: str, *, start: int, has_offsets: bool) -> Reading:
+        reading = Reading(self, encoding, start=start, has_offsets=has_offsets)
+        self._readings.append(reading)
+        return reading
+
+    def row_now(self) -> int | None:
+        """The record given out last: what the parser works on, unless it gathers records first."""
+        for reading in reversed(self._readings):
+            if reading.rows:
+                return reading.rows[-1]
+        return self.last_row
+
+    def declare(self, row: int) -> None:
+        """The parser says of the record of this row that it is none."""
+        self.flush()
+        self._send(stream_name("utf-8"), [row], [UNKNOWN], [What.DECLARED])
+        self._last = None
+
+    def flush(self) -> None:
+        """Send every entry noted so far: before the rows made from those records."""
+        for reading in self._readings:
+            if not reading.rows:
+                continue
+            if reading is not self._last:
+                reading.rows.insert(0, 0)
+                reading.ends.insert(0, reading.position)
+                reading.whats.insert(0, What.POSITION)
+                self._last = reading
+            self.last_row = reading.rows[-1] or self.last_row
+            reading.position = reading.ends[-1] if reading.has_offsets else UNKNOWN
+            rows, whats = reading.rows[:], reading.whats[:]
+            ends = reading.ends[:] if reading.has_offsets else [UNKNOWN] * len(rows)
+            reading.clear()
+            self._send(reading.stream, rows, ends, whats)
+
+
+_current: RecordTape | None = None
+
+
+def use_tape(tape: RecordTape | None) -> None:
+    """The tape of the job that this process runs."""
+    global _current
+    _current = tape
+
+
+def current_tape() -> RecordTape | None:
+    return _current
+
+
+def begin_reading(file: IO[bytes], encoding: str) -> tuple[Reading, int]:
+    """A reading of `file` from where it stands, and how many lines lie before that place.
+
+    Counted are readings of the job's input and of what unpacks it. Anything else (a resource, a lookup file) is not:
+    its entries go nowhere.
+    """
+    descriptor = _descriptor(file)
+    tape = _current if descriptor is not None and _current is not None and _current.is_input(descriptor) else None
+    is_plain = type(file).__module__ == "_io" and type(file).__name__ in ("BufferedReader", "FileIO", "BufferedRandom")
+    start = file.tell() if is_plain and descriptor is not None and file.seekable() else 0
+    if tape is None:
+        return Reading(None, encoding, start=start, has_offsets=is_plain), 0
+    reading = tape.begin(encoding, start=0, has_offsets=is_plain)
+    if not start or descriptor is None:
+        return reading, 0
+    lines_before = _lines_before(descriptor, start)
+    reading.note(What.READ_BY_PARSER, lines_before, start)
+    return reading, lines_before
+
+
+def stream_name(encoding: str) -> str:
+    """An encoding as the name of its stream on the wire: `utf_8`, `iso8859_1`."""
+    return codecs.lookup(encoding).name.lower().replace("-", "_")
+
+
+def _descriptor(file: Any) -> int | None:
+    try:
+        return int(file.fileno())
+    except (AttributeError, OSError, ValueError):  # in memory
+        return None
+
+
+def _lines_before(descriptor: int, start: int) -> int:
+    count = offset = 0
+    was_cr = False
+    while offset < start and (chunk := os.pread(descriptor, min(_CHUNK_BYTES, start - offset), offset)):
+        count += len(chunk.splitlines()) - (not chunk.endswith((b"\n", b"\r"))) - (was_cr and chunk[:1] == b"\n")
+        was_cr = chunk.endswith(b"\r")
+        offset += len(chunk)
+    return count

@@ -1,0 +1,268 @@
+"""What became of each record that the SDK's readers gave out, and of each byte of the input.
+
+Takes the record tape (`casparian_shim.sdk.records`), is told which records the rows and rejected rows name, and says at
+the end what is left over. Keeps the places of the latest records, so that a bad row is kept with its original text.
+Memory is bounded: records nobody has named yet are kept up to a limit, beyond it they are only counted.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_protocol.manifest import RecordAccounting
+from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
+from casparian_worker.validation import ArrowRefused
+
+#: The text of one record that is kept with a bad row, in bytes; and of all bad rows of one batch.
+RAW_BYTES_MAX = 16 * 1024
+_RAW_BATCH_BYTES_MAX = 32 * 1024 * 1024
+_RAW_SHORT_BYTES = 256
+_FIRST_ROWS = 10
+_ROW_MAX = 2**53 - 1
+_SETTLE_EVERY = 256 * 1024
+_OPEN_MAX = 4 * 1024 * 1024
+_PLACES_MAX = 1024 * 1024
+_COLUMNS = {"row": pa.int64(), "end": pa.int64(), "what": pa.int8()}
+_SKIPS = pa.array([int(what) for what in SKIP_REASONS], pa.int8())
+_MOVES = pa.array([int(What.POSITION), int(What.DECLARED)], pa.int8())
+_KNOWN = pa.array([int(what) for what in What], pa.int8())
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Some records in the order of their rows: where each begins and ends in the input."""
+
+    rows: pa.Int64Array
+    starts: pa.Int64Array
+    ends: pa.Int64Array
+    encoding: str
+
+
+@dataclass(slots=True)
+class SourceRecords:
+    """The ledger of one input. `descriptor` is the input, opened; its offset is never moved."""
+
+    size_bytes: int
+    descriptor: int
+    quarantined: int = 0
+    received: int = 0
+    given: int = 0
+    skips: Counter[str] = field(default_factory=Counter)
+    given_bytes: int = 0
+    skipped_bytes: int = 0
+    _schema: pa.Schema | None = None
+    _encoding: str = ""
+    _at: int = 0
+    _is_counted: bool = False
+    _is_complete: bool = True
+    _has_offsets: bool = True
+    _covered_bytes: int = 0
+    _last_row: int = -1
+    _open: list[pa.RecordBatch] = field(default_factory=list)
+    _open_count: int = 0
+    _left_count: int = 0
+    _named: list[pa.Int64Array] = field(default_factory=list)
+    _named_count: int = 0
+    _nameless: int = 0
+    _declared: int = 0
+    _let_go: int = 0
+    _let_go_bytes: int = 0
+    _let_go_rows: list[int] = field(default_factory=list)
+    _let_go_upto: int = -1
+    _let_go_named: int = 0
+    _places: deque[_Places] = field(default_factory=deque)
+
+    # --- from the guest ---
+
+    def announce(self, name: str, schema: pa.Schema) -> None:
+        if dict(zip(schema.names, schema.types, strict=True)) != _COLUMNS:
+            raise ArrowRefused("records have the columns row, end and what")
+        self._schema, self._encoding = schema, name
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Entries in the order in which the readers passed over them."""
+        if any(column.null_count for column in batch.columns):
+            raise ArrowRefused("an entry of the record tape is NULL")
+        if not batch.num_rows:
+            return
+        self._is_counted = True
+        rows, ends, whats = batch.columns
+        starts = self._starts(ends, whats)
+        self._check(rows, starts, ends, whats)
+        is_new = pc.greater(rows, self._last_row)
+        entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], ["row", "start", "end", "what"])
+        declared = pc.or_(
+            pc.equal(whats, What.DECLARED), pc.and_(pc.is_in(whats, _SKIPS), pc.invert(is_new))
+        )  # what one reader gave out as a record is a header to the next
+        self._declared += pc.equal(whats, What.DECLARED).true_count
+        if declared.true_count:
+            self._name(rows.filter(declared))
+        self._take_skips(entries.filter(pc.and_(is_new, pc.is_in(whats, _SKIPS))))
+        self._take_records(entries.filter(pc.and_(is_new, pc.equal(whats, What.RECORD))))
+        if pc.equal(whats, What.COMPLETE).true_count:
+            self._is_complete = True
+        passed = rows.filter(pc.not_equal(whats, What.DECLARED))
+        self._last_row = max(self._last_row, pc.max(passed).as_py() or 0) if len(passed) else self._last_row
+
+    def names(self, source_rows: pa.Int64Array) -> None:
+        """Rows of an output came, valid or not, made from these records; NULL where the row does not say."""
+        self.received += len(source_rows)
+        self._nameless += source_rows.null_count
+        if self._is_counted and source_rows.null_count < len(source_rows):
+            self._name(source_rows.drop_null() if source_rows.null_count else source_rows)
+
+    def with_text(self, bad: pa.RecordBatch) -> pa.RecordBatch:
+        """Bad rows with `_cf_raw` filled in from the input where the parser gave none."""
+        place = bad.schema.get_field_index("_cf_raw")
+        raw = bad.column(place)
+        if not raw.null_count or not self._places:
+            return bad
+        rows = bad.column("_cf_source_row")
+        texts = raw.to_pylist()
+        budget = _RAW_BATCH_BYTES_MAX
+        for places in reversed(self._places):
+            found = pc.index_in(rows, places.rows).to_pylist()
+            for index, at in enumerate(found):
+                if at is not None and texts[index] is None:
+                    allowed = RAW_BYTES_MAX if budget > 0 else _RAW_SHORT_BYTES
+                    texts[index], used = self._text(places, at, allowed)
+                    budget -= used
+            if None not in texts:
+                break
+        return bad.set_column(place, bad.schema.field(place), pa.array(texts, pa.string()))
+
+    # --- at the end ---
+
+    def accounting(self, declared_skips: int) -> RecordAccounting:
+        """The numbers. `declared_skips` are the parser's own (`ctx.skip`)."""
+        self._settle()
+        rest = pa.Table.from_batches(self._open) if self._open else None
+        nameless = self._nameless + max(0, declared_skips - self._declared)
+        let_go = max(0, self._let_go - self._let_go_named)
+        missing = max(0, self._open_count + let_go - nameless)
+        first = [*self._let_go_rows, *(rest["row"][:_FIRST_ROWS].to_pylist() if rest is not None else ())]
+        is_nothing = not self.received and not declared_skips and not self.skips and self.size_bytes > 0
+        unread = self.size_bytes - self._covered_bytes if self._is_counted and self._has_offsets else 0
+        return RecordAccounting(
+            is_counted=self._is_counted,
+            given=self.given,
+            unaccounted=missing,
+            first_rows=first[:_FIRST_ROWS] if missing and not nameless else [],
+            is_nothing=is_nothing and not self._is_counted,
+            is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
+            bytes_total=self.size_bytes,
+            bytes_given=self.given_bytes,
+            bytes_skipped=self.skipped_bytes,
+            bytes_unread=max(0, unread),
+        )
+
+    # --- inside ---
+
+    def _starts(self, ends: pa.Int64Array, whats: pa.Int8Array) -> pa.Int64Array:
+        """Entries lie back to back; a POSITION says where the next begins."""
+        before = pa.array([self._at], pa.int64())
+        self._at = ends[-1].as_py()
+        if pc.equal(whats, What.POSITION).true_count:
+            self._has_offsets = self._has_offsets and UNKNOWN not in ends.filter(pc.equal(whats, What.POSITION)).to_pylist()
+            if not self._has_offsets:
+                self._is_complete = False
+        return pa.concat_arrays([before, ends.slice(0, len(ends) - 1)])
+
+    def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, whats: pa.Array) -> None:
+        if not pc.all(pc.is_in(whats, _KNOWN)).as_py():
+            raise ArrowRefused("an entry of the record tape is of an unknown kind")
+        least, most = pc.min_max(rows).values()
+        if least.as_py() < 0 or most.as_py() > _ROW_MAX:
+            raise ArrowRefused("an entry of the record tape has a row that is out of range")
+        least, most = pc.min_max(ends).values()
+        if least.as_py() < UNKNOWN or most.as_py() > self.size_bytes:
+            raise ArrowRefused("an entry of the record tape lies outside the input")
+        moves = pc.is_in(whats, _MOVES)
+        if not pc.all(pc.or_(moves, pc.greater_equal(ends, starts))).as_py():
+            raise ArrowRefused("an entry of the record tape ends before it begins")
+
+    def _take_skips(self, skips: pa.RecordBatch) -> None:
+        for start, end, what, row in zip(*(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True):
+            reason = SKIP_REASONS[What(what)]
+            self.skips[reason] += max(1, row - max(0, self._last_row)) if what == What.READ_BY_PARSER else 1
+            self.skipped_bytes += max(0, end - start)
+            self._covered_bytes = max(self._covered_bytes, end)
+
+    def _take_records(self, records: pa.RecordBatch) -> None:
+        if not records.num_rows:
+            return
+        self.given += records.num_rows
+        starts, ends = records["start"], records["end"]
+        self.given_bytes += pc.sum(pc.subtract(ends, starts)).as_py()
+        self._covered_bytes = max(self._covered_bytes, pc.max(ends).as_py())
+        self._open.append(records.select(["row", "start", "end"]))
+        self._open_count += records.num_rows
+        if self._has_offsets:
+            self._places.append(_Places(records["row"], starts, ends, self._encoding))
+            while len(self._places) > 1 and sum(len(each.rows) for each in self._places) > _PLACES_MAX:
+                self._places.popleft()
+
+    def _name(self, rows: pa.Int64Array) -> None:
+        if len(self._open) == 1 and not self._named and self._open[0]["row"].equals(rows):
+            self._open.clear()  # the usual case: a row for each record, in order
+            self._open_count = 0
+            return
+        self._named.append(pc.add(rows, 0))  # a copy: the batch's memory is not held
+        self._named_count += len(rows)
+        if self._named_count + self._open_count > 2 * self._left_count + _SETTLE_EVERY:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take what was named out of what is open."""
+        if self._named:
+            named = pa.chunked_array(self._named)
+            if self._let_go:
+                old = named.filter(pc.less_equal(named, self._let_go_upto))
+                self._let_go_named += pc.count_distinct(old).as_py()
+            if self._open:
+                rest = pa.Table.from_batches(self._open).combine_chunks()
+                rest = rest.filter(pc.invert(pc.is_in(rest["row"], named))).combine_chunks()
+                self._open = rest.to_batches()
+            self._named.clear()
+            self._named_count = 0
+        self._open_count = sum(batch.num_rows for batch in self._open)
+        while self._open_count > _OPEN_MAX:
+            self._let_go_of(self._open.pop(0))
+        self._left_count = self._open_count
+
+    def _let_go_of(self, batch: pa.RecordBatch) -> None:
+        """Too many to remember one by one: from here on these are counted."""
+        self._open_count -= batch.num_rows
+        self._let_go += batch.num_rows
+        self._let_go_upto = max(self._let_go_upto, batch["row"][-1].as_py())
+        room = _FIRST_ROWS - len(self._let_go_rows)
+        self._let_go_rows += batch["row"].slice(0, max(0, room)).to_pylist()
+
+    def _text(self, places: _Places, at: int, allowed_bytes: int) -> tuple[str, int]:
+        start, end = places.starts[at].as_py(), places.ends[at].as_py()
+        size = min(end - start, allowed_bytes)
+        data = os.pread(self.descriptor, size, start)
+        text = _decoded(data, places.encoding)
+        if size < end - start:
+            return f"{text}… ({end - start - size:,} more bytes)", size
+        return text.removesuffix("\n").removesuffix("\r"), size
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    """Text that is never refused: bytes that are none are shown as `\\xe9`."""
+    try:
+        return data.decode(codecs.lookup(encoding).name, "backslashreplace")
+    except (LookupError, UnicodeError):
+        return data.decode("utf-8", "backslashreplace")
+
+
+def all_skips(by_parser: Mapping[str, int], by_readers: Mapping[str, int]) -> dict[str, int]:
+    """Declared skips by reason, the parser's and the readers' together."""
+    return dict(Counter(by_readers) + Counter(by_parser))
