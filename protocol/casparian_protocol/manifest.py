@@ -100,7 +100,9 @@ class RecordAccounting(_Model):
     def gap(self) -> str:
         """What is missing, as the end of a sentence; empty when everything is accounted for."""
         if self.is_nothing:
-            return f"the input has {self.bytes_total:,} bytes, and no row, no rejected row and no declared skip came of it"
+            return (
+                f"the input has {self.bytes_total:,} bytes, and no row, no rejected row and no declared skip came of it"
+            )
         parts = []
         if self.unaccounted:
             listed = ", ".join(f"{row:,}" for row in self.first_rows)

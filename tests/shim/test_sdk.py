@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from casparian_shim import decimal, read_csv, read_fixed_width, read_lines, timestamp
-from casparian_shim.sdk.readers import BadHeader, BadRecord, NotTheEncoding
+from casparian_shim.sdk.readers import BadRecord, NotTheEncoding
 
 
 def test_lines_come_with_their_number_and_offset() -> None:

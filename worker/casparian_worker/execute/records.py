@@ -170,7 +170,9 @@ class SourceRecords:
         before = pa.array([self._at], pa.int64())
         self._at = ends[-1].as_py()
         if pc.equal(whats, What.POSITION).true_count:
-            self._has_offsets = self._has_offsets and UNKNOWN not in ends.filter(pc.equal(whats, What.POSITION)).to_pylist()
+            self._has_offsets = (
+                self._has_offsets and UNKNOWN not in ends.filter(pc.equal(whats, What.POSITION)).to_pylist()
+            )
             if not self._has_offsets:
                 self._is_complete = False
         return pa.concat_arrays([before, ends.slice(0, len(ends) - 1)])
@@ -189,7 +191,9 @@ class SourceRecords:
             raise ArrowRefused("an entry of the record tape ends before it begins")
 
     def _take_skips(self, skips: pa.RecordBatch) -> None:
-        for start, end, what, row in zip(*(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True):
+        for start, end, what, row in zip(
+            *(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True
+        ):
             reason = SKIP_REASONS[What(what)]
             self.skips[reason] += max(1, row - max(0, self._last_row)) if what == What.READ_BY_PARSER else 1
             self.skipped_bytes += max(0, end - start)

@@ -1,0 +1,275 @@
+"""Every record that a reader gave out and every byte of the input has an end that is known, or the job fails."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_protocol.manifest import RecordAccounting
+from casparian_shim import read_csv, read_fixed_width, read_lines
+from casparian_shim.sdk.records import RecordTape, use_tape
+from casparian_worker.execute.records import SourceRecords
+from tests.worker.attempts import Desk
+
+Reader = Callable[[Any], Iterator[dict[str, Any]]]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+READERS: dict[str, Reader] = {
+    "lines": lambda source: read_lines(source, encoding="latin-1"),
+    "lines, LF only": lambda source: read_lines(source, encoding="latin-1", line_ends="lf"),
+    "csv": lambda source: read_csv(source, encoding="latin-1", header=False, columns=["a", "b"]),
+    "csv with header": lambda source: read_csv(source, encoding="latin-1", columns=["a", "b"], skip_lines=1),
+    "fixed width": lambda source: read_fixed_width(source, {"a": (0, 1)}, skip_lines=1),
+}
+#: What a parser does with a record: nothing, a row, two rows, a row that says no source row, a declared skip.
+DEEDS = ["drop", "row", "rows", "nameless", "skip", "skip named"]
+
+
+class Played:
+    """A reader on a file with its tape, and a parser that does what it is told; no process."""
+
+    def __init__(self, data: bytes) -> None:
+        descriptor, self.path = tempfile.mkstemp()
+        os.write(descriptor, data)
+        self.ledger = SourceRecords(len(data), descriptor)
+        self.tape = RecordTape(self.path, None, self._send)
+        self.skips = 0
+        use_tape(self.tape)
+
+    def _send(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
+        arrays = [pa.array(rows, pa.int64()), pa.array(ends, pa.int64()), pa.array(whats, pa.int8())]
+        batch = pa.RecordBatch.from_arrays(arrays, ["row", "end", "what"])
+        self.ledger.announce(stream, batch.schema)
+        self.ledger.take(batch)
+
+    def rows(self, *source_rows: int | None) -> None:
+        self.tape.flush()
+        self.ledger.names(pa.array(source_rows, pa.int64()))
+
+    def do(self, deed: str, row: int) -> None:
+        match deed:
+            case "row":
+                self.rows(row)
+            case "rows":
+                self.rows(row, row)
+            case "nameless":
+                self.rows(None)
+            case "skip":
+                self.skips += 1
+            case "skip named":
+                self.skips += 1
+                self.tape.declare(row)
+
+    def end(self) -> RecordAccounting:
+        self.tape.flush()
+        use_tape(None)
+        os.unlink(self.path)
+        os.close(self.ledger.descriptor)
+        return self.ledger.accounting(self.skips)
+
+
+_LINES = st.lists(st.sampled_from([b"a,b", b"1,2", b"", b"\xe9,x", b'"q",r']), max_size=8)
+_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+@given(
+    lines=_LINES, ends=st.lists(_ENDS, min_size=8, max_size=8), mark=st.booleans(), last=st.booleans(),
+    reader=st.sampled_from(sorted(READERS)), deeds=st.lists(st.sampled_from(DEEDS), min_size=8, max_size=8),
+)  # fmt: skip
+def test_rows_rejects_and_skips_cover_the_file_or_the_gap_is_told(
+    lines: list[bytes], ends: list[bytes], mark: bool, last: bool, reader: str, deeds: list[str]
+) -> None:
+    if reader == "lines, LF only":
+        ends = [b"\n" if end == b"\r" else end for end in ends]
+    data = b"".join(line + end for line, end in zip(lines, ends, strict=False))
+    data = data if last else data.rstrip(b"\r\n")
+    if mark and reader == "fixed width":  # read as UTF-8
+        data = b"\xef\xbb\xbf" + data.replace(b"\xe9", "é".encode())
+    data = data.replace(b"\xe9", b"e") if reader == "fixed width" and not mark else data
+    played = Played(data)
+    dropped = total = 0
+    for record, deed in zip(READERS[reader](played.path), deeds, strict=False):
+        total += 1
+        dropped += deed == "drop"
+        played.do(deed, record["__cf_row_id"])
+
+    found = played.end()
+
+    assert (found.given, found.unaccounted) == (total, dropped)
+    assert found.bytes_given + found.bytes_skipped == found.bytes_total == len(data)
+    assert found.bytes_unread == 0
+    assert bool(found.gap) == bool(dropped)
+    assert len(data) == 0 or total or sum(played.ledger.skips.values())
+
+
+@given(st.lists(st.sampled_from(DEEDS), max_size=30), st.randoms(use_true_random=False))
+def test_rows_may_come_in_any_order_and_any_number_of_batches(deeds: list[str], random: Any) -> None:
+    played = Played(b"x\n" * len(deeds))
+    given_out = [record["__cf_row_id"] for record in read_lines(played.path)]
+    todo = list(zip(deeds, given_out, strict=True))
+    random.shuffle(todo)
+    for deed, row in todo:
+        played.do(deed, row)
+    assert played.end().unaccounted == deeds.count("drop")
+
+
+def test_a_second_reading_of_the_same_lines_is_not_counted_twice() -> None:
+    played = Played(b"h1,h2\n1,2\n3,4\n")
+    assert next(read_lines(played.path))["text"] == "h1,h2"  # what is a record here is a header below
+    for record in read_csv(played.path):
+        played.rows(record["__cf_row_id"])
+    assert len(list(read_csv(played.path))) == 2  # for a total, say
+    found = played.end()
+    assert (found.given, found.unaccounted, found.gap, found.bytes_unread) == (3, 0, "", 0)
+
+
+def test_a_reader_left_in_the_middle_is_a_gap_in_bytes() -> None:
+    played = Played(b"1\n22\n333\n")
+    played.rows(next(read_lines(played.path))["__cf_row_id"])
+    assert played.end().gap == "the reader was left before the last 7 of 9 bytes"
+
+
+def test_a_reader_set_on_behind_a_preamble_numbers_lines_of_the_file() -> None:
+    played = Played(b"made by\r\nno one\n1\n2\n")
+    with open(played.path, "rb") as file:
+        file.readline(), file.readline()
+        for record in read_lines(file):
+            assert record["offset"] in (16, 18)
+            played.rows(record["__cf_row_id"])
+    found = played.end()
+    assert (found.given, found.gap, found.bytes_skipped) == (2, "", 16)
+    assert played.ledger.skips == {"read by the parser itself": 2}
+
+
+def test_records_of_an_unpacked_input_are_counted_without_bytes(tmp_path: Path) -> None:
+    packed = gzip.compress(b"1\n2\n3\n")
+    for wanted, gap in ((None, ""), (1, "the reader was left before the end of the input")):
+        played = Played(packed)
+        with gzip.open(played.path) as file:
+            for record in islice(read_lines(file), wanted):
+                played.rows(record["__cf_row_id"])
+        assert played.end().gap == gap
+
+
+def test_readers_of_anything_but_the_input_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "lookup.csv").write_text("a\n1\n")
+    played = Played(b"x\n")
+    assert len(list(read_csv(tmp_path / "lookup.csv"))) == 1
+    found = played.end()
+    assert (found.is_counted, found.is_nothing) == (False, True)
+
+
+def test_records_beyond_what_is_remembered_are_still_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_worker.execute.records._OPEN_MAX", 10)
+    monkeypatch.setattr("casparian_worker.execute.records._SETTLE_EVERY", 8)
+    for wanted, missing in ((range(1, 101), 0), (range(11, 101), 10)):
+        played = Played(b"x\n" * 100)
+        for _ in read_lines(played.path):
+            played.tape.flush()
+        played.rows(*wanted)
+        assert played.end().unaccounted == missing
+
+
+DROPS_EVERY_SECOND = """
+from casparian_shim import read_lines
+name, version = "p", "1.0.0"
+{declared}
+def parse(path, ctx):
+    for line in read_lines(path):
+        if line["__cf_row_id"] % 2:
+            yield {{"a": line["text"], "n": 1, {named}}}
+        {otherwise}
+"""
+NAMED = '"__cf_row_id": line["__cf_row_id"]'
+
+
+@pytest.mark.parametrize("named", [NAMED, ""], ids=["named", "nameless"])
+def test_a_parser_that_passes_over_records_in_silence_fails(desk: Desk, named: str) -> None:
+    desk.input.write_text("1\n2\n3\n4\n")
+    error = desk.failed(DROPS_EVERY_SECOND.format(declared="", named=named, otherwise="")).error
+    assert (error.code, error.origin, error.retryable) == ("UNACCOUNTED", "parser", False)
+    assert "2 of 4 records" in error.message
+    assert ("lines 2, 4" in error.message) == bool(named)
+    for remedy in ("ctx.skip(reason)", "ctx.reject(", "may_drop_records = True"):
+        assert remedy in error.message
+
+
+@pytest.mark.parametrize(
+    "otherwise", ["else: ctx.skip('even')", "else: ctx.reject(None, {}, 'even', line['__cf_row_id'])"]
+)
+def test_skips_and_rejects_account_for_records(desk: Desk, otherwise: str) -> None:
+    desk.input.write_text("1\n2\n3\n4\n")
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    source = DROPS_EVERY_SECOND.format(declared="", named=NAMED, otherwise=otherwise)
+    manifest = desk.finished(source).manifest
+    assert manifest.records is not None
+    assert (manifest.records.given, manifest.records.unaccounted, manifest.records.bytes_given) == (4, 0, 8)
+
+
+def test_a_parser_may_declare_that_it_drops_records(desk: Desk) -> None:
+    desk.input.write_text("1\n2\n3\n4\n")
+    source = DROPS_EVERY_SECOND.format(declared="may_drop_records = True", named=NAMED, otherwise="")
+    records = desk.finished(source).manifest.records
+    assert records is not None
+    assert (records.given, records.unaccounted, records.first_rows) == (4, 2, [2, 4])
+
+
+def test_a_file_with_bytes_of_which_nothing_came_never_completes(desk: Desk) -> None:
+    error = desk.failed("def parse(path):\n    return None\n").error
+    assert error.code == "UNACCOUNTED"
+    assert "the input has 4 bytes" in error.message
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_line_ends_do_not_decide_whether_rows_come(desk: Desk, end: str) -> None:
+    desk.input.write_bytes(end.join(["made by nobody", "a,n", "x,1", "", "y,2", ""]).encode())
+    manifest = desk.finished(
+        "from casparian_shim import read_csv\ndef parse(path):\n    yield from read_csv(path, skip_lines=1)\n"
+    ).manifest
+    assert desk.table("data.rows.0.parquet").select(["a", "n"]).to_pylist() == [{"a": "x", "n": 1}, {"a": "y", "n": 2}]
+    assert manifest.skipped == {"skipped line": 1, "header": 1, "blank line": 1}
+    assert manifest.records is not None
+    assert manifest.records.bytes_given + manifest.records.bytes_skipped == manifest.source_bytes
+
+
+def test_bad_rows_keep_the_text_of_their_record(desk: Desk) -> None:
+    desk.input.write_bytes(b'a,n\r\n"two\r\nlines",x\r\n' + "é,1\r\ny,z\r\n".encode("latin-1"))
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    desk.finished(
+        "from casparian_shim import read_csv\n"
+        "def parse(path, ctx):\n"
+        "    for row in read_csv(path, encoding='latin-1'):\n"
+        "        if row['n'] == '1':\n"
+        "            ctx.reject('rows', row, 'one')\n"
+        "        else:\n"
+        "            yield row\n"
+    )
+    bad = desk.table("quarantine.rows.0.parquet").sort_by("_cf_source_row")
+    assert bad["_cf_source_row"].to_pylist() == [2, 4, 5]
+    assert bad["_cf_raw"].to_pylist() == ['"two\r\nlines",x', "é,1", "y,z"]
+
+
+def test_text_of_a_giant_record_is_cut_and_says_so(desk: Desk) -> None:
+    desk.input.write_text("x" * 100_000 + "\n")
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    desk.finished(
+        "from casparian_shim import read_lines\ndef parse(path):\n"
+        "    for row in read_lines(path): yield {'a': 'x', 'n': 'bad', '__cf_row_id': row['__cf_row_id']}\n"
+    )
+    (raw,) = desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist()
+    assert raw == "x" * 16_384 + "… (83,617 more bytes)"
