@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import IO, AnyStr, Literal
+from typing import AnyStr, Literal
 
 from casparian_shim.sdk.bad_records import BadRecord, NotTheEncoding
-from casparian_shim.sdk.records import What, begin_reading
+from casparian_shim.sdk.records import BinaryFile, What, begin_reading
 
-Source = str | os.PathLike[str] | IO[bytes]
+Source = str | os.PathLike[str] | BinaryFile
 #: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data.
 LineEnds = Literal["any", "lf"]
 
@@ -38,7 +38,7 @@ _WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-
 class Lines:
     """The lines of one source. While `texts` goes on, `first` and `ends` are those of the block it is in."""
 
-    def __init__(self, file: IO[bytes], encoding: str, line_ends: LineEnds) -> None:
+    def __init__(self, file: BinaryFile, encoding: str, line_ends: LineEnds) -> None:
         if line_ends not in ("any", "lf"):
             raise ValueError(f"line_ends is any or lf, not {line_ends!r}")
         self._file = file
@@ -160,7 +160,7 @@ def _last_line_end(block: AnyStr, lf: AnyStr, cr: AnyStr, is_cr_an_end: bool) ->
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[IO[bytes]]:
+def opened(source: Source) -> Iterator[BinaryFile]:
     """The source as a binary file; one that was given stays open."""
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:

@@ -8,6 +8,7 @@ nothing is noted.
 """
 
 import codecs
+import io
 import os
 from collections.abc import Callable
 from enum import IntEnum
@@ -46,6 +47,7 @@ SKIP_REASONS: dict[What, str] = {
     What.READ_BY_PARSER: "read by the parser itself",
 }
 
+BinaryFile = IO[bytes] | io.BufferedIOBase
 Send = Callable[[str, list[int], list[int], list[int]], None]
 
 
@@ -143,7 +145,7 @@ def current_tape() -> RecordTape | None:
     return _current
 
 
-def begin_reading(file: IO[bytes], encoding: str) -> tuple[Reading, int]:
+def begin_reading(file: BinaryFile, encoding: str) -> tuple[Reading, int]:
     """A reading of `file` from where it stands, and how many lines lie before that place.
 
     Counted are readings of the job's input and of what unpacks it. Anything else (a resource, a lookup file) is not:
