@@ -18,8 +18,10 @@ from casparian_protocol import messages as m
 from casparian_protocol.jobs import JobError, JobInput, JobSpec
 from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile, ViolationCount
 from casparian_protocol.operation_views import (
+    InternalErrors,
     JobOnWorker,
     OpenJob,
+    ParkedCommit,
     ParsersView,
     PausedParser,
     ProjectionView,
@@ -97,6 +99,7 @@ _GROUPS = (
 _PARTS: tuple[type[BaseModel], ...] = (
     m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobInput, JobError, Manifest,
     StagedFile, OutputAccounting, ViolationCount, Progress, Artifact, ProposedContract, ContractView, WorkerView, WorkerGivenUp,
+    ParkedCommit, InternalErrors,
     JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, Skipped,
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ ignored, so that a newer peer may say more; a wrong type is refused.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,6 +21,7 @@ from casparian_protocol.bounds import (
     Microseconds,
     PositiveSmallCount,
     Rate,
+    ReasonText,
     Seconds,
     ShortText,
     SmallCount,
@@ -293,11 +295,32 @@ class Blob(Message):
     is_found: bool
 
 
+class Refusal(StrEnum):
+    """Why a message was refused, for programs. A newer peer may have others."""
+
+    #: Not of this protocol: saying the same again changes nothing.
+    MALFORMED = "MALFORMED"
+    #: The sentinel does not know this connection.
+    SAY_HELLO = "SAY_HELLO"
+    #: The peer speaks another version of the protocol.
+    PROTOCOL_VERSION = "PROTOCOL_VERSION"
+    #: Another process has this worker's name and still beats.
+    NAME_TAKEN = "NAME_TAKEN"
+    #: A kind that only the other side sends.
+    NOT_FOR_YOU = "NOT_FOR_YOU"
+    #: The sentinel's disk did not let it look; say it again.
+    DISK = "DISK"
+    #: An error of the sentinel's own; say it again.
+    INTERNAL = "INTERNAL"
+
+
 class Refused(Message):
-    """The peer's message was not understood or not allowed; `reason` names the field."""
+    """The peer's message was not understood or not allowed; `code` says why, `reason` names the field for people."""
 
     kind = "refused"
-    reason: Annotated[str, Field(max_length=1024)]
+    reason: ReasonText
+    #: One of `Refusal`.
+    code: ShortText = ""
     of_kind: ShortText = ""
 
 

@@ -62,6 +62,8 @@ class ProjectionView(Result):
     seq: Count
     lag: Count
     state: str = ""
+    #: Events that cannot be made part of the tables; `cf_poison_events` has them.
+    poison_events: Count = 0
 
 
 class PausedParser(Result):
@@ -89,6 +91,29 @@ class StartingWorker(Result):
     pid: Count
 
 
+class ParkedCommit(Result):
+    """A commit whose files cannot be put in place; it is tried again. The rows count once they are there."""
+
+    job_id: str
+    epoch: Count
+    #: Relative to the home, as far as it is known.
+    path: str
+    #: Of the system; 0 for an error of ours.
+    errno: Count
+    reason: str
+    #: µs UTC.
+    since: Count
+    tries: Count
+
+
+class InternalErrors(Result):
+    """Errors of the sentinel's own since its start, by where they happened. Each traceback is in its log."""
+
+    count: Count = 0
+    places: dict[str, Count] = Field(default_factory=dict)
+    last: str = ""
+
+
 class StatusResult(Result):
     pid: int
     seq: Count
@@ -106,6 +131,8 @@ class StatusResult(Result):
     #: `open`, or why no new work is taken.
     intake: str = "open"
     given_up: list[WorkerGivenUp] = Field(default_factory=list)
+    parked: list[ParkedCommit] = Field(default_factory=list)
+    internal_errors: InternalErrors = Field(default_factory=InternalErrors)
 
 
 class OpenJob(Result):

@@ -23,7 +23,7 @@ from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, boot, first_commands
 from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.group_commit import Entry, batches_of
-from casparian_sentinel.daemon.promoter import perform
+from casparian_sentinel.daemon.promoter import parked_view, perform
 from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.operations.actors import actor_of
@@ -60,6 +60,7 @@ class LocalSentinel:
         self._fs = fs or RealFs()
         self._projection: Projection | None = None
         self._has_written = False
+        self._parked: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         make_home(self.home)
@@ -131,6 +132,8 @@ class LocalSentinel:
             now=self._engine.now,
             durable_seq=lambda: self.seq,
             projection=lambda: (self.seq, "in this process"),
+            parked=lambda: self._parked,
+            internal=self._engine.internal.view,
         )
         if booted.recovery.torn is not None or booted.state.promoting:
             self._record_start()
@@ -150,7 +153,10 @@ class LocalSentinel:
             return
         free_bytes, floor_bytes = self._fs.free_bytes(self.home.root), self._settings.log.low_disk_bytes
         has_reserve = self._booted.log.restore_reserve()
-        verdict = intake.judge(paused, free_bytes, floor_bytes, has_reserve=has_reserve, is_log_full=False)
+        free_files = self._fs.free_files(self.home.root)
+        verdict = intake.judge(
+            paused, free_bytes, floor_bytes, free_files=free_files, has_reserve=has_reserve, is_log_full=False
+        )
         if verdict is not None:
             self._engine.submit(verdict)
 
@@ -173,18 +179,24 @@ class LocalSentinel:
         """Durable at once; then its effects."""
         log = self._booted.log
         for batch in batches_of([entry]):
-            log.append(batch)
+            log.append_packed(batch)
         if entry.decision.events:
             log.sync()
         for effect in entry.decision.effects:
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except Exception as error:  # noqa: BLE001 -- what is durable stands; a daemon or the next start does it again
+                self._engine.internal.note(f"the effect {type(effect).__name__}", error)
 
     def _perform(self, effect: Effect) -> None:
         """File work is done here and now; workers and plans wait for a daemon."""
         match effect:
             case Promote() | KeepUncommitted() | DropStaging():
-                for done in perform(self.home, self._booted.blobs, [effect]):
+                performed = perform(self.home, self._booted.blobs, [effect])
+                for done in performed.promoted:
                     self._engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
+                for stopped in performed.stopped:
+                    self._parked.append(parked_view(stopped, self._clock.wall_microseconds()))
             case _:
                 pass
 

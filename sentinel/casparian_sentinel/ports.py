@@ -81,6 +81,10 @@ class Fs(Protocol):
         """What this user may still write on the directory's file system."""
         ...
 
+    def free_files(self, directory: Path) -> int | None:
+        """How many more files (inodes) it can have; None when the file system does not count them."""
+        ...
+
     # --- for trees in which others write: by directory descriptors, never through a symbolic link
 
     def open_directory(self, root: Path, *below: str) -> int:
@@ -205,6 +209,10 @@ class RealFs:
     def free_bytes(self, directory: Path) -> int:
         status = os.statvfs(directory)
         return status.f_bavail * status.f_frsize
+
+    def free_files(self, directory: Path) -> int | None:
+        status = os.statvfs(directory)
+        return status.f_favail if status.f_files else None
 
     def open_directory(self, root: Path, *below: str) -> int:
         return careful_files.open_directory_below(root, below)

@@ -32,8 +32,8 @@ _BATCH = struct.Struct("<8sIIQQQQ32s")
 _UNCOUNTED_BYTES = 16
 
 
-class Violated(AssertionError):
-    """An invariant does not hold."""
+class Violated(BaseException):
+    """An invariant does not hold. No `except Exception` of the code under judgement may swallow that."""
 
 
 @dataclass(slots=True)

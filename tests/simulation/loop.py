@@ -51,7 +51,12 @@ class Agenda:
             if not loop.is_dead:
                 heappush(self._items, (loop.frozen_until_s, number, loop, action, arguments))
             return None
-        action(*arguments)
+        try:
+            action(*arguments)
+        except Exception as error:
+            if loop is None or loop.is_dead:
+                raise
+            loop.call_exception_handler({"message": f"a callback failed: {action}", "exception": error})
         return loop
 
 
@@ -65,6 +70,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         #: For ever, once it is dead.
         self.frozen_until_s = 0.0
         self._tasks: list[asyncio.Task[Any]] = []
+        self._handler: Callable[[Any, dict[str, Any]], object] | None = None
 
     def time(self) -> float:
         return self._agenda.now_s
@@ -123,8 +129,16 @@ class SimLoop(asyncio.AbstractEventLoop):
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Nobody sends signals here."""
 
+    def set_exception_handler(self, handler: Callable[[Any, dict[str, Any]], object] | None) -> None:
+        self._handler = handler
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A task that nobody asked: the world looks at what became of the process instead."""
+        """What a callback raised, or a task that nobody asked: the daemon's own handler hears of it, as in the real loop."""
+        if self.is_dead:
+            return
+        if self._handler is None:
+            raise context.get("exception") or RuntimeError(context["message"])
+        self._handler(self, context)
 
     def get_debug(self) -> bool:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.simulation.invariants import Violated
 from tests.simulation.mutants import planted
 from tests.simulation.world import World
 
@@ -24,7 +25,7 @@ def main() -> int:
         try:
             with planted(given.mutant):
                 world.run()
-        except Exception as broken:
+        except (Exception, Violated) as broken:
             print("\n".join(world.story))
             print(f"seed {seed}: {type(broken).__name__}: {broken}")
             raise

@@ -50,7 +50,7 @@ class SimSocket:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        heard, take = self._shell.world.heard, self._shell.inbox._take
+        heard, take = self._shell.world.heard, self._shell.inbox.take
         for worker_id, message in waiting:
             heard(worker_id, message)
             take(worker_id.encode(), message, [])
@@ -89,8 +89,8 @@ class SimOutbox:
     def to_worker(self, worker_id: str, message: m.Message, attachments: Sequence[bytes] = ()) -> None:
         self._world.leaves(worker_id, message)
 
-    def refuse(self, identity: bytes, reason: str, of_kind: str) -> None:
-        self._world.leaves(identity.decode(), m.Refused(reason=reason, of_kind=of_kind))
+    def refuse(self, identity: bytes, code: m.Refusal, reason: str, of_kind: str) -> None:
+        self._world.leaves(identity.decode(), m.Refused(reason=reason, code=code, of_kind=of_kind))
 
 
 class SimFeed:
@@ -162,7 +162,7 @@ class WatchedEngine(Engine):
     """Every decision is shown to the judges before anybody acts on it."""
 
     def __init__(self, shell: SimShell, engine: Engine) -> None:
-        super().__init__(engine.state, engine.live, engine._clock, engine._journal)
+        super().__init__(engine.state, engine.live, engine._clock, engine._journal, engine.internal)
         self._world = shell.world
 
     def submit(self, command: c.Command, waiter: Callable[[], None] | None = None) -> Decision:
@@ -183,10 +183,17 @@ class SimShell(Shell):
         self.feed = cast(Any, SimFeed(world))
         self.queries = cast(Any, Absent())
         self.projector = cast(Any, SimProjector(world))
-        self.promoter = Promoter(home, booted.blobs, on_promoted=self._promoted, on_failure=self.fail)
+        self.promoter = Promoter(
+            home,
+            booted.blobs,
+            world.clock,
+            on_promoted=self._promoted,
+            on_error=self.internal.note,
+            on_failure=self.fail,
+        )
         self.requests = cast(Any, Absent())
         self.planner = cast(Any, Absent())
-        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.fail)
+        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
         self.sockets = SimBus(self)
         self.bus = cast(Any, self.sockets)
         self.outbox = cast(Any, SimOutbox(world))

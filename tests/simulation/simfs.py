@@ -403,6 +403,9 @@ class SimFs:
         self._begin("stat")
         return self._room_bytes()
 
+    def free_files(self, directory: Path) -> int | None:
+        return None
+
     def _room_bytes(self) -> int:
         used = 0
         waiting = [self.root]

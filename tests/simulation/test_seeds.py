@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.faults import CALM
+from tests.simulation.invariants import Violated
 from tests.simulation.machine import undisturbed
 from tests.simulation.mutants import planted
 from tests.simulation.replay import COMMAND
@@ -28,7 +29,7 @@ def failure_of(seed: int) -> str:
     """What went wrong and how to see it again; empty when nothing did."""
     try:
         World(seed).run()
-    except Exception as broken:  # noqa: BLE001 -- whatever it is, it is this seed's
+    except (Exception, Violated) as broken:  # noqa: BLE001 -- whatever it is, it is this seed's
         return f"seed {seed}: {type(broken).__name__}: {broken}\nreplay it with: {COMMAND} {seed}"
     return ""
 

@@ -57,7 +57,7 @@ def walk(world: Small, limit: int | None = None, *, leaves_nothing_out: bool = F
                     there.check_again()
                 found.depth = max(found.depth, depth + 1)
                 waiting.append((there, step, depth + 1))
-        except Exception as broken:
+        except (Exception, Violated) as broken:
             raise Violated(f"{type(broken).__name__}: {broken}\nafter {_told(step)}") from broken
     return found
 

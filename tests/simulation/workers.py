@@ -155,7 +155,7 @@ class ModelWorker:
                 self.settle([lease], is_ours=True)
                 self.newest[lease.job_id] = max(lease.epoch, self.newest.get(lease.job_id, 0))
                 self.say(m.Released(jobs=[lease]))
-            case m.Refused() if "hello" in message.reason:
+            case m.Refused(code=m.Refusal.SAY_HELLO):
                 self.is_welcome = False
             case m.Shutdown():
                 self.lose_leases()

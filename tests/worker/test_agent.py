@@ -18,6 +18,7 @@ from casparian_protocol.messages import (
     Finish,
     Heartbeat,
     Hello,
+    Refusal,
     Refused,
     Released,
     Shutdown,
@@ -125,7 +126,11 @@ def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: Smal
         sentinel.close()
         sentinel.open()
         sentinel.hear(Heartbeat)
-        sentinel.send(Refused(reason="say hello first: this sentinel does not know you", of_kind="heartbeat"))
+        sentinel.send(
+            Refused(
+                reason="say hello first: this sentinel does not know you", code=Refusal.SAY_HELLO, of_kind="heartbeat"
+            )
+        )
         hello = sentinel.join()
         assert {item.epoch for item in hello.holding} == {5, 6}
         assert sentinel.hear(Finish).jobs[0].epoch == 5
@@ -204,5 +209,11 @@ def test_a_process_that_escaped_its_group_and_session_ends_with_its_guest(
 def test_a_worker_of_another_version_leaves_when_refused(sentinel: SmallSentinel) -> None:
     with WorkerProcess(sentinel.home) as worker:
         sentinel.hear(Hello)
-        sentinel.send(Refused(reason="protocol: you speak version 1, this sentinel speaks 2", of_kind="hello"))
+        sentinel.send(
+            Refused(
+                reason="protocol: you speak version 1, this sentinel speaks 2",
+                code=Refusal.PROTOCOL_VERSION,
+                of_kind="hello",
+            )
+        )
         assert worker.process.wait(15) == 0

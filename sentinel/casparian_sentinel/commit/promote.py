@@ -7,7 +7,8 @@ daemon. What it finds damaged it names and leaves where it is; it never hides a 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,11 @@ _NOT_A_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 class PromotionStopped(Exception):
     """The file system refused (no space, no rights); nothing is lost, the same promotion can be repeated."""
+
+    def __init__(self, cause: OSError, path: str = "") -> None:
+        self.path = path or str(cause.filename or "")
+        self.cause = cause
+        super().__init__(f"{cause.strerror}: {self.path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promot
             dispose = set_aside if result.damaged else remove_attempt
             dispose(fs, home, result.job_id, result.epoch)
     except OSError as cause:
-        raise PromotionStopped(f"{cause.strerror}: {cause.filename}") from cause
+        raise PromotionStopped(cause) from cause
     return results
 
 
@@ -86,13 +92,24 @@ def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synce
             continue  # became a blob before its event was decided
         path = published_path(file, promotion.job_id, promotion.versions[file.output], promotion.part_names)
         *parts, name = path.split("/")
-        directory = make_directories_durably(fs, home.root, parts, synced)
-        if not _put_in_place(fs, home, promotion, file, _Place(directory, parts, name), touched):
-            damaged.append(path)
+        with _stopped_at(path):
+            directory = make_directories_durably(fs, home.root, parts, synced)
+            if not _put_in_place(fs, home, promotion, file, _Place(directory, parts, name), touched):
+                damaged.append(path)
     for output, version in promotion.versions.items():
-        if swap_current(fs, home, output, version, synced):
-            touched.add(home.outputs / output)
+        with _stopped_at(f"outputs/{output}"):
+            if swap_current(fs, home, output, version, synced):
+                touched.add(home.outputs / output)
     return Promoted(promotion.job_id, promotion.epoch, damaged)
+
+
+@contextmanager
+def _stopped_at(path: str) -> Iterator[None]:
+    """Errors of the file system name this path, relative to the home, and not the bare name below a descriptor."""
+    try:
+        yield
+    except OSError as cause:
+        raise PromotionStopped(cause, path) from cause
 
 
 def _put_in_place(
@@ -167,5 +184,5 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
         fs.fsync_directory(directory)
         remove_attempt(fs, home, job_id, epoch)
     except OSError as cause:
-        raise PromotionStopped(f"{cause.strerror}: {cause.filename}") from cause
+        raise PromotionStopped(cause) from cause
     return kept

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from casparian_protocol.contract.fits import Misfit
 from casparian_protocol.jobs import JobSpec
@@ -30,8 +30,11 @@ class Now(NamedTuple):
 # --- from workers; `worker_id` is who the socket says it is, never what the message says ---
 
 
-class _FromWorker:
+class FromWorker:
+    """Its sender may be answered; `of_kind` is the kind of message that it came as."""
+
     __slots__ = ()
+    of_kind: ClassVar[str]
     worker_id: str
 
     @property
@@ -40,39 +43,45 @@ class _FromWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class HelloReceived(_FromWorker):
+class HelloReceived(FromWorker):
+    of_kind = "hello"
     worker_id: str
     message: Hello
 
 
 @dataclass(frozen=True, slots=True)
-class BeatReceived(_FromWorker):
+class BeatReceived(FromWorker):
+    of_kind = "heartbeat"
     worker_id: str
     message: Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressReceived(_FromWorker):
+class ProgressReceived(FromWorker):
+    of_kind = "progress"
     worker_id: str
     message: ProgressReport
 
 
 @dataclass(frozen=True, slots=True)
-class SinksReceived(_FromWorker):
+class SinksReceived(FromWorker):
+    of_kind = "sinks"
     worker_id: str
     message: Sinks
 
 
 @dataclass(frozen=True, slots=True)
-class WantReceived(_FromWorker):
+class WantReceived(FromWorker):
     """Credit replaces the earlier number; jobs that are ready are leased at once."""
 
+    of_kind = "want"
     worker_id: str
     credit: int
 
 
 @dataclass(frozen=True, slots=True)
-class JobsStarted(_FromWorker):
+class JobsStarted(FromWorker):
+    of_kind = "started"
     worker_id: str
     message: Started
 
@@ -93,13 +102,15 @@ class FinishedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishReceived(_FromWorker):
+class FinishReceived(FromWorker):
+    of_kind = "finish"
     worker_id: str
     items: Sequence[FinishedItem]
 
 
 @dataclass(frozen=True, slots=True)
-class FailReceived(_FromWorker):
+class FailReceived(FromWorker):
+    of_kind = "fail"
     worker_id: str
     message: Fail
     #: Where `message.uncommitted` lies as a durable blob, when it is too large for an event.
@@ -107,14 +118,27 @@ class FailReceived(_FromWorker):
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseReceived(_FromWorker):
+class ReleaseReceived(FromWorker):
+    of_kind = "released"
     worker_id: str
     message: Released
 
 
 @dataclass(frozen=True, slots=True)
-class ByeReceived(_FromWorker):
+class ByeReceived(FromWorker):
+    of_kind = "bye"
     worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonAttempt:
+    """What the worker says about this attempt's end fails here again and again: it ends, and the fault is ours."""
+
+    worker_id: str
+    job_id: str
+    epoch: int
+    reason: str
+    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +158,8 @@ class Tick:
     """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
 
     actor: str = SENTINEL
+    #: One of `decide_clock.DUTIES`; empty: all of them.
+    duty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,6 +503,7 @@ Command: TypeAlias = (
     | FailReceived
     | ReleaseReceived
     | ByeReceived
+    | AbandonAttempt
     | WorkerGone
     | Tick
     | Dispatch

@@ -40,6 +40,7 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
     c.SinksReceived: decide_workers.sinks,
     c.WantReceived: decide_workers.want,
     c.ByeReceived: decide_workers.bye,
+    c.AbandonAttempt: decide_attempts.abandon,
     c.WorkerGone: decide_workers.gone,
     c.JobsStarted: decide_attempts.started,
     c.FinishReceived: decide_attempts.finish,
@@ -81,20 +82,35 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
 
 
 def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
-    """Judge one command. `state` is only read; `live` is kept up to date."""
+    """Judge one command. `state` is only read; `live` is kept up to date.
+
+    Whatever it raises (an error of ours, an event that the log could not hold), `state` and `live` are as they were.
+    """
     decision = Decision([], [], None, state.seq + 1, now.wall_us, command.actor, {})
-    case = Case(state, live, now, decision)
-    _HANDLERS[type(command)](case, command)
-    if state.waiting_lines:
-        decide_versions.after_ends(case)
+    live.undo.begin()
+    try:
+        case = Case(state, live, now, decision)
+        _HANDLERS[type(command)](case, command)
+        if state.waiting_lines:
+            decide_versions.after_ends(case)
+        decision.pack()
+    except BaseException:
+        live.undo.roll_back()
+        raise
+    live.undo.keep()
     return decision
 
 
-def step(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
-    """Judge one command and fold the decision's events in; they take the sequences from `decision.first_seq` on."""
-    decision = decide(state, live, command, now)
+def fold(state: State, decision: Decision) -> None:
+    """Make a decision's events part of the state; they take the sequences from `decision.first_seq` on."""
     seq, ts = decision.first_seq, decision.ts
     for kind, data in decision.events:
         apply(state, seq, ts, kind, data)
         seq += 1
+
+
+def step(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
+    """Judge one command and fold the decision's events in."""
+    decision = decide(state, live, command, now)
+    fold(state, decision)
     return decision

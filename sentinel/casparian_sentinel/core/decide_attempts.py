@@ -15,6 +15,7 @@ from casparian_protocol.messages import Committed, Failed, Fenced, Held
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
+    AbandonAttempt,
     FailReceived,
     FinishedItem,
     FinishReceived,
@@ -23,7 +24,15 @@ from casparian_sentinel.core.commands import (
     ReleaseReceived,
 )
 from casparian_sentinel.core.decide_breaker import after_failure, after_success
-from casparian_sentinel.core.decide_returns import cancelled, dead_letter, give_back, held, own_error, recall
+from casparian_sentinel.core.decide_returns import (
+    cancelled,
+    dead_letter,
+    give_back,
+    held,
+    internal_error,
+    own_error,
+    recall,
+)
 from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
 from casparian_sentinel.core.live import LiveJob
@@ -301,6 +310,21 @@ def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
         version = job.work.output_versions.get(output, 1)
         case.record("QuarantineRecorded", quarantine_facts(kept, job.job_id, output, version, is_committed=False))
     case.do(KeepUncommitted(job.job_id, job.epoch, kept))
+
+
+def abandon(case: Case, command: AbandonAttempt) -> None:
+    """The attempt fails by an error of ours; its worker deletes what it staged and forgets it."""
+    job = current_attempt(case.state, command.job_id, command.epoch, command.worker_id)
+    case.send(command.worker_id, Fenced(jobs=[held(command.job_id, command.epoch)]))
+    if job is None:
+        return
+    case.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        cancelled(case, job)
+        return
+    error = internal_error(f"The end of this attempt could not be recorded: {command.reason}")
+    case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
+    case.do(DropStaging(job.job_id, job.epoch))
 
 
 # --- given back ---

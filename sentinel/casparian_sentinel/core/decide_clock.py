@@ -6,7 +6,7 @@ there on its epoch is fenced.
 
 from __future__ import annotations
 
-from heapq import heappop
+from collections.abc import Callable
 
 from casparian_protocol import messages
 from casparian_protocol.states import JobState
@@ -26,16 +26,13 @@ from casparian_sentinel.core.decide_leasing import probe, rebalance
 from casparian_sentinel.core.decide_versions import adopt
 from casparian_sentinel.core.decide_workers import lose_worker
 from casparian_sentinel.core.effects import PlanFiles, Promote, PublishCatalogue
+from casparian_sentinel.core.state import Commit, OpenJob
 
 
 def tick(case: Case, command: Tick) -> None:
-    _expire_silent_workers(case)
-    _end_rejoin(case)
-    _wake_due_retries(case)
-    end_cooldowns(case)
-    _mark_stalled(case)
-    rebalance(case)
-    _ask_after_silent_leases(case)
+    for name, duty in DUTIES.items():
+        if command.duty in ("", name):
+            duty(case)
 
 
 def _expire_silent_workers(case: Case) -> None:
@@ -56,7 +53,7 @@ def _end_rejoin(case: Case) -> None:
 def _wake_due_retries(case: Case) -> None:
     due, now_s = case.live.due, case.now.monotonic_s
     while due and due[0][0] <= now_s:
-        _, not_before, job_id = heappop(due)
+        _, not_before, job_id = case.live.pop_due()
         job = case.state.jobs.get(job_id)
         if job is not None and job.state is JobState.RETRY_WAIT and job.not_before == not_before:
             case.record("JobDue", {"job_id": job_id})
@@ -73,6 +70,18 @@ def _ask_after_silent_leases(case: Case) -> None:
     for worker in case.live.workers.values():
         if now_s - worker.probed_at_s >= every_s:
             probe(case, worker)
+
+
+#: What each tick sees to, in this order.
+DUTIES: dict[str, Callable[[Case], None]] = {
+    "silent workers": _expire_silent_workers,
+    "rejoining": _end_rejoin,
+    "retries": _wake_due_retries,
+    "breakers": end_cooldowns,
+    "stalled jobs": _mark_stalled,
+    "leases ahead": rebalance,
+    "silent leases": _ask_after_silent_leases,
+}
 
 
 # --- the shell about itself ---
@@ -94,11 +103,15 @@ def start(case: Case, command: RecordStart) -> None:
     for job_id in case.state.promoting:
         job = case.state.jobs[job_id]
         if job.commit is not None:
-            commit = job.commit
-            place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
-            case.do(Promote(job_id, job.epoch, None, *place))
+            case.do(promotion_of(job, job.commit))
     case.do(PublishCatalogue())
     case.do(PlanFiles())
+
+
+def promotion_of(job: OpenJob, commit: Commit) -> Promote:
+    """A promotion as the log alone knows it."""
+    place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
+    return Promote(job.job_id, job.epoch, None, *place)
 
 
 def stop_recorded(case: Case, command: RecordStop) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casparian_protocol.blame import fingerprint_of_code
+from casparian_protocol.errors import ErrorCode
 from casparian_protocol.jobs import JobError
 from casparian_protocol.messages import Cancel, Fenced, Held
 from casparian_protocol.states import JobState
@@ -24,6 +25,12 @@ def held(job_id: str, epoch: int) -> Held:
 def own_error(code: str, message: str) -> JobError:
     """What nobody reported and the core itself concluded."""
     return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
+
+
+def internal_error(message: str) -> JobError:
+    """The fault is ours: neither parser, worker nor machine."""
+    code = ErrorCode.INTERNAL.value
+    return JobError(code=code, message=message[:2048], origin="sentinel", fingerprint=fingerprint_of_code(code))
 
 
 def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False) -> None:

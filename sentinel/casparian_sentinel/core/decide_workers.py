@@ -6,7 +6,18 @@ that speaks without having said hello to this process is asked to; its leases st
 
 from __future__ import annotations
 
-from casparian_protocol.messages import PROTOCOL_VERSION, Beat, Drain, Fenced, Held, Hello, Refused, Shutdown, Welcome
+from casparian_protocol.messages import (
+    PROTOCOL_VERSION,
+    Beat,
+    Drain,
+    Fenced,
+    Held,
+    Hello,
+    Refusal,
+    Refused,
+    Shutdown,
+    Welcome,
+)
 from casparian_protocol.progress import Progress
 from casparian_protocol.states import JobState
 from casparian_sentinel.core.case import Case
@@ -40,7 +51,7 @@ def hello(case: Case, command: HelloReceived) -> None:
             f"protocol: you speak version {message.protocol}, this sentinel speaks {PROTOCOL_VERSION}; "
             "run the same version of casparian on both sides"
         )
-        case.send(worker_id, Refused(reason=reason, of_kind="hello"))
+        case.send(worker_id, Refused(reason=reason, code=Refusal.PROTOCOL_VERSION, of_kind="hello"))
         return
     facts = facts_of(message, worker_id)
     before = case.state.joined.get(worker_id)
@@ -110,7 +121,7 @@ def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop:
 def _known(case: Case, worker_id: str, of_kind: str) -> LiveWorker | None:
     worker = case.live.workers.get(worker_id)
     if worker is None:
-        case.send(worker_id, Refused(reason=SAY_HELLO, of_kind=of_kind))
+        case.send(worker_id, Refused(reason=SAY_HELLO, code=Refusal.SAY_HELLO, of_kind=of_kind))
         return None
     worker.last_beat_s = case.now.monotonic_s
     return worker
@@ -183,7 +194,7 @@ def sinks(case: Case, command: SinksReceived) -> None:
         return
     problem = case.live.sinks.take(command.worker_id, command.message)
     if problem is not None:
-        case.send(command.worker_id, Refused(reason=problem, of_kind="sinks"))
+        case.send(command.worker_id, Refused(reason=problem, code=Refusal.MALFORMED, of_kind="sinks"))
 
 
 def want(case: Case, command: WantReceived) -> None:

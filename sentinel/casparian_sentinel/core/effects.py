@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from casparian_protocol.event_bytes import Fact, pack_event
 from casparian_protocol.events import CATALOGUE
 from casparian_protocol.manifest import PART_NAMES, Manifest
 from casparian_protocol.messages import Message
@@ -97,8 +98,16 @@ class Decision:
     actor: str = ""
     #: Events that are not the actor's doing: index → whose.
     others: dict[int, str] = field(default_factory=dict)
+    #: The events as the log will have them, once they were found fit.
+    packed: list[bytes] = field(default_factory=list)
 
-    def facts(self) -> list[tuple[int, str, int, str, dict[str, Any]]]:
+    def pack(self) -> list[bytes]:
+        """Hold every event against its bounds, before anything is made of it. Raises `EventRefused`."""
+        if len(self.packed) != len(self.events):
+            self.packed = [pack_event(fact) for fact in self.facts()]
+        return self.packed
+
+    def facts(self) -> list[Fact]:
         """The events as the log takes them: (ts, type, v, actor, data)."""
         ts, actor = self.ts, self.actor
         if not self.others:

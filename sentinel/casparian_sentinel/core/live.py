@@ -1,12 +1,13 @@
 """What is so right now: connections, credit, last signs of life. Not folded from events, gone with the process.
 
-`decide` keeps it up to date as it handles commands. All times here are monotonic seconds.
+`decide` keeps it up to date as it handles commands, and puts it back when a command fails (`undo`). All times here are
+monotonic seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from casparian_protocol.messages import Hello
@@ -16,10 +17,11 @@ from casparian_sentinel.core.breaker import OPEN
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.sinks import SinkBook
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.undo import Noted, Undo
 
 
 @dataclass(slots=True)
-class LiveWorker:
+class LiveWorker(Noted):
     """A worker that said hello to this process and has not been lost since."""
 
     worker_id: str
@@ -44,7 +46,7 @@ class LiveWorker:
 
 
 @dataclass(slots=True)
-class LiveJob:
+class LiveJob(Noted):
     """The newest progress of a running attempt."""
 
     job_id: str
@@ -60,7 +62,7 @@ class LiveJob:
 
 
 @dataclass(slots=True)
-class Live:
+class Live(Noted):
     """One sentinel process's view of its workers, with the settings it judges by."""
 
     liveness: LivenessSettings
@@ -81,10 +83,26 @@ class Live:
     sinks: SinkBook = field(default_factory=SinkBook)
     is_draining: bool = False
     is_stopping: bool = False
+    undo: Undo = field(default_factory=Undo, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._watched_by(self.undo)
 
     def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
         """A retry is due at this time."""
-        heappush(self.due, (due_s, not_before, job_id))
+        entry = (due_s, not_before, job_id)
+        self.undo.note(lambda: self._unschedule(entry))
+        heappush(self.due, entry)
+
+    def pop_due(self) -> tuple[float, int, str]:
+        """The retry that is due first, taken off the heap."""
+        entry = heappop(self.due)
+        self.undo.note(lambda: heappush(self.due, entry))
+        return entry
+
+    def _unschedule(self, entry: tuple[float, int, str]) -> None:
+        self.due.remove(entry)
+        heapify(self.due)
 
     def cool_down(self, parser: str, version: str, since_s: float) -> None:
         """A breaker opened at this time."""

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from casparian_protocol.latency import Histogram
 from casparian_protocol.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
+from casparian_sentinel.core.undo import Noted
 
 #: (uri, output).
 Key: TypeAlias = tuple[str, str]
@@ -21,7 +22,7 @@ _MAXIMUM = 2**63 - 1
 
 
 @dataclass(slots=True)
-class Total:
+class Total(Noted):
     """One output in one sink, over all workers."""
 
     rows: int = 0
@@ -33,11 +34,13 @@ class Total:
         self.rows += sign * counts.rows
         self.bytes += sign * counts.bytes
         self.errors += sign * counts.errors
-        self.latency.merge(counts.latency, sign=sign)
+        latency = Histogram(self.latency.counts())
+        latency.merge(counts.latency, sign=sign)
+        self.latency = latency
 
 
 @dataclass(slots=True)
-class Report:
+class Report(Noted):
     """The newest counts of one worker, all of which are in the totals."""
 
     since: int
@@ -45,7 +48,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class SinkBook:
+class SinkBook(Noted):
     """All workers' reports, and their sum."""
 
     totals: dict[Key, Total] = field(default_factory=dict)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from casparian_protocol.events import LAZY
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.log.errors import LogFull
-from casparian_sentinel.log.event import Fact
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.writer import LogWriter
 
@@ -48,16 +47,16 @@ class _Full:
     resume_at: int
 
 
-def batches_of(entries: Sequence[Entry]) -> list[list[Fact]]:
+def batches_of(entries: Sequence[Entry]) -> list[list[bytes]]:
     """The events as batches: a decision's stay together, unless it alone is larger than a batch (jobs of a plan)."""
-    batches: list[list[Fact]] = []
-    current: list[Fact] = []
+    batches: list[list[bytes]] = []
+    current: list[bytes] = []
     for entry in entries:
-        facts = entry.decision.facts()
-        if current and len(current) + len(facts) > EVENTS_PER_BATCH:
+        events = entry.decision.pack()
+        if current and len(current) + len(events) > EVENTS_PER_BATCH:
             batches.append(current)
             current = []
-        current += facts
+        current += events
         while len(current) > EVENTS_PER_BATCH:
             batches.append(current[:EVENTS_PER_BATCH])
             current = current[EVENTS_PER_BATCH:]
@@ -135,23 +134,23 @@ class GroupCommit:
         self._writing, self._pending = self._pending, []
         self._write(batches_of(self._writing))
 
-    def _write(self, batches: list[list[Fact]]) -> None:
+    def _write(self, batches: list[list[bytes]]) -> None:
         if not batches:
             self._written(None)
             return
         job = self._loop.run_in_executor(self._thread, self._append_and_sync, batches)
         job.add_done_callback(lambda done: self._finished(done, batches))
 
-    def _append_and_sync(self, batches: list[list[Fact]]) -> Head | _Full:
+    def _append_and_sync(self, batches: list[list[bytes]]) -> Head | _Full:
         """In the committer thread."""
         for number, batch in enumerate(batches):
             try:
-                self._log.append(batch)
+                self._log.append_packed(batch)
             except LogFull as full:
                 return _Full(full, number)
         return self._log.sync()
 
-    def _finished(self, done: asyncio.Future[Head | _Full], batches: list[list[Fact]]) -> None:
+    def _finished(self, done: asyncio.Future[Head | _Full], batches: list[list[bytes]]) -> None:
         error = done.exception()
         if error is not None:
             self._is_failed = True

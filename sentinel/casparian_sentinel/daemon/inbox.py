@@ -27,6 +27,7 @@ from casparian_protocol.messages import (
     Hello,
     Message,
     ProgressReport,
+    Refusal,
     Released,
     Request,
     Sinks,
@@ -48,8 +49,9 @@ from casparian_sentinel.core.commands import (
 )
 from casparian_sentinel.core.manifests import needs_blob
 from casparian_sentinel.daemon.bus import Bus
-from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.engine import Engine, StateBroken
 from casparian_sentinel.daemon.outbox import Outbox
+from casparian_sentinel.daemon.tasks import Tasks
 
 _LABELS_LIMIT_BYTES = 4096
 
@@ -64,16 +66,15 @@ class Inbox:
         engine: Engine,
         threads: Executor,
         serve: Callable[[bytes, Request], Coroutine[Any, Any, None]],
-        on_failure: Callable[[BaseException], None],
+        tasks: Tasks,
     ) -> None:
         """`threads` does what waits for the disk; `serve` performs a client's request and replies."""
-        self._on_failure = on_failure
+        self._tasks = tasks
         self._home = home
         self._blobs = blobs
         self._engine = engine
         self._threads = threads
         self._serve = serve
-        self._tasks: set[asyncio.Task[None]] = set()
         self.refused = 0
         self.requests_open = 0
 
@@ -85,35 +86,54 @@ class Inbox:
         """One message from anybody."""
         try:
             message, attachments = decode(frames)
+        except MalformedMessage as malformed:
+            self._refuse(identity, Refusal.MALFORMED, malformed.reason, malformed.of_kind)
+            return
+        except Exception as error:  # noqa: BLE001 -- bytes of a stranger that no check of ours foresaw
+            self._engine.internal.note("reading a message", error)
+            self._refuse(identity, Refusal.MALFORMED, f"it cannot be read ({type(error).__name__})", "")
+            return
+        self.take(identity, message, attachments)
+
+    def take(self, identity: bytes, message: Message, attachments: Sequence[bytes]) -> None:
+        """One message that was understood. What fails here by our own fault is told to its sender."""
+        try:
             self._take(identity, message, attachments)
         except MalformedMessage as malformed:
-            self._refuse(identity, malformed.reason, malformed.of_kind)
+            self._refuse(identity, Refusal.MALFORMED, malformed.reason, malformed.of_kind)
+        except StateBroken:
+            raise
+        except Exception as error:
+            if self._engine.is_broken:
+                raise
+            self._internal(identity, message, attachments, error)
 
     def _take(self, identity: bytes, message: Message, attachments: Sequence[bytes]) -> None:
         if isinstance(message, Request):
             self.requests_open += 1
-            self._run(self._counted(self._serve(identity, message)))
+            self._tasks.run(f"request {message.op}", self._counted(self._serve(identity, message)))
             return
         if isinstance(message, Hello):
             self._hello(identity, message)
             return
         worker_id = self._bus.worker_of(identity)
         if worker_id is None:
-            self._refuse(identity, "say hello first", message.kind)
+            self._refuse(identity, Refusal.SAY_HELLO, "say hello first", message.kind)
             return
         match message:
             case Finish():
                 self._finish(identity, worker_id, message, attachments)
             case Fail(uncommitted=kept) if kept is not None and needs_blob(kept):
-                self._run(self._in_thread(identity, message, offers.prepare_fail, self._blobs, worker_id, message))
+                work = self._in_thread(identity, message, (), offers.prepare_fail, self._blobs, worker_id, message)
+                self._tasks.run("fail", work)
             case Fail():
                 self._engine.submit(offers.prepare_fail(self._blobs, worker_id, message))
             case Fetch():
-                self._run(self._fetch(worker_id, message))
+                self._tasks.run("fetch", self._fetch(worker_id, message))
             case _:
                 command = command_of(worker_id, message)
                 if command is None:
-                    self._refuse(identity, "this kind is not for the sentinel", message.kind)
+                    self._refuse(identity, Refusal.NOT_FOR_YOU, "this kind is not for the sentinel", message.kind)
                     return
                 self._engine.submit(command)
                 if isinstance(message, Bye):
@@ -122,10 +142,10 @@ class Inbox:
     def _hello(self, identity: bytes, message: Hello) -> None:
         if message.protocol != PROTOCOL_VERSION:
             reason = f"protocol: this sentinel speaks version {PROTOCOL_VERSION}, the worker {message.protocol}"
-            self._refuse(identity, reason, message.kind)
+            self._refuse(identity, Refusal.PROTOCOL_VERSION, reason, message.kind)
             return
         if len(pack(message.labels)) > _LABELS_LIMIT_BYTES:
-            self._refuse(identity, f"labels: more than {_LABELS_LIMIT_BYTES} bytes", message.kind)
+            self._refuse(identity, Refusal.MALFORMED, f"labels: more than {_LABELS_LIMIT_BYTES} bytes", message.kind)
             return
         self._bus.bind_worker(identity, message.worker_id)
         self._engine.submit(HelloReceived(message.worker_id, message))
@@ -135,7 +155,9 @@ class Inbox:
         current = offers.current_epochs(self._engine.state, worker_id, message.jobs)
         arguments = (self._home, self._blobs, worker_id, offered, current)
         if offers.needs_thread([manifest for job, manifest in offered if job.job_id in current]):
-            self._run(self._in_thread(identity, message, offers.prepare_finish, *arguments))
+            self._tasks.run(
+                "finish", self._in_thread(identity, message, attachments, offers.prepare_finish, *arguments)
+            )
             return
         try:
             command = offers.prepare_finish(*arguments)
@@ -145,7 +167,12 @@ class Inbox:
             self._engine.submit(command)
 
     async def _in_thread(
-        self, identity: bytes, message: Message, prepare: Callable[..., Command], *arguments: Any
+        self,
+        identity: bytes,
+        message: Message,
+        attachments: Sequence[bytes],
+        prepare: Callable[..., Command],
+        *arguments: Any,
     ) -> None:
         """Prepare a command where waiting for the disk holds nobody up. On failure the worker asks again."""
         loop = asyncio.get_running_loop()
@@ -154,12 +181,29 @@ class Inbox:
         except OSError as cause:
             self._disk_failed(identity, message, cause)
             return
+        except Exception as error:  # noqa: BLE001 -- an error of ours, counted, told to the sender
+            self._internal(identity, message, attachments, error)
+            return
         self._engine.submit(command)
 
     def _disk_failed(self, identity: bytes, message: Message, cause: OSError) -> None:
         """Ours, not the worker's: it says the same again."""
         logger.warning("A %s could not be prepared: %s", message.kind, cause)
-        self._refuse(identity, f"the sentinel's disk: {cause.strerror}", message.kind)
+        self._refuse(identity, Refusal.DISK, f"the sentinel's disk: {cause.strerror}", message.kind)
+
+    def _internal(self, identity: bytes, message: Message, attachments: Sequence[bytes], error: Exception) -> None:
+        """Ours, and said so; what tells the end of an attempt may fail only so often."""
+        self._engine.internal.note(f"taking a {message.kind}", error)
+        if isinstance(message, Finish) and len(message.jobs) > 1:  # what one job does wrong is not the others' matter
+            for job in message.jobs:
+                self.take(identity, message.model_copy(update={"jobs": [job]}), attachments)
+            return
+        why = f"{type(error).__name__}: {error}"[:300]
+        self._refuse(identity, Refusal.INTERNAL, f"an internal error of the sentinel: {why}", message.kind)
+        worker_id = self._bus.worker_of(identity)
+        if worker_id is not None and isinstance(message, Finish | Fail):
+            held = message.jobs if isinstance(message, Finish) else [message]
+            self._engine.attempt_failed(worker_id, [(item.job_id, item.epoch) for item in held], why)
 
     async def _fetch(self, worker_id: str, message: Fetch) -> None:
         loop = asyncio.get_running_loop()
@@ -167,6 +211,9 @@ class Inbox:
             content = await loop.run_in_executor(self._threads, self._blobs.get, message.hash)
         except (CasparianError, OSError) as cause:
             logger.warning("Worker %s asked for a blob that cannot be given: %s", worker_id, cause)
+            content = b""
+        except Exception as error:  # noqa: BLE001 -- an error of ours, counted; the worker hears that there is none
+            self._engine.internal.note("taking a fetch", error)
             content = b""
         is_found = 0 < len(content) <= ATTACHMENT_LIMIT_BYTES
         self._outbox.to_worker(worker_id, Blob(hash=message.hash, is_found=is_found), [content] if is_found else [])
@@ -177,19 +224,9 @@ class Inbox:
         finally:
             self.requests_open -= 1
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(error)
-
-    def _refuse(self, identity: bytes, reason: str, of_kind: str) -> None:
+    def _refuse(self, identity: bytes, code: Refusal, reason: str, of_kind: str) -> None:
         self.refused += 1
-        self._outbox.refuse(identity, reason, of_kind)
+        self._outbox.refuse(identity, code, reason, of_kind)
 
 
 def command_of(worker_id: str, message: Message) -> Command | None:

@@ -14,6 +14,7 @@ from casparian_protocol.messages import (
     Failed,
     Fenced,
     Message,
+    Refusal,
     Refused,
     Reply,
     ReplyError,
@@ -81,5 +82,5 @@ class Outbox:
         if not self._bus.send(identity, frames):
             self.dropped += 1
 
-    def refuse(self, identity: bytes, reason: str, of_kind: str) -> None:
-        self.to_identity(identity, encode(Refused(reason=reason[:1000], of_kind=of_kind[:32])))
+    def refuse(self, identity: bytes, code: Refusal, reason: str, of_kind: str) -> None:
+        self.to_identity(identity, encode(Refused(reason=reason[:1000], code=code, of_kind=of_kind[:32])))

@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.operations import QueueArgs
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
 from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.requests import Requests
+from casparian_sentinel.daemon.tasks import Tasks
 from casparian_sentinel.operations import planning
 
 DEBOUNCE_SECONDS = 0.2
 _RETRY_SECONDS = 2.0
+_INTERNAL_RETRY_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
 
 class Planner:
-    def __init__(
-        self, requests: Requests, engine: Engine, filters: QueueArgs, on_failure: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, requests: Requests, engine: Engine, filters: QueueArgs, tasks: Tasks) -> None:
         """`filters` narrow every plan (`process --parser …`); a limit counts over the life of the daemon."""
         self._requests = requests
         self._engine = engine
         self._filters = filters
-        self._on_failure = on_failure
+        self._tasks = tasks
         self._left = filters.limit
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -91,8 +90,7 @@ class Planner:
         if self._left == 0 or not self._engine.state.parsers:
             self._has_planned = True
             return
-        self._running = self._loop.create_task(self._plan())
-        self._running.add_done_callback(self._done)
+        self._running = self._tasks.run("planning", self._guarded_plan())
 
     async def _plan(self) -> None:
         args = self._filters.model_copy(update={"limit": self._left})
@@ -104,18 +102,25 @@ class Planner:
         for skipped in result["skipped"]:
             logger.info("%d files wait for parser %s: %s.", skipped["files"], skipped["parser"], skipped["reason"])
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running = None
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
+    async def _guarded_plan(self) -> None:
+        """Plan; what fails is tried again, whoever's fault it is: a later look may find other files."""
+        try:
+            await self._plan()
+        except CasparianError as error:
+            logger.warning("Planning failed and is tried again: %s", error)
+            self._plan_again(_RETRY_SECONDS)
+        except Exception as error:
+            if self._engine.is_broken:
+                raise
+            self._engine.internal.note("planning", error)
+            self._plan_again(_INTERNAL_RETRY_SECONDS)
+        else:
+            self._running = None
             self._has_planned = True
             if self._is_wanted:
                 self._arm(DEBOUNCE_SECONDS)
-        elif isinstance(error, CasparianError):
-            logger.warning("Planning failed and is tried again: %s", error)
-            self._is_wanted = True
-            self._arm(_RETRY_SECONDS)
-        else:
-            self._on_failure(error)
+
+    def _plan_again(self, seconds: float) -> None:
+        self._running = None
+        self._is_wanted = True
+        self._arm(seconds)

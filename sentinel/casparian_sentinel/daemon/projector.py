@@ -67,6 +67,8 @@ class Projector:
         self._watermark: Head | None = None
         self._told_seq = -1
         self.applied_seq = 0
+        #: Events that it set aside.
+        self.poison_events = 0
         self.state = "starting"
 
     @property
@@ -150,6 +152,8 @@ class Projector:
         if "error" in said:
             self.state = f"error: {said['error']}"
             logger.error("Projector: %s", said["error"])
+        if isinstance(poison := said.get("poison"), int):
+            self.poison_events = poison
         seq = said.get("applied", said.get("seq"))
         if (
             isinstance(seq, int)
@@ -185,8 +189,12 @@ class Projector:
         self._loop.call_later(wait_seconds, self._start_again)
 
     def _start_again(self) -> None:
-        if not self._is_closing:
+        if self._is_closing:
+            return
+        try:
             self.start()
+        except OSError as cause:  # no descriptors, no memory: as if it had died at once
+            self._exited(f"could not be started: {cause.strerror}")
 
 
 class ProjectionQueries:

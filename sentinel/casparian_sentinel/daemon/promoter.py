@@ -1,7 +1,8 @@
 """File work that follows decisions, in a thread of its own: promotions, kept quarantine, dropped staging, sweeps.
 
-Works in the order in which decisions became durable and in groups, so that one directory sync serves many. What cannot
-be done now (no space, no rights) is tried again until it can: the commit is in the log and nothing is lost by waiting.
+Works in the order in which decisions became durable and in groups, so that one directory sync serves many. What cannot be
+done now (no space, no rights, an error of ours) is parked with its reason and tried again later; it holds up nothing else,
+and nothing is lost by waiting: the commit is in the log.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from casparian_protocol.codec import unpack
 from casparian_protocol.home import Home
@@ -20,9 +22,13 @@ from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
 from casparian_sentinel.commit.staging import remove_attempt, sweep
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, Promote
+from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256
-_RETRY_SECONDS = 1.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 10.0
+#: What was stopped so often will be stopped again for a while.
+PATIENT_TRIES = 3
+_SAME_MOMENT_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -38,32 +44,80 @@ class Sweep:
 FileWork = Promote | KeepUncommitted | DropStaging | Sweep
 
 
-def perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[Promoted]:
-    """Do it all, promotions first and together. Repeating it is harmless. Raises `PromotionStopped`."""
-    fs = blobs.fs
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """One piece of work that could not be done: where, why, and the error when it is one of ours."""
+
+    work: FileWork
+    path: str
+    errno: int
+    reason: str
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    promoted: list[Promoted]
+    stopped: list[Stopped]
+
+
+def perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> Performed:
+    """Do it all, promotions first and together. Repeating it is harmless. What stops one piece is that piece's alone."""
     try:
-        promotions: list[Promotion] = []
-        promoted: list[Promoted] = []
-        for item in work:
-            if isinstance(item, Promote):
-                try:
-                    promotions.append(_promotion(blobs, item))
-                except (BlobMissing, BlobDamaged) as lost:
-                    logger.error("The manifest of job %s is lost: %s", item.job_id, lost)
-                    promoted.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
-        promoted += promote_group(fs, home, promotions)
-        for item in work:
-            match item:
-                case KeepUncommitted():
-                    keep_uncommitted(fs, home, item.job_id, item.epoch, item.manifest)
-                case DropStaging():
-                    remove_attempt(fs, home, item.job_id, item.epoch)
-                case Sweep():
-                    removed = sweep(fs, home, item.alive, item.upto_epoch)
-                    if removed:
-                        logger.info("Staging of %d dead attempts removed.", len(removed))
-    except OSError as cause:
-        raise PromotionStopped(f"{cause.strerror}: {cause.filename}") from cause
+        return Performed(_perform(home, blobs, work), [])
+    except Exception as error:  # noqa: BLE001 -- whose it is shows when each is done alone
+        if len(work) > 1:
+            apart = [perform(home, blobs, [item]) for item in work]
+            return Performed([p for each in apart for p in each.promoted], [s for each in apart for s in each.stopped])
+        return Performed([], [_stopped(item, error) for item in work])
+
+
+def _stopped(work: FileWork, error: Exception) -> Stopped:
+    match error:
+        case PromotionStopped(path=path, cause=cause):
+            return Stopped(work, path, cause.errno or 0, cause.strerror or str(cause))
+        case OSError():
+            return Stopped(work, str(error.filename or ""), error.errno or 0, error.strerror or str(error))
+    return Stopped(work, "", 0, f"internal error: {type(error).__name__}: {error}"[:300], error)
+
+
+def parked_view(stopped: Stopped, since_us: int, tries: int = 1) -> dict[str, Any]:
+    """As `status` shows it (`ParkedCommit`)."""
+    work = stopped.work
+    job_id, epoch = ("", 0) if isinstance(work, Sweep) else (work.job_id, work.epoch)
+    return {
+        "job_id": job_id,
+        "epoch": epoch,
+        "path": stopped.path,
+        "errno": stopped.errno,
+        "reason": stopped.reason,
+        "since": since_us,
+        "tries": tries,
+    }
+
+
+def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[Promoted]:
+    fs = blobs.fs
+    promotions: list[Promotion] = []
+    promoted: list[Promoted] = []
+    for item in work:
+        if isinstance(item, Promote):
+            try:
+                promotions.append(_promotion(blobs, item))
+            except (BlobMissing, BlobDamaged) as lost:
+                logger.error("The manifest of job %s is lost: %s", item.job_id, lost)
+                promoted.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
+    promoted += promote_group(fs, home, promotions)
+    for item in work:
+        match item:
+            case KeepUncommitted():
+                keep_uncommitted(fs, home, item.job_id, item.epoch, item.manifest)
+            case DropStaging():
+                remove_attempt(fs, home, item.job_id, item.epoch)
+            case Sweep():
+                removed = sweep(fs, home, item.alive, item.upto_epoch)
+                if removed:
+                    logger.info("Staging of %d dead attempts removed.", len(removed))
     return promoted
 
 
@@ -77,6 +131,16 @@ def _promotion(blobs: BlobStore, effect: Promote) -> Promotion:
     return Promotion(effect.job_id, effect.epoch, manifest, dict(effect.versions), effect.part_names)
 
 
+@dataclass(slots=True)
+class _Parked:
+    """Work that waits for its next try."""
+
+    stopped: Stopped
+    since_us: int
+    due_s: float
+    tries: int = 1
+
+
 class Promoter:
     """The queue before the thread. Methods belong to the loop."""
 
@@ -84,24 +148,50 @@ class Promoter:
         self,
         home: Home,
         blobs: BlobStore,
+        clock: Clock,
         *,
         on_promoted: Callable[[Promoted], None],
+        on_error: Callable[[str, BaseException], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        """`on_error` hears of errors of ours in one piece of work, `on_failure` of the end of the thread."""
         self._home = home
         self._blobs = blobs
+        self._clock = clock
         self._on_promoted = on_promoted
+        self._on_error = on_error
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="promoter")
         self._waiting: list[FileWork] = []
         self._running: list[FileWork] = []
+        self._parked: dict[tuple[str, str, int], _Parked] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._said = ""
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._waiting or self._running)
+        """Work waits, runs, or was stopped only a moment ago."""
+        return bool(self._waiting or self._running) or any(one.tries < PATIENT_TRIES for one in self._parked.values())
+
+    @property
+    def stuck_jobs(self) -> frozenset[str]:
+        """Jobs whose promotion was stopped again and again."""
+        return frozenset(
+            one.stopped.work.job_id
+            for one in self._parked.values()
+            if isinstance(one.stopped.work, Promote) and one.tries >= PATIENT_TRIES
+        )
+
+    def knows(self, job_id: str) -> bool:
+        """Whether the job's promotion waits, runs or is parked."""
+        named = [item for item in (*self._waiting, *self._running) if isinstance(item, Promote)]
+        named += [one.stopped.work for one in self._parked.values() if isinstance(one.stopped.work, Promote)]
+        return any(item.job_id == job_id for item in named)
+
+    def parked(self) -> list[dict[str, Any]]:
+        """For `status`: the jobs whose files wait, and for what."""
+        return [parked_view(one.stopped, one.since_us, one.tries) for one in self._parked.values()]
 
     def add(self, work: FileWork) -> None:
         self._waiting.append(work)
@@ -111,35 +201,82 @@ class Promoter:
     def close(self) -> None:
         """Finish what runs; what waits is repeated from the log at the next start."""
         self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._thread.shutdown(wait=True)
 
     def _next(self) -> None:
         self._running, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]
-        self._start()
-
-    def _start(self) -> None:
         if self._running and not self._is_closed:
             done = self._loop.run_in_executor(self._thread, perform, self._home, self._blobs, tuple(self._running))
             done.add_done_callback(self._finished)
 
-    def _finished(self, done: asyncio.Future[list[Promoted]]) -> None:
+    def _finished(self, done: asyncio.Future[Performed]) -> None:
         error = done.exception()
-        if isinstance(error, PromotionStopped):
-            if str(error) != self._said:
-                logger.error("Files of committed jobs cannot be promoted, trying again: %s", error)
-                self._said = str(error)
-            self._loop.call_later(_RETRY_SECONDS, self._start)
-            return
         if error is not None:
             self._on_failure(error)
             return
-        self._said = ""
-        self._running = []
-        for promoted in done.result():
+        work, self._running = self._running, []
+        performed = done.result()
+        stopped = {id(one.work) for one in performed.stopped}
+        for item in work:
+            if id(item) not in stopped and not isinstance(item, Sweep):
+                self._parked.pop(_name_of(item), None)
+        for one in performed.stopped:
+            self._park(one)
+        for promoted in performed.promoted:
             for path in promoted.damaged:
                 logger.error(
                     "Damaged output: %s was committed by job %s, but is not what the log says.", path, promoted.job_id
                 )
             self._on_promoted(promoted)
+        self._arm()
         if not self._running and self._waiting and not self._is_closed:
             self._next()
+
+    def _park(self, stopped: Stopped) -> None:
+        """Try it again later, later each time. A sweep is not: the next one comes by itself."""
+        if stopped.error is not None:
+            self._on_error("file work", stopped.error)
+        where = f"{stopped.path}: {stopped.reason}" if stopped.path else stopped.reason
+        if isinstance(stopped.work, Sweep):
+            logger.warning("Staging of dead attempts could not be removed: %s", where)
+            return
+        name, now_s = _name_of(stopped.work), self._clock.monotonic_seconds()
+        parked = self._parked.get(name)
+        if parked is None or parked.stopped.reason != stopped.reason:
+            logger.error("Files of job %s cannot be put in place, trying again: %s", stopped.work.job_id, where)
+        if parked is None:
+            parked = self._parked[name] = _Parked(stopped, self._clock.wall_microseconds(), now_s)
+        else:
+            parked.stopped = stopped
+            parked.tries += 1
+        parked.due_s = now_s + min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(parked.tries - 1, 8))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting = {_name_of(item) for item in self._waiting if not isinstance(item, Sweep)}
+        due = [one.due_s for name, one in self._parked.items() if name not in waiting]
+        if due and not self._is_closed:
+            wait_seconds = max(0.0, min(due) - self._clock.monotonic_seconds())
+            self._timer = self._loop.call_later(wait_seconds, self._try_again)
+
+    def _try_again(self) -> None:
+        self._timer = None
+        now_s = self._clock.monotonic_seconds()
+        waiting = {_name_of(item) for item in (*self._waiting, *self._running) if not isinstance(item, Sweep)}
+        for name, one in self._parked.items():
+            if one.due_s <= now_s + _SAME_MOMENT_SECONDS and name not in waiting:
+                self._waiting.append(one.stopped.work)
+        if self._running or self._is_closed:
+            return
+        if self._waiting:
+            self._next()
+        else:
+            self._arm()
+
+
+def _name_of(work: Promote | KeepUncommitted | DropStaging) -> tuple[str, str, int]:
+    return type(work).__name__, work.job_id, work.epoch

@@ -58,6 +58,13 @@ class Requests:
             logger.exception("The operation %s failed.", request.op)
             failed = CasparianError(f"{request.op} failed: {cause}.", remedy="The daemon's log has more.")
             return error_frames(request.id, failed, "OS_ERROR")
+        except Exception as error:
+            if self._engine.is_broken:
+                raise
+            self._engine.internal.note(f"the request {request.op}", error)
+            what = f"{type(error).__name__}: {error}"[:300]
+            failed = CasparianError(f"An internal error: {what}.", remedy="logs/daemon.log has the traceback.")
+            return error_frames(request.id, failed, "INTERNAL")
 
     async def perform(self, op: str, args: dict[str, Any], actor: str) -> dict[str, Any]:
         return await self.run(begin(self.context, op, args, actor))

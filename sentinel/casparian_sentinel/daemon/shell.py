@@ -13,6 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -22,6 +23,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.states import JobState
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import commands
+from casparian_sentinel.core.decide_clock import promotion_of
 from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
 from casparian_sentinel.core.live import after_boot
 from casparian_sentinel.daemon import intake
@@ -31,6 +33,7 @@ from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.feed import FeedPublisher
 from casparian_sentinel.daemon.group_commit import Entry, GroupCommit
 from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.internal import InternalErrors
 from casparian_sentinel.daemon.local_workers import LocalWorkers
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.outbox import Outbox
@@ -39,6 +42,8 @@ from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
 from casparian_sentinel.daemon.promoter import Promoter, Sweep
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.snapshotter import Snapshotter
+from casparian_sentinel.daemon.tasks import Tasks
+from casparian_sentinel.daemon.told import ToldFailures
 from casparian_sentinel.daemon.upkeep import Upkeep
 from casparian_sentinel.log.errors import LogBroken, LogFull
 from casparian_sentinel.operations import views
@@ -51,6 +56,12 @@ _EACH_MINUTE = 60 * _EACH_SECOND
 _PRUNE_TICKS = 30 * _EACH_SECOND
 
 logger = logging.getLogger(__name__)
+
+
+class _Room(NamedTuple):
+    free_bytes: int
+    free_files: int | None
+    has_reserve: bool
 
 
 class Shell:
@@ -75,6 +86,11 @@ class Shell:
         #: Files were put in place: the catalogue must show them before we end.
         self.has_published = False
         self.failure: BaseException | None = None
+        self.internal = InternalErrors(clock.monotonic_seconds)
+        self.tasks = Tasks(self._task_failed)
+        self.told = ToldFailures(clock.monotonic_seconds)
+        self._is_judging_intake = False
+        self.loop.set_exception_handler(self._callback_failed)
         self.stop_requested = asyncio.Event()
         self.drain_requested = asyncio.Event()
         self.changed: asyncio.Event = asyncio.Event()
@@ -97,7 +113,7 @@ class Shell:
         )
         now = commands.Now(clock.wall_microseconds(), clock.monotonic_seconds())
         live = after_boot(booted.state, now, settings.liveness, settings.retry, version, settings.breaker)
-        self.engine = Engine(booted.state, live, clock, self.journal.add)
+        self.engine = Engine(booted.state, live, clock, self.journal.add, self.internal)
         self.context = Context(
             home=self.home,
             settings=settings,
@@ -113,6 +129,9 @@ class Shell:
             is_ready=lambda: self.is_ready,
             is_planning=lambda: self.options.plans_by_itself and self.planner.is_planning,
             given_up=lambda: self.workers.given_up,
+            parked=lambda: self.promoter.parked(),
+            internal=self.internal.view,
+            poison_events=lambda: self.projector.poison_events,
             local_workers=self.options.workers,
             local_pids=lambda: self.workers.pids,
         )
@@ -132,7 +151,14 @@ class Shell:
             on_away=self.queries.abandon,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
-        self.promoter = Promoter(home, booted.blobs, on_promoted=self._promoted, on_failure=self.fail)
+        self.promoter = Promoter(
+            home,
+            booted.blobs,
+            clock,
+            on_promoted=self._promoted,
+            on_error=self.internal.note,
+            on_failure=self.fail,
+        )
         self.requests = Requests(
             self.context,
             self.engine,
@@ -141,8 +167,8 @@ class Shell:
             durable_seq=lambda: self.journal.durable.seq,
             on_end=self._end_asked,
         )
-        self.planner = Planner(self.requests, self.engine, self.options.plan, self.fail)
-        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.fail)
+        self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
+        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
         self.bus = Bus(self.zmq, home.bus_endpoint, self.inbox.receive)
         self.outbox = Outbox(self.bus, self._worker_is_deaf)
         self.inbox.connect(self.bus, self.outbox)
@@ -159,8 +185,12 @@ class Shell:
             command=self.options.worker_command,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
-        upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self._is_over)
-        self.each_second += [upkeep.each_second, lambda: self.options.service.status(self.words())]
+        upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
+        self.each_second += [
+            upkeep.each_second,
+            self.told.each_second,
+            lambda: self.options.service.status(self.words()),
+        ]
 
     async def begin(self) -> None:
         """Record the start, start the children, tick. Returns when clients and workers can be served."""
@@ -179,15 +209,23 @@ class Shell:
     # --- from decisions to the world
 
     def _release(self, entries: Sequence[Entry]) -> None:
-        """These decisions are durable: publish, act, answer, in their order."""
+        """These decisions are durable: publish, act, answer, in their order. What fails of that holds up nothing else."""
         for entry in entries:
-            self.feed.publish(entry.decision)
+            self._guarded("telling the feed", self.feed.publish, entry.decision)
+            self._guarded("telling the log", self.told.tell, entry.decision)
             for effect in entry.decision.effects:
-                self._perform(effect)
+                self._guarded(f"the effect {type(effect).__name__}", self._perform, effect)
             if entry.waiter is not None:
-                entry.waiter()
+                self._guarded("answering", entry.waiter)
         self.projector.watermark(self.journal.durable)
         self.changed.set()
+
+    def _guarded(self, place: str, action: Callable[..., object], *arguments: object) -> None:
+        """An error of ours in one effect: counted and told, and the next one has its turn."""
+        try:
+            action(*arguments)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, waiters and later effects are not its business
+            self.internal.note(place, error)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -223,6 +261,20 @@ class Shell:
             logger.critical("The sentinel stops: %s", error, exc_info=None if str(error) else error)
         self.stop_requested.set()
         self.changed.set()
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        """Tasks deal with what they expect; the rest nobody awaits."""
+        logger.error("The task %s failed.", name, exc_info=error)
+        self.fail(error)
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback of the loop raised, nobody caught: what it was to do is not done, and nobody knows what."""
+        error = context.get("exception")
+        if error is None:
+            logger.warning("The loop says: %s", context.get("message"))
+            return
+        logger.critical("A callback failed: %s", context.get("message"), exc_info=error)
+        self.fail(error)
 
     def _log_is_full(self, full: LogFull) -> None:
         logger.error("%s", full)
@@ -285,37 +337,63 @@ class Shell:
         self.projector.tell_watermark()
         if self._ticks % _EACH_SECOND == 0:
             self._judge_intake()
-            self.planner.scan_due_sources()
-            self.feed.publish_metrics()
-            self.snapshotter.tick(self.journal.durable)
+            self._guarded("scanning what is due", self.planner.scan_due_sources)
+            self._guarded("publishing metrics", self.feed.publish_metrics)
+            self._guarded("the snapshot", self.snapshotter.tick, self.journal.durable)
             for duty in self.each_second:
-                duty()
+                self._guarded("a duty of each second", duty)
         if self._ticks % _PRUNE_TICKS == 0:
             self._prune_keys()
         self._ticks += 1
         if self._ticks % _EACH_MINUTE == 0:
             self.promoter.add(self._sweep())
+            self._promote_what_waits()
         self.changed.set()
 
+    def _promote_what_waits(self) -> None:
+        """Commits that should be in place long since: an effect may have failed by an error of ours."""
+        state = self.booted.state
+        for job_id in state.promoting:
+            job = state.jobs[job_id]
+            if job.commit is not None and not self.promoter.knows(job_id):
+                self.promoter.add(promotion_of(job, job.commit))
+
     def _judge_intake(self) -> None:
-        log = self.booted.log
-        paused = self.booted.state.intake_paused
-        is_full = self.journal.is_waiting_for_room
+        """Look at the disk in a thread: a disk in trouble may keep whoever asks it waiting."""
+        if not self._is_judging_intake:
+            self._is_judging_intake = True
+            self.tasks.run("judging the intake", self._look_at_disk())
+
+    async def _look_at_disk(self) -> None:
         try:
-            has_reserve = paused is None or (not is_full and log.restore_reserve())
+            paused, is_full = self.booted.state.intake_paused, self.journal.is_waiting_for_room
+            room = await self.loop.run_in_executor(self.threads, self._room, paused is not None and not is_full)
         except LogBroken as broken:
             self.fail(broken)
             return
+        except OSError as cause:
+            logger.warning("The disk does not say how full it is: %s", cause)
+            return
+        finally:
+            self._is_judging_intake = False
+        if self.journal.is_closed:
+            return
         verdict = intake.judge(
-            paused,
-            self.fs.free_bytes(self.home.root),
+            self.booted.state.intake_paused,
+            room.free_bytes,
             self.settings.log.low_disk_bytes,
-            has_reserve=has_reserve,
+            free_files=room.free_files,
+            has_reserve=paused is None or room.has_reserve,
             is_log_full=is_full,
         )
         if verdict is not None:
             logger.warning("Intake: %s", verdict.reason)
             self.engine.submit(verdict)
+
+    def _room(self, wants_reserve: bool) -> _Room:
+        """In a thread: what is free, and whether the reserve is there again."""
+        has_reserve = wants_reserve and self.booted.log.restore_reserve()
+        return _Room(self.fs.free_bytes(self.home.root), self.fs.free_files(self.home.root), has_reserve)
 
     def _prune_keys(self) -> None:
         """Keys that the projection has known for a while; plans under way still rely on younger ones."""

@@ -19,6 +19,7 @@ from casparian_protocol.daemon_log import STANDARD_DESCRIPTORS, follow, rotate_i
 from casparian_protocol.home import Home
 from casparian_protocol.scratch import remove_if_unused
 from casparian_protocol.settings import DaemonSettings
+from casparian_sentinel.daemon.tasks import Tasks
 
 #: A blob that nobody has written to for so long will not be finished.
 INCOMING_SECONDS = 600.0
@@ -35,11 +36,13 @@ class Upkeep:
         settings: DaemonSettings,
         output: int,
         threads: Executor,
+        tasks: Tasks,
         is_over: Callable[[str, int], bool],
     ) -> None:
         """`is_over(job_id, epoch)`: nobody may work under that lease any more."""
         self._home, self._settings, self._output = home, settings, output
         self._threads = threads
+        self._tasks = tasks
         self._is_over = is_over
         self._loop = asyncio.get_running_loop()
         self._is_clearing = False
@@ -50,7 +53,7 @@ class Upkeep:
         self._rotate()
         if not self._is_clearing:
             self._is_clearing = True
-            self._loop.create_task(self._clear())
+            self._tasks.run("clearing away", self._clear())
 
     def _rotate(self) -> None:
         settings, path = self._settings, self._home.daemon_log

@@ -5,34 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.event_bytes import EventRefused, EventTooLarge, EventUnfit
+
+__all__ = [
+    "BatchTooLarge",
+    "BrokenChain",
+    "DamagedBatch",
+    "EventRefused",
+    "EventTooLarge",
+    "EventUnfit",
+    "LogBroken",
+    "LogCorrupt",
+    "LogFull",
+    "LogInUse",
+    "LogTooNew",
+]
 
 _KEEP_AND_REPAIR = (
     "Nothing was changed. Copy the log folder away, look at it with `casparian log verify`, check the disk, "
     "then restore it from a copy or let `casparian log repair` cut the log there (it keeps the old bytes)."
 )
-
-
-class EventRefused(CasparianError):
-    """An event that the log cannot hold; its batch was not written."""
-
-
-class EventTooLarge(EventRefused):
-    def __init__(self, event_type: str, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(
-            f"An event {event_type} of {size_bytes} bytes exceeds the {limit_bytes} bytes an event may have.",
-            remedy="Put the bulk into a blob and name the blob in the event.",
-        )
-        self.event_type = event_type
-        self.size_bytes = size_bytes
-
-
-class EventUnfit(EventRefused):
-    def __init__(self, event_type: str, reason: str) -> None:
-        super().__init__(
-            f"An event {event_type!r} cannot be written as msgpack and read back: {reason}.",
-            remedy="Use text keys and plain values: text, bytes, 64-bit integers, floats, booleans, null, lists, maps.",
-        )
-        self.event_type = event_type
 
 
 class BatchTooLarge(EventRefused):

@@ -1,7 +1,6 @@
-"""An event and its bytes: the only module that knows how events look in msgpack.
+"""Events in a batch: their sequence numbers follow from their places, their bytes are `casparian_protocol.event_bytes`'s.
 
-An event is packed as the array `[ts, type, v, actor, data]`; its sequence number follows from its place in the
-batch. What could be packed but not read back is refused. Pure: bytes in, events out, and the reverse.
+What could be packed but not read back is refused. Pure: bytes in, events out, and the reverse.
 """
 
 from __future__ import annotations
@@ -11,15 +10,10 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from casparian_sentinel.log.errors import DamagedBatch, EventTooLarge, EventUnfit
+from casparian_protocol.event_bytes import MAX_EVENT_BYTES, Fact, check_shape, pack_event
+from casparian_sentinel.log.errors import DamagedBatch
 
-MAX_EVENT_BYTES = 16 * 1024
-
-#: Values that msgpack reads back as they were written.
-_FLAT_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
-
-#: What a caller wants recorded: (ts, type, v, actor, data); the log adds the sequence number.
-Fact = tuple[int, str, int, str, dict[str, Any]]
+__all__ = ["MAX_EVENT_BYTES", "Event", "Fact", "body_of", "event_count", "pack_event", "pack_events", "unpack_events"]
 
 
 class Event(NamedTuple):
@@ -38,22 +32,12 @@ class Event(NamedTuple):
 
 def pack_events(facts: Sequence[Fact]) -> bytes:
     """The body of a batch; raises `EventTooLarge` or `EventUnfit` naming the first event that cannot go in."""
-    packer = msgpack.Packer()
-    packed: list[bytes] = []
-    for fact in facts:
-        try:
-            one = packer.pack(fact)
-            _check(fact)
-            if not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
-                _unpack(b"\x91" + one)  # deeper down may lie keys that could be written but not read back
-        except (TypeError, ValueError, OverflowError, RecursionError) as cause:
-            raise EventUnfit(_name_of(fact), str(cause) or "it is not (ts, type, v, actor, data)") from cause
-        except DamagedBatch as cause:
-            raise EventUnfit(_name_of(fact), cause.reason) from cause
-        if len(one) > MAX_EVENT_BYTES:
-            raise EventTooLarge(fact[1], len(one), MAX_EVENT_BYTES)
-        packed.append(one)
-    head: bytes = packer.pack_array_header(len(packed))
+    return body_of([pack_event(fact) for fact in facts])
+
+
+def body_of(packed: Sequence[bytes]) -> bytes:
+    """The body of a batch of packed events."""
+    head: bytes = msgpack.Packer().pack_array_header(len(packed))
     return head + b"".join(packed)
 
 
@@ -83,32 +67,11 @@ def _unpack(body: bytes) -> list[Fact]:
         raise DamagedBatch("its events are not an array")
     try:
         for fact in facts:
-            _check(fact)
+            check_shape(fact)
     except (TypeError, ValueError) as cause:
         raise DamagedBatch("an event is not [ts, type, v, actor, data]") from cause
     return facts
 
 
-def _check(fact: Any) -> None:
-    """Every event passes here when written and when read, so the tests are the quickest that are exact."""
-    ts, name, version, actor, data = fact
-    if (
-        ts.__class__ is not int
-        or name.__class__ is not str
-        or version.__class__ is not int
-        or actor.__class__ is not str
-        or data.__class__ is not dict
-    ):
-        raise TypeError
-    if ts < 0 or version < 1 or not name:
-        raise DamagedBatch("an event has a negative time, no type or no version")
-    "".join(data)  # a TypeError when a key is not text
-
-
 def _refuse_extension(code: int, _data: bytes) -> None:
     raise ValueError(f"extension type {code} is not used in the log")
-
-
-def _name_of(fact: Any) -> str:
-    is_sequence = isinstance(fact, tuple | list) and len(fact) > 1
-    return str(fact[1])[:80] if is_sequence else type(fact).__name__

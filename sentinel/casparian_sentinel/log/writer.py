@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from casparian_sentinel.log.errors import LogBroken, LogFull
-from casparian_sentinel.log.event import Fact, pack_events
+from casparian_sentinel.log.event import Fact, body_of, pack_event
 from casparian_sentinel.log.format import (
     CHAIN_ID_BYTES,
     Head,
@@ -138,9 +138,13 @@ class LogWriter:
 
         Raises `EventRefused` (nothing written), `LogFull` (nothing written, may be repeated) or `LogBroken`.
         """
-        if not facts:
+        return self.append_packed([pack_event(fact) for fact in facts])
+
+    def append_packed(self, events: Sequence[bytes]) -> Appended:
+        """As `append`, of events that `pack_event` made."""
+        if not events:
             raise ValueError("a batch holds at least one event")
-        body = pack_events(facts)
+        body = body_of(events)
         if self._is_full():
             self._roll()
         with self._write_lock:
@@ -148,7 +152,7 @@ class LogWriter:
             before = self.end
             data = pack_batch(before, self.durable.position, body)
             self._write(data, before.position.offset)
-            self.end = head_behind(before, data, len(facts))
+            self.end = head_behind(before, data, len(events))
             self._last_batch_offset = before.position.offset
             return Appended(before.seq + 1, self.end.seq, self.end.position)
 

@@ -87,6 +87,12 @@ class Context:
     is_planning: Callable[[], bool] = lambda: False
     #: Local workers that are not started any more: `worker`, `reason`.
     given_up: Callable[[], list[dict[str, str]]] = list
+    #: Commits whose files cannot be put in place: `job_id`, `epoch`, `path`, `errno`, `reason`, `since`, `tries`.
+    parked: Callable[[], list[dict[str, Any]]] = list
+    #: Errors of our own since the start: `count`, `places`, `last`.
+    internal: Callable[[], dict[str, Any]] = lambda: {"count": 0, "places": {}, "last": ""}
+    #: Events that the projection set aside.
+    poison_events: Callable[[], int] = int
     #: How many the daemon was to keep running.
     local_workers: int = 0
     #: The pids of those that it does keep running, by worker id.

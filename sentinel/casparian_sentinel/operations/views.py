@@ -36,6 +36,7 @@ def status(context: Context) -> dict[str, Any]:
             "seq": projected_seq,
             "lag": max(0, durable_seq - projected_seq),
             "state": projector_state,
+            "poison_events": context.poison_events(),
         },
         "parsers": {
             "paused": [
@@ -45,6 +46,8 @@ def status(context: Context) -> dict[str, Any]:
         },
         "intake": state.intake_paused or "open",
         "given_up": context.given_up(),
+        "parked": context.parked(),
+        "internal_errors": context.internal(),
     }
 
 

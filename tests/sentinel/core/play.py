@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from casparian_protocol import messages as m
 from casparian_protocol.jobs import JobError, JobInput, JobSpec
@@ -11,9 +15,12 @@ from casparian_protocol.progress import Progress
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core import commands as c
+from casparian_sentinel.core import decide
+from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide import step
 from casparian_sentinel.core.effects import Decision, Effect, SendToWorker
 from casparian_sentinel.core.live import Live, after_boot
+from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.log.event import Event
 
@@ -21,6 +28,14 @@ ANN = "user:ann@cli"
 CONTRACT = "c" * 64
 ARTIFACT = "a" * 64
 DIGEST = "d" * 64
+
+
+#: Tables with so little on them try every command twice, first with a handler that fails.
+_TRIED_FIRST = 20
+
+
+class Mishap(Exception):
+    """An error of ours in a handler."""
 
 
 class Table:
@@ -36,12 +51,30 @@ class Table:
         self.now_s = 100.0
 
     def do(self, command: c.Command) -> Decision:
+        if len(self.state.jobs) + len(self.live.workers) <= _TRIED_FIRST:
+            self.fails_without_a_trace(command)
         decision = step(self.state, self.live, command, c.Now(self.wall_us, self.now_s))
         seq = decision.first_seq
         for ts, kind, version, actor, data in decision.facts():
             self.log.append(Event(seq, ts, kind, version, actor, data))
             seq += 1
         return decision
+
+    def fails_without_a_trace(self, command: c.Command) -> None:
+        """The same command with a handler that fails at its end: neither state nor live may tell that it was ever asked."""
+        handler = decide._HANDLERS[type(command)]
+
+        def failing(case: Case, told: c.Command) -> None:
+            handler(case, told)
+            raise Mishap
+
+        state, live = dump(self.state), deepcopy(self.live)
+        with patch.dict(decide._HANDLERS, {type(command): failing}), suppress(Mishap):
+            decide.decide(self.state, self.live, command, c.Now(self.wall_us, self.now_s))
+            raise AssertionError("the mishap was swallowed")
+        assert dump(self.state) == state, f"a failed {command} changed the state"
+        live.due.sort()
+        assert replace(self.live, due=sorted(self.live.due)) == live, f"a failed {command} changed what is live"
 
     def restart(self, state: State) -> None:
         """Another process takes over the log."""

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_sentinel.daemon.group_commit import GroupCommit
-from casparian_sentinel.log.event import Fact
 from casparian_sentinel.log.format import Head
 
 
-def _append_only(commit: GroupCommit, batches: list[list[Fact]]) -> Head:
+def _append_only(commit: GroupCommit, batches: list[list[bytes]]) -> Head:
     for batch in batches:
-        commit._log.append(batch)
+        commit._log.append_packed(batch)
     return commit._log.end
 
 

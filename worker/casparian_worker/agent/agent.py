@@ -30,6 +30,7 @@ from casparian_protocol.messages import (
     Fetch,
     Held,
     Message,
+    Refusal,
     Refused,
     Released,
     Shutdown,
@@ -239,14 +240,14 @@ class Agent:
         self._tell_credit()
 
     def _refused(self, refused: Refused) -> None:
-        if "hello" in refused.reason:
+        if refused.code == Refusal.SAY_HELLO:
             self._is_welcome = False
             if time.monotonic() - self._hello_at_s > HELLO_SECONDS / 2:
                 self._say_hello()
             return
         logger.warning("The sentinel refused a %s: %s", refused.of_kind, refused.reason)
-        if refused.of_kind == "hello":
-            self._left.set()  # another version: saying it again changes nothing
+        if refused.of_kind == "hello" and refused.code not in (Refusal.INTERNAL, Refusal.DISK):
+            self._left.set()  # another version, or not our name: saying it again changes nothing
 
     def _take(self, assign: Assign) -> None:
         for assignment in assign.jobs:
