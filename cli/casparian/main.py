@@ -9,6 +9,7 @@ import rich_click as click
 from casparian import __version__
 from casparian.app import Group, run
 from casparian.streams import prepare
+from casparian_shim import signals
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -59,5 +60,6 @@ def casparian() -> None:
 
 def main() -> None:
     """Entry point of the `casparian` script."""
+    signals.reset(keep=signals.TERMINAL)
     prepare()
     sys.exit(run(casparian))

@@ -140,3 +140,9 @@ def test_no_value_in_a_report_keeps_a_failure_from_being_told(value: str | float
     assert heard == told
     assert (told.error.code, told.error.message) == ("INVALID_DATA", "the parser's own words")
     assert told.error.context["fine"] == 1
+
+
+@pytest.mark.parametrize("number", [errno.ECHILD, errno.EAGAIN, errno.EMFILE, errno.ENOMEM])
+def test_what_a_worker_lacks_for_its_own_processes_is_no_fault_of_a_sink(number: int) -> None:
+    error = of_exception(OSError(number, os.strerror(number)), "environment")
+    assert (error.code, error.origin, error.retryable) == ("CONNECTION_RESET", "environment", True)

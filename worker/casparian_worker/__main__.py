@@ -22,6 +22,7 @@ import uvloop
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
+from casparian_shim import signals
 from casparian_shim.absent import remember_absent
 from casparian_worker.agent.agent import Agent
 from casparian_worker.agent.identity import RETELL_SECONDS, AgentOptions
@@ -48,6 +49,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def run(arguments: Sequence[str]) -> int:
     """The exit status."""
     given = parse_arguments(arguments)
+    signals.reset(keep=() if given.managed else signals.TERMINAL)
     home = home_from(given.home, dict(os.environ))
     settings = load(home, os.environ).settings
     make_home(home)

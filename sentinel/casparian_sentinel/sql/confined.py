@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from casparian_sentinel.sql.second_look import objection
+from casparian_shim import signals
 from casparian_shim.landlock import restrict
 
 _PR_SET_PDEATHSIG = 1
@@ -36,6 +37,7 @@ _SYSTEM_PATHS = (
 
 
 def main() -> int:
+    signals.reset()
     order: dict[str, Any] = json.load(sys.stdin)
     die_with(order["asker_pid"])
     limit(order)

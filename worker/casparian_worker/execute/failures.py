@@ -6,6 +6,7 @@ the origin says whether the parser is to blame.
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -48,6 +49,8 @@ _WORKERS_OWN = frozenset(
 
 #: A guest does not end itself by these; what we send is told apart before.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+#: What says that this worker could not start or watch a process, or ran out of descriptors: no word about any sink.
+_OWN_PROCESS_NUMBERS = frozenset({errno.EAGAIN, errno.ECHILD, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESRCH})
 #: What our own writing may run into besides a full disk; it says nothing about the job and may pass.
 _SINKS_FAULT = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_ERROR, ErrorCode.UNKNOWN_ERROR})
 
@@ -169,7 +172,8 @@ def of_exception(error: BaseException, origin: Origin | None = None) -> JobError
     """An error of ours, or an accident: those carry a trace."""
     code = code_for_exception(error)
     if origin == "environment" and isinstance(error, OSError) and code in _SINKS_FAULT:
-        code = ErrorCode.SINK_UNAVAILABLE
+        is_own = error.errno in _OWN_PROCESS_NUMBERS
+        code = ErrorCode.CONNECTION_RESET if is_own else ErrorCode.SINK_UNAVAILABLE
     if origin is None:
         is_by_others = isinstance(error, GuestEnded) and error.is_by_others
         origin = "environment" if is_by_others or code in NEVER_THE_PARSERS else "parser"

@@ -68,8 +68,10 @@ def run(arguments: list[str]) -> int:
     limit(json.loads(limits))
     # Landlock and a system call filter belong here: after the limits, before anything of the parser's is touched.
     load_shim(shim_folder)
+    from casparian_shim import signals
     from casparian_shim.guest import main
 
+    signals.reset(keep=() if worker_pid != "0" else signals.TERMINAL)
     return main(["guest", job_descriptor])
 
 

@@ -52,6 +52,18 @@ class StartTimeout(CasparianError):
         )
 
 
+class GuestStatusLost(CasparianError):
+    """The kernel gave a guest's exit status to nobody: something in this process reaps children that are not its own."""
+
+    code = ErrorCode.CONNECTION_RESET
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"How the guest (pid {pid}) ended is not known: its exit status was not kept.",
+            remedy="Stop and start this worker's sentinel, and report it: the status belongs to the worker alone.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
     """What to start. `job` lacks the descriptors, which are made here."""
@@ -178,9 +190,8 @@ class Guest:
         if self._is_contained:
             self._signal(signal.SIGKILL)
         with self._lock:
-            _pid, status, usage = os.wait4(self.pid, 0)
-            self._process.returncode = os.waitstatus_to_exitcode(status)
-            self._exit = GuestExit(self._process.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+            self._exit = _reaped(self.pid)
+            self._process.returncode = self._exit.status
             os.close(self._pidfd)
         orphans.forget(self.pid)
         orphans.end_all()
@@ -203,6 +214,15 @@ class Guest:
                 return
             except PermissionError:  # the group holds only zombies
                 return
+
+
+def _reaped(pid: int) -> GuestExit:
+    """Wait for it. Raises `GuestStatusLost` where the kernel gave its status to nobody."""
+    try:
+        _pid, status, usage = os.wait4(pid, 0)
+    except ChildProcessError as cause:
+        raise GuestStatusLost(pid) from cause
+    return GuestExit(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def _spawn(spec: GuestSpec, description: int, inherited: list[int]) -> subprocess.Popen[bytes]:
