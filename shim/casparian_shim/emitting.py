@@ -249,7 +249,7 @@ class Outputs:
                 stream.warned_columns.add(name)
                 self._sender.send_log(
                     LogLevel.WARNING,
-                    f"Column {name} of {stream.name} is sent as text: its values do not fit one type.",
+                    f"Column {name} of {stream.name} holds values of several kinds; each is judged for itself.",
                 )
 
 

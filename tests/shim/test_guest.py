@@ -11,6 +11,7 @@ import pytest
 import casparian_shim
 from casparian_shim.errors import ErrorCode
 from casparian_shim.frames import Hello, LogLevel, OutputKind
+from casparian_shim.frames.mixed import ValueKind
 from tests.shim.guests import run_guest
 
 SHAPES = {
@@ -197,7 +198,7 @@ def test_many_rows_arrive_complete_in_order_and_in_batches(tmp_path: Path) -> No
     assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(200_000))
 
 
-def test_one_bad_value_sends_its_batch_of_its_column_as_text_and_no_other(tmp_path: Path) -> None:
+def test_one_odd_value_sends_its_batch_of_its_column_with_kinds_and_no_other(tmp_path: Path) -> None:
     source = (
         "def parse(path):\n    for n in range(150_000):\n        yield {'n': 'oops' if n == 70_000 else n, 'm': n}\n"
     )
@@ -205,8 +206,12 @@ def test_one_bad_value_sends_its_batch_of_its_column_as_text_and_no_other(tmp_pa
     heard = run_guest(tmp_path, source)
 
     types = [[str(kind) for kind in batch.schema.types] for batch in heard.batches["output", OutputKind.ROWS]]
-    assert types == [["int64", "int64"], ["string", "int64"], ["int64", "int64"]]
-    assert [row["n"] for row in heard.rows("output")][69_999:70_002] == ["69999", "oops", "70001"]
+    assert types == [["int64", "int64"], ["struct<kind: uint8, value: binary>", "int64"], ["int64", "int64"]]
+    assert [row["n"] for row in heard.rows("output")][69_999:70_002] == [
+        {"kind": ValueKind.INT, "value": b"69999"},
+        {"kind": ValueKind.TEXT, "value": b"oops"},
+        {"kind": ValueKind.INT, "value": b"70001"},
+    ]
     assert len(heard.log(LogLevel.WARNING)) == 1
 
 

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from casparian_shim.arrow import BATCH_TARGET_BYTES, FALLBACK_METADATA, safe_to_arrow
 from casparian_shim.arrow.aligning import aligned
+from casparian_shim.arrow.kinds import kinded, payload
 from casparian_shim.arrow.rows import columns_of_rows
 from casparian_shim.arrow.sending import ColumnsChanged, RowTooLarge, batch_of_columns, messages
-from casparian_shim.arrow.values import column_of_values, text_of
+from casparian_shim.arrow.values import MIXED_TYPE, column_of_values, text_of
+from casparian_shim.frames.mixed import ValueKind
+from casparian_shim.frames.mixed import ValueKind as K
 from casparian_shim.memory import OomRisk, available_bytes, ensure_room
 
 UTC = datetime.UTC
@@ -58,12 +61,15 @@ def _equal(sent: Any, came: Any) -> bool:
 
 @given(st.lists(VALUES, min_size=1, max_size=6))
 @settings(max_examples=400, deadline=None)
-def test_a_column_is_exact_or_it_is_its_text(values: list[object]) -> None:
-    array, is_fallback = column_of_values(values)
+def test_a_column_is_exact_or_each_value_stands_beside_its_kind(values: list[object]) -> None:
+    array, is_mixed = column_of_values(values)
 
     array.validate(full=True)
-    if is_fallback:
-        assert array.to_pylist() == [text_of(value) for value in values]
+    if is_mixed:
+        assert array.type == MIXED_TYPE
+        assert array.to_pylist() == [
+            {"kind": kind, "value": payload((kind, plain))} for kind, plain in map(kinded, values)
+        ]
     else:
         assert all(map(_equal, values, array.to_pylist())), (values, array)
 
@@ -83,45 +89,98 @@ def test_any_rows_survive_the_wire(rows: list[dict[str, object]]) -> None:
     assert read.num_rows == len(rows)
 
 
-TEXTS: dict[str, tuple[list[object], list[str | None]]] = {
-    "one bad value": ([1, "x", None], ["1", "x", None]),
-    "integers beyond int64": ([2**63, 1], ["9223372036854775808", "1"]),
-    "an integer of 5,000 digits": ([10**5_000], ["1" + "0" * 5_000]),
-    "a truth among numbers": ([True, 1], ["True", "1"]),
-    "a date beside a datetime": ([MIDNIGHT.date(), MIDNIGHT], ["2024-01-02", "2024-01-02 00:00:00"]),
+COUNTED = 1_704_153_600_000_000  # 2024-01-02T00:00 in microseconds
+MIXED: dict[str, tuple[list[object], list[tuple[ValueKind, bytes | None]]]] = {
+    "one bad value": ([1, "x", None], [(K.INT, b"1"), (K.TEXT, b"x"), (K.NULL, None)]),
+    "integers beyond int64": ([2**63, 1], [(K.INT, b"9223372036854775808"), (K.INT, b"1")]),
+    "an integer of 5,000 digits": ([10**5_000], [(K.INT, b"1" + b"0" * 5_000)]),
+    "a truth among numbers": ([True, 1], [(K.BOOL, b"true"), (K.INT, b"1")]),
+    "whole numbers among floats": ([1, 2.0, math.nan], [(K.INT, b"1"), (K.FLOAT, b"2.0"), (K.FLOAT, b"nan")]),
+    "whole numbers among decimals": ([1, Decimal("1.50")], [(K.INT, b"1"), (K.DECIMAL, b"1.50")]),
+    "a date beside a datetime": ([MIDNIGHT.date(), MIDNIGHT], [(K.DATE, b"19724"), (K.DATETIME, b"%d" % COUNTED)]),
     "a naive beside a zoned time": (
         [MIDNIGHT, MIDNIGHT.replace(tzinfo=UTC)],
-        ["2024-01-02 00:00:00", "2024-01-02 00:00:00+00:00"],
+        [(K.DATETIME, b"%d" % COUNTED), (K.INSTANT, b"%d" % COUNTED)],
     ),
-    "a time of day with a zone": ([datetime.time(1, tzinfo=UTC)], ["01:00:00+00:00"]),
-    "bytes beside text": ([b"caf\xc3\xa9", "x", b"\xff"], ["café", "x", "\\xff"]),
-    "a lone surrogate": (["a\udc80"], ["a\\udc80"]),
-    "a decimal that is no number": ([Decimal("NaN"), Decimal("1.50")], ["NaN", "1.50"]),
-    "more than 38 digits": ([Decimal("1e40")], ["1E+40"]),
-    "a float beside a decimal": ([1.5, Decimal("1.5")], ["1.5", "1.5"]),
-    "a set": ([{1}], ["{1}"]),
-    "an empty dict": ([{}], ["{}"]),
-    "a dict with numbers as keys": ([{1: 2}], ["{1: 2}"]),
+    "a time of day with a zone": ([datetime.time(1, tzinfo=UTC)], [(K.OTHER, b"01:00:00 with a zone")]),
+    "bytes beside text": (
+        [b"caf\xc3\xa9", "x", b"\xff"],
+        [(K.BYTES, b"caf\xc3\xa9"), (K.TEXT, b"x"), (K.BYTES, b"\xff")],
+    ),
+    "a lone surrogate": (["a\udc80"], [(K.OTHER, b"a\\udc80")]),
+    "a decimal that is no number": ([Decimal("NaN"), Decimal("1.50")], [(K.DECIMAL, b"NaN"), (K.DECIMAL, b"1.50")]),
+    "more than 38 digits": ([Decimal("1e40")], [(K.DECIMAL, b"1E+40")]),
+    "a set": ([{1}], [(K.OTHER, b"<set>")]),
+    "a class": ([int], [(K.OTHER, b"<type>")]),
+    "an empty dict": ([{}], [(K.DICT, b"{}")]),
+    "a dict with numbers as keys": ([{1: 2}], [(K.OTHER, b'{"1": 2}')]),
+    "dicts of different keys": ([{"a": 1}, {"b": 1}], [(K.DICT, b'{"a": [3, "1"]}'), (K.DICT, b'{"b": [3, "1"]}')]),
+    "numbers beside texts, deep down": ([[1], ["x"]], [(K.LIST, b'[[3, "1"]]'), (K.LIST, b'[[1, "x"]]')]),
+    "whole numbers beside floats, deep down": ([[1, 2.5]], [(K.LIST, b'[[3, "1"], [4, "2.5"]]')]),
     "a date beside a datetime, deep down": (
         [[{"a": MIDNIGHT.date()}], [{"a": MIDNIGHT}]],
-        ["[{'a': datetime.date(2024, 1, 2)}]", "[{'a': datetime.datetime(2024, 1, 2, 0, 0)}]"],
+        [(K.LIST, b'[[16, {"a": [6, "19724"]}]]'), (K.LIST, b'[[16, {"a": [7, "%d"]}]]' % COUNTED)],
     ),
 }
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_what_fits_no_one_type_is_sent_as_its_text(name: str) -> None:
-    values, texts = TEXTS[name]
+@pytest.mark.parametrize("name", MIXED)
+def test_what_fits_no_one_type_is_sent_value_by_value_with_its_kind(name: str) -> None:
+    values, pairs = MIXED[name]
 
-    array, is_fallback = column_of_values(values)
+    array, is_mixed = column_of_values(values)
 
-    assert (array.to_pylist(), is_fallback) == (texts, True)
+    assert is_mixed
+    assert [(each["kind"], each["value"]) for each in array.to_pylist()] == pairs
 
 
-def test_only_the_column_that_needs_it_falls_back_and_its_field_says_so() -> None:
+def test_nothing_is_asked_of_a_strangers_class() -> None:
+    class Sly:
+        def __repr__(self) -> str:
+            raise SystemExit
+
+        __str__ = __repr__
+
+        def __getattribute__(self, name: str) -> object:
+            raise SystemExit
+
+    loop: list[object] = []
+    loop.append(loop)
+    deep: object = 1
+    for _ in range(1_000):
+        deep = [deep]
+
+    assert text_of(Sly()) == f"<{__name__}.test_nothing_is_asked_of_a_strangers_class.<locals>.Sly>"
+    assert "nested deeper than 16" in str(text_of(loop)) and "nested deeper than 16" in str(text_of(deep))
+    assert len(str(text_of(type("x" * 10_000, (), {})()))) < 300
+
+
+READABLE: dict[str, tuple[object, str | None]] = {
+    "nothing": (None, None),
+    "bytes": (b"caf\xc3\xa9\xff", "café\\xff"),
+    "an exact zero": (Decimal("0E-10"), "0.0000000000"),
+    "a large exponent": (Decimal("1E+5"), "100000"),
+    "an exponent beyond reason": (Decimal("1E+999999"), "1E+999999"),
+    "a date": (MIDNIGHT.date(), "2024-01-02"),
+    "a datetime": (MIDNIGHT.replace(microsecond=500_000), "2024-01-02T00:00:00.5"),
+    "an instant": (MIDNIGHT.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=2))), "2024-01-01T22:00:00Z"),
+    "a time": (datetime.time(1, 2), "01:02:00"),
+    "a duration": (-datetime.timedelta(seconds=1.5), "-PT1.5S"),
+    "a list": ([1, "x", None, 1.5, math.inf, Decimal("1.50"), b"y"], '[1, "x", null, 1.5, "inf", "1.50", "y"]'),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_rejected_values_are_written_for_people(name: str) -> None:
+    value, text = READABLE[name]
+
+    assert text_of(value) == text
+
+
+def test_only_the_column_that_needs_it_is_mixed_and_its_field_says_so() -> None:
     (batch,) = safe_to_arrow([{"a": 1, "b": 1}, {"a": "x", "b": 2}])
 
-    assert [str(kind) for kind in batch.schema.types] == ["string", "int64"]
+    assert batch.schema.types == [MIXED_TYPE, pa.int64()]
     assert [field.metadata for field in batch.schema] == [FALLBACK_METADATA, None]
 
 
@@ -164,13 +223,14 @@ def test_every_arrow_type_becomes_a_plain_one_with_the_same_values(name: str) ->
     )
 
 
-def test_maps_become_lists_of_entries_and_twinless_types_text() -> None:
+def test_maps_become_lists_of_entries_and_twinless_types_go_value_by_value() -> None:
     pairs = pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64()))
     wide = pa.array([Decimal(10**50), None], pa.decimal256(60, 0))
 
     (batch,) = safe_to_arrow(pa.table({"m": pairs, "w": wide}))
 
-    assert batch.to_pylist() == [{"m": [{"key": "k", "value": 1}], "w": "1" + "0" * 50}, {"m": None, "w": None}]
+    assert batch["m"].to_pylist() == [[{"key": "k", "value": 1}], None]
+    assert batch["w"].to_pylist() == [{"kind": K.DECIMAL, "value": b"1" + b"0" * 50}, {"kind": K.NULL, "value": None}]
     assert batch.schema.field("w").metadata == FALLBACK_METADATA
 
 
@@ -204,7 +264,7 @@ def _next_types(first: list[dict[str, object]], second: list[dict[str, object]])
 @pytest.mark.parametrize(
     ("first", "second", "kind"),
     [
-        (1.5, 1, "double"),
+        (1.5, 1, "int64"),
         (1.5, 2**60 + 1, "int64"),
         (1, 1.5, "double"),
         (1, None, "int64"),
@@ -213,7 +273,7 @@ def _next_types(first: list[dict[str, object]], second: list[dict[str, object]])
         (Decimal("1.25"), Decimal("100.5"), "decimal128(5, 2)"),
     ],
 )
-def test_a_later_batch_keeps_the_type_of_its_stream_where_that_is_exact(
+def test_a_later_batch_keeps_the_type_of_its_stream_where_that_changes_no_kind(
     first: object, second: object, kind: str
 ) -> None:
     assert _next_types([{"a": first}], [{"a": second}]) == [kind]
@@ -241,7 +301,8 @@ def test_pandas_frames_come_column_by_column() -> None:
 
     (batch,) = safe_to_arrow(frame)
 
-    assert batch.to_pylist() == [{"a": 1, "b": "x", "c": "1", "d": 1.5}, {"a": 2, "b": None, "c": "x", "d": None}]
+    assert batch.drop_columns("c").to_pylist() == [{"a": 1, "b": "x", "d": 1.5}, {"a": 2, "b": None, "d": None}]
+    assert batch["c"].to_pylist() == [{"kind": K.INT, "value": b"1"}, {"kind": K.TEXT, "value": b"x"}]
 
 
 def test_polars_frames_come_column_by_column() -> None:
@@ -252,10 +313,3 @@ def test_polars_frames_come_column_by_column() -> None:
 
     assert batch["b"].to_pylist() == ["x", None]
     assert math.isnan(batch["d"].to_pylist()[1])
-
-
-def test_one_nan_does_not_spoil_a_column_of_whole_numbers() -> None:
-    column, is_text = column_of_values([1, 2**60 + 1, float("nan"), None])
-
-    assert is_text
-    assert column.to_pylist() == ["1", str(2**60 + 1), "nan", None]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from casparian_protocol.contract import Contract, describe
 from casparian_protocol.contract.names import FOR_PARSERS
+from casparian_worker.validation.mixed import is_mixed
 
 _EXAMPLES_MAX = 3
 _TYPES_MAX = 4
@@ -40,7 +41,7 @@ class ColumnSeen:
     name: str
     #: Empty without a contract, or when the contract does not know the column.
     declared: str
-    #: The Arrow types that came, in order; `string` beside another where values did not fit one type.
+    #: The Arrow types that came, in order; `mixed` for a batch whose values fit no one type.
     observed: tuple[str, ...]
     #: Among valid rows.
     null_count: int
@@ -76,7 +77,7 @@ class Observer:
             if column.name not in FOR_PARSERS:
                 types = self._observed.setdefault(column.name, {})
                 if len(types) < _TYPES_MAX:
-                    types[str(column.type)] = None
+                    types["mixed" if is_mixed(column) else str(column.type)] = None
 
     def valid(self, batch: pa.RecordBatch, with_lineage: pa.RecordBatch) -> None:
         """Rows that keep their contract, or that have none."""

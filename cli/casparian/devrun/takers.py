@@ -17,6 +17,7 @@ from casparian_worker.execute.records import SourceRecords
 from casparian_worker.staging import Lineage
 from casparian_worker.validation import ReservedColumn, ValidationLimits
 from casparian_worker.validation.quarantine import rejected_batch
+from casparian_worker.validation.render import with_texts
 from casparian_worker.validation.validator import REJECT_REASON_COLUMN, ROW_INDEX_COLUMN
 
 
@@ -107,6 +108,7 @@ class UnjudgedTaker:
         self._records = records
         self.received = 0
         self.quarantined = 0
+        self._begun: pa.Schema | None = None
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
         if kind is OutputKind.REJECTS:
@@ -128,13 +130,31 @@ class UnjudgedTaker:
             self._keeper.bad(self._records.with_text(_rejected(admitted, source_row)))
         else:
             own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
-            self._keeper.valid(admitted.select(own), source_row)
+            self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)
+
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Whole numbers as floats where the column began with floats, if that is exact: a file has one type a column."""
+        begun = self._begun = self._begun or batch.schema
+        if batch.schema.names != begun.names:
+            return batch
+        columns = [
+            _float_if_exact(column) if pt.is_float64(field.type) and pt.is_integer(column.type) else column
+            for field, column in zip(begun, batch.columns, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, names=begun.names)
 
     def finish(self) -> None:
         """Nothing is left to judge."""
 
 
 DevTaker = JudgedTaker | UnjudgedTaker
+
+
+def _float_if_exact(column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
 
 
 def _rejected(batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatch:

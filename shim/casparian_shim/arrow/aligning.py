@@ -1,7 +1,7 @@
 """A batch brought to the schema its stream already has, as far as that loses nothing.
 
-Names are fixed by the first batch. Types are kept where the values allow it exactly, so that a stream does not
-switch schemas for a column that happens to hold whole numbers for a while.
+Names are fixed by the first batch. Types are kept where that changes no value's kind: NULLs take any type, decimals a
+wider one. Whole numbers never become floats here: what is said about a value may not depend on the batches before it.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def aligned(output: str, columns: Sequence[Column], schema: Any | None) -> list[
 def _kept(column: Column, field: Any) -> Column:
     name, array, is_fallback = column
     was_fallback = field.metadata is not None and FALLBACK_METADATA.items() <= field.metadata.items()
-    if array.null_count == len(array):
-        return name, pa.nulls(len(array), field.type), was_fallback
+    if array.null_count == len(array) and not was_fallback:
+        return name, pa.nulls(len(array), field.type), False
     if array.type == field.type or is_fallback or was_fallback:
         return column
     target = _wider(field.type, array.type)
@@ -48,8 +48,6 @@ def _kept(column: Column, field: Any) -> Column:
 
 
 def _wider(before: Any, now: Any) -> Any | None:
-    if pa.types.is_float64(before) and pa.types.is_integer(now):
-        return before
     if pa.types.is_decimal128(before) and pa.types.is_decimal128(now):
         scale = max(before.scale, now.scale)
         digits = max(before.precision - before.scale, now.precision - now.scale) + scale

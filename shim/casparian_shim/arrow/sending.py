@@ -48,8 +48,8 @@ def safe_to_arrow(data: Any) -> Iterator[Any]:
     """Record batches of plain types holding exactly the values of `data`.
 
     `data` is a list of dicts, a pandas or polars DataFrame, a pyarrow Table, RecordBatch or RecordBatchReader.
-    Columns whose values fit no one type are text, marked `cf.fallback = text` on their field. A batch holds at
-    most 64k rows and about 16 MiB.
+    A column whose values fit no one type has each value beside its kind, and its field is marked
+    (`casparian_shim.frames.mixed`). A batch holds at most 64k rows and about 16 MiB.
     """
     if is_table(data):
         for columns in columns_of_table(data, BATCH_ROWS_MAX):

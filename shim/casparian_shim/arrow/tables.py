@@ -13,7 +13,7 @@ from casparian_shim.arrow.plain import plain_array
 from casparian_shim.arrow.values import column_of_values
 from casparian_shim.errors import CasparianError, ErrorCode
 
-Column = tuple[str, Any, bool]  # name, array, whether it is text by fallback
+Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value beside its kind
 
 
 class ColumnNameNotText(CasparianError):
@@ -88,7 +88,7 @@ def _slices(table: Any, rows_max: int) -> Iterator[list[Column]]:
     for start in range(0, max(table.num_rows, 1), rows_max):
         part = table.slice(start, rows_max)
         yield [
-            (name, *_plain_or_text(_joined(column)))
+            (name, *_plain_or_kinds(_joined(column)))
             for name, column in zip(part.column_names, part.columns, strict=True)
         ]
 
@@ -102,14 +102,10 @@ def _joined(column: Any) -> Any:
     return column.combine_chunks()
 
 
-def _plain_or_text(array: Any) -> tuple[Any, bool]:
+def _plain_or_kinds(array: Any) -> tuple[Any, bool]:
+    """The plain type with the same values; where there is none (unions, decimals beyond 38 digits), value by value."""
     plain = plain_array(array)
-    return (plain, False) if plain is not None else _as_text(array)
-
-
-def _as_text(array: Any) -> tuple[Any, bool]:
-    values = [None if value is None else str(value) for value in array.to_pylist()]
-    return pa.array(values, type=pa.string()), True
+    return (plain, False) if plain is not None else column_of_values(list(array))
 
 
 def _columns_of_polars(frame: Any) -> list[Column]:
@@ -118,7 +114,7 @@ def _columns_of_polars(frame: Any) -> list[Column]:
         if str(series.dtype) == "Object":
             columns.append((series.name, *column_of_values(series.to_list())))
         else:
-            columns.append((series.name, *_plain_or_text(_one_array(series.to_arrow()))))
+            columns.append((series.name, *_plain_or_kinds(_one_array(series.to_arrow()))))
     return columns
 
 
@@ -135,7 +131,7 @@ def _columns_of_pandas(frame: Any) -> list[Column]:
             ]
             columns.append((name, *column_of_values(values)))
         else:
-            columns.append((name, *_plain_or_text(_one_array(pa.array(series, from_pandas=True)))))
+            columns.append((name, *_plain_or_kinds(_one_array(pa.array(series, from_pandas=True)))))
     return columns
 
 

@@ -1,127 +1,133 @@
-"""One column of Python values as an Arrow array: typed when one plain type holds each of them exactly, else text.
+"""One column of Python values as an Arrow array: typed when all are of one kind, else each value beside its kind.
 
-pyarrow's own inference loses things without a word: a date beside a datetime cuts the time off, a naive datetime
-beside a zoned one becomes UTC, a zoned time loses its zone. So the kinds of the values are looked at first, at
-every depth, and pyarrow is asked only about columns of one kind (or of numbers that mix exactly).
+What becomes of a value must not depend on the values around it, so nothing is converted from one kind to another here:
+a whole number beside a float stays a whole number, a date beside a datetime a date. pyarrow's own inference does
+convert, and is asked only about columns that are known to be of one kind at every depth.
 """
 
 import datetime
-import numbers
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
+from casparian_shim.arrow.kinds import kinded, payload, readable
 from casparian_shim.arrow.plain import plain_array
+from casparian_shim.frames.mixed import MIXED_FIELDS, MIXED_METADATA, ValueKind
 
-#: Marks a field whose column is text only because its values fit no one type.
-FALLBACK_METADATA = {b"cf.fallback": b"text"}
+FALLBACK_METADATA = MIXED_METADATA
+MIXED_TYPE = pa.struct([pa.field(name, getattr(pa, kind)(), nullable=True) for name, kind in MIXED_FIELDS])
 
-_DEPTH_MAX = 32
-
-_EXACT: dict[type, Any] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _NONE = type(None)
+#: Typed lists and dicts nest no deeper than a guest may send; what does travels as `kinds`.
+_TYPED_DEPTH_MAX = 12
 
-#: Kinds that one Arrow type holds exactly. Whole numbers beside floats are not among them: as doubles they would cease to
-#: be whole numbers, and one NaN would spoil a column of integers; as text each value is judged for itself.
-_MIXES = frozenset({frozenset({"int", "decimal"})})
-#: Inside lists and dicts text would cost every row its structure, so there whole numbers may stand beside floats.
-_NESTED_MIXES = _MIXES | {frozenset({"int", "float"})}
+#: Classes whose values one Arrow type holds exactly, unless pyarrow raises.
+_EXACT: dict[type, Any] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime.date: pa.date32(),
+    datetime.timedelta: pa.duration("us"),
+}
+_KIND_TYPES: dict[ValueKind, Any] = {
+    ValueKind.TEXT: pa.string(),
+    ValueKind.BOOL: pa.bool_(),
+    ValueKind.INT: pa.int64(),
+    ValueKind.FLOAT: pa.float64(),
+    ValueKind.BYTES: pa.binary(),
+    ValueKind.DATE: pa.date32(),
+    ValueKind.DATETIME: pa.timestamp("us"),
+    ValueKind.DATETIME_NS: pa.timestamp("ns"),
+    ValueKind.INSTANT: pa.timestamp("us", "UTC"),
+    ValueKind.INSTANT_NS: pa.timestamp("ns", "UTC"),
+    ValueKind.TIME: pa.time64("us"),
+    ValueKind.DURATION: pa.duration("us"),
+    ValueKind.DURATION_NS: pa.duration("ns"),
+}
+_NOT_TYPED = (pa.ArrowException, OverflowError, ValueError, TypeError)
 
 
 def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
-    """The array, and whether it is text by fallback. None is null; NaN stays NaN."""
-    kinds = set(map(type, values))
-    kinds.discard(_NONE)
+    """The array, and whether it is a mixed one (`casparian_shim.frames.mixed`). None is null; NaN stays NaN."""
+    types = _classes(values)
+    if not types:
+        return pa.nulls(len(values), pa.string()), False
+    if len(types) == 1:
+        array = _of_one_class(values, next(iter(types)))
+        if array is not None:
+            return array, False
+    each = [kinded(value) for value in values]
+    kinds = {kind for kind, _ in each}
+    kinds.discard(ValueKind.NULL)
     if not kinds:
         return pa.nulls(len(values), pa.string()), False
-    if any(kind.__name__ in ("NaTType", "NAType") for kind in kinds):  # pandas' own way to say None
-        return column_of_values([None if type(value).__name__ in ("NaTType", "NAType") else value for value in values])
-    try:
-        if len(kinds) == 1 and (exact := _EXACT.get(next(iter(kinds)))) is not None:
-            return pa.array(values, type=exact), False
-        if _is_uniform(values, kinds):
-            array = plain_array(pa.array(values))
-            if array is not None:
-                return array, False
-    except (pa.ArrowException, OverflowError, ValueError, TypeError):
-        pass  # these values fit no one type: that is what text is for
-    return pa.array([text_of(value) for value in values], type=pa.string()), True
+    if len(kinds) == 1 and (exact := _KIND_TYPES.get(next(iter(kinds)))) is not None:
+        try:
+            return pa.array([plain for _, plain in each], type=exact), False
+        except _NOT_TYPED:
+            pass
+    children = [pa.array([int(kind) for kind, _ in each], pa.uint8()), pa.array(map(payload, each), pa.binary())]
+    return pa.StructArray.from_arrays(children, fields=list(MIXED_TYPE)), True
 
 
 def text_of(value: object) -> str | None:
-    """`str(value)`; bytes decoded, or with what is not UTF-8 as `\\xff`; lone surrogates as `\\udc80`."""
-    if value is None:
-        return None
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "backslashreplace")
+    """A value as text for people: bytes decoded, or with what is not UTF-8 as `\\xff`; lone surrogates as `\\udc80`."""
+    return None if value is None else readable(kinded(value))
+
+
+def _classes(values: Sequence[object]) -> set[type]:
+    """The classes of all values but None."""
     try:
-        text = str(value)
-    except ValueError:
-        if not isinstance(value, int):
-            raise
-        text = str(Decimal(value))  # str refuses integers of more than 4,300 digits
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        types = set(map(type, values))
+    except Exception:  # noqa: BLE001 -- a stranger's metaclass may refuse to be hashed
+        return {object, _NONE}  # more than one: every value is looked at
+    types.discard(_NONE)
+    return types
 
 
-def _is_uniform(values: Sequence[object], types: set[type]) -> bool:
-    """Whether one Arrow type can mean the same for all of them, nested parts included."""
-    kinds = {_kind(kind) for kind in types}
-    if len(kinds) > 1 and frozenset(kinds) not in _MIXES:
-        return False
-    if kinds & {"date", "int", "str", "float", "bool", "bytes", "decimal", "timedelta"}:
-        return True
-    found: dict[tuple[str, ...], set[str]] = {}
-    return all(_note(value, (), found, 0) for value in values) and all(
-        len(at) == 1 or frozenset(at) in _NESTED_MIXES for at in found.values()
-    )
+def _of_one_class(values: Sequence[object], kind: type) -> Any | None:
+    """The typed array, or None when there is none that holds all of them."""
+    try:
+        if (exact := _EXACT.get(kind)) is not None:
+            return pa.array(values, type=exact)
+        if kind is Decimal:
+            return plain_array(pa.array(values))
+        if kind is datetime.datetime or kind is datetime.time:
+            return _moments(values, kind)
+        if kind is list or kind is dict:
+            found: dict[tuple[str, ...], object] = {}
+            if all(_note(value, (), found) for value in values):
+                return plain_array(pa.array(values))
+    except _NOT_TYPED:
+        pass  # these values fit no one type
+    return None
 
 
-def _note(value: object, place: tuple[str, ...], found: dict[tuple[str, ...], set[str]], depth: int) -> bool:
-    """Note the kind of `value` and its parts, by place. False for what no Arrow type can hold exactly."""
+def _moments(values: Sequence[Any], kind: type) -> Any | None:
+    """Times without a zone, or in UTC; all else is read one by one."""
+    zones = {id(value.tzinfo) for value in values if value is not None}
+    if zones == {id(None)}:
+        return pa.array(values, type=pa.time64("us") if kind is datetime.time else pa.timestamp("us"))
+    if kind is datetime.datetime and zones == {id(datetime.UTC)}:
+        return pa.array(values, type=pa.timestamp("us", "UTC"))
+    return None
+
+
+def _note(value: Any, place: tuple[str, ...], found: dict[tuple[str, ...], object]) -> bool:
+    """Note what stands at a place inside lists and dicts. False where a second kind shows, or no Arrow type is exact."""
     if value is None:
         return True
-    kind = _kind(type(value))
-    if kind in ("datetime", "time"):
-        if getattr(value, "nanosecond", 0):  # pandas' timestamps are finer than what we would read from them
+    kind = type(value)
+    if kind is dict:
+        if found.setdefault(place, value.keys()) != value.keys() or not value or len(place) >= _TYPED_DEPTH_MAX:
             return False
-        zone = value.tzinfo if isinstance(value, datetime.datetime | datetime.time) else None
-        if zone is not None and kind == "time":
-            return False
-        kind = f"{kind}, {'naive' if zone is None else 'zoned'}"
-    found.setdefault(place, set()).add(kind)
-    if isinstance(value, list | tuple):
-        return depth < _DEPTH_MAX and all(_note(item, (*place, "[]"), found, depth + 1) for item in value)
-    if isinstance(value, dict):
-        return (
-            depth < _DEPTH_MAX
-            and bool(value)
-            and all(isinstance(key, str) for key in value)
-            and all(_note(item, (*place, "." + key), found, depth + 1) for key, item in value.items())
-        )
-    return kind not in ("set", "frozenset")
-
-
-def _kind(kind: type) -> str:
-    """The family a type belongs to; values of one family fit one Arrow type, or pyarrow says so."""
-    for family, name in _FAMILIES:
-        if issubclass(kind, family):
-            return name
-    return kind.__name__
-
-
-_FAMILIES: tuple[tuple[Any, str], ...] = (
-    (bool, "bool"),
-    (str, "str"),
-    (datetime.datetime, "datetime"),
-    (datetime.date, "date"),
-    (datetime.time, "time"),
-    (datetime.timedelta, "timedelta"),
-    ((bytes, bytearray, memoryview), "bytes"),
-    ((list, tuple), "list"),
-    (dict, "dict"),
-    (Decimal, "decimal"),
-    (numbers.Integral, "int"),
-    (numbers.Real, "float"),
-)
+        return all(type(key) is str and _note(item, (*place, "." + key), found) for key, item in value.items())
+    if found.setdefault(place, kind) is not kind:
+        return False
+    if kind is list:
+        return len(place) < _TYPED_DEPTH_MAX and all(_note(item, (*place, "[]"), found) for item in value)
+    return kind in _EXACT or kind is Decimal or (kind is datetime.datetime and value.tzinfo is None)

@@ -19,9 +19,9 @@ worker reads it with `pa.ipc.read_record_batch(payload, schema)`. The start's JS
 
 **Switching.** A further start of an open index makes it the current output again; batches always belong to the
 current output. It carries the schema that counts from there on. For kind `rows` column names and their order never
-change; types may, because a column whose values do not fit is sent as text for that batch (field metadata
-`cf.fallback = text`) and typed again after it, or because a later batch needed a wider type (int64 → double, a
-wider decimal, all-null text → any type). Who reads the schemas (the worker) compares names; `StreamState`, which
+change; types may, because a column whose values fit no one type is sent with each value beside its kind for that batch
+(`mixed`, field metadata `cf.fallback = kinds`) and typed again after it, or because a later batch needed another type
+(a wider decimal, all-null text → any type). Who reads the schemas (the worker) compares names; `StreamState`, which
 knows no Arrow, accepts the switch.
 
 **Rejected rows.** `ctx.reject(output, row, …)` travels in a stream of its own: a start with the same name and

@@ -25,6 +25,7 @@ class Spec:
     min: Any = None
     max: Any = None
     null_values: list[str] = field(default_factory=list)
+    lossy: bool = False
 
 
 class Bad(Exception):

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from casparian_protocol.contract.names import FOR_PARSERS, MAX_COLUMN_NAME_CHARS, is_reserved
+from casparian_shim.frames.mixed import MIXED_METADATA
 from casparian_worker.validation.errors import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
 from casparian_worker.validation.flatbuffer_walk import read_batch_header
 from casparian_worker.validation.limits import ValidationLimits
+from casparian_worker.validation.mixed import MIXED_TYPE, check_mixed, is_mixed
 
 MAX_DEPTH = 16
 _EXTENSION_KEY = b"ARROW:extension:name"
@@ -52,7 +54,12 @@ def read_schema(
             raise ReservedColumn(field.name)
         for part in _parts(field):
             _check_field(field.name, part)
-    return schema.remove_metadata()
+        if is_mixed(field) and (is_rejects or not field.type.equals(MIXED_TYPE)):
+            raise ArrowRefused(f"column {field.name[:80]!r} is marked as mixed, and its type is {str(field.type)[:80]}")
+    # Of all that a guest may write into metadata the one mark is kept.
+    return pa.schema(
+        [each.with_metadata(MIXED_METADATA) if is_mixed(each) else each.remove_metadata() for each in schema]
+    )
 
 
 def read_batch(
@@ -74,6 +81,9 @@ def read_batch(
         _check_body(header.most_node_rows_count, opened)
         batch = pa.ipc.read_record_batch(opened, schema)
         batch.validate(full=True)
+        for field, column in zip(schema, batch.columns, strict=True):
+            if is_mixed(field):
+                check_mixed(field.name, column)
     except (pa.ArrowException, OSError, ValueError, IndexError, EOFError) as refusal:
         raise ArrowRefused(f"the batch is broken ({str(refusal)[:200]})") from refusal
     if batch.nbytes > limits.batch_bytes:

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from casparian_protocol.contract import Column, ViolationCode, arrow_type
 from casparian_worker.validation.cast import Cast, Found, rows_of
-from casparian_worker.validation.nested_cast import cast_array
+from casparian_worker.validation.mixed import Mixed
+from casparian_worker.validation.nested_cast import cast_array, cast_mixed
 from casparian_worker.validation.typed_cast import is_text
 
 _SHOWN_VALUES = 20
@@ -28,11 +29,15 @@ class ColumnJudge:
         self._max = self._scalar(column.max_value)
         self._is_float = column.type.kind == "float64"
 
-    def judge(self, array: pa.Array) -> Cast:
+    def judge(self, array: pa.Array | Mixed) -> Cast:
         """Values in the contract's type, NULL where a value has none, and every violation, in the order of the checks."""
-        if self._null_texts is not None and is_text(array.type):
-            array = pc.if_else(pc.is_in(array.cast(pa.string()), self._null_texts), None, array)
-        cast = cast_array(array, self.column.type, self.column)
+        if isinstance(array, Mixed):
+            array = array if self._null_texts is None else array.without_texts(self._null_texts)
+            cast = cast_mixed(array, self.column.type, self.column)
+        else:
+            if self._null_texts is not None and is_text(array.type):
+                array = pc.if_else(pc.is_in(array.cast(pa.string()), self._null_texts), None, array)
+            cast = cast_array(array, self.column.type, self.column)
         found = list(cast.found)
         if not self._may_be_null and array.null_count:
             found.append(Found(rows_of(array.is_null()), ViolationCode.NULL_NOT_ALLOWED, "not null"))

@@ -10,6 +10,7 @@ import pyarrow.types as pt
 
 from casparian_protocol.contract.names import MAX_COLUMNS_COUNT
 from casparian_worker.validation.errors import LimitExceeded
+from casparian_worker.validation.mixed import MIXED_TYPE
 
 MIB = 1024 * 1024
 
@@ -38,6 +39,9 @@ def check_batch(batch: pa.RecordBatch, limits: ValidationLimits) -> None:
 
 def _longest_cell(column: pa.Array) -> int:
     came = column.type
+    if came.equals(MIXED_TYPE):
+        column = column.flatten()[1]
+        came = column.type
     if pt.is_nested(came):  # a nested value is measured as a whole
         return max((column.slice(row, 1).nbytes for row in range(len(column))), default=0)
     if not any(test(came) for test in (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)):

@@ -1,19 +1,60 @@
-"""Lists and structs, checked one level deep; what lies deeper passes or fails as a whole."""
+"""Lists and structs, their items and fields by the rules of their own types; and columns of several kinds.
+
+What lies deeper than one level is a fault of the item or field that holds it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casparian_protocol.contract import Column, ListType, StructType, ViolationCode, arrow_type, describe
+from casparian_protocol.contract import (
+    Column,
+    DecimalType,
+    ListType,
+    SimpleType,
+    StructType,
+    ViolationCode,
+    arrow_type,
+    describe,
+)
 from casparian_protocol.contract.types import AnyType
+from casparian_shim.frames.mixed import ValueKind
 from casparian_worker.validation.cast import Cast, Found, refuse, refuse_all, row_numbers, rows_of
+from casparian_worker.validation.mixed import Mixed, Part, gather, read_dict, read_list
 from casparian_worker.validation.nested_text import parse_nested
 from casparian_worker.validation.text_cast import cast_text
 from casparian_worker.validation.typed_cast import cast_typed, is_text
+
+
+def loose_type(data_type: AnyType) -> pa.DataType:
+    """The Arrow type while values are still judged: any part may be NULL for now."""
+    return _loose(arrow_type(data_type))
+
+
+def _loose(arrow: pa.DataType) -> pa.DataType:
+    if pt.is_list(arrow):
+        return pa.list_(_loose(arrow.value_type))
+    if pt.is_struct(arrow):
+        return pa.struct([pa.field(field.name, _loose(field.type)) for field in arrow])
+    return arrow
+
+
+def relabelled(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Judged values under the contract's own type. A cast would refuse a NULL struct for its required fields."""
+    if pt.is_list(target):
+        lengths = pc.fill_null(pc.list_value_length(array), 0)
+        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+        items = relabelled(array.flatten(), target.value_type)
+        return pa.ListArray.from_arrays(offsets, items, type=target, mask=array.is_null())
+    if pt.is_struct(target):
+        parts = [relabelled(child, field.type) for child, field in zip(array.flatten(), target, strict=True)]
+        return pa.StructArray.from_arrays(parts, fields=list(target), mask=array.is_null())
+    return array
 
 
 def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
@@ -28,7 +69,7 @@ def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None
 
 
 def _cast_nested(array: pa.Array, data_type: ListType | StructType) -> Cast:
-    target, expected = arrow_type(data_type), describe(data_type)
+    target, expected = loose_type(data_type), describe(data_type)
     if pt.is_null(array.type):
         return Cast(pa.nulls(len(array), target))
     found: list[Found] = []
@@ -44,60 +85,117 @@ def _cast_nested(array: pa.Array, data_type: ListType | StructType) -> Cast:
     return Cast(cast.values, found + cast.found)
 
 
+def cast_mixed(mixed: Mixed, data_type: AnyType, column: Column | None = None, *, is_part: bool = False) -> Cast:
+    """Values of several kinds into any type of a contract: each kind as it would be in a column of its own.
+
+    `is_part`: they are the items or one field of something larger.
+    """
+    target, found = loose_type(data_type), []
+    parts: list[tuple[pa.UInt64Array, pa.Array]] = []
+    for part in mixed.parts():
+        cast = _cast_kind(part, data_type, column, is_part=is_part)
+        found += [Found(part.rows.take(each.rows), each.code, each.expected) for each in cast.found]
+        parts.append((part.rows, cast.values))
+    return Cast(gather(parts, target), _joined(found))
+
+
+def _cast_kind(part: Part, data_type: AnyType, column: Column | None, *, is_part: bool) -> Cast:
+    if part.is_typed:
+        return _cast_part(part.array, data_type) if is_part else cast_array(part.array, data_type, column)
+    match part.kind, data_type:
+        case (ValueKind.DECIMAL, DecimalType()):
+            return cast_text(part.array, data_type)
+        case (ValueKind.INT, DecimalType()) | (ValueKind.INT, SimpleType(kind="int64" | "float64")):
+            return cast_text(part.array, data_type)
+        case (ValueKind.DURATION | ValueKind.DURATION_NS, SimpleType(kind="duration")):
+            return refuse_all(part.array, loose_type(data_type), ViolationCode.OUT_OF_RANGE, describe(data_type))
+        case (ValueKind.LIST, ListType()):
+            return _cast_mixed_list(part.array, data_type)
+        case (ValueKind.DICT, StructType()):
+            return _cast_mixed_struct(part.array, data_type)
+    return refuse_all(part.array, loose_type(data_type), ViolationCode.TYPE_MISMATCH, describe(data_type))
+
+
+def _joined(found: list[Found]) -> list[Found]:
+    """One entry for what is wrong in one way, whatever the kinds; in an order that the values alone decide."""
+    by_fault: dict[tuple[ViolationCode, str], list[pa.UInt64Array]] = {}
+    for each in found:
+        by_fault.setdefault((each.code, each.expected), []).append(each.rows)
+    return [
+        Found(rows[0] if len(rows) == 1 else pa.concat_arrays(rows).sort(), code, expected)
+        for (code, expected), rows in sorted(by_fault.items())
+    ]
+
+
 def _cast_part(array: pa.Array, data_type: AnyType) -> Cast:
-    """An item or a field: a scalar by its own rules, a nested one as a whole."""
-    if not isinstance(data_type, (ListType, StructType)):
-        return cast_array(array, data_type)
-    target = arrow_type(data_type)
-    if _same_shape(array.type, target):
-        try:
-            return Cast(array.cast(target))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
-    return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, describe(data_type))
-
-
-def _same_shape(came: pa.DataType, target: pa.DataType) -> bool:
-    """Equal but for the names of list items and for what may be NULL."""
-    if pt.is_list(target) and pt.is_list(came):
-        return _same_shape(came.value_type, target.value_type)
-    if pt.is_struct(target) and pt.is_struct(came):
-        return [f.name for f in came] == [f.name for f in target] and all(
-            _same_shape(mine.type, its.type) for mine, its in zip(came, target, strict=True)
-        )
-    return bool(came.equals(target))
+    """An item or a field by its own rules, at any depth; JSON inside a list or struct that came typed is only text."""
+    if isinstance(data_type, (ListType, StructType)) and is_text(array.type):
+        return refuse_all(array, loose_type(data_type), ViolationCode.TYPE_MISMATCH, describe(data_type))
+    return cast_array(array, data_type)
 
 
 def _cast_list(array: pa.Array, data_type: ListType) -> Cast:
     # flatten() minds the slice and the NULL lists, which .values does not
     items = _cast_part(array.flatten(), data_type.item)
     parents = pc.list_parent_indices(array).cast(pa.uint64())
-    found = [Found(pc.unique(parents.take(each.rows)), each.code, f"each item {each.expected}") for each in items.found]
     lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int32()), 0)
+    return _list_of(items, parents, lengths, data_type, array.is_null())
+
+
+def _cast_mixed_list(payloads: pa.BinaryArray, data_type: ListType) -> Cast:
+    rows = [read_list(payload) for payload in payloads.to_pylist()]
+    items = cast_mixed(Mixed.of_leaves([leaf for row in rows for leaf in row]), data_type.item, is_part=True)
+    lengths = pa.array([len(row) for row in rows], pa.int32())
+    parents = pa.array([at for at, row in enumerate(rows) for _ in row], pa.uint64())
+    return _list_of(items, parents, lengths, data_type, payloads.is_null())
+
+
+def _list_of(
+    items: Cast, parents: pa.UInt64Array, lengths: pa.Int32Array, data_type: ListType, is_null: pa.BooleanArray
+) -> Cast:
+    found = [Found(pc.unique(parents.take(each.rows)), each.code, f"each item {each.expected}") for each in items.found]
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
-    values = pa.ListArray.from_arrays(offsets, items.values, type=arrow_type(data_type), mask=array.is_null())
-    return _blank(values, found)
+    values = pa.ListArray.from_arrays(offsets, items.values, type=loose_type(data_type), mask=is_null)
+    return _blank(values, _joined(found))
 
 
 def _cast_struct(array: pa.Array, data_type: StructType) -> Cast:
-    target, expected = arrow_type(data_type), describe(data_type)
+    target, expected = loose_type(data_type), describe(data_type)
     came = {field.name: position for position, field in enumerate(array.type)}
     if came.keys() != {field.name for field in data_type.fields} or len(came) != array.type.num_fields:
         return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, expected)  # a cast would fill and drop silently
     children = array.flatten()  # minds the parent's NULLs, which field() does not
-    present = array.is_valid()
+    return _struct_of([children[came[field.name]] for field in data_type.fields], data_type, array.is_valid())
+
+
+def _cast_mixed_struct(payloads: pa.BinaryArray, data_type: StructType) -> Cast:
+    target, names = loose_type(data_type), [field.name for field in data_type.fields]
+    rows = [read_dict(payload) for payload in payloads.to_pylist()]
+    is_told = pa.array([row.keys() == set(names) for row in rows], pa.bool_())
+    told, others = rows_of(is_told), rows_of(pc.invert(is_told))
+    good = [row for row in rows if row.keys() == set(names)]
+    children = [Mixed.of_leaves([row[name] for row in good]) for name in names]
+    cast = _struct_of(children, data_type, pa.repeat(pa.scalar(True), len(good)))
+    found = [Found(told.take(each.rows), each.code, each.expected) for each in cast.found]
+    if len(others):
+        found.append(Found(others, ViolationCode.TYPE_MISMATCH, describe(data_type)))
+    return Cast(gather([(told, cast.values), (others, pa.nulls(len(others), target))], target), found)
+
+
+def _struct_of(children: Sequence[pa.Array | Mixed], data_type: StructType, present: pa.BooleanArray) -> Cast:
+    target = loose_type(data_type)
     parts, found = [], []
-    for field in data_type.fields:
-        child = children[came[field.name]]
-        part = _cast_part(child, field.type)
+    for field, child in zip(data_type.fields, children, strict=True):
+        part = (
+            cast_mixed(child, field.type, is_part=True) if isinstance(child, Mixed) else _cast_part(child, field.type)
+        )
         found += [Found(each.rows, each.code, f"{field.name}: {each.expected}") for each in part.found]
         if not field.nullable:
             rows = rows_of(pc.and_(present, child.is_null()))
             if len(rows):
                 found.append(Found(rows, ViolationCode.NULL_NOT_ALLOWED, f"{field.name}: not null"))
         parts.append(part.values)
-    loose = [field.with_nullable(True) for field in target]
-    values = pa.StructArray.from_arrays(parts, fields=loose, mask=array.is_null())
+    values = pa.StructArray.from_arrays(parts, fields=list(target), mask=pc.invert(present))
     return _blank(values, found)
 
 

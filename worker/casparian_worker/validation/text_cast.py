@@ -21,6 +21,7 @@ from casparian_worker.validation.format_cast import cast_by_formats
 
 VectorCast = Callable[[pa.StringArray], pa.Array]
 _MAX_SURE_DIGITS = 18
+MAX_DECIMAL_DIGITS = 38
 _WORDS = pa.array([*sorted(rules.TRUE_WORDS), *sorted(rules.FALSE_WORDS)])
 _WORD_VALUES = pa.array([True] * len(rules.TRUE_WORDS) + [False] * len(rules.FALSE_WORDS))
 
@@ -88,11 +89,25 @@ def _floats(texts: pa.StringArray) -> pa.Array:
 
 
 def _decimals(texts: pa.StringArray, data_type: DecimalType) -> pa.Array:
-    whole = max(data_type.precision - data_type.scale, 1)
-    scale = data_type.scale
+    """pyarrow's decimals wrap around silently beyond 38 digits, on the way too: only what cannot get there is cast."""
+    target, scale = pa.decimal128(data_type.precision, data_type.scale), data_type.scale
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    if longest + scale <= MAX_DECIMAL_DIGITS and not _have_exponents(texts):
+        try:
+            return texts.cast(target)
+        except pa.ArrowInvalid:
+            pass
+    whole = max(data_type.precision - scale, 1)
     fraction = rf"\.[0-9]{{0,{scale}}}0*"
     form = rf"[+-]?(?:0*[0-9]{{1,{whole}}}(?:{fraction})?" + (rf"|\.[0-9]{{1,{scale}}}0*)" if scale else ")")
-    return _try_then_form(texts, pa.decimal128(data_type.precision, scale), form)
+    is_sure = pc.and_(
+        pc.less_equal(pc.binary_length(texts), MAX_DECIMAL_DIGITS), pc.match_substring_regex(texts, f"^{form}$")
+    )
+    return cast_what_passes(pc.if_else(is_sure, texts, None), target)
+
+
+def _have_exponents(texts: pa.StringArray) -> bool:
+    return any(pc.match_substring(texts, mark).true_count for mark in "eE")
 
 
 def _dates(texts: pa.StringArray) -> pa.Array:

@@ -11,7 +11,7 @@ from casparian_protocol.contract.text import MAX_EXACT_INT_IN_FLOAT
 from casparian_protocol.contract.types import AnyType
 from casparian_worker.validation.calendar import outside_calendar
 from casparian_worker.validation.cast import Cast, refuse, refuse_all
-from casparian_worker.validation.text_cast import cast_text
+from casparian_worker.validation.text_cast import MAX_DECIMAL_DIGITS, cast_text
 
 _INT64_MAX = 2**63 - 1
 
@@ -76,10 +76,12 @@ def _decimals(array: pa.Array, data_type: DecimalType, *, is_lossy: bool) -> Cas
     """Through text where pyarrow would round (floats) or refuse (integers)."""
     target, came = arrow_type(data_type), array.type
     if pt.is_decimal(came):
-        try:
-            return Cast(array.cast(target))
-        except pa.ArrowInvalid:
-            return cast_text(array.cast(pa.string()), data_type)
+        if came.precision - came.scale + data_type.scale <= MAX_DECIMAL_DIGITS:  # else pyarrow wraps around silently
+            try:
+                return Cast(array.cast(target))
+            except pa.ArrowInvalid:
+                pass
+        return cast_text(array.cast(pa.string()), data_type)
     if pt.is_integer(came) or (pt.is_floating(came) and is_lossy):
         return cast_text(array.cast(pa.string()), data_type)
     return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, describe(data_type))

@@ -20,6 +20,8 @@ from casparian_worker.validation.cast import Found, row_numbers
 from casparian_worker.validation.checks import ColumnJudge
 from casparian_worker.validation.errors import OutputFailed, ReservedColumn
 from casparian_worker.validation.limits import ValidationLimits, check_batch
+from casparian_worker.validation.mixed import Mixed, is_mixed
+from casparian_worker.validation.nested_cast import relabelled
 from casparian_worker.validation.quarantine import Violations, bad_batch, rejected_batch
 from casparian_worker.validation.render import as_text
 from casparian_worker.validation.unique import Uniqueness
@@ -169,7 +171,7 @@ class OutputValidator:
             if name not in batch.schema.names:
                 values.append(judge.absent(batch.num_rows))
                 continue
-            cast = judge.judge(batch.column(name))
+            cast = judge.judge(came(batch, name))
             found = list(cast.found)
             if name in self._unique:
                 found += self._repeated(self._unique[name], [cast.values], "no value twice in a file")
@@ -202,7 +204,7 @@ class OutputValidator:
         if valid.schema.equals(self.schema):
             return valid
         columns = [
-            column if column.type.equals(want.type) else column.cast(want.type)
+            column if column.type.equals(want.type) else relabelled(column, want.type)
             for column, want in zip(valid.columns, self.schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
@@ -212,7 +214,7 @@ class OutputValidator:
         names = [*self.schema.names, *self._extra_names]
         present = set(batch.schema.names)
         return {
-            name: as_text(batch.column(name).take(rows)) if name in present else pa.nulls(len(rows), pa.string())
+            name: as_text(came(batch, name).take(rows)) if name in present else pa.nulls(len(rows), pa.string())
             for name in names
         }
 
@@ -221,8 +223,8 @@ class OutputValidator:
         """The parser's `__cf_row_id` as int64; NULL where it is absent or no whole number."""
         if ROW_ID_COLUMN not in batch.schema.names:
             return pa.nulls(batch.num_rows, pa.int64())
-        given = batch.column(ROW_ID_COLUMN)
-        if pt.is_integer(given.type) and not pt.is_uint64(given.type):
+        given = came(batch, ROW_ID_COLUMN)
+        if not isinstance(given, Mixed) and pt.is_integer(given.type) and not pt.is_uint64(given.type):
             return given.cast(pa.int64())
         texts = as_text(given)
         return pc.if_else(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), texts, None).cast(pa.int64())
@@ -230,6 +232,12 @@ class OutputValidator:
     @staticmethod
     def _raw(batch: pa.RecordBatch) -> pa.StringArray:
         return _named(batch, RAW_COLUMN, pa.string())
+
+
+def came(batch: pa.RecordBatch, name: str) -> pa.Array | Mixed:
+    """One column as the parser gave it."""
+    at = batch.schema.get_field_index(name)
+    return Mixed.of(batch.column(at)) if is_mixed(batch.schema.field(at)) else batch.column(at)
 
 
 def _row_index(bad_rows: pa.UInt64Array, first_row_index: int | pa.Int64Array) -> pa.Int64Array:
@@ -242,7 +250,6 @@ def _named(batch: pa.RecordBatch, name: str, target: pa.DataType) -> pa.Array:
     """A column of Casparian's own by name, NULL when it was not sent."""
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, target)
-    column = batch.column(name)
     if pt.is_string(target):
-        return as_text(column.cast(pa.string()) if pt.is_large_string(column.type) else column)
-    return column.cast(target)
+        return as_text(came(batch, name))
+    return batch.column(name).cast(target)
