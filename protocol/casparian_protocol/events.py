@@ -34,6 +34,7 @@ _TYPES = (
             "path": "absolute",
             "poll_seconds": "0 = only when asked",
             "options": "excludes, pattern, tag",
+            "params?": "parameters for parsers that take its files",
         },
     ),
     EventType("SourceRemoved", "a source is no longer scanned; its files stay known", {"source_id": ""}),
@@ -133,6 +134,7 @@ _TYPES = (
             "problems": "[{output, column, what, code}], at most 20; empty: nothing is in its way any more",
             "left_out": "count of further problems",
             "may_be_chosen": "whether `parser use` may make it current",
+            "like": "a version that has the contract of the live rows; empty: none",
         },
     ),
     EventType(

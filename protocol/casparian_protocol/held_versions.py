@@ -12,6 +12,8 @@ from typing import Any
 JOBS_OPEN = "JOBS_OPEN"
 #: A version waits because the rows that lie do not satisfy its contract.
 CONTRACT = "CONTRACT"
+#: A version waits since before contracts were compared; whether it fits shows when somebody chooses it.
+NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
 
@@ -28,20 +30,17 @@ def _place(problem: Mapping[str, Any]) -> str:
 
 
 def what_to_do(
-    parser: str, version: str, current: str, problems: Sequence[Mapping[str, Any]], *, may_be_chosen: bool
+    parser: str, version: str, problems: Sequence[Mapping[str, Any]], *, may_be_chosen: bool, like: str = ""
 ) -> str:
-    """What helps a version that waits, with commands that exist."""
+    """What helps a version that waits, with commands that exist. `like`: a version with the contract of the live rows."""
     if problems and all(problem["code"] == JOBS_OPEN for problem in problems):
         return "It becomes current by itself when the open jobs have ended, unless they publish rows."
+    use = f"`casparian parser use {parser}@{version} --reason TEXT` makes it current"
+    if any(problem["code"] == NOT_COMPARED for problem in problems):
+        return f"{use}, if its contracts fit the rows that are there."
     if may_be_chosen:
-        return (
-            f"New rows may be held against it: `casparian parser use {parser}@{version} --reason TEXT` makes it current;"
-            " the rows that are there stay as they are."
-        )
+        return f"{use}: its contracts are stricter, so new rows fit; the rows that are there stay as they are."
     outputs = sorted({problem["output"] for problem in problems if problem["output"]})
-    named = outputs[0] if len(outputs) == 1 else "the outputs named"
-    contract = f"the contract of {current}" if current else "the contract of the live rows"
-    return (
-        f"Register a further version that gives {named} another name, or {contract} with no check that is stricter."
-        " Until then new files go to the current version."
-    )
+    named = f"the output {outputs[0]} has" if len(outputs) == 1 else f"the outputs {', '.join(outputs)} have"
+    contract = f"the contract of {parser}@{like}" if like else "the contract of the rows that are there"
+    return f"Register another version in which {named} a new name, or {contract}; looser checks than that are fine."

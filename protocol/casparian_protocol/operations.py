@@ -322,6 +322,8 @@ class AddSourceArgs(Args):
     path: PathText
     poll_seconds: PollSeconds = 0
     options: dict[ShortText, Scalar | list[LongText]] = Field(default_factory=dict, max_length=16)
+    #: Parameters for parsers that take its files; they override those of the parser.
+    params: dict[ShortText, Json] = Field(default_factory=dict, max_length=64)
 
 
 class AddSourceResult(Done):

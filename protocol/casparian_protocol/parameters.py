@@ -15,10 +15,16 @@ class ParameterRefused(CasparianError):
 
 
 def accept(declared: Mapping[str, Any], name: str, value: Any, origin: str = "") -> Any:
-    """The value as the parser gets it; an int is a float where the default is one. Raises `ParameterRefused`."""
+    """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
+
+    A text stands for what it says in JSON where the default is no text (sources and rules may have been given before the
+    parser was known); a whole number is a float where the default is one.
+    """
     if name not in declared:
         raise _unknown(declared, name)
     default = declared[name]
+    if isinstance(value, str) and default is not None and not isinstance(default, str):
+        value = guess(value)
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if default is not None and type(value) is not type(default):

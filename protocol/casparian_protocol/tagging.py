@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from casparian_protocol.bounds import Count, HashText, IdText, Int32, LongText, ShortText
+from casparian_protocol.bounds import Count, HashText, IdText, Int32, Json, LongText, ShortText
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob
 
@@ -62,6 +62,8 @@ class TagRule(BaseModel):
     #: Kinds as `sniff` names them (`fix`, `delimited`, …); empty: any.
     kinds: tuple[ShortText, ...] = ()
     content_hashes: tuple[HashText, ...] = ()
+    #: Parameters for the parser that takes files by this rule's tag; they override those of the parser and of the source.
+    params: dict[ShortText, Json] = Field(default_factory=dict, max_length=64)
     size_min_bytes: Count | None = None
     size_max_bytes: Count | None = None
 

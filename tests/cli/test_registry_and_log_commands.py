@@ -44,7 +44,7 @@ def test_registering_proposes_and_approving_allows(call: Caller, tmp_path: Path)
     after = call("parser", "list", "--json").document[0]
 
     assert (registered["name"], registered["version"], registered["already"]) == ("advice", "1.0.0", False)
-    assert (before["state"], after["state"]) == ("waits for approval", "ready")
+    assert (before["state"], after["state"]) == ("waits for approval", "current")
     assert [one["output"] for one in approved["decided"]] == ["advices"]
 
 
@@ -102,7 +102,7 @@ def test_pausing_is_seen_and_undone(call: Caller, tmp_path: Path) -> None:
     resumed = call("parser", "show", "advice", "--json").document["versions"][0]
 
     assert (paused["state"], paused["pause_reason"]) == ("paused", "bad feed")
-    assert resumed["state"] == "ready"
+    assert resumed["state"] == "current"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import rich_click as click
 
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
+from casparian.commands.parser_versions import print_verdicts
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.render import as_json, cell, fields, table, when
@@ -190,6 +191,7 @@ def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
             f"{one['state'].lower()}: {one['parser']}@{one['version']}/{one['output']} ({one['contract_id'][:8]})",
             file=app.out,
         )
+    print_verdicts(app, result["versions"])
     return ExitCode.OK
 
 

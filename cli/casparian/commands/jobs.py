@@ -158,6 +158,7 @@ def show(app: App, job_id: str) -> ExitCode:
         as_json(app, _document(found, files, violations, history))
         return ExitCode.OK
     fields(app, _summary(found))
+    _print_params(app, found)
     _print_accounting(app, found)
     table(
         app,
@@ -215,6 +216,17 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("reason", found["reason"]),
     ]
     return [(name, value) for name, value in pairs if value not in (None, "")]
+
+
+def _print_params(app: App, found: dict[str, Any]) -> None:
+    """The parameters that the job was queued with, and where each came from."""
+    spec = json.loads(found["spec_json"] or "{}")
+    origins = spec.get("param_origins") or {}
+    rows = [
+        (name, json.dumps(value, ensure_ascii=False), origins.get(name, "default"))
+        for name, value in (spec.get("params") or {}).items()
+    ]
+    table(app, ("parameter", "value", "from"), rows, empty="")
 
 
 def _print_accounting(app: App, found: dict[str, Any]) -> None:

@@ -1,8 +1,7 @@
-"""`parser register/list/show/test/health/pause/resume/retire`: the registry of parsers."""
+"""`parser register/test/health/pause/resume/retire`: the registry of parsers. Which version runs: `parser_versions`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,11 @@ import rich_click as click
 
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
+from casparian.commands.parser_versions import list_parsers, print_verdicts, set_parameters, show, use
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
-from casparian.render import as_json, cell, count, fields, table, when, when_short
+from casparian.render import as_json, cell, count, table, when_short
 from casparian_protocol.settings import load
-
-_LIST = """
-select p.name, p.version, p.state, p.registered_at, p.artifact_hash as artifact, p.kind, p.params_json, p.outputs_json,
-    (select list(topic order by topic) from cf_parser_topics t where t.parser_id = p.id) as topics,
-    (select count(*) from cf_schema_contracts c where c.parser = p.name and c.version = p.version and c.state = 'PROPOSED')
-        as proposed,
-    coalesce(r.paused_at, b.opened_at) as paused_at, coalesce(r.pause_reason, b.reason) as pause_reason,
-    r.total_executions, r.successful_executions, r.last_failure_reason
-from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
-left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
-order by p.name, p.registered_at
-"""
-
 
 _HEALTH = """
 select p.name as parser, p.version, p.state = 'RETIRED' as is_retired, coalesce(b.state, 'closed') as breaker,
@@ -70,15 +57,20 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
         return ExitCode.OK
     verb = "known already" if result["already"] else "registered"
     print(f"{verb}: {result['name']} {result['version']}  artifact {result['artifact'][:16]}", file=app.out)
+    carried = {each["output"]: each["version"] for each in result["carried"]}
     for contract in result["contracts"]:
-        print(f"  contract {contract['contract_id'][:8]} {contract['output']}: {contract['state']}", file=app.out)
+        origin = carried.get(contract["output"])
+        told = f" (identical to the contract approved for {origin})" if origin else ""
+        print(f"  contract {contract['contract_id'][:8]} {contract['output']}: {contract['state']}{told}", file=app.out)
     for finding in prepared.findings:
         place = f"{finding.file}:{finding.line}:{finding.column}"
         app.say(f"  gatekeeper: {cell(place)}: {cell(finding.what)} ({finding.rule}): {cell(finding.why)}")
+    print_verdicts(app, result["versions"])
     waiting = [contract for contract in result["contracts"] if contract["state"].lower() == "proposed"]
     if waiting:
+        named = f"{result['name']}@{result['version']}"
         app.say(
-            f"Nothing runs unapproved: `casparian contract approve {result['name']}` approves {count(len(waiting), 'contract')}."
+            f"Nothing runs unapproved: `casparian contract approve {named}` approves {count(len(waiting), 'contract')}."
         )
     return ExitCode.OK
 
@@ -114,92 +106,6 @@ def test(app: App, path: Path) -> ExitCode:
             print(cell(failure), file=app.out)
         print(f"{ran - len({f.split(':')[0] for f in failures})} of {count(ran, 'test')} passed", file=app.out)
     return ExitCode.FAILED if failures else ExitCode.OK
-
-
-@parser.command("list", examples="casparian parser list")
-@as_of_option
-@pass_app
-def list_parsers(app: App) -> ExitCode:
-    """Every registered version."""
-    with open_gateway(app) as gateway:
-        found = gateway.rows(_LIST)
-    if app.is_json:
-        as_json(app, [_document(one) for one in found])
-        return ExitCode.OK
-    rows = [
-        (
-            one["name"],
-            one["version"],
-            _state(one),
-            ", ".join(one["topics"] or []),
-            f"{one['successful_executions'] or 0:,}/{one['total_executions'] or 0:,}",
-            one["artifact"][:12],
-            when(one["registered_at"]),
-        )
-        for one in found
-    ]
-    columns = ("parser", "version", "state", "topics", "runs ok", "artifact", "registered")
-    table(app, columns, rows, empty="No parsers; `casparian parser register PATH` registers one.", right=("runs ok",))
-    return ExitCode.OK
-
-
-def _state(row: Row) -> str:
-    if row["state"] == "RETIRED":
-        return "retired"
-    if row["paused_at"]:
-        return "paused"
-    return "waits for approval" if row["proposed"] else "ready"
-
-
-def _document(row: Row) -> Row:
-    document = {name: value for name, value in row.items() if not name.endswith("_json")}
-    document |= {
-        "params": json.loads(row["params_json"]),
-        "outputs": json.loads(row["outputs_json"]),
-        "state": _state(row),
-    }
-    return document
-
-
-@parser.command("show", examples="casparian parser show fix_parser\ncasparian parser show fix_parser@1.0.0 --json")
-@click.argument("named", metavar="NAME[@VERSION]")
-@pass_app
-def show(app: App, named: str) -> ExitCode:
-    """One parser: topics, parameters, outputs, contracts, health."""
-    name, _, version = named.partition("@")
-    with open_gateway(app) as gateway:
-        found = [one for one in gateway.rows(_LIST) if one["name"] == name and version in ("", one["version"])]
-        if not found:
-            raise UsageProblem(f"There is no parser {named}.", remedy="`casparian parser list` shows which there are.")
-        contracts = gateway.rows(
-            "select contract_id, version, output, state, columns, approved_by from cf_schema_contracts where parser = ?"
-            " order by proposed_at, output",
-            [name],
-        )
-    if app.is_json:
-        as_json(app, {"versions": [_document(one) for one in found], "contracts": contracts})
-        return ExitCode.OK
-    latest = found[-1]
-    fields(
-        app,
-        [
-            ("parser", f"{latest['name']} {latest['version']}"),
-            ("state", _state(latest)),
-            ("pause reason", latest["pause_reason"]),
-            ("topics", ", ".join(latest["topics"] or [])),
-            ("params", json.loads(latest["params_json"]) or ""),
-            ("outputs", ", ".join(json.loads(latest["outputs_json"]))),
-            ("artifact", latest["artifact"]),
-            ("runs", f"{latest['total_executions'] or 0:,}, {latest['successful_executions'] or 0:,} successful"),
-            ("last failure", latest["last_failure_reason"]),
-            ("registered", when(latest["registered_at"])),
-        ],
-    )
-    rows = [
-        (c["contract_id"][:8], c["version"], c["output"], c["state"], c["columns"], c["approved_by"]) for c in contracts
-    ]
-    table(app, ("contract", "version", "output", "state", "columns", "approved by"), rows, empty="", right=("columns",))
-    return ExitCode.OK
 
 
 def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
@@ -305,7 +211,19 @@ def retire(app: App, named: str) -> ExitCode:
     name, _, version = named.partition("@")
     if not version:
         raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
-    return _ask(app, "retire", f"{name} {version} is retired", parser=name, version=version)
+    with open_gateway(app) as gateway:
+        _require(gateway, name)
+        result = gateway.request("retire", parser=name, version=version)
+    if app.is_json:
+        as_json(app, result)
+        return ExitCode.OK
+    app.say(f"{name} {version} is retired")
+    print_verdicts(app, result["versions"])
+    return ExitCode.OK
+
+
+for _command in (list_parsers, show, use, set_parameters):
+    parser.add_command(_command)
 
 
 COMMANDS: dict[str, click.Command] = {"parser": parser}

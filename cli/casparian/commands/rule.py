@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -10,6 +11,7 @@ import rich_click as click
 from casparian.app import App, Group, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
+from casparian.params import named_values, shown_values
 from casparian.render import as_json, count, table
 
 _OPTIONS = (
@@ -42,15 +44,30 @@ casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --prior
 @click.option("--name", help="Default: the pattern and the tag.")
 @click.option("--source", metavar="NAME", help="Only files of this source.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is looked at first.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Give files of this rule's tag to their parser with this parameter; overrides `source add --param` and `parser set`.",
+)
 @_predicates
 @pass_app
 def add(
-    app: App, pattern: str, tag: str, name: str | None, source: str | None, priority: int, **predicates: Any
+    app: App,
+    pattern: str,
+    tag: str,
+    name: str | None,
+    source: str | None,
+    priority: int,
+    params: tuple[str, ...],
+    **predicates: Any,
 ) -> ExitCode:
     """Tag files whose relative path matches PATTERN, now and in later scans."""
     from casparian.scanning import hash_missing, retag_all
     from casparian_protocol.tagging import TagRule, check_rule
 
+    given = named_values(params)
     with open_gateway(app, creates_home=True) as gateway:
         source_id = _source_id(gateway, source) if source else None
         made = check_rule(
@@ -61,6 +78,7 @@ def add(
                 pattern=pattern,
                 tag=tag,
                 priority=priority,
+                params=given,
                 **predicates,
             )
         )
@@ -71,6 +89,8 @@ def add(
         as_json(app, {**result, "files": tagged})
     else:
         app.say(f"rule {result['rule_id'][:8]}: {count(tagged, 'known file')} tagged {tag}")
+        if given:
+            app.say("New jobs of these files get the parameters; processed files stay as they are.")
     return ExitCode.OK
 
 
@@ -87,15 +107,20 @@ def list_rules(app: App) -> ExitCode:
     """Every rule, in the order in which they are looked at."""
     with open_gateway(app) as gateway:
         found = gateway.rows(
-            "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source,"
+            "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source, r.rule_json,"
             " (select count(*) from scout_file_tags t where t.rule_id = r.id) as files"
             " from scout_tagging_rules r left join scout_sources s on s.id = r.source_id order by r.priority desc, r.id"
         )
+    for one in found:
+        one["params"] = json.loads(one.pop("rule_json")).get("params") or {}
     if app.is_json:
         as_json(app, found)
     else:
-        rows = [(r["id"][:8], r["pattern"], r["tag"], r["priority"], r["source"], r["files"]) for r in found]
-        columns = ("rule", "pattern", "tag", "priority", "source", "files")
+        rows = [
+            (r["id"][:8], r["pattern"], r["tag"], r["priority"], r["source"], shown_values(r["params"]), r["files"])
+            for r in found
+        ]
+        columns = ("rule", "pattern", "tag", "priority", "source", "parameters", "files")
         table(app, columns, rows, empty="No rules.", right=("priority", "files"))
     return ExitCode.OK
 

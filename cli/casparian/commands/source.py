@@ -10,12 +10,13 @@ import rich_click as click
 from casparian.app import App, Group, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
+from casparian.params import named_values, shown_values
 from casparian.render import as_json, cell, count, table, when
 
 _LIST = """
 select s.id, s.name, s.path, s.poll_interval_secs as poll_seconds,
     (select count(*) from scout_files f where f.source_id = s.id and f.status <> 'vanished') as files,
-    s.on_change, (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
+    s.on_change, s.params_json, (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
 from scout_sources s order by s.name
 """
 
@@ -53,6 +54,13 @@ def source() -> None:
     show_default=True,
     help="What a changed file does to its earlier rows: its new rows replace them, or are added to them.",
 )
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Give its files to their parser with this parameter; overrides `parser set`.",
+)
 @pass_app
 def add(
     app: App,
@@ -63,8 +71,10 @@ def add(
     patterns: tuple[str, ...],
     poll_seconds: int,
     on_change: str,
+    params: tuple[str, ...],
 ) -> ExitCode:
     """Make a directory a source."""
+    given = named_values(params)
     root = os.path.abspath(path)
     if not os.path.isdir(root):
         raise UsageProblem(f"{path} is not a directory.", remedy="Name the directory that holds the files.")
@@ -76,6 +86,7 @@ def add(
             path=root,
             poll_seconds=poll_seconds,
             options=options,
+            **({"params": given} if given else {}),
         )
     if app.is_json:
         as_json(app, {**result, "on_change": on_change})
@@ -93,16 +104,26 @@ def list_sources(app: App) -> ExitCode:
     """Every source with its files and last scan."""
     with open_gateway(app) as gateway:
         found = gateway.rows(_LIST)
+    for one in found:
+        one["params"] = json.loads(one.pop("params_json") or "{}")
     if app.is_json:
         as_json(app, found)
     else:
         rows = [
-            (s["name"], s["path"], s["poll_seconds"] or "", s["on_change"], s["files"], when(s["last_scan"]))
+            (
+                s["name"],
+                s["path"],
+                s["poll_seconds"] or "",
+                s["on_change"],
+                shown_values(s["params"]),
+                s["files"],
+                when(s["last_scan"]),
+            )
             for s in found
         ]
         table(
             app,
-            ("source", "path", "poll (s)", "on change", "files", "last scan"),
+            ("source", "path", "poll (s)", "on change", "parameters", "files", "last scan"),
             rows,
             empty="No sources.",
             right=("poll (s)", "files"),

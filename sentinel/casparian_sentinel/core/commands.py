@@ -398,6 +398,7 @@ class AddSource:
     poll_seconds: int
     actor: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from casparian_sentinel.core.commands import (
     RemoveSource,
     TagFiles,
 )
+from casparian_sentinel.core.decide_parameters import refusal_of
 from casparian_sentinel.core.effects import PlanFiles, PublishCatalogue
 from casparian_sentinel.core.state import Source, State
 
@@ -33,6 +34,14 @@ def _fits(case: Case, data: Mapping[str, Any], what: str) -> bool:
         return True
     case.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
     return False
+
+
+def _may_give(case: Case, tag: str, params: Mapping[str, Any]) -> bool:
+    """Whether parsers that are known can take these parameters; says why not."""
+    refused = refusal_of(case.state, tag, params)
+    if refused is not None:
+        case.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
+    return refused is None
 
 
 # --- sources ---
@@ -64,6 +73,13 @@ def add_source(case: Case, command: AddSource) -> None:
                     code="OTHER_OPTIONS",
                 )
                 return
+            if source.params != dict(command.params):
+                case.reject(
+                    f"{command.path} is the source {source.name!r} already, with other parameters.",
+                    f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
+                    code="OTHER_OPTIONS",
+                )
+                return
             case.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
             return
         if source.name == command.name:
@@ -71,14 +87,16 @@ def add_source(case: Case, command: AddSource) -> None:
                 f"The source {source.name!r} is {source.path}.", "Choose another name with --name.", code="NAME_TAKEN"
             )
             return
-    data = {
+    data: dict[str, Any] = {
         "source_id": command.source_id,
         "name": command.name,
         "path": command.path,
         "poll_seconds": command.poll_seconds,
         "options": dict(command.options),
     }
-    if _fits(case, data, "The source"):
+    if command.params:
+        data["params"] = dict(command.params)
+    if _may_give(case, "", command.params) and _fits(case, data, "The source"):
         case.record("SourceAdded", data)
         case.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
 
@@ -117,7 +135,7 @@ def add_rule(case: Case, command: AddRule) -> None:
     if len(pack([*case.state.rules.values(), rule])) > _RULES_BYTES:
         case.reject("All rules together exceed 32 KiB.", "Remove rules that are not needed.", code="TOO_LARGE")
         return
-    if _fits(case, rule, "The rule"):
+    if _may_give(case, str(rule.get("tag", "")), rule.get("params") or {}) and _fits(case, rule, "The rule"):
         case.record("TagRuleAdded", {"rule": rule})
         case.answer(rule_id=rule["id"], name=name)
 

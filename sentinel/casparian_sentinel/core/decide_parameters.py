@@ -13,7 +13,7 @@ from casparian_protocol.codec import pack
 from casparian_protocol.parameters import ParameterRefused, accept
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import SetParameters
-from casparian_sentinel.core.state import ParserLine
+from casparian_sentinel.core.state import ParserLine, State
 
 _PARAMETERS_BYTES = 8 * 1024
 
@@ -47,6 +47,31 @@ def declared_of(line: ParserLine) -> Mapping[str, Any]:
     """What the current version declares; while there is none, the version that was registered last."""
     version = line.versions.get(line.current) or next(reversed(line.versions.values()))
     return version.params
+
+
+def refusal_of(state: State, tag: str, given: Mapping[str, Any]) -> ParameterRefused | None:
+    """Why a source (no tag) or a rule with this tag cannot give these parameters: no parser of its files takes one so.
+
+    Before any such parser is registered everything is possible; it is judged again when jobs are queued.
+    """
+    takers = [
+        declared
+        for line in state.parsers.values()
+        if line.versions and (not tag or any(tag in version.topics for version in line.versions.values()))
+        for declared in (declared_of(line),)
+    ]
+    for name, value in given.items() if takers else ():
+        refusals = []
+        for declared in takers:
+            try:
+                accept(declared, name, value)
+            except ParameterRefused as refused:
+                if name in declared:
+                    return refused
+                refusals.append(refused)
+        if len(refusals) == len(takers):
+            return refusals[0]
+    return None
 
 
 def effective(

@@ -7,14 +7,14 @@ are not touched either way. A choice by hand stands until a newer version is app
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from packaging.version import Version
 
 from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.held_versions import CONTRACT, JOBS_OPEN, what_to_do, why_waits
+from casparian_protocol.held_versions import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
 from casparian_protocol.states import OutputStatus
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import Fits, UseVersion
@@ -116,7 +116,7 @@ def settle(
     verdicts: list[dict[str, Any]] = []
     for version in sorted(newly_runnable, key=_age, reverse=True):
         if current and Version(version.version) < Version(current):
-            verdicts.append(_verdict(line, version, "older", current, [], may_choose=True))
+            verdicts.append(_verdict(case, line, version, "older", current))
             continue
         lying = lying_of(case.state, version.outputs)
         problems = problems_of(lying, version.outputs, fits, line.open_jobs)
@@ -125,7 +125,7 @@ def settle(
             continue
         _make_current(case, line, version, current, fits, by=by, reason="")
         current = version.version
-        verdicts.append(_verdict(line, version, "current", current, [], may_choose=True))
+        verdicts.append(_verdict(case, line, version, "current", current))
     return verdicts
 
 
@@ -138,7 +138,7 @@ def _wait(
 ) -> dict[str, Any]:
     may_choose = may_be_chosen(lying_of(case.state, version.outputs), version.outputs, fits, line.open_jobs)
     _record_waiting(case, line, version, problems, may_choose=may_choose)
-    return _verdict(line, version, "waits", current, problems, may_choose=may_choose)
+    return _verdict(case, line, version, "waits", current, problems, may_choose=may_choose)
 
 
 def _record_waiting(
@@ -155,12 +155,29 @@ def _record_waiting(
             "problems": kept,
             "left_out": len(problems) - len(kept),
             "may_be_chosen": may_choose,
+            "like": _like(case.state, line, kept),
         },
     )
 
 
+def _like(state: State, line: ParserLine, problems: Sequence[Problem]) -> str:
+    """The newest version that has the contract of the live rows of the first output that stands in the way."""
+    output = problems[0]["output"] if problems else ""
+    owner = state.outputs.get(output)
+    live = owner.live if owner is not None else None
+    found = [each for each in line.versions.values() if live and each.outputs.get(output) == live.contract_hash]
+    return max(found, key=_age).version if found else ""
+
+
 def _verdict(
-    line: ParserLine, version: ParserVersion, state: str, current: str, problems: list[Problem], *, may_choose: bool
+    case: Case,
+    line: ParserLine,
+    version: ParserVersion,
+    state: str,
+    current: str,
+    problems: Sequence[Problem] = (),
+    *,
+    may_choose: bool = True,
 ) -> dict[str, Any]:
     """How a version stands, for the answer: `said` in words, `remedy` when something can be done about it."""
     name = f"{line.name} {version.version}"
@@ -172,7 +189,8 @@ def _verdict(
     else:
         left = f"new files still go to {current}" if current else "no version takes new files yet"
         said = f"{name} waits, {left}: {why_waits(problems)}"
-        remedy = what_to_do(line.name, version.version, current, problems, may_be_chosen=may_choose)
+        like = _like(case.state, line, problems)
+        remedy = what_to_do(line.name, version.version, problems, may_be_chosen=may_choose, like=like)
     return {
         "parser": line.name,
         "version": version.version,
@@ -180,7 +198,7 @@ def _verdict(
         "current": current,
         "said": said,
         "remedy": remedy,
-        "problems": problems[:_PROBLEMS_IN_EVENT],
+        "problems": list(problems[:_PROBLEMS_IN_EVENT]),
     }
 
 
@@ -278,7 +296,7 @@ def use(case: Case, command: UseVersion) -> None:
         problems = problems_of(lying, version.outputs, command.fits, line.open_jobs)
         case.reject(
             f"{line.name} {version.version} cannot take over: {why_waits(problems)}.",
-            what_to_do(line.name, version.version, line.current, problems, may_be_chosen=False),
+            what_to_do(line.name, version.version, problems, may_be_chosen=False, like=_like(state, line, problems)),
             code="INCOMPATIBLE",
         )
         return
@@ -297,7 +315,7 @@ def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: F
             problems = []  # it was in force for these rows before
         if not problems:
             _make_current(case, line, version, retired.version, fits, by="retirement", reason="")
-            return _verdict(line, version, "current", version.version, [], may_choose=True)
+            return _verdict(case, line, version, "current", version.version)
         waiting = _wait(case, line, version, "", problems, fits)
         best_waiting = best_waiting or waiting
     facts = {"name": line.name, "version": "", "previous": retired.version, "by": "retirement", "reason": ""}
@@ -371,5 +389,5 @@ def adopt(case: Case) -> None:
             is_newer = bool(line.current) and Version(each.version) > Version(line.current)
             if each.is_runnable and is_newer:
                 what = "it was approved before contracts were compared"
-                problem = {"output": "", "column": "", "what": what, "code": CONTRACT}
+                problem = {"output": "", "column": "", "what": what, "code": NOT_COMPARED}
                 _record_waiting(case, line, each, [problem], may_choose=True)

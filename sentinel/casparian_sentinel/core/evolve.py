@@ -320,7 +320,12 @@ def _intake_resumed(state: State, seq: int, ts: int, data: Data) -> None:
 
 def _source_added(state: State, seq: int, ts: int, data: Data) -> None:
     state.sources[data["source_id"]] = Source(
-        data["source_id"], data["name"], data["path"], data["poll_seconds"], data["options"]
+        data["source_id"],
+        data["name"],
+        data["path"],
+        data["poll_seconds"],
+        data["options"],
+        data.get("params") or {},
     )
 
 

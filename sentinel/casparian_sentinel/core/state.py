@@ -234,6 +234,8 @@ class Source:
     path: str
     poll_seconds: int
     options: dict[str, Any]
+    #: Parameters for parsers that take its files.
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 class State:

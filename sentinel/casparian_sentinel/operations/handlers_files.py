@@ -34,7 +34,9 @@ from casparian_sentinel.operations.steps import Context, Decide, InThread, Opera
 def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
     if not args.path.startswith("/"):
         raise OperationRefused(f"{args.path} is not an absolute path.", "Name the directory from /.", "BAD_PATH")
-    command = AddSource(context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options))
+    command = AddSource(
+        context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options), dict(args.params)
+    )
     answer = yield Decide(command)
     return {**answer, "seq": context.durable_seq()}
 

@@ -233,7 +233,7 @@ def parameters_of(
     layers: list[tuple[str, dict[str, Any]]] = [("set", line.params)]
     source, rule = state.sources.get(source_id), state.rules.get(rule_id)
     if source is not None:
-        layers.append((f"source {source.name}", source.options.get("params") or {}))
+        layers.append((f"source {source.name}", source.params))
     if rule is not None:
         layers.append((f"rule {rule.get('name') or rule_id}", rule.get("params") or {}))
     return effective(version.params, layers)

@@ -53,6 +53,7 @@ def _source_added(event: Event, _blob: BlobText) -> list[Statement]:
             poll_interval_secs=data.get("poll_seconds", 0),
             enabled=True,
             added_at=at(event.ts),
+            params_json=as_json(data.get("params") or {}),
             on_change=(data.get("options") or {}).get("on_change") or "replace",
         )
     ]
@@ -194,7 +195,7 @@ def _current_changed(event: Event, _blob: BlobText) -> list[Statement]:
 
 def _version_waits(event: Event, _blob: BlobText) -> list[Statement]:
     data = event.data
-    waits = {"problems": data["problems"], "left_out": data["left_out"]} if data["problems"] else None
+    waits = {name: data[name] for name in ("problems", "left_out", "like")} if data["problems"] else None
     return [
         Statement(
             "update cf_parsers set waits_json = ?, may_be_chosen = ? where name = ? and version = ?",

@@ -6,7 +6,7 @@ create table cf_position (seq ubigint, batch_no ubigint, segment ubigint, byte_o
 
 create table scout_sources (
     id varchar, name varchar, source_type varchar, path varchar, poll_interval_secs double, enabled boolean,
-    added_at timestamp, on_change varchar
+    added_at timestamp, on_change varchar, params_json varchar
 );
 
 -- status: pending, tagged, queued, processing, processed, failed, cancelled or vanished.

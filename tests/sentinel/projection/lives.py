@@ -84,7 +84,7 @@ class History:
         self._add("ParserCurrentChanged", **current, by="approval", reason="")
         problem = {"output": "advice", "column": "n", "what": "its type was string and is int64", "code": "CONTRACT"}
         waits = {"name": "other", "version": "0.1", "problems": [problem], "left_out": 0}
-        self._add("ParserVersionWaits", **waits, may_be_chosen=False)
+        self._add("ParserVersionWaits", **waits, may_be_chosen=False, like="")
         self._add("ParserParametersSet", name="advice", params={"tz": "UTC", "depth": 3}, reason="as agreed")
         self._add("QuarantinePolicySet", parser="advice", output="", policy={"max_pct": 5.0})
         self._add(
