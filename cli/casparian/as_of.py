@@ -100,6 +100,9 @@ class PastGateway:
             self._past,
             catalog.datasets(self._past, files, contracts, live_outputs),
             self._projection.query(queries.LINEAGE_FILES),
+            catalog.kept(
+                self._past, self._projection.query(queries.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC)
+            ).files,
         )
 
 

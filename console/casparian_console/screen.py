@@ -101,8 +101,8 @@ class Screen:
         """The jobs of a file."""
         return []
 
-    def show_quarantine(self, job_id: str | None = None) -> Effects:
-        """What was set aside of a job (None: of all)."""
+    def show_quarantine(self, jobs: Sequence[str] = ()) -> Effects:
+        """What was set aside of jobs (none: of all)."""
         return []
 
     def show_parser(self, name: str, context: Context) -> Effects:

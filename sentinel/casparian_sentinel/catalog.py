@@ -13,8 +13,9 @@ import logging
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ QUARANTINE_COLUMNS = pa.schema(
         ("_cf_raw", pa.string()),
     ]
 )
+
+
+#: After so long a kept file that is not there will not come any more.
+_ON_ITS_WAY = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
@@ -100,10 +105,38 @@ def _contract(row: Mapping[str, Any]) -> Contract:
     return Contract.from_literal(json.loads(row["schema_json"]))
 
 
-def publish(home: Home, found: list[Dataset], lineage: pa.Table | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Quarantined rows of failed jobs: output → files, absolute."""
+
+    files: dict[str, list[str]]
+    #: Some were recorded just now and are not in their place yet: the catalogue is made again soon.
+    is_waiting: bool
+
+
+def kept(home: Home, rows: Iterable[Mapping[str, Any]], now: datetime) -> Kept:
+    """What is there of the rows of `queries.UNCOMMITTED_FILES`; whoever moves them there comes a moment after the event."""
+    files: dict[str, list[str]] = {}
+    is_waiting = False
+    for row in rows:
+        for path in json.loads(row["files"] or "[]"):
+            if (home.root / path).is_file():
+                files.setdefault(row["output"], []).append(str(home.root / path))
+            elif now.replace(tzinfo=None) - row["recorded_at"] < _ON_ITS_WAY:
+                is_waiting = True
+    return Kept(files, is_waiting)
+
+
+def publish(
+    home: Home,
+    found: list[Dataset],
+    lineage: pa.Table | None = None,
+    uncommitted: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Replace the catalogue. Readers that hold the old file go on reading the old one.
 
     `lineage` has the rows of `queries.LINEAGE_FILES`: where the rows of every job come from, as `lineage.files`.
+    `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
     aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     _sweep(home)
@@ -127,6 +160,13 @@ def publish(home: Home, found: list[Dataset], lineage: pa.Table | None = None) -
                     live += [dataset] if dataset.is_live else []
             for dataset in live:
                 _create_views(db, home, dataset, suffix="")
+            db.execute("create schema uncommitted")
+            for output, files in (uncommitted or {}).items():
+                rows = _scan(list(files), is_mixed=True)
+                try:
+                    db.execute(f"create view uncommitted.{_identifier(output)} as select * from {rows}")
+                except duckdb.Error as cause:
+                    _log.error("what failed jobs left of %s is not shown: %s", output, str(cause).splitlines()[0])
             db.execute("checkpoint")
         aside.chmod(0o444)
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)

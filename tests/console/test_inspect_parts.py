@@ -93,10 +93,10 @@ def test_a_profile_of_many_rows_estimates_the_different_values() -> None:
 
 def test_conditions_and_names_stay_what_they_are() -> None:
     assert len(ask(queries.sample('"odd"', "whole < 3 -- not more")).rows) == 3
-    assert ask(queries.quarantined("odd", "type_mismatch", "it's", "00")).rows[0][0] == "x"
-    assert ask(queries.quarantined("odd", "parser_rejected", "", "")).rows
-    assert not ask(queries.quarantined("odd", "parser_rejected", "it's", "")).rows
-    assert not ask(queries.quarantined("odd", "", "", "ff")).rows
+    assert ask(queries.quarantined("odd", "type_mismatch", "it's", ["00"])).rows[0][0] == "x"
+    assert ask(queries.quarantined("odd", "parser_rejected", "", ())).rows
+    assert not ask(queries.quarantined("odd", "parser_rejected", "it's", ())).rows
+    assert not ask(queries.quarantined("odd", "", "", ["ff", "fe"])).rows
     assert queries.typed_name("fix_orders@v1") == '"fix_orders@v1"'
 
 

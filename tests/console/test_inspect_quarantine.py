@@ -29,7 +29,7 @@ ROWS = [
 def listed(*, is_ascii: bool = False) -> InspectDriver:
     driver = InspectDriver(is_ascii=is_ascii)
     (asked,) = driver.press("Q")
-    assert isinstance(asked, Query) and asked.params == ("",)
+    assert isinstance(asked, Query) and asked.params == ("[]", "[]")
     driver.answer(asked.tag, COLUMNS, VIOLATIONS)
     return driver
 
@@ -126,9 +126,9 @@ def test_lineage_of_a_quarantined_row_takes_the_place_of_what_is_wrong() -> None
 def test_jobs_can_show_the_quarantine_of_one_job() -> None:
     driver = InspectDriver()
     driver.press("alt-j")
-    assert driver.inspect.show_quarantine(job_id(1)) == []
+    assert driver.inspect.show_quarantine([job_id(1)]) == []
     (asked,) = driver.press("alt-i")
-    assert isinstance(asked, Query) and asked.params == (job_id(1),)
+    assert isinstance(asked, Query) and asked.params == (f'["{job_id(1)}"]',) * 2
     driver.answer(asked.tag, COLUMNS, VIOLATIONS[:1])
     assert f"of job {job_id(1)}" in driver.text()
     assert f"starts_with(_cf_job_id, '{job_id(1)}')" in sql_of(driver.press("enter"))
@@ -139,17 +139,30 @@ def test_the_filter_names_another_job_or_all() -> None:
     driver.press("f")
     driver.write("0001")
     (asked,) = driver.press("enter")
-    assert isinstance(asked, Query) and asked.params == ("0001",)
+    assert isinstance(asked, Query) and asked.params == ('["0001"]',) * 2
     driver.answer(asked.tag, COLUMNS, [])
     assert "This job left nothing in quarantine" in driver.text()
 
 
-def test_what_a_failed_job_left_says_where_it_lies() -> None:
+def test_what_failed_jobs_left_is_shown_like_the_rest_and_said_to_be_unpublished() -> None:
     driver = listed()
     driver.press("G")
     assert "not published" in driver.text()
-    assert driver.press("enter") == []
-    assert f"/quarantine/_uncommitted/{job_id(2)}/" in driver.text(120, 40)
+    asked = driver.press("enter")
+    assert 'from uncommitted."fix_session"' in sql_of(asked)
+    driver.tell(asked, BAD_COLUMNS, ROWS)
+    assert "type_mismatch in seq of fix_session, of jobs that failed" in driver.text()
+
+
+def test_the_quarantine_of_a_group_is_that_of_all_its_jobs() -> None:
+    driver = InspectDriver()
+    driver.press("alt-j")
+    driver.inspect.show_quarantine([job_id(1), job_id(2)])
+    (asked,) = driver.press("alt-i")
+    assert isinstance(asked, Query) and asked.params == (json.dumps([job_id(1), job_id(2)]),) * 2
+    driver.answer(asked.tag, COLUMNS, VIOLATIONS[:1])
+    assert "of 2 jobs" in driver.text()
+    assert f"_cf_job_id in ('{job_id(1)}', '{job_id(2)}')" in sql_of(driver.press("enter"))
 
 
 def test_in_the_past_the_counts_come_from_the_command() -> None:

@@ -77,4 +77,7 @@ def test_too_many_bad_rows_fail_the_job_and_are_kept_to_be_looked_at(failing: Wo
     assert failing.sql("select count(*) as n from quarantine.advices") == [{"n": 0}]
     (kept,) = failing.ask("quarantine", "list", "--uncommitted")
     assert kept["job_id"] == job["id"]
+    assert failing.sql("select count(*) as n, min(_cf_job_id) as job from uncommitted.advices") == [
+        {"n": 5, "job": job["id"]}
+    ]
     failing.assert_at_rest()

@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def publish_catalogue(projection: Projection, home: Home) -> None:
     contracts = projection.query(queries.APPROVED_CONTRACTS).to_pylist()
     live_outputs = projection.query(queries.LIVE_OUTPUTS).to_pylist()
     found = catalog.datasets(home, files, contracts, live_outputs)
-    catalog.publish(home, found, projection.query(queries.LINEAGE_FILES))
-    projection.outputs_changed = False
+    left = catalog.kept(home, projection.query(queries.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
+    catalog.publish(home, found, projection.query(queries.LINEAGE_FILES), left.files)
+    projection.outputs_changed = left.is_waiting
 
 
 class Projector:

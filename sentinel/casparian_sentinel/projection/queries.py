@@ -131,6 +131,12 @@ where not is_damaged and job_id in (from cf_processing_queue select id where sta
 order by output, version, kind, sequence, path
 """
 
+#: What failed jobs left in quarantine, a row a job and output; `files` is a JSON list of paths below the home: nothing.
+UNCOMMITTED_FILES = """
+select output, job_id, files, max(recorded_at) as recorded_at from cf_quarantine where not is_committed
+group by output, job_id, files order by output, job_id
+"""
+
 #: Where the rows that are shown come from, a row a commit: nothing.
 LINEAGE_FILES = f"""
 with {_SHOWN_COMMITS}

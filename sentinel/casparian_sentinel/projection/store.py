@@ -153,7 +153,7 @@ class Projection:
             self._liveness += recognised
         for statement in made:
             self._db.execute(statement.sql, statement.parameters)
-        if event.type in ("JobCompleted", "ContractApproved", "ContentsRecognised"):
+        if event.type in ("JobCompleted", "ContractApproved", "ContentsRecognised") or _left_rows(event):
             self.outputs_changed = True
 
     def _flush_jobs(self) -> None:
@@ -343,6 +343,11 @@ class Projection:
                 table = table.set_column(index, column.name, table.column(index).cast(pa.int64()))
         rows: list[Row] = table.to_pylist()
         return rows
+
+
+def _left_rows(event: Event) -> bool:
+    """Whether a failed job left quarantined rows, which the catalogue shows apart."""
+    return event.type == "JobFailed" and ("uncommitted" in event.data or "uncommitted_blob" in event.data)
 
 
 def ask(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:

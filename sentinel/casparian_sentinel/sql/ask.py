@@ -57,7 +57,8 @@ def relations(home: Home, state_tables: list[str]) -> Relations:
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
     state = [name for name in state_tables if name not in _INTERNAL]
-    return Relations(outputs, quarantines, state, [name for (name,) in tables])
+    uncommitted = [name for schema, name in views if schema == "uncommitted"]
+    return Relations(outputs, quarantines, state, [name for (name,) in tables], uncommitted)
 
 
 def ask(

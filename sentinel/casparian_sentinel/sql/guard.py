@@ -51,6 +51,8 @@ class Relations:
     state: Collection[str]
     #: Where rows come from (`lineage.files`).
     lineage: Collection[str] = ()
+    #: Quarantined rows of failed jobs, by output (`uncommitted.fix_orders`).
+    uncommitted: Collection[str] = ()
 
     def all_names(self) -> list[str]:
         return [*self.published_names(), *self.state]
@@ -61,10 +63,11 @@ class Relations:
             *self.outputs,
             *(f"quarantine.{name}" for name in self.quarantines),
             *(f"lineage.{name}" for name in self.lineage),
+            *(f"uncommitted.{name}" for name in self.uncommitted),
         ]
 
     def names(self) -> Names:
-        kinds = (self.outputs, self.quarantines, self.state, self.lineage)
+        kinds = (self.outputs, self.quarantines, self.state, self.lineage, self.uncommitted)
         return Names(*(frozenset(map(str.lower, names)) for names in kinds))
 
 
@@ -75,6 +78,12 @@ class Names(NamedTuple):
     quarantines: frozenset[str]
     state: frozenset[str]
     lineage: frozenset[str]
+    uncommitted: frozenset[str]
+
+    def in_schema(self, schema: str) -> frozenset[str]:
+        """The published names of a schema beside the outputs' own."""
+        named = {"quarantine": self.quarantines, "lineage": self.lineage, "uncommitted": self.uncommitted}
+        return named.get(schema, frozenset())
 
 
 def check(sql: str, known: Relations) -> Guarded:
@@ -162,7 +171,7 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
             remedy="`casparian outputs list` shows what there is.",
         )
     name, schema = table.name.lower(), table.db.lower()
-    if (schema == "quarantine" and name in names.quarantines) or (schema == "lineage" and name in names.lineage):
+    if name in names.in_schema(schema):
         return False
     if schema in ("", "main"):
         if not schema and name in _visible_ctes(table):

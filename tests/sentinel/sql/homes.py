@@ -39,7 +39,7 @@ def published_home(root: Path) -> Home:
     make_home(home)
     found = []
     for name, table, quarantined in (("trades", TRADES, REFUSED_ROWS), ("quotes", QUOTES, None)):
-        dataset = catalog.Dataset(name, 1)
+        dataset = catalog.Dataset(name, 1, is_live=True)
         dataset.data.append(_write(home.output_version(name, 1), table))
         if quarantined is not None:
             dataset.quarantine.append(_write(home.quarantine_version(name, 1), quarantined))

@@ -6,6 +6,8 @@ drawing; nothing here reads data but through `casparian sql` and the projection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
 from casparian_console.messages import Tagged
@@ -67,14 +69,14 @@ class Inspect(Screen):
         for view in [view for view in self.stack if isinstance(view, Quarantine | BadRows)]:
             self._leaving += view.leave()
             self.stack.remove(view)
-        return self._push(Quarantine(self.origins, "", self._open_rows), context)
+        return self._push(Quarantine(self.origins, (), self._open_rows), context)
 
-    def _open_rows(self, violation: Violation, job_id: str, context: Context) -> Effects:
-        return self._push(BadRows(self.origins, violation, job_id), context)
+    def _open_rows(self, violation: Violation, jobs: Sequence[str], context: Context) -> Effects:
+        return self._push(BadRows(self.origins, violation, jobs), context)
 
-    def show_quarantine(self, job_id: str | None = None) -> Effects:
-        """For Jobs: the quarantine of a job (None: of all) is what `go("inspect")` shows; it asks when it is entered."""
-        return self._only(Quarantine(self.origins, job_id or "", self._open_rows))
+    def show_quarantine(self, jobs: Sequence[str] = ()) -> Effects:
+        """For Jobs: the quarantine of these jobs (none: of all) is what `go("inspect")` shows; it asks when entered."""
+        return self._only(Quarantine(self.origins, jobs, self._open_rows))
 
     def show_output(self, output: str) -> Effects:
         """For other screens: one output is what `go("inspect")` shows."""

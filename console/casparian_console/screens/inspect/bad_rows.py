@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from casparian_console.canvas import Line, block
@@ -25,9 +26,9 @@ _IDENTITY = ("_cf_job_id", "_cf_output_row_index")
 class BadRows(View):
     """`violation` is what was chosen; rows may have others besides."""
 
-    def __init__(self, origins: Origins, violation: Violation, job_id: str) -> None:
+    def __init__(self, origins: Origins, violation: Violation, jobs: Sequence[str]) -> None:
         super().__init__(origins)
-        self.violation, self.job_id = violation, job_id
+        self.violation, self.jobs = violation, jobs
         self.question = Question("badrows")
         self.rows = Grid({"_cf_source_row": "line"})
         #: What the rows fulfil, and what was last typed: it may have been refused.
@@ -36,7 +37,8 @@ class BadRows(View):
         self._counted = 0
         self.has_lineage = False
         where = f" in {violation.column}" if violation.column else ""
-        self.title = f"{violation.code}{where} of {violation.output}"
+        unpublished = "" if violation.is_committed else ", of jobs that failed"
+        self.title = f"{violation.code}{where} of {violation.output}{unpublished}"
         self._rows_at = 1
         self._rows_end = 12
 
@@ -138,7 +140,9 @@ class BadRows(View):
 
     def _sql(self, condition: str) -> str:
         chosen = self.violation
-        sql = queries.quarantined(chosen.output, chosen.code, chosen.column, self.job_id)
+        sql = queries.quarantined(
+            chosen.output, chosen.code, chosen.column, self.jobs, is_committed=chosen.is_committed
+        )
         return f"select * from (\n{sql}\n) where (\n{condition}\n)" if condition.strip() else sql
 
     @property

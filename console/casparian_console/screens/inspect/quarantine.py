@@ -1,20 +1,20 @@
 """Rows that broke their contract: violations by output, code and column; Enter shows the rows, the value at fault marked.
 
 Counts come from the projection (in the past from `casparian quarantine summary --as-of`), rows from the quarantine tables.
-What a failed job left behind was never published: it is listed, with the place where it lies.
+What a failed job left behind was never published: it is listed as such, and shown like the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from casparian_console.canvas import Glyphs, Line, block, fit, restyle
 from casparian_console.effects import Effects, Query, RunCommand
 from casparian_console.listing import Cursor
 from casparian_console.messages import Answer, Ended, Output, Tagged
-from casparian_console.overlays import Prompt, TextView
+from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NUMBERS, problem_lines
 from casparian_console.screens.inspect.grid import Placed
@@ -26,7 +26,9 @@ SLOT = "violations"
 _VIOLATIONS = """
 select output, code, coalesce(column_name, '') as "column", is_committed, sum(rows)::bigint as rows,
     count(distinct input_file) as files, count(distinct job_id) as jobs, min(job_id) as job_id
-from cf_quarantine where starts_with(job_id, ?) group by all order by is_committed desc, output, code, "column"
+from cf_quarantine
+where ? = '[]' or len(list_filter(from_json(?, '["varchar"]'), lambda prefix: starts_with(job_id, prefix))) > 0
+group by all order by is_committed desc, output, code, "column"
 """
 
 
@@ -45,13 +47,18 @@ class Violation:
 
 
 class Quarantine(View):
-    """`job_id` limits it to one job; empty shows all."""
+    """`jobs` limits it to jobs whose ids begin so; without any all are shown."""
 
     title = "Quarantine"
 
-    def __init__(self, origins: Origins, job_id: str, open_rows: Callable[[Violation, str, Context], Effects]) -> None:
+    def __init__(
+        self,
+        origins: Origins,
+        jobs: Sequence[str],
+        open_rows: Callable[[Violation, Sequence[str], Context], Effects],
+    ) -> None:
         super().__init__(origins)
-        self.job_id = job_id
+        self.jobs = tuple(jobs)
         self.violations: list[Violation] = []
         self.cursor = Cursor()
         self.is_by_rows = False
@@ -84,7 +91,7 @@ class Quarantine(View):
         self._is_asking, self._document = True, []
         tag = ("inspect", SLOT, str(self._number))
         if context.past_seq is None:
-            return [Query(tag, _VIOLATIONS, (self.job_id,))]
+            return [Query(tag, _VIOLATIONS, (json.dumps(self.jobs),) * 2)]
         args = ("quarantine", "summary", "--json", "--as-of", str(context.past_seq))
         return [RunCommand(tag, args, is_logged=False)]
 
@@ -129,31 +136,16 @@ class Quarantine(View):
         found = self.selected
         if found is None:
             return []
-        if found.is_committed:
-            return self._open_rows(found, self.job_id, context)
-        told = (
-            f"{count(found.rows, 'row')} of {clean(found.output)}, set aside by {count(found.jobs, 'job')} that failed:"
-        )
-        where = "They lie as Parquet in" if found.jobs == 1 else "Those of the first job lie as Parquet in"
-        lines: list[Line] = [
-            [("", told)],
-            [("", "as nothing of it was published, SQL does not see them.")],
-            [],
-            [("dim", where)],
-            [("", clean(f"{context.home}/quarantine/_uncommitted/{found.job_id}/"))],
-            [],
-            [("dim", "casparian quarantine list --uncommitted"), ("", "  lists all such files.")],
-        ]
-        return context.open(TextView("Not published", lines, wish=(96, 12)))
+        return self._open_rows(found, self.jobs, context)
 
     def filter(self, context: Context) -> Effects:
         """One job, or all."""
         return context.open(Prompt("Quarantine of the job whose id begins with",
-                                   lambda text: self._filtered(text, context), self.job_id,
+                                   lambda text: self._filtered(text, context), self.jobs[0] if len(self.jobs) == 1 else "",
                                    "empty: of all jobs", may_be_empty=True))  # fmt: skip
 
     def _filtered(self, job_id: str, context: Context) -> Effects:
-        self.job_id = job_id
+        self.jobs = (job_id,) if job_id else ()
         return self.refresh(context)
 
     def move(self, key: str, context: Context) -> Effects:
@@ -194,9 +186,10 @@ class Quarantine(View):
         self.height = max(1, height - 2)
         self.cursor.settle(self._rows, self.height)
         left: Line = [("title", "Quarantine")]
-        if self.job_id:
+        if self.jobs:
             of_all = "  (counts are of all jobs)" if context.past_seq is not None else ""
-            left.append(("accent", f"  of job {clean(self.job_id)}{of_all}"))
+            which = f"job {clean(self.jobs[0])}" if len(self.jobs) == 1 else count(len(self.jobs), "job")
+            left.append(("accent", f"  of {which}{of_all}"))
         elif width >= 100:
             left.append(("dim", "  a row with several violations counts under each"))
         lines = [headline(left, "by rows" if self.is_by_rows else "by output and code", width)]
@@ -204,8 +197,9 @@ class Quarantine(View):
             return block([*lines, [], [("bad", f" {self.problem}")]], width, height)
         if not self.violations:
             nothing = "Nothing is in quarantine." if self.is_known else "Asking."
-            if self.job_id and self.is_known:
-                nothing = "This job left nothing in quarantine. f shows another job, or all."
+            if self.jobs and self.is_known:
+                which = "This job" if len(self.jobs) == 1 else "These jobs"
+                nothing = f"{which} left nothing in quarantine. f shows another job, or all."
             return block([*lines, [], [("dim", f" {nothing}")]], width, height)
         lines.append(fit([("title", _text("output", "code", "column", "rows", "files", width, context.glyphs))], width))
         for at, each in enumerate(self.violations[self.cursor.top : self.cursor.top + self.height], self.cursor.top):

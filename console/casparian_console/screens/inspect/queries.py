@@ -36,8 +36,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def quarantine_of(output: str) -> str:
-    return f"quarantine.{name(output)}"
+def quarantine_of(output: str, *, is_committed: bool = True) -> str:
+    """The table of rows that were set aside, by jobs that published the rest or by jobs that failed."""
+    return f"{'quarantine' if is_committed else 'uncommitted'}.{name(output)}"
 
 
 def sample(table: str, condition: str) -> str:
@@ -54,16 +55,18 @@ def ordered(sql: str, sorting: tuple[str, bool] | None) -> str:
     return f"select * from (\n{sql}\n) order by {name(column)}{' desc' if is_descending else ''} nulls last"
 
 
-def quarantined(output: str, code: str, column: str, job_id: str) -> str:
-    """Rows with this violation (all with empty `code`), with the column at fault and the line in front."""
+def quarantined(output: str, code: str, column: str, jobs: Sequence[str], *, is_committed: bool = True) -> str:
+    """Rows with this violation (all with empty `code`) of jobs whose ids begin so (all without any)."""
     conditions = []
     if code:
         at = f"v.column = {literal(column)}" if column else "v.column is null"
         conditions.append(f"len(list_filter(_cf_violations, lambda v: v.code = {literal(code)} and {at})) > 0")
-    if job_id:
-        conditions.append(f"starts_with(_cf_job_id, {literal(job_id)})")
+    if len(jobs) == 1:
+        conditions.append(f"starts_with(_cf_job_id, {literal(jobs[0])})")
+    elif jobs:
+        conditions.append(f"_cf_job_id in ({', '.join(map(literal, jobs))})")
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    return f"select * from {quarantine_of(output)}{where} order by _cf_job_id, _cf_output_row_index"
+    return f"select * from {quarantine_of(output, is_committed=is_committed)}{where} order by _cf_job_id, _cf_output_row_index"
 
 
 def _as_number(column: Column) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from casparian_console.effects import Copy, Effects, OpenFolder
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
@@ -60,7 +61,7 @@ def has_output(screen: Jobs, context: Context) -> bool:
 
 
 def has_quarantine(screen: Jobs, context: Context) -> bool:
-    return in_list(screen, context) and _quarantined(screen, context) is not None
+    return in_list(screen, context) and bool(_quarantined(screen, context, 1))
 
 
 def can_replay_all(screen: Jobs, context: Context) -> bool:
@@ -297,30 +298,35 @@ def _output_path(screen: Jobs, context: Context) -> str:
     return f"{context.home}/outputs/{job.outputs[0]}{version}"
 
 
+#: Jobs of a sheaf whose quarantine is shown at once.
+_LOOKED_AT_JOBS = 500
+
+
 def _has_bad_rows(job: Job) -> bool:
     """What was set aside is kept also when the job failed of it."""
     return bool(job.quarantined) or job.error_code == "QUARANTINE_EXCEEDED"
 
 
-def _quarantined(screen: Jobs, context: Context) -> Job | None:
-    """The selected job, or one of the youngest of the sheaf, that has quarantined rows, published or not."""
+def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
+    """The selected job, or at most so many of the youngest of the sheaf, with quarantined rows, published or not."""
     row = screen.selected(context)
     if row is None:
-        return None
+        return []
     sheaf, job = row
     if job is not None:
-        return job if _has_bad_rows(job) else None
+        return [job] if _has_bad_rows(job) else []
+    if sheaf.section not in (FAILED, DONE):
+        return []
     if sheaf.section == FAILED:  # they failed alike
         first = screen.shown.speaker(sheaf)
-        return first if _has_bad_rows(first) else None
-    if sheaf.section != DONE or not any(group.quarantined for group in screen.shown.groups(sheaf)):
-        return None
-    youngest = (screen.shown.job(sheaf, at) for at in range(min(100, screen.shown.size(sheaf))))
-    return next((each for each in youngest if each.quarantined), None)
+        if not _has_bad_rows(first) or most == 1:
+            return [first] if _has_bad_rows(first) else []
+    elif not any(group.quarantined for group in screen.shown.groups(sheaf)):
+        return []
+    youngest = (screen.shown.job(sheaf, at) for at in range(min(_LOOKED_AT_JOBS, screen.shown.size(sheaf))))
+    return list(islice((each for each in youngest if _has_bad_rows(each)), most))
 
 
 def quarantine(screen: Jobs, context: Context) -> Effects:
-    job = _quarantined(screen, context)
-    if job is None:
-        return []
-    return [*context.screen("inspect").show_quarantine(job.job_id), *context.go("inspect")]
+    found = [job.job_id for job in _quarantined(screen, context, _LOOKED_AT_JOBS)]
+    return [*context.screen("inspect").show_quarantine(found), *context.go("inspect")] if found else []
