@@ -6,7 +6,10 @@ lines on stderr and an exit code; a traceback is shown only with `-v`.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,12 +21,16 @@ import rich_click as click
 from click.exceptions import NoArgsIsHelpError
 
 from casparian.exits import ExitCode, NoDaemon, UsageProblem
+from casparian.nearest import hint
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, home_from
 from casparian_shim.text import scrub
 
 #: Error classes of other packages that mean "cannot connect" (named, so that they need not be imported here).
 _CONNECTION_ERRORS = frozenset({"NoSentinel", "LogInUse", "HomeInUse"})
+
+#: Where a word begins in the name of a class.
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(slots=True)
@@ -32,6 +39,10 @@ class App:
 
     home_given: str | None = None
     is_json: bool = False
+    #: --json stands somewhere on the line, also where the line could not be read.
+    wants_documents: bool = False
+    #: A document was begun on stdout.
+    has_answered: bool = False
     is_quiet: bool = False
     is_verbose: bool = False
     #: The event or time that a reading command asks about (`as_of.as_of_option`); None for now.
@@ -116,68 +127,105 @@ class Group(click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0][:1].isalnum():
+            whole = f"{ctx.command_path.removeprefix('casparian').strip()} {args[0]}".strip()
+            meant = hint(args[0], [*self.list_commands(ctx), *self._deeper(args[0])])
+            ctx.fail(f"There is no command `{whole}`. {meant}".rstrip())
         name, command, rest = super().resolve_command(ctx, args)
         if name in self.lazy:
             command = import_module(self.lazy[name][0]).COMMANDS[name]
         return name, command, rest
+
+    def _deeper(self, name: str) -> list[str]:
+        """`job retry` for `retry`: the groups below this one that have a command of this name."""
+        loaded = [(group, import_module(module).COMMANDS[group]) for group, (module, _line) in self.lazy.items()]
+        return [f"{group} {name}" for group, found in loaded if isinstance(found, Group) and name in found.commands]
 
 
 Group.group_class = Group
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
-    """Call the command line and turn whatever happens into an exit code and at most three lines."""
+    """Call the command line and turn whatever happens into an exit code and at most three lines.
+
+    Under --json a failure is also a document on stdout, `{"error": {"code", "problem", "remedy"}}`, unless the command had
+    answered already.
+    """
     app = App()
+    given = sys.argv[1:] if arguments is None else arguments
+    app.wants_documents = "--json" in (given[: given.index("--")] if "--" in given else given)
     try:
         result = command.main(args=arguments, prog_name="casparian", standalone_mode=False, obj=app)
         sys.stdout.flush()  # a short answer may not have been written yet, and a full disk is to be said here
     except (click.Abort, KeyboardInterrupt):
-        return _interrupted()
+        return _tell(app, Failure("INTERRUPTED", "interrupted", "", ExitCode.INTERRUPTED))
+    except NoArgsIsHelpError as wrong:
+        wrong.show(file=sys.stderr)
+        _answer_with(app, Failure("USAGE", "A command is missing.", "", ExitCode.USAGE))
+        return ExitCode.USAGE
     except click.ClickException as wrong:
-        return _misused(wrong)
+        return _tell(app, _misused(wrong))
     except CasparianError as error:
-        return _report(error, app)
+        return _tell(app, _refused(error), error)
     except (BrokenPipeError, SystemExit):  # click makes the first into the second, whatever its mode
         # The reader of our stdout left (`| head`): not an error; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except OSError as error:
-        return _refused_by_the_system(error, app)
+        code = _tell(app, _refused_by_the_system(error), error)
+        _give_up_unwritten()
+        return code
     except Exception as error:  # noqa: BLE001 -- the last line of defence: reported, exit 1, traceback with -v
-        print(f"casparian: internal error: {type(error).__name__}: {scrub(str(error))}", file=sys.stderr)
-        if app.is_verbose:
-            traceback.print_exc()
-        else:
-            print("  Run again with -v for the traceback, and please report it.", file=sys.stderr)
-        return ExitCode.FAILED
+        problem = f"internal error: {type(error).__name__}: {error}"
+        remedy = "Run again with -v for the traceback, and please report it."
+        return _tell(app, Failure("INTERNAL", problem, remedy, ExitCode.FAILED), error)
     return result if isinstance(result, ExitCode) else ExitCode.OK
 
 
-def _interrupted() -> ExitCode:
-    print("casparian: interrupted", file=sys.stderr)
-    return ExitCode.INTERRUPTED
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command did not do what it was asked: a code for scripts, words and a way out for people."""
+
+    code: str
+    problem: str
+    remedy: str
+    exit_code: ExitCode
 
 
-def _misused(wrong: click.ClickException) -> ExitCode:
-    if isinstance(wrong, NoArgsIsHelpError):
-        wrong.show(file=sys.stderr)
-        return ExitCode.USAGE
-    print(f"casparian: {scrub(wrong.format_message())}", file=sys.stderr)
+def _tell(app: App, failure: Failure, error: BaseException | None = None) -> ExitCode:
+    """The words on stderr, the traceback with -v, and the document on stdout under --json."""
+    print(f"casparian: {scrub(failure.problem, keep_newlines=True)}", file=sys.stderr)
+    if failure.remedy and not (app.is_verbose and failure.code == "INTERNAL"):
+        print(f"  {scrub(failure.remedy, keep_newlines=True)}", file=sys.stderr)
+    if app.is_verbose and error is not None:
+        traceback.print_exception(error)
+    _answer_with(app, failure)
+    return failure.exit_code
+
+
+def _answer_with(app: App, failure: Failure) -> None:
+    if not app.wants_documents or app.has_answered:
+        return
+    document = {"error": {"code": failure.code, "problem": failure.problem, "remedy": failure.remedy}}
+    try:
+        print(json.dumps(document, ensure_ascii=False), file=app.out, flush=True)
+    except OSError:
+        _give_up_unwritten()  # stdout takes nothing: what there is to say stands on stderr
+
+
+def _misused(wrong: click.ClickException) -> Failure:
+    remedy = ""
     if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        print(f"  `{wrong.ctx.command_path} --help` shows how it is called.", file=sys.stderr)
-    return ExitCode.USAGE
+        remedy = f"`{wrong.ctx.command_path} --help` shows how it is called."
+    return Failure("USAGE", wrong.format_message(), remedy, ExitCode.USAGE)
 
 
-def _refused_by_the_system(error: OSError, app: App) -> ExitCode:
+def _refused_by_the_system(error: OSError) -> Failure:
     """A full disk, missing rights: the machine's refusal, where nothing nearer could say more about it."""
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-    print(f"casparian: {scrub(place + (error.strerror or str(error)))}.", file=sys.stderr)
-    if app.is_verbose:
-        traceback.print_exception(error)
-    else:
-        print("  Check space and rights there; -v shows what was being done.", file=sys.stderr)
-    _give_up_unwritten()
-    return ExitCode.FAILED
+    code = errno.errorcode.get(error.errno or 0, "OS_ERROR")
+    remedy = "Check space and rights there; -v shows what was being done."
+    return Failure(code, f"{place}{error.strerror or error}.", remedy, ExitCode.FAILED)
 
 
 def _give_up_unwritten() -> None:
@@ -188,17 +236,17 @@ def _give_up_unwritten() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report(error: CasparianError, app: App) -> ExitCode:
-    print(f"casparian: {scrub(error.problem, keep_newlines=True)}", file=sys.stderr)
-    if error.remedy:
-        print(f"  {scrub(error.remedy, keep_newlines=True)}", file=sys.stderr)
-    if app.is_verbose:
-        traceback.print_exception(error)
+def _refused(error: CasparianError) -> Failure:
+    code = getattr(error, "code", "")
+    if code in ("", "UNKNOWN_ERROR"):  # no code of its own: its class says what it is
+        code = _WORD.sub("_", type(error).__name__).upper()
     if isinstance(error, UsageProblem):
-        return ExitCode.USAGE
-    if isinstance(error, NoDaemon) or type(error).__name__ in _CONNECTION_ERRORS:
-        return ExitCode.NO_SENTINEL
-    return ExitCode.FAILED
+        exit_code = ExitCode.USAGE
+    elif isinstance(error, NoDaemon) or type(error).__name__ in _CONNECTION_ERRORS:
+        exit_code = ExitCode.NO_SENTINEL
+    else:
+        exit_code = ExitCode.FAILED
+    return Failure(str(code), error.problem, error.remedy or "", exit_code)
 
 
 #: Hands the App to a command function as its first argument.

@@ -12,7 +12,8 @@ from typing import Any
 
 from casparian.exits import UsageProblem, WorkFailed
 from casparian.gateway import Gateway, Row
-from casparian.nearest import UnknownName, hint
+from casparian.nearest import hint
+from casparian.nouns import need, unknown
 from casparian.render import count
 
 FAILURES_SHOWN = 10
@@ -85,9 +86,7 @@ class Selection:
 def check(gateway: Gateway, asked: Selection) -> None:
     """Refuse a selection that can mean nothing: a parser, a tag or a path that nobody knows, a tag that no parser takes."""
     if asked.parser is not None:
-        known = [row["name"] for row in gateway.rows("select distinct name from cf_parsers order by 1")]
-        if asked.parser not in known:
-            raise UnknownName("parser", asked.parser, known, "casparian parser list")
+        need(gateway, "parser", asked.parser)
     if asked.tag is not None:
         _check_tag(gateway, asked.tag, asked.parser)
     if asked.path is not None and not os.path.lexists(asked.path):
@@ -114,8 +113,7 @@ def _check_tag(gateway: Gateway, tag: str, parser: str | None) -> None:
         raise NobodyTakes(
             tag, carried["n"], f"{hint(tag, taken)}`casparian parser list` shows the tags that parsers take."
         )
-    used = [row["tag"] for row in gateway.rows("select distinct tag from scout_file_tags")]
-    raise UnknownName("tag", tag, [*taken, *used], "casparian parser list")
+    raise unknown(gateway, "tag", tag)
 
 
 def unclaimed(gateway: Gateway, asked: Selection) -> list[Row]:

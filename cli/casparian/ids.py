@@ -6,9 +6,14 @@ import re
 
 from casparian.exits import UsageProblem
 from casparian.gateway import Gateway, Row
+from casparian.nearest import hint
 
 _PREFIX = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
+
+
+class UnknownJob(UsageProblem):
+    """No job has this id."""
 
 
 def find_job(gateway: Gateway, prefix: str, columns: str = "*") -> Row:
@@ -22,7 +27,9 @@ def find_job(gateway: Gateway, prefix: str, columns: str = "*") -> Row:
         [prefix],
     )
     if not found:
-        raise UsageProblem(f"There is no job {prefix}.", remedy="`casparian jobs` lists ids.")
+        latest = gateway.rows("select id from cf_processing_queue order by queued_at desc limit 500")
+        near = hint(prefix, [row["id"][: len(prefix)] for row in latest])
+        raise UnknownJob(f"There is no job {prefix}.", remedy=f"{near}`casparian jobs` lists ids.")
     if len(found) > 1:
         raise UsageProblem(f"More than one job begins with {prefix}.", remedy="Give more digits.")
     return found[0]

@@ -44,8 +44,23 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("log", "The event log: verify, tail, export, stats, seal, repair."),
     "config": ("config", "Effective settings and where each came from."),
     "doctor": ("doctor", "Check the machine and the home."),
+    "help": ("help", "Show the help of a command: `casparian help job show`."),
     "support-bundle": ("support", "Write a file for whoever is to help: no data, no secrets."),
 }
+
+#: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Start": ("demo", "init", "new", "run", "preview"),
+    "Find files": ("scan", "files", "tag", "untag", "rule", "source"),
+    "Govern": ("parser", "contract"),
+    "Run": ("start", "stop", "status", "worker", "process", "console", "tui"),
+    "Look": ("sql", "outputs", "quarantine", "jobs", "job", "errors", "story"),
+    "Prove": ("verify", "log"),
+    "Operate": ("config", "doctor", "support-bundle", "help"),
+}
+click.rich_click.COMMAND_GROUPS["casparian"] = [
+    {"name": wanted, "commands": list(commands)} for wanted, commands in GROUPS.items()
+]
 
 
 @click.group(

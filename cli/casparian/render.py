@@ -7,8 +7,9 @@ does. Data go to the App's `out`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -16,25 +17,67 @@ from casparian.app import App
 from casparian.streams import screen_width
 from casparian_shim.text import scrub
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A number below is no time in microseconds that this program could have noted.
+_TIMES_FROM_US = 1_000_000_000_000_000
+#: Names of times that do not say so by their ending.
+_TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})
 
-def as_json(app: App, document: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(document, app.out, default=_plain, ensure_ascii=False, indent=2 if app.out.isatty() else None)
+#: Columns whose values mean something only when they are whole.
+_NEVER_CUT = frozenset({"job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up"})
+
+
+def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
+    """One JSON document on stdout. With rows of a user's data nothing in it is taken for a time of ours."""
+    app.has_answered = True
+    shown = document if has_data else dated(document)
+    json.dump(shown, app.out, default=_plain, ensure_ascii=False, indent=2 if app.out.isatty() else None)
     app.out.write("\n")
     app.out.flush()
 
 
-def as_ndjson(app: App, rows: Iterable[Any]) -> None:
-    """One JSON document a line, as they come."""
+def dated(document: Any) -> Any:
+    """The document with every time as ISO 8601 in UTC; the log and its tables count microseconds.
+
+    A time is known by its name (`…_at`, `ts`, `first_seen`, …) and its size, so that a user's own numbers stay numbers.
+    """
+    if isinstance(document, Mapping):
+        return {name: _dated(name, value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [dated(value) for value in document]
+    return document
+
+
+def _dated(name: object, value: Any) -> Any:
+    if type(value) is int and value >= _TIMES_FROM_US and isinstance(name, str) and _is_time(name):
+        return iso(value)
+    return dated(value)
+
+
+def _is_time(name: str) -> bool:
+    return name in _TIMES or name.endswith(("_at", "_time", "_seen", "_commit", "_scan"))
+
+
+def iso(microseconds: int) -> str:
+    """`2026-05-01T16:30:00.250000Z`."""
+    return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def as_ndjson(app: App, rows: Iterable[Any], *, has_data: bool = False) -> None:
+    """One JSON document a line, as they come; see `as_json`."""
     for row in rows:
-        app.out.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+        app.has_answered = True
+        app.out.write(json.dumps(row if has_data else dated(row), default=_plain, ensure_ascii=False) + "\n")
         app.out.flush()
 
 
 def table(
     app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str, right: Iterable[str] = ()
 ) -> None:
-    """A table as wide as the terminal allows, or the sentence `empty` on stderr when there is nothing."""
+    """A table as wide as the terminal allows, or the sentence `empty` on stderr when there is nothing.
+
+    Ids, states and codes are never cut, whatever else gives way; piped, nothing is.
+    """
     if not rows:
         app.say(empty)
         return
@@ -47,8 +90,11 @@ def table(
     numbers, screen = set(right), screen_width(app.out)
     texts = [[cell(value) for value in row] for row in rows]
     wanted = [max(cell_len(line[at]) for line in [columns, *texts]) for at in range(len(columns))]
+    if not app.out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        screen = max(screen, sum(wanted) + 3 * len(wanted))
+    whole = [len(columns) > 1 and name in _NEVER_CUT for name in columns]
     is_tight = sum(wanted) + 3 * (len(wanted) - 1) > screen
-    widths = shares(wanted, screen - 2 * (len(wanted) - 1)) if is_tight else wanted
+    widths = shares(wanted, screen - 2 * (len(wanted) - 1), whole) if is_tight else wanted
     padding = (0, 1, 0, 0) if is_tight else (0, 1)
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=padding)
     for name, width in zip(columns, widths, strict=True):
@@ -59,14 +105,17 @@ def table(
     Console(file=app.out, highlight=False, markup=False, width=screen).print(drawn)
 
 
-def shares(wanted: Sequence[int], room: int) -> list[int]:
-    """Widths that fit into `room`: the widest columns give, so that ids and numbers stay whole as long as they can."""
+def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list[int]:
+    """Widths that fit into `room`: the widest columns give; those that are to stay `whole` only when all others are spent."""
     widths = list(wanted)
     excess = sum(widths) - room
+    kept = list(whole) or [False] * len(widths)
     while excess > 0 and max(widths) > 1:
-        widest = max(widths)
+        if all(width <= 1 or is_kept for width, is_kept in zip(widths, kept, strict=True)):
+            kept = [False] * len(widths)
+        widest = max(width for width, is_kept in zip(widths, kept, strict=True) if not is_kept)
         for at in reversed(range(len(widths))):
-            if widths[at] == widest and excess > 0:
+            if widths[at] == widest and not kept[at] and excess > 0:
                 widths[at] -= 1
                 excess -= 1
     return widths

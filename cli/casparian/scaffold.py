@@ -1,7 +1,7 @@
 """The text of `new parser NAME [--from FILE]`: a parser that runs as it is, a sample, and what is expected of it.
 
 From a sample only what is certain is drafted: a column is `int64` or `date` when every value seen is one beyond doubt,
-else `string`; weighing evidence is `schema infer`'s work. The texts are made purely; `read_sample` and `write_scaffold`
+else `string`; weighing evidence over many files is not done here. The texts are made purely; `read_sample` and `write_scaffold`
 touch the disk, and an existing directory is never written into.
 """
 

@@ -225,6 +225,7 @@ def _progress(app: App, *, as_lines: bool) -> Iterator[Callable[[ScanProgress], 
 
 def _tell_progress(app: App, progress: ScanProgress) -> None:
     if app.is_json:
+        app.has_answered = True
         print(json.dumps({"progress": asdict(progress)}), file=app.out, flush=True)
     else:
         print(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s", file=app.out, flush=True)

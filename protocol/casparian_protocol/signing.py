@@ -28,7 +28,7 @@ class UntrustedArtifact(CasparianError):
     def __init__(self, parser: str, version: str, why: str) -> None:
         super().__init__(
             f"The artifact {ascii(parser)[1:-1]} {ascii(version)[1:-1]} is not trusted: {why}.",
-            remedy="Look at its signer (`casparian parser show`); `casparian trust add KEY` if you vouch for that key.",
+            remedy="`casparian parser show` names its signer; `casparian parser register` signs the source with this home's key.",
         )
 
 

@@ -10,8 +10,9 @@ import rich_click as click
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
 from casparian.commands.parser_versions import print_verdicts
-from casparian.exits import ExitCode, UsageProblem
+from casparian.exits import ExitCode
 from casparian.gateway import Gateway, Row, open_gateway
+from casparian.nouns import unknown
 from casparian.render import as_json, cell, fields, table, when
 
 _COLUMNS = (
@@ -40,7 +41,7 @@ def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
             [(state or "").upper(), (state or "").upper(), parser or "", parser or ""],
         )
     if app.is_json:
-        as_json(app, [{name: value for name, value in one.items() if name != "schema_json"} for one in found])
+        as_json(app, [_without_schema(one) for one in found])
         return ExitCode.OK
     rows = [
         (
@@ -71,10 +72,12 @@ def _find(gateway: Gateway, selector: str) -> list[Row]:
     if not named and _ID.match(selector):
         named = [one for one in found if one["contract_id"].startswith(selector)]
     if not named:
-        raise UsageProblem(
-            f"There is no contract {selector}.", remedy="`casparian contract list` shows which there are."
-        )
+        raise unknown(gateway, "contract", selector)
     return named
+
+
+def _without_schema(found: Row) -> Row:
+    return {name: value for name, value in found.items() if name != "schema_json"}
 
 
 @contract.command("show", examples="casparian contract show advice@1.2.0/advices")
@@ -85,7 +88,7 @@ def show(app: App, selector: str) -> ExitCode:
     with open_gateway(app) as gateway:
         found = _find(gateway, selector)
     if app.is_json:
-        as_json(app, [{**one, "schema_json": None, "contract": json.loads(one["schema_json"])} for one in found])
+        as_json(app, [{**_without_schema(one), "contract": json.loads(one["schema_json"])} for one in found])
         return ExitCode.OK
     for one in found:
         schema = json.loads(one["schema_json"])

@@ -12,6 +12,7 @@ from casparian.as_of import as_of_option
 from casparian.exits import ExitCode
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.ids import find_fingerprint
+from casparian.nouns import doubt
 from casparian.render import as_json, cell, count, fields, table, when, when_short
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
@@ -57,6 +58,8 @@ def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> E
     given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
     conditions = " and ".join(["true", *(f"{column} = ?" for column, _ in given)])
     with open_gateway(app) as gateway:
+        doubt(app, gateway, "parser", parser)
+        doubt(app, gateway, "error code", code and code.upper())
         found = gateway.rows(_LIST.format(conditions=conditions), [*(value for _, value in given), limit])
     if app.is_json:
         as_json(app, found)

@@ -11,6 +11,7 @@ import rich_click as click
 from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
+from casparian.nouns import doubt, need
 from casparian.render import as_json, count, size, table
 
 _COLUMNS = "id, path, rel_path, size, kind, status, status_text, rows, tags, content_hash, duplicate_of, source_id"
@@ -38,6 +39,8 @@ def files(
     """List the files of the catalogue."""
     where, params = _where(tag=tag, untagged=untagged, status=status, source=source, like=like)
     with open_gateway(app) as gateway:
+        doubt(app, gateway, "tag", tag)
+        doubt(app, gateway, "source", source)
         found = gateway.rows(f"select {_COLUMNS} from cf_files where {where} order by path limit ?", [*params, limit])
     if app.is_json:
         as_json(app, found)
@@ -132,6 +135,9 @@ def _change(
     check_tag(tag)
     with open_gateway(app) as gateway:
         if filters:
+            need(gateway, "tag", filters.get("tag"))
+            need(gateway, "source", filters.get("source"))
+            need(gateway, "rule", filters.get("rule"))
             where, params = _where(**filters)
             ids = [row["id"] for row in gateway.rows(f"select id from cf_files where {where}", params)]
         else:

@@ -16,8 +16,11 @@ from casparian.commands.replay import replay
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_job
+from casparian.nearest import hint
+from casparian.nouns import doubt
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
 from casparian_protocol.states import FILTERS, JobState, JobType
+from casparian_protocol.vocabulary import in_words
 
 _LIST = """
 select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
@@ -28,6 +31,16 @@ from cf_processing_queue where {conditions}
 order by coalesce(end_time, claim_time, queued_at) desc, id limit ?
 """
 _FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState)})
+
+
+class UnknownState(UsageProblem):
+    """`--status` names no state of jobs."""
+
+    def __init__(self, status: str) -> None:
+        meant = hint(status, _FILTER_WORDS)
+        super().__init__(
+            f"{status[:80]!r} is not a state of jobs.", remedy=f"{meant}One of: {', '.join(_FILTER_WORDS)}."
+        )
 
 
 @click.group(
@@ -56,6 +69,8 @@ def jobs(app: App, limit: int, watch: bool, **filters: Any) -> ExitCode:
     if watch and app.as_of is not None:
         raise UsageProblem("The past does not change.", remedy="Leave out --watch or --as-of.")
     with open_gateway(app) as gateway:
+        doubt(app, gateway, "parser", filters["parser"])
+        doubt(app, gateway, "tag", filters["topic"])
         if watch:
             return _watch(app, limit, filters)
         _print_jobs(app, gateway, limit, filters)
@@ -101,7 +116,7 @@ def _conditions(
     if status:
         named = FILTERS.get(status.lower()) or {state for state in JobState if state.value == status.upper()}
         if not named:
-            raise UsageProblem(f"{status!r} is not a state of jobs.", remedy=f"One of: {', '.join(_FILTER_WORDS)}.")
+            raise UnknownState(status)
         conditions.append(f"status in ({', '.join('?' for _ in named)})")
         params += sorted(state.value for state in named)
     for column, value in (("job_type", job_type and job_type.upper()), ("plugin_name", parser), ("topic", topic)):
@@ -148,9 +163,10 @@ def show(app: App, job_id: str) -> ExitCode:
             [found["id"]],
         )
         violations = gateway.rows(
-            "select output, code, column_name, rows from cf_quarantine where job_id = ? order by rows desc",
+            'select output, code, column_name as "column", rows from cf_quarantine where job_id = ? order by rows desc',
             [found["id"]],
         )
+        files = [{**file, "path": str(gateway.home.root / file["path"])} for file in files]
         history = gateway.rows(
             "select seq, ts, type, actor, data from cf_audit where subject = ? order by seq", [found["id"]]
         )
@@ -170,7 +186,7 @@ def show(app: App, job_id: str) -> ExitCode:
     table(
         app,
         ("output", "violation", "column", "rows"),
-        [(v["output"], v["code"], v["column_name"], v["rows"]) for v in violations],
+        [(v["output"], v["code"], v["column"], v["rows"]) for v in violations],
         empty="",
         right=("rows",),
     )
@@ -184,8 +200,8 @@ def show(app: App, job_id: str) -> ExitCode:
 
 
 def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:
-    """The job as one document: JSON columns unpacked, times as µs UTC."""
-    document = {name: value for name, value in found.items() if not name.endswith("_json")}
+    """The job as one document: JSON columns unpacked, things called as everywhere else."""
+    document = in_words({name: value for name, value in found.items() if not name.endswith("_json")})
     for name in ("accounting", "skipped", "records", "damaged", "spec"):
         document[name if name != "skipped" else "skips"] = json.loads(found[f"{name}_json"] or "null")
     document["files"], document["violations"] = files, violations

@@ -7,8 +7,9 @@ import json
 import rich_click as click
 
 from casparian.app import App, Group, pass_app
-from casparian.exits import ExitCode, UsageProblem
+from casparian.exits import ExitCode
 from casparian.gateway import open_gateway
+from casparian.nouns import unknown
 from casparian.render import as_json, count, fields, size, table, when
 
 _LIST = """
@@ -61,11 +62,9 @@ def list_outputs(app: App) -> ExitCode:
 def show(app: App, name: str) -> ExitCode:
     """One output: where it lies, its columns, its files."""
     with open_gateway(app) as gateway:
-        found = gateway.rows("select * from cf_outputs where name = ?", [name])
+        found = gateway.rows(_LIST.replace("order by", "where o.name = ? order by"), [name])
         if not found:
-            raise UsageProblem(
-                f"There is no output {name}.", remedy="`casparian outputs list` shows what is published."
-            )
+            raise unknown(gateway, "output", name)
         contracts = gateway.rows(
             "select version, schema_json, contract_hash from cf_schema_contracts where output = ? and state = 'APPROVED'"
             " order by approved_at desc limit 1",
@@ -86,13 +85,13 @@ def show(app: App, name: str) -> ExitCode:
         app,
         [
             ("output", name),
-            ("parser", output["owner_parser"]),
-            ("version", f"v{output['live_version']}"),
+            ("parser", output["parser"]),
+            ("version", f"v{output['version']}"),
             ("rows", f"{output['rows'] or 0:,}"),
-            ("quarantined", f"{output['quarantined_rows'] or 0:,}"),
+            ("quarantined", f"{output['quarantined'] or 0:,}"),
             ("size", size(output["bytes"])),
             ("path", current),
-            ("in SQL", f'{name}, quarantine.{name}, "{name}@v{output["live_version"]}"'),
+            ("in SQL", f'{name}, quarantine.{name}, "{name}@v{output["version"]}"'),
         ],
     )
     if contract:

@@ -12,6 +12,7 @@ from casparian.as_of import as_of_option
 from casparian.commands.parser_versions import list_parsers, print_verdicts, set_parameters, show, use
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
+from casparian.nouns import need
 from casparian.render import as_json, cell, count, table, when_short
 from casparian_protocol.settings import load
 
@@ -120,8 +121,7 @@ def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
 
 
 def _require(gateway: Gateway, name: str) -> None:
-    if not gateway.rows("select 1 as found from cf_parsers where name = ? limit 1", [name]):
-        raise UsageProblem(f"There is no parser {name}.", remedy="`casparian parser list` shows which there are.")
+    need(gateway, "parser", name)
 
 
 @parser.command("health", examples="casparian parser health\ncasparian parser health fix_parser --json")

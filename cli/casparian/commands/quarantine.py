@@ -10,7 +10,9 @@ import rich_click as click
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, open_gateway
+from casparian.gateway import Gateway, Row, open_gateway
+from casparian.nearest import UnknownName
+from casparian.nouns import doubt
 from casparian.render import as_json, cell, table, when
 
 _FILTERS = (
@@ -32,6 +34,12 @@ def _conditions(parser: str | None, output: str | None, code: str | None) -> tup
     return " and ".join(["true", *(f"{column} = ?" for column, _ in given)]), [value for _, value in given]
 
 
+def _doubt(app: App, gateway: Gateway, parser: str | None, output: str | None, code: str | None) -> None:
+    doubt(app, gateway, "parser", parser)
+    doubt(app, gateway, "output", output)
+    doubt(app, gateway, "violation", code)
+
+
 @click.group(cls=Group)
 def quarantine() -> None:
     """Rows that broke their contract."""
@@ -45,6 +53,7 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None) 
     """Violations by output, code and column. A row with several violations counts under each."""
     conditions, params = _conditions(parser, output, code)
     with open_gateway(app) as gateway:
+        _doubt(app, gateway, parser, output, code)
         found = gateway.rows(
             'select output, code, column_name as "column", sum(rows)::bigint as rows, count(distinct input_file) as files'
             f" from cf_quarantine where is_committed and {conditions} group by all order by rows desc, output, code, column_name",
@@ -75,6 +84,7 @@ def list_(
     """Which files and jobs have quarantined rows."""
     conditions, params = _conditions(parser, output, code)
     with open_gateway(app) as gateway:
+        _doubt(app, gateway, parser, output, code)
         if uncommitted:
             return _list_uncommitted(app, gateway)
         found = gateway.rows(
@@ -126,10 +136,7 @@ def _rows(gateway: Gateway, output: str, code: str | None, job: str | None, limi
     gateway.publish_catalogue()
     known = relations(gateway.home, [])
     if output not in known.quarantines:
-        raise UsageProblem(
-            f"There is no quarantine of an output {output!r}.",
-            remedy="`casparian quarantine summary` shows which there are.",
-        )
+        raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")
     conditions = ["true"]
     if code:
         conditions.append(f"list_contains(list_transform(_cf_violations, lambda v: v.code), {_quoted(code)})")
@@ -145,21 +152,51 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@quarantine.command("show", examples="casparian quarantine show fix_orders --code type_mismatch -n 3")
-@click.argument("output")
+def _uncommitted(gateway: Gateway, output: str | None, code: str | None, job: str | None, limit: int) -> list[Row]:
+    """Rows that failed jobs left, straight from their files: they are no part of any table."""
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = []
+    for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
+        named = path.name.removeprefix("quarantine.").partition(".")[0]
+        if not path.parent.name.startswith(job or "") or named != (output or named):
+            continue
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                rows += [
+                    row for row in batch.to_pylist() if code in (None, *(v["code"] for v in row["_cf_violations"]))
+                ]
+                if len(rows) >= limit:
+                    return rows[:limit]
+    return rows
+
+
+@quarantine.command(
+    "show",
+    examples="""casparian quarantine show fix_orders --code type_mismatch -n 3
+casparian quarantine show --uncommitted --job 3f2a91c0""",
+)
+@click.argument("output", required=False)
+@click.option("--uncommitted", is_flag=True, help="Rows that failed jobs left instead: more than the policy allows.")
 @click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
 @click.option("--job", metavar="ID", help="Only rows of this job.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=10, show_default=True)
 @pass_app
-def show(app: App, output: str, code: str | None, job: str | None, limit: int) -> ExitCode:
-    """Rows in quarantine: what was wrong, where they came from, their original text."""
+def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
+    """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""
+    if output is None and not uncommitted:
+        raise UsageProblem("No output is named.", remedy="`casparian quarantine summary` shows which there are.")
     with open_gateway(app) as gateway:
-        rows = _rows(gateway, output, code, job, limit).to_pylist()
+        doubt(app, gateway, "violation", code)
+        if uncommitted:
+            rows = _uncommitted(gateway, output, code, job, limit)
+        else:
+            rows = _rows(gateway, str(output), code, job, limit).to_pylist()
     if app.is_json:
-        as_json(app, rows)
+        as_json(app, rows, has_data=True)
         return ExitCode.OK
     if not rows:
-        app.say(f"No rows of {output} are in quarantine.")
+        app.say("No failed job left such rows." if uncommitted else f"No rows of {output} are in quarantine.")
     for row in rows:
         place = (
             f"source row {row['_cf_source_row']}"
@@ -175,6 +212,8 @@ def show(app: App, output: str, code: str | None, job: str | None, limit: int) -
             )
         if row["_cf_raw"]:
             print(f"  raw: {cell(row['_cf_raw'])[:500]}", file=app.out)
+    if len(rows) == limit:
+        app.say(f"(the first {limit}; -n shows more)")
     return ExitCode.OK
 
 

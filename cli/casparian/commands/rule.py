@@ -9,8 +9,9 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Group, pass_app
-from casparian.exits import ExitCode, UsageProblem
+from casparian.exits import ExitCode
 from casparian.gateway import Gateway, open_gateway
+from casparian.nouns import need, unknown
 from casparian.params import named_values, shown_values
 from casparian.render import as_json, count, table
 
@@ -97,7 +98,7 @@ def add(
 def _source_id(gateway: Gateway, source: str) -> str:
     found = gateway.rows("select id from scout_sources where name = ? or id = ?", [source, source])
     if not found:
-        raise UsageProblem(f"There is no source {source}.", remedy="`casparian source list` shows which there are.")
+        raise unknown(gateway, "source", source)
     return str(found[0]["id"])
 
 
@@ -133,6 +134,7 @@ def remove(app: App, named: str) -> ExitCode:
     from casparian.scanning import retag_all
 
     with open_gateway(app) as gateway:
+        need(gateway, "rule", named)
         result = gateway.request("remove_rule", rule=named)
         untagged = retag_all(gateway)
     if app.is_json:

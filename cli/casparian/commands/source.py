@@ -10,6 +10,7 @@ import rich_click as click
 from casparian.app import App, Group, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
+from casparian.nouns import need, unknown
 from casparian.params import named_values, shown_values
 from casparian.render import as_json, cell, count, table, when
 
@@ -137,6 +138,7 @@ def list_sources(app: App) -> ExitCode:
 def remove(app: App, named: str) -> ExitCode:
     """Scan it no more; its files stay known."""
     with open_gateway(app) as gateway:
+        need(gateway, "source", named)
         result = gateway.request("remove_source", source=named)
     if app.is_json:
         as_json(app, result)
@@ -152,6 +154,7 @@ def rescan(app: App, named: str) -> ExitCode:
     """Scan a source now: as a job of the daemon, or here when none runs."""
     with open_gateway(app) as gateway:
         if gateway.is_daemon:
+            need(gateway, "source", named)
             result = gateway.request("rescan", source=named)
             if app.is_json:
                 as_json(app, result)
@@ -166,7 +169,7 @@ def _find(gateway: Gateway, named: str) -> Row:
         "select id, name, path, on_change from scout_sources where name = ? or starts_with(id, ?)", [named, named]
     )
     if len(found) != 1:
-        raise UsageProblem(f"There is no source {named}.", remedy="`casparian source list` shows which there are.")
+        raise unknown(gateway, "source", named)
     return found[0]
 
 

@@ -95,16 +95,16 @@ def _print(app: App, answer: pa.Table, form: str) -> None:
 
 def _documents(app: App, answer: pa.Table, form: str) -> None:
     if form == "json":
-        as_json(app, _rows(answer))
+        as_json(app, _rows(answer), has_data=True)
         return
     if form == "arrays":
         columns = [{"name": field.name, "type": str(field.type)} for field in answer.schema]
         as_ndjson(app, [{"columns": columns}])
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
         if form == "jsonl":
-            as_ndjson(app, batch.to_pylist())
+            as_ndjson(app, batch.to_pylist(), has_data=True)
         else:  # by place, not by name: an answer may have two columns of one name
-            as_ndjson(app, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+            as_ndjson(app, zip(*(column.to_pylist() for column in batch.columns), strict=True), has_data=True)
 
 
 def _rows(answer: pa.Table) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.ids import find_job
+from casparian.nouns import unknown
 from casparian.render import as_json, cell, count
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
@@ -67,7 +68,7 @@ def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[Row]:
         chosen = sorted(random.sample(of_output, sample)) if sample and sample < len(of_output) else of_output
         return [find_job(gateway, job_id) for job_id in chosen]
     if sample is not None:
-        raise UsageProblem(f"There is no output {what}.", remedy="`casparian outputs list` shows which there are.")
+        raise unknown(gateway, "output", what)
     return [find_job(gateway, what)]
 
 

@@ -91,7 +91,7 @@ class QuarantineExceeded(CasparianError):
         """`codes`: what was wrong with its bad rows."""
         super().__init__(
             f"Output {output}: {found.reason}; nothing was published.",
-            remedy="`casparian quarantine list --uncommitted` shows the rows; correct the parser or amend the contract.",
+            remedy="`casparian quarantine show --uncommitted` shows the rows; correct the parser or amend the contract.",
         )
         self.output = output
         self.limit = found.limit

@@ -15,6 +15,7 @@ from casparian_console.effects import Effects, Query, RunCommand, Tag
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Answer, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context
+from casparian_protocol.vocabulary import in_columns
 
 _JOB = """
 select id, status, job_type, plugin_name, parser_version, input_file, content_hash, artifact_hash, source_hash, topic, attempt,
@@ -138,11 +139,13 @@ class Detail:
         if not isinstance(document, dict):
             self.known.problem = message.stderr.strip() or "The job could not be read as it was then."
             return
+        document = in_columns(document)
         for new, old in (("queued_at", "queued_at"), ("started_at", "claim_time"), ("ended_at", "end_time")):
             document[new] = microseconds(document.get(old))
         document["skipped"] = document.pop("skips", None)
         self.known.files = document.pop("files", None) or []
-        self.known.violations = document.pop("violations", None) or []
+        violations = document.pop("violations", None) or []
+        self.known.violations = [{**each, "column_name": each.get("column")} for each in violations]
         history = document.pop("history", None) or []
         self.known.history = [
             {**each, "ts": microseconds(each.get("ts"))} for each in history if each.get("type") != "JobProgressed"
