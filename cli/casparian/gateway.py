@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from casparian.app import App
 from casparian.exits import NoDaemon
 from casparian_protocol.client import Client, NoSentinel
-from casparian_protocol.home import Home, make_home
+from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class _Local:
 def open_gateway(app: App, *, creates_home: bool = False) -> Iterator[Gateway]:
     """The home's gateway. Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer."""
     home = app.home
-    if not home.log.is_dir():
+    if not is_home(home):
         if not creates_home:
             raise NoHome(home)
         make_home(home)
@@ -177,7 +177,7 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
 @contextmanager
 def daemon_client(app: App, timeout_seconds: float = 5.0) -> Iterator[Client]:
     """A client of the running daemon, or `NoSentinel` (exit 3)."""
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     with Client.connect(app.home, timeout_seconds) as client:
         yield client

@@ -38,6 +38,11 @@ class Home:
         return self.root / "state.duckdb"
 
     @property
+    def state_position(self) -> Path:
+        """Where in the log the projection stands, for who must not open it; written with each batch, never synced."""
+        return self.root / "state.position"
+
+    @property
     def catalog_db(self) -> Path:
         """Views over published files; replaced by rename, never kept open."""
         return self.root / "catalog.duckdb"
@@ -145,6 +150,11 @@ def home_from(given: str | os.PathLike[str] | None, environment: dict[str, str])
     """The home that a command means: `--home`, then `CASPARIAN_HOME`, then `~/.casparian_flow`."""
     named = given or environment.get("CASPARIAN_HOME") or "~/.casparian_flow"
     return Home(Path(named).expanduser().absolute())
+
+
+def is_home(home: Home) -> bool:
+    """Whether a home was made there, even when part of it is gone since."""
+    return home.log.is_dir() or home.blobs.is_dir() or home.state_db.exists()
 
 
 def make_home(home: Home) -> None:

@@ -25,6 +25,7 @@ from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.group_commit import Entry, batches_of
 from casparian_sentinel.daemon.promoter import parked_view, perform
 from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.witnesses import tables_in_a_process
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.operations.actors import actor_of
 from casparian_sentinel.operations.steps import Ask, Context, Decide, EndDaemon, InThread, OperationRefused, Step
@@ -66,7 +67,7 @@ class LocalSentinel:
         make_home(self.home)
         self._lock = HomeLock.acquire(self.home.lock_file, "command", patience_seconds=self._patience_seconds)
         try:
-            self._open(boot(self.home, self._settings, self._fs))
+            self._open(boot(self.home, self._settings, self._fs, tables_in_a_process))
         except BaseException:
             self._lock.release()
             raise

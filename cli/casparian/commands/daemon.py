@@ -17,7 +17,7 @@ from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
 from casparian.render import as_json, cell, count, fields, size, table
 from casparian.waiting import find_waiting_files
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
-from casparian_protocol.home import make_home
+from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.waiting import WaitingFiles
 
@@ -138,7 +138,7 @@ def _gone(pid: int, timeout_seconds: float) -> bool:
 @pass_app
 def status(app: App) -> ExitCode:
     """What the daemon and its workers are doing; without a daemon, what waits in the queue."""
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     if app.as_of is not None:
         return _status_in_the_past(app)
@@ -323,7 +323,7 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
 @pass_app
 def worker(app: App, address: str | None, slots: int | None, worker_id: str | None) -> ExitCode:
     """Run one worker until Ctrl-C (drains; twice stops at once)."""
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):
         raise UsageProblem(

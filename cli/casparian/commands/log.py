@@ -14,6 +14,7 @@ from casparian.commands import log_proof
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import NoHome
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
+from casparian_protocol.home import is_home
 
 if TYPE_CHECKING:
     from casparian_sentinel.log.event import Event
@@ -30,7 +31,7 @@ def _end(app: App) -> Position:
     from casparian_sentinel.log.views import end_of_log
     from casparian_sentinel.ports import RealFs
 
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     end = end_of_log(RealFs(), app.home.log)
     if end is None:

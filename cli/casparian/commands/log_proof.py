@@ -19,6 +19,7 @@ from casparian.gateway import NoHome
 from casparian.render import as_json, cell, count, fields
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import is_home, make_home
 
 if TYPE_CHECKING:
     from casparian_sentinel.log.format import Head
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from casparian_sentinel.log.repair import RepairPlan
     from casparian_sentinel.log.signed_head import SealCheck
     from casparian_sentinel.log.verify import Verification
+    from casparian_sentinel.log.witness import Witness
     from casparian_sentinel.projection.compare import Comparison
 
 #: Up to here the tables are compared unasked: it takes a few seconds.
@@ -50,17 +52,22 @@ def verify(app: App, wants_tables: bool | None) -> ExitCode:
     from casparian_sentinel.log.verify import verify as check
     from casparian_sentinel.ports import RealFs
 
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     began = time.monotonic()
+    witnesses = _witnesses(app)  # before the log: it only grows
     found = check(RealFs(), app.home.log)
-    seals = _checked_seals(app) if found.is_sound and found.event_count else []
-    tables, why_not = _compared(app, wants_tables, found)
+    objection = _objection(app, witnesses) if found.is_sound else None
+    seals = _checked_seals(app) if found.is_sound and found.event_count and objection is None else []
+    tables, why_not = _compared(app, wants_tables, found) if objection is None else (None, "the log is not whole")
     bad_seals = [seal for seal in seals if seal.problem]
-    is_sound = found.is_sound and not bad_seals and not (tables and tables.differences)
+    is_sound = found.is_sound and objection is None and not bad_seals and not (tables and tables.differences)
     if app.is_json:
-        as_json(app, {**asdict(found), "is_sound": is_sound, **_document(seals, tables, why_not)})
+        told = {"witnesses": [witness.said for witness in witnesses], "objection": objection and objection.problem}
+        as_json(app, {**asdict(found), "is_sound": is_sound, **told, **_document(seals, tables, why_not)})
         return ExitCode.OK if is_sound else ExitCode.FAILED
+    if objection is not None:
+        raise objection
     for damage in found.damage:
         print(f"DAMAGED: {cell(str(damage))}", file=app.out)
     for seal in bad_seals:
@@ -82,7 +89,8 @@ def _raise_for(found: Verification, bad_seals: list[SealCheck], tables: Comparis
     if not found.is_sound:
         raise WorkFailed(
             f"The log is damaged in {count(len(found.damage), 'place')}.",
-            remedy="Restore log/ from a copy of the home, or see what `casparian log repair` would cut; nothing was changed.",
+            remedy="Nothing was changed. Restore the damaged files from a copy that holds as many events, or see what "
+            "`casparian log repair` would cut: what was processed behind the cut is processed again.",
         )
     if bad_seals:
         raise WorkFailed(
@@ -92,8 +100,32 @@ def _raise_for(found: Verification, bad_seals: list[SealCheck], tables: Comparis
     if tables is not None and tables.differences:
         raise WorkFailed(
             f"The tables differ from the log in {count(tables.difference_count, 'row')}.",
-            remedy="The log is the truth: delete state.duckdb, it is rebuilt; and please report it.",
+            remedy="The log is the truth: `casparian log rebuild` makes the tables again from it and keeps the old ones aside. "
+            "Please report it.",
         )
+
+
+def _witnesses(app: App) -> list[Witness]:
+    from casparian_sentinel.daemon.snapshot import read_document
+    from casparian_sentinel.daemon.witnesses import gather, tables_in_a_process
+    from casparian_sentinel.ports import RealFs
+
+    fs = RealFs()
+    return gather(fs, app.home, read_document(fs, app.home.snapshot_file), tables_in_a_process)
+
+
+def _objection(app: App, witnesses: list[Witness]) -> CasparianError | None:
+    """What somebody of the home who saw more of the log, or another, says against it."""
+    from casparian_sentinel.log.errors import LogCorrupt
+    from casparian_sentinel.log.recovery import examine
+    from casparian_sentinel.log.witness import LogReplaced, LogShorter
+    from casparian_sentinel.ports import RealFs
+
+    try:
+        examine(RealFs(), app.home.log, witnesses)
+    except (LogShorter, LogReplaced, LogCorrupt) as objection:
+        return objection
+    return None
 
 
 def _document(seals: list[SealCheck], tables: Comparison | None, why_not: str | None) -> dict[str, Any]:
@@ -153,7 +185,7 @@ def _examined(app: App) -> Findings:
     from casparian_sentinel.log.recovery import examine
     from casparian_sentinel.ports import RealFs
 
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     found = examine(RealFs(), app.home.log)
     if found is None:
@@ -237,26 +269,37 @@ def export_for_outsiders(app: App, target: Path) -> ExitCode:
 @click.command(
     "repair",
     cls=Command,
-    examples="casparian log repair          # shows what it would cut\ncasparian log repair --yes",
+    examples="""casparian log repair          # shows what it would cut
+casparian log repair --yes
+casparian log repair --accept-loss --yes   # for a log that is gone or shorter than it was""",
 )
 @click.option("--yes", is_flag=True, help="Do it.")
+@click.option(
+    "--accept-loss",
+    "accepts_loss",
+    is_flag=True,
+    help="Go on from where the log ends, though it is known to have been longer.",
+)
 @pass_app
-def repair(app: App, yes: bool) -> ExitCode:
+def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
     """Cut a damaged log back to its last good batch; the old bytes are kept in log/damaged/.
 
-    What happened after that is forgotten. Restore log/ from a copy of the home instead, if there is one.
+    What happened after that is forgotten: a copy of the missing files would lose less. Files that were processed after it are
+    processed again, those that were found after it once they are scanned again. What was published for them before is kept
+    in quarantine/_orphans/.
     """
     from casparian_sentinel.log.lock import HomeLock
     from casparian_sentinel.log.repair import plan_repair, unrecorded_repair
     from casparian_sentinel.ports import RealFs
 
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
+    make_home(app.home)
     with HomeLock.acquire(app.home.lock_file, "command"):
         pending = unrecorded_repair(RealFs(), app.home.log) if yes else None
         plan: RepairPlan | None = None
         try:
-            plan = plan_repair(RealFs(), app.home.log, _snapshot_position(app))
+            plan = plan_repair(RealFs(), app.home.log, _witnesses(app), accepts_loss=accepts_loss)
         except CasparianError:
             if pending is None:
                 raise
@@ -264,54 +307,79 @@ def repair(app: App, yes: bool) -> ExitCode:
     if app.is_json:
         as_json(app, {**facts, "is_done": yes})
         return ExitCode.OK
+    _print_repair(app, facts, is_done=yes)
+    return ExitCode.OK
+
+
+def _print_repair(app: App, facts: dict[str, Any], *, is_done: bool) -> None:
     lost = facts["last_seen_seq"] - facts["last_good_seq"]
+    place = f" ({facts['segment']}, offset {facts['offset']:,})" if facts["segment"] else ""
+    ends = "ends" if is_done else "would end"
+    done = [("kept in", app.home.log / facts["kept_as"]), ("recorded as", f"event {facts['seq']:,}")] if is_done else []
     fields(
         app,
         [
             ("damage", facts["reason"]),
-            (
-                "cut" if yes else "would cut",
-                f"{facts['segment']} at offset {facts['offset']:,}, behind event {facts['last_good_seq']:,}",
-            ),
+            ("the log " + ends, f"behind event {facts['last_good_seq']:,}{place}"),
             ("lost", f"{facts['cut_bytes']:,} bytes, {f'{lost:,} events or more' if lost else 'events unknown'}"),
             ("segments removed", ", ".join(facts["removed_segments"]) or "none"),
-            *(
-                [("kept in", app.home.log / facts["kept_as"]), ("recorded as", f"event {facts['seq']:,}")]
-                if yes
-                else []
-            ),
+            *done,
         ],
     )
-    app.say("" if yes else "Nothing was changed; --yes does it. A copy of log/ would lose less.")
+    if is_done:
+        app.say(
+            "Scan again what was found after that; `casparian process` then runs all that is to be processed again."
+        )
+    else:
+        app.say("Nothing was changed; --yes does it. A newer copy of the log's files would lose less.")
+
+
+@click.command("rebuild", cls=Command, examples="casparian log rebuild")
+@pass_app
+def rebuild(app: App) -> ExitCode:
+    """Set the tables (state.duckdb) aside, to be made again from the log by the next command that needs them.
+
+    For tables that `log verify` found to differ. The old ones are kept beside as state.duckdb.aside-…; no daemon may run.
+    """
+    from casparian_sentinel.log.lock import HomeLock
+
+    if not is_home(app.home):
+        raise NoHome(app.home)
+    with HomeLock.acquire(app.home.lock_file, "command"):
+        if not app.home.state_db.exists():
+            raise UsageProblem("There are no tables.", remedy="They are made from the log when they are needed.")
+        wal = app.home.state_db.with_name(app.home.state_db.name + ".wal")
+        aside = app.home.root / f"{app.home.state_db.name}.aside-{_stamp()}"
+        if wal.exists():
+            wal.rename(aside.with_name(aside.name + ".wal"))
+        app.home.state_db.rename(aside)
+    if app.is_json:
+        as_json(app, {"kept_as": str(aside)})
+    else:
+        app.say(f"the tables are made again from the log when they are needed; the old ones are kept as {aside}")
     return ExitCode.OK
 
 
-def _snapshot_position(app: App) -> Any:
-    """Where the snapshot of open state was taken: the log was durable up to there."""
-    from casparian_sentinel.daemon.snapshot import read_snapshot
-    from casparian_sentinel.ports import RealFs
-
-    snapshot = read_snapshot(RealFs(), app.home.snapshot_file)
-    return snapshot.head.position if snapshot is not None else None
+def _stamp() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def _repair(app: App, plan: RepairPlan | None, pending: dict[str, Any] | None) -> dict[str, Any]:
-    """Cut, record (an earlier repair too that died before it could), and drop what was computed from the longer log.
+    """Cut, record (an earlier repair too that died before it could), and set aside what was computed from the longer log.
 
     The caller holds the lock. One of the two is given.
     """
+    from casparian_sentinel.daemon.witnesses import caches, signed_heads_of_others
+    from casparian_sentinel.log.repair import chain_of, repair_recorded
     from casparian_sentinel.log.repair import repair as cut
-    from casparian_sentinel.log.repair import repair_recorded
     from casparian_sentinel.log.writer import LogWriter
     from casparian_sentinel.ports import RealFs
-    from casparian_sentinel.projection.store import discard
 
     fs = RealFs()
     done = [pending] if pending is not None else []
     if plan is not None:
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        done.append(cut(fs, app.home.log, plan, name, [app.home.snapshot_file]))
-    discard(app.home.state_db)
+        others = signed_heads_of_others(fs, app.home, chain_of(fs, app.home.log))
+        done.append(cut(fs, app.home.log, plan, _stamp(), [*caches(app.home), *others]))
     writer, _recovery = LogWriter.open(fs, app.home.log, reserve_bytes=0)
     try:
         now, actor = time.time_ns() // 1000, default_actor("cli")
@@ -323,4 +391,4 @@ def _repair(app: App, plan: RepairPlan | None, pending: dict[str, Any] | None) -
     return {**done[-1], "seq": appended.last_seq}
 
 
-LOG_COMMANDS: tuple[click.Command, ...] = (verify, seal, repair)
+LOG_COMMANDS: tuple[click.Command, ...] = (verify, seal, repair, rebuild)

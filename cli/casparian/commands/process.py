@@ -24,6 +24,7 @@ from casparian.render import as_json, cell, count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Snapshot
+from casparian_protocol.home import is_home
 
 
 class NoWorkerStaysAlive(WorkFailed):
@@ -75,7 +76,7 @@ def process(
 
     Beside a daemon its workers do the work, and what it began by itself counts too; without one a daemon runs as long as
     this command. Exit 1 when a job failed."""
-    if not app.home.log.is_dir():
+    if not is_home(app.home):
         raise NoHome(app.home)
     asked = Selection.of(parser, tag, path)
     request = {"parser": parser, "tag": tag, "path": asked.path, "limit": limit}

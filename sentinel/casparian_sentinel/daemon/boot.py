@@ -16,11 +16,12 @@ from typing import Literal
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.commit.staging import check_one_file_system
+from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core.commands import RecordStart, RecordTornTail
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.snapshot import Snapshot, read_snapshot
+from casparian_sentinel.daemon.snapshot import Snapshot, read_document, snapshot_of
+from casparian_sentinel.daemon.witnesses import AskTables, gather
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader
@@ -40,22 +41,29 @@ class Booted:
     folded_events: int
 
 
-def boot(home: Home, settings: Settings, fs: Fs) -> Booted:
-    """Open and recover the log, then fold it. Raises `LogCorrupt`, `LogFull`, `StagingElsewhere`."""
+def boot(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | None = None) -> Booted:
+    """Open and recover the log, then fold it.
+
+    Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (somebody in the home knows another log), `LogFull`,
+    `StagingElsewhere`.
+    """
     check_one_file_system(fs, home)
-    snapshot = read_snapshot(fs, home.snapshot_file)
+    document = read_document(fs, home.snapshot_file)
     log, recovery = LogWriter.open(
         fs,
         home.log,
-        known_durable=snapshot.head.position if snapshot is not None else None,
+        witnesses=gather(fs, home, document, ask_tables),
         segment_bytes=settings.log.segment_bytes,
         reserve_bytes=settings.log.reserve_bytes,
     )
     try:
-        state, folded_events = fold(fs, home.log, log, snapshot)
+        state, folded_events = fold(fs, home.log, log, snapshot_of(document))
+        moved = set_strangers_aside(fs, home, log.end.seq)
     except BaseException:
         log.close(seal=False)
         raise
+    if moved:
+        logger.warning("Files of %d attempts that the log knows nothing of were moved aside.", len(moved))
     return Booted(log, recovery, state, BlobStore(fs, home.blobs), folded_events)
 
 

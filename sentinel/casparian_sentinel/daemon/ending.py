@@ -109,6 +109,7 @@ async def _publish(shell: Shell) -> None:
 async def _close(shell: Shell) -> None:
     """Let go of everything; children first, the log last."""
     shell.planner.close()
+    shell.orphans.close()
     shell.snapshotter.close()
     await shell.workers.close(grace_seconds=0.0)
     await shell.projector.close()

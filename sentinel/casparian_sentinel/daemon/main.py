@@ -23,6 +23,8 @@ from casparian_sentinel.daemon.ending import run as live_and_end
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.service_manager import ServiceManager
 from casparian_sentinel.daemon.shell import Shell
+from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
+from casparian_sentinel.daemon.witnesses import tables_in_a_process
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim.text import scrub
@@ -73,7 +75,8 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:
-            booted = boot(home, settings, fs)
+            booted = boot(home, settings, fs, tables_in_a_process)
+            clear_scratch_of_strangers(home, booted.log.end.seq)
             logger.info("Log open at event %d; %d events folded.", booted.log.end.seq, booted.folded_events)
 
             gc.collect()

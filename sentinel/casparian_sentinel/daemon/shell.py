@@ -36,6 +36,7 @@ from casparian_sentinel.daemon.inbox import Inbox
 from casparian_sentinel.daemon.internal import InternalErrors
 from casparian_sentinel.daemon.local_workers import LocalWorkers
 from casparian_sentinel.daemon.options import Options
+from casparian_sentinel.daemon.orphans import OrphanSweep
 from casparian_sentinel.daemon.outbox import Outbox
 from casparian_sentinel.daemon.planner import Planner
 from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
@@ -186,9 +187,18 @@ class Shell:
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
         upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
+        self.orphans = OrphanSweep(
+            home,
+            self.fs,
+            self.queries,
+            self.threads,
+            durable_seq=lambda: self.journal.durable.seq,
+            may_ask=lambda: self.projector.state == "ready",
+        )
         self.each_second += [
             upkeep.each_second,
             self.told.each_second,
+            self.orphans.each_second,
             lambda: self.options.service.status(self.words()),
         ]
 

@@ -44,8 +44,8 @@ def write_snapshot(fs: Fs, path: Path, taken: dict[str, Any], head: Head) -> Non
     write_file_durably(fs, path, blake3(body).digest() + body)
 
 
-def read_snapshot(fs: Fs, path: Path) -> Snapshot | None:
-    """The snapshot, if there is one that is whole. Whether it lies on the log's chain is for the log to say."""
+def read_document(fs: Fs, path: Path) -> dict[str, Any] | None:
+    """What the file says, if it is there and whole, whatever version of the state it holds."""
     if not fs.exists(path):
         return None
     descriptor = fs.open_read(path)
@@ -57,13 +57,45 @@ def read_snapshot(fs: Fs, path: Path) -> Snapshot | None:
         if blake3(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
             raise UnreadableSnapshot("its checksum does not match")
         read = unpack(data[_DIGEST_BYTES:], limit_bytes=SIZE_LIMIT_BYTES)
-        segment, offset, batch_no, seq, sha256 = read["head"]
-        snapshot = Snapshot(
-            load(read["state"]), read["chain_id"], Head(Position(segment, offset), batch_no, seq, sha256)
-        )
+        if not isinstance(read, dict):
+            raise UnreadableSnapshot("it is no map")
+    except (UnreadableSnapshot, MalformedMessage) as cause:
+        _complain(cause)
+        return None
+    return read
+
+
+def head_of(document: dict[str, Any]) -> tuple[bytes, Head] | None:
+    """The chain, and the place in it that the snapshot was taken at."""
+    try:
+        segment, offset, batch_no, seq, sha256 = document["head"]
+        chain_id = document["chain_id"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return chain_id, Head(Position(segment, offset), batch_no, seq, sha256)
+
+
+def snapshot_of(document: dict[str, Any] | None) -> Snapshot | None:
+    """The state that was kept; None when this version cannot use it. Whether it lies on the log's chain is for the log to say."""
+    if document is None:
+        return None
+    place = head_of(document)
+    try:
+        if place is None:
+            raise UnreadableSnapshot("it does not say where it was taken")
+        snapshot = Snapshot(load(document["state"]), *place)
         if snapshot.state.seq != snapshot.head.seq:
             raise UnreadableSnapshot("its state and its place disagree")
-    except (UnreadableSnapshot, MalformedMessage, KeyError, TypeError, ValueError) as cause:
-        logger.warning("The snapshot %s cannot be used (%s); the log is folded instead.", path.name, cause)
+    except (UnreadableSnapshot, KeyError, TypeError, ValueError) as cause:
+        _complain(cause)
         return None
     return snapshot
+
+
+def read_snapshot(fs: Fs, path: Path) -> Snapshot | None:
+    """The snapshot, if there is one that is whole and of this version."""
+    return snapshot_of(read_document(fs, path))
+
+
+def _complain(cause: Exception) -> None:
+    logger.warning("The snapshot of open state cannot be used (%s); the log is folded instead.", cause)

@@ -23,7 +23,8 @@ __all__ = [
 
 _KEEP_AND_REPAIR = (
     "Nothing was changed. Copy the log folder away, look at it with `casparian log verify`, check the disk, "
-    "then restore it from a copy or let `casparian log repair` cut the log there (it keeps the old bytes)."
+    "then restore the damaged file from a copy that holds as much, or let `casparian log repair` cut the log there: "
+    "it keeps the old bytes, and what was processed behind the cut is processed again."
 )
 
 

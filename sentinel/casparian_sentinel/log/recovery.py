@@ -9,7 +9,7 @@ refers to it (a later batch, the projection, the seal) cannot be told from a tor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from casparian_sentinel.log.segments import (
     segment_name,
     segment_path,
 )
+from casparian_sentinel.log.witness import LogShorter, Witness, durable_upto, hold_against
 from casparian_sentinel.ports import Fs, write_all
 
 TORN_FOLDER = "torn"
@@ -56,26 +57,33 @@ class Findings:
     seal_damage: str | None
 
 
-def examine(fs: Fs, directory: Path, known_durable: Position | None = None) -> Findings | None:
-    """Judge the log in `directory`; None when there is none yet, `LogCorrupt` when something durable is damaged.
+def examine(fs: Fs, directory: Path, witnesses: Sequence[Witness] = ()) -> Findings | None:
+    """Judge the log in `directory`; None when there is none yet.
 
-    `known_durable` is what the caller knows from elsewhere: the position of a projection.
+    Raises `LogCorrupt` when something durable is damaged, `LogShorter` or `LogReplaced` when a witness saw more of it or
+    another. `witnesses` are those that the caller knows; the clean-shutdown seal is one too.
     """
     seal_damage = None
     try:
         seal = read_seal(fs, directory)
     except DamagedBatch as damage:
         seal, seal_damage = None, damage.reason
-    durable = max(filter(None, (known_durable, seal and seal[1].position)), default=None)
+    if seal is not None:
+        witnesses = (*witnesses, Witness(f"the clean shutdown ({SEAL_NAME})", seal[1], seal[0]))
     segments = list_segments(fs, directory)
     if not segments:
-        if durable is not None or seal_damage is not None:
-            raise LogCorrupt(segment_name(1), 0, 1, "the file is missing")
+        if seal_damage is not None:
+            witnesses = (*witnesses, Witness(f"the damaged {SEAL_NAME}", None, knows="is still there"))
+        if witnesses:
+            raise LogShorter(directory, None, witnesses)
         return None
     header = _check_headers(fs, directory, segments)
-    if seal is not None and seal[0] != header.chain_id:
-        raise LogCorrupt(segment_name(segments[-1]), 0, segments[-1], f"{SEAL_NAME} belongs to another log")
-    return _walk_last(fs, directory, header, seal and seal[1], durable, seal_damage)
+    own = [witness for witness in witnesses if witness.chain_id in (None, header.chain_id)]
+    found = _walk_last(fs, directory, header, seal and seal[1], durable_upto(own), seal_damage)
+    problem = hold_against(fs, directory, header.chain_id, found.end, witnesses)
+    if problem is not None:
+        raise problem
+    return found
 
 
 def _walk_last(
@@ -100,9 +108,6 @@ def _walk_last(
             torn = TornTail(name, at.offset, size - at.offset, scan.head.seq + 1, damage.reason)
     finally:
         fs.close(descriptor)
-    if durable is not None and durable > scan.head.position:
-        reason = f"the log ends here, but was durable up to {_place(durable)}"
-        raise corrupt(scan.head, DamagedBatch(reason))
     _compare_with_seal(scan.head, seal)
     proven = max(filter(None, (proven, durable)))
     return Findings(header.chain_id, scan.head, last_offset, proven, torn, seal == scan.head, seal_damage)

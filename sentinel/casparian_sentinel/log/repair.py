@@ -1,14 +1,16 @@
 """Cutting a damaged log back to its last good batch: only when asked, and never without keeping the old bytes.
 
 `plan_repair` only reads; `repair` sets everything it touches aside in `damaged/<name>/`, then cuts. What the log said behind
-the cut is lost to it, so whoever calls records the repair as an event, and throws away what was computed from more of the
-log than is left. A torn tail is no damage: opening the log cuts it off by itself.
+the cut is lost to it, so whoever calls records the repair as an event, and names what was computed from more of the log
+than is left: it is set aside too. A torn tail is no damage: opening the log cuts it off by itself. A log that is only
+shorter than somebody knows is gone on with in the same way, when its loss is accepted.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from casparian_sentinel.log.segments import (
     segment_path,
 )
 from casparian_sentinel.log.signed_head import SEALS_FOLDER
+from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness, durable_upto, hold_against
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 
 DAMAGED_FOLDER = "damaged"
@@ -48,7 +51,9 @@ class BeyondRepair(CasparianError):
     def __init__(self, directory: Path, reason: str) -> None:
         super().__init__(
             f"The log in {directory} cannot be cut back to a good batch: {reason}.",
-            remedy="Nothing was changed. Restore the folder from a copy of the home.",
+            remedy="Nothing was changed. Restore the folder from a copy of the home. If there is none: "
+            "`casparian log repair --accept-loss --yes` begins a new log, keeps the old bytes, and all files are processed "
+            "again.",
         )
 
 
@@ -69,32 +74,48 @@ class RepairPlan:
 @dataclass(slots=True)
 class _Walk:
     head: Head | None = None
+    chain_id: bytes = b""
     reason: str | None = None
     is_torn: bool = False
     last_seen_seq: int = 0
     remaining: tuple[int, ...] = ()
 
 
-def plan_repair(fs: Fs, directory: Path, known_durable: Position | None = None) -> RepairPlan:
-    """Find the last good batch. Raises `NothingToRepair`, `BeyondRepair`, or `LogTooNew` for what is only newer."""
+def plan_repair(
+    fs: Fs, directory: Path, witnesses: Sequence[Witness] = (), *, accepts_loss: bool = False
+) -> RepairPlan:
+    """Find the last good batch. Raises `NothingToRepair`, `BeyondRepair`, or `LogTooNew` for what is only newer.
+
+    A log that is whole, but shorter than a witness knows or another than it saw, is `LogShorter` or `LogReplaced` unless
+    the caller `accepts_loss`: the missing part may still lie somewhere.
+    """
     segments = list_segments(fs, directory)
-    if not segments:
-        raise BeyondRepair(directory, "there is no segment")
     seal, seal_damage = _seal(fs, directory)
-    known = [place for place in (known_durable, seal.position if seal is not None else None) if place is not None]
-    durable = max(known, default=None)
+    if seal is not None:
+        witnesses = (*witnesses, Witness(f"the clean shutdown ({SEAL_NAME})", seal[1], seal[0]))
+    if not segments and not witnesses:
+        raise BeyondRepair(directory, "there is no segment, and nobody knows of one")
+    if not segments:
+        return _accepted(LogShorter(directory, None, witnesses), None, directory, witnesses, accepts_loss)
+    durable = durable_upto(witnesses)
     walk = _walk(fs, directory, segments, durable, seal_damage)
     if walk.head is None:
-        raise BeyondRepair(directory, f"{segment_name(segments[0])}: {walk.reason}")
+        if not accepts_loss:
+            raise BeyondRepair(directory, f"{segment_name(segments[0])}: {walk.reason}")
+        size_bytes = sum(_size(fs, directory, segment) for segment in segments)
+        names = tuple(segment_name(segment) for segment in segments)
+        seen = max(walk.last_seen_seq, _seen_by(witnesses))
+        return RepairPlan("", 0, 0, f"{names[0]}: {walk.reason}", seen, size_bytes, names)
     reason = walk.reason if not walk.is_torn else None
-    if reason is None and durable is not None and durable > walk.head.position:
-        reason = f"the log ends here, but was durable up to offset {durable.offset} of {segment_name(durable.segment)}"
-    if reason is None and seal is not None and seal.position == walk.head.position and seal != walk.head:
+    if reason is None and seal is not None and seal[1].position == walk.head.position and seal[1] != walk.head:
         reason = "what lies before it is not what the clean shutdown sealed"
     if reason is None:
         reason = seal_damage
     if reason is None:
-        raise NothingToRepair(directory)
+        problem = hold_against(fs, directory, walk.chain_id, walk.head, witnesses)
+        if problem is None:
+            raise NothingToRepair(directory)
+        return _accepted(problem, walk.head, directory, witnesses, accepts_loss)
     place = walk.head.position
     sizes = {segment: _size(fs, directory, segment) for segment in (place.segment, *walk.remaining)}
     return RepairPlan(
@@ -102,23 +123,45 @@ def plan_repair(fs: Fs, directory: Path, known_durable: Position | None = None) 
         place.offset,
         walk.head.seq,
         reason,
-        max(walk.last_seen_seq, walk.head.seq),
+        max(walk.last_seen_seq, walk.head.seq, _seen_by(witnesses)),
         sum(sizes.values()) - place.offset,
         tuple(segment_name(segment) for segment in walk.remaining),
     )
+
+
+def _accepted(
+    problem: LogShorter | LogReplaced,
+    end: Head | None,
+    directory: Path,
+    witnesses: Sequence[Witness],
+    accepts_loss: bool,
+) -> RepairPlan:
+    """The plan that goes on from where the log ends, cutting nothing."""
+    if not accepts_loss:
+        raise problem
+    segment, offset = (segment_name(end.position.segment), end.position.offset) if end is not None else ("", 0)
+    end_seq = end.seq if end is not None else 0
+    return RepairPlan(segment, offset, end_seq, problem.problem, max(_seen_by(witnesses), end_seq), 0, ())
+
+
+def _seen_by(witnesses: Sequence[Witness]) -> int:
+    return max((witness.head.seq for witness in witnesses if witness.head is not None), default=0)
 
 
 def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterable[Path] = ()) -> dict[str, Any]:
     """Keep the old bytes in `damaged/<name>/`, then cut; the data of the event to record.
 
     `name` is new every time: after a crash half-way, another repair keeps what it finds beside what the first one kept.
-    `caches` are files that were computed from the log (the snapshot of open state) and go with it.
+    `caches` are files that were computed from the log (the snapshot of open state, the tables): they know of what is cut off,
+    and are kept with it.
     """
     folder = directory / DAMAGED_FOLDER / name
     fs.make_directory(folder)
     facts = {**asdict(plan), "removed_segments": list(plan.removed_segments), "kept_as": f"{DAMAGED_FOLDER}/{name}"}
     write_file_durably(fs, _pending(directory), json.dumps(facts).encode())
-    _copy(fs, directory / plan.segment, folder / plan.segment)
+    is_cut = bool(plan.segment and plan.cut_bytes)
+    if is_cut:
+        _copy(fs, directory / plan.segment, folder / plan.segment)
     fs.fsync_directory(folder)
     fs.fsync_directory(folder.parent)
     fs.fsync_directory(directory)
@@ -128,6 +171,8 @@ def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterabl
         _set_aside(fs, directory / segment, folder)
     fs.fsync_directory(folder)
     fs.fsync_directory(directory)
+    if not is_cut:
+        return facts
     descriptor = fs.open_write(directory / plan.segment)
     try:
         fs.truncate(descriptor, plan.offset)
@@ -135,6 +180,19 @@ def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterabl
     finally:
         fs.close(descriptor)
     return facts
+
+
+def chain_of(fs: Fs, directory: Path) -> bytes:
+    """The chain of the log's first segment; empty when there is none that can be read."""
+    for segment in list_segments(fs, directory)[:1]:
+        descriptor = fs.open_read(segment_path(directory, segment))
+        try:
+            return read_header(fs, descriptor, segment).chain_id
+        except DamagedBatch:
+            return b""
+        finally:
+            fs.close(descriptor)
+    return b""
 
 
 def unrecorded_repair(fs: Fs, directory: Path) -> dict[str, Any] | None:
@@ -180,7 +238,8 @@ def _walk(fs: Fs, directory: Path, segments: list[int], durable: Position | None
                 walk.reason, walk.remaining = f"{segment_name(segment)}: {damage.reason}", tuple(segments[number:])
                 walk.last_seen_seq = _last_seen(fs, directory, walk.remaining, 0)
                 return walk
-            chain_id, walk.head = header.chain_id, header.head()
+            chain_id = walk.chain_id = header.chain_id
+            walk.head = header.head()
             scan = SegmentScan(fs, descriptor, walk.head, size)
             try:
                 for batch in scan:
@@ -221,12 +280,11 @@ def _last_seen(fs: Fs, directory: Path, segments: Iterable[int], offset: int) ->
     return found
 
 
-def _seal(fs: Fs, directory: Path) -> tuple[Head | None, str | None]:
+def _seal(fs: Fs, directory: Path) -> tuple[tuple[bytes, Head] | None, str | None]:
     try:
-        seal = read_seal(fs, directory)
+        return read_seal(fs, directory), None
     except DamagedBatch as damage:
         return None, damage.reason
-    return (seal[1] if seal is not None else None), None
 
 
 def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
@@ -239,8 +297,15 @@ def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
 
 
 def _set_aside(fs: Fs, path: Path, folder: Path) -> None:
-    if fs.exists(path):
+    """Into the folder; beside itself when the log lies on another file system than it."""
+    if not fs.exists(path):
+        return
+    try:
         fs.rename(path, folder / path.name)
+    except OSError as cause:
+        if cause.errno != errno.EXDEV:
+            raise
+        fs.rename(path, path.with_name(f"{path.name}.{folder.name}"))
 
 
 def _copy(fs: Fs, source: Path, target: Path) -> None:

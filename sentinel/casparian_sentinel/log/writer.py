@@ -31,6 +31,7 @@ from casparian_sentinel.log.format import (
 from casparian_sentinel.log.recovery import Findings, TornTail, cut_torn_tail, examine, renew_unproven
 from casparian_sentinel.log.seal import write_seal
 from casparian_sentinel.log.segments import segment_path
+from casparian_sentinel.log.witness import Witness
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -89,22 +90,22 @@ class LogWriter:
         fs: Fs,
         directory: Path,
         *,
-        known_durable: Position | None = None,
+        witnesses: Sequence[Witness] = (),
         segment_bytes: int = SEGMENT_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
         new_chain_id: bytes | None = None,
     ) -> tuple[LogWriter, Recovery]:
         """Recover the log, or begin one, and make all of it durable. The caller holds the lock.
 
-        `known_durable` is a position known from elsewhere (the projection's) that the log must reach. Raises
-        `LogCorrupt` rather than lose what was durable, `LogFull` when there is no room to begin or to keep a tail.
+        `witnesses` are those who know from elsewhere how far the log was. Raises `LogCorrupt`, `LogShorter` or
+        `LogReplaced` rather than lose what was durable, `LogFull` when there is no room to begin or to keep a tail.
         """
         try:
             fs.make_directory(directory)
             for name in fs.names(directory):
                 if name.endswith(".new"):  # an interrupted creation; it was never used
                     fs.unlink(directory / name)
-            found = examine(fs, directory, known_durable)
+            found = examine(fs, directory, witnesses)
             if found is None:
                 chain_id = new_chain_id or secrets.token_bytes(CHAIN_ID_BYTES)
                 _begin_chain(fs, directory, chain_id)

@@ -35,6 +35,7 @@ from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.answers import DAMAGE, BadQuestion, Pending, answer, error, published, read_question
+from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
 _log = logging.getLogger("casparian.projector")
@@ -60,7 +61,7 @@ def boot_id() -> str:
 
 def open_projection(home: Home) -> Projection:
     store = BlobStore(RealFs(), home.blobs)
-    return Projection(home.state_db, store.get, boot_id())
+    return Projection(home.state_db, store.get, boot_id(), PositionFile(home.state_position))
 
 
 def catch_up(projection: Projection, home: Home, upto: Position, batch_events: int) -> None:

@@ -27,6 +27,7 @@ from casparian_sentinel.projection import bulk, contents
 from casparian_sentinel.projection.facts import statements, subject
 from casparian_sentinel.projection.jobs import JobChanges, JobFold
 from casparian_sentinel.projection.liveness import Change
+from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.rows import Row, as_columns, as_json
 
 _log = logging.getLogger("casparian.projection")
@@ -72,8 +73,11 @@ class ProjectionError(CasparianError):
 class Projection:
     """The tables of `schema.sql` and the place in the log that they stand at. One writer, in one process."""
 
-    def __init__(self, path: Path, read_blob: Callable[[str], bytes], boot_id: str) -> None:
+    def __init__(
+        self, path: Path, read_blob: Callable[[str], bytes], boot_id: str, position_file: PositionFile | None = None
+    ) -> None:
         self._path = path
+        self._position_file = position_file
         self._read_blob = read_blob
         self._boot_id = boot_id
         self._db = self._open()
@@ -107,6 +111,8 @@ class Projection:
             self._db.execute("update cf_position set is_clean = true")
         finally:
             self._db.close()
+            if self._position_file is not None:
+                self._position_file.close()
 
     # --- writing
 
@@ -129,6 +135,8 @@ class Projection:
             self._db.execute("rollback")
             raise
         self.head = head
+        if self._position_file is not None:
+            self._position_file.write(head)
 
     def _apply_one(self, event: Event) -> None:
         if self._jobs.apply(event) and event.type != "JobCompleted":

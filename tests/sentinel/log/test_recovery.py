@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from pathlib import Path
@@ -10,20 +11,23 @@ import pytest
 
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.event import Event, pack_events
-from casparian_sentinel.log.format import HEADER_BYTES, Head, Position, pack_batch
+from casparian_sentinel.log.format import HEADER_BYTES, Head, pack_batch
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import TORN_FOLDER
 from casparian_sentinel.log.seal import SEAL_NAME
 from casparian_sentinel.log.segments import segment_name
 from casparian_sentinel.log.verify import verify
+from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
 from casparian_sentinel.log.writer import LogWriter, Recovery
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import UnsyncedFs, all_events, fact, fill, open_log
 
 
-def reopen(directory: Path, known_durable: Position | None = None) -> tuple[list[Event], Recovery]:
+def reopen(directory: Path, *witnesses: Head) -> tuple[list[Event], Recovery]:
     """Recover and read everything; the events and what was found."""
-    writer, recovery = LogWriter.open(UnsyncedFs(), directory, reserve_bytes=0, known_durable=known_durable)
+    writer, recovery = LogWriter.open(
+        UnsyncedFs(), directory, reserve_bytes=0, witnesses=[Witness("the tables", head) for head in witnesses]
+    )
     try:
         with LogReader(RealFs(), directory) as reader:
             return list(reader.events(1, writer.end.position)), recovery
@@ -76,8 +80,9 @@ def test_every_truncated_length_ends_in_an_exact_prefix_or_a_refusal(tmp_path: P
         shutil.rmtree(work / TORN_FOLDER, ignore_errors=True)
         try:
             recovered, recovery = reopen(work)
-        except LogCorrupt:
+        except (LogCorrupt, LogShorter) as refusal:
             assert seal or length < HEADER_BYTES
+            assert isinstance(refusal, LogShorter) is (length in ends)
             continue
         assert not seal
         assert recovered == events[: ends[max(end for end in ends if end <= length)]]
@@ -116,12 +121,12 @@ def test_opening_compares_a_new_segment_with_the_batch_it_continues(tmp_path: Pa
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
-def test_a_missing_segment_is_corruption(tmp_path: Path, victim: int) -> None:
+def test_a_missing_segment_is_refused(tmp_path: Path, victim: int) -> None:
     make_log(tmp_path / "log", seal=True, segment_bytes=300)
     segments = sorted((tmp_path / "log").glob("*.caslog"))
     (segments[victim] if victim < 2 else segments[-1]).unlink()
 
-    with pytest.raises(LogCorrupt):
+    with pytest.raises(LogCorrupt if victim < 2 else LogShorter, match=r"is missing|precedes it"):
         reopen(tmp_path / "log")
 
 
@@ -181,11 +186,43 @@ def test_the_same_damage_is_corruption_once_the_projection_has_seen_it(tmp_path:
     segment.write_bytes(segment.read_bytes()[:-1])
 
     with pytest.raises(LogCorrupt, match="was durable up to") as refusal:
-        reopen(tmp_path / "log", known_durable=heads[-1].position)
+        reopen(tmp_path / "log", heads[-1])
 
     assert (refusal.value.segment, refusal.value.offset) == (segment_name(1), heads[-2].position.offset)
     assert refusal.value.next_seq == heads[-2].seq + 1
     assert "log repair" in refusal.value.remedy
+
+
+def test_a_log_without_its_last_whole_batches_is_refused_once_the_projection_has_seen_them(tmp_path: Path) -> None:
+    _events, heads = make_log(tmp_path / "log", seal=False)
+    segment = tmp_path / "log" / segment_name(1)
+    whole = segment.read_bytes()
+    for end, seen in itertools.combinations(heads, 2):
+        segment.write_bytes(whole[: end.position.offset])
+        with pytest.raises(
+            LogShorter, match=rf"ends with event {end.seq} .*, but the tables knew event {seen.seq}"
+        ) as refusal:
+            reopen(tmp_path / "log", seen)
+        assert "log repair --accept-loss" in refusal.value.remedy
+        assert segment.read_bytes() == whole[: end.position.offset]
+        assert reopen(tmp_path / "log", end)[1].end == end
+
+
+def test_another_log_in_its_place_is_refused(tmp_path: Path) -> None:
+    _events, heads = make_log(tmp_path / "log", seal=False)
+    for name, sizes, text in (("same-sizes", [1, 3, 2, 1], "other"), ("longer", [5, 5, 5], "")):
+        other = open_log(tmp_path / name)
+        fill(other, sizes, text=text)
+        other.close(seal=False)
+        for head in heads:
+            with pytest.raises(LogReplaced, match="it was another"):
+                reopen(tmp_path / name, head)
+
+
+def test_witnesses_at_every_batch_of_several_segments_are_content(tmp_path: Path) -> None:
+    _events, heads = make_log(tmp_path / "log", seal=True, segment_bytes=300)
+    assert len(list((tmp_path / "log").glob("*.caslog"))) > 2
+    assert reopen(tmp_path / "log", *heads)[1].end.seq == heads[-1].seq
 
 
 def test_a_damaged_length_does_not_hide_the_batches_behind_it(tmp_path: Path) -> None:
@@ -199,11 +236,11 @@ def test_a_damaged_length_does_not_hide_the_batches_behind_it(tmp_path: Path) ->
         reopen(tmp_path / "log")
 
 
-def test_a_log_that_is_gone_while_its_seal_remains_is_corruption(tmp_path: Path) -> None:
+def test_a_log_that_is_gone_while_its_seal_remains_is_refused(tmp_path: Path) -> None:
     make_log(tmp_path / "log", seal=True)
     (tmp_path / "log" / segment_name(1)).unlink()
 
-    with pytest.raises(LogCorrupt, match="missing"):
+    with pytest.raises(LogShorter, match=r"is missing, but the clean shutdown .* knew event 7"):
         reopen(tmp_path / "log")
 
 

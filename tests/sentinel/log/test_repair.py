@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.repair import BeyondRepair, NothingToRepair, RepairPlan, plan_repair, repair
 from casparian_sentinel.log.signed_head import check_seals, seal_head
 from casparian_sentinel.log.verify import verify
+from casparian_sentinel.log.witness import LogShorter, Witness
 from casparian_sentinel.registry.keys import home_key
 from tests.sentinel.log.support import CHAIN_ID, UnsyncedFs, all_events, fill, open_log
 
@@ -32,10 +34,10 @@ def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.caslog"))
 
 
-def mended(directory: Path, known_durable: Position | None = None) -> RepairPlan:
+def mended(directory: Path, witnesses: Sequence[Witness] = (), *, accepts_loss: bool = False) -> RepairPlan:
     """Repair, and hold what is left against what was there."""
     before = {path.name: path.read_bytes() for path in segments(directory)}
-    plan = plan_repair(FS, directory, known_durable)
+    plan = plan_repair(FS, directory, witnesses, accepts_loss=accepts_loss)
     kept = directory / repair(FS, directory, plan, "now")["kept_as"]
     after = {path.name: path.read_bytes() for path in segments(directory)}
 
@@ -85,21 +87,65 @@ def test_a_missing_segment_costs_all_behind_it(directory: Path) -> None:
 
 
 def test_a_log_that_ends_before_its_seal_loses_the_seal(directory: Path) -> None:
-    segments(directory)[-1].unlink()
-    plan = mended(directory)
+    for path in segments(directory)[-2:]:
+        path.unlink()
+    with pytest.raises(LogShorter, match=r"the clean shutdown .* knew event 30"):
+        plan_repair(FS, directory)
+    plan = mended(directory, accepts_loss=True)
 
-    assert "was durable up to" in plan.reason
+    assert (plan.last_seen_seq, plan.cut_bytes) == (30, 0)
+    assert "knew event 30" in plan.reason
     assert (directory / "damaged" / "now" / "clean-shutdown.seal").exists()
 
 
 def test_what_was_known_durable_elsewhere_counts(directory: Path) -> None:
     found = examine(FS, directory)
     assert found is not None
-    beyond = Position(found.end.position.segment, found.end.position.offset + 1)
+    beyond = Witness("the tables", found.end._replace(position=Position(found.end.position.segment, 10**6), seq=31))
 
     with pytest.raises(NothingToRepair):
         plan_repair(FS, directory)
-    assert plan_repair(FS, directory, beyond).last_good_seq == 30
+    with pytest.raises(LogShorter, match=r"ends with event 30 .* the tables knew event 31"):
+        plan_repair(FS, directory, [beyond])
+    assert plan_repair(FS, directory, [beyond], accepts_loss=True).last_good_seq == 30
+
+
+def test_a_log_that_is_gone_is_begun_again_when_its_loss_is_accepted(directory: Path) -> None:
+    found = examine(FS, directory)
+    assert found is not None
+    tables = Witness("the tables", found.end)
+    shutil.rmtree(directory)
+
+    with pytest.raises(LogShorter, match="is missing, but the tables knew event 30"):
+        plan_repair(FS, directory, [tables])
+    with pytest.raises(BeyondRepair):
+        plan_repair(FS, directory, accepts_loss=True)
+    plan = plan_repair(FS, directory, [tables], accepts_loss=True)
+    assert (plan.last_good_seq, plan.last_seen_seq) == (0, 30)
+    repair(FS, directory, plan, "now")
+    writer = open_log(directory, fs=FS)
+    assert fill(writer, [1])[-1].seq == 1
+    writer.close(seal=True)
+
+
+def test_a_log_whose_very_first_header_is_damaged_is_begun_again_when_its_loss_is_accepted(directory: Path) -> None:
+    first = segments(directory)[0]
+    first.write_bytes(b"?" + first.read_bytes()[1:])
+    with pytest.raises(BeyondRepair, match=r"is damaged|magic|not"):
+        plan_repair(FS, directory)
+    plan = plan_repair(FS, directory, accepts_loss=True)
+    kept = directory / repair(FS, directory, plan, "now")["kept_as"]
+    assert len(segments(kept)) == len(plan.removed_segments) > 3
+    assert (plan.last_good_seq, plan.last_seen_seq, segments(directory)) == (0, 30, [])
+
+
+def test_what_saw_the_cut_off_events_is_kept_beside_them(directory: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "state.duckdb"
+    tables.write_bytes(b"tables")
+    segments(directory)[-1].unlink()
+    repair(FS, directory, plan_repair(FS, directory, accepts_loss=True), "now", [tables])
+    assert not tables.exists()
+    assert (directory / "damaged" / "now" / "state.duckdb").read_bytes() == b"tables"
 
 
 def test_a_torn_tail_is_no_damage(directory: Path) -> None:

@@ -15,6 +15,7 @@ from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.format import HEADER_BYTES, Position
 from casparian_sentinel.log.segments import list_segments
 from casparian_sentinel.log.verify import verify
+from casparian_sentinel.log.witness import Witness
 from casparian_sentinel.log.writer import LogWriter
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import CHAIN_ID, FailingFs, all_events, fact, fill, open_log
@@ -320,7 +321,7 @@ def test_copies_taken_at_any_moment_recover_everything_known_durable(tmp_path: P
                 file.seek(durable.position.offset + chance.randrange(left))
                 file.write(bytes(min(64, left)))
         recovered, _recovery = LogWriter.open(
-            RealFs(), image, known_durable=durable.position, segment_bytes=2500, reserve_bytes=0
+            RealFs(), image, witnesses=[Witness("the tables", durable)], segment_bytes=2500, reserve_bytes=0
         )
         assert durable.seq <= recovered.end.seq <= end.seq
         recovered.append([fact(0)])
