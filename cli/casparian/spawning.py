@@ -5,6 +5,7 @@ The child says `ready` (or why not) through a pipe; nothing is polled. What it p
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -43,9 +44,10 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
         log.seek(began)
         said = log.read(65_536) + _said_since_rotation(home, log)
     kind = HomeNotOurs if status == ExitCode.NO_SENTINEL else DaemonDidNotStart
+    problem, remedy = _last_words(said)
     raise kind(
-        f"The daemon did not start (exit {status}): {_last_words(said)}",
-        remedy=f"{home.daemon_log} has all it said.",
+        f"The daemon did not start (exit {status}): {problem}",
+        remedy=f"{remedy} {home.daemon_log} has all it said.".lstrip(),
     )
 
 
@@ -55,7 +57,11 @@ def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
         return b"" if os.path.sameopenfile(present.fileno(), log.fileno()) else present.read(65_536)
 
 
-def _last_words(output: bytes) -> str:
+def _last_words(output: bytes) -> tuple[str, str]:
+    """What went wrong, and what to do about it: the last problem that was told as one, or else the last line."""
     said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    told = [line for line in said if line.startswith("casparian: ")]
-    return (told or said or ["it said nothing"])[-1].removeprefix("casparian: ")
+    told = [number for number, line in enumerate(said) if line.startswith("casparian: ")]
+    if not told:
+        return (said or ["it said nothing"])[-1], ""
+    below = itertools.takewhile(lambda line: line.startswith("  "), said[told[-1] + 1 :])
+    return said[told[-1]].removeprefix("casparian: "), " ".join(line.strip() for line in below)

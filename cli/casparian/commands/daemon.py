@@ -12,6 +12,7 @@ import rich_click as click
 
 from casparian.app import App, Command, pass_app
 from casparian.as_of import as_of_option
+from casparian.doctor.measure import count_orphans
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
 from casparian.render import as_json, cell, count, fields, size, table
@@ -163,6 +164,7 @@ def status(app: App) -> ExitCode:
         "projection": found["projection"],
         "paused_parsers": found["parsers"]["paused"],
         "given_up": found.get("given_up", []),
+        "orphans": count_orphans(app.home),
         "waiting_files": None if waiting is None else [asdict(each) for each in waiting],
     }
     if app.is_json:
@@ -286,6 +288,8 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
     for parser in found["parsers"]["paused"]:
         print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
     _print_waiting(app, waiting)
+    if orphans := count_orphans(app.home):
+        print(f"moved aside: {orphans:,} files that no commit of the log names, in {app.home.orphans}", file=app.out)
     for one in found.get("given_up", []):
         print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
     if found["projection"]["state"] not in ("ready", "starting"):

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from casparian.doctor.measure import PACKAGES, ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts
 from casparian.render import size
+from casparian_protocol.errors import CasparianError
 
 #: Older versions lack what Casparian uses.
 MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
@@ -205,6 +206,24 @@ def judge_sandbox(facts: SandboxFacts) -> Check:
         f"level none; the machine has: {landlock}, {seccomp}, {bubblewrap}",
         "This version runs guests with limits and a bare environment, but unconfined: run parsers you trust.",
     )
+
+
+def judge_log(objection: CasparianError | None) -> Check:
+    if objection is not None:
+        return Check("log", Verdict.FAIL, objection.problem, objection.remedy)
+    return Check(
+        "log", Verdict.OK, "as long as the tables, snapshots and seals knew it; `casparian log verify` reads all of it"
+    )
+
+
+def judge_orphans(count: int, folder: str) -> Check:
+    if not count:
+        return Check("orphans", Verdict.OK, "no published file was moved aside")
+    seen = f"{count:,} files that no commit of the log names were moved to {folder}"
+    remedy = (
+        "They are from before a repair. Their inputs were processed again: compare if you like, then delete the folder."
+    )
+    return Check("orphans", Verdict.WARN, seen, remedy)
 
 
 def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:

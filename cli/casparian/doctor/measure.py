@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
 from casparian_shim.landlock import abi_version
 from casparian_shim.memory import available_bytes
@@ -209,6 +210,26 @@ def daemon_of(home: Home) -> tuple[int | None, str]:
         return None, cause.problem
     pid = answer.get("pid")
     return (pid if isinstance(pid, int) else 0), ""
+
+
+def objection_to_log(home: Home) -> CasparianError | None:
+    """What opening the log would refuse it for; reads its last segment only and changes nothing."""
+    from casparian_sentinel.daemon.snapshot import read_document
+    from casparian_sentinel.daemon.witnesses import gather, tables_in_a_process
+    from casparian_sentinel.log.recovery import examine
+    from casparian_sentinel.ports import RealFs
+
+    fs = RealFs()
+    try:
+        examine(fs, home.log, gather(fs, home, read_document(fs, home.snapshot_file), tables_in_a_process))
+    except CasparianError as objection:
+        return objection
+    return None
+
+
+def count_orphans(home: Home) -> int:
+    """Files in `quarantine/_orphans/`."""
+    return sum(len(names) for _place, _folders, names in os.walk(home.orphans))
 
 
 def pid_of_file(home: Home) -> int | None:

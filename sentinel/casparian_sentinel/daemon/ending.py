@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 
 from casparian_protocol.client import RequestRefused
+from casparian_protocol.home import Home
 from casparian_protocol.states import JobState
 from casparian_sentinel.core import commands
 from casparian_sentinel.daemon.projector import ProjectionAway
@@ -120,9 +122,16 @@ async def _close(shell: Shell) -> None:
     shell.bus.close()
     shell.feed.close()
     shell.zmq.destroy(linger=0)
+    _remove_sockets(shell.home)
     shell.home.pid_file.unlink(missing_ok=True)
     if shell.failure is None:
         shell.snapshotter.write_last(shell.journal.durable)
     shell.booted.log.close(seal=shell.failure is None)
     if shell.failure is None:
         logger.info("Stopped at event %d.", shell.journal.durable.seq)
+
+
+def _remove_sockets(home: Home) -> None:
+    """A projector that was killed left its own."""
+    for endpoint in (home.bus_endpoint, home.feed_endpoint, home.query_endpoint):
+        Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)

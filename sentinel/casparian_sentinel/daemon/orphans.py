@@ -16,6 +16,7 @@ from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home
 from casparian_sentinel.commit.orphans import move_aside, published_parts
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.daemon.tasks import Tasks
 from casparian_sentinel.ports import Fs
 
 EVERY_SECONDS = 3600
@@ -38,12 +39,14 @@ class OrphanSweep:
         fs: Fs,
         queries: ProjectionQueries,
         threads: Executor,
+        tasks: Tasks,
         *,
         durable_seq: Callable[[], int],
         may_ask: Callable[[], bool],
     ) -> None:
         """`may_ask()`: the tables are ready, and know every event."""
         self._home, self._fs, self._queries, self._threads = home, fs, queries, threads
+        self._tasks = tasks
         self._durable_seq = durable_seq
         self._may_ask = may_ask
         self._loop = asyncio.get_running_loop()
@@ -53,7 +56,7 @@ class OrphanSweep:
     def each_second(self) -> None:
         self._wait_seconds = max(0, self._wait_seconds - 1)
         if self._running is None and not self._wait_seconds and self._may_ask():
-            self._running = self._loop.create_task(self._sweep())
+            self._running = self._tasks.run("orphans", self._sweep())
 
     def close(self) -> None:
         if self._running is not None:

@@ -192,8 +192,9 @@ class Shell:
             self.fs,
             self.queries,
             self.threads,
+            self.tasks,
             durable_seq=lambda: self.journal.durable.seq,
-            may_ask=lambda: self.projector.state == "ready",
+            may_ask=lambda: self.projector.state == "ready" and not self.projector.poison_events,
         )
         self.each_second += [
             upkeep.each_second,
