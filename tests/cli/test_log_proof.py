@@ -104,7 +104,8 @@ def test_a_log_that_was_rewritten_behind_a_seal_is_found(lived: Caller, original
     answer = lived("log", "verify", "--no-tables")
 
     assert answer.code == 1
-    assert "BROKEN SEAL" in answer.out and "was sealed, but the log ends with event" in answer.out
+    told = answer.err.replace("\n", " ")
+    assert "ends with event" in told and "a signed head (seals/" in told and "knew event" in told
 
 
 def test_a_past_that_was_rewritten_with_good_checksums_breaks_the_seal(lived: Caller) -> None:
@@ -120,7 +121,8 @@ def test_a_past_that_was_rewritten_with_good_checksums_breaks_the_seal(lived: Ca
     assert found is not None
     with LogReader(RealFs(), directory) as reader:
         batches = [events for _head, events in reader.event_batches(reader.start(), found.end.position)]
-    for path in [segment_of(lived), directory / "clean-shutdown.seal", lived.home / "state.duckdb"]:
+    tables = [lived.home / name for name in ("state.duckdb", "state.position")]
+    for path in [segment_of(lived), directory / "clean-shutdown.seal", directory / "open-state.snapshot", *tables]:
         path.unlink(missing_ok=True)
     writer, _ = LogWriter.open(RealFs(), directory, reserve_bytes=0, new_chain_id=found.chain_id)
     for events in batches:
