@@ -6,6 +6,7 @@ name). New and changed rows replace the old ones; what a scan did not mention st
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -88,7 +89,8 @@ def apply_observed(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes) -> 
         db.execute("delete from scout_file_tags where file_id in (select id from changes)")
         db.execute(_REPLACE_TAGS, (when,))
     finally:
-        db.execute("drop table if exists replaced")
+        with suppress(duckdb.Error):  # after an error it goes with the transaction
+            db.execute("drop table if exists replaced")
         db.unregister("changes")
 
 

@@ -7,14 +7,14 @@ and nothing of the home is changed. The caller holds the home's lock, so that no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from casparian_protocol.home import Home
-from casparian_sentinel.log.format import Position
+from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.projection.past import fold_from_scratch
 from casparian_sentinel.projection.projector import boot_id
 from casparian_sentinel.projection.store import SCHEMA_FINGERPRINT
@@ -48,6 +48,18 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Poison:
+    """An event that no table holds, because it cannot be made part of any."""
+
+    seq: int
+    type: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"event {self.seq} ({self.type}) cannot be made part of the tables: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What was compared. `not_compared` says why the stored tables were not; the log was folded all the same."""
 
@@ -56,6 +68,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     difference_count: int
     not_compared: str | None = None
+    #: Without these the tables would be whole.
+    poison: tuple[Poison, ...] = ()
 
 
 def compare(home: Home, end: Position, scratch: Path) -> Comparison:
@@ -64,7 +78,17 @@ def compare(home: Home, end: Position, scratch: Path) -> Comparison:
     folded_path = scratch / "folded.duckdb"
     folded = fold_from_scratch(home, folded_path, _NEWEST if stored is None else stored["seq"], end)
     seq, head = folded.seq, folded.head
+    poison = tuple(
+        Poison(row["seq"], row["type"], row["error"])
+        for row in folded.query("select seq, type, error from cf_poison_events order by seq").to_pylist()
+    )
     folded.close()
+    return replace(_compared(home, folded_path, stored, why_not, seq, head), poison=poison)
+
+
+def _compared(
+    home: Home, folded_path: Path, stored: dict[str, Any] | None, why_not: str | None, seq: int, head: Head | None
+) -> Comparison:
     if stored is None:
         return Comparison(seq, (), (), 0, why_not)
     place = {"seq": seq, "sha256": head.sha256.hex() if head is not None else ""}

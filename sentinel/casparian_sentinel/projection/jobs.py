@@ -78,6 +78,8 @@ class JobFold:
         self._blank: Row = dict.fromkeys(columns)
         self._rows: dict[str, Row] = {}
         self._with_progress: set[str] = set()
+        #: job → its row (None: none) and whether its progress was written, as they were when `begin` was called.
+        self._before: dict[str, tuple[Row | None, bool]] = {}
         self._missing = missing
         self._blob = blob
         self.changes = JobChanges()
@@ -85,6 +87,26 @@ class JobFold:
     def load(self, rows: Iterable[Row], with_progress: Iterable[str]) -> None:
         self._rows = {row["id"]: row for row in rows}
         self._with_progress = set(with_progress)
+
+    def begin(self) -> None:
+        """From here on `roll_back` returns to this moment."""
+        self._before = {}
+
+    def roll_back(self) -> None:
+        """What was folded since `begin` was not written after all."""
+        for job_id, (row, has_progress) in self._before.items():
+            if row is None:
+                self._rows.pop(job_id, None)
+            else:
+                self._rows[job_id] = row
+            (self._with_progress.add if has_progress else self._with_progress.discard)(job_id)
+        self._before = {}
+        self.changes = JobChanges()
+
+    def _remember(self, job_id: str) -> None:
+        if job_id not in self._before:
+            row = self._rows.get(job_id)
+            self._before[job_id] = (None if row is None else dict(row), job_id in self._with_progress)
 
     def take(self) -> JobChanges:
         """The changes since the last call; ended rows are forgotten."""
@@ -111,6 +133,7 @@ class JobFold:
 
     def _row(self, event: Event) -> Row:
         job_id = event.data["job_id"]
+        self._remember(job_id)
         row = self._rows.get(job_id)
         if row is None:
             row = self._missing(job_id)
@@ -124,6 +147,7 @@ class JobFold:
 
     def _queued(self, event: Event) -> None:
         spec = event.data["job"]
+        self._remember(spec["job_id"])
         row = {**self._blank, **_row_of_spec(spec, event)}
         if event.type == "JobQueued":
             self.changes.new_jobs.add(row["id"])

@@ -291,7 +291,7 @@ class Projector:
     def _report(self) -> None:
         now = time.monotonic()
         if self._projection.seq != self._reported and now - self._reported_at >= _REPORT_EVERY_SECONDS:
-            if self._tell({"applied": self._projection.seq}):
+            if self._tell({"applied": self._projection.seq, "poison": self._projection.poison_count}):
                 self._reported = self._projection.seq
             self._reported_at = now
 

@@ -2,7 +2,14 @@
 -- schema's fingerprint, and the projection is rebuilt from the log. No primary keys on big tables: the projector is the
 -- only writer, and keys cost 200-480 ms at the first upsert. All times are UTC.
 
-create table cf_position (seq ubigint, batch_no ubigint, segment ubigint, byte_offset ubigint, sha256 varchar, schema_fingerprint varchar, boot_id varchar, is_clean boolean);
+-- `applied_seq` is ahead of `seq` while a batch with a poison event is applied piece by piece.
+create table cf_position (
+    seq ubigint, batch_no ubigint, segment ubigint, byte_offset ubigint, sha256 varchar, schema_fingerprint varchar,
+    boot_id varchar, is_clean boolean, applied_seq ubigint
+);
+
+-- Events that cannot be made part of the other tables. `blob`: its content was missing.
+create table cf_poison_events (seq ubigint, ts timestamp, type varchar, error varchar, blob varchar);
 
 create table scout_sources (
     id varchar, name varchar, source_type varchar, path varchar, poll_interval_secs double, enabled boolean,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from casparian_protocol.events import NOT_AUDITED
 from casparian_protocol.states import OPEN
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import bulk, contents
+from casparian_sentinel.projection import bulk, contents, poison
 from casparian_sentinel.projection.facts import statements, subject
 from casparian_sentinel.projection.jobs import JobChanges, JobFold
 from casparian_sentinel.projection.liveness import Change
@@ -88,10 +89,14 @@ class Projection:
             self._db.close()
             self._db = self._create()
             self._load()
+        if self._is_curable():
+            _log.warning("rebuilding %s from the log: a blob that was missing is there again", path.name)
+            self.rebuild()
 
     def _load(self) -> None:
         self._columns = self._column_types()
         self.head = self._stored_head()
+        self._applied_seq, self.poison_count = self._stored_progress()
         self._jobs = self._loaded_fold()
         self._liveness: list[Change] = []
         self._commits: dict[str, Row] = {}
@@ -117,26 +122,76 @@ class Projection:
     # --- writing
 
     def apply(self, events: Sequence[Event], head: Head) -> None:
-        """Apply one run of events and move to `head`, in one transaction."""
-        self._db.execute("begin")
+        """Apply one run of events and move to `head`, in one transaction.
+
+        When it cannot be applied as a whole, it is divided until the events that are poison stand alone and are set
+        aside. Raises what says nothing about the events (`poison.MAY_PASS`); then a part of them may have been applied.
+        """
+        if events and events[0].seq <= self._applied_seq:
+            events = [event for event in events if event.seq > self._applied_seq]
+        self._apply_parts(events, head)
+
+    def _apply_parts(self, events: Sequence[Event], head: Head | None) -> None:
+        """`head`: the place behind these events; None when it is not yet behind a whole batch."""
         try:
+            self._apply_whole(events, head)
+        except poison.MAY_PASS:
+            raise
+        except Exception as error:
+            if not events:
+                raise
+            if len(events) == 1:
+                self._set_aside(events[0], error, head)
+                return
+            middle = len(events) // 2
+            self._apply_parts(events[:middle], None)
+            self._apply_parts(events[middle:], head)
+
+    def _apply_whole(self, events: Sequence[Event], head: Head | None) -> None:
+        with self._transaction(events, head):
             for event in events:
                 self._apply_one(event)
             self._flush_jobs()
             self._close_failures()
             self._fold_contents()
             self._audit(events)
-            self._db.execute(
-                "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?",
-                (head.seq, head.batch_no, head.position.segment, head.position.offset, head.sha256.hex()),
-            )
+
+    def _set_aside(self, event: Event, error: Exception, head: Head | None) -> None:
+        row = poison.row_of(event, error)
+        _log.error("event %d (%s) cannot be made part of the tables: %s", event.seq, event.type, row["error"])
+        with self._transaction([event], head):
+            self._append("cf_poison_events", [row])
+        self.poison_count += 1
+
+    @contextmanager
+    def _transaction(self, events: Sequence[Event], head: Head | None) -> Iterator[None]:
+        """What is done within is written together with the place behind `events`, or not at all."""
+        applied_seq = head.seq if head is not None else events[-1].seq
+        self._db.execute("begin")
+        self._jobs.begin()
+        try:
+            yield
+            if head is not None:
+                self._db.execute(
+                    "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?",
+                    (head.seq, head.batch_no, head.position.segment, head.position.offset, head.sha256.hex()),
+                )
+            self._db.execute("update cf_position set applied_seq = ?", (applied_seq,))
             self._db.execute("commit")
         except BaseException:
-            self._db.execute("rollback")
+            self._roll_back()
             raise
-        self.head = head
-        if self._position_file is not None:
-            self._position_file.write(head)
+        self._applied_seq = applied_seq
+        if head is not None:
+            self.head = head
+            if self._position_file is not None:
+                self._position_file.write(head)
+
+    def _roll_back(self) -> None:
+        with suppress(duckdb.Error):  # an error may have ended the transaction already
+            self._db.execute("rollback")
+        self._jobs.roll_back()
+        self._liveness, self._commits, self._succeeded = [], {}, []
 
     def _apply_one(self, event: Event) -> None:
         if self._jobs.apply(event) and event.type != "JobCompleted":
@@ -302,7 +357,9 @@ class Projection:
         discard(self._path)
         db = _connect(self._path)
         db.execute(SCHEMA_SQL)
-        db.execute("insert into cf_position values (0, 0, 0, 0, '', ?, ?, false)", (SCHEMA_FINGERPRINT, self._boot_id))
+        db.execute(
+            "insert into cf_position values (0, 0, 0, 0, '', ?, ?, false, 0)", (SCHEMA_FINGERPRINT, self._boot_id)
+        )
         return db
 
     def rebuild(self) -> None:
@@ -318,6 +375,20 @@ class Projection:
             if segment:
                 return Head(Position(segment, offset), batch_no, seq, bytes.fromhex(sha256))
         return None
+
+    def _stored_progress(self) -> tuple[int, int]:
+        """The last event that is applied or set aside, and how many were set aside."""
+        (applied_seq,) = self._db.execute("select max(applied_seq) from cf_position").fetchall()[0]
+        (count,) = self._db.execute("select count(*) from cf_poison_events").fetchall()[0]
+        return applied_seq or 0, count
+
+    def _is_curable(self) -> bool:
+        """Whether an event was set aside for want of a blob that can be read now."""
+        for (blob,) in self._db.execute("select distinct blob from cf_poison_events where blob is not null").fetchall():
+            with suppress(CasparianError, ValueError, OSError):
+                self._read_blob(blob)
+                return True
+        return False
 
     @property
     def seq(self) -> int:
