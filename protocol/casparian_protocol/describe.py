@@ -72,9 +72,9 @@ disturbs nobody else. Times are µs since the epoch, UTC.
 ## The feed
 
 `[topic][body]`. `event.<type>`: body `[seq, ts, type, v, actor, data]`, in order, only after the event is durable.
-`metric.<name>` once a second (`queue`, `workers`, `throughput`, `sinks`, `projection`): a map whose `seq` is the last event
-published before. The operation `snapshot` and the events behind its `seq` are the complete picture; a missing number, or
-a metric whose `seq` is ahead, means that messages were lost: take a new snapshot. Slow readers lose messages.
+`metric.<name>` once a second (`queue`, `workers`, `throughput`, `sinks`, `projection`, `trouble`): a map whose `seq` is the
+last event published before. The operation `snapshot` and the events behind its `seq` are the complete picture; a missing
+number, or a metric whose `seq` is ahead, means that messages were lost: take a new snapshot. Slow readers lose messages.
 
 `metric.sinks` has `sinks`, a list of `{{uri, output, rows, bytes, errors, p50_ms, p99_ms}}`: what all workers wrote, committed or
 not, since this sentinel started (of a worker that was there before: since that worker started). Workers that have left stay

@@ -15,8 +15,10 @@ from casparian.as_of import as_of_option
 from casparian.doctor.measure import count_orphans
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
+from casparian.numbers import TIMEOUT
 from casparian.render import as_json, cell, count, fields, size, table
 from casparian.waiting import find_waiting_files
+from casparian_protocol import trouble
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
@@ -98,9 +100,7 @@ def _end_with_parent() -> None:
 
 @click.command(cls=Command, examples="casparian stop\ncasparian stop --now")
 @click.option("--now", is_flag=True, help="Stop guests at once; their jobs are queued again.")
-@click.option(
-    "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to wait for the end."
-)
+@click.option("--timeout", type=TIMEOUT, default=60.0, show_default=True, help="Seconds to wait for the end.")
 @pass_app
 def stop(app: App, now: bool, timeout: float) -> ExitCode:
     """Stop the daemon: what runs may finish, nothing is lost."""
@@ -165,6 +165,8 @@ def status(app: App) -> ExitCode:
         "paused_parsers": found["parsers"]["paused"],
         "given_up": found.get("given_up", []),
         "orphans": count_orphans(app.home),
+        "parked": found.get("parked", []),
+        "internal_errors": found.get("internal_errors", {}),
         "waiting_files": None if waiting is None else [asdict(each) for each in waiting],
     }
     if app.is_json:
@@ -194,9 +196,11 @@ def _status_without_daemon(app: App) -> ExitCode:
             },
             "workers": [],
             "queue": {**found["queue"], "dead_letter": _dead_letters(gateway)},
-            "projection": found["projection"],
+            "projection": {**found["projection"], "poison_events": _poison_events(gateway)},
             "paused_parsers": found["parsers"]["paused"],
             "given_up": [],
+            "parked": found.get("parked", []),
+            "internal_errors": found.get("internal_errors", {}),
             "waiting_files": [asdict(each) for each in waiting],
         }
     if app.is_json:
@@ -206,7 +210,17 @@ def _status_without_daemon(app: App) -> ExitCode:
             app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(document["queue"])]
         )
         _print_waiting(app, waiting)
+        _print_trouble(app, document)
     return ExitCode.OK
+
+
+def _print_trouble(app: App, found: dict[str, Any]) -> None:
+    for line in trouble.of_status(found):
+        print(f"trouble: {cell(line)}", file=app.out)
+
+
+def _poison_events(gateway: Gateway) -> int:
+    return int(gateway.rows("select count(*) as n from cf_poison_events")[0]["n"])
 
 
 def _status_in_the_past(app: App) -> ExitCode:
@@ -292,6 +306,7 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
         print(f"moved aside: {orphans:,} files that no commit of the log names, in {app.home.orphans}", file=app.out)
     for one in found.get("given_up", []):
         print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
+    _print_trouble(app, found)
     if found["projection"]["state"] not in ("ready", "starting"):
         print(f"projection: {cell(found['projection']['state'])}", file=app.out)
     rows = []

@@ -76,6 +76,7 @@ def examine(home: Home) -> list[Check]:
         judge.judge_clock(measure.measure_clock(home, since)),
         judge.judge_sandbox(measure.measure_sandbox()),
         judge.judge_daemon(pid, why, measure.pid_of_file(home)),
+        judge.judge_trouble(measure.status_of(home) if pid is not None else None),
     ]
 
 

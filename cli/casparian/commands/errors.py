@@ -13,6 +13,7 @@ from casparian.exits import ExitCode
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.ids import find_fingerprint
 from casparian.nouns import doubt
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, count, fields, table, when, when_short
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
@@ -50,7 +51,7 @@ def errors() -> None:
 @errors.command("list", examples="casparian errors list\ncasparian errors list --parser fix_parser --json")
 @click.option("--parser", metavar="NAME", help="Only failures of this parser.")
 @click.option("--code", metavar="CODE", help="Only this kind of failure, such as INVALID_DATA.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @as_of_option
 @pass_app
 def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> ExitCode:
@@ -132,7 +133,7 @@ def _sentence(found: Row) -> str:
 
 @errors.command("files", examples="casparian errors files ERR-a1b2c3d4e5f60718")
 @click.argument("fingerprint")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=POSITIVE, default=100, show_default=True)
 @as_of_option
 @pass_app
 def files(app: App, fingerprint: str, limit: int) -> ExitCode:

@@ -12,6 +12,7 @@ from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nouns import doubt, need
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, count, size, table
 
 _COLUMNS = "id, path, rel_path, size, kind, status, status_text, rows, tags, content_hash, duplicate_of, source_id"
@@ -31,7 +32,7 @@ casparian files --like "%nyse%" --status failed --json""",
 )
 @click.option("--source", metavar="NAME", help="Only files of this source.")
 @click.option("--like", metavar="PATTERN", help="SQL pattern over the path, such as %nyse%.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=POSITIVE, default=100, show_default=True)
 @pass_app
 def files(
     app: App, tag: str | None, untagged: bool, status: str | None, source: str | None, like: str | None, limit: int

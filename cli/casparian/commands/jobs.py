@@ -18,6 +18,7 @@ from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_job
 from casparian.nearest import hint
 from casparian.nouns import doubt
+from casparian.numbers import COUNT, POSITIVE
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
 from casparian_protocol.states import FILTERS, JobState, JobType
 from casparian_protocol.vocabulary import in_words
@@ -57,7 +58,7 @@ casparian jobs --as-of 2026-05-01T18:00""",
 @click.option("--parser", metavar="NAME", help="Only jobs of this parser.")
 @click.option("--topic", metavar="TAG", help="Only jobs that this tag caused.")
 @click.option("--dead-letter", is_flag=True, help="Only jobs that gave up.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C (needs a daemon).")
 @as_of_option
 @pass_app
@@ -267,7 +268,7 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
 @job.command("logs", examples="casparian job logs 3f2a91c0 -f")
 @click.argument("job_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
-@click.option("-n", "--lines", type=click.IntRange(0), default=0, help="Only the last N lines.")
+@click.option("-n", "--lines", type=COUNT, default=0, help="Only the last N lines.")
 @pass_app
 def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
     """What the parser and the worker wrote about a job."""

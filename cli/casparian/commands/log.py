@@ -13,6 +13,7 @@ from casparian.app import App, Group, pass_app
 from casparian.commands import log_proof
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import NoHome
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
 from casparian_protocol.home import is_home
 
@@ -42,7 +43,7 @@ def _end(app: App) -> Position:
 
 
 @log.command("tail", examples="casparian log tail -n 20\ncasparian log tail -f --json")
-@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True)
+@click.option("-n", "--lines", type=POSITIVE, default=20, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes (needs a daemon).")
 @pass_app
 def tail(app: App, lines: int, follow: bool) -> ExitCode:
@@ -111,7 +112,7 @@ casparian log export ../proof --signed""",
 )
 @click.argument("target", type=click.Path(allow_dash=True))
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
-@click.option("--from", "from_seq", type=click.IntRange(1), default=1, show_default=True, help="First sequence number.")
+@click.option("--from", "from_seq", type=POSITIVE, default=1, show_default=True, help="First sequence number.")
 @click.option("--signed", is_flag=True, help="A new directory for an outsider: raw bytes, lines, digests, a signature.")
 @pass_app
 def export(app: App, target: str, form: str, from_seq: int, signed: bool) -> ExitCode:

@@ -61,7 +61,8 @@ def verify(app: App, wants_tables: bool | None) -> ExitCode:
     seals = _checked_seals(app) if found.is_sound and found.event_count and objection is None else []
     tables, why_not = _compared(app, wants_tables, found) if objection is None else (None, "the log is not whole")
     bad_seals = [seal for seal in seals if seal.problem]
-    is_sound = found.is_sound and objection is None and not bad_seals and not (tables and tables.differences)
+    is_whole = not (tables and (tables.differences or tables.poison))
+    is_sound = found.is_sound and objection is None and not bad_seals and is_whole
     if app.is_json:
         told = {"witnesses": [witness.said for witness in witnesses], "objection": objection and objection.problem}
         as_json(app, {**asdict(found), "is_sound": is_sound, **told, **_document(seals, tables, why_not)})
@@ -74,6 +75,8 @@ def verify(app: App, wants_tables: bool | None) -> ExitCode:
         print(f"BROKEN SEAL: {cell(seal.name)}: {cell(seal.problem)}", file=app.out)
     for difference in tables.differences if tables else ():
         print(f"DIFFERS: {cell(str(difference))}", file=app.out)
+    for poison in tables.poison if tables else ():
+        print(f"LEFT OUT: {cell(str(poison))}", file=app.out)
     _raise_for(found, bad_seals, tables)
     print(f"intact: {_extent(found)}, checked in {time.monotonic() - began:.1f} s", file=app.out)
     if seals:
@@ -103,6 +106,15 @@ def _raise_for(found: Verification, bad_seals: list[SealCheck], tables: Comparis
             remedy="The log is the truth: `casparian log rebuild` makes the tables again from it and keeps the old ones aside. "
             "Please report it.",
         )
+    if tables is not None and tables.poison:
+        _raise_for_poison(tables)
+
+
+def _raise_for_poison(tables: Comparison) -> None:
+    raise WorkFailed(
+        f"{count(len(tables.poison), 'event')} of the log cannot be made part of the tables; all others are in them.",
+        remedy="The log itself is whole. Restore blobs that are missing from a copy of the home; report what else is named.",
+    )
 
 
 def _witnesses(app: App) -> list[Witness]:
@@ -136,6 +148,7 @@ def _document(seals: list[SealCheck], tables: Comparison | None, why_not: str | 
             "compared": list(tables.tables),
             "difference_count": tables.difference_count,
             "differences": [asdict(one) for one in tables.differences],
+            "left_out": [asdict(one) for one in tables.poison],
         }
     return {"seals": [asdict(seal) for seal in seals], "tables": compared, "tables_not_compared": why_not}
 

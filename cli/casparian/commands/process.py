@@ -20,6 +20,7 @@ from casparian.app import App, Command, pass_app
 from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, open_gateway
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
@@ -55,7 +56,7 @@ casparian process --parser fix_parser --workers 2 --json""",
 @click.option("--parser", metavar="NAME", help="Only files that this parser wants.")
 @click.option("--tag", help="Only files with this tag.")
 @click.option("--path", type=click.Path(), help="Only files below this path.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many files.")
+@click.option("--limit", type=POSITIVE, help="At most so many files.")
 @click.option("--include-cancelled", is_flag=True, help="Also files whose jobs were cancelled; they stay so otherwise.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be queued, and why not all of it; queue nothing.")
 @click.option(

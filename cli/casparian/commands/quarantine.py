@@ -13,6 +13,7 @@ from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nearest import UnknownName
 from casparian.nouns import doubt
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, table, when
 
 _FILTERS = (
@@ -76,7 +77,7 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None) 
 @quarantine.command("list", examples="casparian quarantine list --code type_mismatch")
 @_filtered
 @click.option("--uncommitted", is_flag=True, help="What failed jobs left: rows beyond the policy's limit.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @pass_app
 def list_(
     app: App, parser: str | None, output: str | None, code: str | None, uncommitted: bool, limit: int
@@ -180,7 +181,7 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 @click.option("--uncommitted", is_flag=True, help="Rows that failed jobs left instead: more than the policy allows.")
 @click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
 @click.option("--job", metavar="ID", help="Only rows of this job.")
-@click.option("-n", "--limit", type=click.IntRange(1), default=10, show_default=True)
+@click.option("-n", "--limit", type=POSITIVE, default=10, show_default=True)
 @pass_app
 def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
     """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""

@@ -12,6 +12,7 @@ from casparian.app import App, Group, pass_app
 from casparian.exits import ExitCode
 from casparian.gateway import Gateway, open_gateway
 from casparian.nouns import need, unknown
+from casparian.numbers import COUNT, INT32, POSITIVE
 from casparian.params import named_values, shown_values
 from casparian.render import as_json, count, table
 
@@ -19,8 +20,8 @@ _OPTIONS = (
     click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
     click.option("--kind", "kinds", multiple=True, help="Only files of this kind, such as fix or delimited."),
     click.option("--ext", "extensions", multiple=True, help="Only files with this extension, such as .log."),
-    click.option("--min-size", "size_min_bytes", type=click.IntRange(0), help="Bytes."),
-    click.option("--max-size", "size_max_bytes", type=click.IntRange(0), help="Bytes."),
+    click.option("--min-size", "size_min_bytes", type=COUNT, help="Bytes."),
+    click.option("--max-size", "size_max_bytes", type=COUNT, help="Bytes."),
 )
 
 
@@ -44,7 +45,7 @@ casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --prior
 @click.argument("tag")
 @click.option("--name", help="Default: the pattern and the tag.")
 @click.option("--source", metavar="NAME", help="Only files of this source.")
-@click.option("--priority", type=int, default=0, show_default=True, help="Higher is looked at first.")
+@click.option("--priority", type=INT32, default=0, show_default=True, help="Higher is looked at first.")
 @click.option(
     "--param",
     "params",
@@ -146,7 +147,7 @@ def remove(app: App, named: str) -> ExitCode:
 
 @rule.command("test", examples='casparian rule test "**/fix/*.log"')
 @click.argument("pattern")
-@click.option("--limit", type=click.IntRange(1), help="Matches to show (default: 20, with --json all).")
+@click.option("--limit", type=POSITIVE, help="Matches to show (default: 20, with --json all).")
 @click.option("--source", metavar="NAME", help="Only files of this source.")
 @_predicates
 @pass_app

@@ -19,6 +19,7 @@ import rich_click as click
 
 from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, count
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
     help="JSON contract for the only output, or a map of output to contract.",
 )
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter that the parser declares.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N rows of each input.")
+@click.option("--limit", type=POSITIVE, metavar="N", help="Stop after N rows of each input.")
 @click.option("--whatif", is_flag=True, help="Show what --sink would write, and write nothing.")
 @click.option("--force", is_flag=True, help="Let --sink overwrite.")
 @click.option("--venv", type=click.Path(path_type=Path), metavar="DIR", help="Use this environment's Python.")

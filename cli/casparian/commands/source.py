@@ -11,6 +11,7 @@ from casparian.app import App, Group, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nouns import need, unknown
+from casparian.numbers import POLL_SECONDS
 from casparian.params import named_values, shown_values
 from casparian.render import as_json, cell, count, table, when
 
@@ -43,7 +44,7 @@ def source() -> None:
 @click.option(
     "--poll",
     "poll_seconds",
-    type=click.IntRange(0),
+    type=POLL_SECONDS,
     default=0,
     show_default=True,
     help="The daemon rescans every so many seconds; 0: only when asked.",

@@ -12,6 +12,7 @@ from casparian.app import App, Command, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import open_gateway
+from casparian.numbers import POSITIVE, TIMEOUT
 from casparian.render import as_json, as_ndjson, table
 
 if TYPE_CHECKING:
@@ -38,10 +39,8 @@ casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
     help="Default: table. jsonl: an object a line; arrays: a line with the columns and their types, then an array a row.",
 )
 @click.option("--out", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the answer to this file.")
-@click.option("--limit", "limit_rows", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
-@click.option(
-    "--timeout", "timeout_seconds", type=click.FloatRange(0.1), default=600.0, show_default=True, help="Seconds."
-)
+@click.option("--limit", "limit_rows", type=POSITIVE, metavar="N", help="Only the first N rows.")
+@click.option("--timeout", "timeout_seconds", type=TIMEOUT, default=600.0, show_default=True, help="Seconds.")
 @as_of_option
 @pass_app
 def sql(

@@ -14,6 +14,7 @@ from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.ids import find_job
 from casparian.nouns import unknown
+from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, count
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
@@ -37,7 +38,7 @@ _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
 casparian verify fix_orders --sample 20""",
 )
 @click.argument("what", metavar="JOB|OUTPUT")
-@click.option("--sample", type=click.IntRange(1), help="Of an output: only so many of its jobs, drawn by lot.")
+@click.option("--sample", type=POSITIVE, help="Of an output: only so many of its jobs, drawn by lot.")
 @pass_app
 def verify(app: App, what: str, sample: int | None) -> ExitCode:
     """Run a job again as it was (artifact, contract, time, input) and compare with what it published.

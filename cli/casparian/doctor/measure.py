@@ -18,6 +18,7 @@ import zoneinfo
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
@@ -230,6 +231,15 @@ def objection_to_log(home: Home) -> CasparianError | None:
 def count_orphans(home: Home) -> int:
     """Files in `quarantine/_orphans/`."""
     return sum(len(names) for _place, _folders, names in os.walk(home.orphans))
+
+
+def status_of(home: Home) -> dict[str, Any] | None:
+    """What the sentinel of this home says about itself; None when none answers."""
+    try:
+        with Client.connect(home, timeout_seconds=2.0) as client:
+            return client.request("status", timeout_seconds=5.0)
+    except (NoSentinel, RequestRefused):
+        return None
 
 
 def pid_of_file(home: Home) -> int | None:

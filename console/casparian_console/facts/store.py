@@ -19,6 +19,7 @@ from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, Job, JobBook
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer
+from casparian_protocol import trouble
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
@@ -78,6 +79,8 @@ class Facts:
         #: worker id → `operation_views.WorkerView` as a map, live readings included.
         self.workers: dict[str, dict[str, Any]] = {}
         self.given_up: list[dict[str, Any]] = []
+        #: What the daemon cannot do and goes on without, in sentences, by the metric that told it.
+        self.troubles: dict[str, list[str]] = {}
         #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
         self.sinks: tuple[dict[str, Any], ...] = ()
         self.intake_paused = ""
@@ -226,6 +229,7 @@ class Facts:
         fresh.jobs, fresh.registry, fresh.totals = self.jobs.fork(), self.registry.fork(), copy(self.totals)
         fresh.totals.by_state = self.totals.by_state.copy()
         fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
+        fresh.troubles = self.troubles.copy()
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
         fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
         return fresh
@@ -273,6 +277,9 @@ class Facts:
                         continue
                     if held["progress"].get("items_done") != job.progress.get("items_done"):
                         self.jobs.touch(job.job_id, held["progress"], self.now_us, job.seq)
+        elif metric.name == "trouble":
+            parked, internal = values.get("parked", []), values.get("internal_errors", {})
+            self.troubles["trouble"] = trouble.of_parked(parked) + trouble.of_internal(internal)
         elif metric.name == "throughput":
             self.rows_per_second = self._flow.per_second(self.now_us)
             self.bytes_per_second = values["bytes_per_second"]
@@ -290,6 +297,7 @@ class Facts:
         elif metric.name == "sinks":
             self.sinks = tuple(values["sinks"])
         elif metric.name == "projection":
+            self.troubles["projection"] = trouble.of_poison(values.get("poison_events", 0))
             self.projection_seq = values["applied"]
 
     # --- what is asked ------------------------------------------------------------------------------------------------

@@ -38,6 +38,9 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     if facts.intake_paused:
         text = f"No new work is taken: {clean(facts.intake_paused)}"
         found.append(Concern(("intake",), text, glyphs.warning, "bad", "jobs"))
+    for lines in facts.troubles.values():
+        for line in lines:
+            found.append(Concern(("trouble", line[:60]), clean(line), glyphs.failed, "bad", "jobs"))
     for lost in facts.given_up:
         text = f"Worker {clean(lost['worker'])} was given up: {clean(lost['reason'])}"
         found.append(Concern(("given up", str(lost["worker"])), text, glyphs.failed, "bad", "jobs"))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from casparian_protocol import trouble
 from casparian_protocol.home import Home
 from casparian_protocol.messages import Request
 from casparian_protocol.settings import Settings
@@ -320,6 +321,7 @@ class Shell:
         if self.booted.state.intake_paused is not None:
             told.append(f"no new work is taken: {self.booted.state.intake_paused}")
         told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
+        told += trouble.of_parked(self.promoter.parked()) + trouble.of_poison(self.projector.poison_events)
         return "; ".join(told)
 
     def _is_over(self, job_id: str, epoch: int) -> bool:

@@ -159,5 +159,14 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
             {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
         ),
         Metric("sinks", {"seq": published_seq, "sinks": context.live.sinks.readings()}),
-        Metric("projection", {"seq": published_seq, "applied": projected_seq, "state": projector_state}),
+        Metric(
+            "projection",
+            {
+                "seq": published_seq,
+                "applied": projected_seq,
+                "state": projector_state,
+                "poison_events": context.poison_events(),
+            },
+        ),
+        Metric("trouble", {"seq": published_seq, "parked": context.parked(), "internal_errors": context.internal()}),
     ]
