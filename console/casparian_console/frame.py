@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casparian_console.actions import Action, footer, footer_entries
-from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, spread
+from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, restyle, spread
 from casparian_console.text import clean, short
 
 if TYPE_CHECKING:
@@ -32,14 +32,41 @@ def draw(shell: Shell, width: int, height: int) -> list[Line]:
     if shell.sidebar.is_open:
         side = shell.sidebar.draw(shell, width - main_width, main_height)
         main = [[*line, *extra] for line, extra in zip(main, side, strict=True)]
-    lines = [fit(_top(shell, width), width, "bar")]
-    if shell.travel.is_on:
-        lines.append(fit(shell.travel.bar(shell, width), width, "past"))
-    lines += main
+    if shell.is_cut_off:
+        main = [restyle(line, "old") for line in main]
+    lines = [
+        fit(_top(shell, width), width, "bar"),
+        *(fit(bar, width, style) for bar, style in bars(shell, width)),
+        *main,
+    ]
     lines += [fit(_message(shell, width), width), fit(footer(shell.working(), width), width, "footer")]
     if shell.overlay is not None:
         lines = overlaid(lines, shell.overlay.draw(width - 4, height - 4, shell.glyphs), width)
     return [as_ascii(line) for line in lines] if shell.glyphs is ASCII else lines
+
+
+def bars(shell: Shell, width: int) -> list[tuple[Line, str]]:
+    """What stands between the top bar and the screen, with the style of the rest of its line."""
+    found: list[tuple[Line, str]] = []
+    if shell.travel.is_on:
+        found.append((shell.travel.bar(shell, width), "past"))
+    if shell.is_cut_off:
+        found.append((_cut_off(shell, width), "alarm"))
+    return found
+
+
+def _cut_off(shell: Shell, width: int) -> Line:
+    """That what is shown is old, since when, and what to do."""
+    facts = shell.present
+    if facts.link == "silent":
+        what, remedy = (
+            f"The daemon has been silent for {facts.silent_seconds:.0f} s.",
+            "`casparian status` looks at it.",
+        )
+    else:
+        what, remedy = "The daemon does not answer.", "`casparian start` starts one; this screen goes on by itself."
+    left: Line = [("alarm bold", f" {what} "), ("alarm", f" {remedy} ")]
+    return spread(fit(left, max(0, width - 22), "alarm"), [("alarm", f"as of event {facts.seq:,} ".rjust(22))], width)
 
 
 def action_at(actions: Sequence[Action], column: int, width: int) -> Action | None:
@@ -122,12 +149,7 @@ def _message(shell: Shell, width: int) -> Line:
     if text:
         return [(style, f" {text}")]
     if facts.link == "gone":
-        what = "What is shown is old; " if facts.is_known else "`casparian start` starts one; "
-        return [("bad", f" {clean(facts.link_problem)}"), ("dim", f"  {what}I keep trying.")]
-    if facts.link == "silent":
-        return [
-            ("bad", f" Nothing heard from the sentinel for {facts.silent_seconds:.0f} s; what is shown may be old.")
-        ]
+        return [("bad", f" {clean(facts.link_problem)}"), ("dim", "  Trying again.")]
     if shell.facts.intake_paused:
         return [("warn", f" No new work is taken: {clean(shell.facts.intake_paused)}")]
     return []

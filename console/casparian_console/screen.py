@@ -6,7 +6,7 @@ answers to what it asked, and draws itself from `Context.facts`. It never reache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from casparian_console.actions import Action
@@ -52,6 +52,10 @@ class Context(Protocol):
 
     def log_command(self, cli: str) -> None:
         """Note a command line in the command log, without doing anything."""
+        ...
+
+    def visit(self, screen: str) -> Effects:
+        """Change the mode, with a way back by Esc."""
         ...
 
     def go(self, screen: str) -> Effects:
@@ -111,6 +115,10 @@ class Screen:
     def test_file(self, parser: str, path: str, context: Context) -> Effects:
         """Run a registered parser on a file, without publishing anything."""
         return []
+
+    def place(self) -> Hashable:
+        """What is open on it, the innermost: after a visit, Esc leads back from there."""
+        return None
 
     def enter(self, context: Context) -> Effects:
         """It became visible."""

@@ -6,7 +6,7 @@ the switch between now and the past. Screens own what is in the main area.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ from casparian_console.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.sidebar import Sidebar
 from casparian_console.text import clean
 from casparian_console.travel import Travel
+from casparian_protocol.feed import FeedEvent
 
 MINIMUM = (80, 24)
 #: What went wrong stays so long, whatever key is pressed.
@@ -62,6 +63,8 @@ class Shell:
         self.travel = Travel()
         self.sidebar = Sidebar(is_configured=self.has_assistant)
         self.message: tuple[str, str] = ("", "")
+        #: The screen that Esc leads back to, and the place of the present one from which it does.
+        self._back: tuple[str, Hashable] | None = None
         self._said_us = 0
         #: Said while no sentinel answered; not true any more when one does.
         self._is_said_alone = False
@@ -84,7 +87,17 @@ class Shell:
     @property
     def size(self) -> tuple[int, int]:
         width, height = self._size
-        return self.sidebar.main_width(width), max(1, height - 3 - self.travel.is_on)
+        return self.sidebar.main_width(width), max(1, height - 3 - self._bars)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """What is shown was true once; nobody says that it still is."""
+        return self.present.link in ("gone", "silent") and self.present.is_known
+
+    @property
+    def _bars(self) -> int:
+        """Lines between the top bar and the screen."""
+        return self.travel.is_on + self.is_cut_off
 
     @property
     def width(self) -> int:
@@ -105,9 +118,16 @@ class Shell:
     def go(self, screen: str) -> Effects:
         if screen not in self.screens:
             return []
-        self.mode, self.searching = screen, None
+        self.mode, self.searching, self._back = screen, None, None
         self.sidebar.is_focused = False
         return self.screens[screen].enter(self)
+
+    def visit(self, screen: str) -> Effects:
+        """As `go`, with a way back: Esc leads from where the other screen stands now to the one that asked."""
+        origin = self.mode
+        effects = self.go(screen)
+        self._back = (origin, self.screens[screen].place())
+        return effects
 
     def open(self, overlay: Overlay) -> Effects:
         self.overlay = overlay
@@ -142,6 +162,8 @@ class Shell:
                 return self.travel.tick(self)
             case Heard(item):
                 effects = [*self.present.hear(item), *self.travel.heard(item)]
+                if isinstance(item, FeedEvent) and item.type == "WorkerLost" and self.message[1] != "bad":
+                    self.say(f"Worker {item.data['worker_id']} is lost: {item.data['reason']}.", "warn")
                 if self._is_said_alone and self.present.link == "live":
                     self.message, self._is_said_alone = ("", ""), False
                 return effects
@@ -312,6 +334,8 @@ class Shell:
         if self.sidebar.is_focused:
             self.sidebar.is_focused = False
             return []
+        if self._back is not None and self._back[1] == self.current.place():
+            return self.go(self._back[0])
         if self.current.escape(self):
             return []
         if self.travel.is_on:
@@ -345,7 +369,7 @@ class Shell:
             if isinstance(message, Scroll):
                 self.overlay.scroll(message.lines)
             return []
-        top = 1 + self.travel.is_on
+        top = 1 + self._bars
         width, height = self.size
         row = message.row - top
         if isinstance(message, Click) and message.row == self._size[1] - 1:

@@ -28,6 +28,8 @@ _DARK = {
     "input": "bg:#2f3640 #f2f5f8",
     "past": "bg:#422b5e #ffffff",
     "bold": "bold",
+    "alarm": "bg:#6b2420 #ffffff",
+    "old": "#7d8794",
     "selected": "bg:#26394f",
     "cursor": "reverse",
 }
@@ -47,6 +49,8 @@ _LIGHT = {
     "input": "bg:#dde3ea #10161e",
     "past": "bg:#e9e0f6 #2b1450",
     "bold": "bold",
+    "alarm": "bg:#b3211c #ffffff",
+    "old": "#76808d",
     "selected": "bg:#d3e3f5",
     "cursor": "reverse",
 }
@@ -66,6 +70,8 @@ _MONO = {
     "input": "underline",
     "past": "reverse bold",
     "bold": "bold",
+    "alarm": "reverse bold",
+    "old": "",
     "selected": "reverse",
     "cursor": "reverse",
 }

@@ -65,7 +65,7 @@ def test_a_failure_is_counted_once_whether_it_came_before_or_after_the_totals() 
 PARSER_COLUMNS = (
     *("name", "version", "state", "registered_at", "artifact_hash", "outputs_json", "pause_reason", "is_paused"),
     *("total_executions", "successful_executions", "last_run_at", "last_failure_reason", "breaker", "breaker_reason"),
-    *("consecutive_failures", "topics"),
+    *("probe_at", "consecutive_failures", "topics"),
 )
 OUTPUT_COLUMNS = ("name", "owner_parser", "live_version", "rows", "bytes", "files", "quarantined_rows", "last_commit")
 
@@ -86,7 +86,7 @@ def test_what_happens_between_a_loads_sequence_and_its_arrival_is_in_every_table
     driver.event("SourceAdded", source_id="s1", name="in", path="/in", poll_seconds=0, options={})
     driver.event("FilesObserved", scan_id="x", blob="b", new=3, changed=0, vanished=1, renamed=0, tagged=2)
     driver.seq, now = asked_at, driver.seq
-    fix = ("fix", "1.0.0", "REGISTERED", 1, "a", "{}", None, False, 299, 290, 1, None, "closed", None, 0, "fix")
+    fix = ("fix", "1.0.0", "REGISTERED", 1, "a", "{}", None, False, 299, 290, 1, None, "closed", None, None, 0, "fix")
     driver.answer(("facts", "parsers"), PARSER_COLUMNS, [fix])
     driver.answer(("facts", "outputs"), OUTPUT_COLUMNS, [("fix_orders", "fix", 1, 100, 5, 1, 10, 1)])
     driver.answer(("facts", "contracts"), ("contract_id",), [])
@@ -233,7 +233,7 @@ def test_silence_is_told_and_forgotten_with_the_next_event() -> None:
     driver = Driver()
     driver.snapshot()
     driver.hear(Silence(3.2))
-    assert "Nothing heard from the sentinel for 3 s" in driver.text()
+    assert "The daemon has been silent for 3 s" in driver.text()
 
     driver.event("IntakePaused", reason="the disk is full")
 

@@ -7,6 +7,7 @@ import pytest
 from casparian_console.effects import Ask, Copy, Effect, OpenFolder, Query
 from casparian_console.messages import Failed
 from casparian_console.screens.jobs import Jobs
+from casparian_console.text import clock
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 from tests.console.jobs_scene import fail_many, work_day
 
@@ -208,6 +209,31 @@ def test_quarantined_rows_are_handed_to_inspect(day: Driver) -> None:
 
     assert day.shell.mode == "inspect"
     assert "Quarantine  of 5 jobs" in day.text()
+
+
+def test_escape_leads_back_from_where_a_key_led(day: Driver) -> None:
+    day.press("G", "k", "Q")
+    assert day.shell.mode == "inspect"
+    day.press("esc")
+    assert day.shell.mode == "jobs"
+    day.press("Q", "alt-i", "esc")
+    assert day.shell.mode == "inspect", "who came by a mode's own key goes its usual way"
+
+
+def test_a_paused_group_says_when_one_job_tries_and_u_lets_it_run_again(day: Driver) -> None:
+    registered = {"name": "fix", "version": "1.1.0", "artifact": "", "topics": ["fix"], "outputs": {"out": ""}}
+    day.event("ParserRegistered", **registered)
+    day.event("ParserPaused", name="fix", version="1.1.0", reason="5 failures in a row", cooldown_seconds=600)
+    tries = clock(day.now_us + 600 * 1_000_000)[11:]
+    assert f"paused: 5 failures in a row · one job tries at {tries}" in day.text(140, 40)
+    day.press(*"jjjjjj")
+    for _ in range(20):
+        if asked := asks(day.press("u")):
+            break
+        day.press("k")
+    assert [(ask.op, ask.args, ask.cli) for ask in asked] == [
+        ("resume", {"parser": "fix"}, "casparian parser resume fix")
+    ]
 
 
 def test_cancelled_jobs_are_neither_ready_nor_a_failure(day: Driver) -> None:

@@ -254,3 +254,23 @@ def test_every_mode_is_named_in_the_bar_of_a_narrow_terminal_and_can_be_clicked(
     for word, mode in (("Bench", "bench"), ("Jobs", "jobs"), ("Inspect", "inspect")):
         driver.send(Click(0, bar.index(word)))
         assert driver.shell.mode == mode
+
+
+def test_a_lost_daemon_is_a_bar_over_the_screen_with_the_command_and_the_screen_is_pale() -> None:
+    driver = live()
+    before = driver.lines()
+    driver.send(Gone("No sentinel answers for /home/op (no answer in time)."))
+    after = driver.lines()
+    assert "The daemon does not answer." in after[1] and "`casparian start`" in after[1]
+    assert after[2] == before[1]
+    assert all("old" in style.split() for line in driver.shell.view(80, 24)[2:-2] for style, _ in line)
+
+    driver.snapshot()
+    assert driver.lines()[1] == before[1]
+
+
+def test_a_lost_worker_is_announced() -> None:
+    driver = live()
+    driver.event("WorkerLost", worker_id="w2", reason="its process was killed by SIGKILL")
+
+    assert "Worker w2 is lost: its process was killed by SIGKILL." in driver.text()

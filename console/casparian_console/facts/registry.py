@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from casparian_console.messages import Answer
-from casparian_console.text import count
+from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.waiting import Candidate, WaitingFiles, waiting_files
 
@@ -32,6 +32,8 @@ class Parser:
     paused: str = ""
     #: closed, open or half_open
     breaker: str = "closed"
+    #: When an open breaker lets one job try, µs; 0 when only a person ends the pause.
+    probe_at: int = 0
     runs: int = 0
     successes: int = 0
     last_run_at: int = 0
@@ -133,6 +135,14 @@ class Registry:
         if not self.without_job:
             return []
         return waiting_files(self.without_job, map(self.candidate, self.parsers.values()))
+
+    def pause_of(self, parser: str, version: str) -> str:
+        """Why jobs of the version wait, and when one of them tries; empty while they run."""
+        known = self.parsers.get((parser, version))
+        if known is None or not known.paused:
+            return ""
+        tries = f" · one job tries at {clock(known.probe_at)[11:]}" if known.probe_at else ""
+        return f"{known.paused}{tries}"
 
     @property
     def watched(self) -> str:
@@ -269,10 +279,12 @@ class Registry:
             if event.type == "ParserPaused":
                 parser.paused = data["reason"] or "paused"
                 parser.breaker = "open" if version else parser.breaker
+                cooldown_us = round((data.get("cooldown_seconds") or 0) * 1e6)
+                parser.probe_at = event.ts + cooldown_us if version and cooldown_us else 0
             elif event.type == "ParserHalfOpened":
-                parser.breaker = "half_open"
+                parser.breaker, parser.probe_at = "half_open", 0
             else:
-                parser.paused, parser.breaker = "", "closed"
+                parser.paused, parser.breaker, parser.probe_at = "", "closed", 0
 
     def _committed(self, event: FeedEvent, owner: str) -> None:
         manifest = event.data.get("manifest") or {}
@@ -314,6 +326,7 @@ def _parser(row: dict[str, Any]) -> Parser:
         tuple(json.loads(row["outputs_json"] or "{}")),
         by_hand or held,
         breaker,
+        row["probe_at"] or 0,
         row["total_executions"] or 0,
         row["successful_executions"] or 0,
         row["last_run_at"] or 0,

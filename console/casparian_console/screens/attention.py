@@ -58,7 +58,8 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
         found.append(Concern(("waiting", each.tag), text, glyphs.warning, "warn", mode, parser=each.parser))
     for parser in facts.registry.paused_parsers:
         held = "is tried with one job" if parser.breaker == "half_open" else "is paused"
-        text = f"{clean(parser.name)} {clean(parser.version)} {held}: {clean(parser.paused)}"
+        why = clean(facts.registry.pause_of(parser.name, parser.version))
+        text = f"{clean(parser.name)} {clean(parser.version)} {held}: {why}"
         identity = ("paused", parser.name, parser.version)
         found.append(Concern(identity, text, glyphs.paused, "warn", "bench", parser=parser.name))
     for contract in facts.registry.waiting_contracts:

@@ -69,7 +69,7 @@ class Home(Screen):
             before = screen.show_job(concern.job_id, context)
         elif concern.parser:
             before = screen.show_parser(concern.parser, context)
-        return [*before, *context.go(concern.mode)]
+        return [*before, *context.visit(concern.mode)]
 
     def step(self, step: int, context: Context) -> Effects:
         """Left and right among the cards."""

@@ -56,7 +56,7 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
     if words == CANNOT_RUN:
         lines += wrapped(f"{parser.name} {parser.version} {registry.candidate(parser).obstacle}.", width, style)
     elif parser.paused:
-        lines += wrapped(f"Why: {parser.paused}", width, style)
+        lines += wrapped(f"Why: {registry.pause_of(parser.name, parser.version)}", width, style)
     for files in registry.waiting_files:
         if files.parser == parser.name:
             tagged = f"{count(files.files, 'file')} tagged {files.tag}"

@@ -44,7 +44,7 @@ def _do(what: str, file: File, discover: Discover, context: Context) -> Effects:
             discover.is_right = True
             discover.preview.view = "about" if word == "about" else "records"
         case "jobs":
-            return [*context.screen("jobs").show_file(file.path), *context.go("jobs")]
+            return [*context.screen("jobs").show_file(file.path), *context.visit("jobs")]
         case "run":
             return [*context.go("bench"), *context.screen("bench").test_file(name, file.path, context)]
         case "tag":

@@ -6,7 +6,7 @@ drawing; nothing here reads data but through `casparian sql` and the projection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
@@ -141,6 +141,9 @@ class Inspect(Screen):
 
     def search(self, pattern: str, step: int, context: Context) -> bool | None:
         return self.view.search(pattern, step)
+
+    def place(self) -> Hashable:
+        return (len(self.stack), self.view.has_lineage)
 
     def escape(self, context: Context) -> bool:
         if self.view.escape():

@@ -56,7 +56,7 @@ def go_to_job(grid: Grid, context: Context) -> Effects:
     if not job_id:
         context.say("This row does not say which job made it: only rows with _cf_job_id do.", "dim")
         return []
-    return [*context.screen("jobs").show_job(job_id, context), *context.go("jobs")]
+    return [*context.screen("jobs").show_job(job_id, context), *context.visit("jobs")]
 
 
 def has_job(grid: Grid | None) -> bool:

@@ -18,6 +18,8 @@ class View:
 
     #: Words for the path above everything: `Outputs > fix_orders`.
     title = ""
+    #: The lineage of the selected row is shown.
+    has_lineage = False
 
     def __init__(self, origins: Origins) -> None:
         self.origins = origins

@@ -74,6 +74,8 @@ ACTIONS = existing(
                deeds.retry, deeds.can_retry, 85, "retry", is_change=True),
         Action("jobs.rerun", ("r",), "rerun", "Run the input anew with the parser of today",
                deeds.rerun, deeds.can_rerun, 40, "rerun", is_change=True),
+        Action("jobs.resume", ("u",), "resume", "Let the paused parser of the group run again",
+               deeds.resume, deeds.can_resume, 84, "resume", is_change=True),
         Action("jobs.cancel", ("c",), "cancel", "Cancel the job, or all of the group",
                deeds.cancel, deeds.can_cancel, 78, "cancel", is_change=True),
         Action("jobs.replay", ("R",), "replay", "Dead letters: replay one, or all of the cause",

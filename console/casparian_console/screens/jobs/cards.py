@@ -140,9 +140,8 @@ def _wave_numbers(look: Look, sheaf: Sheaf, running: int, waiting: int) -> Line:
 def _held(look: Look, sheaf: Sheaf) -> Line:
     """Why its jobs wait for a person."""
     registry = look.facts.registry
-    parser = registry.parsers.get((sheaf.parser, sheaf.version))
-    if parser is not None and parser.paused:
-        return [("warn", f"paused: {clip(clean(parser.paused), 40, look.glyphs.ellipsis)}  ")]
+    if why := registry.pause_of(sheaf.parser, sheaf.version):
+        return [("warn", f"paused: {clip(clean(why), max(40, look.width - 60), look.glyphs.ellipsis)}  ")]
     if any((each.parser, each.version) == (sheaf.parser, sheaf.version) for each in registry.waiting_contracts):
         return [("warn", "its contract waits for approval  ")]
     return []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from casparian_console.effects import Copy, Effects, OpenFolder
+from casparian_console.effects import Ask, Copy, Effects, OpenFolder
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
@@ -280,6 +281,21 @@ def copy_path(screen: Jobs, context: Context) -> Effects:
     return [Copy(path)]
 
 
+def can_resume(screen: Jobs, context: Context) -> bool:
+    row = screen.selected(context) if screen.part in ("list", "detail") else None
+    return row is not None and bool(context.facts.registry.pause_of(row[0].parser, row[0].version))
+
+
+def resume(screen: Jobs, context: Context) -> Effects:
+    """The parser of the selected group runs again."""
+    row = screen.selected(context)
+    if row is None:
+        return []
+    name = row[0].parser
+    command = shlex.join(["casparian", "parser", "resume", name])
+    return [Ask(("jobs", "resume", name), "resume", {"parser": name}, command, f"{name} runs again")]
+
+
 def open_folder(screen: Jobs, context: Context) -> Effects:
     path = _output_path(screen, context)
     return [OpenFolder(path if not path.endswith(".parquet") else path.rpartition("/")[0])]
@@ -329,4 +345,4 @@ def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
 
 def quarantine(screen: Jobs, context: Context) -> Effects:
     found = [job.job_id for job in _quarantined(screen, context, _LOOKED_AT_JOBS)]
-    return [*context.screen("inspect").show_quarantine(found), *context.go("inspect")] if found else []
+    return [*context.screen("inspect").show_quarantine(found), *context.visit("inspect")] if found else []

@@ -6,6 +6,7 @@ list. `Esc` leaves them in that order, then the dead letters, then the filter.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -221,6 +222,10 @@ class Jobs(Screen):
         if place is not None:
             self.window.settle(self.shown)
             self.window.select(self.shown, place, self._height_of, self._height)
+
+    def place(self) -> Hashable:
+        is_filtered = self.filter.is_on or self.filter_before is not None
+        return (self.part, self.detail.is_open, self.detail.is_focused, is_filtered)
 
     def escape(self, context: Context) -> bool:
         if self.log is not None:
