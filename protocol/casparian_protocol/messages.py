@@ -306,6 +306,8 @@ class Refusal(StrEnum):
     PROTOCOL_VERSION = "PROTOCOL_VERSION"
     #: Another process has this worker's name and still beats.
     NAME_TAKEN = "NAME_TAKEN"
+    #: More at once than one peer, or all together, may have.
+    TOO_MANY = "TOO_MANY"
     #: A kind that only the other side sends.
     NOT_FOR_YOU = "NOT_FOR_YOU"
     #: The sentinel's disk did not let it look; say it again.

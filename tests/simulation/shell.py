@@ -59,35 +59,44 @@ class SimSocket:
 
 
 class SimBus:
-    """Each worker has one connection for ever, and its name is its identity."""
+    """Each worker has one connection for ever; what that is called is its identity."""
+
+    #: The kernel says nothing here: a worker is the process that it says it is.
+    peer_pid = 0
 
     def __init__(self, shell: SimShell) -> None:
         self.socket = SimSocket(shell)
-        self._workers: set[str] = set()
+        self._workers: dict[str, str] = {}
 
-    def bind_worker(self, identity: bytes, worker_id: str) -> None:
-        self._workers.add(worker_id)
+    def bind_worker(self, identity: bytes, worker_id: str, pid: int) -> None:
+        self.unbind_worker(worker_id)
+        self._workers[identity.decode()] = worker_id
 
     def unbind(self, identity: bytes) -> None:
-        self._workers.discard(identity.decode())
+        self._workers.pop(identity.decode(), None)
 
     def unbind_worker(self, worker_id: str) -> None:
-        self._workers.discard(worker_id)
+        self._workers = {key: name for key, name in self._workers.items() if name != worker_id}
 
     def worker_of(self, identity: bytes) -> str | None:
-        worker_id = identity.decode()
-        return worker_id if worker_id in self._workers else None
+        return self._workers.get(identity.decode())
+
+    def connection_of(self, worker_id: str) -> str | None:
+        return next((key for key, name in self._workers.items() if name == worker_id), None)
 
     def close(self) -> None:
         self._workers.clear()
 
 
 class SimOutbox:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, bus: SimBus) -> None:
         self._world = world
+        self._bus = bus
 
     def to_worker(self, worker_id: str, message: m.Message, attachments: Sequence[bytes] = ()) -> None:
-        self._world.leaves(worker_id, message)
+        connection = self._bus.connection_of(worker_id)
+        if connection is not None:
+            self._world.leaves(connection, message)
 
     def refuse(self, identity: bytes, code: m.Refusal, reason: str, of_kind: str) -> None:
         self._world.leaves(identity.decode(), m.Refused(reason=reason, code=code, of_kind=of_kind))
@@ -196,7 +205,7 @@ class SimShell(Shell):
         self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
         self.sockets = SimBus(self)
         self.bus = cast(Any, self.sockets)
-        self.outbox = cast(Any, SimOutbox(world))
+        self.outbox = cast(Any, SimOutbox(world, self.sockets))
         self.inbox.connect(self.bus, self.outbox)
         self.bus.socket.after_drain(self._dispatch)
         self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, world.clock, -1)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from casparian_protocol.settings import LivenessSettings
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.store import discard
 from tests.sentinel.projection.lives import new_home, write_history
 from tests.sentinel.projection.test_projection import rebuilt, tables
-from tests.simulation.faults import Faults
+from tests.simulation.faults import CALM, Faults
 from tests.simulation.invariants import Violated
 from tests.simulation.killed_projector import BATCH_EVENTS, DEAD
+from tests.simulation.long_job import JobLost, keep_alive
 from tests.simulation.mutants import planted
 from tests.simulation.world import World
 
@@ -76,3 +78,37 @@ def test_a_killed_projector_counts_nothing_twice(tmp_path: Path) -> None:
 
 def test_the_mutant_that_moves_the_position_by_itself_counts_twice(tmp_path: Path) -> None:
     assert _double_counts(tmp_path, "projection_position_apart")
+
+
+def _with_a_rival(seeds: int) -> str:
+    """What the first seed says in which two processes have one name and something breaks; "" when nothing does."""
+    for seed in range(seeds):
+        try:
+            World(seed, CALM, workers=1, has_rival=True).run()
+        except Violated as violated:
+            return str(violated)
+    return ""
+
+
+def test_of_two_workers_with_one_name_the_second_waits_and_all_work_ends() -> None:
+    assert not _with_a_rival(20)
+
+
+def test_the_mutant_that_gives_a_name_to_whoever_came_last_is_caught() -> None:
+    with planted("two_workers_one_name"):
+        assert _with_a_rival(20).startswith("I")
+
+
+_SHORT_LEASE = LivenessSettings(lease_timeout_seconds=2.0)
+
+
+def test_a_long_job_lives_under_a_lease_below_the_beat() -> None:
+    assert keep_alive(_SHORT_LEASE)
+    assert keep_alive(LivenessSettings(lease_timeout_seconds=10, heartbeat_seconds=60))
+
+
+def test_the_mutant_that_keeps_its_beat_whatever_the_lease_is_caught() -> None:
+    with planted("lease_below_the_beat"):
+        for settings in (_SHORT_LEASE, LivenessSettings(lease_timeout_seconds=10, heartbeat_seconds=60)):
+            with pytest.raises(JobLost):
+                keep_alive(settings)

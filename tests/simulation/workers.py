@@ -69,10 +69,12 @@ class Attempt:
 
 
 class ModelWorker:
-    def __init__(self, world: World, worker_id: str) -> None:
+    def __init__(self, world: World, worker_id: str, connection: str = "", pid: int = 1) -> None:
+        """`connection`: when another worker has this name."""
         self.world = world
         self.worker_id = worker_id
-        self.pid = 1
+        self.connection = connection or worker_id
+        self.pid = pid
         self.slots = 2
         self.frozen_until_s = 0.0
         self.is_welcome = False
@@ -85,14 +87,14 @@ class ModelWorker:
     # --- what it says
 
     def say(self, message: m.Message) -> None:
-        self.world.to_sentinel(self.worker_id, message)
+        self.world.to_sentinel(self.connection, message)
 
     def beat(self) -> None:
         """Every so often: whatever has not been answered is said again."""
         self.world.agenda.after(BEAT_SECONDS, self.beat)
         if self.world.agenda.now_s < self.frozen_until_s:
             return
-        self.world.acting = self.worker_id
+        self.world.acting = self.connection
         if self.world.agenda.now_s - self.last_contact_s > 0.8 * self.world.settings.liveness.lease_timeout_seconds:
             self.lose_leases()
         if not self.is_welcome:
@@ -137,7 +139,7 @@ class ModelWorker:
         if now_s < self.frozen_until_s:
             self.world.agenda.after(self.frozen_until_s - now_s, self.receive, message)
             return
-        self.world.acting = self.worker_id
+        self.world.acting = self.connection
         self.last_contact_s = now_s
         match message:
             case m.Assign():
@@ -157,6 +159,8 @@ class ModelWorker:
                 self.say(m.Released(jobs=[lease]))
             case m.Refused(code=m.Refusal.SAY_HELLO):
                 self.is_welcome = False
+            case m.Refused(code=m.Refusal.NAME_TAKEN):
+                self.lose_leases()
             case m.Shutdown():
                 self.lose_leases()
                 self.say(m.Bye())  # and hello again to whoever is next
@@ -208,7 +212,7 @@ class ModelWorker:
             return
         if self.pid != pid or self.attempts.get(attempt.job_id) is not attempt or not attempt.is_running:
             return
-        self.world.acting = self.worker_id
+        self.world.acting = self.connection
         try:
             if is_end:
                 self.end(attempt)
@@ -219,7 +223,7 @@ class ModelWorker:
 
     def content(self, attempt: Attempt, name: str) -> bytes:
         """Of this very attempt, over two sectors: mixed with another one's, it is neither."""
-        return f"{name} of {attempt.job_id} by {self.worker_id} under {attempt.epoch};".encode() * 11
+        return f"{name} of {attempt.job_id} by {self.connection} under {attempt.epoch};".encode() * 11
 
     def stage(self, attempt: Attempt) -> None:
         fs, home = self.world.fs, self.world.home

@@ -75,7 +75,10 @@ _SIGNS_OF_LIFE = frozenset({m.Hello, m.Heartbeat, m.Want})
 class World:
     """`run` raises `Violated` when a promise is broken."""
 
-    def __init__(self, seed: int, faults: Faults | None = None, *, jobs: int = 2, workers: int = 2) -> None:
+    def __init__(
+        self, seed: int, faults: Faults | None = None, *, jobs: int = 2, workers: int = 2, has_rival: bool = False
+    ) -> None:
+        """`has_rival`: another process says that it is the first worker."""
         self.seed = seed
         self.dice = random.Random(seed)
         self.faults = drawn(self.dice) if faults is None else faults
@@ -108,6 +111,8 @@ class World:
         self.until_s = self.faults.until_s
         self.swept_at_s = 0.0
         self.workers = {f"w{number}": ModelWorker(self, f"w{number}") for number in range(workers)}
+        if has_rival:
+            self.workers["rival"] = ModelWorker(self, "w0", "rival", pid=1_000_000)
         self.fs.on_change = self._names_changed
 
     def _new_judge(self) -> Judge:

@@ -19,12 +19,14 @@ from casparian_protocol.messages import (
     Welcome,
 )
 from casparian_protocol.progress import Progress
+from casparian_protocol.rhythm import Rhythm
 from casparian_protocol.states import JobState
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     BeatReceived,
     ByeReceived,
     HelloReceived,
+    Now,
     ProgressReceived,
     SinksReceived,
     WantReceived,
@@ -33,11 +35,13 @@ from casparian_sentinel.core.commands import (
 from casparian_sentinel.core.decide_attempts import current_attempt, note_start
 from casparian_sentinel.core.decide_leasing import lease_to
 from casparian_sentinel.core.decide_returns import ask_to_cancel, held, lose_all
-from casparian_sentinel.core.live import LiveJob, LiveWorker, facts_of
+from casparian_sentinel.core.live import Live, LiveJob, LiveWorker, facts_of
 from casparian_sentinel.core.state import COMMITTED, OpenJob, State
 
 SAY_HELLO = "say hello first: this sentinel does not know you"
 _PROGRESS_SECONDS = 1.0
+#: Leases of one worker: as many as its hello can name when it comes back.
+LEASES_MAX = 1024
 
 
 # --- hello ---
@@ -56,22 +60,32 @@ def hello(case: Case, command: HelloReceived) -> None:
     facts = facts_of(message, worker_id)
     before = case.state.joined.get(worker_id)
     is_same = before is not None and (before["pid"], before["host"]) == (message.pid, message.host)
-    keep, drop = _judge_holding(case.state, message, worker_id)
+    keep, drop = _judge_holding(case.state, message, worker_id, is_known=before is None or is_same)
     kept = {item.job_id for item in keep}
     if before is not None and not is_same:
         case.record("WorkerLost", {"worker_id": worker_id, "reason": "another process took its name"})
-    lose_all(case, worker_id, "released" if is_same else "lost", keep=kept, is_loss=not is_same)
+    # Whoever takes a name says nothing about the jobs of the one before it: none of them counts a loss.
+    lose_all(case, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False)
     if before != facts:
         case.record("WorkerJoined", facts)
     _welcome(case, message, worker_id, keep, drop)
 
 
-def _judge_holding(state: State, message: Hello, worker_id: str) -> tuple[list[Held], list[Held]]:
+def name_taken_by(live: Live, now: Now, message: Hello) -> LiveWorker | None:
+    """The worker that has this name: another process that still beats. Until it is silent the newcomer is refused."""
+    first = live.workers.get(message.worker_id)
+    if first is None or (first.pid, first.host) == (message.pid, message.host):
+        return None
+    return first if now.monotonic_s - first.last_beat_s <= live.liveness.lease_timeout_seconds else None
+
+
+def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bool) -> tuple[list[Held], list[Held]]:
+    """What a worker may go on with, and what not; another process than the one that got the leases goes on with none."""
     keep: list[Held] = []
     drop: list[Held] = []
     for item in message.holding:
         job = current_attempt(state, item.job_id, item.epoch, worker_id)
-        goes_on = job is not None and not job.is_cancel_requested
+        goes_on = is_known and job is not None and not job.is_cancel_requested
         is_committed = state.settled.get(item.job_id) == (item.epoch, COMMITTED)  # it will ask again and be told so
         (keep if goes_on or is_committed else drop).append(item)
     return keep, drop
@@ -98,13 +112,14 @@ def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop:
         job = case.state.jobs.get(item.job_id)
         if job is not None and job.state is JobState.RUNNING and item.job_id not in live.jobs:
             live.jobs[item.job_id] = LiveJob(item.job_id, item.epoch, worker_id, now_s, now_s)
+    rhythm = Rhythm.of(live.liveness.heartbeat_seconds, live.liveness.lease_timeout_seconds)
     case.send(
         worker_id,
         Welcome(
             worker_id=worker_id,
             protocol=PROTOCOL_VERSION,
-            heartbeat_seconds=live.liveness.heartbeat_seconds,
-            lease_timeout_seconds=live.liveness.lease_timeout_seconds,
+            heartbeat_seconds=rhythm.beat_seconds,
+            lease_timeout_seconds=rhythm.lease_seconds,
             keep=keep,
             drop=drop,
         ),
@@ -200,7 +215,8 @@ def sinks(case: Case, command: SinksReceived) -> None:
 def want(case: Case, command: WantReceived) -> None:
     worker = _known(case, command.worker_id, "want")
     if worker is not None:
-        worker.credit = command.credit
+        held = len(case.state.epochs_held.get(command.worker_id, ()))
+        worker.credit = max(0, min(command.credit, LEASES_MAX - held))
         lease_to(case, worker)
 
 

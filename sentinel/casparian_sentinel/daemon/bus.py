@@ -23,6 +23,10 @@ HIGH_WATER_MARK = 10_000
 #: Messages in one turn of the loop; the rest waits for the next, so that batches and timers get their turn.
 DRAIN_LIMIT = 512
 
+#: Behind the identity comes the kind.
+_KIND_PLACE = 2
+_HELLO = b"hello"
+
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 
 
@@ -59,8 +63,15 @@ def prepare_endpoint(endpoint: str) -> None:
 class LoopSocket:
     """A ZeroMQ socket whose readable moments arrive as calls in the loop."""
 
-    def __init__(self, socket: zmq.Socket[bytes], on_frames: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        on_frames: Callable[[list[bytes]], None],
+        receive: Callable[[zmq.Socket[bytes]], list[bytes]] = lambda socket: socket.recv_multipart(zmq.NOBLOCK),
+    ) -> None:
+        """`receive`: one message; raises `zmq.Again` when there is none."""
         self._socket = socket
+        self._receive = receive
         self._on_frames = on_frames
         self._loop = asyncio.get_running_loop()
         self._descriptor = int(socket.get(zmq.FD))
@@ -106,7 +117,7 @@ class LoopSocket:
         received = 0
         while received < DRAIN_LIMIT and not self._socket.closed:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._receive(self._socket)
             except zmq.Again:
                 break
             received += 1
@@ -120,10 +131,18 @@ class Bus:
     """The ROUTER of workers and clients, and which worker is behind which identity."""
 
     def __init__(
-        self, context: ZmqContext, endpoint: str, on_message: Callable[[bytes, Sequence[bytes]], None]
+        self,
+        context: ZmqContext,
+        endpoint: str,
+        on_message: Callable[[bytes, Sequence[bytes]], None],
+        on_gone: Callable[[str], None] = lambda worker_id: None,
     ) -> None:
-        """Bind; the caller holds the home's lock."""
+        """Bind; the caller holds the home's lock. `on_gone`: the process of a bound worker has ended."""
         prepare_endpoint(endpoint)
+        self._on_gone = on_gone
+        self._watched: dict[bytes, int] = {}
+        #: The process that sent the hello which is being taken, as the kernel says; 0 where it does not.
+        self.peer_pid = 0
         self._on_message = on_message
         self._path = Path(endpoint.removeprefix(_IPC))
         router = context.socket(zmq.ROUTER)
@@ -136,22 +155,36 @@ class Bus:
         router.bind(endpoint)
         self._identities: dict[str, bytes] = {}
         self._workers: dict[bytes, str] = {}
-        self.socket = LoopSocket(router, self._received)
+        self.socket = LoopSocket(router, self._received, self._receive)
+
+    def _receive(self, router: zmq.Socket[bytes]) -> list[bytes]:
+        """One message; of a hello also whose it is."""
+        frames = [router.recv(zmq.NOBLOCK)]
+        self.peer_pid = 0
+        while router.get(zmq.RCVMORE):
+            frame = router.recv(copy=False)
+            frames.append(frame.bytes)
+            if len(frames) == _KIND_PLACE and frames[-1] == _HELLO:
+                self.peer_pid = _pid_of(frame)
+        return frames
 
     def _received(self, frames: list[bytes]) -> None:
         self._on_message(frames[0], frames[1:])
 
-    def bind_worker(self, identity: bytes, worker_id: str) -> None:
+    def bind_worker(self, identity: bytes, worker_id: str, pid: int) -> None:
         """A hello: from now on this connection speaks for that worker, and no other does."""
         earlier = self._identities.pop(worker_id, None)
         if earlier is not None:
             self._workers.pop(earlier, None)
+            self._unwatch(earlier)
         self.unbind(identity)
         self._identities[worker_id] = identity
         self._workers[identity] = worker_id
+        self._watch(identity, pid)
 
     def unbind(self, identity: bytes) -> None:
         worker_id = self._workers.pop(identity, None)
+        self._unwatch(identity)
         if worker_id is not None:
             self._identities.pop(worker_id, None)
 
@@ -170,5 +203,39 @@ class Bus:
         return self.socket.send([identity, *frames])
 
     def close(self) -> None:
+        for identity in list(self._watched):
+            self._unwatch(identity)
         self.socket.close()
         self._path.unlink(missing_ok=True)
+
+    def _watch(self, identity: bytes, pid: int) -> None:
+        """Hear of the process's end at once, where the kernel tells; by its silence otherwise."""
+        if not pid or pid == os.getpid() or not hasattr(os, "pidfd_open"):
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:  # ended already, or hidden from us
+            return
+        self._watched[identity] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._process_ended, identity)
+
+    def _unwatch(self, identity: bytes) -> None:
+        descriptor = self._watched.pop(identity, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _process_ended(self, identity: bytes) -> None:
+        worker_id = self._workers.get(identity)
+        self._unwatch(identity)
+        if worker_id is not None:
+            self._on_gone(worker_id)
+
+
+def _pid_of(frame: zmq.Frame) -> int:
+    """The process at the other end of an ipc connection: libzmq asked the kernel when it connected."""
+    try:
+        pid = str(frame.get("Peer-Address")).rpartition(":")[2]
+    except zmq.ZMQError:  # not ipc, or a system that does not tell
+        return 0
+    return int(pid) if pid.isascii() and pid.isdigit() and len(pid) < 10 else 0

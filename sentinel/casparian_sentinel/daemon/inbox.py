@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -47,6 +48,7 @@ from casparian_sentinel.core.commands import (
     SinksReceived,
     WantReceived,
 )
+from casparian_sentinel.core.decide_workers import name_taken_by
 from casparian_sentinel.core.manifests import needs_blob
 from casparian_sentinel.daemon.bus import Bus
 from casparian_sentinel.daemon.engine import Engine, StateBroken
@@ -54,6 +56,10 @@ from casparian_sentinel.daemon.outbox import Outbox
 from casparian_sentinel.daemon.tasks import Tasks
 
 _LABELS_LIMIT_BYTES = 4096
+#: Connected workers of one sentinel.
+WORKERS_MAX = 1024
+#: Blobs on their way to one worker; one that asks for more at a time is no worker of ours.
+_FETCHES_MAX = 256
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +81,7 @@ class Inbox:
         self._engine = engine
         self._threads = threads
         self._serve = serve
+        self._fetches: Counter[str] = Counter()
         self.refused = 0
         self.requests_open = 0
 
@@ -129,6 +136,10 @@ class Inbox:
             case Fail():
                 self._engine.submit(offers.prepare_fail(self._blobs, worker_id, message))
             case Fetch():
+                if self._fetches[worker_id] >= _FETCHES_MAX:
+                    self._refuse(identity, Refusal.TOO_MANY, f"hash: {_FETCHES_MAX} blobs are under way", message.kind)
+                    return
+                self._fetches[worker_id] += 1
                 self._tasks.run("fetch", self._fetch(worker_id, message))
             case _:
                 command = command_of(worker_id, message)
@@ -147,8 +158,28 @@ class Inbox:
         if len(pack(message.labels)) > _LABELS_LIMIT_BYTES:
             self._refuse(identity, Refusal.MALFORMED, f"labels: more than {_LABELS_LIMIT_BYTES} bytes", message.kind)
             return
-        self._bus.bind_worker(identity, message.worker_id)
+        if self._bus.peer_pid:  # who it is, the kernel says, not the message
+            message = message.model_copy(update={"pid": self._bus.peer_pid})
+        refusal = self._no_name_for(identity, message)
+        if refusal is not None:
+            self._refuse(identity, *refusal, message.kind)
+            return
+        self._bus.bind_worker(identity, message.worker_id, self._bus.peer_pid)
         self._engine.submit(HelloReceived(message.worker_id, message))
+
+    def _no_name_for(self, identity: bytes, message: Hello) -> tuple[Refusal, str] | None:
+        """Why this connection may not speak for the worker that it names; None when it may."""
+        bound = self._bus.worker_of(identity)
+        if bound not in (None, message.worker_id):
+            return Refusal.NAME_TAKEN, f"worker_id: this connection speaks for worker {bound}"
+        live = self._engine.live
+        first = name_taken_by(live, self._engine.now(), message)
+        if first is not None:
+            reason = f"worker_id: a worker {message.worker_id} is at work, pid {first.pid}; choose another name"
+            return Refusal.NAME_TAKEN, reason
+        if message.worker_id not in live.workers and len(live.workers) >= WORKERS_MAX:
+            return Refusal.TOO_MANY, f"worker_id: there are {WORKERS_MAX:,} workers already"
+        return None
 
     def _finish(self, identity: bytes, worker_id: str, message: Finish, attachments: Sequence[bytes]) -> None:
         offered = offers.read_manifests(message, attachments)
@@ -215,6 +246,10 @@ class Inbox:
         except Exception as error:  # noqa: BLE001 -- an error of ours, counted; the worker hears that there is none
             self._engine.internal.note("taking a fetch", error)
             content = b""
+        finally:
+            self._fetches[worker_id] -= 1
+            if not self._fetches[worker_id]:
+                del self._fetches[worker_id]
         is_found = 0 < len(content) <= ATTACHMENT_LIMIT_BYTES
         self._outbox.to_worker(worker_id, Blob(hash=message.hash, is_found=is_found), [content] if is_found else [])
 

@@ -171,7 +171,7 @@ class Shell:
         )
         self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
         self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
-        self.bus = Bus(self.zmq, home.bus_endpoint, self.inbox.receive)
+        self.bus = Bus(self.zmq, home.bus_endpoint, self.inbox.receive, self._peer_gone)
         self.outbox = Outbox(self.bus, self._worker_is_deaf)
         self.inbox.connect(self.bus, self.outbox)
         self.bus.socket.after_drain(self._dispatch)
@@ -293,10 +293,16 @@ class Shell:
         self._judge_intake()
 
     def _worker_gone(self, worker_id: str, how: str) -> None:
+        self.bus.socket.drain_now()  # its last words come before its end
         self.engine.submit(commands.WorkerGone(worker_id, f"its process {how}"))
         self.bus.unbind_worker(worker_id)
         self._dispatch()
         self.changed.set()
+
+    def _peer_gone(self, worker_id: str) -> None:
+        """The process behind a worker's connection has ended; of a local one its keeper tells more."""
+        if worker_id not in self.workers.pids:
+            self._worker_gone(worker_id, "ended")
 
     def _worker_is_deaf(self, worker_id: str) -> None:
         self.loop.call_soon(self.engine.submit, commands.WorkerGone(worker_id, "does not read its messages"))

@@ -9,6 +9,7 @@ import pytest
 from casparian_protocol import messages as m
 from casparian_protocol.states import JobState
 from casparian_sentinel.core import commands as c
+from casparian_sentinel.core.decide_workers import name_taken_by
 from casparian_sentinel.core.effects import Promote
 from casparian_sentinel.core.snapshot import dump, load
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
@@ -226,3 +227,50 @@ def test_a_goodbye_gives_back_what_was_held(table: Table) -> None:
 
     assert types(table.do(c.ByeReceived("w1"))) == ["LeaseExpired", "WorkerLeft"]
     assert table.job().losses == 0
+
+
+def test_whoever_takes_a_name_counts_no_loss_against_a_job(table: Table) -> None:
+    """Three processes under one name, one after another: the job is queued again each time, and never poison."""
+    table.running()
+    for pid in (8, 9, 10, 11):
+        taken = table.hello(pid=pid)
+        (expired,) = [data for kind, data in taken.events if kind == "LeaseExpired"]
+        assert (expired["reason"], expired["is_loss"]) == ("taken over", False)
+        lease = assignments(table.want())[0]
+        table.started(m.Held(job_id=lease.job.job_id, epoch=lease.epoch))
+
+    assert table.job().losses == 0
+
+
+def test_a_name_is_taken_while_its_worker_beats_and_free_when_it_is_silent(table: Table) -> None:
+    table.hello(pid=7)
+    same, other = hello_from(7), hello_from(8)
+
+    def taken(message: m.Hello) -> bool:
+        return name_taken_by(table.live, c.Now(table.wall_us, table.now_s), message) is not None
+
+    assert (taken(same), taken(other)) == (False, True)
+    table.now_s += 59
+    assert taken(other)
+    table.now_s += 2
+    assert not taken(other)
+
+
+def hello_from(pid: int) -> m.Hello:
+    return m.Hello(protocol=1, worker_id="w1", host="here", pid=pid, slots=1, version="0", sandbox="none")
+
+
+def test_another_process_goes_on_with_nothing_that_the_first_one_had(table: Table) -> None:
+    lease = table.running()
+    welcome = sent(table.hello("w1", lease, pid=8), m.Welcome)[0]
+
+    assert (welcome.keep, welcome.drop) == ([], [lease])
+
+
+def test_no_worker_holds_more_than_its_hello_can_name(table: Table) -> None:
+    table.queue(*(spec(number) for number in range(1100)))
+    table.hello()
+    for _ in range(3):
+        table.want(credit=2**53 - 1)
+
+    assert len(table.state.epochs_held["w1"]) == 1024

@@ -39,6 +39,7 @@ from casparian_protocol.messages import (
     Want,
     Welcome,
 )
+from casparian_protocol.rhythm import Rhythm
 from casparian_protocol.settings import Settings
 from casparian_worker.agent.bus import WorkerBus
 from casparian_worker.agent.holding import HeldJob, Holdings, Stage, finishes_of, heartbeat_of
@@ -58,9 +59,6 @@ logger = logging.getLogger(__name__)
 
 #: Jobs in hand for each slot: one that runs, one that waits.
 DEPTH = 2
-HELLO_SECONDS = 1.0
-#: Of the lease: a worker that heard nothing for so long takes its leases for lost.
-LEASE_SHARE = 0.8
 _LAST_ANSWERS_SECONDS = 2.0
 _SLOTS_END_SECONDS = 10.0
 
@@ -73,8 +71,8 @@ class Agent:
         self._settings = settings
         self._options = options
         self._holdings = Holdings()
-        self._heartbeat_seconds = settings.liveness.heartbeat_seconds
-        self._lease_seconds = settings.liveness.lease_timeout_seconds
+        liveness = settings.liveness
+        self._rhythm = Rhythm.of(liveness.heartbeat_seconds, liveness.lease_timeout_seconds)
         self._last_contact_s = time.monotonic()
         self._hello_at_s = float("-inf")
         self._is_welcome = False
@@ -140,24 +138,24 @@ class Agent:
     # --- once in a while ---
 
     def _next_tick_seconds(self) -> float:
-        return self._heartbeat_seconds if self._is_welcome else min(0.1, self._heartbeat_seconds)
+        return self._rhythm.beat_seconds if self._is_welcome else min(0.1, self._rhythm.beat_seconds)
 
     def _tick(self) -> None:
         now_s = time.monotonic()
         follow(self._home.daemon_log)
         silent_s = now_s - self._last_contact_s
         if not self._is_welcome:
-            if now_s - self._hello_at_s >= HELLO_SECONDS:
+            if now_s - self._hello_at_s >= self._rhythm.hello_seconds:
                 self._say_hello()
         else:
             self._beat(now_s)
             self._tell_again(now_s)
             self._sinks.tell(self._bus.send, now_s)
-            if min(silent_s, now_s - self._hello_at_s) > max(5.0, self._lease_seconds / 4):
+            if self._rhythm.must_ask(silent_s, now_s - self._hello_at_s):
                 self._say_hello()  # the only question that a sentinel answers in any state
-        if silent_s > LEASE_SHARE * self._lease_seconds:
+        if self._rhythm.has_lost(silent_s):
             self._lose_leases()
-        patience_s = max(2 * self._settings.liveness.rejoin_seconds, self._lease_seconds)
+        patience_s = max(2 * self._settings.liveness.rejoin_seconds, self._rhythm.lease_seconds)
         if self._options.is_managed and silent_s > patience_s:
             logger.warning("No sentinel answered for %.0f s; this worker leaves.", silent_s)
             self._left.set()
@@ -194,7 +192,8 @@ class Agent:
     # --- what arrives ---
 
     def _received(self, message: Message, attachments: Sequence[bytes]) -> None:
-        self._last_contact_s = time.monotonic()
+        if not isinstance(message, Refused):  # who refuses renews no lease
+            self._last_contact_s = time.monotonic()
         match message:
             case Assign():
                 self._take(message)
@@ -224,8 +223,7 @@ class Agent:
     def _welcomed(self, welcome: Welcome) -> None:
         """Go on with what is kept. All else was given back: what it had assigned before it answered is here by now."""
         self._is_welcome = True
-        self._heartbeat_seconds = welcome.heartbeat_seconds
-        self._lease_seconds = welcome.lease_timeout_seconds
+        self._rhythm = Rhythm.of(welcome.heartbeat_seconds, welcome.lease_timeout_seconds)
         kept = {(item.job_id, item.epoch) for item in welcome.keep}
         for job in self._holdings:
             if job.lease not in kept:
@@ -242,7 +240,7 @@ class Agent:
     def _refused(self, refused: Refused) -> None:
         if refused.code == Refusal.SAY_HELLO:
             self._is_welcome = False
-            if time.monotonic() - self._hello_at_s > HELLO_SECONDS / 2:
+            if time.monotonic() - self._hello_at_s > self._rhythm.hello_seconds / 2:
                 self._say_hello()
             return
         logger.warning("The sentinel refused a %s: %s", refused.of_kind, refused.reason)

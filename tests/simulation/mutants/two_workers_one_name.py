@@ -1,0 +1,22 @@
+"""«Whoever says hello last has the name: the other one must be dead.»"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from casparian_protocol.messages import Hello
+from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.live import Live, LiveWorker
+from casparian_sentinel.daemon import inbox
+
+
+def _nobody(live: Live, now: Now, message: Hello) -> LiveWorker | None:
+    return None
+
+
+@contextmanager
+def mutated() -> Iterator[None]:
+    with patch.object(inbox, "name_taken_by", _nobody):
+        yield
