@@ -18,6 +18,8 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_SCOPES_SINCE = 6
+_SCOPE_SIGNAL = 1 << 1
 
 _READ_FILE, _READ_DIRECTORY = 1 << 2, 1 << 3
 _READ = _READ_FILE | _READ_DIRECTORY
@@ -61,12 +63,29 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
             _allow(ruleset, path, _READ & every_right)
         for path in write:
             _allow(ruleset, path, every_right & ~1)  # everything but executing
-        if _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-        _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        _put_on(ruleset)
     finally:
         os.close(ruleset)
     return abi
+
+
+def keep_signals_inside() -> bool:
+    """From now on this thread, and what it starts, can signal only what it starts. False where the kernel cannot do that."""
+    if abi_version() < _SCOPES_SINCE:
+        return False
+    attributes = _RulesetAttributes(0, 0, _SCOPE_SIGNAL)
+    ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(24), ctypes.c_uint32(0))
+    try:
+        _put_on(ruleset)
+    finally:
+        os.close(ruleset)
+    return True
+
+
+def _put_on(ruleset: int) -> None:
+    if _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+    _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from casparian_shim.landlock import abi_version
 from casparian_worker.execute import Failed, Stop, StopCause, Stopped, execute
 from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, Desk
 
@@ -381,3 +382,25 @@ def test_a_contract_minded_extra_column_is_dropped_and_counted(desk: Desk) -> No
     assert outcome.manifest.outputs["rows"].extra_columns == {"z": 3}
     assert "z" not in desk.table("data.rows.0.parquet").column_names
     assert "Column z of rows is not in the contract" in desk.log()
+
+
+@pytest.mark.skipif(abi_version() < 6, reason="this kernel cannot keep signals inside")
+def test_a_guest_cannot_signal_its_worker_nor_anybody_but_its_own_children(desk: Desk) -> None:
+    source = """
+import os, signal, subprocess
+def parse(path, ctx):
+    for pid in (os.getppid(), 1):
+        try:
+            os.kill(pid, 0)
+        except (PermissionError, ProcessLookupError) as refused:
+            yield {"a": type(refused).__name__, "n": pid}
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+    desk.finished(source)
+    told = dict(zip(*desk.table("data.rows.0.parquet").select(["n", "a"]).to_pydict().values(), strict=True))
+    assert told[os.getpid()] == "PermissionError"
+    assert told[1] == "PermissionError"

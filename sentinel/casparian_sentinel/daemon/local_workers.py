@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from casparian_protocol.home import Home
@@ -20,6 +20,8 @@ from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, C
 from casparian_sentinel.ports import Clock
 
 PIDS_FILE = "workers.json"
+#: A busy machine starts an interpreter slowly: before its first hello a worker has at least so long.
+_START_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,9 @@ class LocalWorkers:
         self._running: dict[str, Child | Orphan] = {}
         self._backoffs = {name: Backoff(first_backoff_seconds) for name in self._names}
         self._given_up: dict[str, str] = {}
+        #: When each was heard last; a new one has a lease to say hello in.
+        self._heard_s: dict[str, float] = {}
+        self._greeted: set[str] = set()
         self._is_closing = False
         self._all_ended = asyncio.Event()
 
@@ -108,6 +113,24 @@ class LocalWorkers:
     def given_up(self) -> list[dict[str, str]]:
         """Workers that are not started any more, and why."""
         return [{"worker": name, "reason": reason} for name, reason in sorted(self._given_up.items())]
+
+    def end_silent(self, heard_s: Mapping[str, float], allowed_seconds: float) -> None:
+        """Kill workers that said nothing for so long: stopped, or hung; another one is started in their place.
+
+        `heard_s`: when the sentinel heard each connected worker last, monotonic.
+        """
+        now_s = self._clock.monotonic_seconds()
+        for name, process in self._running.items():
+            last_s = self._heard_s[name] = max(self._heard_s.get(name, now_s), heard_s.get(name, 0.0))
+            may_be_starting = name not in heard_s and name not in self._greeted
+            if name in heard_s:
+                self._greeted.add(name)
+            allowed_s = max(allowed_seconds, _START_SECONDS) if may_be_starting else allowed_seconds
+            if now_s - last_s > allowed_s and process.is_running:
+                said = "Worker %s (pid %d) said nothing for %.0f s and is killed."
+                logger.warning(said, name, process.pid, now_s - last_s)
+                self._heard_s[name] = now_s  # its end is heard in a moment
+                process.kill()
 
     async def close(self, *, grace_seconds: float) -> None:
         """They were told over the bus; after the grace they are terminated, then killed."""
@@ -154,6 +177,8 @@ class LocalWorkers:
 
     def _exited(self, name: str, how: str) -> None:
         process = self._running.pop(name)
+        self._heard_s.pop(name, None)
+        self._greeted.discard(name)
         if not self._running:
             self._all_ended.set()
         self._on_gone(name, how)

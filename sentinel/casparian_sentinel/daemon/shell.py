@@ -201,6 +201,7 @@ class Shell:
             upkeep.each_second,
             self.told.each_second,
             self.orphans.each_second,
+            self._end_silent_workers,
             lambda: self.options.service.status(self.words()),
         ]
 
@@ -376,6 +377,11 @@ class Shell:
             job = state.jobs[job_id]
             if job.commit is not None and not self.promoter.knows(job_id):
                 self.promoter.add(promotion_of(job, job.commit))
+
+    def _end_silent_workers(self) -> None:
+        live = self.engine.live
+        heard_s = {worker.worker_id: worker.last_beat_s for worker in live.workers.values()}
+        self.workers.end_silent(heard_s, live.liveness.lease_timeout_seconds)
 
     def _judge_intake(self) -> None:
         """Look at the disk in a thread: a disk in trouble may keep whoever asks it waiting."""

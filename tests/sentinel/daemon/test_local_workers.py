@@ -81,3 +81,19 @@ def test_back_off_grows_and_is_forgotten_after_a_good_life() -> None:
 
 def test_exits_are_told_in_words() -> None:
     assert [said_of_exit(code) for code in (3, -9)] == ["exited with 3", "killed by SIGKILL"]
+
+
+def test_a_worker_that_was_stopped_is_replaced_when_its_lease_is_over(tmp_path: Path) -> None:
+    """As by a SIGSTOP from its own guest: it neither ends nor speaks."""
+    home = new_home(tmp_path, "[liveness]\nlease_timeout_seconds = 1.5\n")
+    daemon = start(home)
+    with daemon.client() as client:
+        first = until(lambda: only_worker(client), "the worker says hello")
+        os.kill(first["pid"], signal.SIGSTOP)
+        second = until(
+            lambda: (found := only_worker(client)) and found["pid"] != first["pid"] and found, "it is replaced"
+        )
+        assert second["id"] == first["id"]
+    await_end([first["pid"]])
+    assert "said nothing for" in daemon.said()
+    assert daemon.stop() == 0

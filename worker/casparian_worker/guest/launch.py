@@ -30,6 +30,16 @@ def die_with(worker_pid: int) -> None:
         os._exit(_ORPHANED)
 
 
+def leave_others_alone() -> None:
+    """No signal from here reaches the worker, or anybody but this guest's own children; where the kernel can do that."""
+    from casparian_shim.landlock import keep_signals_inside
+
+    try:
+        keep_signals_inside()
+    except OSError:  # a container may forbid it; the worker's parent then replaces a worker that was stopped
+        return
+
+
 def limit(limits: dict[str, int]) -> None:
     """Soft and hard limits, where one is given and not above what is inherited."""
     kinds = {
@@ -71,7 +81,10 @@ def run(arguments: list[str]) -> int:
     from casparian_shim import signals
     from casparian_shim.guest import main
 
-    signals.reset(keep=() if worker_pid != "0" else signals.TERMINAL)
+    is_contained = worker_pid != "0"
+    signals.reset(keep=() if is_contained else signals.TERMINAL)
+    if is_contained:
+        leave_others_alone()
     return main(["guest", job_descriptor])
 
 
