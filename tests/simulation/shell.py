@@ -202,6 +202,7 @@ class SimShell(Shell):
         )
         self.requests = cast(Any, Absent())
         self.planner = cast(Any, Absent())
+        self.orphans = cast(Any, Absent())
         self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
         self.sockets = SimBus(self)
         self.bus = cast(Any, self.sockets)
