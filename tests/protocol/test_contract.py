@@ -69,6 +69,30 @@ def test_the_canonical_form_reads_back_to_the_same_contract() -> None:
     assert literal["quarantine"] == {"max_count": None, "max_pct": 5.0}
 
 
+def test_nanoseconds_have_one_spelling_and_microseconds_keep_the_hash_they_had() -> None:
+    made = contract(
+        {
+            "name": "n",
+            "type": "timestamp_ns",
+            "min": "2024-01-01T00:00:00.100000000",
+            "max": "2024-01-01 00:00:00.123456789",
+        },
+        {
+            "name": "z",
+            "type": {"kind": "timestamp_tz", "tz": "UTC", "unit": "ns"},
+            "min": "2024-01-01T00:00:00.000000001+01:00",
+        },
+        {"name": "u", "type": {"kind": "timestamp_tz", "tz": "UTC", "unit": "us"}},
+    )
+    columns = made.literal()["columns"]
+
+    assert (columns[0]["min"], columns[0]["max"]) == ("2024-01-01T00:00:00.1", "2024-01-01T00:00:00.123456789")
+    assert columns[1]["min"] == "2023-12-31T23:00:00.000000001Z"
+    assert columns[1]["type"] == {"kind": "timestamp_tz", "tz": "UTC", "unit": "ns"}
+    assert columns[2]["type"] == {"kind": "timestamp_tz", "tz": "UTC"}
+    assert Contract.from_json(made.canonical_json()).hash() == made.hash()
+
+
 def test_the_arrow_schema_has_exact_types() -> None:
     types: list[tuple[Any, pa.DataType]] = [
         ("utf8", pa.string()),
@@ -78,7 +102,9 @@ def test_the_arrow_schema_has_exact_types() -> None:
         ("date", pa.date32()),
         ("time", pa.time64("us")),
         ("timestamp", pa.timestamp("us")),
+        ("timestamp_ns", pa.timestamp("ns")),
         ({"kind": "timestamp_tz", "tz": "Asia/Tokyo"}, pa.timestamp("us", "Asia/Tokyo")),
+        ({"kind": "timestamp_tz", "tz": "Asia/Tokyo", "unit": "ns"}, pa.timestamp("ns", "Asia/Tokyo")),
         ("duration", pa.duration("us")),
         ("bytes", pa.binary()),
         ({"kind": "decimal", "precision": 38, "scale": 38}, pa.decimal128(38, 38)),
@@ -100,6 +126,10 @@ def test_the_arrow_schema_has_exact_types() -> None:
         ({"columns": [{"name": "a", "type": {"kind": "decimal", "precision": 3, "scale": 4}}]}, "from 0 to its precision"),
         ({"columns": [{"name": "a", "type": {"kind": "timestamp_tz", "tz": "Europe/Berln"}}]}, "did you mean 'Europe/Berlin'?"),
         ({"columns": [{"name": "a", "type": {"kind": "timestamp_tz", "tz": "../etc/passwd"}}]}, "has no zone"),
+        ({"columns": [{"name": "a", "type": {"kind": "timestamp_tz", "tz": "UTC", "unit": "ms"}}]}, "is 'us' or 'ns', not 'ms'"),
+        ({"columns": [{"name": "a", "type": {"kind": "timestamp_tz", "tz": "UTC", "unt": "ns"}}]}, "did you mean 'unit'?"),
+        ({"columns": [{"name": "a", "type": "timestamp_ns", "min": "2300-01-01"}]}, "is no timestamp_ns (out_of_range)"),
+        ({"columns": [{"name": "a", "type": "timestamp_ns", "format": "%F %T%z"}]}, "may not have %z"),
         ({"columns": [{"name": "a", "type": "text", "pattern": "(?=x)"}]}, "is not RE2"),
         ({"columns": [{"name": "a", "type": "int", "pattern": "x"}]}, "pattern is for string columns"),
         ({"columns": [{"name": "a", "type": "int", "min": "x"}]}, "'x' is no int64"),
@@ -170,6 +200,13 @@ def test_outputs_of_a_parser_become_contracts() -> None:
             {"type": {"kind": "decimal", "precision": 7, "scale": 3}},
             "a: type decimal(5,2) → decimal(7,3)",
             True,
+        ),
+        ({"type": "timestamp"}, {"type": "timestamp_ns"}, "a: type timestamp → timestamp_ns", False),
+        (
+            {"type": {"kind": "timestamp_tz", "tz": "UTC"}},
+            {"type": {"kind": "timestamp_tz", "tz": "UTC", "unit": "ns"}},
+            "a: type timestamp_tz(UTC) → timestamp_tz(UTC, ns)",
+            False,
         ),
         ({}, {"nullable": False}, "a: nullability nullable → required", False),
         ({"nullable": False}, {}, "a: nullability required → nullable", True),

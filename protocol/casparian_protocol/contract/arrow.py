@@ -24,8 +24,8 @@ def arrow_type(data_type: AnyType) -> Any:
     match data_type:
         case DecimalType(precision=precision, scale=scale):
             return pa.decimal128(precision, scale)
-        case ZonedTimestampType(tz=tz):
-            return pa.timestamp("us", tz)
+        case ZonedTimestampType(tz=tz, unit=unit):
+            return pa.timestamp(unit, tz)
         case ListType(item=item):
             return pa.list_(arrow_type(item))
         case StructType(fields=fields):
@@ -39,6 +39,7 @@ def arrow_type(data_type: AnyType) -> Any:
                 "date": pa.date32(),
                 "time": pa.time64("us"),
                 "timestamp": pa.timestamp("us"),
+                "timestamp_ns": pa.timestamp("ns"),
                 "duration": pa.duration("us"),
                 "binary": pa.binary(),
             }

@@ -150,8 +150,11 @@ def _full(expression: str, text: str) -> re.Match[str] | None:
     return _compiled(expression).fullmatch(text)
 
 
-def read_with(pattern: Format, text: str) -> Judged:
-    """What one text means under one pattern: date, time, naive or aware (UTC) datetime, or why not."""
+def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judged:
+    """What one text means under one pattern: date, time, naive or aware (UTC) datetime, or why not.
+
+    `nanoseconds`: an instant is a count of them since 1970, not a datetime.
+    """
     match = _full(pattern.expression, text)
     if match is None:
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
@@ -161,14 +164,30 @@ def read_with(pattern: Format, text: str) -> Judged:
         clock = _time_of(parts)
     except ValueError:
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
-    if len((parts.get("fraction") or "").rstrip("0")) > 6:
+    fraction = (parts.get("fraction") or "").rstrip("0")
+    if len(fraction) > (9 if nanoseconds else 6):
         return Judged(code=ViolationCode.PRECISION_EXCEEDED)
     if day is None:
         return Judged(clock)
-    if not set(parts) & _TIME_PARTS and "offset" not in parts:
+    if not set(parts) & _TIME_PARTS and "offset" not in parts and not nanoseconds:
         return Judged(day)
     moment = dt.datetime.combine(day, clock or dt.time())
-    return at_offset(moment, parts["offset"]) if "offset" in parts else Judged(moment)
+    judged = at_offset(moment, parts["offset"]) if "offset" in parts else Judged(moment)
+    return nanoseconds_of(judged, fraction) if nanoseconds else judged
+
+
+_EPOCH = dt.datetime(1970, 1, 1)
+#: Readers of our tables take the ends of int64 for infinities.
+NANOSECONDS_MAX = 2**63 - 2
+
+
+def nanoseconds_of(judged: Judged, fraction: str) -> Judged:
+    """An instant (a naive or UTC datetime) with all nine digits of its fraction, as a count of nanoseconds since 1970."""
+    if not isinstance(judged.value, dt.datetime):
+        return judged
+    micros = (judged.value.replace(tzinfo=None) - _EPOCH) // dt.timedelta(microseconds=1)
+    count = micros * 1000 + int(fraction[6:9].ljust(3, "0"))
+    return Judged(count) if abs(count) <= NANOSECONDS_MAX else Judged(code=ViolationCode.OUT_OF_RANGE)
 
 
 def at_offset(moment: dt.datetime, offset: str) -> Judged:

@@ -12,7 +12,10 @@ from casparian_protocol.contract.types import AnyType, DecimalType, SimpleType, 
 
 
 def read_literal(data_type: AnyType, literal: object) -> Any:
-    """The value a literal means in a type; durations as microseconds, zoned timestamps in UTC. Else ValueError."""
+    """The value a literal means in a type; durations as microseconds, zoned timestamps in UTC, nanoseconds as a count.
+
+    Else ValueError.
+    """
     kind = data_type.kind
     if kind == "boolean" and isinstance(literal, bool):
         return literal
@@ -40,13 +43,24 @@ def write_literal(data_type: AnyType, value: Any) -> Any:
     match data_type:
         case DecimalType():
             return f"{Decimal(value):f}"
+        case ZonedTimestampType(unit="ns"):
+            return write_nanoseconds(value) + "Z"
         case ZonedTimestampType():
             return value.isoformat().replace("+00:00", "Z")
+        case SimpleType(kind="timestamp_ns"):
+            return write_nanoseconds(value)
         case SimpleType(kind="float64"):
             return value if math.isfinite(value) else str(value)
         case SimpleType(kind="duration"):
             return write_duration(value)
     return value.isoformat() if isinstance(value, (dt.date, dt.time)) else value
+
+
+def write_nanoseconds(count: int) -> str:
+    """A count since 1970 as ISO 8601, zeros at the end of the fraction dropped."""
+    seconds, rest = divmod(count, 1_000_000_000)
+    moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)
+    return moment.isoformat() + (f".{rest:09d}".rstrip("0") if rest else "")
 
 
 def write_duration(micros: int) -> str:

@@ -34,7 +34,7 @@ from casparian_protocol.contract.types import DataType, describe
 
 Mode = Literal["strict", "allow_extra", "allow_missing_optional"]
 
-TEMPORAL_KINDS = frozenset({"date", "time", "timestamp", "timestamp_tz"})
+TEMPORAL_KINDS = frozenset({"date", "time", "timestamp", "timestamp_ns", "timestamp_tz"})
 ORDERED_KINDS = TEMPORAL_KINDS | {"int64", "float64", "decimal", "duration"}
 NESTED_KINDS = frozenset({"list", "struct"})
 #: validation context of a contract that passed once: its patterns are not compiled again, so pyarrow is not imported

@@ -62,12 +62,12 @@ def _column() -> dict[str, Any]:
     }
 
 
-def _kind(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+def _kind(name: str, properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["kind", *properties],
-        "properties": {"kind": {"const": name}} | properties,
+        "properties": {"kind": {"const": name}} | properties | (optional or {}),
     }
 
 
@@ -87,7 +87,11 @@ def _type() -> dict[str, Any]:
         "anyOf": [
             {"enum": [*SIMPLE_NAMES, *ALIASES]},
             _kind("decimal", {"precision": whole | {"minimum": 1, "maximum": 38}, "scale": whole | {"minimum": 0}}),
-            _kind("timestamp_tz", {"tz": _TEXT | {"description": "an IANA zone"}}),
+            _kind(
+                "timestamp_tz",
+                {"tz": _TEXT | {"description": "an IANA zone"}},
+                {"unit": {"enum": ["us", "ns"], "default": "us"}},
+            ),
             _kind("list", {"item": {"$ref": "#/$defs/type"}}),
             _kind("struct", {"fields": {"type": "array", "minItems": 1, "items": field}}),
         ]

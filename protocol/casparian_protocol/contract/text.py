@@ -11,8 +11,15 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from casparian_protocol.contract.formats import Format, at_offset, read_with
-from casparian_protocol.contract.types import AnyType, DecimalType, SimpleType, ZonedTimestampType
+from casparian_protocol.contract.formats import Format, at_offset, nanoseconds_of, read_with
+from casparian_protocol.contract.types import (
+    AnyType,
+    DecimalType,
+    SimpleType,
+    TimeUnit,
+    ZonedTimestampType,
+    in_nanoseconds,
+)
 from casparian_protocol.contract.violations import Judged, ViolationCode
 
 MAX_EXACT_INT_IN_FLOAT = 2**53
@@ -36,6 +43,7 @@ _NUMBER = re.compile(NUMBER_FORM)
 _NON_FINITE = re.compile(NON_FINITE_FORM)
 _DATE = re.compile(DATE_FORM)
 _CLOCK = re.compile(CLOCK_FORM)
+_FRACTION = re.compile(r"\.([0-9]+)")
 _MOMENT = re.compile(rf"({DATE_FORM})(?:[ T]({HOURS_FORM}))?({OFFSET_FORM})?")
 _ISO_DURATION = re.compile(
     r"([+-]?)P(?=[0-9T])(?:([0-9]{1,12})W|(?:([0-9]{1,12})D)?"
@@ -49,12 +57,13 @@ _CLOCK_DURATION = re.compile(
 def reader(data_type: AnyType, formats: Sequence[Format] = ()) -> Callable[[str], Judged]:
     """The rule of one column: text in, value or violation out. Lists and structs have no rule here."""
     if formats:
-        return lambda text: _by_formats(text, formats, isinstance(data_type, ZonedTimestampType))
+        is_zoned, is_fine = isinstance(data_type, ZonedTimestampType), in_nanoseconds(data_type)
+        return lambda text: _by_formats(text, formats, is_zoned, is_fine)
     match data_type:
         case DecimalType(precision=precision, scale=scale):
             return lambda text: read_decimal(text, precision, scale)
-        case ZonedTimestampType():
-            return read_zoned
+        case ZonedTimestampType(unit=unit):
+            return lambda text: read_zoned(text, unit)
         case SimpleType(kind=kind):
             return _READERS[kind]
         case _:
@@ -141,8 +150,8 @@ def _read_date(text: str) -> Judged:
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
 
 
-def _read_clock(text: str) -> Judged:
-    """`HH[:MM[:SS[.fraction]]]`, the form already known to be right."""
+def _read_clock(text: str, digits: int = 6) -> Judged:
+    """`HH[:MM[:SS[.fraction]]]`, the form already known to be right; to the microsecond, whatever `digits` it may have."""
     clock, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
     try:
@@ -150,19 +159,19 @@ def _read_clock(text: str) -> Judged:
         value = dt.time(hour, minute, second, int(fraction[:6].ljust(6, "0")))
     except ValueError:
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
-    return Judged(value) if len(fraction) <= 6 else Judged(code=ViolationCode.PRECISION_EXCEEDED)
+    return Judged(value) if len(fraction) <= digits else Judged(code=ViolationCode.PRECISION_EXCEEDED)
 
 
 def _read_time(text: str) -> Judged:
     return _read_clock(text) if _CLOCK.fullmatch(text) else Judged(code=ViolationCode.FORMAT_MISMATCH)
 
 
-def _read_moment(text: str) -> tuple[Judged, str | None]:
+def _read_moment(text: str, digits: int = 6) -> tuple[Judged, str | None]:
     """A naive datetime or its fault, and the offset as written."""
     match = _MOMENT.fullmatch(text)
     if match is None or (match[3] and not match[2]):
         return Judged(code=ViolationCode.FORMAT_MISMATCH), None
-    day, clock = _read_date(match[1]), _read_clock(match[2]) if match[2] else Judged(dt.time())
+    day, clock = _read_date(match[1]), _read_clock(match[2], digits) if match[2] else Judged(dt.time())
     for part in (day, clock):
         if part.code is not None:
             return part, match[3]
@@ -170,16 +179,21 @@ def _read_moment(text: str) -> tuple[Judged, str | None]:
     return Judged(dt.datetime.combine(day.value, clock.value)), match[3]
 
 
-def _read_timestamp(text: str) -> Judged:
-    moment, offset = _read_moment(text)
+def _read_timestamp(text: str, digits: int = 6) -> Judged:
+    moment, offset = _read_moment(text, digits)
     if offset is not None and moment.code is not ViolationCode.FORMAT_MISMATCH:
         return Judged(code=ViolationCode.TYPE_MISMATCH)
     return moment
 
 
-def read_zoned(text: str) -> Judged:
-    """An instant, as an aware datetime in UTC."""
-    moment, offset = _read_moment(text)
+def _read_timestamp_ns(text: str) -> Judged:
+    """A count of nanoseconds since 1970."""
+    return nanoseconds_of(_read_timestamp(text, 9), _fraction_of(text))
+
+
+def read_zoned(text: str, unit: TimeUnit = "us") -> Judged:
+    """An instant: an aware datetime in UTC, or in nanoseconds their count since 1970."""
+    moment, offset = _read_moment(text, 9 if unit == "ns" else 6)
     if moment.code is ViolationCode.FORMAT_MISMATCH:
         return moment
     if offset is None:
@@ -188,7 +202,14 @@ def read_zoned(text: str) -> Judged:
         shifted = at_offset(dt.datetime(2000, 1, 1), offset)
         return moment if shifted.code is None else shifted
     assert isinstance(moment.value, dt.datetime)
-    return at_offset(moment.value, offset)
+    instant = at_offset(moment.value, offset)
+    return nanoseconds_of(instant, _fraction_of(text)) if unit == "ns" else instant
+
+
+def _fraction_of(text: str) -> str:
+    """The digits behind the point of a text that is a moment."""
+    found = _FRACTION.search(text)
+    return found[1].rstrip("0") if found else ""
 
 
 def _read_duration(text: str) -> Judged:
@@ -211,11 +232,11 @@ def _read_duration(text: str) -> Judged:
     return Judged(micros) if abs(micros) <= MAX_DURATION_MICROSECONDS else Judged(code=ViolationCode.OUT_OF_RANGE)
 
 
-def _by_formats(text: str, formats: Sequence[Format], zoned: bool) -> Judged:
+def _by_formats(text: str, formats: Sequence[Format], zoned: bool, nanoseconds: bool) -> Judged:
     """The first pattern that fits wins; else the most telling fault."""
     codes = []
     for pattern in formats:
-        judged = read_with(pattern, text)
+        judged = read_with(pattern, text, nanoseconds=nanoseconds)
         if judged.code is None:
             return judged
         codes.append(judged.code)
@@ -234,5 +255,6 @@ _READERS: dict[str, Callable[[str], Judged]] = {
     "date": _read_date,
     "time": _read_time,
     "timestamp": _read_timestamp,
+    "timestamp_ns": _read_timestamp_ns,
     "duration": _read_duration,
 }

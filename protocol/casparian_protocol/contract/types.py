@@ -15,7 +15,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-SimpleName = Literal["string", "boolean", "int64", "float64", "date", "time", "timestamp", "duration", "binary"]
+SimpleName = Literal[
+    "string", "boolean", "int64", "float64", "date", "time", "timestamp", "timestamp_ns", "duration", "binary"
+]  # fmt: skip
+TimeUnit = Literal["us", "ns"]
 SIMPLE_NAMES: tuple[str, ...] = get_args(SimpleName)
 ALIASES = {
     "bool": "boolean",
@@ -36,6 +39,7 @@ _KEYS = {
     "list": ("item",),
     "struct": ("fields",),
 }
+_OPTIONAL_KEYS = {"timestamp_tz": ("unit",)}
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 
 
@@ -56,6 +60,7 @@ class DecimalType(_Type):
 class ZonedTimestampType(_Type):
     kind: Literal["timestamp_tz"] = "timestamp_tz"
     tz: str
+    unit: TimeUnit = "us"
 
 
 class ListType(_Type):
@@ -97,7 +102,7 @@ def read_type(spelling: object, depth: int = 0) -> AnyType:
         case "decimal":
             return _read_decimal(spelling["precision"], spelling["scale"])
         case "timestamp_tz":
-            return ZonedTimestampType(tz=check_zone(spelling["tz"]))
+            return ZonedTimestampType(tz=check_zone(spelling["tz"]), unit=_read_unit(spelling.get("unit", "us")))
         case "list":
             return ListType.model_construct(kind="list", item=read_type(spelling["item"], depth + 1))
         case _:
@@ -109,8 +114,10 @@ def write_type(data_type: AnyType) -> Any:
     match data_type:
         case SimpleType():
             return data_type.kind
-        case DecimalType() | ZonedTimestampType():
+        case DecimalType():
             return data_type.model_dump()
+        case ZonedTimestampType(tz=tz, unit=unit):
+            return {"kind": "timestamp_tz", "tz": tz} | ({"unit": unit} if unit != "us" else {})
         case ListType():
             return {"kind": "list", "item": write_type(data_type.item)}
         case StructType():
@@ -129,7 +136,7 @@ def describe(data_type: AnyType) -> str:
         case DecimalType():
             return f"decimal({data_type.precision},{data_type.scale})"
         case ZonedTimestampType():
-            return f"timestamp_tz({data_type.tz})"
+            return f"timestamp_tz({data_type.tz}{', ns' if data_type.unit == 'ns' else ''})"
         case ListType():
             return f"list<{describe(data_type.item)}>"
         case StructType():
@@ -162,14 +169,26 @@ def _read_simple(spelling: str) -> SimpleType:
 
 
 def _check_keys(spelling: Mapping[str, object], kind: str, keys: tuple[str, ...]) -> None:
+    known = (*keys, *_OPTIONAL_KEYS.get(kind, ()))
     for key in spelling:
-        if key != "kind" and key not in keys:
-            close = difflib.get_close_matches(str(key), keys, 1, 0.0)
+        if key != "kind" and key not in known:
+            close = difflib.get_close_matches(str(key), known, 1, 0.0)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"the type {kind!r} has no key {str(key)[:64]!r}{hint}")
     for key in keys:
         if key not in spelling:
             raise ValueError(f"the type {kind!r} needs the key {key!r}")
+
+
+def _read_unit(unit: object) -> TimeUnit:
+    if unit == "us" or unit == "ns":
+        return unit
+    raise ValueError(f"the unit of a timestamp_tz is 'us' or 'ns', not {str(unit)[:64]!r}")
+
+
+def in_nanoseconds(data_type: AnyType) -> bool:
+    """Whether the values are instants in nanoseconds; all other times are in microseconds."""
+    return data_type.kind == "timestamp_ns" or (isinstance(data_type, ZonedTimestampType) and data_type.unit == "ns")
 
 
 def _read_decimal(precision: object, scale: object) -> DecimalType:

@@ -62,7 +62,9 @@ def typed(value: Any, kind: Any, spec: Spec) -> Any:
         case Decimal():
             return only(name == "decimal" and value.is_finite(), None) or value_of_text(kind, str(value))
         case dt.datetime():
-            return moment(value, name)
+            return moment(
+                value, name, is_fine=name == "timestamp_ns" or (isinstance(kind, dict) and kind.get("unit") == "ns")
+            )
         case dt.date():
             return only(name == "date", days_from_civil(value.year, value.month, value.day))
         case dt.time():
@@ -118,16 +120,18 @@ def whole(value: int, kind: Any, name: str) -> Any:
     return Fraction(value)
 
 
-def moment(value: dt.datetime, name: str) -> int:
+def moment(value: dt.datetime, name: str, *, is_fine: bool) -> int:
     days = days_from_civil(value.year, value.month, value.day)
     seconds = ((days * 24 + value.hour) * 60 + value.minute) * 60 + value.second
     offset = value.utcoffset()
     if name == "timestamp_tz" and offset is None:
         raise Bad("timezone_required")
-    only(name == "timestamp_tz" or (name == "timestamp" and offset is None), None)
+    only(name == "timestamp_tz" or (name in ("timestamp", "timestamp_ns") and offset is None), None)
     shift = 0 if offset is None else (offset.days * 86_400 + offset.seconds) * 10**6 + offset.microseconds
     instant = seconds * 10**6 + value.microsecond - shift
     first, last = days_from_civil(1, 1, 1), days_from_civil(9999, 12, 31) + 1
     if not first * 86_400 * 10**6 <= instant < last * 86_400 * 10**6:
         raise Bad("out_of_range")
-    return instant
+    if is_fine and abs(instant * 1000) > 2**63 - 2:
+        raise Bad("out_of_range")
+    return instant * 1000 if is_fine else instant

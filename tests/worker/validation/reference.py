@@ -63,7 +63,7 @@ def value_of_text(kind: Any, text: str) -> Any:
     if isinstance(kind, dict):
         if kind["kind"] == "decimal":
             return decimal(text, kind["precision"], kind["scale"])
-        return moment(text, zoned=True)
+        return moment(text, zoned=True, digits=9 if kind.get("unit") == "ns" else 6)
     readers = {
         "string": lambda each: each,
         "binary": lambda each: each.encode(),
@@ -73,6 +73,7 @@ def value_of_text(kind: Any, text: str) -> Any:
         "date": date,
         "time": time,
         "timestamp": lambda each: moment(each, zoned=False),
+        "timestamp_ns": lambda each: moment(each, zoned=False, digits=9),
         "duration": duration,
     }
     return readers[kind](text)
@@ -173,8 +174,8 @@ def date(text: str) -> int:
     return days_from_civil(int(text[:4]), int(text[5:7]), int(text[8:]))
 
 
-def clock(text: str, least_parts: int) -> int:
-    """Microseconds since midnight of `HH[:MM[:SS[.f]]]`."""
+def clock(text: str, least_parts: int, digits: int = 6) -> int:
+    """Microseconds (or with 9 digits nanoseconds) since midnight of `HH[:MM[:SS[.f]]]`."""
     body, point, fraction = text.partition(".")
     parts = body.split(":")
     if not least_parts <= len(parts) <= 3 or not all(all_digits(part, 2) for part in parts):
@@ -184,15 +185,15 @@ def clock(text: str, least_parts: int) -> int:
     hour, minute, second = [*map(int, parts), 0, 0][:3]
     if hour > 23 or minute > 59 or second > 59:
         raise Bad("format_mismatch")
-    return (hour * 3600 + minute * 60 + second) * 1_000_000 + micros(fraction)
+    return (hour * 3600 + minute * 60 + second) * 10**digits + micros(fraction, digits)
 
 
-def micros(fraction: str) -> int:
+def micros(fraction: str, digits: int = 6) -> int:
     while fraction.endswith("0"):
         fraction = fraction[:-1]
-    if len(fraction) > 6:
+    if len(fraction) > digits:
         raise Bad("precision_exceeded")
-    return int(fraction + "0" * (6 - len(fraction)))
+    return int(fraction + "0" * (digits - len(fraction)))
 
 
 def time(text: str) -> int:
@@ -211,7 +212,7 @@ def split_offset(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def moment(text: str, *, zoned: bool) -> int:
+def moment(text: str, *, zoned: bool, digits: int = 6) -> int:
     bare, offset = (text, None) if len(text) <= 10 else split_offset(text)
     if offset is not None and len(bare) <= 10:
         raise Bad("format_mismatch")
@@ -221,7 +222,7 @@ def moment(text: str, *, zoned: bool) -> int:
         if len(bare) > 10:
             if bare[10] not in " T":
                 raise Bad("format_mismatch")
-            since_midnight = clock(bare[11:], least_parts=1)
+            since_midnight = clock(bare[11:], least_parts=1, digits=digits)
         else:
             since_midnight = 0
     except Bad as bad:
@@ -239,16 +240,18 @@ def moment(text: str, *, zoned: bool) -> int:
         hours, minutes = int(pairs[:2]), int(pairs[2:] or 0)
         if hours > 23 or minutes > 59:
             raise Bad("format_mismatch")
-        shift = (hours * 60 + minutes) * 60_000_000 * (-1 if offset[0] == "-" else 1)
+        shift = (hours * 60 + minutes) * 60 * 10**digits * (-1 if offset[0] == "-" else 1)
     if fault is not None:
         raise fault
-    instant = day * 86_400_000_000 + since_midnight - shift
-    return in_calendar(instant)
+    instant = day * 86_400 * 10**digits + since_midnight - shift
+    return in_calendar(instant, digits)
 
 
-def in_calendar(instant: int) -> int:
+def in_calendar(instant: int, digits: int = 6) -> int:
+    if digits == 9 and abs(instant) > 2**63 - 2:
+        raise Bad("out_of_range")
     first, last = days_from_civil(1, 1, 1), days_from_civil(9999, 12, 31)
-    if not first * 86_400_000_000 <= instant < (last + 1) * 86_400_000_000:
+    if not first * 86_400 * 10**digits <= instant < (last + 1) * 86_400 * 10**digits:
         raise Bad("out_of_range")
     return instant
 

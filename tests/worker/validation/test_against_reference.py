@@ -23,6 +23,7 @@ KINDS: list[Any] = [
     "date",
     "time",
     "timestamp",
+    "timestamp_ns",
     "duration",
     "binary",
     {"kind": "decimal", "precision": 5, "scale": 2},
@@ -30,6 +31,7 @@ KINDS: list[Any] = [
     {"kind": "decimal", "precision": 3, "scale": 3},
     {"kind": "timestamp_tz", "tz": "Europe/Berlin"},
     {"kind": "timestamp_tz", "tz": "UTC"},
+    {"kind": "timestamp_tz", "tz": "America/New_York", "unit": "ns"},
 ]
 NASTY = [
     "", " ", "0", "-0", "+0", "1", "+1", "-1", "++1", "+-1", "007", "0x10", "1_000", "1,234", "1.0", "1.", ".5", ".", "5.",
@@ -48,6 +50,10 @@ NASTY = [
     "2024-01-01T12:34:56+01", "2024-01-01T12:34:56+0130", "2024-01-01T12:34:56-09:30", "2024-01-01T12:34:56+24:00",
     "2024-01-01T12:34:56+09:60", "2024-01-01T12:34:56.1234567Z", "2024-01-01T12:34:56.123456000Z", "2024-01-01T12:34:60Z",
     "2024-01-01T12:34:56.1234567", "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2024-02-30T00:00:00Z",
+    "2024-01-01T12:34:56.123456789", "2024-01-01 12:34:56.123456789Z", "2024-01-01T12:34:56.1234567890+01:00",
+    "2024-01-01T12:34:56.1234567891", "2262-04-11T23:47:16.854775806", "2262-04-11T23:47:16.854775807", "2262-04-12",
+    "1677-09-21T00:12:43.145224194", "1677-09-21T00:12:43.145224193Z", "1677-09-21T00:12:43.145224193", "1677-09-20",
+    "2262-04-11T23:47:16.854775807+05:00", "1677-09-21T00:12:43.145224193-05:00", "2300-01-01T00:00:00.1234567891Z",
     "2024-01-01T12:34:56.1234560.1234560", "2024-01-01T12:34:56.1234567+24:00", "2024-03-31T02:30:00+01:00",
     "P1D", "PT1S", "-PT1.5S", "P1W", "P1Y", "P", "PT", "P1DT", "P1DT2H3M4.5S", "PT1.1234567S", "PT1.1234560S", "P999999999999D",
     "P99999999W", "+P1D", "P1.5D", "PT1M1H", "1 day, 2:03:04", "-1 day, 23:59:59.999999", "2 days, 0:00:00", "100:00:00",
@@ -165,11 +171,16 @@ def test_typed_integers_are_exact_or_violations(numbers: list[int | None]) -> No
 @settings(max_examples=40, deadline=None)
 @given(
     unit=st.sampled_from(["s", "ms", "us", "ns"]),
-    counts=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=30),
+    counts=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**34), 2**34), max_size=30),
     is_zoned=st.booleans(),
+    is_fine=st.booleans(),
 )
-def test_typed_instants_are_exact_or_violations(unit: str, counts: list[int | None], is_zoned: bool) -> None:
-    kind: Any = {"kind": "timestamp_tz", "tz": "Asia/Tokyo"} if is_zoned else "timestamp"
+@example(unit="ns", counts=[-(2**63), 2**63 - 1, -(2**63) + 1, 2**63 - 2, -(2**63) + 2], is_zoned=True, is_fine=True)
+def test_typed_instants_are_exact_or_violations(
+    unit: str, counts: list[int | None], is_zoned: bool, is_fine: bool
+) -> None:
+    zoned: Any = {"kind": "timestamp_tz", "tz": "Asia/Tokyo"} | ({"unit": "ns"} if is_fine else {})
+    kind: Any = zoned if is_zoned else "timestamp_ns" if is_fine else "timestamp"
     contract = Contract.from_literal({"columns": [{"name": "v", "type": kind}]})
     batch = pa.record_batch({"v": pa.array(counts, pa.timestamp(unit, "UTC" if is_zoned else None))})
     mine = verdicts(OutputValidator("o", contract).check(batch, 0), len(counts))
@@ -179,10 +190,10 @@ def test_typed_instants_are_exact_or_violations(unit: str, counts: list[int | No
         if count is None:
             assert (value, codes) == (None, set())
             continue
-        exact = Fraction(count * 10**6, per_second)
+        exact = Fraction(count * 10 ** (9 if is_fine else 6), per_second)
         if exact.denominator != 1:
             assert codes == {"precision_exceeded"}
-        elif not first <= exact < last:
+        elif not (-(2**63) + 1 < exact < 2**63 - 1 if is_fine else first <= exact < last):
             assert codes == {"out_of_range"}
         else:
             assert (value, codes) == (exact, set())

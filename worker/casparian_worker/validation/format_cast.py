@@ -13,7 +13,6 @@ from casparian_worker.validation.cast import cast_what_passes
 
 _MONTHS = pa.array(MONTHS)
 _DAYS = pa.array(["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
-_FRACTION_DIGITS = 6
 Parts = dict[str, pa.StringArray]
 
 
@@ -38,7 +37,10 @@ def _cast_by(texts: pa.StringArray, pattern: Format, target: pa.DataType) -> pa.
     if pa.types.is_date(target):
         return days
     dates = days.cast(pa.string())
-    iso = _join(dates, "T", _clock(parts)) if "hour" in parts or "hour12" in parts else _join(dates, "T00:00:00")
+    digits = 9 if target.unit == "ns" else 6
+    iso = (
+        _join(dates, "T", _clock(parts, digits)) if "hour" in parts or "hour12" in parts else _join(dates, "T00:00:00")
+    )
     if "offset" in parts:
         iso = _join(iso, parts["offset"])
     return within_calendar(cast_what_passes(iso, target))
@@ -91,15 +93,15 @@ def _month(parts: Parts) -> pa.StringArray:
     return _two(pc.add(index, 1).cast(pa.string()))
 
 
-def _clock(parts: Parts) -> pa.StringArray:
-    """`HH:MM:SS.ffffff`; more than six digits that say something give NULL."""
+def _clock(parts: Parts, digits: int = 6) -> pa.StringArray:
+    """`HH:MM:SS.ffffff`; more digits of a fraction that say something give NULL."""
     hour = _two(parts["hour"]) if "hour" in parts else _hour_of_half(_number(parts["hour12"]), parts["half"])
     pieces = [hour, ":", _two(parts["minute"]) if "minute" in parts else "00", ":"]
     pieces.append(_two(parts["second"]) if "second" in parts else "00")
     if "fraction" in parts:
-        digits = pc.utf8_rpad(pc.utf8_rtrim(parts["fraction"], "0"), _FRACTION_DIGITS, "0")
-        fits = pc.equal(pc.utf8_length(digits), _FRACTION_DIGITS)
-        pieces += [".", pc.if_else(fits, digits, None)]
+        fraction = pc.utf8_rpad(pc.utf8_rtrim(parts["fraction"], "0"), digits, "0")
+        fits = pc.equal(pc.utf8_length(fraction), digits)
+        pieces += [".", pc.if_else(fits, fraction, None)]
     return _join(*pieces)
 
 

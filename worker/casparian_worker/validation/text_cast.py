@@ -122,7 +122,7 @@ def _moments(texts: pa.StringArray, target: pa.DataType, form: str) -> pa.Array:
     try:
         return within_calendar(texts.cast(target))
     except pa.ArrowInvalid:
-        trimmed = _trim_fraction(texts)
+        trimmed = _trim_fraction(texts, 9 if target.unit == "ns" else 6)
         return within_calendar(_try_then_form(trimmed, target, form))
 
 
@@ -134,9 +134,9 @@ def _times(texts: pa.StringArray) -> pa.Array:
     return moments.cast(pa.time64("us"))
 
 
-def _trim_fraction(texts: pa.StringArray) -> pa.StringArray:
-    """Zeros beyond the sixth digit of a fraction say nothing."""
-    return pc.replace_substring_regex(texts, r"(\.[0-9]{6})0+", r"\1")
+def _trim_fraction(texts: pa.StringArray, digits: int = 6) -> pa.StringArray:
+    """Zeros beyond the last digit that counts say nothing."""
+    return pc.replace_substring_regex(texts, rf"(\.[0-9]{{{digits}}})0+", r"\1")
 
 
 def _try_then_form(texts: pa.StringArray, target: pa.DataType, form: str) -> pa.Array:
@@ -156,5 +156,6 @@ _SIMPLE: dict[str, VectorCast] = {
     "date": _dates,
     "time": _times,
     "timestamp": lambda texts: _moments(texts, pa.timestamp("us"), _NAIVE),
+    "timestamp_ns": lambda texts: _moments(texts, pa.timestamp("ns"), _NAIVE),
     "duration": duration_of_text,
 }

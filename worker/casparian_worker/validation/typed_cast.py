@@ -41,7 +41,7 @@ def cast_typed(array: pa.Array, data_type: AnyType, column: Column | None = None
             return _in_calendar(_convert(array, target, expected), expected)
         case ("time" | "duration") as kind if pt.is_time(came) if kind == "time" else pt.is_duration(came):
             return _convert(array, target, expected)
-        case "timestamp" if pt.is_timestamp(came) and came.tz is None:
+        case "timestamp" | "timestamp_ns" if pt.is_timestamp(came) and came.tz is None:
             return _in_calendar(_convert(array, target, expected), expected)
         case "timestamp_tz" if pt.is_timestamp(came):
             if came.tz is None:  # pyarrow would take it for UTC without a word
@@ -96,7 +96,7 @@ def _convert(array: pa.Array, target: pa.DataType, expected: str) -> Cast:
         pass
     values = array.cast(target, safe=False)
     changed = pc.not_equal(values.cast(array.type, safe=False), array)
-    is_finer = pt.is_date64(array.type) or array.type.unit == "ns"
+    is_finer = pt.is_date64(array.type) or (array.type.unit == "ns" and target.unit != "ns")
     code = ViolationCode.PRECISION_EXCEEDED if is_finer else ViolationCode.OUT_OF_RANGE
     return refuse(values, changed, code, expected)
 
@@ -105,5 +105,7 @@ def _in_calendar(cast: Cast, expected: str) -> Cast:
     outside = outside_calendar(cast.values)
     if outside is None:
         return cast
-    within = refuse(cast.values, outside, ViolationCode.OUT_OF_RANGE, f"{expected} in the years 1 to 9999")
+    is_fine = pt.is_timestamp(cast.values.type) and cast.values.type.unit == "ns"
+    years = "from 1677-09-21 to 2262-04-11" if is_fine else "in the years 1 to 9999"
+    within = refuse(cast.values, outside, ViolationCode.OUT_OF_RANGE, f"{expected} {years}")
     return Cast(within.values, cast.found + within.found)

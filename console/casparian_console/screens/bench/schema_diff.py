@@ -15,6 +15,7 @@ _ARROW = {
     "date": "date32[day]",
     "time": "time64[us]",
     "timestamp": "timestamp[us]",
+    "timestamp_ns": "timestamp[ns]",
     "duration": "duration[us]",
 }
 

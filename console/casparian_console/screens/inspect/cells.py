@@ -38,7 +38,7 @@ def kind_of(arrow_type: str) -> str:
     if arrow_type.startswith("decimal"):
         return "decimal(" + arrow_type.partition("(")[2].replace(" ", "")
     if arrow_type.startswith("timestamp"):
-        return "timestamp_tz" if "tz=" in arrow_type else "timestamp"
+        return "timestamp_tz" if "tz=" in arrow_type else "timestamp_ns" if "[ns" in arrow_type else "timestamp"
     if arrow_type.startswith("time"):
         return "time"
     return "duration" if arrow_type.startswith("duration") else clean(arrow_type)
