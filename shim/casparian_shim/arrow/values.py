@@ -123,7 +123,8 @@ def _note(value: Any, place: tuple[str, ...], found: dict[tuple[str, ...], objec
         return True
     kind = type(value)
     if kind is dict:
-        if found.setdefault(place, value.keys()) != value.keys() or not value or len(place) >= _TYPED_DEPTH_MAX:
+        names = tuple(value)  # in their order, so that a struct reads as the dict that it was
+        if found.setdefault(place, names) != names or not names or len(place) >= _TYPED_DEPTH_MAX:
             return False
         return all(type(key) is str and _note(item, (*place, "." + key), found) for key, item in value.items())
     if found.setdefault(place, kind) is not kind:
