@@ -185,7 +185,7 @@ def clock(text: str, least_parts: int, digits: int = 6) -> int:
     hour, minute, second = [*map(int, parts), 0, 0][:3]
     if hour > 23 or minute > 59 or second > 59:
         raise Bad("format_mismatch")
-    return (hour * 3600 + minute * 60 + second) * 10**digits + micros(fraction, digits)
+    return (hour * 3600 + minute * 60 + second) * int(10**digits) + micros(fraction, digits)
 
 
 def micros(fraction: str, digits: int = 6) -> int:
