@@ -60,6 +60,8 @@ def _words(change: Change) -> str:
             return "NULL was allowed and is not"
         case "primary_key":
             return f"the primary key was {before} and is {after}"
+        case "check" if (change.column or "").endswith(".unique"):
+            return "its values had not to be unique and have to be"
         case _:
             check = (change.column or "").rpartition(".")[2]
             return f"{check} was {before} and is {after}"
