@@ -16,7 +16,7 @@ from casparian_sentinel.core.commands import CancelJob, ReplayDeadLetters, Repla
 from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_ORIGIN, JOBS_BY_PREFIX
+from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_FACTS, JOBS_BY_PREFIX
 
 
 def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
@@ -50,11 +50,11 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
         raise _no_version(old.parser, line)
     policies = yield InThread(lambda: planning.policies_of(context, line.name, version))
     target = planning.target_of(context, line, version, list(version.topics), policies)
-    origins = yield Ask(FILE_ORIGIN, (old.topic, old.input.file_id))
-    origin = next(iter(as_maps(origins)), {})
+    known_files = yield Ask(FILE_FACTS, (old.input.file_id,))
+    facts = next(iter(as_maps(known_files)), {})
     file = {"id": old.input.file_id, "path": old.input.path, "content_hash": old.input.content_hash}
     file["on_change"] = str(old.options.get("on_change", "replace"))
-    fresh = planning.parse_job(context, target, {**origin, **file, "size": old.input.size, "tag": old.topic})
+    fresh = planning.parse_job(context, target, {**facts, **file, "size": old.input.size, "tag": old.topic})
     spec = _next_generation(fresh, old)
     answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
     return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,9 +26,9 @@ from casparian_protocol.settings import QuarantineSettings
 from casparian_protocol.states import JobType
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
-from casparian_sentinel.core.decide_parameters import effective
 from casparian_sentinel.core.decide_versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
+from casparian_sentinel.operations.file_parameters import FileParameters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
 from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
 
@@ -58,8 +58,7 @@ class Target:
     policies: dict[str, dict[str, Any]]
     #: output → the version that the rows go to.
     output_versions: dict[str, int]
-    #: (source, rule) → parameters and where they came from; worked out once for all files of both.
-    parameters: dict[tuple[str, str], tuple[dict[str, Any], dict[str, str]]] = field(default_factory=dict)
+    parameters: FileParameters
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
@@ -223,20 +222,9 @@ def target_of(
     topics: list[str],
     policies: dict[str, dict[str, Any]],
 ) -> Target:
-    return Target(line, version, topics, policies, targets_of(context.state, version.outputs))
-
-
-def parameters_of(
-    state: State, line: ParserLine, version: ParserVersion, source_id: str, rule_id: str
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The parameters of a file's job: declared default < `parser set` < source < rule; and which are no defaults, from where."""
-    layers: list[tuple[str, dict[str, Any]]] = [("set", line.params)]
-    source, rule = state.sources.get(source_id), state.rules.get(rule_id)
-    if source is not None:
-        layers.append((f"source {source.name}", source.params))
-    if rule is not None:
-        layers.append((f"rule {rule.get('name') or rule_id}", rule.get("params") or {}))
-    return effective(version.params, layers)
+    """What the jobs of this version have in common now."""
+    parameters = FileParameters(context.state, line, version)
+    return Target(line, version, topics, policies, targets_of(context.state, version.outputs), parameters)
 
 
 def why_not_runnable(line: ParserLine) -> str:
@@ -257,10 +245,7 @@ def why_not_runnable(line: ParserLine) -> str:
 def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec:
     """The job that gives one file to the parser. Raises `ParameterRefused` when a parameter is not what it declares."""
     version = target.version
-    place = (file.get("source_id") or "", file.get("rule_id") or "")
-    if place not in target.parameters:
-        target.parameters[place] = parameters_of(context.state, target.line, version, *place)
-    params, origins = target.parameters[place]
+    params, origins = target.parameters.of(file)
     return JobSpec(
         job_id=context.new_id(),
         type=JobType.PARSE,

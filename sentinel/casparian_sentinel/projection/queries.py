@@ -10,7 +10,7 @@ case when exists (from scout_sources s where s.on_change = 'append'
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
 PLAN_FILES = f"""
-select f.id, f.path, f.content_hash, f.size, f.source_id, t.tag, t.rule_id, {_ON_CHANGE} as on_change
+select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {_ON_CHANGE} as on_change
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
@@ -41,11 +41,8 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
 from contents
 """
 
-#: The source of a file, and the rule that gave it a tag: tag, file id.
-FILE_ORIGIN = """
-select f.source_id, t.rule_id from scout_files f left join scout_file_tags t on t.file_id = f.id and t.tag = ?
-where f.id = ?
-"""
+#: What of a file decides about its parameters: file id.
+FILE_FACTS = "select source_id, rel_path, kind from scout_files where id = ?"
 
 #: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
 UNHASHED_FILES = """

@@ -33,11 +33,12 @@ def columns(draw: st.DrawFn, number: int) -> dict[str, Any]:
     """A column's literal with any checks that its type may have."""
     kind, _texts, literals = _KINDS[number]
     column: dict[str, Any] = {"name": "c", "type": kind, "nullable": draw(st.booleans())}
-    if draw(st.booleans()):
+    has_null_values: bool = draw(st.booleans())
+    if has_null_values:
         column["null_values"] = draw(st.lists(st.sampled_from(["NA", "-", "", "a"]), max_size=2, unique=True))
     if draw(st.booleans()):
         column["unique"] = draw(st.booleans())
-    if literals and draw(st.booleans()):
+    if literals != [] and draw(st.booleans()):
         column["values"] = draw(st.lists(st.sampled_from(literals), min_size=1, max_size=3, unique=True))
     if kind == "string" and draw(st.booleans()):
         column["pattern"] = draw(st.sampled_from(["^a", "b", "."]))
