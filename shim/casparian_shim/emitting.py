@@ -51,6 +51,20 @@ class RowWithoutColumns(CasparianError):
         )
 
 
+class ColumnWithoutName(CasparianError):
+    """A column is called nothing, as the last one of a header that ends with a delimiter."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str, names: Sequence[str]) -> None:
+        place = list(names).index("") + 1
+        listed = ", ".join(repr(name[:40]) for name in names[:20])
+        super().__init__(
+            f"Column {place} of output {output} has no name; the columns are {listed}.",
+            remedy="Does the header end with a delimiter? Drop that column, or read with read_csv(…, columns=[…]).",
+        )
+
+
 class _Stream:
     """One announced stream: its schema so far and its rows sent."""
 
@@ -224,6 +238,8 @@ class Outputs:
     def _send(self, output: str, kind: OutputKind, columns: Sequence[Column]) -> None:
         if kind is not OutputKind.RECORDS:
             self.before_rows()
+            if any(not name for name, _, _ in columns):
+                raise ColumnWithoutName(output, [name for name, _, _ in columns])
         stream = self._streams.get((output, kind))
         if stream is None:
             stream = self._streams[output, kind] = _Stream(len(self._streams), output, kind)

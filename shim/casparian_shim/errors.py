@@ -131,8 +131,6 @@ def code_for_exception(error: BaseException) -> ErrorCode:
             return ErrorCode.DISK_FULL
         case OSError(errno=errno.EFBIG):
             return ErrorCode.LIMIT_EXCEEDED
-        case KeyError():
-            return ErrorCode.SCHEMA_MISMATCH
         case UnicodeError():
             return ErrorCode.ENCODING_ERROR
         case ValueError() | ArithmeticError():
@@ -140,6 +138,27 @@ def code_for_exception(error: BaseException) -> ErrorCode:
     if (type(error).__module__, type(error).__name__) in _CONVERSION_ERRORS:
         return ErrorCode.INVALID_DATA
     return ErrorCode.UNKNOWN_ERROR
+
+
+#: What an exception of these says in a parser: its code has a mistake, or takes for granted what the input lacks.
+_MISTAKES = (
+    LookupError,
+    AttributeError,
+    TypeError,
+    NameError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+)
+
+
+def code_for_parsers_exception(error: BaseException) -> ErrorCode:
+    """The code for what left a parser: beyond `code_for_exception`, mistakes of its code and libraries that are missing."""
+    if isinstance(error, ImportError):
+        return ErrorCode.DEPENDENCY_MISSING
+    code = code_for_exception(error)
+    return ErrorCode.PARSER_ERROR if code is ErrorCode.UNKNOWN_ERROR and isinstance(error, _MISTAKES) else code
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from casparian_shim.errors import (
     ContextValue,
     ErrorCode,
     ErrorReport,
-    code_for_exception,
+    code_for_parsers_exception,
     retryable,
 )
 from casparian_shim.frames.encode import encode_end_of_stream, encode_failure, encode_hello
@@ -104,10 +104,14 @@ def _capture_logging(sender: FrameSender) -> None:
 
 def report_of(error: BaseException) -> ErrorReport:
     """What the worker is told about an exception."""
-    code = code_for_exception(error)
+    code = code_for_parsers_exception(error)
     context: dict[str, ContextValue] = {}
     if place := raised_at(error):
         context = {"file": place[0][:CONTEXT_VALUE_CHARACTERS_MAX], "line": place[1], "function": place[2][:200]}
+    if (row := _row_now()) is not None:
+        context["input_line"] = row
+    if isinstance(error, ImportError) and error.name:
+        context["module"] = error.name[:CONTEXT_VALUE_CHARACTERS_MAX]
     return ErrorReport(
         code=code,
         exception=exception_name(error)[:NAME_CHARACTERS_MAX],
@@ -116,6 +120,13 @@ def report_of(error: BaseException) -> ErrorReport:
         context=context,
         retryable=retryable(code),
     )
+
+
+def _row_now() -> int | None:
+    """The line of the record that a reader of the SDK gave out last."""
+    records = sys.modules.get("casparian_shim.sdk.records")
+    tape = records.current_tape() if records is not None else None
+    return tape.row_now() if tape is not None else None
 
 
 def _message(error: BaseException) -> str:
@@ -131,7 +142,7 @@ def _message(error: BaseException) -> str:
 
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, mode: str) -> int:
     """Report `error` as well as memory and the connection allow; the exit status."""
-    status = TRANSIENT if retryable(code_for_exception(error)) else PERMANENT
+    status = TRANSIENT if retryable(code_for_parsers_exception(error)) else PERMANENT
     try:
         try:
             failure = encode_failure(report_of(error))

@@ -160,7 +160,7 @@ def test_a_parser_that_fails_is_exit_1_with_its_own_frames_and_its_line(call: Ca
         ("def parse(path):\n    import os; os._exit(0)\n", "PROTOCOL_ERROR"),
         ("def parse(path):\n    import os; os.kill(os.getpid(), 9)\n", "OOM_RISK"),
         ("def parse(path):\n    return 7\n", "INVALID_DATA"),
-        ("import nothing_like_this\ndef parse(path):\n    return []\n", "UNKNOWN_ERROR"),
+        ("import nothing_like_this\ndef parse(path):\n    return []\n", "DEPENDENCY_MISSING"),
         ("def parse(path):\n    return {'_cf_mine': 1}\n", "SCHEMA_MISMATCH"),
     ],
 )

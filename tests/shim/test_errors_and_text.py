@@ -27,7 +27,7 @@ from casparian_shim.trace import fingerprint, normalise_text, normalise_trace, r
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (KeyError("a"), ErrorCode.SCHEMA_MISMATCH),
+        (KeyError("a"), ErrorCode.UNKNOWN_ERROR),
         (FileNotFoundError(), ErrorCode.FILE_NOT_FOUND),
         (PermissionError(), ErrorCode.PERMISSION_ERROR),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), ErrorCode.ENCODING_ERROR),

@@ -79,12 +79,12 @@ def test_hello_comes_before_the_parser_is_imported(tmp_path: Path) -> None:
 
 
 FAILURES = {
-    "KeyError": ("return {}['x']", ErrorCode.SCHEMA_MISMATCH, 1),
+    "KeyError": ("return {}['x']", ErrorCode.PARSER_ERROR, 1),
     "ValueError in a generator": ("yield 'one', {'a': 1}\n    yield int('x')", ErrorCode.INVALID_DATA, 1),
     "sys.exit(0)": ("import sys; sys.exit(0)", ErrorCode.UNKNOWN_ERROR, 1),
     "Ctrl-C": ("raise KeyboardInterrupt", ErrorCode.UNKNOWN_ERROR, 1),
     "MemoryError": ("raise MemoryError", ErrorCode.MEMORY_ERROR, 2),
-    "endless recursion": ("return parse(path)", ErrorCode.UNKNOWN_ERROR, 1),
+    "endless recursion": ("return parse(path)", ErrorCode.PARSER_ERROR, 1),
     "a transient error": ("raise TimeoutError('slow disk')", ErrorCode.TIMEOUT, 2),
     "a message that raises": (
         "class E(Exception):\n        def __str__(self): raise ValueError\n    raise E",
@@ -97,6 +97,8 @@ FAILURES = {
     "a string": ("return 'one'", ErrorCode.INVALID_DATA, 1),
     "a number": ("return 7", ErrorCode.INVALID_DATA, 1),
     "a key that is no text": ("return 'one', {1: 2}", ErrorCode.SCHEMA_MISMATCH, 1),
+    "a missing library": ("import nothing_like_this", ErrorCode.DEPENDENCY_MISSING, 1),
+    "a column without a name": ("return 'one', {'a': 1, '': ''}", ErrorCode.SCHEMA_MISMATCH, 1),
     "rows without columns": ("return 'one', [{}]", ErrorCode.SCHEMA_MISMATCH, 1),
     "other columns later": (
         "import pyarrow as pa\n    yield 'one', pa.table({'a': [1]})\n    yield 'one', pa.table({'b': [1]})",

@@ -4,12 +4,15 @@ import datetime
 import io
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casparian_shim import decimal, read_csv, read_fixed_width, read_lines, timestamp
-from casparian_shim.sdk.readers import BadRecord, NotTheEncoding
+from casparian_shim.sdk.readers import BadHeader, BadRecord, NotTheEncoding
 
 
 def test_lines_come_with_their_number_and_offset() -> None:
@@ -89,3 +92,58 @@ def test_timestamps_know_their_zone_or_are_refused() -> None:
         timestamp("2024-03-10T02:30", tz="America/New_York")
     with pytest.raises(ValueError, match="no known time zone"):
         timestamp("2024-03-10T02:30", tz="../etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "problem"),
+    [
+        (b"a,b,\n1,2,\n", {}, "line 1 has no name at place 3 of 3; the line ends with a delimiter: 'a,b,'"),
+        (b"\na, ,c\n1,2,3\n", {}, "line 2 has no name at place 2 of 3: 'a, ,c'"),
+        (b"a,b,a\n1,2,3\n", {}, "line 1 names 'a' twice, at places 1 and 3: 'a,b,a'"),
+        (b"a,b,c\n1,2,3\n", {"columns": ["x", "y"]}, "line 1 has 3 names, columns= gives 2: 'a,b,c'"),
+    ],
+    ids=["trailing delimiter", "blank name", "twice", "another number"],
+)
+def test_a_header_that_names_no_columns_is_shown_with_a_way_on(data: bytes, given: Any, problem: str) -> None:
+    with pytest.raises(BadHeader) as refused:
+        list(read_csv(io.BytesIO(data), **given))
+    assert problem in str(refused.value)
+    assert "columns=[…]" in refused.value.remedy
+
+
+def test_a_header_in_another_encoding_is_told_as_such() -> None:
+    with pytest.raises(NotTheEncoding, match=r"Line 1 is not utf-8: byte 2 \(E9\).*encoding='cp1252'"):
+        list(read_csv(io.BytesIO(b"n\xe9,b\n1,2\n")))
+
+
+def test_columns_that_the_caller_names_badly_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="twice or not at all"):
+        read_csv(io.BytesIO(b""), columns=["a", "a"])
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-16", "utf-32", "utf-16-le", "cp037", "shift_jis", "gb18030", "latin-1"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_and_offsets_are_exact_in_every_encoding(encoding: str, end: str) -> None:
+    data = end.join(["ab", "", "c"]).encode(encoding)
+    rows = list(read_lines(io.BytesIO(data), encoding=encoding))
+    mark = len("".encode(encoding))
+    size = len("ab".encode(encoding)) - mark
+    width = len(end.encode(encoding)) - mark
+    assert [(row["text"], row["offset"]) for row in rows] == [
+        ("ab", mark),
+        ("", mark + size + width),
+        ("c", mark + size + 2 * width),
+    ]
+
+
+@given(st.lists(st.sampled_from(["a", "é,", "\r", "\n", "\r\n", "", "\x0b", "\u2028"]), max_size=30), st.integers(1, 7))
+def test_blocks_cut_no_line(parts: list[str], block: int) -> None:
+    text = "".join(parts)
+    expected = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("casparian_shim.sdk.lines._BLOCK_BYTES", block)
+        for encoding in ("utf-8", "utf-16"):
+            found = [row["text"] for row in read_lines(io.BytesIO(text.encode(encoding)), encoding=encoding)]
+            assert found == expected

@@ -125,7 +125,7 @@ FAILURES = {
         "INVALID_DATA",
         False,
     ),
-    "KeyError": ("def parse(path):\n    {}['x']\n", "SCHEMA_MISMATCH", False),
+    "KeyError": ("def parse(path):\n    {}['x']\n", "PARSER_ERROR", False),
     "undeclared output": ("def parse(path):\n    yield 'others', {'a': 'x'}\n", "SCHEMA_MISMATCH", False),
     "wrong output name": ("def parse(path):\n    yield '../x', {'a': 'x'}\n", "OUTPUT_NAME", False),
     "missing column": ("def parse(path):\n    yield {'a': 'x'}\n", "SCHEMA_MISMATCH", False),
@@ -154,7 +154,7 @@ FAILURES = {
         "UNKNOWN_ERROR",
         False,
     ),
-    "syntax error": ("def parse(path:\n", "UNKNOWN_ERROR", False),
+    "syntax error": ("def parse(path:\n", "PARSER_ERROR", False),
     "file not found": ("def parse(path):\n    open(path + '.idx')\n", "FILE_NOT_FOUND", False),
     "writes too much": (
         "def parse(path, ctx):\n    open(ctx.scratch + '/f', 'wb').write(bytes(3 << 20))\n",
@@ -404,3 +404,34 @@ def parse(path, ctx):
     told = dict(zip(*desk.table("data.rows.0.parquet").select(["n", "a"]).to_pydict().values(), strict=True))
     assert told[os.getpid()] == "PermissionError"
     assert told[1] == "PermissionError"
+
+
+def test_a_failure_says_where_in_the_parser_and_at_which_line_of_the_input(desk: Desk) -> None:
+    desk.input.write_text("id\n" + "1\n" * 1_200)
+    error = desk.failed(
+        "from casparian_shim import read_csv\n"
+        "def parse(path):\n"
+        "    for row in read_csv(path):\n"
+        "        yield {'a': row['id'] if row['__cf_row_id'] < 1000 else row['nope'], 'n': 1}\n"
+    ).error
+    assert error.code == "PARSER_ERROR"
+    assert error.message == "KeyError: 'nope' (at parser.py:4, while reading line 1,000 of the input)"
+    assert error.context["input_line"] == 1000
+
+
+def test_a_missing_library_is_named_with_what_to_do(desk: Desk) -> None:
+    error = desk.failed("import polarbears.core\ndef parse(path):\n    pass\n").error
+    assert (error.code, error.context["module"]) == ("DEPENDENCY_MISSING", "polarbears")
+    assert "No module named 'polarbears' (at parser.py:1)" in error.message
+    assert "no environments of their own yet: do without polarbears" in error.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["return 7", "yield {}", "yield 'other', {'a': 1}", "yield {'a': 'x', 'n': 1, '': 2}", "list(read_csv(path))"],
+)
+def test_messages_name_no_class_of_ours(desk: Desk, body: str) -> None:
+    desk.input.write_text("a,b,\n1,2,3\n")
+    error = desk.failed(f"from casparian_shim import read_csv\ndef parse(path):\n    {body}\n").error
+    assert "casparian_" not in error.message + error.exception
+    assert error.exception == ""

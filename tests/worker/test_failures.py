@@ -134,11 +134,16 @@ def test_an_exceeded_quarantine_is_known_by_its_output_and_its_codes() -> None:
     ids=["far", "far below", "endless", "nan", "inf", "half a character", "long"],
 )
 def test_no_value_in_a_report_keeps_a_failure_from_being_told(value: str | float) -> None:
-    report = ErrorReport(ErrorCode.INVALID_DATA, "E", "the parser's own words", context={"odd": value, "fine": 1})
+    report = ErrorReport(
+        ErrorCode.INVALID_DATA,
+        "E",
+        "the parser's own words",
+        context={"odd": value, "fine": 1, "file": value, "line": value, "input_line": value, "module": value},
+    )
     told = Fail(job_id="0" * 16, epoch=1, error=of_report(report))
     heard, _ = decode(encode(told))
     assert heard == told
-    assert (told.error.code, told.error.message) == ("INVALID_DATA", "the parser's own words")
+    assert (told.error.code, told.error.message) == ("INVALID_DATA", "E: the parser's own words")
     assert told.error.context["fine"] == 1
 
 

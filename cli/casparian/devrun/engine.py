@@ -126,7 +126,7 @@ class _Run:
         except StreamCut as cut:
             raise error_after_cut(guest, cut, cpu_seconds=None) from cut
         if failure is not None:
-            return of_report(failure.report)
+            return of_report(failure.report, is_dev=True)
         if not self.room.is_full:
             wrong = error_after_end(guest, stream.reader, cpu_seconds=None)
             if wrong is not None:

@@ -77,9 +77,7 @@ def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
     """What failed, where in the parser's own code, and what to do; the parser's traceback was printed as it came."""
     error = run.error
     assert error is not None
-    # Our own exceptions say all in their message; their names help nobody.
-    name = "" if error.exception.startswith("casparian_") else f"{cell(error.exception)}: "
-    lines = [f"casparian: {cell(run.path)}: {error.code}: {name}{cell(error.message)}"]
+    lines = [f"casparian: {cell(run.path)}: {error.code}: {cell(error.message)}"]
     file, line, function = (error.context.get(key) for key in ("file", "line", "function"))
     if file and line:
         lines.append(f"  Raised at {cell(file)}:{cell(line)} in {cell(function)}, fingerprint ERR-{error.fingerprint}.")

@@ -53,6 +53,8 @@ def _because(data: Data) -> str:
 def _error(data: Data) -> str:
     error = data.get("error") or {}
     name = f"{error.get('exception')}: " if error.get("exception") else ""
+    if str(error.get("message", "")).startswith(name):  # messages of earlier versions did not say it
+        name = ""
     mark = f" (ERR-{error['fingerprint']})" if error.get("fingerprint") else ""
     return f"{error.get('code', 'UNKNOWN_ERROR')}: {name}{error.get('message', '')}".rstrip(": ") + mark
 

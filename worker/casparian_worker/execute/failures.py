@@ -15,11 +15,13 @@ from casparian_protocol.blame import NEVER_THE_PARSERS
 from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import CasparianError, ErrorCode, ErrorReport
 from casparian_protocol.jobs import JobError, Scalar
+from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.errors import ContextValue, bounded_value, code_for_exception, retryable
 from casparian_shim.text import scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 
+OWN_PACKAGES = ("casparian_", "casparian.")
 _MESSAGE_CHARACTERS = 2048
 _TRACE_CHARACTERS = 4096
 _EXCEPTION_CHARACTERS = 256
@@ -161,11 +163,38 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended, ended.said)
 
 
-def of_report(report: ErrorReport) -> JobError:
-    """A guest's own report."""
+def of_report(report: ErrorReport, *, is_dev: bool = False) -> JobError:
+    """A guest's own report. In dev mode (`is_dev`) the environment is the user's."""
     code = ErrorCode.UNKNOWN_ERROR if report.code in _WORKERS_OWN else report.code
     origin: Origin = "environment" if code in NEVER_THE_PARSERS else "parser"
-    return _job_error(code, report.exception, report.message, report.trace, report.context, origin)
+    return _job_error(code, report.exception, _explained(code, report, is_dev), report.trace, report.context, origin)
+
+
+def _explained(code: ErrorCode, report: ErrorReport, is_dev: bool) -> str:
+    """The guest's message with the exception's name, the place in the parser and the line of the input."""
+    if report.exception.startswith(OWN_PACKAGES):
+        return report.message  # ours say all of that, and what to try
+    context = report.context
+    places = []
+    if isinstance(file := context.get("file"), str) and (line := _line(context.get("line"))):
+        places.append(f"at {file[:_CONTEXT_CHARACTERS]}:{line}")
+    if line := _line(context.get("input_line")):
+        places.append(f"while reading line {line:,} of the input")
+    said = f"{report.exception}: {report.message or 'without a message'}"
+    said = f"{said} ({', '.join(places)})" if places else said
+    if code is ErrorCode.DEPENDENCY_MISSING and not is_dev:
+        named = context.get("module")
+        module = named[:_CONTEXT_CHARACTERS] if isinstance(named, str) and named else "that module"
+        said += (
+            f". Parsers have Python's own library and pyarrow, and no environments of their own yet: do without {module}, or "
+            "put its source into the parser's directory."
+        )
+    return said
+
+
+def _line(value: object) -> int:
+    """A line that a guest names; 0 when it is none."""
+    return value if type(value) is int and 0 < value <= COUNT_MAX else 0
 
 
 def of_exception(error: BaseException, origin: Origin | None = None) -> JobError:
@@ -199,7 +228,8 @@ def _job_error(
         shown[scrub(name)[:64]] = scrub(plain)[:_CONTEXT_CHARACTERS] if isinstance(plain, str) else plain
     return JobError(
         code=code.value,
-        exception=scrub(exception)[:_EXCEPTION_CHARACTERS],
+        # Classes of ours are no names that a reader could look up; their messages say all.
+        exception="" if exception.startswith(OWN_PACKAGES) else scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=scrub(trace, keep_newlines=True)[:_TRACE_CHARACTERS],
         context=shown,

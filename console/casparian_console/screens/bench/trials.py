@@ -13,8 +13,8 @@ from casparian_console.screens.bench.entries import Identity
 State = Literal["running", "success", "partial_success", "no_data", "failed", "refused", "stopped"]
 
 _BY_EXCEPTION = {
-    "ModuleNotFoundError": "The library is not in this environment: declare it beside the parser (uv.lock), or install it.",
-    "ImportError": "The library is not in this environment: declare it beside the parser (uv.lock), or install it.",
+    "ModuleNotFoundError": "The library is not in this environment; registered parsers have Python's library and pyarrow only.",
+    "ImportError": "The library is not in this environment; registered parsers have Python's library and pyarrow only.",
     "SyntaxError": "Correct the line that is named; nothing of the file was run.",
     "KeyError": "The input lacks what the code takes for granted: use .get, or ctx.reject the row with a reason.",
     "IndexError": "A line has fewer parts than the code takes for granted: ctx.reject it with a reason.",
