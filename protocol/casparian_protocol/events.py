@@ -99,6 +99,7 @@ _TYPES = (
             "params": "",
             "entry": "entry module file in the bundle",
             "kind": "function|class",
+            "may_drop_records?": "true: it declares that records may end as nothing",
             "signed_by": "public key, hex",
             "signature": "hex",
             "findings": "gatekeeper findings, at most 50",

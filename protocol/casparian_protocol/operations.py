@@ -171,6 +171,8 @@ class Artifact(Args):
     params: dict[ShortText, Json] = Field(default_factory=dict, max_length=256)
     entry: Annotated[str, Field(min_length=1, max_length=255)]
     kind: Literal["function", "class"]
+    #: The parser declares that records of its input may end as nothing.
+    may_drop_records: bool = False
     signed_by: HashText
     signature: Annotated[str, Field(max_length=128)]
     findings: list[Json] = Field(default_factory=list, max_length=50)

@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from casparian_protocol.bundle_zip import name_problem
+from casparian_protocol.globs import BadGlob, compile_glob
 from casparian_protocol.parser_errors import (
     MetadataInvalid,
     MetadataMissing,
@@ -241,10 +242,24 @@ def _include(literals: Literals) -> tuple[str, ...]:
     if not isinstance(found.value, list | tuple) or len(found.value) > _PATTERNS_MAX:
         raise MetadataInvalid(literals.filename, found.line, "include", f"it is {_brief(found.value)}", expected)
     for one in found.value:
-        if not isinstance(one, str) or not one or len(one) > _PATTERN_CHARACTERS_MAX or name_problem(one):
+        if (
+            not isinstance(one, str)
+            or not one
+            or len(one) > _PATTERN_CHARACTERS_MAX
+            or name_problem(one)
+            or not _is_glob(one)
+        ):
             why = f"{_brief(one)} is no pattern of relative names"
             raise MetadataInvalid(literals.filename, found.line, "include", why, expected)
     return tuple(found.value)
+
+
+def _is_glob(pattern: str) -> bool:
+    try:
+        compile_glob(pattern)
+    except BadGlob:
+        return False
+    return True
 
 
 def _may_drop_records(literals: Literals) -> bool:

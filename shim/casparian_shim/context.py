@@ -17,6 +17,7 @@ from casparian_shim.sideband import FrameSender
 
 _PROGRESS_EVERY_SECONDS = 0.1
 _REASONS_MAX = 64
+_FILES_SHOWN = 20
 _REASON_CHARACTERS_MAX = 200
 _UNIT_CHARACTERS_MAX = 40
 OTHER_REASONS = "(other reasons)"
@@ -31,6 +32,19 @@ class NotGranted(CasparianError):
         super().__init__(
             f"The job was given no {what} {name[:80]!r}.",
             remedy=f"It was given: {', '.join(granted) or 'none'}.",
+        )
+
+
+class ResourceNotThere(CasparianError):
+    """A parser asked for a file that its bundle does not hold."""
+
+    code = ErrorCode.FILE_NOT_FOUND
+
+    def __init__(self, name: str, held: list[str]) -> None:
+        shown = ", ".join(held[:_FILES_SHOWN]) + (", …" if len(held) > _FILES_SHOWN else "")
+        super().__init__(
+            f"The parser's bundle holds no file {name[:80]!r}; it holds {shown or 'nothing'}.",
+            remedy='Name the file in a literal beside the metadata: include = ["rates.csv"].',
         )
 
 
@@ -91,7 +105,7 @@ class Context:
         folder = os.path.realpath(self._job.bundle_path)
         path = os.path.realpath(os.path.join(folder, name))
         if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
-            raise NotGranted("resource", name, [])
+            raise ResourceNotThere(name, _files_below(folder))
         with open(path, "rb") as file:
             return file.read()
 
@@ -176,3 +190,12 @@ def _measure(value: float | None) -> float | None:
     if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is no number
         return None
     return int(number) if number.is_integer() else number
+
+
+def _files_below(folder: str) -> list[str]:
+    return sorted(
+        os.path.relpath(os.path.join(place, name), folder)
+        for place, _folders, names in os.walk(folder)
+        for name in names
+        if not name.endswith(".pyc")
+    )

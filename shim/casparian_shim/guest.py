@@ -28,6 +28,7 @@ from casparian_shim.errors import (
     CONTEXT_VALUE_CHARACTERS_MAX,
     MESSAGE_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
+    CasparianError,
     ContextValue,
     ErrorCode,
     ErrorReport,
@@ -38,7 +39,7 @@ from casparian_shim.frames.encode import encode_end_of_stream, encode_failure, e
 from casparian_shim.frames.kinds import PROTOCOL_VERSION, Hello, LogLevel
 from casparian_shim.job import DEV, GuestJob
 from casparian_shim.sideband import FrameSender, SidebandHandler, SidebandStream
-from casparian_shim.trace import exception_name, normalise_trace, own_traceback, raised_at
+from casparian_shim.trace import exception_name, is_machinery, normalise_trace, own_traceback, raised_at
 
 SUCCESS, PERMANENT, TRANSIENT = 0, 1, 2
 
@@ -61,7 +62,7 @@ def run_job(job: GuestJob, sock: socket.socket) -> int:
             stream.finish()
         sender.send(encode_end_of_stream())
     except BaseException as error:  # noqa: BLE001 - SystemExit and Ctrl-C of a parser end the job too, reported
-        return _fail(sender, streams, error, job.mode)
+        return _fail(sender, streams, error, job)
     return SUCCESS
 
 
@@ -140,13 +141,13 @@ def _message(error: BaseException) -> str:
         return f"(its message could not be read: {exception_name(second)})"
 
 
-def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, mode: str) -> int:
+def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
     """Report `error` as well as memory and the connection allow; the exit status."""
     status = TRANSIENT if retryable(code_for_parsers_exception(error)) else PERMANENT
     try:
         try:
             failure = encode_failure(report_of(error))
-            _log_trace(sender, error, mode)
+            _log_trace(sender, error, job)
         except MemoryError:
             error.__traceback__ = error.__context__ = error.__cause__ = None  # frees what the frames hold
             gc.collect()
@@ -159,12 +160,21 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
     return status
 
 
-def _log_trace(sender: FrameSender, error: BaseException, mode: str) -> None:
+def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None:
     """For people: the traceback of their own code, with lines."""
     import traceback
 
-    text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
-    if mode == DEV:
+    if isinstance(
+        error, CasparianError
+    ):  # ours: the parser's own frames and the sentence, no class, no inside of the shim
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
+        told = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []
+        text = "".join([*told, str(error)])
+    else:
+        text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
+    if job.shown_path:
+        text = text.replace(os.path.join(job.bundle_path, ""), os.path.join(job.shown_path, ""))
+    if job.mode == DEV:
         sys.stderr.write(text + "\n")
     else:
         sender.send_log(LogLevel.ERROR, text)

@@ -36,6 +36,8 @@ class GuestJob:
     source_hash: str = ""
     #: `production`: prints and logging become frames. `dev`: they go where the terminal is.
     mode: str = PRODUCTION
+    #: Where the author keeps the parser, when that is not where it runs: tracebacks name this directory.
+    shown_path: str = ""
 
     @property
     def bundle_path(self) -> str:

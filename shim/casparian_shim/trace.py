@@ -88,7 +88,7 @@ def own_traceback(error: BaseException) -> TracebackType | None:
     Whole when there is no frame but the shim's: then the shim itself has something to say.
     """
     step = error.__traceback__
-    while step is not None and _is_machinery(step.tb_frame.f_code.co_filename):
+    while step is not None and is_machinery(step.tb_frame.f_code.co_filename):
         step = step.tb_next
     return step or error.__traceback__
 
@@ -99,7 +99,7 @@ def raised_at(error: BaseException) -> tuple[str, int, str] | None:
     step = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
-        if not _is_machinery(code.co_filename) and not _is_library(code.co_filename):
+        if not is_machinery(code.co_filename) and not _is_library(code.co_filename):
             found = (_file_name(code.co_filename), step.tb_lineno, code.co_name)
         step = step.tb_next
     return found
@@ -112,7 +112,7 @@ def _places(traceback: TracebackType | None) -> list[str]:
     while traceback is not None:
         code = traceback.tb_frame.f_code
         traceback = traceback.tb_next
-        if _is_machinery(code.co_filename) or code.co_name in _INLINED:
+        if is_machinery(code.co_filename) or code.co_name in _INLINED:
             continue
         is_library = _is_library(code.co_filename)
         # Only the door into the standard library is public; the rooms behind differ between versions.
@@ -123,7 +123,8 @@ def _places(traceback: TracebackType | None) -> list[str]:
     return list(places)
 
 
-def _is_machinery(path: str) -> bool:
+def is_machinery(path: str) -> bool:
+    """Whether a file is the shim's, or a part of Python that runs other modules."""
     return path.startswith((_SHIM_FOLDER, *_RUNNERS))
 
 

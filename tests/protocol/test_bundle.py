@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.bundle import BundleSourceRefused, UnpackedAltered, collect_directory, unpack
+from casparian_protocol.bundle import UnpackedAltered, unpack
+from casparian_protocol.bundle_files import BundleSourceRefused, collect_directory
 from casparian_protocol.bundle_zip import ENTRIES_MAX, BundleRefused, pack, parse
 
 FILES = {"parser.py": b"x = 1\n", "data/table.json": b"{}"}
@@ -125,7 +126,15 @@ def test_what_a_directory_holds_beside_source_stays_out(tmp_path: Path) -> None:
     collected = collect_directory(tmp_path)
 
     assert set(collected.files) == {*FILES, "uv.lock", "pyproject.toml"}
-    assert collected.left_out == (".env", ".venv", "__pycache__/", "lib.so", "sample.csv", "tests/", "x.dylib")
+    assert {one.name: one.why for one in collected.left_out} == {
+        ".env": "hidden",
+        ".venv": "hidden",
+        "__pycache__/": "made by Python",
+        "lib.so": "compiled code",
+        "sample.csv": "no source, json or yaml; `include` can name it",
+        "tests/": "tests run beside the bundle",
+        "x.dylib": "compiled code",
+    }
 
 
 def test_times_and_permissions_do_not_reach_the_bundle(tmp_path: Path) -> None:

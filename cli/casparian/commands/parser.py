@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -13,9 +14,13 @@ from casparian.commands.parser_versions import list_parsers, print_verdicts, set
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nouns import need
-from casparian.render import as_json, cell, count, table, when_short
+from casparian.render import as_json, cell, count, size, table, when_short
 from casparian_protocol.settings import load
 
+if TYPE_CHECKING:
+    from casparian_sentinel.registry.prepare import PreparedArtifact
+
+_FILES_SHOWN = 12
 _HEALTH = """
 select p.name as parser, p.version, p.state = 'RETIRED' as is_retired, coalesce(b.state, 'closed') as breaker,
     coalesce(b.consecutive_failures, 0) as consecutive_failures, b.opened_at, b.probe_at, b.reason as breaker_reason,
@@ -54,7 +59,9 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
             put_blob(gateway.home, content)
         result = gateway.request("register", artifact=prepared.facts())
     if app.is_json:
-        as_json(app, {**result, "findings": [finding.model_dump() for finding in prepared.findings]})
+        left_out = [{"name": one.name, "why": one.why} for one in prepared.left_out]
+        findings = [finding.model_dump() for finding in prepared.findings]
+        as_json(app, {**result, "findings": findings, "files": prepared.sizes, "left_out": left_out})
         return ExitCode.OK
     verb = "known already" if result["already"] else "registered"
     print(f"{verb}: {result['name']} {result['version']}  artifact {result['artifact'][:16]}", file=app.out)
@@ -63,6 +70,8 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
         origin = carried.get(contract["output"])
         told = f" (identical to the contract approved for {origin})" if origin else ""
         print(f"  contract {contract['contract_id'][:8]} {contract['output']}: {contract['state']}{told}", file=app.out)
+    for line in _bundle_lines(prepared):
+        print(line, file=app.out)
     for finding in prepared.findings:
         place = f"{finding.file}:{finding.line}:{finding.column}"
         app.say(f"  gatekeeper: {cell(place)}: {cell(finding.what)} ({finding.rule}): {cell(finding.why)}")
@@ -74,6 +83,20 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
             f"Nothing runs unapproved: `casparian contract approve {named}` approves {count(len(waiting), 'contract')}."
         )
     return ExitCode.OK
+
+
+def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
+    """What the bundle holds, and what lies beside it and was left out, with the reasons."""
+    held = list(prepared.sizes)
+    listed = ", ".join(cell(name) for name in held[:_FILES_SHOWN]) + (", …" if len(held) > _FILES_SHOWN else "")
+    yield f"  in the bundle: {count(len(held), 'file')}, {size(sum(prepared.sizes.values()))}: {listed}"
+    by_reason: dict[str, list[str]] = {}
+    for one in prepared.left_out:
+        by_reason.setdefault(one.why, []).append(cell(one.name))
+    for why, names in by_reason.items():
+        yield f"  left out ({why}): {', '.join(names[:_FILES_SHOWN])}{', …' if len(names) > _FILES_SHOWN else ''}"
+    if prepared.metadata.may_drop_records:
+        yield "  may drop records: it declares `may_drop_records = True`"
 
 
 def _run_tests(app: App, path: Path) -> None:

@@ -20,6 +20,7 @@ from casparian_protocol.parameters import ParameterRefused, accept, read
 
 _LIST = """
 select p.name, p.version, p.state, p.registered_at, p.artifact_hash as artifact, p.kind, p.params_json, p.outputs_json,
+    p.may_drop_records,
     (select list(topic order by topic) from cf_parser_topics t where t.parser_id = p.id) as topics,
     coalesce(p.is_current, false) as is_current, p.waits_json, coalesce(p.may_be_chosen, false) as may_be_chosen,
     p.current_since, p.current_by, p.current_reason,
@@ -179,6 +180,7 @@ def show(app: App, named: str) -> ExitCode:
             ("pause reason", shown["pause_reason"]),
             ("topics", ", ".join(shown["topics"] or [])),
             ("outputs", ", ".join(json.loads(shown["outputs_json"]))),
+            ("may drop records", "yes, it declares so" if shown["may_drop_records"] else ""),
             ("artifact", shown["artifact"]),
             ("runs", f"{shown['total_executions'] or 0:,}, {shown['successful_executions'] or 0:,} successful"),
             ("last failure", shown["last_failure_reason"]),

@@ -112,14 +112,19 @@ def run(
         raise OptionNeedsSink("--whatif" if whatif else "--force")
     for path in inputs:
         _require_file(path)
-    chosen = load_parser(_located(app, parser))
+    chosen = load_parser(*_located(app, parser))
     if contract_file is not None:
         chosen = with_contracts(chosen, contract_file)
     values = read_params(params, chosen.metadata.params)
     sink = Sink(read_target(uri), is_overwriting=force, is_trial=whatif) if uri is not None else None
     if sink is not None:
         sink.require_room(list(chosen.contracts))
-    session = _Session(app, chosen, values, _python_of(venv), limit, sink, is_raw=raw)
+    python = _python_of(venv)
+    if foreign := chosen.foreign_modules:
+        app.say(
+            f"{cell(', '.join(foreign))}: from {cell(python)}. Registered parsers have Python's own library and pyarrow only."
+        )
+    session = _Session(app, chosen, values, python, limit, sink, is_raw=raw)
     with _own_stdout(app, is_needed=app.is_json or raw), _first_interrupt_is_the_parsers() as interrupts:
         try:
             return session.run(inputs, interrupts)
@@ -228,12 +233,12 @@ class _Session:
         )
 
 
-def _located(app: App, parser: Path) -> Path:
-    """Where the parser lies: the path itself, or that of the registered one with this name."""
+def _located(app: App, parser: Path) -> tuple[Path, str]:
+    """Where the parser lies: the path itself; or directory and entry of the registered one with this name."""
     from casparian.devrun.registered import is_parser_name, registered_parser
 
     if parser.exists() or not is_parser_name(str(parser)):
-        return parser
+        return parser, ""
     return registered_parser(app, str(parser))
 
 

@@ -51,7 +51,7 @@ def run_input(
     rows_shown: int,
     on_rows: OnRows | None,
 ) -> InputRun:
-    """Run the parser on one file; what came of it. Only errors of `on_rows` are raised."""
+    """Run a copy of the parser's bundle on one file; what came of it. Only errors of `on_rows` are raised."""
     began_s = time.monotonic()
     try:
         source = Source(str(path.absolute()), follow_links=True)
@@ -100,8 +100,11 @@ class _Run:
         """None when all went well; raises what the worker found wrong."""
         for name in sorted(self.parser.contracts):
             self._taker(name)
-        with tempfile.TemporaryDirectory(prefix="casparian-run-") as scratch:
-            spec = self._spec(params, python, Path(scratch))
+        with tempfile.TemporaryDirectory(prefix="casparian-run-") as folder:
+            scratch, bundle = Path(folder).resolve() / "scratch", Path(folder).resolve() / "bundle"
+            scratch.mkdir()
+            self.parser.unpack(bundle)
+            spec = self._spec(params, python, scratch, bundle)
             guest = Guest.start(spec, _nothing_is_drained)
             try:
                 return self._listen(guest, spec.job.token)
@@ -154,12 +157,14 @@ class _Run:
             )
         return self.takers[name]
 
-    def _spec(self, params: Mapping[str, Any], python: str, scratch: Path) -> GuestSpec:
+    def _spec(self, params: Mapping[str, Any], python: str, scratch: Path, bundle: Path) -> GuestSpec:
         return GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),
                 socket_fd=-1,
-                parser_path=str(self.parser.file.absolute()),
+                parser_path=str(bundle),
+                entry=self.parser.entry,
+                shown_path=str(self.parser.file.absolute().parent),
                 input_path=self.source.path,
                 outputs=tuple(sorted(self.parser.contracts)),
                 params=dict(params),

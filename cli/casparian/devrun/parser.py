@@ -1,6 +1,7 @@
-"""A parser as dev mode takes it: read where it lies, never bundled, registered or locked; its contracts, if it has any.
+"""A parser as dev mode takes it: the files that its bundle would hold, never registered; its contracts, if it has any.
 
 Metadata are read by AST, as at registration: what runs here can be registered, and what cannot says why in the same words.
+The guest sees a copy of the bundle's files and nothing beside them, as in production.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casparian.exits import UsageProblem
-from casparian_protocol.bundle import collect_directory
+from casparian_protocol.bundle_files import ParserFiles, collect_parser, own_modules
 from casparian_protocol.contract import Contract, check_output_name
-from casparian_protocol.parser_entry import CONTRACT_SUFFIX, choose_entry, contracts_of, read_contract_file
+from casparian_protocol.parser_entry import CONTRACT_SUFFIX, contracts_of, read_contract_file
 from casparian_protocol.parser_errors import EntryNotFound, NotAParser
-from casparian_protocol.parser_metadata import ParserMetadata, read_metadata, source_text
+from casparian_protocol.parser_imports import find_imports, foreign_imports
+from casparian_protocol.parser_metadata import ParserMetadata, parse_source, source_text
 
 
 class NoParserHere(UsageProblem):
@@ -36,11 +38,14 @@ class ContractFileUnclear(UsageProblem):
 
 @dataclass(frozen=True, slots=True)
 class DevParser:
-    """One parser, ready to be run in place."""
+    """One parser, ready to be run."""
 
-    #: The module that is the parser.
+    #: The module that is the parser, where its author keeps it.
     file: Path
     metadata: ParserMetadata
+    #: What its bundle would hold, and the name of the parser in it.
+    files: dict[str, bytes]
+    entry: str
     #: Output → contract. Outputs without one are shown as they come.
     contracts: dict[str, Contract]
 
@@ -48,24 +53,42 @@ class DevParser:
     def label(self) -> str:
         return f"{self.metadata.name} {self.metadata.version}"
 
+    @property
+    def foreign_modules(self) -> list[str]:
+        """What it imports that registered parsers do not have: neither Python's, nor pyarrow, nor its own."""
+        own = own_modules(self.files)
+        found = (
+            one.top_level
+            for name, data in self.files.items()
+            if name.endswith(".py")
+            for one in foreign_imports(find_imports(parse_source(source_text(data, name), name)), own)
+        )
+        return sorted(set(found))
 
-def load_parser(path: Path) -> DevParser:
-    """The parser in a file or a directory. Raises `UsageProblem` when there is none."""
-    if path.is_dir():
-        file = path / _entry_of(path)
-    elif path.is_file():
-        file = path
-    else:
+    def unpack(self, directory: Path) -> None:
+        """Write the bundle's files below `directory`."""
+        for name, data in self.files.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(data)
+
+
+def load_parser(path: Path, entry: str = "") -> DevParser:
+    """The parser in a file, or in a directory (as its module `entry`, when that is known). Raises `UsageProblem`."""
+    if not path.exists():
         raise NoParserHere(path, "there is no such file.")
-    if file.suffix != ".py":
+    if not path.is_dir() and path.suffix != ".py":
         raise NoParserHere(path, "this is no Python file.")
     try:
-        metadata = read_metadata(source_text(file.read_bytes(), str(file)), str(file))
+        found = collect_parser(path, entry)
     except NotAParser as not_one:
         raise NoParserHere(path, not_one.problem.partition(": ")[2]) from not_one
+    except EntryNotFound as unclear:
+        raise NoParserHere(path, unclear.problem) from unclear
     except OSError as cause:
         raise NoParserHere(path, f"{cause.strerror or cause}.") from cause
-    return DevParser(file, metadata, contracts_of(metadata, _contract_files(file, metadata), str(file)))
+    file = path / found.entry if path.is_dir() else path
+    contracts = contracts_of(found.metadata, _contract_files(found), str(file))
+    return DevParser(file, found.metadata, found.files, found.entry, contracts)
 
 
 def with_contracts(parser: DevParser, path: Path) -> DevParser:
@@ -91,17 +114,8 @@ def with_contracts(parser: DevParser, path: Path) -> DevParser:
     return replace(parser, contracts={output: Contract.from_literal(literal, place=str(path))})
 
 
-def _entry_of(directory: Path) -> str:
-    files = collect_directory(directory).files
-    sources = {name: source_text(data, name) for name, data in files.items() if name.endswith(".py")}
-    try:
-        return choose_entry(sources, directory.resolve().name)
-    except EntryNotFound as unclear:
-        raise NoParserHere(directory, unclear.problem) from unclear
-
-
-def _contract_files(file: Path, metadata: ParserMetadata) -> dict[str, str]:
+def _contract_files(found: ParserFiles) -> dict[str, str]:
     """`<output>.schema.json` beside the parser: of the outputs it declares, or all when it declares none."""
-    names = [f"{output}{CONTRACT_SUFFIX}" for output in metadata.outputs]
-    names = names or sorted(each.name for each in file.parent.glob(f"*{CONTRACT_SUFFIX}"))
-    return {name: (file.parent / name).read_text(encoding="utf-8") for name in names if (file.parent / name).is_file()}
+    declared = [f"{output}{CONTRACT_SUFFIX}" for output in found.metadata.outputs]
+    beside = sorted(name for name in found.files if name.endswith(CONTRACT_SUFFIX) and "/" not in name)
+    return {name: found.files[name].decode("utf-8") for name in declared or beside if name in found.files}

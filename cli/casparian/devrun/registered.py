@@ -35,8 +35,8 @@ def is_parser_name(text: str) -> bool:
     return _NAMED.fullmatch(text) is not None and "/" not in text
 
 
-def registered_parser(app: App, named: str) -> Path:
-    """The entry file of the newest version in use, or of the named one; its neighbours lie beside it."""
+def registered_parser(app: App, named: str) -> tuple[Path, str]:
+    """Directory and entry of the newest version in use, or of the named one."""
     name, _, version = named.partition("@")
     with open_gateway(app) as gateway:
         found = gateway.rows(_FIND, [name, version, version])
@@ -49,4 +49,4 @@ def registered_parser(app: App, named: str) -> Path:
         directory: Path = gateway.home.artifacts / digest
         if not directory.exists():
             unpack(BlobStore(RealFs(), gateway.home.blobs).get(digest), directory)
-    return directory / str(found[0]["entry"])
+    return directory, str(found[0]["entry"])

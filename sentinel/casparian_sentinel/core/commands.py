@@ -312,6 +312,7 @@ class RegisterParser:
     params: Mapping[str, Any] = field(default_factory=dict)
     entry: str = ""
     kind: str = "function"
+    may_drop_records: bool = False
     signed_by: str = ""
     signature: str = ""
     findings: tuple[Any, ...] = ()

@@ -167,6 +167,7 @@ def _registration(command: RegisterParser) -> dict[str, Any]:
         "params": dict(command.params),
         "entry": command.entry,
         "kind": command.kind,
+        "may_drop_records": command.may_drop_records,
         "signed_by": command.signed_by,
         "signature": command.signature,
         "findings": list(command.findings[:_SHOWN_FINDINGS]),

@@ -63,6 +63,7 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
         params=artifact.params,
         entry=artifact.entry,
         kind=artifact.kind,
+        may_drop_records=artifact.may_drop_records,
         signed_by=artifact.signed_by,
         signature=artifact.signature,
         findings=tuple(artifact.findings),

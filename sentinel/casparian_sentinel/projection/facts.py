@@ -142,6 +142,7 @@ def _parser_registered(event: Event, _blob: BlobText) -> list[Statement]:
             state="REGISTERED",
             kind=data.get("kind"),
             entry=data.get("entry"),
+            may_drop_records=data.get("may_drop_records", False),
             params_json=as_json(data.get("params", {})),
             outputs_json=as_json(data.get("outputs", {})),
             findings_json=as_json(data.get("findings", [])),

@@ -40,7 +40,7 @@ create table cf_parsers (
     id varchar, name varchar, version varchar, source_hash varchar, source_code varchar, registered_at timestamp,
     artifact_hash varchar, lock_hash varchar, signed_by varchar, state varchar, kind varchar, entry varchar,
     params_json varchar, outputs_json varchar, findings_json varchar, registered_by varchar,
-    is_current boolean, waits_json varchar, may_be_chosen boolean, current_since timestamp, current_reason varchar,
+    may_drop_records boolean, is_current boolean, waits_json varchar, may_be_chosen boolean, current_since timestamp, current_reason varchar,
     current_by varchar
 );
 

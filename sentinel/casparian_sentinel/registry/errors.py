@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from casparian_protocol.errors import CasparianError
+from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.parser_imports import ImportFound
 
 
@@ -19,16 +19,20 @@ class NoParserThere(CasparianError):
         )
 
 
-class LockMissing(CasparianError):
-    """The parser needs libraries, and nothing pins them."""
+class EnvironmentNeeded(CasparianError):
+    """The parser needs libraries, and there are no environments for parsers yet."""
 
-    def __init__(self, needed: Sequence[str], *, says_none: bool) -> None:
-        shown = ", ".join(ascii(name)[1:-1] for name in needed[:8])
-        denied = ", though it says `dependencies = []`" if says_none else ""
+    code = ErrorCode.DEPENDENCY_MISSING
+
+    def __init__(self, needed: Sequence[str], *, has_lock: bool) -> None:
+        shown = ", ".join(ascii(name)[1:-1] for name in needed[:8]) + (", …" if len(needed) > 8 else "")
+        lock = "there is a uv.lock beside it" if has_lock else ""
+        wants = " and ".join(part for part in (f"it needs {shown}" if needed else "", lock) if part)
         super().__init__(
-            f"The parser needs {shown}{denied}, and there is no uv.lock beside it.",
-            remedy="Run `uv init --bare && uv add …` beside the parser and register the directory, with "
-            "all modules of your own.",
+            f"The parser cannot be registered: {wants}, but parsers run with Python's own library and pyarrow only; "
+            "environments for parsers are not built yet.",
+            remedy="Do without the library, guard its import with `except ImportError`, or put its source into the parser's "
+            "directory; take uv.lock away. `casparian run` uses the libraries of your own environment.",
         )
 
 

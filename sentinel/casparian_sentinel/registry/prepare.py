@@ -10,24 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from packaging.requirements import Requirement
 from pydantic import JsonValue
 
-from casparian_protocol.bundle import (
-    LOCK_FILE,
-    Collected,
-    blake3_of,
-    collect_directory,
-    collect_file,
-    sha256_of,
-    source_digest,
-)
+from casparian_protocol.bundle import blake3_of, sha256_of, source_digest
+from casparian_protocol.bundle_files import LOCK_FILE, LeftOut, ParserFiles, collect_parser, own_modules
 from casparian_protocol.bundle_zip import pack
 from casparian_protocol.contract import Contract
-from casparian_protocol.parser_entry import CONTRACT_SUFFIX, choose_entry, contracts_of
-from casparian_protocol.parser_imports import find_imports, foreign_imports
-from casparian_protocol.parser_metadata import ParserMetadata, parse_source, read_metadata, source_text
+from casparian_protocol.parser_entry import CONTRACT_SUFFIX, contracts_of
+from casparian_protocol.parser_imports import BASE_MODULES, find_imports, foreign_imports
+from casparian_protocol.parser_metadata import ParserMetadata, parse_source, source_text
 from casparian_protocol.signing import statement_of
-from casparian_sentinel.registry.errors import LockMissing, NoParserThere, import_place
+from casparian_sentinel.registry.errors import EnvironmentNeeded, NoParserThere, import_place
 from casparian_sentinel.registry.gatekeeper import Finding, Mode, check
 from casparian_sentinel.registry.keys import HomeKey
 
@@ -55,7 +49,9 @@ class PreparedArtifact:
     signature: str
     findings: tuple[Finding, ...]
     #: What lay beside the parser and is not in the bundle.
-    left_out: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    #: Name in the bundle → bytes.
+    sizes: dict[str, int]
 
     @property
     def blobs(self) -> dict[str, bytes]:
@@ -81,6 +77,7 @@ class PreparedArtifact:
             },
             "entry": self.entry,
             "kind": metadata.entry.kind,
+            "may_drop_records": metadata.may_drop_records,
             "signed_by": self.signed_by,
             "signature": self.signature,
             "findings": [finding.model_dump() for finding in self.findings[:_FINDINGS_KEPT_MAX]],
@@ -98,19 +95,18 @@ class PreparedArtifact:
 
 def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> PreparedArtifact:
     """Read, check, bundle and sign the parser at `path`; every refusal is a `CasparianError` with its remedy."""
-    collected, entry = _collect(path)
+    collected = _collect(path)
+    entry, metadata = collected.entry, collected.metadata
     texts = _texts(collected.files)
     sources = {name: text for name, text in texts.items() if name.endswith(".py")}
-    metadata = read_metadata(sources[entry], entry)
     contracts = contracts_of(metadata, _beside(texts, entry), entry)
     findings = check(sources, gatekeeper_mode)
-    _require_lock(metadata, sources, collected.files)
-    lock_hash = blake3_of(collected.files[LOCK_FILE]) if LOCK_FILE in collected.files else ""
+    _require_no_environment(metadata, sources, collected.files)
     statement = statement_of(
         collected.files,
         parser=metadata.name,
         version=metadata.version,
-        lock_hash=lock_hash,
+        lock_hash="",
         contracts={output: contract.hash() for output, contract in contracts.items()},
     )
     bundle = pack(collected.files)
@@ -123,36 +119,21 @@ def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> Prepared
         sha256=sha256_of(bundle),
         source_hash=blake3_of(collected.files[entry]),
         logic_hash=source_digest(collected.files),
-        lock_hash=lock_hash,
+        lock_hash="",
         contracts=contracts,
         signed_by=home_key.public_key,
         signature=home_key.sign(statement),
         findings=findings,
         left_out=collected.left_out,
+        sizes={name: len(data) for name, data in sorted(collected.files.items())},
     )
 
 
-def _collect(path: Path) -> tuple[Collected, str]:
+def _collect(path: Path) -> ParserFiles:
     """The parser's files, and which of them is the parser."""
-    if path.is_dir():
-        collected = collect_directory(path)
-        sources = {name: text for name, text in _texts(collected.files).items() if name.endswith(".py")}
-        return collected, choose_entry(sources, path.resolve().name)
-    if not path.is_file() or path.suffix != ".py":
+    if not path.is_dir() and (not path.is_file() or path.suffix != ".py"):
         raise NoParserThere(path)
-    return collect_file(path, _files_beside(path)), path.name
-
-
-def _files_beside(path: Path) -> list[str]:
-    """What belongs to a parser of a single file: its contracts, and its lock when it needs one.
-
-    A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all that lie there.
-    """
-    metadata = read_metadata(source_text(path.read_bytes(), path.name), path.name)
-    declared = [f"{output}{CONTRACT_SUFFIX}" for output in metadata.outputs]
-    contracts = declared or sorted(one.name for one in path.parent.glob(f"*{CONTRACT_SUFFIX}"))
-    needs_lock = metadata.dependencies or foreign_imports(metadata.imports, frozenset())
-    return [*contracts, *((LOCK_FILE, "pyproject.toml") if needs_lock else ())]
+    return collect_parser(path)
 
 
 def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -166,16 +147,14 @@ def _beside(texts: Mapping[str, str], entry: str) -> dict[str, str]:
     return {name: text for name, text in texts.items() if PurePosixPath(name).parent == folder}
 
 
-def _require_lock(metadata: ParserMetadata, sources: Mapping[str, str], files: Mapping[str, bytes]) -> None:
-    """Beyond the standard library and pyarrow, everything is pinned by a lock."""
-    if LOCK_FILE in files:
-        return
-    own_modules = {PurePosixPath(name).parts[0].removesuffix(".py") for name in sources}
+def _require_no_environment(metadata: ParserMetadata, sources: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    """Parsers run with the standard library and pyarrow; what needs more would fail in production, so it is refused here."""
+    own = own_modules(files)
     needed = [
         import_place(name, found)
         for name, text in sorted(sources.items())
-        for found in foreign_imports(find_imports(parse_source(text, name)), own_modules)
+        for found in foreign_imports(find_imports(parse_source(text, name)), own)
     ]
-    needed += metadata.dependencies or ()
-    if needed:
-        raise LockMissing(needed, says_none=metadata.dependencies == ())
+    needed += [one for one in metadata.dependencies or () if Requirement(one).name.lower() not in BASE_MODULES]
+    if needed or LOCK_FILE in files:
+        raise EnvironmentNeeded(needed, has_lock=LOCK_FILE in files)

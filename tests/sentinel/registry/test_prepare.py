@@ -9,9 +9,10 @@ import pytest
 
 from casparian_protocol.bundle_zip import pack, parse
 from casparian_protocol.contract import ContractInvalid
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.operations import Artifact
 from casparian_protocol.signing import UntrustedArtifact, verify_bundle
-from casparian_sentinel.registry.errors import LockMissing, NoParserThere
+from casparian_sentinel.registry.errors import EnvironmentNeeded, NoParserThere
 from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
 from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
 from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
@@ -86,16 +87,72 @@ def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: Hom
         check(artifact, artifact.bundle, {home_key(tmp_path / "other").public_key})
 
 
-def test_a_library_needs_a_lock(tmp_path: Path, key: HomeKey) -> None:
-    needs = "import polars, util, pyarrow, casparian_shim\n" + SOURCE
-    with pytest.raises(LockMissing, match=r"needs polars \(advice\.py:1\), and there is no uv\.lock"):
-        prepare(bundle(tmp_path / "a", needs, util__py=""), home_key=key, gatekeeper_mode="warn")
-    with pytest.raises(LockMissing, match=r"dependencies = \[\]"):
-        source = needs + "dependencies = []\n"
-        prepare(bundle(tmp_path / "b", source, util__py=""), home_key=key, gatekeeper_mode="warn")
-    locked = prepare(bundle(tmp_path / "c", needs, uv__lock="version = 1\n"), home_key=key, gatekeeper_mode="warn")
-    assert len(locked.lock_hash) == 64
-    assert "uv.lock" in parse(locked.bundle)
+@pytest.mark.parametrize(
+    ("source", "beside", "reason"),
+    [
+        (
+            "import polars, util, pyarrow, casparian_shim\n",
+            {},
+            r"needs polars \(advice\.py:1\), but parsers run with Python",
+        ),
+        ("import util\ndependencies = ['lxml>=4']\n", {}, "needs lxml>=4"),
+        ("import polars\ndependencies = []\n", {}, "needs polars"),
+        ("import util\n", {"uv__lock": "version = 1\n"}, "there is a uv.lock beside it"),
+        ("def f():\n    import polars\n", {"uv__lock": ""}, r"needs polars \(advice\.py:2\) and there is a uv.lock"),
+    ],
+    ids=["import", "declared", "denied", "a lock of one line", "both"],
+)
+def test_what_needs_an_environment_is_refused_until_there_are_any(
+    tmp_path: Path, key: HomeKey, source: str, beside: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(EnvironmentNeeded, match=reason):
+        prepare(bundle(tmp_path / "a", source + SOURCE, util__py="", **beside), home_key=key, gatekeeper_mode="warn")
+
+
+def test_what_every_parser_has_needs_no_environment(tmp_path: Path, key: HomeKey) -> None:
+    source = (
+        "import json, util, pyarrow.csv\nfrom casparian_shim import read_lines\ndependencies = ['pyarrow>=20']\n"
+        "try:\n    import polars\nexcept ImportError:\n    polars = None\n"
+    )
+    prepared = prepare(bundle(tmp_path / "a", source + SOURCE, util__py=""), home_key=key, gatekeeper_mode="warn")
+    assert prepared.lock_hash == ""
+
+
+def test_a_single_file_takes_the_modules_it_imports_and_what_it_includes(tmp_path: Path, key: HomeKey) -> None:
+    source = "import util, deep.inner\ninclude = ['rates.csv', 'codes/*.txt']\n" + SOURCE
+    folder = bundle(tmp_path / "a", source, util__py="import more", more__py="", other__py="", rates__csv="1")
+    for name in ("deep/__init__.py", "deep/inner.py", "codes/a.txt", "codes/b.log"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    prepared = prepare(folder / "advice.py", home_key=key, gatekeeper_mode="warn")
+    assert sorted(prepared.sizes) == [
+        "advice.py", "codes/a.txt", "deep/__init__.py", "deep/inner.py", "more.py", "rates.csv", "util.py",
+    ]  # fmt: skip
+
+
+def test_what_a_directory_includes_is_bundled_and_the_rest_is_named(tmp_path: Path, key: HomeKey) -> None:
+    source = "include = ['*.csv']\n" + SOURCE
+    folder = bundle(tmp_path / "a", source, rates__csv="1", notes__txt="")
+    prepared = prepare(folder, home_key=key, gatekeeper_mode="warn")
+    assert sorted(prepared.sizes) == ["advice.py", "rates.csv"]
+    assert [one.name for one in prepared.left_out] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("include", "reason"),
+    [
+        ("['ratse.csv']", "no file beside the parser fits"),
+        ("['../secret.csv']", "no pattern of relative names"),
+        ("['/etc/passwd']", "no pattern of relative names"),
+        ("'rates.csv'", "a list of patterns"),
+        ("['lib.so']", "compiled code is never bundled"),
+        ("['[z-a].csv']", "no pattern of relative names"),
+    ],
+)
+def test_an_include_that_cannot_be_kept_is_refused(tmp_path: Path, key: HomeKey, include: str, reason: str) -> None:
+    folder = bundle(tmp_path / "a", f"include = {include}\n" + SOURCE, lib__so="", rates__csv="1")
+    with pytest.raises(CasparianError, match=reason):
+        prepare(folder, home_key=key, gatekeeper_mode="warn")
 
 
 def test_a_single_file_takes_only_what_is_its_own(tmp_path: Path, key: HomeKey) -> None:

@@ -1,0 +1,212 @@
+"""Which files of a parser belong into its bundle, and what is left out and why. The one rule for `run`, tests and registering.
+
+A directory gives its source, json, yaml and whatever the parser's `include` names; a single file gives itself, the modules
+beside it that it imports, its contracts and what `include` names. Reads files; imports and runs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from casparian_protocol.bundle_zip import ENTRIES_MAX, TOTAL_BYTES_MAX, name_problem
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.globs import compile_glob
+from casparian_protocol.parser_entry import CONTRACT_SUFFIX, TESTS_FOLDER, choose_entry
+from casparian_protocol.parser_imports import find_imports
+from casparian_protocol.parser_metadata import ParserMetadata, parse_source, read_metadata, source_text
+
+LOCK_FILE = "uv.lock"
+#: Source, json, yaml, lock; and the project file without which uv does not read its lock.
+_SUFFIXES = frozenset({".py", ".json", ".yaml", ".yml", ".lock"})
+_NAMES = frozenset({"pyproject.toml"})
+_FOLDERS_LEFT_OUT: Mapping[str, str] = {
+    TESTS_FOLDER: "tests run beside the bundle",
+    **dict.fromkeys(("venv", "node_modules", "build", "dist"), "made by tools"),
+    "__pycache__": "made by Python",
+}
+_COMPILED = frozenset({".so", ".dll", ".dylib", ".pyd", ".pyc", ".pyo", ".whl", ".egg"})
+_ENTRIES_SEEN_MAX = 100_000
+
+
+class BundleSourceRefused(CasparianError):
+    """The directory holds something that cannot be bundled faithfully."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"{ascii(path)[1:-1]} cannot go into the bundle: {why}.",
+            remedy="Bundles are plain files: replace links by copies, and keep data and environments elsewhere.",
+        )
+
+
+class IncludeMatchesNothing(CasparianError):
+    """A pattern of `include` names no file."""
+
+    def __init__(self, pattern: str, entry: str) -> None:
+        super().__init__(
+            f"`include` of {ascii(entry)[1:-1]} names {pattern!a}, and no file beside the parser fits it.",
+            remedy="Correct the pattern, or leave it out; hidden files, tests/ and environments are never bundled.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder (its name ends with `/`) that lies beside the parser and is not in its bundle."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The files of a parser as found on disk, before they become a blob."""
+
+    files: dict[str, bytes]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParserFiles:
+    """A parser's bundle as it would be: its files, which of them is the parser, and what that says about itself."""
+
+    files: dict[str, bytes]
+    left_out: tuple[LeftOut, ...]
+    entry: str
+    metadata: ParserMetadata
+
+
+def collect_parser(path: Path, entry: str = "") -> ParserFiles:
+    """The bundle of the parser at `path`, a directory or a file. Raises `CasparianError`s and OSError.
+
+    `entry` names the module of a directory that is the parser, when that is known.
+    """
+    if not path.is_dir():
+        return _collect_single(path)
+    collected = collect_directory(path)
+    entry = entry or choose_entry(_sources(collected.files), path.resolve().name)
+    metadata = read_metadata(source_text(collected.files[entry], entry), entry)
+    if metadata.include:
+        collected = collect_directory(path, metadata.include)
+        _require_matches(metadata.include, collected.files, entry)
+    return ParserFiles(collected.files, collected.left_out, entry, metadata)
+
+
+def collect_directory(path: Path, include: Sequence[str] = (), *, only_included: bool = False) -> Collected:
+    """The files that belong into the bundle of the parser in the directory `path`; or only those that `include` names."""
+    globs = [compile_glob(pattern) for pattern in include]
+    files: dict[str, bytes] = {}
+    left_out: list[LeftOut] = []
+    total_bytes = 0
+    for entry, name in _walk(path, "", left_out):
+        is_included = any(glob.matches(name) for glob in globs)
+        suffix = Path(entry.name).suffix.lower()
+        if suffix in _COMPILED:
+            if is_included:
+                raise BundleSourceRefused(name, "compiled code is never bundled, since nobody can review it")
+            left_out.append(LeftOut(name, "compiled code"))
+            continue
+        if not is_included and (only_included or not (entry.name in _NAMES or suffix in _SUFFIXES)):
+            left_out.append(LeftOut(name, "no source, json or yaml; `include` can name it"))
+            continue
+        if entry.is_symlink():
+            raise BundleSourceRefused(name, "it is a link")
+        if why := name_problem(name):
+            raise BundleSourceRefused(name, f"its name {why}")
+        data = _read_regular(entry.path, name, TOTAL_BYTES_MAX - total_bytes)
+        total_bytes += len(data)
+        files[name] = data
+        if len(files) > ENTRIES_MAX:
+            raise BundleSourceRefused(name, f"there are more than {ENTRIES_MAX:,} files")
+    return Collected(files, tuple(sorted(left_out, key=lambda one: one.name)))
+
+
+def _collect_single(path: Path) -> ParserFiles:
+    """A file, the modules beside it that it imports (and they import), its contracts, and what it includes.
+
+    A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all that lie there.
+    """
+    folder = path.parent
+    files = {path.name: _read_regular(path, path.name, TOTAL_BYTES_MAX)}
+    metadata = read_metadata(source_text(files[path.name], path.name), path.name)
+    waiting = [path.name]
+    while waiting:
+        for name in _imported(files[waiting.pop()], folder, files):
+            files[name] = _read_regular(folder / name, name, TOTAL_BYTES_MAX - sum(map(len, files.values())))
+            waiting.append(name)
+    declared = [f"{output}{CONTRACT_SUFFIX}" for output in metadata.outputs]
+    for name in declared or sorted(one.name for one in folder.glob(f"*{CONTRACT_SUFFIX}")):
+        if (folder / name).exists():
+            files[name] = _read_regular(folder / name, name, TOTAL_BYTES_MAX)
+    if metadata.include:
+        files |= collect_directory(folder, metadata.include, only_included=True).files
+        _require_matches(metadata.include, files, path.name)
+    return ParserFiles(files, (), path.name, metadata)
+
+
+def _imported(data: bytes, folder: Path, known: Collection[str]) -> list[str]:
+    """Modules and packages in `folder` that a source imports, as names in the bundle."""
+    tree = parse_source(source_text(data, "a module of the parser"), "a module of the parser")
+    found: list[str] = []
+    for top in dict.fromkeys(one.top_level for one in find_imports(tree) if one.top_level and not one.is_relative):
+        if (folder / f"{top}.py").is_file():
+            found.append(f"{top}.py")
+        elif (folder / top / "__init__.py").is_file():
+            found += sorted(one.relative_to(folder).as_posix() for one in (folder / top).rglob("*.py"))
+    return [name for name in found if name not in known]
+
+
+def _require_matches(patterns: Sequence[str], names: Collection[str], entry: str) -> None:
+    for pattern in patterns:
+        glob = compile_glob(pattern)
+        if not any(glob.matches(name) for name in names):
+            raise IncludeMatchesNothing(pattern, entry)
+
+
+def _sources(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: source_text(data, name) for name, data in files.items() if name.endswith(".py")}
+
+
+def own_modules(files: Collection[str]) -> set[str]:
+    """The top-level modules that a bundle brings along."""
+    return {PurePosixPath(name).parts[0].removesuffix(".py") for name in files if name.endswith(".py")}
+
+
+def _walk(directory: Path, prefix: str, left_out: list[LeftOut]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """(entry, name) of every file below, in order of name; links to directories are not followed."""
+    with os.scandir(directory) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        if len(left_out) > _ENTRIES_SEEN_MAX:
+            raise BundleSourceRefused(name, "this directory holds far more than a parser")
+        if entry.name.startswith("."):
+            left_out.append(LeftOut(name, "hidden"))
+        elif entry.is_dir():
+            if entry.name in _FOLDERS_LEFT_OUT:
+                left_out.append(LeftOut(name + "/", _FOLDERS_LEFT_OUT[entry.name]))
+            elif entry.is_symlink():
+                raise BundleSourceRefused(name, "it is a link")
+            else:
+                yield from _walk(Path(entry.path), name + "/", left_out)
+        else:
+            yield entry, name
+
+
+def _read_regular(path: str | Path, name: str, allowed_bytes: int) -> bytes:
+    """Read one regular file, which must not have become a link, a pipe or a giant since it was listed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as cause:
+        why = "it is a link" if cause.errno == errno.ELOOP else (cause.strerror or str(cause))
+        raise BundleSourceRefused(name, why) from cause
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleSourceRefused(name, "it is not a regular file")
+        data = file.read(allowed_bytes + 1)
+    if len(data) > allowed_bytes:
+        raise BundleSourceRefused(name, f"the files have more than {TOTAL_BYTES_MAX:,} bytes")
+    return data
