@@ -308,3 +308,38 @@ def test_ctrl_c_ends_parser_and_command_with_130(call: Caller) -> None:
         _read_until(ours, b"casparian: interrupted")
         assert process.wait(30) == 130
     os.close(ours)
+
+
+def test_a_run_sees_what_the_bundle_holds_and_nothing_beside_it(call: Caller) -> None:
+    folder = Path("rated")
+    folder.mkdir()
+    body = (
+        'name, version = "rated", "1"\n{include}\n'
+        "import helper\n"
+        "def parse(path, ctx):\n"
+        "    yield {{'rate': ctx.resource('rates.csv').decode(), 'x': helper.X}}\n"
+    )
+    (folder / "helper.py").write_text("X = 1\n")
+    (folder / "rates.csv").write_text("7")
+    for target in ("rated", "rated/rated.py"):
+        (folder / "rated.py").write_text(body.format(include=""))
+        error = only(call("run", target, "sample.txt", "--json"))["error"]
+        assert error["code"] == "FILE_NOT_FOUND"
+        assert "holds no file 'rates.csv'; it holds helper.py, rated.py" in error["message"]
+        assert "include = [" in error["message"]
+        (folder / "rated.py").write_text(body.format(include='include = ["rates.csv"]'))
+        assert only(call("run", target, "sample.txt", "--json"))["status"] == "success"
+
+
+def test_a_run_says_which_libraries_only_this_environment_has(call: Caller) -> None:
+    body = "import yaml\ndef parse(path):\n    yield {'a': 1}\n"
+    answer = call("run", write("needs.py", body), "sample.txt")
+    assert "yaml: from " in answer.err
+    assert "Registered parsers have Python's own library and pyarrow only." in answer.err
+
+
+def test_a_traceback_names_the_authors_files_and_no_class_of_ours(call: Caller) -> None:
+    file = write("fails.py", "def parse(path, ctx):\n    ctx.resource('x')\n")
+    answer = call("run", file, "sample.txt")
+    assert f'File "{Path(file).absolute()}", line 3, in parse' in answer.err
+    assert "casparian_shim" not in answer.err

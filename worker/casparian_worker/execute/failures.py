@@ -7,6 +7,7 @@ the origin says whether the parser is to blame.
 from __future__ import annotations
 
 import errno
+import re
 import signal
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -21,6 +22,8 @@ from casparian_shim.text import scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 
+#: Where a class of ours lies is nothing to look up.
+_OWN_CLASS = re.compile(r"\bcasparian_[a-z]+(?:\.[a-z_]+)*\.(?=[A-Z])")
 OWN_PACKAGES = ("casparian_", "casparian.")
 _MESSAGE_CHARACTERS = 2048
 _TRACE_CHARACTERS = 4096
@@ -231,7 +234,7 @@ def _job_error(
         # Classes of ours are no names that a reader could look up; their messages say all.
         exception="" if exception.startswith(OWN_PACKAGES) else scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
-        trace=scrub(trace, keep_newlines=True)[:_TRACE_CHARACTERS],
+        trace=_OWN_CLASS.sub("", scrub(trace, keep_newlines=True))[:_TRACE_CHARACTERS],
         context=shown,
         fingerprint=fingerprint(exception, code.value, trace, kept, facts),
         retryable=retryable(code),
