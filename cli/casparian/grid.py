@@ -39,6 +39,23 @@ def draw_grid(
     return list(columns[len(widths) :])
 
 
+def fits(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int, types: Sequence[str] = ()) -> bool:
+    """Whether a grid shows every column, and every value of at most `COLUMN_CELLS_MAX` whole."""
+    texts = [[_shown(value) for value in row] for row in rows]
+    heads = [[cell(name) for name in columns], *([list(types)] if any(types) else [])]
+    return len(_widths([*heads, *texts], len(columns), width)) == len(columns)
+
+
+def draw_records(out: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Each row as lines `column  value`, every value whole: for rows that are wider than the terminal."""
+    heads = [cell(name) for name in columns]
+    width = max(map(cell_len, heads), default=0)
+    for number, row in enumerate(rows, 1):
+        print(f"─── row {number} ───", file=out)
+        for head, value in zip(heads, row, strict=True):
+            print(f"{head}{' ' * (width - cell_len(head))}{_GAP}{_shown(value)}".rstrip(), file=out)
+
+
 def _widths(lines: Sequence[Sequence[str]], column_count: int, width: int) -> list[int]:
     """The widths of as many leading columns as fit, one at least; whole columns when there is room for all."""
     whole = [
@@ -53,7 +70,17 @@ def _widths(lines: Sequence[Sequence[str]], column_count: int, width: int) -> li
         if widths and sum(widths) + len(_GAP) * len(widths) + wanted > width:
             break
         widths.append(wanted)
+    if len(widths) == column_count:
+        _share_out(widths, whole, width - sum(widths) - len(_GAP) * (column_count - 1))
     return widths
+
+
+def _share_out(widths: list[int], whole: Sequence[int], left: int) -> None:
+    """Give the cells that are left to the columns that were cut, one each in turn."""
+    while left > 0 and (cut := [at for at, wanted in enumerate(whole) if widths[at] < wanted]):
+        for at in cut[:left]:
+            widths[at] += 1
+        left -= len(cut[:left])
 
 
 def _print_line(out: TextIO, texts: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> None:

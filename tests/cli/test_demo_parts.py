@@ -190,3 +190,9 @@ def test_a_demo_from_before_is_named_with_a_way_on(tmp_path: Path) -> None:
     with pytest.raises(PlaceTaken, match="holds a demo from before") as refused:
         choose(place.root)
     assert str(place.home) in refused.value.remedy
+
+
+def test_what_a_command_said_in_two_lines_is_told_in_two_lines() -> None:
+    out = io.StringIO()
+    Narrator(out).prose("intact: 127 events\ntables: 23 equal\tx")
+    assert out.getvalue() == "  intact: 127 events\n  tables: 23 equal\\tx\n"

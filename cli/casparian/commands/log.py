@@ -14,6 +14,7 @@ from casparian.commands import log_proof
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import NoHome
 from casparian.numbers import POSITIVE
+from casparian.outfile import force_option, form_of, written_aside
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
 from casparian_protocol.home import is_home
 
@@ -107,18 +108,24 @@ def stats(app: App) -> ExitCode:
 @log.command(
     "export",
     examples="""casparian log export events.jsonl
-casparian log export events.parquet --format parquet
+casparian log export events.parquet
 casparian log export ../proof --signed""",
 )
 @click.argument("target", type=click.Path(allow_dash=True))
-@click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "parquet"]),
+    help="Default: what the name's ending says; on stdout jsonl.",
+)
 @click.option("--from", "from_seq", type=POSITIVE, default=1, show_default=True, help="First sequence number.")
+@force_option
 @click.option("--signed", is_flag=True, help="A new directory for an outsider: raw bytes, lines, digests, a signature.")
 @pass_app
-def export(app: App, target: str, form: str, from_seq: int, signed: bool) -> ExitCode:
+def export(app: App, target: str, form: str | None, from_seq: int, force: bool, signed: bool) -> ExitCode:
     """Write the events as JSON lines or Parquet; `-` is stdout."""
     if signed:
-        if target == "-" or form != "jsonl" or from_seq != 1:
+        if target == "-" or form == "parquet" or from_seq != 1:
             raise UsageProblem("A signed export is a directory of the whole log.", remedy="Name a new directory.")
         return log_proof.export_for_outsiders(app, Path(target))
     if Path(target).is_dir():
@@ -133,11 +140,14 @@ def export(app: App, target: str, form: str, from_seq: int, signed: bool) -> Exi
         events = reader.events(from_seq, _end(app), as_written=True)
         if target == "-":
             written = export_jsonl(events, app.out)
-        elif form == "parquet":
-            written = export_parquet(events, Path(target))
         else:
-            with Path(target).open("w", encoding="utf-8") as out:
-                written = export_jsonl(events, out)
+            form = form_of(Path(target), form, ("jsonl", "parquet"))
+            with written_aside(Path(target), force=force) as aside:
+                if form == "parquet":
+                    written = export_parquet(events, aside)
+                else:
+                    with aside.open("w", encoding="utf-8") as out:
+                        written = export_jsonl(events, out)
     app.say(f"{count(written, 'event')} written")
     return ExitCode.OK
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from casparian.answers import FILE_FORMS, write_answer
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
 from casparian.exits import ExitCode, UsageProblem
@@ -14,7 +15,8 @@ from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nearest import UnknownName
 from casparian.nouns import doubt
 from casparian.numbers import POSITIVE
-from casparian.render import as_json, cell, table, when
+from casparian.outfile import check_free, force_option, form_of
+from casparian.render import as_json, cell, count, table, when
 
 _FILTERS = (
     click.option("--parser", metavar="NAME", help="Only rows of this parser."),
@@ -220,22 +222,22 @@ def show(app: App, output: str | None, uncommitted: bool, code: str | None, job:
 
 @quarantine.command("export", examples="casparian quarantine export fix_orders bad.csv")
 @click.argument("output")
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
 @click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
+@force_option
 @pass_app
-def export(app: App, output: str, target: Path, code: str | None) -> ExitCode:
-    """Write quarantined rows to a .csv, .json or .parquet file."""
-    from casparian.commands.sql import _write
-
-    form = target.suffix.lower().lstrip(".")
-    if form not in ("csv", "json", "parquet"):
-        raise UsageProblem(
-            f"{target.name} does not say which form to write.", remedy="End the name in .csv, .json or .parquet."
-        )
+def export(app: App, output: str, target: Path, code: str | None, force: bool) -> ExitCode:
+    """Write the quarantined rows of OUTPUT to TARGET: .csv .tsv .json .jsonl or .parquet."""
+    form = form_of(target, None, FILE_FORMS)
+    check_free(target, force=force)
     with open_gateway(app) as gateway:
+        doubt(app, gateway, "violation", code)
         rows = _rows(gateway, output, code, None, None)
-    _write(rows, form, target)
-    app.say(f"{rows.num_rows:,} rows written to {target}")
+    write_answer(rows, form, target, force=force)
+    if app.is_json:
+        as_json(app, {"path": str(target.absolute()), "format": form, "rows": rows.num_rows})
+    else:
+        app.say(f"{count(rows.num_rows, 'row')} written to {target}")
     return ExitCode.OK
 
 

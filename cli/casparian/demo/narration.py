@@ -85,9 +85,10 @@ class Narrator:
             self._print(self._styled(line, "36"))
 
     def prose(self, text: str) -> None:
-        """A paragraph."""
-        for line in textwrap.wrap(scrub(text.strip()), WIDTH - len(_INDENT), break_on_hyphens=False):
-            self._print(_INDENT + line)
+        """Paragraphs, one for each line of the text."""
+        for paragraph in text.strip().split("\n"):
+            for line in textwrap.wrap(scrub(paragraph), WIDTH - len(_INDENT), break_on_hyphens=False):
+                self._print(_INDENT + line)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Lines as they are, cut at the width."""

@@ -25,6 +25,7 @@ from casparian.demo.watch import WORKERS, follow, running_daemon
 from casparian.samples.fix_logs import Truth, generate
 from casparian.samples.fix_truth import OUTPUTS
 from casparian_protocol.home import Home
+from casparian_shim.text import scrub
 
 _SEED = 20240102
 _FILES = 12
@@ -219,7 +220,7 @@ class Story:
                     f"{one['code']} in {one['column']}: got {one['got']!r}, expected {one['expected']}"
                 )
             if row["_cf_raw"]:
-                self._narrator.prose(f"raw: {row['_cf_raw'][:_EXAMPLE_CHARACTERS]}")
+                self._narrator.prose(f"raw: {scrub(row['_cf_raw'][:_EXAMPLE_CHARACTERS])}")
 
     def _break_explained(self) -> None:
         planted = self.truth.broken_order
@@ -258,9 +259,9 @@ class Story:
         job = self._session.ask(*show)
         noted |= {
             "row": row,
-            "job": {name: job[name] for name in ("input_file", "artifact_hash", "worker_id", "sandbox")},
+            "job": {name: job[name] for name in ("input", "artifact", "worker_id", "sandbox")},
         }
-        self._found.lineage = seen = _look(row, Path(job["input_file"]))
+        self._found.lineage = seen = _look(row, Path(job["input"]))
         contract = next(one["contract_id"] for one in self._approved if one["output"] == "fix_orders")
         same = "the same" if seen.recomputed_hash == seen.source_hash else "ANOTHER"
         self._show(
@@ -268,7 +269,7 @@ class Story:
                 ("file", f"{seen.file}, line {seen.line}"),
                 ("its bytes", f"BLAKE3 {seen.source_hash[:16]}…; computed again just now: {same}"),
                 ("job", f"{seen.job_id}, worker {job['worker_id']}, sandbox {job['sandbox']}"),
-                ("parser", f"{_PARSER} {seen.parser_version}, artifact {job['artifact_hash'][:16]}…"),
+                ("parser", f"{_PARSER} {seen.parser_version}, artifact {job['artifact'][:16]}…"),
                 ("contract", f"{contract}, approved"),
             ]
         )
