@@ -118,6 +118,18 @@ class JobResult(Done):
     state: str = ""
 
 
+class CloseArgs(Args):
+    """Which failures need no more attention: that of one job, or all open ones of a cause; the two exclude each other."""
+
+    job_id: IdPrefix | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class CloseResult(Done):
+    closed: Count
+
+
 class ReplayArgs(Args):
     """Which dead letters: one, those with a fingerprint, or all; the three exclude each other.
 
@@ -445,6 +457,7 @@ _OPERATIONS = (
     Operation("cancel", "stop an open job; it leaves nothing", CancelArgs, JobResult),
     Operation("retry", "a failed, dead or cancelled job waits again, with its own artifact", JobArgs, JobResult),
     Operation("replay", "dead letters wait again, their counts reset", ReplayArgs, ReplayResult),
+    Operation("close", "failures that need no more attention are counted no more", CloseArgs, CloseResult),
     Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult),
     Operation("pause", "jobs of the parser stay queued", PauseArgs, Done),
     Operation("resume", "jobs of the parser run again", ResumeArgs, Done),

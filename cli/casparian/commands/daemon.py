@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
@@ -24,6 +25,10 @@ from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.waiting import WaitingFiles
 
+_COUNT_OPEN_FAILURES = """
+select status, count(*) as n from cf_processing_queue
+where status in ('FAILED', 'DEAD_LETTER') and closed_at is null group by status
+"""
 _COUNT_STATES = "select status, count(*) as n from cf_processing_queue group by status"
 
 
@@ -149,7 +154,8 @@ def status(app: App) -> ExitCode:
         return _status_without_daemon(app)
     with client:
         found = client.request("status")
-        waiting = _waiting_now(client, found)
+        waiting, open_failures = _from_tables(client, found)
+        found["queue"] = {**found["queue"], **open_failures}
     document = {
         "sentinel": {
             "pid": found["pid"],
@@ -195,7 +201,7 @@ def _status_without_daemon(app: App) -> ExitCode:
                 "intake": found["intake"],
             },
             "workers": [],
-            "queue": {**found["queue"], "dead_letter": _dead_letters(gateway)},
+            "queue": {**found["queue"], **_open_failures(gateway.rows)},
             "projection": {**found["projection"], "poison_events": _poison_events(gateway)},
             "paused_parsers": found["parsers"]["paused"],
             "given_up": [],
@@ -236,11 +242,12 @@ def _status_in_the_past(app: App) -> ExitCode:
             "select parser_name as name, pause_reason as reason from cf_parser_health where paused_at is not null"
         )
         (last,) = gateway.rows("select max(seq) as seq from cf_audit")
+        failures = _open_failures(gateway.rows)
     queue = {
         "queued": counts.get("QUEUED", 0),
         "running": sum(counts.get(state.value, 0) for state in FILTERS["running"]),
         "retrying": counts.get("RETRY_WAIT", 0),
-        "dead_letter": counts.get("DEAD_LETTER", 0),
+        **failures,
     }
     if app.is_json:
         sentinel = {"pid": None, "seq": last["seq"] or 0, "ready": False}
@@ -254,19 +261,19 @@ def _status_in_the_past(app: App) -> ExitCode:
     return ExitCode.OK
 
 
-def _waiting_now(client: Client, found: dict[str, Any]) -> list[WaitingFiles] | None:
-    """None while the tables cannot be asked; `status` answers without them."""
+def _from_tables(client: Client, found: dict[str, Any]) -> tuple[list[WaitingFiles] | None, dict[str, int]]:
+    """What waits and how many failures are open; nothing while the tables cannot be asked: `status` answers without."""
     if found["projection"]["state"] != "ready":
-        return None
+        return None, {}
 
     def rows(sql: str) -> list[dict[str, Any]]:
         answer = client.query(sql)
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
     try:
-        return find_waiting_files(rows)
+        return find_waiting_files(rows), _open_failures(rows)
     except (RequestRefused, NoSentinel):
-        return None
+        return None, {}
 
 
 def _print_waiting(app: App, waiting: list[WaitingFiles] | None) -> None:
@@ -275,12 +282,15 @@ def _print_waiting(app: App, waiting: list[WaitingFiles] | None) -> None:
         print(f"waiting: {count(each.files, 'file')} tagged {cell(each.tag)} {verb}: {cell(each.reason)}", file=app.out)
 
 
-def _dead_letters(gateway: Gateway) -> int:
-    return int(gateway.rows("select count(*) as n from cf_processing_queue where status = 'DEAD_LETTER'")[0]["n"])
+def _open_failures(rows: Callable[[str], list[dict[str, Any]]]) -> dict[str, int]:
+    """Failures that neither a later success nor a person has closed."""
+    counts = {row["status"]: row["n"] for row in rows(_COUNT_OPEN_FAILURES)}
+    return {"failed": counts.get("FAILED", 0), "dead_letter": counts.get("DEAD_LETTER", 0)}
 
 
 def _queue(queue: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(name.replace("_", " "), f"{queue[name]:,}") for name in ("queued", "running", "retrying", "dead_letter")]
+    names = ("queued", "running", "retrying", "failed", "dead_letter")
+    return [(name.replace("_", " "), f"{queue[name]:,}") for name in names if name in queue]
 
 
 def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] | None) -> None:

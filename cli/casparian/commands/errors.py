@@ -21,7 +21,8 @@ _SHOWN_DIGITS = 8
 _LIST = """
 select fingerprint, any_value(code) as code, any_value(exception) as exception,
     arg_max(message, "at") as message, count(*) as occurrences, count(distinct file) as files,
-    list(distinct parser order by parser) as parsers, min("at") as first_seen, max("at") as last_seen
+    list(distinct parser order by parser) as parsers, min("at") as first_seen, max("at") as last_seen,
+    count(*) filter (closed_at is null) as open
 from cf_error_occurrences where {conditions} group by fingerprint
 order by last_seen desc, fingerprint limit ?
 """
@@ -51,13 +52,15 @@ def errors() -> None:
 @errors.command("list", examples="casparian errors list\ncasparian errors list --parser fix_parser --json")
 @click.option("--parser", metavar="NAME", help="Only failures of this parser.")
 @click.option("--code", metavar="CODE", help="Only this kind of failure, such as INVALID_DATA.")
+@click.option("--all", "is_all", is_flag=True, help="Also failures that a later success or a person has closed.")
 @click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @as_of_option
 @pass_app
-def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> ExitCode:
-    """Every cause with how often it occurred, the latest first."""
+def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, limit: int) -> ExitCode:
+    """Every cause with open failures and how often it occurred, the latest first."""
     given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
-    conditions = " and ".join(["true", *(f"{column} = ?" for column, _ in given)])
+    is_open = "true" if is_all else "closed_at is null"
+    conditions = " and ".join([is_open, *(f"{column} = ?" for column, _ in given)])
     with open_gateway(app) as gateway:
         doubt(app, gateway, "parser", parser)
         doubt(app, gateway, "error code", code and code.upper())
@@ -78,7 +81,8 @@ def list_errors(app: App, parser: str | None, code: str | None, limit: int) -> E
         for one in found
     ]
     columns = ("cause", "times", "files", "code", "parser", "last message", "last seen")
-    table(app, columns, rows, empty="No failures.", right=("times", "files"))
+    empty = "No failures." if is_all else "No open failures; --all shows closed ones too."
+    table(app, columns, rows, empty=empty, right=("times", "files"))
     return ExitCode.OK
 
 
@@ -129,6 +133,22 @@ def _cause(gateway: Gateway, fingerprint: str) -> tuple[Row, dict[str, int]]:
 def _sentence(found: Row) -> str:
     occurrences = count(found["occurrences"], "occurrence")
     return f"{occurrences} of ERR-{found['fingerprint']} across {count(found['files'], 'file')}"
+
+
+@errors.command("close", examples='casparian errors close ERR-a1b2c3d4e5f60718 --reason "files of the old system"')
+@click.argument("fingerprint")
+@click.option("--reason", required=True, help="Why no more attention is needed; kept in the log.")
+@pass_app
+def close(app: App, fingerprint: str, reason: str) -> ExitCode:
+    """Close every open failure of one cause: it needs no more attention."""
+    with open_gateway(app) as gateway:
+        known = find_fingerprint(gateway, fingerprint)
+        result = gateway.request("close", fingerprint=known, reason=reason)
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(f"{count(result['closed'], 'failure')} of ERR-{known} closed")
+    return ExitCode.OK
 
 
 @errors.command("files", examples="casparian errors files ERR-a1b2c3d4e5f60718")

@@ -27,7 +27,7 @@ _LIST = """
 select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
     rows_valid as rows, quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
     error_fingerprint as fingerprint, error_message, reason, topic, worker_id, progress_pct, queued_at, claim_time as started_at,
-    end_time as ended_at, seconds
+    end_time as ended_at, seconds, closed_at, closed_by, close_reason
 from cf_processing_queue where {conditions}
 order by coalesce(end_time, claim_time, queued_at) desc, id limit ?
 """
@@ -58,6 +58,12 @@ casparian jobs --as-of 2026-05-01T18:00""",
 @click.option("--parser", metavar="NAME", help="Only jobs of this parser.")
 @click.option("--topic", metavar="TAG", help="Only jobs that this tag caused.")
 @click.option("--dead-letter", is_flag=True, help="Only jobs that gave up.")
+@click.option(
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="With a filter on failures: also those that are closed by a success or by hand.",
+)
 @click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C (needs a daemon).")
 @as_of_option
@@ -89,7 +95,7 @@ def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any])
     rows = [
         (
             job["id"][:8],
-            job["reason"] if shows_reason else job["status"],
+            (job["reason"] if shows_reason else job["status"]) + (" (closed)" if job["closed_at"] else ""),
             *((job["type"],) if shows_type else ()),
             f"{job['parser'] or ''} {job['version'] or ''}".strip(),
             Path(job["input"]).name,
@@ -103,15 +109,23 @@ def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any])
     kind = ("type",) if shows_type else ()
     status = "gave up" if shows_reason else "status"
     columns = ("job", status, *kind, "parser", "input", "rows", "bad", "error", "when")
-    table(app, columns, rows, empty="No jobs.", right=("rows", "bad"))
+    hides_closed = not filters["is_all"] and _is_about_failures(filters["status"], filters["dead_letter"])
+    empty = "No open failures; --all shows closed ones too." if hides_closed else "No jobs."
+    table(app, columns, rows, empty=empty, right=("rows", "bad"))
     if len(found) == limit:
         app.say(f"(the latest {limit}; --limit shows more)")
 
 
+def _is_about_failures(status: str | None, dead_letter: bool) -> bool:
+    return dead_letter or (status or "").upper() in (JobState.FAILED.value, JobState.DEAD_LETTER.value)
+
+
 def _conditions(
-    status: str | None, job_type: str | None, parser: str | None, topic: str | None, dead_letter: bool
+    status: str | None, job_type: str | None, parser: str | None, topic: str | None, dead_letter: bool, is_all: bool
 ) -> tuple[str, list[Any]]:
     conditions, params = ["true"], []
+    if _is_about_failures(status, dead_letter) and not is_all:
+        conditions.append("closed_at is null")
     if dead_letter:
         status = JobState.DEAD_LETTER.value
     if status:
@@ -160,9 +174,11 @@ def show(app: App, job_id: str) -> ExitCode:
     with open_gateway(app) as gateway:
         found = find_job(gateway, job_id)
         files = gateway.rows(
-            "select output, kind, path, rows, bytes, digest, is_damaged from cf_output_files where job_id = ? order by path",
+            "select output, kind, path, rows, bytes, digest, is_damaged, is_live, superseded_by, superseded_at, superseded_seq"
+            " from cf_output_files where job_id = ? order by path",
             [found["id"]],
         )
+        commits = gateway.rows("select * from cf_commits where job_id = ?", [found["id"]])
         violations = gateway.rows(
             'select output, code, column_name as "column", rows from cf_quarantine where job_id = ? order by rows desc',
             [found["id"]],
@@ -177,6 +193,8 @@ def show(app: App, job_id: str) -> ExitCode:
     fields(app, _summary(found))
     _print_params(app, found)
     _print_accounting(app, found)
+    for commit in commits:
+        print(f"rows: {_life_of(commit)}", file=app.out)
     table(
         app,
         ("output", "kind", "rows", "size", "path"),
@@ -198,6 +216,16 @@ def show(app: App, job_id: str) -> ExitCode:
         for line in (found["error_trace"] or "").splitlines():
             print(f"  {cell(line)}", file=app.out)
     return ExitCode.OK
+
+
+def _life_of(commit: dict[str, Any]) -> str:
+    """Whether a job's rows are in the tables now."""
+    if commit["is_live"]:
+        return "live"
+    return (
+        f"superseded by job {commit['superseded_by'][:8]} at event {commit['superseded_seq']:,},"
+        f" {when(commit['superseded_at'])}"
+    )
 
 
 def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:
@@ -231,6 +259,8 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("error", found["error_code"]),
         ("fingerprint", found["error_fingerprint"] and f"ERR-{found['error_fingerprint']}"),
         ("reason", found["reason"]),
+        ("closed", found["closed_at"] and f"{when(found['closed_at'])} by {found['closed_by']}"),
+        ("because", found["close_reason"]),
     ]
     return [(name, value) for name, value in pairs if value not in (None, "")]
 
@@ -333,8 +363,33 @@ def retry(app: App, job_id: str) -> ExitCode:
 @click.argument("job_id", metavar="ID")
 @pass_app
 def rerun(app: App, job_id: str) -> ExitCode:
-    """An ended job's input again, as a new job with the current artifact."""
-    return _change(app, "rerun", job_id, "queued as job {id}")
+    """An ended job's input again, as a new job with the current artifact. Its rows replace those of the first run."""
+    with open_gateway(app) as gateway:
+        found = find_job(gateway, job_id, "id")
+        commits = gateway.rows("select rows from cf_commits where job_id = ? and is_live", [found["id"]])
+        result = gateway.request("rerun", job_id=found["id"])
+        replaces = commits[0]["rows"] if commits else 0
+    if app.is_json:
+        as_json(app, {**result, "replaces_rows": replaces})
+    else:
+        app.say(f"queued as job {result['job_id'][:8]}" + (f"; it replaces {replaces:,} rows" if replaces else ""))
+    return ExitCode.OK
+
+
+@job.command("close", examples='casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"')
+@click.argument("job_id", metavar="ID")
+@click.option("--reason", required=True, help="Why no more attention is needed; kept in the log.")
+@pass_app
+def close(app: App, job_id: str, reason: str) -> ExitCode:
+    """Close the failure of a job: it is counted no more. A later success on its file or content does so by itself."""
+    with open_gateway(app) as gateway:
+        found = find_job(gateway, job_id, "id")
+        result = gateway.request("close", job_id=found["id"], reason=reason)
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(f"the failure of job {found['id'][:8]} is closed")
+    return ExitCode.OK
 
 
 @job.command("cancel", examples='casparian job cancel 3f2a91c0 --reason "wrong file"')

@@ -22,6 +22,7 @@ _FILTERS = (
     click.option("--parser", metavar="NAME", help="Only rows of this parser."),
     click.option("--output", metavar="NAME", help="Only rows of this output."),
     click.option("--code", metavar="CODE", help="Only this kind of violation, such as type_mismatch."),
+    click.option("--superseded", is_flag=True, help="Also rows whose commit a newer one has superseded."),
 )
 
 
@@ -31,10 +32,11 @@ def _filtered(command: Any) -> Any:
     return command
 
 
-def _conditions(parser: str | None, output: str | None, code: str | None) -> tuple[str, list[str]]:
+def _conditions(parser: str | None, output: str | None, code: str | None, *, superseded: bool) -> tuple[str, list[str]]:
     named = [("parser", parser), ("output", output), ("code", code)]
     given = [(column, value) for column, value in named if value]
-    return " and ".join(["true", *(f"{column} = ?" for column, _ in given)]), [value for _, value in given]
+    live = "true" if superseded else "not is_superseded"
+    return " and ".join([live, *(f"{column} = ?" for column, _ in given)]), [value for _, value in given]
 
 
 def _doubt(app: App, gateway: Gateway, parser: str | None, output: str | None, code: str | None) -> None:
@@ -52,9 +54,9 @@ def quarantine() -> None:
 @_filtered
 @as_of_option
 @pass_app
-def summary(app: App, parser: str | None, output: str | None, code: str | None) -> ExitCode:
+def summary(app: App, parser: str | None, output: str | None, code: str | None, superseded: bool) -> ExitCode:
     """Violations by output, code and column. A row with several violations counts under each."""
-    conditions, params = _conditions(parser, output, code)
+    conditions, params = _conditions(parser, output, code, superseded=superseded)
     with open_gateway(app) as gateway:
         _doubt(app, gateway, parser, output, code)
         found = gateway.rows(
@@ -82,17 +84,23 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None) 
 @click.option("--limit", type=POSITIVE, default=50, show_default=True)
 @pass_app
 def list_(
-    app: App, parser: str | None, output: str | None, code: str | None, uncommitted: bool, limit: int
+    app: App,
+    parser: str | None,
+    output: str | None,
+    code: str | None,
+    superseded: bool,
+    uncommitted: bool,
+    limit: int,
 ) -> ExitCode:
     """Which files and jobs have quarantined rows."""
-    conditions, params = _conditions(parser, output, code)
+    conditions, params = _conditions(parser, output, code, superseded=superseded)
     with open_gateway(app) as gateway:
         _doubt(app, gateway, parser, output, code)
         if uncommitted:
             return _list_uncommitted(app, gateway)
         found = gateway.rows(
             "select job_id, input_file as input, parser, parser_version as version, output, code,"
-            ' column_name as "column", rows, recorded_at from cf_quarantine'
+            ' column_name as "column", rows, is_superseded, recorded_at from cf_quarantine'
             f" where is_committed and {conditions} order by recorded_at desc, rows desc limit ?",
             [*params, limit],
         )

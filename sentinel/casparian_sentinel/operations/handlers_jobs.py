@@ -10,13 +10,15 @@ from typing import Any
 
 from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.operations import CancelArgs, JobArgs, ReplayArgs
+from casparian_protocol.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
 from casparian_protocol.states import JobState
-from casparian_sentinel.core.commands import CancelJob, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_FACTS, JOBS_BY_PREFIX
+from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_FACTS, JOBS_BY_PREFIX, OPEN_FAILURES_OF
+
+_FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
 
 
 def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
@@ -84,6 +86,32 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
     }
 
 
+def close(context: Context, args: CloseArgs, actor: str) -> Steps:
+    """Failures that need no more attention, for a reason: of one job, or all open ones of a cause."""
+    if (args.job_id is None) == (args.fingerprint is None):
+        raise OperationRefused("Which failures is not said.", "Give either job_id or fingerprint.", "BAD_ARGUMENTS")
+    if args.job_id is not None:
+        _refuse_open(context, args.job_id, "A failure is closed when its job has ended.")
+        known, _position = yield from _ended_job(args.job_id)
+        if known["status"] not in _FAILURES or known["closed_at"] is not None:
+            is_closed = "closed already" if known["closed_at"] is not None else "no failure"
+            raise OperationRefused(
+                f"Job {known['id']} is {known['status']}: {is_closed}.",
+                "`casparian jobs --status failed` lists open failures.",
+                "NOT_FAILED",
+            )
+        yield Decide(CloseFailures([known["id"]], args.reason, actor))
+        return {"closed": 1, "seq": context.durable_seq()}
+    closed = 0
+    while True:
+        found: Rows = yield Ask(OPEN_FAILURES_OF, (args.fingerprint, planning.JOBS_PER_DECISION))
+        ids = [row["id"] for row in as_maps(found)]
+        if not ids:
+            return {"closed": closed, "seq": context.durable_seq()}
+        yield Decide(CloseFailures(ids, args.reason, actor))
+        closed += len(ids)
+
+
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
     _refuse_open(context, prefix)
     known, position = yield from _ended_job(prefix)
@@ -116,11 +144,11 @@ def _open_job(context: Context, prefix: str) -> str | None:
     return found[0] if found else None
 
 
-def _refuse_open(context: Context, prefix: str) -> None:
+def _refuse_open(context: Context, prefix: str, remedy: str = "Only a job that has ended can run again.") -> None:
     job_id = _open_job(context, prefix)
     if job_id is not None:
         state = context.state.jobs[job_id].state.value
-        raise OperationRefused(f"Job {job_id} is {state}.", "Only a job that has ended can run again.", "OPEN")
+        raise OperationRefused(f"Job {job_id} is {state}.", remedy, "OPEN")
 
 
 def _ended_job(prefix: str) -> Any:

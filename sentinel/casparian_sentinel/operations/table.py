@@ -57,6 +57,7 @@ HANDLERS: dict[str, Handler] = {
     "queue": planning.queue,
     "cancel": handlers_jobs.cancel,
     "retry": handlers_jobs.retry,
+    "close": handlers_jobs.close,
     "rerun": handlers_jobs.rerun,
     "replay": handlers_jobs.replay,
     "pause": handlers_registry.pause,

@@ -70,7 +70,14 @@ order by f.id limit ?
 
 #: A job by unique prefix of its id: prefix.
 JOBS_BY_PREFIX = """
-select id, status, spec_json, plugin_name, retry_count from cf_processing_queue where starts_with(id, ?) order by id limit 3
+select id, status, spec_json, plugin_name, retry_count, closed_at from cf_processing_queue
+where starts_with(id, ?) order by id limit 3
+"""
+
+#: Jobs with an open failure of one cause: fingerprint, limit.
+OPEN_FAILURES_OF = """
+select id from cf_processing_queue
+where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null order by id limit ?
 """
 
 #: Dead letters in the order of their ids: fingerprint or '', id to go on behind, limit.
