@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from casparian_sentinel.projection.store import Projection
+    from casparian_sentinel.sql.guard import Relations
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SEQ = re.compile(r"[0-9]{1,19}\Z")
@@ -72,6 +73,7 @@ class PastGateway:
         self.seq = seq
         self._past = home
         self._projection = projection
+        self._missing: dict[str, str] = {}
 
     def request(self, op: str, **_args: Any) -> dict[str, Any]:
         raise UsageProblem(f"`{op}` cannot be done in the past.", remedy="Leave out --as-of.")
@@ -94,6 +96,12 @@ class PastGateway:
         from casparian_sentinel.projection import queries
 
         files = self._projection.query(queries.OUTPUT_FILES).to_pylist()
+        for file in files:
+            if file["path"] is not None and not (self.home.root / file["path"]).is_file():
+                schema = "quarantine." if file["kind"] == "quarantine" else ""
+                for name in (file["output"], f"{file['output']}@v{file['version']}"):
+                    self._missing.setdefault(schema + name, file["path"])
+                file["path"] = None
         contracts = self._projection.query(queries.APPROVED_CONTRACTS).to_pylist()
         live_outputs = self._projection.query(queries.LIVE_OUTPUTS).to_pylist()
         catalog.publish(
@@ -104,6 +112,17 @@ class PastGateway:
                 self._past, self._projection.query(queries.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC)
             ).files,
         )
+
+    def refuse_missing(self, sql: str, known: Relations) -> None:
+        """Raises `UsageProblem` when the query reads an output of which a part is gone: half an answer is none."""
+        from casparian_sentinel.sql.guard import check
+
+        gone = sorted(check(sql, known).published & self._missing.keys())
+        if gone:
+            raise UsageProblem(
+                f"{gone[0]} cannot be read as of event {self.seq:,}: {self._missing[gone[0]]} is no longer on disk.",
+                remedy="Bring the file back from a backup, or ask as of a later event.",
+            )
 
 
 @contextmanager

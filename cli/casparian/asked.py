@@ -199,13 +199,13 @@ def outcome(gateway: Gateway, asked: Selection, since: Period) -> Outcome:
     latest = f"""
     with latest as (
         select q.id, q.status, q.sequence, q.input_file, q.plugin_name, q.rows_valid, q.quarantine_rows, q.rows_skipped,
-            q.error_code, q.error_message, q.error_fingerprint
+            q.error_code, q.error_message, q.error_fingerprint, q.closed_at
         from cf_processing_queue q where {meant} and q.sequence > ?
         qualify row_number() over (partition by q.plugin_name, coalesce(q.content_hash, q.id) order by q.sequence desc) = 1
     ), ended as (from latest where status not in {_OPEN}),
     failed as (
         select id, input_file as input, plugin_name as parser, error_code, error_message, error_fingerprint as fingerprint
-        from ended where status in ('FAILED', 'DEAD_LETTER')
+        from ended where status in ('FAILED', 'DEAD_LETTER') and closed_at is null
         union all
         select id, input_file, plugin_name, error_code, error_message, error_fingerprint from cf_processing_queue
         where job_type <> 'PARSE' and sequence > ? and status in ('FAILED', 'DEAD_LETTER')

@@ -9,7 +9,7 @@ import rich_click as click
 
 from casparian.answers import FILE_FORMS, FORMS, only_columns, print_answer, write_answer
 from casparian.app import App, Command, pass_app
-from casparian.as_of import as_of_option
+from casparian.as_of import PastGateway, as_of_option
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import open_gateway
 from casparian.numbers import POSITIVE, TIMEOUT
@@ -74,11 +74,13 @@ def sql(
     text = sys.stdin.read() if query == "-" else query
     with open_gateway(app) as gateway:
         gateway.publish_catalogue()
-        state_tables = [row["table_name"] for row in gateway.rows(_STATE_TABLES)]
+        known = relations(gateway.home, [row["table_name"] for row in gateway.rows(_STATE_TABLES)])
+        if isinstance(gateway, PastGateway):
+            gateway.refuse_missing(text, known)
         answer = ask(
             gateway.home,
             text,
-            relations(gateway.home, state_tables),
+            known,
             lambda name: gateway.table(f"select * from {name}"),
             timeout_seconds=timeout_seconds,
             limit_rows=limit_rows,

@@ -15,12 +15,25 @@ import pyarrow as pa
 from casparian_protocol.codec import unpack
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.projection.liveness import Change, Commit, ContentKey, Liveness, Processed, Recognised
+from casparian_sentinel.projection.liveness import (
+    Change,
+    Commit,
+    Committed,
+    ContentKey,
+    Liveness,
+    Processed,
+    Recognised,
+)
 from casparian_sentinel.projection.rows import Row, as_columns
+from casparian_sentinel.projection.sources import ON_CHANGE
 
 _PROCESSED = """
 select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents p
 where exists (from touched t where t.parser = p.parser and t.name = p.file_id)
+"""
+_PRESENT = f"""
+select t.parser, f.content_hash, f.id, {ON_CHANGE} = 'append' from scout_files f join touched t on t.name = f.content_hash
+where f.status <> 'vanished'
 """
 _HOLDERS = """
 select parser, content_hash, count(*) from cf_processed_contents p
@@ -84,11 +97,18 @@ def mark_processed(db: duckdb.DuckDBPyConnection, changes: Sequence[Recognised])
 def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     files = {(change.parser, change.file_id) for change in changes}
     contents: set[ContentKey] = {(change.parser, change.content_hash) for change in changes}
+    committed = {(c.parser, c.content_hash) for c in changes if isinstance(c, Committed)}
+    present: dict[ContentKey, list[tuple[str, bool]]] = {}
+    for parser, content, file_id, keeps_earlier in _asked(db, _PRESENT, committed) if committed else ():
+        present.setdefault((parser, content), []).append((file_id, keeps_earlier))
+        files.add((parser, file_id))
     processed = [Processed(*row) for row in _asked(db, _PROCESSED, files)]
     contents |= {(one.parser, one.content_hash) for one in processed}
     commits = [Commit(*row) for row in _asked(db, _COMMITS, contents)]
     holders = {(parser, content): count for parser, content, count in _asked(db, _HOLDERS, contents)}
-    return Liveness.of(processed, commits, holders)
+    state = Liveness.of(processed, commits, holders)
+    state.present = present
+    return state
 
 
 def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Collection[tuple[str, str]]) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ Knows no table: `contents` brings what the operations touch, and writes back wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 #: (parser name, file id) and (parser name, content hash).
@@ -87,6 +87,8 @@ class Liveness:
 
     processed: dict[FileKey, dict[str, Processed]] = field(default_factory=dict)
     commits: dict[ContentKey, list[Commit]] = field(default_factory=dict)
+    #: Files whose present content it is, as the catalogue knows them: (file id, whether earlier contents are kept).
+    present: dict[ContentKey, list[tuple[str, bool]]] = field(default_factory=dict)
     #: How many files have a content now.
     holders: dict[ContentKey, int] = field(default_factory=dict)
     touched_files: set[FileKey] = field(default_factory=set)
@@ -116,6 +118,7 @@ class Liveness:
         commit = Commit(change.job_id, *content, change.seq, True, change.ts, change.seq)
         self.commits.setdefault(content, []).append(commit)
         self.touched_commits[commit.job_id] = commit
+        self._move_copies(change)
         known = self._known(change)
         if not change.keeps_earlier and self._is_late(known, change.content_hash, change.queued_seq):
             if not self.holders.get(content):  # nobody has this content any more: newer rows are there already
@@ -123,6 +126,14 @@ class Liveness:
                 self._supersede(commit, self._newest_job(newest), change)
             return
         self._move(change, change.job_id, change.queued_seq)
+
+    def _move_copies(self, change: Committed) -> None:
+        """Other files of this parser that changed to the same content: one job stands for all of them."""
+        for file_id, keeps_earlier in self.present.get((change.parser, change.content_hash), ()):
+            known = self.processed.get((change.parser, file_id))
+            if file_id != change.file_id and known and change.content_hash not in known:
+                copy = replace(change, file_id=file_id, keeps_earlier=keeps_earlier)
+                self._move(copy, change.job_id, change.seq)
 
     def _recognised(self, change: Recognised) -> None:
         commits = self.commits.get((change.parser, change.content_hash))

@@ -1,16 +1,12 @@
 """The questions that the sentinel itself asks of the projection, by name. SQL only; parameters are positional."""
 
-#: What becomes of a file's earlier rows when it changes: what its source says, or one that it lies in.
-_ON_CHANGE = """
-case when exists (from scout_sources s where s.on_change = 'append'
-    and (s.id = f.source_id or starts_with(f.path, s.path || '/'))) then 'append' else 'replace' end
-"""
+from casparian_sentinel.projection.sources import ON_CHANGE
 
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
 PLAN_FILES = f"""
-select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {_ON_CHANGE} as on_change
+select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
@@ -56,7 +52,7 @@ order by f.path
 #: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
 #: parser, limit.
 RECOGNISED_FILES = f"""
-select f.id, f.content_hash, {_ON_CHANGE} as on_change from scout_files f
+select f.id, f.content_hash, {ON_CHANGE} as on_change from scout_files f
 where f.status <> 'vanished' and f.content_hash in (select content_hash from cf_commits where parser = ?)
     and f.id in (select file_id from scout_file_tags where tag in (select unnest(?::varchar[])))
     and not exists (from cf_processed_contents p

@@ -63,6 +63,8 @@ update cf_processing_queue set closed_at = c.at, closed_by = c.closed_by from (
     where f.status in ('FAILED', 'DEAD_LETTER') and f.closed_at is null group by f.id) c
 where cf_processing_queue.id = c.id
 """
+#: Events that change what the catalogue says of files: commits before them are folded with what it said then.
+_BEFORE_FILES = frozenset({"FilesObserved", "SourceAdded", "SourceRemoved"})
 #: Events whose statements change what jobs before them wrote.
 _AFTER_JOBS = frozenset({"JobCompleted", "ParserResumed", "FailureClosed"})
 
@@ -194,6 +196,9 @@ class Projection:
         self._liveness, self._commits, self._succeeded = [], {}, []
 
     def _apply_one(self, event: Event) -> None:
+        if event.type in _BEFORE_FILES:
+            self._flush_jobs()
+            self._fold_contents()
         if self._jobs.apply(event) and event.type != "JobCompleted":
             return
         if event.type in _BULK:

@@ -40,6 +40,8 @@ class Guarded:
     sql: str
     #: Names of `cf_…` and `scout_…` tables that it reads.
     state_tables: frozenset[str]
+    #: Names of outputs and quarantines (`quarantine.x`) that it reads.
+    published: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def check(sql: str, known: Relations) -> Guarded:
     tree = _parse(sql)
     names = known.names()
     state: set[str] = set()
+    published: set[str] = set()
     for node in tree.walk():
         if isinstance(node, exp.DML | exp.DDL | exp.Command) and not isinstance(node, exp.Query):
             raise QueryRefused(
@@ -108,9 +111,13 @@ def check(sql: str, known: Relations) -> Guarded:
             raise QueryRefused("The query has a parameter without a value.", remedy="Write the value into the query.")
         if isinstance(node, exp.Func):
             _check_function(node)
-        elif isinstance(node, exp.Table) and _is_state_table(node, names, known):
-            state.add(node.name.lower())
-    return Guarded(sql.strip().rstrip("; \n\t"), frozenset(state))
+        elif isinstance(node, exp.Table):
+            if _is_state_table(node, names, known):
+                state.add(node.name.lower())
+            else:
+                schema = node.db.lower()
+                published.add(f"{schema}.{node.name.lower()}" if schema not in ("", "main") else node.name.lower())
+    return Guarded(sql.strip().rstrip("; \n\t"), frozenset(state), frozenset(published))
 
 
 def _parse(sql: str) -> exp.Expr:

@@ -21,6 +21,8 @@ class Rule:
     newest: dict[tuple[str, str], str] = field(default_factory=dict)
     #: (parser, file) → content → how new the knowledge is
     has: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    #: file → content, as the last scan saw it
+    present: dict[str, str] = field(default_factory=dict)
 
     def apply(self, change: Change) -> None:
         has = self.has.setdefault((change.parser, change.file_id), {})
@@ -30,6 +32,11 @@ class Rule:
         as_of = change.as_of_seq if isinstance(change, Recognised) else change.queued_seq
         if isinstance(change, Committed):
             self.newest[key] = change.job_id
+            for (parser, file), known in self.has.items():  # a copy that changed to this very content
+                is_copy = parser == change.parser and file != change.file_id and bool(known)
+                if is_copy and self.present.get(file) == change.content_hash and change.content_hash not in known:
+                    known.clear()
+                    known[change.content_hash] = change.seq
         if not change.keeps_earlier:
             if change.content_hash not in has and any(seq > as_of for seq in has.values()):
                 return
@@ -53,7 +60,7 @@ class Step:
 
 _steps = st.builds(
     Step,
-    what=st.sampled_from(["commit", "commit", "recognise"]),
+    what=st.sampled_from(["commit", "commit", "recognise", "observe"]),
     parser=st.sampled_from(["advice", "fix"]),
     file=st.sampled_from(["f1", "f2", "f3"]),
     content=st.sampled_from(["c1", "c2", "c3", "c4"]),
@@ -62,13 +69,35 @@ _steps = st.builds(
 )
 
 
-def changes_of(steps: list[Step]) -> list[Change]:
-    """Commits and recognised contents at rising sequences; `age` makes stragglers and late looks."""
-    made: list[Change] = []
+@dataclass(frozen=True)
+class Observed:
+    """A scan: what a file's content is now."""
+
+    file: str
+    content: str
+
+
+def apply(state: Liveness, change: Change | Observed, present: dict[str, str]) -> None:
+    if isinstance(change, Observed):
+        present[change.file] = change.content
+        state.present = {
+            (parser, content): [(file, False) for file, now in present.items() if now == content]
+            for parser in ("advice", "fix")
+            for content in present.values()
+        }
+    else:
+        state.apply(change)
+
+
+def changes_of(steps: list[Step]) -> list[Change | Observed]:
+    """Commits, recognised contents and scans at rising sequences; `age` makes stragglers and late looks."""
+    made: list[Change | Observed] = []
     for number, step in enumerate(steps, start=1):
         seq = 10 * number
         before = max(0, seq - 10 * step.age) + 5
-        if step.what == "commit":
+        if step.what == "observe":
+            made.append(Observed(step.file, step.content))
+        elif step.what == "commit":
             made.append(Committed(seq, seq, f"j{number}", step.parser, step.file, step.content, before, step.keeps))
         else:
             made.append(Recognised(seq, seq, step.parser, step.file, step.content, before, step.keeps))
@@ -84,8 +113,9 @@ def live_of(state: Liveness) -> Live:
 def test_what_is_live_after_each_change_is_what_the_rule_says(steps: list[Step]) -> None:
     state, rule = Liveness(), Rule()
     for change in changes_of(steps):
-        state.apply(change)
-        rule.apply(change)
+        apply(state, change, rule.present)
+        if not isinstance(change, Observed):
+            rule.apply(change)
         assert live_of(state) == rule.live()
         for commits in state.commits.values():
             assert sum(commit.is_live for commit in commits) <= 1
@@ -97,9 +127,9 @@ def test_what_is_live_after_each_change_is_what_the_rule_says(steps: list[Step])
 @given(st.lists(_steps, max_size=20))
 def test_who_superseded_a_commit_leads_to_rows_that_are_live(steps: list[Step]) -> None:
     """Readers follow `superseded_by` while files are being put in place: it must end."""
-    state = Liveness()
+    state, present = Liveness(), dict[str, str]()
     for change in changes_of(steps):
-        state.apply(change)
+        apply(state, change, present)
     by_job = {commit.job_id: commit for commits in state.commits.values() for commit in commits}
     for commit in by_job.values():
         seen: set[str] = set()
@@ -155,6 +185,14 @@ def test_a_content_counts_as_long_as_some_path_has_it() -> None:
     assert story.live == {"j1", "j2"}
     story.commit("j3", "copy", "c")
     assert story.live == {"j2", "j3"}
+
+
+def test_one_job_stands_for_all_files_that_changed_to_the_same_content() -> None:
+    story = Story()
+    story.commit("j1", "log", "a")
+    story.state.present = {(PARSER, "b"): [("log", False), ("copy", False)]}
+    story.commit("j2", "copy", "b")
+    assert story.live == {"j2"}, "the log has the content too: its earlier rows are not there beside it"
 
 
 def test_a_file_that_comes_back_to_an_earlier_content_has_the_rows_of_that_content_again() -> None:
