@@ -51,6 +51,9 @@ STALLED_US = 30_000_000
 #: Running longer than so many medians of its group's finished jobs: a straggler.
 STRAGGLER = 3.0
 
+#: The cause of a group of failures that are closed.
+CLOSED = "closed"
+
 GroupKey = tuple[int, str, str, str, str]
 
 
@@ -88,6 +91,8 @@ class Job:
     error_message: str = ""
     fingerprint: str = ""
     reason: str = ""
+    #: Of a failure that needs no more attention: the job that succeeded since, or the person who says so.
+    closed_by: str = ""
     #: Sequence of the event that last changed it; 0 when it is known from an answer only.
     seq: int = 0
     #: Whose it is: a book changes jobs and groups of its own era only, and a copy of the others.
@@ -95,7 +100,12 @@ class Job:
 
     @property
     def standing(self) -> Standing:
-        return STANDINGS[self.state]
+        return Standing.CANCELLED if self.is_closed else STANDINGS[self.state]
+
+    @property
+    def is_closed(self) -> bool:
+        """A failure that counts no more."""
+        return bool(self.closed_by) and STANDINGS[self.state] is Standing.FAILED
 
     @property
     def at(self) -> int:
@@ -105,7 +115,7 @@ class Job:
     @property
     def group_key(self) -> GroupKey:
         standing = self.standing
-        cause = self.fingerprint or self.error_code if standing is Standing.FAILED else ""
+        cause = self.fingerprint or self.error_code if standing is Standing.FAILED else CLOSED if self.is_closed else ""
         which = self.input if self.type == "SCAN" else self.parser
         return (int(standing), self.type, which, self.version, cause)
 
@@ -219,6 +229,8 @@ class JobBook:
         self.by_id: dict[str, Job] = {}
         self.groups: dict[GroupKey, Group] = {}
         self.by_state: Counter[str] = Counter()
+        #: (type, parser, input) → its open failures.
+        self._failures: dict[tuple[str, str, str], tuple[str, ...]] = {}
         #: Seconds of finished jobs by (type, parser, version), the latest 200, for the median.
         self._seconds: dict[tuple[str, str, str], list[float]] = {}
         #: Raised with every change, so that whoever caches a list knows when it is old.
@@ -236,7 +248,7 @@ class JobBook:
         """
         fresh = copy(self)
         fresh.by_id, fresh.groups = self.by_id.copy(), self.groups.copy()
-        fresh.by_state = self.by_state.copy()
+        fresh.by_state, fresh._failures = self.by_state.copy(), self._failures.copy()
         fresh.moves, fresh.moved = deque(maxlen=MOVES_KEPT), self.moved + 1
         fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
         fresh.revision, fresh._latest = next(_REVISIONS), {}
@@ -273,10 +285,16 @@ class JobBook:
             fresh.setdefault(job.group_key, []).append(job)
             self.by_state[job.state] += 1
             self._remember_seconds(job)
+            self._note_failure(job, 1)
         for key, members in fresh.items():
             self._group(key).put_all(members)
         self.moved += len(jobs)
         self.moves.clear()
+
+    def close_failures(self, job: Job, seq: int) -> list[str]:
+        """This job succeeded, and closes the failures of its parser on its input; the states of those."""
+        failures = self._failures.get((job.type, job.parser, job.input), ())
+        return [self.replace(job_id, closed_by=job.job_id, seq=seq).state for job_id in failures]
 
     def touch(self, job_id: str, progress: dict[str, Any], at_us: int, seq: int) -> None:
         """Progress: numbers only, so the job stays where it is."""
@@ -298,6 +316,7 @@ class JobBook:
         group = self._group(job.group_key)
         self._note(-1, job)
         group.take(job)
+        self._note_failure(job, -1)
         if not group.size:
             del self.groups[group.key]
         self.by_state[job.state] -= 1
@@ -305,12 +324,20 @@ class JobBook:
     def _join(self, job: Job) -> None:
         self._group(job.group_key).put(job)
         self._note(1, job)
+        self._note_failure(job, 1)
         self.by_state[job.state] += 1
         self._remember_seconds(job)
 
     def _note(self, sign: int, job: Job) -> None:
         self.moved += 1
         self.moves.append(Move(sign, job.group_key, recency(job), job))
+
+    def _note_failure(self, job: Job, sign: int) -> None:
+        if job.standing is Standing.FAILED:
+            key = (job.type, job.parser, job.input)
+            others = tuple(job_id for job_id in self._failures.pop(key, ()) if job_id != job.job_id)
+            if sign > 0 or others:
+                self._failures[key] = (*others, job.job_id) if sign > 0 else others
 
     def _group(self, key: GroupKey) -> Group:
         """The group, to be changed: a new one, or a copy of one that another book has too, where needed."""

@@ -26,7 +26,7 @@ _JOBS = f"""
 select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
     epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at, epoch_us(end_time) as ended_at, rows_valid,
     quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
-    scanned.files
+    closed_by, scanned.files
 from cf_processing_queue left join (
     select job_id, sum(bytes)::bigint as data_bytes from cf_output_files where kind = 'data' group by job_id
 ) written on written.job_id = id left join (
@@ -37,7 +37,7 @@ order by end_time desc limit {HISTORY_JOBS}
 """
 _TOTALS = f"""
 select status, count(*)::bigint as jobs, sum(rows_valid)::bigint as rows, sum(quarantine_rows)::bigint as quarantined
-from cf_processing_queue where status in ({_ENDED}) group by status
+from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
 """
 _SOURCES = "select id, name, path, poll_interval_secs, enabled from scout_sources"
 _FILES = """
@@ -153,6 +153,7 @@ def _ended(row: dict[str, Any]) -> dict[str, Any]:
         "error_message": "" if is_done else row["error_message"] or "",
         "fingerprint": "" if is_done else row["error_fingerprint"] or "",
         "reason": row["reason"] or "",
+        "closed_by": row.get("closed_by") or "",
     }
 
 
@@ -162,15 +163,22 @@ def outputs_of(paths: str) -> tuple[str, ...]:
     return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
 
 
-def fold_job(book: JobBook, event: FeedEvent) -> Settled | None:
-    """Apply an event about a job; its effect on the totals as (state, sign, rows, quarantined), if it has one."""
+def fold_job(book: JobBook, event: FeedEvent) -> tuple[Settled, ...]:
+    """Apply an event about a job; its effects on the totals, each as (state, sign, rows, quarantined)."""
     data, seq, at = event.data, event.seq, event.ts
     match event.type:
         case "JobQueued" | "JobReplayed":
             spec = data["job"]
+            known = book.get(spec["job_id"])
+            was_counted = event.type == "JobReplayed" and not (known is not None and known.is_closed)
             book.replace(spec["job_id"], **_fresh(spec, at), seq=seq)
-            if event.type == "JobReplayed":
-                return data["from_state"], -1, 0, 0
+            if was_counted:
+                return ((data["from_state"], -1, 0, 0),)
+        case "FailureClosed":
+            known = book.get(data["job_id"])
+            if known is not None and known.standing is Standing.FAILED:
+                book.replace(known.job_id, closed_by=event.actor, seq=seq)
+                return ((known.state, -1, 0, 0),)
         case "ScanFinished" if book.get(data["scan_id"]) is not None:  # a SCAN job gives its scan its own id
             book.replace(data["scan_id"], files=data["files"])
         case "JobLeased":
@@ -220,17 +228,18 @@ def fold_job(book: JobBook, event: FeedEvent) -> Settled | None:
                 error_message="",
                 fingerprint="",
             )
-            return data["status"], 1, data["rows"], data["quarantined"]
+            closed = book.close_failures(book.by_id[data["job_id"]], seq)
+            return ((data["status"], 1, data["rows"], data["quarantined"]), *((state, -1, 0, 0) for state in closed))
         case "JobFailed":
             _change(book, event, state="FAILED", ended_at=at, **_error(data))
-            return "FAILED", 1, 0, 0
+            return (("FAILED", 1, 0, 0),)
         case "JobDeadLettered":
             _change(book, event, state="DEAD_LETTER", ended_at=at, reason=data["reason"], **_error(data))
-            return "DEAD_LETTER", 1, 0, 0
+            return (("DEAD_LETTER", 1, 0, 0),)
         case "JobCancelled":
             _change(book, event, state="CANCELLED", ended_at=at, reason=data["reason"])
-            return "CANCELLED", 1, 0, 0
-    return None
+            return (("CANCELLED", 1, 0, 0),)
+    return ()
 
 
 def _fresh(spec: dict[str, Any], at: int) -> dict[str, Any]:
@@ -259,6 +268,7 @@ def _fresh(spec: dict[str, Any], at: int) -> dict[str, Any]:
         "error_message": "",
         "fingerprint": "",
         "reason": "",
+        "closed_by": "",
     }
 
 

@@ -259,6 +259,8 @@ class Registry:
         if told.event.type == "JobOutputsCommitted":
             self._committed(told.event, told.parser)
             self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
+        elif told.event.type == "ContentsRecognised":
+            self.stale.add("outputs")
 
     def _count_run(self, told: Told) -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""

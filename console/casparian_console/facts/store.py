@@ -61,7 +61,7 @@ class _Behind(NamedTuple):
     """An event that came while a load was on its way, and what it does to the totals."""
 
     told: Told
-    settled: Settled | None
+    settled: tuple[Settled, ...]
 
 
 class Facts:
@@ -210,10 +210,9 @@ class Facts:
             fresh.quarantined += row["quarantined"] or 0
         self.totals = fresh
 
-    def _settle(self, seq: int, settled: Settled | None) -> None:
+    def _settle(self, seq: int, settled: tuple[Settled, ...]) -> None:
         """Count an ended job, once: what the loaded totals contain already is left out."""
-        if settled is not None and seq > self.totals.seq:
-            state, sign, rows, quarantined = settled
+        for state, sign, rows, quarantined in settled if seq > self.totals.seq else ():
             self.totals.by_state[state] += sign
             self.totals.rows += rows
             self.totals.quarantined += quarantined

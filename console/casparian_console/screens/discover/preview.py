@@ -20,7 +20,8 @@ _KEPT = 50
 _ROWS = 100
 
 _ABOUT = """
-select f.path, f.size, f.kind, f.status, f.content_hash, epoch_us(f.first_seen) as first_seen,
+select f.path, f.size, f.kind,
+    (select c.status_text from cf_files c where c.id = f.id) as status, f.content_hash, epoch_us(f.first_seen) as first_seen,
     epoch_us(f.last_changed) as last_changed, f.mtime, f.path_fields,
     (select string_agg(t.tag || case when t.rule_id is null then ' (by hand)'
         else ' (' || coalesce((select r.pattern from scout_tagging_rules r where r.id = t.rule_id), 'a removed rule') || ')' end,

@@ -194,7 +194,8 @@ def _few(names: Sequence[str], limit: int) -> str:
 
 def _cancelled(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
     last = look.shown.job(sheaf, 0)
-    what = f"{_what(look, sheaf, last)} {look.glyphs.dot} {_files(look, sheaf, 'job')} cancelled"
+    became = "failed, closed" if last.is_closed else "cancelled"
+    what = f"{_what(look, sheaf, last)} {look.glyphs.dot} {_files(look, sheaf, 'job')} {became}"
     return [_head(look, sheaf, ("dim", look.glyphs.paused), what, _age(look, last.at), is_selected)]
 
 
@@ -251,7 +252,7 @@ def _job_numbers(look: Look, job: Job) -> Line:
             told += [("warn", f"{dot}{job.quarantined:,} quarantined")] if job.quarantined else []
             return [*told, ("dim", f"{dot}{duration(job.seconds)}")]
         case Standing.CANCELLED:
-            return [("dim", clean(job.reason))]
+            return [("dim", f"closed: {clean(job.error_code)}" if job.is_closed else clean(job.reason))]
     if job.state == "RETRY_WAIT":
         wait = max(0.0, (job.not_before - look.facts.now_us) / 1e6)
         return [("warn", f"retry {job.retry_count} in {duration(wait)}{dot}{clean(job.error_code)}")]

@@ -217,6 +217,9 @@ def retry(screen: Jobs, context: Context) -> Effects:
 def rerun(screen: Jobs, context: Context) -> Effects:
     sheaf, members = _members(screen, context)
     question = f"Run {count(len(members), 'input')} of {_named(sheaf)} anew, with the parser's current version?"
+    rows = sum(job.rows for job in members if job.standing is Standing.DONE)
+    if rows:
+        question += f" This replaces {count(rows, 'row')}."
     return _many(screen, context, "rerun", members, question)
 
 
