@@ -133,6 +133,29 @@ def test_a_replayed_job_is_no_longer_a_failure() -> None:
     assert driver.shell.present.waiting == 1
 
 
+def test_a_failure_counts_until_its_input_succeeds_or_somebody_closes_it() -> None:
+    driver = Driver()
+    driver.snapshot()
+    facts = driver.shell.present
+    facts.count_from_nothing()
+    fail(driver, run_job(driver, 1, path="/data/a.log"))
+    fail(driver, run_job(driver, 2, path="/data/b.log"))
+    fail(driver, run_job(driver, 3, path="/data/b.log", parser="hl7"))
+    before = facts.fork()
+    complete(driver, run_job(driver, 4, path="/data/b.log"))
+    assert facts.failed == 2
+    assert [group.size for group in facts.jobs.latest(Standing.FAILED, 9)] == [1, 1], "another parser's stays open"
+    driver.event("FailureClosed", job_id=job_id(1), reason="withdrawn")
+    assert facts.failed == 1
+    assert {job.job_id for job in facts.jobs.by_id.values() if job.is_closed} == {job_id(1), job_id(2)}
+
+    driver.event("JobReplayed", **queued(job_id(2)), from_state="FAILED")
+    assert facts.failed == 1, "it was counted out already"
+    fail(driver, job_id(2))
+    assert facts.failed == 2
+    assert (before.failed, before.jobs.latest(Standing.FAILED, 9)[0].size) == (3, 1), "the past stays as it was"
+
+
 def test_jobs_that_fail_of_the_same_cause_stand_together_above_those_that_run() -> None:
     driver = Driver()
     driver.snapshot()
@@ -140,7 +163,7 @@ def test_jobs_that_fail_of_the_same_cause_stand_together_above_those_that_run() 
     for number in (1, 2):
         fail(driver, run_job(driver, number))
     fail(driver, run_job(driver, 3), fingerprint="ffffffffffffffff")
-    complete(driver, run_job(driver, 4))
+    complete(driver, run_job(driver, 4, path="/data/b.log"))
 
     groups = driver.shell.present.jobs.ordered()
 
