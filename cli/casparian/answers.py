@@ -6,17 +6,16 @@ files everything is whole, whatever the width of the terminal.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from casparian.app import App
 from casparian.grid import draw_grid, draw_records, fits
 from casparian.nearest import UnknownName, listed
 from casparian.outfile import written_aside
-from casparian.render import as_json, as_ndjson, cell, count, plain_text
+from casparian.render import as_json, as_ndjson, cell, count
 from casparian.streams import screen_width
 from casparian_shim.text import scrub
 
@@ -67,7 +66,9 @@ def write_answer(answer: pa.Table, form: str, target: Path, *, force: bool) -> N
         elif form == "csv":
             import pyarrow.csv as csv
 
-            csv.write_csv(flat(answer), aside)
+            from casparian_protocol.values import flat_table
+
+            csv.write_csv(flat_table(answer), aside)
         else:
             with aside.open("w", encoding="utf-8", newline="") as out:
                 if form == "tsv":
@@ -83,7 +84,7 @@ def _show(app: App, answer: pa.Table, form: str | None) -> None:
             app.say(f"Columns: {listed([cell(name) for name in answer.column_names], most=100)}")
         return
     shown = answer.slice(0, _SHOWN_ROWS)
-    rows = list(_by_place(shown))
+    rows = list(_texts(shown))
     names, width = list(answer.column_names), screen_width(app.out)
     if not app.out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
         width = _ENDLESS_CELLS
@@ -102,57 +103,50 @@ def _show(app: App, answer: pa.Table, form: str | None) -> None:
         app.say(f"(the first {len(rows):,} of {answer.num_rows:,} rows; --format csv or --out gives all)")
 
 
-def _by_place(answer: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """Rows as tuples: an answer may have two columns of one name."""
+def _texts(answer: pa.Table) -> Iterator[tuple[str | None, ...]]:
+    """Rows as the texts of their cells, by place: an answer may have two columns of one name."""
+    from casparian_protocol.values import cell_texts
+
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        yield from zip(*map(cell_texts, batch.columns), strict=True)
 
 
 def write_documents(app: App, answer: pa.Table, form: str) -> None:
+    """`json`: one list of objects; `jsonl`: an object a line; `arrays`: the columns, then an array a row, by place."""
+    from casparian_protocol.values import plain_rows, plain_values
+
     if form == "json":
-        as_json(app, answer.to_pylist(), has_data=True)
+        as_json(app, plain_rows(answer), has_data=True)
         return
     if form == "arrays":
         columns = [{"name": field.name, "type": str(field.type)} for field in answer.schema]
         as_ndjson(app, [{"columns": columns}])
-        as_ndjson(app, _by_place(answer), has_data=True)
-        return
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
-        as_ndjson(app, batch.to_pylist(), has_data=True)
+        rows = plain_rows(batch) if form == "jsonl" else zip(*map(plain_values, batch.columns), strict=True)
+        as_ndjson(app, rows, has_data=True)
 
 
 def _write_tsv(answer: pa.Table, out: TextIO) -> None:
     """A line with the names, then one a row; tab, line break and backslash inside a value are escaped."""
     out.write("\t".join(_tsv(name) for name in answer.column_names) + "\n")
-    for row in _by_place(answer):
+    for row in _texts(answer):
         out.write("\t".join(map(_tsv, row)) + "\n")
 
 
-def _tsv(value: Any) -> str:
+def _tsv(text: str | None) -> str:
     """Backslashes doubled, then everything that a terminal might obey as an escape: both can be undone."""
-    return TSV_NULL if value is None else scrub(plain_text(value).replace("\\", "\\\\"))
+    return TSV_NULL if text is None else scrub(text.replace("\\", "\\\\"))
 
 
 def _write_csv(answer: pa.Table, app: App) -> None:
     import pyarrow as pa
     import pyarrow.csv as csv
 
+    from casparian_protocol.values import flat_table
+
     sink = pa.BufferOutputStream()
-    csv.write_csv(flat(answer), sink)
+    csv.write_csv(flat_table(answer), sink)
     app.out.write(sink.getvalue().to_pybytes().decode("utf-8"))
-
-
-def flat(answer: pa.Table) -> pa.Table:
-    """Lists and structs as JSON text: CSV has no place for them."""
-    import pyarrow as pa
-
-    for index, field in enumerate(answer.schema):
-        if pa.types.is_nested(field.type):
-            texts = [
-                None if value is None else json.dumps(value, default=str) for value in answer.column(index).to_pylist()
-            ]
-            answer = answer.set_column(index, field.name, pa.array(texts, pa.string()))
-    return answer
 
 
 def _short(kind: pa.DataType) -> str:

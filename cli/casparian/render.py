@@ -135,16 +135,9 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return scrub(plain_text(value))
-
-
-def plain_text(value: Any) -> str:
-    """One value as text for programs: `true`, JSON for lists and maps, hex for bytes. Not yet harmless to a terminal."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
-    return str(_plain(value) if isinstance(value, Decimal | bytes) else value)
+        return scrub(json.dumps(value, default=_plain, ensure_ascii=False))
+    return scrub(str(value))
 
 
 def when(microseconds: int | None) -> str:
