@@ -1,7 +1,7 @@
 """Group commit: decisions gather while the last batch is being synced, and take effect when their own is durable.
 
 One committer thread appends and syncs; the loop goes on meanwhile. Entries are released strictly in order. Lazy events
-(`JobProgressed`) ride along and force nothing. A full disk is waited for; any other failure of the log is final. What a
+(`JobProgressed`) ride along and force nothing, but wait two seconds at most. A full disk is waited for; any other failure of the log is final. What a
 release does is the shell's business, what a batch looks like the log's.
 """
 
@@ -22,6 +22,8 @@ from casparian_sentinel.log.writer import LogWriter
 #: With 16 KiB an event at most, a batch of so many stays below the log's 16 MiB.
 EVENTS_PER_BATCH = 1000
 _FULL_RETRY_SECONDS = 0.5
+#: A lazy event that nothing came along for has a batch of its own after this.
+LAZY_SECONDS = 2.0
 
 
 class Entry(NamedTuple):
@@ -83,6 +85,8 @@ class GroupCommit:
         self._pending: list[Entry] = []
         self._writing: list[Entry] = []
         self._is_scheduled = False
+        self._lazy_timer: asyncio.TimerHandle | None = None
+        self._is_lazy_due = False
         self._is_waiting_for_room = False
         self._is_failed = False
         self._is_closed = False
@@ -100,6 +104,8 @@ class GroupCommit:
         if entry.is_lazy:
             if entry.decision.events:
                 self._pending.append(entry)
+                if self._lazy_timer is None:
+                    self._lazy_timer = self._loop.call_later(LAZY_SECONDS, self._force_lazy)
             return
         tells_of_lazy = entry.waiter is not None and bool(self._pending)  # an answer may have seen what they changed
         if not (entry.decision.events or self._writing or self._is_scheduled or tells_of_lazy):
@@ -129,8 +135,17 @@ class GroupCommit:
             self._is_scheduled = True
             self._loop.call_soon(self._start)  # at the end of this turn: all its decisions share the batch
 
+    def _force_lazy(self) -> None:
+        """Nothing came that they could ride with."""
+        self._is_lazy_due = True
+        if not self._is_closed:
+            self._schedule()
+
     def _start(self) -> None:
-        self._is_scheduled = False
+        self._is_scheduled = self._is_lazy_due = False
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
         self._writing, self._pending = self._pending, []
         self._write(batches_of(self._writing))
 
@@ -175,7 +190,7 @@ class GroupCommit:
             self.durable = durable
         entries, self._writing = self._writing, []
         self._release(entries)
-        if any(not entry.is_lazy for entry in self._pending):
+        if self._is_lazy_due or any(not entry.is_lazy for entry in self._pending):
             self._schedule()
         else:
             self._wake()

@@ -1,7 +1,7 @@
 """Questions to the projection over its endpoint: read, checked, answered on threads of their own.
 
 `[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` → `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or
-`[b"error"][{id, ok: false, problem, remedy}]`. One SELECT, on a connection without external access. The endpoint lies in a
+`[b"error"][{id, ok: false, problem, remedy}]`; meanwhile `[b"working"][{id}]` now and then. One SELECT, on a connection without external access. The endpoint lies in a
 private directory and serves our own programs; what users type goes through `casparian_sentinel.sql`.
 """
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from casparian_protocol.codec import MalformedMessage, unpack
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
 #: An answer is one attachment, which no client takes larger: the caller is told to ask for less.
@@ -49,14 +50,16 @@ class BadQuestion(ValueError):
         self.id = id_
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
-    """A question that waits for its sequence number."""
+    """A question that waits for its sequence number, or for a lane."""
 
     peer: bytes
     question: Question
     is_catalogue: bool
     deadline: float
+    #: When its asker last heard that it is worked on.
+    told_s: float
 
 
 def read_question(frames: list[bytes]) -> Pending:
@@ -71,11 +74,15 @@ def read_question(frames: list[bytes]) -> Pending:
     except ValidationError as cause:
         first = cause.errors(include_url=False)[0]
         raise BadQuestion(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
-    return Pending(frames[0], question, frames[1] == b"catalog", time.monotonic() + WAIT_SECONDS)
+    now = time.monotonic()
+    return Pending(frames[0], question, frames[1] == b"catalog", now + WAIT_SECONDS, now)
 
 
 def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int) -> list[bytes]:
     """Run one question on a connection of its own thread; a failure becomes an error answer, unless it is `DAMAGE`."""
+    if is_too_deep(question.sql):
+        problem = f"The query nests brackets or names more than {DEPTH_LIMIT} deep."
+        return error(question.id, problem, "Write it with fewer brackets within brackets.")
     try:
         kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
         if kinds != [duckdb.StatementType.SELECT]:
@@ -109,6 +116,11 @@ def _too_large(question: Question) -> list[bytes]:
 
 def error(id_: str, problem: str, remedy: str) -> list[bytes]:
     return [b"error", msgpack.packb({"id": id_, "ok": False, "problem": problem, "remedy": remedy})]
+
+
+def working(id_: str) -> list[bytes]:
+    """No answer yet: the question is waited for or worked on."""
+    return [b"working", msgpack.packb({"id": id_})]
 
 
 def published(id_: str, path: str, seq: int) -> list[bytes]:

@@ -11,11 +11,9 @@ import gc
 import logging
 import math
 import os
-import queue
 import signal
 import socket
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,18 +32,17 @@ from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
-from casparian_sentinel.projection.answers import DAMAGE, BadQuestion, Pending, answer, error, published, read_question
+from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question
+from casparian_sentinel.projection.lanes import Lanes, send
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
 _log = logging.getLogger("casparian.projector")
 
-_READERS = 2
 _CATALOGUE_EVERY_SECONDS = 1.0
 _REPORT_EVERY_SECONDS = 0.05
 _SLICE_SECONDS = 0.2
 _SAY_EVERY_SECONDS = 2.0
-_INTERRUPT_EVERY_SECONDS = 0.05
 #: The collector looks at everything that lives; a fold makes much and keeps little.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
@@ -111,13 +108,7 @@ class Projector:
         self._watermark: Position | None = None
         self._durable_seq = 0
         self._waiting: list[Pending] = []
-        self._asked: set[duckdb.DuckDBPyConnection] = set()
-        self._reading: set[Future[None]] = set()
-        self._damage: duckdb.Error | None = None
-        self._is_closing = False
-        self._answers: queue.SimpleQueue[tuple[bytes, list[bytes]]] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
-        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lanes = Lanes()
         self._reported = -1
         self._reported_at = 0.0
         self._said_at = time.monotonic()
@@ -131,9 +122,10 @@ class Projector:
         with context.socket(zmq.ROUTER) as bus:
             bus.setsockopt(zmq.LINGER, 0)
             bus.setsockopt(zmq.MAXMSGSIZE, 128 * 1024)
+            bus.setsockopt(zmq.ROUTER_MANDATORY, 1)  # whoever has left is noticed when something is sent
             bus.bind(self._home.query_endpoint)
             poller = zmq.Poller()
-            for source in (bus, self._control.fileno(), self._wake_in):
+            for source in (bus, self._control.fileno(), self._lanes.wake_descriptor):
                 poller.register(source, zmq.POLLIN)
             while True:
                 ready = dict(poller.poll(self._idle_milliseconds()))
@@ -143,27 +135,22 @@ class Projector:
                 if bus in ready:
                     self._take_questions(bus)
                 self._start_due(bus)
-                self._send_answers(bus)
-                if self._damage is not None:
-                    raise self._damage
+                self._lanes.tell(bus)
+                if self._lanes.damage is not None:
+                    raise self._lanes.damage
                 self._publish_when_due()
                 self._report()
                 follow(self._home.daemon_log)
 
     def close(self) -> None:
-        """Readers end before the interpreter does: DuckDB aborts the process otherwise."""
-        self._is_closing = True
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        while self._asked:  # again and again: one that comes while a query is only being prepared is forgotten
-            for asked in list(self._asked):
-                asked.interrupt()
-            wait(self._reading, _INTERRUPT_EVERY_SECONDS)
-        self._readers.shutdown(wait=True)
+        self._lanes.close()
         self._projection.close()
 
     def _idle_milliseconds(self) -> int:
         if self._is_behind():
             return 0
+        if self._lanes.is_busy:
+            return 50
         if self._waiting or self._projection.outputs_changed:
             return 100
         return 50 if self._reported != self._projection.seq else 1000
@@ -181,6 +168,7 @@ class Projector:
                 return False
             told = msgpack.unpackb(message)
             self._watermark, self._durable_seq = Position(*told["watermark"]), told["seq"]
+            self._lanes.sentinel = told.get("asker", b"")
 
     def _advance(self) -> None:
         """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""
@@ -225,7 +213,7 @@ class Projector:
             try:
                 self._waiting.append(read_question(frames))
             except BadQuestion as bad:
-                _send(bus, frames[0], error(bad.id, f"Not a question: {bad}.", ""))
+                send(bus, frames[0], error(bad.id, f"Not a question: {bad}.", ""))
 
     def _start_due(self, bus: zmq.Socket[bytes]) -> None:
         """Hand every question whose sequence number is reached to a reader; tell the late ones."""
@@ -236,47 +224,21 @@ class Projector:
                 self._answer(bus, pending)
             elif time.monotonic() > pending.deadline:
                 behind = f"The projection is at event {self._projection.seq:,}, not yet at {question.at_least_seq:,}."
-                _send(bus, pending.peer, error(question.id, behind, "Ask again; a rebuild takes a while."))
+                send(bus, pending.peer, error(question.id, behind, "Ask again; a rebuild takes a while."))
             else:
                 still.append(pending)
         self._waiting = still
+        self._lanes.start(lambda: (self._projection.cursor(), self._projection.seq))
 
     def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
         if pending.is_catalogue:
             self._publish()
             path = str(self._home.catalog_db)
-            _send(bus, pending.peer, published(pending.question.id, path, self._projection.seq))
+            send(bus, pending.peer, published(pending.question.id, path, self._projection.seq))
             return
-        self._reading = {reading for reading in self._reading if not reading.done()}
-        self._reading.add(self._readers.submit(self._read, pending, self._projection.cursor(), self._projection.seq))
-
-    def _read(self, pending: Pending, db: duckdb.DuckDBPyConnection, seq: int) -> None:
-        self._asked.add(db)
-        try:
-            if self._is_closing:
-                return
-            made = answer(db, pending.question, seq)
-        except DAMAGE as cause:
-            self._damage = cause
-            made = error(
-                pending.question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment."
-            )
-        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker is told
-            made = error(pending.question.id, f"{type(cause).__name__}: {cause}", "")
-        finally:
-            self._asked.discard(db)
-            db.close()
-        self._answers.put((pending.peer, made))
-        os.write(self._wake_out, b"\0")
-
-    def _send_answers(self, bus: zmq.Socket[bytes]) -> None:
-        try:
-            os.read(self._wake_in, 4096)
-        except BlockingIOError:
-            return
-        while not self._answers.empty():
-            peer, frames = self._answers.get()
-            _send(bus, peer, frames)
+        refused = self._lanes.add(pending)
+        if refused is not None:
+            send(bus, pending.peer, refused)
 
     def _publish_when_due(self) -> None:
         now = time.monotonic()
@@ -297,13 +259,6 @@ class Projector:
 
     def _tell(self, what: dict[str, Any]) -> bool:
         return _say(self._control, what)
-
-
-def _send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> None:
-    try:
-        bus.send_multipart([peer, *frames], zmq.NOBLOCK)
-    except zmq.Again:
-        _log.warning("an asker does not read its answers: dropped one")
 
 
 def run(home: Home, control_fd: int, batch_events: int) -> int:

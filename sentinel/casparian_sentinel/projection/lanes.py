@@ -1,0 +1,203 @@
+"""Who may ask the tables how much at once: each asker a little, nobody for long, and nobody who has left.
+
+Questions run on threads of their own, one DuckDB connection each. An asker has one lane of them, two when others leave room;
+one that takes long gives way when others wait, and is stopped at the time limit. Who has left is noticed by telling the
+asker that its question is being worked on: a message that nobody takes. The sentinel has lanes of its own, so that planning
+never waits for people. What a question is and how it is answered is `answers`'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import duckdb
+import zmq
+
+from casparian_sentinel.projection.answers import DAMAGE, Pending, answer, error, working
+
+_log = logging.getLogger("casparian.projector")
+
+QUERY_SECONDS = 10.0
+#: From then on a question counts as a long one, and its asker is told now and then that it is worked on.
+LONG_SECONDS = 0.5
+_TELL_EVERY_SECONDS = 0.5
+_LANES = 4
+_LANES_OF_THE_SENTINEL = 2
+_LANES_OF_ONE = 2
+_WAITING_LIMIT = 200
+_END_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class _Running:
+    pending: Pending
+    db: duckdb.DuckDBPyConnection
+    seq: int
+    began_s: float
+    told_s: float
+    #: Why it is being stopped; empty while it may go on.
+    stopped: str = ""
+    thread: threading.Thread | None = None
+
+    @property
+    def peer(self) -> bytes:
+        return self.pending.peer
+
+
+@dataclass(slots=True)
+class Lanes:
+    """All methods but the readers' own belong to the projector's loop."""
+
+    #: The routing id of the sentinel, who told it over a channel that nobody else has.
+    sentinel: bytes = b""
+    query_seconds: float = QUERY_SECONDS
+    damage: duckdb.Error | None = None
+    _waiting: dict[bytes, deque[Pending]] = field(default_factory=dict)
+    _running: list[_Running] = field(default_factory=list)
+    _answers: queue.SimpleQueue[tuple[_Running, list[bytes]]] = field(default_factory=queue.SimpleQueue)
+    _wake: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+
+    @property
+    def wake_descriptor(self) -> int:
+        return self._wake[0]
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    def add(self, pending: Pending) -> list[bytes] | None:
+        """Take a question whose events are applied; an answer when it cannot wait either."""
+        waiting = self._waiting.setdefault(pending.peer, deque())
+        if len(waiting) >= _WAITING_LIMIT:
+            problem = f"{_WAITING_LIMIT} questions of yours wait already."
+            return error(pending.question.id, problem, "Wait for their answers.")
+        waiting.append(pending)
+        return None
+
+    def start(self, connect: Callable[[], tuple[duckdb.DuckDBPyConnection, int]]) -> None:
+        """Start what may start, askers with fewer questions under way first. `connect` gives a cursor and its event."""
+        while (pending := self._next()) is not None:
+            db, seq = connect()
+            now = time.monotonic()
+            one = _Running(pending, db, seq, now, now)
+            self._running.append(one)
+            one.thread = threading.Thread(target=self._read, args=(one,), name="reader")
+            one.thread.start()
+        self._make_room()
+
+    def tell(self, bus: zmq.Socket[bytes]) -> None:
+        """Send what is answered, stop what took too long, and tell the others that their question is worked on."""
+        self._send_answers(bus)
+        now = time.monotonic()
+        for one in self._running:
+            if not one.stopped and now - one.began_s > self.query_seconds:
+                one.stopped = f"The query took longer than {self.query_seconds:.0f} s and was stopped."
+            elif not one.stopped and now - one.told_s > _TELL_EVERY_SECONDS:
+                one.told_s = now
+                if not send(bus, one.peer, working(one.pending.question.id)):
+                    one.stopped = "its asker has left"
+            if one.stopped:  # again and again: one that comes while a query is only being prepared is forgotten
+                one.db.interrupt()
+        for peer, waiting in list(self._waiting.items()):
+            if waiting and now - waiting[0].told_s > _TELL_EVERY_SECONDS:
+                for pending in waiting:
+                    pending.told_s = now
+                if not all(send(bus, peer, working(pending.question.id)) for pending in waiting):
+                    del self._waiting[peer]
+
+    def interrupt_all(self, why: str) -> None:
+        """Let go of what readers hold, and wait until they did: applying events goes first."""
+        for one in self._running:
+            one.stopped = one.stopped or why
+        while alive := [one for one in self._running if one.thread is not None and one.thread.is_alive()]:
+            for one in alive:
+                one.db.interrupt()
+            assert alive[0].thread is not None
+            alive[0].thread.join(_END_SECONDS)
+
+    def close(self) -> None:
+        """Readers end before the interpreter does: DuckDB aborts the process otherwise."""
+        self._waiting.clear()
+        self.interrupt_all("The projector ends.")
+        for descriptor in self._wake:
+            os.close(descriptor)
+
+    def _next(self) -> Pending | None:
+        running = Counter(one.peer for one in self._running)
+        askers = sorted((peer for peer in self._waiting if peer != self.sentinel), key=lambda peer: running[peer])
+        if self.sentinel in self._waiting and running[self.sentinel] < _LANES_OF_THE_SENTINEL:
+            return self._pop(self.sentinel)
+        taken = sum(count for peer, count in running.items() if peer != self.sentinel)
+        if askers and taken < _LANES and running[askers[0]] < (_LANES_OF_ONE if taken < _LANES - 1 else 1):
+            return self._pop(askers[0])
+        return None
+
+    def _pop(self, peer: bytes) -> Pending:
+        waiting = self._waiting[peer]
+        pending = waiting.popleft()
+        del self._waiting[peer]
+        if waiting:
+            self._waiting[peer] = waiting  # behind the others
+        return pending
+
+    def _make_room(self) -> None:
+        """While somebody without a lane waits and all lanes are taken by long questions, the longest of the greediest ends."""
+        strangers = [one for one in self._running if one.peer != self.sentinel]
+        running = Counter(one.peer for one in strangers)
+        is_wanted = any(peer != self.sentinel and not running[peer] for peer in self._waiting)
+        now = time.monotonic()
+        if not is_wanted or len(strangers) < _LANES or any(one.stopped for one in strangers):
+            return
+        if all(now - one.began_s > LONG_SECONDS for one in strangers):
+            longest = max(strangers, key=lambda one: (running[one.peer], now - one.began_s))
+            lasted = now - longest.began_s
+            longest.stopped = f"The query was stopped after {lasted:.1f} s, since others waited for the tables."
+            longest.db.interrupt()
+
+    def _read(self, one: _Running) -> None:
+        """In a thread of its own."""
+        question = one.pending.question
+        try:
+            made = answer(one.db, question, one.seq)
+        except DAMAGE as cause:
+            self.damage = cause
+            made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")
+        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker is told
+            made = error(question.id, f"{type(cause).__name__}: {cause}", "")
+        self._answers.put((one, made))
+        with contextlib.suppress(BlockingIOError):  # it is awake already
+            os.write(self._wake[1], b"\0")
+
+    def _send_answers(self, bus: zmq.Socket[bytes]) -> None:
+        try:
+            os.read(self._wake[0], 4096)
+        except BlockingIOError:
+            return
+        while not self._answers.empty():
+            one, made = self._answers.get()
+            one.db.close()
+            self._running.remove(one)
+            if one.stopped and made[0] == b"error":
+                made = error(one.pending.question.id, one.stopped, "Narrow it down, or ask for less at once.")
+            send(bus, one.peer, made)
+
+
+def send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> bool:
+    """False when the asker is not there any more; what one that does not read cannot take is dropped."""
+    try:
+        bus.send_multipart([peer, *frames], zmq.NOBLOCK)
+    except zmq.Again:
+        _log.warning("an asker does not read its answers: dropped one")
+    except zmq.ZMQError as cause:
+        if cause.errno != zmq.EHOSTUNREACH:
+            raise
+        return False
+    return True
