@@ -27,6 +27,10 @@ from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
 _IPC = "ipc://"
+#: How long a projector may say nothing before the sentinel is asked about it: at first, and when it should be there.
+_FIRST_SILENCE_SECONDS = 0.4
+_SILENCE_SECONDS = 5.0
+_AWAY = ("away", "given up", "error")
 
 
 class NoSentinel(CasparianError):
@@ -44,6 +48,17 @@ class RequestRefused(CasparianError):
     def __init__(self, problem: str, remedy: str, reply_code: str = "") -> None:
         super().__init__(problem, remedy=remedy)
         self.reply_code = reply_code
+
+
+class TablesAway(RequestRefused):
+    """The sentinel is there, but nobody answers for the tables."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The tables cannot be asked now: {why}.",
+            "The queue goes on meanwhile. Ask again in a moment; logs/daemon.log in the home says more.",
+            "TABLES_AWAY",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +163,49 @@ class Client:
         limit_rows: int = 100_000,
     ) -> Rows | bytes:
         """Read-only SQL over the projection, as of at least `at_least_seq`: rows, or an Arrow IPC stream."""
-        if self._query is None:
-            self._query = self._dealer(self.home.query_endpoint)
         query_id = secrets.token_hex(8)
         asked: dict[str, Any] = {"id": query_id, "sql": sql, "params": list(params), "format": format}
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
-        self._query.send_multipart([b"query", pack(asked)])
-        deadline = time.monotonic() + QUERY_SECONDS
-        while True:
-            kind, *parts = self._receive(self._query, deadline)
-            answer = read_query_answer(kind, parts, query_id)
-            if answer is None:
-                continue
-            head, body = answer
-            return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
+        head, body = self._ask_tables(query_id, [b"query", pack(asked)])
+        return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
 
     def publish_catalogue(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
+        query_id = secrets.token_hex(8)
+        self._ask_tables(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
+
+    def _ask_tables(self, query_id: str, frames: Sequence[bytes]) -> tuple[dict[str, Any], bytes]:
+        """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
+
+        While the projector works on the question it says so; when it says nothing, the sentinel knows why.
+        """
         if self._query is None:
             self._query = self._dealer(self.home.query_endpoint)
-        query_id = secrets.token_hex(8)
-        self._query.send_multipart([b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
-        deadline = time.monotonic() + QUERY_SECONDS
-        while True:
-            kind, *parts = self._receive(self._query, deadline)
-            if read_query_answer(kind, parts, query_id) is not None:
-                return
+        self._query.send_multipart(frames)
+        deadline, silent_seconds = time.monotonic() + QUERY_SECONDS, _FIRST_SILENCE_SECONDS
+        try:
+            while time.monotonic() < deadline:
+                if not self._query.poll(int(silent_seconds * 1000)):
+                    self._require_projector(is_late=silent_seconds > _FIRST_SILENCE_SECONDS)
+                    silent_seconds = _SILENCE_SECONDS
+                    continue
+                kind, *parts = self._query.recv_multipart(zmq.NOBLOCK)
+                answer = read_query_answer(kind, parts, query_id)
+                if answer is not None:
+                    return answer
+                silent_seconds = _SILENCE_SECONDS
+            raise TablesAway(f"the projector works on the question, without an answer in {QUERY_SECONDS:.0f} s")
+        except RequestRefused as refused:
+            if isinstance(refused, TablesAway):
+                self._query.close()  # nobody waits for its answer any more, which ends it
+                self._query = None
+            raise
+
+    def _require_projector(self, *, is_late: bool) -> None:
+        """Raise `TablesAway` unless whoever is to answer may still be starting, or only slow."""
+        state = str(self.request("status", timeout_seconds=_SILENCE_SECONDS)["projection"]["state"])
+        if state.startswith(_AWAY) or (state == "ready" and is_late):
+            raise TablesAway(f"the projector is {state}" if state != "ready" else "the projector says nothing")
 
     def follow(self) -> Feed:
         """The feed from now on: a snapshot first. The feed closes with this client."""
@@ -205,7 +237,7 @@ def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tu
     head = unpack(parts[0], limit_bytes=BODY_LIMIT_BYTES) if parts else None
     if not isinstance(head, dict):
         raise MalformedMessage("the answer to a query has no head")
-    if head.get("id") != wanted_id:
+    if head.get("id") != wanted_id or kind == b"working":
         return None
     if kind == b"catalog":
         return head, b""

@@ -1,8 +1,8 @@
 """Group commit: decisions gather while the last batch is being synced, and take effect when their own is durable.
 
 One committer thread appends and syncs; the loop goes on meanwhile. Entries are released strictly in order. Lazy events
-(`JobProgressed`) ride along and force nothing, but wait two seconds at most. A full disk is waited for; any other failure of the log is final. What a
-release does is the shell's business, what a batch looks like the log's.
+(`JobProgressed`) ride along and force nothing, but wait two seconds at most. A full disk is waited for; any other failure
+of the log is final. What a release does is the shell's business, what a batch looks like the log's.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Projector:
         *,
         on_applied: Callable[[int], None],
         on_away: Callable[[str], None],
+        asker: bytes = b"",
         first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
     ) -> None:
         self._home = home
@@ -58,6 +59,7 @@ class Projector:
         self._output = output
         self._on_applied = on_applied
         self._on_away = on_away
+        self._asker = asker
         self._loop = asyncio.get_running_loop()
         self._backoff = Backoff(first_backoff_seconds)
         self._control: socket.socket | None = None
@@ -104,7 +106,7 @@ class Projector:
         if mark is None or self._control is None or mark.seq == self._told_seq:
             return
         try:
-            self._control.send(pack({"watermark": list(mark.position), "seq": mark.seq}))
+            self._control.send(pack({"watermark": list(mark.position), "seq": mark.seq, "asker": self._asker}))
         except BlockingIOError:
             return
         except OSError:
@@ -203,7 +205,10 @@ class ProjectionQueries:
     def __init__(self, context: ZmqContext, home: Home, why_not: Callable[[], str] = str) -> None:
         """`why_not()` says why nobody will answer; empty when somebody may."""
         self._why_not = why_not
+        #: Which asker we are; told to the projector alone, so that our lanes are nobody else's.
+        self.routing_id = b"sentinel-" + secrets.token_bytes(16)
         dealer = context.socket(zmq.DEALER)
+        dealer.set(zmq.ROUTING_ID, self.routing_id)
         dealer.set(zmq.LINGER, 0)
         dealer.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         dealer.connect(home.query_endpoint)

@@ -151,6 +151,7 @@ class Shell:
             output,
             on_applied=lambda seq: self.changed.set(),
             on_away=self.queries.abandon,
+            asker=self.queries.routing_id,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
         self.promoter = Promoter(

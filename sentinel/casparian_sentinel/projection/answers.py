@@ -1,8 +1,9 @@
 """Questions to the projection over its endpoint: read, checked, answered on threads of their own.
 
 `[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` → `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or
-`[b"error"][{id, ok: false, problem, remedy}]`; meanwhile `[b"working"][{id}]` now and then. One SELECT, on a connection without external access. The endpoint lies in a
-private directory and serves our own programs; what users type goes through `casparian_sentinel.sql`.
+`[b"error"][{id, ok: false, problem, remedy}]`; meanwhile `[b"working"][{id}]` now and then. One SELECT, on a connection
+without external access. The endpoint lies in a private directory and serves our own programs; what users type goes through
+`casparian_sentinel.sql`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _log = logging.getLogger("casparian.projector")
 QUERY_SECONDS = 10.0
 #: From then on a question counts as a long one, and its asker is told now and then that it is worked on.
 LONG_SECONDS = 0.5
-_TELL_EVERY_SECONDS = 0.5
+TELL_EVERY_SECONDS = 0.5
 _LANES = 4
 _LANES_OF_THE_SENTINEL = 2
 _LANES_OF_ONE = 2
@@ -100,14 +100,14 @@ class Lanes:
         for one in self._running:
             if not one.stopped and now - one.began_s > self.query_seconds:
                 one.stopped = f"The query took longer than {self.query_seconds:.0f} s and was stopped."
-            elif not one.stopped and now - one.told_s > _TELL_EVERY_SECONDS:
+            elif not one.stopped and now - one.told_s > TELL_EVERY_SECONDS:
                 one.told_s = now
                 if not send(bus, one.peer, working(one.pending.question.id)):
                     one.stopped = "its asker has left"
             if one.stopped:  # again and again: one that comes while a query is only being prepared is forgotten
                 one.db.interrupt()
         for peer, waiting in list(self._waiting.items()):
-            if waiting and now - waiting[0].told_s > _TELL_EVERY_SECONDS:
+            if waiting and now - waiting[0].told_s > TELL_EVERY_SECONDS:
                 for pending in waiting:
                     pending.told_s = now
                 if not all(send(bus, peer, working(pending.question.id)) for pending in waiting):

@@ -32,8 +32,8 @@ from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
-from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question
-from casparian_sentinel.projection.lanes import Lanes, send
+from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
+from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, Lanes, send
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
@@ -176,7 +176,11 @@ class Projector:
             return
         until = time.monotonic() + _SLICE_SECONDS
         try:
-            _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
+            try:
+                _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
+            except duckdb.OutOfMemoryException:  # what questions hold is given back: events go first
+                self._lanes.interrupt_all("The query was stopped: the tables needed its memory.")
+                _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
         except LogCorrupt:
             if self._projection.head is None:
                 raise
@@ -225,10 +229,18 @@ class Projector:
             elif time.monotonic() > pending.deadline:
                 behind = f"The projection is at event {self._projection.seq:,}, not yet at {question.at_least_seq:,}."
                 send(bus, pending.peer, error(question.id, behind, "Ask again; a rebuild takes a while."))
-            else:
+            elif self._is_there(bus, pending):
                 still.append(pending)
         self._waiting = still
         self._lanes.start(lambda: (self._projection.cursor(), self._projection.seq))
+
+    def _is_there(self, bus: zmq.Socket[bytes], pending: Pending) -> bool:
+        """Whether the asker of a question that waits for its events has not left."""
+        now = time.monotonic()
+        if now - pending.told_s < TELL_EVERY_SECONDS:
+            return True
+        pending.told_s = now
+        return send(bus, pending.peer, working(pending.question.id))
 
     def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
         if pending.is_catalogue:

@@ -36,6 +36,8 @@ _log = logging.getLogger("casparian.projection")
 SCHEMA_SQL = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 SCHEMA_FINGERPRINT = hashlib.sha256(SCHEMA_SQL.encode()).hexdigest()[:16]
 
+MEMORY_BYTES = 2 * 1024**3
+SPILL_BYTES = 4 * 1024**3
 _LOCK_WAIT_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.05
 _BULK = frozenset({"FilesObserved", "FilesTagged"})
@@ -457,6 +459,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         "set autoload_known_extensions = false",
         "set enable_external_access = false",
         "set threads = 2",
+        f"set memory_limit = '{MEMORY_BYTES}B'",  # for questions too, which fail before the process is ended for it
+        f"set max_temp_directory_size = '{SPILL_BYTES}B'",
         "set lock_configuration = true",
     ):
         db.execute(setting)
