@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from casparian_sentinel.core.effects import Decision, PlanFiles
-from casparian_sentinel.daemon.group_commit import EVENTS_PER_BATCH, Entry, GroupCommit, batches_of
+from casparian_sentinel.daemon.group_commit import EVENTS_PER_BATCH, LAZY_SECONDS, Entry, GroupCommit, batches_of
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.writer import LogWriter
@@ -121,6 +121,39 @@ def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None
         assert journal.batches() == [["lazy0", "a0"]]
 
     play(tmp_path, story)
+
+
+def test_a_lazy_event_that_nothing_comes_along_for_has_a_batch_of_its_own_within_two_seconds(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        began = asyncio.get_running_loop().time()
+        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        while not journal.released:
+            await asyncio.sleep(0.01)
+        assert 1.5 < asyncio.get_running_loop().time() - began < 4.0
+        assert journal.batches() == [["lazy0"]]
+        journal.commit.add(Entry(decision("later", kind="JobProgressed")))
+        await journal.commit.settle()
+        assert journal.batches() == [["lazy0"], ["later0"]]
+
+    play(tmp_path, story)
+
+
+def test_a_lazy_event_that_falls_due_during_a_slow_sync_follows_it_at_once(tmp_path: Path) -> None:
+    fs = SlowFs()
+
+    async def story(journal: Journal) -> None:
+        fs.may_sync.clear()
+        journal.commit.add(Entry(decision("a")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        await asyncio.sleep(LAZY_SECONDS + 0.2)
+        fs.may_sync.set()
+        while len(journal.released) < 2:
+            await asyncio.sleep(0.01)
+        assert journal.batches() == [["a0"], ["lazy0"]]
+
+    play(tmp_path, story, fs)
 
 
 def test_an_answer_waits_for_the_lazy_events_that_it_may_tell_of(tmp_path: Path) -> None:

@@ -104,7 +104,13 @@ class Asker:
 
     def answer(self) -> tuple[str, dict[str, Any], bytes]:
         kind, head, *body = self._dealer.recv_multipart()
+        while kind == b"working":
+            kind, head, *body = self._dealer.recv_multipart()
         return kind.decode(), msgpack.unpackb(head), body[0] if body else b""
+
+    def hear_that_it_is_worked_on(self) -> None:
+        kind, *_ = self._dealer.recv_multipart()
+        assert kind == b"working"
 
     def rows(self, sql: str, params: list[Any] | None = None, **more: Any) -> list[list[Any]]:
         self.ask(sql, params, **more)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgpack
+import psutil
 import pyarrow as pa
 import pytest
 
 from casparian_protocol.home import Home
 from tests.sentinel.projection.lives import History, new_home, open_writer, write_history
-from tests.sentinel.projection.processes import Asker, running
+from tests.sentinel.projection.processes import Asker, eventually, running
 from tests.sentinel.projection.test_projection import rebuilt
 
 
@@ -155,6 +157,59 @@ def test_a_quick_question_does_not_wait_for_a_slow_one(served: tuple[Asker, int]
     slow = asker.ask("select count(*) from range(30000) a, range(10000) b where (a.range * b.range) % 7 = 3")
     quick = asker.ask("select 1")
     assert [asker.answer()[1]["id"], asker.answer()[1]["id"]] == [quick, slow]
+
+
+ENDLESS = "select count(*) from range(10000000000) a, range(1000) b"
+
+
+def test_a_question_ends_when_its_asker_has_left(home: Home) -> None:
+    end = write_history(home)
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(end, 0)
+        projector.hear("ready")
+        for _ in range(6):
+            with Asker(home) as other:
+                for _ in range(2):
+                    other.ask(ENDLESS)
+                other.hear_that_it_is_worked_on()
+        began = time.monotonic()
+        assert asker.rows("select 1") == [[1]]
+        assert time.monotonic() - began < 5
+        process = psutil.Process(projector.process.pid)
+        eventually(lambda: process.cpu_percent(0.5) < 50)
+
+
+def test_heavy_questions_of_one_asker_hold_up_nobody_else(home: Home) -> None:
+    """Eight askers with endless questions: somebody else's small ones are answered, and events are applied."""
+    history, writer = History(home, 5), open_writer(home)
+    writer.append(history.opening())
+    with running(home) as projector, ExitStack() as askers:
+        projector.tell(writer.end.position, writer.end.seq)
+        projector.hear("ready")
+        for _ in range(5):
+            mad = askers.enter_context(Asker(home))
+            for _ in range(5):
+                mad.ask(ENDLESS)
+        small = askers.enter_context(Asker(home))
+        for _ in range(3):
+            writer.append(history.jobs(20))
+            projector.tell(writer.end.position, writer.end.seq)
+            began = time.monotonic()
+            [[seq]] = small.rows("select max(seq) from cf_audit", at_least_seq=writer.end.seq)
+            assert seq <= writer.end.seq
+            assert time.monotonic() - began < 8
+    writer.close(seal=False)
+
+
+@pytest.mark.parametrize(
+    "sql", ["select " + "(" * 29_000 + "1" + ")" * 29_000, "select " + "(" * 50_000, "select " + "x." * 29_000 + "x"]
+)
+def test_deep_nesting_is_refused_before_it_is_parsed(served: tuple[Asker, int], sql: str) -> None:
+    asker, _ = served
+    began = time.monotonic()
+    asker.ask(sql)
+    assert "more than 200 deep" in asker.problem()
+    assert time.monotonic() - began < 3
 
 
 def test_questions_are_answered_while_events_are_applied(home: Home) -> None:
