@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,22 @@ class Journal:
         self.log, _ = LogWriter.open(fs, directory, reserve_bytes=0)
         self.released: list[Entry] = []
         self.failures: list[BaseException] = []
+        self.news = asyncio.Event()
         self.commit = GroupCommit(
             self.log,
-            release=self.released.extend,
+            release=self._released,
             on_full=lambda full: None,
             on_failure=self.failures.append,
         )
+
+    def _released(self, entries: Sequence[Entry]) -> None:
+        self.released.extend(entries)
+        self.news.set()
+
+    async def release_of(self, count: int) -> None:
+        while len(self.released) < count:
+            self.news.clear()
+            await self.news.wait()
 
     def batches(self) -> list[list[str]]:
         with LogReader(self.fs, self.directory) as reader:
@@ -127,8 +138,7 @@ def test_a_lazy_event_that_nothing_comes_along_for_has_a_batch_of_its_own_within
     async def story(journal: Journal) -> None:
         began = asyncio.get_running_loop().time()
         journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
-        while not journal.released:
-            await asyncio.sleep(0.01)
+        await journal.release_of(1)
         assert 1.5 < asyncio.get_running_loop().time() - began < 4.0
         assert journal.batches() == [["lazy0"]]
         journal.commit.add(Entry(decision("later", kind="JobProgressed")))
@@ -149,8 +159,7 @@ def test_a_lazy_event_that_falls_due_during_a_slow_sync_follows_it_at_once(tmp_p
         journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
         await asyncio.sleep(LAZY_SECONDS + 0.2)
         fs.may_sync.set()
-        while len(journal.released) < 2:
-            await asyncio.sleep(0.01)
+        await journal.release_of(2)
         assert journal.batches() == [["a0"], ["lazy0"]]
 
     play(tmp_path, story, fs)

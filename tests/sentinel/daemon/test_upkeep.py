@@ -9,10 +9,11 @@ import socket
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from casparian_protocol import messages as m
-from casparian_protocol.client import RequestRefused
+from casparian_protocol.client import RequestRefused, TablesAway
 from casparian_protocol.home import Home
 from casparian_protocol.scratch import remove_if_unused
 from casparian_sentinel.daemon.service_manager import ServiceManager
@@ -172,7 +173,33 @@ def test_a_projector_that_only_dies_is_told_of_and_questions_do_not_wait_for_it(
         with pytest.raises(RequestRefused, match="given up for now"):
             client.request("rerun", {"job_id": "00000000000000aa"})
         assert time.monotonic() - began < 20  # half of what a living projector is given
+        began = time.monotonic()
+        with pytest.raises(
+            TablesAway, match="The tables cannot be asked now: the projector is given up for now: it exited"
+        ):
+            client.query("select 1")
+        assert time.monotonic() - began < 5
         client.request("add_source", {"name": "s", "path": "/data/s"})  # decisions go on
+
+
+def test_a_projector_that_hangs_is_told_of_and_one_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    with running(home) as daemon, daemon.client() as client:
+        assert client.query("select 1").rows == [[1]]
+        [projector] = [
+            child
+            for child in psutil.Process(daemon.process.pid).children()
+            if "projection" in " ".join(child.cmdline())
+        ]
+        projector.suspend()
+        began = time.monotonic()
+        with pytest.raises(TablesAway, match="the projector says nothing"):
+            client.query("select 1")
+        assert time.monotonic() - began < 10
+        projector.kill()
+        until(lambda: client.request("status")["projection"]["state"] != "ready", "its end is noticed")
+        until(lambda: client.request("status")["projection"]["state"] == "ready", "it is started again")
+        assert client.query("select 1").rows == [[1]]
 
 
 def test_only_the_process_that_is_meant_tells_the_watchdog() -> None:
