@@ -81,6 +81,8 @@ def _prepare(home: Home, blobs: BlobStore, job: FinishedJob, manifest: Manifest)
         changes_blob = _keep_changes(home, blobs, job)
         if changes_blob != manifest.files[0].digest:
             return FinishedItem(job.job_id, job.epoch, manifest, problem=f"{CHANGES} does not match its digest")
+        if problem := _problem_of_changes(blobs, changes_blob):
+            return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
     manifest_blob = blobs.put(pack(manifest.model_dump())).digest if needs_blob(manifest) else ""
     return FinishedItem(job.job_id, job.epoch, manifest, manifest_blob, changes_blob)
 
@@ -91,6 +93,17 @@ def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
         opened_regular(blobs.fs, directory, CHANGES) as descriptor,
     ):
         return blobs.put(pieces_of(blobs.fs, descriptor)).digest
+
+
+def _problem_of_changes(blobs: BlobStore, digest: str) -> str:
+    """What is wrong with what a scan offers; the event that names it must be one that the tables can take."""
+    from casparian_sentinel.projection.changes import NotChanges, check_changes
+
+    try:
+        check_changes(blobs.get(digest))
+    except NotChanges as wrong:
+        return f"{CHANGES}: {wrong.problem}"
+    return ""
 
 
 def prepare_fail(blobs: BlobStore, worker_id: str, message: Fail) -> FailReceived:

@@ -35,8 +35,10 @@ from casparian_sentinel.core.decide_returns import (
 )
 from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
+from casparian_sentinel.core.fitting import fitting
 from casparian_sentinel.core.live import LiveJob
 from casparian_sentinel.core.manifests import (
+    ERROR_BESIDE_MANIFEST_BYTES,
     error_facts,
     needs_blob,
     problem_of,
@@ -48,6 +50,7 @@ from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
 
 _HELD = (JobState.LEASED, JobState.RUNNING)
 _JITTER = 0.2
+_DAMAGED_BYTES = 8 * 1024
 
 
 def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
@@ -210,6 +213,8 @@ def promoted(case: Case, command: Promoted) -> None:
     if job is None or job.commit is None or job.epoch != command.epoch:
         return
     commit = job.commit
+    damaged = fitting(command.damaged, room_bytes=_DAMAGED_BYTES, limit=len(command.damaged))
+    left_out = len(command.damaged) - len(damaged)
     status = JobState.PARTIAL_SUCCESS if commit.quarantined else JobState.COMPLETED
     case.record(
         "JobCompleted",
@@ -221,7 +226,8 @@ def promoted(case: Case, command: Promoted) -> None:
             "quarantined": commit.quarantined,
             "skipped": commit.skipped,
             "seconds": commit.seconds,
-            "damaged": list(command.damaged),
+            "damaged": damaged,
+            **({"damaged_left_out": left_out} if left_out else {}),
         },
     )
     if commit.versions:
@@ -305,6 +311,7 @@ def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
         )
     else:
         data["uncommitted"] = manifest_facts(kept)
+        data["error"] = error_facts(command.message.error, ERROR_BESIDE_MANIFEST_BYTES)
     case.record("JobFailed", data)
     for output in sorted({file.output for file in kept.files}):
         version = job.work.output_versions.get(output, 1)

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.codec import pack
 from casparian_protocol.jobs import JobError
 from casparian_protocol.manifest import STAGED_NAME, Manifest, published_path
 from casparian_protocol.states import JobType
+from casparian_sentinel.core.fitting import cut, fitting, fitting_map
 from casparian_sentinel.core.state import OpenJob
 
 #: A manifest beyond this goes into a blob: an event holds 16 KiB at most.
-MANIFEST_IN_EVENT_BYTES = 12 * 1024
+MANIFEST_IN_EVENT_BYTES = 11 * 1024
 _SURELY_SMALL_FILES = 12
 _SURELY_SMALL_OUTPUTS = 4
 _COUNTS_IN_EVENT = 50
+#: Together with names, ids and numbers less than the 16 KiB of an event.
+_COUNTS_IN_EVENT_BYTES = 6 * 1024
+_FILES_IN_EVENT_BYTES = 6 * 1024
+#: What an error may take beside a manifest that is in the event too.
+ERROR_BESIDE_MANIFEST_BYTES = 4 * 1024
 _ERROR_IN_EVENT_BYTES = 12 * 1024
 
 
@@ -44,7 +51,8 @@ def needs_blob(manifest: Manifest) -> bool:
         and not manifest.scan
     ):
         return False
-    return len(pack(facts_of(manifest))) > MANIFEST_IN_EVENT_BYTES
+    versions = dict.fromkeys(manifest.outputs, 2**31)  # stand beside it in the event
+    return len(pack(facts_of(manifest))) + len(pack(versions)) > MANIFEST_IN_EVENT_BYTES
 
 
 def problem_of(manifest: Manifest, job: OpenJob) -> str:
@@ -107,31 +115,39 @@ def quarantine_facts(manifest: Manifest, job_id: str, output: str, version: int,
     counts = manifest.outputs.get(output)
     violations = sorted(counts.violations, key=lambda v: (-v.rows, v.code, v.column)) if counts is not None else []
     files = [file for file in manifest.files if file.kind == "quarantine" and file.output == output]
-    shown = files[:_COUNTS_IN_EVENT]
+    first = files[:_COUNTS_IN_EVENT]
     if is_committed:
-        paths = [published_path(file, job_id, version) for file in shown]
+        paths = [published_path(file, job_id, version) for file in first]
     else:
-        paths = [f"quarantine/_uncommitted/{job_id}/{file.name}" for file in shown]
-    return {
+        paths = [f"quarantine/_uncommitted/{job_id}/{file.name}" for file in first]
+    paths = fitting(paths, room_bytes=_FILES_IN_EVENT_BYTES, limit=_COUNTS_IN_EVENT)
+    counts_shown = fitting(
+        [[v.code, v.column, v.rows] for v in violations], room_bytes=_COUNTS_IN_EVENT_BYTES, limit=_COUNTS_IN_EVENT
+    )
+    facts: dict[str, Any] = {
         "job_id": job_id,
         "output": output,
         "version": version,
-        "counts": [[v.code, v.column, v.rows] for v in violations[:_COUNTS_IN_EVENT]],
+        "counts": counts_shown,
         "rows": sum(file.rows for file in files),
         "files": paths,
         "is_committed": is_committed,
     }
-
-
-def error_facts(error: JobError) -> dict[str, Any]:
-    """A JobError as a map that fits into an event, whatever its texts are made of."""
-    facts = error.model_dump()
-    if len(pack(facts)) > _ERROR_IN_EVENT_BYTES:  # texts are limited in characters, events in bytes
-        facts["message"] = facts["message"][:1024]
-        facts["trace"] = facts["trace"][:1024]
-        facts["context"] = {key[:64]: _short(value) for key, value in facts["context"].items()}
+    if left := violations[len(counts_shown) :]:
+        facts |= {"left_out": len(left), "left_out_rows": min(COUNT_MAX, sum(one.rows for one in left))}
+    if left_files := len(files) - len(paths):
+        facts["files_left_out"] = left_files
     return facts
 
 
-def _short(value: Any) -> Any:
-    return value[:64] if isinstance(value, str) else value
+def error_facts(error: JobError, room_bytes: int = _ERROR_IN_EVENT_BYTES) -> dict[str, Any]:
+    """A JobError as a map that fits into so many bytes (at least 4 KiB), whatever its texts are made of."""
+    facts = error.model_dump()
+    if len(pack(facts)) <= room_bytes:  # texts are limited in characters, events in bytes
+        return facts
+    context = facts["context"]
+    facts |= {name: cut(facts[name], most) for name, most in (("message", 1024), ("trace", 1024), ("exception", 256))}
+    facts["context"] = fitting_map(context, room_bytes=1024)
+    if left_out := len(context) - len(facts["context"]):
+        facts["left_out"] = left_out
+    return facts

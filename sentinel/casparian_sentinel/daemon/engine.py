@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from casparian_protocol.event_bytes import EventRefused, EventTooLarge
 from casparian_protocol.messages import Refusal, Refused
 from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker, Now
 from casparian_sentinel.core.decide import decide, fold
@@ -86,8 +87,11 @@ class Engine:
 
     def _refused(self, command: Command, now: Now, error: Exception) -> Decision:
         """What the asker hears instead; smaller commands are tried in its place."""
-        place = f"deciding {type(command).__name__}"
-        self.internal.note(place, error)
+        if isinstance(error, EventRefused) and command.actor.startswith("user:"):  # what they asked for says too much
+            code = "TOO_LARGE" if isinstance(error, EventTooLarge) else "BAD_ARGUMENTS"
+            answer = Rejected(error.problem, "Say less at once, in plain values.", code)
+            return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
+        self.internal.note(f"deciding {type(command).__name__}", error)
         parts = smaller(command)
         for part in parts:
             self.submit(part)

@@ -57,6 +57,10 @@ class BeyondRepair(CasparianError):
         )
 
 
+#: An event holds 16 KiB; a name has 27 bytes.
+_SEGMENTS_IN_EVENT = 200
+
+
 @dataclass(frozen=True, slots=True)
 class RepairPlan:
     """What a repair would do: cut behind event `last_good_seq` at that place, and set these files aside."""
@@ -157,7 +161,10 @@ def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterabl
     """
     folder = directory / DAMAGED_FOLDER / name
     fs.make_directory(folder)
-    facts = {**asdict(plan), "removed_segments": list(plan.removed_segments), "kept_as": f"{DAMAGED_FOLDER}/{name}"}
+    removed = list(plan.removed_segments)
+    facts = {**asdict(plan), "removed_segments": removed[:_SEGMENTS_IN_EVENT], "kept_as": f"{DAMAGED_FOLDER}/{name}"}
+    if len(removed) > _SEGMENTS_IN_EVENT:
+        facts["segments_left_out"] = len(removed) - _SEGMENTS_IN_EVENT
     write_file_durably(fs, _pending(directory), json.dumps(facts).encode())
     is_cut = bool(plan.segment and plan.cut_bytes)
     if is_cut:

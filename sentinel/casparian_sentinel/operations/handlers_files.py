@@ -75,7 +75,7 @@ def begin_scan(context: Context, args: BeginScanArgs, actor: str) -> Steps:
 
 
 def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
-    yield from _require_blob(context, args.blob)
+    yield InThread(lambda: _check_changes(context, args.blob))
     counts = args.model_dump(include={"new", "changed", "vanished", "renamed", "tagged"})
     yield Decide(ObserveFiles(args.scan_id, args.blob, counts, actor))
     return {"seq": context.durable_seq()}
@@ -92,7 +92,8 @@ def tag(context: Context, args: TagArgs, actor: str) -> Steps:
     if (args.file_ids is None) == (args.blob is None):
         raise OperationRefused("tag: give either file_ids or blob.", "One of both names the files.", "BAD_ARGUMENTS")
     if args.blob is not None:
-        yield from _require_blob(context, args.blob)
+        blob = args.blob
+        yield InThread(lambda: _check_tagged(context, blob, args.tag))
     ids = tuple(args.file_ids or ())
     files = len(ids) if args.blob is None else args.files
     answer = yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
@@ -117,7 +118,20 @@ def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
     return {"rule_id": answer["rule_id"], "name": answer["name"] or "", "seq": context.durable_seq()}
 
 
-def _require_blob(context: Context, digest: str) -> Steps:
-    """The caller said that it is durable; an event must never name a blob that is not there."""
-    yield InThread(lambda: context.blobs.checked_path(digest))
-    return {}
+def _check_changes(context: Context, digest: str) -> None:
+    """The caller said that it is durable: an event must never name a blob that is not there, or is of another kind."""
+    from casparian_sentinel.projection.changes import NotChanges, read_changes
+
+    try:
+        read_changes(context.blobs.get(digest))
+    except NotChanges as wrong:
+        raise OperationRefused(f"observe: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+
+
+def _check_tagged(context: Context, digest: str, tag: str) -> None:
+    from casparian_sentinel.projection.changes import NotChanges, read_tagged
+
+    try:
+        read_tagged(context.blobs.get(digest), tag)
+    except NotChanges as wrong:
+        raise OperationRefused(f"tag: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong

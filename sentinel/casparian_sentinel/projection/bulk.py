@@ -7,32 +7,13 @@ name). New and changed rows replace the old ones; what a scan did not mention st
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.changes import read_changes, read_tagged
 from casparian_sentinel.projection.facts import at
-
-#: What a change may say of a file; a blob of an older version may lack some.
-_COLUMNS: dict[str, pa.DataType] = {
-    "change": pa.string(),
-    "id": pa.string(),
-    "path": pa.string(),
-    "rel_path": pa.string(),
-    "size": pa.int64(),
-    "mtime_ns": pa.int64(),
-    "device": pa.uint64(),
-    "inode": pa.uint64(),
-    "content_hash": pa.string(),
-    "kind": pa.string(),
-    "tags": pa.list_(pa.string()),
-    "tag_rule_ids": pa.list_(pa.string()),
-    "tag_source": pa.string(),
-    "rule_id": pa.string(),
-    "path_fields": pa.map_(pa.string(), pa.string()),
-}
 
 _REPLACE_FILES = """
 insert into scout_files by name
@@ -78,7 +59,7 @@ where id in (select id from named)
 
 def apply_observed(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes) -> None:
     """`FilesObserved`: replace what changed; each change carries the file's tags as they now are."""
-    changes = _normalised(pa.ipc.open_file(pa.BufferReader(blob)).read_all())
+    changes = read_changes(blob)
     scan = db.execute("select source_id from cf_scans where id = ?", (event.data["scan_id"],)).fetchall()
     source_id, when = (scan[0][0] if scan else None), at(event.ts)
     db.register("changes", changes)
@@ -98,12 +79,11 @@ def apply_tagged(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes | None
     """`FilesTagged`: one tag for some files, or taken off them; or, with a blob, files and tags in two columns."""
     data = event.data
     if blob is not None:
-        named = pa.ipc.open_file(pa.BufferReader(blob)).read_all()
+        named = read_tagged(blob, data["tag"])
     else:
-        named = pa.table({"id": pa.array(data.get("file_ids", []), pa.string())})
-    if "tag" not in named.column_names:
-        named = named.append_column("tag", pa.array([data["tag"]] * named.num_rows, pa.string()))
-    db.register("named", named.select(["id", "tag"]))
+        ids = data.get("file_ids", [])
+        named = pa.table({"id": pa.array(ids, pa.string()), "tag": pa.array([data["tag"]] * len(ids), pa.string())})
+    db.register("named", named)
     try:
         if data.get("is_removed"):
             db.execute("delete from scout_file_tags t using named n where t.file_id = n.id and t.tag = n.tag")
@@ -114,14 +94,3 @@ def apply_tagged(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes | None
             db.execute(_MARK_TAGGED, origin)
     finally:
         db.unregister("named")
-
-
-def _normalised(table: pa.Table) -> pa.Table:
-    """The columns we know, in our types; missing ones as NULL."""
-    columns: dict[str, Any] = {}
-    for name, kind in _COLUMNS.items():
-        if name in table.column_names:
-            columns[name] = table.column(name).cast(kind)
-        else:
-            columns[name] = pa.nulls(table.num_rows, kind)
-    return pa.table(columns)

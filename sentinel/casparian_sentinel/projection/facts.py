@@ -411,9 +411,12 @@ def _failure_closed(event: Event, _blob: BlobText) -> list[Statement]:
 
 
 def _completed_damaged(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    if data.get("damaged_left_out"):  # which the others are, `casparian verify` says
+        return [Statement("update cf_output_parts set is_damaged = true where job_id = ?", (data["job_id"],))]
     return [
         Statement("update cf_output_parts set is_damaged = true where path = ?", (path,))
-        for path in event.data.get("damaged") or []
+        for path in data.get("damaged") or []
     ]
 
 
