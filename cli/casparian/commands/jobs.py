@@ -20,6 +20,7 @@ from casparian.nearest import hint
 from casparian.nouns import doubt
 from casparian.numbers import COUNT, POSITIVE
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
+from casparian_protocol import trouble
 from casparian_protocol.states import FILTERS, JobState, JobType
 from casparian_protocol.vocabulary import in_words
 
@@ -187,10 +188,13 @@ def show(app: App, job_id: str) -> ExitCode:
         history = gateway.rows(
             "select seq, ts, type, actor, data from cf_audit where subject = ? order by seq", [found["id"]]
         )
+        parked = None if app.as_of is not None else _parked(gateway, found)
     if app.is_json:
-        as_json(app, _document(found, files, violations, history))
+        as_json(app, {**_document(found, files, violations, history), "parked": parked})
         return ExitCode.OK
     fields(app, _summary(found))
+    for line in trouble.of_parked([parked] if parked else []):
+        print(f"trouble: {cell(line)}", file=app.out)
     _print_params(app, found)
     _print_accounting(app, found)
     for commit in commits:
@@ -226,6 +230,14 @@ def _life_of(commit: dict[str, Any]) -> str:
         f"superseded by job {commit['superseded_by'][:8]} at event {commit['superseded_seq']:,},"
         f" {when(commit['superseded_at'])}"
     )
+
+
+def _parked(gateway: Gateway, found: dict[str, Any]) -> dict[str, Any] | None:
+    """Why a committed job's files are not in place, if something stops them."""
+    if found["status"] != "COMMITTED":
+        return None
+    parked: list[dict[str, Any]] = gateway.request("status").get("parked", [])
+    return next((one for one in parked if one["job_id"] == found["id"]), None)
 
 
 def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:

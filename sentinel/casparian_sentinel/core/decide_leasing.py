@@ -10,8 +10,9 @@ from casparian_protocol.codec import pack
 from casparian_protocol.messages import Assign, Assignment, Cancel, Fenced
 from casparian_protocol.states import JobState, JobType
 from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.decide_returns import give_back, held
+from casparian_sentinel.core.decide_returns import give_back, held, internal_error
 from casparian_sentinel.core.live import LiveWorker
+from casparian_sentinel.core.manifests import error_facts
 from casparian_sentinel.core.state import OpenJob, State, Work
 
 ASSIGN_JOBS = 100
@@ -170,7 +171,11 @@ def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], le
     assignments: list[Assignment] = []
     size_bytes = 0
     for job, epoch in given:
-        assignment, job_bytes = _assignment(case.state, job, job.attempt, epoch, leased_at)
+        try:
+            assignment, job_bytes = _assignment(case.state, job, job.attempt, epoch, leased_at)
+        except ValueError as unfit:  # queued by a version that checked less: it must not keep the others waiting
+            _fail_unfit(case, job, epoch, unfit)
+            continue
         if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
             case.send(worker.worker_id, Assign(jobs=assignments))
             assignments, size_bytes = [], 0
@@ -178,6 +183,11 @@ def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], le
         size_bytes += job_bytes
     if assignments:
         case.send(worker.worker_id, Assign(jobs=assignments))
+
+
+def _fail_unfit(case: Case, job: OpenJob, epoch: int, unfit: ValueError) -> None:
+    error = internal_error(f"This job cannot be given to any worker: {' '.join(str(unfit).split())[:500]}")
+    case.record("JobFailed", {"job_id": job.job_id, "epoch": epoch, "error": error_facts(error)})
 
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:

@@ -54,8 +54,12 @@ class UnfoldableLog(CasparianError):
 
 
 def evolve(state: State, event: Recorded) -> None:
-    """Fold one event of the log into `state`."""
-    apply(state, event.seq, event.ts, event.type, event.data)
+    """Fold one event of the log into `state`. Raises `UnfoldableLog`."""
+    try:
+        apply(state, event.seq, event.ts, event.type, event.data)
+    except (KeyError, TypeError, ValueError, AttributeError) as cause:
+        what = f"{event.type} does not have what it must ({type(cause).__name__}: {str(cause)[:100]})"
+        raise UnfoldableLog(event.seq, what) from cause
 
 
 def apply(state: State, seq: int, ts: int, kind: str, data: Data) -> None:

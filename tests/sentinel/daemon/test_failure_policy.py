@@ -1,0 +1,354 @@
+"""One failure policy: what fails by a fault of ours is refused or set apart, counted and told, and the daemon goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from casparian_protocol import messages as m
+from casparian_protocol.manifest import Manifest, OutputAccounting, ViolationCount
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.commit.promote import Promoted
+from casparian_sentinel.core import commands as c
+from casparian_sentinel.core import decide
+from casparian_sentinel.core.effects import Decision, Promote, Rejected
+from casparian_sentinel.core.evolve import UnfoldableLog
+from casparian_sentinel.daemon.engine import INTERNAL_TRIES, Engine, StateBroken
+from casparian_sentinel.daemon.group_commit import Entry
+from casparian_sentinel.daemon.internal import InternalErrors
+from casparian_sentinel.daemon.promoter import Promoter
+from casparian_sentinel.daemon.told import BURST_LINES, ToldFailures
+from casparian_sentinel.ports import RealClock, RealFs
+from tests.sentinel.commit.test_promotion import stage
+from tests.sentinel.core.play import ANN, CONTRACT, DIGEST, Table, offer, sent, spec, types
+from tests.sentinel.daemon.world import TinyWorker, new_home, observe, register, running, until
+
+
+class TableClock:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def wall_microseconds(self) -> int:
+        return self._table.wall_us
+
+    def monotonic_seconds(self) -> float:
+        return self._table.now_s
+
+
+class Desk:
+    """An engine over the core on the table; what it journals can be looked at."""
+
+    def __init__(self) -> None:
+        self.table = Table().with_parser()
+        self.entries: list[Entry] = []
+        self.engine = Engine(self.table.state, self.table.live, TableClock(self.table), self.entries.append)
+
+    def submit(self, command: c.Command) -> list[Decision]:
+        """The decisions that the command led to."""
+        before = len(self.entries)
+        self.engine.submit(command)
+        return [entry.decision for entry in self.entries[before:]]
+
+
+@pytest.fixture
+def desk(caplog: pytest.LogCaptureFixture) -> Desk:
+    return Desk()
+
+
+@contextmanager
+def failing(kind: type, when: Callable[[Any], bool] = lambda command: True) -> Iterator[None]:
+    """The handler of this command does its work and then fails."""
+    handler = decide._HANDLERS[kind]
+
+    def fails(case: Any, command: Any) -> None:
+        handler(case, command)
+        if when(command):
+            raise ZeroDivisionError("a fault of ours")
+
+    with patch.dict(decide._HANDLERS, {kind: fails}):
+        yield
+
+
+def _finish(*leases: m.Held, manifest: Manifest | None = None) -> c.FinishReceived:
+    return c.FinishReceived("w1", [c.FinishedItem(one.job_id, one.epoch, manifest or offer()) for one in leases])
+
+
+# --- decisions ---
+
+
+def test_a_handler_that_fails_refuses_its_command_and_leaves_no_trace(desk: Desk) -> None:
+    known = desk.table.state.seq
+    with failing(c.AddRule):
+        (decision,) = desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+
+    assert isinstance(decision.answer, Rejected) and decision.answer.code == "INTERNAL"
+    assert "ZeroDivisionError" in decision.answer.problem
+    assert (desk.table.state.seq, desk.table.state.rules, decision.events) == (known, {}, [])
+    assert desk.engine.internal.view()["places"] == {"deciding AddRule": 1}
+    (decision,) = desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+    assert types(decision) == ["TagRuleAdded"]
+
+
+def test_a_finish_that_fails_again_and_again_fails_its_attempt_with_the_fault_ours(desk: Desk) -> None:
+    lease = desk.table.running()
+    with failing(c.FinishReceived):
+        for _ in range(INTERNAL_TRIES - 1):
+            (decision,) = desk.submit(_finish(lease))
+            (refused,) = sent(decision, m.Refused)
+            assert (refused.code, refused.of_kind) == (m.Refusal.INTERNAL, "finish")
+        ended, _refused = desk.submit(_finish(lease))
+
+    assert types(ended) == ["JobFailed"]
+    error = ended.events[0][1]["error"]
+    assert (error["code"], error["origin"], error["retryable"]) == ("INTERNAL", "sentinel", False)
+    assert sent(ended, m.Fenced)[0].jobs == [lease]  # it deletes what it staged
+    assert not desk.table.state.jobs and not desk.table.state.breakers
+
+
+def test_what_one_finished_job_does_wrong_is_not_the_matter_of_the_others(desk: Desk) -> None:
+    good, bad = desk.table.running(spec(1)), desk.table.running(spec(2))
+    with failing(c.FinishReceived, lambda command: any(item.job_id == bad.job_id for item in command.items)):
+        decisions = desk.submit(_finish(bad, good))
+
+    assert [types(decision) for decision in decisions] == [[], ["JobOutputsCommitted"], []]
+    assert [held for decision in decisions for told in sent(decision, m.Committed) for held in told.jobs] == [good]
+    assert len([told for decision in decisions for told in sent(decision, m.Refused)]) == 1
+
+
+def test_a_beat_that_cannot_be_taken_still_is_a_sign_of_life(desk: Desk) -> None:
+    lease = desk.table.running()
+    desk.table.now_s += 50
+    with failing(c.BeatReceived, lambda command: bool(command.message.jobs)):
+        desk.submit(c.BeatReceived("w1", m.Heartbeat(seq=1, jobs=[m.Beat(job_id=lease.job_id, epoch=lease.epoch)])))
+
+    assert desk.table.live.workers["w1"].last_beat_s == desk.table.now_s
+
+
+def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:
+    lease = desk.table.running()
+    desk.table.fail(lease)  # waits for its retry
+    desk.table.now_s += 100
+    from casparian_sentinel.core import decide_clock
+
+    def fails(case: Any) -> None:
+        raise ZeroDivisionError
+
+    with patch.dict(decide_clock.DUTIES, {"silent workers": fails}):
+        decisions = desk.submit(c.Tick())
+
+    assert "JobDue" in [kind for decision in decisions for kind in types(decision)]
+
+
+def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
+    with patch.object(decide, "apply", side_effect=UnfoldableLog(1, "it cannot be")), pytest.raises(UnfoldableLog):
+        desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+
+    assert not desk.entries, "nothing of it may become durable"
+    with pytest.raises(StateBroken):
+        desk.submit(c.Tick())
+
+
+def test_an_event_beyond_its_bound_is_refused_before_anything_is_folded(desk: Desk) -> None:
+    known = desk.table.state.seq
+    policy = {"dir": "é" * 4096, "allow": True, "keep_days": 3} | {f"k{n}": "é" * 1000 for n in range(9)}
+    with patch("casparian_sentinel.core.decide_registry._POLICY_KEYS", frozenset(policy)):
+        (decision,) = desk.submit(c.SetQuarantinePolicy("advice", "", policy, ANN))
+
+    assert isinstance(decision.answer, Rejected) and decision.answer.code == "TOO_LARGE"
+    assert desk.table.state.seq == known and desk.engine.internal.total == 0
+
+
+def test_bad_rows_of_fifty_columns_with_long_names_fit_into_an_event(desk: Desk) -> None:
+    lease = desk.table.running()
+    violations = [ViolationCount(code="type", column=f"{n:03}" + "ü" * 252, rows=n + 1) for n in range(60)]
+    accounting = OutputAccounting(
+        status="partial_success",
+        received=1833,
+        valid=3,
+        quarantined=1830,
+        violations=violations,
+        contract_hash=CONTRACT,
+    )
+    files = [
+        {
+            "name": f"{kind}.orders.0.parquet",
+            "kind": kind,
+            "output": "orders",
+            "rows": rows,
+            "bytes": 1,
+            "digest": DIGEST,
+        }
+        for kind, rows in (("data", 3), ("quarantine", 1830))
+    ]
+    manifest = Manifest.model_validate({"files": files, "outputs": {"orders": accounting}, "source_hash": "f" * 64})
+    item = c.FinishedItem(lease.job_id, lease.epoch, manifest, manifest_blob="b" * 64)
+    (decision,) = desk.submit(c.FinishReceived("w1", [item]))
+
+    assert types(decision) == ["JobOutputsCommitted", "QuarantineRecorded"]
+    facts = decision.events[1][1]
+    shown = facts["counts"]
+    assert shown and shown[0][2] == 60  # the most frequent first
+    assert len(shown) + facts["left_out"] == 60
+    assert sum(rows for _, _, rows in shown) + facts["left_out_rows"] == facts["rows"] == 1830
+
+
+def test_a_queued_job_that_no_message_can_carry_fails_and_the_next_one_is_leased(desk: Desk) -> None:
+    desk.table.queue(spec(1), spec(2))
+    desk.table.job(spec(1).job_id).priority = 3_000_000_000  # as an earlier version let in
+    desk.table.hello()
+    (decision,) = desk.submit(c.WantReceived("w1", 2))
+
+    assert types(decision) == ["JobLeased", "JobLeased", "JobFailed"]
+    assert decision.events[2][1]["error"]["code"] == "INTERNAL"
+    assert [one.job.job_id for told in sent(decision, m.Assign) for one in told.jobs] == [spec(2).job_id]
+
+
+# --- what is told ---
+
+
+def test_tracebacks_of_a_loop_of_failures_do_not_fill_the_disk(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    errors = InternalErrors(lambda: now[0])
+    with caplog.at_level(logging.ERROR):
+        for _ in range(1000):
+            errors.note("somewhere", ValueError("x"))
+        now[0] = 61.0
+        errors.note("somewhere", ValueError("x"))
+
+    assert errors.total == 1001
+    assert len(caplog.records) == 7
+    assert "995 more were not told" in caplog.text
+
+
+def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    told = ToldFailures(lambda: now[0])
+    error = {"code": "INVALID_DATA", "message": "line 3\n  is odd"}
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("JobFailed", {"job_id": "j1", "error": error}),
+        ("JobDeadLettered", {"job_id": "j2", "reason": "poison", "error": error}),
+        ("ParserPaused", {"name": "p", "version": "1", "reason": "[CIRCUIT_BREAKER] Parser 'p' paused"}),
+        ("JobCompleted", {"job_id": "j3"}),
+    ]
+    with caplog.at_level(logging.INFO):
+        told.tell(Decision(events=kinds))
+        assert [record.getMessage() for record in caplog.records] == [
+            "Job j1 failed: INVALID_DATA: line 3 is odd",
+            "Job j2 is a dead letter, it lost too many workers: INVALID_DATA: line 3 is odd",
+            "[CIRCUIT_BREAKER] Parser 'p' paused (version 1)",
+        ]
+        told.tell(Decision(events=[kinds[0]] * 1000))
+        assert len(caplog.records) == BURST_LINES
+        now[0] = 3.0
+        told.each_second()
+    assert f"{1003 - BURST_LINES} more failures were not told" in caplog.text
+
+
+# --- promotions ---
+
+
+def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_go_on(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    (home.outputs / "refused").write_text("a file where a directory must be")
+    good, bad = "a" * 16, "b" * 16
+    works = []
+    for job, output in ((bad, "refused"), (good, "orders")):
+        manifest = stage(home, f"data.{output}.0.parquet", job=job)
+        works.append(Promote(job, 5, manifest, "", {output: 1}))
+
+    async def story() -> tuple[list[Promoted], list[dict[str, Any]], list[Promoted]]:
+        promoted: list[Promoted] = []
+        news = asyncio.Event()
+        errors: list[object] = []
+
+        def done(one: Promoted) -> None:
+            promoted.append(one)
+            news.set()
+
+        promoter = Promoter(
+            home,
+            BlobStore(RealFs(), home.blobs),
+            RealClock(),
+            on_promoted=done,
+            on_error=lambda place, error: errors.append(error),
+            on_failure=errors.append,
+        )
+        for work in works:
+            promoter.add(work)
+        await asyncio.wait_for(news.wait(), 20)
+        first = list(promoted)
+        parked = promoter.parked()  # both were looked at in one group
+        (home.outputs / "refused").unlink()
+        news.clear()
+        await asyncio.wait_for(news.wait(), 20)
+        assert not promoter.parked() and not promoter.is_busy and not errors
+        promoter.close()
+        return first, parked, promoted
+
+    first, parked, promoted = asyncio.run(story())
+
+    assert [one.job_id for one in first] == [good]
+    assert [(one["job_id"], one["errno"], one["reason"]) for one in parked] == [(bad, 20, "Not a directory")]
+    assert parked[0]["path"].startswith("outputs/refused/v1/part-")
+    assert [one.job_id for one in promoted] == [good, bad]
+
+
+# --- a daemon whose handler fails ---
+
+
+def test_a_poisonous_finish_never_becomes_a_loop_of_crashes(tmp_path: Path) -> None:
+    """The worker repeats it, over a kill and a restart of the daemon too, until it is answered for good."""
+    home = new_home(tmp_path)
+    module = ("-m", "tests.sentinel.daemon.faulty_daemon")
+    with TinyWorker(home) as worker:
+        with running(home, module=module) as daemon, daemon.client() as client:
+            register(client, home, tmp_path)
+            observe(client, home, tmp_path / "in", ["a.txt"])
+            worker.connect()
+            assignment = worker.take()
+            manifest = worker.stage(assignment)
+            worker.finish(assignment, manifest)
+            assert worker.receive(m.Refused).code == m.Refusal.INTERNAL
+            daemon.kill()
+        with running(home, module=module) as daemon, daemon.client() as client:
+            assert worker.connect().keep == worker.holding
+            for _ in range(INTERNAL_TRIES):
+                worker.finish(assignment, manifest)
+            assert worker.receive(m.Fenced).jobs == worker.holding
+            worker.holding = []
+            status = client.request("status")
+            assert status["internal_errors"]["count"] == INTERNAL_TRIES
+            assert "ZeroDivisionError" in status["internal_errors"]["last"]
+            answer = client.query(
+                "select status, error_code from cf_processing_queue", at_least_seq=client.request("ping")["seq"]
+            )
+            assert answer.rows == [["FAILED", "INTERNAL"]]
+            line = f"Job {assignment.job.job_id} failed: INTERNAL:"
+            until(lambda: line in home.daemon_log.read_text(), "the failure is in the daemon's log")
+            assert "Traceback" in home.daemon_log.read_text()
+            assert daemon.stop() == 0
+
+
+def test_bare_tasks_are_not_made_in_the_daemon() -> None:
+    """`tasks.Tasks` keeps and watches them."""
+    import casparian_sentinel.daemon as package
+
+    folder = Path(package.__file__).parent
+    made = [
+        path.name
+        for path in folder.glob("*.py")
+        if "create_task(" in path.read_text() or "ensure_future(" in path.read_text()
+    ]
+    assert made == ["tasks.py"]
+
+
+def test_the_trouble_of_a_status_survives_json(desk: Desk) -> None:
+    assert json.loads(json.dumps(desk.engine.internal.view())) == {"count": 0, "places": {}, "last": ""}
