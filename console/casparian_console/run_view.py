@@ -154,7 +154,13 @@ class RunView:
 
     @property
     def running(self) -> list[OpenJob]:
-        return [job for job in self.open.values() if job.state in ("LEASED", "RUNNING", "COMMITTED")]
+        """Their guests have started; a job that was leased ahead still waits."""
+        return [job for job in self.open.values() if job.state in ("RUNNING", "COMMITTED")]
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is in anybody's hands: no worker has a job, and no output is on its way."""
+        return not any(job.state in ("LEASED", "RUNNING", "COMMITTED") for job in self.open.values())
 
     def lines(self, now: float, width: int) -> list[str]:
         """The state as lines no wider than `width`."""

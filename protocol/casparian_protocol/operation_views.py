@@ -48,7 +48,7 @@ class WorkerView(Result):
 
 
 class QueueCounts(Result):
-    """`queued` is due now, `retrying` waits for its time, `running` is leased, running or being promoted."""
+    """`queued` is due now or leased ahead, `retrying` waits for its time, `running` has a guest or is being promoted."""
 
     queued: Count
     running: Count

@@ -79,8 +79,9 @@ NEXT: dict[JobState, dict[JobState, str]] = {
 }
 
 #: A job counts once in every summary.
-PENDING = frozenset({JobState.QUEUED, JobState.RETRY_WAIT})
-IN_PROGRESS = frozenset({JobState.LEASED, JobState.RUNNING, JobState.COMMITTED})
+#: A job that was leased ahead waits at its worker until its guest has started.
+PENDING = frozenset({JobState.QUEUED, JobState.LEASED, JobState.RETRY_WAIT})
+IN_PROGRESS = frozenset({JobState.RUNNING, JobState.COMMITTED})
 OPEN = PENDING | IN_PROGRESS
 ENDED = frozenset(JobState) - OPEN
 

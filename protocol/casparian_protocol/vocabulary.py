@@ -15,7 +15,7 @@ JOB_WORDS = {
     "parser_version": "version",
     "input_file": "input",
     "file_version_id": "file_id",
-    "claim_time": "started_at",
+    "claim_time": "leased_at",
     "end_time": "ended_at",
     "rows_valid": "rows",
     "rows_received": "received",

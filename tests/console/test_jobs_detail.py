@@ -186,7 +186,7 @@ def test_in_the_past_the_job_is_shown_as_it_was_then(day: Driver) -> None:
         effects = day.press("j", "j", "enter")
         command = next(each for each in effects if isinstance(each, RunCommand))
         assert command.args == ("--json", "job", "show", job_id(3), "--as-of", "60")
-        document = {"error_message": "as it was", "claim_time": "2026-03-05 14:00:00", "files": [], "violations": [],
+        document = {"error_message": "as it was", "started_at": "2026-03-05 14:00:00", "files": [], "violations": [],
                     "history": [{**event("JobLeased", 1), "data": {"worker_id": "w9", "attempt": 1}}]}  # fmt: skip
         day.send(Output(command.tag, json.dumps(document)), Ended(command.tag, 0))
         assert screen.detail.known.job["started_at"] == _US

@@ -244,7 +244,7 @@ def _status_in_the_past(app: App) -> ExitCode:
         (last,) = gateway.rows("select max(seq) as seq from cf_audit")
         failures = _open_failures(gateway.rows)
     queue = {
-        "queued": counts.get("QUEUED", 0),
+        "queued": counts.get("QUEUED", 0) + counts.get("LEASED", 0),
         "running": sum(counts.get(state.value, 0) for state in FILTERS["running"]),
         "retrying": counts.get("RETRY_WAIT", 0),
         **failures,

@@ -27,7 +27,7 @@ from casparian_protocol.vocabulary import in_words
 _LIST = """
 select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
     rows_valid as rows, quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
-    error_fingerprint as fingerprint, error_message, reason, topic, worker_id, progress_pct, queued_at, claim_time as started_at,
+    error_fingerprint as fingerprint, error_message, reason, topic, worker_id, progress_pct, queued_at, started_at,
     end_time as ended_at, seconds, closed_at, closed_by, close_reason
 from cf_processing_queue where {conditions}
 order by coalesce(end_time, claim_time, queued_at) desc, id limit ?
@@ -265,7 +265,7 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("worker", found["worker_id"]),
         ("sandbox", found["sandbox"]),
         ("queued", when(found["queued_at"])),
-        ("started", when(found["claim_time"])),
+        ("started", when(found["started_at"])),
         ("ended", when(found["end_time"])),
         ("seconds", None if found["seconds"] is None else f"{found['seconds']:.3f}"),
         ("error", found["error_code"]),

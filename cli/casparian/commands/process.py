@@ -241,7 +241,7 @@ def _follow(
             if (
                 view.hopeless
                 or view.is_idle
-                or (passed_on and not view.running)
+                or (passed_on and view.is_at_rest)
                 or (child is not None and child.poll() is not None)
             ):
                 break

@@ -37,6 +37,7 @@ class Standing(IntEnum):
 STANDINGS: dict[str, Standing] = {
     **{state.value: Standing.RUNNING for state in IN_PROGRESS},
     JobState.QUEUED.value: Standing.WAITING,
+    JobState.LEASED.value: Standing.WAITING,
     JobState.RETRY_WAIT.value: Standing.WAITING,
     JobState.FAILED.value: Standing.FAILED,
     JobState.DEAD_LETTER.value: Standing.FAILED,

@@ -21,10 +21,11 @@ HISTORY_JOBS = 100_000
 Settled = tuple[str, int, int, int]
 
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
+_NOT_LEASED = frozenset({"QUEUED", "RETRY_WAIT"})
 _ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
 _JOBS = f"""
 select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
-    epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at, epoch_us(end_time) as ended_at, rows_valid,
+    epoch_us(queued_at) as queued_at, epoch_us(started_at) as started_at, epoch_us(end_time) as ended_at, rows_valid,
     quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
     closed_by, scanned.files
 from cf_processing_queue left join (
@@ -95,7 +96,7 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
             parser=job["parser"],
             version=job["parser_version"],
             input=job["input"],
-            attempt=job["attempt"] - (STANDINGS[job["state"]] is Standing.WAITING),  # those that it had
+            attempt=job["attempt"] - (job["state"] in _NOT_LEASED),  # those that it had
             epoch=job["epoch"],
             worker_id=job["worker_id"],
             retry_count=job["retry_count"],
@@ -186,14 +187,14 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[Settled, ...]:
                 book,
                 event,
                 state="LEASED",
-                started_at=at,
+                started_at=0,
                 worker_id=data["worker_id"],
                 attempt=data["attempt"],
                 epoch=seq,
                 progress={},
             )
         case "JobStarted":
-            _change(book, event, state="RUNNING", progressed_at=at)
+            _change(book, event, state="RUNNING", started_at=at, progressed_at=at)
         case "JobProgressed":
             book.touch(data["job_id"], data["progress"], at, seq)
         case "LeaseExpired" | "JobDue":

@@ -304,14 +304,14 @@ class Facts:
     @property
     def running(self) -> int:
         states = self.jobs.by_state
-        return states["LEASED"] + states["RUNNING"] + states["COMMITTED"]
+        return states["RUNNING"] + states["COMMITTED"]
 
     def is_stalled(self, job: Job) -> bool:
         return job.is_stalled(self.now_us, self.stalled_after_us)
 
     @property
     def waiting(self) -> int:
-        return self.jobs.by_state["QUEUED"] + self.jobs.by_state["RETRY_WAIT"]
+        return sum(self.jobs.by_state[state] for state in ("QUEUED", "LEASED", "RETRY_WAIT"))
 
     @property
     def is_without_workers(self) -> bool:

@@ -54,8 +54,8 @@ def status(context: Context) -> dict[str, Any]:
 def queue_counts(state: State) -> dict[str, int]:
     counts = state.counts
     return {
-        "queued": counts[JobState.QUEUED],
-        "running": counts[JobState.LEASED] + counts[JobState.RUNNING] + counts[JobState.COMMITTED],
+        "queued": counts[JobState.QUEUED] + counts[JobState.LEASED],
+        "running": counts[JobState.RUNNING] + counts[JobState.COMMITTED],
         "retrying": counts[JobState.RETRY_WAIT],
         "dead_letter": counts[JobState.DEAD_LETTER],
     }

@@ -164,13 +164,14 @@ class JobFold:
             attempt=event.data["attempt"],
             lease_epoch=event.seq,
             claim_time=event.ts,
+            started_at=None,
             sandbox=event.data.get("sandbox"),
             not_before=None,
         )
         self._mark_file(row, "processing")
 
     def _started(self, event: Event) -> None:
-        self._row(event)["status"] = JobState.RUNNING.value
+        self._row(event).update(status=JobState.RUNNING.value, started_at=event.ts)
 
     def _progressed(self, event: Event) -> None:
         row, progress = self._row(event), event.data["progress"]

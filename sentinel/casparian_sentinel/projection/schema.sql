@@ -85,7 +85,8 @@ create table cf_processing_queue (
     error_exception varchar, error_trace varchar, error_context varchar, sandbox varchar, source_hash varchar,
     accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
     rerun_of varchar, sequence ubigint, queued_seq ubigint, replayed_at timestamp, closed_at timestamp,
-    closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar
+    closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar,
+    started_at timestamp
 );
 
 create table cf_job_progress (
@@ -213,6 +214,6 @@ create view cf_files as
 create view cf_jobs as
     select id, job_type as type, status, plugin_name as parser, parser_version, input_file as input, rows_valid as rows,
         quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
-        error_fingerprint as fingerprint, error_message, queued_at, claim_time as started_at, end_time as ended_at,
+        error_fingerprint as fingerprint, error_message, queued_at, started_at, end_time as ended_at,
         seconds, topic, worker_id, closed_at, closed_by, close_reason
     from cf_processing_queue;

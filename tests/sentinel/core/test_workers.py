@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from casparian_protocol import messages as m
-from casparian_protocol.states import JobState
+from casparian_protocol.states import IN_PROGRESS, PENDING, JobState
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide_workers import name_taken_by
 from casparian_sentinel.core.effects import Promote
@@ -274,3 +274,15 @@ def test_no_worker_holds_more_than_its_hello_can_name(table: Table) -> None:
         table.want(credit=2**53 - 1)
 
     assert len(table.state.epochs_held["w1"]) == 1024
+
+
+def test_a_job_runs_from_its_guests_start_on_and_waits_while_it_is_leased_ahead(table: Table) -> None:
+    table.queue(spec(1), spec(2))
+    table.hello()
+    first, _second = assignments(table.want(credit=2))
+    counts = [dict(table.state.counts)]
+    table.started(m.Held(job_id=first.job.job_id, epoch=first.epoch))
+    counts.append(dict(table.state.counts))
+
+    pending, running = ([sum(each[state] for state in states) for each in counts] for states in (PENDING, IN_PROGRESS))
+    assert (pending, running) == ([2, 1], [0, 1])

@@ -19,7 +19,7 @@ from casparian_protocol.vocabulary import in_columns
 
 _JOB = """
 select id, status, job_type, plugin_name, parser_version, input_file, content_hash, artifact_hash, source_hash, topic, attempt,
-    retry_count, losses, worker_id, sandbox, epoch_us(queued_at) as queued_at, epoch_us(claim_time) as started_at,
+    retry_count, losses, worker_id, sandbox, epoch_us(queued_at) as queued_at, epoch_us(started_at) as started_at,
     epoch_us(end_time) as ended_at, seconds, rows_received, rows_valid, quarantine_rows, rows_skipped, rows_without_source_row,
     error_code, error_message, error_exception, error_trace, error_context, error_fingerprint, accounting_json, skipped_json,
     damaged_json, reason, rerun_of, cast(logical_date as varchar) as logical_date, selection_snapshot_hash, sequence
@@ -140,7 +140,7 @@ class Detail:
             self.known.problem = message.stderr.strip() or "The job could not be read as it was then."
             return
         document = in_columns(document)
-        for new, old in (("queued_at", "queued_at"), ("started_at", "claim_time"), ("ended_at", "end_time")):
+        for new, old in (("queued_at", "queued_at"), ("started_at", "started_at"), ("ended_at", "end_time")):
             document[new] = microseconds(document.get(old))
         document["skipped"] = document.pop("skips", None)
         self.known.files = document.pop("files", None) or []

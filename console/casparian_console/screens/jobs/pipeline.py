@@ -39,7 +39,7 @@ def pipeline_lines(look: Look, width: int) -> list[Line]:
         ]),
     )  # fmt: skip
     states = facts.jobs.by_state
-    arrows = (_arrow(look, states["LEASED"] + states["RUNNING"]), _arrow(look, states["COMMITTED"]))
+    arrows = (_arrow(look, states["RUNNING"]), _arrow(look, states["COMMITTED"]))
     wide = (width - 2 * _ARROW - 2) // 3
     boxes = [box([[("", " "), *line] for line in lines], wide, _BOX, glyphs, title=name) for name, lines in texts]
     drawn: list[Line] = []
