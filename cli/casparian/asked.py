@@ -208,7 +208,7 @@ def outcome(gateway: Gateway, asked: Selection, since: Period) -> Outcome:
         from ended where status in ('FAILED', 'DEAD_LETTER') and closed_at is null
         union all
         select id, input_file, plugin_name, error_code, error_message, error_fingerprint from cf_processing_queue
-        where job_type <> 'PARSE' and sequence > ? and status in ('FAILED', 'DEAD_LETTER')
+        where job_type <> 'PARSE' and sequence > ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null
     )
     """
     given = [*params, since.served, since.began]

@@ -143,6 +143,16 @@ class ReplayArgs(Args):
     limit: Annotated[int, Field(ge=1, le=2000)] = 1000
 
 
+class RerunFailedArgs(Args):
+    """Inputs whose newest job failed: all, or those of a parser, with an error code; in bounded parts as in `replay`."""
+
+    parser: ParserName | None = None
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    dry_run: bool = False
+    after: Annotated[str, Field(pattern=r"^[0-9a-f]{0,16}$")] = ""
+    limit: Annotated[int, Field(ge=1, le=2000)] = 1000
+
+
 class RefusedReplay(Result):
     reason: str
     jobs: Count
@@ -151,6 +161,15 @@ class RefusedReplay(Result):
 class ReplayResult(Done):
     replayed: Count
     #: Jobs that stay dead, by reason.
+    refused: list[RefusedReplay] = Field(default_factory=list)
+    #: The last id looked at, to go on from; empty when there is no more.
+    next_after: str = ""
+
+
+class RerunFailedResult(Done):
+    #: New jobs; with `dry_run` what would be new jobs.
+    rerun: Count
+    #: Failed jobs whose input stays as it is, by reason.
     refused: list[RefusedReplay] = Field(default_factory=list)
     #: The last id looked at, to go on from; empty when there is no more.
     next_after: str = ""
@@ -459,6 +478,9 @@ _OPERATIONS = (
     Operation("replay", "dead letters wait again, their counts reset", ReplayArgs, ReplayResult),
     Operation("close", "failures that need no more attention are counted no more", CloseArgs, CloseResult),
     Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult),
+    Operation(
+        "rerun_failed", "inputs that failed, as new jobs with what is current", RerunFailedArgs, RerunFailedResult
+    ),
     Operation("pause", "jobs of the parser stay queued", PauseArgs, Done),
     Operation("resume", "jobs of the parser run again", ResumeArgs, Done),
     Operation("retire", "no new jobs for this version", RetireArgs, RetireResult),

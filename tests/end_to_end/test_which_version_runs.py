@@ -189,3 +189,36 @@ def test_the_shipped_fix_parser_takes_its_parameters_in_production(world: World)
         == "default"
     )
     world.stop()
+
+
+def test_after_a_fix_all_failed_inputs_run_again_at_once_with_the_corrected_version(ready: World) -> None:
+    for name in ("x.txt", "y.txt", "z.txt"):
+        ready.write(name, f"{name} is no advice\n")
+    ready.scan()
+    ready.run("process", status=1)
+    ready.write("z.txt", "Z;9\n")  # its new content is another input
+    ready.scan()
+    ready.run("process", status=1)  # the others failed earlier, and nobody has run them again
+    path = ready.root / "advice.py"
+    fixed = SOURCE.format(version="1.0.1", id_checks=REQUIRED, amount="int64")
+    path.write_text(
+        fixed.replace('line.split(ctx.params["separator"])', 'line.replace(" is no advice", ";7").split(";")')
+    )
+    ready.run("parser", "register", path)
+
+    assert ready.ask("job", "rerun", "--failed", "--code", "NO_SUCH_CODE") == {
+        "rerun": 0,
+        "refused": [],
+        "dry_run": False,
+    }
+    tried = ready.ask("job", "rerun", "--failed", "--parser", "advice", "--dry-run")
+    assert tried == {"rerun": 2, "refused": [], "dry_run": True}
+    done = ready.run("job", "rerun", "--failed", "--parser", "advice")
+    assert done.stdout == "2 failed inputs queued again\n"
+    again = ready.ask("job", "rerun", "--failed")
+    assert again["rerun"] == 0
+    ready.run("process")
+    assert {row["id"] for row in ready.sql("select id from advices where amount = 7")} == {"x.txt", "y.txt"}
+    assert ready.ask("job", "rerun", "--failed") == {"rerun": 0, "refused": [], "dry_run": False}
+    assert "Did you mean advice?" in ready.run("job", "rerun", "--failed", "--parser", "advise", status=2).stderr
+    assert ready.run("job", "rerun", status=2).stderr

@@ -338,6 +338,7 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
         print(f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out)
     if ended.failed:
         app.say("`casparian job show ID` says more about one; `casparian errors list` groups them by cause")
+        app.say("`casparian job rerun --failed` runs what failed again, with the parsers' current versions")
     if ended.quarantined:
         app.say("`casparian quarantine summary` says what was wrong")
 

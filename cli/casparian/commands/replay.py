@@ -1,4 +1,4 @@
-"""`jobs replay`: dead letters wait again. Asks in bounded parts, so that ten thousand of them block nobody."""
+"""`jobs replay` and `job rerun --failed`: many jobs again. Asks in bounded parts, so that ten thousand block nobody."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_fingerprint, find_job
+from casparian.nearest import UnknownName
 from casparian.render import as_json, cell, count
 
 
@@ -26,7 +27,7 @@ casparian jobs replay --all-dead""",
 @click.option("--all-dead", is_flag=True, help="All dead letters.")
 @pass_app
 def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
-    """Let dead letters try again: one, all of a cause, or all. Their retries are counted anew."""
+    """Let dead letters try again, with the parser's current version: one, all of a cause, or all. Retries count anew."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("Which dead letters?", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
     with open_gateway(app) as gateway:
@@ -35,24 +36,44 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
             selection = {"job_id": find_job(gateway, job_id, "id")["id"]}
         elif fingerprint is not None:
             selection = {"fingerprint": find_fingerprint(gateway, fingerprint)}
-        replayed, refused = _replay(gateway, selection)
+        replayed, refused = _in_parts(gateway, "replay", "replayed", selection)
     if app.is_json:
         as_json(app, {"replayed": replayed, "refused": [{"reason": why, "jobs": n} for why, n in refused.items()]})
     else:
         print(f"{count(replayed, 'dead letter')} {'waits' if replayed == 1 else 'wait'} again", file=app.out)
         for reason, jobs in refused.items():
             app.say(f"{count(jobs, 'job')} stay{'s' if jobs == 1 else ''} dead: {cell(reason)}")
-        if refused:
-            app.say("`casparian job rerun ID` runs an input with the parser's current version")
     return ExitCode.OK
 
 
-def _replay(gateway: Gateway, selection: dict[str, Any]) -> tuple[int, Counter[str]]:
-    replayed, refused, after = 0, Counter[str](), ""
+def rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
+    """`job rerun --failed`: says how many run again, and which not and why."""
+    with open_gateway(app) as gateway:
+        if parser is not None:
+            known = [row["name"] for row in gateway.rows("select distinct name from cf_parsers")]
+            if parser not in known:
+                raise UnknownName("parser", parser, known, "casparian parser list")
+        selection = {"parser": parser, "code": code, "dry_run": dry_run}
+        rerun, refused = _in_parts(gateway, "rerun_failed", "rerun", selection)
+    if app.is_json:
+        listed = [{"reason": why, "jobs": n} for why, n in refused.items()]
+        as_json(app, {"rerun": rerun, "refused": listed, "dry_run": dry_run})
+        return ExitCode.OK
+    verb = "would run again" if dry_run else "queued again"
+    print(f"{count(rerun, 'failed input')} {verb}", file=app.out)
+    for reason, jobs in refused.items():
+        app.say(f"{count(jobs, 'failed input')} not: {cell(reason)}")
+    if not rerun and not refused:
+        app.say("Nothing failed that was not dealt with; `casparian errors list` shows what there was.")
+    return ExitCode.OK
+
+
+def _in_parts(gateway: Gateway, op: str, counted: str, selection: dict[str, Any]) -> tuple[int, Counter[str]]:
+    done_jobs, refused, after = 0, Counter[str](), ""
     while True:
-        done = gateway.request("replay", **selection, after=after)
-        replayed += done["replayed"]
+        done = gateway.request(op, **selection, after=after)
+        done_jobs += done[counted]
         refused.update({one["reason"]: one["jobs"] for one in done["refused"]})
         after = done["next_after"]
         if not after:
-            return replayed, refused
+            return done_jobs, refused

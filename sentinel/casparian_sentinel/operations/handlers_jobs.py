@@ -1,4 +1,4 @@
-"""Operations on jobs that are there: cancel, retry, rerun, replay.
+"""Operations on jobs that are there: cancel, retry, rerun, replay. What is current for them: `rerunning`.
 
 Ended jobs are found in the projection, open ones in the state.
 """
@@ -13,10 +13,10 @@ from casparian_protocol.jobs import JobSpec
 from casparian_protocol.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
 from casparian_protocol.states import JobState
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
-from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
-from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_FACTS, JOBS_BY_PREFIX, OPEN_FAILURES_OF
+from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job
+from casparian_sentinel.operations.steps import Ask, Context, Decide, OperationRefused, Steps, as_maps
+from casparian_sentinel.projection.queries import DEAD_LETTERS, JOBS_BY_PREFIX, OPEN_FAILURES_OF
 
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
 
@@ -46,24 +46,16 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     _refuse_open(context, args.job_id)
     known, position = yield from _ended_job(args.job_id)
     old = _spec(known)
-    line = context.state.parsers.get(old.parser)
-    version = line.versions.get(line.current) if line is not None else None
-    if line is None or version is None:
-        raise _no_version(old.parser, line)
-    policies = yield InThread(lambda: planning.policies_of(context, line.name, version))
-    target = planning.target_of(context, line, version, list(version.topics), policies)
-    known_files = yield Ask(FILE_FACTS, (old.input.file_id,))
-    facts = next(iter(as_maps(known_files)), {})
-    file = {"id": old.input.file_id, "path": old.input.path, "content_hash": old.input.content_hash}
-    file["on_change"] = str(old.options.get("on_change", "replace"))
-    fresh = planning.parse_job(context, target, {**facts, **file, "size": old.input.size, "tag": old.topic})
-    spec = _next_generation(fresh, old)
+    renewed: Renewed = yield from renew(context, [old])
+    if old.job_id not in renewed.specs:
+        raise _not_renewed(context, old, renewed)
+    spec = next_generation(renewed.specs[old.job_id], old)
     answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
     return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
 
 
 def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
-    """Dead letters again, with their own artifacts. One request does a bounded part and says where to go on."""
+    """Dead letters again, with their parsers' current versions. One request does a bounded part and says where to go on."""
     if sum((args.job_id is not None, args.fingerprint is not None, args.all_dead)) != 1:
         raise OperationRefused(
             "Which dead letters is not said.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
@@ -74,7 +66,10 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
     found = as_maps(dead)
     totals, refused = 0, Counter[str]()
     for start in range(0, len(found), planning.JOBS_PER_DECISION):
-        specs = [_spec(row) for row in found[start : start + planning.JOBS_PER_DECISION]]
+        olds = [_spec(row) for row in found[start : start + planning.JOBS_PER_DECISION]]
+        renewed: Renewed = yield from renew(context, olds)
+        refused.update(renewed.refused.values())
+        specs = [same_job(renewed.specs[old.job_id], old) for old in olds if old.job_id in renewed.specs]
         answer = yield Decide(ReplayDeadLetters(specs, dead.seq, actor))
         totals += answer["replayed"]
         refused.update({one["reason"]: one["jobs"] for one in answer["refused"]})
@@ -115,26 +110,21 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
     _refuse_open(context, prefix)
     known, position = yield from _ended_job(prefix)
-    yield Decide(ReplayJob("replay", _spec(known), JobState(known["status"]), position, actor))
+    old = _spec(known)
+    renewed: Renewed = yield from renew(context, [old])
+    if old.job_id not in renewed.specs:
+        raise _not_renewed(context, old, renewed)
+    spec = same_job(renewed.specs[old.job_id], old)
+    yield Decide(ReplayJob("replay", spec, JobState(known["status"]), position, actor))
     return {"replayed": 1, "refused": [], "next_after": "", "seq": context.durable_seq()}
 
 
-def _no_version(parser: str, line: ParserLine | None) -> OperationRefused:
-    """Why no version of the parser can take a job, with what helps."""
-    problem = f"No version of the parser {parser} may run"
-    if line is None:
-        return OperationRefused(f"{problem}: it is not registered.", "`casparian parser list` shows which are.")
-    unapproved = next((each for each in reversed(line.versions.values()) if each.unapproved()), None)
-    remedy = f"`casparian parser show {parser}` tells how each version stands."
-    if unapproved is not None and not unapproved.is_retired:
-        remedy = f"`casparian contract approve {parser}@{unapproved.version}` approves what is proposed."
-    return OperationRefused(f"{problem}: {planning.why_not_runnable(line)}.", remedy, "NOT_RUNNABLE")
-
-
-def _next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
-    generation = old.generation + 1
-    key = planning.job_key(fresh.input.content_hash, fresh.artifact, fresh.contracts, fresh.params, generation)
-    return fresh.model_copy(update={"generation": generation, "key": key, "rerun_of": old.job_id})
+def _not_renewed(context: Context, old: JobSpec, renewed: Renewed) -> OperationRefused:
+    line = context.state.parsers.get(old.parser)
+    if line is None or not line.current:
+        return no_version(old.parser, line)
+    remedy = f"`casparian parser set {old.parser}` shows what is set."
+    return OperationRefused(f"{renewed.refused[old.job_id]}.", remedy, "INVALID_PARAMETER")
 
 
 def _open_job(context: Context, prefix: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from casparian_protocol.messages import PROTOCOL_VERSION
 from casparian_protocol.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
 from casparian_sentinel.core.commands import Dispatch
-from casparian_sentinel.operations import handlers_files, handlers_jobs, handlers_registry, planning, views
+from casparian_sentinel.operations import handlers_files, handlers_jobs, handlers_registry, planning, rerunning, views
 from casparian_sentinel.operations.steps import Context, Decide, EndDaemon, OperationRefused, Steps
 
 Handler = Callable[[Context, Any, str], Steps]
@@ -60,6 +60,7 @@ HANDLERS: dict[str, Handler] = {
     "close": handlers_jobs.close,
     "rerun": handlers_jobs.rerun,
     "replay": handlers_jobs.replay,
+    "rerun_failed": rerunning.rerun_failed,
     "pause": handlers_registry.pause,
     "resume": handlers_registry.resume,
     "retire": handlers_registry.retire,

@@ -37,8 +37,30 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
 from contents
 """
 
-#: What of a file decides about its parameters: file id.
-FILE_FACTS = "select source_id, rel_path, kind from scout_files where id = ?"
+#: What of files decides about their parameters: file ids (list).
+FILE_FACTS = "select id, source_id, rel_path, kind from scout_files where id in (select unnest(?::varchar[]))"
+
+#: The newest failure of each input that no success closed, and what keeps it from running again (empty: nothing):
+#: parser or '', error code or '', id to go on behind, limit.
+FAILED_INPUTS = """
+with failed as (
+    select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
+        partition by plugin_name, content_hash order by queued_seq desc) as age
+    from cf_processing_queue
+    where status in ('FAILED', 'DEAD_LETTER') and closed_at is null and job_type = 'PARSE' and $1 in ('', plugin_name)
+), open as (
+    select distinct plugin_name, content_hash from cf_processing_queue
+    where status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')
+)
+select f.id, f.spec_json, case
+    when o.content_hash is not null then 'its input is queued already'
+    when s.status = 'vanished' then 'its file is gone'
+    when s.content_hash <> f.content_hash then 'its file has other content now'
+    else '' end as obstacle
+from failed f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
+left join scout_files s on s.id = f.file_version_id
+where f.age = 1 and $2 in ('', f.error_code) and f.id > $3 order by f.id limit $4
+"""
 
 #: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
 UNHASHED_FILES = """
