@@ -74,14 +74,14 @@ def test_a_corrected_version_with_the_same_contract_runs_for_new_and_changed_fil
     assert registered["contracts"][0]["state"] == "approved"
     assert registered["carried"][0]["version"] == "1.0.0"
     assert registered["versions"][0]["state"] == "current"
-    assert process(ready, "b.txt", "B;2\n")["parser_version"] == "1.0.1"
-    assert process(ready, "a.txt", "A;1\nC;3\n")["parser_version"] == "1.0.1"
+    assert process(ready, "b.txt", "B;2\n")["version"] == "1.0.1"
+    assert process(ready, "a.txt", "A;1\nC;3\n")["version"] == "1.0.1"
     assert states(ready) == {"1.0.0": "ready", "1.0.1": "current"}
 
     register(ready, "1.1.0", id_checks="")  # looser: NULL is allowed
     said = ready.run("contract", "approve", "advice@1.1.0").stdout
     assert "advice 1.1.0 is current: new and changed files go to it" in said
-    assert process(ready, "c.txt", ";9\n")["parser_version"] == "1.1.0"
+    assert process(ready, "c.txt", ";9\n")["version"] == "1.1.0"
     assert ready.sql("select id, amount from advices order by amount") == [
         {"id": "A", "amount": 1},
         {"id": "B", "amount": 2},
@@ -101,7 +101,7 @@ def test_a_version_with_another_type_waits_says_why_everywhere_and_the_old_one_g
     assert (verdict["state"], verdict["current"]) == ("waits", "1.0.0")
     assert reason in verdict["said"]
     assert verdict["problems"][0]["column"] == "amount"
-    assert process(ready, "b.txt", "B;2\n")["parser_version"] == "1.0.0"
+    assert process(ready, "b.txt", "B;2\n")["version"] == "1.0.0"
     shown = ready.ask("parser", "show", "advice@2.0.0")
     assert (shown["current"], shown["versions"][0]["waits"]["said"]) == ("1.0.0", reason)
     assert reason in ready.run("parser", "list").stdout
@@ -112,20 +112,20 @@ def test_a_version_with_another_type_waits_says_why_everywhere_and_the_old_one_g
     assert remedy in chosen.stderr
     register(ready, "2.0.1")  # the contract of 1.0.0, as the remedy says
     assert states(ready) == {"1.0.0": "ready", "2.0.0": "ready", "2.0.1": "current"}
-    assert process(ready, "c.txt", "C;3\n")["parser_version"] == "2.0.1"
+    assert process(ready, "c.txt", "C;3\n")["version"] == "2.0.1"
 
 
 def test_another_version_is_chosen_by_hand_and_back_with_reasons(ready: World) -> None:
     register(ready, "1.0.1")
     ready.run("parser", "use", "advice@1.0.0", "--reason", "1.0.1 loses lines")
-    assert process(ready, "b.txt", "B;2\n")["parser_version"] == "1.0.0"
+    assert process(ready, "b.txt", "B;2\n")["version"] == "1.0.0"
     shown = ready.run("parser", "show", "advice").stdout
     assert "chosen by hand: 1.0.1 loses lines" in shown
     job = job_of(ready, ready.inbox / "a.txt")
     ready.run("parser", "use", "advice@1.0.1", "--reason", "it did not")
     rerun = ready.ask("job", "rerun", job["id"])
     ready.run("process")
-    assert ready.ask("job", "show", rerun["job_id"])["parser_version"] == "1.0.1"
+    assert ready.ask("job", "show", rerun["job_id"])["version"] == "1.0.1"
     assert ready.run("parser", "use", "advice@9", "--reason", "x", status=1).stderr
     assert ready.run("parser", "use", "advice", "--reason", "x", status=2).stderr
 
