@@ -181,7 +181,7 @@ def test_the_shipped_fix_parser_takes_its_parameters_in_production(world: World)
     assert done["status"] == "COMPLETED"
     assert done["spec"]["params"] == {"tz": "Europe/Zurich", "checksums": "dummies", "encoding": "utf-8"}
     (row,) = world.sql("select sending_time from fix_session")
-    assert row["sending_time"].startswith("2024-03-04 09:20:30")  # 10:20:30 in Zurich
+    assert row["sending_time"].startswith("2024-03-04T09:20:30")  # 10:20:30 in Zurich
     shown = {one["name"]: one for one in world.ask("parser", "show", "fix_parser")["params"]}
     assert shown["tz"] == {"name": "tz", "value": "Europe/Zurich", "default": "UTC", "origin": "set"}
     assert (
