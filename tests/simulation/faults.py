@@ -33,6 +33,8 @@ class Faults:
     disk_full: float = 0.0
     wall_jumps: float = 0.0
     cancels: float = 0.0
+    #: Telling a worker fails by an error of ours; never drawn, only asked for.
+    effect_errors: float = 0.0
 
 
 _TROUBLE = {
@@ -51,7 +53,7 @@ _TROUBLE = {
     "wall_jumps": 2.0,
     "cancels": 0.5,
 }
-assert set(_TROUBLE) == {f.name for f in fields(Faults)} - {"until_s"}
+assert set(_TROUBLE) == {f.name for f in fields(Faults)} - {"until_s", "effect_errors"}
 
 CALM = Faults(until_s=0.0)
 

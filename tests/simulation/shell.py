@@ -88,17 +88,25 @@ class SimBus:
         self._workers.clear()
 
 
+class EffectFailed(Exception):
+    """An error of ours, on purpose."""
+
+
 class SimOutbox:
     def __init__(self, world: World, bus: SimBus) -> None:
         self._world = world
         self._bus = bus
 
     def to_worker(self, worker_id: str, message: m.Message, attachments: Sequence[bytes] = ()) -> None:
+        if self._world.chance(self._world.faults.effect_errors):
+            raise EffectFailed(f"telling {worker_id}")
         connection = self._bus.connection_of(worker_id)
         if connection is not None:
             self._world.leaves(connection, message)
 
     def refuse(self, identity: bytes, code: m.Refusal, reason: str, of_kind: str) -> None:
+        if code is m.Refusal.NAME_TAKEN:
+            self._world.not_heard(identity.decode())
         self._world.leaves(identity.decode(), m.Refused(reason=reason, code=code, of_kind=of_kind))
 
 

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from casparian_protocol.settings import LivenessSettings
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.store import discard
+from tests.sentinel.daemon import test_failure_policy as policy
+from tests.sentinel.projection import test_poison as poison
 from tests.sentinel.projection.lives import new_home, write_history
 from tests.sentinel.projection.test_projection import rebuilt, tables
 from tests.simulation.faults import CALM, Faults
@@ -23,6 +26,8 @@ from tests.simulation.world import World
 _LOST_AND_FOUND = Faults(until_s=2.0, worker_freezes=3.0, partitions=2.0, delay_s=0.4)
 #: Promotions are held up while workers come back from the dead.
 _LATE_PROMOTIONS = Faults(until_s=2.5, worker_freezes=1.0, delay_s=0.5, disk_errors=3.0)
+#: Every tenth word to a worker fails in our own hands.
+_BAD_EFFECTS = Faults(until_s=1.5, effect_errors=0.1)
 _BAD_DISK = Faults(until_s=2.0, disk_errors=8.0)
 #: Mutant → how the check begins that is there for it (others may catch it too), and trouble in which it shows soon.
 CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
@@ -35,6 +40,7 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "feed_before_durable": ("I7", None),
     "retry_forgets_its_count": ("I8", None),
     "lease_by_wall_clock": ("a lease ended", None),
+    "effect_raises": ("the sentinel stopped", _BAD_EFFECTS),
 }
 _SEEDS = 600
 
@@ -56,6 +62,26 @@ def test_the_mutant_is_caught(name: str) -> None:
         seed, said = first_caught(*CAUGHT_BY[name])
     print(f"{name}: seed {seed}: {said}")
     assert seed < _SEEDS
+
+
+def test_an_effect_that_fails_breaks_no_promise() -> None:
+    for seed in range(60):
+        World(seed, _BAD_EFFECTS).run()
+
+
+def test_the_mutant_whose_events_are_too_large_is_caught() -> None:
+    with planted("event_too_large"), pytest.raises(AssertionError):
+        policy.test_bad_rows_of_fifty_columns_with_long_names_fit_into_an_event(policy.Desk())
+
+
+def test_the_mutant_whose_promoter_is_blocked_by_one_folder_is_caught(tmp_path: Path) -> None:
+    with planted("promoter_blocked"), pytest.raises(AssertionError):
+        policy.test_a_group_with_one_refused_folder_promotes_all_others(tmp_path)
+
+
+def test_the_mutant_that_a_poison_event_stops_is_caught(tmp_path: Path) -> None:
+    with planted("poison_event"), pytest.raises(duckdb.Error):
+        poison.test_poison_is_set_aside_and_all_the_rest_is_in_the_tables(new_home(tmp_path), 50)
 
 
 def _double_counts(tmp_path: Path, *mutant: str) -> bool:

@@ -102,6 +102,7 @@ class World:
         self.platter = Platter(self.fs, self.home.log, self._new_judge())
         self.shadow = State()
         self.last_heard: dict[str, float] = {}
+        self._heard_before = 0.0
         self.booted_at_s = 0.0
         self.are_names_new = False
         self.cut_off: dict[str, float] = {}
@@ -201,6 +202,15 @@ class World:
         if self.platter.judge.open_jobs:
             raise Violated(f"I4: {sorted(self.platter.judge.open_jobs)} never ended")
         self._compare_dumps(self.shell.booted.state)
+        self._judge_errors(self.shell)
+
+    def _judge_errors(self, shell: SimShell) -> None:
+        """The daemon survives errors of its own; in these histories there are none but those that were asked for."""
+        found = {
+            place: n for place, n in shell.internal.counts.items() if not place.startswith("the effect SendToWorker")
+        }
+        if found or (shell.internal.total and not self.faults.effect_errors):
+            raise Violated(f"errors of ours: {shell.internal.view()}")
 
     def _judge_again(self) -> None:
         """What was judged step by step, once more from what the disk says now."""
@@ -285,6 +295,7 @@ class World:
         if self.loop is not None:
             self.loop.die()
         if self.shell is not None:
+            self._judge_errors(self.shell)
             self.shell.let_go()
         self.shell = self.loop = self.life = None
         self.agenda.after(self.dice.random() * 0.4, self._boot)
@@ -294,10 +305,12 @@ class World:
         error = self.life.exception()
         if error is None:
             error = self.shell.failure
+        if isinstance(error, Violated):
+            raise error
         if isinstance(error, UnfoldableLog):
             raise Violated(f"I9: {error}") from error
         if error is not None and not isinstance(error, LogBroken | OSError | LogFull):
-            raise error
+            raise Violated(f"the sentinel stopped for an error of ours: {error!r}") from error
         self.tell(f"the sentinel ends: {error or 'as asked'}")
         self.kill_sentinel()
 
@@ -397,7 +410,12 @@ class World:
 
     def heard(self, worker_id: str, message: m.Message) -> None:
         if type(message) in _SIGNS_OF_LIFE:
+            self._heard_before = self.last_heard.get(worker_id, self.booted_at_s)
             self.last_heard[worker_id] = self.agenda.now_s
+
+    def not_heard(self, worker_id: str) -> None:
+        """What it just said was another's hello: no sign of life of whoever has that name."""
+        self.last_heard[worker_id] = self._heard_before
 
     def leaves(self, worker_id: str, message: m.Message) -> None:
         """A message to a worker: what it promises must be durable (I7)."""

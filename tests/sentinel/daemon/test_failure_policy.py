@@ -24,7 +24,7 @@ from casparian_sentinel.core.evolve import UnfoldableLog
 from casparian_sentinel.daemon.engine import INTERNAL_TRIES, Engine, StateBroken
 from casparian_sentinel.daemon.group_commit import Entry
 from casparian_sentinel.daemon.internal import InternalErrors
-from casparian_sentinel.daemon.promoter import Promoter
+from casparian_sentinel.daemon.promoter import Promoter, perform
 from casparian_sentinel.daemon.told import BURST_LINES, ToldFailures
 from casparian_sentinel.ports import RealClock, RealFs
 from tests.sentinel.commit.test_promotion import stage
@@ -299,6 +299,20 @@ def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_g
     assert [(one["job_id"], one["errno"], one["reason"]) for one in parked] == [(bad, 20, "Not a directory")]
     assert parked[0]["path"].startswith("outputs/refused/v1/part-")
     assert [one.job_id for one in promoted] == [good, bad]
+
+
+def test_a_group_with_one_refused_folder_promotes_all_others(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    (home.outputs / "refused").write_text("a file where a directory must be")
+    works = [
+        Promote(job, 5, stage(home, f"data.{output}.0.parquet", job=job), "", {output: 1})
+        for job, output in (("a" * 16, "orders"), ("b" * 16, "refused"), ("c" * 16, "trades"))
+    ]
+
+    performed = perform(home, BlobStore(RealFs(), home.blobs), works)
+
+    assert [one.job_id for one in performed.promoted] == ["a" * 16, "c" * 16]
+    assert [one.work for one in performed.stopped] == [works[1]]
 
 
 # --- a daemon whose handler fails ---
