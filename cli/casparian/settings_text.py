@@ -26,7 +26,8 @@ Made from `config/casparian.toml`, the commented file that `casparian init` copi
 
 Layers, lowest to highest: built-in, `config.toml` in the home, environment, flags. In the environment a key is
 `CASPARIAN_<GROUP>__<KEY>` with a JSON value or plain text: `CASPARIAN_LIMITS__WALL_SECONDS=60`. An unknown key is an
-error that names the nearest known one. `casparian config show` prints what is in force and where it came from.
+error that names the nearest known one. `casparian config show` prints what is in force, where it came from, and what a
+change needs: nothing, `casparian config reload`, or a restart of the daemon.
 """
 
 

@@ -116,6 +116,9 @@ class JobResult(Done):
     job_id: str
     #: The state that the job has now; a running job is cancelled when its worker says so.
     state: str = ""
+    #: Of a job that waits again: the quarantine policies it was queued with, which hold, and those a new job would get.
+    policies: dict[str, dict[str, Json]] = Field(default_factory=dict)
+    policies_now: dict[str, dict[str, Json]] = Field(default_factory=dict)
 
 
 class CloseArgs(Args):
@@ -456,6 +459,22 @@ class StopArgs(Args):
     now: bool = False
 
 
+class SettingsResult(Result):
+    #: `group.key` → value.
+    settings: dict[str, Json]
+
+
+class SettingChange(Result):
+    before: Json
+    now: Json
+
+
+class ReloadResult(Done):
+    #: What was taken over, and what differs and needs a restart.
+    changed: dict[str, SettingChange]
+    needs_restart: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One name that a `request` may carry."""
@@ -498,6 +517,8 @@ _OPERATIONS = (
     Operation("tag", "files get or lose a tag by hand", TagArgs, TagResult),
     Operation("add_rule", "a tagging rule", AddRuleArgs, RuleResult),
     Operation("remove_rule", "a tagging rule is gone", RemoveRuleArgs, RuleResult),
+    Operation("settings", "the settings that the daemon runs with", NoArgs, SettingsResult, is_daemon_only=True),
+    Operation("reload", "take over the settings that need no restart", NoArgs, ReloadResult, is_daemon_only=True),
     Operation("drain", "take no new work; what runs may finish", NoArgs, Done, is_daemon_only=True),
     Operation("stop", "end the daemon", StopArgs, Done, is_daemon_only=True),
 )

@@ -11,7 +11,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -170,6 +170,40 @@ class Loaded:
 
     settings: Settings
     origins: dict[str, str]
+
+
+#: Keys that a running daemon takes over on `config reload`: what is read anew at every plan, decision or check. All others
+#: are fixed when a process starts.
+RELOADABLE = frozenset(
+    {
+        *("retry.max_retries", "retry.backoff_seconds", "retry.max_worker_losses"),
+        *("breaker.consecutive_failures", "breaker.cooldown_seconds"),
+        *(f"quarantine.{name}" for name in QuarantineSettings.model_fields),
+        *("liveness.stalled_after_seconds", "log.low_disk_bytes", "daemon.drain_seconds", "approvals.carry_over"),
+    }
+)
+#: Keys that no daemon and no worker reads: the next command or console does.
+READ_BY_COMMANDS = frozenset(
+    {
+        *(f"console.{name}" for name in ConsoleSettings.model_fields),
+        *(f"assistant.{name}" for name in AssistantSettings.model_fields),
+        *(f"gatekeeper.{name}" for name in GatekeeperSettings.model_fields),
+    }
+)
+
+
+def by_key(settings: Settings) -> dict[str, Any]:
+    """`group.key` → value."""
+    return {f"{group}.{key}": value for group, keys in settings.model_dump().items() for key, value in keys.items()}
+
+
+def with_keys(settings: Settings, other: Settings, keys: Collection[str]) -> Settings:
+    """`settings` with these keys as `other` has them."""
+    taken: dict[str, dict[str, Any]] = settings.model_dump()
+    for key in keys:
+        group, _, name = key.partition(".")
+        taken[group][name] = getattr(getattr(other, group), name)
+    return Settings.model_validate(taken)
 
 
 def known_keys() -> dict[str, Any]:

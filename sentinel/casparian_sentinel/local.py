@@ -28,7 +28,16 @@ from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
 from casparian_sentinel.daemon.witnesses import tables_in_a_process
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.operations.actors import actor_of
-from casparian_sentinel.operations.steps import Ask, Context, Decide, EndDaemon, InThread, OperationRefused, Step
+from casparian_sentinel.operations.steps import (
+    AdoptSettings,
+    Ask,
+    Context,
+    Decide,
+    EndDaemon,
+    InThread,
+    OperationRefused,
+    Step,
+)
 from casparian_sentinel.operations.table import begin
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 
@@ -173,7 +182,7 @@ class LocalSentinel:
                 return _answer(self._engine.submit(command))
             case InThread(work=work):
                 return work()
-            case EndDaemon():
+            case EndDaemon() | AdoptSettings():
                 raise OperationRefused("No daemon runs.", "There is nothing to stop.", "NO_DAEMON")
 
     def _commit(self, entry: Entry) -> None:

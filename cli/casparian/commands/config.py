@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from typing import Any
 
 import rich_click as click
 
 from casparian.app import App, Group, pass_app
 from casparian.bundled import bundled
-from casparian.exits import UsageProblem
+from casparian.exits import ExitCode, UsageProblem
+from casparian.gateway import daemon_client
 from casparian.render import as_json, count, table
 from casparian.settings_text import Documented, read_documented
-from casparian_protocol.settings import known_keys, load
+from casparian_protocol.client import Client, NoSentinel, RequestRefused
+from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
 
 
 class UnknownSetting(UsageProblem):
@@ -30,36 +33,94 @@ class UnknownSetting(UsageProblem):
 
 @click.group(cls=Group, short_help="Effective settings and where each came from.")
 def config() -> None:
-    """Show, find and check the settings. They are changed by editing config.toml in the home."""
+    """Show, find, check and reload the settings. They are changed by editing config.toml in the home."""
 
 
 @config.command(examples="casparian config show\ncasparian config show limits\ncasparian config show retry.max_retries")
 @click.argument("name", required=False)
 @pass_app
 def show(app: App, name: str | None) -> None:
-    """Print every setting, or those of a group, or one: its value and where the value came from (-v: and why it is)."""
+    """Print every setting, or those of a group, or one: its value, where it came from, and when a change takes effect.
+
+    -v also says what is allowed and why. Beside a running daemon, what it runs with is told where it differs."""
     loaded = load(app.home, dict(os.environ))
-    values = {
-        f"{group}.{key}": value for group, keys in loaded.settings.model_dump().items() for key, value in keys.items()
-    }
+    values = by_key(loaded.settings)
     chosen = [key for key in values if name is None or name in (key, key.partition(".")[0])]
     if not chosen:
         raise UnknownSetting(str(name))
     documented = {each.name: each for each in read_documented(bundled("config/casparian.toml").read_text("utf-8"))}
+    running = _of_daemon(app)
+    stale = {
+        key: running[key] for key in chosen if running is not None and key in running and _differs(key, values, running)
+    }
     if app.is_json:
-        as_json(app, {key: _document(values[key], loaded.origins[key], documented[key]) for key in chosen})
-    elif app.is_verbose:
-        rows = [(key, _shown(values[key]), loaded.origins[key], documented[key].allowed) for key in chosen]
-        table(app, ["setting", "value", "from", "allowed"], rows, empty="")
+        told = {key: _document(values[key], loaded.origins[key], documented[key]) for key in chosen}
+        as_json(app, {key: {**told[key], **({"daemon": stale[key]} if key in stale else {})} for key in chosen})
+        return
+    rows = [
+        (key, _shown(values[key]), loaded.origins[key], takes_effect(key), documented[key].allowed) for key in chosen
+    ]
+    heads = ["setting", "value", "from", "a change needs", "allowed"]
+    width = len(heads) if app.is_verbose else len(heads) - 1
+    table(app, heads[:width], [row[:width] for row in rows], empty="")
+    if app.is_verbose:
         for key in chosen:
             app.say(f"{key}: {documented[key].why}")
+    for key, value in stale.items():
+        print(f"the running daemon still has {key} = {_shown(value)}", file=app.out)
+    if stale:
+        app.say(_what_to_do(stale))
+
+
+def takes_effect(key: str) -> str:
+    """What must happen before a changed value is in force."""
+    if key in READ_BY_COMMANDS:
+        return "nothing"
+    return "config reload" if key in RELOADABLE else "restart"
+
+
+def _differs(key: str, values: dict[str, Any], running: dict[str, Any]) -> bool:
+    return key not in READ_BY_COMMANDS and values[key] != running[key]
+
+
+def _of_daemon(app: App) -> dict[str, Any] | None:
+    """What the running daemon has; None when none answers, or one that cannot say it."""
+    if not app.home.log.is_dir():
+        return None
+    try:
+        with Client.connect(app.home, 2.0) as client:
+            found: dict[str, Any] = client.request("settings")["settings"]
+            return found
+    except (NoSentinel, RequestRefused):
+        return None
+
+
+def _what_to_do(keys: Collection[str]) -> str:
+    fixed = [key for key in keys if key not in RELOADABLE]
+    if not fixed:
+        return "`casparian config reload` makes it take the new values over"
+    return f"`casparian stop`, then `casparian start`, for {', '.join(fixed)}; `casparian config reload` for any other"
+
+
+@config.command(examples="casparian config reload")
+@pass_app
+def reload(app: App) -> ExitCode:
+    """Make the running daemon take over what was changed and needs no restart; exit 1 when something needs one."""
+    with daemon_client(app) as client:
+        result = client.request("reload")
+    if app.is_json:
+        as_json(app, {"changed": result["changed"], "needs_restart": result["needs_restart"]})
     else:
-        table(
-            app,
-            ["setting", "value", "from"],
-            [(key, _shown(values[key]), loaded.origins[key]) for key in chosen],
-            empty="",
-        )
+        for key, change in result["changed"].items():
+            print(f"{key}: {_shown(change['before'])} → {_shown(change['now'])}", file=app.out)
+        if not result["changed"] and not result["needs_restart"]:
+            app.say("Nothing was changed since the daemon took its settings.")
+        if result["needs_restart"]:
+            app.say(f"not taken over: {', '.join(result['needs_restart'])}")
+            app.say("these are fixed when the daemon and its workers start: `casparian stop`, then `casparian start`")
+        if any(key.startswith("quarantine.") for key in result["changed"]):
+            app.say("jobs that are queued keep the policy they were queued with; new ones get this")
+    return ExitCode.FAILED if result["needs_restart"] else ExitCode.OK
 
 
 @config.command(examples="$EDITOR $(casparian config path)")
@@ -91,6 +152,7 @@ def _document(value: Any, origin: str, documented: Documented) -> dict[str, Any]
     return {
         "value": value,
         "from": origin,
+        "takes_effect": takes_effect(documented.name),
         "built_in": known_keys()[documented.name],
         "allowed": documented.allowed,
         "why": documented.why,

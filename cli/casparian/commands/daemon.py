@@ -58,9 +58,8 @@ def start(
         raise UsageProblem("--workers and --no-workers contradict each other.", remedy="Leave one out.")
     worker_count = 0 if no_workers else workers
     make_home(app.home)
-    loaded = load(
-        app.home, dict(os.environ), {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
-    )
+    flags = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
+    loaded = load(app.home, dict(os.environ), flags)
     if not foreground:
         return _detach(app, worker_count)
     if with_parent:
@@ -72,6 +71,7 @@ def start(
     status = run(
         app.home,
         loaded.settings,
+        flags=flags,
         plans_by_itself=not no_planning,
         ready_descriptor=ready_fd,
         log_to_stderr=ready_fd is None and not app.is_quiet,

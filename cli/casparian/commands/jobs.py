@@ -363,12 +363,32 @@ def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
     return ExitCode.OK
 
 
+def policy_words(policy: dict[str, Any]) -> str:
+    """A quarantine policy in words: `at most 10 % of the rows may be bad`."""
+    if not policy.get("allow", True):
+        return "no row may be bad"
+    limits = [f"{policy['max_pct']:g} % of the rows"] if policy.get("max_pct") is not None else []
+    limits += [count(policy["max_count"], "row")] if policy.get("max_count") is not None else []
+    return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
+
+
 @job.command("retry", examples="casparian job retry 3f2a91c0")
 @click.argument("job_id", metavar="ID")
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
-    """A failed, dead-lettered or cancelled job again, with its own artifact."""
-    return _change(app, "retry", job_id, "job {id} waits again")
+    """Let a failed, dead-lettered or cancelled job wait again, with its own artifact and the policies it was queued with."""
+    with open_gateway(app) as gateway:
+        result = gateway.request("retry", job_id=find_job(gateway, job_id, "id")["id"])
+    if app.is_json:
+        as_json(app, result)
+        return ExitCode.OK
+    app.say(f"job {result['job_id'][:8]} waits again")
+    now = result.get("policies_now", {})
+    for output, policy in sorted(result.get("policies", {}).items()):
+        app.say(f"  {cell(output)}: {policy_words(policy)}, as when it was queued")
+        if now and now.get(output) != policy:
+            app.say(f"  a new job would get: {policy_words(now.get(output, {}))} (`casparian job rerun` makes one)")
+    return ExitCode.OK
 
 
 @job.command(

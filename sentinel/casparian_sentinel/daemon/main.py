@@ -10,7 +10,9 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from importlib import metadata
+from typing import Any
 
 import uvloop
 
@@ -46,6 +48,7 @@ def run(
     home: Home,
     settings: Settings,
     *,
+    flags: Mapping[str, Any] | None = None,
     workers: int | None = None,
     until_idle: bool = False,
     plans_by_itself: bool = True,
@@ -53,10 +56,14 @@ def run(
     ready_descriptor: int | None = None,
     log_to_stderr: bool = False,
 ) -> int:
-    """Be the daemon of `home` until it ends; the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors."""
+    """Be the daemon of `home` until it ends; the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors.
+
+    `flags` are the settings that the command line gave.
+    """
     count = settings.daemon.max_concurrent_workers if workers is None else workers
     options = Options(
         workers=count,
+        flags=flags or {},
         plans_by_itself=plans_by_itself,
         until_idle=until_idle,
         plan=plan or QueueArgs(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.operations import QueueArgs
@@ -16,6 +17,8 @@ from casparian_sentinel.daemon.service_manager import ServiceManager
 class Options:
     #: Local workers; 0 when all come from elsewhere.
     workers: int
+    #: Settings that the command line gave: they stay whatever the home says later.
+    flags: Mapping[str, Any] = field(default_factory=dict)
     #: Plan once, run until nothing more can run, then end.
     until_idle: bool = False
     #: Pending files become jobs without being asked: at the start and whenever something changed.

@@ -11,13 +11,24 @@ from typing import Any
 from casparian_protocol.client import RequestRefused, Rows
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.messages import Request
+from casparian_protocol.settings import Settings
 from casparian_sentinel.core.commands import Command, Dispatch
 from casparian_sentinel.core.effects import Rejected
 from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.outbox import Outbox, error_frames, reply_frames
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.operations.actors import actor_of
-from casparian_sentinel.operations.steps import Ask, Context, Decide, EndDaemon, InThread, OperationRefused, Step, Steps
+from casparian_sentinel.operations.steps import (
+    AdoptSettings,
+    Ask,
+    Context,
+    Decide,
+    EndDaemon,
+    InThread,
+    OperationRefused,
+    Step,
+    Steps,
+)
 from casparian_sentinel.operations.table import begin
 
 logger = logging.getLogger(__name__)
@@ -33,6 +44,7 @@ class Requests:
         *,
         durable_seq: Callable[[], int],
         on_end: Callable[[EndDaemon], None],
+        on_settings: Callable[[Settings], None],
     ) -> None:
         self.context = context
         self._engine = engine
@@ -40,6 +52,7 @@ class Requests:
         self._threads = threads
         self._durable_seq = durable_seq
         self._on_end = on_end
+        self._on_settings = on_settings
         #: Requests under way; their positions in the projection's past are still relied upon.
         self.running = 0
 
@@ -95,6 +108,9 @@ class Requests:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, work)
             case EndDaemon():
                 self._on_end(step)
+                return None
+            case AdoptSettings(settings=settings):
+                self._on_settings(settings)
                 return None
 
     async def _ask(self, step: Ask) -> Rows:

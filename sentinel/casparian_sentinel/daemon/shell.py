@@ -135,6 +135,7 @@ class Shell:
             internal=self.internal.view,
             poison_events=lambda: self.projector.poison_events,
             local_workers=self.options.workers,
+            flags=self.options.flags,
             local_pids=lambda: self.workers.pids,
         )
 
@@ -169,6 +170,7 @@ class Shell:
             self.threads,
             durable_seq=lambda: self.journal.durable.seq,
             on_end=self._end_asked,
+            on_settings=self._adopt_settings,
         )
         self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
         self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
@@ -335,6 +337,12 @@ class Shell:
     def _is_over(self, job_id: str, epoch: int) -> bool:
         state = self.booted.state
         return epoch <= state.seq and not state.needs_staging(job_id, epoch)
+
+    def _adopt_settings(self, settings: Settings) -> None:
+        """`config reload`: everything that is read at its use sees the new values from its next use on."""
+        self.settings = self.context.settings = settings
+        live = self.context.live
+        live.retry, live.breaker, live.liveness = settings.retry, settings.breaker, settings.liveness
 
     def _end_asked(self, step: EndDaemon) -> None:
         if step.is_drain_only:

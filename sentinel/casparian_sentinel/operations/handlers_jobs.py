@@ -15,7 +15,7 @@ from casparian_protocol.states import JobState
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job
-from casparian_sentinel.operations.steps import Ask, Context, Decide, OperationRefused, Steps, as_maps
+from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
 from casparian_sentinel.projection.queries import DEAD_LETTERS, JOBS_BY_PREFIX, OPEN_FAILURES_OF
 
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
@@ -38,7 +38,13 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
     kind: Any = "replay" if ended_as is JobState.DEAD_LETTER else "retry"
     spec = _spec(known)
     answer = yield Decide(ReplayJob(kind, spec, ended_as, position, actor))
-    return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+    result = {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+    line = context.state.parsers.get(spec.parser)
+    version = line.versions.get(spec.parser_version) if line is not None else None
+    if version is None:
+        return result
+    now = yield InThread(lambda: planning.policies_of(context, spec.parser, version))
+    return {**result, "policies": spec.policies, "policies_now": now}
 
 
 def rerun(context: Context, args: JobArgs, actor: str) -> Steps:

@@ -7,7 +7,7 @@ here performs a step.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,7 +53,14 @@ class EndDaemon:
     is_drain_only: bool = False
 
 
-Step = Ask | Decide | InThread | EndDaemon
+@dataclass(frozen=True, slots=True)
+class AdoptSettings:
+    """From now on these are in force. Only a daemon has any that last."""
+
+    settings: Settings
+
+
+Step = Ask | Decide | InThread | EndDaemon | AdoptSettings
 Steps = Generator[Step, Any, dict[str, Any]]
 
 
@@ -95,6 +102,8 @@ class Context:
     poison_events: Callable[[], int] = int
     #: How many the daemon was to keep running.
     local_workers: int = 0
+    #: Settings that the daemon's command line gave.
+    flags: Mapping[str, Any] = field(default_factory=dict)
     #: The pids of those that it does keep running, by worker id.
     local_pids: Callable[[], dict[str, int]] = dict
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)

@@ -8,7 +8,15 @@ from typing import Any
 from casparian_protocol.messages import PROTOCOL_VERSION
 from casparian_protocol.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
 from casparian_sentinel.core.commands import Dispatch
-from casparian_sentinel.operations import handlers_files, handlers_jobs, handlers_registry, planning, rerunning, views
+from casparian_sentinel.operations import (
+    handlers_files,
+    handlers_jobs,
+    handlers_registry,
+    handlers_settings,
+    planning,
+    rerunning,
+    views,
+)
 from casparian_sentinel.operations.steps import Context, Decide, EndDaemon, OperationRefused, Steps
 
 Handler = Callable[[Context, Any, str], Steps]
@@ -78,6 +86,8 @@ HANDLERS: dict[str, Handler] = {
     "tag": handlers_files.tag,
     "add_rule": handlers_files.add_rule,
     "remove_rule": handlers_files.remove_rule,
+    "settings": handlers_settings.settings,
+    "reload": handlers_settings.reload,
     "drain": _drain,
     "stop": _stop,
 }

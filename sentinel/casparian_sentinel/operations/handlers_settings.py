@@ -1,0 +1,37 @@
+"""The settings of the running daemon: what is in force, and taking over what the home says now.
+
+Settings are loaded when a process starts. Some are read at every use, so that a running daemon can take them over
+(`settings.RELOADABLE`); all others are named and stay until the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from casparian_protocol.operations import NoArgs
+from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
+from casparian_sentinel.operations.steps import AdoptSettings, Context, InThread, Steps
+
+logger = logging.getLogger(__name__)
+
+
+def settings(context: Context, args: NoArgs, actor: str) -> Steps:
+    """What is in force here."""
+    yield from ()
+    return {"settings": by_key(context.settings)}
+
+
+def reload(context: Context, args: NoArgs, actor: str) -> Steps:
+    """Take over what may change while the daemon runs. Raises `SettingsError`, and changes nothing, for a bad file."""
+    wanted = (yield InThread(lambda: load(context.home, os.environ, context.flags))).settings
+    before, after = by_key(context.settings), by_key(wanted)
+    changed = [key for key in after if after[key] != before[key]]
+    taken = [key for key in changed if key in RELOADABLE]
+    if taken:
+        yield AdoptSettings(with_keys(context.settings, wanted, taken))
+        told = ", ".join(f"{key} {before[key]} → {after[key]}" for key in taken)
+        logger.info("Settings taken over, asked by %s: %s.", actor, told)
+    fixed = [key for key in changed if key not in RELOADABLE | READ_BY_COMMANDS]
+    changes = {key: {"before": before[key], "now": after[key]} for key in taken}
+    return {"changed": changes, "needs_restart": fixed, "seq": context.durable_seq()}
