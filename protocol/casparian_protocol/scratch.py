@@ -7,34 +7,32 @@ attempts are over is told by the caller.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-import shutil
 from pathlib import Path
+
+from casparian_protocol.trees import open_directory, remove_tree
+
+logger = logging.getLogger(__name__)
 
 
 def remove_scratch(scratch: Path) -> None:
-    """Remove it with everything in it, directories that the guest closed included. Links are not followed."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    pending = [scratch] if scratch.exists() else []
-    while pending:  # something could not be entered
-        folder = pending.pop()
-        folder.chmod(0o700)
-        with os.scandir(folder) as scan:
-            pending += [Path(entry.path) for entry in scan if entry.is_dir(follow_symlinks=False)]
-    shutil.rmtree(scratch, ignore_errors=True)
+    """Remove it with everything in it, however deep, directories that the guest closed included. Links are not followed.
+
+    What the disk does not let go stays for the next sweep.
+    """
+    try:
+        remove_tree(scratch)
+    except FileNotFoundError:
+        return
+    except OSError as cause:
+        logger.warning("The scratch directory %s could not be removed whole: %s", scratch.name, cause)
 
 
 def remove_if_unused(scratch: Path) -> bool:
     """Remove it unless a living worker holds it; True if it was removed."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        try:
-            lock = os.open(scratch, flags)
-        except PermissionError:  # its guest closed it
-            if scratch.is_symlink():
-                return False
-            scratch.chmod(0o700)
-            lock = os.open(scratch, flags)
+        lock = open_directory(scratch)
     except OSError:  # removed at this moment, or no directory
         return False
     try:

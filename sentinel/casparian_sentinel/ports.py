@@ -8,12 +8,12 @@ Nothing here decides anything: an `OSError` passes through as the kernel raised 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Protocol
 
+from casparian_protocol import trees
 from casparian_sentinel import careful_files
 
 _PRIVATE_FILE = 0o600
@@ -230,7 +230,7 @@ class RealFs:
         path.rmdir()
 
     def remove_tree(self, path: Path) -> None:
-        shutil.rmtree(path)
+        trees.remove_tree(path)
 
     def is_directory(self, path: Path) -> bool:
         return path.is_dir() and not path.is_symlink()

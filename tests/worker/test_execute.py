@@ -435,3 +435,34 @@ def test_messages_name_no_class_of_ours(desk: Desk, body: str) -> None:
     error = desk.failed(f"from casparian_shim import read_csv\ndef parse(path):\n    {body}\n").error
     assert "casparian_" not in error.message + error.exception
     assert error.exception == ""
+
+
+def test_a_scratch_deeper_than_any_recursion_is_removed_and_ends_no_job(desk: Desk) -> None:
+    source = """
+import os
+def parse(path, ctx):
+    for _ in range(1100):
+        os.mkdir("d" * 30)
+        os.chdir("d" * 30)
+    yield {"a": "x", "n": 1}
+"""
+    desk.finished(source)
+    assert not list(desk.home.scratch.iterdir())
+
+
+def test_a_link_in_scratch_leads_no_removal_outside(desk: Desk) -> None:
+    outside = desk.folder / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    outside.chmod(0o500)
+    source = f"""
+import os
+def parse(path, ctx):
+    os.symlink({str(outside)!r}, "link")
+    os.mkdir("closed"); os.symlink({str(outside)!r}, "closed/link"); os.chmod("closed", 0)
+    yield {{"a": "x", "n": 1}}
+"""
+    desk.finished(source)
+    assert not list(desk.home.scratch.iterdir())
+    assert ((outside / "kept").read_text(), outside.stat().st_mode & 0o777) == ("kept", 0o500)
+    outside.chmod(0o700)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from casparian_protocol.home import Home
 from casparian_protocol.settings import JobLogSettings
+from casparian_protocol.trees import remove_tree
 from casparian_shim.frames import LogLevel
 from casparian_shim.text import scrub
 
@@ -151,7 +152,8 @@ def rotate(home: Home, settings: JobLogSettings, now_seconds: float) -> list[Pat
     oldest = datetime.fromtimestamp(now_seconds - settings.keep_days * 86_400, UTC).date().isoformat()
     days = sorted(path for path in home.logs.iterdir() if _DAY.match(path.name) and path.is_dir())
     for day in [day for day in days if day.name < oldest]:
-        shutil.rmtree(day, ignore_errors=True)
+        with suppress(OSError):  # another worker removes it as well
+            remove_tree(day)
         removed.append(day)
     kept = sorted(_logs_of(day for day in days if day.name >= oldest))
     excess = sum(size for _at, _path, size in kept) - settings.keep_bytes

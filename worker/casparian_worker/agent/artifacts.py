@@ -7,7 +7,6 @@ what is verified here is that the bytes are those the sentinel registered (it ve
 from __future__ import annotations
 
 import logging
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from casparian_protocol.bundle import UnpackedAltered, blake3_of, unpack
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
+from casparian_protocol.trees import remove_tree
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Artifacts:
             unpack(blob, directory)
         except UnpackedAltered as altered:
             logger.warning("%s It is unpacked again.", altered.problem)
-            shutil.rmtree(directory)
+            remove_tree(directory)
             unpack(blob, directory)
             return True
         return is_new

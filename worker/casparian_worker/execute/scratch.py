@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from casparian_protocol.scratch import remove_if_unused, remove_scratch
+from casparian_protocol.trees import measure_tree
 from casparian_worker.validation import LimitExceeded
 
 ENTRIES_MAX = 100_000
@@ -19,19 +20,15 @@ _NEW_SECONDS = 60.0
 def check_scratch(scratch: Path, bytes_max: int) -> None:
     """Raise `LimitExceeded` for too many bytes (as the disk counts them) or too many entries."""
     total_bytes = entries = 0
-    pending = [os.fspath(scratch)]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as scan:
-                for entry in scan:
-                    entries += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    total_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entries > ENTRIES_MAX:
-                        raise LimitExceeded("Files in the scratch directory", entries, ENTRIES_MAX)
-        except OSError:  # the guest removed it, or closed it even to itself
-            continue
+
+    def count(status: os.stat_result) -> None:
+        nonlocal total_bytes, entries
+        entries += 1
+        total_bytes += status.st_blocks * 512
+        if entries > ENTRIES_MAX:
+            raise LimitExceeded("Files in the scratch directory", entries, ENTRIES_MAX)
+
+    measure_tree(scratch, count)
     if total_bytes > bytes_max:
         raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
 

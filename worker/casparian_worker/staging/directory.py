@@ -7,12 +7,13 @@ directories durable; until then an attempt is worth nothing.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from blake3 import blake3
 
+from casparian_protocol.trees import remove_tree
 from casparian_worker.staging.meters import SinkMeter
 
 #: Up to here a file is held in memory and written at once.
@@ -180,11 +181,11 @@ def remove_attempt(root: Path, path: Path) -> None:
     """Delete what an attempt staged; nothing is done when somebody did already."""
     if path.parent.parent != root:
         raise ValueError(f"{path} is no attempt's directory")
-    shutil.rmtree(path, ignore_errors=True)
-    try:
-        path.parent.rmdir()
-    except OSError:  # other attempts are there, or it is gone
-        return
+    for remove in (partial(remove_tree, path), path.parent.rmdir):
+        try:
+            remove()
+        except OSError:  # gone, or other attempts are there; the sentinel sweeps what stays
+            continue
 
 
 def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:

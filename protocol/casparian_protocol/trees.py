@@ -1,0 +1,183 @@
+"""Directories that a stranger filled: removed and measured by descriptors, however deep they are, never through a link.
+
+One or two descriptors are open at a time and nothing recurs, so that neither depth nor a name's length is a limit. A mode is
+changed only where it keeps us out, and only of a directory that was reached from the tree's own root.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNER = 0o700
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all in it. Raises the first `OSError`; what could be removed is gone all the same.
+
+    Directories below the first level are moved up to it before they are emptied: the tree gets flat instead of being climbed.
+    """
+    root = _entered(None, os.fspath(path))
+    try:
+        problem = _Removal(root).run()
+    finally:
+        os.close(root)
+    try:
+        path.rmdir()
+    except OSError as cause:
+        raise problem or cause from None
+
+
+def open_directory(path: Path) -> int:
+    """A descriptor of a real directory that we may list and change, also where its mode kept us out. Never a link's."""
+    return _entered(None, os.fspath(path))
+
+
+class _Removal:
+    """Empties one directory."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._device = os.fstat(root).st_dev
+        self._prefix = f".removing-{secrets.token_hex(8)}-"
+        self._count = 0
+        self._problem: OSError | None = None
+        #: Of the first level: what cannot be removed.
+        self._stuck: set[str] = set()
+
+    def run(self) -> OSError | None:
+        while self._pass():
+            pass
+        return self._problem
+
+    def _pass(self) -> bool:
+        """Remove what the first level shows now; whether anything was there that is not stuck."""
+        is_any = False
+        for name, is_directory in _entries(self._root):
+            if name in self._stuck:
+                continue
+            is_any = True
+            try:
+                if is_directory:
+                    self._remove_directory(name)
+                else:
+                    os.unlink(name, dir_fd=self._root)
+            except FileNotFoundError:
+                continue
+            except OSError as cause:
+                self._problem = self._problem or cause
+                self._stuck.add(name)
+        return is_any
+
+    def _remove_directory(self, name: str) -> None:
+        here = _entered(self._root, name)
+        try:
+            if os.fstat(here).st_dev != self._device:
+                raise OSError(0, f"{name} is another file system")
+            for inner, is_directory in _entries(here):
+                if is_directory:
+                    self._move_up(here, inner)
+                else:
+                    os.unlink(inner, dir_fd=here)
+        finally:
+            os.close(here)
+        os.rmdir(name, dir_fd=self._root)
+
+    def _move_up(self, parent: int, name: str) -> None:
+        os.close(_entered(parent, name))  # to move a directory one must be able to write it
+        self._count += 1
+        os.rename(name, f"{self._prefix}{self._count}", src_dir_fd=parent, dst_dir_fd=self._root)
+
+
+def _entries(directory: int) -> list[tuple[str, bool]]:
+    """Names, and whether each is a real directory."""
+    with os.scandir(directory) as scan:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
+
+
+def _entered(parent: int | None, name: str) -> int:
+    """A descriptor of a real directory that we may list and change; opened for us where its mode keeps us out."""
+    try:
+        descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
+        if os.fstat(descriptor).st_mode & _OWNER == _OWNER:
+            return descriptor
+        with suppress(PermissionError):  # another owner's: what can be removed is removed
+            os.fchmod(descriptor, _OWNER)
+        return descriptor
+    except PermissionError:
+        if sys.platform != "linux":
+            raise
+    found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{found}", _OWNER)  # this very directory, whatever its name leads to by now
+    finally:
+        os.close(found)
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None:
+    """Call for everything in a directory that somebody may be changing meanwhile; what cannot be looked at is passed over.
+
+    Climbs by `..`, and stops where that no longer leads back to the directory it came from.
+    """
+    try:
+        here = os.open(path, _DIRECTORY)
+    except OSError:
+        return
+    try:
+        pending = [_measured(here, on_entry)]
+        places = [_place(here)]
+        while pending:
+            if not pending[-1]:
+                pending.pop()
+                places.pop()
+                if not pending:
+                    return
+                here = _stepped(here, "..")
+                if _place(here) != places[-1]:
+                    return
+                continue
+            try:
+                here = _stepped(here, pending[-1].pop())
+            except OSError:  # removed, or closed even to its owner
+                continue
+            places.append(_place(here))
+            pending.append(_measured(here, on_entry))
+    finally:
+        os.close(here)
+
+
+def _stepped(here: int, name: str) -> int:
+    """The next directory in place of this one."""
+    there = os.open(name, _DIRECTORY, dir_fd=here)
+    os.close(here)
+    return there
+
+
+def _place(directory: int) -> tuple[int, int]:
+    status = os.fstat(directory)
+    return status.st_dev, status.st_ino
+
+
+def _measured(directory: int, on_entry: Callable[[os.stat_result], None]) -> list[str]:
+    """Tell about all entries; the names of those that are directories."""
+    found: list[str] = []
+    try:
+        with os.scandir(directory) as scan:
+            for entry in scan:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                on_entry(status)
+                if stat.S_ISDIR(status.st_mode):
+                    found.append(entry.name)
+    except OSError:
+        return found
+    return found
