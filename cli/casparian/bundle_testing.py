@@ -7,9 +7,11 @@ how many rows must be bad is what the case itself says.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.settings import Settings
 from casparian_protocol.states import JobType
-from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests, differences
+from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests, differences, updated
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
 
@@ -33,23 +35,36 @@ if TYPE_CHECKING:
 _COUNT_ONLY: dict[str, bool | int | float | str | None] = {"allow": True, "max_pct": 100.0, "max_count": None}
 
 
-def run_bundle_tests(path: Path) -> tuple[list[str], int]:
-    """The failures (`<case>: what differed`, a sentence each) and how many cases there are. Raises for an invalid bundle."""
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What became of one case."""
+
+    case: str
+    #: What came otherwise than expected, a sentence each; none when the case passed.
+    differences: tuple[str, ...]
+    #: The file of expected rows, when it was rewritten.
+    rewritten: Path | None = None
+
+    @property
+    def is_passed(self) -> bool:
+        return not self.differences
+
+
+def run_bundle_tests(path: Path, *, is_update: bool = False) -> list[CaseResult]:
+    """Run every case beside the parser at `path`. Raises for an invalid bundle.
+
+    `is_update`: write what came into the expected rows of the cases that differ; a case whose run failed stays as it is.
+    """
     tests = bundle_tests(path)
     if not tests:
-        return [], 0
+        return []
     with tempfile.TemporaryDirectory(prefix="casparian-test-") as folder:
         home = Home(Path(folder).resolve() / "home")
         make_home(home)
         # What `warn` finds is reported by `register`; a test is about rows.
         prepared = prepare(path, home_key=home_key(home.keys), gatekeeper_mode="warn")
         bundle = _unpacked(home, prepared)
-        failures = [
-            f"{test.case}: {told}"
-            for number, test in enumerate(tests)
-            for told in _run_case(home, prepared, bundle, test, number)
-        ]
-    return failures, len(tests)
+        return [_run_case(home, prepared, bundle, test, number, is_update) for number, test in enumerate(tests)]
 
 
 def _unpacked(home: Home, prepared: PreparedArtifact) -> Path:
@@ -61,17 +76,27 @@ def _unpacked(home: Home, prepared: PreparedArtifact) -> Path:
     return folder
 
 
-def _run_case(home: Home, prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int) -> tuple[str, ...]:
-    """What one case gave otherwise than expected."""
+def _run_case(
+    home: Home, prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int, is_update: bool
+) -> CaseResult:
+    """Run one case and compare; with `is_update` write down what came."""
     from casparian_worker.execute import Failed, Stop, Surroundings, execute
 
     outcome: Outcome = execute(_task(prepared, bundle, test, number), Surroundings(home, Settings()), Stop())
     if isinstance(outcome, Failed):
-        return (f"{outcome.error.code}: {outcome.error.message}",)
+        return CaseResult(test.case, (f"{outcome.error.code}: {outcome.error.message}",))
     try:
-        return differences(test, _observed(outcome.staging.path, outcome.manifest))
+        observed = _observed(outcome.staging.path, outcome.manifest)
     finally:
         outcome.staging.remove()
+    found = differences(test, observed)
+    if not found or not is_update:
+        return CaseResult(test.case, found)
+    text = json.dumps(updated(test, observed), indent=2, ensure_ascii=False) + "\n"
+    aside = test.expected_path.with_name(f".{test.expected_path.name}.new")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(test.expected_path)
+    return CaseResult(test.case, (), test.expected_path)
 
 
 def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int) -> ParseTask:

@@ -104,32 +104,48 @@ def _run_tests(app: App, path: Path) -> None:
     from casparian.bundle_testing import run_bundle_tests
     from casparian.exits import WorkFailed
 
-    failures, ran = run_bundle_tests(path)
-    if failures:
-        shown = "; ".join(cell(failure) for failure in failures[:3])
+    results = run_bundle_tests(path)
+    failed = [one for one in results if not one.is_passed]
+    if failed:
+        first = failed[0]
+        more = f" (and {len(first.differences) - 1} more differences)" if len(first.differences) > 1 else ""
         raise WorkFailed(
-            f"{count(len(failures), 'test')} of the parser failed, nothing was registered: {shown}",
-            remedy="Correct the parser or the expected rows; `casparian parser test` runs them alone.",
+            f"{len(failed)} of {count(len(results), 'test')} of the parser failed, nothing was registered: "
+            f"{cell(first.case)}: {cell(first.differences[0])}{more}",
+            remedy="Correct the parser, or take over what it gives now: `casparian parser test PATH --update`.",
         )
-    if ran:
-        app.say(f"{count(ran, 'test')} of the parser passed")
+    if results:
+        app.say(f"{count(len(results), 'test')} of the parser passed")
 
 
-@parser.command("test", examples="casparian parser test fix_parser/")
+@parser.command(
+    "test", examples="casparian parser test fix_parser/\ncasparian parser test fix_parser/ --update     # after an edit"
+)
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--update", is_flag=True, help="Rewrite the expected rows and counts of cases that differ by what came.")
 @pass_app
-def test(app: App, path: Path) -> ExitCode:
+def test(app: App, path: Path, update: bool) -> ExitCode:
     """Run the tests that lie beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
     from casparian.bundle_testing import run_bundle_tests
 
-    failures, ran = run_bundle_tests(path)
+    results = run_bundle_tests(path, is_update=update)
+    failed = [one for one in results if not one.is_passed]
+    rewritten = [one.rewritten for one in results if one.rewritten is not None]
     if app.is_json:
-        as_json(app, {"ran": ran, "failures": failures})
+        failures = [f"{one.case}: {told}" for one in failed for told in one.differences]
+        document = {"ran": len(results), "failed": len(failed), "failures": failures, "rewritten": rewritten}
+        as_json(app, document)
+        return ExitCode.FAILED if failed else ExitCode.OK
+    for one in failed:
+        for told in one.differences:
+            print(f"{cell(one.case)}: {cell(told)}", file=app.out)
+    for file in rewritten:
+        print(f"rewritten: {cell(str(file))}", file=app.out)
+    if failed:
+        print(f"{len(failed)} of {count(len(results), 'test')} failed", file=app.out)
     else:
-        for failure in failures:
-            print(cell(failure), file=app.out)
-        print(f"{ran - len({f.split(':')[0] for f in failures})} of {count(ran, 'test')} passed", file=app.out)
-    return ExitCode.FAILED if failures else ExitCode.OK
+        print(f"{len(results)} of {count(len(results), 'test')} passed", file=app.out)
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:

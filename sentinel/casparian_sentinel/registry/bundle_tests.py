@@ -34,6 +34,8 @@ class ExpectedOutput(BaseModel):
 
     #: Valid rows in their order; of each, the keys given here, as text.
     rows: list[dict[str, str | None]] | None = None
+    #: How many valid rows.
+    valid: NonNegativeInt | None = None
     quarantined: NonNegativeInt | None = None
     #: Declared skips of the whole file, whichever output names them.
     skipped: NonNegativeInt | None = None
@@ -48,6 +50,7 @@ class BundleTest:
 
     case: str
     input_path: Path
+    expected_path: Path
     expected: dict[str, ExpectedOutput]
 
 
@@ -55,7 +58,7 @@ class BundleTest:
 class Observed:
     """What running the parser on a case's input gave."""
 
-    #: Output → valid rows in order; values are Python's or text.
+    #: Output → valid rows in order; values are Python's or text. Every output of the parser is named.
     rows: Mapping[str, Sequence[Mapping[str, object]]]
     quarantined: Mapping[str, int]
     skipped: int
@@ -87,6 +90,36 @@ def differences(test: BundleTest, observed: Observed) -> tuple[str, ...]:
     found += [f"{output}: has {len(observed.rows[output])} rows, none were expected" for output in unexpected]
     more = len(found) - _DIFFERENCES_MAX
     return (*found[:_DIFFERENCES_MAX], f"and {more} more differences") if more > 0 else tuple(found)
+
+
+def updated(test: BundleTest, observed: Observed) -> dict[str, dict[str, object]]:
+    """What the case would have to expect so that this run passes: the same fields of the same columns, with what came.
+
+    An output that gave rows and was not expected gets its counts.
+    """
+    document: dict[str, dict[str, object]] = {}
+    for output in dict.fromkeys([*test.expected, *(name for name, rows in observed.rows.items() if rows)]):
+        rows = observed.rows.get(output, ())
+        expected = test.expected.get(output) or ExpectedOutput(valid=0, quarantined=0)
+        fields: dict[str, object] = {}
+        if expected.rows is not None:
+            columns = {column for row in expected.rows for column in row}
+            fields["rows"] = [
+                {
+                    column: as_text(value)
+                    for column, value in row.items()
+                    if (column in columns if columns else not column.startswith("_cf_"))
+                }
+                for row in rows
+            ]
+        if expected.valid is not None:
+            fields["valid"] = len(rows)
+        if expected.quarantined is not None:
+            fields["quarantined"] = observed.quarantined.get(output, 0)
+        if expected.skipped is not None:
+            fields["skipped"] = observed.skipped
+        document[output] = fields
+    return document
 
 
 def as_text(value: object) -> str | None:
@@ -123,7 +156,7 @@ def _read_case(folder: Path, case: str, inputs: Sequence[str]) -> BundleTest:
         raise BundleTestInvalid(path, f"{ascii(place)[1:-1]}: {first['msg']}") from cause
     except (ValueError, RecursionError) as cause:  # not JSON, or not UTF-8
         raise BundleTestInvalid(path, str(cause)) from cause
-    return BundleTest(case, folder / inputs[0], expected)
+    return BundleTest(case, folder / inputs[0], path, expected)
 
 
 def _with_texts(literal: object) -> object:
@@ -137,6 +170,8 @@ def _with_texts(literal: object) -> object:
 
 def _compare(output: str, expected: ExpectedOutput, observed: Observed) -> Iterator[str]:
     rows = observed.rows.get(output, ())
+    if expected.valid not in (None, len(rows)):
+        yield f"{output}: {expected.valid} valid rows were expected, {len(rows)} came"
     if expected.rows is not None:
         if len(rows) != len(expected.rows):
             yield f"{output}: {len(expected.rows)} rows were expected, {len(rows)} came"
