@@ -85,7 +85,7 @@ class QuarantineSettings(_Group):
 
 
 class SandboxSettings(_Group):
-    mode: Literal["auto", "basic", "none"] = "auto"
+    mode: Literal["auto"] = "auto"
     #: Below this level a job is refused. `none` until Landlock and seccomp are built (docs/explanation/security.md).
     minimum: Literal["none", "basic"] = "none"
 

@@ -16,7 +16,7 @@ from casparian_shim.arrow.tables import PART_BYTES_MAX, Column, columns_of_table
 from casparian_shim.arrow.values import text_of
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.encode import encode_output_end, encode_output_start
-from casparian_shim.frames.kinds import OUTPUT_NAME, LogLevel, OutputEnd, OutputKind, OutputStart
+from casparian_shim.frames.kinds import BATCH_BYTES_MAX, OUTPUT_NAME, LogLevel, OutputEnd, OutputKind, OutputStart
 from casparian_shim.frames.state import BadOutputName
 from casparian_shim.memory import ensure_room
 from casparian_shim.sideband import FrameSender
@@ -95,8 +95,11 @@ class _Gathering:
 class Outputs:
     """Everything the parser gives, on its way to the worker."""
 
-    def __init__(self, sender: FrameSender, declared: Sequence[str] = ()) -> None:
+    def __init__(self, sender: FrameSender, declared: Sequence[str] = (), batch_bytes: int = BATCH_BYTES_MAX) -> None:
+        """`batch_bytes`: what one batch may take on the wire."""
         self._sender = sender
+        self._batch_bytes = min(batch_bytes, BATCH_BYTES_MAX)
+        self._target_bytes = min(BATCH_TARGET_BYTES, self._batch_bytes // 2)
         self._declared = tuple(declared)
         self._streams: dict[tuple[str, OutputKind], _Stream] = {}
         self._gathering: dict[str, _Gathering] = {}
@@ -133,7 +136,7 @@ class Outputs:
             if count <= _SIZED_ROWS or count % _SIZE_EVERY == 0:
                 gathering.sized_count += 1
                 gathering.sized_bytes += estimated_bytes(row)
-                if count >= BATCH_ROWS_MAX or gathering.estimated_bytes() >= BATCH_TARGET_BYTES:
+                if count >= BATCH_ROWS_MAX or gathering.estimated_bytes() >= self._target_bytes:
                     self._flush_rows(output, gathering)
 
         return add
@@ -254,8 +257,8 @@ class Outputs:
             self._current = stream
         if batch.num_rows == 0:
             return
-        for piece in fitted(batch):
-            for payload in messages(piece):
+        for piece in fitted(batch, self._target_bytes):
+            for payload in messages(piece, self._batch_bytes):
                 self._sender.send_batch(memoryview(payload))
         stream.row_count += batch.num_rows
 

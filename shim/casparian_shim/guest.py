@@ -75,7 +75,7 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     from casparian_shim.running import emit, find_parse, import_parser
     from casparian_shim.sdk.records import RecordTape, use_tape
 
-    outputs = Outputs(sender, job.outputs)
+    outputs = Outputs(sender, job.outputs, job.batch_bytes)
     tape = RecordTape(job.input_path, job.input_fd, outputs.add_records)
     outputs.before_rows = tape.flush
     use_tape(tape)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from casparian_shim.frames.kinds import BATCH_BYTES_MAX
+
 PRODUCTION = "production"
 DEV = "dev"
 
@@ -36,6 +38,8 @@ class GuestJob:
     source_hash: str = ""
     #: `production`: prints and logging become frames. `dev`: they go where the terminal is.
     mode: str = PRODUCTION
+    #: What one batch may take on the wire (`limits.batch_bytes`).
+    batch_bytes: int = BATCH_BYTES_MAX
     #: Where the author keeps the parser, when that is not where it runs: tracebacks name this directory.
     shown_path: str = ""
 

@@ -57,6 +57,13 @@ class OptionNeedsSink(UsageProblem):
         )
 
 
+def _refuse_no_sandbox(_context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        raise UsageProblem(
+            "--no-sandbox would have no effect: this version has no sandbox in dev mode.", remedy="Leave it out."
+        )
+
+
 @click.command(
     cls=Command,
     short_help="Run a parser on files, here and now (dev mode).",
@@ -81,7 +88,7 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
 @click.option("--whatif", is_flag=True, help="Show what --sink would write, and write nothing.")
 @click.option("--force", is_flag=True, help="Let --sink overwrite.")
 @click.option("--venv", type=click.Path(path_type=Path), metavar="DIR", help="Use this environment's Python.")
-@click.option("--no-sandbox", is_flag=True, help="Run unconfined. This version always does in dev mode.")
+@click.option("--no-sandbox", is_flag=True, hidden=True, callback=_refuse_no_sandbox, expose_value=False)
 @click.option("--raw", is_flag=True, help="Every valid row whole, one JSON object a line; no tables.")
 @pass_app
 def run(
@@ -95,7 +102,6 @@ def run(
     whatif: bool,
     force: bool,
     venv: Path | None,
-    no_sandbox: bool,
     raw: bool,
 ) -> ExitCode:
     """Run a parser on files and show first rows, schema and violations of each output.

@@ -29,7 +29,7 @@ from casparian_protocol.contract.faults import say
 from casparian_protocol.contract.formats import Format, compile_format
 from casparian_protocol.contract.literals import read_literal, write_literal
 from casparian_protocol.contract.names import MAX_COLUMNS_COUNT, case_twins, check_output_name, column_fault
-from casparian_protocol.contract.policy import QuarantinePolicy
+from casparian_protocol.contract.policy import QuarantinePolicy, unbuilt_keys
 from casparian_protocol.contract.types import DataType, describe
 
 Mode = Literal["strict", "allow_extra", "allow_missing_optional"]
@@ -170,9 +170,15 @@ class Contract(BaseModel):
     def from_literal(cls, literal: object, *, place: str = "contract", is_stored: bool = False) -> Contract:
         """The contract that a literal spells; `ContractInvalid` names every fault with its place."""
         try:
-            return cls.model_validate(literal, context=STORED if is_stored else None)
+            contract = cls.model_validate(literal, context=STORED if is_stored else None)
         except ValidationError as faults:
             raise ContractInvalid(say(faults, literal), place=place) from faults
+        if not is_stored and (unbuilt := unbuilt_keys(contract.quarantine)):
+            raise ContractInvalid(
+                [f"quarantine.{key}: not built yet, it would have no effect; leave it out" for key in unbuilt],
+                place=place,
+            )
+        return contract
 
     @classmethod
     def from_json(cls, text: str | bytes, *, place: str = "contract", is_stored: bool = False) -> Contract:

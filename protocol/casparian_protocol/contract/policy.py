@@ -30,7 +30,14 @@ class QuarantinePolicy(BaseModel):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
 
+#: Named in the specification, not built: accepted in what was stored earlier, refused in what is new.
+UNBUILT_KEYS = ("dir", "keep_days")
 BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)
+
+
+def unbuilt_keys(policy: QuarantinePolicy | None) -> list[str]:
+    """Keys that would have no effect. Those who write a policy anew are told so; stored ones stay as they are."""
+    return [key for key in UNBUILT_KEYS if policy is not None and getattr(policy, key) is not None]
 
 
 def cascade(*layers: QuarantinePolicy | None) -> QuarantinePolicy:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from casparian_protocol.contract.names import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT
-from casparian_protocol.contract.policy import QuarantinePolicy
+from casparian_protocol.contract.policy import UNBUILT_KEYS, QuarantinePolicy
 from casparian_protocol.contract.types import ALIASES, SIMPLE_NAMES
 
 _TEXT = {"type": "string"}
@@ -100,4 +100,6 @@ def _type() -> dict[str, Any]:
 
 def _policy() -> dict[str, Any]:
     schema = QuarantinePolicy.model_json_schema()
+    for unbuilt in UNBUILT_KEYS:
+        del schema["properties"][unbuilt]
     return {key: schema[key] for key in ("type", "additionalProperties", "properties")}

@@ -21,6 +21,7 @@ from casparian_protocol.codec import MalformedMessage, pack, unpack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.settings import ProjectionSettings
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.log.format import Head
@@ -52,6 +53,7 @@ class Projector:
         on_applied: Callable[[int], None],
         on_away: Callable[[str], None],
         asker: bytes = b"",
+        settings: ProjectionSettings | None = None,
         first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
     ) -> None:
         self._home = home
@@ -60,6 +62,7 @@ class Projector:
         self._on_applied = on_applied
         self._on_away = on_away
         self._asker = asker
+        self._settings = settings or ProjectionSettings()
         self._loop = asyncio.get_running_loop()
         self._backoff = Backoff(first_backoff_seconds)
         self._control: socket.socket | None = None
@@ -83,6 +86,8 @@ class Projector:
         ours.setblocking(False)
         argv = [sys.executable, "-m", "casparian_sentinel.projection", "--home", str(self._home.root)]
         argv += ["--control-fd", str(theirs.fileno())]
+        argv += ["--batch-events", str(self._settings.batch_events)]
+        argv += ["--batch-milliseconds", str(self._settings.batch_milliseconds)]
         try:
             self._child = Child(
                 argv, self._clock, self._exited, output=self._output, pass_descriptors=[theirs.fileno()]

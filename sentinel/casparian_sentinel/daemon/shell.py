@@ -153,6 +153,7 @@ class Shell:
             on_applied=lambda seq: self.changed.set(),
             on_away=self.queries.abandon,
             asker=self.queries.routing_id,
+            settings=self.settings.projection,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
         self.promoter = Promoter(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from casparian_protocol.codec import pack
 from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.contract.policy import QuarantinePolicy
+from casparian_protocol.contract.policy import QuarantinePolicy, unbuilt_keys
 from casparian_protocol.operations import (
     Artifact,
     DecideContractArgs,
@@ -189,11 +189,15 @@ def retire(context: Context, args: RetireArgs, actor: str) -> Steps:
 
 def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
     try:
-        QuarantinePolicy.model_validate(args.policy)
+        policy = QuarantinePolicy.model_validate(args.policy)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "policy"
         allowed = ", ".join(QuarantinePolicy.model_fields)
         raise OperationRefused(f"policy.{field}: {first['msg']}.", f"Keys are {allowed}.", "BAD_POLICY") from invalid
+    if unbuilt := unbuilt_keys(policy):
+        raise OperationRefused(
+            f"policy.{unbuilt[0]}: it is not built yet and would have no effect.", "Leave it out.", "BAD_POLICY"
+        )
     yield Decide(SetQuarantinePolicy(args.parser, args.output, dict(args.policy), actor))
     return {"seq": context.durable_seq()}

@@ -18,9 +18,10 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--batch-events", type=int, default=5000)
+    parser.add_argument("--batch-milliseconds", type=int, default=100)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s projector %(levelname)s %(message)s")
-    return run(Home(given.home), given.control_fd, given.batch_events)
+    return run(Home(given.home), given.control_fd, given.batch_events, given.batch_milliseconds)
 
 
 if __name__ == "__main__":

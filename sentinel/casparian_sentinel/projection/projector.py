@@ -41,7 +41,6 @@ _log = logging.getLogger("casparian.projector")
 
 _CATALOGUE_EVERY_SECONDS = 1.0
 _REPORT_EVERY_SECONDS = 0.05
-_SLICE_SECONDS = 0.2
 _SAY_EVERY_SECONDS = 2.0
 #: The collector looks at everything that lives; a fold makes much and keeps little.
 _COLLECT_AFTER_OBJECTS = 100_000
@@ -98,11 +97,12 @@ def publish_catalogue(projection: Projection, home: Home) -> None:
 class Projector:
     """The loop: watermark in, batches applied, questions answered, catalogue published."""
 
-    def __init__(self, home: Home, control: socket.socket, batch_events: int) -> None:
+    def __init__(self, home: Home, control: socket.socket, batch_events: int, batch_milliseconds: int) -> None:
         self._home = home
         self._control = control
         self._control.setblocking(False)
         self._batch_events = batch_events
+        self._batch_seconds = batch_milliseconds / 1000
         self._projection = open_projection(home)
         self._reader = LogReader(RealFs(), home.log)
         self._watermark: Position | None = None
@@ -174,7 +174,7 @@ class Projector:
         """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""
         if self._watermark is None:
             return
-        until = time.monotonic() + _SLICE_SECONDS
+        until = time.monotonic() + self._batch_seconds
         try:
             try:
                 _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
@@ -273,14 +273,14 @@ class Projector:
         return _say(self._control, what)
 
 
-def run(home: Home, control_fd: int, batch_events: int) -> int:
+def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int) -> int:
     """The whole life of the process; returns its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sentinel's to answer; our end is its end
     os.nice(10)
     gc.set_threshold(_COLLECT_AFTER_OBJECTS)
     control = socket.socket(fileno=control_fd)
     try:
-        projector = Projector(home, control, batch_events)
+        projector = Projector(home, control, batch_events, batch_milliseconds)
         try:
             with zmq.Context() as context:
                 projector.run(context)

@@ -20,9 +20,9 @@ class RowTooLarge(CasparianError):
 
     code = ErrorCode.LIMIT_EXCEEDED
 
-    def __init__(self, byte_count: int) -> None:
+    def __init__(self, byte_count: int, bytes_max: int) -> None:
         super().__init__(
-            f"One row takes {byte_count} bytes; a batch holds at most {BATCH_BYTES_MAX}.",
+            f"One row takes {byte_count:,} bytes; a batch holds at most {bytes_max:,} (limits.batch_bytes).",
             remedy="Give large content as several rows, or keep it out of the output.",
         )
 
@@ -75,23 +75,23 @@ def batch_of_columns(columns: Iterable[Column]) -> Any:
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def fitted(batch: Any) -> Iterator[Any]:
+def fitted(batch: Any, target_bytes: int = BATCH_TARGET_BYTES) -> Iterator[Any]:
     """`batch` in slices of about the target size."""
-    pieces = -(-batch.nbytes // BATCH_TARGET_BYTES) or 1
+    pieces = -(-batch.nbytes // target_bytes) or 1
     rows_per_piece = max(1, -(-batch.num_rows // pieces))
     for start in range(0, max(batch.num_rows, 1), rows_per_piece):
         yield batch.slice(start, rows_per_piece)
 
 
-def messages(batch: Any) -> Iterator[Any]:
-    """The IPC messages of `batch`: one, or those of its halves when one would exceed a frame."""
-    if batch.nbytes <= BATCH_BYTES_MAX:
+def messages(batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[Any]:
+    """The IPC messages of `batch`: one, or those of its halves when one would exceed `bytes_max`."""
+    if batch.nbytes <= bytes_max:
         message = batch.serialize()
-        if message.size <= BATCH_BYTES_MAX:
+        if message.size <= bytes_max:
             yield message
             return
     if batch.num_rows <= 1:
-        raise RowTooLarge(batch.nbytes)
+        raise RowTooLarge(batch.nbytes, bytes_max)
     half = batch.num_rows // 2
-    yield from messages(batch.slice(0, half))
-    yield from messages(batch.slice(half))
+    yield from messages(batch.slice(0, half), bytes_max)
+    yield from messages(batch.slice(half), bytes_max)

@@ -268,6 +268,7 @@ class _Attempt:
                 scratch_path=str(scratch),
                 job_id=job.job_id,
                 source_hash=self.source.content_hash,
+                batch_bytes=surroundings.settings.limits.batch_bytes,
             ),
             python=surroundings.python,
             environment=scrubbed_environment(scratch),

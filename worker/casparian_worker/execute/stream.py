@@ -184,6 +184,8 @@ class GuestStream:
         self._schemas[start.index] = schema
 
     def _take(self, payload: memoryview | bytes) -> None:
+        if self._limits is not None and len(payload) > self._limits.batch_bytes:
+            raise LimitExceeded("The bytes of one batch", len(payload), self._limits.batch_bytes)
         current = self.state.current
         assert current is not None, "a batch is accepted only while an output is open"
         batch = read_batch(payload, self._schemas[current.index], self._arrow_limits)

@@ -1,0 +1,135 @@
+"""What is accepted acts: every setting is read by the code that ships, every option is used, and the rest is refused."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rich_click as click
+
+from casparian.main import casparian
+from casparian_protocol.contract import Contract, ContractInvalid
+from casparian_protocol.settings import Settings
+from tests.cli.calls import Caller
+from tests.worker.attempts import Desk
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("cli", "console", "protocol", "sentinel", "shim", "worker")
+#: They name settings to show, check or document them; that is no use of one.
+NAMING_ONLY = {"protocol/casparian_protocol/settings.py", "cli/casparian/settings_text.py"}
+SETTINGS = sorted(f"{group}.{key}" for group, keys in Settings().model_dump().items() for key in keys)
+
+
+def shipped() -> Iterator[tuple[str, ast.Module]]:
+    for folder in SHIPPED:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in NAMING_ONLY:
+                yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(node: ast.expr) -> str:
+    """The last name of `a.b.c`, without leading underscores."""
+    return {ast.Attribute: getattr(node, "attr", ""), ast.Name: getattr(node, "id", "")}.get(type(node), "").lstrip("_")
+
+
+def read_settings() -> set[str]:
+    """`group.key` for each `….group.key`, for each `x.key` with `x = ….group`, and where the group's class is named."""
+    classes = {type(getattr(Settings(), group)).__name__: group for group in Settings.model_fields}
+    found: set[str] = set()
+    for _name, tree in shipped():
+        nodes = list(ast.walk(tree))
+        named = {classes[node.id] for node in nodes if isinstance(node, ast.Name) and node.id in classes}
+        stands_for = {group: {group} for group in Settings.model_fields}
+        for node in nodes:
+            if isinstance(node, ast.Assign) and name_of(node.value) in stands_for:
+                for target in node.targets:
+                    stands_for[name_of(node.value)].add(name_of(target))
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+                for target, value in zip(getattr(node.targets[0], "elts", []), node.value.elts, strict=False):
+                    if name_of(value) in stands_for:
+                        stands_for[name_of(value)].add(name_of(target))
+        for node in nodes:
+            if isinstance(node, ast.Attribute):
+                groups = {group for group, names in stands_for.items() if name_of(node.value) in names}
+                found |= {f"{group}.{node.attr}" for group in groups | named}
+    return found
+
+
+def test_every_setting_is_read_by_code_that_ships() -> None:
+    # One level has one mode; it is named so that a config that asks for another is refused.
+    assert set(SETTINGS) - read_settings() == {"sandbox.mode"}
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_every_option_of_every_command_is_used_by_its_function() -> None:
+    functions = {
+        node.name: node
+        for _name, tree in shipped()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    }
+    unused = []
+    for name, command in commands(casparian):
+        callback = command.callback
+        node = functions.get(getattr(callback, "__wrapped__", callback).__name__) if callback else None
+        if node is None:
+            continue
+        used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        takes_rest = node.args.kwarg is not None
+        for parameter in command.params:
+            if parameter.expose_value and parameter.name not in used and not takes_rest:
+                unused.append(f"{name}: {parameter.name}")
+    assert unused == []
+
+
+@pytest.mark.parametrize("key", ["dir", "keep_days"])
+def test_a_policy_key_that_would_do_nothing_is_refused_when_written_and_read_when_stored(key: str) -> None:
+    literal = {"columns": [{"name": "a", "type": "string"}], "quarantine": {key: "x" if key == "dir" else 7}}
+    with pytest.raises(ContractInvalid, match=rf"quarantine\.{key}: not built yet"):
+        Contract.from_literal(literal)
+    stored = Contract.from_literal(literal, is_stored=True)
+    assert stored.literal()["quarantine"] == literal["quarantine"]
+
+
+@pytest.mark.parametrize("mode", ["basic", "none"])
+def test_a_sandbox_mode_that_cannot_act_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("CASPARIAN_SANDBOX__MODE", mode)
+    answer = Caller(tmp_path / "home", capfd)("config", "show")
+    assert answer.code != 0
+    assert "sandbox.mode" in answer.err
+    assert "'auto'" in answer.err
+
+
+def test_running_without_a_sandbox_is_refused_as_an_option(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.py").write_text("")
+    answer = Caller(tmp_path / "home", capfd)("run", str(tmp_path / "p.py"), str(tmp_path / "p.py"), "--no-sandbox")
+    assert answer.code == 2
+    assert "has no sandbox in dev mode" in answer.err
+
+
+def test_batches_keep_the_limit_that_is_set(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.limits = {"batch_bytes": 1 << 20}
+    desk.input.write_text("x")
+    rows = "def parse(path):\n    for n in range(3_000): yield {'a': 'x' * 1_000, 'n': n}\n"
+    desk.finished(rows)
+    assert desk.table("data.rows.0.parquet").num_rows == 3_000
+    assert desk.tally.batches >= 3
+
+    error = desk.failed("def parse(path):\n    yield {'a': 'x' * (2 << 20), 'n': 1}\n").error
+    assert error.code == "LIMIT_EXCEEDED"
+    assert "at most 1,048,576 (limits.batch_bytes)" in error.message
