@@ -7,6 +7,7 @@ does. Data go to the App's `out`.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 from casparian.app import App
 from casparian.streams import screen_width
+from casparian_shim.digits import plain_decimal
 from casparian_shim.text import scrub
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,9 +33,27 @@ def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
     """One JSON document on stdout. With rows of a user's data nothing in it is taken for a time of ours."""
     app.has_answered = True
     shown = document if has_data else dated(document)
-    json.dump(shown, app.out, default=_plain, ensure_ascii=False, indent=2 if app.out.isatty() else None)
-    app.out.write("\n")
+    app.out.write(_json(shown, indent=2 if app.out.isatty() else None) + "\n")
     app.out.flush()
+
+
+def _json(document: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: it has no NaN."""
+    try:
+        return json.dumps(document, default=_plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_finite(document), default=_plain, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case Mapping():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
 
 
 def dated(document: Any) -> Any:
@@ -67,7 +87,7 @@ def as_ndjson(app: App, rows: Iterable[Any], *, has_data: bool = False) -> None:
     """One JSON document a line, as they come; see `as_json`."""
     for row in rows:
         app.has_answered = True
-        app.out.write(json.dumps(row if has_data else dated(row), default=_plain, ensure_ascii=False) + "\n")
+        app.out.write(_json(row if has_data else dated(row)) + "\n")
         app.out.flush()
 
 
@@ -137,7 +157,7 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping | list | tuple):
         return scrub(json.dumps(value, default=_plain, ensure_ascii=False))
-    return scrub(str(value))
+    return scrub(plain_decimal(value) if isinstance(value, Decimal) else str(value))
 
 
 def when(microseconds: int | None) -> str:
@@ -172,7 +192,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return format(value, "f")  # never 0E-10
+        return plain_decimal(value)  # never 0E-10
     if isinstance(value, bytes):
         return value.hex()
     return str(value)

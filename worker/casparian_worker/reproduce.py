@@ -21,6 +21,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.manifest import Manifest, part_at, published_path
 from casparian_protocol.settings import Settings
+from casparian_protocol.values import plain_rows
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.execute import Failed, ParseTask, Stop, Surroundings, execute
 
@@ -152,7 +153,7 @@ def _rows_compared(path: str, published: Path, made: Path) -> ComparedFile:
     for start in range(0, max(old.num_rows, new.num_rows), _SLICE_ROWS):
         one, other = old.slice(start, _SLICE_ROWS), new.slice(start, _SLICE_ROWS)
         if not one.equals(other):
-            return ComparedFile(path, "different", _first_difference(one.to_pylist(), other.to_pylist(), start))
+            return ComparedFile(path, "different", _first_difference(plain_rows(one), plain_rows(other), start))
     return ComparedFile(path, "same_rows", "the same rows in other bytes: another writer, or other writer settings")
 
 

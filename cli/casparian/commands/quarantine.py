@@ -167,6 +167,8 @@ def _uncommitted(gateway: Gateway, output: str | None, code: str | None, job: st
     """Rows that failed jobs left, straight from their files: they are no part of any table."""
     import pyarrow.parquet as pq
 
+    from casparian_protocol.values import plain_rows
+
     rows: list[Row] = []
     for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
         named = path.name.removeprefix("quarantine.").partition(".")[0]
@@ -175,7 +177,7 @@ def _uncommitted(gateway: Gateway, output: str | None, code: str | None, job: st
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1000):
                 rows += [
-                    row for row in batch.to_pylist() if code in (None, *(v["code"] for v in row["_cf_violations"]))
+                    row for row in plain_rows(batch) if code in (None, *(v["code"] for v in row["_cf_violations"]))
                 ]
                 if len(rows) >= limit:
                     return rows[:limit]
@@ -195,6 +197,8 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 @pass_app
 def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
     """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""
+    from casparian_protocol.values import plain_rows
+
     if output is None and not uncommitted:
         raise UsageProblem("No output is named.", remedy="`casparian quarantine summary` shows which there are.")
     with open_gateway(app) as gateway:
@@ -202,7 +206,7 @@ def show(app: App, output: str | None, uncommitted: bool, code: str | None, job:
         if uncommitted:
             rows = _uncommitted(gateway, output, code, job, limit)
         else:
-            rows = _rows(gateway, str(output), code, job, limit).to_pylist()
+            rows = plain_rows(_rows(gateway, str(output), code, job, limit))
     if app.is_json:
         as_json(app, rows, has_data=True)
         return ExitCode.OK

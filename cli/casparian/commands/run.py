@@ -191,8 +191,9 @@ class _Session:
             self._sink.add(output, batch, is_quarantine=is_bad)
         if self._is_raw and not is_bad and not self._app.is_json:
             from casparian.devrun.sink import json_line
+            from casparian_protocol.values import plain_rows
 
-            for row in batch.to_pylist():
+            for row in plain_rows(batch):
                 own = {name: value for name, value in row.items() if not name.startswith("_cf_")}
                 print(json_line({"output": output, **own}), file=self._app.out)
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from casparian_protocol.contract import Contract, describe
 from casparian_protocol.contract.names import FOR_PARSERS
+from casparian_protocol.values import cell_texts, plain_rows
 from casparian_worker.validation.mixed import is_mixed
 
 _EXAMPLES_MAX = 3
@@ -61,7 +62,9 @@ class Observer:
     notes: list[str] = field(default_factory=list)
     valid_count: int = 0
     bad_count: int = 0
+    #: As values that JSON has, and as the texts of cells.
     first_rows: list[dict[str, Any]] = field(default_factory=list)
+    first_cells: list[tuple[str | None, ...]] = field(default_factory=list)
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], list[Example]] = field(default_factory=dict)
     _observed: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -86,7 +89,9 @@ class Observer:
             self._nulls[name] += column.null_count
         missing = self.rows_wanted - len(self.first_rows)
         if missing > 0:
-            self.first_rows += batch.slice(0, missing).to_pylist()
+            first = batch.slice(0, missing)
+            self.first_rows += plain_rows(first)
+            self.first_cells += zip(*map(cell_texts, first.columns), strict=True)
         if self.on_rows is not None:
             self.on_rows(self.output, with_lineage, False)
 

@@ -5,14 +5,12 @@ Draws what `observe` remembers; for `--json` the same as plain values. Decides n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from casparian.app import App
 from casparian.devrun.observe import ColumnSeen, Observer
-from casparian.devrun.sink import json_line
 from casparian.grid import draw_grid
 from casparian.render import cell, count
 from casparian.streams import screen_width
@@ -113,7 +111,7 @@ def _output_document(output: Observer) -> dict[str, Any]:
         "valid": output.valid_count,
         "violating": output.bad_count,
         "columns": [asdict(column) for column in output.columns()],
-        "rows": [json.loads(json_line(row)) for row in output.first_rows],
+        "rows": output.first_rows,
         "violations": [
             {
                 "code": code,
@@ -134,7 +132,7 @@ def _print_output(app: App, output: Observer) -> None:
     columns = output.columns()
     if output.first_rows:
         names = list(output.first_rows[0])
-        rows = [[row.get(name) for name in names] for row in output.first_rows]
+        rows = output.first_cells
         left_out = draw_grid(app.out, names, rows, width=screen_width(app.out))
         more = output.valid_count - len(rows)
         notes = [count(more, "more row")] if more > 0 else []

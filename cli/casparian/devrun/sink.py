@@ -7,7 +7,6 @@ the run is over; a run that fails leaves what was there before.
 from __future__ import annotations
 
 import json
-import math
 import os
 import secrets
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-import pyarrow.types as pt
 
 from casparian.exits import UsageProblem, WorkFailed
+from casparian_protocol.values import flat_table, plain_rows
 
 Scheme = Literal["parquet", "csv", "jsonl", "arrow"]
 SCHEMES: tuple[Scheme, ...] = ("parquet", "csv", "jsonl", "arrow")
@@ -202,17 +201,17 @@ def _arrow(stream: Any, schema: pa.Schema) -> Writer:
 
 
 def _csv(stream: Any, schema: pa.Schema) -> Writer:
-    """Nested values as JSON, binary as hexadecimal; NULL is an empty field, the empty text is quoted."""
-    flat = pa.schema([(field.name, pa.string() if _needs_text(field.type) else field.type) for field in schema])
+    """NULL is an empty field, the empty text is quoted."""
+    flat = flat_table(schema.empty_table()).schema
     writer = pyarrow.csv.CSVWriter(pa.PythonFile(stream, mode="w"), flat)
-    return lambda batch: writer.write_batch(_flattened(batch, flat)), writer.close
+    return lambda batch: writer.write_table(flat_table(pa.Table.from_batches([batch]))), writer.close
 
 
 def _jsonl(stream: Any, schema: pa.Schema) -> Writer:
-    """One object a row; what JSON has no type for (dates, decimals) as text, binary as hexadecimal."""
+    """One object a row."""
 
     def write(batch: pa.RecordBatch) -> None:
-        for row in batch.to_pylist():
+        for row in plain_rows(batch):
             stream.write(json_line(row).encode() + b"\n")
 
     return write, lambda: None
@@ -227,46 +226,5 @@ _WRITERS: dict[Scheme, Callable[[Any, pa.Schema], Writer]] = {
 
 
 def json_line(row: object) -> str:
-    """A row as JSON: dates and decimals as text, binary as hexadecimal, and no NaN, which JSON does not have."""
-    try:
-        return json.dumps(row, default=json_text, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(row), default=json_text, ensure_ascii=False, allow_nan=False)
-
-
-def json_text(value: object) -> str:
-    """A value for which JSON has no type."""
-    if isinstance(value, bytes):
-        return value.hex()
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _finite(value: object) -> object:
-    match value:
-        case float() if not math.isfinite(value):
-            return str(value)
-        case dict():
-            return {name: _finite(each) for name, each in value.items()}
-        case list():
-            return [_finite(each) for each in value]
-    return value
-
-
-def _needs_text(kind: pa.DataType) -> bool:
-    return bool(pt.is_nested(kind) or pt.is_binary(kind) or pt.is_duration(kind))
-
-
-def _flattened(batch: pa.RecordBatch, flat: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        pa.array([_csv_text(value) for value in column.to_pylist()], pa.string())
-        if _needs_text(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=flat)
-
-
-def _csv_text(value: object) -> str | None:
-    if value is None:
-        return None
-    return json_line(value) if isinstance(value, list | dict) else json_text(value)
+    """A row of plain values (`casparian_protocol.values`) as JSON."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from casparian_protocol.codec import MalformedMessage, unpack
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+from casparian_protocol.values import plain_values
 from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
@@ -148,32 +149,27 @@ def _arrow(table: pa.Table) -> bytes:
 
 
 def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows of plain values as the endpoint gives them: times as µs, decimals as text or whole numbers."""
-    columns = []
-    for column in table.columns:
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us")).cast(pa.int64())
-        elif pa.types.is_decimal(column.type):
-            column = column.cast(pa.int64() if column.type.scale == 0 else pa.string())
-        columns.append(column.to_pylist())
-    return list(zip(*columns, strict=True))
+    """Rows of plain values, the same here and over the endpoint: times as µs since the epoch, the rest as `values` has it.
+
+    What is finer than a microsecond is its text; so is a whole number that 64 bits do not hold.
+    """
+    return list(zip(*(_plain(column) for column in table.columns), strict=True))
 
 
 def _rows(table: pa.Table) -> bytes:
-    """Lists of plain values; times as µs since the epoch, whole numbers as such, other decimals as text."""
-    columns = [_plain(column).to_pylist() for column in table.columns]
-    packed: bytes = msgpack.packb(list(zip(*columns, strict=True)), default=str)
+    packed: bytes = msgpack.packb(plain_rows(table))
     return packed
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
-    if pa.types.is_decimal(column.type):
-        if column.type.scale == 0:
-            try:
-                return column.cast(pa.int64())
-            except pa.ArrowInvalid:
-                return column.cast(pa.string())
-        return column.cast(pa.string())
-    return column
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit != "ns":
+        return [_in_micros(count, kind.unit) for count in column.cast(pa.int64()).to_pylist()]
+    if pa.types.is_decimal(kind) and kind.scale == 0:
+        return [each if each is None or abs(int(each)) >= 2**63 else int(each) for each in plain_values(column)]
+    return plain_values(column)
+
+
+def _in_micros(count: int | None, unit: str) -> int | str | None:
+    micros = None if count is None else count * {"s": 1_000_000, "ms": 1000, "us": 1}[unit]
+    return micros if micros is None or abs(micros) < 2**63 else str(micros)
