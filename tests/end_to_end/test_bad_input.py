@@ -172,3 +172,13 @@ def test_a_parser_that_nobody_knows_is_wrong_usage(bad: World) -> None:
 
 def test_nothing_is_left_behind(bad: World) -> None:
     bad.assert_at_rest()
+
+
+def test_a_worker_that_no_sentinel_answers_says_whom_it_waited_for_and_ends_with_3(world: World) -> None:
+    world.run("init")
+
+    done = world.run("worker", "--wait", "0", status=3)
+
+    assert (
+        f"No sentinel answered for 0 s: home {world.home}. `casparian start` starts one." in done.stderr + done.stdout
+    )

@@ -76,3 +76,25 @@ def test_old_days_go_first_then_the_oldest_logs_beyond_the_size(tmp_path: Path) 
     home.daemon_log.write_text("kept")
     rotate(home, JobLogSettings(keep_days=7, keep_bytes=2000), now)
     assert sorted(path.name for path in home.logs.rglob("*.log")) == ["d.log", "daemon.log", "e.log"]
+
+
+def test_a_gap_is_marked_where_it_is_with_how_many_lines_it_has(tmp_path: Path) -> None:
+    """A flood, quiet, a flood: two gaps, each told before the line that follows it."""
+    now = [0.0]
+    path = tmp_path / "j.log"
+    log = JobLog(path, max_bytes=100_000_000, monotonic=lambda: now[0])
+    for flood in (BURST_LINES + 25, 10_000 + 7):
+        for _ in range(flood):
+            log.write(LogLevel.STDOUT, "guest", "y")
+        now[0] += 1.0
+        log.write(LogLevel.STDOUT, "guest", f"after {flood}")
+    log.close()
+
+    lines = [line.split(" ", 3)[3] for line in path.read_text().splitlines()]
+    told = [(place, line) for place, line in enumerate(lines) if "dropped" in line]
+    assert [line for _, line in told] == [
+        "25 more lines (25 bytes) were dropped",
+        "8 more lines (8 bytes) were dropped",
+    ]
+    assert [lines[place + 1] for place, _ in told] == [f"after {BURST_LINES + 25}", "after 10007"]
+    assert len(lines) + 25 + 8 == BURST_LINES + 25 + 10_000 + 7 + 2 + 2

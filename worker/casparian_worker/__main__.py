@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -25,9 +25,12 @@ from casparian_protocol.settings import load
 from casparian_shim import signals
 from casparian_shim.absent import remember_absent
 from casparian_worker.agent.agent import Agent
+from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
 from casparian_worker.agent.identity import RETELL_SECONDS, AgentOptions
 from casparian_worker.guest import orphans
 from casparian_worker.guest.process import SHIM_FOLDER
+
+logger = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -42,12 +45,15 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         default=True,
         help="leave when no sentinel answers for long, and ignore Ctrl-C",
     )
+    parser.add_argument(
+        "--wait", type=float, default=DEFAULT_WAIT_SECONDS, help="with --no-managed: seconds to wait for a sentinel"
+    )
     parser.add_argument("--retell-seconds", type=float, default=RETELL_SECONDS, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The exit status."""
+def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> int:
+    """The exit status. `tell`: what becomes of the connection of a worker that a person started."""
     given = parse_arguments(arguments)
     signals.reset(keep=() if given.managed else signals.TERMINAL)
     home = home_from(given.home, dict(os.environ))
@@ -62,19 +68,20 @@ def run(arguments: Sequence[str]) -> int:
         version=importlib.metadata.version("casparian"),
         is_managed=given.managed,
         retell_seconds=given.retell_seconds,
+        tell=None if given.managed else tell,
+        wait_seconds=given.wait,
     )
     remember_absent("dateutil")
     orphans.adopt()
     gc.freeze()
-    uvloop.run(_work(Agent(home, settings, options), given.managed))
-    return 0
+    return uvloop.run(_work(Agent(home, settings, options), given.managed))
 
 
-async def _work(agent: Agent, is_managed: bool) -> None:
+async def _work(agent: Agent, is_managed: bool) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, agent.drain)
     loop.add_signal_handler(signal.SIGINT, (lambda: None) if is_managed else agent.drain)
-    await agent.run()
+    return await agent.run()
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """The log of one job: what its parser and its worker said, readable while it runs, bounded, harmless.
 
 One line a record: `time LEVEL origin text`. The origin is ours to say; a guest's text is scrubbed of everything a
-terminal would obey, cut to a length, slowed to a rate and ended at a size; what was left out is counted in the last line.
+terminal would obey, cut to a length, slowed to a rate and ended at a size. A line says where lines were left out, and how many.
 """
 
 from __future__ import annotations
@@ -97,8 +97,7 @@ class JobLog:
                 if rest:
                     self._write_line(level, "guest", rest.decode("utf-8", "backslashreplace"))
             if self._dropped_lines:
-                said = f"{self._dropped_lines:,} more lines ({self._dropped_bytes:,} bytes) were dropped"
-                self._put(self._record(LogLevel.WARNING, "worker", said))
+                self._put(self._record(LogLevel.WARNING, "worker", self._said_of_dropped()))
             try:
                 self._file.close()
             except OSError as cause:
@@ -110,6 +109,12 @@ class JobLog:
         if not self._has_token():
             self._drop(line)
             return
+        if self._dropped_lines and self._room_bytes:  # too quick for a while: the gap is marked where it is
+            mark = self._record(LogLevel.WARNING, "worker", self._said_of_dropped())
+            if len(mark) <= self._room_bytes:
+                self._room_bytes -= len(mark)
+                self._dropped_lines = self._dropped_bytes = 0
+                self._put(mark)
         cut = line[:LINE_CHARACTERS_MAX]
         more = len(line) - len(cut)
         record = self._record(level, origin, cut + (f"… ({more:,} more characters)" if more else ""))
@@ -131,6 +136,9 @@ class JobLog:
     def _record(self, level: LogLevel, origin: Origin, text: str) -> bytes:
         at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return f"{at} {level.name} {origin} {scrub(text)}\n".encode("utf-8", "backslashreplace")
+
+    def _said_of_dropped(self) -> str:
+        return f"{self._dropped_lines:,} more lines ({self._dropped_bytes:,} bytes) were dropped"
 
     def _drop(self, line: str) -> None:
         self._dropped_lines += 1

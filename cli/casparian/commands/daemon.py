@@ -345,13 +345,21 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
     table(app, columns, rows, empty="No workers; jobs wait until one joins.", right=("pid", "guest", "cpu", "memory"))
 
 
-@click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2")
+@click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2\ncasparian worker --wait 600")
 @click.option("--connect", "address", metavar="ADDR", help="Bus of the sentinel (default: this home's).")
 @click.option("--slots", type=click.IntRange(1, 64), help="Jobs at a time (default: the setting).")
 @click.option("--id", "worker_id", metavar="NAME", help="Default: host and pid.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(0, 86_400),
+    default=30.0,
+    show_default=True,
+    help="Wait at most so many seconds for the first sentinel, then end with status 3.",
+)
 @pass_app
-def worker(app: App, address: str | None, slots: int | None, worker_id: str | None) -> ExitCode:
-    """Run one worker until Ctrl-C (drains; twice stops at once)."""
+def worker(app: App, address: str | None, slots: int | None, worker_id: str | None, wait_seconds: float) -> ExitCode:
+    """Run one worker until Ctrl-C (drains; twice stops at once). When its sentinel is lost it waits for the next one."""
     if not is_home(app.home):
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):
@@ -367,8 +375,9 @@ def worker(app: App, address: str | None, slots: int | None, worker_id: str | No
     arguments = ["--home", str(app.home.root), "--worker-id", name, "--no-managed"]
     arguments += ["--slots", str(slots)] if slots else []
     arguments += ["--endpoint", address] if address else []
+    arguments += ["--wait", str(wait_seconds)]
     began = time.monotonic()
-    result = run_worker(arguments)
+    result = run_worker(arguments, lambda news: app.say(f"worker {name}: {news}"))
     app.say(f"worker {name} left after {time.monotonic() - began:.0f} s")
     return ExitCode(result or 0)
 

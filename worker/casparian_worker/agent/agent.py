@@ -42,6 +42,7 @@ from casparian_protocol.messages import (
 from casparian_protocol.rhythm import Rhythm
 from casparian_protocol.settings import Settings
 from casparian_worker.agent.bus import WorkerBus
+from casparian_worker.agent.contact import Contact
 from casparian_worker.agent.holding import HeldJob, Holdings, Stage, finishes_of, heartbeat_of
 from casparian_worker.agent.housekeeping import Housekeeping
 from casparian_worker.agent.identity import AgentOptions, hello_of
@@ -85,9 +86,10 @@ class Agent:
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = Usage()
         self._sinks = SinkReports(time.time_ns() // 1000)
+        self._contact = Contact(f"home {home.root}", options.tell, options.wait_seconds)
 
-    async def run(self) -> None:
-        """Join, work, leave."""
+    async def run(self) -> int:
+        """Join, work, leave; the exit status (`contact`)."""
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
@@ -107,6 +109,7 @@ class Agent:
                 job.stop.request(StopCause.SHUTDOWN)
             self._bus.close()
             await self._loop.run_in_executor(None, self._slots.close, _SLOTS_END_SECONDS)
+        return self._contact.status
 
     def drain(self) -> None:
         """Take nothing more, finish what runs, leave. Asked twice: leave now."""
@@ -147,6 +150,8 @@ class Agent:
         if not self._is_welcome:
             if now_s - self._hello_at_s >= self._rhythm.hello_seconds:
                 self._say_hello()
+            if not self._contact.looked():
+                self._left.set()
         else:
             self._beat(now_s)
             self._tell_again(now_s)
@@ -171,7 +176,9 @@ class Agent:
         self._beat_count += 1
         bare = self._usage.heartbeat(self._beat_count, self._home.staging)
         beat, reports = heartbeat_of(self._holdings.at(Stage.RUNNING), bare, now_s, time.time_ns() // 1000)
-        for message in (beat, *reports):
+        if not self._bus.send(beat):
+            self._contact.lost()
+        for message in reports:
             self._bus.send(message)
 
     def _tell_again(self, now_s: float) -> None:
@@ -188,6 +195,7 @@ class Agent:
             logger.warning("Job %s is stopped: no sentinel answers, and its lease ends.", job.lease[0])
             self._abandon(job, StopCause.LEASE_LOST)
         self._is_welcome = False
+        self._contact.lost()
 
     # --- what arrives ---
 
@@ -223,6 +231,7 @@ class Agent:
     def _welcomed(self, welcome: Welcome) -> None:
         """Go on with what is kept. All else was given back: what it had assigned before it answered is here by now."""
         self._is_welcome = True
+        self._contact.welcomed()
         self._rhythm = Rhythm.of(welcome.heartbeat_seconds, welcome.lease_timeout_seconds)
         kept = {(item.job_id, item.epoch) for item in welcome.keep}
         for job in self._holdings:
@@ -243,8 +252,10 @@ class Agent:
             if time.monotonic() - self._hello_at_s > self._rhythm.hello_seconds / 2:
                 self._say_hello()
             return
-        logger.warning("The sentinel refused a %s: %s", refused.of_kind, refused.reason)
+        if self._options.tell is None or refused.of_kind != "hello":
+            logger.warning("The sentinel refused a %s: %s", refused.of_kind, refused.reason)
         if refused.of_kind == "hello" and refused.code not in (Refusal.INTERNAL, Refusal.DISK):
+            self._contact.refused(refused.reason)
             self._left.set()  # another version, or not our name: saying it again changes nothing
 
     def _take(self, assign: Assign) -> None:

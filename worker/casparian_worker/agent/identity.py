@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from casparian_protocol.messages import PROTOCOL_VERSION, Held, Hello
+from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import effective_level
 
 RETELL_SECONDS = 5.0
@@ -24,6 +26,10 @@ class AgentOptions:
     is_managed: bool = True
     #: An offer or a failure that nobody answered is said again.
     retell_seconds: float = RETELL_SECONDS
+    #: Started by a person: what becomes of the connection is told here; None for a managed one.
+    tell: Callable[[str], None] | None = None
+    #: So long such a worker waits for the first sentinel.
+    wait_seconds: float = DEFAULT_WAIT_SECONDS
 
 
 def hello_of(options: AgentOptions, holding: list[Held]) -> Hello:
