@@ -133,6 +133,7 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
     """What changed between two contracts; with one name: each output's newest against the last approved one."""
     from casparian_protocol.contract import Contract
     from casparian_protocol.contract import diff as compare
+    from casparian_protocol.contract.fits import misfits
 
     with open_gateway(app) as gateway:
         pairs = _pairs(gateway, old, new)
@@ -143,22 +144,25 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
             documents.append({"of": title, "against": None, "changes": [], "is_compatible": True})
             app.say(f"{title}: the first contract of this output, nothing to compare with")
             continue
-        found = compare(
-            Contract.from_literal(json.loads(before["schema_json"])),
-            Contract.from_literal(json.loads(after["schema_json"])),
-        )
+        earlier, later = (Contract.from_literal(json.loads(each["schema_json"])) for each in (before, after))
+        found, in_the_way = compare(earlier, later), misfits(earlier, later)
         documents.append(
             {
                 "of": title,
                 "against": before["contract_id"],
                 "changes": [str(c) for c in found.changes],
                 "is_compatible": found.is_compatible,
+                "fits": not in_the_way,
+                "misfits": [{"column": each.column, "what": each.what} for each in in_the_way],
             }
         )
         if not app.is_json:
             print(f"{title} against {before['parser']}@{before['version']}", file=app.out)
             for line in found.render().splitlines():
                 print(f"  {cell(line)}", file=app.out)
+            reasons = "; ".join(f"{each.column}: {each.what}" if each.column else each.what for each in in_the_way)
+            verdict = f"waits: {reasons}" if reasons else "becomes current once approved"
+            app.say(f"  beside rows of {before['version']}, version {after['version']} {cell(verdict)}")
     if app.is_json:
         as_json(app, documents)
     return ExitCode.OK

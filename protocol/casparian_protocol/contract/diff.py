@@ -33,7 +33,7 @@ class Change:
                 text = f"{subject}moved"
             case _:
                 text = f"{subject}{self.kind} {self.before or 'none'} → {self.after or 'none'}"
-        return text if self.compatible else f"{text}  [needs a backfill]"
+        return text if self.compatible else f"{text}  [old rows need not satisfy it]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,18 @@ class ContractDiff:
 
     @property
     def is_compatible(self) -> bool:
-        """Whether old rows satisfy the new contract; otherwise a backfill is needed."""
+        """Whether old rows satisfy the new contract as they lie. Whether both fit one table is `fits`' question."""
         return all(change.compatible for change in self.changes)
 
     def render(self) -> str:
         """Plain text, one change a line, the verdict last."""
         if not self.changes:
             return "no change"
-        verdict = "compatible: old rows satisfy the new contract" if self.is_compatible else "not compatible: backfill"
+        verdict = (
+            "compatible: old rows satisfy the new contract"
+            if self.is_compatible
+            else "not compatible: old rows need not satisfy the new contract"
+        )
         return "\n".join([*(str(change) for change in self.changes), verdict])
 
 
