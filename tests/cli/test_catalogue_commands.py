@@ -192,3 +192,10 @@ def test_what_does_not_exist_is_a_usage_error_with_a_remedy(call: Caller, words:
 
     assert answer.code == 2
     assert len(answer.err.strip().splitlines()) <= 3 and answer.err.startswith("casparian: ")
+
+
+def test_a_priority_that_no_column_holds_is_refused_where_it_is_typed(call: Caller) -> None:
+    done = call("rule", "add", "*.txt", "t", "--priority", "3000000000")
+
+    assert done.code == 2
+    assert "--priority" in done.err and "2147483647" in done.err

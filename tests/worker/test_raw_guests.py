@@ -42,6 +42,10 @@ def end(rows: int, index: int = 0) -> bytes:
     return encode_output_end(OutputEnd(index, rows))
 
 
+def progress(text: bytes) -> bytes:
+    return struct.pack(">II", 0xFFFFFFFB, len(text)) + text
+
+
 EOS = encode_end_of_stream()
 TWINS = pa.schema([("a", pa.string()), ("a", pa.string()), ("n", pa.int64())])
 VIEWS = pa.schema([("a", pa.string_view()), ("n", pa.int64())])
@@ -72,6 +76,9 @@ STREAMS = {
     "an end without an output's end": (start() + batch() + EOS, "PROTOCOL_ERROR"),
     "data after the end": (start() + batch() + end(2) + EOS + batch(), "PROTOCOL_ERROR"),
     "a second end": (EOS + EOS, "PROTOCOL_ERROR"),
+    "negative skips": (progress(b'{"skips":{"x":-1}}') + EOS, "PROTOCOL_ERROR"),
+    "a negative amount done": (progress(b'{"done":-5}') + EOS, "PROTOCOL_ERROR"),
+    "skips that add up to no count": (progress(b'{"skips":{"x":9007199254740991,"y":1}}') + EOS, "PROTOCOL_ERROR"),
     "no end": (start() + batch() + end(2), "PROTOCOL_ERROR"),
     "rejects without numbers": (
         encode_output_start(OutputStart(0, "rows", OutputKind.REJECTS, SCHEMA.serialize().to_pybytes())),
@@ -142,3 +149,16 @@ def test_forged_log_lines_are_the_guests(desk: Desk) -> None:
     desk.finished(SPEAK.format(then="os._exit(0)"))
     forged = [line for line in desk.log().splitlines() if "forged" in line]
     assert [line.split(" ")[2] for line in forged] == ["guest"]
+
+
+def test_skips_that_no_column_holds_end_the_job_as_the_parsers_fault(desk: Desk) -> None:
+    error = desk.failed(
+        "def parse(path, ctx):\n    for _ in range(3):\n        ctx.skip('x', 2**63 - 1)\n    yield {}\n"
+    ).error
+    assert (error.code, error.exception, error.origin, error.retryable) == (
+        "INVALID_DATA",
+        "ValueError",
+        "parser",
+        False,
+    )
+    assert "skip" in error.message

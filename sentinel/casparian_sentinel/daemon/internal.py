@@ -1,6 +1,6 @@
 """Errors of our own that a daemon survives: counted, told in its log, shown by `status` and `doctor`.
 
-One rule for all of them (docs/decisions/0012): what failed before anything was recorded is refused, one effect that fails
+One rule for all of them (docs/decisions/0017): what failed before anything was recorded is refused, one effect that fails
 holds up no other, a request that fails is answered. What may not be survived (folding, the log, a callback of the loop) is
 not told here; it stops the daemon. Tracebacks of one place come at most a few a minute, so that a loop of failures does not
 fill the disk.

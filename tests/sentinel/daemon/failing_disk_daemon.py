@@ -37,6 +37,9 @@ class FailingFs(RealFs):
     def free_bytes(self, directory: Path) -> int:
         return 0 if self._mood() == "ENOSPC" else super().free_bytes(directory)
 
+    def free_files(self, directory: Path) -> int | None:
+        return 7 if self._mood() == "INODES" else super().free_files(directory)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow as pa
 import pytest
 
 from casparian_protocol import messages as m
@@ -26,10 +27,12 @@ from casparian_sentinel.daemon.group_commit import Entry
 from casparian_sentinel.daemon.internal import InternalErrors
 from casparian_sentinel.daemon.promoter import Promoter, perform
 from casparian_sentinel.daemon.told import BURST_LINES, ToldFailures
+from casparian_sentinel.local import LocalSentinel
+from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.ports import RealClock, RealFs
 from tests.sentinel.commit.test_promotion import stage
 from tests.sentinel.core.play import ANN, CONTRACT, DIGEST, Table, offer, sent, spec, types
-from tests.sentinel.daemon.world import TinyWorker, new_home, observe, register, running, until
+from tests.sentinel.daemon.world import TinyWorker, new_home, observe, put, register, running, until
 
 
 class TableClock:
@@ -313,6 +316,35 @@ def test_a_group_with_one_refused_folder_promotes_all_others(tmp_path: Path) -> 
 
     assert [one.job_id for one in performed.promoted] == ["a" * 16, "c" * 16]
     assert [one.work for one in performed.stopped] == [works[1]]
+
+
+# --- blobs ---
+
+
+def test_a_blob_of_another_kind_is_refused_when_it_is_named(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    strange = [
+        put(home, b"no Arrow"),
+        put(home, _arrow(pa.table({"n": [1]}))),
+        put(home, _arrow(pa.table({"id": [[1]]}))),
+    ]
+    half = put(home, _arrow(pa.table({"change": ["new"], "id": ["a"], "path": ["/a"], "rel_path": ["a"]}))[:-40])
+    with LocalSentinel(home) as sentinel:
+        scan_id = sentinel.request("begin_scan", {"roots": ["/data"]})["scan_id"]
+        before = sentinel.seq
+        for blob in (*strange, half):
+            for op, args in (("observe", {"scan_id": scan_id}), ("tag", {"tag": "t", "files": 1})):
+                with pytest.raises(OperationRefused, match=f"{op}: blob") as refused:
+                    sentinel.request(op, {**args, "blob": blob})
+                assert refused.value.reply_code == "BAD_BLOB"
+        assert sentinel.seq == before, "nothing of it is in the log"
+
+
+def _arrow(table: pa.Table) -> bytes:
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(out.getvalue())
 
 
 # --- a daemon whose handler fails ---

@@ -88,3 +88,15 @@ def test_below_the_floor_new_work_is_refused_beforehand_until_there_is_room_with
         assert sentinel.request("queue")["queued"] == 1
         resumed = sentinel.query("select count(*) as n from cf_audit where type = 'IntakeResumed'").to_pylist()
     assert resumed == [{"n": 1}]
+
+
+def test_inodes_that_are_used_up_pause_intake_as_a_full_disk_does(tmp_path: Path) -> None:
+    """Else job after job would use up its retries on a disk that has no room for its files."""
+    home, switch = new_home(tmp_path), tmp_path / "disk"
+    daemon = failing_daemon(home, switch)
+    with daemon.client() as client:
+        switch.write_text("INODES")
+        until(lambda: "7 more files (inodes)" in client.request("status")["intake"], "intake is paused")
+        switch.unlink()
+        until(lambda: client.request("status")["intake"] == "open", "intake is open again")
+    assert daemon.stop() == 0
