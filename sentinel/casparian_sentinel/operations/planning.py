@@ -106,7 +106,7 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
     rows with the commit of another file.
     """
     while True:
-        found: Rows = yield Ask(RECOGNISED_FILES, (parser, topics, parser, FILES_PER_QUERY), FILES_PER_QUERY)
+        found: Rows = yield Ask(RECOGNISED_FILES, (parser, topics, FILES_PER_QUERY), FILES_PER_QUERY)
         files = as_maps(found)
         for on_change in ("replace", "append"):
             pairs = [(file["id"], file["content_hash"]) for file in files if file["on_change"] == on_change]

@@ -72,18 +72,23 @@ order by f.path
 
 #: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
 #: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
-#: parser, limit.
+#: limit.
 RECOGNISED_FILES = f"""
-select f.id, f.content_hash, {ON_CHANGE} as on_change from scout_files f
-where f.status <> 'vanished' and f.content_hash in (select content_hash from cf_commits where parser = ?)
-    and f.id in (select file_id from scout_file_tags where tag in (select unnest(?::varchar[])))
-    and not exists (from cf_processed_contents p
-        where p.parser = ? and p.file_id = f.id and p.content_hash = f.content_hash
-            and not exists (from cf_processing_queue q
-                where q.plugin_name = p.parser and q.file_version_id = f.id and q.content_hash <> f.content_hash
-                    and q.queued_seq > p.as_of_seq
-                    and q.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')))
-order by f.id limit ?
+with open_jobs as (
+    select file_version_id as file_id, content_hash, queued_seq from cf_processing_queue
+    where plugin_name = $1 and status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')),
+wanting as (
+    select f.id from scout_files f anti join (from cf_processed_contents where parser = $1) p
+        on p.file_id = f.id and p.content_hash = f.content_hash
+    where f.status <> 'vanished' and f.content_hash is not null
+    union
+    select f.id from open_jobs q join scout_files f on f.id = q.file_id join cf_processed_contents p
+        on p.parser = $1 and p.file_id = f.id and p.content_hash = f.content_hash
+    where f.status <> 'vanished' and q.content_hash <> f.content_hash and q.queued_seq > p.as_of_seq)
+select f.id, f.content_hash, {ON_CHANGE} as on_change from wanting w join scout_files f on f.id = w.id
+where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.content_hash)
+    and exists (from scout_file_tags t where t.file_id = f.id and t.tag in (select unnest($2::varchar[])))
+order by f.id limit $3
 """
 
 #: A job by unique prefix of its id: prefix.
@@ -166,7 +171,6 @@ select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file a
     s.name as source, f.size as size_bytes, c.file_id, f.status as file_status, c.parser, c.parser_version,
     c.rows, c.quarantined, c.committed_at
 from shown c left join scout_files f on f.id = c.file_id left join scout_sources s on s.id = f.source_id
-order by c.sequence
 """
 
 #: The version of each output that queries see, with the contract that all its rows satisfy: nothing.

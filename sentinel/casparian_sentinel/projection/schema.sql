@@ -199,15 +199,16 @@ create view cf_files as
     select f.*, coalesce(p.rows, 0)::bigint as rows, coalesce(p.quarantined, 0)::bigint as quarantined,
         case when f.status = 'vanished' and p.file_id is not null then 'vanished, rows kept'
              when f.status not in ('processed', 'vanished') and p.file_id is not null
-                  and not coalesce(list_contains(p.contents, f.content_hash), false) then 'changed, ' || f.status
+                  and not p.has_present then 'changed, ' || f.status
              else f.status end as status_text,
         (select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = f.id) as tags,
         case when f.content_hash is not null and f.status <> 'vanished' then
             (select min(o.path) from scout_files o
              where o.content_hash = f.content_hash and o.path < f.path and o.status <> 'vanished') end as duplicate_of
     from scout_files f left join (
-        select p.file_id, sum(c.rows) as rows, sum(c.quarantined) as quarantined, list(p.content_hash) as contents
-        from cf_processed_contents p
+        select p.file_id, sum(c.rows) as rows, sum(c.quarantined) as quarantined,
+            coalesce(bool_or(p.content_hash = g.content_hash), false) as has_present
+        from cf_processed_contents p join scout_files g on g.id = p.file_id
             join cf_commits c on c.parser = p.parser and c.content_hash = p.content_hash and c.is_live
         group by p.file_id) p on p.file_id = f.id;
 
