@@ -7,6 +7,7 @@ knows contents only: which are wanted, which have a job, and which a person has 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from blake3 import blake3
@@ -52,7 +53,7 @@ class PlanningWalk:
         self.artifact = prepare(parser, home_key=home_key(self.home.keys), gatekeeper_mode="warn")
 
     def run(self, steps: int) -> None:
-        actions = (self._look, self._look, self._tag, self._cancel, self._cancel, self._retry, self._approve)
+        actions = self.actions()
         with LocalSentinel(self.home) as self.sentinel:
             for content in self.artifact.blobs.values():
                 self._put(content)
@@ -62,6 +63,9 @@ class PlanningWalk:
                 self.dice.choice(actions)()
                 self._plan()
             self._plan(include_cancelled=True)
+
+    def actions(self) -> tuple[Callable[[], None], ...]:
+        return (self._look, self._look, self._tag, self._cancel, self._cancel, self._retry, self._approve)
 
     # --- what a person does
 
@@ -126,7 +130,9 @@ class PlanningWalk:
         self.cancelled -= due
 
     def _open_jobs(self) -> dict[str, str]:
-        found = self.sentinel.query("select id, content_hash from cf_processing_queue where status = 'QUEUED'")
+        found = self.sentinel.query(
+            "select id, content_hash from cf_processing_queue where status in ('QUEUED', 'LEASED', 'RETRY_WAIT')"
+        )
         return {row["id"]: row["content_hash"] for row in found.to_pylist()}
 
     def _row(self, number: int) -> FileRow:
