@@ -103,10 +103,11 @@ select id from cf_processing_queue
 where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null order by id limit ?
 """
 
-#: Dead letters in the order of their ids: fingerprint or '', id to go on behind, limit.
+#: Dead letters that nobody has closed, in the order of their ids: fingerprint or '', id to go on behind, limit.
 DEAD_LETTERS = """
 select id, spec_json from cf_processing_queue
-where status = 'DEAD_LETTER' and starts_with(coalesce(error_fingerprint, ''), ?) and id > ? order by id limit ?
+where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(error_fingerprint, ''), ?) and id > ?
+order by id limit ?
 """
 
 _CATALOGUE_COLUMNS = """
