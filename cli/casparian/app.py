@@ -237,7 +237,7 @@ def _give_up_unwritten() -> None:
 
 
 def _refused(error: CasparianError) -> Failure:
-    code = getattr(error, "code", "")
+    code = getattr(error, "reply_code", "") or getattr(error, "code", "")
     if code in ("", "UNKNOWN_ERROR"):  # no code of its own: its class says what it is
         code = _WORD.sub("_", type(error).__name__).upper()
     if isinstance(error, UsageProblem):

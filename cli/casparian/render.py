@@ -75,7 +75,7 @@ def _dated(name: object, value: Any) -> Any:
 
 
 def _is_time(name: str) -> bool:
-    return name in _TIMES or name.endswith(("_at", "_time", "_seen", "_commit", "_scan"))
+    return name in _TIMES or name.endswith(("_at", "_time", "_seen", "_since", "_commit", "_scan"))
 
 
 def iso(microseconds: int) -> str:
