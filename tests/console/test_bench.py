@@ -125,6 +125,32 @@ def end_test(driver: Driver, run: RunCommand, answer: dict[str, Any], *, code: i
     return driver.send(Output(run.tag, text[:50]), Output(run.tag, text[50:]), Ended(run.tag, code, stderr))
 
 
+def test_the_bench_says_which_version_is_current_and_why_a_newer_one_waits() -> None:
+    driver = bench()
+    current = {"name": "fix", "previous": "", "by": "approval", "reason": ""}
+    driver.event("ParserCurrentChanged", **current, version="1.0.0")
+    problem = {
+        "output": "fix_orders",
+        "column": "price",
+        "what": "its type was string and is int64",
+        "code": "CONTRACT",
+    }
+    waits = {"name": "fix", "version": "1.1.0", "left_out": 0, "may_be_chosen": False, "like": "1.0.0"}
+    driver.event("ParserVersionWaits", **waits, problems=[problem])
+    select(driver, "fix")
+    text = driver.text(200, 60)
+    assert "fix 1.0.0" in text
+    assert "Current: new and changed files go to it." in text
+    assert "1.1.0 waits: fix_orders.price: its type was string and is int64." in text
+    assert "the contract of fix@1.0.0" in text
+
+    driver.event("ParserVersionWaits", **waits, problems=[])
+    driver.event("ParserCurrentChanged", **current, version="1.1.0")
+    text = driver.text(200, 60)
+    assert "fix 1.1.0" in text
+    assert "waits" not in text.replace("waits for approval", "")
+
+
 def test_registered_parsers_and_files_are_listed_with_their_health() -> None:
     text = bench().text(120, 40)
 

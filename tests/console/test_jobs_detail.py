@@ -133,8 +133,12 @@ def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day:
     answer(
         day, queries, "violations", {"output": "fix_orders", "code": "type_mismatch", "column_name": "price", "rows": 1}
     )
+    spec = {"params": {"tz": "CET", "depth": 3}, "param_origins": {"tz": "rule tokyo"}}
+    answer(day, queries, "history", event("JobQueued", 1, job=spec))
     text = day.text(120, 50)
 
+    assert 'tz          "CET"  (rule tokyo)' in text
+    assert "depth       3  (default)" in text
     assert "1,008 rows = 1,007 valid + 1 quarantined" in text
     assert "2 without a source row" in text
     assert "fix_execution_reports" in text  # longer than the labels' column

@@ -51,7 +51,8 @@ select p.name, p.version, p.state, epoch_us(p.registered_at) as registered_at, p
     r.pause_reason, r.paused_at is not null as is_paused, r.total_executions, r.successful_executions,
     epoch_us(r.last_run_at) as last_run_at, r.last_failure_reason, b.state as breaker, b.reason as breaker_reason,
     case when b.state = 'open' then epoch_us(b.probe_at) end as probe_at,
-    b.consecutive_failures, (select string_agg(t.topic, ',') from cf_parser_topics t where t.parser_id = p.id) as topics
+    b.consecutive_failures, p.is_current, p.waits_json, p.may_be_chosen,
+    (select string_agg(t.topic, ',') from cf_parser_topics t where t.parser_id = p.id) as topics
 from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
     left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
 order by p.registered_at

@@ -6,7 +6,7 @@ Counts of files are known from the last answer and moved by scans' counts; detai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from casparian_console.messages import Answer
 from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.held_versions import what_to_do, why_waits
 from casparian_protocol.waiting import Candidate, WaitingFiles, waiting_files
 
 
@@ -38,6 +39,11 @@ class Parser:
     successes: int = 0
     last_run_at: int = 0
     last_failure: str = ""
+    #: New and changed files go to it.
+    is_current: bool = False
+    #: Why it may run and is not current, and what helps; empty when nothing is in its way.
+    waits: str = ""
+    waits_remedy: str = ""
 
 
 @dataclass(slots=True)
@@ -149,13 +155,21 @@ class Registry:
         """Where the files come from, in words."""
         return count(len(self.sources), "source") if self.sources or not self.files else "scanned by hand"
 
+    def current_of(self, name: str) -> Parser | None:
+        """The version that new and changed files of this parser go to."""
+        return next((each for each in self.parsers.values() if each.name == name and each.is_current), None)
+
     def current(self) -> list[Parser]:
-        """The newest version of each parser."""
+        """The version of each parser to look at first: the newest while somebody must decide about it, else the current."""
         newest: dict[str, Parser] = {}
         for parser in self.parsers.values():
             if parser.state != "retired" or parser.name not in newest:
                 newest[parser.name] = parser
-        return list(newest.values())
+        undecided = {(each.parser, each.version) for each in self.waiting_contracts}
+        return [
+            each if (each.name, each.version) in undecided else self.current_of(each.name) or each
+            for each in newest.values()
+        ]
 
     def fork(self) -> Registry:
         """The same again; what is changed in one of the two stays as it was in the other."""
@@ -232,6 +246,15 @@ class Registry:
             case "ParserRetired":
                 if parser := self.parsers.get((data["name"], data["version"])):
                     parser.state = "retired"
+            case "ParserCurrentChanged":
+                for parser in self.parsers.values():
+                    if parser.name == data["name"]:
+                        parser.is_current = parser.version == data["version"]
+                        if parser.is_current:
+                            parser.waits = parser.waits_remedy = ""
+            case "ParserVersionWaits":
+                if parser := self.parsers.get((data["name"], data["version"])):
+                    parser.waits, parser.waits_remedy = _waits(parser.name, parser.version, data)
             case "ParserPaused" | "ParserHalfOpened" | "ParserResumed":
                 self._breaker(event)
             case "JobCompleted" | "JobFailed" | "JobDeadLettered" if told.parser:
@@ -260,6 +283,9 @@ class Registry:
             self._committed(told.event, told.parser)
             self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
         elif told.event.type == "ContentsRecognised":
+            self.stale.add("outputs")
+        elif told.event.type == "OutputVersionSetLive" and (output := self.outputs.get(told.event.data["output"])):
+            output.version = told.event.data["version"]
             self.stale.add("outputs")
 
     def _count_run(self, told: Told) -> None:
@@ -292,7 +318,7 @@ class Registry:
         manifest = event.data.get("manifest") or {}
         for name, version in (event.data.get("versions") or {}).items():
             output = self.outputs.setdefault(name, Output(name))
-            output.version = max(output.version, version)
+            output.version = output.version or version  # the first commit; from then on an event says which is live
             output.parser = max(output.parser, owner)
             accounting = manifest.get("outputs", {}).get(name, {})
             output.rows += accounting.get("valid", 0)
@@ -314,7 +340,20 @@ _FOLDS: dict[str, Callable[[Registry, Told], None]] = {
 }
 
 
+def _waits(name: str, version: str, data: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a version waits and what helps, from the facts that were recorded; empty when nothing is in its way."""
+    problems = data["problems"]
+    if not problems:
+        return "", ""
+    remedy = what_to_do(name, version, problems, may_be_chosen=data["may_be_chosen"], like=data["like"])
+    return why_waits(problems, data["left_out"]), remedy
+
+
 def _parser(row: dict[str, Any]) -> Parser:
+    waits: tuple[str, str] = ("", "")
+    if row.get("waits_json"):
+        recorded = {**json.loads(row["waits_json"]), "may_be_chosen": bool(row["may_be_chosen"])}
+        waits = _waits(row["name"], row["version"], recorded)
     breaker = row["breaker"] or "closed"
     held = row["breaker_reason"] or "its circuit breaker is open" if breaker != "closed" else ""
     by_hand = (row["pause_reason"] or "paused") if row["is_paused"] else ""
@@ -333,6 +372,8 @@ def _parser(row: dict[str, Any]) -> Parser:
         row["successful_executions"] or 0,
         row["last_run_at"] or 0,
         row["last_failure_reason"] or "",
+        bool(row.get("is_current")),
+        *waits,
     )
 
 

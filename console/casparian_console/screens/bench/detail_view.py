@@ -57,6 +57,7 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
         lines += wrapped(f"{parser.name} {parser.version} {registry.candidate(parser).obstacle}.", width, style)
     elif parser.paused:
         lines += wrapped(f"Why: {registry.pause_of(parser.name, parser.version)}", width, style)
+    lines += _standing(parser, registry, width)
     for files in registry.waiting_files:
         if files.parser == parser.name:
             tagged = f"{count(files.files, 'file')} tagged {files.tag}"
@@ -65,7 +66,7 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
     lines.append(_fact("topics", ", ".join(clean(topic) for topic in parser.topics) or "none: no file becomes its job"))
     versions = [each for each in registry.parsers.values() if each.name == parser.name and each is not parser]
     if versions:
-        lines.append(_fact("before", ", ".join(clean(each.version) for each in reversed(versions[-8:]))))
+        lines.append(_fact("others", ", ".join(clean(each.version) for each in reversed(versions[-8:]))))
     lines.append(_fact("registered", clock(parser.registered_at)))
     lines.append(_fact("artifact", _short_hash(parser.artifact, registry)))
     lines += [[], [("title", "Outputs")]]
@@ -77,6 +78,21 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
             *_key("x", "rejects"),
         ]
     return [*lines, [], *_key("t", "tests it on a file, the failing ones first")]
+
+
+def _standing(parser: Parser, registry: Registry, width: int) -> list[Line]:
+    """Which version takes new and changed files, and which wait and why."""
+    current = registry.current_of(parser.name)
+    lines: list[Line] = []
+    if current is parser:
+        lines += wrapped("Current: new and changed files go to it.", width, "ok")
+    elif current is not None:
+        lines += wrapped(f"{current.version} is current: new and changed files go to that.", width, "dim")
+    for each in registry.parsers.values():
+        if each.name == parser.name and each.waits and each.state != "retired":
+            lines += wrapped(f"{each.version} waits: {each.waits}.", width, "warn")
+            lines += wrapped(each.waits_remedy, width, "dim")
+    return lines
 
 
 def _runs(parser: Parser, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:

@@ -103,6 +103,8 @@ def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
         return "paused", "warn", "paused"
     if "proposed" in contracts.values():
         return "warning", "accent", "waits for approval"
+    if parser.waits:
+        return "warning", "warn", "waits"
     return "done", "ok", "ready"
 
 

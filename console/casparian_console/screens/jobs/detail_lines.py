@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, bar, line_width
@@ -63,6 +64,7 @@ def detail_lines(
         _error(write, job, row, shown)
     _progress(write, job, facts)
     _input(write, job, row)
+    _parameters(write, known)
     _outputs(write, job, known, home)
     _accounting(write, job, row, known)
     _contracts(write, job, known, facts)
@@ -135,6 +137,19 @@ def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
     write.pair("started", clock(row.get("started_at") or job.started_at))
     write.pair("ended", clock(job.ended_at))
     write.pair("took", duration(job.seconds) if job.seconds else "")
+
+
+def _parameters(write: Writer, known: Known) -> None:
+    """What the job was queued with, and where values came from that are no defaults."""
+    queued = [event for event in known.history if event["type"] in ("JobQueued", "JobReplayed")]
+    spec = (queued[-1]["data"].get("job") or {}) if queued else {}
+    params, origins = spec.get("params") or {}, spec.get("param_origins") or {}
+    if not params:
+        return
+    write.title("PARAMETERS")
+    for name, value in params.items():
+        origin = origins.get(name, "default")
+        write.pair(name, f"{json.dumps(value, ensure_ascii=False)}  ({origin})", "" if name in origins else "dim")
 
 
 def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:
