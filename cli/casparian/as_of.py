@@ -90,6 +90,11 @@ class PastGateway:
     def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
         yield self.table(sql, params)
 
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        from casparian.gateway import select_of
+
+        return self.table(select_of(self, name, columns))
+
     def publish_catalogue(self) -> None:
         """The outputs that were published then; a version that was dropped since is gone all the same."""
         from casparian_sentinel import catalog

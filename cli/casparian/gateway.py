@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from casparian.app import App
@@ -27,6 +28,9 @@ _PAGE_ROWS = 10_000
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
+_COLUMNS = """
+select column_name from information_schema.columns where table_schema = 'main' and table_name = ? order by ordinal_position
+"""
 Row = dict[str, Any]
 
 
@@ -60,6 +64,10 @@ class Gateway(Protocol):
 
     def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
         """As `table`, in pages ordered by the column `id`: for results that may be larger than one answer."""
+        ...
+
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        """A table of the projection for `casparian_sentinel.sql.ask`: those columns (all: None), or a file with them."""
         ...
 
     def publish_catalogue(self) -> None:
@@ -101,6 +109,9 @@ class _Remote:
                 return
             after = page["id"][-1].as_py()
 
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        return self.client.query_file(select_of(self, name, columns), at_least_seq=self._seq)
+
     def publish_catalogue(self) -> None:
         self.client.publish_catalogue(self._seq)
 
@@ -131,8 +142,20 @@ class _Local:
     def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
         yield self.table(sql, params)
 
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        return self.table(select_of(self, name, columns))
+
     def publish_catalogue(self) -> None:
         self._sentinel.publish_catalogue()
+
+
+def select_of(gateway: Gateway, name: str, columns: frozenset[str] | None) -> str:
+    """A SELECT of those columns of a table that it has."""
+    if columns is None:
+        return f"select * from {name}"
+    known = [row["column_name"] for row in gateway.rows(_COLUMNS, [name])]
+    wanted = [f'"{column}"' for column in known if column.lower() in columns]
+    return f"select {', '.join(wanted) or 'true as nothing'} from {name}"
 
 
 @contextmanager

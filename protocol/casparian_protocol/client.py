@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -168,6 +169,13 @@ class Client:
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
         head, body = self._ask_tables(query_id, [b"query", pack(asked)])
         return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
+
+    def query_file(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0) -> Path:
+        """As `query`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
+        query_id = secrets.token_hex(8)
+        asked = {"id": query_id, "sql": sql, "params": list(params), "format": "file", "at_least_seq": at_least_seq}
+        head, _body = self._ask_tables(query_id, [b"query", pack(asked)])
+        return Path(head["path"])
 
     def publish_catalogue(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""

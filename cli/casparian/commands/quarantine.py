@@ -156,7 +156,7 @@ def _rows(gateway: Gateway, output: str, code: str | None, job: str | None, limi
     ending = f" limit {limit}" if limit else ""
     order = "order by _cf_job_id, _cf_output_row_index"
     query = f'select * from quarantine."{output}" where {" and ".join(conditions)} {order}{ending}'
-    return ask(gateway.home, query, known, lambda name: gateway.table(f"select * from {name}"))
+    return ask(gateway.home, query, known, gateway.state_table)
 
 
 def _quoted(text: str) -> str:

@@ -81,7 +81,7 @@ def sql(
             gateway.home,
             text,
             known,
-            lambda name: gateway.table(f"select * from {name}"),
+            gateway.state_table,
             timeout_seconds=timeout_seconds,
             limit_rows=limit_rows,
         )

@@ -8,8 +8,10 @@ without external access. The endpoint lies in a private directory and serves our
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,6 +27,8 @@ from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
 WAIT_SECONDS = 30.0
 #: An answer is one attachment, which no client takes larger: the caller is told to ask for less.
 ANSWER_LIMIT_BYTES = ATTACHMENT_LIMIT_BYTES
+#: An answer as a file, for our own programs.
+FILE_LIMIT_BYTES = 4 * 1024**3
 _BATCH_ROWS = 65_536
 
 
@@ -39,7 +43,7 @@ class Question(BaseModel):
     id: str = Field(max_length=64)
     sql: str = Field(default="", max_length=60_000)
     params: list[Any] = Field(default_factory=list, max_length=1000)
-    format: str = Field(default="rows", pattern="^(rows|arrow)$")
+    format: str = Field(default="rows", pattern="^(rows|arrow|file)$")
     at_least_seq: NonNegativeInt = 0
     limit_rows: NonNegativeInt | None = None
 
@@ -80,8 +84,11 @@ def read_question(frames: list[bytes]) -> Pending:
     return Pending(frames[0], question, frames[1] == b"catalog", now + WAIT_SECONDS, now)
 
 
-def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int) -> list[bytes]:
-    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it is `DAMAGE`."""
+def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: Path | None = None) -> list[bytes]:
+    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it is `DAMAGE`.
+
+    Below `files` is where an answer in the form of a file is put, for the asker to take.
+    """
     if is_too_deep(question.sql):
         problem = f"The query nests brackets or names more than {DEPTH_LIMIT} deep."
         return error(question.id, problem, "Write it with fewer brackets within brackets.")
@@ -91,6 +98,8 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int) -> list[
             return error(question.id, "Only one SELECT can be asked here.", "Send one SELECT without semicolons.")
         db.execute("begin transaction read only")  # a CTE may hold a DELETE
         relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
+        if question.format == "file" and files is not None:
+            return _to_file(question, relation.to_arrow_reader(_BATCH_ROWS), seq, files)
         if question.limit_rows is not None:
             relation = relation.limit(question.limit_rows + 1)
         table = _bounded(relation.to_arrow_reader(_BATCH_ROWS))
@@ -108,6 +117,28 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int) -> list[
         return _too_large(question)
     head = {"id": question.id, "ok": True, "seq": seq, "columns": table.column_names, "is_cut": is_cut}
     return [b"rows", msgpack.packb(head), body]
+
+
+def _to_file(question: Question, reader: pa.RecordBatchReader, seq: int, files: Path) -> list[bytes]:
+    """For answers beyond a message: written batch by batch, its path is the answer."""
+    files.mkdir(mode=0o700, exist_ok=True)
+    path = files / f"{secrets.token_hex(8)}.arrows"
+    size_bytes = 0
+    try:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, reader.schema) as writer:
+            for batch in reader:
+                size_bytes += batch.nbytes
+                if size_bytes > FILE_LIMIT_BYTES:
+                    path.unlink()
+                    return error(
+                        question.id, f"The answer has more than {FILE_LIMIT_BYTES:,} bytes.", "Ask for fewer columns."
+                    )
+                writer.write_batch(batch)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    head = {"id": question.id, "ok": True, "seq": seq, "columns": reader.schema.names, "path": str(path)}
+    return [b"rows", msgpack.packb(head), b""]
 
 
 def _too_large(question: Question) -> list[bytes]:

@@ -17,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import zmq
@@ -34,6 +35,8 @@ _LANES_OF_THE_SENTINEL = 2
 _LANES_OF_ONE = 2
 _WAITING_LIMIT = 200
 _END_SECONDS = 0.05
+#: Whoever asked for a file takes it sooner.
+_FILE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -59,6 +62,8 @@ class Lanes:
     #: The routing id of the sentinel, who told it over a channel that nobody else has.
     sentinel: bytes = b""
     query_seconds: float = QUERY_SECONDS
+    #: Where answers that are files are put; what nobody took is removed.
+    files: Path | None = None
     damage: duckdb.Error | None = None
     _waiting: dict[bytes, deque[Pending]] = field(default_factory=dict)
     _running: list[_Running] = field(default_factory=list)
@@ -113,6 +118,14 @@ class Lanes:
                 if not all(send(bus, peer, working(pending.question.id)) for pending in waiting):
                     del self._waiting[peer]
 
+    def remove_files(self) -> None:
+        """Files whose askers have left, or that a projector before this one made."""
+        now = time.time()
+        for path in self.files.iterdir() if self.files is not None and self.files.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > _FILE_SECONDS:
+                    path.unlink()
+
     def interrupt_all(self, why: str) -> None:
         """Let go of what readers hold, and wait until they did: applying events goes first."""
         for one in self._running:
@@ -166,7 +179,7 @@ class Lanes:
         """In a thread of its own."""
         question = one.pending.question
         try:
-            made = answer(one.db, question, one.seq)
+            made = answer(one.db, question, one.seq, self.files)
         except DAMAGE as cause:
             self.damage = cause
             made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")
@@ -187,7 +200,8 @@ class Lanes:
             self._running.remove(one)
             if one.stopped and made[0] == b"error":
                 made = error(one.pending.question.id, one.stopped, "Narrow it down, or ask for less at once.")
-            send(bus, one.peer, made)
+            if not send(bus, one.peer, made) and one.pending.question.format == "file":
+                self.remove_files()
 
 
 def send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> bool:

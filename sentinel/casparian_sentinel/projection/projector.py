@@ -108,7 +108,8 @@ class Projector:
         self._watermark: Position | None = None
         self._durable_seq = 0
         self._waiting: list[Pending] = []
-        self._lanes = Lanes()
+        self._lanes = Lanes(files=home.run / "answers")
+        self._lanes.remove_files()
         self._reported = -1
         self._reported_at = 0.0
         self._said_at = time.monotonic()

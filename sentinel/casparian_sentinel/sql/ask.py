@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -31,6 +32,11 @@ ANSWER_BYTES = 4 * 1024**3
 SPILL_BYTES = 16 * 1024**3
 #: Tables of the projection that hold nothing to ask about.
 _INTERNAL = frozenset({"cf_position"})
+
+
+#: (name, names of columns or None for all) → the table, or a file that holds it.
+StateTable = Callable[[str, frozenset[str] | None], pa.Table | Path]
+_PREFIX = "casparian-sql-"
 
 
 class QueryFailed(CasparianError):
@@ -65,7 +71,7 @@ def ask(
     home: Home,
     sql: str,
     known: Relations,
-    state_table: Callable[[str], pa.Table],
+    state_table: StateTable,
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
@@ -74,13 +80,18 @@ def ask(
 ) -> pa.Table:
     """The answer to one user query, or its first `limit_rows`. Raises `QueryRefused` or `QueryFailed`.
 
-    `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads.
+    `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads, with the names of
+    the columns that it may need: as a table, or as a file of Arrow IPC that is removed afterwards.
     """
     guarded = check(sql, known)
-    with tempfile.TemporaryDirectory(prefix="casparian-sql-") as scratch, _pinned_catalogue(home) as catalogue:
+    sweep(home)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as scratch,
+        _pinned_catalogue(home) as catalogue,
+    ):
         tables: dict[str, str] = {}
         for name in sorted(guarded.state_tables):
-            tables[name] = str(_write(Path(scratch) / f"{name}.arrows", state_table(name)))
+            tables[name] = str(_handed_over(Path(scratch) / f"{name}.arrows", state_table(name, guarded.columns)))
         order = {
             "sql": guarded.sql,
             "names": [*map(str.lower, known.published_names())],
@@ -96,6 +107,19 @@ def ask(
             "asker_pid": os.getpid(),
         }
         return _run(order, timeout_seconds)
+
+
+def sweep(home: Home) -> None:
+    """Remove what askers that were killed left behind: their scratch, and their names of the catalogue."""
+    left = [*Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"), *home.run.glob("sql-*"), *home.run.glob("catalog-*")]
+    for path in left:
+        owner = path.name.removeprefix("casparian-").split("-")[1]
+        if owner.isdecimal() and Path(f"/proc/{os.getpid()}").exists() and not Path(f"/proc/{owner}").exists():
+            with suppress(OSError):  # another sweeps too, or it is another user's
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 @contextmanager
@@ -159,7 +183,10 @@ def _problem(stderr: bytes, status: int) -> str:
     return f"The query's process ended with status {status}: it may have needed more memory than it may have."
 
 
-def _write(path: Path, table: pa.Table) -> Path:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+def _handed_over(path: Path, given: pa.Table | Path) -> Path:
+    if isinstance(given, Path):
+        shutil.move(given, path)
+        return path
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, given.schema) as writer:
+        writer.write_table(given)
     return path

@@ -17,6 +17,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from casparian_protocol.errors import CasparianError
+from casparian_sentinel.sql.columns import mentioned_columns
 from casparian_sentinel.sql.names import TABLE_FUNCTIONS, is_refused_function
 from casparian_shim.text import scrub
 
@@ -42,6 +43,8 @@ class Guarded:
     state_tables: frozenset[str]
     #: Names of outputs and quarantines (`quarantine.x`) that it reads.
     published: frozenset[str] = frozenset()
+    #: Names that may be columns of the state tables; None when all of their columns may be needed.
+    columns: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ def check(sql: str, known: Relations) -> Guarded:
             else:
                 schema = node.db.lower()
                 published.add(f"{schema}.{node.name.lower()}" if schema not in ("", "main") else node.name.lower())
-    return Guarded(sql.strip().rstrip("; \n\t"), frozenset(state), frozenset(published))
+    return Guarded(
+        sql.strip().rstrip("; \n\t"), frozenset(state), frozenset(published), mentioned_columns(tree, sql, state)
+    )
 
 
 def _parse(sql: str) -> exp.Expr:

@@ -152,6 +152,18 @@ def test_a_huge_answer_is_refused_and_a_large_one_arrives(served: tuple[Asker, i
     assert asker.table("select i from range(2000000) r(i)").num_rows == 2_000_000
 
 
+def test_an_answer_beyond_a_message_is_a_file(served: tuple[Asker, int]) -> None:
+    asker, _ = served
+    asker.ask("select i, repeat('x', 100) as text from range(1000000) r(i)", format="file")
+    kind, head, _body = asker.answer()
+    assert kind == "rows", head
+    path = Path(head["path"])
+    assert path.stat().st_size > 64 * 1024 * 1024
+    with pa.memory_map(head["path"]) as source:
+        assert pa.ipc.open_stream(source).read_all().num_rows == 1_000_000
+    path.unlink()
+
+
 def test_a_quick_question_does_not_wait_for_a_slow_one(served: tuple[Asker, int]) -> None:
     asker, _ = served
     slow = asker.ask("select count(*) from range(30000) a, range(10000) b where (a.range * b.range) % 7 = 3")

@@ -48,7 +48,7 @@ def published_home(root: Path) -> Home:
     return home
 
 
-def state_table(name: str) -> pa.Table:
+def state_table(name: str, columns: frozenset[str] | None = None) -> pa.Table:
     assert name in KNOWN.state
     return JOBS
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from decimal import Decimal
@@ -18,7 +20,7 @@ import pytest
 from casparian_protocol.home import Home
 from casparian_sentinel import catalog
 from casparian_sentinel.sql.ask import QueryFailed, ask, relations
-from casparian_sentinel.sql.guard import QueryRefused
+from casparian_sentinel.sql.guard import QueryRefused, check
 from tests.ending import await_end
 from tests.sentinel.sql.homes import KNOWN, TRADES, published_home, state_table
 from tests.sentinel.sql.queries import LEGAL
@@ -52,7 +54,7 @@ def test_a_long_lived_process_sees_the_new_catalogue_though_it_still_holds_the_o
 def test_a_commit_while_a_query_begins_changes_nothing_under_it(tmp_path: Path) -> None:
     home = published_home(tmp_path)
 
-    def state_table_after_a_commit(name: str) -> pa.Table:
+    def state_table_after_a_commit(name: str, columns: frozenset[str] | None) -> pa.Table:
         catalog.publish(home, [catalog.Dataset("fresh", 1, [str(_any_part(home))], is_live=True)])
         return state_table(name)
 
@@ -203,3 +205,46 @@ def _first_child(pid: int) -> psutil.Process:
 
 def _any_part(home: Home) -> Path:
     return next(home.output_version("trades", 1).glob("part-*.parquet"))
+
+
+def test_what_killed_askers_left_is_removed_and_what_living_ones_use_is_not(home: Home) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    temporary = Path(tempfile.gettempdir())
+    left = [
+        temporary / f"casparian-sql-{dead.pid}-x",
+        home.run / f"sql-{dead.pid}-x",
+        home.run / f"catalog-{dead.pid}-x",
+    ]
+    mine = temporary / f"casparian-sql-{os.getpid()}-x"
+    for path in (*left, mine):
+        path.mkdir(parents=True)
+    try:
+        assert ask(home, "select 1 as one", KNOWN, state_table).to_pylist() == [{"one": 1}]
+        assert [path for path in left if path.exists()] == []
+        assert mine.exists()
+        assert list(temporary.glob(f"casparian-sql-{os.getpid()}-*")) == [mine]
+    finally:
+        mine.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("select count(*) from cf_jobs", {"cf_jobs"}),
+        ("select status, count(*) n from cf_jobs where kind = 'a' group by 1", {"status", "kind", "n", "a", "cf_jobs"}),
+        ("select j.status from cf_jobs j", {"status", "j", "cf_jobs"}),
+        *[
+            (sql, None)
+            for sql in (
+                "select * from cf_jobs", "from cf_jobs", "select j.* from cf_jobs j", "select j from cf_jobs j",
+                "select columns('s.*') from cf_jobs", "select #1 from cf_jobs", "summarize cf_jobs",
+                "select a from cf_jobs t(a)", "select count(*) from cf_jobs natural join cf_jobs",
+                "select row(cf_jobs) from cf_jobs", "select * exclude (a) from cf_jobs", "select (j).status from cf_jobs j",
+                "pivot cf_jobs on status using count(*)",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_only_columns_that_a_query_can_need_are_asked_for(sql: str, columns: set[str] | None) -> None:
+    assert check(sql, KNOWN).columns == (None if columns is None else frozenset(columns))
