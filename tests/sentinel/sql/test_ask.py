@@ -111,7 +111,7 @@ def test_an_answer_without_rows_keeps_its_columns(home: Home) -> None:
 def test_state_tables_are_handed_over_by_need(home: Home) -> None:
     asked: list[str] = []
 
-    def supply(name: str) -> pa.Table:
+    def supply(name: str, columns: frozenset[str] | None) -> pa.Table:
         asked.append(name)
         return state_table(name)
 
