@@ -19,6 +19,7 @@ from casparian_protocol.manifest import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
 from casparian_shim.sdk.records import RecordTape, use_tape
 from casparian_worker.execute.records import SourceRecords
+from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk
 
 Reader = Callable[[Any], Iterator[dict[str, Any]]]
@@ -273,3 +274,37 @@ def test_text_of_a_giant_record_is_cut_and_says_so(desk: Desk) -> None:
     )
     (raw,) = desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist()
     assert raw == "x" * 16_384 + "… (83,617 more bytes)"
+
+
+_ODD = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 12)
+
+
+@given(
+    st.lists(st.tuples(_ODD, _ODD, st.integers(-128, 127) | st.sampled_from([0, 1, 2, 3, 10, 14])), max_size=6),
+    st.lists(_ODD),
+)
+def test_no_tape_of_a_stranger_does_more_than_be_refused(entries: list[tuple[int, int, int]], named: list[int]) -> None:
+    ledger = SourceRecords(10, os.open(os.devnull, os.O_RDONLY))
+    rows, ends, whats = zip(*entries, strict=True) if entries else ((), (), ())
+    arrays = [pa.array(rows, pa.int64()), pa.array(ends, pa.int64()), pa.array(whats, pa.int8())]
+    batch = pa.RecordBatch.from_arrays(arrays, ["row", "end", "what"])
+    ledger.announce("no_such_codec", batch.schema)
+    try:
+        for _ in range(2):
+            ledger.take(batch)
+            ledger.names(pa.array(named, pa.int64()))
+            ledger._text(ledger._places[0], 0, 100) if ledger._places else None
+    except ArrowRefused:
+        pass
+    finally:
+        os.close(ledger.descriptor)
+    found = ledger.accounting(0)
+    assert found.bytes_given + found.bytes_skipped <= 10
+    assert found.unaccounted <= found.given
+
+
+@pytest.mark.parametrize("names", [["row", "end"], ["row", "end", "what", "x"], ["row", "what", "end"]])
+def test_a_tape_of_another_shape_is_refused(names: list[str]) -> None:
+    ledger = SourceRecords(1, 0)
+    with pytest.raises(ArrowRefused, match="records have the columns"):
+        ledger.announce("utf_8", pa.schema([(name, pa.int64()) for name in names]))

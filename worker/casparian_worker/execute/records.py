@@ -158,8 +158,9 @@ class SourceRecords:
             is_nothing=is_nothing and not self._is_counted,
             is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
             bytes_total=self.size_bytes,
-            bytes_given=self.given_bytes,
-            bytes_skipped=self.skipped_bytes,
+            # Two readings that number lines in different ways may pass over the same bytes.
+            bytes_given=min(self.given_bytes, self.size_bytes),
+            bytes_skipped=min(self.skipped_bytes, self.size_bytes - min(self.given_bytes, self.size_bytes)),
             bytes_unread=max(0, unread),
         )
 

@@ -23,6 +23,7 @@ _BY_EXCEPTION = {
 _BY_CODE = {
     "SCHEMA_MISMATCH": "The rows' columns are not the contract's: D compares them; amend the contract or the parser.",
     "QUARANTINE_EXCEEDED": "More rows broke the contract than its policy allows: look at the violations below.",
+    "UNACCOUNTED": "Give each record's __cf_row_id on, and ctx.skip(reason) or ctx.reject(…) what becomes no row.",
     "ENCODING_ERROR": "Open the file with its own encoding; casparian_shim.read_lines takes one (v in Discover shows it).",
     "INVALID_DATA": "Raise only for a file that is no input at all; ctx.reject(…) turns away one row and keeps the rest.",
     "FILE_NOT_FOUND": "Parsers may read their input and ctx.resource(…) only; what else they need is a param of type file.",

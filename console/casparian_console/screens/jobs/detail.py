@@ -22,7 +22,7 @@ select id, status, job_type, plugin_name, parser_version, input_file, content_ha
     retry_count, losses, worker_id, sandbox, epoch_us(queued_at) as queued_at, epoch_us(started_at) as started_at,
     epoch_us(end_time) as ended_at, seconds, rows_received, rows_valid, quarantine_rows, rows_skipped, rows_without_source_row,
     error_code, error_message, error_exception, error_trace, error_context, error_fingerprint, accounting_json, skipped_json,
-    damaged_json, reason, rerun_of, cast(logical_date as varchar) as logical_date, selection_snapshot_hash, sequence
+    records_json, damaged_json, reason, rerun_of, cast(logical_date as varchar) as logical_date, selection_snapshot_hash, sequence
 from cf_processing_queue where id = ?
 """
 _FILES = """
@@ -122,7 +122,7 @@ class Detail:
         match what:
             case "job":
                 known.job = rows[0] if rows else {}
-                for name in ("accounting", "skipped", "damaged"):
+                for name in ("accounting", "skipped", "records", "damaged"):
                     known.job[name] = _parsed(known.job.pop(f"{name}_json", None))
             case "files":
                 known.files = rows

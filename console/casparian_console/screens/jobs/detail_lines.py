@@ -182,6 +182,13 @@ def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> N
         write.text(f"{count(job.rows, 'row')} valid, {job.quarantined:,} quarantined, {job.skipped:,} skipped")
     for reason, number in sorted(skipped.items()):
         write.pair("skipped", f"{number:,} {reason}")
+    records = row.get("records") or {}
+    if records.get("is_counted"):
+        dropped = records.get("unaccounted") or 0
+        gap = f"{dropped:,} of them dropped, as the parser declares" if dropped else "all accounted for"
+        write.pair("records", f"{records.get('given', 0):,} given out by the reader, {gap}", "warn" if dropped else "")
+    elif records:
+        write.pair("records", "not counted, the parser reads the file itself")
     for each in known.violations:
         where = f"{each['output']}.{each['column_name']}" if each["column_name"] else each["output"]
         write.pair("violation", f"{each['rows'] or 0:,} × {each['code']} in {where}", "warn")
