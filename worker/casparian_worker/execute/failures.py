@@ -183,7 +183,7 @@ def _explained(code: ErrorCode, report: ErrorReport, is_dev: bool) -> str:
         places.append(f"at {file[:_CONTEXT_CHARACTERS]}:{line}")
     if line := _line(context.get("input_line")):
         places.append(f"while reading line {line:,} of the input")
-    said = f"{report.exception}: {report.message or 'without a message'}"
+    said = f"{report.exception}: {report.message}" if report.message else f"{report.exception}, without a message"
     said = f"{said} ({', '.join(places)})" if places else said
     if code is ErrorCode.DEPENDENCY_MISSING and not is_dev:
         named = context.get("module")
