@@ -26,9 +26,6 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, home_from
 from casparian_shim.text import scrub
 
-#: Error classes of other packages that mean "cannot connect" (named, so that they need not be imported here).
-_CONNECTION_ERRORS = frozenset({"NoSentinel", "LogInUse", "HomeInUse"})
-
 #: Where a word begins in the name of a class.
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -242,7 +239,7 @@ def _refused(error: CasparianError) -> Failure:
         code = _WORD.sub("_", type(error).__name__).upper()
     if isinstance(error, UsageProblem):
         exit_code = ExitCode.USAGE
-    elif isinstance(error, NoDaemon) or type(error).__name__ in _CONNECTION_ERRORS:
+    elif isinstance(error, NoDaemon) or error.is_about_connecting:
         exit_code = ExitCode.NO_SENTINEL
     else:
         exit_code = ExitCode.FAILED

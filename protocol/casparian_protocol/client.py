@@ -24,6 +24,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import Feed, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
+from casparian_protocol.operation_views import PROJECTOR_GONE, ProjectorPhase
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
@@ -31,11 +32,12 @@ _IPC = "ipc://"
 #: How long a projector may say nothing before the sentinel is asked about it: at first, and when it should be there.
 _FIRST_SILENCE_SECONDS = 0.4
 _SILENCE_SECONDS = 5.0
-_AWAY = ("away", "given up", "error")
 
 
 class NoSentinel(CasparianError):
     """Nobody answers at the home's bus."""
+
+    is_about_connecting = True
 
     def __init__(self, home: Home, why: str) -> None:
         super().__init__(
@@ -211,9 +213,11 @@ class Client:
 
     def _require_projector(self, *, is_late: bool) -> None:
         """Raise `TablesAway` unless whoever is to answer may still be starting, or only slow."""
-        state = str(self.request("status", timeout_seconds=_SILENCE_SECONDS)["projection"]["state"])
-        if state.startswith(_AWAY) or (state == "ready" and is_late):
-            raise TablesAway(f"the projector is {state}" if state != "ready" else "the projector says nothing")
+        projection = self.request("status", timeout_seconds=_SILENCE_SECONDS)["projection"]
+        if projection["phase"] in PROJECTOR_GONE:
+            raise TablesAway(f"the projector is {projection['state']}")
+        if projection["phase"] == ProjectorPhase.READY and is_late:
+            raise TablesAway("the projector says nothing")
 
     def follow(self) -> Feed:
         """The feed from now on: a snapshot first. The feed closes with this client."""

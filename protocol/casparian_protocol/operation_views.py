@@ -5,6 +5,7 @@ Unknown fields are ignored, so that a newer sentinel may say more. What can be a
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,12 +57,34 @@ class QueueCounts(Result):
     dead_letter: Count
 
 
+class ProjectorPhase(StrEnum):
+    """How the process that keeps the tables is, for programs."""
+
+    STARTING = "starting"
+    #: It applies what the log has and it has not.
+    READING = "reading"
+    READY = "ready"
+    #: It ended and is started again in a moment.
+    AWAY = "away"
+    #: It only dies, and is started again seldom.
+    GIVEN_UP = "given_up"
+    #: It said what stops it.
+    BROKEN = "broken"
+
+
+#: Whoever asks the tables is told so at once.
+PROJECTOR_GONE = frozenset({ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
+
+
 class ProjectionView(Result):
     """How far the projection is; `lag` counts durable events that it has not applied."""
 
     seq: Count
     lag: Count
+    #: In words.
     state: str = ""
+    #: One of `ProjectorPhase`.
+    phase: str = ""
     #: Events that cannot be made part of the tables; `cf_poison_events` has them.
     poison_events: Count = 0
 

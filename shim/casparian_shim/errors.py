@@ -83,6 +83,8 @@ class CasparianError(Exception):
 
     #: The code a job fails with when nobody handles this error.
     code: ErrorCode = ErrorCode.UNKNOWN_ERROR
+    #: The home, or the daemon that has it, cannot be reached: nothing was tried.
+    is_about_connecting: bool = False
     #: What tells two failures of this class apart (a status, an output, codes): part of the fingerprint, unlike the message.
     facts: Mapping[str, ContextValue] = {}
 

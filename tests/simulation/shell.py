@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from casparian_protocol import messages as m
+from casparian_protocol.operation_views import ProjectorPhase
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.daemon import ending
@@ -135,7 +136,7 @@ class SimProjector:
     def __init__(self, world: World) -> None:
         self._world = world
         self.applied_seq = 0
-        self.state = "simulated"
+        self.state, self.phase, self.poison_events = "simulated", ProjectorPhase.STARTING, 0
 
     def start(self) -> None:
         """It is here."""

@@ -22,6 +22,7 @@ from casparian.waiting import find_waiting_files
 from casparian_protocol import trouble
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import is_home, make_home
+from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import load
 from casparian_protocol.waiting import WaitingFiles
 
@@ -263,7 +264,7 @@ def _status_in_the_past(app: App) -> ExitCode:
 
 def _from_tables(client: Client, found: dict[str, Any]) -> tuple[list[WaitingFiles] | None, dict[str, int]]:
     """What waits and how many failures are open; nothing while the tables cannot be asked: `status` answers without."""
-    if found["projection"]["state"] != "ready":
+    if found["projection"]["phase"] != ProjectorPhase.READY:
         return None, {}
 
     def rows(sql: str) -> list[dict[str, Any]]:
@@ -317,7 +318,7 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
     for one in found.get("given_up", []):
         print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
     _print_trouble(app, found)
-    if found["projection"]["state"] not in ("ready", "starting"):
+    if found["projection"]["phase"] not in (ProjectorPhase.READY, ProjectorPhase.STARTING):
         print(f"projection: {cell(found['projection']['state'])}", file=app.out)
     rows = []
     for worker in found["workers"]:

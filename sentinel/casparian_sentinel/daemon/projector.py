@@ -21,6 +21,7 @@ from casparian_protocol.codec import MalformedMessage, pack, unpack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import ProjectionSettings
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
@@ -74,12 +75,14 @@ class Projector:
         self.applied_seq = 0
         #: Events that it set aside.
         self.poison_events = 0
+        self.phase = ProjectorPhase.STARTING
+        #: The same in words.
         self.state = "starting"
 
     @property
     def is_given_up(self) -> bool:
         """It only dies: whoever asks it something is told so at once."""
-        return self._backoff.is_hopeless and self.state != "ready"
+        return self._backoff.is_hopeless and self.phase is not ProjectorPhase.READY
 
     def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -96,7 +99,7 @@ class Projector:
             theirs.close()
         self._control = ours
         self._told_seq = -1
-        self.state = "starting"
+        self._be(ProjectorPhase.STARTING, "starting")
         self._loop.add_reader(ours.fileno(), self._heard)
         self.tell_watermark()
 
@@ -124,7 +127,7 @@ class Projector:
         self._hang_up()
         if self._child is None or not self._child.is_running:
             return
-        if self.state == "starting":
+        if self.phase is ProjectorPhase.STARTING:
             self._child.kill()  # it has not begun to work; what it holds is disposable anyway
         try:
             await asyncio.wait_for(self._ended.wait(), _EXIT_SECONDS)
@@ -155,22 +158,25 @@ class Projector:
 
     def _take_in(self, said: dict[str, Any]) -> None:
         if said.get("ready"):
-            self.state = "ready"
+            self._be(ProjectorPhase.READY, "ready")
         if "error" in said:
-            self.state = f"error: {said['error']}"
+            self._be(ProjectorPhase.BROKEN, f"error: {said['error']}")
             logger.error("Projector: %s", said["error"])
         if isinstance(poison := said.get("poison"), int):
             self.poison_events = poison
         seq = said.get("applied", said.get("seq"))
         if (
             isinstance(seq, int)
-            and self.state.startswith(("starting", "reading the log"))
+            and self.phase in (ProjectorPhase.STARTING, ProjectorPhase.READING)
             and self._watermark is not None
         ):
-            self.state = f"reading the log: event {seq:,} of {self._watermark.seq:,}"
+            self._be(ProjectorPhase.READING, f"reading the log: event {seq:,} of {self._watermark.seq:,}")
         if isinstance(seq, int) and seq != self.applied_seq:
             self.applied_seq = seq
             self._on_applied(seq)
+
+    def _be(self, phase: ProjectorPhase, words: str) -> None:
+        self.phase, self.state = phase, words
 
     def _hang_up(self) -> None:
         if self._control is not None:
@@ -184,11 +190,11 @@ class Projector:
         if self._is_closing:
             return
         self._ended.clear()
-        self.state = f"away: {how}"
+        self._be(ProjectorPhase.AWAY, f"away: {how}")
         wait_seconds = self._backoff.died_after(self._child.lived_seconds if self._child else 0.0)
         if self._backoff.is_hopeless:  # what it needs may come back (space, rights), so it is tried on, seldom
             times = self._backoff.instant_deaths
-            self.state = f"given up for now: it {how}, {times} times within seconds of its start"
+            self._be(ProjectorPhase.GIVEN_UP, f"given up for now: it {how}, {times} times within seconds of its start")
             logger.error("The projector is %s; tried again in %.0f s.", self.state, wait_seconds)
         else:
             logger.warning("The projector %s; started again in %.1f s.", how, wait_seconds)

@@ -20,6 +20,7 @@ import zmq
 from casparian_protocol import trouble
 from casparian_protocol.home import Home
 from casparian_protocol.messages import Request
+from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import Settings
 from casparian_protocol.states import JobState
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
@@ -128,6 +129,7 @@ class Shell:
             now=self.engine.now,
             durable_seq=lambda: self.journal.durable.seq,
             projection=lambda: (self.projector.applied_seq, self.projector.state),
+            projector_phase=lambda: self.projector.phase,
             is_ready=lambda: self.is_ready,
             is_planning=lambda: self.options.plans_by_itself and self.planner.is_planning,
             given_up=lambda: self.workers.given_up,
@@ -199,7 +201,7 @@ class Shell:
             self.threads,
             self.tasks,
             durable_seq=lambda: self.journal.durable.seq,
-            may_ask=lambda: self.projector.state == "ready" and not self.projector.poison_events,
+            may_ask=lambda: self.projector.phase is ProjectorPhase.READY and not self.projector.poison_events,
         )
         self.each_second += [
             upkeep.each_second,

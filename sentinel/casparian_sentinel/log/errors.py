@@ -98,6 +98,8 @@ class LogFull(CasparianError):
 class LogInUse(CasparianError):
     """Another process holds the home: a daemon, or a command that works without one."""
 
+    is_about_connecting = True
+
     def __init__(self, lock_path: Path, owner_pid: int | None, role: str = "sentinel") -> None:
         owner = f"pid {owner_pid}" if owner_pid is not None else "of unknown pid"
         if role == "command":

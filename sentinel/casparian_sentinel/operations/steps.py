@@ -15,6 +15,7 @@ from casparian_protocol.client import Rows
 from casparian_protocol.contract.fits import Misfit
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Command, Now
@@ -89,6 +90,7 @@ class Context:
     durable_seq: Callable[[], int]
     #: What only the daemon knows: how far the projection is, and how it is.
     projection: Callable[[], tuple[int, str]]
+    projector_phase: Callable[[], str] = lambda: ProjectorPhase.READY
     is_ready: Callable[[], bool] = lambda: True
     #: Whether pending files may become jobs by themselves any moment.
     is_planning: Callable[[], bool] = lambda: False

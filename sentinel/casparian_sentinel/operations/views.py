@@ -36,6 +36,7 @@ def status(context: Context) -> dict[str, Any]:
             "seq": projected_seq,
             "lag": max(0, durable_seq - projected_seq),
             "state": projector_state,
+            "phase": str(context.projector_phase()),
             "poison_events": context.poison_events(),
         },
         "parsers": {
