@@ -51,10 +51,20 @@ def timestamp(text: str, *, format: str | None = None, tz: str | None = None) ->
         zone = ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError):
         raise ValueError(f"{tz[:80]!r} is no known time zone") from None
-    first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
-    if first.utcoffset() != second.utcoffset():
-        raise ValueError(f"{text[:80]!r} is skipped or repeated by a clock change in {tz}")
+    first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
+    before, after = first.utcoffset(), second.utcoffset()
+    if before is not None and after is not None and before != after:
+        raise ValueError(f"{text[:80]!r} {_clock_change(moment, after - before, tz)}; give the offset with the time")
     return first
+
+
+def _clock_change(moment: datetime.datetime, shift: datetime.timedelta, tz: str) -> str:
+    """Which change of the clocks a local time falls into: forward skips times, back repeats them."""
+    minutes = abs(shift) // datetime.timedelta(minutes=1)
+    span = "hour that is" if minutes == 60 else f"{minutes} minutes that are"
+    return (
+        f"falls in the {span} {'skipped' if shift > datetime.timedelta() else 'repeated'} on {moment:%Y-%m-%d} in {tz}"
+    )
 
 
 _FRACTION = re.compile(r"(?<=:[0-9]{2}[.,])([0-9]{7,})")
