@@ -6,7 +6,7 @@ convert, and is asked only about columns that are known to be of one kind at eve
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -60,6 +60,8 @@ def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
         array = _of_one_class(values, next(iter(types)))
         if array is not None:
             return array, False
+    if types <= _PLAIN_PAYLOADS.keys():  # plain classes alone, and no one kind: nothing is left to find out
+        return _mixed([_payload_of(value) for value in values]), True
     each = [kinded(value) for value in values]
     kinds = {kind for kind, _ in each}
     kinds.discard(ValueKind.NULL)
@@ -70,8 +72,36 @@ def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
             return pa.array([plain for _, plain in each], type=exact), False
         except _NOT_TYPED:
             pass
-    children = [pa.array([int(kind) for kind, _ in each], pa.uint8()), pa.array(map(payload, each), pa.binary())]
-    return pa.StructArray.from_arrays(children, fields=list(MIXED_TYPE)), True
+    return _mixed([(kind, payload((kind, plain))) for kind, plain in each]), True
+
+
+def _mixed(pairs: Sequence[tuple[int, bytes | None]]) -> Any:
+    kinds, payloads = zip(*pairs, strict=True)
+    children = [pa.array(kinds, pa.uint8()), pa.array(payloads, pa.binary())]
+    return pa.StructArray.from_arrays(children, fields=list(MIXED_TYPE))
+
+
+def _payload_of(value: Any) -> tuple[int, bytes | None]:
+    """`kinded` and `payload` in one step, for the classes that rows mostly hold."""
+    if value is None:
+        return _NULL_PAYLOAD
+    try:
+        number, write = _PLAIN_PAYLOADS[type(value)]
+        return number, write(value)
+    except ValueError:  # a lone surrogate, or an integer of thousands of digits
+        kind, plain = kinded(value)
+        return kind, payload((kind, plain))
+
+
+_NULL_PAYLOAD = (int(ValueKind.NULL), None)
+_PLAIN_PAYLOADS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
+    str: (int(ValueKind.TEXT), str.encode),
+    int: (int(ValueKind.INT), lambda value: str(value).encode()),
+    float: (int(ValueKind.FLOAT), lambda value: repr(value).encode()),
+    bool: (int(ValueKind.BOOL), lambda value: b"true" if value else b"false"),
+    Decimal: (int(ValueKind.DECIMAL), lambda value: str(value).encode()),
+    bytes: (int(ValueKind.BYTES), lambda value: value),
+}
 
 
 def text_of(value: object) -> str | None:
