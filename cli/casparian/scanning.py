@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from casparian.app import App
 from casparian.gateway import Gateway
+from casparian.render import count
 from casparian_protocol.home import Home
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_sentinel.blobs import BlobStore
@@ -29,6 +30,8 @@ from casparian_worker.discovery.hashing import InputChanged, hash_file
 from casparian_worker.discovery.names import path_os, path_text
 from casparian_worker.discovery.retag import retag
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
+
+_PASSED_BY = {"symlinks": "symlink", "pipes": "pipe", "sockets": "socket", "devices": "device"}
 
 
 @dataclass(slots=True)
@@ -43,6 +46,13 @@ class ScanTotals:
     renamed: int = 0
     retagged: int = 0
     unchanged: int = 0
+    #: Passed by: neither files nor directories.
+    symlinks: int = 0
+    pipes: int = 0
+    sockets: int = 0
+    devices: int = 0
+    #: Left out by the excluded patterns.
+    excluded: int = 0
     unreadable_count: int = 0
     unreadable: list[dict[str, str]] = field(default_factory=list)
     is_complete: bool = True
@@ -53,10 +63,17 @@ class ScanTotals:
         self.bytes += outcome.counts.bytes
         for name in ("new", "changed", "vanished", "renamed", "retagged", "unchanged"):
             setattr(self, name, getattr(self, name) + getattr(outcome, name))
+        for name in ("symlinks", "pipes", "sockets", "devices", "excluded"):
+            setattr(self, name, getattr(self, name) + getattr(outcome.counts, name))
         self.unreadable_count += outcome.counts.unreadable_count
         self.unreadable += [{"path": one.rel_path, "reason": one.reason} for one in outcome.unreadable]
         self.is_complete = self.is_complete and outcome.is_complete
         self.seconds += outcome.seconds
+
+    def passed_by(self) -> str:
+        """`3 symlinks and 1 pipe`: what lay there and is no file; empty when nothing did."""
+        parts = [count(getattr(self, name), word) for name, word in _PASSED_BY.items() if getattr(self, name)]
+        return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def put_blob(home: Home, content: bytes) -> str:

@@ -1,6 +1,7 @@
 """scan, files, tag, untag, rule, source: the catalogue, without a daemon."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,18 @@ def test_a_priority_that_no_column_holds_is_refused_where_it_is_typed(call: Call
 
     assert done.code == 2
     assert "--priority" in done.err and "2147483647" in done.err
+
+
+def test_a_scan_counts_what_it_passes_by(call: Caller, tmp_path: Path) -> None:
+    root = tmp_path / "odd"
+    root.mkdir()
+    (root / "a.txt").write_text("x")
+    (root / "link").symlink_to("a.txt")
+    (root / "gone").symlink_to("nowhere")
+    os.mkfifo(root / "pipe")
+
+    told = call("scan", str(root))
+    document = call("scan", str(root), "--json").document
+
+    assert "passed by: 2 symlinks and 1 pipe; only regular files are read" in told.err
+    assert (document["symlinks"], document["pipes"], document["sockets"], document["devices"]) == (2, 1, 0, 0)

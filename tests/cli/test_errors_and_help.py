@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,21 @@ def test_a_name_is_only_suggested_when_it_is_like() -> None:
     assert hint("x" * 100_000, ["fix_orders"]) == ""
     assert listed(["a", "b"]) == "a, b"
     assert listed([str(number) for number in range(9)], most=3) == "0, 1 and 7 more"
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "found"),
+    [
+        ("casparian pro", 1, "plain,process"),
+        ("casparian job re", 2, "plain,rerun"),
+        ("casparian jobs --stat", 2, "plain,--status"),
+        ("casparian sql --format j", 3, "plain,json"),
+    ],
+)
+def test_tab_completes_commands_options_and_values(words: str, at: int, found: str) -> None:
+    environment = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(at), "_CASPARIAN_COMPLETE": "bash_complete"}
+    program = [sys.executable, "-c", "import sys; sys.argv[0] = 'casparian'; from casparian.main import main; main()"]
+
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    assert found in done.stdout.splitlines()

@@ -73,6 +73,8 @@ def scan(
         app.say("a changed file's new rows replace its earlier ones, unless its source says --on-change append")
     if totals.retagged:
         print(f"{count(totals.retagged, 'known file')} got another tag", file=app.out)
+    if passed_by := totals.passed_by():
+        app.say(f"passed by: {passed_by}; only regular files are read")
     for one in totals.unreadable[:10]:
         app.say(f"unreadable: {cell(one['path'])}: {cell(one['reason'])}")
     if totals.unreadable_count > 10:

@@ -71,7 +71,7 @@ def test_symlinks_and_special_files_are_passed_by(tmp_path: Path) -> None:
         paths, counts = found(tmp_path)
 
     assert paths == ["real/a"]
-    assert (counts.symlinks, counts.special) == (3, 2)
+    assert (counts.symlinks, counts.pipes, counts.sockets, counts.devices, counts.special) == (3, 1, 1, 0, 2)
 
 
 def test_a_root_that_is_a_link_is_followed(tmp_path: Path) -> None:

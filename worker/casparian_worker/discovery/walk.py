@@ -53,6 +53,10 @@ class Unreadable:
     reason: str
 
 
+#: File type → the count of what is passed by; anything else is a device.
+_PASSED_BY = {stat.S_IFLNK: "symlinks", stat.S_IFIFO: "pipes", stat.S_IFSOCK: "sockets"}
+
+
 @dataclass(slots=True)
 class WalkCounts:
     """What the walk has seen so far; one object that keeps counting."""
@@ -62,10 +66,21 @@ class WalkCounts:
     directories: int = 0
     excluded: int = 0
     symlinks: int = 0
-    special: int = 0
+    pipes: int = 0
+    sockets: int = 0
+    devices: int = 0
     unreadable_count: int = 0
     #: The first `MAX_UNREADABLE_LISTED`; the count has all.
     unreadable: list[Unreadable] = field(default_factory=list)
+
+    def note_passed_by(self, kind: int) -> None:
+        """An entry that is neither file nor directory, by its file type."""
+        name = _PASSED_BY.get(kind, "devices")
+        setattr(self, name, getattr(self, name) + 1)
+
+    @property
+    def special(self) -> int:
+        return self.pipes + self.sockets + self.devices
 
     def note_unreadable(self, rel_path: str, error: OSError) -> None:
         self.unreadable_count += 1
@@ -167,8 +182,7 @@ def _read_directory(
             continue
         kind = file_type(status.st_mode)
         if kind not in (regular, folder):
-            counts.symlinks += kind == stat.S_IFLNK
-            counts.special += kind != stat.S_IFLNK
+            counts.note_passed_by(kind)
         elif (excluded is not None and excluded(rel + text)) or (
             ignores and _is_ignored(ignores, rel + text, kind == folder)
         ):
