@@ -54,7 +54,7 @@ class App:
     def say(self, text: str = "") -> None:
         """Talk: to stderr, unless --quiet. Never data."""
         if not self.is_quiet:
-            print(text, file=self.err, flush=True)
+            print(scrub(text, keep_newlines=True), file=self.err, flush=True)
 
 
 def _common_options() -> list[click.Option]:

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from casparian.exits import UsageProblem
+from casparian_shim.text import scrub
 
 #: How like two names must be: one letter of four may differ.
 _LIKENESS = 0.6
@@ -19,7 +20,7 @@ class UnknownName(UsageProblem):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], listing: str) -> None:
         """`listing` is the command that shows what there is, such as `casparian parser list`."""
-        shown = name if len(name) <= 80 else f"{name[:80]}…"
+        shown = scrub(name) if len(name) <= 80 else f"{scrub(name[:80])}…"
         super().__init__(
             f"There is no {kind} {shown}.", remedy=f"{hint(name, known)}`{listing}` shows which there are."
         )
