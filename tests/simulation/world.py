@@ -68,6 +68,18 @@ _PARSER = c.RegisterParser(
     contracts=(c.ContractFacts("contract", "scope", "orders", CONTRACT, 3),),
     entry="a.py",
 )
+#: Another version with the same contract: its approval carries over, and it becomes current while jobs of 1.0 go on.
+_NEWER = c.RegisterParser(
+    "p2",
+    "advice",
+    "1.1",
+    "b" * 64,
+    ANN,
+    outputs={"orders": CONTRACT},
+    contracts=(c.ContractFacts("newer", "scope", "orders", CONTRACT, 3),),
+    entry="a.py",
+    carries_over=True,
+)
 _job = cache(spec)
 _SIGNS_OF_LIFE = frozenset({m.Hello, m.Heartbeat, m.Want})
 
@@ -261,11 +273,21 @@ class World:
             shell.engine.submit(_PARSER)
         if not shell.booted.state.parsers["advice"].versions["1.0"].is_runnable:
             shell.engine.submit(c.DecideContract("advice", True, "", ANN))
+        self._change_version(shell)
         position = 0 if self.is_prepared else shell.booted.state.seq  # a later plan knows nothing: refused by the keys
         known = self.live_judge.keys
         wanted = [_job(number) for number in range(self.jobs)]
         specs = [one for one in wanted if self.is_prepared or one.job_id not in known]
         shell.engine.submit(c.QueueJobs(specs, position), self._prepared)
+
+    def _change_version(self, shell: SimShell) -> None:
+        """With every start of the sentinel another version is current: registered, then chosen back and forth."""
+        line = shell.booted.state.parsers["advice"]
+        if "1.1" not in line.versions:
+            shell.engine.submit(_NEWER)
+        else:
+            other = "1.0" if line.current == "1.1" else "1.1"
+            shell.engine.submit(c.UseVersion("advice", other, "a change of mind", ANN))
 
     def _prepared(self) -> None:
         self.is_prepared = True

@@ -16,6 +16,8 @@ from casparian_sentinel.core.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State
 
 _PARAMETERS_BYTES = 8 * 1024
+#: A parameter of a version that was registered before such parameters were refused; jobs never got it.
+_FILE = {"type": "file"}
 
 
 def set_parameters(case: Case, command: SetParameters) -> None:
@@ -82,11 +84,11 @@ def effective(
     `layers`: (origin, values), lowest first. What a version does not declare is not for it. Raises `ParameterRefused` for a
     value of another type than the declared one.
     """
-    values = dict(declared)
+    values = {name: value for name, value in declared.items() if value != _FILE}
     origins: dict[str, str] = {}
     for origin, given in layers:
         for name, value in given.items():
-            if name in declared:
+            if name in values:
                 values[name] = accept(declared, name, value, origin)
                 origins[name] = origin
     return values, origins

@@ -36,6 +36,18 @@ class EnvironmentNeeded(CasparianError):
         )
 
 
+class FileParameter(CasparianError):
+    """The parser declares a parameter of type file, which production cannot give it yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The parser cannot be registered: its parameter {name} is a file, and files given as parameters are not"
+            " granted to production jobs and not hashed with them yet.",
+            remedy="Put the file beside the parser, name it in `include` and read it with ctx.resource; `casparian run"
+            f" --param {name}=PATH` takes the parameter as it is.",
+        )
+
+
 class BundleTestInvalid(CasparianError):
     """A test beside the parser cannot be run as it stands."""
 

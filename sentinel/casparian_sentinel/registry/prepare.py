@@ -21,7 +21,7 @@ from casparian_protocol.parser_entry import CONTRACT_SUFFIX, contracts_of
 from casparian_protocol.parser_imports import BASE_MODULES, find_imports, foreign_imports
 from casparian_protocol.parser_metadata import ParserMetadata, parse_source, source_text
 from casparian_protocol.signing import statement_of
-from casparian_sentinel.registry.errors import EnvironmentNeeded, NoParserThere, import_place
+from casparian_sentinel.registry.errors import EnvironmentNeeded, FileParameter, NoParserThere, import_place
 from casparian_sentinel.registry.gatekeeper import Finding, Mode, check
 from casparian_sentinel.registry.keys import HomeKey
 
@@ -71,10 +71,7 @@ class PreparedArtifact:
             "lock_hash": self.lock_hash,
             "topics": list(metadata.topics),
             "outputs": {output: contract.hash() for output, contract in self.contracts.items()},
-            "params": {
-                name: {"type": "file"} if param.kind == "file" else param.default
-                for name, param in metadata.params.items()
-            },
+            "params": {name: param.default for name, param in metadata.params.items()},
             "entry": self.entry,
             "kind": metadata.entry.kind,
             "may_drop_records": metadata.may_drop_records,
@@ -102,6 +99,9 @@ def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> Prepared
     contracts = contracts_of(metadata, _beside(texts, entry), entry)
     findings = check(sources, gatekeeper_mode)
     _require_no_environment(metadata, sources, collected.files)
+    for name, param in metadata.params.items():
+        if param.kind == "file":
+            raise FileParameter(name)
     statement = statement_of(
         collected.files,
         parser=metadata.name,

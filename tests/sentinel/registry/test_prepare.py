@@ -12,7 +12,7 @@ from casparian_protocol.contract import ContractInvalid
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.operations import Artifact
 from casparian_protocol.signing import UntrustedArtifact, verify_bundle
-from casparian_sentinel.registry.errors import EnvironmentNeeded, NoParserThere
+from casparian_sentinel.registry.errors import EnvironmentNeeded, FileParameter, NoParserThere
 from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
 from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
 from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
@@ -20,7 +20,7 @@ from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
 SOURCE = """
 name, version, topics = "advice", "1.2.0", ["advice"]
 outputs = {"advices": {"columns": [{"name": "id", "type": "int", "nullable": False}]}}
-params = {"tz": "UTC", "map": {"type": "file"}}
+params = {"tz": "UTC", "map": {"XLON": "L"}}
 
 def parse(path, ctx):
     raise SystemExit("a parser is never run by its registration")
@@ -52,7 +52,7 @@ def test_the_facts_are_what_the_operation_register_takes(tmp_path: Path, key: Ho
     taken = Artifact.model_validate(artifact.facts())
 
     assert (taken.name, taken.entry, taken.kind) == ("advice", "advice.py", "function")
-    assert taken.params == {"tz": "UTC", "map": {"type": "file"}}
+    assert taken.params == {"tz": "UTC", "map": {"XLON": "L"}}
     assert {taken.artifact, taken.contracts[0].contract_hash} == set(artifact.blobs)
     assert parse(artifact.blobs[taken.artifact]) == {"advice.py": SOURCE.encode()}
 
@@ -71,6 +71,15 @@ def test_a_changed_helper_changes_the_logic_but_not_the_entry(tmp_path: Path, ke
     assert one.source_hash == two.source_hash
     assert one.logic_hash != two.logic_hash
     assert one.artifact_hash != two.artifact_hash
+
+
+def test_a_parameter_of_type_file_is_refused_because_production_cannot_give_it(tmp_path: Path, key: HomeKey) -> None:
+    source = SOURCE.replace('{"XLON": "L"}', '{"type": "file"}')
+    path = tmp_path / "advice.py"
+    path.write_text(source)
+    with pytest.raises(FileParameter, match="its parameter map is a file") as refused:
+        prepare(path, home_key=key, gatekeeper_mode="warn")
+    assert "ctx.resource" in (refused.value.remedy or "")
 
 
 def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: HomeKey) -> None:
