@@ -113,8 +113,27 @@ class Home:
         return self.root / "log" / "open-state.snapshot"
 
     @property
+    def sockets_record(self) -> Path:
+        """Where the running daemon's sockets are."""
+        return self.run / "sockets"
+
+    @property
     def sockets(self) -> Path:
-        """The directory of the ipc sockets: `run/`, or a short private one when `run/` is too deep for libzmq."""
+        """The directory of the ipc sockets: what the daemon recorded, or where one of this environment would put them.
+
+        A daemon's own environment chooses it, and its own name for the home; cron, sudo, systemd and shells have others.
+        """
+        try:
+            recorded = self.sockets_record.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            recorded = ""
+        if recorded.startswith("/") and len(os.fsencode(recorded)) < IPC_PATH_LIMIT_BYTES:
+            return Path(recorded)
+        return self.sockets_here
+
+    @property
+    def sockets_here(self) -> Path:
+        """Where a daemon of this environment puts its sockets: in `run/`, unless that is too deep for libzmq."""
         if len(os.fsencode(self.run / _LONGEST_SOCKET_NAME)) <= IPC_PATH_LIMIT_BYTES:
             return self.run
         digest = hashlib.blake2b(os.fsencode(self.root), digest_size=8).hexdigest()
@@ -174,11 +193,19 @@ def make_home(home: Home) -> None:
         home.keys,
     ):
         directory.mkdir(mode=0o700, exist_ok=True)
-    if home.sockets != home.run:
+    sockets = home.sockets_here
+    if sockets != home.run:
         # The parent counts too: whoever may write there can put a directory of their own in place of ours.
-        for directory in (home.sockets.parent, home.sockets):
+        for directory in (sockets.parent, sockets):
             directory.mkdir(mode=0o700, exist_ok=True)
             status = directory.lstat()
-            others = 0o077 if directory == home.sockets else 0o022
+            others = 0o077 if directory == sockets else 0o022
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & others:
                 raise PermissionError(f"{directory} is to hold our sockets but is not private to this user")
+
+
+def record_sockets(home: Home) -> None:
+    """Say where the sockets of a daemon of this environment are; the caller holds the home's lock."""
+    aside = home.sockets_record.with_suffix(".new")
+    aside.write_text(f"{home.sockets_here}\n", encoding="utf-8")
+    aside.replace(home.sockets_record)

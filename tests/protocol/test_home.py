@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.home import Home, make_home
+from casparian_protocol.home import Home, make_home, record_sockets
 
 
 @pytest.fixture
@@ -36,3 +36,35 @@ def test_a_link_in_place_of_the_directory_is_refused(deep_home: Home, tmp_path: 
 
     with pytest.raises(PermissionError, match="not private"):
         make_home(deep_home)
+
+
+def test_clients_of_another_environment_find_the_sockets_that_the_daemon_recorded(
+    deep_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_home(deep_home)
+    record_sockets(deep_home)
+    chosen = deep_home.sockets_here
+    for runtime in (None, str(tmp_path / "of-cron")):
+        if runtime is None:
+            monkeypatch.delenv("XDG_RUNTIME_DIR")
+        else:
+            monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        assert deep_home.sockets_here != chosen
+        assert deep_home.sockets == chosen
+
+
+def test_a_home_of_two_names_has_its_sockets_in_one_place(deep_home: Home, tmp_path: Path) -> None:
+    make_home(deep_home)
+    (tmp_path / "h").symlink_to(deep_home.root)
+    short = Home(tmp_path / "h")
+    record_sockets(deep_home)
+    assert short.sockets == deep_home.sockets
+    record_sockets(short)
+    assert deep_home.sockets == short.sockets == short.run
+
+
+@pytest.mark.parametrize("record", [b"", b"relative/path", b"/" + b"x" * 300, b"\xff\xfe"])
+def test_a_record_that_cannot_be_meant_is_passed_over(deep_home: Home, record: bytes) -> None:
+    make_home(deep_home)
+    deep_home.sockets_record.write_bytes(record)
+    assert deep_home.sockets == deep_home.sockets_here

@@ -135,3 +135,4 @@ def _remove_sockets(home: Home) -> None:
     """A projector that was killed left its own."""
     for endpoint in (home.bus_endpoint, home.feed_endpoint, home.query_endpoint):
         Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+    home.sockets_record.unlink(missing_ok=True)

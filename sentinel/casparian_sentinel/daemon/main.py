@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from casparian_protocol.daemon_log import open_daemon_log
-from casparian_protocol.home import Home, make_home
+from casparian_protocol.home import Home, make_home, record_sockets
 from casparian_protocol.operations import QueueArgs
 from casparian_protocol.settings import Settings
 from casparian_sentinel.daemon.boot import boot
@@ -79,6 +79,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
     os.umask(0o077)
     make_home(home)
     with HomeLock.acquire(home.lock_file, patience_seconds=_COMMANDS_END_SECONDS):
+        record_sockets(home)
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from casparian_protocol import messages as m
-from casparian_protocol.client import RequestRefused, TablesAway
+from casparian_protocol.client import NoSentinel, RequestRefused, TablesAway
 from casparian_protocol.home import Home
 from casparian_protocol.scratch import remove_if_unused
 from casparian_sentinel.daemon.service_manager import ServiceManager
@@ -228,3 +228,24 @@ def test_given_up_workers_are_told_to_the_manager_too(tmp_path: Path) -> None:
     until(lambda: "worker local-1 given up" in manager.recv(4096).decode(), "it is told")
     assert daemon.stop() == 0
     manager.close()
+
+
+def test_a_daemon_is_found_from_any_environment_and_leaves_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The home is so deep that its sockets lie elsewhere, and the daemon's runtime directory is not the client's."""
+    theirs, ours = tmp_path / "of-systemd", tmp_path / "of-the-shell"
+    for runtime in (theirs, ours):
+        runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(ours))
+    home = Home(tmp_path / ("deep" * 25) / "home")
+    home.root.parent.mkdir()
+    with running(home, XDG_RUNTIME_DIR=str(theirs)) as daemon:
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        with daemon.client() as client:
+            assert client.query("select 1").rows == [[1]]
+        assert daemon.stop() == 0
+    assert list(theirs.rglob("*.sock")) == []
+    assert not home.sockets_record.exists()
+    with pytest.raises(NoSentinel):
+        daemon.client()
