@@ -103,10 +103,12 @@ def add(
 @source.command("list", examples="casparian source list")
 @pass_app
 def list_sources(app: App) -> ExitCode:
-    """Every source with its files and last scan."""
+    """Every source with its files and last scan; a polled one also with the daemon's last look, which found nothing new."""
     with open_gateway(app) as gateway:
         found = gateway.rows(_LIST)
+        polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
     for one in found:
+        one["last_look"] = max(filter(None, (one["last_scan"], polled.get(one["id"]))), default=None)
         one["params"] = json.loads(one.pop("params_json") or "{}")
     if app.is_json:
         as_json(app, found)
@@ -120,12 +122,13 @@ def list_sources(app: App) -> ExitCode:
                 shown_values(s["params"]),
                 s["files"],
                 when(s["last_scan"]),
+                when(s["last_look"]) if s["poll_seconds"] else "",
             )
             for s in found
         ]
         table(
             app,
-            ("source", "path", "poll (s)", "on change", "parameters", "files", "last scan"),
+            ("source", "path", "poll (s)", "on change", "parameters", "files", "last scan", "last look"),
             rows,
             empty="No sources.",
             right=("poll (s)", "files"),

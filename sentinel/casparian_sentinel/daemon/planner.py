@@ -11,7 +11,9 @@ import logging
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.operations import QueueArgs
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
+from casparian_sentinel.core.state import Source
 from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.polls import Polls
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.tasks import Tasks
 from casparian_sentinel.operations import planning
@@ -37,7 +39,7 @@ class Planner:
         self._is_wanted = False
         self._is_closed = False
         self._has_planned = False
-        self._scanned_at_s: dict[str, float] = {}
+        self.polls = Polls(engine.state, tasks, self._queue_scan)
 
     @property
     def is_idle(self) -> bool:
@@ -62,23 +64,16 @@ class Planner:
             self._running.cancel()
 
     def scan_due_sources(self) -> None:
-        """SCAN jobs for sources whose time has come; the first one at once."""
-        now_s = self._engine.now().monotonic_s
-        state = self._engine.state
-        if state.intake_paused is not None:
-            return
-        due = [
-            source
-            for source in state.sources.values()
-            if source.poll_seconds > 0
-            and now_s - self._scanned_at_s.get(source.source_id, float("-inf")) >= source.poll_seconds
-        ]
-        for source in due:
-            self._scanned_at_s[source.source_id] = now_s
-        if due:
-            context = self._requests.context
-            jobs = [planning.scan_job(context, each.path, each.source_id, dict(each.options)) for each in due]
-            self._engine.submit(QueueJobs(jobs, state.seq))
+        """Look at the sources whose time has come; a SCAN job for each that changed."""
+        now = self._engine.now()
+        if self._engine.state.intake_paused is None:
+            self.polls.look_at_due(now.monotonic_s, now.wall_us)
+
+    def _queue_scan(self, source: Source) -> str:
+        job = planning.scan_job(self._requests.context, source.path, source.source_id, dict(source.options))
+        decision = self._engine.submit(QueueJobs([job], self._engine.state.seq))
+        is_queued = isinstance(decision.answer, dict) and bool(decision.answer.get("queued"))
+        return job.job_id if is_queued else ""
 
     def _arm(self, seconds: float) -> None:
         if self._timer is None and self._running is None and not self._is_closed:

@@ -133,6 +133,7 @@ class Shell:
             is_ready=lambda: self.is_ready,
             is_planning=lambda: self.options.plans_by_itself and self.planner.is_planning,
             given_up=lambda: self.workers.given_up,
+            polled=lambda: self.planner.polls.looked_at(),
             parked=lambda: self.promoter.parked(),
             internal=self.internal.view,
             poison_events=lambda: self.projector.poison_events,

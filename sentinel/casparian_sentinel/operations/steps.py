@@ -96,6 +96,8 @@ class Context:
     is_planning: Callable[[], bool] = lambda: False
     #: Local workers that are not started any more: `worker`, `reason`.
     given_up: Callable[[], list[dict[str, str]]] = list
+    #: When polled sources were looked at last, in µs.
+    polled: Callable[[], dict[str, int]] = dict
     #: Commits whose files cannot be put in place: `job_id`, `epoch`, `path`, `errno`, `reason`, `since`, `tries`.
     parked: Callable[[], list[dict[str, Any]]] = list
     #: Errors of our own since the start: `count`, `places`, `last`.

@@ -47,6 +47,7 @@ def status(context: Context) -> dict[str, Any]:
         },
         "intake": state.intake_paused or "open",
         "given_up": context.given_up(),
+        "polled": context.polled(),
         "parked": context.parked(),
         "internal_errors": context.internal(),
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -234,7 +236,8 @@ def test_a_daemon_is_found_from_any_environment_and_leaves_no_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The home is so deep that its sockets lie elsewhere, and the daemon's runtime directory is not the client's."""
-    theirs, ours = tmp_path / "of-systemd", tmp_path / "of-the-shell"
+    short = Path(tempfile.mkdtemp(prefix="cf-"))  # a socket's path has 107 bytes
+    theirs, ours = short / "a", short / "b"
     for runtime in (theirs, ours):
         runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(ours))
@@ -249,3 +252,4 @@ def test_a_daemon_is_found_from_any_environment_and_leaves_no_socket(
     assert not home.sockets_record.exists()
     with pytest.raises(NoSentinel):
         daemon.client()
+    shutil.rmtree(short)
