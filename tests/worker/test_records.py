@@ -308,3 +308,33 @@ def test_a_tape_of_another_shape_is_refused(names: list[str]) -> None:
     ledger = SourceRecords(1, 0)
     with pytest.raises(ArrowRefused, match="records have the columns"):
         ledger.announce("utf_8", pa.schema([(name, pa.int64()) for name in names]))
+
+
+def test_declared_skips_travel_together(tmp_path: Path) -> None:
+    played = Played(b"#\n" * 1_000)
+    sends: list[str] = []
+    send = played.tape._send
+
+    def count(stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
+        sends.append(stream)
+        send(stream, rows, ends, whats)
+
+    played.tape._send = count
+    for record in read_lines(played.path):
+        played.skips += 1
+        played.tape.declare(record["__cf_row_id"])
+    assert played.end().gap == ""
+    assert len(sends) == 2  # the records, then what the parser says of them
+
+
+def test_the_line_at_work_is_known_only_while_its_reader_goes_on() -> None:
+    played = Played(b"a\nb\nc\n")
+    assert played.tape.row_now() is None
+    lines = read_lines(played.path)
+    next(lines), next(lines)
+    assert played.tape.row_now() == 2
+    played.tape.flush()
+    assert played.tape.row_now() == 2
+    assert len(list(lines)) == 1
+    assert played.tape.row_now() is None
+    played.end()

@@ -61,6 +61,7 @@ class Reading:
         self.rows: list[int] = []
         self.ends: list[int] = []
         self.whats: list[int] = []
+        self.is_complete = False
         self.position = start if has_offsets else UNKNOWN
 
     def note(self, what: What, row: int, end: int) -> None:
@@ -68,6 +69,7 @@ class Reading:
         self.rows.append(row)
         self.ends.append(end)
         self.whats.append(what)
+        self.is_complete = what is What.COMPLETE
 
     def clear(self) -> None:
         for entries in (self.rows, self.ends, self.whats):
@@ -90,7 +92,8 @@ class RecordTape:
         self._last: Reading | None = None
         status = os.stat(input_path) if input_fd is None else os.fstat(input_fd)
         self._input = status.st_dev, status.st_ino
-        self.last_row: int | None = None
+        self._declared: list[int] = []
+        self.last_row = 0
 
     def is_input(self, descriptor: int) -> bool:
         status = os.fstat(descriptor)
@@ -102,34 +105,41 @@ class RecordTape:
         return reading
 
     def row_now(self) -> int | None:
-        """The record given out last: what the parser works on, unless it gathers records first."""
-        for reading in reversed(self._readings):
-            if reading.rows:
-                return reading.rows[-1]
-        return self.last_row
+        """The record given out last, while its reader goes on: what the parser works on. None before and after that."""
+        if not self._readings or self._readings[-1].is_complete:
+            return None
+        return (self._readings[-1].rows or [self.last_row])[-1] or None
 
     def declare(self, row: int) -> None:
         """The parser says of the record of this row that it is none."""
-        self.flush()
-        self._send(stream_name("utf-8"), [row], [UNKNOWN], [What.DECLARED])
-        self._last = None
+        self._declared.append(row)
+        if len(self._declared) >= _ENTRIES_MAX:
+            self.flush()
 
     def flush(self) -> None:
         """Send every entry noted so far: before the rows made from those records."""
         for reading in self._readings:
-            if not reading.rows:
-                continue
-            if reading is not self._last:
-                reading.rows.insert(0, 0)
-                reading.ends.insert(0, reading.position)
-                reading.whats.insert(0, What.POSITION)
-                self._last = reading
-            self.last_row = reading.rows[-1] or self.last_row
-            reading.position = reading.ends[-1] if reading.has_offsets else UNKNOWN
-            rows, whats = reading.rows[:], reading.whats[:]
-            ends = reading.ends[:] if reading.has_offsets else [UNKNOWN] * len(rows)
-            reading.clear()
-            self._send(reading.stream, rows, ends, whats)
+            self._flush_reading(reading)
+        self._readings = [reading for reading in self._readings if not reading.is_complete]
+        if self._declared:  # behind the records that they speak of
+            rows, self._declared = self._declared, []
+            self._send(stream_name("utf-8"), rows, [UNKNOWN] * len(rows), [What.DECLARED] * len(rows))
+            self._last = None
+
+    def _flush_reading(self, reading: Reading) -> None:
+        count = len(reading.whats)  # appended to last: another thread may be in the middle of an entry
+        if not count:
+            return
+        rows, whats = reading.rows[:count], reading.whats[:count]
+        ends = reading.ends[:count] if reading.has_offsets else [UNKNOWN] * count
+        for entries in (reading.rows, reading.ends, reading.whats):
+            del entries[:count]
+        if reading is not self._last:
+            rows, ends, whats = [0, *rows], [reading.position, *ends], [What.POSITION, *whats]
+            self._last = reading
+        self.last_row = rows[-1] or self.last_row
+        reading.position = ends[-1]
+        self._send(reading.stream, rows, ends, whats)
 
 
 _current: RecordTape | None = None
