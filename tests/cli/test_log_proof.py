@@ -43,7 +43,9 @@ def test_the_tables_are_equal_to_a_fold_from_scratch(lived: Caller) -> None:
     found = lived("log", "verify", "--tables", "--json").document
 
     assert found["is_sound"] is True
-    assert {"cf_processing_queue", "cf_audit", "scout_files", "cf_quarantine"} <= set(found["tables"]["compared"])
+    assert {"cf_processing_queue", "cf_audit", "scout_files", "cf_quarantine_counts"} <= set(
+        found["tables"]["compared"]
+    )
     assert found["tables"]["seq"] > 20
 
 

@@ -126,7 +126,7 @@ def test_status_without_a_daemon_says_what_waits(call: Caller) -> None:
     document = call("status", "--json").document
 
     assert document["sentinel"]["pid"] is None
-    assert document["queue"] == {"queued": 0, "running": 0, "retrying": 0, "dead_letter": 0}
+    assert document["queue"] == {"queued": 0, "running": 0, "retrying": 0, "failed": 0, "dead_letter": 0}
 
 
 def test_the_log_is_verified_listed_and_exported(call: Caller, tmp_path: Path) -> None:

@@ -117,7 +117,13 @@ def test_every_reading_command_answers_for_the_past(lived: Caller) -> None:
     assert [one["state"] for one in past("contract", "list", seq=approved)] == ["APPROVED"]
     assert [one["state"] for one in past("contract", "list", seq=approved - 1)] == ["PROPOSED"]
     assert past("quarantine", "summary", seq=approved) == []
-    assert past("status", seq=approved)["queue"] == {"queued": 0, "running": 0, "retrying": 0, "dead_letter": 0}
+    assert past("status", seq=approved)["queue"] == {
+        "queued": 0,
+        "running": 0,
+        "retrying": 0,
+        "failed": 0,
+        "dead_letter": 0,
+    }
     queued = seq_of(lived, "JobQueued")
     assert past("status", seq=queued)["queue"]["queued"] == 3
     assert past("job", "show", job["id"], seq=queued)["status"] == "QUEUED"

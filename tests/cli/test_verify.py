@@ -59,7 +59,7 @@ def test_other_rows_are_named_and_other_bytes_of_the_same_rows_pass(lived: Calle
         pq.write_table(rows, path, compression="none")
         with duckdb.connect(str(lived.home / "state.duckdb")) as db:
             digest = blake3(path.read_bytes()).hexdigest()
-            db.execute("update cf_output_files set digest = ? where path like ?", [digest, f"%{path.name}"])
+            db.execute("update cf_output_parts set digest = ? where path like ?", [digest, f"%{path.name}"])
 
     lived("jobs")
     publish(table)
