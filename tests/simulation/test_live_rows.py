@@ -29,5 +29,5 @@ def test_rows_that_are_live_follow_from_what_files_hold_and_what_was_committed(t
 
 @pytest.mark.campaign
 def test_rows_that_are_live_follow_over_many_days(tmp_path: Path) -> None:
-    commits, superseded = walked(tmp_path, range(100, 130), 60)
-    assert superseded >= 30 < commits
+    commits, superseded = walked(tmp_path, range(100, 116), 60)
+    assert superseded >= 16 < commits

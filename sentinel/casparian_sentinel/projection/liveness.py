@@ -120,12 +120,18 @@ class Liveness:
         self.touched_commits[commit.job_id] = commit
         self._move_copies(change)
         known = self._known(change)
-        if not change.keeps_earlier and self._is_late(known, change.content_hash, change.queued_seq):
+        as_of_seq = change.seq if self._is_present(change) else change.queued_seq
+        if not change.keeps_earlier and self._is_late(known, change.content_hash, as_of_seq):
             if not self.holders.get(content):  # nobody has this content any more: newer rows are there already
                 newest = max(known.values(), key=lambda one: one.as_of_seq)
                 self._supersede(commit, self._newest_job(newest), change)
             return
-        self._move(change, change.job_id, change.queued_seq)
+        self._move(change, change.job_id, as_of_seq)
+
+    def _is_present(self, change: Committed) -> bool:
+        """Whether the catalogue says, at this commit, that the file has this very content: it may have come back to it."""
+        here = self.present.get((change.parser, change.content_hash), ())
+        return any(file_id == change.file_id for file_id, _keeps in here)
 
     def _move_copies(self, change: Committed) -> None:
         """Other files of this parser that changed to the same content: one job stands for all of them."""

@@ -32,6 +32,8 @@ class Rule:
         as_of = change.as_of_seq if isinstance(change, Recognised) else change.queued_seq
         if isinstance(change, Committed):
             self.newest[key] = change.job_id
+            if self.present.get(change.file_id) == change.content_hash:
+                as_of = change.seq
             for (parser, file), known in self.has.items():  # a copy that changed to this very content
                 is_copy = parser == change.parser and file != change.file_id and bool(known)
                 if is_copy and self.present.get(file) == change.content_hash and change.content_hash not in known:
@@ -212,6 +214,15 @@ def test_a_late_commit_of_old_content_does_not_take_the_file_back() -> None:
     assert story.live == {"j2"}
     (late,) = story.state.commits[PARSER, "old"]
     assert late.superseded_by == "j2"
+
+
+def test_a_late_commit_counts_when_the_file_came_back_to_its_content_meanwhile() -> None:
+    story = Story()
+    story.commit("j0", "copy", "b", queued=1)
+    story.recognise("log", "b")
+    story.state.present = {(PARSER, "a"): [("log", False)]}
+    story.commit("j1", "log", "a", queued=3)
+    assert story.live == {"j0", "j1"}
 
 
 def test_a_late_commit_of_old_content_counts_when_another_path_has_it() -> None:
