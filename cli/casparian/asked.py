@@ -136,6 +136,18 @@ def unclaimed(gateway: Gateway, asked: Selection) -> list[Row]:
     return [{**row, "hint": hint(row["tag"], taken).strip()} for row in found]
 
 
+def untagged(gateway: Gateway, asked: Selection) -> int:
+    """Files that are meant and carry no tag, so that no parser can want them."""
+    if asked.tag is not None:
+        return 0
+    meant, params = asked.of_files()
+    (found,) = gateway.rows(
+        f"select count(*) as n from scout_files f where {meant} and f.id not in (select file_id from scout_file_tags)",
+        params,
+    )
+    return int(found["n"])
+
+
 def open_jobs(gateway: Gateway, asked: Selection, *, with_scans: bool) -> set[str]:
     """The ids of the jobs that are to be waited for."""
     meant, params = asked.of_jobs()

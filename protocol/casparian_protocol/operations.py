@@ -86,6 +86,8 @@ class Asked(Result):
     """The files that a request means for one parser, by what was known of them before it: the counts explain `queued`."""
 
     parser: str
+    #: The tags that it takes, as far as the request names them.
+    topics: list[str] = Field(default_factory=list)
     files: Count
     #: Files whose bytes another one has too; of equal files one is processed.
     duplicates: Count = 0

@@ -17,7 +17,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
-from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed
+from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed, untagged
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, open_gateway
 from casparian.numbers import POSITIVE
@@ -137,7 +137,7 @@ class _Run:
     def queue_and_follow(self, request: dict[str, Any]) -> None:
         self.queued = self.gateway.request("queue", **request)
         if not self.app.is_json:
-            _say_queued(self.app, self.queued, self.unclaimed)
+            _say_queued(self.app, self.queued, self.unclaimed, untagged(self.gateway, self.asked))
         awaits_scan = any(one.get("code") == "NOT_HASHED" for one in self.queued["skipped"])
         wanted = open_jobs(self.gateway, self.asked, with_scans=awaits_scan)
         self.view = RunView(started=time.monotonic(), wanted=wanted)
@@ -192,17 +192,22 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
         child.wait()
 
 
-def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]]) -> None:
+def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]], without_tag: int) -> None:
     asked, left = _asked_lines({**queued, "skipped": []}, []), _asked_lines({**queued, "asked": []}, lost)
     for line in (*asked, f"{count(queued['queued'], 'job')} queued", *left):
         app.say(line)
+    if without_tag and not any(one["files"] for one in (*queued["asked"], *queued["skipped"])):
+        known = count(without_tag, "known file")
+        app.say(
+            f"{known} without a tag: `casparian files --untagged` lists them, `casparian tag FILES TAG` puts one on"
+        )
 
 
 def _asked_lines(queued: dict[str, Any], lost: list[dict[str, Any]]) -> Iterator[str]:
     """What was asked for, and why not all of it is new work: the parts add up to the files."""
     for one in queued["asked"]:
         if not one["files"]:
-            yield f"{cell(one['parser'])}: no file carries a tag that it takes"
+            yield f"{cell(one['parser'])}: no file carries a tag that it takes ({cell(', '.join(one.get('topics', [])))})"
             continue
         parts = [
             (one["ended"], "processed before"),

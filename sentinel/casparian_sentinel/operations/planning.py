@@ -160,6 +160,7 @@ def _asked(parser: str, topics: list[str], args: QueueArgs) -> Any:
     (known,) = as_maps(found)
     return {
         "parser": parser,
+        "topics": topics,
         "files": known["files"],
         "duplicates": known["files"] - known["not_hashed"] - known["contents"],
         "ended": known["ended"],
