@@ -35,7 +35,13 @@ casparian console --replay session.jsonl""",
 )
 @click.option("--theme", type=click.Choice(["auto", "dark", "light", "mono"]), help="Colours (setting console.theme).")
 @click.option("--ascii", "is_ascii", is_flag=True, help="Only ASCII characters (setting console.ascii).")
-@click.option("--size", default="120x40", metavar="WxH", show_default=True, help="Of a screen without a terminal.")
+@click.option(
+    "--size",
+    default="120x40",
+    metavar="WxH",
+    show_default=True,
+    help="Columns and rows of a screen without a terminal.",
+)
 @click.option("--screenshot", type=_File, help="Without a terminal: write the screen to this .txt, .ans or .svg file.")
 @click.option(
     "--script",

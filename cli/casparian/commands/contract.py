@@ -28,12 +28,16 @@ def contract() -> None:
 
 
 @contract.command("list", examples="casparian contract list --state proposed")
-@click.option("--state", type=click.Choice(["proposed", "approved", "rejected"], case_sensitive=False))
-@click.option("--parser", metavar="NAME")
+@click.option(
+    "--state",
+    type=click.Choice(["proposed", "approved", "rejected"], case_sensitive=False),
+    help="Only contracts in this state.",
+)
+@click.option("--parser", metavar="NAME", help="Only contracts of this parser.")
 @as_of_option
 @pass_app
 def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
-    """Every contract and its state."""
+    """List the contracts and their states."""
     with open_gateway(app) as gateway:
         found = gateway.rows(
             f"select {_COLUMNS} from cf_schema_contracts where (? = '' or state = ?) and (? = '' or parser = ?)"
@@ -84,7 +88,7 @@ def _without_schema(found: Row) -> Row:
 @click.argument("selector")
 @pass_app
 def show(app: App, selector: str) -> ExitCode:
-    """A contract's columns, types and checks."""
+    """Show the columns, types and checks of a contract."""
     with open_gateway(app) as gateway:
         found = _find(gateway, selector)
     if app.is_json:
@@ -130,7 +134,7 @@ def _checks(column: Row) -> str:
 @click.argument("new", required=False)
 @pass_app
 def diff(app: App, old: str, new: str | None) -> ExitCode:
-    """What changed between two contracts; with one name: each output's newest against the last approved one."""
+    """Compare two contracts; with one name: each output's newest against the last approved one."""
     from casparian_protocol.contract import Contract
     from casparian_protocol.contract import diff as compare
     from casparian_protocol.contract.fits import misfits

@@ -38,7 +38,11 @@ _COUNT_STATES = "select status, count(*) as n from cf_processing_queue group by 
     examples="""casparian start --detach --workers 2
 casparian start            # stays in the foreground; Ctrl-C drains, twice stops at once""",
 )
-@click.option("--workers", type=click.IntRange(0, 256), help="Local worker processes (default: the setting, or cores).")
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    help="Run so many local worker processes (default: the setting, or cores).",
+)
 @click.option("--no-workers", is_flag=True, help="Only the sentinel; workers join with `casparian worker`.")
 @click.option("--foreground/--detach", default=True, show_default=True, help="Stay, or return when ready.")
 @click.option("--ready-fd", type=int, hidden=True)
@@ -106,7 +110,9 @@ def _end_with_parent() -> None:
 
 @click.command(cls=Command, examples="casparian stop\ncasparian stop --now")
 @click.option("--now", is_flag=True, help="Stop guests at once; their jobs are queued again.")
-@click.option("--timeout", type=TIMEOUT, default=60.0, show_default=True, help="Seconds to wait for the end.")
+@click.option(
+    "--timeout", type=TIMEOUT, default=60.0, show_default=True, help="Wait at most so many seconds for the end."
+)
 @pass_app
 def stop(app: App, now: bool, timeout: float) -> ExitCode:
     """Stop the daemon: what runs may finish, nothing is lost."""
@@ -144,7 +150,7 @@ def _gone(pid: int, timeout_seconds: float) -> bool:
 @as_of_option
 @pass_app
 def status(app: App) -> ExitCode:
-    """What the daemon and its workers are doing; without a daemon, what waits in the queue."""
+    """Show what the daemon and its workers are doing; without a daemon, what waits in the queue."""
     if not is_home(app.home):
         raise NoHome(app.home)
     if app.as_of is not None:
@@ -348,7 +354,7 @@ def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] |
 
 @click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2\ncasparian worker --wait 600")
 @click.option("--connect", "address", metavar="ADDR", help="Bus of the sentinel (default: this home's).")
-@click.option("--slots", type=click.IntRange(1, 64), help="Jobs at a time (default: the setting).")
+@click.option("--slots", type=click.IntRange(1, 64), help="Run so many jobs at a time (default: the setting).")
 @click.option("--id", "worker_id", metavar="NAME", help="Default: host and pid.")
 @click.option(
     "--wait",

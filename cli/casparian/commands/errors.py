@@ -53,11 +53,11 @@ def errors() -> None:
 @click.option("--parser", metavar="NAME", help="Only failures of this parser.")
 @click.option("--code", metavar="CODE", help="Only this kind of failure, such as INVALID_DATA.")
 @click.option("--all", "is_all", is_flag=True, help="Also failures that a later success or a person has closed.")
-@click.option("--limit", type=POSITIVE, default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N causes.")
 @as_of_option
 @pass_app
 def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, limit: int) -> ExitCode:
-    """Every cause with open failures and how often it occurred, the latest first."""
+    """List the causes with open failures and how often each occurred, the latest first."""
     given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
     is_open = "true" if is_all else "closed_at is null"
     conditions = " and ".join([is_open, *(f"{column} = ?" for column, _ in given)])
@@ -91,7 +91,7 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
 @as_of_option
 @pass_app
 def show(app: App, fingerprint: str) -> ExitCode:
-    """One cause: how often, where, since when, and the trace that all its occurrences share."""
+    """Show one cause: how often, where, since when, and the trace that all its occurrences share."""
     with open_gateway(app) as gateway:
         found, jobs = _cause(gateway, fingerprint)
     if app.is_json:
@@ -153,11 +153,11 @@ def close(app: App, fingerprint: str, reason: str) -> ExitCode:
 
 @errors.command("files", examples="casparian errors files ERR-a1b2c3d4e5f60718")
 @click.argument("fingerprint")
-@click.option("--limit", type=POSITIVE, default=100, show_default=True)
+@click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N files.")
 @as_of_option
 @pass_app
 def files(app: App, fingerprint: str, limit: int) -> ExitCode:
-    """The files on which a cause occurred, most often first."""
+    """List the files on which a cause occurred, most often first."""
     with open_gateway(app) as gateway:
         found, _jobs = _cause(gateway, fingerprint)
         rows: list[dict[str, Any]] = gateway.rows(_FILES, [found["fingerprint"], limit])

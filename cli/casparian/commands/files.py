@@ -29,10 +29,11 @@ casparian files --like "%nyse%" --status failed --json""",
 @click.option(
     "--status",
     type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "cancelled", "vanished"]),
+    help="Only files that stand so (default: all that are not vanished).",
 )
 @click.option("--source", metavar="NAME", help="Only files of this source.")
 @click.option("--like", metavar="PATTERN", help="SQL pattern over the path, such as %nyse%.")
-@click.option("--limit", type=POSITIVE, default=100, show_default=True)
+@click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N files.")
 @pass_app
 def files(
     app: App, tag: str | None, untagged: bool, status: str | None, source: str | None, like: str | None, limit: int

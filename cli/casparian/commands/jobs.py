@@ -55,7 +55,12 @@ casparian jobs --parser fix --json
 casparian jobs --as-of 2026-05-01T18:00""",
 )
 @click.option("--status", metavar="STATE", help=f"One of: {', '.join(_FILTER_WORDS)} (any case).")
-@click.option("--type", "job_type", type=click.Choice([kind.value for kind in JobType], case_sensitive=False))
+@click.option(
+    "--type",
+    "job_type",
+    type=click.Choice([kind.value for kind in JobType], case_sensitive=False),
+    help="Only jobs of this type.",
+)
 @click.option("--parser", metavar="NAME", help="Only jobs of this parser.")
 @click.option("--topic", metavar="TAG", help="Only jobs that this tag caused.")
 @click.option("--dead-letter", is_flag=True, help="Only jobs that gave up.")
@@ -65,7 +70,7 @@ casparian jobs --as-of 2026-05-01T18:00""",
     is_flag=True,
     help="With a filter on failures: also those that are closed by a success or by hand.",
 )
-@click.option("--limit", type=POSITIVE, default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N jobs.")
 @click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C (needs a daemon).")
 @as_of_option
 @pass_app
@@ -171,7 +176,7 @@ def job() -> None:
 @as_of_option
 @pass_app
 def show(app: App, job_id: str) -> ExitCode:
-    """Everything about a job: input, outputs, accounting, attempts, error."""
+    """Show everything about a job: input, outputs, accounting, attempts, error."""
     with open_gateway(app) as gateway:
         found = find_job(gateway, job_id)
         files = gateway.rows(
@@ -313,7 +318,7 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
 @click.option("-n", "--lines", type=COUNT, default=0, help="Only the last N lines.")
 @pass_app
 def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
-    """What the parser and the worker wrote about a job."""
+    """Print what the parser and the worker wrote about a job."""
     with open_gateway(app) as gateway:
         found = find_job(gateway, job_id, "id, status")
         path = _log_file(gateway, found["id"])

@@ -44,11 +44,13 @@ def _end(app: App) -> Position:
 
 
 @log.command("tail", examples="casparian log tail -n 20\ncasparian log tail -f --json")
-@click.option("-n", "--lines", type=POSITIVE, default=20, show_default=True)
+@click.option(
+    "-n", "--lines", type=POSITIVE, default=20, show_default=True, metavar="N", help="Print the last N events."
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes (needs a daemon).")
 @pass_app
 def tail(app: App, lines: int, follow: bool) -> ExitCode:
-    """The last events."""
+    """Print the last events."""
     from casparian_sentinel.log.views import tail as last
     from casparian_sentinel.ports import RealFs
 
@@ -83,7 +85,7 @@ def _print_events(app: App, events: Iterator[Event]) -> None:
 @log.command("stats", examples="casparian log stats")
 @pass_app
 def stats(app: App) -> ExitCode:
-    """How many events of which type, how large, from when to when."""
+    """Count the events by type; show how large the log is, from when to when."""
     from casparian_sentinel.log.views import stats as figures
     from casparian_sentinel.ports import RealFs
 
@@ -118,7 +120,14 @@ casparian log export ../proof --signed""",
     type=click.Choice(["jsonl", "parquet"]),
     help="Default: what the name's ending says; on stdout jsonl.",
 )
-@click.option("--from", "from_seq", type=POSITIVE, default=1, show_default=True, help="First sequence number.")
+@click.option(
+    "--from",
+    "from_seq",
+    type=POSITIVE,
+    default=1,
+    show_default=True,
+    help="Begin with the event of this sequence number.",
+)
 @force_option
 @click.option("--signed", is_flag=True, help="A new directory for an outsider: raw bytes, lines, digests, a signature.")
 @pass_app

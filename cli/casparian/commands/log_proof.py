@@ -286,7 +286,7 @@ def export_for_outsiders(app: App, target: Path) -> ExitCode:
 casparian log repair --yes
 casparian log repair --accept-loss --yes   # for a log that is gone or shorter than it was""",
 )
-@click.option("--yes", is_flag=True, help="Do it.")
+@click.option("--yes", is_flag=True, help="Cut the log; without this the command only says what would be lost.")
 @click.option(
     "--accept-loss",
     "accepts_loss",

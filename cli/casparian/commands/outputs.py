@@ -29,7 +29,7 @@ def outputs() -> None:
 @outputs.command("list", examples="casparian outputs list")
 @pass_app
 def list_outputs(app: App) -> ExitCode:
-    """Every output with its rows and size."""
+    """List the outputs with their rows and sizes."""
     with open_gateway(app) as gateway:
         found = gateway.rows(_LIST)
     if app.is_json:
@@ -63,7 +63,7 @@ def list_outputs(app: App) -> ExitCode:
 @click.argument("name")
 @pass_app
 def show(app: App, name: str) -> ExitCode:
-    """One output: where it lies, its columns, its files."""
+    """Show one output: where it lies, its columns, its files."""
     with open_gateway(app) as gateway:
         found = gateway.rows(_LIST.replace("order by", "where o.name = ? order by"), [name])
         if not found:
@@ -140,11 +140,11 @@ group by f.job_id, c.sequence, f.committed_at order by c.sequence desc limit ?
 )
 @click.argument("name")
 @click.option("--input", "input_file", metavar="FILE", help="Only commits of this file: its path, or its name.")
-@click.option("--limit", type=POSITIVE, default=100, show_default=True)
+@click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N commits.")
 @as_of_option
 @pass_app
 def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode:
-    """Every commit to an output, the latest first: live or superseded, by which job, since which event.
+    """List the commits to an output, the latest first: live or superseded, by which job, since which event.
 
     Superseded files stay on disk; `casparian sql --as-of SEQ` reads them.
     """

@@ -168,7 +168,7 @@ def _require(gateway: Gateway, name: str) -> None:
 @as_of_option
 @pass_app
 def health(app: App, name: str) -> ExitCode:
-    """How parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
+    """Show how parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
     with open_gateway(app) as gateway:
         if name:
             _require(gateway, name)
@@ -229,7 +229,7 @@ def _health(row: Row) -> Row:
 @click.option("--reason", default="", help="Kept in the log.")
 @pass_app
 def pause(app: App, name: str, reason: str) -> ExitCode:
-    """Start no more jobs of a parser; they stay queued."""
+    """Pause a parser: its jobs stay queued, those that run may finish."""
     return _ask(app, "pause", f"{name} is paused; its jobs stay queued", parser=name, reason=reason)
 
 
@@ -238,7 +238,7 @@ def pause(app: App, name: str, reason: str) -> ExitCode:
 @click.option("--reason", default="", help="Kept in the log.")
 @pass_app
 def resume(app: App, name: str, reason: str) -> ExitCode:
-    """Let a paused parser's jobs run again."""
+    """Resume a paused parser: its jobs run again."""
     return _ask(app, "resume", f"{name} runs again", parser=name, reason=reason)
 
 
@@ -246,7 +246,7 @@ def resume(app: App, name: str, reason: str) -> ExitCode:
 @click.argument("named", metavar="NAME@VERSION")
 @pass_app
 def retire(app: App, named: str) -> ExitCode:
-    """No new jobs for this version."""
+    """Retire a version: it gets no new jobs."""
     name, _, version = named.partition("@")
     if not version:
         raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")

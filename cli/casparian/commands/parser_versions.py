@@ -117,7 +117,7 @@ def _print_waiting(app: App, rows: Sequence[Row]) -> None:
 @as_of_option
 @pass_app
 def list_parsers(app: App) -> ExitCode:
-    """Every registered version; the current one of a parser takes new and changed files."""
+    """List the registered versions; the current one of a parser takes new and changed files."""
     with open_gateway(app) as gateway:
         found = _versions(gateway)
     if app.is_json:

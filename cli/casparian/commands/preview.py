@@ -37,7 +37,7 @@ class FileUnreadable(UsageProblem):
 )
 @click.argument("file", type=click.Path())
 @click.option(
-    "-n", "record_count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Records to show."
+    "-n", "record_count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Show so many records."
 )
 @click.option("--raw", is_flag=True, help="The first lines as they stand, control characters escaped.")
 @click.option("--hex", "is_hex", is_flag=True, help="The first bytes (16 to a record).")

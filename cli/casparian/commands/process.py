@@ -56,7 +56,7 @@ casparian process --parser fix_parser --workers 2 --json""",
 @click.option("--parser", metavar="NAME", help="Only files that this parser wants.")
 @click.option("--tag", help="Only files with this tag.")
 @click.option("--path", type=click.Path(), help="Only files below this path.")
-@click.option("--limit", type=POSITIVE, help="At most so many files.")
+@click.option("--limit", type=POSITIVE, help="Queue at most N files (default: all).")
 @click.option("--include-cancelled", is_flag=True, help="Also files whose jobs were cancelled; they stay so otherwise.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be queued, and why not all of it; queue nothing.")
 @click.option(

@@ -55,7 +55,7 @@ def quarantine() -> None:
 @as_of_option
 @pass_app
 def summary(app: App, parser: str | None, output: str | None, code: str | None, superseded: bool) -> ExitCode:
-    """Violations by output, code and column. A row with several violations counts under each."""
+    """Count violations by output, code and column. A row with several violations counts under each."""
     conditions, params = _conditions(parser, output, code, superseded=superseded)
     with open_gateway(app) as gateway:
         _doubt(app, gateway, parser, output, code)
@@ -81,7 +81,7 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None, 
 @quarantine.command("list", examples="casparian quarantine list --code type_mismatch")
 @_filtered
 @click.option("--uncommitted", is_flag=True, help="What failed jobs left: rows beyond the policy's limit.")
-@click.option("--limit", type=POSITIVE, default=50, show_default=True)
+@click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N entries.")
 @pass_app
 def list_(
     app: App,
@@ -92,7 +92,7 @@ def list_(
     uncommitted: bool,
     limit: int,
 ) -> ExitCode:
-    """Which files and jobs have quarantined rows."""
+    """List the files and jobs that have quarantined rows."""
     conditions, params = _conditions(parser, output, code, superseded=superseded)
     with open_gateway(app) as gateway:
         _doubt(app, gateway, parser, output, code)
@@ -193,7 +193,7 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 @click.option("--uncommitted", is_flag=True, help="Rows that failed jobs left instead: more than the policy allows.")
 @click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
 @click.option("--job", metavar="ID", help="Only rows of this job.")
-@click.option("-n", "--limit", type=POSITIVE, default=10, show_default=True)
+@click.option("-n", "--limit", type=POSITIVE, default=10, show_default=True, metavar="N", help="Show at most N rows.")
 @pass_app
 def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
     """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""

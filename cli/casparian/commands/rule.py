@@ -20,8 +20,12 @@ _OPTIONS = (
     click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
     click.option("--kind", "kinds", multiple=True, help="Only files of this kind, such as fix or delimited."),
     click.option("--ext", "extensions", multiple=True, help="Only files with this extension, such as .log."),
-    click.option("--min-size", "size_min_bytes", type=COUNT, help="Bytes."),
-    click.option("--max-size", "size_max_bytes", type=COUNT, help="Bytes."),
+    click.option(
+        "--min-size", "size_min_bytes", type=COUNT, metavar="BYTES", help="Only files of at least so many bytes."
+    ),
+    click.option(
+        "--max-size", "size_max_bytes", type=COUNT, metavar="BYTES", help="Only files of at most so many bytes."
+    ),
 )
 
 
@@ -45,7 +49,13 @@ casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --prior
 @click.argument("tag")
 @click.option("--name", help="Default: the pattern and the tag.")
 @click.option("--source", metavar="NAME", help="Only files of this source.")
-@click.option("--priority", type=INT32, default=0, show_default=True, help="Higher is looked at first.")
+@click.option(
+    "--priority",
+    type=INT32,
+    default=0,
+    show_default=True,
+    help="A whole number; rules with a higher one are looked at first.",
+)
 @click.option(
     "--param",
     "params",
@@ -106,7 +116,7 @@ def _source_id(gateway: Gateway, source: str) -> str:
 @rule.command("list", examples="casparian rule list")
 @pass_app
 def list_rules(app: App) -> ExitCode:
-    """Every rule, in the order in which they are looked at."""
+    """List the rules, in the order in which they are looked at."""
     with open_gateway(app) as gateway:
         found = gateway.rows(
             "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source, r.rule_json,"

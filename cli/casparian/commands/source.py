@@ -75,7 +75,7 @@ def add(
     on_change: str,
     params: tuple[str, ...],
 ) -> ExitCode:
-    """Make a directory a source."""
+    """Make a directory a source: it can be scanned again by its name, or by the daemon."""
     given = named_values(params)
     root = os.path.abspath(path)
     if not os.path.isdir(root):
@@ -103,7 +103,7 @@ def add(
 @source.command("list", examples="casparian source list")
 @pass_app
 def list_sources(app: App) -> ExitCode:
-    """Every source with its files and last scan; a polled one also with the daemon's last look, which found nothing new."""
+    """List the sources with their files and last scan; a polled one also with the daemon's last look, which found nothing new."""
     with open_gateway(app) as gateway:
         found = gateway.rows(_LIST)
         polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
@@ -140,7 +140,7 @@ def list_sources(app: App) -> ExitCode:
 @click.argument("named", metavar="NAME|ID")
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
-    """Scan it no more; its files stay known."""
+    """Forget a source: it is scanned no more, its files stay known."""
     with open_gateway(app) as gateway:
         need(gateway, "source", named)
         result = gateway.request("remove_source", source=named)

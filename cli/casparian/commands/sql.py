@@ -45,7 +45,14 @@ casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
 )
 @force_option
 @click.option("--limit", "limit_rows", type=POSITIVE, metavar="N", help="Only the first N rows.")
-@click.option("--timeout", "timeout_seconds", type=TIMEOUT, default=600.0, show_default=True, help="Seconds.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=TIMEOUT,
+    default=600.0,
+    show_default=True,
+    help="End the query after so many seconds.",
+)
 @as_of_option
 @pass_app
 def sql(

@@ -44,7 +44,11 @@ same token within the bundle, and nobody can find out what it was. A word that t
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--events", type=click.IntRange(0, 100_000), default=1000, show_default=True, help="How many of the last events."
+    "--events",
+    type=click.IntRange(0, 100_000),
+    default=1000,
+    show_default=True,
+    help="Put in so many of the last events.",
 )
 @pass_app
 def support_bundle(app: App, file: Path, events: int) -> ExitCode:
