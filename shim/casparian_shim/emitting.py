@@ -268,7 +268,7 @@ class Outputs:
                 stream.warned_columns.add(name)
                 self._sender.send_log(
                     LogLevel.WARNING,
-                    f"Column {name} of {stream.name} holds values of several kinds; each is judged for itself.",
+                    f"Column {name} of {stream.name} has values that fit no one type; each is judged for itself.",
                 )
 
 

@@ -17,7 +17,7 @@ from casparian_shim.arrow import FALLBACK_METADATA
 from casparian_shim.frames.mixed import ValueKind as K
 from casparian_worker.validation import ArrowRefused, Checked, OutputValidator, read_batch, read_schema
 from casparian_worker.validation.mixed import MIXED_TYPE, Mixed
-from casparian_worker.validation.render import as_text
+from casparian_worker.validation.render import as_text, with_texts
 from tests.worker.validation.test_neighbours import KINDS
 
 PAYLOADS = st.one_of(
@@ -157,6 +157,17 @@ def test_whatever_a_guest_writes_is_judged_or_refused(
     else:
         bad = 0 if checked.bad is None else checked.bad.num_rows
         assert checked.valid.num_rows + bad == len(array)
+
+
+def test_those_who_do_not_judge_see_a_mixed_column_as_its_texts() -> None:
+    array = column([K.INT, K.TEXT, K.NULL], [b"5", b"x", None])
+    batch = pa.RecordBatch.from_arrays(
+        [array, pa.array([1, 2, 3])],
+        schema=pa.schema([pa.field("v", array.type, metadata=FALLBACK_METADATA), ("n", pa.int64())]),
+    )
+
+    assert with_texts(batch).to_pydict() == {"v": ["5", "x", None], "n": [1, 2, 3]}
+    assert with_texts(batch.select(["n"])) is not None and with_texts(batch.select(["n"])).schema.names == ["n"]
 
 
 def test_texts_in_quarantine_do_not_tell_what_stood_beside_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import math
+import pickle
 import random
 import uuid
 from collections.abc import Iterator, Sequence
@@ -361,6 +362,61 @@ def test_the_counts_of_a_file_are_its_rows_verdicts_in_run_and_in_production(tmp
     assert pq.read_table(desk.staged("data.rows.0.parquet"))["v"].to_pylist() == ["text", None]
     assert (told.outputs["rows"].valid_count, told.outputs["rows"].bad_count, told.error) == (2, 70_008, None)
     assert dict(told.outputs["rows"].violations) == {("type_mismatch", "v"): 70_008}
+
+
+def test_run_and_production_say_of_every_value_under_every_type_what_the_judge_says(tmp_path: Path) -> None:
+    """The same rows through a real guest, real frames and both ways to run a parser; a column for each type."""
+    rows = [value for value in VALUES if _can_be_sent(value)]
+    names = [f"c{number}" for number in range(len(KINDS))]
+    desk = Desk(tmp_path)
+    outputs = {
+        "rows": {
+            "columns": [{"name": name, "type": kind} for name, kind in zip(names, KINDS, strict=True)],
+            "quarantine": {"max_pct": 100},
+        }
+    }
+    desk.contracts, desk.policies = outputs, {"rows": {"max_pct": 100}}
+    desk.input.write_bytes(pickle.dumps(rows))
+    source = (
+        "import pickle\n"
+        "name, version, topics, dependencies = 'p', '1.0.0', ['t'], []\n"
+        f"outputs = {outputs!r}\n"
+        "def parse(path):\n"
+        "    for value in pickle.load(open(path, 'rb')):\n"
+        f"        yield dict.fromkeys({names!r}, value)\n"
+    )
+    expected: list[set[tuple[str, str]]] = [set() for _ in rows]
+    for name, kind in zip(names, KINDS, strict=True):
+        for row, seen in enumerate(judged(kind, [rows])):
+            expected[row] |= {(name, code) for code in codes_of(seen)}
+
+    finished = desk.finished(source)
+    bad_in_run: list[pa.RecordBatch] = []
+    told = run_input(
+        load_parser(desk.folder / "bundle" / "parser.py"),
+        desk.input,
+        params={},
+        python=desk.surroundings().python,
+        limit=None,
+        rows_shown=0,
+        on_rows=lambda output, batch, is_bad: bad_in_run.append(batch) if is_bad else None,
+    )
+
+    assert told.error is None
+    assert finished.manifest.outputs["rows"].received == len(rows)
+    for quarantined in (desk.table("quarantine.rows.0.parquet"), pa.Table.from_batches(bad_in_run)):
+        found: list[set[tuple[str, str]]] = [set() for _ in rows]
+        for row in quarantined.to_pylist():
+            found[row["_cf_output_row_index"]] = {(each["column"], each["code"]) for each in row["_cf_violations"]}
+        assert found == expected
+
+
+def _can_be_sent(value: Any) -> bool:
+    """Whether a pickle carries it to a guest that does not know this module."""
+    try:
+        return b"tests." not in pickle.dumps(value)
+    except (TypeError, AttributeError, RuntimeError, pickle.PicklingError):
+        return False
 
 
 def test_frames_of_other_libraries_are_judged_by_their_own_types() -> None:

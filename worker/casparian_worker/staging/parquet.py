@@ -130,7 +130,9 @@ class _OpenFile:
 
     def write(self, table: pa.Table) -> None:
         self.rows += table.num_rows
-        self._writer.write_table(table.cast(self._marked), row_group_size=table.num_rows)
+        # Not a cast: it would refuse a NULL struct for its required fields.
+        marked = pa.Table.from_arrays(table.columns, schema=self._marked)
+        self._writer.write_table(marked, row_group_size=table.num_rows)
 
     def close(self) -> None:
         self._writer.close()

@@ -45,7 +45,10 @@ def _loose(arrow: pa.DataType) -> pa.DataType:
 
 
 def relabelled(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Judged values under the contract's own type. A cast would refuse a NULL struct for its required fields."""
+    """Judged values under the contract's own type.
+
+    A cast, and Parquet, would refuse a NULL struct for its required fields: below it they hold a value that nobody sees.
+    """
     if pt.is_list(target):
         lengths = pc.fill_null(pc.list_value_length(array), 0)
         offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
@@ -53,8 +56,26 @@ def relabelled(array: pa.Array, target: pa.DataType) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, items, type=target, mask=array.is_null())
     if pt.is_struct(target):
         parts = [relabelled(child, field.type) for child, field in zip(array.flatten(), target, strict=True)]
+        parts = [part if field.nullable else _filled(part) for part, field in zip(parts, target, strict=True)]
         return pa.StructArray.from_arrays(parts, fields=list(target), mask=array.is_null())
     return array
+
+
+def _filled(array: pa.Array) -> pa.Array:
+    if not array.null_count:
+        return array
+    rows = row_numbers(len(array))
+    filler = pa.array([_any_value(array.type)], array.type)
+    at = pc.if_else(array.is_valid(), rows, pa.scalar(len(array), pa.uint64()))
+    return pa.concat_arrays([array, filler]).take(at)
+
+
+def _any_value(arrow: pa.DataType) -> object:
+    if pt.is_struct(arrow):
+        return {field.name: _any_value(field.type) for field in arrow}
+    if pt.is_list(arrow):
+        return []
+    return "" if pt.is_string(arrow) else b"" if pt.is_binary(arrow) else False if pt.is_boolean(arrow) else 0
 
 
 def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
