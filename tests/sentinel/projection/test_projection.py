@@ -90,6 +90,22 @@ def test_a_job_counts_once_with_the_state_it_ended_in(home: Home) -> None:
         )
 
 
+def test_a_job_starts_when_its_guest_does_and_not_with_its_lease(home: Home) -> None:
+    end = write_history(home)
+    started = "select subject as job_id, max(ts) as ts from cf_audit where type = 'JobStarted' group by 1"
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        (counts,) = rows(
+            projection,
+            "select count(*), count(*) filter (where j.started_at = s.ts), count(*) filter (where s.ts < j.claim_time)"
+            f" from cf_processing_queue j join ({started}) s on s.job_id = j.id where j.started_at is not null",
+        )
+    jobs, with_the_start, before_the_lease = counts
+
+    assert jobs == with_the_start > 0
+    assert before_the_lease == 0
+
+
 def test_the_audit_has_every_event_but_progress(home: Home) -> None:
     end = write_history(home)
     with projector.open_projection(home) as projection:

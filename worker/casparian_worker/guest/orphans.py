@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -55,8 +56,9 @@ def end_all() -> int:
             if not found:
                 break
             for pid in found:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                with suppress(ProcessLookupError, ChildProcessError):  # reaped by whoever started it
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
             ended += len(found)
     return ended
 
@@ -69,4 +71,12 @@ def _orphans() -> list[int]:
             children.update(int(pid) for pid in listed.read_text(encoding="ascii").split())
         except OSError:  # a thread that has ended
             continue
-    return [pid for pid in sorted(children - _ours) if os.getsid(pid) != session]
+    return [pid for pid in sorted(children - _ours) if _session_of(pid) not in (session, None)]
+
+
+def _session_of(pid: int) -> int | None:
+    """None for a process that is gone: another thread started it and has reaped it meanwhile."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

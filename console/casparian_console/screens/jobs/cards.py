@@ -234,7 +234,7 @@ def _job_progress(look: Look, job: Job) -> Line:
     total = job.progress.get("items_total")
     if job.state == "RUNNING" and total:
         return _bar(look, min(1.0, job.progress.get("items_done", 0) / total))
-    words = {"LEASED": "starting", "COMMITTED": "publishing", "RUNNING": "running", "RETRY_WAIT": "retry"}
+    words = {"LEASED": "next", "COMMITTED": "publishing", "RUNNING": "running", "RETRY_WAIT": "retry"}
     return [("dim", f"{words.get(job.state, 'waiting')} ")]
 
 
@@ -256,6 +256,8 @@ def _job_numbers(look: Look, job: Job) -> Line:
     if job.state == "RETRY_WAIT":
         wait = max(0.0, (job.not_before - look.facts.now_us) / 1e6)
         return [("warn", f"retry {job.retry_count} in {duration(wait)}{dot}{clean(job.error_code)}")]
+    if job.state == "LEASED":
+        return [("dim", f"waits at worker {clean(job.worker_id)}")]
     return [("dim", "its parser is paused" if _is_held(look, job) else "queued")]
 
 
