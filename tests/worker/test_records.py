@@ -338,3 +338,15 @@ def test_the_line_at_work_is_known_only_while_its_reader_goes_on() -> None:
     assert len(list(lines)) == 1
     assert played.tape.row_now() is None
     played.end()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "cp037", "shift_jis", "latin-1"])
+def test_the_text_of_a_bad_row_is_read_in_the_files_own_encoding(desk: Desk, encoding: str) -> None:
+    text = "a,n\r\nx,1\r\ny,bad\r\n"
+    desk.input.write_bytes(text.encode(encoding) if encoding != "utf-16-be" else b"\xfe\xff" + text.encode(encoding))
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    given = "utf-16" if encoding == "utf-16-be" else encoding
+    desk.finished(
+        f"from casparian_shim import read_csv\ndef parse(path):\n    yield from read_csv(path, encoding={given!r})\n"
+    )
+    assert desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist() == ["y,bad"]

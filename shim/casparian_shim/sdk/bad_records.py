@@ -40,11 +40,12 @@ class NotTheEncoding(CasparianError):
 
     def __init__(self, line: int, encoding: str, cause: UnicodeDecodeError) -> None:
         bad = cause.object[cause.start : cause.start + 1]
+        has_zeros = cause.object.count(b"\0") * 4 > len(cause.object)
         around = cause.object[max(0, cause.start - 40) : cause.start + 40].decode("ascii", "backslashreplace")
         place = f"byte {cause.start + 1} ({bad.hex(' ').upper()})" if bad else f"byte {cause.start + 1}"
         super().__init__(
             f"Line {line} is not {encoding}: {place} of it is no such text: {_shown(around)}.",
-            remedy="Give the reader the file's own encoding, as in encoding='cp1252'.",
+            remedy=f"Give the reader the file's own encoding, as in encoding='{'utf-16-le' if has_zeros else 'cp1252'}'.",
         )
         self.line = line
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import AnyStr, Literal
 
 from casparian_shim.sdk.bad_records import BadRecord, NotTheEncoding
-from casparian_shim.sdk.records import BinaryFile, What, begin_reading
+from casparian_shim.sdk.records import BinaryFile, What, begin_reading, stream_name
 
 Source = str | os.PathLike[str] | BinaryFile
 #: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data.
@@ -56,6 +56,7 @@ class Lines:
             self._pass_over_mark()
         elif self.encoding in _WITHOUT_MARK:
             self.encoding = _WITHOUT_MARK[self.encoding]
+        self.reading.stream = stream_name(self.encoding)  # the mark has told which UTF-16 it is
 
     def blocks(self) -> Iterator[list[str]]:
         """The lines with their ends. Raises `NotTheEncoding` once everything before the bad line was given."""
