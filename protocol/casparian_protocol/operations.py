@@ -250,8 +250,9 @@ class VersionVerdict(Result):
 
     parser: str
     version: str
-    #: current: it takes new and changed files. waits: `problems` say why. older: the current version is newer.
-    state: Literal["current", "waits", "older"]
+    #: current: it takes new and changed files. waits: `problems` say why. older: the current version is newer. none: no
+    #: version of the parser may run.
+    state: Literal["current", "waits", "older", "none"]
     #: The version that takes new and changed files; empty while none may.
     current: str = ""
     said: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casparian_protocol.codec import pack
-from casparian_protocol.parameters import ParameterRefused, accept
+from casparian_protocol.parameters import ParameterRefused, accept, guess
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State
@@ -89,6 +89,8 @@ def effective(
     for origin, given in layers:
         for name, value in given.items():
             if name in values:
+                if declared[name] is None and isinstance(value, str) and origin != "set":
+                    value = guess(value)  # as `parser set` reads it: JSON if it is JSON
                 values[name] = accept(declared, name, value, origin)
                 origins[name] = origin
     return values, origins

@@ -327,8 +327,7 @@ def retire(case: Case, command: RetireParser) -> None:
     if not version.is_retired:
         case.record("ParserRetired", {"name": line.name, "version": version.version})
         if line.current == version.version:
-            verdict = follow_retired(case, line, version, command.fits)
-            follows = [verdict] if verdict is not None else []
+            follows = [follow_retired(case, line, version, command.fits)]
         elif version.waits:
             forget_waiting(case, line, version)
         case.do(PlanFiles())

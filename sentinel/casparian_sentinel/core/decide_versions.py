@@ -304,7 +304,7 @@ def use(case: Case, command: UseVersion) -> None:
     case.answer(parser=line.name, version=version.version, previous=line.current, already=False)
 
 
-def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any] | None:
+def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any]:
     """The current version was retired: the newest that fits follows, or none. The verdict about the one that follows."""
     others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
     best_waiting: dict[str, Any] | None = None
@@ -320,7 +320,17 @@ def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: F
         best_waiting = best_waiting or waiting
     facts = {"name": line.name, "version": "", "previous": retired.version, "by": "retirement", "reason": ""}
     case.record("ParserCurrentChanged", facts)
-    return best_waiting
+    if best_waiting is not None:
+        return best_waiting
+    return {
+        "parser": line.name,
+        "version": "",
+        "state": "none",
+        "current": "",
+        "said": f"no version of {line.name} takes files now",
+        "remedy": "Register and approve another version; until then new and changed files wait.",
+        "problems": [],
+    }
 
 
 def _pairs(version: ParserVersion, lying: Mapping[str, Lying]) -> list[tuple[str, Lying]]:

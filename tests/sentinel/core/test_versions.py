@@ -268,9 +268,12 @@ def test_when_the_current_version_is_retired_the_newest_that_fits_follows(table:
     verdicts = answer(table.do(c.RetireParser("advice", "1.1", ANN, FITS)))["versions"]
     assert [(each["version"], each["state"]) for each in verdicts] == [("1.0", "current")]
 
-    table.do(c.RetireParser("advice", "1.0", ANN, FITS))
+    (verdict,) = answer(table.do(c.RetireParser("advice", "1.0", ANN, FITS)))["versions"]
+    assert (verdict["version"], verdict["state"]) == ("2.0", "waits")
     assert current(table) == ""
     assert waits(table, "2.0")
+    (verdict,) = answer(Table().with_parser().do(c.RetireParser("advice", "1.0", ANN)))["versions"]
+    assert (verdict["state"], verdict["said"]) == ("none", "no version of advice takes files now")
 
 
 # --- waiting for jobs ---
