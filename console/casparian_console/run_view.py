@@ -17,6 +17,8 @@ from casparian_shim.text import scrub
 _ENDS = {"JobFailed": "FAILED", "JobDeadLettered": "DEAD_LETTER", "JobCancelled": "CANCELLED"}
 _BAR = 24
 _RUNNING_SHOWN = 6
+#: A commit that was refused so often is not waited for.
+STUCK_AFTER_TRIES = 3
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class RunView:
     silent_seconds: float = 0.0
     #: Why no worker is there and none will be started; empty while there is hope.
     hopeless: str = ""
+    #: Committed jobs whose files the disk has refused several times, and what stops them.
+    stuck: dict[str, str] = field(default_factory=dict)
     #: What the watcher was told last, such as what Ctrl-C did.
     note: str = ""
 
@@ -75,6 +79,12 @@ class RunView:
             given_up = item.values.get("given_up", [])
             is_hopeless = given_up and not item.values["workers"] and len(given_up) == item.values["local_workers"]
             self.hopeless = "; ".join(f"{one['worker']}: {one['reason']}" for one in given_up) if is_hopeless else ""
+        elif isinstance(item, Metric) and item.name == "trouble":
+            self.stuck = {
+                one["job_id"]: f"{one['path']}: {one['reason']}" if one["path"] else one["reason"]
+                for one in item.values.get("parked", [])
+                if one["tries"] >= STUCK_AFTER_TRIES
+            }
 
     def _event(self, event: FeedEvent) -> None:
         data = event.data
@@ -146,9 +156,10 @@ class RunView:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is left that could still run: open jobs, if any, belong to paused parsers."""
+        """Nothing is left that could still run: open jobs, if any, belong to paused parsers or wait for a folder."""
         return self.has_snapshot and all(
-            job.state == "QUEUED" and not self.paused.isdisjoint({(job.parser, ""), (job.parser, job.version)})
+            job.job_id in self.stuck
+            or (job.state == "QUEUED" and not self.paused.isdisjoint({(job.parser, ""), (job.parser, job.version)}))
             for job in self.open.values()
         )
 

@@ -152,7 +152,7 @@ def publish(
             for dataset in found:
                 try:
                     _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
-                except duckdb.Error as cause:  # a file that is gone or damaged must not take the other outputs along
+                except (duckdb.Error, OSError) as cause:  # a file that is gone must not take the other outputs along
                     _log.error(
                         "%s v%d is not published: %s", dataset.output, dataset.version, str(cause).splitlines()[0]
                     )
@@ -198,15 +198,26 @@ def _identifier(name: str) -> str:
 
 
 def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
-    """An empty Parquet that fixes the view's types, made once per version and contract."""
+    """An empty Parquet that fixes the view's types, made once per version and contract.
+
+    None where its folder takes no file: the view has the types of the files that are there, or is not made.
+    """
     if dataset.contract is None:
         return []
+    try:
+        return [_empty(home, dataset, dataset.contract, kind)]
+    except OSError as cause:
+        _log.error("%s v%d: the empty file of its types cannot be written: %s", dataset.output, dataset.version, cause)
+        return []
+
+
+def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
     tree = home.output_version if kind == "data" else home.quarantine_version
     directory = tree(dataset.output, dataset.version)
-    path = directory / f".empty-{dataset.contract.hash()[:16]}.parquet"
+    path = directory / f".empty-{contract.hash()[:16]}.parquet"
     if not path.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        typed = arrow_schema(dataset.contract)
+        typed = arrow_schema(contract)
         if kind == "data":
             schema = pa.schema([*typed, *LINEAGE])
         else:
@@ -216,7 +227,7 @@ def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         pq.write_table(schema.empty_table(), aside)
         aside.replace(path)
-    return [str(path)]
+    return str(path)
 
 
 def _sweep(home: Home) -> None:

@@ -104,3 +104,15 @@ def test_a_run_has_no_hope_only_when_every_local_worker_is_given_up_and_no_other
     assert watch(queued(1), Metric("workers", {**values, "workers": [{"id": "far-1"}]})).hopeless == ""
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 2})).hopeless == ""
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 0, "given_up": []})).hopeless == ""
+
+
+def test_a_commit_whose_folder_refuses_its_files_again_and_again_is_not_waited_for() -> None:
+    committed = ("JobOutputsCommitted", {"job_id": job(1)["job_id"]})
+    parked = {"job_id": job(1)["job_id"], "path": "outputs/x", "reason": "Permission denied", "tries": 2}
+
+    assert not watch(queued(1), committed, Metric("trouble", {"seq": 1, "parked": [parked]})).is_idle
+    view = watch(queued(1), committed, Metric("trouble", {"seq": 1, "parked": [{**parked, "tries": 3}]}))
+    assert view.is_idle and view.stuck == {job(1)["job_id"]: "outputs/x: Permission denied"}
+    assert not watch(
+        queued(1), queued(2), committed, Metric("trouble", {"seq": 1, "parked": [{**parked, "tries": 3}]})
+    ).is_idle

@@ -7,6 +7,7 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,13 @@ def test_a_reader_that_holds_the_old_one_goes_on_reading_it(home: Home) -> None:
         catalog.publish(home, _datasets(home, [_file(home, _one("b"), part=1)], []))
         assert db.execute("select symbol from advice").fetchall() == [("a",)]
     assert _ask(home, "select symbol from advice") == [("b",)]
+
+
+def test_a_folder_that_takes_no_file_takes_only_its_own_output_along(home: Home) -> None:
+    (home.outputs / "blocked").write_text("in the way")
+    kept = _datasets(home, [_file(home, _one("A"))], [_contract(_SCHEMA)])
+    blocked = replace(kept[0], output="blocked", data=[])
+
+    catalog.publish(home, [blocked, *kept])
+
+    assert _ask(home, "select symbol from advice") == [("A",)]

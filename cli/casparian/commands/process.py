@@ -307,13 +307,18 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
                 "failed_earlier": ended.failed_earlier,
                 "failures": ended.failures,
                 "left": left,
+                "stuck": run.view.stuck,
             },
         )
     else:
         _print_outcome(app, ended, seconds)
     if left and run.view.hopeless and not interrupts:
         raise NoWorkerStaysAlive(run.view.hopeless, left, str(app.home.daemon_log))
-    if left and not interrupts:
+    stuck = {job: why for job, why in run.view.stuck.items() if job in run.view.open}
+    for job, why in stuck.items():
+        app.say(f"job {job[:8]} is committed, but its files cannot be put in place: {cell(why)}; a daemon tries on")
+    if left > len(stuck) and not interrupts:
+        left -= len(stuck)
         paused = ", ".join(sorted({name for name, _version in run.view.paused}))
         app.say(f"{count(left, 'job')} left: the parser is paused ({paused})")
         app.say("`casparian parser health` says why; `casparian parser resume` lets them run")
@@ -321,7 +326,7 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
         if left:
             app.say(f"interrupted: {_stay(left)} queued; `casparian process` goes on")
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if ended.failed or run.is_for_nobody else ExitCode.OK
+    return ExitCode.FAILED if ended.failed or run.is_for_nobody or stuck else ExitCode.OK
 
 
 def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:

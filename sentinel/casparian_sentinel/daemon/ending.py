@@ -53,10 +53,16 @@ def is_idle(shell: Shell) -> bool:
 
 
 def can_move(shell: Shell) -> bool:
-    """Whether some open job may still change by itself: all but those queued for a paused parser."""
+    """Whether some open job may still change by itself soon.
+
+    Not those queued for a paused parser, nor those whose committed files the disk has refused several times.
+    """
     state = shell.booted.state
-    blocked = state.blocked_lanes()
-    return any(job.state is not JobState.QUEUED or job.work.lane not in blocked for job in state.jobs.values())
+    blocked, stuck = state.blocked_lanes(), shell.promoter.stuck_jobs
+    return any(
+        (job.state is not JobState.QUEUED or job.work.lane not in blocked) and job.job_id not in stuck
+        for job in state.jobs.values()
+    )
 
 
 def _announce(shell: Shell) -> None:

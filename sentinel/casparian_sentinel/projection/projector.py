@@ -40,6 +40,7 @@ from casparian_sentinel.projection.store import Projection, chunked, discard
 _log = logging.getLogger("casparian.projector")
 
 _CATALOGUE_EVERY_SECONDS = 1.0
+_CATALOGUE_AGAIN_SECONDS = 5.0
 _REPORT_EVERY_SECONDS = 0.05
 _SAY_EVERY_SECONDS = 2.0
 #: The collector looks at everything that lives; a fold makes much and keeps little.
@@ -114,6 +115,8 @@ class Projector:
         self._reported_at = 0.0
         self._said_at = time.monotonic()
         self._published_at = 0.0
+        #: Why the last try to write the catalogue failed; empty when it did not.
+        self._not_published = ""
         self._is_ready = False
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -245,7 +248,12 @@ class Projector:
 
     def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
         if pending.is_catalogue:
-            self._publish()
+            if not self._publish():
+                why = f"The catalogue cannot be written: {self._not_published}"
+                send(
+                    bus, pending.peer, error(pending.question.id, why, "logs/daemon.log says more; it is tried again.")
+                )
+                return
             path = str(self._home.catalog_db)
             send(bus, pending.peer, published(pending.question.id, path, self._projection.seq))
             return
@@ -255,13 +263,27 @@ class Projector:
 
     def _publish_when_due(self) -> None:
         now = time.monotonic()
-        if self._is_ready and self._projection.outputs_changed and now - self._published_at >= _CATALOGUE_EVERY_SECONDS:
+        every_seconds = _CATALOGUE_AGAIN_SECONDS if self._not_published else _CATALOGUE_EVERY_SECONDS
+        if self._is_ready and self._projection.outputs_changed and now - self._published_at >= every_seconds:
             self._publish()
 
-    def _publish(self) -> None:
-        if self._projection.outputs_changed or not self._home.catalog_db.exists():
+    def _publish(self) -> bool:
+        """Whether the catalogue shows what is committed. What stops it stops nothing else here; it is tried again."""
+        if not self._projection.outputs_changed and self._home.catalog_db.exists():
+            return True
+        self._published_at = time.monotonic()
+        try:
             publish_catalogue(self._projection, self._home)
-            self._published_at = time.monotonic()
+        except (duckdb.FatalException, duckdb.InternalException):
+            raise
+        except Exception as cause:  # noqa: BLE001 -- a folder, a disk, a file of somebody else's
+            words = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+            if words != self._not_published:
+                _log.error("the catalogue cannot be written, and is tried again: %s", words, exc_info=cause)
+            self._not_published = words
+            return False
+        self._not_published = ""
+        return True
 
     def _report(self) -> None:
         now = time.monotonic()
