@@ -202,6 +202,19 @@ def test_a_priority_that_no_column_holds_is_refused_where_it_is_typed(call: Call
     assert "--priority" in done.err and "2147483647" in done.err
 
 
+def test_files_that_no_parser_takes_are_listed(lived: Caller, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("tagged", "strange", "plain"):
+        (tmp_path / "new" / name).write_text(name)
+    lived("scan", str(tmp_path / "new"))
+    lived("tag", str(tmp_path / "new" / "tagged"), "advice")
+    lived("tag", str(tmp_path / "new" / "strange"), "advise")
+
+    unclaimed = lived("files", "--unclaimed", "--json").document
+
+    assert sorted(Path(one["path"]).name for one in unclaimed) == ["plain", "strange"]
+
+
 def test_a_scan_counts_what_it_passes_by(call: Caller, tmp_path: Path) -> None:
     root = tmp_path / "odd"
     root.mkdir()

@@ -17,15 +17,23 @@ from casparian.render import as_json, count, size, table
 
 _COLUMNS = "id, path, rel_path, size, kind, status, status_text, rows, tags, content_hash, duplicate_of, source_id"
 
+_UNCLAIMED = """id not in (
+    select t.file_id from scout_file_tags t join cf_parser_topics p on p.topic = t.tag
+    join cf_parsers v on v.id = p.parser_id where v.state <> 'RETIRED')"""
+
 
 @click.command(
     cls=Command,
     examples="""casparian files --tag fix
 casparian files --untagged --limit 20
+casparian files --unclaimed
 casparian files --like "%nyse%" --status failed --json""",
 )
 @click.option("--tag", help="Only files with this tag.")
 @click.option("--untagged", is_flag=True, help="Only files without any tag.")
+@click.option(
+    "--unclaimed", is_flag=True, help="Only files that no parser takes: without a tag, or with tags nobody asks for."
+)
 @click.option(
     "--status",
     type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "cancelled", "vanished"]),
@@ -36,10 +44,17 @@ casparian files --like "%nyse%" --status failed --json""",
 @click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N files.")
 @pass_app
 def files(
-    app: App, tag: str | None, untagged: bool, status: str | None, source: str | None, like: str | None, limit: int
+    app: App,
+    tag: str | None,
+    untagged: bool,
+    unclaimed: bool,
+    status: str | None,
+    source: str | None,
+    like: str | None,
+    limit: int,
 ) -> ExitCode:
     """List the files of the catalogue."""
-    where, params = _where(tag=tag, untagged=untagged, status=status, source=source, like=like)
+    where, params = _where(tag=tag, untagged=untagged, unclaimed=unclaimed, status=status, source=source, like=like)
     with open_gateway(app) as gateway:
         doubt(app, gateway, "tag", tag)
         doubt(app, gateway, "source", source)
@@ -75,6 +90,7 @@ def _where(
     *,
     tag: str | None = None,
     untagged: bool = False,
+    unclaimed: bool = False,
     status: str | None = None,
     source: str | None = None,
     like: str | None = None,
@@ -90,6 +106,8 @@ def _where(
         params.append(tag)
     if untagged:
         conditions.append("tags is null")
+    if unclaimed:
+        conditions.append(_UNCLAIMED)
     if source:
         conditions.append("source_id in (select id from scout_sources where name = ? or id = ?)")
         params += [source, source]
