@@ -9,10 +9,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from casparian_protocol.home import Home, make_home
+from casparian_protocol.manifest import PART_NAMES
 from casparian_protocol.settings import LivenessSettings
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.store import discard
+from tests.sentinel.commit import test_promotion as promotion
 from tests.sentinel.daemon import test_failure_policy as policy
+from tests.sentinel.log import test_recovery as recovery
 from tests.sentinel.projection import test_poison as poison
 from tests.sentinel.projection.lives import new_home, write_history
 from tests.sentinel.projection.test_projection import rebuilt, tables
@@ -82,6 +86,18 @@ def test_the_mutant_whose_promoter_is_blocked_by_one_folder_is_caught(tmp_path: 
 def test_the_mutant_that_a_poison_event_stops_is_caught(tmp_path: Path) -> None:
     with planted("poison_event"), pytest.raises(duckdb.Error):
         poison.test_poison_is_set_aside_and_all_the_rest_is_in_the_tables(new_home(tmp_path), 50)
+
+
+def test_the_mutant_whose_commits_an_orphan_blocks_is_caught(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    make_home(home)
+    with planted("orphan_blocks_commit"), pytest.raises(AssertionError):
+        promotion.test_other_content_under_a_parts_name_is_moved_aside_and_blocks_nothing(home, PART_NAMES)
+
+
+def test_the_mutant_that_accepts_a_shorter_log_is_caught(tmp_path: Path) -> None:
+    with planted("shorter_log_accepted"), pytest.raises(pytest.fail.Exception):
+        recovery.test_a_log_without_its_last_whole_batches_is_refused_once_the_projection_has_seen_them(tmp_path)
 
 
 def _double_counts(tmp_path: Path, *mutant: str) -> bool:

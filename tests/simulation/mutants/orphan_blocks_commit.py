@@ -1,0 +1,30 @@
+"""«A name in the outputs is taken once; what lies there already was promoted before.»"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from casparian_protocol.home import Home
+from casparian_protocol.manifest import StagedFile
+from casparian_sentinel.commit import promote
+from casparian_sentinel.commit.files import directory_below, staged_by
+from casparian_sentinel.ports import Fs
+
+
+def _moved_unless_taken(
+    fs: Fs, home: Home, attempt: tuple[str, int], file: StagedFile, place: promote._Place, target: int
+) -> bool:
+    try:
+        with directory_below(fs, home.staging, *staged_by(home, *attempt)) as source:
+            fs.rename_new(source, file.name, target, place.name)
+            return True
+    except (FileNotFoundError, FileExistsError):
+        return False
+
+
+@contextmanager
+def mutated() -> Iterator[None]:
+    with patch.object(promote, "_moved_from_staging", _moved_unless_taken):
+        yield
