@@ -62,7 +62,9 @@ def write_answer(answer: pa.Table, form: str, target: Path, *, force: bool) -> N
         if form == "parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(answer, aside, compression="zstd")
+            from casparian_protocol.values import parquet_table
+
+            pq.write_table(parquet_table(answer), aside, compression="zstd")
         elif form == "csv":
             import pyarrow.csv as csv
 

@@ -103,6 +103,23 @@ def flat_table(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=table.schema.names)
 
 
+def parquet_table(table: pa.Table) -> pa.Table:
+    """The table with what Parquet has no type for (calendar intervals, unions) as text."""
+    columns = [
+        pa.chunked_array([as_texts(each) for each in column.chunks], pa.string())
+        if _is_not_stored(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, names=table.schema.names)
+
+
+def _is_not_stored(kind: pa.DataType) -> bool:
+    if pt.is_interval(kind) or pt.is_union(kind):
+        return True
+    return any(_is_not_stored(kind.field(at).type) for at in range(kind.num_fields)) if pt.is_nested(kind) else False
+
+
 def _each(written: Any, value: Any, *more: Any) -> Any:
     return None if value is None else written(value, *more)
 

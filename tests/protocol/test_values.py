@@ -13,11 +13,12 @@ import duckdb
 import msgpack
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_protocol.values import as_texts, cell_texts, flat_table, plain_rows, plain_values
+from casparian_protocol.values import as_texts, cell_texts, flat_table, parquet_table, plain_rows, plain_values
 from casparian_sentinel.projection import answers
 
 #: SQL expression → (text of the cell, JSON value)
@@ -101,6 +102,17 @@ def test_a_daemon_answers_what_local_mode_answers(expression: str) -> None:
     assert kind == b"rows"
     assert msgpack.unpackb(body, use_list=True) == [list(row) for row in local]
     json.dumps(local, allow_nan=False)
+
+
+@pytest.mark.parametrize("expression", SAID)
+def test_every_answer_can_be_written_to_parquet(expression: str) -> None:
+    table, sink = asked(expression), BytesIO()
+
+    pq.write_table(parquet_table(table), sink)
+
+    read = pq.read_table(sink)
+    kind = table.schema.field("v").type
+    assert pa.types.is_null(kind) or cell_texts(read["v"]) == cell_texts(table["v"])
 
 
 ODD: dict[str, pa.Array] = {

@@ -96,6 +96,18 @@ def test_values_come_back_as_they_were_published(home: Home) -> None:
     assert answer.schema.field("ts").type == pa.timestamp("us", tz="UTC")
 
 
+def test_what_arrow_would_not_carry_whole_comes_as_text(home: Home) -> None:
+    answer = ask(
+        home,
+        "select 340282366920938463463374607431768211455::uhugeint as a, 1 as a, '101'::bit as b, "
+        '\'03:04:05+02\'::timetz as "t""t" order by 2',
+        KNOWN,
+        state_table,
+    )
+    assert answer.column_names == ["a", "a", "b", 't"t']
+    assert [column.to_pylist() for column in answer.columns] == [[str(2**128 - 1)], [1], ["101"], ["03:04:05+02"]]
+
+
 def test_columns_of_one_name_all_come_back(home: Home) -> None:
     answer = ask(home, "select 1 as x, 'two' as x, 3.5 as x", KNOWN, state_table)
     assert answer.column_names == ["x", "x", "x"]
