@@ -102,6 +102,9 @@ def test_a_version_with_another_type_waits_says_why_everywhere_and_the_old_one_g
     assert reason in verdict["said"]
     assert verdict["problems"][0]["column"] == "amount"
     assert process(ready, "b.txt", "B;2\n")["version"] == "1.0.0"
+    assert f"advice 2.0.0 waits, files go to 1.0.0: {reason}" in ready.run("process").stderr
+    rerun = ready.ask("job", "rerun", job_of(ready, ready.inbox / "b.txt")["id"])
+    assert rerun["waiting_versions"][0]["said"] == reason
     shown = ready.ask("parser", "show", "advice@2.0.0")
     assert (shown["current"], shown["versions"][0]["waits"]["said"]) == ("1.0.0", reason)
     assert reason in ready.run("parser", "list").stdout

@@ -12,7 +12,7 @@ import rich_click as click
 
 from casparian.app import App, Group, pass_app
 from casparian.as_of import as_of_option
-from casparian.commands.replay import replay, rerun_failed
+from casparian.commands.replay import replay, rerun
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_job
@@ -396,41 +396,6 @@ def retry(app: App, job_id: str) -> ExitCode:
     return ExitCode.OK
 
 
-@job.command(
-    "rerun",
-    examples="""casparian job rerun 3f2a91c0
-casparian job rerun --failed --parser fix_parser --dry-run
-casparian job rerun --failed --code INVALID_DATA""",
-)
-@click.argument("job_id", metavar="[ID]", required=False)
-@click.option("--failed", is_flag=True, help="All inputs whose newest job failed and that nobody dealt with since.")
-@click.option("--parser", metavar="NAME", help="With --failed: only those of this parser.")
-@click.option("--code", metavar="CODE", help="With --failed: only those that failed with this error code.")
-@click.option("--dry-run", is_flag=True, help="With --failed: only say what would run again, and what would not.")
-@pass_app
-def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
-    """Run an ended job's input again, as a new job with the parser's current version and parameters; or all that failed.
-
-    The rows of the new job replace those of the earlier one.
-    """
-    if (job_id is not None) == failed:
-        raise UsageProblem("Which inputs?", remedy="Give a job's ID, or --failed for all whose newest job failed.")
-    if job_id is None:
-        return rerun_failed(app, parser, code, dry_run=dry_run)
-    if parser or code or dry_run:
-        raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
-    with open_gateway(app) as gateway:
-        found = find_job(gateway, job_id, "id")
-        commits = gateway.rows("select rows from cf_commits where job_id = ? and is_live", [found["id"]])
-        result = gateway.request("rerun", job_id=found["id"])
-        replaces = commits[0]["rows"] if commits else 0
-    if app.is_json:
-        as_json(app, {**result, "replaces_rows": replaces})
-    else:
-        app.say(f"queued as job {result['job_id'][:8]}" + (f"; it replaces {replaces:,} rows" if replaces else ""))
-    return ExitCode.OK
-
-
 @job.command("close", examples='casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"')
 @click.argument("job_id", metavar="ID")
 @click.option("--reason", required=True, help="Why no more attention is needed; kept in the log.")
@@ -457,4 +422,5 @@ def cancel(app: App, job_id: str, reason: str) -> ExitCode:
 
 
 jobs.add_command(replay)
+job.add_command(rerun)
 COMMANDS: dict[str, click.Command] = {"jobs": jobs, "job": job}

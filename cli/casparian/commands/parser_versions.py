@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import rich_click as click
@@ -111,6 +111,22 @@ def _print_waiting(app: App, rows: Sequence[Row]) -> None:
         if waits is not None:
             print(f"{cell(row['name'])} {cell(row['version'])} waits: {cell(waits['said'])}", file=app.out)
             app.say(f"  {cell(waits['remedy'])}")
+
+
+def waiting_versions(gateway: Gateway, parsers: Collection[str]) -> list[Row]:
+    """Versions of these parsers that may run and wait: parser, version, the current one, why and what helps."""
+    found = [(row, _waits(row)) for row in _versions(gateway) if row["name"] in parsers]
+    return [
+        {"parser": row["name"], "version": row["version"], "current": row["current"], **waits}
+        for row, waits in found
+        if waits is not None
+    ]
+
+
+def say_waiting(app: App, held: Sequence[Row]) -> None:
+    for one in held:
+        goes = f"files go to {one['current']}" if one["current"] else "no version takes files"
+        app.say(f"{cell(one['parser'])} {cell(one['version'])} waits, {goes}: {cell(one['said'])}")
 
 
 @click.command("list", cls=Command, examples="casparian parser list")

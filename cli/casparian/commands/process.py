@@ -18,6 +18,7 @@ import rich_click as click
 
 from casparian.app import App, Command, pass_app
 from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed, untagged
+from casparian.commands.parser_versions import say_waiting, waiting_versions
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, open_gateway
 from casparian.numbers import POSITIVE
@@ -138,6 +139,8 @@ class _Run:
         self.queued = self.gateway.request("queue", **request)
         if not self.app.is_json:
             _say_queued(self.app, self.queued, self.unclaimed, untagged(self.gateway, self.asked))
+            parsers = {one["parser"] for one in self.queued["asked"] if one["files"]}
+            say_waiting(self.app, waiting_versions(self.gateway, parsers))
         awaits_scan = any(one.get("code") == "NOT_HASHED" for one in self.queued["skipped"])
         wanted = open_jobs(self.gateway, self.asked, with_scans=awaits_scan)
         self.view = RunView(started=time.monotonic(), wanted=wanted)

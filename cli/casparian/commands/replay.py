@@ -1,4 +1,4 @@
-"""`jobs replay` and `job rerun --failed`: many jobs again. Asks in bounded parts, so that ten thousand block nobody."""
+"""`jobs replay` and `job rerun`: one job or many again. Asks in bounded parts, so that ten thousand block nobody."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
+from casparian.commands.parser_versions import say_waiting, waiting_versions
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, open_gateway
 from casparian.ids import find_fingerprint, find_job
@@ -43,6 +44,45 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
         print(f"{count(replayed, 'dead letter')} {'waits' if replayed == 1 else 'wait'} again", file=app.out)
         for reason, jobs in refused.items():
             app.say(f"{count(jobs, 'job')} stay{'s' if jobs == 1 else ''} dead: {cell(reason)}")
+    return ExitCode.OK
+
+
+@click.command(
+    "rerun",
+    cls=Command,
+    examples="""casparian job rerun 3f2a91c0
+casparian job rerun --failed --parser fix_parser --dry-run
+casparian job rerun --failed --code INVALID_DATA""",
+)
+@click.argument("job_id", metavar="[ID]", required=False)
+@click.option("--failed", is_flag=True, help="All inputs whose newest job failed and that nobody dealt with since.")
+@click.option("--parser", metavar="NAME", help="With --failed: only those of this parser.")
+@click.option("--code", metavar="CODE", help="With --failed: only those that failed with this error code.")
+@click.option("--dry-run", is_flag=True, help="With --failed: only say what would run again, and what would not.")
+@pass_app
+def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
+    """Run an ended job's input again, as a new job with the parser's current version and parameters; or all that failed.
+
+    The rows of the new job replace those of the earlier one.
+    """
+    if (job_id is not None) == failed:
+        raise UsageProblem("Which inputs?", remedy="Give a job's ID, or --failed for all whose newest job failed.")
+    if job_id is None:
+        return rerun_failed(app, parser, code, dry_run=dry_run)
+    if parser or code or dry_run:
+        raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
+    with open_gateway(app) as gateway:
+        found = find_job(gateway, job_id, "id")
+        commits = gateway.rows("select rows from cf_commits where job_id = ? and is_live", [found["id"]])
+        result = gateway.request("rerun", job_id=found["id"])
+        replaces = commits[0]["rows"] if commits else 0
+        name = gateway.rows("select plugin_name from cf_processing_queue where id = ?", [found["id"]])[0]["plugin_name"]
+        held = waiting_versions(gateway, [name])
+    if app.is_json:
+        as_json(app, {**result, "replaces_rows": replaces, "waiting_versions": held})
+    else:
+        app.say(f"queued as job {result['job_id'][:8]}" + (f"; it replaces {replaces:,} rows" if replaces else ""))
+        say_waiting(app, held)
     return ExitCode.OK
 
 
