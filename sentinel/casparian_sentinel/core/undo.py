@@ -16,6 +16,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _ABSENT: Any = object()
+#: Values that hold nothing to be noted.
+_PLAIN = frozenset({int, float, str, bool, frozenset, type(None)})
+_set = object.__setattr__
 
 
 class Undo:
@@ -24,7 +27,8 @@ class Undo:
     __slots__ = ("_steps",)
 
     def __init__(self) -> None:
-        self._steps: list[Callable[[], object]] | None = None
+        #: What to call, or (object, attribute, value as it was).
+        self._steps: list[Callable[[], object] | tuple[object, str, Any]] | None = None
 
     def begin(self) -> None:
         self._steps = []
@@ -36,7 +40,10 @@ class Undo:
         """Everything is as it was at `begin`."""
         steps, self._steps = self._steps or [], None
         for step in reversed(steps):
-            step()
+            if isinstance(step, tuple):
+                _set(*step)
+            else:
+                step()
 
     def note(self, step: Callable[[], object]) -> None:
         """`step` undoes what is about to be done."""
@@ -61,22 +68,22 @@ class Noted:
     def __setattr__(self, name: str, value: Any) -> None:
         undo = getattr(self, "_undo", None)
         if undo is not None:
-            if undo._steps is not None:
-                undo._steps.append(_setting(self, name, getattr(self, name)))
-            value = undo.adopt(value)
-        object.__setattr__(self, name, value)
+            steps = undo._steps
+            if steps is not None:
+                steps.append((self, name, getattr(self, name)))
+            if value.__class__ not in _PLAIN:
+                value = undo.adopt(value)
+        _set(self, name, value)
 
     def _watched_by(self, undo: Undo) -> None:
         if getattr(self, "_undo", None) is undo:
             return
-        object.__setattr__(self, "_undo", undo)
+        _set(self, "_undo", undo)
         if is_dataclass(self):
             for field in fields(self):
-                object.__setattr__(self, field.name, undo.adopt(getattr(self, field.name)))
-
-
-def _setting(target: Noted, name: str, before: Any) -> Callable[[], None]:
-    return lambda: object.__setattr__(target, name, before)
+                value = getattr(self, field.name)
+                if value.__class__ not in _PLAIN:
+                    _set(self, field.name, undo.adopt(value))
 
 
 class NotedDict(dict[K, V]):
