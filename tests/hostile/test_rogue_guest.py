@@ -26,7 +26,7 @@ from tests.worker.test_holding import assignment
 ROGUE = str(Path(__file__).with_name("rogue_guest.py"))
 MODES = all_modes()
 #: Of the modes, as real attempts on every commit.
-EVERY = 13
+EVERY = 21
 
 
 def attempt(mode: Mode, folder: Path) -> tuple[Outcome, Tally, float]:
@@ -78,7 +78,7 @@ def orphans_come_to_us() -> Iterator[None]:
 
 
 def shared() -> list[Mode]:
-    """The modes of every commit: each kind of end, and one in thirteen of the rest."""
+    """The modes of every commit: each kind of end, and one in twenty-one of the rest."""
     ends = [mode for mode in MODES if "then" in mode.how]
     rest = [mode for mode in MODES if "then" not in mode.how]
     return ends[::3] + [mode for mode in ends if "behind" in mode.name] + rest[::EVERY]

@@ -59,9 +59,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> World:
 COMMANDS: list[list[str]] = [
     ["files"], ["jobs"], ["errors", "list"], ["quarantine", "list"], ["outputs", "list"], ["outputs", "show", "rows"],
     ["parser", "list"], ["parser", "show", "evil"], ["contract", "list"], ["source", "list"], ["rule", "list"], ["status"],
-    ["log", "tail"], ["sql", "select * from rows"], ["sql", "select * from cf_processing_queue"],
+    ["log", "tail"], ["sql", "select * from rows"],
     ["sql", f'select 1 as "{NASTY}", \'{NASTY}\' as b'], ["sql", f'select "{NASTY}"'],
-    ["sql", "select * from quarantine.rows"],
     ["sql", "--format", "table", f"""select 1 as "{NASTY}", '{NASTY}' as "b\nc" """],
     ["sql", "--format", "table", "select * from quarantine.rows"],
     ["files", "--tag", NASTY], ["parser", "show", NASTY], ["job", "show", NASTY], ["outputs", "show", NASTY],

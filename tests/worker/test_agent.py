@@ -216,4 +216,4 @@ def test_a_worker_of_another_version_leaves_when_refused(sentinel: SmallSentinel
                 of_kind="hello",
             )
         )
-        assert worker.process.wait(15) == 0
+        assert worker.process.wait(15) == 1
