@@ -18,7 +18,7 @@ _SHOWN = 3
 
 
 def why_waits(problems: Sequence[Mapping[str, Any]], left_out: int = 0) -> str:
-    """The first reasons in words: `advices.price: its type was string and is int64; …`."""
+    """The first reasons in words: `orders.price: its type was string and is int64; …`."""
     said = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
     more = len(problems) - len(said) + left_out
     return "; ".join(said) + (f"; {more} more" if more else "")

@@ -67,7 +67,7 @@ class Observed:
 def bundle_tests(path: Path) -> tuple[BundleTest, ...]:
     """The tests of the parser at `path`, by name of their case.
 
-    A directory owns all cases in its `tests/`; a single file `advice.py` owns the cases named `advice` or `advice_…`.
+    A directory owns all cases in its `tests/`; a single file `orders.py` owns the cases named `orders` or `orders_…`.
     """
     folder = (path if path.is_dir() else path.parent) / TESTS_FOLDER
     if not folder.is_dir():
