@@ -102,6 +102,7 @@ def test_a_file_that_grows_has_its_rows_once_and_what_was_is_still_there(corner:
     newest, middle, oldest = corner.history()
     assert [(one["rows"], one["is_live"]) for one in (newest, middle, oldest)] == [(52, True), (50, False), (50, False)]
     assert (oldest["superseded_by"], middle["superseded_by"]) == (middle["job_id"], newest["job_id"])
+    assert f"those of job {middle['job_id']} take their place" in world.run("story", oldest["job_id"]).stdout
     assert len(world.published()) == 3, "superseded files stay on disk"
     assert corner.rows("--as-of", then) == 50
     (bad,) = world.ask("sql", "select count(*) as n from quarantine.advices", "--as-of", str(newest["seq"] - 1))
@@ -205,6 +206,7 @@ def test_a_failure_is_open_until_a_success_on_its_file_or_a_person_closes_it(cor
     assert corner.jobs("--status", "failed") == []
     shown = world.ask("job", "show", worse["id"])
     assert (shown["status"], shown["close_reason"]) == ("FAILED", "the sender withdrew it")
+    assert "the sender withdrew it" in world.run("story", worse["id"]).stdout
     world.run("job", "close", worse["id"], "--reason", "again", status=1)
 
 

@@ -13,7 +13,10 @@ from casparian.gateway import Gateway, Row
 from casparian.stories.sentences import Told
 
 _COLUMNS = "select seq, ts, type, actor, data from cf_audit"
-_OWN = f"{_COLUMNS} where subject = ? and (starts_with(type, 'Job') or type in ('LeaseExpired', 'QuarantineRecorded'))"
+_OWN = (
+    f"{_COLUMNS} where subject = ? and (starts_with(type, 'Job') "
+    " or type in ('LeaseExpired', 'QuarantineRecorded', 'FailureClosed'))"
+)
 _SCAN = (
     f"{_COLUMNS} where type = 'ScanStarted' and seq < ?"
     " and subject in (select last_scan_id from scout_files where id = ?)"
@@ -29,6 +32,11 @@ _AROUND = f"""
     or (type in ('ParserPaused', 'ParserHalfOpened', 'ParserResumed') and subject = ?))
 """
 _RERUNS = f"{_COLUMNS} where type = 'JobQueued' and subject in (select id from cf_processing_queue where rerun_of = ?)"
+#: What took the place of the job's rows: not one of its own events.
+_SUPERSEDED = """
+select a.seq, a.ts, 'RowsSuperseded' as type, a.actor, json_object('by', c.superseded_by)::varchar as data
+from cf_commits c join cf_audit a on a.seq = c.superseded_seq where c.job_id = ?
+"""
 _UNDER_WAY = frozenset({"JobLeased", "JobStarted", "JobOutputsCommitted"})
 _FOREVER = 2**63 - 1
 
@@ -49,7 +57,8 @@ def story(gateway: Gateway, job: Row) -> list[Told]:
         if event.data.get("version") in (None, "", job["parser_version"]) or not event.type.startswith("Parser")
     ]
     reruns = _told(gateway.rows(_RERUNS, [job["id"]]), "around")
-    everything = sorted([*before, *own, *around, *reruns], key=lambda event: event.seq)
+    superseded = _told(gateway.rows(_SUPERSEDED, [job["id"]]), "around")
+    everything = sorted([*before, *own, *around, *reruns, *superseded], key=lambda event: event.seq)
     return list(_that_matters(everything))
 
 

@@ -193,6 +193,8 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "JobDeadLettered": _dead,
     "JobCancelRequested": _fixed("A stop was asked for"),
     "JobCancelled": _fixed("Cancelled; it left nothing"),
+    "FailureClosed": lambda event: f"The failure was closed by {event.actor}{_because(event.data)}.",
+    "RowsSuperseded": lambda event: f"Its rows left the tables: those of job {event.data['by']} take their place.",
     "LeaseExpired": _lease_expired,
     "WorkerLost": lambda event: f"Worker {event.data['worker_id']} fell silent or died{_because(event.data)}.",
     "WorkerLeft": lambda event: f"Worker {event.data['worker_id']} said goodbye{_because(event.data)}.",
@@ -216,5 +218,6 @@ _ENDINGS = {
     "JobRetryScheduled": "It waits for its retry.",
     "JobDeadLettered": "It was given up; `casparian job retry` runs it again.",
     "JobCancelled": "It was cancelled.",
+    "FailureClosed": "It ended in failure, and somebody closed it: no more attention is needed.",
     "LeaseExpired": "It waits to be run again.",
 }
