@@ -151,3 +151,13 @@ def test_no_value_in_a_report_keeps_a_failure_from_being_told(value: str | float
 def test_what_a_worker_lacks_for_its_own_processes_is_no_fault_of_a_sink(number: int) -> None:
     error = of_exception(OSError(number, os.strerror(number)), "environment")
     assert (error.code, error.origin, error.retryable) == ("CONNECTION_RESET", "environment", True)
+
+
+def test_the_line_of_the_input_is_no_part_of_the_cause() -> None:
+    marks = {
+        of_report(
+            ErrorReport(ErrorCode.PARSER_ERROR, "KeyError", "'x'", "KeyError", {"file": "p.py", **more})
+        ).fingerprint
+        for more in ({}, {"input_line": 3}, {"input_line": 4})
+    }
+    assert len(marks) == 1

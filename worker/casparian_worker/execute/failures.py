@@ -236,7 +236,10 @@ def _job_error(
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=_OWN_CLASS.sub("", scrub(trace, keep_newlines=True))[:_TRACE_CHARACTERS],
         context=shown,
-        fingerprint=fingerprint(exception, code.value, trace, kept, facts),
+        # Whether a reader was at work is an accident of the input, not a cause.
+        fingerprint=fingerprint(
+            exception, code.value, trace, {name: value for name, value in kept.items() if name != "input_line"}, facts
+        ),
         retryable=retryable(code),
         origin=origin,
     )
