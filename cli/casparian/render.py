@@ -26,7 +26,9 @@ _TIMES_FROM_US = 1_000_000_000_000_000
 _TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})
 
 #: Columns whose values mean something only when they are whole.
-_NEVER_CUT = frozenset({"job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up"})
+_NEVER_CUT = frozenset(
+    {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up"}
+)
 
 
 def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
