@@ -32,6 +32,7 @@ _IPC = "ipc://"
 #: How long a projector may say nothing before the sentinel is asked about it: at first, and when it should be there.
 _FIRST_SILENCE_SECONDS = 0.4
 _SILENCE_SECONDS = 5.0
+_DUMP_SECONDS = 180.0
 
 
 class NoSentinel(CasparianError):
@@ -179,12 +180,20 @@ class Client:
         head, _body = self._ask_tables(query_id, [b"query", pack(asked)])
         return Path(head["path"])
 
+    def dump_tables(self) -> tuple[Path, int, str]:
+        """All tables as of one event: a folder of Arrow IPC files, which the caller removes, the event, the chain there."""
+        query_id = secrets.token_hex(8)
+        head, _body = self._ask_tables(query_id, [b"query", pack({"id": query_id, "format": "dump"})], _DUMP_SECONDS)
+        return Path(head["path"]), int(head["seq"]), str(head["sha256"])
+
     def publish_catalogue(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
         query_id = secrets.token_hex(8)
         self._ask_tables(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
 
-    def _ask_tables(self, query_id: str, frames: Sequence[bytes]) -> tuple[dict[str, Any], bytes]:
+    def _ask_tables(
+        self, query_id: str, frames: Sequence[bytes], seconds: float = QUERY_SECONDS
+    ) -> tuple[dict[str, Any], bytes]:
         """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
         While the projector works on the question it says so; when it says nothing, the sentinel knows why.
@@ -192,7 +201,7 @@ class Client:
         if self._query is None:
             self._query = self._dealer(self.home.query_endpoint)
         self._query.send_multipart(frames)
-        deadline, silent_seconds = time.monotonic() + QUERY_SECONDS, _FIRST_SILENCE_SECONDS
+        deadline, silent_seconds = time.monotonic() + seconds, _FIRST_SILENCE_SECONDS
         try:
             while time.monotonic() < deadline:
                 if not self._query.poll(int(silent_seconds * 1000)):
@@ -204,7 +213,7 @@ class Client:
                 if answer is not None:
                     return answer
                 silent_seconds = _SILENCE_SECONDS
-            raise TablesAway(f"the projector works on the question, without an answer in {QUERY_SECONDS:.0f} s")
+            raise TablesAway(f"the projector works on the question, without an answer in {seconds:.0f} s")
         except RequestRefused as refused:
             if isinstance(refused, TablesAway):
                 self._query.close()  # nobody waits for its answer any more, which ends it

@@ -9,6 +9,7 @@ without external access. The endpoint lies in a private directory and serves our
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Question(BaseModel):
     id: str = Field(max_length=64)
     sql: str = Field(default="", max_length=60_000)
     params: list[Any] = Field(default_factory=list, max_length=1000)
-    format: str = Field(default="rows", pattern="^(rows|arrow|file)$")
+    format: str = Field(default="rows", pattern="^(rows|arrow|file|dump)$")
     at_least_seq: NonNegativeInt = 0
     limit_rows: NonNegativeInt | None = None
 
@@ -92,6 +93,8 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
     if is_too_deep(question.sql):
         problem = f"The query nests brackets or names more than {DEPTH_LIMIT} deep."
         return error(question.id, problem, "Write it with fewer brackets within brackets.")
+    if question.format == "dump" and files is not None:
+        return _dump(db, question, files)
     try:
         kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
         if kinds != [duckdb.StatementType.SELECT]:
@@ -117,6 +120,29 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
         return _too_large(question)
     head = {"id": question.id, "ok": True, "seq": seq, "columns": table.column_names, "is_cut": is_cut}
     return [b"rows", msgpack.packb(head), body]
+
+
+def _dump(db: duckdb.DuckDBPyConnection, question: Question, files: Path) -> list[bytes]:
+    """Every table as it is at one event, a file of Arrow IPC each: for `log verify` beside a running sentinel."""
+    folder = files / secrets.token_hex(8)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        db.execute("begin transaction read only")  # what the first question sees, all see
+        ((seq, sha256),) = db.execute("select seq, sha256 from cf_position").fetchall()
+        listed = "select table_name from duckdb_tables() where database_name = current_database() and not temporary"
+        for (table,) in db.execute(listed).fetchall():
+            reader = db.sql(f'select * from "{table}"').to_arrow_reader(_BATCH_ROWS)
+            with (
+                pa.OSFile(str(folder / f"{table}.arrows"), "wb") as sink,
+                pa.ipc.new_stream(sink, reader.schema) as writer,
+            ):
+                for batch in reader:
+                    writer.write_batch(batch)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    head = {"id": question.id, "ok": True, "seq": seq, "sha256": sha256, "columns": [], "path": str(folder)}
+    return [b"rows", msgpack.packb(head), b""]
 
 
 def _to_file(question: Question, reader: pa.RecordBatchReader, seq: int, files: Path) -> list[bytes]:

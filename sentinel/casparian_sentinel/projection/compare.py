@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from casparian_protocol.home import Home
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.projection.past import fold_from_scratch
 from casparian_sentinel.projection.projector import boot_id
-from casparian_sentinel.projection.store import SCHEMA_FINGERPRINT
+from casparian_sentinel.projection.store import SCHEMA_FINGERPRINT, Projection
 
 #: Live readings, and the place itself, which is compared apart.
 EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
@@ -78,12 +79,42 @@ def compare(home: Home, end: Position, scratch: Path) -> Comparison:
     folded_path = scratch / "folded.duckdb"
     folded = fold_from_scratch(home, folded_path, _NEWEST if stored is None else stored["seq"], end)
     seq, head = folded.seq, folded.head
-    poison = tuple(
-        Poison(row["seq"], row["type"], row["error"])
-        for row in folded.query("select seq, type, error from cf_poison_events order by seq").to_pylist()
-    )
+    poison = _poison_of(folded)
     folded.close()
     return replace(_compared(home, folded_path, stored, why_not, seq, head), poison=poison)
+
+
+def compare_dump(home: Home, dump: Path, seq: int, sha256: str, end: Position, scratch: Path) -> Comparison:
+    """As `compare`, for tables that a running projector gave as of event `seq`: a file of Arrow IPC each."""
+    folded = fold_from_scratch(home, scratch / "folded.duckdb", seq, end)
+    try:
+        head = folded.head
+        if (folded.seq, head.sha256.hex() if head is not None else "") != (seq, sha256):
+            place = {"sha256": head.sha256.hex() if head is not None else ""}
+            wrong = Difference("cf_position", f"seq {seq}", {"sha256": sha256}, place)
+            return Comparison(folded.seq, ("cf_position",), (wrong,), 1)
+        listed = folded.query("select table_name from duckdb_tables() where not temporary order by 1").to_pylist()
+        tables = tuple(row["table_name"] for row in listed if row["table_name"] not in EPHEMERAL)
+        differences: list[Difference] = []
+        total = 0
+        with duckdb.connect() as db:
+            for table in tables:
+                with pa.memory_map(str(dump / f"{table}.arrows")) as source:
+                    db.register(f"stored_{table}", pa.ipc.open_stream(source).read_all())
+                db.register(f"folded_{table}", folded.query(f"select * from {table}"))
+                here, count_here = _only_in(db, f"stored_{table}", f"folded_{table}")
+                there, count_there = _only_in(db, f"folded_{table}", f"stored_{table}")
+                total += max(count_here, count_there)
+                differences += _paired(table, here, there)
+        poison = _poison_of(folded)
+    finally:
+        folded.close()
+    return Comparison(seq, tables, tuple(differences), total, poison=poison)
+
+
+def _poison_of(folded: Projection) -> tuple[Poison, ...]:
+    rows = folded.query("select seq, type, error from cf_poison_events order by seq").to_pylist()
+    return tuple(Poison(row["seq"], row["type"], row["error"]) for row in rows)
 
 
 def _compared(
@@ -128,16 +159,16 @@ def _side_by_side(stored: Path, folded: Path, seq: int) -> Comparison:
         listed = db.execute("select table_name from duckdb_tables() where database_name = 'folded' order by 1")
         tables = tuple(name for (name,) in listed.fetchall() if name not in EPHEMERAL)
         for table in tables:
-            here, count_here = _only_in(db, table, "stored", "folded")
-            there, count_there = _only_in(db, table, "folded", "stored")
+            here, count_here = _only_in(db, f"stored.{table}", f"folded.{table}")
+            there, count_there = _only_in(db, f"folded.{table}", f"stored.{table}")
             total += max(count_here, count_there)
             differences += _paired(table, here, there)
     return Comparison(seq, tables, tuple(differences), total)
 
 
-def _only_in(db: duckdb.DuckDBPyConnection, table: str, one: str, other: str) -> tuple[list[dict[str, Any]], int]:
-    rows = f"(select * from {one}.{table} except all select * from {other}.{table})"
-    (count,) = db.execute(f"select count(*) from {rows}").fetchone() or (0,)
+def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[dict[str, Any]], int]:
+    rows = f"(select * from {one} except all select * from {other})"
+    ((count,),) = db.execute(f"select count(*) from {rows}").fetchall()
     if not count:
         return [], 0
     answer = db.execute(f"select * from {rows} order by all limit {_SHOWN_ROWS}")
