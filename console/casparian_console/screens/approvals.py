@@ -15,7 +15,7 @@ from casparian_console.effects import Ask, Effects, Query
 from casparian_console.facts.registry import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Tagged
-from casparian_console.overlays import TextView
+from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_console.text import ago, clean, count, pad
 
@@ -147,6 +147,7 @@ def contract_view(contract: Waiting, row: dict[str, Any], tag: tuple[str, ...], 
 
 def contract_lines(row: dict[str, Any], context: Context) -> list[Line]:
     from casparian_protocol.contract import Contract, diff  # brings pyarrow, which would double the console's start
+    from casparian_protocol.contract.fits import misfits
 
     proposed = json.loads(row["proposed"])
     lines: list[Line] = []
@@ -156,8 +157,13 @@ def contract_lines(row: dict[str, Any], context: Context) -> list[Line]:
         found = diff(approved, Contract.from_literal(proposed, is_stored=True))
         lines.append([("title", f"Against the approved {clean(before['version'])}")])
         lines += [[("", f"  {clean(change)}")] for change in found.changes] or [[("dim", "  the same")]]
-        words = "compatible" if found.is_compatible else "not compatible: outputs get a new version"
-        lines += [[("ok" if found.is_compatible else "warn", f"  {words}")], []]
+        in_the_way = misfits(approved, Contract.from_literal(proposed, is_stored=True))
+        if in_the_way:
+            reasons = "; ".join(f"{each.column}: {each.what}" if each.column else each.what for each in in_the_way)
+            words = f"does not fit the rows that are there ({reasons}): a version with it waits"
+        else:
+            words = "fits the rows that are there: a version with it takes new and changed files at once"
+        lines += [*wrapped(f"  {words}", 90, "warn" if in_the_way else "ok"), []]
     else:
         lines += [[("dim", "The first contract of this output: nothing to compare with.")], []]
     lines.append([("title", f"{'column':<26}{'type':<24}{'nullable':<10}checks")])
