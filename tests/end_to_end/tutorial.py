@@ -2,15 +2,20 @@
 
 `python -m tests.end_to_end.tutorial docs/tutorial/first-table.md` rewrites the page; the test beside compares.
 A fence ``` LANGUAGE PATH is a file to write; a fence ```console holds `$ command` lines, each followed by what it printed.
+Tables are shown as a terminal of 80 columns shows them, not as a pipe gets them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
 import tempfile
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?P<language>\w+)(?: (?P<path>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -62,8 +67,16 @@ def _run(command: str, directory: Path, environment: dict[str, str]) -> list[str
     if exported := _EXPORT.fullmatch(command):
         environment[exported[1]] = exported[2].replace("$PWD", str(directory))
         return []
+    code, printed = (_on_a_terminal if command.startswith("casparian sql ") else _in_a_pipe)(
+        ["bash", "-c", command], directory, environment
+    )
+    assert code == 0, f"{command}: exit {code}\n{printed}"
+    return [line.rstrip() for line in printed.replace(str(directory), "…").splitlines()]
+
+
+def _in_a_pipe(command: list[str], directory: Path, environment: dict[str, str]) -> tuple[int, str]:
     done = subprocess.run(
-        ["bash", "-c", command],
+        command,
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -73,8 +86,27 @@ def _run(command: str, directory: Path, environment: dict[str, str]) -> list[str
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}"
-    return [line.rstrip() for line in done.stdout.replace(str(directory), "…").splitlines()]
+    return done.returncode, done.stdout
+
+
+def _on_a_terminal(command: list[str], directory: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """The exit code, and what a terminal was sent."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        printed = b"".join(_until_closed(ours))
+    os.close(ours)
+    return process.returncode, printed.decode().replace("\r\n", "\n")
+
+
+def _until_closed(terminal: int) -> Iterator[bytes]:
+    # Linux says that the other end is closed by an error, others by an end of file.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(terminal, 65536):
+            yield chunk
 
 
 if __name__ == "__main__":

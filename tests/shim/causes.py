@@ -200,7 +200,7 @@ CAUSES: tuple[Callable[[], Any], ...] = (
 
 def main(shim: str) -> None:
     sys.path.insert(0, shim)
-    from casparian_shim.errors import code_for_exception
+    from casparian_shim.errors import code_for_parsers_exception
     from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 
     found = {}
@@ -208,7 +208,7 @@ def main(shim: str) -> None:
         try:
             cause()
         except BaseException as error:  # noqa: BLE001
-            code, name, trace = code_for_exception(error), exception_name(error), normalise_trace(error)
+            code, name, trace = code_for_parsers_exception(error), exception_name(error), normalise_trace(error)
             found[cause.__name__] = [code, name, trace, fingerprint(name, code, trace, {})]
     print(json.dumps(found))
 
