@@ -1,6 +1,7 @@
 """What a parser is told about its job, and how it tells the job more than rows: `ctx`."""
 
 import logging
+import operator
 import os
 import time
 from collections.abc import Mapping
@@ -122,10 +123,11 @@ class Context:
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
         """How far the parser is, in `unit`. Cheap: at most ten times a second is told on.
 
-        What is no number from 0 to 2**53 - 1 is not told: how far a parser is never ends its job.
+        What is no number from 0 to 2**53 - 1, or a unit that is no text, is not told: how far a parser is never ends
+        its job.
         """
         self._done, self._total = _measure(done), _measure(total)
-        self._unit = unit[:_UNIT_CHARACTERS_MAX] if unit is not None else None
+        self._unit = unit[:_UNIT_CHARACTERS_MAX] if isinstance(unit, str) else None
         self._tell_now_and_then()
 
     def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
@@ -137,11 +139,14 @@ class Context:
             raise ValueError(f"skip was given a count of {count!r:.40}")
         if sum(self._skips.values()) + count > COUNT_MAX:
             raise ValueError("skip was given more than 2**53 - 1 records altogether")
+        if not isinstance(reason, str):
+            raise ValueError(f"skip was given a reason that is a {type(reason).__name__}; a reason is text")
         if source_row is not None:
             if count != 1:
                 raise ValueError(f"skip was given the row {source_row} and a count of {count}; one row is one record")
+            number = _number_of_row(source_row)
             if (tape := current_tape()) is not None:
-                tape.declare(source_row)
+                tape.declare(number)
         reason = reason[:_REASON_CHARACTERS_MAX]
         if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
             reason = OTHER_REASONS
@@ -190,6 +195,16 @@ def _measure(value: float | None) -> float | None:
     if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is no number
         return None
     return int(number) if number.is_integer() else number
+
+
+def _number_of_row(value: int) -> int:
+    try:
+        number = operator.index(value)  # numpy's integers as well
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not 0 <= number <= COUNT_MAX:
+        raise ValueError(f"skip was given the row {value!r:.40}; give the __cf_row_id that a reader gave")
+    return number
 
 
 def _files_below(folder: str) -> list[str]:

@@ -274,8 +274,9 @@ class Outputs:
 
 def _row_id(source_row: int | None, row: Mapping[str, object] | None) -> int | None:
     found = source_row if source_row is not None else (row or {}).get("__cf_row_id")
-    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 19:
+    # By the type, not by isinstance: that asks the value's own class, which may raise.
+    if type(found) is str and found.isascii() and found.isdigit() and len(found) < 19:
         found = int(found)
-    if isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63:
+    if type(found) is int and -(2**63) <= found < 2**63:
         return found
     return None

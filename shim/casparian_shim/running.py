@@ -133,6 +133,9 @@ def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> N
             emit(outputs, content, target)
 
 
+_CONTAINERS = (dict, list, tuple, Output)
+
+
 def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool:
     """Whether a dict maps outputs to data, rather than columns to values.
 
@@ -144,10 +147,10 @@ def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool
     for value in data.values():
         if type(value) in _CELL_TYPES:  # nearly every row ends here
             return False
-        if value is None or isinstance(value, dict | list | tuple | Output) or _is_generator(value):
+        if value is None or issubclass(type(value), _CONTAINERS) or _is_generator(value):
             continue
         return is_table(value)
-    if any(_is_generator(value) or isinstance(value, Output) for value in data.values()):
+    if any(_is_generator(value) or issubclass(type(value), Output) for value in data.values()):
         return True
     if declared:
         return all(key in declared for key in data) and any(value is not None for value in data.values())
@@ -155,11 +158,11 @@ def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool
 
 
 def _is_rows(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+    return isinstance(value, list) and list.__len__(value) > 0 and all(isinstance(item, dict) for item in value)
 
 
 def _is_generator(value: object) -> bool:
-    return hasattr(value, "__next__")
+    return hasattr(type(value), "__next__")  # the value itself may raise when it is asked
 
 
 def _is_odd(data: object) -> bool:

@@ -151,6 +151,28 @@ def test_in_dev_mode_prints_go_where_they_always_go(tmp_path: Path) -> None:
     assert heard.log(LogLevel.STDOUT) == []
 
 
+@pytest.mark.parametrize(
+    "given", ["'x', source_row=2**70", "'x', source_row=-1", "'x', source_row='1'", "'x', source_row=True", "None", "5"]
+)
+def test_a_skip_that_names_no_record_or_no_reason_says_so(tmp_path: Path, given: str) -> None:
+    heard = run_guest(tmp_path, f"def parse(path, ctx):\n    ctx.skip({given})\n")
+
+    assert heard.state.failure is not None
+    assert (heard.state.failure.report.code, heard.state.failure.report.message[:14]) == (
+        "INVALID_DATA",
+        "skip was given",
+    )
+
+
+def test_progress_in_odd_numbers_and_units_ends_no_job(tmp_path: Path) -> None:
+    told = "(-1, 2**80, 'u')", "(1.5, None, 3)", "(True, float('nan'), b'x')", "(None, '7', object())"
+    calls = "".join(f"    ctx.progress{each}\n" for each in told)
+
+    heard = run_guest(tmp_path, f"def parse(path, ctx):\n{calls}    return {{'a': 1}}\n")
+
+    assert heard.status == 0, heard.state.failure
+
+
 def test_skips_rejects_and_progress_are_told_and_rejected_rows_keep_their_place(tmp_path: Path) -> None:
     source = (
         "def parse(path, ctx):\n"

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from casparian_shim.arrow import BATCH_TARGET_BYTES, FALLBACK_METADATA, safe_to_arrow
 from casparian_shim.arrow.aligning import aligned
 from casparian_shim.arrow.kinds import kinded, payload
-from casparian_shim.arrow.rows import columns_of_rows
+from casparian_shim.arrow.rows import columns_of_rows, estimated_bytes
 from casparian_shim.arrow.sending import ColumnsChanged, RowTooLarge, batch_of_columns, messages
+from casparian_shim.arrow.tables import is_table
 from casparian_shim.arrow.values import MIXED_TYPE, column_of_values, text_of
+from casparian_shim.emitting import _row_id
 from casparian_shim.frames.mixed import ValueKind
 from casparian_shim.frames.mixed import ValueKind as K
 from casparian_shim.memory import OomRisk, available_bytes, ensure_room
+from casparian_shim.running import _is_by_output
 
 UTC = datetime.UTC
 MIDNIGHT = datetime.datetime(2024, 1, 2)
@@ -153,6 +156,40 @@ def test_nothing_is_asked_of_a_strangers_class() -> None:
     assert text_of(Sly()) == f"<{__name__}.test_nothing_is_asked_of_a_strangers_class.<locals>.Sly>"
     assert "nested deeper than 16" in str(text_of(loop)) and "nested deeper than 16" in str(text_of(deep))
     assert len(str(text_of(type("x" * 10_000, (), {})()))) < 300
+
+
+class _Raising:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise RuntimeError
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError
+
+
+class _Pretending:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return str
+
+
+class _LongList(list[object]):
+    def __len__(self) -> int:
+        return 10**12
+
+
+@pytest.mark.parametrize("kind", [_Raising, _Pretending, _LongList])
+def test_a_value_that_lies_about_its_class_or_its_length_ends_no_job(kind: type) -> None:
+    value = kind()
+
+    assert estimated_bytes({"s": value}) < 100
+    assert not is_table(value)
+    assert not _is_by_output({"s": value}, ())
+    assert _row_id(None, {"__cf_row_id": value}) is None
+    assert [name for name, *_ in columns_of_rows([{"s": value}])] == ["s"]
 
 
 READABLE: dict[str, tuple[object, str | None]] = {

@@ -1,11 +1,14 @@
 """Dict rows pivoted into columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from casparian_shim.arrow.tables import Column, ColumnNameNotText
 from casparian_shim.arrow.values import column_of_values
 
 Row = Mapping[str, object]
+
+_LENGTHS: dict[type, Callable[[Any], int]] = {kind: kind.__len__ for kind in (str, bytes, list, dict)}
 
 
 def columns_of_rows(rows: Sequence[Row], known_names: Sequence[str] = ()) -> list[Column]:
@@ -31,5 +34,19 @@ def _names(rows: Sequence[Row], known_names: Sequence[str]) -> list[str]:
 
 
 def estimated_bytes(row: Row) -> int:
-    """Roughly what the row takes in Arrow: exact for text, eight bytes for what has no length."""
-    return sum(len(value) + 4 if isinstance(value, str | bytes | list | dict) else 8 for value in row.values())
+    """Roughly what the row takes in Arrow: exact for text, eight bytes for what has no length.
+
+    A value's own class is not asked: it may lie about what it is and how long it is, or raise.
+    """
+    return sum(_estimated_bytes_of(value) for value in row.values())
+
+
+def _estimated_bytes_of(value: object) -> int:
+    kind = type(value)
+    length = _LENGTHS.get(kind)
+    if length is None:
+        base = next((base for base in _LENGTHS if issubclass(kind, base)), None)
+        if base is None:
+            return 8
+        length = _LENGTHS[base]
+    return length(value) + 4
