@@ -124,6 +124,20 @@ def test_a_rerun_replaces_the_rows_of_the_first_run(corner: Corner) -> None:
     assert [one["is_live"] for one in corner.history()] == [True, False]
 
 
+def test_a_job_whose_file_has_other_content_or_is_gone_is_not_run_again(corner: Corner) -> None:
+    (job,) = corner.jobs()
+    path = corner.write("day.txt", 51)
+    corner.process()
+
+    refused = corner.world.run("job", "rerun", job["id"], status=1)
+    assert "its file has other content now" in refused.stderr
+    path.unlink()
+    corner.process()
+    newest = next(each for each in corner.jobs() if each["id"] != job["id"])
+    assert "its file is gone" in corner.world.run("job", "rerun", newest["id"], status=1).stderr
+    assert len(corner.jobs()) == 2 and corner.rows() == 51
+
+
 def test_a_changed_file_that_fails_keeps_its_earlier_rows_and_says_so(corner: Corner) -> None:
     corner.write("day.txt", 60, more="!boom\n")
     corner.process(status=1)

@@ -127,6 +127,7 @@ def say_waiting(app: App, held: Sequence[Row]) -> None:
     for one in held:
         goes = f"files go to {one['current']}" if one["current"] else "no version takes files"
         app.say(f"{cell(one['parser'])} {cell(one['version'])} waits, {goes}: {cell(one['said'])}")
+        app.say(f"  {cell(one['remedy'])}")
 
 
 @click.command("list", cls=Command, examples="casparian parser list")

@@ -81,7 +81,9 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
     if app.is_json:
         as_json(app, {**result, "replaces_rows": replaces, "waiting_versions": held})
     else:
-        app.say(f"queued as job {result['job_id'][:8]}" + (f"; it replaces {replaces:,} rows" if replaces else ""))
+        app.say(
+            f"queued as job {result['job_id'][:8]}" + (f"; it replaces {count(replaces, 'row')}" if replaces else "")
+        )
         say_waiting(app, held)
     return ExitCode.OK
 

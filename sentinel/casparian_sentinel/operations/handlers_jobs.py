@@ -16,7 +16,7 @@ from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDea
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, JOBS_BY_PREFIX, OPEN_FAILURES_OF
+from casparian_sentinel.projection.queries import DEAD_LETTERS, INPUT_OBSTACLE, JOBS_BY_PREFIX, OPEN_FAILURES_OF
 
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
 
@@ -52,6 +52,13 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     _refuse_open(context, args.job_id)
     known, position = yield from _ended_job(args.job_id)
     old = _spec(known)
+    obstacles: Rows = yield Ask(INPUT_OBSTACLE, (old.job_id,))
+    for (obstacle,) in obstacles.rows:
+        raise OperationRefused(
+            f"Job {old.job_id} cannot run again: {obstacle}.",
+            "Changed content is queued by itself; if the old content is back, `casparian scan` finds it.",
+            "INPUT_CHANGED",
+        )
     renewed: Renewed = yield from renew(context, [old])
     if old.job_id not in renewed.specs:
         raise _not_renewed(context, old, renewed)

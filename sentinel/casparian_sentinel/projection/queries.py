@@ -40,9 +40,22 @@ from contents
 #: What of files decides about their parameters: file ids (list).
 FILE_FACTS = "select id, source_id, rel_path, kind from scout_files where id in (select unnest(?::varchar[]))"
 
+_FILE_OBSTACLES = """
+    when s.status = 'vanished' then 'its file is gone'
+    when s.content_hash <> f.content_hash then 'its file has other content now'
+"""
+
+#: What the catalogue knows that keeps a PARSE job's input from being run again; no row when there is nothing: job id.
+INPUT_OBSTACLE = f"""
+select obstacle from (
+    select case {_FILE_OBSTACLES} else '' end as obstacle
+    from cf_processing_queue f join scout_files s on s.id = f.file_version_id where f.id = ? and f.job_type = 'PARSE'
+) where obstacle <> ''
+"""
+
 #: The newest failure of each input that no success closed, and what keeps it from running again (empty: nothing):
 #: parser or '', error code or '', id to go on behind, limit.
-FAILED_INPUTS = """
+FAILED_INPUTS = f"""
 with failed as (
     select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
         partition by plugin_name, content_hash order by queued_seq desc) as age
@@ -54,8 +67,7 @@ with failed as (
 )
 select f.id, f.spec_json, case
     when o.content_hash is not null then 'its input is queued already'
-    when s.status = 'vanished' then 'its file is gone'
-    when s.content_hash <> f.content_hash then 'its file has other content now'
+    {_FILE_OBSTACLES}
     else '' end as obstacle
 from failed f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
 left join scout_files s on s.id = f.file_version_id
