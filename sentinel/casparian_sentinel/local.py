@@ -7,11 +7,12 @@ daemon. pyarrow and duckdb are imported with the first query.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from casparian_protocol.client import Rows
 from casparian_protocol.home import Home, make_home
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from casparian_sentinel.projection.store import Projection
+
+_log = logging.getLogger("casparian.local")
+
+_Answer = TypeVar("_Answer")
 
 #: Folding fewer events than this is quicker than writing and reading a snapshot.
 _SNAPSHOT_WORTHWHILE_EVENTS = 5_000
@@ -114,13 +119,28 @@ class LocalSentinel:
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """Read-only SQL of ours over the projection, caught up to the end of the log."""
-        return self._caught_up().query(sql, params)
+        return self._from_tables(lambda projection: projection.query(sql, params))
 
     def publish_catalogue(self) -> None:
         """Make sure that `catalog.duckdb` shows everything committed."""
         from casparian_sentinel.projection.projector import publish_catalogue
 
-        publish_catalogue(self._caught_up(), self.home)
+        self._from_tables(lambda projection: publish_catalogue(projection, self.home))
+
+    def _from_tables(self, ask: Callable[[Projection], _Answer]) -> _Answer:
+        """Ask the tables, caught up. Damage may lie anywhere in them: then they are made anew from the log, once."""
+        import duckdb
+
+        from casparian_sentinel.projection.answers import is_damage
+
+        try:
+            return ask(self._caught_up())
+        except duckdb.Error as cause:
+            if self._projection is None or not is_damage(cause):
+                raise
+            _log.warning("rebuilding %s from the log: %s", self.home.state_db.name, str(cause).splitlines()[0])
+        self._projection.rebuild()
+        return ask(self._caught_up())
 
     def _open(self, booted: Booted) -> None:
         self._booted = booted

@@ -33,8 +33,15 @@ FILE_LIMIT_BYTES = 4 * 1024**3
 _BATCH_ROWS = 65_536
 
 
-#: Errors that no question can cause by itself: the database is at fault.
-DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether no question can cause this by itself: the database is at fault.
+
+    A page whose checksum is wrong is reported as a plain `duckdb.Error`, which has no class of its own in the binding.
+    """
+    return isinstance(error, _DAMAGE) or type(error) is duckdb.Error
 
 
 class Question(BaseModel):
@@ -86,7 +93,7 @@ def read_question(frames: list[bytes]) -> Pending:
 
 
 def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: Path | None = None) -> list[bytes]:
-    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it is `DAMAGE`.
+    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it `is_damage`.
 
     Below `files` is where an answer in the form of a file is put, for the asker to take.
     """
@@ -106,9 +113,9 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
         if question.limit_rows is not None:
             relation = relation.limit(question.limit_rows + 1)
         table = _bounded(relation.to_arrow_reader(_BATCH_ROWS))
-    except DAMAGE:
-        raise
     except duckdb.Error as cause:
+        if is_damage(cause):
+            raise
         return error(question.id, str(cause).splitlines()[0], "")
     if table is None:
         return _too_large(question)

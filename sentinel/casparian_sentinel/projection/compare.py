@@ -126,7 +126,11 @@ def _compared(
     if place != {name: stored[name] for name in place}:
         wrong = Difference("cf_position", f"seq {stored['seq']}", stored, {**stored, **place})
         return Comparison(seq, ("cf_position",), (wrong,), 1)
-    return _side_by_side(home.state_db, folded_path, seq)
+    try:
+        return _side_by_side(home.state_db, folded_path, seq)
+    except duckdb.Error as cause:  # damage may lie anywhere in the file
+        damage = str(cause).splitlines()[0]
+        return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` makes it anew")
 
 
 def _stored_position(path: Path) -> tuple[dict[str, Any] | None, str | None]:

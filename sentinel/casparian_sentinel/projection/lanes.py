@@ -23,7 +23,7 @@ from pathlib import Path
 import duckdb
 import zmq
 
-from casparian_sentinel.projection.answers import DAMAGE, Pending, answer, error, working
+from casparian_sentinel.projection.answers import Pending, answer, error, is_damage, working
 
 _log = logging.getLogger("casparian.projector")
 
@@ -184,11 +184,12 @@ class Lanes:
         question = one.pending.question
         try:
             made = answer(one.db, question, one.seq, self.files)
-        except DAMAGE as cause:
-            self.damage = cause
-            made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")
         except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker is told
-            made = error(question.id, f"{type(cause).__name__}: {cause}", "")
+            if isinstance(cause, duckdb.Error) and is_damage(cause):
+                self.damage = cause
+                made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")
+            else:
+                made = error(question.id, f"{type(cause).__name__}: {cause}", "")
         self._answers.put((one, made))
         with contextlib.suppress(BlockingIOError):  # it is awake already
             os.write(self._wake[1], b"\0")

@@ -14,11 +14,9 @@ import duckdb
 from casparian_protocol.bounds import MICROSECONDS_MAX
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.projection.answers import DAMAGE
+from casparian_sentinel.projection.answers import is_damage
 
-#: Says nothing about the event that was at hand.
-MAY_PASS = (
-    *DAMAGE,
+_MAY_PASS = (
     duckdb.OutOfMemoryException,
     duckdb.InterruptException,
     duckdb.ConnectionException,
@@ -26,6 +24,11 @@ MAY_PASS = (
     OSError,
 )
 _WORDS = 500
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the error says nothing about the event that was at hand."""
+    return isinstance(error, _MAY_PASS) or is_damage(error)
 
 
 def row_of(event: Event, error: Exception) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Projection:
         """Apply one run of events and move to `head`, in one transaction.
 
         When it cannot be applied as a whole, it is divided until the events that are poison stand alone and are set
-        aside. Raises what says nothing about the events (`poison.MAY_PASS`); then a part of them may have been applied.
+        aside. Raises what says nothing about the events (`poison.may_pass`); then a part of them may have been applied.
         """
         if events and events[0].seq <= self._applied_seq:
             events = [event for event in events if event.seq > self._applied_seq]
@@ -139,10 +139,8 @@ class Projection:
         """`head`: the place behind these events; None when it is not yet behind a whole batch."""
         try:
             self._apply_whole(events, head)
-        except poison.MAY_PASS:
-            raise
         except Exception as error:
-            if not events:
+            if not events or poison.may_pass(error):
                 raise
             if len(events) == 1:
                 self._set_aside(events[0], error, head)

@@ -1,0 +1,120 @@
+"""A home with one part damaged or gone at a time: a clear refusal or all rows, never a traceback, never fewer rows unsaid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.world import Done, run_here
+from tests.hostile.homes import VISITS, WARDS, Home
+
+#: What the daemon rebuilds or does not need: everything must be as before.
+DISPOSABLE = [
+    "state.duckdb", "state.position", "catalog.duckdb", "artifacts", "parsers", "log/open-state.snapshot",
+    ".staging", ".scratch", "logs", "run/sentinel.lock", "outputs/visits/current", "config.toml",
+]  # fmt: skip
+#: Facts: gone or damaged, somebody must say so.
+FACTS = [
+    "log",
+    "log/00000000000000000001.caslog",
+    "outputs",
+    "outputs/visits",
+    "quarantine/visits",
+    "blobs",
+    "run/keys",
+]
+
+
+def removed(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def truncated(path: Path) -> None:
+    for each in _files(path):
+        os.chmod(each, 0o600)
+        os.truncate(each, each.stat().st_size // 2)
+
+
+def flipped(path: Path) -> None:
+    for each in _files(path):
+        content = bytearray(each.read_bytes())
+        if content:
+            content[len(content) // 2] ^= 4
+            os.chmod(each, 0o600)
+            each.write_bytes(content)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_symlink():
+        return []  # what it leads to is another part
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("filled"))
+    home.fill()
+    return home
+
+
+@pytest.fixture
+def home(filled: Home, tmp_path: Path) -> Iterator[Home]:
+    home = filled.copy(tmp_path)
+    yield home
+    home.kill([process.pid for process in home.processes()])  # only after a failure
+
+
+def asked(home: Home, *arguments: str) -> Done:
+    done = run_here("--home", home.home, *arguments)
+    assert "Traceback" not in done.stderr, (arguments, done.stderr)
+    if done.code not in (0, 1, 3):
+        raise AssertionError((arguments, done))
+    if done.code and arguments[0] != "doctor":
+        assert done.stderr.startswith("casparian: "), (arguments, done)
+    return done
+
+
+@pytest.mark.parametrize("damage", [removed, truncated, flipped])
+@pytest.mark.parametrize("part", DISPOSABLE)
+@pytest.mark.campaign
+def test_without_a_part_that_is_computed_all_rows_are_there(
+    home: Home, part: str, damage: Callable[[Path], None]
+) -> None:
+    if part == "config.toml" and damage is not removed:
+        pytest.skip("settings that cannot be read are refused by their own tests")
+    damage(home.home / part)
+    asked(home, "doctor")
+    asked(home, "status")
+    if part == "log/open-state.snapshot" or damage is removed or part != "log/clean-shutdown.seal":
+        home.run("log", "verify")
+    home.assert_every_row_once()
+    home.serve(1)
+    home.assert_every_row_once()
+    home.run("stop")
+
+
+@pytest.mark.parametrize("damage", [removed, truncated, flipped])
+@pytest.mark.parametrize("part", FACTS)
+@pytest.mark.campaign
+def test_a_damaged_fact_is_told_or_its_rows_are_there(home: Home, part: str, damage: Callable[[Path], None]) -> None:
+    """Either every row is answered, or the command that would answer fewer says why not."""
+    damage(home.home / part)
+    said = [asked(home, *command) for command in (("doctor",), ("log", "verify"), ("status",))]
+    done = asked(
+        home, "sql", "select (select count(*) from visits) as v, (select count(*) from wards) as w", "--format", "json"
+    )
+    if done.code == 0:
+        assert f'"v": {VISITS}' in done.stdout and f'"w": {WARDS}' in done.stdout, (part, done, said)
+    started = home._run_as_a_process("start", "--detach", "--workers", "0")
+    assert "Traceback" not in started.stderr
+    if started.code == 0:
+        home.run("stop")
+    else:
+        assert started.stderr.startswith("casparian: ")
