@@ -20,7 +20,7 @@ import duckdb
 import psutil
 import pyarrow.parquet as pq
 
-from casparian_protocol.client import Client, NoSentinel
+from casparian_protocol.client import Client, NoSentinel, TablesAway
 from casparian_protocol.home import Home
 from casparian_protocol.states import OPEN
 from casparian_sentinel.local import LocalSentinel
@@ -210,7 +210,7 @@ class Site(World):
         awaited(lambda: self.published_count() >= count, f"{count} files are published", seconds)
 
     def until_idle(self, seconds: float = 120.0) -> None:
-        """The running daemon has no job that is not ended. The sentinel may come and go meanwhile.
+        """The running daemon has no job that is not ended. The sentinel and the tables may come and go meanwhile.
 
         One answer tells both that all is queued and that nothing is open: of two answers the first may be from before
         the files were planned and the second from after it, the more so when the tables are only being rebuilt.
@@ -221,7 +221,7 @@ class Site(World):
                 with self.client() as client:
                     status = client.request("status")
                     ((queued, is_open),) = client.query(_QUEUED_AND_OPEN, at_least_seq=status["seq"]).rows
-            except NoSentinel:
+            except (NoSentinel, TablesAway):
                 return False
             if status["planning"]:
                 return False

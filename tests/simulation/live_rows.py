@@ -14,6 +14,7 @@ from casparian_protocol.jobs import JobError
 from casparian_protocol.manifest import Manifest, OutputAccounting
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.state import OpenJob
+from casparian_sentinel.operations.steps import OperationRefused
 from tests.simulation.invariants import Violated
 from tests.simulation.planned_again import PlanningWalk, _hash
 
@@ -80,13 +81,22 @@ class LiveRowsWalk(PlanningWalk):
 
     def _rerun(self) -> None:
         ended = self.sentinel.query(
-            "select id, content_hash from cf_processing_queue where status in ('COMPLETED', 'FAILED') order by id"
+            "select id, content_hash, file_version_id from cf_processing_queue"
+            " where status in ('COMPLETED', 'FAILED') order by id"
         ).to_pylist()
         busy = set(self.open.values())
         free = [row for row in ended if row["content_hash"] not in busy]
         if free:
             row = self.dice.choice(free)
-            job_id = self.sentinel.request("rerun", {"job_id": row["id"]})["job_id"]
+            has_content = _hash(self.files[int(row["file_version_id"], 16)][0]) == row["content_hash"]
+            try:
+                job_id = self.sentinel.request("rerun", {"job_id": row["id"]})["job_id"]
+            except OperationRefused as refused:
+                if has_content or refused.reply_code != "INPUT_CHANGED":
+                    raise
+                return
+            if not has_content:
+                raise Violated(f"job {row['id']} runs again, though its file has other content")
             self.open[job_id] = row["content_hash"]
 
     def _plan(self, *, include_cancelled: bool = False) -> None:
