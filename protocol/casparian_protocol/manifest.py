@@ -73,6 +73,8 @@ class RecordAccounting(_Model):
     #: Records given out by readers; and those of them that became no row, no rejected row and no declared skip.
     given: Count = 0
     unaccounted: Count = 0
+    #: Declared skips beyond the records that were left to skip.
+    skipped_beyond: Count = 0
     #: Lines of the first of them, when that is known.
     first_rows: Annotated[list[Count], Field(max_length=10)] = Field(default_factory=list)
     #: Nothing at all came of an input that has bytes.
@@ -90,6 +92,8 @@ class RecordAccounting(_Model):
         if not self.is_counted:
             return ["records: not counted, the parser reads the file itself"]
         gap = f"{self.unaccounted:,} of them dropped" if self.unaccounted else "all accounted for"
+        if self.skipped_beyond:
+            gap = f"{self.skipped_beyond:,} more declared skipped than there were"
         lines = [f"records: {self.given:,} given out by the reader, {gap}"]
         read = self.bytes_given + self.bytes_skipped
         if read:
@@ -111,6 +115,10 @@ class RecordAccounting(_Model):
             parts.append(
                 f"{self.unaccounted:,} of {self.given:,} records that the reader gave out became no row, no rejected row "
                 f"and no declared skip{lines}"
+            )
+        if self.skipped_beyond:
+            parts.append(
+                f"the parser declared {self.skipped_beyond:,} more skipped records than the reader gave out without a row"
             )
         if self.bytes_unread:
             parts.append(f"the reader was left before the last {self.bytes_unread:,} of {self.bytes_total:,} bytes")

@@ -10,13 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from casparian_shim.arrow.aligning import aligned
+from casparian_shim.arrow.kinds import kinded
 from casparian_shim.arrow.rows import Row, columns_of_rows, estimated_bytes
 from casparian_shim.arrow.sending import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, batch_of_columns, fitted, messages
 from casparian_shim.arrow.tables import PART_BYTES_MAX, Column, columns_of_table, slice_bytes
 from casparian_shim.arrow.values import text_of
+from casparian_shim.bounds import INT64_MAX, INT64_MIN
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.encode import encode_output_end, encode_output_start
 from casparian_shim.frames.kinds import BATCH_BYTES_MAX, OUTPUT_NAME, LogLevel, OutputEnd, OutputKind, OutputStart
+from casparian_shim.frames.mixed import ValueKind
 from casparian_shim.frames.state import BadOutputName
 from casparian_shim.memory import ensure_room
 from casparian_shim.sideband import FrameSender
@@ -274,9 +277,7 @@ class Outputs:
 
 def _row_id(source_row: int | None, row: Mapping[str, object] | None) -> int | None:
     found = source_row if source_row is not None else (row or {}).get("__cf_row_id")
-    # By the type, not by isinstance: that asks the value's own class, which may raise.
-    if type(found) is str and found.isascii() and found.isdigit() and len(found) < 19:
-        found = int(found)
-    if type(found) is int and -(2**63) <= found < 2**63:
-        return found
-    return None
+    kind, plain = kinded(found)
+    if kind is ValueKind.TEXT and plain.isascii() and plain.isdigit() and len(plain) < 19:
+        return int(plain)
+    return plain if kind is ValueKind.INT and INT64_MIN <= plain <= INT64_MAX else None

@@ -14,6 +14,7 @@ from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import OUTPUT_NAME
 from casparian_shim.job import GuestJob
 from casparian_shim.sdk.output import Output
+from casparian_shim.trace import type_name
 
 _CELL_TYPES = frozenset({str, int, float, bool, bytes})
 _FALLBACK_MODULE = "casparian_parser_module"
@@ -36,7 +37,7 @@ class UnusableData(CasparianError):
 
     def __init__(self, data: object) -> None:
         super().__init__(
-            f"The parser gave a {type(data).__module__}.{type(data).__qualname__}, which is neither rows nor a table.",
+            f"The parser gave a {type_name(type(data))}, which is neither rows nor a table.",
             remedy="Give a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader.",
         )
 

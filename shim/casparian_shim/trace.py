@@ -45,10 +45,13 @@ _PATH = re.compile(rf"(?<!{_PART})(?:[A-Za-z]:)?{_PART}*(?:[/\\]{_PART}+)*[/\\](
 
 def exception_name(error: BaseException) -> str:
     """The type as a reader would write it: `KeyError`, `decimal.InvalidOperation`."""
-    kind = type(error)
-    if kind.__module__ in ("builtins", "__main__"):
-        return kind.__qualname__
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    return type_name(type(error))
+
+
+def type_name(kind: type) -> str:
+    """A class with its module, without the function that it was defined in."""
+    inner = kind.__qualname__.rpartition("<locals>.")[2]
+    name = inner if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{inner}"
     return _RENAMED.get(name, name)
 
 

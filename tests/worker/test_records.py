@@ -222,6 +222,24 @@ def test_skips_and_rejects_account_for_records(desk: Desk, otherwise: str) -> No
     assert (manifest.records.given, manifest.records.unaccounted, manifest.records.bytes_given) == (4, 0, 8)
 
 
+def test_more_declared_skips_than_records_are_no_accounting(desk: Desk) -> None:
+    desk.input.write_text("1\n2\n3\n4\n")
+    source = DROPS_EVERY_SECOND.format(declared="", named=NAMED, otherwise="else: ctx.skip('even', 50)")
+    error = desk.failed(source).error
+    assert error.code == "UNACCOUNTED"
+    assert "98 more skipped records than the reader gave out without a row" in error.message
+
+
+@pytest.mark.parametrize("row", ["IntEnum('Line', {'SECOND': 2}).SECOND", "'2'", "type('N', (int,), {})(2)"])
+def test_a_rejected_record_is_known_by_whatever_integer_names_it(desk: Desk, row: str) -> None:
+    desk.input.write_text("1\n2\n")
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    source = DROPS_EVERY_SECOND.format(declared="", named=NAMED, otherwise=f"else: ctx.reject(None, {{}}, 'even', {row})")
+    records = desk.finished("from enum import IntEnum\n" + source).manifest.records
+    assert records is not None
+    assert (records.given, records.unaccounted) == (2, 0)
+
+
 def test_a_parser_may_declare_that_it_drops_records(desk: Desk) -> None:
     desk.input.write_text("1\n2\n3\n4\n")
     source = DROPS_EVERY_SECOND.format(declared="may_drop_records = True", named=NAMED, otherwise="")

@@ -144,9 +144,13 @@ class SourceRecords:
         """The numbers. `declared_skips` are the parser's own (`ctx.skip`)."""
         self._settle()
         rest = pa.Table.from_batches(self._open) if self._open else None
-        nameless = self._nameless + max(0, declared_skips - self._declared)
-        let_go = max(0, self._let_go - self._let_go_named)
-        missing = max(0, self._open_count + let_go - nameless)
+        nameless_skips = max(0, declared_skips - self._declared)
+        nameless = self._nameless + nameless_skips
+        left = self._open_count + max(0, self._let_go - self._let_go_named)
+        missing = max(0, left - nameless)
+        # A parser may also declare the lines that a reader, or it itself, has passed over as header or blank.
+        skippable = left + sum(self.skips.values())
+        is_every_line_known = self._is_counted and self._has_offsets
         first = [*self._let_go_rows, *(rest["row"][:_FIRST_ROWS].to_pylist() if rest is not None else ())]
         is_nothing = not self.received and not declared_skips and not self.skips and self.size_bytes > 0
         unread = self.size_bytes - self._covered_bytes if self._is_counted and self._has_offsets else 0
@@ -154,6 +158,7 @@ class SourceRecords:
             is_counted=self._is_counted,
             given=self.given,
             unaccounted=missing,
+            skipped_beyond=max(0, nameless_skips - skippable) if is_every_line_known else 0,
             first_rows=first[:_FIRST_ROWS] if missing and not nameless else [],
             is_nothing=is_nothing and not self._is_counted,
             is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
