@@ -226,8 +226,10 @@ def outcome(gateway: Gateway, asked: Selection, since: Period) -> Outcome:
     given = [*params, since.served, since.began]
     by_status = gateway.rows(
         f"""{latest} select status, count(*) as jobs, count(*) filter (sequence <= ?) as before,
-        coalesce(sum(rows_valid), 0)::bigint as rows, coalesce(sum(quarantine_rows), 0)::bigint as quarantined,
-        coalesce(sum(rows_skipped), 0)::bigint as skipped from ended where sequence > ? group by status""",
+        least(coalesce(sum(rows_valid), 0), 9223372036854775807)::bigint as rows,
+        least(coalesce(sum(quarantine_rows), 0), 9223372036854775807)::bigint as quarantined,
+        least(coalesce(sum(rows_skipped), 0), 9223372036854775807)::bigint as skipped
+        from ended where sequence > ? group by status""",
         [*given, since.began, since.planned],
     )
     (queued,) = gateway.rows(

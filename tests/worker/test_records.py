@@ -234,7 +234,9 @@ def test_more_declared_skips_than_records_are_no_accounting(desk: Desk) -> None:
 def test_a_rejected_record_is_known_by_whatever_integer_names_it(desk: Desk, row: str) -> None:
     desk.input.write_text("1\n2\n")
     desk.policies = {"rows": {"max_pct": 100.0}}
-    source = DROPS_EVERY_SECOND.format(declared="", named=NAMED, otherwise=f"else: ctx.reject(None, {{}}, 'even', {row})")
+    source = DROPS_EVERY_SECOND.format(
+        declared="", named=NAMED, otherwise=f"else: ctx.reject(None, {{}}, 'even', {row})"
+    )
     records = desk.finished("from enum import IntEnum\n" + source).manifest.records
     assert records is not None
     assert (records.given, records.unaccounted) == (2, 0)

@@ -123,8 +123,8 @@ def _superseded(output: Row) -> str:
 _HISTORY = """
 select f.job_id, c.sequence as seq, f.committed_at, any_value(f.parser_version) as parser_version,
     any_value(c.input_file) as input, any_value(c.content_hash) as content_hash, any_value(f.version) as version,
-    coalesce(sum(f.rows) filter (f.kind = 'data'), 0)::bigint as rows,
-    coalesce(sum(f.rows) filter (f.kind = 'quarantine'), 0)::bigint as quarantined,
+    least(coalesce(sum(f.rows) filter (f.kind = 'data'), 0), 9223372036854775807)::bigint as rows,
+    least(coalesce(sum(f.rows) filter (f.kind = 'quarantine'), 0), 9223372036854775807)::bigint as quarantined,
     bool_and(f.is_live) as is_live, any_value(f.live_since) as live_since,
     any_value(f.live_since_seq) as live_since_seq, any_value(f.superseded_by) as superseded_by,
     any_value(f.superseded_at) as superseded_at, any_value(f.superseded_seq) as superseded_seq

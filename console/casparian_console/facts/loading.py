@@ -29,7 +29,8 @@ select id, job_type, status, plugin_name, parser_version, input_file, topic, att
     quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
     closed_by, scanned.files
 from cf_processing_queue left join (
-    select job_id, sum(bytes)::bigint as data_bytes from cf_output_files where kind = 'data' group by job_id
+    select job_id, least(sum(bytes), 9223372036854775807)::bigint as data_bytes
+    from cf_output_files where kind = 'data' group by job_id
 ) written on written.job_id = id left join (
     select job_id, max(files) as files from cf_scans where job_id is not null group by job_id
 ) scanned on scanned.job_id = id
@@ -37,12 +38,14 @@ where status in ({_ENDED})
 order by end_time desc limit {HISTORY_JOBS}
 """
 _TOTALS = f"""
-select status, count(*)::bigint as jobs, sum(rows_valid)::bigint as rows, sum(quarantine_rows)::bigint as quarantined
+select status, count(*)::bigint as jobs,
+    least(sum(rows_valid), 9223372036854775807)::bigint as rows,
+    least(sum(quarantine_rows), 9223372036854775807)::bigint as quarantined
 from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
 """
 _SOURCES = "select id, name, path, poll_interval_secs, enabled from scout_sources"
 _FILES = """
-select count(*)::bigint as files, coalesce(sum(size), 0)::bigint as bytes,
+select count(*)::bigint as files, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes,
     (count(*) filter (tag is null and id not in (select file_id from scout_file_tags)))::bigint as untagged
 from scout_files where status <> 'vanished'
 """

@@ -156,11 +156,11 @@ create view cf_live_outputs as
 
 create view cf_outputs as
     select f.output as name, max(f.parser) as owner_parser, any_value(v.version) as live_version,
-        coalesce(sum(rows) filter (kind = 'data' and is_live), 0)::bigint as rows,
-        coalesce(sum(bytes) filter (kind = 'data' and is_live), 0)::bigint as bytes,
+        least(coalesce(sum(rows) filter (kind = 'data' and is_live), 0), 9223372036854775807)::bigint as rows,
+        least(coalesce(sum(bytes) filter (kind = 'data' and is_live), 0), 9223372036854775807)::bigint as bytes,
         count(*) filter (kind = 'data' and is_live) as files,
-        coalesce(sum(rows) filter (kind = 'quarantine' and is_live), 0)::bigint as quarantined_rows,
-        coalesce(sum(rows) filter (kind = 'data' and not is_live), 0)::bigint as superseded_rows,
+        least(coalesce(sum(rows) filter (kind = 'quarantine' and is_live), 0), 9223372036854775807)::bigint as quarantined_rows,
+        least(coalesce(sum(rows) filter (kind = 'data' and not is_live), 0), 9223372036854775807)::bigint as superseded_rows,
         count(*) filter (kind = 'data' and not is_live) as superseded_files,
         min(committed_at) as first_commit, max(committed_at) as last_commit
     from cf_output_files f join cf_live_outputs v on v.output = f.output and v.version = f.version group by f.output;
@@ -196,7 +196,8 @@ create view cf_errors as
 
 -- rows: what the file's last processed contents have in the tables now. status_text: the same as people read it.
 create view cf_files as
-    select f.*, coalesce(p.rows, 0)::bigint as rows, coalesce(p.quarantined, 0)::bigint as quarantined,
+    select f.*, least(coalesce(p.rows, 0), 9223372036854775807)::bigint as rows,
+        least(coalesce(p.quarantined, 0), 9223372036854775807)::bigint as quarantined,
         case when f.status = 'vanished' and p.file_id is not null then 'vanished, rows kept'
              when f.status not in ('processed', 'vanished') and p.file_id is not null
                   and not p.has_present then 'changed, ' || f.status

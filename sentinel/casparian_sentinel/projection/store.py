@@ -34,7 +34,20 @@ from casparian_sentinel.projection.rows import Row, as_columns, as_json
 _log = logging.getLogger("casparian.projection")
 
 SCHEMA_SQL = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-SCHEMA_FINGERPRINT = hashlib.sha256(SCHEMA_SQL.encode()).hexdigest()[:16]
+
+
+def _fingerprint() -> str:
+    """16 hex digits of the schema and of the code that fills it: tables that other code made are made anew."""
+    digest = hashlib.sha256()
+    package = resources.files(__package__)
+    upcasters = resources.files("casparian_sentinel.log").joinpath("upcast.py")
+    for file in [*sorted(package.iterdir(), key=lambda file: file.name), upcasters]:
+        if file.name.endswith((".py", ".sql")):
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+SCHEMA_FINGERPRINT = _fingerprint()
 
 MEMORY_BYTES = 2 * 1024**3
 SPILL_BYTES = 4 * 1024**3

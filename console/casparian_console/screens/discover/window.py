@@ -30,7 +30,7 @@ select p.*, coalesce((select string_agg(t.tag, ', ' order by t.tag) from scout_f
 from page p order by p.path {order}, p.id {order}
 """
 _TOTALS = """
-select count(*)::bigint as files, coalesce(sum(f.size), 0)::bigint as bytes,
+select count(*)::bigint as files, least(coalesce(sum(f.size), 0), 9223372036854775807)::bigint as bytes,
     (count(*) filter (where (f.path, f.id) < (?, ?)))::bigint as before
 from scout_files f where {where}
 """
