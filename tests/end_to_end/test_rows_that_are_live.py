@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.world import World, advice, lines
+from tests.end_to_end.world import World, advice, lines, wait_for
 
 _bases = itertools.count(100_000, 10_000)
 
@@ -148,6 +148,37 @@ def test_a_changed_file_that_fails_keeps_its_earlier_rows_and_says_so(corner: Co
     corner.process()
     assert corner.rows() == 60
     assert corner.file("day.txt")["status_text"] == "processed"
+
+
+def test_a_failed_log_that_is_rotated_away_fails_or_succeeds_where_it_lies_now(corner: Corner) -> None:
+    corner.write("day.txt", 60, more="!boom\n")
+    corner.process(status=1)
+    os.rename(corner.folder / "day.txt", corner.folder / "day.txt.1")
+    corner.write("day.txt", 5, start=1_000)
+    corner.process(status=1)
+    assert corner.rows() == 5, "nobody has the 50 rows of before any more"
+    assert [corner.file(name)["status"] for name in ("day.txt", "day.txt.1")] == ["processed", "failed"]
+    (failed,) = corner.jobs("--status", "failed")
+    assert failed["input"].endswith("day.txt.1"), "the failure of the rotated content stays open under its present name"
+
+    corner.process(status=1)
+    assert len(corner.jobs()) == 4, "it is not tried again and again"
+    corner.write("day.txt.1", 60)
+    corner.process()
+    assert corner.rows() == 65
+
+
+def test_a_file_that_is_renamed_while_its_job_waits_is_processed_under_its_new_name(corner: Corner) -> None:
+    path = corner.write("day.txt", 60)
+    corner.world.run("parser", "pause", "advice")
+    corner.process()
+    os.rename(path, path.with_name("day.txt.1"))
+    corner.process()
+    corner.world.run("parser", "resume", "advice")
+    wait_for(lambda: corner.jobs("--status", "pending") == [], "the job has ended")
+    corner.process()
+    assert corner.rows() == 60
+    assert corner.jobs("--status", "failed") == [], "the success under the new name closes the failure"
 
 
 def test_a_file_that_comes_back_to_earlier_content_has_the_rows_of_that_content(corner: Corner) -> None:

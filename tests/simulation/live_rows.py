@@ -61,6 +61,7 @@ class LiveRowsWalk(PlanningWalk):
         self.sentinel._engine.submit(c.FinishReceived("w1", [c.FinishedItem(job_id, epoch, manifest)]))
         self.open.pop(job_id, None)
         self.newest[content] = job_id
+        self.failed.pop(content, None)
         self.holds[number] = content
         for other, (now, _tagged) in self.files.items():  # copies that were processed before, and changed alike
             if other in self.holds and _hash(now) == content:
@@ -76,6 +77,11 @@ class LiveRowsWalk(PlanningWalk):
     def _ends(self, job: OpenJob, code: str) -> None:
         error = JobError(code=code, message="played", origin="environment")
         self.open.pop(job.job_id, None)
+        number, content = int(job.file_id, 16), job.content_hash
+        if content not in self.newest:
+            places = self.failed.setdefault(content, set())
+            if _hash(self.files[number][0]) == content:
+                places.add((number, self.turns[number]))
         failed = m.Fail(job_id=job.job_id, epoch=job.epoch, error=error)
         self.sentinel._engine.submit(c.FailReceived("w1", failed))
 
@@ -98,6 +104,7 @@ class LiveRowsWalk(PlanningWalk):
             if not has_content:
                 raise Violated(f"job {row['id']} runs again, though its file has other content")
             self.open[job_id] = row["content_hash"]
+            self.failed.pop(row["content_hash"], None)
 
     def _plan(self, *, include_cancelled: bool = False) -> None:
         super()._plan(include_cancelled=include_cancelled)

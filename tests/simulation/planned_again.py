@@ -47,6 +47,9 @@ class PlanningWalk:
         self.open: dict[str, str] = {}
         self.handled: set[str] = set()
         self.cancelled: set[str] = set()
+        #: file → how often it got another content; content → the files that had it when its job failed, and since which.
+        self.turns: dict[int, int] = {}
+        self.failed: dict[str, set[tuple[int, int]]] = {}
         self.cancels = self.plans_beside_cancelled = 0
         parser = folder / "orders.py"
         parser.write_text(_PARSER)
@@ -75,6 +78,7 @@ class PlanningWalk:
         before = self.files.get(number)
         is_tagged = self.dice.random() < 0.8 or (before is not None and before[1])
         self.files[number] = (content, is_tagged)
+        self.turns[number] = self.turns.get(number, 0) + (before is None or before[0] != content)
         writer = ChangeWriter()
         writer.add("new" if before is None else "changed", self._row(number))
         scan_id = self.sentinel.request("begin_scan", {"roots": [_ROOT]})["scan_id"]
@@ -114,6 +118,7 @@ class PlanningWalk:
     def _plan(self, *, include_cancelled: bool = False) -> None:
         wanted = {_hash(content) for content, is_tagged in self.files.values() if is_tagged}
         due = wanted - self.handled | (wanted & self.cancelled if include_cancelled else set())
+        due |= {content for content in wanted & self.failed.keys() if self._went_on(content)}
         self.plans_beside_cancelled += bool(wanted & self.cancelled)
         result = self.sentinel.request("queue", {"include_cancelled": include_cancelled})
         fresh = self._open_jobs().items() - self.open.items()
@@ -127,7 +132,13 @@ class PlanningWalk:
             raise Violated(f"planning says that {told} files stay cancelled of {sorted(wanted & self.cancelled)}")
         self.open.update(fresh)
         self.handled |= due
+        for content in due:
+            self.failed.pop(content, None)
         self.cancelled -= due
+
+    def _went_on(self, content: str) -> bool:
+        """Whether the files that had a failed content have had another since: where it lies now it was never tried."""
+        return all(self.turns[number] != turn for number, turn in self.failed[content])
 
     def _open_jobs(self) -> dict[str, str]:
         found = self.sentinel.query(

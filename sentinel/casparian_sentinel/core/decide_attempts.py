@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from casparian_protocol.errors import RETRYABLE_ONCE
+from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode
 from casparian_protocol.jobs import JobError
 from casparian_protocol.manifest import PART_NAMES, Manifest
 from casparian_protocol.messages import Committed, Failed, Fenced, Held
@@ -50,6 +50,8 @@ from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
 
 _HELD = (JobState.LEASED, JobState.RUNNING)
 _JITTER = 0.2
+#: The job's file did not have the content, which may lie elsewhere by now: a log that was rotated while its job waited.
+_NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
 _DAMAGED_BYTES = 8 * 1024
 
 
@@ -256,6 +258,8 @@ def fail(case: Case, command: FailReceived) -> None:
             _retry(case, job, message.error)
         else:
             _fail_for_good(case, job, command)
+        if message.error.code in _NOT_IN_PLACE:
+            case.do(PlanFiles())
         if after_failure(case, job, message.error):
             recall(case, job.work.parser, job.work.parser_version, but=job.job_id)
     case.send(command.worker_id, Failed(jobs=[answer]))

@@ -48,10 +48,12 @@ def renew(context: Context, olds: Sequence[JobSpec]) -> Any:
                 "."
             )
             continue
+        known = facts.get(old.input.file_id, {})
+        is_there = known.get("content_hash") == old.input.content_hash  # perhaps under another name than then
         file = {
-            **facts.get(old.input.file_id, {}),
+            **known,
             "id": old.input.file_id,
-            "path": old.input.path,
+            "path": known["path"] if is_there else old.input.path,
             "content_hash": old.input.content_hash,
             "size": old.input.size,
             "tag": old.topic,

@@ -25,7 +25,8 @@ select c.id, coalesce(?, o.source_id) as source_id, c.path, c.rel_path, c.size, 
               and o.status not in ('pending', 'tagged', 'vanished') then o.status
          when len(c.tags) > 0 then 'tagged' else 'pending' end as status,
     c.tags[1] as tag, c.tag_source, c.rule_id, c.kind, to_json(c.path_fields)::varchar as path_fields,
-    coalesce(o.first_seen, ?) as first_seen, ? as last_changed, ? as last_scan_id
+    coalesce(o.first_seen, ?) as first_seen, ? as last_changed, ? as last_scan_id,
+    case when o.status <> 'vanished' and c.content_hash = o.content_hash then o.content_seq else ?::ubigint end as content_seq
 from changes c left join replaced o on o.id = c.id
 """
 
@@ -66,7 +67,7 @@ def apply_observed(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes) -> 
     try:
         db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
         db.execute("delete from scout_files where id in (select id from changes)")
-        db.execute(_REPLACE_FILES, (source_id, when, when, event.data["scan_id"]))
+        db.execute(_REPLACE_FILES, (source_id, when, when, event.data["scan_id"], event.seq))
         db.execute("delete from scout_file_tags where file_id in (select id from changes)")
         db.execute(_REPLACE_TAGS, (when,))
     finally:

@@ -38,7 +38,7 @@ class JobChanges:
     #: Jobs whose progress was written before.
     stale_progress: list[str] = field(default_factory=list)
     #: file id → status of the file.
-    file_status: dict[str, str] = field(default_factory=dict)
+    file_status: dict[tuple[str, str | None], str] = field(default_factory=dict)
     #: table → rows to append.
     appended: dict[str, list[Row]] = field(default_factory=dict)
     #: parser → executions, successes, last failure, last run.
@@ -154,7 +154,7 @@ class JobFold:
         self._rows[row["id"]] = row
         self.changes.jobs[row["id"]] = row
         if row["file_version_id"]:
-            self.changes.file_status[row["file_version_id"]] = "queued"
+            self.changes.file_status[row["file_version_id"], row.get("content_hash")] = "queued"
 
     def _leased(self, event: Event) -> None:
         row = self._row(event)
@@ -400,7 +400,7 @@ class JobFold:
 
     def _mark_file(self, row: Row, status: str) -> None:
         if row.get("file_version_id"):
-            self.changes.file_status[row["file_version_id"]] = status
+            self.changes.file_status[row["file_version_id"], row.get("content_hash")] = status
 
     def _record_error(self, event: Event) -> Row:
         row, error = self._row(event), event.data["error"]

@@ -2,6 +2,15 @@
 
 from casparian_sentinel.projection.sources import ON_CHANGE
 
+#: Whether a job `q` speaks for its content, joined with its file `s` as it is now. A failure does as long as that file lies
+#: where the job looked for it and has had this content since before: the log that was rotated away, or came back to
+#: what it was, has yet to be tried where it is. A failure that a person closed speaks for its content for good.
+_SPEAKS = """
+(q.status not in ('FAILED', 'DEAD_LETTER') or q.close_reason is not null or q.job_type <> 'PARSE' or coalesce(
+    s.status <> 'vanished' and s.path = q.input_file and s.content_hash = q.content_hash
+    and s.content_seq < q.sequence, false))
+"""
+
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
@@ -10,8 +19,9 @@ select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
-    and not exists (from cf_processing_queue q where q.plugin_name = ? and q.content_hash = f.content_hash
-                    and not (? and q.status = 'CANCELLED'))
+    and not exists (from cf_processing_queue q left join scout_files s on s.id = q.file_version_id
+                    where q.plugin_name = ? and q.content_hash = f.content_hash and not (? and q.status = 'CANCELLED')
+                        and {_SPEAKS})
 qualify row_number() over (partition by f.content_hash order by f.path, t.tag) = 1
 order by f.path limit ?
 """
@@ -19,14 +29,15 @@ order by f.path limit ?
 #: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
 #: parser. `contents` counts equal files once; of them `cancelled` have only cancelled jobs, `open` have one that has not
 #: ended, `ended` have one that has.
-COUNT_ASKED = """
+COUNT_ASKED = f"""
 with asked as (
     select distinct f.id, f.content_hash from scout_files f join scout_file_tags t on t.file_id = f.id
     where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
 ), known as (
-    select content_hash, bool_and(status = 'CANCELLED') as is_cancelled,
-        bool_or(status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')) as is_open
-    from cf_processing_queue where plugin_name = $3 and content_hash is not null group by content_hash
+    select q.content_hash, bool_and(q.status = 'CANCELLED') as is_cancelled,
+        bool_or(q.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')) as is_open
+    from cf_processing_queue q left join scout_files s on s.id = q.file_version_id
+    where q.plugin_name = $3 and q.content_hash is not null and {_SPEAKS} group by q.content_hash
 ), contents as (
     select k.is_cancelled, k.is_open from (select distinct content_hash from asked where content_hash is not null) a
     left join known k on k.content_hash = a.content_hash
@@ -37,8 +48,10 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
 from contents
 """
 
-#: What of files decides about their parameters: file ids (list).
-FILE_FACTS = "select id, source_id, rel_path, kind from scout_files where id in (select unnest(?::varchar[]))"
+#: What of files decides about their parameters, and where they lie now: file ids (list).
+FILE_FACTS = """
+select id, source_id, rel_path, kind, path, content_hash from scout_files where id in (select unnest(?::varchar[]))
+"""
 
 _FILE_OBSTACLES = """
     when s.status = 'vanished' then 'its file is gone'

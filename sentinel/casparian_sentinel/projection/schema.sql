@@ -20,7 +20,7 @@ create table scout_sources (
 create table scout_files (
     id varchar, source_id varchar, path varchar, rel_path varchar, size bigint, mtime bigint, device ubigint,
     inode ubigint, content_hash varchar, status varchar, tag varchar, tag_source varchar, rule_id varchar, kind varchar,
-    path_fields varchar, first_seen timestamp, last_changed timestamp, last_scan_id varchar
+    path_fields varchar, first_seen timestamp, last_changed timestamp, last_scan_id varchar, content_seq ubigint
 );
 
 create table scout_file_tags (file_id varchar, tag varchar, tag_source varchar, rule_id varchar, tagged_at timestamp);

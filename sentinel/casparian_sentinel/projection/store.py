@@ -312,13 +312,19 @@ class Projection:
     def _mark_files(self, changes: JobChanges) -> None:
         if not changes.file_status:
             return
+        files, hashes = zip(*changes.file_status, strict=True)
         marks = pa.table(
-            {"id": pa.array(list(changes.file_status)), "status": pa.array(list(changes.file_status.values()))}
+            {
+                "id": pa.array(files, pa.string()),
+                "content_hash": pa.array(hashes, pa.string()),
+                "status": pa.array(list(changes.file_status.values()), pa.string()),
+            }
         )
         self._db.register("marks", marks)
         self._db.execute(
             "update scout_files set status = m.status from marks m"
             " where scout_files.id = m.id and scout_files.status <> 'vanished'"
+            " and coalesce(m.content_hash = scout_files.content_hash, true)"
         )
         self._db.unregister("marks")
 
