@@ -127,7 +127,7 @@ class Context:
         its job.
         """
         self._done, self._total = _measure(done), _measure(total)
-        self._unit = unit[:_UNIT_CHARACTERS_MAX] if isinstance(unit, str) else None
+        self._unit = _cut(unit, _UNIT_CHARACTERS_MAX) if isinstance(unit, str) else None
         self._tell_now_and_then()
 
     def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
@@ -147,7 +147,7 @@ class Context:
             number = _number_of_row(source_row)
             if (tape := current_tape()) is not None:
                 tape.declare(number)
-        reason = reason[:_REASON_CHARACTERS_MAX]
+        reason = _cut(reason, _REASON_CHARACTERS_MAX)
         if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
             reason = OTHER_REASONS
         self._skips[reason] = self._skips.get(reason, 0) + count
@@ -184,6 +184,11 @@ class Context:
         self._told_at = time.monotonic()
         self._is_news = False
         self._sender.send(encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._rejects)))
+
+
+def _cut(text: str, characters: int) -> str:
+    """The first characters as plain text, whatever a class of its own says about slices."""
+    return str.__getitem__(text, slice(characters))
 
 
 def _measure(value: float | None) -> float | None:

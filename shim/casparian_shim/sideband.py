@@ -4,6 +4,7 @@ Any thread may print. A print that happens while this thread is already sending 
 waits until the frame is out. Reads nothing: the worker never speaks on this socket.
 """
 
+import contextlib
 import io
 import logging
 import socket
@@ -100,8 +101,9 @@ class SidebandStream(io.TextIOWrapper):
         )
 
     def finish(self) -> None:
-        """Send what is still waiting for its newline."""
-        self.flush()
+        """Send what is still waiting for its newline. What a parser did to the stream, closing it say, ends no job."""
+        with contextlib.suppress(ValueError):  # closed or detached, also by a wrapper of its buffer that was collected
+            self.flush()
         self._raw.finish()
 
 

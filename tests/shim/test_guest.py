@@ -144,6 +144,32 @@ def test_prints_and_log_records_become_log_frames(tmp_path: Path) -> None:
     assert (heard.stdout, heard.stderr) == ("", "")
 
 
+CLOSINGS = {
+    "closed": "sys.stdout.close(); sys.stderr.close()",
+    "detached": "sys.stdout.detach()",
+    "closed by a wrapper that is gone": "io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')",
+}
+
+
+@pytest.mark.parametrize("name", CLOSINGS)
+def test_a_parser_that_closes_its_standard_streams_keeps_its_rows(name: str, tmp_path: Path) -> None:
+    source = f"import io, sys\ndef parse(path):\n    print('before')\n    {CLOSINGS[name]}\n    return {{'a': 1}}\n"
+
+    heard = run_guest(tmp_path, source)
+
+    assert heard.status == 0 and heard.state.is_complete, heard.log(LogLevel.ERROR)
+    assert heard.log(LogLevel.STDOUT) == ["before"]
+
+
+def test_a_parser_that_closes_its_standard_streams_and_fails_is_reported(tmp_path: Path) -> None:
+    body = "    sys.stdout.close(); sys.stderr.close()\n    raise KeyError('nope')\n"
+
+    heard = run_guest(tmp_path, f"import sys\ndef parse(path):\n{body}")
+
+    assert heard.state.failure is not None, heard.log(LogLevel.ERROR)
+    assert heard.state.failure.report.exception == "KeyError"
+
+
 def test_in_dev_mode_prints_go_where_they_always_go(tmp_path: Path) -> None:
     heard = run_guest(tmp_path, "def parse(path):\n    print('hello')\n    return {'a': 1}\n", mode="dev")
 
@@ -171,6 +197,16 @@ def test_progress_in_odd_numbers_and_units_ends_no_job(tmp_path: Path) -> None:
     heard = run_guest(tmp_path, f"def parse(path, ctx):\n{calls}    return {{'a': 1}}\n")
 
     assert heard.status == 0, heard.state.failure
+
+
+def test_a_text_that_lies_about_its_slices_ends_no_job(tmp_path: Path) -> None:
+    lie = "class Lie(str):\n    def __getitem__(self, part):\n        return 'x' * 10**7\n"
+    calls = "    ctx.progress(1, 2, Lie('rows'))\n    ctx.skip(Lie('r' * 300))\n"
+
+    heard = run_guest(tmp_path, f"{lie}def parse(path, ctx):\n{calls}    return {{'a': 1}}\n")
+
+    assert heard.status == 0, heard.state.failure
+    assert heard.progress().skips == {"r" * 200: 1}
 
 
 def test_skips_rejects_and_progress_are_told_and_rejected_rows_keep_their_place(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ TELL_EVERY_SECONDS = 0.5
 _LANES = 4
 _LANES_OF_THE_SENTINEL = 2
 _LANES_OF_ONE = 2
-_WAITING_LIMIT = 200
+#: Questions of one asker that wait.
+WAITING_LIMIT = 200
 _END_SECONDS = 0.05
 #: All tables take longer than one question.
 _DUMP_FACTOR = 12
@@ -81,11 +82,15 @@ class Lanes:
     def is_busy(self) -> bool:
         return bool(self._running or self._waiting)
 
+    @property
+    def waiting_count(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def add(self, pending: Pending) -> list[bytes] | None:
         """Take a question whose events are applied; an answer when it cannot wait either."""
         waiting = self._waiting.setdefault(pending.peer, deque())
-        if len(waiting) >= _WAITING_LIMIT:
-            problem = f"{_WAITING_LIMIT} questions of yours wait already."
+        if len(waiting) >= WAITING_LIMIT:
+            problem = f"{WAITING_LIMIT} questions of yours wait already."
             return error(pending.question.id, problem, "Wait for their answers.")
         waiting.append(pending)
         return None

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
-from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, Lanes, send
+from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, send
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
@@ -46,6 +47,9 @@ _SAY_EVERY_SECONDS = 2.0
 #: The collector looks at everything that lives; a fold makes much and keeps little.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
+_QUESTIONS_A_TURN = 200
+#: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
+_WAITING_OF_ALL = 1000
 
 
 def boot_id() -> str:
@@ -213,15 +217,33 @@ class Projector:
         return self._watermark is not None and (head is None or head.position < self._watermark)
 
     def _take_questions(self, bus: zmq.Socket[bytes]) -> None:
-        while True:
+        """A turn's worth of what has arrived: events and answers get their turn beside whoever asks without end."""
+        of_peer = Counter(pending.peer for pending in self._waiting)
+        for _ in range(_QUESTIONS_A_TURN):
             try:
                 frames = bus.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             try:
-                self._waiting.append(read_question(frames))
+                pending = read_question(frames)
             except BadQuestion as bad:
                 send(bus, frames[0], error(bad.id, f"Not a question: {bad}.", ""))
+                continue
+            if refused := self._no_room(pending, of_peer[pending.peer]):
+                send(bus, pending.peer, error(pending.question.id, refused, "Wait for their answers, then ask again."))
+                continue
+            of_peer[pending.peer] += 1
+            self._waiting.append(pending)
+
+    def _no_room(self, pending: Pending, its_own: int) -> str:
+        """Why one more question cannot wait; the sentinel's always can, since it asks a few at a time."""
+        if pending.peer == self._lanes.sentinel:
+            return ""
+        if its_own >= WAITING_LIMIT:
+            return f"{WAITING_LIMIT} questions of yours wait already."
+        if len(self._waiting) + self._lanes.waiting_count >= _WAITING_OF_ALL:
+            return f"{_WAITING_OF_ALL:,} questions of others wait already."
+        return ""
 
     def _start_due(self, bus: zmq.Socket[bytes]) -> None:
         """Hand every question whose sequence number is reached to a reader; tell the late ones."""

@@ -224,6 +224,30 @@ def test_deep_nesting_is_refused_before_it_is_parsed(served: tuple[Asker, int], 
     assert time.monotonic() - began < 3
 
 
+def test_questions_for_events_that_never_come_are_bounded_in_number(home: Home) -> None:
+    """One asker holds so many of them, all askers together so many; others are served, and events are applied, meanwhile."""
+    history, writer = History(home, 3), open_writer(home)
+    writer.append(history.opening())
+    with ExitStack() as stack:
+        projector = stack.enter_context(running(home))
+        projector.tell(writer.end.position, writer.end.seq)
+        projector.hear("ready")
+        greedy, *others = (stack.enter_context(Asker(home)) for _ in range(6))
+        for asker in (greedy, *others[:4]):
+            for _ in range(200):
+                asker.ask("select 1", at_least_seq=2**50)
+        greedy.ask("select 1", at_least_seq=2**50)
+        assert greedy.problem() == "200 questions of yours wait already."
+        others[0].ask("select 1", at_least_seq=2**50)
+        assert others[0].problem() == "200 questions of yours wait already."
+        others[4].ask("select 1")
+        assert others[4].problem() == "1,000 questions of others wait already."
+        writer.append(history.jobs(20))
+        projector.tell(writer.end.position, writer.end.seq)
+        assert projector.hear("applied", writer.end.seq)
+    writer.close(seal=False)
+
+
 def test_questions_are_answered_while_events_are_applied(home: Home) -> None:
     history, writer = History(home, 3), open_writer(home)
     writer.append(history.opening())
