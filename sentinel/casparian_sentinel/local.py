@@ -27,6 +27,7 @@ from casparian_sentinel.daemon.group_commit import Entry, batches_of
 from casparian_sentinel.daemon.promoter import parked_view, perform
 from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
 from casparian_sentinel.daemon.witnesses import tables_in_a_process
+from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.operations.actors import actor_of
 from casparian_sentinel.operations.steps import (
@@ -90,13 +91,14 @@ class LocalSentinel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """What was done is durable by now: what cannot be tidied up (a full disk) is told, and fails no command."""
         try:
-            if self._has_written:
-                self._engine.submit(commands.RecordStop("the command ended"))
-            if self._projection is not None:
-                self._projection.close()
-            self._write_snapshot()
-            self._booted.log.close(seal=self._has_written or not self._booted.recovery.is_clean)
+            try:
+                self._record_stop()
+                self._close_tables()
+                self._write_snapshot()
+            finally:
+                self._close_log()
         finally:
             self._lock.release()
 
@@ -241,11 +243,38 @@ class LocalSentinel:
             catch_up(projection, self.home, position, self._settings.projection.batch_events)
         return projection
 
+    def _record_stop(self) -> None:
+        if self._has_written:
+            try:
+                self._engine.submit(commands.RecordStop("the command ended"))
+            except LogFull as full:
+                _log.warning("The end of this command is not recorded: %s", full)
+
+    def _close_log(self) -> None:
+        try:
+            self._booted.log.close(seal=self._has_written or not self._booted.recovery.is_clean)
+        except LogFull as full:  # it is closed, and recovered by the next who opens it
+            _log.warning("The log is not sealed: %s", full)
+
+    def _close_tables(self) -> None:
+        if self._projection is not None:
+            import duckdb
+
+            try:
+                self._projection.close()
+            except duckdb.Error as cause:
+                _log.warning(
+                    "%s was not closed as it should be: %s", self.home.state_db.name, str(cause).splitlines()[0]
+                )
+
     def _write_snapshot(self) -> None:
         booted = self._booted
         if booted.folded_events >= _SNAPSHOT_WORTHWHILE_EVENTS and booted.state.seq == booted.log.durable.seq:
             taken = pack_snapshot(booted.state, booted.log.chain_id)
-            write_snapshot(self._fs, self.home.snapshot_file, taken, booted.log.durable)
+            try:
+                write_snapshot(self._fs, self.home.snapshot_file, taken, booted.log.durable)
+            except OSError as cause:
+                _log.warning("The snapshot could not be written: %s", cause)
 
 
 def _answer(decision: Decision) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Staged files: where they are, what they hold, and what a full disk does."""
 
 import os
+import queue
 import resource
 import threading
 from pathlib import Path
@@ -98,10 +99,10 @@ def test_a_file_that_the_system_refuses_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
-    groups: list[list[tuple[int, OSError | None]]] = []
+    groups: list[list[tuple[int, Exception | None]]] = []
     is_done = threading.Event()
 
-    def note(group: list[tuple[int, OSError | None]]) -> None:
+    def note(group: list[tuple[int, Exception | None]]) -> None:
         groups.append(group)
         if sum(map(len, groups)) == 20:
             is_done.set()
@@ -122,6 +123,42 @@ def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
     assert all(trouble is None for group in groups for _, trouble in group)
     assert len(groups) < 20
     assert len(os.listdir(tmp_path / JOB)) == 20
+
+
+def test_what_cannot_be_sealed_is_told_and_the_next_group_is_sealed(tmp_path: Path) -> None:
+    """A root that cannot be opened (no descriptors left, or gone), and an accident of ours: neither ends the sealer."""
+    told: queue.SimpleQueue[tuple[str, Exception | None]] = queue.SimpleQueue()
+
+    def staged(root: Path, *, is_closed: bool = True) -> StagingDirectory:
+        root.mkdir()
+        directory = StagingDirectory(root, JOB, 1)
+        writer = StagedParquet(directory, "out", "data", WriterSettings())
+        writer.add(numbers(0, 3))
+        if is_closed:
+            writer.close()
+        else:
+            directory.create("data.other.0.parquet")
+        return directory
+
+    def note(group: list[tuple[str, Exception | None]]) -> None:
+        for each in group:
+            told.put(each)
+
+    gone, odd, good = staged(tmp_path / "a"), staged(tmp_path / "b", is_closed=False), staged(tmp_path / "c")
+    (tmp_path / "a").rename(tmp_path / "elsewhere")
+    sealer: Sealer[str] = Sealer(note)
+    answers = []
+    for name, directory in (("gone", gone), ("odd", odd), ("good", good)):
+        sealer.seal(name, directory)
+        answers.append(told.get(timeout=20))
+    sealer.close()
+
+    assert [(name, type(trouble)) for name, trouble in answers] == [
+        ("gone", FileNotFoundError),
+        ("odd", AssertionError),
+        ("good", type(None)),
+    ]
+    odd.close()
 
 
 def test_an_attempt_begins_while_another_of_its_job_is_removed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ and nothing is lost by waiting: the commit is in the log.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -183,11 +184,11 @@ class Promoter:
             if isinstance(one.stopped.work, Promote) and one.tries >= PATIENT_TRIES
         )
 
-    def knows(self, job_id: str) -> bool:
-        """Whether the job's promotion waits, runs or is parked."""
-        named = [item for item in (*self._waiting, *self._running) if isinstance(item, Promote)]
-        named += [one.stopped.work for one in self._parked.values() if isinstance(one.stopped.work, Promote)]
-        return any(item.job_id == job_id for item in named)
+    def known_jobs(self) -> frozenset[str]:
+        """Jobs whose promotion waits, runs or is parked."""
+        parked = (one.stopped.work for one in self._parked.values())
+        work = itertools.chain(self._waiting, self._running, parked)
+        return frozenset(item.job_id for item in work if isinstance(item, Promote))
 
     def parked(self) -> list[dict[str, Any]]:
         """For `status`: the jobs whose files wait, and for what."""

@@ -385,10 +385,10 @@ class Shell:
 
     def _promote_what_waits(self) -> None:
         """Commits that should be in place long since: an effect may have failed by an error of ours."""
-        state = self.booted.state
+        state, known = self.booted.state, self.promoter.known_jobs()
         for job_id in state.promoting:
             job = state.jobs[job_id]
-            if job.commit is not None and not self.promoter.knows(job_id):
+            if job.commit is not None and job_id not in known:
                 self.promoter.add(promotion_of(job, job.commit))
 
     def _end_silent_workers(self) -> None:

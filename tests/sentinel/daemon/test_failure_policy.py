@@ -289,10 +289,12 @@ def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_g
         await asyncio.wait_for(news.wait(), 20)
         first = list(promoted)
         parked = promoter.parked()  # both were looked at in one group
+        assert promoter.known_jobs() == {bad}
         (home.outputs / "refused").unlink()
         news.clear()
         await asyncio.wait_for(news.wait(), 20)
         assert not promoter.parked() and not promoter.is_busy and not errors
+        assert not promoter.known_jobs()
         promoter.close()
         return first, parked, promoted
 

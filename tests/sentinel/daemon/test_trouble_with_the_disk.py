@@ -8,6 +8,7 @@ import pytest
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import Home
+from casparian_sentinel import local
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.operations.steps import OperationRefused
 from tests.sentinel.daemon.world import (
@@ -20,6 +21,7 @@ from tests.sentinel.daemon.world import (
     running,
     until,
 )
+from tests.sentinel.log.support import FailingFs
 
 MODULE = ("-m", "tests.sentinel.daemon.failing_disk_daemon")
 
@@ -100,3 +102,31 @@ def test_inodes_that_are_used_up_pause_intake_as_a_full_disk_does(tmp_path: Path
         switch.unlink()
         until(lambda: client.request("status")["intake"] == "open", "intake is open again")
     assert daemon.stop() == 0
+
+
+def test_a_command_that_only_looks_answers_on_a_full_disk_and_leaves_the_home_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_SNAPSHOT_WORTHWHILE_EVENTS", 1)
+    home, fs = new_home(tmp_path), FailingFs()
+    with LocalSentinel(home) as sentinel:
+        sentinel.request("add_source", {"name": "here", "path": "/data/here"})
+
+    with LocalSentinel(home, fs=fs) as sentinel:
+        assert [source["name"] for source in sentinel.query("select name from scout_sources").to_pylist()] == ["here"]
+        fs.space_bytes = 0
+
+    assert not home.snapshot_file.exists()
+    with LocalSentinel(home) as sentinel:  # neither locked nor in doubt
+        assert sentinel.query("select count(*) as n from scout_sources").to_pylist() == [{"n": 1}]
+
+
+def test_a_command_whose_work_is_durable_has_succeeded_though_its_end_finds_the_disk_full(tmp_path: Path) -> None:
+    home, fs = new_home(tmp_path), FailingFs()
+    home.config_file.write_text("[log]\nreserve_bytes = 0\n")
+    with LocalSentinel(home, fs=fs) as sentinel:
+        sentinel.request("add_source", {"name": "here", "path": "/data/here"})
+        fs.space_bytes = 0
+
+    with LocalSentinel(home) as sentinel:
+        assert sentinel.query("select count(*) as n from scout_sources").to_pylist() == [{"n": 1}]

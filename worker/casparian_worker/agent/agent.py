@@ -53,7 +53,7 @@ from casparian_worker.agent.usage import Usage
 from casparian_worker.agent.work import Result, Workshop
 from casparian_worker.execute import Failed as AttemptFailed
 from casparian_worker.execute import Finished, StopCause, Stopped, Surroundings
-from casparian_worker.execute.failures import of_exception
+from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.staging.directory import remove_attempt
 
 logger = logging.getLogger(__name__)
@@ -338,7 +338,7 @@ class Agent:
         self._tell_credit()
         self._leave_if_done()
 
-    def _sealed(self, group: list[tuple[Result, OSError | None]]) -> None:
+    def _sealed(self, group: list[tuple[Result, Exception | None]]) -> None:
         finished: list[HeldJob] = []
         for result, trouble in group:
             job, outcome = result.job, result.outcome
@@ -346,7 +346,8 @@ class Agent:
                 self._drop_staging(job)
             elif trouble is not None:
                 self._drop_staging(job)
-                self._failed(job, AttemptFailed(of_exception(trouble, "environment")))
+                origin: Origin = "environment" if isinstance(trouble, OSError) else "worker"
+                self._failed(job, AttemptFailed(of_exception(trouble, origin)))
             elif isinstance(outcome, Finished):
                 job.stage, job.manifest = Stage.FINISHED, outcome.manifest
                 finished.append(job)

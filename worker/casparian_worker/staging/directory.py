@@ -198,16 +198,21 @@ def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | Non
         except OSError as cause:
             outcomes.append(cause)
     with_files = [directory for directory in directories if directory.has_files]
-    if with_files:
-        descriptor = os.open(with_files[0].path.parent.parent, _DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        except OSError as cause:
-            for directory in with_files:
-                directory.count_refusal()
-            outcomes = [outcome or cause for outcome in outcomes]
-        finally:
-            os.close(descriptor)
+    try:
+        if with_files:
+            _sync_root(with_files[0].path.parent.parent)
+    except OSError as cause:
+        for directory in with_files:
+            directory.count_refusal()
+        outcomes = [outcome or cause for outcome in outcomes]
     for directory in directories:
         directory.close()
     return outcomes
+
+
+def _sync_root(root: Path) -> None:
+    descriptor = os.open(root, _DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
