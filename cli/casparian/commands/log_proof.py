@@ -351,7 +351,7 @@ def _print_repair(app: App, facts: dict[str, Any], *, is_done: bool) -> None:
         [
             ("damage", facts["reason"]),
             ("the log " + ends, f"behind event {facts['last_good_seq']:,}{place}"),
-            ("lost", f"{facts['cut_bytes']:,} bytes, {f'{lost:,} events or more' if lost else 'events unknown'}"),
+            ("lost", _lost(facts["cut_bytes"], lost)),
             ("segments removed", ", ".join(facts["removed_segments"]) or "none"),
             *done,
         ],
@@ -362,6 +362,12 @@ def _print_repair(app: App, facts: dict[str, Any], *, is_done: bool) -> None:
         )
     else:
         app.say("Nothing was changed; --yes does it. A newer copy of the log's files would lose less.")
+
+
+def _lost(cut_bytes: int, events: int) -> str:
+    """What a repair costs. A log that is gone or shorter is not cut: no bytes of it are left to count."""
+    told = f"{events:,} events or more" if events else "how many events is unknown"
+    return f"{cut_bytes:,} bytes, {told}" if cut_bytes else told
 
 
 @click.command("rebuild", cls=Command, examples="casparian log rebuild")
