@@ -15,6 +15,7 @@ from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
+from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.store import Projection, chunked
 
 _BATCH_EVENTS = 5_000
@@ -28,9 +29,14 @@ def fold_from_scratch(home: Home, path: Path, seq: int, end: Position) -> Projec
     projection = Projection(path, BlobStore(RealFs(), home.blobs).get, boot_id="past")
     try:
         with LogReader(RealFs(), home.log) as reader:
-            batches = _upto(reader.event_batches(reader.start(), end), seq)
-            for head, events in chunked(batches, _BATCH_EVENTS):
-                projection.apply(events, head)
+            while True:
+                batches = _upto(reader.event_batches(reader.start(), end), seq)
+                try:
+                    for head, events in chunked(batches, _BATCH_EVENTS):
+                        projection.apply(events, head)
+                except StartAgain:
+                    continue
+                break
     except BaseException:
         projection.close()
         raise

@@ -3,10 +3,15 @@
 A poison event never stops the projection: it is set aside by its sequence, counted, shown, and the rest goes on. The same log
 gives the same poison, so a rebuild says what the running projection says. What may pass by itself (no memory, no disk, a
 damaged file, being interrupted) is no poison: it is tried again.
+
+An error that makes DuckDB give up the whole database may be damage or an event's doing. Both are met by making the tables anew;
+an event that breaks the new ones too is poison (`Suspects`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -24,6 +29,40 @@ _MAY_PASS = (
     OSError,
 )
 _WORDS = 500
+#: What makes DuckDB give up the whole database.
+BREAKS = (duckdb.FatalException, duckdb.InternalException)
+#: So many times one process makes the tables anew: a disk that fails here and there is no event's fault.
+_TIMES_MAX = 16
+
+
+class StartAgain(Exception):
+    """The tables broke and were made anew, empty: apply the log from its start."""
+
+
+@dataclass(slots=True)
+class Suspects:
+    """Events at which the tables broke: first some of a batch, then, on new tables, the very one."""
+
+    found: dict[int, Exception] = field(default_factory=dict)
+    _first: int = 0
+    _last: int = -1
+    _times: int = 0
+
+    def stand_alone(self, events: Sequence[Event]) -> bool:
+        """Whether these must be applied one by one, to tell who it is."""
+        return len(events) > 1 and events[0].seq <= self._last and self._first <= events[-1].seq
+
+    def note(self, events: Sequence[Event], error: Exception) -> bool:
+        """The tables broke while these were applied; whether it makes sense to start again."""
+        self._times += 1
+        if not events or self._times > _TIMES_MAX:
+            return False
+        first, last = events[0].seq, events[-1].seq
+        if first == last and self._first <= first <= self._last:
+            self.found[first] = error
+        else:
+            self._first, self._last = first, last
+        return True
 
 
 def may_pass(error: Exception) -> bool:

@@ -35,6 +35,7 @@ from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, send
+from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
@@ -82,11 +83,16 @@ def _apply(
     projection: Projection, reader: LogReader, upto: Position, batch_events: int, until: float = math.inf
 ) -> None:
     """Apply up to `upto`, or as far as the (monotonic) time allows."""
-    after = projection.head or reader.start()
-    for head, events in chunked(reader.event_batches(after, upto), batch_events):
-        projection.apply(events, head)
-        if time.monotonic() > until:
-            return
+    while True:
+        after = projection.head or reader.start()
+        try:
+            for head, events in chunked(reader.event_batches(after, upto), batch_events):
+                projection.apply(events, head)
+                if time.monotonic() > until:
+                    return
+        except StartAgain:
+            continue
+        return
 
 
 def publish_catalogue(projection: Projection, home: Home) -> None:
@@ -183,6 +189,7 @@ class Projector:
         if self._watermark is None:
             return
         until = time.monotonic() + self._batch_seconds
+        seq_before = self._projection.seq
         try:
             try:
                 _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
@@ -194,6 +201,8 @@ class Projector:
                 raise
             _log.warning("the projection's position is not on the log's chain: rebuilding")
             self._projection.rebuild()
+        if self._projection.seq < seq_before:  # made anew: nobody sees a part of them
+            self._is_ready = False
         if not self._is_behind():
             self._is_ready = self._is_ready or self._tell({"ready": True, "seq": self._projection.seq})
         elif not self._is_ready:

@@ -98,6 +98,7 @@ class Projection:
         self._position_file = position_file
         self._read_blob = read_blob
         self._boot_id = boot_id
+        self._suspects = poison.Suspects()
         self._db = self._open()
         try:
             self._load()
@@ -143,6 +144,7 @@ class Projection:
 
         When it cannot be applied as a whole, it is divided until the events that are poison stand alone and are set
         aside. Raises what says nothing about the events (`poison.may_pass`); then a part of them may have been applied.
+        `poison.StartAgain`: the tables broke and are empty now; the caller applies the log from its start.
         """
         if events and events[0].seq <= self._applied_seq:
             events = [event for event in events if event.seq > self._applied_seq]
@@ -150,8 +152,22 @@ class Projection:
 
     def _apply_parts(self, events: Sequence[Event], head: Head | None) -> None:
         """`head`: the place behind these events; None when it is not yet behind a whole batch."""
+        if self._suspects.stand_alone(events):
+            for event in events[:-1]:
+                self._apply_parts([event], None)
+            self._apply_parts(events[-1:], head)
+            return
+        if events and (known := self._suspects.found.get(events[0].seq)) is not None:
+            self._set_aside(events[0], known, head)
+            return
         try:
             self._apply_whole(events, head)
+        except poison.BREAKS as error:
+            if not self._suspects.note(events, error):
+                raise
+            _log.error("the tables broke at event %d, and are made anew: %s", events[0].seq, error)
+            self.rebuild()
+            raise poison.StartAgain from error
         except Exception as error:
             if not events or poison.may_pass(error):
                 raise
@@ -388,7 +404,8 @@ class Projection:
 
     def rebuild(self) -> None:
         """Forget everything; the caller applies the log from its start."""
-        self._db.close()
+        with suppress(duckdb.Error):  # broken beyond being closed: the file is removed in any case
+            self._db.close()
         self._db = self._create()
         self._load()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from casparian_protocol.home import Home
@@ -152,3 +153,58 @@ def test_a_comparison_with_the_log_names_the_events_that_no_table_holds(home: Ho
     assert found.differences == ()
     assert [one.seq for one in found.poison] == seqs
     assert "TagRuleAdded" in str(found.poison[0])
+
+
+@pytest.mark.parametrize("batch_events", [1, 50, 100_000])
+def test_an_event_that_breaks_the_database_each_time_is_set_aside_too(
+    home: Home, batch_events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, writer = History(home, 1), open_writer(home)
+    writer.append(history.opening())
+    writer.append([*history.jobs(3), *history.jobs(3), history.closing()[0]])
+    writer.sync()
+    end = writer.durable.position
+    writer.close(seal=False)
+    apply_one = Projection._apply_one
+
+    def breaks(projection: Projection, event: Event) -> None:
+        apply_one(projection, event)
+        if event.seq == 20:
+            raise duckdb.InternalException("INTERNAL Error: an assertion of DuckDB's own")
+
+    monkeypatch.setattr(Projection, "_apply_one", breaks)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, batch_events)
+        assert projection.head is not None and projection.head.position == end
+        assert rows(projection, "select seq from cf_poison_events") == [(20,)]
+        (last,) = rows(projection, "select max(seq) from cf_audit")
+        assert last[0] == projection.seq
+
+
+def test_tables_that_break_once_are_made_anew_and_nothing_is_set_aside(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, seqs = _poisoned(home)
+    apply_one, broke = Projection._apply_one, list[int]()
+
+    def breaks(projection: Projection, event: Event) -> None:
+        apply_one(projection, event)
+        if event.seq == seqs[3] + 2 and not broke:
+            broke.append(event.seq)
+            raise duckdb.FatalException("FATAL Error: database has been invalidated")
+
+    monkeypatch.setattr(Projection, "_apply_one", breaks)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        assert rows(projection, "select seq from cf_poison_events order by seq") == [(seq,) for seq in seqs]
+
+
+def test_tables_that_break_everywhere_are_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    end, _seqs = _poisoned(home)
+
+    def breaks(projection: Projection, event: Event) -> None:
+        raise duckdb.FatalException(f"FATAL Error: at {event.seq}")
+
+    monkeypatch.setattr(Projection, "_apply_one", breaks)
+    with projector.open_projection(home) as projection, pytest.raises(duckdb.FatalException):
+        projector.catch_up(projection, home, end, 1)
