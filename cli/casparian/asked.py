@@ -158,6 +158,20 @@ def open_jobs(gateway: Gateway, asked: Selection, *, with_scans: bool) -> set[st
     return {row["id"] for row in found}
 
 
+def open_scans(gateway: Gateway, asked: Selection) -> set[str]:
+    """The ids of SCAN jobs that have not ended and may find files that are meant."""
+    found = gateway.rows(
+        f"select id, input_file as root from cf_processing_queue where job_type = 'SCAN' and status in {_OPEN}"
+    )
+    return {row["id"] for row in found if asked.path is None or _overlap(asked.path, row["root"])}
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one path lies in the other, or is it."""
+    one, other = os.path.join(one, ""), os.path.join(other, "")
+    return one.startswith(other) or other.startswith(one)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the files asked for: jobs by how they ended, sums of their rows, and what failed."""

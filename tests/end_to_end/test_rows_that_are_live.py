@@ -150,6 +150,19 @@ def test_a_changed_file_that_fails_keeps_its_earlier_rows_and_says_so(corner: Co
     assert corner.file("day.txt")["status_text"] == "processed"
 
 
+def test_process_takes_in_what_a_rescan_that_was_just_asked_for_finds(served: World) -> None:
+    corner = Corner(served)
+    corner.write("day.txt", 5)
+    name = f"in{corner.base}"
+    served.run("source", "add", corner.folder, "--name", name, "--tag", "advice")
+    for count in (5, 7):
+        corner.write("day.txt", count)
+        served.run("source", "rescan", name)
+        served.run("process")
+        assert corner.rows() == count
+    served.run("source", "remove", name)
+
+
 def test_a_failed_log_that_is_rotated_away_fails_or_succeeds_where_it_lies_now(corner: Corner) -> None:
     corner.write("day.txt", 60, more="!boom\n")
     corner.process(status=1)

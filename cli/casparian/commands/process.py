@@ -17,7 +17,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
-from casparian.asked import Outcome, Selection, check, open_jobs, outcome, period, unclaimed, untagged
+from casparian.asked import Outcome, Selection, check, open_jobs, open_scans, outcome, period, unclaimed, untagged
 from casparian.commands.parser_versions import say_waiting, waiting_versions
 from casparian.exits import ExitCode, UsageProblem, WorkFailed
 from casparian.gateway import Gateway, NoHome, open_gateway
@@ -90,6 +90,7 @@ def process(
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
         with _daemon(app, workers) as child, open_gateway(app) as gateway:
+            _await_scans(app, gateway, asked, interrupts, child)
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
             if any(one.get("code") == "NOT_HASHED" for one in run.queued["skipped"]) and not interrupts.count:
@@ -103,6 +104,17 @@ def process(
             with open_gateway(app) as gateway:
                 ended = outcome(gateway, asked, run.period)
     return _verdict(app, run, ended)
+
+
+def _await_scans(
+    app: App, gateway: Gateway, asked: Selection, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None
+) -> None:
+    """Let scans end that were queued before: what they find is meant, too (`casparian source rescan` returns at once)."""
+    scans = open_scans(gateway, asked)
+    if scans and not interrupts.count:
+        app.say(f"waiting for {count(len(scans), 'scan')} to end")
+        with Client.connect(app.home) as client:
+            _follow(app, client, interrupts, child, RunView(started=time.monotonic(), wanted=scans))
 
 
 def _dry_run(app: App, gateway: Gateway, asked: Selection, request: dict[str, Any]) -> ExitCode:
