@@ -93,6 +93,8 @@ class Asked(Result):
     duplicates: Count = 0
     #: Contents with a job that has ended, with an open one, and with cancelled ones only.
     ended: Count = 0
+    #: Of the ended ones, those that no job succeeded with.
+    failed: Count = 0
     open: Count = 0
     cancelled: Count = 0
     #: Files whose content is not known yet.

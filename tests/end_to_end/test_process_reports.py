@@ -34,7 +34,7 @@ def test_what_a_daemon_ran_before_the_call_is_reported_and_fails_it(asked: World
     assert (told["jobs"]["completed"], told["jobs"]["failed"], told["rows"]) == (1, 2, 3)
     assert told["ended_before"] == 3
     (parser,) = told["asked"]
-    assert (parser["files"], parser["duplicates"], parser["ended"]) == (4, 1, 3)
+    assert (parser["files"], parser["duplicates"], parser["ended"], parser["failed"]) == (4, 1, 3, 2)
     failed = {job["id"]: job["input"] for job in asked.ask("jobs", "--status", "failed")}
     assert {one["id"]: one["input"] for one in told["failures"]} == failed
 
@@ -48,6 +48,7 @@ def test_a_failure_counts_until_the_work_was_done_again(asked: World) -> None:
     assert "1 completed" in done.stdout
     assert "2 failed earlier and not run again since" in done.stdout
     assert "advice: 5 files: " in done.stderr and "1 with the bytes of another" in done.stderr
+    assert " 2 failed before" in done.stderr and "casparian job rerun --failed" in done.stderr
 
 
 def test_only_the_files_asked_for_are_waited_for_and_reported(asked: World) -> None:

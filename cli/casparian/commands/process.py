@@ -211,6 +211,8 @@ def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]], wi
     asked, left = _asked_lines({**queued, "skipped": []}, []), _asked_lines({**queued, "asked": []}, lost)
     for line in (*asked, f"{count(queued['queued'], 'job')} queued", *left):
         app.say(line)
+    if any(one.get("failed") for one in queued["asked"]):
+        app.say("`casparian job rerun --failed` runs what failed before again, with the parsers' current versions")
     if without_tag and not any(one["files"] for one in (*queued["asked"], *queued["skipped"])):
         known = count(without_tag, "known file")
         app.say(
@@ -225,7 +227,8 @@ def _asked_lines(queued: dict[str, Any], lost: list[dict[str, Any]]) -> Iterator
             yield f"{cell(one['parser'])}: no file carries a tag that it takes ({cell(', '.join(one.get('topics', [])))})"
             continue
         parts = [
-            (one["ended"], "processed before"),
+            (one["ended"] - one.get("failed", 0), "processed before"),
+            (one.get("failed", 0), "failed before"),
             (one["open"], "queued before"),
             (one["duplicates"], "with the bytes of another"),
             (one["cancelled"], "cancelled before"),

@@ -164,6 +164,7 @@ def _asked(parser: str, topics: list[str], args: QueueArgs) -> Any:
         "files": known["files"],
         "duplicates": known["files"] - known["not_hashed"] - known["contents"],
         "ended": known["ended"],
+        "failed": known["failed"],
         "open": known["open"],
         "cancelled": known["cancelled"],
         "not_hashed": known["not_hashed"],

@@ -28,23 +28,25 @@ order by f.path limit ?
 
 #: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
 #: parser. `contents` counts equal files once; of them `cancelled` have only cancelled jobs, `open` have one that has not
-#: ended, `ended` have one that has.
+#: ended, `ended` have one that has; of the ended ones `failed` have none that succeeded.
 COUNT_ASKED = f"""
 with asked as (
     select distinct f.id, f.content_hash from scout_files f join scout_file_tags t on t.file_id = f.id
     where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
 ), known as (
     select q.content_hash, bool_and(q.status = 'CANCELLED') as is_cancelled,
-        bool_or(q.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')) as is_open
+        bool_or(q.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')) as is_open,
+        bool_or(q.status in ('COMPLETED', 'PARTIAL_SUCCESS')) as is_done
     from cf_processing_queue q left join scout_files s on s.id = q.file_version_id
     where q.plugin_name = $3 and q.content_hash is not null and {_SPEAKS} group by q.content_hash
 ), contents as (
-    select k.is_cancelled, k.is_open from (select distinct content_hash from asked where content_hash is not null) a
+    select k.is_cancelled, k.is_open, k.is_done from (select distinct content_hash from asked where content_hash is not null) a
     left join known k on k.content_hash = a.content_hash
 )
 select (select count(*) from asked) as files, (select count(*) from asked where content_hash is null) as not_hashed,
     count(*) as contents, count(*) filter (is_cancelled) as cancelled, count(*) filter (is_open) as open,
-    count(*) filter (not is_cancelled and not is_open) as ended
+    count(*) filter (not is_cancelled and not is_open) as ended,
+    count(*) filter (not is_cancelled and not is_open and not is_done) as failed
 from contents
 """
 
