@@ -41,6 +41,10 @@ class UnreadableSnapshot(ValueError):
     """Not a snapshot of this format: fold the log instead."""
 
 
+class OtherFormat(UnreadableSnapshot):
+    """A snapshot of another version: nothing is wrong with it."""
+
+
 def _plain(thing: Any) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in _NAMES[type(thing)]}
 
@@ -106,7 +110,7 @@ def _load_owner(row: dict[str, Any]) -> OutputOwner:
 def load(snapshot: dict[str, Any]) -> State:
     """The state that was dumped. Raises `UnreadableSnapshot` for anything that this version did not dump."""
     if not isinstance(snapshot, dict) or snapshot.get("format") != FORMAT:
-        raise UnreadableSnapshot("another format of snapshot")
+        raise OtherFormat("another format of snapshot")
     state = State()
     try:
         _load_rest(state, snapshot)

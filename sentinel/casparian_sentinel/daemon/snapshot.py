@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from casparian_protocol.codec import MalformedMessage, pack, unpack
-from casparian_sentinel.core.snapshot import UnreadableSnapshot, dump, load
+from casparian_sentinel.core.snapshot import OtherFormat, UnreadableSnapshot, dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.ports import Fs, write_file_durably
@@ -98,4 +98,5 @@ def read_snapshot(fs: Fs, path: Path) -> Snapshot | None:
 
 
 def _complain(cause: Exception) -> None:
-    logger.warning("The snapshot of open state cannot be used (%s); the log is folded instead.", cause)
+    level = logging.INFO if isinstance(cause, OtherFormat) else logging.WARNING
+    logger.log(level, "The snapshot of open state cannot be used (%s); the log is folded instead.", cause)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from casparian_sentinel.log.event import Event
@@ -24,9 +24,12 @@ class Statement:
     parameters: tuple[Any, ...] = ()
 
 
+_EPOCH = datetime(1970, 1, 1)
+
+
 def at(microseconds: int) -> datetime:
     """Log time as the naive UTC that the tables hold."""
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).replace(tzinfo=None)
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def insert(table: str, **values: Any) -> Statement:
