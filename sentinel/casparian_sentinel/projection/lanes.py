@@ -3,7 +3,8 @@
 Questions run on threads of their own, one DuckDB connection each. An asker has one lane of them, two when others leave room;
 one that takes long gives way when others wait, and is stopped at the time limit. Who has left is noticed by telling the
 asker that its question is being worked on: a message that nobody takes. The sentinel has lanes of its own, so that planning
-never waits for people. What a question is and how it is answered is `answers`'.
+never waits for people. What a question is and how it is answered is `answers`'. A query that DuckDB does not stop (one function
+that makes a text of two gigabytes is one step to it) can only end with the process: `StubbornQuery`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import duckdb
 import zmq
 
+from casparian_protocol.errors import CasparianError
 from casparian_sentinel.projection.answers import Pending, answer, error, is_damage, working
 
 _log = logging.getLogger("casparian.projector")
@@ -37,10 +39,22 @@ _LANES_OF_ONE = 2
 #: Questions of one asker that wait.
 WAITING_LIMIT = 200
 _END_SECONDS = 0.05
+#: DuckDB looks between two steps of a query whether it may go on. Whatever has not by then is in one endless step.
+STUBBORN_SECONDS = 4.0
 #: All tables take longer than one question.
 _DUMP_FACTOR = 12
 #: Whoever asked for a file takes it sooner.
 _FILE_SECONDS = 60.0
+
+
+class StubbornQuery(CasparianError):
+    """A query goes on though it was told to stop. Its thread cannot be ended, the process can."""
+
+    def __init__(self, lasted_seconds: float) -> None:
+        super().__init__(
+            f"A query did not stop for {lasted_seconds:.0f} s after it was told to.",
+            remedy="The projector is started again; what was asked of it must be asked again.",
+        )
 
 
 @dataclass(slots=True)
@@ -52,11 +66,21 @@ class _Running:
     told_s: float
     #: Why it is being stopped; empty while it may go on.
     stopped: str = ""
+    #: Since when it has been told to stop; 0 while it may go on. Monotonic seconds.
+    stopped_s: float = 0.0
     thread: threading.Thread | None = None
 
     @property
     def peer(self) -> bytes:
         return self.pending.peer
+
+    def interrupt(self) -> None:
+        """Tell it to stop: again and again, since one that comes while a query is only being prepared is forgotten."""
+        self.db.interrupt()
+        now = time.monotonic()
+        self.stopped_s = self.stopped_s or now
+        if now - self.stopped_s > STUBBORN_SECONDS and self.thread is not None and self.thread.is_alive():
+            raise StubbornQuery(now - self.stopped_s)
 
 
 @dataclass(slots=True)
@@ -118,8 +142,8 @@ class Lanes:
                 one.told_s = now
                 if not send(bus, one.peer, working(one.pending.question.id)):
                     one.stopped = "its asker has left"
-            if one.stopped:  # again and again: one that comes while a query is only being prepared is forgotten
-                one.db.interrupt()
+            if one.stopped:
+                one.interrupt()
         for peer, waiting in list(self._waiting.items()):
             if waiting and now - waiting[0].told_s > TELL_EVERY_SECONDS:
                 for pending in waiting:
@@ -141,7 +165,7 @@ class Lanes:
             one.stopped = one.stopped or why
         while alive := [one for one in self._running if one.thread is not None and one.thread.is_alive()]:
             for one in alive:
-                one.db.interrupt()
+                one.interrupt()
             assert alive[0].thread is not None
             alive[0].thread.join(_END_SECONDS)
 
@@ -182,7 +206,7 @@ class Lanes:
             longest = max(strangers, key=lambda one: (running[one.peer], now - one.began_s))
             lasted = now - longest.began_s
             longest.stopped = f"The query was stopped after {lasted:.1f} s, since others waited for the tables."
-            longest.db.interrupt()
+            longest.interrupt()
 
     def _read(self, one: _Running) -> None:
         """In a thread of its own."""

@@ -34,7 +34,7 @@ from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
-from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, send
+from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.store import Projection, chunked, discard
@@ -340,6 +340,11 @@ def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int)
                 projector.run(context)
         finally:
             projector.close()
+    except StubbornQuery as cause:
+        _log.error("%s", cause)
+        _say(control, {"error": cause.problem})
+        logging.shutdown()
+        os._exit(1)  # the interpreter would wait for the query's thread
     except (CasparianError, duckdb.Error) as cause:
         problem = str(cause).splitlines()[0]
         _log.error("%s", problem)

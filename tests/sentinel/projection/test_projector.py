@@ -191,6 +191,28 @@ def test_a_question_ends_when_its_asker_has_left(home: Home) -> None:
         eventually(lambda: process.cpu_percent(0.5) < 50)
 
 
+def test_a_query_that_cannot_be_stopped_ends_with_its_process(home: Home) -> None:
+    """One function that works for minutes is one step to DuckDB; the next projector has the same tables, at once."""
+    history, writer = History(home, 1), open_writer(home)
+    writer.append(history.opening())
+    end = writer.end
+    writer.close(seal=False)
+    with running(home) as projector:
+        projector.tell(end.position, end.seq)
+        projector.hear("ready")
+        with Asker(home) as mad:
+            mad.ask("select levenshtein(repeat('ab', 500000), repeat('ba', 500000 + range::int)) from range(3)")
+            mad.hear_that_it_is_worked_on()
+        assert "did not stop" in projector.hear("error")["error"]
+        assert projector.process.wait(10) == 1
+    with running(home) as projector, Asker(home) as asker:
+        projector.tell(end.position, end.seq)
+        projector.hear("ready")
+        assert asker.rows("select max(seq) from cf_audit") == [[end.seq]]
+        assert projector.leave() == 0
+        assert "rebuilding" not in projector.errors()
+
+
 def test_heavy_questions_of_one_asker_hold_up_nobody_else(home: Home) -> None:
     """Eight askers with endless questions: somebody else's small ones are answered, and events are applied."""
     history, writer = History(home, 5), open_writer(home)
