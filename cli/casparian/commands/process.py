@@ -355,7 +355,7 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
     print(f"{', '.join(words) or 'nothing to do'}{before} ({seconds:.1f} s)", file=app.out)
     if total:
         published = count(ended.rows, "row")
-        rest = f"{ended.quarantined:,} quarantined, {ended.skipped:,} records skipped as declared"
+        rest = f"{ended.quarantined:,} quarantined, {count(ended.skipped, 'record')} skipped as declared"
         print(f"{published} published, {rest}", file=app.out)
     if ended.failed_earlier:
         print(f"{ended.failed_earlier:,} failed earlier and not run again since", file=app.out)

@@ -16,6 +16,18 @@ COLUMN_KEYS = (
 )  # fmt: skip
 POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
 MAX_PROBLEMS = 20
+#: What pydantic says of Python, as somebody says it who wrote a literal.
+_IN_WORDS = {
+    "missing": "it must be given",
+    "tuple_type": "it must be a list",
+    "list_type": "it must be a list",
+    "dict_type": "it must be a dict",
+    "model_type": "it must be a dict",
+    "string_type": "it must be text",
+    "bool_type": "it must be True or False",
+    "int_type": "it must be a whole number",
+    "float_type": "it must be a number",
+}
 
 
 def say(faults: ValidationError, literal: object) -> list[str]:
@@ -29,7 +41,7 @@ def _line(error: ErrorDetails, literal: object) -> str:
     place = _place(error["loc"], literal)
     if error["type"] == "extra_forbidden":
         return _unknown_key(error["loc"], place)
-    message = error["msg"].removeprefix("Value error, ")
+    message = _IN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
 
 

@@ -16,7 +16,8 @@ from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext, prepare_endpoint
 
 HIGH_WATER_MARK = 50_000
-_TOPIC_LIMIT_BYTES = 256
+#: Each byte of a topic that somebody subscribes to is kept: some ten bytes of ours.
+_TOPIC_LIMIT_BYTES = 64
 _IPC = "ipc://"
 
 
