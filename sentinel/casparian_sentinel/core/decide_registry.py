@@ -218,6 +218,15 @@ def select_contracts(state: State, selector: str) -> list[Contract]:
     return found
 
 
+def _contracts_like(state: State, selector: str) -> str:
+    """What to give instead: an output's name alone does not say whose."""
+    meant = [each for each in state.contracts.values() if each.output == selector]
+    if not meant:
+        return "`casparian contract list` shows them."
+    named = ", ".join(f"{each.parser}@{each.version}/{each.output}" for each in meant[-3:])
+    return f"An output's contract is named with its parser: {named}."
+
+
 def decide_contract(case: Case, command: DecideContract) -> None:
     """A person approves or rejects what is proposed; what was decided once stays."""
     kind, _, who = command.actor.partition(":")
@@ -231,7 +240,7 @@ def decide_contract(case: Case, command: DecideContract) -> None:
     found = select_contracts(case.state, command.selector)
     if not found:
         case.reject(
-            f"{command.selector!r} names no contract.", "`casparian contract list` shows them.", code="NOT_FOUND"
+            f"{command.selector!r} names no contract.", _contracts_like(case.state, command.selector), code="NOT_FOUND"
         )
         return
     wanted = "APPROVED" if command.approve else "REJECTED"

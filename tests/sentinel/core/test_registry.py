@@ -95,6 +95,13 @@ def test_a_contract_is_found_by_the_prefix_of_its_id(table: Table) -> None:
     assert code(table.approve("nobody")) == "NOT_FOUND"
 
 
+def test_an_outputs_name_alone_is_answered_with_its_contracts_full_name(table: Table) -> None:
+    table.register()
+    refused = table.approve("orders")
+    assert code(refused) == "NOT_FOUND"
+    assert "advice@1.0/orders" in str(refused.answer)
+
+
 def test_a_newer_version_becomes_current_at_once_while_nothing_was_processed(table: Table) -> None:
     table.register("1.9")
     table.register("1.10", artifact="b" * 64)
