@@ -316,9 +316,25 @@ def test_a_later_batch_keeps_the_type_of_its_stream_where_that_changes_no_kind(
     assert _next_types([{"a": first}], [{"a": second}]) == [kind]
 
 
-def test_a_stream_never_changes_its_columns() -> None:
-    with pytest.raises(ColumnsChanged, match=r"began with the columns \[a\] and now has \[a, b\]"):
-        _next_types([{"a": 1}], [{"a": 1, "b": 2}])
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.string()])
+def test_dictionaries_of_any_kind_of_text_are_the_texts(kind: pa.DataType) -> None:
+    array = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1]), pa.array(["a", None], kind)).slice(1)
+
+    (batch,) = safe_to_arrow(pa.table({"v": array}))
+
+    assert (batch["v"].type, batch["v"].to_pylist()) == (pa.string(), ["a", None, None])
+
+
+def test_a_stream_keeps_its_columns_and_takes_new_ones_at_its_end() -> None:
+    assert _next_types([{"a": 1}], [{"b": 2, "a": 1}]) == ["int64", "int64"]
+    assert _next_types([{"a": 1}], [{"b": 2}]) == ["int64", "int64"]
+
+
+def test_two_columns_of_one_name_are_refused_where_the_batches_differ() -> None:
+    twice = pa.table([[1], [2]], names=["a", "a"])
+    schema = pa.schema([("a", pa.int64())])
+    with pytest.raises(ColumnsChanged, match=r"began with the columns \[a\] and now has \[a, a\]"):
+        aligned("o", [("a", column.chunk(0), False) for column in twice.columns], schema)
 
 
 def test_a_batch_that_memory_cannot_hold_three_times_is_refused_with_advice() -> None:

@@ -1,6 +1,7 @@
 """A batch brought to the schema its stream already has, as far as that loses nothing.
 
-Names are fixed by the first batch. Types are kept where that changes no value's kind: NULLs take any type, decimals a
+Columns only grow: one that a later batch brings comes last, one that it lacks is NULL there, so that what is said of a row
+does not hang on the batch it came in. Types are kept where that changes no value's kind: NULLs take any type, decimals a
 wider one. Whole numbers never become floats here: what is said about a value may not depend on the batches before it.
 """
 
@@ -21,14 +22,15 @@ def aligned(output: str, columns: Sequence[Column], schema: Any | None) -> list[
     if schema is None:
         return list(columns)
     expected, actual = list(schema.names), [name for name, _, _ in columns]
-    if sorted(expected) != sorted(actual):
-        raise ColumnsChanged(output, expected, actual)
-    if expected != actual and len(set(expected)) == len(expected):
+    if expected != actual:
+        if len(set(expected)) < len(expected) or len(set(actual)) < len(actual):  # nobody can tell which is which
+            raise ColumnsChanged(output, expected, actual)
+        row_count = len(columns[0][1]) if columns else 0
         by_name = {column[0]: column for column in columns}
-        columns = [by_name[name] for name in expected]
-    elif expected != actual:
-        raise ColumnsChanged(output, expected, actual)
-    return [_kept(column, schema.field(position)) for position, column in enumerate(columns)]
+        missing = {name: (name, pa.nulls(row_count, pa.string()), False) for name in expected if name not in by_name}
+        columns = [by_name.get(name) or missing[name] for name in dict.fromkeys([*expected, *actual])]
+    known = len(expected)
+    return [_kept(column, schema.field(place)) for place, column in enumerate(columns[:known])] + list(columns[known:])
 
 
 def _kept(column: Column, field: Any) -> Column:

@@ -74,7 +74,8 @@ def plain_array(array: Any) -> Any | None:
     if isinstance(array.type, pa.BaseExtensionType):
         return plain_array(array.storage)
     if pa.types.is_dictionary(array.type):
-        return plain_array(array.dictionary_decode())
+        values = plain_array(array.dictionary)  # first: pyarrow cannot decode a dictionary of views
+        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         import pyarrow.compute as pc  # 10 ms that hardly any guest needs
 

@@ -28,14 +28,14 @@ class RowTooLarge(CasparianError):
 
 
 class ColumnsChanged(CasparianError):
-    """An output's columns are fixed by its first batch, and a later one has others."""
+    """Two columns of one name, in one batch and not in another."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, output: str, expected: Sequence[str], actual: Sequence[str]) -> None:
         super().__init__(
             f"Output {output} began with the columns {_listed(expected)} and now has {_listed(actual)}.",
-            remedy="Give every row the same keys, with None where there is no value.",
+            remedy="Give each column a name of its own.",
         )
 
 

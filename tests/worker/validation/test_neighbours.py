@@ -26,7 +26,7 @@ from casparian_protocol.contract import Contract
 from casparian_shim.arrow.aligning import aligned
 from casparian_shim.arrow.rows import columns_of_rows
 from casparian_shim.arrow.sending import batch_of_columns, messages
-from casparian_worker.validation import Checked, OutputValidator, read_batch, read_schema
+from casparian_worker.validation import Checked, OutputFailed, OutputValidator, read_batch, read_schema
 from tests.worker.attempts import Desk
 from tests.worker.validation.python_values import verdict
 from tests.worker.validation.reference import Spec
@@ -409,6 +409,44 @@ def test_run_and_production_say_of_every_value_under_every_type_what_the_judge_s
         for row in quarantined.to_pylist():
             found[row["_cf_output_row_index"]] = {(each["column"], each["code"]) for each in row["_cf_violations"]}
         assert found == expected
+
+
+COLUMNS = [{"name": "a", "type": "int64"}, {"name": "b", "type": "string", "nullable": False}]
+
+
+def _columns_judged(batches: Sequence[Sequence[dict[str, Any]]], mode: str) -> Any:
+    """Counts of rows whose keys differ, or the code of the fault for which the output fails."""
+    validator, schema, index = OutputValidator("o", Contract.from_literal({"columns": COLUMNS, "mode": mode})), None, 0
+    try:
+        for rows in batches:
+            batch = batch_of_columns(aligned("o", columns_of_rows(rows), schema))
+            schema = batch.schema
+            validator.check(batch, index)
+            index += len(rows)
+        counts = validator.finish()
+    except OutputFailed as failed:
+        return failed.violation.value
+    return counts.valid, dict(counts.violations), dict(counts.extra_columns)
+
+
+@pytest.mark.parametrize("mode", ["strict", "allow_missing_optional", "allow_extra"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": 1}, {"a": 2}, {"a": 3, "b": "x"}],
+        [{"b": "x"}, {"b": "y"}, {"a": 3, "b": "z"}],
+        [{"a": 1, "b": "x"}, {"b": "y"}, {"a": 3}],
+        [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": 3, "b": "z", "c": 1}],
+        [{"a": 1}, {"a": 2}, {"a": 3}],
+        [{"b": "x"}, {"b": "y"}, {"b": "z"}],
+    ],
+    ids=str,
+)
+def test_which_columns_an_output_has_is_said_of_the_file_and_not_of_a_batch(rows: list[Any], mode: str) -> None:
+    together = _columns_judged([rows], mode)
+
+    assert together == _columns_judged([[row] for row in rows], mode)
+    assert together == _columns_judged([rows[:2], rows[2:]], mode)
 
 
 def _can_be_sent(value: Any) -> bool:

@@ -109,6 +109,7 @@ def test_modes_say_which_columns_may_be_missing_or_extra(mode: str, names: list[
         return
     with pytest.raises(OutputFailed) as failed:
         judge.check(batch, 0)
+        judge.finish()
     assert failed.value.violation == fails
     assert failed.value.expected_columns == ("a", "b")
     assert failed.value.actual_columns == tuple(names)

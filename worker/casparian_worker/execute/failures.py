@@ -130,14 +130,14 @@ class UndeclaredOutput(CasparianError):
 
 
 class ColumnsChanged(CasparianError):
-    """The columns of an output became others in the middle of the stream."""
+    """Columns of an output were left out or put elsewhere in the middle of the stream."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, output: str) -> None:
         super().__init__(
-            f"The columns of output {output} changed in the middle of the stream.",
-            remedy="Emit the same columns in the same order throughout; leave values out as None.",
+            f"Columns of output {output} were left out or moved in the middle of the stream.",
+            remedy="Send the columns that came before, in their order, then new ones; leave values out as None.",
         )
         self.facts = {"output": output}
 

@@ -110,13 +110,13 @@ class JudgedOutput:
         return self._validator.counts.quarantined
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
-        """A stream of this output starts, or goes on with other types."""
+        """A stream of this output starts, or goes on with other types or with more columns."""
         if kind is OutputKind.REJECTS:
             place = schema.get_field_index(_ROW_INDEX)
             if place < 0 or not pt.is_int64(schema.field(place).type):
                 raise ArrowRefused(f"rejected rows without {_ROW_INDEX} as int64")
             return
-        if self._columns is not None and self._columns != schema.names:
+        if self._columns is not None and self._columns != schema.names[: len(self._columns)]:
             raise ColumnsChanged(self.name)
         self._columns = schema.names
         for name in self._validator.begin(schema):
@@ -178,6 +178,7 @@ class JudgedOutput:
             return
         found = breach(self._policy, received=self.received, quarantined=self.quarantined, at_end=at_end)
         if found is not None:
+            self._validator.require_columns()
             codes = {code.value for code, _column in self._validator.counts.violations}
             raise QuarantineExceeded(self.name, found, codes)
 

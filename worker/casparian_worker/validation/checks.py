@@ -45,10 +45,6 @@ class ColumnJudge:
             found += self._check_values(cast.values)
         return Cast(cast.values, found)
 
-    def absent(self, rows: int) -> pa.Array:
-        """What an optional column that was not sent holds."""
-        return pa.nulls(rows, self.target)
-
     def _check_values(self, values: pa.Array) -> list[Found]:
         column = self.column
         found: list[Found] = []

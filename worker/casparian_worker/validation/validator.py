@@ -49,7 +49,7 @@ class Counts:
     rows_without_source_row: int = 0
     #: violations by (code, column); the column of a parser's own rejection is empty
     violations: Counter[tuple[ViolationCode, str]] = field(default_factory=Counter)
-    #: rows that came with a column which the contract does not know (mode allow_extra)
+    #: rows with a value in a column which the contract does not know (mode allow_extra)
     extra_columns: Counter[str] = field(default_factory=Counter)
 
 
@@ -67,14 +67,21 @@ class OutputValidator:
         self._key = Uniqueness() if contract.primary_key else None
         self._extra_names: list[str] = []
         self._begun: pa.Schema | None = None
+        #: every column that came so far, as the error of a missing one shows them
+        self._came: dict[str, None] = {}
 
     def begin(self, schema: pa.Schema) -> list[str]:
-        """Hold the columns against the contract; `OutputFailed` if they cannot be. Gives the extra ones that are dropped."""
+        """Hold the columns against the contract; `OutputFailed` if no later one can mend it. Gives the extra, dropped ones.
+
+        A column that is missing may still come with a later row (`require_columns`).
+        """
         if self._begun is not None and self._begun.equals(schema):
             return []
-        self._check_columns([name for name in schema.names if name not in FOR_PARSERS])
+        names = [name for name in schema.names if name not in FOR_PARSERS]
+        self._came |= dict.fromkeys(names)
+        self._check_columns(names)
         self._begun = schema
-        return self._learn_extra([name for name in schema.names if name not in FOR_PARSERS])
+        return self._learn_extra(names)
 
     def check(self, batch: pa.RecordBatch, first_row_index: int | pa.Int64Array) -> Checked:
         """Split one batch; `first_row_index` is the 0-based place of its first row in the whole output.
@@ -129,8 +136,15 @@ class OutputValidator:
             raw=self._raw(batch),
         )
 
+    def require_columns(self) -> None:
+        """`OutputFailed` when a column that must be there came with none of the rows. An output that never began lacks none."""
+        missing = self._missing() if self._came else []
+        if missing:
+            raise OutputFailed(self.output, ViolationCode.COLUMN_MISSING, missing, self._names(), list(self._came))
+
     def finish(self) -> Counts:
-        """The final accounting. Columns were judged when they were announced; an output that never began has none."""
+        """The final accounting: no row comes any more."""
+        self.require_columns()
         assert self.counts.received == self.counts.valid + self.counts.quarantined
         return self.counts
 
@@ -144,19 +158,19 @@ class OutputValidator:
         for name in names:
             if is_reserved(name):
                 raise ReservedColumn(name)
-        contract = self.contract
-        expected = [each.name for each in contract.columns]
-        forgiving = contract.mode != "strict"
-        missing = [
-            each.name
-            for each in contract.columns
-            if each.name not in names and not (forgiving and self._optional(each.name))
-        ]
-        if missing:
-            raise OutputFailed(self.output, ViolationCode.COLUMN_MISSING, missing, expected, names)
-        extra = [name for name in names if contract.column(name) is None]
-        if extra and contract.mode != "allow_extra":
-            raise OutputFailed(self.output, ViolationCode.COLUMN_EXTRA, extra, expected, names)
+        if self.contract.mode == "allow_extra":
+            return
+        extra = [name for name in names if self.contract.column(name) is None]
+        if extra:
+            self.require_columns()  # a name misspelt is both; what is missing says more
+            raise OutputFailed(self.output, ViolationCode.COLUMN_EXTRA, extra, self._names(), list(self._came))
+
+    def _names(self) -> list[str]:
+        return [each.name for each in self.contract.columns]
+
+    def _missing(self) -> list[str]:
+        is_strict = self.contract.mode == "strict"
+        return [name for name in self._names() if name not in self._came and (is_strict or not self._optional(name))]
 
     def _optional(self, name: str) -> bool:
         column = self.contract.column(name)
@@ -168,10 +182,7 @@ class OutputValidator:
         violations: list[Violations] = []
         for judge in self._judges:
             name = judge.column.name
-            if name not in batch.schema.names:
-                values.append(judge.absent(batch.num_rows))
-                continue
-            cast = judge.judge(came(batch, name))
+            cast = judge.judge(came(batch, name) if name in batch.schema.names else pa.nulls(batch.num_rows))
             found = list(cast.found)
             if name in self._unique:
                 found += self._repeated(self._unique[name], [cast.values], "no value twice in a file")
@@ -197,7 +208,7 @@ class OutputValidator:
             self.counts.violations[each.found.code, each.column] += len(each.found.rows)
         for name in self._extra_names:
             if name in batch.schema.names:
-                self.counts.extra_columns[name] += batch.num_rows
+                self.counts.extra_columns[name] += batch.num_rows - came(batch, name).null_count
 
     def _as_contract(self, valid: pa.RecordBatch) -> pa.RecordBatch:
         """The valid rows under the contract's schema: what may not be NULL is not."""
