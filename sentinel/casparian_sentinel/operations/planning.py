@@ -237,9 +237,10 @@ def why_not_runnable(line: ParserLine) -> str:
     newest = candidates[-1]
     waiting = ", ".join(newest.unapproved())
     if waiting:
-        return f"no approved contract for {waiting} of version {newest.version}"
+        remedy = f"`casparian contract approve {line.name}@{newest.version}` approves what is proposed"
+        return f"no approved contract for {waiting} of version {newest.version}; {remedy}"
     if not newest.outputs:
-        return f"version {newest.version} declares no outputs"
+        return f"version {newest.version} declares no outputs; register one that does"
     held = max((each for each in candidates if each.waits), key=lambda each: Version(each.version), default=newest)
     return f"version {held.version} waits: {why_waits(held.waits) or 'its contracts are not those of the live rows'}"
 
