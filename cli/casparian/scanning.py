@@ -132,7 +132,7 @@ def _scan_one(
     with _progress(app, as_lines=tells_progress) as show:
         outcome = scan(
             root,
-            as_catalogue(known),
+            known,
             options,
             rules,
             lambda found_root, rel_path: file_id(found_root, rel_path, scan_id),

@@ -311,3 +311,24 @@ def test_the_tables_are_what_the_log_says_after_all_that(served: World) -> None:
     assert (found["tables"]["differences"], found["tables"].get("not_compared")) == ([], None)
     assert {"cf_commits", "cf_processed_contents"} <= set(found["tables"]["compared"])
     served.serve(1)
+
+
+@pytest.mark.parametrize("how", ["written anew", "moved away and back"])
+def test_a_file_that_was_gone_and_comes_back_with_more_lines_has_each_row_once(corner: Corner, how: str) -> None:
+    path, aside = corner.folder / "late.txt", corner.world.root / f"aside-{corner.base}.txt"
+    corner.write("late.txt", 6, start=1_000)
+    corner.process()
+    os.rename(path, aside)
+    corner.process()
+    assert corner.rows() == 56
+    assert corner.file("late.txt", "--status", "vanished")["status_text"] == "vanished, rows kept"
+    if how == "written anew":
+        corner.write("late.txt", 8, start=1_000)
+    else:
+        with aside.open("a") as file:
+            file.write(lines(2, start=corner.base + 1_006))
+        os.rename(aside, path)
+    corner.process()
+    assert corner.rows() == 58
+    assert corner.file("late.txt")["rows"] == 8
+    assert not [one for one in corner.world.ask("files", "--status", "vanished") if one["path"] == str(path)]

@@ -147,12 +147,13 @@ left join (select file_id, list(tag order by tagged_at, tag) as tags, list(rule_
            from scout_file_tags group by file_id) t on t.file_id = f.id
 """
 
-#: The catalogue below one root as a scan needs it to tell what changed; paths relative to that root: root, four times.
+#: The catalogue below one root as a scan needs it to tell what changed, vanished files too; paths relative to that root:
+#: root, four times.
 KNOWN_FILES = f"""
 select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
-    {_CATALOGUE_COLUMNS}
+    {_CATALOGUE_COLUMNS}, f.status = 'vanished' as is_gone
 from scout_files f {_TAGS_OF_FILE}
-where f.status <> 'vanished' and (f.path = ? or starts_with(f.path, ? || '/'))
+where f.path = ? or starts_with(f.path, ? || '/')
 """
 
 #: The whole catalogue, for a change of rules: nothing.

@@ -182,6 +182,15 @@ def as_catalogue(table: pa.Table | None) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=CATALOGUE_SCHEMA)
 
 
+def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]:
+    """The files that a catalogue takes as present, and the id that each path had whose file is gone."""
+    if table is None or "is_gone" not in table.column_names:
+        return table, {}
+    gone = table.filter(table["is_gone"])
+    ids = dict(zip(gone["path"].to_pylist(), gone["id"].to_pylist(), strict=True))
+    return table.filter(pc.invert(table["is_gone"])), ids
+
+
 def apply_changes(previous: pa.Table | None, changes: pa.Table) -> pa.Table:
     """The catalogue after a scan: what the projector does in SQL, for callers that keep no database."""
     before = as_catalogue(previous)

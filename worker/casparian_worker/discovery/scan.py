@@ -16,7 +16,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, decode_changes
+from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, decode_changes, split_gone
 from casparian_worker.discovery.hashing import CacheKey, InputChanged, hash_file
 from casparian_worker.discovery.names import path_os, path_text
 from casparian_worker.discovery.previous import Previous
@@ -86,7 +86,8 @@ class ScanOutcome:
 
 
 def file_id(root: str, rel_path: str, scan_id: str) -> str:
-    """The id of a file first seen by `scan_id`. A later rename keeps it; a new file under the old name gets another."""
+    """The id of a file first seen by `scan_id`. A later rename keeps it, and a new file under the old name gets another; a
+    path whose file was gone for a while keeps the id that it had."""
     return blake3(f"{root}\0{rel_path}\0{scan_id}".encode()).hexdigest(length=16)
 
 
@@ -100,7 +101,8 @@ def scan(
     on_progress: Callable[[ScanProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ScanOutcome:
-    """Scan one directory or file. `previous` is the catalogue of the files below this root that are not vanished.
+    """Scan one directory or file. `previous` is the catalogue of the files below this root; vanished ones have
+    `is_gone` in a column of that name, which may be left out when there are none.
 
     `new_id(root, rel_path)` names new files (see `file_id`). `should_stop` is asked often; when it says yes the
     outcome holds what was found so far. Raises `RootUnreadable` when there is nothing to scan at all.
@@ -146,7 +148,8 @@ class _Scan:
         self.should_stop = should_stop or (lambda: False)
         self.next_progress = self.started
         self.wanted = frozenset(options.wanted_tags)
-        self.previous = Previous(previous)
+        present, self.gone = split_gone(previous)
+        self.previous = Previous(present)
         self.previous.mark_for_attention(self.wanted, options.tags, options.hash_all)
         self.writer = ChangeWriter()
         self.counts = WalkCounts()
@@ -208,12 +211,15 @@ class _Scan:
         if self.rules and self.rules.hits(rel_path, None, size):
             return False
         path = f"{self.base_text}/{rel_path}"
-        self.writer.add_plain(self.new_id(self.root, rel_path), path, rel_path, size, mtime_ns, device, inode)
+        self.writer.add_plain(self._id_of(rel_path), path, rel_path, size, mtime_ns, device, inode)
         return True
 
     def _take_new(self, seen: _Seen) -> None:
-        new_id = self.new_id(self.root, seen.rel_path)
-        self.writer.add("new", self._describe(seen, new_id, None))
+        self.writer.add("new", self._describe(seen, self._id_of(seen.rel_path), None))
+
+    def _id_of(self, rel_path: str) -> str:
+        """The id of a new file: the one that this path had before its file was gone, so that its new rows supersede the old."""
+        return self.gone.get(f"{self.base_text}/{rel_path}") or self.new_id(self.root, rel_path)
 
     def _take_known(self, seen: _Seen, row: int) -> None:
         self.previous.see(row)

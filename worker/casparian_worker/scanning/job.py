@@ -32,16 +32,17 @@ from casparian_worker.staging import StagingDirectory
 CHANGES = "changes.arrow"
 _PAGE_ROWS = 100_000
 _COPY_BYTES = 1 << 20
-#: The catalogue below one root, a page in order of path: root, root, root, root, last path, rows.
+#: The catalogue below one root, a page in order of path: root, root, whether vanished ones, root, root, last path, rows.
 KNOWN_FILES_PAGE = """
 select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
     f.size, f.mtime as mtime_ns, f.device, f.inode, f.content_hash, f.kind,
     coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
-    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields
+    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields,
+    f.status = 'vanished' as is_gone
 from scout_files f left join (
     select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
     from scout_file_tags group by file_id) t on t.file_id = f.id
-where f.status <> 'vanished' and (f.path = ? or starts_with(f.path, ? || '/')) and f.path > ?
+where is_gone = ? and (f.path = ? or starts_with(f.path, ? || '/')) and f.path > ?
 order by f.path limit ?
 """
 
@@ -56,10 +57,10 @@ class ScanFailed(CasparianError):
 
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
     """Write the catalogue below `root`, as of that position, to an Arrow file; False when it holds nothing."""
-    last, writer = "", None
+    last, writer, is_gone = "", None, False
     with Client(home, actor="worker") as client:
         while True:
-            params = [root, root, root, root, last, _PAGE_ROWS]
+            params = [root, root, is_gone, root, root, last, _PAGE_ROWS]
             answer = client.query(
                 KNOWN_FILES_PAGE, params, format="arrow", at_least_seq=at_least_seq, limit_rows=_PAGE_ROWS
             )
@@ -69,7 +70,9 @@ def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
                 writer.write_table(page)
                 last = page["path"][page.num_rows - 1].as_py()
             if page.num_rows < _PAGE_ROWS:
-                break
+                if is_gone:
+                    break
+                last, is_gone = "", True
     if writer is None:
         return False
     writer.close()
