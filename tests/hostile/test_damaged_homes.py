@@ -118,3 +118,27 @@ def test_a_damaged_fact_is_told_or_its_rows_are_there(home: Home, part: str, dam
         home.run("stop")
     else:
         assert started.stderr.startswith("casparian: ")
+
+
+@pytest.mark.parametrize("damage", [removed, truncated])
+def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
+    home: Home, damage: Callable[[Path], None]
+) -> None:
+    home.serve(1)
+    try:
+        part = min((home.home / "outputs" / "visits").glob("v*/part-*.parquet"))
+        job_id = part.name.split("-")[1]
+        damage(part)
+        refused = run_here("--home", home.home, "sql", "select count(distinct patient) from visits")
+        assert refused.code == 1
+        assert "Correct the query" not in refused.stderr
+        assert "`casparian verify visits`" in refused.stderr
+        assert f"`casparian job rerun {job_id}`" in refused.stderr
+        assert f"job {job_id}: NOT REPRODUCED" in home.run("verify", "visits", status=1).stdout
+        home.run("job", "rerun", job_id)
+        home.run("process")
+        [counts] = home.sql("select count(*) as n, count(distinct patient) as patients from visits")
+        assert counts == {"n": VISITS, "patients": VISITS}
+        assert home.sql("select count(*) as n from wards") == [{"n": WARDS}]
+    finally:
+        home.run("stop")

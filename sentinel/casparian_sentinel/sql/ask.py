@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -33,6 +34,10 @@ SPILL_BYTES = 16 * 1024**3
 #: Tables of the projection that hold nothing to ask about.
 _INTERNAL = frozenset({"cf_position"})
 
+
+#: A published file as DuckDB names it when it cannot read it: its output, and the job that made it.
+_PART = re.compile(r"/(?:outputs|quarantine)/([^/\"']+)/v\d+/part-([0-9a-f]{16})-[^/\"']+\.parquet")
+_READING = ("IO Error", "Invalid Input Error")
 
 #: (name, names of columns or None for all) → the table, or a file that holds it.
 StateTable = Callable[[str, frozenset[str] | None], pa.Table | Path]
@@ -164,12 +169,22 @@ def _run(order: dict[str, object], timeout_seconds: float) -> pa.Table:
             f"The query took longer than {timeout_seconds:.0f} s and was stopped.", remedy="Narrow it down."
         ) from cause
     if done.returncode != 0:
-        raise QueryFailed(
-            _problem(done.stderr, done.returncode),
-            remedy="Correct the query; `casparian outputs show NAME` lists columns.",
-        )
+        problem = _problem(done.stderr, done.returncode)
+        raise QueryFailed(problem, remedy=_remedy(problem))
     with pa.memory_map(str(order["answer"])) as source:  # stays mapped when its directory is gone
         return pa.ipc.open_stream(source).read_all()
+
+
+def _remedy(problem: str) -> str:
+    """What to try: a query is not to blame for a published file that is missing or damaged."""
+    part = _PART.search(problem) if problem.startswith(_READING) else None
+    if part is None:
+        return "Correct the query; `casparian outputs show NAME` lists columns."
+    output, job_id = part.groups()
+    return (
+        f"A published file of {output} is missing or damaged; `casparian verify {output}` names all of them. "
+        f"Bring it back from a backup, or make its rows again: `casparian job rerun {job_id}`."
+    )
 
 
 def _problem(stderr: bytes, status: int) -> str:
