@@ -142,3 +142,18 @@ def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
         assert home.sql("select count(*) as n from wards") == [{"n": WARDS}]
     finally:
         home.run("stop")
+
+
+def test_a_link_that_a_backup_made_a_directory_stops_no_commit(home: Home) -> None:
+    current = home.home / "outputs" / "visits" / "current"
+    target = current.readlink()
+    current.unlink()
+    shutil.copytree(current.with_name(target.name), current)
+    copied = len(list(current.glob("part-*")))
+    home.add_file()
+    home.run("process")
+    assert home.sql("select count(*) as n, count(distinct patient) as patients from visits") == [
+        {"n": VISITS + 1, "patients": VISITS + 1}
+    ]
+    assert current.readlink() == target
+    assert len(list((current.parent / ".current.aside-1").glob("part-*"))) == copied, "nothing is thrown away"

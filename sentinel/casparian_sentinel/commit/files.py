@@ -6,6 +6,8 @@ nothing about commits; an `OSError` passes through as the kernel raised it.
 
 from __future__ import annotations
 
+import errno
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -85,12 +87,20 @@ def make_directories_durably(fs: Fs, root: Path, parts: Sequence[str], synced: s
 
 
 def swap_link(fs: Fs, link: Path, target: str) -> bool:
-    """Let `link` point to `target`, atomically; False when it did already."""
+    """Let `link` point to `target`, atomically; False when it did already.
+
+    Something else of that name, such as the directory that a copy made of the link, is kept as `.<name>.aside-<n>`.
+    """
     try:
         if fs.read_link(link) == target:
             return False
     except FileNotFoundError:
         pass
+    except OSError as cause:
+        if cause.errno != errno.EINVAL:  # EINVAL: it is no link
+            raise
+        numbered = (link.with_name(f".{link.name}.aside-{number}") for number in itertools.count(1))
+        fs.rename(link, next(path for path in numbered if not fs.exists(path)))
     aside = link.with_name(f".{link.name}.new")
     if fs.exists(aside):
         fs.unlink(aside)
