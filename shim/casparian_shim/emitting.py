@@ -44,7 +44,7 @@ class OutputUnknown(CasparianError):
 
 
 class RowWithoutColumns(CasparianError):
-    """A batch whose every row is an empty dict."""
+    """An output whose every row is an empty dict."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -90,6 +90,8 @@ class _Gathering:
         self.sized_bytes = 0
         self.limit = _SIZED_ROWS
         self.received_count = 0
+        #: Rows that came before any that has a column, and wait for one.
+        self.nameless_count = 0
 
     def estimated_bytes(self) -> int:
         return self.sized_bytes * len(self.rows) // max(1, self.sized_count)
@@ -197,6 +199,8 @@ class Outputs:
         for output, gathering in self._gathering.items():
             self._flush_rows(output, gathering)
             self._flush_rejects(output, gathering)
+            if gathering.nameless_count:
+                raise RowWithoutColumns(output)
         for stream in self._streams.values():
             self._sender.send(encode_output_end(OutputEnd(stream.index, stream.row_count)))
 
@@ -217,9 +221,10 @@ class Outputs:
         gathering.sized_count = gathering.sized_bytes = 0
         stream = self._streams.get((output, OutputKind.ROWS))
         columns = columns_of_rows(rows, stream.schema.names if stream is not None else ())
-        if not columns:
-            raise RowWithoutColumns(output)
         gathering.received_count += len(rows)
+        if not columns:  # rows of no column yet: a later one may say which there are
+            gathering.nameless_count += len(rows)
+            return
         self._send(output, OutputKind.ROWS, columns)
 
     def _flush_rejects(self, output: str, gathering: _Gathering) -> None:
@@ -241,11 +246,22 @@ class Outputs:
         ]
         self._send(output, OutputKind.REJECTS, columns)
 
+    def _send_nameless(self, output: str, names: Sequence[str]) -> None:
+        """Rows without a column that came first: now it is known what they lack."""
+        gathering = self._of(output)
+        waiting, gathering.nameless_count = gathering.nameless_count, 0
+        for start in range(0, waiting, BATCH_ROWS_MAX):
+            rows: list[Row] = [{}] * min(BATCH_ROWS_MAX, waiting - start)
+            self._send(output, OutputKind.ROWS, columns_of_rows(rows, names))
+
     def _send(self, output: str, kind: OutputKind, columns: Sequence[Column]) -> None:
         if kind is not OutputKind.RECORDS:
             self.before_rows()
-            if any(not name for name, _, _ in columns):
-                raise ColumnWithoutName(output, [name for name, _, _ in columns])
+            names = [name for name, _, _ in columns]
+            if not all(names):
+                raise ColumnWithoutName(output, names)
+            if kind is OutputKind.ROWS:
+                self._send_nameless(output, names)
         stream = self._streams.get((output, kind))
         if stream is None:
             stream = self._streams[output, kind] = _Stream(len(self._streams), output, kind)

@@ -223,6 +223,16 @@ def test_odd_values_are_quarantined_or_kept_and_never_crash_the_worker(desk: Des
     assert (counts.received, counts.valid) == (9, 2)
 
 
+@pytest.mark.parametrize("empty", [1, 65_536, 65_537])
+def test_rows_without_a_column_are_judged_alike_wherever_the_first_column_comes(desk: Desk, empty: int) -> None:
+    outcome = desk.finished(
+        f"def parse(path):\n    yield from [{{}}] * {empty}\n    yield {{'a': 'x', 'n': 1}}\n    yield {{}}\n"
+    )
+    table = desk.table("data.rows.0.parquet")
+    assert table["a"].to_pylist() == [None] * empty + ["x", None]
+    assert outcome.manifest.outputs["rows"].received == empty + 2
+
+
 def test_an_endless_loop_ends_at_the_wall_clock(desk: Desk) -> None:
     desk.limits = {"wall_seconds": 1.5}
     assert desk.failed("def parse(path):\n    while True: pass\n").error.code == "TIMEOUT"

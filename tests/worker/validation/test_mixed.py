@@ -181,7 +181,7 @@ def test_texts_in_quarantine_do_not_tell_what_stood_beside_them() -> None:
     )  # fmt: skip
 
     assert as_text(mixed).to_pylist() == [
-        "5", "1", "0", "1970-01-01", "1970-01-01T00:00:00.000000001", "1970-01-01T00:00:00Z", "00:01:00", "-PT1.5S", "ff",
+        "5", "1.0", "0", "1970-01-01", "1970-01-01T00:00:00.000000001", "1970-01-01T00:00:00Z", "00:01:00", "-PT1.5S", "ff",
         '[5, "1.5", "ff"]', "<set>", None, "PT86399999999999.999999S", "1.5",
     ]  # fmt: skip
     alone = [as_text(mixed.take(pa.array([row], pa.uint64()))).to_pylist() for row in range(len(mixed))]

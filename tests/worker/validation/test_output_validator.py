@@ -310,7 +310,7 @@ def test_typed_values_are_rendered_in_one_way() -> None:
     assert checked.bad is not None
     (row,) = checked.bad.to_pylist()
     assert {name: row[name] for name in columns} == {
-        "f": "1",
+        "f": "1.0",
         "d": "0.0000000001",
         "b": "true",
         "t": "01:02:03",

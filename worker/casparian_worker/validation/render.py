@@ -1,12 +1,14 @@
 """Values as text for the quarantine: `casparian_protocol.values`, and columns of several kinds.
 
 Text that came as text is passed on untouched. Only rows that are going to quarantine are rendered. The same number reads the
-same in every row, so decimals have no zeros at the end of a fraction.
+same in every row, so decimals have no zeros at the end of a fraction; a float shows that it is one.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from casparian_protocol.values import as_texts
 from casparian_worker.validation.mixed import Mixed, is_mixed, mixed_text
@@ -18,7 +20,10 @@ def as_text(array: pa.Array | Mixed) -> pa.StringArray:
 
 
 def _typed_text(array: pa.Array) -> pa.StringArray:
-    return as_texts(array, keeps_scale=False)
+    texts = as_texts(array, keeps_scale=False)
+    if not pt.is_floating(array.type):
+        return texts
+    return pc.replace_substring_regex(texts, r"^(-?[0-9]+)$", r"\1.0")  # else nobody sees why 1.0 is no int64
 
 
 def with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
