@@ -100,11 +100,6 @@ FAILURES = {
     "a missing library": ("import nothing_like_this", ErrorCode.DEPENDENCY_MISSING, 1),
     "a column without a name": ("return 'one', {'a': 1, '': ''}", ErrorCode.SCHEMA_MISMATCH, 1),
     "rows without columns": ("return 'one', [{}]", ErrorCode.SCHEMA_MISMATCH, 1),
-    "other columns later": (
-        "import pyarrow as pa\n    yield 'one', pa.table({'a': [1]})\n    yield 'one', pa.table({'b': [1]})",
-        ErrorCode.SCHEMA_MISMATCH,
-        1,
-    ),
     "a row beyond 64 MiB": ("return 'one', {'a': 'x' * (65 << 20)}", ErrorCode.LIMIT_EXCEEDED, 1),
 }
 
