@@ -28,6 +28,9 @@ from casparian_protocol.home import Home
 
 _log = logging.getLogger("casparian.catalog")
 
+#: In the schema `lineage`, when there are any: outputs that cannot be shown, and why.
+UNPUBLISHED = "unpublished"
+
 #: Appended to every row by the worker (contracts.md, "Lineage").
 LINEAGE = pa.schema(
     [
@@ -136,6 +139,7 @@ def publish(
     """Replace the catalogue. Readers that hold the old file go on reading the old one.
 
     `lineage` has the rows of `queries.LINEAGE_FILES`: where the rows of every job come from, as `lineage.files`.
+    Datasets with a file that cannot be read are left out, and named in `lineage.unpublished`.
     `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
     aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
@@ -149,17 +153,21 @@ def publish(
                 db.execute("create table lineage.files as select * from jobs_of_rows")
                 db.unregister("jobs_of_rows")
             live: list[Dataset] = []
+            left_out: list[tuple[str, int, str]] = []
             for dataset in found:
                 try:
                     _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
                 except (duckdb.Error, OSError) as cause:  # a file that is gone must not take the other outputs along
-                    _log.error(
-                        "%s v%d is not published: %s", dataset.output, dataset.version, str(cause).splitlines()[0]
-                    )
+                    left_out.append((dataset.output, dataset.version, str(cause).splitlines()[0]))
+                    _log.error("%s v%d is not published: %s", *left_out[-1])
                 else:
                     live += [dataset] if dataset.is_live else []
             for dataset in live:
                 _create_views(db, home, dataset, suffix="")
+            if left_out:
+                db.execute("create schema if not exists lineage")
+                db.execute(f"create table lineage.{UNPUBLISHED} (output varchar, version integer, problem varchar)")
+                db.executemany(f"insert into lineage.{UNPUBLISHED} values (?, ?, ?)", left_out)
             db.execute("create schema uncommitted")
             for output, files in (uncommitted or {}).items():
                 rows = _scan(list(files), is_mixed=True)

@@ -144,6 +144,26 @@ def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
         home.run("stop")
 
 
+def test_an_output_whose_folder_is_gone_is_said_to_be_damaged_until_it_is_brought_back(
+    home: Home, tmp_path: Path
+) -> None:
+    folder, kept = home.home / "outputs" / "visits", tmp_path / "kept"
+    folder.rename(kept)
+    home.serve(1)
+    try:
+        refused = run_here("--home", home.home, "sql", "select count(*) from visits")
+        assert refused.code != 0
+        assert "visits cannot be shown" in refused.stderr and "`casparian verify visits`" in refused.stderr
+        assert home.sql("select count(*) as n from wards") == [{"n": WARDS}]
+        assert [row["output"] for row in home.sql("select output from lineage.unpublished")] == ["visits"]
+    finally:
+        home.run("stop")
+    shutil.rmtree(folder, ignore_errors=True)
+    kept.rename(folder)
+    assert home.sql("select count(*) as n from visits") == [{"n": VISITS}]
+    assert "unpublished" not in home.run("outputs", "list").stdout
+
+
 def test_a_link_that_a_backup_made_a_directory_stops_no_commit(home: Home) -> None:
     current = home.home / "outputs" / "visits" / "current"
     target = current.readlink()

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_sentinel.catalog import UNPUBLISHED
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_shim.text import scrub
 
@@ -63,13 +64,17 @@ def relations(home: Home, state_tables: list[str]) -> Relations:
         with duckdb.connect(str(link), read_only=True) as db:
             views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
+            unpublished: list[tuple[str]] = []
+            if (UNPUBLISHED,) in tables:
+                unpublished = db.execute(f"select distinct output from lineage.{UNPUBLISHED}").fetchall()
     finally:
         link.unlink()
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
     state = [name for name in state_tables if name not in _INTERNAL]
     uncommitted = [name for schema, name in views if schema == "uncommitted"]
-    return Relations(outputs, quarantines, state, [name for (name,) in tables], uncommitted)
+    lineage, left_out = ([name for (name,) in rows] for rows in (tables, unpublished))
+    return Relations(outputs, quarantines, state, lineage, uncommitted, left_out)
 
 
 def ask(

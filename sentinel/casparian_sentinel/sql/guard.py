@@ -58,6 +58,8 @@ class Relations:
     lineage: Collection[str] = ()
     #: Quarantined rows of failed jobs, by output (`uncommitted.fix_orders`).
     uncommitted: Collection[str] = ()
+    #: Outputs that cannot be shown, since one of their files is missing or damaged.
+    unpublished: Collection[str] = ()
 
     def all_names(self) -> list[str]:
         return [*self.published_names(), *self.state]
@@ -193,6 +195,13 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
         if name in names.state:
             return True
     full = f"{schema}.{name}" if schema else name
+    output = name.partition("@")[0]
+    if schema in ("", "main", "quarantine") and output in map(str.lower, known.unpublished):
+        raise QueryRefused(
+            f"{scrub(full)} cannot be shown: a published file of {scrub(output)} is missing or damaged.",
+            remedy=f"`casparian verify {scrub(output)}` names it and its job. Bring it back from a backup and start the "
+            "daemon again, or make its rows again: `casparian job rerun ID`.",
+        )
     near = difflib.get_close_matches(full[:100], known.all_names(), n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise QueryRefused(
