@@ -177,6 +177,16 @@ def test_a_library_that_is_missing_is_told_with_what_to_do(call: Caller) -> None
     assert "Install it into the environment of this run, or name another environment with --venv." in answer.err
 
 
+def test_a_resource_that_the_bundle_leaves_out_is_named_with_the_include_that_brings_it(call: Caller) -> None:
+    Path("codes.csv").write_text("EUR\n")
+    body = "def parse(path):\n    import pathlib\n    yield {'c': pathlib.Path(__file__).with_name('codes.csv').read_text()}\n"
+    answer = call("run", write("codes.py", body), "sample.txt", "--json")
+    said = only(answer)["error"]["message"]
+    assert "The parser's bundle holds no codes.csv" in said
+    assert 'include = ["codes.csv"]' in said
+    assert call("run", write("codes.py", f'include = ["codes.csv"]\n{body}'), "sample.txt").code == 0
+
+
 def test_one_input_that_fails_does_not_keep_the_others_from_being_tried(call: Caller) -> None:
     Path("good.txt").write_text("7\n")
     file = write("picky.py", "def parse(path):\n    yield {'n': int(open(path).read())}\n")

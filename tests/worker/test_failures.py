@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_the_largest_report_of_a_guest_fits_a_message() -> None:
         trace=wide * 4096,
         context={f"{wide * 400}{number}": wide * 4096 for number in range(64)},
     )
-    encode(Fail(job_id="0" * 16, epoch=1, error=of_report(report)))
+    encode(Fail(job_id="0" * 16, epoch=1, error=of_report(report, Path("/bundle"))))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_no_value_in_a_report_keeps_a_failure_from_being_told(value: str | float
         "the parser's own words",
         context={"odd": value, "fine": 1, "file": value, "line": value, "input_line": value, "module": value},
     )
-    told = Fail(job_id="0" * 16, epoch=1, error=of_report(report))
+    told = Fail(job_id="0" * 16, epoch=1, error=of_report(report, Path("/bundle")))
     heard, _ = decode(encode(told))
     assert heard == told
     assert (told.error.code, told.error.message) == ("INVALID_DATA", "E: the parser's own words")
@@ -156,8 +157,21 @@ def test_what_a_worker_lacks_for_its_own_processes_is_no_fault_of_a_sink(number:
 def test_the_line_of_the_input_is_no_part_of_the_cause() -> None:
     marks = {
         of_report(
-            ErrorReport(ErrorCode.PARSER_ERROR, "KeyError", "'x'", "KeyError", {"file": "p.py", **more})
+            ErrorReport(ErrorCode.PARSER_ERROR, "KeyError", "'x'", "KeyError", {"file": "p.py", **more}),
+            Path("/bundle"),
         ).fingerprint
         for more in ({}, {"input_line": 3}, {"input_line": 4})
     }
     assert len(marks) == 1
+
+
+def test_a_file_that_the_bundle_left_out_is_told_with_the_include_that_brings_it() -> None:
+    def said(named: str) -> str:
+        message = f"[Errno 2] No such file or directory: {named!r}"
+        report = ErrorReport(ErrorCode.FILE_NOT_FOUND, "FileNotFoundError", message, "", {})
+        return of_report(report, Path("/bundle")).message
+
+    told = said("/bundle/tables/codes.csv")
+    assert "The parser's bundle holds no tables/codes.csv" in told
+    assert 'name it there with `include = ["tables/codes.csv"]` and register a new version.' in told
+    assert "include" not in said("/elsewhere/codes.csv")

@@ -49,6 +49,10 @@ class _Interrupts:
         self.count += 1
 
 
+#: How much of a failure's message is shown; `job show` has all of it.
+_MESSAGE_CHARACTERS = 200
+
+
 @click.command(
     cls=Command,
     examples="""casparian process
@@ -360,7 +364,7 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
     if ended.failed_earlier:
         print(f"{ended.failed_earlier:,} failed earlier and not run again since", file=app.out)
     for failure in ended.failures:
-        said = f"{cell(failure['error_code'])}: {cell(failure['error_message'])[:200]}"
+        said = f"{cell(failure['error_code'])}: {_cut(cell(failure['error_message']))}"
         print(f"  {failure['id'][:8]} {cell(failure['input'])}: {said}", file=app.out)
     if (more := ended.failed - len(ended.failures)) > 0:
         print(f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out)
@@ -369,6 +373,10 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
         app.say("`casparian job rerun --failed` runs what failed again, with the parsers' current versions")
     if ended.quarantined:
         app.say("`casparian quarantine summary` says what was wrong")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[: _MESSAGE_CHARACTERS - 1].rstrip()}…"
 
 
 def _stay(left: int) -> str:

@@ -107,11 +107,11 @@ class _Run:
             spec = self._spec(params, python, scratch, bundle)
             guest = Guest.start(spec, _nothing_is_drained)
             try:
-                return self._listen(guest, spec.job.token)
+                return self._listen(guest, spec.job.token, bundle)
             finally:
                 guest.end()
 
-    def _listen(self, guest: Guest, token: str) -> JobError | None:
+    def _listen(self, guest: Guest, token: str, bundle: Path) -> JobError | None:
         log = _TerminalLog()
         stream = GuestStream(
             guest.socket,
@@ -129,7 +129,7 @@ class _Run:
         except StreamCut as cut:
             raise error_after_cut(guest, cut, cpu_seconds=None) from cut
         if failure is not None:
-            return of_report(failure.report, is_dev=True)
+            return of_report(failure.report, bundle, is_dev=True)
         if not self.room.is_full:
             wrong = error_after_end(guest, stream.reader, cpu_seconds=None)
             if wrong is not None:

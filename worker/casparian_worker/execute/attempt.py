@@ -241,7 +241,7 @@ class _Attempt:
                 self.stop.check()
                 raise error_after_cut(guest, cut, cpu_seconds=limits.cpu_seconds) from cut
             if failure is not None:
-                return of_report(failure.report)
+                return of_report(failure.report, self.task.bundle)
             wrong = error_after_end(guest, stream.reader, cpu_seconds=limits.cpu_seconds)
             self.stop.check()
             if wrong is not None:

@@ -7,9 +7,11 @@ the origin says whether the parser is to blame.
 from __future__ import annotations
 
 import errno
+import json
 import re
 import signal
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Literal
 
 from casparian_protocol.blame import NEVER_THE_PARSERS
@@ -166,14 +168,16 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended, ended.said)
 
 
-def of_report(report: ErrorReport, *, is_dev: bool = False) -> JobError:
-    """A guest's own report. In dev mode (`is_dev`) the environment is the user's."""
+def of_report(report: ErrorReport, bundle: Path, *, is_dev: bool = False) -> JobError:
+    """A guest's own report on a parser in `bundle`. In dev mode (`is_dev`) the environment is the user's."""
     code = ErrorCode.UNKNOWN_ERROR if report.code in _WORKERS_OWN else report.code
     origin: Origin = "environment" if code in NEVER_THE_PARSERS else "parser"
-    return _job_error(code, report.exception, _explained(code, report, is_dev), report.trace, report.context, origin)
+    return _job_error(
+        code, report.exception, _explained(code, report, bundle, is_dev), report.trace, report.context, origin
+    )
 
 
-def _explained(code: ErrorCode, report: ErrorReport, is_dev: bool) -> str:
+def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool) -> str:
     """The guest's message with the exception's name, the place in the parser and the line of the input."""
     if report.exception.startswith(OWN_PACKAGES):
         return report.message  # ours say all of that, and what to try
@@ -192,7 +196,19 @@ def _explained(code: ErrorCode, report: ErrorReport, is_dev: bool) -> str:
             f". Parsers have Python's own library and pyarrow, and no environments of their own yet: do without {module}, or "
             "put its source into the parser's directory."
         )
+    if code is ErrorCode.FILE_NOT_FOUND and (name := _missing_in(bundle, report.message)):
+        said += (
+            f". The parser's bundle holds no {name}: when it lies beside the parser, name it there with "
+            f"`include = {json.dumps([name], ensure_ascii=False)}`"
+            + (", else it is left out in production too." if is_dev else " and register a new version.")
+        )
     return said
+
+
+def _missing_in(bundle: Path, message: str) -> str:
+    """The name, within the bundle, of the file that an OSError's message says is not there; empty when it is elsewhere."""
+    found = re.search(rf"'{re.escape(str(bundle))}/([^'\\]{{1,{_CONTEXT_CHARACTERS}}})'", message)
+    return found[1] if found else ""
 
 
 def _line(value: object) -> int:
