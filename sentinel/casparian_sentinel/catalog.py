@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +25,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from casparian_protocol.contract import Contract, arrow_schema
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 
 _log = logging.getLogger("casparian.catalog")
 
 #: In the schema `lineage`, when there are any: outputs that cannot be shown, and why.
 UNPUBLISHED = "unpublished"
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+
+
+class CatalogueUnreadable(CasparianError):
+    """`catalog.duckdb` cannot be opened or read."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, remedy="It is made anew when the daemon starts.")
+
 
 #: Appended to every row by the worker (contracts.md, "Lineage").
 LINEAGE = pa.schema(
@@ -183,6 +194,37 @@ def publish(
     finally:
         aside.unlink(missing_ok=True)
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
+
+
+def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
+    """Output → the files that the catalogue shows of its live version, absolute; and outputs that it cannot show.
+
+    Looks at the catalogue only, never at the tables. `CatalogueUnreadable` when it is damaged.
+    """
+    if not home.catalog_db.exists():
+        return {}, set()
+    # DuckDB has one instance per path in a process: under a name of its own this one is surely the newest.
+    link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
+    try:
+        link.hardlink_to(home.catalog_db)
+        with duckdb.connect(str(link), read_only=True) as db:
+            views = db.execute(
+                "select view_name, sql from duckdb_views() where not internal and schema_name in ('main', 'quarantine')"
+            ).fetchall()
+            has_left_out = db.execute(
+                "select count(*) from duckdb_tables() where schema_name = 'lineage' and table_name = ?", [UNPUBLISHED]
+            ).fetchall()
+            left_out = db.execute(f"select output from lineage.{UNPUBLISHED}").fetchall() if has_left_out[0][0] else []
+    except (duckdb.Error, OSError) as cause:
+        raise CatalogueUnreadable(str(cause).splitlines()[0]) from cause
+    finally:
+        link.unlink(missing_ok=True)
+    files: dict[str, list[str]] = {}
+    for name, sql in views:
+        if "@" not in name:
+            paths = [path.replace("''", "'") for path in _QUOTED.findall(sql)]
+            files.setdefault(name, []).extend(path for path in paths if path.startswith(str(home.root)))
+    return files, {name for (name,) in left_out}
 
 
 def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:

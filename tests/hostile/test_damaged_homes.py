@@ -133,6 +133,7 @@ def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
         assert refused.code == 1
         assert "Correct the query" not in refused.stderr
         assert "`casparian verify visits`" in refused.stderr
+        assert "cut short: of visits" in home.run("doctor", status=1).stdout
         assert f"`casparian job rerun {job_id}`" in refused.stderr
         assert f"job {job_id}: NOT REPRODUCED" in home.run("verify", "visits", status=1).stdout
         home.run("job", "rerun", job_id)
@@ -155,6 +156,8 @@ def test_an_output_whose_folder_is_gone_is_said_to_be_damaged_until_it_is_brough
         assert refused.code != 0
         assert "visits cannot be shown" in refused.stderr and "`casparian verify visits`" in refused.stderr
         assert home.sql("select count(*) as n from wards") == [{"n": WARDS}]
+        doctor = home.run("doctor", status=1).stdout
+        assert "published files are missing or cut short: of visits" in doctor
         assert [row["output"] for row in home.sql("select output from lineage.unpublished")] == ["visits"]
     finally:
         home.run("stop")

@@ -64,6 +64,7 @@ def examine(home: Home) -> list[Check]:
         judge.judge_home(measure.measure_home(home), str(home.root), os.getuid()),
         settings_check,
         judge.judge_log(measure.objection_to_log(home) if home.root.is_dir() else None),
+        judge.judge_published(measure.measure_published(home)),
         judge.judge_orphans(measure.count_orphans(home), str(home.orphans)),
         judge.judge_space(disk, settings.log.low_disk_bytes, settings.log.reserve_bytes),
         judge.judge_sync(disk),

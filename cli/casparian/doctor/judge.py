@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from casparian.doctor.measure import PACKAGES, ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts
+from casparian.doctor.measure import PACKAGES, ClockFacts, Disk, HomeFacts, MachineFacts, PublishedFacts, SandboxFacts
 from casparian.render import size
 from casparian_protocol import trouble
 from casparian_protocol.errors import CasparianError
@@ -216,6 +216,21 @@ def judge_log(objection: CasparianError | None) -> Check:
     return Check(
         "log", Verdict.OK, "as long as the tables, snapshots and seals knew it; `casparian log verify` reads all of it"
     )
+
+
+def judge_published(facts: PublishedFacts) -> Check:
+    if facts.why_not:
+        remedy = "It is made anew when the daemon starts, or when `casparian sql` asks without one."
+        return Check("outputs", Verdict.WARN, f"the catalogue cannot be read: {facts.why_not}", remedy)
+    if facts.damaged:
+        named = ", ".join(facts.damaged)
+        remedy = (
+            f"`casparian verify {facts.damaged[0]}` names them and their jobs. Bring them back from a backup, or make their "
+            "rows again: `casparian job rerun ID`."
+        )
+        return Check("outputs", Verdict.FAIL, f"published files are missing or cut short: of {named}", remedy)
+    seen = f"{facts.files:,} published files are there; `casparian verify OUTPUT` compares their digests"
+    return Check("outputs", Verdict.OK, seen)
 
 
 def judge_orphans(count: int, folder: str) -> Check:

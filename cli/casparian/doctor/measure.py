@@ -31,6 +31,7 @@ PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryp
 _TIMEX_BYTES = 512
 _TIME_ERROR = 5
 _SYNC_COUNT = 40
+_PARQUET_END = b"PAR1"
 _SYNC_BYTES = 4096
 _SYNC_SECONDS_MAX = 3.0
 _ZONES_TRIED = ("UTC", "Europe/Berlin", "America/New_York")
@@ -85,6 +86,17 @@ class MachineFacts:
     address_space_bytes: int | None = None
     file_bytes: int | None = None
     processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFacts:
+    """The files that the catalogue names. Only their being there and their last bytes are looked at."""
+
+    files: int = 0
+    #: Outputs with a file that is missing or cut short; sorted.
+    damaged: tuple[str, ...] = ()
+    #: Why the catalogue cannot be read; empty when it can.
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +243,27 @@ def objection_to_log(home: Home) -> CasparianError | None:
 def count_orphans(home: Home) -> int:
     """Files in `quarantine/_orphans/`."""
     return sum(len(names) for _place, _folders, names in os.walk(home.orphans))
+
+
+def measure_published(home: Home) -> PublishedFacts:
+    """Whether what the catalogue shows is there. No digest is compared: that is `verify`'s."""
+    from casparian_sentinel.catalog import published_files
+
+    try:
+        by_output, unpublished = published_files(home)
+    except CasparianError as cause:
+        return PublishedFacts(why_not=cause.problem)
+    damaged = {name for name, paths in by_output.items() if not all(map(_ends_like_parquet, paths))}
+    return PublishedFacts(sum(map(len, by_output.values())), tuple(sorted(damaged | unpublished)))
+
+
+def _ends_like_parquet(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(_PARQUET_END), os.SEEK_END)
+            return file.read() == _PARQUET_END
+    except OSError:
+        return False
 
 
 def status_of(home: Home) -> dict[str, Any] | None:
