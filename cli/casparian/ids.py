@@ -16,9 +16,14 @@ class UnknownJob(UsageProblem):
     """No job has this id."""
 
 
+def is_job_id(text: str) -> bool:
+    """Whether this can be a job's id or the beginning of one."""
+    return bool(_PREFIX.match(text))
+
+
 def find_job(gateway: Gateway, prefix: str, columns: str = "*") -> Row:
     """The one job whose id starts so. Raises `UsageProblem` for none or several."""
-    if not _PREFIX.match(prefix):
+    if not is_job_id(prefix):
         raise UsageProblem(
             f"{prefix!r} is not a job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
         )

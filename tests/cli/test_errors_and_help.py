@@ -94,6 +94,13 @@ def test_a_filter_that_names_nothing_says_so_beside_the_empty_list(lived: Caller
         ("outputs show advice", "There is no output advice.\n  Did you mean advices?"),
         ("quarantine show advice", "There is no quarantine of an output advice.\n  Did you mean advices?"),
         ("verify --sample 1 advice", "There is no output advice.\n  Did you mean advices?"),
+        ("verify advice", "There is no output advice.\n  Did you mean advices?"),
+        ("contract approve advise", "There is no contract advise.\n  Did you mean advice?"),
+        ("contract reject advise@9 --reason x", "There is no contract advise@9."),
+        (
+            "tag fix nothing.txt",
+            "fix is not in the catalogue.\n  Nothing lies there either. Files come first, the tag last",
+        ),
         ("source rescan nothing", "There is no source nothing.\n  `casparian source list`"),
         ("rule remove nothing", "There is no rule nothing.\n  `casparian rule list`"),
         ("tag --tagged advise fix", "There is no tag advise.\n  Did you mean advice?"),

@@ -12,7 +12,7 @@ from casparian.as_of import as_of_option
 from casparian.commands.parser_versions import print_verdicts
 from casparian.exits import ExitCode
 from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nouns import unknown
+from casparian.nouns import known, unknown
 from casparian.render import as_json, cell, fields, table, when
 
 _COLUMNS = (
@@ -193,6 +193,9 @@ def _pairs(gateway: Gateway, old: str, new: str | None) -> list[tuple[Row | None
 
 def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
     with open_gateway(app) as gateway:
+        name = selector.partition("@")[0].partition("/")[0]
+        if not _ID.match(selector) and name not in {*known(gateway, "contract"), *known(gateway, "output")}:
+            raise unknown(gateway, "contract", selector)
         result = gateway.request("decide_contract", selector=selector, approve=approve, reason=reason)
     if app.is_json:
         as_json(app, result)

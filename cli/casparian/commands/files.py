@@ -140,7 +140,12 @@ def _resolve(gateway: Gateway, named: Sequence[str]) -> list[Row]:
             [path, path.rstrip("/"), name, name],
         )
         if not rows:
-            raise UsageProblem(f"{name} is not in the catalogue.", remedy=f"`casparian scan {name}` takes it in.")
+            remedy = f"`casparian scan {name}` takes it in."
+            if not os.path.exists(path):
+                remedy = (
+                    "Nothing lies there either. Files come first, the tag last; `casparian files` lists what is known."
+                )
+            raise UsageProblem(f"{name} is not in the catalogue.", remedy=remedy)
         found |= {row["id"]: row for row in rows}
     return list(found.values())
 

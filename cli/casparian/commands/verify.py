@@ -12,8 +12,8 @@ import rich_click as click
 from casparian.app import App, Command, pass_app
 from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
-from casparian.ids import find_job
-from casparian.nouns import unknown
+from casparian.ids import find_job, is_job_id
+from casparian.nouns import known, unknown
 from casparian.numbers import POSITIVE
 from casparian.render import as_json, cell, count
 from casparian_protocol.home import Home
@@ -68,7 +68,12 @@ def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[Row]:
     if of_output:
         chosen = sorted(random.sample(of_output, sample)) if sample and sample < len(of_output) else of_output
         return [find_job(gateway, job_id) for job_id in chosen]
-    if sample is not None:
+    if what in known(gateway, "output"):
+        raise UsageProblem(
+            f"Output {what} has no live rows, so there is nothing to make again.",
+            remedy="`casparian outputs list` shows how many rows each has.",
+        )
+    if sample is not None or not is_job_id(what):
         raise unknown(gateway, "output", what)
     return [find_job(gateway, what)]
 
