@@ -60,7 +60,7 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None, 
     with open_gateway(app) as gateway:
         _doubt(app, gateway, parser, output, code)
         found = gateway.rows(
-            'select output, code, column_name as "column", least(sum(rows), 9223372036854775807)::bigint as rows,'
+            'select output, code, column_name as "column", least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows,'
             " count(distinct input_file) as files"
             f" from cf_quarantine where is_committed and {conditions} group by all order by rows desc, output, code, column_name",
             params,

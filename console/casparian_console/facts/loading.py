@@ -29,7 +29,7 @@ select id, job_type, status, plugin_name, parser_version, input_file, topic, att
     quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
     closed_by, scanned.files
 from cf_processing_queue left join (
-    select job_id, least(sum(bytes), 9223372036854775807)::bigint as data_bytes
+    select job_id, least(coalesce(sum(bytes), 0), 9223372036854775807)::bigint as data_bytes
     from cf_output_files where kind = 'data' group by job_id
 ) written on written.job_id = id left join (
     select job_id, max(files) as files from cf_scans where job_id is not null group by job_id
@@ -39,8 +39,8 @@ order by end_time desc limit {HISTORY_JOBS}
 """
 _TOTALS = f"""
 select status, count(*)::bigint as jobs,
-    least(sum(rows_valid), 9223372036854775807)::bigint as rows,
-    least(sum(quarantine_rows), 9223372036854775807)::bigint as quarantined
+    least(coalesce(sum(rows_valid), 0), 9223372036854775807)::bigint as rows,
+    least(coalesce(sum(quarantine_rows), 0), 9223372036854775807)::bigint as quarantined
 from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
 """
 _SOURCES = "select id, name, path, poll_interval_secs, enabled from scout_sources"

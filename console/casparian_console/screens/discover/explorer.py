@@ -32,7 +32,7 @@ with here as (
     from scout_files f where f.status <> 'vanished'{source} and starts_with(f.rel_path, ?))
 select case when contains(rest, '/') then split_part(rest, '/', 1) || '/'
         else '*' || regexp_extract(rest, '(\\.[A-Za-z0-9_-]+)$', 1) end as name,
-    count(*)::bigint as files, least(sum(size), 9223372036854775807)::bigint as bytes,
+    count(*)::bigint as files, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes,
     (count(*) filter (where not is_tagged))::bigint as untagged
 from here group by 1 order by (name like '%/') desc, files desc, name limit 2000
 """

@@ -24,7 +24,8 @@ from casparian_console.text import clean, clip, count, pad, pad_left
 
 SLOT = "violations"
 _VIOLATIONS = """
-select output, code, coalesce(column_name, '') as "column", is_committed, least(sum(rows), 9223372036854775807)::bigint as rows,
+select output, code, coalesce(column_name, '') as "column", is_committed,
+    least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows,
     count(distinct input_file) as files, count(distinct job_id) as jobs, min(job_id) as job_id
 from cf_quarantine
 where ? = '[]' or len(list_filter(from_json(?, '["varchar"]'), lambda prefix: starts_with(job_id, prefix))) > 0

@@ -30,7 +30,8 @@ select output, version, kind, path, rows, bytes, digest, contract_hash, is_damag
 order by output, kind, path limit 200
 """
 _VIOLATIONS = """
-select output, code, column_name, least(sum(rows), 9223372036854775807)::bigint as rows from cf_quarantine where job_id = ?
+select output, code, column_name, least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows
+from cf_quarantine where job_id = ?
 group by all order by rows desc limit 50
 """
 _HISTORY = """
