@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def test_a_full_disk_under_the_log_stops_intake_and_heals(site: Site, stack: Exi
     site.start()
     site.until_published(2)
     with filled(site.home / "log"):
-        wait_for(lambda: intake(site).startswith("disk: "), "intake is paused")
+        numbers = count()
+        wait_for(lambda: is_paused_by_writing(site, next(numbers)), "intake is paused")
         wait_for(lambda: not (site.home / "log" / "reserve").exists(), "the reserve is given back")
         with pytest.raises(NoSentinel), site.client() as client:
             for number in range(2_000):  # until the reserve is used up as well: decided, never durable, never answered
@@ -63,6 +65,13 @@ def test_a_full_disk_under_the_log_stops_intake_and_heals(site: Site, stack: Exi
         "IntakeResumed",
     }
     site.assert_accounted()
+
+
+def is_paused_by_writing(site: Site, number: int) -> bool:
+    """Have something written, in case that all files are done already: who writes nothing does not notice a full disk."""
+    with suppress(NoSentinel, RequestRefused), site.client() as client:
+        client.request("add_source", {"name": f"w{number}", "path": f"/nowhere/w{number}"}, timeout_seconds=1.0)
+    return intake(site).startswith("disk: ")
 
 
 def intake(site: Site) -> str:

@@ -6,6 +6,7 @@ Ctrl-C included, the daemon is gone before this returns.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -66,10 +67,16 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
 def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is_live: bool) -> dict[str, Any]:
     """Queue what is pending and watch until nothing is left to do; what the queueing answered."""
     view = RunView(started=time.monotonic())
-    with Client.connect(home) as client, _screen(view, narrator, is_live=is_live) as screen:
+    with (
+        Client.connect(home) as client,
+        _screen(view, narrator, is_live=is_live) as screen,
+        _remembered() as interrupts,
+    ):
         queued = client.request("queue")
         with client.follow() as feed:
             for item in feed:
+                if interrupts:
+                    raise KeyboardInterrupt
                 told = _told(view, item) if isinstance(item, FeedEvent) else None
                 view.apply(item)
                 if told:
@@ -82,6 +89,22 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
                 if time.monotonic() - view.started > _RUN_SECONDS_MAX:
                     raise RunBroken(home, f"was not done after {_RUN_SECONDS_MAX:.0f} s")
     raise RunBroken(home, "stopped talking")
+
+
+@contextmanager
+def _remembered() -> Iterator[list[int]]:
+    """Ctrl-C as ever, and noted: one that comes while a destructor runs is swallowed by Python."""
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _told(view: RunView, event: FeedEvent) -> str | None:
