@@ -50,7 +50,11 @@ class Suspects:
 
     def stand_alone(self, events: Sequence[Event]) -> bool:
         """Whether these must be applied one by one, to tell who it is."""
-        return len(events) > 1 and events[0].seq <= self._last and self._first <= events[-1].seq
+        if len(events) < 2:
+            return False
+        first, last = events[0].seq, events[-1].seq
+        is_near = first <= self._last and self._first <= last
+        return is_near or any(first <= seq <= last for seq in self.found)
 
     def note(self, events: Sequence[Event], error: Exception) -> bool:
         """The tables broke while these were applied; whether it makes sense to start again."""
