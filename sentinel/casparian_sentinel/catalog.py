@@ -14,7 +14,8 @@ import os
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -196,6 +197,31 @@ def publish(
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
 
 
+@contextmanager
+def opened(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The newest catalogue, read only. `FileNotFoundError` when there is none.
+
+    DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalogue while another thread
+    has it open: it is looked at under a name of its own.
+    """
+    link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
+    link.hardlink_to(home.catalog_db)
+    try:
+        with duckdb.connect(str(link), read_only=True) as db:
+            yield db
+    finally:
+        link.unlink()
+
+
+def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:
+    """Outputs that this catalogue cannot show."""
+    found = db.execute(
+        "select 1 from duckdb_tables() where schema_name = 'lineage' and table_name = ?", [UNPUBLISHED]
+    ).fetchall()
+    rows = db.execute(f"select output from lineage.{UNPUBLISHED}").fetchall() if found else []
+    return {output for (output,) in rows}
+
+
 def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
     """Output → the files that the catalogue shows of its live version, absolute; and outputs that it cannot show.
 
@@ -203,28 +229,20 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
     """
     if not home.catalog_db.exists():
         return {}, set()
-    # DuckDB has one instance per path in a process: under a name of its own this one is surely the newest.
-    link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     try:
-        link.hardlink_to(home.catalog_db)
-        with duckdb.connect(str(link), read_only=True) as db:
+        with opened(home) as db:
             views = db.execute(
                 "select view_name, sql from duckdb_views() where not internal and schema_name in ('main', 'quarantine')"
             ).fetchall()
-            has_left_out = db.execute(
-                "select count(*) from duckdb_tables() where schema_name = 'lineage' and table_name = ?", [UNPUBLISHED]
-            ).fetchall()
-            left_out = db.execute(f"select output from lineage.{UNPUBLISHED}").fetchall() if has_left_out[0][0] else []
+            left_out = unpublished(db)
     except (duckdb.Error, OSError) as cause:
         raise CatalogueUnreadable(str(cause).splitlines()[0]) from cause
-    finally:
-        link.unlink(missing_ok=True)
     files: dict[str, list[str]] = {}
     for name, sql in views:
         if "@" not in name:
             paths = [path.replace("''", "'") for path in _QUOTED.findall(sql)]
             files.setdefault(name, []).extend(path for path in paths if path.startswith(str(home.root)))
-    return files, {name for (name,) in left_out}
+    return files, left_out
 
 
 def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:

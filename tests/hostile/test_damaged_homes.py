@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,7 +135,8 @@ def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
         assert "Correct the query" not in refused.stderr
         assert "`casparian verify visits`" in refused.stderr
         assert "cut short: of visits" in home.run("doctor", status=1).stdout
-        assert f"`casparian job rerun {job_id}`" in refused.stderr
+        # A catalogue that was made anew meanwhile leaves the output out, and names `verify` for the id.
+        assert re.search(rf"`casparian job rerun ({job_id}|ID)`", refused.stderr)
         assert f"job {job_id}: NOT REPRODUCED" in home.run("verify", "visits", status=1).stdout
         home.run("job", "rerun", job_id)
         home.run("process")

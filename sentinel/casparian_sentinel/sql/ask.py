@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_sentinel.catalog import UNPUBLISHED
+from casparian_sentinel import catalog
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_shim.text import scrub
 
@@ -53,28 +52,18 @@ def relations(home: Home, state_tables: list[str]) -> Relations:
     """What can be asked now: the catalogue's views and the projection's tables."""
     outputs: list[str] = []
     quarantines: list[str] = []
-    # DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalogue while another thread
-    # has it open: it is looked at under a name of its own.
-    link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     try:
-        link.hardlink_to(home.catalog_db)
-    except FileNotFoundError:
-        return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
-    try:
-        with duckdb.connect(str(link), read_only=True) as db:
+        with catalog.opened(home) as db:
             views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
-            unpublished: list[tuple[str]] = []
-            if (UNPUBLISHED,) in tables:
-                unpublished = db.execute(f"select distinct output from lineage.{UNPUBLISHED}").fetchall()
-    finally:
-        link.unlink()
+            left_out = catalog.unpublished(db)
+    except FileNotFoundError:
+        return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
     state = [name for name in state_tables if name not in _INTERNAL]
     uncommitted = [name for schema, name in views if schema == "uncommitted"]
-    lineage, left_out = ([name for (name,) in rows] for rows in (tables, unpublished))
-    return Relations(outputs, quarantines, state, lineage, uncommitted, left_out)
+    return Relations(outputs, quarantines, state, [name for (name,) in tables], uncommitted, left_out)
 
 
 def ask(
