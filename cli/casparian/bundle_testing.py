@@ -82,9 +82,9 @@ def _run_case(
     home: Home, prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int, is_update: bool
 ) -> CaseResult:
     """Run one case and compare; with `is_update` write down what came."""
-    from casparian_worker.execute import Failed, Stop, Surroundings, execute
+    from casparian_worker.execute import CancelToken, Failed, WorkerContext, execute
 
-    outcome: Outcome = execute(_task(prepared, bundle, test, number), Surroundings(home, Settings()), Stop())
+    outcome: Outcome = execute(_task(prepared, bundle, test, number), WorkerContext(home, Settings()), CancelToken())
     if isinstance(outcome, Failed):
         return CaseResult(test.case, (f"{outcome.error.code}: {outcome.error.message}",))
     try:

@@ -128,7 +128,7 @@ def test_batches_keep_the_limit_that_is_set(tmp_path: Path) -> None:
     rows = "def parse(path):\n    for n in range(3_000): yield {'a': 'x' * 1_000, 'n': n}\n"
     desk.finished(rows)
     assert desk.table("data.rows.0.parquet").num_rows == 3_000
-    assert desk.tally.batches >= 3
+    assert desk.counters.batches >= 3
 
     error = desk.failed("def parse(path):\n    yield {'a': 'x' * (2 << 20), 'n': 1}\n").error
     assert error.code == "LIMIT_EXCEEDED"

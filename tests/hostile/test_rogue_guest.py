@@ -17,7 +17,7 @@ from casparian_protocol.codec import decode, encode
 from casparian_protocol.messages import Fail, Finish, FinishedJob, Heartbeat, Message
 from casparian_worker.agent.holding import HeldJob, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
-from casparian_worker.execute.stream import Tally
+from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.guest import orphans
 from tests.hostile.rogue_modes import Mode, all_modes
 from tests.worker.attempts import Desk
@@ -29,7 +29,7 @@ MODES = all_modes()
 EVERY = 21
 
 
-def attempt(mode: Mode, folder: Path) -> tuple[Outcome, Tally, float]:
+def attempt(mode: Mode, folder: Path) -> tuple[Outcome, StreamCounters, float]:
     """One real attempt with the rogue in the guest's place; and how long it took, in seconds."""
     desk = Desk(folder)
     desk.input.write_bytes(mode.data)
@@ -38,12 +38,12 @@ def attempt(mode: Mode, folder: Path) -> tuple[Outcome, Tally, float]:
     outcome = desk.run("")
     took_s = time.monotonic() - began_s
     assert not list(desk.home.scratch.iterdir()), mode.name
-    return outcome, desk.tally, took_s
+    return outcome, desk.counters, took_s
 
 
-def require_harmless(mode: Mode, outcome: Outcome, tally: Tally) -> None:
+def require_harmless(mode: Mode, outcome: Outcome, counters: StreamCounters) -> None:
     """What the worker would tell can be told; what the guest said steers no retry and blames nobody else."""
-    job = HeldJob(assignment(1), tally=tally)
+    job = HeldJob(assignment(1), counters=counters)
     beat, reports = heartbeat_of([job], Heartbeat(seq=1), 1.0, 1)
     told: list[Message] = [beat, *reports]
     if isinstance(outcome, Failed):
@@ -86,13 +86,13 @@ def shared() -> list[Mode]:
 
 @pytest.mark.parametrize("mode", shared(), ids=lambda mode: mode.name)
 def test_whatever_it_says_it_ends_its_own_job_alone(mode: Mode, tmp_path: Path) -> None:
-    outcome, tally, took_s = attempt(mode, tmp_path)
-    require_harmless(mode, outcome, tally)
+    outcome, counters, took_s = attempt(mode, tmp_path)
+    require_harmless(mode, outcome, counters)
     assert took_s < 10, mode.name
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_every_mode_ends_its_own_job_alone(mode: Mode, tmp_path: Path) -> None:
-    outcome, tally, _took_s = attempt(mode, tmp_path)
-    require_harmless(mode, outcome, tally)
+    outcome, counters, _took_s = attempt(mode, tmp_path)
+    require_harmless(mode, outcome, counters)

@@ -15,8 +15,8 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, JobSpec
 from casparian_protocol.settings import LimitSettings, Settings
 from casparian_protocol.states import JobType
-from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stop, Surroundings, execute
-from casparian_worker.execute.stream import Tally
+from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, ParseTask, WorkerContext, execute
+from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.staging import seal_together
 
 JOB_ID = "0123456789abcdef"
@@ -44,8 +44,8 @@ class Desk:
         self.policies: dict[str, Any] = {}
         self.contracts: dict[str, Any] = {"rows": ROWS}
         self.params: dict[str, Any] = {}
-        self.stop = Stop()
-        self.tally = Tally()
+        self.stop = CancelToken()
+        self.counters = StreamCounters()
 
     def task(self, source: str, **changes: Any) -> ParseTask:
         (self.folder / "bundle" / "parser.py").write_text(source)
@@ -70,12 +70,12 @@ class Desk:
             contracts={name: Contract.from_literal(literal) for name, literal in self.contracts.items()},
         )
 
-    def surroundings(self) -> Surroundings:
+    def context(self) -> WorkerContext:
         settings = Settings(limits=LimitSettings(**self.limits))
-        return Surroundings(self.home, settings, start_seconds=START_SECONDS)
+        return WorkerContext(self.home, settings, start_seconds=START_SECONDS)
 
     def run(self, source: str, **changes: Any) -> Outcome:
-        outcome = execute(self.task(source, **changes), self.surroundings(), self.stop, tally=self.tally)
+        outcome = execute(self.task(source, **changes), self.context(), self.stop, counters=self.counters)
         if outcome.staging is not None:
             assert seal_together([outcome.staging]) == [None]
         return outcome

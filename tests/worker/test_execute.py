@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from casparian_shim.landlock import abi_version
-from casparian_worker.execute import Failed, Stop, StopCause, Stopped, execute
+from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped, execute
 from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, Desk
 
 ANY = {"columns": [{"name": "a", "type": "string"}]}
@@ -279,7 +279,7 @@ def test_a_cancelled_guest_is_gone_in_two_seconds_though_it_ignores_the_signal(d
     canceller = threading.Thread(target=cancel_when_deaf)
     canceller.start()
     with pytest.raises(Stopped):
-        execute(desk.task(source), desk.surroundings(), desk.stop, on_started=pids.append)
+        execute(desk.task(source), desk.context(), desk.stop, on_started=pids.append)
     assert time.monotonic() - asked[0] < 5  # 1.8 s and the kill, on a busy machine
     canceller.join()
     wait_until_gone(pids[0])
@@ -288,10 +288,10 @@ def test_a_cancelled_guest_is_gone_in_two_seconds_though_it_ignores_the_signal(d
 
 
 def test_a_wish_to_stop_before_the_start_starts_nothing(desk: Desk) -> None:
-    stop = Stop()
+    stop = CancelToken()
     stop.request(StopCause.SHUTDOWN)
     with pytest.raises(Stopped):
-        execute(desk.task("def parse(path): yield {}"), desk.surroundings(), stop, on_started=lambda pid: pytest.fail())
+        execute(desk.task("def parse(path): yield {}"), desk.context(), stop, on_started=lambda pid: pytest.fail())
 
 
 def test_children_left_behind_are_ended_with_the_job(desk: Desk) -> None:
@@ -340,7 +340,7 @@ def test_a_touched_input_with_the_same_bytes_is_no_change(desk: Desk) -> None:
 def test_an_input_that_is_not_what_was_queued_is_never_parsed(desk: Desk) -> None:
     task = desk.task("def parse(path): print('ran')\n")
     desk.input.write_text("others\n")
-    outcome = execute(task, desk.surroundings(), desk.stop)
+    outcome = execute(task, desk.context(), desk.stop)
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "INPUT_CHANGED"
     assert "guest" not in desk.log()

@@ -39,16 +39,16 @@ def test_a_heartbeat_names_every_job_within_its_limit_and_the_rest_follows() -> 
 
 def test_progress_is_the_guests_own_word_with_rate_and_time_left() -> None:
     (job,) = jobs_held(1)
-    job.tally.told = Progress(done=10, total=30, unit="lines")
+    job.counters.told = Progress(done=10, total=30, unit="lines")
     job.progress(0.0, 1)
-    job.tally.told = Progress(done=20, total=30, unit="lines")
+    job.counters.told = Progress(done=20, total=30, unit="lines")
     told = job.progress(1.0, 2)
     assert (told.items_done, told.items_total, told.unit, told.eta_seconds) == (20, 30, "records", 1)
 
 
 def test_without_a_word_rows_are_the_progress_and_no_time_left_is_invented() -> None:
     (job,) = jobs_held(1)
-    job.tally.rows = 5
+    job.counters.rows = 5
     told = job.progress(0.0, 1)
     assert (told.items_done, told.items_total, told.unit, told.eta_seconds) == (5, None, "rows", None)
 
@@ -108,8 +108,8 @@ def test_whatever_was_counted_when_a_heartbeat_can_be_sent(
     now_s = 0.0
     for done, total, elapsed in steps:
         now_s += elapsed
-        jobs[0].tally.told = Progress(done=done, total=total, unit="rows")
-        jobs[1].tally.rows = int(rows) if math.isfinite(rows) else 0
+        jobs[0].counters.told = Progress(done=done, total=total, unit="rows")
+        jobs[1].counters.rows = int(rows) if math.isfinite(rows) else 0
         beat, reports = heartbeat_of(jobs, Heartbeat(seq=1), now_s, 1)
         assert len(pack(beat.model_dump())) <= HEARTBEAT_LIMIT_BYTES
         assert len(beat.jobs) == 3

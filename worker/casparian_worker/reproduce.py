@@ -23,7 +23,7 @@ from casparian_protocol.manifest import Manifest, part_at, published_path
 from casparian_protocol.settings import Settings
 from casparian_protocol.values import plain_rows
 from casparian_worker.agent.artifacts import Artifacts
-from casparian_worker.execute import Failed, ParseTask, Stop, Surroundings, execute
+from casparian_worker.execute import CancelToken, Failed, ParseTask, WorkerContext, execute
 
 _SLICE_ROWS = 65_536
 _PIECE_BYTES = 1024 * 1024
@@ -97,7 +97,7 @@ def reproduce(
             entry=job.entry,
             contracts={output: artifacts.contract(digest) for output, digest in job.spec.contracts.items()},
         )
-        outcome = execute(task, Surroundings(apart, settings, start_seconds=start_seconds), Stop())
+        outcome = execute(task, WorkerContext(apart, settings, start_seconds=start_seconds), CancelToken())
         if outcome.staging is not None:
             outcome.staging.close()
         if isinstance(outcome, Failed):

@@ -31,8 +31,8 @@ from casparian_worker.execute.ending import error_after_cut, error_after_end
 from casparian_worker.execute.failures import Unaccounted, UndeclaredOutput, of_exception, of_report
 from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.source import Source
-from casparian_worker.execute.stopping import Stop
-from casparian_worker.execute.stream import GuestStream, Tally, Watch
+from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdog
 from casparian_worker.guest import Guest, GuestSpec
 from casparian_worker.staging import Lineage
 
@@ -69,13 +69,13 @@ def run_input(
     finally:
         source.close()
     seconds = time.monotonic() - began_s
-    observers = {name: taker.observer for name, taker in run.takers.items()}
+    observers = {name: consumer.observer for name, consumer in run.takers.items()}
     return InputRun(
         str(path),
         source.content_hash,
         seconds,
         observers,
-        all_skips(run.tally.told.skips, run.records.skips),
+        all_skips(run.counters.told.skips, run.records.skips),
         run.room.is_full,
         error,
         run.accounting,
@@ -93,7 +93,7 @@ class _Run:
     on_rows: OnRows | None
     records: SourceRecords
     accounting: RecordAccounting | None = None
-    tally: Tally = field(default_factory=Tally)
+    counters: StreamCounters = field(default_factory=StreamCounters)
     takers: dict[str, DevTaker] = field(default_factory=dict)
 
     def parse(self, params: Mapping[str, Any], python: str) -> JobError | None:
@@ -116,10 +116,10 @@ class _Run:
         stream = GuestStream(
             guest.socket,
             token=token,
-            watch=Watch(Stop(), None, None, log, start_seconds=_START_SECONDS, has_ended=guest.has_ended),
+            watchdog=Watchdog(CancelToken(), None, None, log, start_seconds=_START_SECONDS, has_ended=guest.has_ended),
             find_output=self._taker,
             log=log,
-            tally=self.tally,
+            counters=self.counters,
             limits=None,
             records=self.records,
             rows_wanted=self.room.limit,
@@ -134,10 +134,10 @@ class _Run:
             wrong = error_after_end(guest, stream.reader, cpu_seconds=None)
             if wrong is not None:
                 raise wrong
-        for taker in self.takers.values():
-            taker.finish()
+        for consumer in self.takers.values():
+            consumer.finish()
         if not self.room.is_full:
-            self.accounting = self.records.accounting(sum(self.tally.told.skips.values()))
+            self.accounting = self.records.accounting(sum(self.counters.told.skips.values()))
             if self.accounting.gap and not self.parser.metadata.may_drop_records:
                 raise Unaccounted(self.accounting.gap)
         return None

@@ -50,9 +50,9 @@ from casparian_worker.agent.sealer import Sealer
 from casparian_worker.agent.sink_reports import SinkReports
 from casparian_worker.agent.slots import Slots
 from casparian_worker.agent.usage import Usage
-from casparian_worker.agent.work import Result, Workshop
+from casparian_worker.agent.work import JobRunner, Result
 from casparian_worker.execute import Failed as AttemptFailed
-from casparian_worker.execute import Finished, StopCause, Stopped, Surroundings
+from casparian_worker.execute import Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.staging.directory import remove_attempt
 
@@ -93,9 +93,9 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
-        around = Surroundings(self._home, self._settings, meters=self._sinks.meters)
-        workshop = Workshop(around, self._fetch, self._from_slot_started, self._from_slot)
-        self._slots: Slots[HeldJob] = Slots(self._options.slots, workshop.do)
+        context = WorkerContext(self._home, self._settings, meters=self._sinks.meters)
+        runner = JobRunner(context, self._fetch, self._from_slot_started, self._from_slot)
+        self._slots: Slots[HeldJob] = Slots(self._options.slots, runner.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
         try:
             while not self._left.is_set():

@@ -22,8 +22,8 @@ from casparian_protocol.messages import (
     ProgressReport,
 )
 from casparian_protocol.progress import Progress, ProgressMeter, Unit, bounded_count
-from casparian_worker.execute.stopping import Stop
-from casparian_worker.execute.stream import Tally
+from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.stream import StreamCounters
 
 #: A manifest beyond this travels as an attachment.
 _MANIFEST_IN_BODY_BYTES = 8 * 1024
@@ -58,8 +58,8 @@ class HeldJob:
     """One lease in hand."""
 
     assignment: Assignment
-    stop: Stop = field(default_factory=Stop)
-    tally: Tally = field(default_factory=Tally)
+    stop: CancelToken = field(default_factory=CancelToken)
+    counters: StreamCounters = field(default_factory=StreamCounters)
     meter: ProgressMeter = field(default_factory=ProgressMeter)
     stage: Stage = Stage.WAITING
     guest_pid: int = 0
@@ -79,20 +79,20 @@ class HeldJob:
 
     def progress(self, now_s: float, wall_us: int) -> Progress:
         """How far the guest is, by its own word where it gives one, by rows otherwise."""
-        tally = self.tally
-        told = tally.told
+        counters = self.counters
+        told = counters.told
         if told.done is not None:
             done = bounded_count(told.done)
             total = None if told.total is None else bounded_count(told.total)
             unit = _UNITS.get(told.unit or "", "unknown")
         else:
-            done, total, unit = bounded_count(tally.rows), None, "rows"
+            done, total, unit = bounded_count(counters.rows), None, "rows"
         rate, eta = self.meter.update(done, total, now_s)
         counts: dict[str, int | float] = {
-            "rows": bounded_count(tally.rows),
-            "bytes": bounded_count(tally.bytes),
-            "quarantined": bounded_count(tally.quarantined),
-            "batches": bounded_count(tally.batches),
+            "rows": bounded_count(counters.rows),
+            "bytes": bounded_count(counters.bytes),
+            "quarantined": bounded_count(counters.quarantined),
+            "batches": bounded_count(counters.batches),
         }
         return Progress(
             items_done=done,

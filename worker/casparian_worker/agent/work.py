@@ -13,7 +13,7 @@ from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, Assignment
 from casparian_protocol.states import JobType
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.agent.holding import HeldJob
-from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, Surroundings, execute
+from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, WorkerContext, execute
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.scanning.job import run_scan
 
@@ -51,18 +51,18 @@ class Result:
     outcome: Outcome | Stopped
 
 
-class Workshop:
+class JobRunner:
     """What all slots share."""
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        context: WorkerContext,
         fetch: Callable[[str], Future[bytes | None]],
         on_started: Callable[[HeldJob, int], None],
         on_done: Callable[[Result], None],
     ) -> None:
-        self._surroundings = surroundings
-        self._artifacts = Artifacts(surroundings.home, partial(_fetched, fetch))
+        self._context = context
+        self._artifacts = Artifacts(context.home, partial(_fetched, fetch))
         self._on_started = on_started
         self._on_done = on_done
 
@@ -85,10 +85,10 @@ class Workshop:
     def _run(self, job: HeldJob) -> Outcome:
         on_started = partial(self._on_started, job)
         if job.assignment.job.type is JobType.SCAN:
-            home = self._surroundings.home
-            return run_scan(job.assignment, home, job.stop, tally=job.tally, on_started=on_started)
+            home = self._context.home
+            return run_scan(job.assignment, home, job.stop, counters=job.counters, on_started=on_started)
         task = self._task(job.assignment)
-        return execute(task, self._surroundings, job.stop, tally=job.tally, on_started=on_started)
+        return execute(task, self._context, job.stop, counters=job.counters, on_started=on_started)
 
     def _task(self, assignment: Assignment) -> ParseTask:
         spec = assignment.job

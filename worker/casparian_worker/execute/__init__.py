@@ -4,17 +4,17 @@
 rows, `stopping` ends an attempt early, `failures` says in one word why it failed. Talking to the sentinel is `agent`'s.
 """
 
-from casparian_worker.execute.attempt import Failed, Finished, Outcome, ParseTask, Surroundings, execute
-from casparian_worker.execute.stopping import Stop, StopCause, Stopped
+from casparian_worker.execute.attempt import Failed, Finished, Outcome, ParseTask, WorkerContext, execute
+from casparian_worker.execute.stopping import CancelToken, StopCause, Stopped
 
 __all__ = [
+    "CancelToken",
     "Failed",
     "Finished",
     "Outcome",
     "ParseTask",
-    "Stop",
     "StopCause",
     "Stopped",
-    "Surroundings",
+    "WorkerContext",
     "execute",
 ]

@@ -31,12 +31,12 @@ from casparian_shim.job import GuestJob
 from casparian_worker.discovery.names import path_os
 from casparian_worker.execute.ending import error_after_cut, error_after_end
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
-from casparian_worker.execute.outputs import JudgedOutput, StagedKeeper, taker_among
+from casparian_worker.execute.outputs import JudgedOutput, StagedRowWriter, consumer_among
 from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.scratch import held_scratch
 from casparian_worker.execute.source import InputUnreadable, Source
-from casparian_worker.execute.stopping import Stop, Stopped
-from casparian_worker.execute.stream import GuestStream, Tally, Watch, arrow_limits
+from casparian_worker.execute.stopping import CancelToken, Stopped
+from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdog, arrow_limits
 from casparian_worker.guest import Guest, GuestSpec, effective_level
 from casparian_worker.guest.sandbox import limits_from, scrubbed_environment
 from casparian_worker.joblog import JobLog, Origin, joblog_path
@@ -62,7 +62,7 @@ class SandboxTooWeak(CasparianError):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class WorkerContext:
     """What all attempts of a worker share."""
 
     home: Home
@@ -110,15 +110,15 @@ Outcome = Finished | Failed
 
 def execute(
     task: ParseTask,
-    surroundings: Surroundings,
-    stop: Stop,
+    context: WorkerContext,
+    stop: CancelToken,
     *,
-    tally: Tally | None = None,
+    counters: StreamCounters | None = None,
     on_started: Callable[[int], None] = lambda guest_pid: None,
 ) -> Outcome:
     """Run one attempt to its end, from a thread that lives as long as the worker. Raises `Stopped`."""
-    staging = StagingDirectory(surroundings.home.staging, task.job.job_id, task.epoch)
-    attempt = _Attempt(task, surroundings, stop, staging, tally or Tally(), on_started)
+    staging = StagingDirectory(context.home.staging, task.job.job_id, task.epoch)
+    attempt = _Attempt(task, context, stop, staging, counters or StreamCounters(), on_started)
     outcome: Outcome | None = None
     try:
         outcome = attempt.run()
@@ -131,15 +131,15 @@ def execute(
 @dataclass(slots=True)
 class _Attempt:
     task: ParseTask
-    surroundings: Surroundings
-    stop: Stop
+    context: WorkerContext
+    stop: CancelToken
     staging: StagingDirectory
-    tally: Tally
+    counters: StreamCounters
     on_started: Callable[[int], None]
     began_s: float = field(default_factory=time.monotonic)
     guest_seconds: float = 0.0
     outputs: dict[str, JudgedOutput] = field(default_factory=dict)
-    keepers: dict[str, StagedKeeper] = field(default_factory=dict)
+    writers: dict[str, StagedRowWriter] = field(default_factory=dict)
     source: Source | None = None
     records: SourceRecords | None = None
 
@@ -181,16 +181,16 @@ class _Attempt:
             return Failed(of_exception(accident, "environment" if is_disk else "worker"))
 
     def _parse(self, log: JobLog) -> Outcome:
-        surroundings, job = self.surroundings, self.task.job
-        level, minimum = effective_level(), surroundings.settings.sandbox.minimum
+        context, job = self.context, self.task.job
+        level, minimum = effective_level(), context.settings.sandbox.minimum
         if minimum == "basic" and level == "none":
             raise SandboxTooWeak(level, minimum)
         self.stop.check()
-        self.source = Source(path_os(job.input.path), follow_links=surroundings.follow_links)
+        self.source = Source(path_os(job.input.path), follow_links=context.follow_links)
         self.source.expect(job.input.content_hash)
         self.records = SourceRecords(self.source.size_bytes, self.source.descriptor)
         self._prepare_outputs(log)
-        scratch = surroundings.home.scratch / f"{job.job_id}-{self.task.epoch}"
+        scratch = context.home.scratch / f"{job.job_id}-{self.task.epoch}"
         try:
             with held_scratch(scratch):
                 error = self._run_guest(scratch, log)
@@ -202,36 +202,36 @@ class _Attempt:
             return Failed(error)
         for output in self.outputs.values():
             output.finish()
-        accounting = self.records.accounting(sum(self.tally.told.skips.values()))
+        accounting = self.records.accounting(sum(self.counters.told.skips.values()))
         if accounting.gap and not may_drop_records(self.task.bundle, self.task.entry):
             raise Unaccounted(accounting.gap)
-        files = [file for keeper in self.keepers.values() for file in keeper.close()]
+        files = [file for writer in self.writers.values() for file in writer.close()]
         return Finished(self._manifest(files, accounting), self.staging)
 
     def _run_guest(self, scratch: Path, log: JobLog) -> JobError | None:
         """None when everything was sent and the guest ended well; its own report otherwise."""
         assert self.records is not None
-        began_s, limits = time.monotonic(), self.surroundings.settings.limits
+        began_s, limits = time.monotonic(), self.context.settings.limits
         spec = self._guest_spec(scratch)
         guest = Guest.start(spec, log.write_raw)
         try:
             self.stop.attach(guest)
             self.on_started(guest.pid)
-            watch = Watch(
+            watchdog = Watchdog(
                 self.stop,
                 limits,
                 scratch,
                 log,
-                start_seconds=self.surroundings.start_seconds,
+                start_seconds=self.context.start_seconds,
                 has_ended=guest.has_ended,
             )
             stream = GuestStream(
                 guest.socket,
                 token=spec.job.token,
-                watch=watch,
-                find_output=taker_among(self.outputs),
+                watchdog=watchdog,
+                find_output=consumer_among(self.outputs),
                 log=log,
-                tally=self.tally,
+                counters=self.counters,
                 limits=limits,
                 records=self.records,
             )
@@ -254,7 +254,7 @@ class _Attempt:
 
     def _guest_spec(self, scratch: Path) -> GuestSpec:
         assert self.source is not None
-        job, surroundings = self.task.job, self.surroundings
+        job, context = self.task.job, self.context
         return GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),
@@ -264,23 +264,23 @@ class _Attempt:
                 input_path=self.source.path,
                 outputs=tuple(sorted(self.task.contracts)),
                 params=dict(job.params),
-                sys_paths=surroundings.sys_paths,
+                sys_paths=context.sys_paths,
                 scratch_path=str(scratch),
                 job_id=job.job_id,
                 source_hash=self.source.content_hash,
-                batch_bytes=surroundings.settings.limits.batch_bytes,
+                batch_bytes=context.settings.limits.batch_bytes,
             ),
-            python=surroundings.python,
+            python=context.python,
             environment=scrubbed_environment(scratch),
             directory=scratch,
-            limits=limits_from(surroundings.settings.limits),
+            limits=limits_from(context.settings.limits),
             input_fd=self.source.descriptor,
         )
 
     def _prepare_outputs(self, log: JobLog) -> None:
         assert self.source is not None and self.records is not None
-        job, surroundings = self.task.job, self.surroundings
-        settings = surroundings.settings
+        job, context = self.task.job, self.context
+        settings = context.settings
         lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
@@ -289,11 +289,11 @@ class _Attempt:
                 compression=settings.outputs.compression,
                 metadata={"cf.contract": contract.hash(), "cf.parser": f"{job.parser} {job.parser_version}"},
             )
-            keeper = self.keepers[name] = StagedKeeper(self.staging, name, lineage, writing, surroundings.meters)
+            writer = self.writers[name] = StagedRowWriter(self.staging, name, lineage, writing, context.meters)
             self.outputs[name] = JudgedOutput(
                 name,
                 contract,
-                keeper,
+                writer,
                 policy=policy_of(job, name, contract, settings),
                 limits=arrow_limits(settings.limits),
                 warn=partial(log.write, LogLevel.WARNING, "worker"),
@@ -303,7 +303,7 @@ class _Attempt:
     def _keep_quarantine(self, exceeded: QuarantineExceeded) -> Outcome:
         error = of_exception(exceeded)
         try:
-            files = [file for keeper in self.keepers.values() for file in keeper.close_quarantine()]
+            files = [file for writer in self.writers.values() for file in writer.close_quarantine()]
         except OSError as cause:
             return Failed(of_exception(cause, "environment"))
         return Failed(error, self._manifest(files, failed_output=exceeded.output), self.staging)
@@ -315,7 +315,7 @@ class _Attempt:
         return Manifest(
             files=files,
             outputs={name: out.accounting(is_failed=name == failed_output) for name, out in self.outputs.items()},
-            skipped=all_skips(self.tally.told.skips, self.records.skips),
+            skipped=all_skips(self.counters.told.skips, self.records.skips),
             records=records,
             source_hash=self.source.content_hash,
             source_bytes=self.source.size_bytes,
@@ -327,8 +327,8 @@ class _Attempt:
 
     def _open_log(self) -> JobLog:
         day = datetime.now(UTC).date().isoformat()
-        path = joblog_path(self.surroundings.home, self.task.job.job_id, day)
-        return JobLog(path, max_bytes=self.surroundings.settings.job_logs.max_bytes)
+        path = joblog_path(self.context.home, self.task.job.job_id, day)
+        return JobLog(path, max_bytes=self.context.settings.job_logs.max_bytes)
 
 
 @lru_cache(maxsize=256)

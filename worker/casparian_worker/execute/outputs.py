@@ -1,6 +1,6 @@
 """The outputs of one job as their rows come: numbered, judged, counted, held to the quarantine policy, handed on.
 
-Judging a batch is `validation`'s; where rows go (`Keeper`) is staging's, or a screen's in dev mode.
+Judging a batch is `validation`'s; where rows go (`RowWriter`) is staging's, or a screen's in dev mode.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROW_INDEX = "_cf_output_row_index"
 _OWN_COLUMNS = 16
 
 
-class Keeper(Protocol):
+class RowWriter(Protocol):
     """Takes the judged rows of one output."""
 
     def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None: ...
@@ -32,7 +32,7 @@ class Keeper(Protocol):
     def bad(self, batch: pa.RecordBatch) -> None: ...
 
 
-class Taker(Protocol):
+class BatchConsumer(Protocol):
     """Takes one output from the stream."""
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None: ...
@@ -46,7 +46,7 @@ class Taker(Protocol):
     def quarantined(self) -> int: ...
 
 
-class StagedKeeper:
+class StagedRowWriter:
     """Valid rows and bad rows of one output into their staged files, with lineage."""
 
     def __init__(
@@ -82,7 +82,7 @@ class JudgedOutput:
         self,
         name: str,
         contract: Contract,
-        keeper: Keeper,
+        writer: RowWriter,
         *,
         policy: QuarantinePolicy | None,
         limits: ValidationLimits,
@@ -93,7 +93,7 @@ class JudgedOutput:
         self.name = name
         self.contract = contract
         self._validator = OutputValidator(name, contract, limits)
-        self._keeper = keeper
+        self._writer = writer
         self._policy = policy
         self._limits = limits
         self._warn = warn
@@ -128,7 +128,7 @@ class JudgedOutput:
             self._take_rejects(batch)
         else:
             checked = self._validator.check(batch, self._numbers.give(batch.num_rows))
-            self._keeper.valid(checked.valid, checked.source_row)
+            self._writer.valid(checked.valid, checked.source_row)
             self._records.names(checked.source_row)
             if checked.bad is not None:
                 self._keep_bad(checked.bad)
@@ -171,7 +171,7 @@ class JudgedOutput:
         if bad.num_columns > self._limits.columns_count + _OWN_COLUMNS:
             raise LimitExceeded("The output's number of columns", bad.num_columns, self._limits.columns_count)
         self._records.names(bad.column("_cf_source_row"))
-        self._keeper.bad(self._records.with_text(bad))
+        self._writer.bad(self._records.with_text(bad))
 
     def _judge(self, *, at_end: bool) -> None:
         if self._policy is None:
@@ -191,10 +191,10 @@ def _status(counts: Counts, is_failed: bool) -> Literal["success", "partial_succ
     return "success" if counts.received else "no_data"
 
 
-def taker_among(outputs: Mapping[str, JudgedOutput]) -> Callable[[str], Taker]:
+def consumer_among(outputs: Mapping[str, JudgedOutput]) -> Callable[[str], BatchConsumer]:
     """A function that finds a declared output."""
 
-    def find(name: str) -> Taker:
+    def find(name: str) -> BatchConsumer:
         if name not in outputs:
             raise UndeclaredOutput(name, sorted(outputs))
         return outputs[name]

@@ -28,7 +28,7 @@ class Stoppable(Protocol):
     def stop(self) -> None: ...
 
 
-class Stop:
+class CancelToken:
     """One attempt's wish to end. The first cause counts."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Reading one guest's stream from hello to its end: every frame judged, every batch guarded before it is touched.
 
-Blocking, one batch in memory. Between frames `Watch` looks at the clock, the scratch directory and wishes to stop. How the
+Blocking, one batch in memory. Between frames `Watchdog` looks at the clock, the scratch directory and wishes to stop. How the
 process itself ends is `attempt`'s.
 """
 
@@ -32,10 +32,10 @@ from casparian_shim.frames import (
 )
 from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
 from casparian_worker.execute.failures import TimeIsUp
-from casparian_worker.execute.outputs import Taker
+from casparian_worker.execute.outputs import BatchConsumer
 from casparian_worker.execute.records import SourceRecords
 from casparian_worker.execute.scratch import check_scratch
-from casparian_worker.execute.stopping import Stop
+from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.guest import StartTimeout
 from casparian_worker.joblog import Origin
 from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
@@ -51,7 +51,7 @@ class TextLog(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class StreamCounters:
     """What has come so far. Written by the thread that reads, read by others: each value for itself."""
 
     rows: int = 0
@@ -61,12 +61,12 @@ class Tally:
     told: Progress = field(default_factory=Progress)
 
 
-class Watch:
+class Watchdog:
     """What is looked at again and again while a guest runs. Raises when it must end."""
 
     def __init__(
         self,
-        stop: Stop,
+        stop: CancelToken,
         limits: LimitSettings | None,
         scratch: Path | None,
         log: TextLog,
@@ -112,10 +112,10 @@ class GuestStream:
         sock: socket.socket,
         *,
         token: str,
-        watch: Watch,
-        find_output: Callable[[str], Taker],
+        watchdog: Watchdog,
+        find_output: Callable[[str], BatchConsumer],
         log: TextLog,
-        tally: Tally,
+        counters: StreamCounters,
         limits: LimitSettings | None,
         records: SourceRecords,
         rows_wanted: int | None = None,
@@ -123,18 +123,18 @@ class GuestStream:
         """`rows_wanted`: enough is enough (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
-            sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watch.has_ended
+            sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watchdog.has_ended
         )
         self.state = StreamState(token=token)
-        self.tally = tally
-        self._watch = watch
+        self.counters = counters
+        self._watchdog = watchdog
         self._find_output = find_output
         self._log = log
         self._limits = limits
         self._arrow_limits = arrow_limits(limits)
         self._rows_wanted = rows_wanted
         self._schemas: dict[int, pa.Schema] = {}
-        self._takers: dict[int, Taker] = {}
+        self._consumers: dict[int, BatchConsumer] = {}
         self._records = records
 
     def read(self) -> Failure | None:
@@ -148,14 +148,14 @@ class GuestStream:
             match frame:
                 case Batch(payload):
                     self._take(payload)
-                    if self._rows_wanted is not None and self.tally.rows >= self._rows_wanted:
+                    if self._rows_wanted is not None and self.counters.rows >= self._rows_wanted:
                         return None
                 case OutputStart():
                     self._start(frame)
                 case Log(level, message):
                     self._log.write(level, "guest", message)
                 case Progress():
-                    self.tally.told = frame
+                    self.counters.told = frame
                 case Failure():
                     return frame
                 case EndOfStream():
@@ -165,7 +165,7 @@ class GuestStream:
 
     def _next_frame(self) -> Frame:
         while True:
-            self._watch.check(is_greeted=self.state.is_greeted)
+            self._watchdog.check(is_greeted=self.state.is_greeted)
             try:
                 return self.reader.next_frame(idle_seconds=TICK_SECONDS)
             except TimeoutError:
@@ -176,11 +176,11 @@ class GuestStream:
             self._schemas[start.index] = read_schema(start.schema, self._arrow_limits)
             self._records.announce(start.name, self._schemas[start.index])
             return
-        taker = self._find_output(start.name)
+        consumer = self._find_output(start.name)
         is_rejects = start.kind is OutputKind.REJECTS
         schema = read_schema(start.schema, self._arrow_limits, is_rejects=is_rejects)
-        taker.announce(schema, start.kind)
-        self._takers[start.index] = taker
+        consumer.announce(schema, start.kind)
+        self._consumers[start.index] = consumer
         self._schemas[start.index] = schema
 
     def _take(self, payload: memoryview | bytes) -> None:
@@ -193,19 +193,19 @@ class GuestStream:
         if current.kind is OutputKind.RECORDS:
             self._records.take(batch)
             return
-        taker = self._takers[current.index]
-        bad_before = taker.quarantined
-        taker.take(batch, current.kind)
-        tally = self.tally
-        tally.batches += 1
-        tally.rows += batch.num_rows
-        tally.bytes = self.reader.byte_count
-        tally.quarantined += taker.quarantined - bad_before
+        consumer = self._consumers[current.index]
+        bad_before = consumer.quarantined
+        consumer.take(batch, current.kind)
+        counters = self.counters
+        counters.batches += 1
+        counters.rows += batch.num_rows
+        counters.bytes = self.reader.byte_count
+        counters.quarantined += consumer.quarantined - bad_before
         if self._limits is not None:
-            if tally.rows > self._limits.output_rows:
-                raise LimitExceeded("Rows of all outputs", tally.rows, self._limits.output_rows)
-            if tally.bytes > self._limits.output_bytes:
-                raise LimitExceeded("Bytes of all outputs", tally.bytes, self._limits.output_bytes)
+            if counters.rows > self._limits.output_rows:
+                raise LimitExceeded("Rows of all outputs", counters.rows, self._limits.output_rows)
+            if counters.bytes > self._limits.output_bytes:
+                raise LimitExceeded("Bytes of all outputs", counters.bytes, self._limits.output_bytes)
 
 
 def arrow_limits(limits: LimitSettings | None) -> ValidationLimits:

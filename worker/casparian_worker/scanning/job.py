@@ -24,8 +24,8 @@ from casparian_shim.frames import Progress
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.scratch import held_scratch
-from casparian_worker.execute.stopping import Stop
-from casparian_worker.execute.stream import TICK_SECONDS, Tally
+from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.stream import TICK_SECONDS, StreamCounters
 from casparian_worker.guest import orphans
 from casparian_worker.staging import StagingDirectory
 
@@ -134,9 +134,9 @@ class ScanProcess:
 def run_scan(
     assignment: Assignment,
     home: Home,
-    stop: Stop,
+    stop: CancelToken,
     *,
-    tally: Tally,
+    counters: StreamCounters,
     on_started: Callable[[int], None],
 ) -> Outcome:
     """One attempt; raises `Stopped` when somebody wanted it to end."""
@@ -147,7 +147,7 @@ def run_scan(
     outcome: Outcome | None = None
     try:
         with held_scratch(scratch):
-            facts, rows = _scan(assignment, home, scratch, stop, tally, on_started)
+            facts, rows = _scan(assignment, home, scratch, stop, counters, on_started)
             files = _stage(scratch / CHANGES, rows, staging)
         outcome = Finished(Manifest(files=files, scan=facts, total_seconds=time.monotonic() - began_s), staging)
     except (CasparianError, OSError) as error:
@@ -159,7 +159,12 @@ def run_scan(
 
 
 def _scan(
-    assignment: Assignment, home: Home, scratch: Path, stop: Stop, tally: Tally, on_started: Callable[[int], None]
+    assignment: Assignment,
+    home: Home,
+    scratch: Path,
+    stop: CancelToken,
+    counters: StreamCounters,
+    on_started: Callable[[int], None],
 ) -> tuple[dict[str, Any], int]:
     job = assignment.job
     previous = scratch / "previous.arrow"
@@ -168,7 +173,7 @@ def _scan(
 
     def note(said: dict[str, Any]) -> None:
         if "files" in said:
-            tally.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+            counters.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
 
     child = ScanProcess(
         {
