@@ -1,5 +1,6 @@
-"""What an operator watches: view models (pure: feed items in, state out) and their drawing.
+"""The console: what an operator sees of a home, as a function of messages (decision 0010).
 
-Owns how a snapshot and the feed become lines on a terminal. Asks nothing by itself, decides nothing; the client in
-`casparian_protocol` brings the feed. So far: the progress of one run (`casparian process`).
+Owns the facts that the screens draw from, the screens, and the terminal that they are drawn on. It asks the daemon for
+nothing itself: effects name what is wanted, `terminal` performs them. Everything outside `terminal` and `reference` is
+pure: no socket, file, clock or thread; time and answers arrive as messages, so that a test needs no terminal.
 """

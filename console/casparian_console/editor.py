@@ -1,4 +1,4 @@
-"""A field that is typed into: text, cursor, and the keys that people expect. Pure; drawing it is one function below."""
+"""A field that is typed into: text, cursor, and the keys that people expect."""
 
 from __future__ import annotations
 

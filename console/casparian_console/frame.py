@@ -1,4 +1,4 @@
-"""The frame around the screens: top bar, the past's bar, message line, footer, and the overlay above them. Pure.
+"""The frame around the screens: top bar, the past's bar, message line, footer, and the overlay above them.
 
 Reads a `Shell`, changes nothing. Also knows what lies under a click in the bars.
 """

@@ -1,24 +1,34 @@
-"""A list that changes under its reader: the cursor stays on its row, the window stays where it was. Pure.
+"""A list that changes under its reader: the cursor stays on its row, the window stays where it was.
 
 Rows are known by identity (a job's id, a path), never by place. `Rows` may be as long as it likes: only what is visible
 is ever asked for.
+
+Which rows are on the screen: rows of different heights, a selected one that stays on its line.
+
+Only the rows between the upper and the lower edge are ever asked for, so that the length of the list costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+#: The keys that move in a list.
+MOVES = ("j", "k", "up", "down", "g", "G", "pgup", "pgdn", "home", "end")
+#: Lines of the row at a place.
+Height = Callable[[int], int]
+Id = TypeVar("Id", bound=Hashable)
 
 
-class Rows(Protocol):
+class Rows(Protocol[Id]):
     """What a list shows: identities by place."""
 
     def __len__(self) -> int: ...
 
-    def identity(self, at: int) -> Hashable: ...
+    def identity(self, at: int) -> Id: ...
 
-    def place(self, identity: Hashable) -> int | None:
+    def place(self, identity: Id) -> int | None:
         """Where the row is now; None when it is gone."""
         ...
 
@@ -52,7 +62,7 @@ class Cursor:
     #: What is searched for with `/`; kept until another search.
     pattern: str = ""
 
-    def settle(self, rows: Rows, height: int) -> None:
+    def settle(self, rows: Rows[Hashable], height: int) -> None:
         """After anything changed: find the selected row again, keep it on the same line of the screen if possible."""
         if not len(rows):
             self.at = self.top = 0
@@ -73,13 +83,13 @@ class Cursor:
         elif self.at >= self.top + height:
             self.top = self.at - height + 1
 
-    def select(self, rows: Rows, at: int, height: int) -> None:
+    def select(self, rows: Rows[Hashable], at: int, height: int) -> None:
         if len(rows):
             self.at = max(0, min(at, len(rows) - 1))
             self.identity = rows.identity(self.at)
             self._show(len(rows), height)
 
-    def move(self, key: str, rows: Rows, height: int) -> bool:
+    def move(self, key: str, rows: Rows[Hashable], height: int) -> bool:
         """The keys of every list; False for another key."""
         page = max(1, height - 1)
         steps = {
@@ -102,18 +112,18 @@ class Cursor:
             return False
         return True
 
-    def scroll(self, lines: int, rows: Rows, height: int) -> None:
+    def scroll(self, lines: int, rows: Rows[Hashable], height: int) -> None:
         """The wheel moves the window; the cursor comes along when it would leave it."""
         self.top = max(0, min(self.top + lines, len(rows) - max(1, height)))
         self.select(rows, max(self.top, min(self.at, self.top + max(1, height) - 1)), height)
 
-    def find(self, pattern: str, step: int, rows: Rows, text_of: Callable[[int], str], height: int) -> bool:
+    def find(self, pattern: str, step: int, rows: Rows[Hashable], text_of: Callable[[int], str], height: int) -> bool:
         """`Screen.search` for this list: `step` 1 looks from the selected row on, 2 behind it, -1 before it."""
         self.pattern = pattern
         return self.search(rows, text_of, height, step=-1 if step < 0 else 1, is_new=step == 1)
 
     def search(
-        self, rows: Rows, text_of: Callable[[int], str], height: int, *, step: int = 1, is_new: bool = False
+        self, rows: Rows[Hashable], text_of: Callable[[int], str], height: int, *, step: int = 1, is_new: bool = False
     ) -> bool:
         """Go to the next row (`step` 1) or the last before (-1) that contains the pattern, around the end.
 
@@ -131,4 +141,102 @@ class Cursor:
         return False
 
 
-MOVES = ("j", "k", "up", "down", "g", "G", "pgup", "pgdn", "home", "end")
+@dataclass(slots=True)
+class CardCursor(Generic[Id]):
+    """The selected row of a list whose rows have different heights, and the line of the screen that it is on."""
+
+    at: int = 0
+    identity: Id | None = None
+    line: int = 0
+    #: What lay on each line of the last frame, for clicks.
+    drawn: list[int] = field(default_factory=list)
+
+    def settle(self, rows: Rows[Id]) -> None:
+        """After anything changed: find the selected row again."""
+        if not len(rows):
+            self.at = self.line = 0
+            return
+        place = rows.place(self.identity) if self.identity is not None else None
+        self.at = max(0, min(self.at if place is None else place, len(rows) - 1))
+        self.identity = rows.identity(self.at)
+
+    def select(self, rows: Rows[Id], at: int, height_of: Height, height: int) -> None:
+        """Choose a row; the window moves only as far as it must."""
+        if not len(rows):
+            return
+        at = max(0, min(at, len(rows) - 1))
+        if at > self.at:
+            self.line += _lines_between(self.at, at, height_of, height)
+        else:
+            self.line -= _lines_between(at, self.at, height_of, height)
+        self.at, self.identity = at, rows.identity(at)
+
+    def move(self, key: str, rows: Rows[Id], height_of: Height, height: int) -> bool:
+        """The keys of every list; False for another key."""
+        last = len(rows) - 1
+        if key in ("pgdn", "pgup", "ctrl-d", "ctrl-u"):
+            lines = height - 1 if key.startswith("pg") else height // 2
+            target = self._page(lines if key in ("pgdn", "ctrl-d") else -lines, last, height_of)
+        else:
+            steps = {"j": self.at + 1, "down": self.at + 1, "k": self.at - 1, "up": self.at - 1}
+            ends = {"g": 0, "home": 0, "G": last, "end": last}
+            found = steps.get(key, ends.get(key))
+            if found is None:
+                return False
+            target = found
+        self.select(rows, target, height_of, height)
+        return True
+
+    def _page(self, lines: int, last: int, height_of: Height) -> int:
+        """The row about so many lines away."""
+        at, step = self.at, 1 if lines > 0 else -1
+        left = abs(lines)
+        while left > 0 and 0 <= at + step <= last:
+            at += step
+            left -= height_of(at)
+        return at
+
+    def scroll(self, lines: int, rows: Rows[Id], height_of: Height, height: int) -> None:
+        """The wheel moves what is seen; the selection comes along when it would leave."""
+        self.line -= lines
+        last = len(rows) - 1
+        while self.line < 0 and self.at < last:
+            self.line += height_of(self.at)
+            self.at += 1
+        while self.line + height_of(self.at) > height and self.at > 0:
+            self.at -= 1
+            self.line -= height_of(self.at)
+        if len(rows):
+            self.identity = rows.identity(self.at)
+
+    def layout(self, rows: Rows[Id], height_of: Height, height: int) -> tuple[int, int]:
+        """The first row to draw and how many of its lines are above the edge; the selected row is in full view."""
+        own = height_of(self.at)
+        self.line = max(0, min(self.line, height - own))
+        first, above = self.at, 0
+        while first > 0 and above < self.line:
+            first -= 1
+            above += height_of(first)
+        if above < self.line:
+            self.line = above  # the list begins here
+        below, last = self.line + own, self.at
+        while below < height and last + 1 < len(rows):
+            last += 1
+            below += height_of(last)
+        if below < height and (first > 0 or above > self.line):  # the list ends here: no empty lines below it
+            self.line = min(height - own, self.line + height - below)
+            while first > 0 and above < self.line:
+                first -= 1
+                above += height_of(first)
+            self.line = min(self.line, above)
+        return first, above - self.line
+
+
+def _lines_between(start: int, end: int, height_of: Height, limit: int) -> int:
+    """The lines from row `start` to row `end`, counted until they are more than `limit`."""
+    lines = 0
+    for at in range(start, end):
+        lines += height_of(at)
+        if lines > limit:
+            break
+    return lines

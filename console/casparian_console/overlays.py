@@ -1,4 +1,4 @@
-"""What lies above the screens, one at a time: help, palette, questions, choices, texts. Pure.
+"""What lies above the screens, one at a time: help, palette, questions, choices, texts.
 
 An overlay takes every key while it is open; `Esc` closes it. It draws itself as a box that the shell puts into the middle.
 """

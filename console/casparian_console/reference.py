@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from casparian_console import shell_actions, sidebar
+from casparian_console import shell_actions
 from casparian_console.actions import Action, key_name
+from casparian_console.assistant import sidebar
 from casparian_console.screens import SCREENS
 from casparian_console.travel.actions import ACTIONS as TRAVEL
 

@@ -1,4 +1,4 @@
-"""The console without a terminal: messages in, effects out, a frame on demand. Pure; all behaviour of the shell is here.
+"""The console without a terminal: messages in, effects out, a frame on demand.
 
 Owns the modes, the one overlay, the search line, the message line, the command log, the assistant's place at the side and
 the switch between now and the past. Screens own what is in the main area.
@@ -12,8 +12,9 @@ from typing import Any
 
 from casparian_console import frame, shell_actions
 from casparian_console.actions import Action, matches
+from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
+from casparian_console.assistant.sidebar import Sidebar
 from casparian_console.canvas import UNICODE, Glyphs, Line
-from casparian_console.command_log import CommandLog
 from casparian_console.editor import Editor
 from casparian_console.effects import Ask, Effects, Quit, RunCommand, Suspend
 from casparian_console.facts.store import Facts, is_load
@@ -34,8 +35,7 @@ from casparian_console.messages import (
 from casparian_console.overlays import Choose, Confirm, HelpView, Overlay, Palette, Prompt, TextView
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
-from casparian_console.sidebar import ACTIONS as CHAT_ACTIONS
-from casparian_console.sidebar import Sidebar
+from casparian_console.shell_actions import CommandLog
 from casparian_console.text import clean
 from casparian_console.travel import Travel
 from casparian_protocol.feed import FeedEvent

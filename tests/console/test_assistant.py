@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from casparian_console.assistant import tools
-from casparian_console.assistant.conversation import ROUND_CHARACTERS, SENT_CHARACTERS, TOOL_CHARACTERS, Conversation
-from casparian_console.assistant.paint import wrapped
-from casparian_console.assistant.turns import CALLS, TURNS
+from casparian_console.assistant.sidebar import wrapped
+from casparian_console.assistant.turns import (
+    CALLS,
+    ROUND_CHARACTERS,
+    SENT_CHARACTERS,
+    TOOL_CHARACTERS,
+    TURNS,
+    Conversation,
+)
 from casparian_console.effects import Ask, Chat, Effects, LoadPast, RunCommand, StopCommand
 from casparian_console.messages import Click, Done, Ended, Failed, Output, Paste, PastEvents, Scroll, ToolCalls
 from casparian_console.text import width_of

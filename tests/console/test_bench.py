@@ -11,7 +11,7 @@ from casparian_console.effects import Ask, ListDirectory, LoadPast, Query, RunCo
 from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
-from casparian_console.screens.bench.schema_diff import verdict
+from casparian_console.screens.bench.result_view import verdict
 from tests.console.driving import Driver, complete, fail, files_wait, matches_snapshot, run_job
 
 SECOND = 1_000_000

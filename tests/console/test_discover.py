@@ -12,7 +12,7 @@ from casparian_console.effects import Ask, Effects, ListDirectory, LoadPast, Que
 from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
-from casparian_console.screens.discover.window import PAGE_ROWS, PAGES, File
+from casparian_console.screens.discover.files import PAGE_ROWS, PAGES, File
 from tests.console.driving import Driver, fail, matches_snapshot, run_job
 
 FILE_COLUMNS = File._fields

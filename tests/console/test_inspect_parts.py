@@ -16,8 +16,7 @@ from casparian_console.canvas import ASCII, UNICODE, line_width, plain
 from casparian_console.effects import RunCommand
 from casparian_console.messages import Ended, Output
 from casparian_console.screens.inspect import queries
-from casparian_console.screens.inspect.answers import Column, Question, Table
-from casparian_console.screens.inspect.cells import cell_text, kind_of
+from casparian_console.screens.inspect.answers import Column, Question, Table, cell_text, kind_of
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.profile import ProfileList, blocks, read
 from casparian_console.shell import Shell

@@ -8,10 +8,8 @@ import pytest
 
 from casparian_console.facts.jobs import Job, JobBook
 from casparian_console.screens.jobs import Jobs
-from casparian_console.screens.jobs.filter import Filter
-from casparian_console.screens.jobs.finding import all_matches, first_match, matches
-from casparian_console.screens.jobs.sheaves import Sheaf
-from casparian_console.screens.jobs.shown import Shown
+from casparian_console.screens.jobs.filter import Filter, all_matches, first_match, matches
+from casparian_console.screens.jobs.job_list import Sheaf, Shown
 from tests.console.driving import NOW_US, Driver, complete, run_job
 
 JOBS = 100_000

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from casparian_console.canvas import ASCII, UNICODE
-from casparian_console.facts.flow import Flow
+from casparian_console.facts.store import Flow
 from casparian_console.screens.jobs import Jobs
-from casparian_console.screens.jobs.charts import binned, chart
+from casparian_console.screens.jobs.monitoring import binned, chart
 from tests.console.driving import Driver, matches_snapshot
 from tests.console.jobs_scene import work_day
 

@@ -28,7 +28,7 @@ from casparian_console.overlays import wrapped
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import ACTIONS
 from casparian_console.text import ago, clean, clip, clip_left, clock, duration, pad, short, size, width_of
-from casparian_console.travel import moments
+from casparian_console.travel.history import read_moment
 from tests.console.driving import NOW_US, SECOND_US
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40).map(clean)
@@ -205,9 +205,9 @@ def test_times_are_utc_and_say_so_whatever_the_zone_of_the_machine(monkeypatch: 
     try:
         assert clock(NOW_US) == "2026-03-05 14:00:00Z"
         assert (
-            moments.read("14:05", NOW_US, NOW_US)[1] == NOW_US + 5 * 60 * SECOND_US + SECOND_US - 1
+            read_moment("14:05", NOW_US, NOW_US)[1] == NOW_US + 5 * 60 * SECOND_US + SECOND_US - 1
         )  # the end of that second
-        assert moments.read("2026-03-05T14:05", 0, 0) == moments.read("2026-03-05T14:05Z", 0, 0)
+        assert read_moment("2026-03-05T14:05", 0, 0) == read_moment("2026-03-05T14:05Z", 0, 0)
     finally:
         monkeypatch.undo()
         time.tzset()

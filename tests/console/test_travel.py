@@ -11,9 +11,8 @@ from casparian_console.facts.jobs import Standing
 from casparian_console.listing import Cursor
 from casparian_console.messages import Ended, Heard, PastEvents
 from casparian_console.screen import Screen
-from casparian_console.travel.history import History
-from casparian_console.travel.past import KEPT, Past
-from casparian_console.travel.places import Places
+from casparian_console.travel.history import KEPT, History, Past
+from casparian_console.travel.travel import Places
 from casparian_protocol.feed import FeedEvent, Snapshot
 from tests.console.driving import SECOND_US, Driver, complete, fail, job_id, matches_snapshot, queued, run_job
 

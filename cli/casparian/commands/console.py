@@ -16,9 +16,9 @@ from casparian_protocol.client import default_actor
 from casparian_protocol.settings import load
 
 if TYPE_CHECKING:
+    from casparian_console.terminal.application import Headless, Wanted
     from casparian_console.terminal.performer import Surroundings
     from casparian_console.terminal.script import Step
-    from casparian_console.terminal.session import Headless, Wanted
 
 _SIZE = re.compile(r"(\d{2,3})x(\d{2,3})\Z")
 _File = click.Path(dir_okay=False, path_type=Path)
@@ -65,8 +65,8 @@ def console(
 
     Keyboard first: `?` shows every key, `:` every command. Without a daemon it says so, and goes on by itself when one appears.
     """
-    from casparian_console.terminal.session import Headless, Wanted
-    from casparian_console.theme import choose_theme, needs_ascii
+    from casparian_console.terminal.application import Headless, Wanted
+    from casparian_console.terminal.frames import choose_theme, needs_ascii
 
     if record is not None and replay is not None:
         raise UsageProblem("A replay cannot be recorded.", remedy="Leave out --record or --replay.")
@@ -116,7 +116,7 @@ def _steps(script: str | None, replay: Path | None) -> list[Step]:
 
 
 def _run_headless(around: Surroundings, wanted: Wanted, headless: Headless, replay: Path | None) -> None:
-    from casparian_console.terminal.session import replay_headless, run_headless
+    from casparian_console.terminal.application import replay_headless, run_headless
 
     if replay is not None:
         replay_headless(around, wanted, headless, replay)
@@ -125,7 +125,7 @@ def _run_headless(around: Surroundings, wanted: Wanted, headless: Headless, repl
 
 
 def _run_on_terminal(app: App, around: Surroundings, wanted: Wanted, replay: Path | None) -> ExitCode:
-    from casparian_console.terminal.session import replay_on_terminal, run_on_terminal
+    from casparian_console.terminal.application import replay_on_terminal, run_on_terminal
 
     if replay is not None:
         replay_on_terminal(around, wanted, replay)

@@ -1,1 +1,1 @@
-"""The assistant's side of a conversation: what it may look at and ask for, what was said, and how that is drawn. Pure."""
+"""The assistant at the right side: what it may read and request, its conversation, and how that is drawn."""

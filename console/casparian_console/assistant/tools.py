@@ -1,7 +1,6 @@
-"""What the assistant may do: look with commands that change nothing, and ask a person for what changes something. Pure.
+"""The assistant's tools: commands that read, requests that a person must allow, and the screen in words.
 
-A call becomes a command line, shown as such, or a request that a person confirms and that is then carried out in the
-person's name. Every argument is checked here: what a model writes is the text of a stranger, and never becomes an option.
+Reading runs at once. A request that changes something becomes a question to the person, in plain words and with what it hits.
 """
 
 from __future__ import annotations
@@ -10,13 +9,78 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.effects import Effects
+from casparian_console.facts.store import Facts
+from casparian_console.overlays import Overlay, wrapped
+from casparian_console.text import clean, clip, count
 from casparian_protocol.operations import OPERATIONS
 from casparian_protocol.states import JobState
 from casparian_shim.text import scrub
+
+_SUMMARY_CHARACTERS = 4_000
+
+
+def seen(shell: Any) -> str:
+    """The mode, the selection and the numbers of the top bar."""
+    facts, screen = shell.facts, shell.current
+    selected = scrub(str(screen.summary(shell))[:_SUMMARY_CHARACTERS], keep_newlines=True)
+    lines = [f"The person looks at: {screen.title}.", f"Selected there: {selected}"]
+    if shell.past_seq is not None:
+        lines.append(f"The console shows the past, as it was after event {shell.past_seq}.")
+    elif not shell.can_change:
+        lines.append("No sentinel answers; what is shown may be old.")
+    numbers = f"{facts.running} running, {facts.waiting} waiting"
+    if facts.totals.is_known:
+        rows = count(facts.totals.quarantined, "row")
+        numbers += f", {facts.failed} failed, {facts.dead} dead-lettered, {rows} quarantined"
+    return "\n".join([*lines, f"Jobs: {numbers}."])
+
+
+@dataclass
+class Decision(Overlay):
+    """Yes and no are told to the model; `Esc` leaves the question open."""
+
+    question: str
+    details: Sequence[str]
+    accept: Callable[[], Effects]
+    decline: Callable[[], Effects]
+    title: str = "The assistant asks"
+
+    def __post_init__(self) -> None:
+        self.wish = (76, min(20, 7 + len(self.details) + len(self.question) // 60))
+
+    def handle(self, key: str) -> Effects:
+        if key in ("y", "enter"):
+            self.is_closed = True
+            return self.accept()
+        if key in ("n", "q"):
+            self.is_closed = True
+            return self.decline()
+        return []
+
+    def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+        details: list[Line] = [[("", clip(clean(each), width, glyphs.ellipsis))] for each in self.details]
+        return [*wrapped(self.question, width, "bold"), [], *details]
+
+    def hint(self) -> str:
+        return "y or Enter: do it   n: refuse   Esc: decide later"
+
+
+def hits(request: Request, facts: Facts) -> list[str]:
+    """The job that a request hits, as far as the console knows it."""
+    job = facts.jobs.get(request.job_id)
+    if job is None and request.job_id:
+        found = [job for job_id, job in facts.jobs.by_id.items() if job_id.startswith(request.job_id)]
+        job = found[0] if len(found) == 1 else None
+    if job is None:
+        return []
+    return ["", f"The job is {job.state}:", f"  {job.type} {job.parser} {job.version}".rstrip(), f"  {job.input}"]
+
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _JOB = re.compile(r"[0-9a-f]{4,16}\Z")

@@ -1,1 +1,1 @@
-"""What is known about the home: a snapshot, the feed's events and a few answers, folded. Pure, no screen in it."""
+"""What is known about the home: a snapshot, the feed's events and the answers to a few queries, folded together."""

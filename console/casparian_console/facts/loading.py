@@ -1,4 +1,4 @@
-"""How jobs enter the book: from a snapshot, from events, from the projection's history. Pure.
+"""How jobs enter the book: from a snapshot, from events, from the projection's history.
 
 What the projection answers is older or younger than the feed by a little; a job that the feed has spoken of is left to
 the feed.

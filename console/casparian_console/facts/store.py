@@ -1,26 +1,66 @@
 """`Facts`: everything the screens draw from, folded out of snapshots, events, metrics and the answers to `loads`.
 
 Folding all events of a log into empty `Facts` gives what a snapshot and the loads give, as far as events tell it: that is
-how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`.
+how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`. `Throughput` counts
+rows read per second: the growth that heartbeats report, and at a commit what no heartbeat had reported yet.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from casparian_console.effects import Query, Tag
 from casparian_console.facts import loading
-from casparian_console.facts.flow import Flow
 from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, Job, JobBook
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer
 from casparian_protocol import trouble
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
+
+_SECOND_US = 1_000_000
+_ENDS = frozenset({"JobFailed", "JobDeadLettered", "JobCancelled", "JobRetryScheduled", "LeaseExpired"})
+
+
+@dataclass(slots=True)
+class Flow:
+    #: job id → (epoch, rows that were told of).
+    _told: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _fresh: int = 0
+    _since_us: int = 0
+
+    def told(self, workers: Iterable[dict[str, Any]]) -> None:
+        """The jobs of a reading of the workers, with their progress."""
+        for worker in workers:
+            for held in worker["jobs"]:
+                rows = ((held["progress"] or {}).get("payload") or {}).get("rows", 0)
+                epoch, before = self._told.get(held["job_id"], (held["epoch"], 0))
+                self._fresh += max(0, int(rows) - (before if epoch == held["epoch"] else 0))
+                self._told[held["job_id"]] = (held["epoch"], int(rows))
+
+    def fold(self, event: FeedEvent) -> None:
+        if event.type == "JobOutputsCommitted":
+            self.committed(event.data["job_id"], event.data.get("rows", 0) + event.data.get("quarantined", 0))
+        elif event.type in _ENDS:
+            self.ended(event.data["job_id"])
+
+    def committed(self, job_id: str, rows: int) -> None:
+        self._fresh += max(0, rows - self._told.pop(job_id, (0, 0))[1])
+
+    def ended(self, job_id: str) -> None:
+        """Without a commit: what it had read was read."""
+        self._told.pop(job_id, None)
+
+    def per_second(self, now_us: int) -> float:
+        """Since it was asked last; 0 the first time."""
+        fresh, since_us = self._fresh, self._since_us
+        self._fresh, self._since_us = 0, now_us
+        return fresh * _SECOND_US / max(_SECOND_US, now_us - since_us) if since_us else 0.0
+
 
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
 #: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.

@@ -16,7 +16,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from casparian_console.messages import Failed, Gone, Heard, Message
-from casparian_console.terminal.asker import Asker
+from casparian_console.terminal.performer import Asker
 from casparian_protocol.client import Client
 from casparian_protocol.codec import MalformedMessage
 from casparian_protocol.feed import EVENT_TOPIC, METRIC_TOPIC, FeedOrder, Metric, Silence, Snapshot, decode

@@ -1,8 +1,4 @@
-"""A console without a terminal: keys from a script, frames of a fixed size. For pictures, support and tests.
-
-Owns the script's words and the waiting between them. Everything else is as on a terminal: the same shell, runner, feed and
-performer.
-"""
+"""A console without a terminal: keys from a script or a recording played back, and frames of a fixed size."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from casparian_console.canvas import Line, plain
-from casparian_console.messages import Key
-from casparian_console.terminal.keys import is_key_name, written
+from casparian_console.messages import Key, Message
 from casparian_console.terminal.runner import Runner
+from casparian_console.terminal.window import is_key_name, written
 from casparian_protocol.errors import CasparianError
 
 #: A picture without a script: what there is after this, live or not.
@@ -149,3 +145,60 @@ async def _until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
                 f"Waited {seconds:.0f} s in vain for {what}.", remedy="The screen as it was then tells why."
             )
         await asyncio.sleep(0.01)
+
+
+#: Whoever was away for longer need not be waited for.
+_LONGEST_PAUSE_SECONDS = 3.0
+
+Timed = Sequence[tuple[float, Message]]
+
+
+class Replay:
+    """Plays on a loop. `Space` pauses and goes on, `Esc`, `q` and `Ctrl-C` end; other keys do nothing."""
+
+    def __init__(self, runner: Runner, recording: Timed) -> None:
+        self._runner = runner
+        self._recording = recording
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
+        self.ended = asyncio.Event()
+
+    def press(self, message: Message) -> None:
+        """What the person who looks on does; the recorded keys go to the shell."""
+        if not isinstance(message, Key):
+            return
+        if message.name == " ":
+            if self._goes_on.is_set():
+                self._goes_on.clear()
+                self._say("Paused: Space goes on, Esc ends.")
+            else:
+                self._goes_on.set()
+        elif message.name in ("esc", "q", "ctrl-c"):
+            self.ended.set()
+
+    async def play(self) -> None:
+        """At the pace of the recording, then wait for the end to be seen."""
+        last = 0.0
+        for at, message in self._recording:
+            await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, max(0.0, at - last)))
+            last = at
+            await self._goes_on.wait()
+            if self.ended.is_set():
+                return
+            self._hand_on(message)
+        self._say("The recording is over. Esc ends.")
+        await self.ended.wait()
+
+    def play_at_once(self) -> None:
+        for _, message in self._recording:
+            self._hand_on(message)
+
+    def _hand_on(self, message: Message) -> None:
+        if isinstance(message, Key):
+            self._runner.press(message)
+        else:
+            self._runner.deliver([message])
+
+    def _say(self, text: str) -> None:
+        self._runner.shell.say(text, "warn")
+        self._runner.draw()

@@ -1,4 +1,4 @@
-"""Time travel: the console at an earlier event of the log. Pure; the log's events are asked for with `LoadPast`."""
+"""Time travel: the console at an earlier event of the log. The log's events are asked for with `LoadPast`."""
 
 from casparian_console.travel.travel import Travel
 

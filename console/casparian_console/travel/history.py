@@ -1,15 +1,19 @@
-"""The log in memory, packed: any stretch of it again, and where a time or a job's next event lies. Pure.
+"""The log in memory, and the facts as they were after any of its events.
 
-200,000 events as objects are 170 MB, packed 5 to 20 MB. Events are known by their sequence, which has no gaps.
+`History` holds the events packed. `Past` folds them from the nearest kept place: kept places are forks (`Facts.fork`) that
+share what did not change between them. `read_moment` reads what a person types to name a moment: a sequence, a time or an age.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
+from casparian_console.facts.store import Facts
 from casparian_protocol.codec import pack, unpack
 from casparian_protocol.feed import FeedEvent
 
@@ -113,3 +117,102 @@ def _job_number(event: FeedEvent) -> int:
         return int(job_id, 16) & 0xFFFF_FFFF_FFFF_FFFF if isinstance(job_id, str) else _NO_JOB
     except ValueError:
         return hash(job_id) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+#: Places kept all over the log.
+KEPT = 24
+_STRIDE_EVENTS = 2_000
+#: Places kept before the one that is stood at, so many events back, when more than that had to be folded.
+_CLOSE_BEHIND = (256, 16)
+_CLOSE_KEPT = 8
+
+
+class Past:
+    """`facts` are those after event `facts.seq`; they change in place while the console moves forward."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.facts = Facts()
+        self.facts.count_from_nothing()
+        self._stride = _STRIDE_EVENTS
+        self._kept: dict[int, Facts] = {0: self.facts.fork()}
+        self._close: dict[int, Facts] = {}
+
+    def expect(self, events: int) -> None:
+        """The log will be so long: the places to keep are chosen for that from the start."""
+        while self._stride * KEPT < events:
+            self._stride *= 2
+
+    def go(self, seq: int, *, is_passing: bool = False) -> Facts:
+        """Stand at the event; `is_passing` when nobody will step back from there."""
+        base = self._nearest(seq)
+        if base is not self.facts:
+            self.facts = base.fork()
+        start = self.facts.seq
+        stops = [seq - back for back in _CLOSE_BEHIND if seq - back > start and not is_passing]
+        for event in self.history.events(start, seq):
+            self.facts.fold(event)
+            self._keep_far()
+            if event.seq in stops:
+                self._keep_close()
+        if len(self.history):
+            self.facts.tick(self.history.time_of(seq))
+        return self.facts
+
+    def _nearest(self, seq: int) -> Facts:
+        places = [*self._kept.values(), *self._close.values(), self.facts]
+        return max((place for place in places if place.seq <= seq), key=lambda place: place.seq)
+
+    def _keep_far(self) -> None:
+        """Every so many events, the fewer the longer the log becomes."""
+        seq = self.facts.seq
+        if seq % self._stride or seq in self._kept:
+            return
+        self._kept[seq] = self.facts.fork()
+        if len(self._kept) > KEPT:
+            self._stride *= 2
+            self._kept = {at: facts for at, facts in self._kept.items() if at % self._stride == 0}
+
+    def _keep_close(self) -> None:
+        self._close.pop(self.facts.seq, None)
+        self._close[self.facts.seq] = self.facts.fork()
+        if len(self._close) > _CLOSE_KEPT:
+            del self._close[next(iter(self._close))]
+
+
+_SEQUENCE = re.compile(r"@?([0-9][0-9,]{0,25})\Z")
+_AGO = re.compile(r"-\s*((?:[0-9]+(?:\.[0-9]+)?\s*[smhd]\s*)+)(?:ago)?\Z", re.IGNORECASE)
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", re.IGNORECASE)
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?Z?\Z", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+MOMENT_HINT = "4711, 14:05, 2026-03-05T14:05 (UTC), -15m (before now)"
+
+
+class NoMoment(ValueError):
+    """The text is no sequence and no time; says what would be."""
+
+
+def read_moment(text: str, now_us: int, here_us: int) -> tuple[int | None, int | None]:
+    """(sequence, None) or (None, µs UTC). A time of day is taken on the day of `here_us`, where the console stands."""
+    stripped = text.strip()
+    if found := _SEQUENCE.match(stripped):
+        return int(found[1].replace(",", "")), None
+    if found := _AGO.match(stripped):
+        seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(found[1]))
+        return None, now_us - round(seconds * 1_000_000)
+    if found := _CLOCK.match(stripped):
+        hour, minute, second = int(found[1]), int(found[2]), int(found[3] or 0)
+        day = datetime.fromtimestamp(here_us / 1_000_000, UTC)
+        try:
+            moment = day.replace(hour=hour, minute=minute, second=second, microsecond=999_999)
+        except ValueError as cause:
+            raise NoMoment(f"{stripped} is no time of day.") from cause
+        return None, round(moment.timestamp() * 1_000_000)
+    try:
+        moment = datetime.fromisoformat(stripped)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return None, round(moment.timestamp() * 1_000_000)
+    except (ValueError, OverflowError, OSError) as cause:
+        raise NoMoment(
+            f"“{stripped[:40]}” is neither a sequence nor a time: write 4711, 14:05, 2026-03-05T14:05 or -15m."
+        ) from cause

@@ -1,24 +1,104 @@
-"""Standing in the past: reading the log, moving in it, playing it, and the bar that says where this is. Pure.
+"""Standing in the past: reading the log, moving in it, playing it, and the bar that shows where the console stands.
 
-The log is asked for once and kept packed; coming back asks for what is new. What happens meanwhile extends its end, while
-`Shell.present` goes on as ever. Playing keeps the log's own times, but no wait is longer than a second.
+The log is asked for once and kept packed; coming back asks for what is new. `Shell.present` goes on meanwhile. Playing keeps
+the log's own times, but no wait is longer than a second. `Places` puts the cursors of the screens back on return, except for
+those that the person moved in the past.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from casparian_console.actions import Action
-from casparian_console.canvas import Line
+from casparian_console.canvas import Line, fit, line_width, spread
 from casparian_console.effects import Effects, LoadPast, StopCommand
 from casparian_console.facts.store import Facts
+from casparian_console.listing import Cursor
 from casparian_console.messages import Ended, Failed, Output, PastEvents
-from casparian_console.travel import bar, moments
+from casparian_console.screen import Screen
+from casparian_console.text import clean, clip, clock
 from casparian_console.travel.actions import ACTIONS
-from casparian_console.travel.history import History
-from casparian_console.travel.past import Past
-from casparian_console.travel.places import Places
+from casparian_console.travel.history import MOMENT_HINT, History, NoMoment, Past, read_moment
 from casparian_protocol.feed import FeedEvent, FeedItem, Snapshot
+
+_OURS = "casparian_console.screens"
+#: Longer collections hold rows, not panes.
+_PANES = 50
+
+
+class Places:
+    def __init__(self, screens: Mapping[str, Screen]) -> None:
+        self._screens = {
+            name: [(cursor, replace(cursor)) for cursor in _cursors(screen, set())] for name, screen in screens.items()
+        }
+
+    def moved(self, screen: str) -> None:
+        """A person has moved something there: it stays as it will be."""
+        self._screens.pop(screen, None)
+
+    def put_back(self) -> None:
+        for cursors in self._screens.values():
+            for cursor, was in cursors:
+                cursor.at, cursor.top, cursor.identity = was.at, was.top, was.identity
+
+
+def _cursors(thing: Any, seen: set[int]) -> Iterator[Cursor]:
+    """Every cursor of a screen, its panes and their parts."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Cursor):
+        yield thing
+    elif isinstance(thing, dict | list | tuple):
+        if len(thing) <= _PANES:
+            for part in thing.values() if isinstance(thing, dict) else thing:
+                yield from _cursors(part, seen)
+    elif type(thing).__module__.startswith(_OURS):
+        names = [*vars(thing)] if hasattr(thing, "__dict__") else [*getattr(type(thing), "__slots__", ())]
+        for name in names:
+            yield from _cursors(getattr(thing, name, None), seen)
+
+
+_WIDE = 110
+_ABOUT = ("name", "parser", "worker_id", "output", "contract_id", "scan_id", "source_id", "tag", "reason")
+
+
+def bar_line(travel: Travel, now_seq: int, width: int) -> Line:
+    if travel.seq is None:
+        read = len(travel.history)
+        of = f" of {now_seq:,} events ({100 * read // now_seq} %)" if now_seq >= travel.history.last > 0 else " events"
+        return [("past bold", " PAST "), ("past", f" reading the log: {read:,}{of}; Esc stops it")]
+    event = travel.history.event(travel.seq)
+    when = clock(event.ts)
+    when = when if width >= _WIDE else when[5:]
+    of = f" of {travel.history.last:,}" if width >= _WIDE else f"/{travel.history.last:,}"
+    at = f"@{travel.seq:,}".rjust(len(f"@{travel.history.last:,}"))
+    left: Line = [("past bold", " PAST "), ("past", f" {at}{of}  {when}  "), ("past bold", what_happened(event))]
+    right: Line = [("past", f"  {_playing(travel, width)} ")]
+    return spread(fit(left, max(0, width - line_width(right)), "past"), right, width)
+
+
+def _playing(travel: Travel, width: int) -> str:
+    reading = "reading on, " if travel.is_loading and width >= _WIDE else ""
+    if not travel.is_playing:
+        return f"{reading}stopped {travel.speed}x"
+    return (
+        f"{reading}playing {travel.speed}x, waits cut to 1 s"
+        if width >= _WIDE
+        else f"play {travel.speed}x, waits max 1 s"
+    )
+
+
+def what_happened(event: FeedEvent) -> str:
+    """The event in a few words: its type, and what it is about."""
+    data = event.data
+    job = data.get("job")
+    about = job.get("job_id", "") if isinstance(job, dict) else data.get("job_id", "")
+    about = str(about)[:8] or next((data[name] for name in _ABOUT if data.get(name)), "")
+    return clip(clean(f"{event.type} {about}".strip()), 60)
+
 
 SPEEDS = (1, 2, 5, 10, 20, 50, 100)
 LONGEST_WAIT_US = 1_000_000
@@ -175,15 +255,15 @@ class Travel:
         def jump(text: str) -> Effects:
             return self._jump(text, context)
 
-        effects: Effects = context.prompt("Go to a time or an event", jump, hint=moments.HINT)
+        effects: Effects = context.prompt("Go to a time or an event", jump, hint=MOMENT_HINT)
         return effects
 
     def _jump(self, text: str, context: Any) -> Effects:
         if self.seq is None:
             return []
         try:
-            seq, at_us = moments.read(text, context.present.now_us, self.history.time_of(self.seq))
-        except moments.NoMoment as problem:
+            seq, at_us = read_moment(text, context.present.now_us, self.history.time_of(self.seq))
+        except NoMoment as problem:
             context.say(str(problem), "bad")
             return []
         wanted = self.history.last_at(at_us) if seq is None and at_us is not None else seq or 0
@@ -232,4 +312,4 @@ class Travel:
         return []
 
     def bar(self, context: Any, width: int) -> Line:
-        return bar.line(self, context.present.seq, width)
+        return bar_line(self, context.present.seq, width)

@@ -32,8 +32,8 @@ from casparian_console.effects import (
 )
 from casparian_console.messages import Ended, Failed, Listing, Message, Output, PastEvents, ToolCalls
 from casparian_console.terminal.chat import Assistant
+from casparian_console.terminal.commands import STRETCH_EVENTS
 from casparian_console.terminal.files import LINE_LIMIT_CHARACTERS
-from casparian_console.terminal.past import STRETCH_EVENTS
 from casparian_console.terminal.performer import Performer, Surroundings
 from casparian_protocol.home import Home, make_home
 

@@ -8,8 +8,8 @@ from prompt_toolkit.key_binding.key_processor import KeyPress
 
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import ACTIONS
-from casparian_console.terminal.keys import ALL_NAMES, is_key_name, name_of, written
 from casparian_console.terminal.script import BadScript, Step, read_script
+from casparian_console.terminal.window import ALL_NAMES, is_key_name, name_of, written
 
 
 def heard(sent: str) -> list[str]:

@@ -26,8 +26,7 @@ from casparian_console.messages import (
     ToolCalls,
 )
 from casparian_console.shell import Shell
-from casparian_console.terminal.recording import BadRecording, Recorder, decoded, encoded, read_recording
-from casparian_console.terminal.redaction import Redactor
+from casparian_console.terminal.recording import BadRecording, Recorder, Redactor, decoded, encoded, read_recording
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
 from tests.console.driving import NOW_US, queued
 

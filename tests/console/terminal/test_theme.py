@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import casparian_console
-from casparian_console.terminal.frames import attributes
-from casparian_console.theme import GROUNDS, STYLES, THEMES, Theme, choose_theme, needs_ascii
+from casparian_console.terminal.frames import GROUNDS, STYLES, THEMES, Theme, attributes, choose_theme, needs_ascii
 
 PACKAGE = Path(casparian_console.__file__).parent
 #: Words that stand alone on a ground of their own, and those that stand on the screen's or a bar's.

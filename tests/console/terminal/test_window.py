@@ -19,8 +19,7 @@ from casparian_console.canvas import Line, fit
 from casparian_console.messages import Click, Key, Message, Paste, Scroll
 from casparian_console.terminal import application
 from casparian_console.terminal.application import TerminalDisplay
-from casparian_console.terminal.frames import attributes
-from casparian_console.theme import STYLES, Theme
+from casparian_console.terminal.frames import STYLES, Theme, attributes
 
 _SEQUENCE = re.compile(r"\x1b\[(\?)?([\d;]*)([A-Za-z])|\x1b\][^\x07]*\x07")
 

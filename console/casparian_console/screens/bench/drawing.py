@@ -1,19 +1,152 @@
-"""How the Parser Bench looks: two boxes side by side. Writes down where things lie, for clicks and scrolling."""
+"""How the Parser Bench looks: the list at the left, the detail of a parser at the right.
+
+Also notes where things lie on the screen, for clicks and scrolling.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from casparian_console.canvas import Line, box, fit, restyle
+from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle
+from casparian_console.facts.registry import Contract, Parser, Registry
+from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.bench.detail_view import detail_lines
-from casparian_console.screens.bench.entries import HEADINGS, entry_lines
+from casparian_console.screens.bench.entries import CANNOT_RUN, HEADINGS, Entry, entry_lines, state_of, success_rate
 from casparian_console.screens.bench.result_view import result_lines
-from casparian_console.text import clean
+from casparian_console.text import ago, clean, clock, count, pad, size
 
 if TYPE_CHECKING:
     from casparian_console.screens.bench.screen import Bench
+
+_STATES = {"approved": ("done", "ok"), "rejected": ("failed", "bad"), "proposed": ("warning", "accent")}
+
+
+def detail_lines(entry: Entry, registry: Registry, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    if entry.parser is not None:
+        return _registered(entry.parser, registry, now_us, width, glyphs)
+    lines: list[Line] = [[("bold", clean(entry.name.rpartition("/")[2]))], *wrapped(entry.target, width, "dim")]
+    file = entry.file
+    if file is not None and file.is_broken:
+        return [
+            *lines,
+            [],
+            [("bad", f"{glyphs.failed} The link leads nowhere.")],
+            [("", "Mend or remove it; nothing here can be run.")],
+        ]
+    if file is not None:
+        what = "a directory with a parser in it" if file.is_directory else size(file.size_bytes)
+        lines += [[("dim", f"{what}, changed {ago(file.modified_us, now_us)}")]]
+    stem = entry.name.rpartition("/")[2].removesuffix(".py")
+    namesakes = [parser for parser in registry.current() if parser.name == stem]
+    lines.append([])
+    for parser in namesakes:
+        lines.append([("", f"Registered under this name: {clean(parser.name)} {clean(parser.version)}")])
+    if not namesakes:
+        lines += [
+            [("", "Not registered under its file's name.")],
+            *wrapped(f"casparian parser register {entry.target}", width, "dim"),
+        ]
+    return [*lines, [], *_key("t", "tests it on a file"), *_key("w", "tests it again whenever it is saved")]
+
+
+def _registered(parser: Parser, registry: Registry, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    contracts = [each for each in registry.contracts.values() if each.parser == parser.name]
+    own = [each for each in contracts if each.version == parser.version]
+    waiting = [each for each in own if each.state == "proposed"]
+    glyph, style, words = state_of(parser, registry)
+    lines: list[Line] = [
+        [
+            ("bold", f"{clean(parser.name)} {clean(parser.version)}"),
+            ("", "  "),
+            (style, f"{getattr(glyphs, glyph)} {words}"),
+        ]
+    ]
+    if words == CANNOT_RUN:
+        lines += wrapped(f"{parser.name} {parser.version} {registry.candidate(parser).obstacle}.", width, style)
+    elif parser.paused:
+        lines += wrapped(f"Why: {registry.pause_of(parser.name, parser.version)}", width, style)
+    lines += _standing(parser, registry, width)
+    for files in registry.waiting_files:
+        if files.parser == parser.name:
+            tagged = f"{count(files.files, 'file')} tagged {files.tag}"
+            lines += wrapped(f"{tagged} {'waits' if files.files == 1 else 'wait'} for it.", width, "warn")
+    lines += [[], *_runs(parser, now_us, width, glyphs), []]
+    lines.append(_fact("topics", ", ".join(clean(topic) for topic in parser.topics) or "none: no file becomes its job"))
+    versions = [each for each in registry.parsers.values() if each.name == parser.name and each is not parser]
+    if versions:
+        lines.append(_fact("others", ", ".join(clean(each.version) for each in reversed(versions[-8:]))))
+    lines.append(_fact("registered", clock(parser.registered_at)))
+    lines.append(_fact("artifact", _short_hash(parser.artifact, registry)))
+    lines += [[], [("title", "Outputs")]]
+    lines += [_output(name, own, registry, glyphs) for name in parser.outputs] or [[("dim", "  none declared")]]
+    if waiting:
+        lines += [
+            [],
+            *_key("a", f"shows what {'each' if len(waiting) > 1 else 'it'} changes and approves"),
+            *_key("x", "rejects"),
+        ]
+    return [*lines, [], *_key("t", "tests it on a file, the failing ones first")]
+
+
+def _standing(parser: Parser, registry: Registry, width: int) -> list[Line]:
+    """Which version takes new and changed files, and which wait and why."""
+    current = registry.current_of(parser.name)
+    lines: list[Line] = []
+    if current is parser:
+        lines += wrapped("Current: new and changed files go to it.", width, "ok")
+    elif current is not None:
+        lines += wrapped(f"{current.version} is current: new and changed files go to that.", width, "dim")
+    for each in registry.parsers.values():
+        if each.name == parser.name and each.waits and each.state != "retired":
+            lines += wrapped(f"{each.version} waits: {each.waits}.", width, "warn")
+            lines += wrapped(each.waits_remedy, width, "dim")
+    return lines
+
+
+def _runs(parser: Parser, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    rate = success_rate(parser)
+    if not rate:
+        return [_fact("runs", "none yet")]
+    share = parser.successes / parser.runs
+    style = "ok" if share == 1 else "warn" if share >= 0.9 else "bad"
+    line = _fact("runs", f"{parser.runs:,}, {rate} ok ")
+    lines: list[Line] = [[*line, *bar(share, 12, glyphs, style)] if width > 44 else line]
+    lines.append(_fact("last run", ago(parser.last_run_at, now_us)))
+    if parser.last_failure and parser.successes < parser.runs:
+        lines += wrapped(f"last failure: {parser.last_failure}", width, "dim")
+    return lines
+
+
+def _output(name: str, contracts: Sequence[Contract], registry: Registry, glyphs: Glyphs) -> Line:
+    contract = next((each for each in contracts if each.output == name), None)
+    glyph, style = _STATES.get(contract.state if contract else "", ("dot", "dim"))
+    state = f"{contract.state}, {count(contract.columns, 'column')}" if contract else "no contract"
+    table = registry.outputs.get(name)
+    rows = f" · {count(table.rows, 'row')}" if table is not None else ""
+    return [
+        (style, f"  {getattr(glyphs, glyph)} "),
+        ("", pad(clean(name), max(16, len(clean(name)) + 1))),
+        ("dim", f"{state}{rows}"),
+    ]
+
+
+def _short_hash(artifact: str, registry: Registry) -> str:
+    """The shortest prefix of at least 8 digits that no other artifact shares."""
+    others = {each.artifact for each in registry.parsers.values()} - {artifact}
+    length = 8
+    while length < len(artifact) and any(other.startswith(artifact[:length]) for other in others):
+        length += 1
+    return artifact[:length]
+
+
+def _fact(name: str, value: str) -> Line:
+    return [("dim", f"{name:<12}"), ("", value)]
+
+
+def _key(key: str, what: str) -> list[Line]:
+    return [[("key", f"{key} "), ("dim", what)]]
 
 
 @dataclass

@@ -16,13 +16,11 @@ from casparian_console.messages import Answer, Ended, Failed, Listing, Output, T
 from casparian_console.overlays import TextView
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
-from casparian_console.screens.bench import drawing, table
-from casparian_console.screens.bench.entries import Entries, Entry
-from casparian_console.screens.bench.file_choice import OTHER, FileChoice, file_query
+from casparian_console.screens.bench import actions, drawing
+from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
 from casparian_console.screens.bench.path_prompt import PathPrompt
-from casparian_console.screens.bench.runner import WATCH, Runner
-from casparian_console.screens.bench.schema_diff import diff_lines
-from casparian_console.screens.bench.trials import Trial
+from casparian_console.screens.bench.result_view import diff_lines
+from casparian_console.screens.bench.trials import WATCH, Runner, Trial
 from casparian_console.text import clean, count
 
 #: `parsers/` is listed again so often while the bench is looked at: directories tell nobody that they changed.
@@ -32,7 +30,7 @@ _LIST_AGAIN_US = 5_000_000
 class Bench(Screen):
     name = "bench"
     title = "Parser Bench"
-    ACTIONS = table.ACTIONS
+    ACTIONS = actions.ACTIONS
 
     def __init__(self) -> None:
         self.entries = Entries()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from casparian_console.canvas import Line, block, box, fit, line_width, restyle
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.discover import explorer_view
-from casparian_console.screens.discover.preview_view import body_lines, head_lines
-from casparian_console.screens.discover.window import File
+from casparian_console.screens.discover.explorer import draw_explorer
+from casparian_console.screens.discover.files import File
+from casparian_console.screens.discover.preview import body_lines, head_lines
 from casparian_console.text import clean, clip, clip_left, count, pad, size
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def draw(discover: Discover, context: Context, width: int, height: int) -> list[
     if context.past_seq is not None:
         return _past(context, width, height)
     if discover.explorer.is_open:
-        return explorer_view.draw(discover.explorer, context, width, height)
+        return draw_explorer(discover.explorer, context, width, height)
     look = discover.look
     look.sidebar_width = 20 if width < 100 else min(36, width // 5)
     look.files_width = (width - look.sidebar_width) * (12 if width < 100 else 11) // 20

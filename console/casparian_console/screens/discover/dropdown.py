@@ -1,4 +1,4 @@
-"""The two lists of the sidebar: sources, tags and rules. They filter as one types, and the files follow the cursor. Pure."""
+"""The two lists of the sidebar: sources, tags and rules. They filter as one types, and the files follow the cursor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from casparian_console.effects import Query
 from casparian_console.facts.registry import Registry
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer
-from casparian_console.screens.discover.filters import Label, Source
+from casparian_console.screens.discover.files import Label, Source
 from casparian_console.text import clean, clip_left, short
 
 SOURCES = Query(

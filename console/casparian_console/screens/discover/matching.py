@@ -1,4 +1,4 @@
-"""Matching a glob against all files while it is typed, without ever holding a key up. Pure.
+"""Matching a glob against all files while it is typed, without ever holding a key up.
 
 The catalogue comes in pages of at most 5,000 paths, each matched when it arrives and followed by the question for the
 next one: no slice takes more than a few milliseconds, keys are taken between two of them, and nothing but counts and
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from casparian_console.effects import Effects, Query
 from casparian_console.messages import Answer
-from casparian_console.screens.discover.filters import Source
+from casparian_console.screens.discover.files import Source
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob
 

@@ -1,18 +1,19 @@
-"""What is known of the chosen file: a look into it, its place in the catalogue, its jobs. Pure.
-
-A look is a process of its own (`casparian preview`), so only one runs at a time: while it does, the cursor may go on, and
-then the file is looked at on which it came to rest. The last looks are kept.
-"""
+"""The chosen file: a look into it, its place in the catalogue, its jobs; and how these are drawn."""
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Literal
 
+from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.facts.jobs import STANDINGS, Standing
 from casparian_console.messages import Answer, Ended, Failed, Output
-from casparian_console.screens.discover.window import File
+from casparian_console.overlays import wrapped
+from casparian_console.screens.discover.files import File
+from casparian_console.text import ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
 
 View = Literal["records", "text", "hex", "about"]
 VIEWS: tuple[View, ...] = ("records", "text", "hex", "about")
@@ -156,3 +157,142 @@ def _document(text: str, message: Answer | Ended | Failed) -> dict[str, Any]:
         lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
         return {"problem": " ".join(lines) or "It cannot be looked at."}
     return found if isinstance(found, dict) else {"problem": "It cannot be looked at."}
+
+
+_CELL_MAX = 24
+_NUMBERS = ("int64", "decimal")
+_SIGNS = {
+    Standing.FAILED: ("failed", "bad"),
+    Standing.RUNNING: ("running", "accent"),
+    Standing.WAITING: ("waiting", "dim"),
+    Standing.DONE: ("done", "ok"),
+    Standing.CANCELLED: ("waiting", "dim"),
+}
+
+
+def head_lines(preview: Preview, width: int, glyphs: Glyphs) -> list[Line]:
+    """Which file, what it is, and which views there are; always three lines."""
+    file, look = preview.file, preview.look
+    if file is None:
+        return [[], [], []]
+    kind = clean(look.get("kind") or file.kind or "")
+    if inner := look.get("inner"):
+        kind = f"{kind} of {clean(inner['kind'])}"
+    about = [
+        size(file.size_bytes),
+        *([kind] if kind else []),
+        *([clean(look["encoding"])] if look.get("encoding") else []),
+    ]
+    return [
+        [("bold", clip_left(clean(file.rel_path), width, glyphs.ellipsis))],
+        [("dim", " · ".join(about)), ("accent", f"  {clean(file.tags)}" if file.tags else "")],
+        _views(preview, width),
+    ]
+
+
+def _views(preview: Preview, width: int) -> Line:
+    """All of them with the shown one in brackets; where that has no room, the shown one."""
+    there = preview.views() if preview.look else []
+    if width < 28:
+        return [("key", f"[{preview.shown}]"), ("dim", "  v: next" if len(there) > 1 else "")]
+    line: Line = []
+    for view in VIEWS:
+        style = "key" if view == preview.shown else "" if view in there else "dim"
+        line.append((style, f"[{view}] " if view == preview.shown else f" {view}  "))
+    return line
+
+
+def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """The chosen view, as many lines as it has. `waiting` says of tags why their files will never run."""
+    look = preview.look
+    if preview.file is None:
+        return []
+    if problem := look.get("problem"):
+        return [*wrapped(str(problem), width, "bad"), [], *_about(preview, waiting, now_us, width, glyphs)]
+    if preview.shown == "about":
+        return _about(preview, waiting, now_us, width, glyphs)
+    if not look:
+        return [[("dim", f"loading{glyphs.ellipsis}")]]
+    if preview.shown == "records":
+        return _records(look, width)
+    if preview.shown == "text":
+        return [[("dim", f"{number:>4} "), ("", clean(line))] for number, line in enumerate(look["lines"], 1)]
+    return [[("dim", f"{row['offset']:06x} "), ("", f"{row['hex']:<47} "), ("dim", row["text"])] for row in look["hex"]]
+
+
+def _records(look: dict[str, Any], width: int) -> list[Line]:
+    """A grid of the columns that fit; a single record to a screen would hide the pattern."""
+    columns, records = look["columns"], look["records"]
+    shown: list[tuple[int, int, bool]] = []
+    left = width
+    for at, column in enumerate(columns):
+        cells = [width_of(clean(record[at])) for record in records[:50] if at < len(record) and record[at] is not None]
+        wide = min(_CELL_MAX, max([width_of(clean(column["name"])), len(column["type"] or ""), *cells, 1]))
+        if shown and wide + 1 > left:
+            break
+        shown.append((at, wide, column["type"] in _NUMBERS))
+        left -= wide + 1
+    lines: list[Line] = [
+        [("bold", " ".join(pad(clean(columns[at]["name"]), wide) for at, wide, _ in shown))],
+        [("dim", " ".join(pad(clean(columns[at]["type"] or ""), wide) for at, wide, _ in shown))],
+    ]
+    for record in records:
+        parts = []
+        for at, wide, is_number in shown:
+            cell = clean(record[at]) if at < len(record) and record[at] is not None else ""
+            parts.append(pad_left(cell, wide) if is_number else pad(cell, wide))
+        lines.append([("", " ".join(parts))])
+    more = len(columns) - len(shown)
+    return [*lines, [("dim", f"and {count(more, 'more column')}")]] if more else lines
+
+
+def _about(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    about = preview.about
+    if not about:
+        return [[("dim", f"asking the catalogue{glyphs.ellipsis}")]]
+    lines = [
+        _fact("status", clean(about["status"])),
+        _fact("path", clip_left(clean(about["path"]), width - 10, glyphs.ellipsis)),
+        _fact("changed", clock((about["mtime"] or 0) // 1000)),
+        _fact("known", f"since {clock(about['first_seen'] or 0)}"),
+        _fact("BLAKE3", (about["content_hash"] or "not read yet")[:16]),
+    ]
+    if about["duplicate_of"]:
+        lines.append(
+            [("warn", f"{glyphs.warning} same bytes as "), ("", clip_left(clean(about["duplicate_of"]), width - 16))]
+        )
+    for at, tag in enumerate((about["tags"] or "no tag").split("\n")):
+        lines.append(_fact("tags" if at == 0 else "", clean(tag)))
+    for name, value in json.loads(about["path_fields"] or "{}").items():
+        lines.append(_fact(clean(name)[:9], clean(value)))
+    lines += [[], [("title", "Jobs")]]
+    lines += [line for job in preview.jobs for line in _job(job, now_us, width, glyphs)]
+    if preview.jobs:
+        return lines
+    tags = (about["tags"] or "").split("\n")
+    for reason in [waiting[tag] for tag in tags if tag in waiting]:
+        lines += wrapped(f"none: {reason}", width, "warn")
+    if not any(tag in waiting for tag in tags):
+        lines.append([("dim", "  none yet" if about["tags"] else "  none: it has no tag")])
+    return lines
+
+
+def _job(job: dict[str, Any], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+    sign, style = _SIGNS[STANDINGS[job["status"]]]
+    who = f"{clean(job['plugin_name'] or job['job_type'])} {clean(job['parser_version'])}"
+    lines: list[Line] = [
+        [
+            (style, f"{getattr(glyphs, sign)} "),
+            ("", who),
+            ("dim", f" {job['status'].lower()} {ago(job['since_us'] or 0, now_us)}"),
+        ]
+    ]
+    if job["error_code"]:
+        lines += wrapped(f"{job['error_code']}: {job['error_message'] or ''}", width, "bad")[:3]
+    elif job["rows_valid"] is not None:
+        lines.append([("dim", f"  {count(job['rows_valid'], 'row')}, {job['quarantine_rows'] or 0:,} quarantined")])
+    return lines
+
+
+def _fact(name: str, value: str) -> Line:
+    return [("dim", f"{name:<10}"), ("", value)]

@@ -12,7 +12,8 @@ from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.bench.path_prompt import PathPrompt
-from casparian_console.screens.discover import drawing, offering, table
+from casparian_console.screens.discover import actions, commands, drawing
+from casparian_console.screens.discover.commands import Scan
 from casparian_console.screens.discover.dropdown import (
     LABELS,
     SOURCES,
@@ -21,10 +22,8 @@ from casparian_console.screens.discover.dropdown import (
     source_options,
 )
 from casparian_console.screens.discover.explorer import Explorer
-from casparian_console.screens.discover.filters import Filter, Label, Source
+from casparian_console.screens.discover.files import File, Filter, Label, Source, Window
 from casparian_console.screens.discover.preview import Preview
-from casparian_console.screens.discover.scans import Scan
-from casparian_console.screens.discover.window import File, Window
 
 #: What makes lists and counts old. Ends of jobs change the standing of files.
 _CHANGES = frozenset(
@@ -48,7 +47,7 @@ _REFRESH_US = 2_000_000
 class Discover(Screen):
     name = "discover"
     title = "Discover"
-    ACTIONS = table.ACTIONS
+    ACTIONS = actions.ACTIONS
 
     def __init__(self) -> None:
         self.dropdowns = (
@@ -161,7 +160,7 @@ class Discover(Screen):
         if dropdown is not None:
             dropdown.chosen, dropdown.is_open = dropdown.current(), False
             return self._filtered()
-        return offering.offer(self, context)
+        return commands.offer(self, context)
 
     def escape(self, context: Context) -> bool:
         if self.explorer.is_open:
@@ -306,7 +305,7 @@ class Discover(Screen):
         if self.is_right or not 0 <= place < len(self.window) or row < look.first_file_row:
             return []
         self.cursor.select(self.window, place, look.files_shown)
-        return offering.offer(self, context) if clicks > 1 else self._moved()
+        return commands.offer(self, context) if clicks > 1 else self._moved()
 
     def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
         look = self.look

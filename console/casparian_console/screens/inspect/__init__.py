@@ -17,10 +17,10 @@ from casparian_console.screens.inspect.actions import ACTIONS
 from casparian_console.screens.inspect.bad_rows import BadRows
 from casparian_console.screens.inspect.export import SLOT as EXPORT_SLOT
 from casparian_console.screens.inspect.export import Export
-from casparian_console.screens.inspect.origins import SLOT as ORIGIN_SLOT
-from casparian_console.screens.inspect.origins import Origins
 from casparian_console.screens.inspect.outputs import Outputs
 from casparian_console.screens.inspect.quarantine import Quarantine, Violation
+from casparian_console.screens.inspect.rows import SLOT as ORIGIN_SLOT
+from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.sql import NAMES_SLOT, Sql
 from casparian_console.screens.inspect.table import OneTable
 from casparian_console.screens.inspect.view import View

@@ -11,11 +11,10 @@ from casparian_console.messages import Tagged
 from casparian_console.overlays import Prompt, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
-from casparian_console.screens.inspect.answers import Question, Table
-from casparian_console.screens.inspect.cells import NULL, cell_text
+from casparian_console.screens.inspect.answers import NULL, Question, Table, cell_text
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.origins import Origins, job_of
 from casparian_console.screens.inspect.quarantine import Violation
+from casparian_console.screens.inspect.rows import Origins, job_of
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clean, clip, count
 

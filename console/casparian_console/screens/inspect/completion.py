@@ -1,4 +1,4 @@
-"""What may be written next in SQL: tables, columns of the tables that the text names, keywords. Pure."""
+"""What may be written next in SQL: tables, columns of the tables that the text names, keywords."""
 
 from __future__ import annotations
 

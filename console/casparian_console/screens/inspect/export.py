@@ -1,4 +1,4 @@
-"""Writing an answer to a file: form, path, a question before an existing file is replaced, then `casparian sql --out`. Pure."""
+"""Writing an answer to a file: form, path, a question before an existing file is replaced, then `casparian sql --out`."""
 
 from __future__ import annotations
 

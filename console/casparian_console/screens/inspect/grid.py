@@ -1,4 +1,4 @@
-"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting. Pure.
+"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting.
 
 Only visible cells are drawn. The widths are measured once per answer, so that nothing moves while it is read. Owns no
 data but the table it was given; where the table comes from is `answers`' business.
@@ -10,8 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle
 from casparian_console.listing import Cursor
-from casparian_console.screens.inspect.answers import Table
-from casparian_console.screens.inspect.cells import cell_text, is_number, sort_key
+from casparian_console.screens.inspect.answers import Table, cell_text, is_number, sort_key
 from casparian_console.text import clean, clip, pad, pad_left, width_of
 
 _MEASURED_ROWS = 200

@@ -10,8 +10,8 @@ from casparian_console.facts.registry import Output
 from casparian_console.listing import Cursor
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed
-from casparian_console.screens.inspect.origins import Origins
 from casparian_console.screens.inspect.queries import name
+from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.view import View, headline
 from casparian_console.text import ago, clean, clip, count, pad, pad_left, short, size
 

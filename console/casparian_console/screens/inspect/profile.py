@@ -1,4 +1,4 @@
-"""The columns of an output in numbers: types, NULLs, different values, bounds, a histogram in block characters. Pure."""
+"""The columns of an output in numbers: types, NULLs, different values, bounds, a histogram in block characters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle
 from casparian_console.listing import Cursor
-from casparian_console.screens.inspect.answers import Column, Table
-from casparian_console.screens.inspect.cells import cell_text, is_moment, is_number
+from casparian_console.screens.inspect.answers import Column, Table, cell_text, is_moment, is_number
 from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.queries import BUCKETS, EXACT_ROWS
 from casparian_console.text import clean, clip, pad, pad_left, short

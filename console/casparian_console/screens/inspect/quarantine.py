@@ -18,7 +18,7 @@ from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NUMBERS, problem_lines
 from casparian_console.screens.inspect.grid import Placed
-from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.view import View, headline
 from casparian_console.text import clean, clip, count, pad, pad_left
 

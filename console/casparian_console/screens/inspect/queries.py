@@ -1,4 +1,4 @@
-"""The SQL of this screen: samples, profiles, quarantined rows. Pure; it is judged and run by `casparian sql` like any other.
+"""The SQL of this screen: samples, profiles, quarantined rows.
 
 A profile reads its table twice in one question: once for the bounds, once for everything else.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from casparian_console.screens.inspect.answers import Column
-from casparian_console.screens.inspect.cells import is_moment, is_number
+from casparian_console.screens.inspect.answers import Column, is_moment, is_number
 
 #: Columns of lineage (contracts.md): shown by `L`, not as data.
 LINEAGE_PREFIX = "_cf_"

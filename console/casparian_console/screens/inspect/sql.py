@@ -18,8 +18,8 @@ from casparian_console.screens.inspect import queries, rows
 from casparian_console.screens.inspect.answers import Question
 from casparian_console.screens.inspect.completion import candidates
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.origins import Origins
 from casparian_console.screens.inspect.queries import typed_name
+from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.table import identities
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clip, count, duration, pad

@@ -14,8 +14,8 @@ from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
 from casparian_console.screens.inspect.answers import Question, Table
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.origins import Origins, job_of
 from casparian_console.screens.inspect.profile import ORDERS, ProfileList, read
+from casparian_console.screens.inspect.rows import Origins, job_of
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clean, count, duration, short
 

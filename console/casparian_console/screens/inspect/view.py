@@ -1,4 +1,4 @@
-"""A view of Inspect: one level of what is open. The screen keeps a stack of them; Esc takes the innermost away. Pure."""
+"""A view of Inspect: one level of what is open. The screen keeps a stack of them; Esc takes the innermost away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from casparian_console.messages import Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import Question
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.origins import Origins
+from casparian_console.screens.inspect.rows import Origins
 
 _ONWARD = frozenset({"j", "down", "G", "end", "pgdn"})
 

@@ -1,11 +1,11 @@
-"""The table of everything that Jobs can do: its keys, words and conditions. What is done is `deeds`'s."""
+"""The table of everything that Jobs can do: its keys, words and conditions. What is done is `job_commands`'s."""
 
 from __future__ import annotations
 
 from casparian_console.actions import Action, existing
 from casparian_console.effects import Effects
 from casparian_console.screen import Context
-from casparian_console.screens.jobs import deeds
+from casparian_console.screens.jobs import job_commands
 from casparian_console.screens.jobs.screen import Jobs
 
 
@@ -37,7 +37,7 @@ def _is_opened(screen: Jobs, context: Context) -> bool:
 
 
 def _has_log(screen: Jobs, context: Context) -> bool:
-    return deeds.in_list(screen, context) and context.past_seq is None
+    return job_commands.in_list(screen, context) and context.past_seq is None
 
 
 def _pane(number: int) -> Action:
@@ -53,7 +53,7 @@ def _pane(number: int) -> Action:
 
 def _only(number: int, status: str) -> Action:
     def run(screen: Jobs, context: Context) -> Effects:
-        return deeds.show_only(screen, context, status)
+        return job_commands.show_only(screen, context, status)
 
     shown = "all jobs" if status == "all" else f"only {status} jobs"
     return Action(f"jobs.only_{status}", (str(number),), status, f"Show {shown}", run, _is_list, 12)
@@ -62,44 +62,46 @@ def _only(number: int, status: str) -> Action:
 ACTIONS = existing(
     (
         Action("jobs.detail", ("enter",), "details", "Everything about the job, or a group's last one",
-               deeds.show_detail, deeds.on_sheaf, weight=90),
+               job_commands.show_detail, job_commands.on_sheaf, weight=90),
         Action("jobs.toggle", (" ",), "files", "Open or close the group: a row for each file",
-               deeds.toggle, deeds.on_sheaf, weight=75),
-        Action("jobs.open", ("right",), "open", "Open the group", deeds.open_, _is_closed, weight=0),
-        Action("jobs.close", ("left",), "close", "Close the group", deeds.close, _is_opened, weight=0),
+               job_commands.toggle, job_commands.on_sheaf, weight=75),
+        Action("jobs.open", ("right",), "open", "Open the group", job_commands.open_, _is_closed, weight=0),
+        Action("jobs.close", ("left",), "close", "Close the group", job_commands.close, _is_opened, weight=0),
         Action("jobs.pane", ("tab",), "pane", "List or detail; the next pane of monitoring",
-               deeds.switch, _has_panes, weight=70),
-        Action("jobs.log", ("l",), "log", "The job's log, followed", deeds.show_log, _has_log, weight=80),
+               job_commands.switch, _has_panes, weight=70),
+        Action("jobs.log", ("l",), "log", "The job's log, followed", job_commands.show_log, _has_log, weight=80),
         Action("jobs.retry", ("R",), "retry", "Let the job, or all of the group, try again",
-               deeds.retry, deeds.can_retry, 85, "retry", is_change=True),
+               job_commands.retry, job_commands.can_retry, 85, "retry", is_change=True),
         Action("jobs.rerun", ("r",), "rerun", "Run the input anew with the parser of today",
-               deeds.rerun, deeds.can_rerun, 40, "rerun", is_change=True),
+               job_commands.rerun, job_commands.can_rerun, 40, "rerun", is_change=True),
         Action("jobs.resume", ("u",), "resume", "Let the paused parser of the group run again",
-               deeds.resume, deeds.can_resume, 84, "resume", is_change=True),
+               job_commands.resume, job_commands.can_resume, 84, "resume", is_change=True),
         Action("jobs.cancel", ("c",), "cancel", "Cancel the job, or all of the group",
-               deeds.cancel, deeds.can_cancel, 78, "cancel", is_change=True),
+               job_commands.cancel, job_commands.can_cancel, 78, "cancel", is_change=True),
         Action("jobs.replay", ("R",), "replay", "Dead letters: replay one, or all of the cause",
-               deeds.replay, deeds.can_replay, 88, "replay", is_change=True),
+               job_commands.replay, job_commands.can_replay, 88, "replay", is_change=True),
         Action("jobs.replay_all", ("A",), "replay all", "Dead letters: replay all of them",
-               deeds.replay_all, deeds.can_replay_all, 86, "replay", is_change=True),
+               job_commands.replay_all, job_commands.can_replay_all, 86, "replay", is_change=True),
         Action("jobs.filter", ("f",), "filter", "Filter by status, type, parser and text",
-               deeds.edit_filter, _is_list, weight=65),
+               job_commands.edit_filter, _is_list, weight=65),
         _only(1, "all"),
         _only(2, "running"),
         _only(3, "failed"),
         _only(4, "pending"),
-        Action("jobs.dead", ("d",), "dead letters", "Only dead letters, and back", deeds.dead_letters, _is_list, weight=45),
+        Action("jobs.dead", ("d",), "dead letters", "Only dead letters, and back",
+               job_commands.dead_letters, _is_list, weight=45),
         Action("jobs.quarantine", ("Q",), "quarantine", "The job's quarantined rows, in Inspect",
-               deeds.quarantine, deeds.has_quarantine, weight=60),
-        Action("jobs.copy", ("y",), "copy path", "Copy the path of the output", deeds.copy_path, deeds.has_output, weight=38),
+               job_commands.quarantine, job_commands.has_quarantine, weight=60),
+        Action("jobs.copy", ("y",), "copy path", "Copy the path of the output",
+               job_commands.copy_path, job_commands.has_output, weight=38),
         Action("jobs.folder", ("o",), "folder", "Open the folder of the output",
-               deeds.open_folder, deeds.has_output, weight=36),
+               job_commands.open_folder, job_commands.has_output, weight=36),
         Action("jobs.hide", ("x",), "hide done", "Hide completed and cancelled jobs, and back",
-               deeds.hide_done, _is_list, weight=25),
+               job_commands.hide_done, _is_list, weight=25),
         Action("jobs.pipeline", ("P",), "pipeline", "Show or hide the pipeline header",
-               deeds.pipeline, _is_list, weight=50),
+               job_commands.pipeline, _is_list, weight=50),
         Action("jobs.monitor", ("m",), "monitor", "Monitoring, and back",
-               deeds.monitor, lambda s, c: s.part != "log", weight=55),
+               job_commands.monitor, lambda s, c: s.part != "log", weight=55),
         _pane(1),
         _pane(2),
         _pane(3),
@@ -109,13 +111,13 @@ ACTIONS = existing(
         Action("jobs.reset", ("r",), "reset", "Monitoring: begin the history anew",
                lambda s, c: s.monitoring.reset(c.facts) or [], _is_monitoring, weight=70),
         Action("jobs.follow", ("f",), "follow", "Log: follow what is written, or stop",
-               deeds.follow_log, _is_log, weight=85),
+               job_commands.follow_log, _is_log, weight=85),
         Action("jobs.level", ("L",), "level", "Log: which levels are shown",
-               deeds.next_level, _is_log, weight=80),
+               job_commands.next_level, _is_log, weight=80),
         Action("jobs.left", ("left",), "left", "Log: show what is further left",
-               lambda s, c: deeds.sideways(s, -1), _is_log, weight=0),
+               lambda s, c: job_commands.sideways(s, -1), _is_log, weight=0),
         Action("jobs.right", ("right",), "right", "Log: show what is further right",
-               lambda s, c: deeds.sideways(s, 1), _is_log, weight=0),
-        Action("jobs.leave", ("l",), "list", "Log: back to the list", deeds.leave_log, _is_log, weight=60),
+               lambda s, c: job_commands.sideways(s, 1), _is_log, weight=0),
+        Action("jobs.leave", ("l",), "list", "Log: back to the list", job_commands.leave_log, _is_log, weight=60),
     )
 )  # fmt: skip

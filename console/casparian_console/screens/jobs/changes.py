@@ -1,4 +1,4 @@
-"""What Jobs asks for: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line. Pure.
+"""What Jobs asks for: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line.
 
 Many jobs are asked for one after another, a few at a time, so that ten thousand of them neither flood the sentinel nor
 hold up the screen. Replays of a cause go through the sentinel's own pages.

@@ -1,4 +1,4 @@
-"""What is asked about one job for its detail, and what was answered. Pure; `detail_lines` says how it looks.
+"""What is asked about one job for its detail, and what was answered.
 
 One question at a time: while it is on its way the selection may move on, and then only the last job is asked about. In
 the past the projection would answer for now, so there `casparian job show --as-of` is asked instead.

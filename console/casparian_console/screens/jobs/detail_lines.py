@@ -1,4 +1,4 @@
-"""How the detail of a job looks: what a person needs first at the top, then everything else that is known. Pure."""
+"""How the detail of a job looks: what a person needs first at the top, then everything else that is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
-from casparian_console.screens.jobs.shown import Shown
+from casparian_console.screens.jobs.job_list import Shown
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, short, size, width_of
 
 _LABEL = 12

@@ -1,21 +1,77 @@
-"""Which jobs are listed: the filter, and the dialog that sets it. Pure.
+"""Which jobs are listed: the filter, the dialog that sets it, and the search for a text in many jobs.
 
-What a filter asks of a group (status, type, parser) costs nothing; what it asks of each job (text, dead letters) makes
-`sheaves` keep lists of its own.
+What a filter asks of a group (status, type, parser) costs nothing. What it asks of each job (text, dead letters) makes
+`job_list` keep lists of its own; the fields of many jobs are joined and searched as one text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import attrgetter
 
 from casparian_console.canvas import Glyphs, Line, restyle
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import GroupKey, Job, Standing
 from casparian_console.overlays import Overlay
-from casparian_console.screens.jobs.finding import all_matches, matches
 from casparian_console.text import clean, clip
+
+#: What no path and no id contains.
+_BETWEEN = "\0"
+_CHUNK = 10_000
+_HEX = frozenset("0123456789abcdef")
+_FIELDS: dict[int, tuple[str, ...]] = {
+    Standing.FAILED: ("input", "error_message", "error_code"),
+    Standing.RUNNING: ("input", "worker_id"),
+    Standing.WAITING: ("input", "error_code"),
+    Standing.DONE: ("input",),
+    Standing.CANCELLED: ("input", "reason"),
+}
+
+
+def _fields(standing: int, wanted: str) -> Sequence[str]:
+    """Where a text is looked for: in ids only when it may be (a part of) one."""
+    return (*_FIELDS[standing], "job_id") if _HEX.issuperset(wanted) else _FIELDS[standing]
+
+
+def matches(job: Job, wanted: str) -> bool:
+    """Whether the job's file, error, worker or id contains the text (in lower case)."""
+    return any(wanted in getattr(job, field).casefold() for field in _fields(job.standing, wanted))
+
+
+def first_match(jobs: Iterable[Job], standing: int, wanted: str) -> tuple[int | None, int]:
+    """The place of the first match, and how many jobs were looked at."""
+    seen = 0
+    for chunk in _chunks(jobs):
+        if found := _places(chunk, standing, wanted):
+            return seen + found[0], seen + len(chunk)
+        seen += len(chunk)
+    return None, seen
+
+
+def all_matches(jobs: Iterable[Job], standing: int, wanted: str) -> Iterator[Job]:
+    """Those that match, in their order."""
+    for chunk in _chunks(jobs):
+        yield from map(chunk.__getitem__, _places(chunk, standing, wanted))
+
+
+def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    rest = iter(jobs)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
+
+
+def _places(jobs: Sequence[Job], standing: int, wanted: str) -> list[int]:
+    """Which of the jobs match, in order."""
+    found: list[list[int]] = []
+    for name in _fields(standing, wanted):
+        text = _BETWEEN.join(map(attrgetter(name), jobs)).casefold()
+        if wanted in text:
+            found.append([place for place, part in enumerate(text.split(_BETWEEN)) if wanted in part])
+    return found[0] if len(found) == 1 else sorted({place for places in found for place in places})
+
 
 _ENDED_WELL = frozenset({Standing.DONE, Standing.CANCELLED})
 #: status → how jobs stand that have it.

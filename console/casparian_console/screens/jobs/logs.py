@@ -1,4 +1,4 @@
-"""The log of one job, followed: bounded in lines and in characters, filtered by level, searched. Pure.
+"""The log of one job, followed: bounded in lines and in characters, filtered by level, searched.
 
 A log is what a guest said: nothing of it is drawn before `clean`, and a line of a megabyte costs what is visible of it.
 """

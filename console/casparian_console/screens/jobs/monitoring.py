@@ -1,19 +1,38 @@
-"""Monitoring: four panes over the queue, the throughput, the workers and the sinks. Pure.
-
-What it draws is a `Reading`: of now, or of the moment when `p` froze it. The samples themselves are kept by the facts, so
-that leaving and coming back loses none; `r` only moves the beginning of what is shown.
-"""
+"""Monitoring: four panes over the queue, the throughput, the workers and the sinks, with charts of block characters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, block, box, fit, sparkline
 from casparian_console.facts.store import Facts, Sample
-from casparian_console.screens.jobs.charts import binned, chart
 from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad, pad_left, short, size
+
+
+def binned(values: Sequence[float], columns: int) -> list[float]:
+    """The values as `columns` means; fewer values stay as they are."""
+    if len(values) <= columns or columns <= 0:
+        return list(values)
+    edges = [at * len(values) // columns for at in range(columns + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+
+
+def chart(values: Sequence[float], width: int, height: int, glyphs: Glyphs) -> list[str]:
+    """`height` rows of `width` columns, the youngest value at the right, from zero to the highest one."""
+    shown = binned(values, width)
+    highest = max(shown, default=0.0)
+    levels = f"{glyphs.sparks}{glyphs.full}" if len(glyphs.sparks) == 8 else f" {glyphs.sparks}"
+    steps = len(levels) - 1
+    heights = [round(value / highest * height * steps) if highest > 0 else 0 for value in shown]
+    rows = []
+    for row in range(height - 1, -1, -1):
+        drawn = "".join(levels[max(0, min(steps, each - row * steps))] for each in heights)
+        rows.append(drawn.rjust(width))
+    return rows
+
 
 PANES = ("QUEUE", "THROUGHPUT", "WORKERS", "SINKS")
 WINDOW_SECONDS = 300

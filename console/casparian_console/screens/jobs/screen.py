@@ -13,21 +13,18 @@ from typing import ClassVar, Literal
 from casparian_console.canvas import Line, beside, block
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Job
+from casparian_console.listing import CardCursor
 from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.jobs.cards import HEADINGS, Look, card, card_height, job_line
+from casparian_console.screens.jobs.cards import HEADINGS, Look, Waves, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import detail_lines
 from casparian_console.screens.jobs.filter import Filter
-from casparian_console.screens.jobs.heading import nothing_lines, totals_line
+from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
+from casparian_console.screens.jobs.job_list import FAILED, Identity, Sheaf, Shown, sheaf_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
-from casparian_console.screens.jobs.pipeline import HEIGHT, pipeline_lines
-from casparian_console.screens.jobs.sheaves import FAILED, Sheaf, sheaf_key
-from casparian_console.screens.jobs.shown import Shown
-from casparian_console.screens.jobs.waves import Waves
-from casparian_console.screens.jobs.window import Window
 from casparian_console.text import clean, count
 
 #: From so many columns on the detail is beside the list.
@@ -44,7 +41,7 @@ class Jobs(Screen):
         #: The filter to go back to from the dead letters.
         self.filter_before: Filter | None = None
         self.shown = Shown()
-        self.window = Window()
+        self.window = CardCursor[Identity]()
         self.detail = Detail()
         self.log: LogView | None = None
         self.monitoring = Monitoring()

@@ -1,17 +1,101 @@
-"""The list of files as a window over the catalogue: pages of 5,000 by key, fetched as one comes near their ends. Pure.
+"""The list of files: a filter (source, tag, rule, text in the path) and a window over the catalogue.
 
-However many files there are, at most `PAGES` pages are held; what lies behind is asked for again. Rows are in the order
-of their paths, so a page begins where the last one ended, whatever was added or removed meanwhile.
+However many files there are, at most `PAGES` pages of 5,000 are held; a page is fetched when the cursor comes near its end.
+Rows are in the order of the catalogue's key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from casparian_console.effects import Effects, Query
 from casparian_console.messages import Answer
-from casparian_console.screens.discover.filters import Filter
+
+SourceKind = Literal["all", "source", "root"]
+TagKind = Literal["all", "untagged", "tag", "rule"]
+
+_IN_TAGS = "f.id in (select t.file_id from scout_file_tags t where t.{column} = ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source, or a directory that was scanned by hand and is none."""
+
+    kind: SourceKind = "all"
+    #: A source's id, or the directory with its `/` at the end.
+    value: str = ""
+    name: str = ""
+
+    def where(self) -> tuple[str, tuple[str, ...]]:
+        if self.kind == "source":
+            return "f.source_id = ?", (self.value,)
+        if self.kind == "root":
+            return "f.source_id is null and left(f.path, length(f.path) - length(f.rel_path)) = ?", (self.value,)
+        return "", ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        if self.kind == "source":
+            return ("--source", self.value)
+        return ("--root", self.value) if self.kind == "root" else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A tag, a rule, or having none."""
+
+    kind: TagKind = "all"
+    value: str = ""
+    name: str = ""
+
+    def where(self) -> tuple[str, tuple[str, ...]]:
+        if self.kind == "untagged":
+            return "f.id not in (select t.file_id from scout_file_tags t)", ()
+        if self.kind in ("tag", "rule"):
+            return _IN_TAGS.format(column="tag" if self.kind == "tag" else "rule_id"), (self.value,)
+        return "", ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        if self.kind == "untagged":
+            return ("--untagged",)
+        if self.kind == "tag":
+            return ("--tagged", self.value)
+        return ("--rule", self.value) if self.kind == "rule" else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    source: Source = Source()
+    label: Label = Label()
+    #: In the relative path, in any case.
+    text: str = ""
+
+    def where(self) -> tuple[str, tuple[str, ...]]:
+        """A condition over `scout_files f`, with its parameters."""
+        parts = [("f.status <> 'vanished'", ()), self.source.where(), self.label.where()]
+        if self.text:
+            parts.append(("contains(lower(f.rel_path), lower(?))", (self.text,)))
+        conditions = [condition for condition, _ in parts if condition]
+        return " and ".join(conditions), tuple(value for _, values in parts for value in values)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What makes `casparian tag` select the same files; never none, since all files must be asked for too."""
+        chosen = (*self.source.options, *self.label.options, *(("--contains", self.text) if self.text else ()))
+        return chosen or ("--under", "/")
+
+    @property
+    def words(self) -> str:
+        parts = [self.source.name or "all sources"]
+        if self.label.kind != "all":
+            parts.append(self.label.name)
+        if self.text:
+            parts.append(f"“{self.text}”")
+        return ", ".join(parts)
+
 
 PAGE_ROWS = 5_000
 PAGES = 5

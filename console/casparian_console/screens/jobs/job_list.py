@@ -1,22 +1,104 @@
-"""The list of Jobs as a sequence of rows: sheaves, and the jobs of those that are open.
+"""The list of Jobs as a sequence of rows: groups of jobs, and the jobs of those groups that are open.
 
-`Shown.follow` takes over what the book changed since the last look; finding a row by place or by identity costs a walk over
-the open sheaves and a binary search, never a look at all jobs. Pure.
+A `JobGroup` is a group of the book, except that the running and the waiting jobs of one parser are one `JobGroup`: its row
+stays where it is between two jobs. `JobList.follow` takes over what the book changed since the last look; finding a row by
+place or by identity costs a walk over the open groups and a binary search, never a look at all jobs.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, insort
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList, SortedList
 
-from casparian_console.facts.jobs import Group, GroupKey, Job, JobBook, Standing, recency
-from casparian_console.screens.jobs.filter import STANDINGS, Filter
-from casparian_console.screens.jobs.finding import first_match, matches
-from casparian_console.screens.jobs.sheaves import OPEN, Identity, Kept, Sheaf, SheafKey, jobs_of, rank_of, sheaf_key
+from casparian_console.facts.jobs import Group, GroupKey, Job, JobBook, Move, Standing, recency
+from casparian_console.screens.jobs.filter import STANDINGS, Filter, first_match, matches
+
+FAILED, OPEN, DONE, CANCELLED = range(4)
+_SECTIONS = {
+    Standing.FAILED: FAILED,
+    Standing.RUNNING: OPEN,
+    Standing.WAITING: OPEN,
+    Standing.DONE: DONE,
+    Standing.CANCELLED: CANCELLED,
+}
+
+SheafKey = tuple[int, str, str, str, str]
+Identity = tuple[str, Hashable]
+
+
+def sheaf_key(key: GroupKey) -> SheafKey:
+    return (_SECTIONS[Standing(key[0])], *key[1:])
+
+
+@dataclass(slots=True)
+class Kept:
+    """The jobs of a group that a filter lets through, as (-at, job id, job): where they stood when they came."""
+
+    entries: list[tuple[int, str, Job]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, at: int) -> Job:
+        return self.entries[at][2]
+
+    def place(self, job: Job) -> int | None:
+        at = bisect_left(self.entries, recency(job))
+        return at if at < len(self.entries) and self.entries[at][1] == job.job_id else None
+
+    def take(self, move: Move) -> None:
+        at = bisect_left(self.entries, move.recency)
+        is_there = at < len(self.entries) and self.entries[at][1] == move.job.job_id
+        if move.sign > 0 and not is_there:
+            insort(self.entries, (*move.recency, move.job))
+        elif move.sign < 0 and is_there:
+            del self.entries[at]
+
+
+@dataclass(slots=True, eq=False)
+class Sheaf:
+    """Jobs that are listed together. Its members are asked of `Shown`."""
+
+    key: SheafKey
+    rank: tuple[int, int, SheafKey]
+
+    @property
+    def section(self) -> int:
+        return self.key[0]
+
+    @property
+    def type(self) -> str:
+        return self.key[1]
+
+    @property
+    def parser(self) -> str:
+        return self.key[2] if self.type != "SCAN" else ""
+
+    @property
+    def version(self) -> str:
+        return self.key[3]
+
+    @property
+    def group_keys(self) -> tuple[GroupKey, ...]:
+        rest = self.key[1:]
+        if self.section == OPEN:
+            return ((int(Standing.RUNNING), *rest), (int(Standing.WAITING), *rest))
+        standing = {FAILED: Standing.FAILED, DONE: Standing.DONE, CANCELLED: Standing.CANCELLED}[self.section]
+        return ((int(standing), *rest),)
+
+
+def jobs_of(part: Any) -> Iterable[Job]:
+    return (entry[2] for entry in part.entries) if isinstance(part, Kept) else part
+
+
+def rank_of(sheaf: Sheaf) -> tuple[int, int, SheafKey]:
+    return sheaf.rank
+
 
 #: A sheaf moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
 _CALM_US = 60_000_000

@@ -1,21 +1,127 @@
-"""The assistant at the right side: a conversation about what is on the screen. Pure: talking to a model is an effect.
-
-Owns its place, its field, its scrolling and its keys; what is said and done is `assistant.turns`'. What was said stays
-while the sidebar is closed, and an answer goes on.
-"""
+"""The assistant's sidebar: keys, input field, scrolling, and the conversation wrapped into a narrow column."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from casparian_console.actions import Action, matches
-from casparian_console.assistant import paint
-from casparian_console.assistant.conversation import Conversation
-from casparian_console.assistant.turns import Turns
-from casparian_console.canvas import Line, block, fit, line_width
+from casparian_console.assistant.turns import Conversation, Entry, Turns
+from casparian_console.canvas import Glyphs, Line, block, fit, line_width
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
 from casparian_console.messages import Click, Scroll
+from casparian_console.text import clean, width_of
+
+_PIECE_CHARACTERS = 2_000
+_WHO = {"you": ("accent bold", "you"), "model": ("title", "assistant"), "request": ("warn bold", "it asks you")}
+_STYLES = {"you": "", "model": "", "tool": "dim", "note": "dim", "problem": "bad", "request": "warn"}
+_TAB = "    "
+
+WELCOME = (
+    "Ask about what you see. The assistant looks things up with commands, which it shows here; it changes nothing"
+    " without you."
+)
+SETUP = (
+    "No assistant is set up.",
+    "",
+    "Name its server in the home's config.toml:",
+    "[assistant]",
+    'endpoint = "http://127.0.0.1:11434/v1"',
+    'model = "llama3.1:8b"',
+    "",
+    "Any that speaks the OpenAI protocol will do, one on this machine, too. What you type, what is selected and what is"
+    " looked up goes there and nowhere else. Then start the console again.",
+)
+
+
+class Wrapped:
+    """The rows of a conversation at a width, kept between frames."""
+
+    def __init__(self) -> None:
+        self._width = 0
+        self._rows: dict[int, tuple[tuple[str, str], list[Line]]] = {}
+
+    def rows(self, talk: Conversation, width: int) -> list[Line]:
+        """Every row; entries that did not change since the last frame are not wrapped again."""
+        if width != self._width:
+            self._width, self._rows = width, {}
+        kept: dict[int, tuple[tuple[str, str], list[Line]]] = {}
+        rows: list[Line] = []
+        for entry in talk.entries:
+            known = self._rows.get(id(entry))
+            if known is None or known[0] != (entry.role, entry.text):
+                known = ((entry.role, entry.text), list(entry_rows(entry, width)))
+            kept[id(entry)] = known
+            rows += known[1]
+        self._rows = kept
+        return rows
+
+
+def entry_rows(entry: Entry, width: int) -> Iterator[Line]:
+    if entry.role in _WHO:
+        yield []
+        style, who = _WHO[entry.role]
+        yield [(style, who)]
+    style = _STYLES[entry.role]
+    for text in wrapped(entry.text, width):
+        yield [(style, text)]
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Cleaned lines of at most `width` columns, broken at blanks where possible; long words are cut."""
+    for line in text.replace("\r\n", "\n").replace("\t", _TAB).split("\n"):
+        pieces = [line[at : at + _PIECE_CHARACTERS] for at in range(0, len(line), _PIECE_CHARACTERS)] or [""]
+        for piece in pieces:
+            yield from _broken(clean(piece).rstrip(), width)
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    if width_of(line) <= width:
+        yield line
+        return
+    row, used = "", 0
+    for word in line.split(" "):
+        columns = width_of(word)
+        if row and used + 1 + columns <= width:
+            row, used = f"{row} {word}", used + 1 + columns
+            continue
+        if row:
+            yield row
+        row, used = word, columns
+        while used > width:
+            cut = _cut(row, width)
+            yield row[:cut]
+            row = row[cut:]
+            used = width_of(row)
+    yield row
+
+
+def _cut(text: str, width: int) -> int:
+    """How many characters fit; at least one, so that it ends."""
+    used = 0
+    for at, character in enumerate(text):
+        used += width_of(character)
+        if used > width:
+            return max(1, at)
+    return len(text)
+
+
+def setup_rows(width: int) -> list[Line]:
+    rows: list[Line] = []
+    for text in SETUP:
+        style = "accent" if text.startswith(("[", "endpoint", "model")) else ""
+        rows += [[(style, line)] for line in wrapped(text, width)]
+    return rows
+
+
+def title_line(state: str, width: int, glyphs: Glyphs, *, is_focused: bool) -> Line:
+    """The first row: the name, and what is going on."""
+    style = "title" if is_focused else "dim"
+    right = f" {state} " if state else ""
+    rest = max(0, width - len("ASSISTANT ") - width_of(right))
+    return [(style, "ASSISTANT "), ("border", glyphs.corners[4] * rest), ("warn" if state else "", right)]
+
 
 _NARROWEST = 24
 _FIELD_ROWS = 5
@@ -105,7 +211,7 @@ class Sidebar:
         self.editor = Editor(is_multiline=True)
         self.talk = Conversation()
         self.turns = Turns(self.talk)
-        self._wrapped = paint.Wrapped()
+        self._wrapped = Wrapped()
         #: The first visible row; None follows the end.
         self._top: int | None = None
         self._rows = self._height = 0
@@ -186,9 +292,9 @@ class Sidebar:
     def draw(self, context: Any, width: int, height: int) -> list[Line]:
         inner = width - 2
         edge = "border" if not self.is_focused else "accent"
-        head = paint.title(self.turns.state, inner, context.glyphs, is_focused=self.is_focused)
+        head = title_line(self.turns.state, inner, context.glyphs, is_focused=self.is_focused)
         if not self.is_configured:
-            lines = [head, *paint.setup_rows(inner - 1)]
+            lines = [head, *setup_rows(inner - 1)]
         else:
             field = self._field(inner)
             below = [[("border", context.glyphs.corners[4] * inner)], *field, self._hint(inner)]
@@ -198,7 +304,7 @@ class Sidebar:
     def _window(self, width: int, height: int) -> list[Line]:
         rows = self._wrapped.rows(self.talk, width)
         if not rows:
-            rows = [[("dim", text)] for text in paint.wrapped(paint.WELCOME, width)]
+            rows = [[("dim", text)] for text in wrapped(WELCOME, width)]
         self._rows, self._height = len(rows), height
         last = max(0, len(rows) - height)
         top = last if self._top is None else min(self._top, last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_console.actions import Action, existing
-from casparian_console.screens.discover import offering
+from casparian_console.screens.discover import commands
 
 
 def _panels(discover: Any, context: Any) -> bool:
@@ -65,13 +65,13 @@ ACTIONS: tuple[Action, ...] = existing(
         Action("discover.clear", ("F",), "unfilter", "Files with any path again",
                lambda s, c: s.set_text("", c), _has_text, 20),
         Action("discover.scan", ("s",), "scan", "Scan a path, or the chosen source again",
-               lambda s, c: offering.ask_scan(s, c), lambda s, c: _panels(s, c) and not s.scan.is_running, 75, is_change=True),
+               lambda s, c: commands.ask_scan(s, c), lambda s, c: _panels(s, c) and not s.scan.is_running, 75, is_change=True),
         Action("discover.stop", ("c",), "stop scan", "Stop the scan; what it recorded is kept",
                lambda s, c: s.scan.stop(c), _is_scanning, 85),
         Action("discover.tag", ("t",), "tag", "Put a tag on the file",
-               lambda s, c: offering.ask_tag(s, c), _has_file, 70, needs="tag", is_change=True),
+               lambda s, c: commands.ask_tag(s, c), _has_file, 70, needs="tag", is_change=True),
         Action("discover.tag_all", ("T",), "tag all", "Put a tag on all files that are shown",
-               lambda s, c: offering.ask_tag_all(s, c), _has_files, 50, needs="tag", is_change=True),
+               lambda s, c: commands.ask_tag_all(s, c), _has_files, 50, needs="tag", is_change=True),
         Action("discover.view", ("v",), "view", "The next view of the file: records, text, hex, about",
                lambda s, c: s.next_view(c), _has_file, 55),
         Action("discover.explore", ("e",), "rules", "The rule explorer: from folders to a pattern that tags files;"

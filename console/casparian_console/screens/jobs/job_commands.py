@@ -12,9 +12,9 @@ from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
 from casparian_console.screens.jobs.filter import Filter, FilterDialog
+from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN, Sheaf
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.screen import Jobs
-from casparian_console.screens.jobs.sheaves import DONE, FAILED, OPEN, Sheaf
 from casparian_console.text import clean, count
 
 _RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})

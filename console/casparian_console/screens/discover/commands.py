@@ -1,0 +1,260 @@
+"""What Discover asks for: tags on files, scans, and the dialogs before them.
+
+A few files are tagged by the operation. Many, and files whose content was never read, go through the command line: a tagged
+file becomes a job only when its content is known, and the operation reads no files. A scan runs as
+`casparian scan PATH --progress --json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from casparian_console.canvas import Glyphs, Line
+from casparian_console.effects import Ask, Copy, Effects, OpenFolder, RunCommand, StopCommand, Tag
+from casparian_console.facts.jobs import JobBook, Standing
+from casparian_console.messages import Ended, Failed, Output
+from casparian_console.screen import Context
+from casparian_console.screens.bench.path_prompt import PathPrompt
+from casparian_console.screens.discover.dropdown import tag_names
+from casparian_console.screens.discover.files import File, Filter, ids_of
+from casparian_console.text import clean, clip_left, count, short, size
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.operations import FILE_IDS_LIMIT
+from casparian_protocol.tagging import check_tag
+
+if TYPE_CHECKING:
+    from casparian_console.screens.discover.screen import Discover
+
+COMMAND = ("discover", "tagged")
+
+
+def ask_which_tag(title: str, known: Sequence[str], then: Callable[[str], Effects], context: Context) -> Effects:
+    """Which tag; one that is none is refused with the reason."""
+
+    def typed(tag: str) -> Effects:
+        try:
+            check_tag(tag)
+        except CasparianError as error:
+            context.say(f"{error.problem} {error.remedy}", "bad")
+            return []
+        return then(tag)
+
+    hint = f"known: {', '.join(clean(tag) for tag in known)}" if known else "There are no tags yet."
+    return context.prompt(title, typed, hint=hint)
+
+
+def put(files: Sequence[File], tag: str) -> Effects:
+    """On up to `FILE_IDS_LIMIT` files; taking it back leaves it on those that had it before."""
+    if not all(file.is_hashed for file in files):
+        return [RunCommand(COMMAND, ("tag", *(file.path for file in files), tag))]
+    fresh = [file for file in files if tag not in file.tag_list]
+    return [replace(_ask(files, tag, remove=False), undo=_ask(fresh, tag, remove=True) if fresh else None)]
+
+
+def take_off(files: Sequence[File], tag: str) -> Effects:
+    return [replace(_ask(files, tag, remove=True), undo=_ask(files, tag, remove=False))]
+
+
+def put_on_all(chosen: Filter, files: int, loaded: Sequence[File], tag: str, context: Context) -> Effects:
+    """On all that the filter shows; asks once, with their number."""
+    if files <= FILE_IDS_LIMIT and len(loaded) == files and all(file.is_hashed for file in loaded):
+        effects = put(loaded, tag)
+    else:
+        effects = [RunCommand(COMMAND, ("tag", *chosen.options, tag))]
+    question = f"Put the tag “{clean(tag)}” on {count(files, 'file')}?"
+    return context.confirm(question, effects, details=[f"shown: {clean(chosen.words)}"])
+
+
+def _ask(files: Sequence[File], tag: str, *, remove: bool) -> Ask:
+    word = "untag" if remove else "tag"
+    shown = [file.path for file in files[:3]]
+    more = f" # and {len(files) - 3:,} more" if len(files) > 3 else ""
+    return Ask(
+        ("discover", word, tag),
+        "tag",
+        {"tag": tag, "remove": remove, "file_ids": ids_of(files), "files": len(files)},
+        shlex.join(["casparian", word, *shown, tag]) + more,
+        f"{clean(tag)} {'off' if remove else 'on'} {count(len(files), 'file')}",
+    )
+
+
+TAG: Tag = ("discover", "scan")
+
+
+class Scan:
+    """One at a time: two would read the same disk."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.is_running = False
+        self.progress: dict[str, Any] = {}
+        self._result: dict[str, Any] = {}
+        self._rest = ""
+
+    def start(self, path: str) -> Effects:
+        self.path, self.is_running, self.progress, self._result, self._rest = path, True, {}, {}, ""
+        return [RunCommand(TAG, ("scan", path, "--progress", "--json"))]
+
+    def stop(self, context: Context) -> Effects:
+        """Cut short: what was found is kept, nothing counts as vanished."""
+        if not self.is_running:
+            return []
+        self.is_running = False
+        context.say(f"The scan of {self.path} was stopped; what it recorded is kept.", "warn")
+        return [StopCommand(TAG)]
+
+    def took(self, message: Output | Ended | Failed, context: Context) -> bool:
+        """Whether the scan has ended now."""
+        if not self.is_running:
+            return False
+        if isinstance(message, Output):
+            self._hear(message.text)
+            return False
+        self.is_running = False
+        if isinstance(message, Ended) and self._result:
+            context.say(f"{self.path}: {_words(self._result)}", "ok" if self._result.get("is_complete") else "warn")
+            return True
+        said = message.stderr if isinstance(message, Ended) else f"{message.problem} {message.remedy}"
+        lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
+        context.say(" ".join(lines) or "The scan ended without a word.", "bad")
+        return True
+
+    def _hear(self, text: str) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue  # not of the scan's own making
+            if isinstance(told, dict):
+                if "progress" in told:
+                    self.progress = told["progress"]
+                else:
+                    self._result = told
+
+    def lines(self, jobs: JobBook, width: int, glyphs: Glyphs) -> list[Line]:
+        """What is scanned right now, here and by the daemon."""
+        lines: list[Line] = []
+        if self.is_running:
+            files, seconds = self.progress.get("files", 0), self.progress.get("seconds", 0)
+            rate = f"{short(files / seconds)} files/s" if seconds else ""
+            lines += [
+                [("accent", f"{glyphs.running} scan")],
+                [("", f"  {clip_left(clean(self.path), width - 2, glyphs.ellipsis)}")],
+                [("", f"  {count(files, 'file')}")],
+                [("dim", f"  {rate}")],
+            ]
+        for group in jobs.groups.values():
+            if group.type == "SCAN" and group.standing in (Standing.RUNNING, Standing.WAITING):
+                job = group.first
+                done = job.progress.get("items_done")
+                lines += [
+                    [("accent", f"{glyphs.running} rescan"), ("dim", f" {job.state.lower()}")],
+                    [("", f"  {clip_left(clean(job.input), width - 2, glyphs.ellipsis)}")],
+                    *([[("", f"  {count(done, 'file')}")]] if done else []),
+                ]
+        return lines
+
+
+def _words(result: dict[str, Any]) -> str:
+    changes = [
+        f"{result[name]:,} {name}"
+        for name in ("new", "changed", "renamed", "vanished", "unchanged")
+        if result.get(name)
+    ]
+    unreadable = f"; {result['unreadable_count']:,} unreadable" if result.get("unreadable_count") else ""
+    short_cut = "" if result.get("is_complete") else "; cut short, nothing was taken as vanished"
+    files = f"{count(result.get('files', 0), 'file')}, {size(result.get('bytes', 0))}"
+    return f"{files}: {', '.join(changes) or 'nothing'}{unreadable}{short_cut}"
+
+
+def offer(discover: Discover, context: Context) -> Effects:
+    """A list to choose from; the parsers that its tags are meant for come first."""
+    file = discover.file()
+    if file is None:
+        return []
+    tags = set(file.tag_list)
+    parsers = sorted(context.facts.registry.current(), key=lambda parser: (tags.isdisjoint(parser.topics), parser.name))
+    options = [("look", "look into it"), ("about", "its place in the catalogue, and its jobs")]
+    options += [(f"run {each.name}", f"test {clean(each.name)} {clean(each.version)} on it") for each in parsers]
+    if context.can_change:
+        options += [
+            ("tag", "put a tag on it"),
+            *((f"off {tag}", f"take the tag {clean(tag)} off") for tag in file.tag_list),
+        ]
+    if discover.preview.jobs:
+        options.insert(2, ("jobs", "its jobs, in Jobs"))
+    options += [("copy", "copy its path"), ("folder", "open its folder")]
+    return context.choose(clean(file.rel_path), options, lambda what: _do(what, file, discover, context))
+
+
+def _do(what: str, file: File, discover: Discover, context: Context) -> Effects:
+    word, _, name = what.partition(" ")
+    match word:
+        case "look" | "about":
+            discover.is_right = True
+            discover.preview.view = "about" if word == "about" else "records"
+        case "jobs":
+            return [*context.screen("jobs").show_file(file.path), *context.visit("jobs")]
+        case "run":
+            return [*context.go("bench"), *context.screen("bench").test_file(name, file.path, context)]
+        case "tag":
+            return ask_tag(discover, context)
+        case "off":
+            return take_off([file], name)
+        case "copy":
+            context.say(f"copied: {file.path}", "ok")
+            return [Copy(file.path)]
+        case "folder":
+            return [OpenFolder(file.path.rpartition("/")[0] or "/")]
+    return []
+
+
+def _known_tags(discover: Discover) -> list[str]:
+    return tag_names(discover.dropdowns[1].options)
+
+
+def ask_tag(discover: Discover, context: Context) -> Effects:
+    file = discover.file()
+    if file is None:
+        return []
+    title = f"Tag {clean(file.rel_path)}"
+    return ask_which_tag(title, _known_tags(discover), lambda tag: put([file], tag), context)
+
+
+def ask_tag_all(discover: Discover, context: Context) -> Effects:
+    """Asks for the tag, then once more with the number of files."""
+    window = discover.window
+    chosen, files = window.filter, window.files or 0
+
+    def typed(tag: str) -> Effects:
+        return put_on_all(chosen, files, window.rows, tag, context)
+
+    return ask_which_tag(f"Tag all {count(files, 'file')} that are shown", _known_tags(discover), typed, context)
+
+
+def ask_scan(discover: Discover, context: Context) -> Effects:
+    """Of a source the choice between it and another path; else a path."""
+    source = discover.window.filter.source
+
+    def ask_path() -> Effects:
+        begun = source.value if source.kind == "root" else ""
+        discover.prompt = PathPrompt("Scan which directory?", discover.scan.start, ("discover", "path"), begun)
+        return [*context.open(discover.prompt), *discover.prompt.opened()]
+
+    if source.kind != "source" or source.value not in context.facts.registry.sources:
+        return ask_path()
+    name = source.name
+    again = Ask(
+        ("discover", "rescan", source.value),
+        "rescan",
+        {"source": source.value},
+        shlex.join(["casparian", "source", "rescan", name]),
+        f"{clean(name)} is being scanned: job {{job_id:.8}}",
+    )
+    options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]
+    return context.choose("Scan", options, lambda what: [again] if what == "again" else ask_path())
