@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,12 +21,10 @@ from click.exceptions import NoArgsIsHelpError
 
 from casparian.exits import ExitCode, NoDaemon, UsageProblem
 from casparian.nearest import hint
+from casparian_protocol.error_codes import code_of
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, home_from
 from casparian_shim.text import scrub
-
-#: Where a word begins in the name of a class.
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(slots=True)
@@ -234,16 +231,13 @@ def _give_up_unwritten() -> None:
 
 
 def _refused(error: CasparianError) -> Failure:
-    code = getattr(error, "reply_code", "") or getattr(error, "code", "")
-    if code in ("", "UNKNOWN_ERROR"):  # no code of its own: its class says what it is
-        code = _WORD.sub("_", type(error).__name__).upper()
     if isinstance(error, UsageProblem):
         exit_code = ExitCode.USAGE
     elif isinstance(error, NoDaemon) or error.is_about_connecting:
         exit_code = ExitCode.NO_SENTINEL
     else:
         exit_code = ExitCode.FAILED
-    return Failure(str(code), error.problem, error.remedy or "", exit_code)
+    return Failure(code_of(error), error.problem, error.remedy or "", exit_code)
 
 
 #: Hands the App to a command function as its first argument.

@@ -50,8 +50,9 @@ def test_what_was_altered_on_disk_is_unpacked_again(home: Home) -> None:
 
 
 def test_bytes_under_a_wrong_name_are_refused(home: Home) -> None:
-    with pytest.raises(BlobForged):
+    with pytest.raises(BlobForged) as forged:
         Artifacts(home, lambda digest: BUNDLE + b"x").bundle(DIGEST)
+    assert forged.value.code is ErrorCode.UNTRUSTED_ARTIFACT
     with pytest.raises(BlobMissing) as missing:
         Artifacts(home, lambda digest: None).contract("0" * 64)
     assert missing.value.code is ErrorCode.CONTRACT_MISSING

@@ -360,7 +360,7 @@ def set_policy(case: Case, command: SetQuarantinePolicy) -> None:
         case.reject(
             f"A quarantine policy has no {unknown[0]!r}.",
             f"It has {', '.join(sorted(_POLICY_KEYS))}.",
-            "INVALID_POLICY",
+            "BAD_POLICY",
         )
     else:
         policy = dict(command.policy)

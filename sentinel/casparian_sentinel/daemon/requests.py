@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from casparian_protocol.client import RequestRefused, Rows
+from casparian_protocol.client import Rows
+from casparian_protocol.error_codes import code_of
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.messages import Request
 from casparian_protocol.settings import Settings
@@ -63,10 +64,8 @@ class Requests:
     async def _frames(self, request: Request) -> Sequence[bytes]:
         try:
             return reply_frames(request.id, await self.perform(request.op, request.args, actor_of(request.actor)))
-        except (OperationRefused, RequestRefused) as refused:
-            return error_frames(request.id, refused, refused.reply_code)
-        except CasparianError as error:
-            return error_frames(request.id, error, error.code.value)
+        except CasparianError as refused:
+            return error_frames(request.id, refused, code_of(refused))
         except OSError as cause:
             logger.exception("The operation %s failed.", request.op)
             failed = CasparianError(f"{request.op} failed: {cause}.", remedy="The daemon's log has more.")

@@ -194,4 +194,4 @@ def test_a_policy_is_stored_for_known_outputs_and_known_limits_only(table: Table
 
     assert table.state.policies == {("advice", "orders"): {"max_pct": 5.0}}
     assert code(table.do(c.SetQuarantinePolicy("advice", "trades", {}, ANN))) == "NOT_FOUND"
-    assert code(table.do(c.SetQuarantinePolicy("advice", "orders", {"max": 1}, ANN))) == "INVALID_POLICY"
+    assert code(table.do(c.SetQuarantinePolicy("advice", "orders", {"max": 1}, ANN))) == "BAD_POLICY"

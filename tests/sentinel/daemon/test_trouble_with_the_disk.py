@@ -80,8 +80,9 @@ def test_below_the_floor_new_work_is_refused_beforehand_until_there_is_room_with
         register(client, home, tmp_path)
         observe(client, home, tmp_path / "in", ["a.txt"])
         until(lambda: "floor" in client.request("status")["intake"], "intake is paused")
-        with pytest.raises(RequestRefused, match="No new work is taken"):
+        with pytest.raises(RequestRefused, match="No new work is taken") as refused:
             client.request("queue")
+        assert refused.value.reply_code == "INTAKE_PAUSED"
 
     with LocalSentinel(home) as sentinel, pytest.raises(OperationRefused, match="No new work is taken"):
         sentinel.request("queue")

@@ -30,7 +30,7 @@ class BlobMissing(CasparianError):
     def __init__(self, what: str, digest: str, code: ErrorCode) -> None:
         super().__init__(
             f"The {what} {digest} of this job is not in the sentinel's store.",
-            remedy="Register the parser again; `casparian doctor` checks the store.",
+            remedy="Register the same parser again with `casparian parser register PATH`: that stores it anew.",
         )
         self.code = code
 
@@ -43,7 +43,8 @@ class BlobForged(CasparianError):
     def __init__(self, what: str, digest: str) -> None:
         super().__init__(
             f"The bytes that came as {what} {digest} have another hash.",
-            remedy="The store is damaged, or somebody stands between: `casparian doctor` checks the store.",
+            remedy="The file in blobs/ is damaged. Delete it, then register the same parser again with "
+            "`casparian parser register PATH`: that stores it anew.",
         )
 
 

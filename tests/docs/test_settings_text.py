@@ -1,4 +1,4 @@
-"""The commented settings are complete and true, and the reference page is made from them."""
+"""The commented settings are complete and true, as the models have them."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casparian.bundled import BundledFileMissing, bundled
-from casparian.settings_text import allowed_values, fields_of_settings, read_documented, reference_page
+from casparian.settings_text import allowed_values, fields_of_settings, read_documented
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, known_keys, load
 
@@ -47,11 +47,6 @@ def test_the_file_changes_nothing_as_it_comes_and_is_valid_with_every_line_uncom
 
     home.config_file.write_text(re.sub(r"(?m)^#([a-z_]+ = )", r"\1", TEXT), encoding="utf-8")
     assert set(load(home, {}).origins.values()) == {str(home.config_file)}
-
-
-def test_the_reference_page_is_current() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
-    assert page.read_text(encoding="utf-8") == reference_page(DOCUMENTED)
 
 
 def test_what_is_not_bundled_is_an_incomplete_installation() -> None:
