@@ -16,10 +16,10 @@ from pathlib import Path
 import zmq
 
 from bench.stamps import Stamp
-from casparian_protocol import messages as m
-from casparian_protocol.codec import decode, encode
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import Manifest
+from casparian_protocol.jobs import Manifest
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import decode, encode
 
 WINDOW_JOBS = 512
 _FINISH_JOBS = 100

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from casparian_protocol.bundle_zip import parse as unpack
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec
+from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.parsers import read_bundle as unpack
 from casparian_protocol.settings import Settings
-from casparian_protocol.states import JobType
 from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests, differences, updated
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
@@ -30,7 +29,7 @@ from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from casparian_protocol.manifest import Manifest
+    from casparian_protocol.jobs import Manifest
     from casparian_worker.execute import Outcome, ParseTask
 
 #: Every row is judged, none is too many.

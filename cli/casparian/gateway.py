@@ -16,7 +16,7 @@ from casparian.app import App
 from casparian.exits import NoDaemon
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.home import Home, is_home, make_home
-from casparian_protocol.operations import OPERATIONS
+from casparian_protocol.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ class Gateway(Protocol):
     is_daemon: bool
 
     def request(self, op: str, **args: Any) -> dict[str, Any]:
-        """Perform an operation of `casparian_protocol.operations`; arguments that are None are left out."""
+        """Perform an operation of `casparian_protocol.wire.operations`; arguments that are None are left out."""
         ...
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:

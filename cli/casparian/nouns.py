@@ -46,7 +46,7 @@ def known(gateway: Gateway, kind: Kind) -> list[str]:
 
         return sorted(code.value for code in ErrorCode)
     if kind == "violation":
-        from casparian_protocol.contract.violations import ViolationCode
+        from casparian_protocol.contract import ViolationCode
 
         return sorted(code.value for code in ViolationCode)
     return sorted(str(row["name"]) for row in gateway.rows(_KNOWN[kind][0]))

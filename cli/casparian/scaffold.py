@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.parser_metadata import NAME_PATTERN
+from casparian_protocol.parsers import NAME_PATTERN
 
 SAMPLE_BYTES_MAX = 1_000_000
 _TEST_RECORDS = 20

@@ -1,4 +1,4 @@
-"""Asks the tables which files will never run as things stand; `casparian_protocol.waiting` judges."""
+"""Asks the tables which files will never run as things stand; `casparian_protocol.wording` judges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from casparian_protocol.waiting import WAITING_FILES, Candidate, WaitingFiles, waiting_files
+from casparian_protocol.wording import WAITING_FILES, Candidate, WaitingFiles, waiting_files
 
 _CONTRACTS = "select parser, version, output, state from cf_schema_contracts order by proposed_at"
 _CANDIDATES = """

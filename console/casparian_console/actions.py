@@ -12,7 +12,7 @@ from typing import Any
 
 from casparian_console.canvas import Line, line_width
 from casparian_console.effects import Effects
-from casparian_protocol.operations import OPERATIONS
+from casparian_protocol.wire.operations import OPERATIONS
 
 
 def _always(_owner: Any, _context: Any) -> bool:

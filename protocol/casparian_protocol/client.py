@@ -19,12 +19,14 @@ from typing import Any, Literal, Self, overload
 
 import zmq
 
-from casparian_protocol.codec import MalformedMessage, decode, encode, pack, unpack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import Feed, Snapshot
 from casparian_protocol.home import Home
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
-from casparian_protocol.operation_views import PROJECTOR_GONE, ProjectorPhase
+from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
+from casparian_protocol.wire.operation_views import PROJECTOR_GONE
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0

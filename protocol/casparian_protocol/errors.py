@@ -1,5 +1,39 @@
-"""Errors of our own, for everybody above the shim. The classes live in `casparian_shim.errors`."""
+"""Errors of our own, for everybody above the shim, and whose making a failure is.
 
-from casparian_shim.errors import RETRYABLE_ONCE, CasparianError, ErrorCode, ErrorReport
+The classes live in `casparian_shim.errors`. The core and the projection count failures of a parser's own making by the same
+rule, so that what is shown is what was judged. A code alone does not tell: a parser may run into a full disk, and a worker may
+find what a parser did.
+"""
 
-__all__ = ["RETRYABLE_ONCE", "CasparianError", "ErrorCode", "ErrorReport"]
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from casparian_shim.errors import RETRYABLE_ONCE, TRANSIENT, CasparianError, ErrorCode, ErrorReport
+from casparian_shim.trace import fingerprint
+
+__all__ = [
+    "NEVER_THE_PARSERS",
+    "RETRYABLE_ONCE",
+    "CasparianError",
+    "ErrorCode",
+    "ErrorReport",
+    "fingerprint_of_code",
+    "is_parsers_own",
+]
+
+#: What a parser does by itself although it may pass: it runs too long, or ends with the status that asks for a retry.
+_PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESET})
+#: Never a parser's making, whoever says so: the machine, the disk, the input.
+NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
+
+
+def is_parsers_own(error: Mapping[str, Any]) -> bool:
+    """Whether this failure (a `JobError` as a map) says something about the parser."""
+    return error.get("origin") == "parser" and error.get("code") not in NEVER_THE_PARSERS
+
+
+def fingerprint_of_code(code: str) -> str:
+    """The fingerprint of a failure of which nothing but its code is known."""
+    return fingerprint("", code, "", {})

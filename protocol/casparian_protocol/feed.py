@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import zmq
 
-from casparian_protocol.codec import MalformedMessage, pack, unpack
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 
 EVENT_TOPIC = "event."
 METRIC_TOPIC = "metric."

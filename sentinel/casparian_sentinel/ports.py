@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from casparian_protocol import trees
+from casparian_protocol.home import trees
 from casparian_sentinel import careful_files
 
 _PRIVATE_FILE = 0o600

@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from casparian.scaffold import Sample, ScaffoldRefused, read_sample, scaffold, write_scaffold
-from casparian_protocol.parser_entry import contracts_of
-from casparian_protocol.parser_metadata import read_metadata
+from casparian_protocol.parsers import contracts_of, read_metadata
 from casparian_sentinel.registry.bundle_tests import bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from casparian_sentinel.registry.keys import home_key

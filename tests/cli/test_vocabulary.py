@@ -16,7 +16,7 @@ import rich_click as click
 from casparian.app import Group
 from casparian.main import casparian
 from casparian.render import dated
-from casparian_protocol.vocabulary import JOB_WORDS, in_columns, in_words
+from casparian_protocol.wording import JOB_WORDS, in_columns, in_words
 from tests.cli.calls import Answer, Caller
 
 #: Command line → None, or why it is no document. `{…}` is filled in from the home.

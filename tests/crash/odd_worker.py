@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from casparian_protocol.messages import Fenced, Finish, Message
+from casparian_protocol.wire.messages import Fenced, Finish, Message
 from casparian_worker.__main__ import main
 from casparian_worker.agent import agent
 from casparian_worker.agent.bus import WorkerBus

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from casparian_protocol.client import Client, NoSentinel, TablesAway
 from casparian_protocol.home import Home
-from casparian_protocol.states import OPEN
+from casparian_protocol.jobs import OPEN
 from casparian_sentinel.local import LocalSentinel
 from tests.crash.load import CONFIG, PARSER, Expected, Truth
 from tests.end_to_end.world import World

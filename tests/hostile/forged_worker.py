@@ -17,10 +17,9 @@ from typing import Any
 import msgpack
 import zmq
 
-from casparian_protocol import messages as m
-from casparian_protocol.codec import decode, encode
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest
+from casparian_protocol.jobs import JobError, Manifest
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import decode, encode
 
 _ANSWER_SECONDS = 0.4
 WRONG: list[Any] = [

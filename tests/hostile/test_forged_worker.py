@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol import messages as m
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
+from casparian_protocol.wire import messages as m
 from tests.sentinel.daemon.world import Daemon, TinyWorker, completed, new_home, observe, register, running, until
 
 ROOT = Path(__file__).parents[2]

@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from casparian_protocol import messages as m
 from casparian_protocol.bounds import COUNT_MAX
-from casparian_protocol.codec import MalformedMessage, decode, pack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.event_bytes import EventRefused, pack_event
 from casparian_protocol.feed import FeedEvent, encode_event
 from casparian_protocol.feed import decode as decode_feed
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile, ViolationCount
-from casparian_protocol.operations import OPERATIONS
-from casparian_protocol.progress import Progress
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.settings import SettingsError, known_keys, load
+from casparian_protocol.wire import Progress
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import decode
+from casparian_protocol.wire.operations import OPERATIONS
 from casparian_sentinel.commit.offers import read_manifests
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision, SendToWorker

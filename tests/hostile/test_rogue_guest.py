@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.codec import decode, encode
-from casparian_protocol.messages import Fail, Finish, FinishedJob, Heartbeat, Message
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Heartbeat, Message
 from casparian_worker.agent.holding import HeldJob, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
 from casparian_worker.execute.stream import StreamCounters

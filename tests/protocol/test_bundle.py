@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.bundle import UnpackedAltered, unpack
-from casparian_protocol.bundle_files import BundleSourceRefused, collect_directory
-from casparian_protocol.bundle_zip import ENTRIES_MAX, BundleRefused, pack, parse
+from casparian_protocol.parsers import BundleRefused, UnpackedAltered, pack_bundle, read_bundle, unpack_bundle
+from casparian_protocol.parsers.bundle import ENTRIES_MAX
+from casparian_protocol.parsers.collect import BundleSourceRefused, collect_directory
 
 FILES = {"parser.py": b"x = 1\n", "data/table.json": b"{}"}
 NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z0-9_]{1,8}){0,2}\.(py|json)", fullmatch=True)
@@ -23,10 +23,10 @@ NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z0-9_]{1,8}){0,2}\.(py|json)", fullmatch=
 
 @given(st.dictionaries(NAMES, st.binary(max_size=300), max_size=8))
 def test_what_is_packed_is_what_is_read(files: dict[str, bytes]) -> None:
-    blob = pack(files)
+    blob = pack_bundle(files)
 
-    assert parse(blob) == files
-    assert pack(dict(reversed(files.items()))) == blob
+    assert read_bundle(blob) == files
+    assert pack_bundle(dict(reversed(files.items()))) == blob
     with zipfile.ZipFile(io.BytesIO(blob)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
         assert archive.testzip() is None
@@ -35,16 +35,16 @@ def test_what_is_packed_is_what_is_read(files: dict[str, bytes]) -> None:
 @given(st.binary(max_size=400))
 def test_random_bytes_are_refused(blob: bytes) -> None:
     with pytest.raises(BundleRefused):
-        parse(blob)
+        read_bundle(blob)
 
 
 @given(st.data())
 def test_a_damaged_bundle_is_refused_or_unharmed(data: st.DataObject) -> None:
-    blob = bytearray(pack(FILES))
+    blob = bytearray(pack_bundle(FILES))
     at = data.draw(st.integers(0, len(blob) - 1))
     blob[at] ^= 1 << data.draw(st.integers(0, 7))
     with contextlib.suppress(BundleRefused):
-        assert parse(bytes(blob)) == FILES  # a bit that means nothing: versions, times
+        assert read_bundle(bytes(blob)) == FILES  # a bit that means nothing: versions, times
 
 
 def zipped(
@@ -62,7 +62,7 @@ def zipped(
 
 
 def test_a_bundle_deflated_elsewhere_is_read() -> None:
-    assert parse(zipped(list(FILES.items()), zipfile.ZIP_DEFLATED)) == FILES
+    assert read_bundle(zipped(list(FILES.items()), zipfile.ZIP_DEFLATED)) == FILES
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_a_bundle_deflated_elsewhere_is_read() -> None:
         zipped([("bomb.json", b"\0" * 1_000_000)], zipfile.ZIP_DEFLATED),
         zipped([("a.py", b"1")], zipfile.ZIP_BZIP2),
         zipped([(f"f{index}.py", b"") for index in range(ENTRIES_MAX + 1)]),
-        b"MZ" + pack(FILES),
-        pack(FILES) + b"\0",
+        b"MZ" + pack_bundle(FILES),
+        pack_bundle(FILES) + b"\0",
     ],
     ids=range(20),
 )
 def test_a_hostile_bundle_is_refused(blob: bytes) -> None:
     with pytest.raises(BundleRefused):
-        parse(blob)
+        read_bundle(blob)
 
 
 def test_sizes_that_lie_are_found_out_before_anything_grows() -> None:
@@ -101,15 +101,15 @@ def test_sizes_that_lie_are_found_out_before_anything_grows() -> None:
     honest = struct.pack("<I", 100)
     lying = struct.pack("<I", 50)
     with pytest.raises(BundleRefused, match="more or less data"):
-        parse(bytes(blob.replace(honest, lying)))
+        read_bundle(bytes(blob.replace(honest, lying)))
 
 
 def test_an_entry_that_overlaps_another_is_refused() -> None:
-    blob = bytearray(pack({"a.py": b"1", "b.py": b"1"}))
+    blob = bytearray(pack_bundle({"a.py": b"1", "b.py": b"1"}))
     second = blob.rindex(b"PK\x01\x02")
     blob[second + 42 : second + 46] = b"\0\0\0\0"
     with pytest.raises(BundleRefused, match="one behind the other"):
-        parse(bytes(blob))
+        read_bundle(bytes(blob))
 
 
 def write(root: Path, files: dict[str, bytes]) -> Path:
@@ -142,7 +142,7 @@ def test_times_and_permissions_do_not_reach_the_bundle(tmp_path: Path) -> None:
     os.utime(two / "parser.py", (1, 1))
     (two / "parser.py").chmod(0o700)
 
-    assert pack(collect_directory(one).files) == pack(collect_directory(two).files)
+    assert pack_bundle(collect_directory(one).files) == pack_bundle(collect_directory(two).files)
 
 
 @pytest.mark.parametrize("name", ["link.py", "folder"])
@@ -164,8 +164,8 @@ def test_a_pipe_named_like_source_does_not_hang_registration(tmp_path: Path) -> 
 
 def test_unpacked_files_are_read_only_and_checked_the_next_time(tmp_path: Path) -> None:
     target = tmp_path / "artifacts" / "abc"
-    unpack(pack(FILES), target)
-    unpack(pack(FILES), target)
+    unpack_bundle(pack_bundle(FILES), target)
+    unpack_bundle(pack_bundle(FILES), target)
 
     assert {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*.*")} == FILES
     assert stat.S_IMODE((target / "parser.py").stat().st_mode) == 0o444
@@ -175,9 +175,9 @@ def test_unpacked_files_are_read_only_and_checked_the_next_time(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["parser.py", "sitecustomize.py", "json.so"])
 def test_an_unpacked_bundle_that_was_altered_is_found_out(tmp_path: Path, name: str) -> None:
     target = tmp_path / "abc"
-    unpack(pack(FILES), target)
+    unpack_bundle(pack_bundle(FILES), target)
     (target / name).unlink(missing_ok=True)
     (target / name).write_bytes(b"import evil")
 
     with pytest.raises(UnpackedAltered, match=name):
-        unpack(pack(FILES), target)
+        unpack_bundle(pack_bundle(FILES), target)

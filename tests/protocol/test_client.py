@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.client import Client, NoSentinel, default_actor
-from casparian_protocol.codec import MalformedMessage, pack
 from casparian_protocol.feed import FeedEvent, FeedOrder, Gap, Metric, decode, encode_event, encode_metric
 from casparian_protocol.home import Home, make_home
+from casparian_protocol.packing import MalformedMessage, pack
 
 
 def event(seq: int) -> FeedEvent:

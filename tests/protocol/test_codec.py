@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol import describe
-from casparian_protocol import messages as m
-from casparian_protocol.codec import MalformedMessage, MessageTooLarge, decode, encode, unpack
-from casparian_protocol.operations import OPERATIONS, BadArguments, UnknownOperation, parse_args
-from casparian_protocol.progress import Progress
+from casparian_protocol.packing import MalformedMessage, unpack
+from casparian_protocol.wire import MessageTooLarge, Progress, describe
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.operations import OPERATIONS, BadArguments, UnknownOperation, parse_args
 
 JOB = "00112233aabbccdd"
 EXAMPLES: list[m.Message] = [
@@ -125,4 +125,4 @@ def test_bad_arguments_name_the_field() -> None:
 
 def test_the_protocol_page_is_what_the_models_say() -> None:
     page = Path(__file__).parents[2] / "docs" / "protocol.md"
-    assert page.read_text(encoding="utf-8") == describe.page(), "run: python -m casparian_protocol.describe"
+    assert page.read_text(encoding="utf-8") == describe.page(), "run: python -m casparian_protocol.wire.describe"

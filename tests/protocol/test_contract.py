@@ -15,6 +15,7 @@ from casparian_protocol.contract import (
     Column,
     Contract,
     ContractInvalid,
+    NameInvalid,
     QuarantinePolicy,
     arrow_schema,
     breach,
@@ -25,9 +26,8 @@ from casparian_protocol.contract import (
     json_schema,
     json_schema_text,
 )
-from casparian_protocol.contract.errors import NameInvalid
-from casparian_protocol.contract.faults import COLUMN_KEYS, CONTRACT_KEYS, POLICY_KEYS
-from casparian_protocol.contract.policy import UNBUILT_KEYS
+from casparian_protocol.contract.model import UNBUILT_KEYS
+from casparian_protocol.contract.problems import COLUMN_KEYS, CONTRACT_KEYS, POLICY_KEYS
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casparian_protocol.daemon_log import follow, old_name, open_daemon_log, rotate_if_large
+from casparian_protocol.home import follow, old_name, open_daemon_log, rotate_if_large
 
 WRITER = """
 import sys
 from pathlib import Path
-from casparian_protocol.daemon_log import follow
+from casparian_protocol.home import follow
 for line in sys.stdin:
     print(line.strip(), flush=True)
     print("told", line.strip(), file=sys.stderr, flush=True)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.latency import BOUNDS_SECONDS, BUCKET_COUNT, Histogram
+from casparian_protocol.wire import Histogram
+from casparian_protocol.wire.heartbeats import BOUNDS_SECONDS, BUCKET_COUNT
 
 seconds_of_calls = st.lists(st.floats(0, 500, allow_nan=False) | st.sampled_from(BOUNDS_SECONDS), max_size=60)
 

@@ -4,24 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.parser_entry import choose_entry, contracts_of
-from casparian_protocol.parser_errors import (
+from casparian_protocol.parsers import (
+    EntryNotFound,
+    NotAParser,
+    ParserMetadata,
+    ParserParam,
+    ParserSourceError,
+    choose_entry,
+    contracts_of,
+    foreign_imports,
+    read_metadata,
+    source_text,
+)
+from casparian_protocol.parsers.errors import (
     ContractFileInvalid,
     ContractsContradict,
-    EntryNotFound,
     MetadataInvalid,
     MetadataMissing,
     MetadataNotLiteral,
     MetadataTwice,
-    NotAParser,
-    ParserSourceError,
     SeveralParsers,
     SourceHasSyntaxError,
     SourceNotText,
     UnusableParse,
 )
-from casparian_protocol.parser_imports import foreign_imports
-from casparian_protocol.parser_metadata import ParserMetadata, ParserParam, read_metadata, source_text
 
 HEAD = 'name, version, topics = "advice", "1.2.0", ["advice"]\n'
 PARSE = "def parse(path):\n    return None\n"

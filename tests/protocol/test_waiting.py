@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casparian_protocol.waiting import Candidate, WaitingFiles, waiting_files
+from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files
 
 APPROVED = {"orders": "approved"}
 

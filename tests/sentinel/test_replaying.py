@@ -9,8 +9,8 @@ import pytest
 
 from casparian_protocol.client import Rows
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.operations import BadArguments
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire.operations import BadArguments
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now, ReplayDeadLetters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from casparian_protocol import messages as m
 from casparian_protocol.settings import LivenessSettings, RetrySettings
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import step
 from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker

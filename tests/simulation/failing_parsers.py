@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from casparian_protocol import messages as m
 from casparian_protocol.jobs import JobError
 from casparian_protocol.settings import BreakerSettings
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from tests.sentinel.core.play import ANN

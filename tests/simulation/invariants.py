@@ -14,7 +14,7 @@ from pathlib import Path
 import msgpack
 from blake3 import blake3
 
-from casparian_protocol.manifest import Manifest, published_path
+from casparian_protocol.jobs import Manifest, published_path
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import HEADER_BYTES
 from tests.simulation.simfs import File, Node, SimFs

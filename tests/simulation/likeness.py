@@ -13,8 +13,8 @@ from hashlib import blake2b
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from casparian_protocol import messages as m
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.state import State

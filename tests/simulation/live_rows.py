@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest, OutputAccounting
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.state import OpenJob
 from casparian_sentinel.operations.steps import OperationRefused

@@ -5,10 +5,10 @@ The network is quick and nothing fails; a worker is late by a share of its inter
 
 from __future__ import annotations
 
-from casparian_protocol import messages as m
-from casparian_protocol.rhythm import Rhythm
+from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import LivenessSettings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import Rhythm
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.daemon.shell import TICK_SECONDS
 from tests.sentinel.core.play import Table, sent
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from casparian_protocol import messages as m
-from casparian_protocol.operation_views import ProjectorPhase
+from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.daemon import ending

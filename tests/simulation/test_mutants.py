@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.manifest import PART_NAMES
+from casparian_protocol.jobs import PART_NAMES
 from casparian_protocol.settings import LivenessSettings
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.store import discard

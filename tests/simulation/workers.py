@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, StagedFile
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.ports import write_all
 from tests.sentinel.core.play import CONTRACT
 

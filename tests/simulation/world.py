@@ -16,9 +16,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from casparian_protocol import messages as m
 from casparian_protocol.home import Home
 from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.evolve import UnfoldableLog, apply, evolve

@@ -12,9 +12,8 @@ from blake3 import blake3
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec
+from casparian_protocol.jobs import JobInput, JobSpec, JobType
 from casparian_protocol.settings import LimitSettings, Settings
-from casparian_protocol.states import JobType
 from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, ParseTask, WorkerContext, execute
 from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.staging import seal_together

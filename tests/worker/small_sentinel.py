@@ -15,12 +15,12 @@ from typing import Any, Self, TypeVar
 import zmq
 from blake3 import blake3
 
-from casparian_protocol.bundle_zip import pack
-from casparian_protocol.codec import decode, encode
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec
-from casparian_protocol.messages import (
+from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.parsers import pack_bundle
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import (
     PROTOCOL_VERSION,
     Assign,
     Assignment,
@@ -31,7 +31,6 @@ from casparian_protocol.messages import (
     Message,
     Welcome,
 )
-from casparian_protocol.states import JobType
 from tests.worker.attempts import ROWS
 
 Kind = TypeVar("Kind", bound=Message)
@@ -74,7 +73,7 @@ class SmallSentinel:
         return digest
 
     def assignment(self, source: str, path: Path, *, epoch: int, job_id: str = "", **more: Any) -> Assignment:
-        artifact = self.put(pack({"parser.py": source.encode()}))
+        artifact = self.put(pack_bundle({"parser.py": source.encode()}))
         contract = self.put(Contract.from_literal(ROWS).canonical_json().encode())
         spec = JobSpec(
             job_id=job_id or f"{epoch:016x}",

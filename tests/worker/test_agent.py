@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.messages import (
+from casparian_protocol.wire.messages import (
     Bye,
     Cancel,
     Committed,

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from casparian_protocol.bundle_zip import pack
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import ErrorCode
 from casparian_protocol.home import Home, make_home
+from casparian_protocol.parsers import pack_bundle
 from casparian_worker.agent.artifacts import Artifacts, BlobForged, BlobMissing
 from tests.worker.attempts import ROWS
 
-BUNDLE = pack({"parser.py": b"def parse(path): return None\n"})
+BUNDLE = pack_bundle({"parser.py": b"def parse(path): return None\n"})
 DIGEST = blake3(BUNDLE).hexdigest()
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.blame import is_parsers_own
-from casparian_protocol.codec import decode, encode
 from casparian_protocol.contract import PolicyBreach
-from casparian_protocol.errors import ErrorCode, ErrorReport
-from casparian_protocol.messages import Fail
+from casparian_protocol.errors import ErrorCode, ErrorReport, is_parsers_own
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import Fail
 from casparian_worker.execute.failures import QuarantineExceeded, error_of_exit, of_exception, of_report
 from casparian_worker.execute.source import InputUnreadable
 from casparian_worker.guest import GuestExit

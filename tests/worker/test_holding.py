@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.codec import decode, encode, pack, unpack
-from casparian_protocol.jobs import JobInput, JobSpec
-from casparian_protocol.manifest import Manifest, StagedFile
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, HEARTBEAT_LIMIT_BYTES, Assignment, Heartbeat
-from casparian_protocol.states import JobType
+from casparian_protocol.jobs import JobInput, JobSpec, JobType, Manifest, StagedFile
+from casparian_protocol.packing import pack, unpack
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, HEARTBEAT_LIMIT_BYTES, Assignment, Heartbeat
 from casparian_shim.frames import Progress
 from casparian_worker.agent.holding import HeldJob, Holdings, Stage, finishes_of, heartbeat_of
 

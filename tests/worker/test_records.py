@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.manifest import RecordAccounting
+from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
 from casparian_shim.sdk.records import RecordTape, use_tape
 from casparian_worker.execute.records import SourceRecords

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from casparian_protocol.codec import encode
-from casparian_protocol.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks
+from casparian_protocol.wire.codec import encode
+from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks
 from casparian_worker.agent.sink_reports import SinkReports
 from casparian_worker.staging import (
     SinkMeters,

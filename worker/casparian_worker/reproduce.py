@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobSpec
-from casparian_protocol.manifest import Manifest, part_at, published_path
+from casparian_protocol.jobs import JobSpec, Manifest, part_at, published_path
 from casparian_protocol.settings import Settings
 from casparian_protocol.values import plain_rows
 from casparian_worker.agent.artifacts import Artifacts

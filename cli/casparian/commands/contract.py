@@ -135,9 +135,8 @@ def _checks(column: Row) -> str:
 @pass_app
 def diff(app: App, old: str, new: str | None) -> ExitCode:
     """Compare two contracts; with one name: each output's newest against the last approved one."""
-    from casparian_protocol.contract import Contract
+    from casparian_protocol.contract import Contract, misfits
     from casparian_protocol.contract import diff as compare
-    from casparian_protocol.contract.fits import misfits
 
     with open_gateway(app) as gateway:
         pairs = _pairs(gateway, old, new)

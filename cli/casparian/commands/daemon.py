@@ -19,12 +19,12 @@ from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
 from casparian.numbers import TIMEOUT
 from casparian.render import as_json, cell, count, fields, size, table
 from casparian.waiting import find_waiting_files
-from casparian_protocol import trouble
+from casparian_protocol import wording
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import is_home, make_home
-from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import load
-from casparian_protocol.waiting import WaitingFiles
+from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wording import WaitingFiles
 
 _COUNT_OPEN_FAILURES = """
 select status, count(*) as n from cf_processing_queue
@@ -228,7 +228,7 @@ def _status_without_daemon(app: App) -> ExitCode:
 
 
 def _print_trouble(app: App, found: dict[str, Any]) -> None:
-    for line in trouble.of_status(found):
+    for line in wording.say_trouble(found):
         print(f"trouble: {cell(line)}", file=app.out)
 
 
@@ -238,7 +238,7 @@ def _poison_events(gateway: Gateway) -> int:
 
 def _status_in_the_past(app: App) -> ExitCode:
     """The queue and the workers as the events up to then say."""
-    from casparian_protocol.states import FILTERS
+    from casparian_protocol.jobs import FILTERS
 
     with open_gateway(app) as gateway:
         counts = {row["status"]: row["n"] for row in gateway.rows(_COUNT_STATES)}

@@ -154,8 +154,8 @@ def _change(
     app: App, named: Sequence[str], tag: str, *, remove: bool, filters: dict[str, Any] | None = None
 ) -> ExitCode:
     from casparian.scanning import hash_missing, ids_blob
-    from casparian_protocol.operations import FILE_IDS_LIMIT
     from casparian_protocol.tagging import check_tag
+    from casparian_protocol.wire.operations import FILE_IDS_LIMIT
 
     check_tag(tag)
     with open_gateway(app) as gateway:

@@ -20,9 +20,9 @@ from casparian.nearest import hint
 from casparian.nouns import doubt
 from casparian.numbers import COUNT, POSITIVE
 from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
-from casparian_protocol import trouble
-from casparian_protocol.states import FILTERS, JobState, JobType
-from casparian_protocol.vocabulary import in_words
+from casparian_protocol import wording
+from casparian_protocol.jobs import FILTERS, JobState, JobType
+from casparian_protocol.wording import in_words
 
 _LIST = """
 select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
@@ -198,7 +198,7 @@ def show(app: App, job_id: str) -> ExitCode:
         as_json(app, {**_document(found, files, violations, history), "parked": parked})
         return ExitCode.OK
     fields(app, _summary(found))
-    for line in trouble.of_parked([parked] if parked else []):
+    for line in wording.say_parked([parked] if parked else []):
         print(f"trouble: {cell(line)}", file=app.out)
     _print_params(app, found)
     _print_accounting(app, found)
@@ -306,7 +306,7 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
         listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(skipped.items()))
         print(f"declared skips: {cell(listed)}", file=app.out)
     if found["records_json"]:
-        from casparian_protocol.manifest import RecordAccounting
+        from casparian_protocol.jobs import RecordAccounting
 
         for line in RecordAccounting.model_validate_json(found["records_json"]).lines():
             print(line, file=app.out)

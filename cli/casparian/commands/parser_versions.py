@@ -15,8 +15,9 @@ from casparian.exits import ExitCode, UsageProblem
 from casparian.gateway import Gateway, Row, open_gateway
 from casparian.nearest import UnknownName
 from casparian.render import as_json, cell, fields, table, when
-from casparian_protocol.held_versions import what_to_do, why_waits
-from casparian_protocol.parameters import ParameterRefused, accept, read
+from casparian_protocol.parsers import ParameterRefused
+from casparian_protocol.parsers.parameters import accept, read
+from casparian_protocol.wording import what_to_do, why_waits
 
 _LIST = """
 select p.name, p.version, p.state, p.registered_at, p.artifact_hash as artifact, p.kind, p.params_json, p.outputs_json,

@@ -22,8 +22,7 @@ from casparian.devrun.report import InputRun
 from casparian.devrun.takers import DevTaker, JudgedTaker, Room, UnjudgedTaker
 from casparian.exits import UsageProblem, WorkFailed
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import RecordAccounting
+from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_shim.frames import LogLevel, StreamCut
 from casparian_shim.job import DEV, GuestJob
 from casparian_shim.text import scrub

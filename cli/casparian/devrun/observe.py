@@ -14,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_protocol.contract import Contract, describe
-from casparian_protocol.contract.names import FOR_PARSERS
+from casparian_protocol.contract import FOR_PARSERS, Contract, describe
 from casparian_protocol.values import cell_texts, plain_rows
 from casparian_worker.validation.mixed import is_mixed
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from casparian.exits import UsageProblem
-from casparian_protocol.parameters import ParameterRefused, read
-from casparian_protocol.parser_metadata import ParserParam
+from casparian_protocol.parsers import ParameterRefused, ParserParam
+from casparian_protocol.parsers.parameters import read
 
 
 class ParamRefused(UsageProblem):

@@ -11,12 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casparian.exits import UsageProblem
-from casparian_protocol.bundle_files import ParserFiles, collect_parser, own_modules
 from casparian_protocol.contract import Contract, check_output_name
-from casparian_protocol.parser_entry import CONTRACT_SUFFIX, contracts_of, read_contract_file
-from casparian_protocol.parser_errors import EntryNotFound, NotAParser
-from casparian_protocol.parser_imports import find_imports, foreign_imports
-from casparian_protocol.parser_metadata import ParserMetadata, parse_source, source_text
+from casparian_protocol.parsers import (
+    CONTRACT_SUFFIX,
+    EntryNotFound,
+    NotAParser,
+    ParserFiles,
+    ParserMetadata,
+    collect_parser,
+    contracts_of,
+    find_imports,
+    foreign_imports,
+    own_modules,
+    parse_source,
+    read_contract_file,
+    source_text,
+)
 
 
 class NoParserHere(UsageProblem):

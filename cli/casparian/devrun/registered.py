@@ -10,7 +10,7 @@ from pathlib import Path
 from casparian.app import App
 from casparian.exits import UsageProblem
 from casparian.gateway import open_gateway
-from casparian_protocol.bundle import unpack
+from casparian_protocol.parsers import unpack_bundle
 
 _NAMED = re.compile(r"[a-z][a-z0-9_]{0,62}(?:@.{1,64})?")
 _FIND = """
@@ -48,5 +48,5 @@ def registered_parser(app: App, named: str) -> tuple[Path, str]:
         digest = str(found[0]["artifact_hash"])
         directory: Path = gateway.home.artifacts / digest
         if not directory.exists():
-            unpack(BlobStore(RealFs(), gateway.home.blobs).get(digest), directory)
+            unpack_bundle(BlobStore(RealFs(), gateway.home.blobs).get(digest), directory)
     return directory, str(found[0]["entry"])

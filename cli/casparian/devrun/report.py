@@ -14,8 +14,7 @@ from casparian.devrun.observe import ColumnSeen, Observer
 from casparian.grid import draw_grid
 from casparian.render import cell, count
 from casparian.streams import screen_width
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import RecordAccounting
+from casparian_protocol.jobs import JobError, RecordAccounting
 
 _VIOLATIONS_SHOWN = 20
 _SKIPS_SHOWN = 10

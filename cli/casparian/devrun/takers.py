@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from casparian.devrun.observe import Observer
-from casparian_protocol.contract import Contract, is_reserved
-from casparian_protocol.contract.names import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN
+from casparian_protocol.contract import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN, Contract, is_reserved
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.outputs import JudgedOutput
 from casparian_worker.execute.records import SourceRecords

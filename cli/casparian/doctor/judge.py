@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from casparian.doctor.measure import PACKAGES, ClockFacts, Disk, HomeFacts, MachineFacts, PublishedFacts, SandboxFacts
 from casparian.render import size
-from casparian_protocol import trouble
+from casparian_protocol import wording
 from casparian_protocol.errors import CasparianError
 
 #: Older versions lack what Casparian uses.
@@ -260,15 +260,15 @@ def judge_trouble(status: Mapping[str, Any] | None) -> Check:
     """What a running daemon could not do, and goes on without."""
     if status is None:
         return Check("trouble", Verdict.OK, "no daemon runs to ask")
-    parked = trouble.of_parked(status.get("parked", []))
+    parked = wording.say_parked(status.get("parked", []))
     if parked:
         why = "Give the daemon's user the right to write there, or free space; it goes on by itself."
         return Check("trouble", Verdict.FAIL, "; ".join(parked), why)
-    poison = trouble.of_poison(status["projection"].get("poison_events", 0))
+    poison = wording.say_poison(status["projection"].get("poison_events", 0))
     if poison:
         why = "Restore blobs that are missing from a copy of the home; report what else is named."
         return Check("trouble", Verdict.FAIL, poison[0], why)
-    internal = trouble.of_internal(status.get("internal_errors", {}))
+    internal = wording.say_internal(status.get("internal_errors", {}))
     if internal:
         return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle`.")
     return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")

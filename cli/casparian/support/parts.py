@@ -16,10 +16,9 @@ from casparian import __version__
 from casparian.doctor import measure
 from casparian.support.reduce import Reducer
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
-from casparian_protocol.daemon_log import old_name
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import CATALOGUE
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, old_name
 from casparian_protocol.settings import load
 
 LOG_TAIL_BYTES = 512 * 1024

@@ -18,8 +18,8 @@ from casparian_console.effects import Effects
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import Overlay, wrapped
 from casparian_console.text import clean, clip, count
-from casparian_protocol.operations import OPERATIONS
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire.operations import OPERATIONS
 from casparian_shim.text import scrub
 
 _SUMMARY_CHARACTERS = 4_000

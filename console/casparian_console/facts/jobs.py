@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList
 
-from casparian_protocol.states import ENDED, IN_PROGRESS, OPEN, JobState
+from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobState
 
 
 class Standing(IntEnum):

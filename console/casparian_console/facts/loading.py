@@ -12,7 +12,7 @@ from casparian_console.effects import Query
 from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
-from casparian_protocol.waiting import WAITING_FILES
+from casparian_protocol.wording import WAITING_FILES
 
 #: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
 HISTORY_JOBS = 100_000

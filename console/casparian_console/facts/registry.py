@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from casparian_console.messages import Answer
 from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
-from casparian_protocol.held_versions import what_to_do, why_waits
-from casparian_protocol.waiting import Candidate, WaitingFiles, waiting_files
+from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files, what_to_do, why_waits
 
 
 @dataclass(slots=True)
@@ -125,7 +124,7 @@ class Registry:
         return [parser for parser in self.parsers.values() if parser.paused]
 
     def candidate(self, parser: Parser) -> Candidate:
-        """The version as `casparian_protocol.waiting` judges it."""
+        """The version as `casparian_protocol.wording` judges it."""
         states = {
             each.output: each.state
             for each in self.contracts.values()

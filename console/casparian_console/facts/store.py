@@ -19,7 +19,7 @@ from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, Job, JobBook
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer
-from casparian_protocol import trouble
+from casparian_protocol import wording
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 
 _SECOND_US = 1_000_000
@@ -318,7 +318,7 @@ class Facts:
                         self.jobs.touch(job.job_id, held["progress"], self.now_us, job.seq)
         elif metric.name == "trouble":
             parked, internal = values.get("parked", []), values.get("internal_errors", {})
-            self.troubles["trouble"] = trouble.of_parked(parked) + trouble.of_internal(internal)
+            self.troubles["trouble"] = wording.say_parked(parked) + wording.say_internal(internal)
         elif metric.name == "throughput":
             self.rows_per_second = self._flow.per_second(self.now_us)
             self.bytes_per_second = values["bytes_per_second"]
@@ -336,7 +336,7 @@ class Facts:
         elif metric.name == "sinks":
             self.sinks = tuple(values["sinks"])
         elif metric.name == "projection":
-            self.troubles["projection"] = trouble.of_poison(values.get("poison_events", 0))
+            self.troubles["projection"] = wording.say_poison(values.get("poison_events", 0))
             self.projection_seq = values["applied"]
 
     # --- what is asked ------------------------------------------------------------------------------------------------

@@ -146,8 +146,11 @@ def contract_view(contract: Waiting, row: dict[str, Any], tag: tuple[str, ...], 
 
 
 def contract_lines(row: dict[str, Any], context: Context) -> list[Line]:
-    from casparian_protocol.contract import Contract, diff  # brings pyarrow, which would double the console's start
-    from casparian_protocol.contract.fits import misfits
+    from casparian_protocol.contract import (  # brings pyarrow, which would double the console's start
+        Contract,
+        diff,
+        misfits,
+    )
 
     proposed = json.loads(row["proposed"])
     lines: list[Line] = []

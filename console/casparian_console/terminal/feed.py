@@ -18,10 +18,10 @@ from zmq.utils.monitor import recv_monitor_message
 from casparian_console.messages import Failed, Gone, Heard, Message
 from casparian_console.terminal.performer import Asker
 from casparian_protocol.client import Client
-from casparian_protocol.codec import MalformedMessage
 from casparian_protocol.feed import EVENT_TOPIC, METRIC_TOPIC, FeedOrder, Metric, Silence, Snapshot, decode
 from casparian_protocol.home import Home
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.packing import MalformedMessage
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 
 #: Metrics come once a second. Said a little before three seconds are over, so that it is on the screen within three.
 SILENCE_SECONDS = 2.6

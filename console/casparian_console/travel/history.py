@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from casparian_console.facts.store import Facts
-from casparian_protocol.codec import pack, unpack
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.packing import pack, unpack
 
 _CHUNK_EVENTS = 512
 #: Far above 512 events of the 16 KiB that the log allows each.

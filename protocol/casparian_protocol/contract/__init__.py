@@ -1,19 +1,33 @@
 """Contracts: what the rows of one output must be.
 
-Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, the meaning of one
-value's text, the vocabulary of violations, the quarantine policy and the difference between two contracts.
-Judging whole batches is `casparian_worker.validation`; approving and storing contracts is the sentinel's. Nothing here
-does I/O, and pyarrow is imported only by the functions that need it (`arrow_schema`, patterns).
+Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, the meaning of one value's text,
+the vocabulary of violations, the quarantine policy and the difference between two contracts. Judging whole batches is
+`casparian_worker.validation`; approving and storing contracts is the sentinel's. Nothing here does I/O, and pyarrow is
+imported only by the functions that need it (`arrow_schema`, patterns).
 """
 
-from casparian_protocol.contract.arrow import arrow_schema, arrow_type
-from casparian_protocol.contract.diff import Change, ContractDiff, diff
-from casparian_protocol.contract.errors import ContractInvalid
-from casparian_protocol.contract.model import Column, Contract, Mode, contracts_from_outputs
-from casparian_protocol.contract.names import check_output_name, is_reserved
-from casparian_protocol.contract.policy import BUILT_IN_POLICY, PolicyBreach, QuarantinePolicy, breach, cascade
-from casparian_protocol.contract.published import json_schema, json_schema_text
+from casparian_protocol.contract.diff import Change, ContractDiff, Misfit, diff, misfits
+from casparian_protocol.contract.model import (
+    BUILT_IN_POLICY,
+    FOR_PARSERS,
+    RAW_COLUMN,
+    ROW_ID_COLUMN,
+    Column,
+    Contract,
+    Mode,
+    PolicyBreach,
+    QuarantinePolicy,
+    breach,
+    cascade,
+    check_output_name,
+    contracts_from_outputs,
+    is_reserved,
+    unbuilt_keys,
+)
+from casparian_protocol.contract.problems import ContractInvalid, Judged, NameInvalid, ViolationCode
+from casparian_protocol.contract.schemas import arrow_schema, arrow_type, json_schema, json_schema_text
 from casparian_protocol.contract.types import (
+    AnyType,
     DataType,
     DecimalType,
     ListType,
@@ -23,10 +37,13 @@ from casparian_protocol.contract.types import (
     ZonedTimestampType,
     describe,
 )
-from casparian_protocol.contract.violations import ViolationCode
 
 __all__ = [
     "BUILT_IN_POLICY",
+    "FOR_PARSERS",
+    "RAW_COLUMN",
+    "ROW_ID_COLUMN",
+    "AnyType",
     "Change",
     "Column",
     "Contract",
@@ -34,8 +51,11 @@ __all__ = [
     "ContractInvalid",
     "DataType",
     "DecimalType",
+    "Judged",
     "ListType",
+    "Misfit",
     "Mode",
+    "NameInvalid",
     "PolicyBreach",
     "QuarantinePolicy",
     "SimpleType",
@@ -54,4 +74,6 @@ __all__ = [
     "is_reserved",
     "json_schema",
     "json_schema_text",
+    "misfits",
+    "unbuilt_keys",
 ]

@@ -1,13 +1,16 @@
-"""The models of a contract: columns with their checks, and the output's mode, key and quarantine policy.
+"""The model of a contract: the names outputs and columns may have, columns with their checks, the quarantine policy, the whole.
 
-`Contract.from_literal` is the only way in for what others wrote; it reads every spelling, judges every check
-against its type, and gives one canonical form.
+Read from a literal in a parser or from a JSON file, written back in one canonical form whose hash names the contract. A layer of
+the policy (config file, stored override, contract, command line) sets some of the keys; `cascade` merges layers from lowest to
+highest, `breach` is the verdict over counts; acting on it is the worker's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -23,14 +26,115 @@ from pydantic import (
     model_validator,
 )
 
-from casparian_protocol.contract.arrow import pattern_fault
-from casparian_protocol.contract.errors import ContractInvalid
-from casparian_protocol.contract.faults import say
+from casparian_protocol.bounds import COUNT_MAX, Count, PathText
 from casparian_protocol.contract.formats import Format, compile_format
-from casparian_protocol.contract.literals import read_literal, write_literal
-from casparian_protocol.contract.names import MAX_COLUMNS_COUNT, case_twins, check_output_name, column_fault
-from casparian_protocol.contract.policy import QuarantinePolicy, unbuilt_keys
+from casparian_protocol.contract.problems import ContractInvalid, NameInvalid, say
+from casparian_protocol.contract.text import read_literal, write_literal
 from casparian_protocol.contract.types import DataType, describe
+
+RESERVED_PREFIX = "_cf_"
+ROW_ID_COLUMN = "__cf_row_id"
+RAW_COLUMN = "_cf_raw"
+FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN})
+MAX_COLUMN_NAME_CHARS = 255
+MAX_COLUMNS_COUNT = 4096
+
+_OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def check_output_name(name: str) -> str:
+    """The name itself, or `NameInvalid`."""
+    if not _OUTPUT_NAME.fullmatch(name):
+        raise NameInvalid("output", name, "must be a lower-case letter and up to 62 of a-z, 0-9 and _")
+    return name
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name belongs to Casparian, in any spelling of case; parsers may use two of them."""
+    folded = name.casefold()
+    return folded.startswith((RESERVED_PREFIX, "_" + RESERVED_PREFIX))
+
+
+def column_fault(name: str) -> str | None:
+    """Why a column may not have this name, or None."""
+    if not name:
+        return "is empty"
+    if len(name) > MAX_COLUMN_NAME_CHARS:
+        return f"is longer than {MAX_COLUMN_NAME_CHARS} characters"
+    if is_reserved(name):
+        return f"is reserved: names starting with {RESERVED_PREFIX} belong to Casparian"
+    if not name.isprintable():
+        return "has control or unprintable characters"
+    return None
+
+
+def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that SQL would not tell apart."""
+    seen: dict[str, str] = {}
+    twins = []
+    for name in names:
+        first = seen.setdefault(name.casefold(), name)
+        if first is not name:
+            twins.append((first, name))
+    return twins
+
+
+def _whole_to_float(value: object) -> object:
+    return float(value) if type(value) is int and abs(value) <= COUNT_MAX else value
+
+
+class QuarantinePolicy(BaseModel):
+    """One layer of the policy: only keys that were given count (`model_fields_set`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    allow: bool = True
+    max_pct: Annotated[float, BeforeValidator(_whole_to_float), Field(ge=0, le=100)] | None = 10.0
+    max_count: Count | None = None
+    dir: PathText | None = None
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+
+#: Named in the specification, not built: accepted in what was stored earlier, refused in what is new.
+UNBUILT_KEYS = ("dir", "keep_days")
+BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)
+
+
+def unbuilt_keys(policy: QuarantinePolicy | None) -> list[str]:
+    """Keys that would have no effect. Those who write a policy anew are told so; stored ones stay as they are."""
+    return [key for key in UNBUILT_KEYS if policy is not None and getattr(policy, key) is not None]
+
+
+def cascade(*layers: QuarantinePolicy | None) -> QuarantinePolicy:
+    """The policy in force: the built-in one, overridden by each layer in turn, lowest first."""
+    keys = BUILT_IN_POLICY.model_dump()
+    for layer in layers:
+        if layer is not None:
+            keys |= layer.model_dump(exclude_unset=True)
+    return QuarantinePolicy.model_validate(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBreach:
+    """The limit that was passed, in words and numbers."""
+
+    limit: str
+    reason: str
+
+
+def breach(policy: QuarantinePolicy, *, received: int, quarantined: int, at_end: bool) -> PolicyBreach | None:
+    """The first limit that the counts pass. `max_pct` is judged only at the end, over all rows received."""
+    if quarantined and not policy.allow:
+        return PolicyBreach("allow", f"{quarantined} bad rows, and quarantine is not allowed")
+    if policy.max_count is not None and quarantined > policy.max_count:
+        return PolicyBreach("max_count", f"{quarantined} bad rows, at most {policy.max_count} are allowed")
+    if at_end and policy.max_pct is not None and quarantined * 100 > policy.max_pct * received:
+        share = 100 * quarantined / received
+        return PolicyBreach(
+            "max_pct", f"{quarantined} of {received} rows are bad ({share:.2f} %), at most {policy.max_pct:g} % may be"
+        )
+    return None
+
 
 Mode = Literal["strict", "allow_extra", "allow_missing_optional"]
 
@@ -89,7 +193,7 @@ class Column(BaseModel):
         if self.pattern is not None:
             if kind != "string":
                 raise ValueError(f"pattern is for string columns, not for {describe(self.type)}")
-            if info.context != STORED and (fault := pattern_fault(self.pattern)):
+            if info.context != STORED and (fault := _pattern_fault(self.pattern)):
                 raise ValueError(f"the pattern {self.pattern[:80]!r} is not RE2: {fault}")
         if self.lossy and kind != "decimal":
             raise ValueError(f"lossy is for decimal columns, not for {describe(self.type)}")
@@ -217,3 +321,15 @@ def contracts_from_outputs(outputs: object) -> dict[str, Contract]:
             raise ContractInvalid([f"{name!r} is no name of an output"], place="outputs")
         contracts[check_output_name(name)] = Contract.from_literal(literal, place=f"contract of output {name!r}")
     return contracts
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    """Why RE2 refuses a pattern, or None; tried on one empty text (an empty array is never compiled for)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as refusal:
+        return str(refusal)
+    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import STAGED_NAME, Manifest, StagedFile
+from casparian_protocol.jobs import STAGED_NAME, Manifest, StagedFile
 from casparian_sentinel.commit.files import directory_below, opened_regular, staged_by
 from casparian_sentinel.ports import Fs
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from casparian_protocol.codec import MalformedMessage, pack, unpack
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
+from casparian_protocol.jobs import Manifest
+from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.check import problem_of_files
 from casparian_sentinel.commit.files import directory_below, opened_regular, pieces_of, staged_by

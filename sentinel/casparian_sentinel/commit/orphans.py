@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import part_at
+from casparian_protocol.jobs import part_at
 from casparian_sentinel.commit.files import directory_below, make_directories_durably
 from casparian_sentinel.ports import Fs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import PART_NAMES, Manifest, StagedFile, published_path
+from casparian_protocol.jobs import PART_NAMES, Manifest, StagedFile, published_path
 from casparian_sentinel.commit.files import (
     digest_of,
     directory_below,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from casparian_protocol.messages import Message
+from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.effects import Decision, Effect, Rejected, SendToWorker
 from casparian_sentinel.core.live import Live

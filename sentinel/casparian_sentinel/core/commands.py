@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.jobs import JobSpec
-from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
-from casparian_protocol.states import JobState
+from casparian_protocol.contract import Misfit
+from casparian_protocol.jobs import JobSpec, JobState, Manifest
+from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
 
 SENTINEL = "sentinel"
 

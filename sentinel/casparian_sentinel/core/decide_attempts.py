@@ -9,10 +9,8 @@ from __future__ import annotations
 from zlib import crc32
 
 from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import PART_NAMES, Manifest
-from casparian_protocol.messages import Committed, Failed, Fenced, Held
-from casparian_protocol.states import JobState, JobType
+from casparian_protocol.jobs import PART_NAMES, JobError, JobState, JobType, Manifest
+from casparian_protocol.wire.messages import Committed, Failed, Fenced, Held
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     AbandonAttempt,

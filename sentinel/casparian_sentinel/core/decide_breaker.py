@@ -1,6 +1,6 @@
 """When a parser version is paused because of what it does, tried again, and trusted again.
 
-Judged are failures of the parser's own making (`casparian_protocol.blame`). An open breaker cools down in monotonic time;
+Judged are failures of the parser's own making (`casparian_protocol.errors`). An open breaker cools down in monotonic time;
 then one job at a time probes. A probe that fails by the parser's making opens it again; one that the machine failed is
 repeated with another job.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from casparian_protocol.blame import is_parsers_own
+from casparian_protocol.errors import is_parsers_own
 from casparian_protocol.jobs import JobError
 from casparian_sentinel.core import evolve_breaker
 from casparian_sentinel.core.breaker import CLOSED, OPEN, Breaker

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from casparian_protocol import messages
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire import messages
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     Drain,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from casparian_protocol.codec import pack
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     AddRule,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_protocol.codec import pack
-from casparian_protocol.jobs import JobSpec
-from casparian_protocol.states import ENDED, JobState, JobType
+from casparian_protocol.jobs import ENDED, JobSpec, JobState, JobType
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.decide_returns import ask_to_cancel

@@ -6,9 +6,9 @@ the host that is soonest idle is given nothing else until the job has run there.
 
 from __future__ import annotations
 
-from casparian_protocol.codec import pack
-from casparian_protocol.messages import Assign, Assignment, Cancel, Fenced
-from casparian_protocol.states import JobState, JobType
+from casparian_protocol.jobs import JobState, JobType
+from casparian_protocol.packing import pack
+from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide_returns import give_back, held, internal_error
 from casparian_sentinel.core.live import LiveWorker

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from casparian_protocol.codec import pack
-from casparian_protocol.parameters import ParameterRefused, accept, guess
+from casparian_protocol.packing import pack
+from casparian_protocol.parsers import ParameterRefused
+from casparian_protocol.parsers.parameters import accept, guess
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State

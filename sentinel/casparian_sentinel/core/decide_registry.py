@@ -8,8 +8,8 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from casparian_protocol.codec import pack
-from casparian_protocol.manifest import OUTPUT_NAME
+from casparian_protocol.jobs import OUTPUT_NAME
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.breaker import CLOSED
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (

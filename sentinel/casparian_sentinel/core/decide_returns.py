@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from casparian_protocol.blame import fingerprint_of_code
-from casparian_protocol.errors import ErrorCode
-from casparian_protocol.jobs import JobError
-from casparian_protocol.messages import Cancel, Fenced, Held
-from casparian_protocol.states import JobState
+from casparian_protocol.errors import ErrorCode, fingerprint_of_code
+from casparian_protocol.jobs import JobError, JobState
+from casparian_protocol.wire.messages import Cancel, Fenced, Held
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.effects import DropStaging
 from casparian_sentinel.core.manifests import error_facts

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 from packaging.version import Version
 
-from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.held_versions import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
-from casparian_protocol.states import OutputStatus
+from casparian_protocol.contract import Misfit
+from casparian_protocol.jobs import OutputStatus
+from casparian_protocol.wording import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import Fits, UseVersion
 from casparian_sentinel.core.effects import PlanFiles

@@ -6,7 +6,9 @@ that speaks without having said hello to this process is asked to; its leases st
 
 from __future__ import annotations
 
-from casparian_protocol.messages import (
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire import Progress, Rhythm
+from casparian_protocol.wire.messages import (
     PROTOCOL_VERSION,
     Beat,
     Drain,
@@ -18,9 +20,6 @@ from casparian_protocol.messages import (
     Shutdown,
     Welcome,
 )
-from casparian_protocol.progress import Progress
-from casparian_protocol.rhythm import Rhythm
-from casparian_protocol.states import JobState
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     BeatReceived,

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from casparian_protocol.event_bytes import Fact, pack_event
 from casparian_protocol.events import CATALOGUE
-from casparian_protocol.manifest import PART_NAMES, Manifest
-from casparian_protocol.messages import Message
+from casparian_protocol.jobs import PART_NAMES, Manifest
+from casparian_protocol.wire.messages import Message
 
 _VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
 

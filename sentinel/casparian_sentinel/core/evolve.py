@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from casparian_protocol.errors import RETRYABLE_ONCE, CasparianError
-from casparian_protocol.states import NEXT, JobState, JobType
+from casparian_protocol.jobs import NEXT, JobState, JobType
 from casparian_sentinel.core import evolve_breaker as breaker
 from casparian_sentinel.core import evolve_registry as registry
 from casparian_sentinel.core.state import (

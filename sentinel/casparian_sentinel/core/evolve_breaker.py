@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from casparian_protocol.blame import is_parsers_own
+from casparian_protocol.errors import is_parsers_own
 from casparian_sentinel.core.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from casparian_sentinel.core.state import OpenJob, State, Work
 

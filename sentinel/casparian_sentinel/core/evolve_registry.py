@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from packaging.version import Version
 
-from casparian_protocol.states import OutputStatus
+from casparian_protocol.jobs import OutputStatus
 from casparian_sentinel.core import evolve_breaker
 from casparian_sentinel.core.state import (
     Contract,

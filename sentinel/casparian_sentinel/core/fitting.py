@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from casparian_protocol.codec import pack
+from casparian_protocol.packing import pack
 
 T = TypeVar("T")
 

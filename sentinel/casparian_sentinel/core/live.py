@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from casparian_protocol.messages import Hello
-from casparian_protocol.progress import Progress
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
+from casparian_protocol.wire import Progress
+from casparian_protocol.wire.messages import Hello
 from casparian_sentinel.core.breaker import OPEN
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.sinks import SinkBook

@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_protocol.bounds import COUNT_MAX
-from casparian_protocol.codec import pack
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import STAGED_NAME, Manifest, published_path
-from casparian_protocol.states import JobType
+from casparian_protocol.jobs import STAGED_NAME, JobError, JobType, Manifest, published_path
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.fitting import cut, fitting, fitting_map
 from casparian_sentinel.core.state import OpenJob
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from casparian_protocol.latency import Histogram
-from casparian_protocol.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
+from casparian_protocol.wire import Histogram
+from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
 from casparian_sentinel.core.undo import Noted
 
 #: (uri, output).

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import fields
 from typing import Any
 
-from casparian_protocol.states import JobState, JobType, OutputStatus
+from casparian_protocol.jobs import JobState, JobType, OutputStatus
 from casparian_sentinel.core.breaker import Breaker
 from casparian_sentinel.core.ready import Entry
 from casparian_sentinel.core.state import (

@@ -10,10 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_protocol.held_versions import JOBS_OPEN
-from casparian_protocol.jobs import JobInput, JobSpec
-from casparian_protocol.manifest import PLAIN_PART_NAMES
-from casparian_protocol.states import JobState, JobType, OutputStatus
+from casparian_protocol.jobs import PLAIN_PART_NAMES, JobInput, JobSpec, JobState, JobType, OutputStatus
+from casparian_protocol.wording import JOBS_OPEN
 from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import zmq
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 
 _IPC = "ipc://"
 HIGH_WATER_MARK = 10_000

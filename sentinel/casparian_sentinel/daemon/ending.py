@@ -13,7 +13,7 @@ from pathlib import Path
 
 from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
 from casparian_sentinel.core import commands
 from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell

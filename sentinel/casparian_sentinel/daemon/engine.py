@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from casparian_protocol.event_bytes import EventRefused, EventTooLarge
-from casparian_protocol.messages import Refusal, Refused
+from casparian_protocol.wire.messages import Refusal, Refused
 from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker, Now
 from casparian_sentinel.core.decide import decide, fold
 from casparian_sentinel.core.effects import Decision, Rejected, SendToWorker

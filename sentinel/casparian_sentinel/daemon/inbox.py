@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from casparian_protocol.codec import MalformedMessage, decode, pack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_protocol.messages import (
+from casparian_protocol.packing import MalformedMessage, pack
+from casparian_protocol.wire.codec import decode
+from casparian_protocol.wire.messages import (
     ATTACHMENT_LIMIT_BYTES,
     PROTOCOL_VERSION,
     Blob,

@@ -16,10 +16,9 @@ from typing import Any
 
 import uvloop
 
-from casparian_protocol.daemon_log import open_daemon_log
-from casparian_protocol.home import Home, make_home, record_sockets
-from casparian_protocol.operations import QueueArgs
+from casparian_protocol.home import Home, make_home, open_daemon_log, record_sockets
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire.operations import QueueArgs
 from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.daemon.ending import run as live_and_end
 from casparian_sentinel.daemon.options import Options

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from casparian_protocol.codec import MessageTooLarge, encode, pack
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.messages import (
+from casparian_protocol.packing import pack
+from casparian_protocol.wire import MessageTooLarge
+from casparian_protocol.wire.codec import encode
+from casparian_protocol.wire.messages import (
     ATTACHMENT_LIMIT_BYTES,
     Assign,
     Committed,

@@ -17,12 +17,12 @@ from typing import Any
 import zmq
 
 from casparian_protocol.client import RequestRefused, Rows, read_query_answer, unpack_rows
-from casparian_protocol.codec import MalformedMessage, pack, unpack
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
-from casparian_protocol.operation_views import ProjectorPhase
+from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.settings import ProjectionSettings
+from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.log.format import Head

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from casparian_protocol.codec import unpack
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.jobs import Manifest
+from casparian_protocol.packing import unpack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
 from casparian_sentinel.commit.staging import remove_attempt, sweep

@@ -11,8 +11,8 @@ from typing import Any
 from casparian_protocol.client import Rows
 from casparian_protocol.error_codes import code_of
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.messages import Request
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core.commands import Command, Dispatch
 from casparian_sentinel.core.effects import Rejected
 from casparian_sentinel.daemon.engine import Engine

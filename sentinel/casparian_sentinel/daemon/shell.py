@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from casparian_protocol import trouble
+from casparian_protocol import wording
 from casparian_protocol.home import Home
-from casparian_protocol.messages import Request
-from casparian_protocol.operation_views import ProjectorPhase
+from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.messages import Request
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.decide_clock import promotion_of
@@ -335,7 +335,7 @@ class Shell:
         if self.booted.state.intake_paused is not None:
             told.append(f"no new work is taken: {self.booted.state.intake_paused}")
         told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
-        told += trouble.of_parked(self.promoter.parked()) + trouble.of_poison(self.projector.poison_events)
+        told += wording.say_parked(self.promoter.parked()) + wording.say_poison(self.projector.poison_events)
         return "; ".join(told)
 
     def _is_over(self, job_id: str, epoch: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from casparian_protocol.codec import MalformedMessage, pack, unpack
+from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_sentinel.core.snapshot import OtherFormat, UnreadableSnapshot, dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import Head, Position

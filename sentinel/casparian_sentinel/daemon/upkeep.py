@@ -15,9 +15,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from casparian_protocol.daemon_log import STANDARD_DESCRIPTORS, follow, rotate_if_large
-from casparian_protocol.home import Home
-from casparian_protocol.scratch import remove_if_unused
+from casparian_protocol.home import Home, follow, remove_if_unused, rotate_if_large
+from casparian_protocol.home.daemon_log import STANDARD_DESCRIPTORS
 from casparian_protocol.settings import DaemonSettings
 from casparian_sentinel.daemon.tasks import Tasks
 

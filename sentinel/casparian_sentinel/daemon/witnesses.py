@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import part_at
+from casparian_protocol.jobs import part_at
 from casparian_sentinel.commit.orphans import published_parts
 from casparian_sentinel.daemon.snapshot import head_of
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from casparian_protocol.events import CATALOGUE
-from casparian_protocol.manifest import PLAIN_PART_NAMES
+from casparian_protocol.jobs import PLAIN_PART_NAMES
 from casparian_sentinel.log.event import Event
 
 Data = dict[str, Any]

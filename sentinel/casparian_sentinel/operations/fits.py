@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import permutations
 
-from casparian_protocol.contract import Contract
-from casparian_protocol.contract.fits import Misfit, misfits
+from casparian_protocol.contract import Contract, Misfit, misfits
 from casparian_sentinel.operations.steps import Context
 
 #: Of so many contracts of an output each is held against each.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from casparian_protocol.operations import (
+from casparian_protocol.tagging import TagRule, check_rule, check_tag
+from casparian_protocol.wire.operations import (
     AddRuleArgs,
     AddSourceArgs,
     BeginScanArgs,
@@ -14,7 +15,6 @@ from casparian_protocol.operations import (
     SourceArgs,
     TagArgs,
 )
-from casparian_protocol.tagging import TagRule, check_rule, check_tag
 from casparian_sentinel.core.commands import (
     AddRule,
     AddSource,

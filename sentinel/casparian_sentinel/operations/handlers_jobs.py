@@ -9,9 +9,8 @@ from collections import Counter
 from typing import Any
 
 from casparian_protocol.client import Rows
-from casparian_protocol.jobs import JobSpec
-from casparian_protocol.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobSpec, JobState
+from casparian_protocol.wire.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job

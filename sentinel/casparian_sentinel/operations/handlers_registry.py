@@ -7,10 +7,10 @@ from functools import partial
 from blake3 import blake3
 from pydantic import ValidationError
 
-from casparian_protocol.codec import pack
-from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.contract.policy import QuarantinePolicy, unbuilt_keys
-from casparian_protocol.operations import (
+from casparian_protocol.contract import Misfit, QuarantinePolicy, unbuilt_keys
+from casparian_protocol.packing import pack
+from casparian_protocol.parsers import verify_bundle
+from casparian_protocol.wire.operations import (
     Artifact,
     DecideContractArgs,
     PauseArgs,
@@ -21,7 +21,6 @@ from casparian_protocol.operations import (
     SetParametersArgs,
     UseArgs,
 )
-from casparian_protocol.signing import verify_bundle
 from casparian_sentinel.core.commands import (
     ContractFacts,
     DecideContract,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 
-from casparian_protocol.operations import NoArgs
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
+from casparian_protocol.wire.operations import NoArgs
 from casparian_sentinel.operations.steps import AdoptSettings, Context, InThread, Steps
 
 logger = logging.getLogger(__name__)

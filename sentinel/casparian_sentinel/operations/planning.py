@@ -16,14 +16,13 @@ from blake3 import blake3
 from packaging.version import Version
 
 from casparian_protocol.client import Rows
-from casparian_protocol.codec import pack
-from casparian_protocol.contract.policy import QuarantinePolicy, cascade
-from casparian_protocol.held_versions import why_waits
-from casparian_protocol.jobs import JobInput, JobSpec
-from casparian_protocol.operations import QueueArgs
-from casparian_protocol.parameters import ParameterRefused
+from casparian_protocol.contract import QuarantinePolicy, cascade
+from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.packing import pack
+from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
-from casparian_protocol.states import JobType
+from casparian_protocol.wire.operations import QueueArgs
+from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
 from casparian_sentinel.core.decide_versions import targets_of

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_protocol.client import Rows
-from casparian_protocol.jobs import JobSpec
-from casparian_protocol.operations import RerunFailedArgs
-from casparian_protocol.parameters import ParameterRefused
-from casparian_protocol.states import JobType
+from casparian_protocol.jobs import JobSpec, JobType
+from casparian_protocol.parsers import ParameterRefused
+from casparian_protocol.wire.operations import RerunFailedArgs
 from casparian_sentinel.core.commands import QueueJobs
 from casparian_sentinel.core.decide_jobs import refusal
 from casparian_sentinel.core.state import ParserLine

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from casparian_protocol.client import Rows
-from casparian_protocol.contract.fits import Misfit
+from casparian_protocol.contract import Misfit
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_protocol.operation_views import ProjectorPhase
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire import ProjectorPhase
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Command, Now
 from casparian_sentinel.core.live import Live

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from casparian_protocol.messages import PROTOCOL_VERSION
-from casparian_protocol.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
+from casparian_protocol.wire.messages import PROTOCOL_VERSION
+from casparian_protocol.wire.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
 from casparian_sentinel.core.commands import Dispatch
 from casparian_sentinel.operations import (
     handlers_files,

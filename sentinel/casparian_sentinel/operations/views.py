@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from casparian_protocol.feed import Metric
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
 from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
 from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.operations.steps import Context

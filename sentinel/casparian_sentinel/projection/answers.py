@@ -20,9 +20,9 @@ import msgpack
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from casparian_protocol.codec import MalformedMessage, unpack
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+from casparian_protocol.packing import MalformedMessage, unpack
 from casparian_protocol.values import plain_values
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
 from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0

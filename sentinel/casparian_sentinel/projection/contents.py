@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from casparian_protocol.codec import unpack
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.packing import unpack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.projection.liveness import (
     Change,

@@ -13,9 +13,8 @@ from typing import Any
 import msgpack
 from pydantic_core import from_json
 
-from casparian_protocol.blame import is_parsers_own
-from casparian_protocol.manifest import Manifest, published_path
-from casparian_protocol.states import ENDED, JobState, JobType
+from casparian_protocol.errors import is_parsers_own
+from casparian_protocol.jobs import ENDED, JobState, JobType, Manifest, published_path
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.projection.liveness import Change, Committed
 from casparian_sentinel.projection.rows import Row, as_json

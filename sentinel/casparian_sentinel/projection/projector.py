@@ -23,9 +23,8 @@ import duckdb
 import msgpack
 import zmq
 
-from casparian_protocol.daemon_log import follow
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, follow
 from casparian_sentinel import catalog
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log.errors import LogCorrupt

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import NOT_AUDITED
-from casparian_protocol.states import OPEN
+from casparian_protocol.jobs import OPEN
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.projection import bulk, contents, poison

@@ -16,8 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
-from casparian_protocol.parser_entry import TESTS_FOLDER
-from casparian_protocol.parser_metadata import NAME_PATTERN
+from casparian_protocol.parsers import NAME_PATTERN, TESTS_FOLDER
 from casparian_sentinel.registry.errors import BundleTestInvalid
 
 EXPECTED_SUFFIX = ".expected.json"

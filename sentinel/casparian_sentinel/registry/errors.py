@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.parser_imports import ImportFound
+from casparian_protocol.parsers import ImportFound
 
 
 class NoParserThere(CasparianError):

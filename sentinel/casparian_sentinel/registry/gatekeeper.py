@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.parser_metadata import parse_source
+from casparian_protocol.parsers import parse_source
 from casparian_sentinel.registry import rules
 from casparian_sentinel.registry.rules import Rule, Severity
 

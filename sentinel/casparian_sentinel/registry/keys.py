@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.minisign import sign_text
-from casparian_protocol.signing import ArtifactStatement
+from casparian_protocol.parsers import ArtifactStatement
 
 _KEY_FILE = "home.ed25519"
 _KEY_BYTES = 32

@@ -13,14 +13,27 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import Requirement
 from pydantic import JsonValue
 
-from casparian_protocol.bundle import blake3_of, sha256_of, source_digest
-from casparian_protocol.bundle_files import LOCK_FILE, LeftOut, ParserFiles, collect_parser, own_modules
-from casparian_protocol.bundle_zip import pack
 from casparian_protocol.contract import Contract
-from casparian_protocol.parser_entry import CONTRACT_SUFFIX, contracts_of
-from casparian_protocol.parser_imports import BASE_MODULES, find_imports, foreign_imports
-from casparian_protocol.parser_metadata import ParserMetadata, parse_source, source_text
-from casparian_protocol.signing import statement_of
+from casparian_protocol.parsers import (
+    BASE_MODULES,
+    CONTRACT_SUFFIX,
+    LOCK_FILE,
+    LeftOut,
+    ParserFiles,
+    ParserMetadata,
+    blake3_of,
+    collect_parser,
+    contracts_of,
+    find_imports,
+    foreign_imports,
+    own_modules,
+    pack_bundle,
+    parse_source,
+    sha256_of,
+    source_digest,
+    source_text,
+    statement_of,
+)
 from casparian_sentinel.registry.errors import EnvironmentNeeded, FileParameter, NoParserThere, import_place
 from casparian_sentinel.registry.gatekeeper import Finding, Mode, check
 from casparian_sentinel.registry.keys import HomeKey
@@ -109,7 +122,7 @@ def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> Prepared
         lock_hash="",
         contracts={output: contract.hash() for output, contract in contracts.items()},
     )
-    bundle = pack(collected.files)
+    bundle = pack_bundle(collected.files)
     return PreparedArtifact(
         metadata=metadata,
         entry=entry,

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import zmq
 
-from casparian_protocol.codec import decode, encode
 from casparian_protocol.feed import FeedEvent, Metric, encode_event, encode_metric
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.messages import Reply, Request
+from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import Reply, Request
 
 
 class Peer:

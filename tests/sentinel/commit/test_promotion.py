@@ -10,14 +10,7 @@ import pytest
 from blake3 import blake3
 
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.manifest import (
-    PART_NAMES,
-    PLAIN_PART_NAMES,
-    Manifest,
-    OutputAccounting,
-    StagedFile,
-    published_path,
-)
+from casparian_protocol.jobs import PART_NAMES, PLAIN_PART_NAMES, Manifest, OutputAccounting, StagedFile, published_path
 from casparian_sentinel.commit.check import problem_of_files
 from casparian_sentinel.commit.orphans import move_aside, published_parts
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group

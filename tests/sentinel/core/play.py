@@ -8,12 +8,19 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError, JobInput, JobSpec
-from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile
-from casparian_protocol.progress import Progress
+from casparian_protocol.jobs import (
+    JobError,
+    JobInput,
+    JobSpec,
+    JobState,
+    JobType,
+    Manifest,
+    OutputAccounting,
+    StagedFile,
+)
 from casparian_protocol.settings import LivenessSettings, RetrySettings
-from casparian_protocol.states import JobState, JobType
+from casparian_protocol.wire import Progress
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import decide
 from casparian_sentinel.core.case import Case

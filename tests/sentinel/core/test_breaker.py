@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError, JobSpec
+from casparian_protocol.jobs import JobError, JobSpec, JobState
 from casparian_protocol.settings import BreakerSettings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.evolve import evolve

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest, published_path
+from casparian_protocol.jobs import JobError, JobState, Manifest, published_path
 from casparian_protocol.settings import RetrySettings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, Promote, PublishCatalogue, Rejected
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types

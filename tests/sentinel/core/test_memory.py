@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.states import JobState
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.snapshot import dump, load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_protocol import messages as m
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.snapshot import dump, load

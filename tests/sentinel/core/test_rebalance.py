@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol import messages as m
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core.decide_leasing import AHEAD_SECONDS
 from tests.sentinel.core.play import Table, assignments, sent, spec, types
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol import messages as m
 from casparian_protocol.errors import ErrorCode
-from casparian_protocol.jobs import JobError
+from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import BreakerSettings, RetrySettings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide_attempts import back_off_seconds
 from casparian_sentinel.core.effects import Rejected

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.latency import Histogram
+from casparian_protocol.wire import Histogram
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.sinks import ABSENT_LIMIT

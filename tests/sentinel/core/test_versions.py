@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from casparian_protocol.contract.fits import Misfit
-from casparian_protocol.states import OutputStatus
+from casparian_protocol.contract import Misfit
+from casparian_protocol.jobs import OutputStatus
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision, Rejected
 from casparian_sentinel.core.snapshot import dump, load

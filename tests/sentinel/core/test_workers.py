@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.states import IN_PROGRESS, PENDING, JobState
+from casparian_protocol.jobs import IN_PROGRESS, PENDING, JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide_workers import name_taken_by
 from casparian_sentinel.core.effects import Promote

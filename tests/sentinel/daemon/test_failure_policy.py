@@ -14,8 +14,8 @@ from unittest.mock import patch
 import pyarrow as pa
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.manifest import Manifest, OutputAccounting, ViolationCount
+from casparian_protocol.jobs import Manifest, OutputAccounting, ViolationCount
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import Promoted
 from casparian_sentinel.core import commands as c

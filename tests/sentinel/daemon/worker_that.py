@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from casparian_protocol import messages as m
 from casparian_protocol.home import Home
+from casparian_protocol.wire import messages as m
 from tests.sentinel.daemon.world import TinyWorker
 
 

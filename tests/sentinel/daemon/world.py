@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import zmq
 from blake3 import blake3
 
-from casparian_protocol import messages as m
 from casparian_protocol.client import Client
-from casparian_protocol.codec import decode, encode
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.manifest import Manifest, OutputAccounting, StagedFile
+from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import decode, encode
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.registry.keys import home_key

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from casparian_protocol import messages as m
-from casparian_protocol.jobs import JobError
+from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import RetrySettings
-from casparian_protocol.states import JobState
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position

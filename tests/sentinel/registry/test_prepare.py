@@ -7,11 +7,10 @@ from threading import Thread
 
 import pytest
 
-from casparian_protocol.bundle_zip import pack, parse
 from casparian_protocol.contract import ContractInvalid
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.operations import Artifact
-from casparian_protocol.signing import UntrustedArtifact, verify_bundle
+from casparian_protocol.parsers import UntrustedArtifact, pack_bundle, read_bundle, verify_bundle
+from casparian_protocol.wire.operations import Artifact
 from casparian_sentinel.registry.errors import EnvironmentNeeded, FileParameter, NoParserThere
 from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
 from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
@@ -54,7 +53,7 @@ def test_the_facts_are_what_the_operation_register_takes(tmp_path: Path, key: Ho
     assert (taken.name, taken.entry, taken.kind) == ("advice", "advice.py", "function")
     assert taken.params == {"tz": "UTC", "map": {"XLON": "L"}}
     assert {taken.artifact, taken.contracts[0].contract_hash} == set(artifact.blobs)
-    assert parse(artifact.blobs[taken.artifact]) == {"advice.py": SOURCE.encode()}
+    assert read_bundle(artifact.blobs[taken.artifact]) == {"advice.py": SOURCE.encode()}
 
 
 def test_the_same_source_gives_the_same_artifact_wherever_and_whenever(tmp_path: Path, key: HomeKey) -> None:
@@ -88,7 +87,7 @@ def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: Hom
 
     check(artifact, artifact.bundle, trusted)
     with pytest.raises(UntrustedArtifact, match="does not fit"):
-        check(artifact, pack({"advice.py": b"import evil"}), trusted)
+        check(artifact, pack_bundle({"advice.py": b"import evil"}), trusted)
     for change in ({"parser": "other"}, {"version": "2"}, {"lock_hash": "0"}, {"signature": "00"}, {"signature": "?"}):
         with pytest.raises(UntrustedArtifact):
             check(artifact, artifact.bundle, trusted, **change)
@@ -171,7 +170,7 @@ def test_a_single_file_takes_only_what_is_its_own(tmp_path: Path, key: HomeKey) 
 
     artifact = prepare(folder / "advice.py", home_key=key, gatekeeper_mode="warn")
 
-    assert set(parse(artifact.bundle)) == {"advice.py", "advices.schema.json"}
+    assert set(read_bundle(artifact.bundle)) == {"advice.py", "advices.schema.json"}
     assert artifact.lock_hash == ""
 
 

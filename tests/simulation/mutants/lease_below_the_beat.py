@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_protocol.rhythm import Rhythm
+from casparian_protocol.wire import Rhythm
 
 
 def _as_set(heartbeat_seconds: float, lease_seconds: float) -> Rhythm:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_protocol.messages import Hello
+from casparian_protocol.wire.messages import Hello
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.live import Live, LiveWorker
 from casparian_sentinel.daemon import inbox

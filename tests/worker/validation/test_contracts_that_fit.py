@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_protocol.contract import Contract, arrow_schema
-from casparian_protocol.contract.fits import misfits
+from casparian_protocol.contract import Contract, arrow_schema, misfits
 from casparian_worker.validation import OutputValidator
 
 _DECIMAL = {"kind": "decimal", "precision": 8, "scale": 2}

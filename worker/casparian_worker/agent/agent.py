@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from casparian_protocol.codec import MessageTooLarge
-from casparian_protocol.daemon_log import follow
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, follow
 from casparian_protocol.jobs import JobError
-from casparian_protocol.messages import (
+from casparian_protocol.settings import Settings
+from casparian_protocol.wire import MessageTooLarge, Rhythm
+from casparian_protocol.wire.messages import (
     Assign,
     Blob,
     Bye,
@@ -39,8 +39,6 @@ from casparian_protocol.messages import (
     Want,
     Welcome,
 )
-from casparian_protocol.rhythm import Rhythm
-from casparian_protocol.settings import Settings
 from casparian_worker.agent.bus import WorkerBus
 from casparian_worker.agent.contact import Contact
 from casparian_worker.agent.holding import HeldJob, Holdings, Stage, finishes_of, heartbeat_of

@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from casparian_protocol.bundle import UnpackedAltered, blake3_of, unpack
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.home import Home
-from casparian_protocol.trees import remove_tree
+from casparian_protocol.home import Home, remove_tree
+from casparian_protocol.parsers import UnpackedAltered, blake3_of, unpack_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +81,11 @@ class Artifacts:
         """Whether it was unpacked now; what lay there altered is replaced."""
         is_new = not directory.exists()
         try:
-            unpack(blob, directory)
+            unpack_bundle(blob, directory)
         except UnpackedAltered as altered:
             logger.warning("%s It is unpacked again.", altered.problem)
             remove_tree(directory)
-            unpack(blob, directory)
+            unpack_bundle(blob, directory)
             return True
         return is_new
 

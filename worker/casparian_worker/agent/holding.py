@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from casparian_protocol.codec import pack
-from casparian_protocol.jobs import JobError
-from casparian_protocol.manifest import Manifest
-from casparian_protocol.messages import (
+from casparian_protocol.jobs import JobError, Manifest
+from casparian_protocol.packing import pack
+from casparian_protocol.wire import Progress, ProgressMeter
+from casparian_protocol.wire.heartbeats import Unit, bounded_count
+from casparian_protocol.wire.messages import (
     HEARTBEAT_LIMIT_BYTES,
     Assignment,
     Beat,
@@ -21,7 +22,6 @@ from casparian_protocol.messages import (
     Held,
     ProgressReport,
 )
-from casparian_protocol.progress import Progress, ProgressMeter, Unit, bounded_count
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import StreamCounters
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casparian_protocol.messages import PROTOCOL_VERSION, Held, Hello
+from casparian_protocol.wire.messages import PROTOCOL_VERSION, Held, Hello
 from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import effective_level
 

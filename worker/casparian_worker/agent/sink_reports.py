@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from casparian_protocol.codec import pack
-from casparian_protocol.messages import BODY_LIMIT_BYTES, Message, SinkCounts, Sinks
+from casparian_protocol.packing import pack
+from casparian_protocol.wire.messages import BODY_LIMIT_BYTES, Message, SinkCounts, Sinks
 from casparian_worker.staging import SinkMeter, SinkMeters
 
 #: A second, less what a timer may come early.

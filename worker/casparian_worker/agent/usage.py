@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from casparian_protocol.messages import Heartbeat
+from casparian_protocol.wire.messages import Heartbeat
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -7,10 +7,10 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
 
-from casparian_protocol.codec import pack
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.messages import ATTACHMENT_LIMIT_BYTES, Assignment
-from casparian_protocol.states import JobType
+from casparian_protocol.jobs import JobType
+from casparian_protocol.packing import pack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
 from casparian_worker.agent.artifacts import Artifacts
 from casparian_worker.agent.holding import HeldJob
 from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, WorkerContext, execute

@@ -22,9 +22,8 @@ import pyarrow as pa
 from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobError, JobSpec
-from casparian_protocol.manifest import Manifest, RecordAccounting, StagedFile
-from casparian_protocol.parser_metadata import read_metadata, source_text
+from casparian_protocol.jobs import JobError, JobSpec, Manifest, RecordAccounting, StagedFile
+from casparian_protocol.parsers import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
 from casparian_shim.job import GuestJob

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from casparian_protocol.contract import Contract, QuarantinePolicy, breach
-from casparian_protocol.manifest import OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.numbering import RowNumbers

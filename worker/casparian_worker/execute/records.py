@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_protocol.manifest import RecordAccounting
+from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
 from casparian_worker.validation import ArrowRefused
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from casparian_protocol.scratch import remove_if_unused, remove_scratch
-from casparian_protocol.trees import measure_tree
+from casparian_protocol.home import measure_tree, remove_if_unused, remove_scratch
 from casparian_worker.validation import LimitExceeded
 
 ENTRIES_MAX = 100_000

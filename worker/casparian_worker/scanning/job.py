@@ -18,8 +18,8 @@ import pyarrow as pa
 from casparian_protocol.client import Client
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
-from casparian_protocol.manifest import Manifest, StagedFile
-from casparian_protocol.messages import Assignment
+from casparian_protocol.jobs import Manifest, StagedFile
+from casparian_protocol.wire.messages import Assignment
 from casparian_shim.frames import Progress
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from casparian_protocol.trees import remove_tree
+from casparian_protocol.home import remove_tree
 from casparian_worker.staging.meters import SinkMeter
 
 #: Up to here a file is held in memory and written at once.

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from casparian_protocol.latency import Histogram
-from casparian_protocol.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIMIT, SinkCounts
+from casparian_protocol.wire import Histogram
+from casparian_protocol.wire.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIMIT, SinkCounts
 
 #: Where a commit takes staged files of each kind.
 SINK_URIS = {"data": "parquet://outputs", "quarantine": "parquet://quarantine"}

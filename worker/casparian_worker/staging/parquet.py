@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from casparian_protocol.manifest import StagedFile
+from casparian_protocol.jobs import StagedFile
 from casparian_worker.staging.directory import StagedSink, StagingDirectory
 from casparian_worker.staging.meters import SINK_URIS, SinkMeters
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.types as pt
 
-from casparian_protocol.contract.names import FOR_PARSERS, MAX_COLUMN_NAME_CHARS, is_reserved
+from casparian_protocol.contract import FOR_PARSERS, is_reserved
+from casparian_protocol.contract.model import MAX_COLUMN_NAME_CHARS
 from casparian_shim.frames.mixed import MIXED_METADATA
 from casparian_worker.validation.errors import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
 from casparian_worker.validation.flatbuffer_walk import read_batch_header

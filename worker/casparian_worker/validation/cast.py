@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_protocol.contract import ViolationCode
-from casparian_protocol.contract.violations import Judged
+from casparian_protocol.contract import Judged, ViolationCode
 
 #: below this many values a halving gives up and leaves them to the value-by-value rule
 _SMALLEST_HALF = 32

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casparian_protocol.contract.names import MAX_COLUMNS_COUNT
+from casparian_protocol.contract.model import MAX_COLUMNS_COUNT
 from casparian_worker.validation.errors import LimitExceeded
 from casparian_worker.validation.mixed import MIXED_TYPE
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from casparian_protocol.contract import (
+    AnyType,
     Column,
     DecimalType,
     ListType,
@@ -22,7 +23,6 @@ from casparian_protocol.contract import (
     arrow_type,
     describe,
 )
-from casparian_protocol.contract.types import AnyType
 from casparian_shim.frames.mixed import ValueKind
 from casparian_worker.validation.cast import Cast, Found, refuse, refuse_all, row_numbers, rows_of
 from casparian_worker.validation.mixed import Mixed, Part, gather, read_dict, read_list

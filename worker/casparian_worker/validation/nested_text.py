@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from casparian_protocol.contract import ListType, StructType
-from casparian_protocol.contract.types import AnyType
+from casparian_protocol.contract import AnyType, ListType, StructType
 
 _NUMERIC = frozenset({"int64", "float64", "decimal", "boolean"})
 

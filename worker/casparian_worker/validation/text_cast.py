@@ -11,9 +11,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_protocol.contract import Column, DecimalType, ZonedTimestampType, arrow_type, describe
+from casparian_protocol.contract import AnyType, Column, DecimalType, ZonedTimestampType, arrow_type, describe
 from casparian_protocol.contract import text as rules
-from casparian_protocol.contract.types import AnyType
 from casparian_worker.validation.calendar import within_calendar
 from casparian_worker.validation.cast import Cast, cast_what_passes, judge_missing, rows_of
 from casparian_worker.validation.duration_cast import duration_of_text

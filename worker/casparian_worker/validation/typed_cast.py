@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casparian_protocol.contract import Column, DecimalType, ViolationCode, arrow_type, describe
+from casparian_protocol.contract import AnyType, Column, DecimalType, ViolationCode, arrow_type, describe
 from casparian_protocol.contract.text import MAX_EXACT_INT_IN_FLOAT
-from casparian_protocol.contract.types import AnyType
 from casparian_worker.validation.calendar import outside_calendar
 from casparian_worker.validation.cast import Cast, refuse, refuse_all
 from casparian_worker.validation.text_cast import MAX_DECIMAL_DIGITS, cast_text

@@ -14,8 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casparian_protocol.contract import Contract, ViolationCode, arrow_schema, is_reserved
-from casparian_protocol.contract.names import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN
+from casparian_protocol.contract import (
+    FOR_PARSERS,
+    RAW_COLUMN,
+    ROW_ID_COLUMN,
+    Contract,
+    ViolationCode,
+    arrow_schema,
+    is_reserved,
+)
 from casparian_worker.validation.cast import Found, row_numbers
 from casparian_worker.validation.checks import ColumnJudge
 from casparian_worker.validation.errors import OutputFailed, ReservedColumn

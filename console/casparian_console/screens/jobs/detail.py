@@ -15,7 +15,7 @@ from casparian_console.effects import Effects, Query, RunCommand, Tag
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Answer, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context
-from casparian_protocol.vocabulary import in_columns
+from casparian_protocol.wording import in_columns
 
 _JOB = """
 select id, status, job_type, plugin_name, parser_version, input_file, content_hash, artifact_hash, source_hash, topic, attempt,

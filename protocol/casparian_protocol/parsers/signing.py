@@ -14,9 +14,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict
 
-from casparian_protocol.bundle import sha256_of
-from casparian_protocol.bundle_zip import parse
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.parsers.bundle import read_bundle, sha256_of
 
 #: Stands before what is signed, so that a signature for one purpose is worth nothing for another.
 _PURPOSE = b"casparian artifact 1\n"
@@ -87,5 +86,7 @@ def verify_bundle(
     trusted: Collection[str],
 ) -> None:
     """Check that a trusted key signed exactly this blob under this name: at registration, lease and before spawn."""
-    statement = statement_of(parse(blob), parser=parser, version=version, lock_hash=lock_hash, contracts=contracts)
+    statement = statement_of(
+        read_bundle(blob), parser=parser, version=version, lock_hash=lock_hash, contracts=contracts
+    )
     verify(statement, signature, signed_by, trusted)

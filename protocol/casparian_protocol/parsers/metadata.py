@@ -1,38 +1,42 @@
-"""What a parser says about itself, read from its source by AST and never by running it.
+"""What a parser says about itself: literals at the top level of its module or in the body of its class, read by AST.
 
-Owns the model `ParserMetadata` and the reading of one module. Which module of a bundle is the parser is
-`parser_entry`'s question; whether a contract's types make sense is `contract`'s; which imports need a lockfile is
-`parser_imports`'; whether the code is dangerous is the gatekeeper's. Nothing here executes, imports or opens anything.
+Only plain assignments count (`name = …`, `name: str = …`, `name, version = …, …`); whatever would have to be run to know the
+value is refused with its line. Whether a contract's types make sense is `contract`'s question, whether the code is dangerous the
+gatekeeper's. Nothing here executes, imports or opens anything.
 """
 
 from __future__ import annotations
 
 import ast
-import io
+import math
 import re
-import tokenize
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from casparian_protocol.bundle_zip import name_problem
 from casparian_protocol.globs import BadGlob, compile_glob
-from casparian_protocol.parser_errors import (
+from casparian_protocol.parsers.bundle import name_problem
+from casparian_protocol.parsers.errors import (
     MetadataInvalid,
     MetadataMissing,
-    SourceHasSyntaxError,
+    MetadataNotLiteral,
+    MetadataTwice,
     SourceNotText,
-    SourceTooLarge,
 )
-from casparian_protocol.parser_imports import ImportFound, find_imports
-from casparian_protocol.parser_literals import Literals, collect_literals, json_value
-from casparian_protocol.parser_shape import EntryPoint, find_entry_point
+from casparian_protocol.parsers.source import (
+    METADATA_FIELDS,
+    EntryPoint,
+    ImportFound,
+    body_of,
+    find_entry_point,
+    find_imports,
+    parse_source,
+)
 
-SOURCE_CHARACTERS_MAX = 2_000_000
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 VERSION_CHARACTERS_MAX = 64
 _PATTERNS_MAX = 64
@@ -74,34 +78,6 @@ class ParserMetadata(BaseModel):
     imports: tuple[ImportFound, ...] = ()
     #: Where `outputs` stands in the source, for messages about contracts.
     outputs_line: int = 1
-
-
-def source_text(data: bytes, filename: str) -> str:
-    """Decode source bytes the way Python does: byte order mark, coding line, else UTF-8."""
-    try:
-        encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as cause:
-        raise SourceNotText(filename, str(cause)) from cause
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def parse_source(source: str, filename: str) -> ast.Module:
-    """The tree of `source`; every refusal of Python's own becomes an error with its place."""
-    if len(source) > SOURCE_CHARACTERS_MAX:
-        raise SourceTooLarge(filename, len(source), SOURCE_CHARACTERS_MAX)
-    if "\0" in source:  # Python's own words for it depend on its version
-        raise SourceNotText(filename, "it contains null characters")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape in somebody's docstring is not our message to give
-            return ast.parse(source, filename=filename)
-    except SyntaxError as cause:
-        text = (cause.text or "").rstrip("\n")
-        raise SourceHasSyntaxError(filename, cause.lineno or 1, cause.offset or 1, cause.msg, text) from cause
-    except (ValueError, RecursionError, MemoryError) as cause:  # nesting beyond Python's own stack
-        why = "it is nested too deeply" if isinstance(cause, RecursionError | MemoryError) else str(cause)
-        raise SourceNotText(filename, why) from cause
 
 
 def read_metadata(source: str, filename: str) -> ParserMetadata:
@@ -280,3 +256,108 @@ def _brief(value: object) -> str:
     """A value from the source, short, and without anything that a terminal would obey."""
     shown = ascii(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralFound:
+    """One field, its value, and where the value stands."""
+
+    value: object
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literals:
+    """Every metadata field that the source gives, each once."""
+
+    filename: str
+    found: Mapping[str, LiteralFound]
+
+    def get(self, field: str) -> LiteralFound | None:
+        """The field, or None when the source does not give it."""
+        return self.found.get(field)
+
+
+def collect_literals(tree: ast.Module, entry: EntryPoint, filename: str) -> Literals:
+    """The metadata of the parser at `entry`; the class body and the top level may each give a field, not both."""
+    lines: dict[str, int] = {}
+    found: dict[str, LiteralFound] = {}
+    for field, node, line in (*_assignments(tree.body), *_assignments(body_of(tree, entry))):
+        if field in lines:
+            raise MetadataTwice(filename, line, field, lines[field])
+        lines[field] = line
+        found[field] = LiteralFound(_literal(node, field, line, filename), line)
+    return Literals(filename, found)
+
+
+def json_value(value: object, filename: str, line: int, field: str) -> JsonValue:
+    """The value as JSON would hold it (tuples become lists); what JSON cannot hold is an error, not a guess."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [json_value(item, filename, line, field) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: json_value(item, filename, line, field) for key, item in value.items()}
+    why = f"it contains a {type(value).__name__} that JSON cannot hold"
+    raise MetadataInvalid(
+        filename, line, field, why, "text, finite numbers, True/False/None, lists, dicts with text keys"
+    )
+
+
+def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr | None, int]]:
+    """(field, value, line) of each assignment to a metadata field; the value is None when it has none of its own."""
+    for node in body:
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    yield from _unpacked(target, value)
+            case ast.AnnAssign(target=ast.Name(id=field), value=ast.expr() as value) if field in METADATA_FIELDS:
+                yield field, value, node.lineno
+            case ast.AugAssign(target=ast.Name(id=field)) if field in METADATA_FIELDS:
+                yield field, None, node.lineno
+
+
+def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr | None, int]]:
+    if isinstance(target, ast.Name) and target.id in METADATA_FIELDS:
+        yield target.id, value, target.lineno
+    if not isinstance(target, ast.Tuple | ast.List):
+        return
+    values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+    is_plain = len(values) == len(target.elts) and not any(
+        isinstance(one, ast.Starred) for one in (*values, *target.elts)
+    )
+    for index, part in enumerate(target.elts):
+        if isinstance(part, ast.Name) and part.id in METADATA_FIELDS:
+            yield part.id, values[index] if is_plain else None, part.lineno
+
+
+def _literal(node: ast.expr | None, field: str, line: int, filename: str) -> object:
+    if node is None:
+        raise MetadataNotLiteral(filename, line, field)
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Dict):
+            _refuse_repeated_keys(inner, field, filename)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as cause:  # TypeError: an unhashable key
+        raise MetadataNotLiteral(filename, _first_computed(node) or line, field) from cause
+
+
+def _refuse_repeated_keys(node: ast.Dict, field: str, filename: str) -> None:
+    """Python would keep the last of two equal keys, in silence."""
+    lines: dict[str, int] = {}
+    for key in node.keys:
+        if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+            continue
+        if key.value in lines:
+            raise MetadataTwice(filename, key.lineno, f"{field}[{key.value!a}]", lines[key.value])
+        lines[key.value] = key.lineno
+
+
+def _first_computed(node: ast.expr) -> int | None:
+    """The line of the first name, call or other computed part inside what should be a literal."""
+    plain = ast.Constant | ast.Dict | ast.List | ast.Tuple | ast.Set | ast.expr_context | ast.UnaryOp | ast.unaryop
+    lines = [inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.expr) and not isinstance(inner, plain)]
+    return min(lines, default=None)

@@ -1,18 +1,27 @@
-"""The one form of ZIP that a bundle has: written so that equal files give equal bytes, read without trust.
+"""A bundle: the files of one parser as one immutable blob, written so that equal files give equal bytes, read without trust.
 
-Own reader, because a bundle comes from whoever can write the blob: central directory and local headers must tell the
-same story, entries lie back to back from the first byte to the directory, nothing is encrypted, spanned, linked or
-named twice, and no byte is inflated beyond the budget. `zipfile` promises none of this. No file is touched here.
+The blob is a ZIP in one form only. Its reader is our own, because a bundle comes from whoever can write the blob: central
+directory and local headers must tell the same story, entries lie back to back, nothing is encrypted, linked or named twice, and
+no byte is inflated beyond the budget; `zipfile` promises none of this. `unpack` writes a bundle below a directory for a guest
+to read, or checks what was unpacked earlier. Which files belong into a bundle is `collect`'s question, signatures are
+`signing`'s, storing the blob is the sentinel's. Nothing here imports or runs what it carries.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import secrets
+import shutil
 import stat
 import struct
 import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError
 
@@ -40,7 +49,7 @@ class BundleRefused(CasparianError):
         super().__init__(f"The bundle is refused: {why}.", remedy="Register the parser again from its source.")
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
+def pack_bundle(files: Mapping[str, bytes]) -> bytes:
     """The ZIP of `files` (POSIX name → content): sorted, stored, fixed times and permissions."""
     check_names(files)
     if sum(map(len, files.values())) > TOTAL_BYTES_MAX:
@@ -59,7 +68,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return bytes(body + directory + end)
 
 
-def parse(blob: bytes) -> dict[str, bytes]:
+def read_bundle(blob: bytes) -> dict[str, bytes]:
     """The files of a bundle by name; `BundleRefused` for all that a stranger can do wrong."""
     if len(blob) > _BLOB_BYTES_MAX:
         raise BundleRefused(f"it has {len(blob):,} bytes")
@@ -184,3 +193,79 @@ def _inflated(entry: _Entry, packed: bytes) -> bytes:
     if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
         raise BundleRefused(f"{entry.name!a} has more or less data than it says")
     return data
+
+
+class UnpackedAltered(CasparianError):
+    """What lies in an unpacked bundle is not what the blob says."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        super().__init__(
+            f"{directory} is not what its bundle says: {name!a} differs, is missing, or does not belong there.",
+            remedy="Remove the directory; it is unpacked again from the blob.",
+        )
+
+
+def blake3_of(data: bytes) -> str:
+    """The BLAKE3 of `data`, hex: what blobs are named by."""
+    return blake3(data).hexdigest()
+
+
+def sha256_of(data: bytes) -> str:
+    """The SHA-256 of `data`, hex: what signatures are made over."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def source_digest(files: Mapping[str, bytes]) -> str:
+    """One hash over all Python source of a bundle: its `logic_hash`."""
+    sources = sorted(name for name in files if name.endswith(".py"))
+    lines = "".join(f"{sha256_of(files[name])} {name}\n" for name in sources)
+    return blake3_of(lines.encode())
+
+
+def unpack_bundle(blob: bytes, directory: Path) -> None:
+    """Write the files of `blob` read-only below `directory`, all or nothing.
+
+    A directory that is already there is checked against the blob instead: it was unpacked earlier, or by a
+    neighbour a moment ago.
+    """
+    files = read_bundle(blob)
+    if directory.exists():
+        _check_unpacked(files, directory)
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    aside.mkdir(mode=0o700)
+    try:
+        for name, data in files.items():
+            _write_read_only(aside / name, data)
+        aside.rename(directory)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not directory.is_dir():
+            raise
+        _check_unpacked(files, directory)
+
+
+def verify_unpacked(blob: bytes, directory: Path) -> None:
+    """Check an unpacked bundle against its blob; raises `UnpackedAltered` naming the first difference."""
+    _check_unpacked(read_bundle(blob), directory)
+
+
+def _write_read_only(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o444), "wb") as file:
+        file.write(data)
+
+
+def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
+    """Every file of the bundle with its bytes, and nothing else that Python would import, but compiled caches."""
+    for name, data in files.items():
+        path = directory / name
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
+            raise UnpackedAltered(directory, name)
+    for folder, _folders, names in os.walk(directory):
+        for name in names:
+            relative = (Path(folder) / name).relative_to(directory).as_posix()
+            if relative not in files and not (name.endswith(".pyc") and Path(folder).name == "__pycache__"):
+                raise UnpackedAltered(directory, relative)

@@ -23,7 +23,7 @@ from casparian_protocol.bounds import (
     TagText,
     VersionText,
 )
-from casparian_protocol.states import JobType
+from casparian_protocol.jobs.states import JobType
 
 __all__ = ["JobError", "JobInput", "JobSpec", "Scalar"]
 

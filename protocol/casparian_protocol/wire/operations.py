@@ -29,7 +29,7 @@ from casparian_protocol.bounds import (
 )
 from casparian_protocol.bounds import ReasonText as Reason
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.operation_views import PingResult, Result, SnapshotResult, StatusResult
+from casparian_protocol.wire.operation_views import PingResult, Result, SnapshotResult, StatusResult
 
 ParserName = Identifier
 OutputOrAll = IdentifierOrNone

@@ -28,10 +28,8 @@ from casparian_protocol.bounds import (
     TagText,
     WorkerId,
 )
-from casparian_protocol.jobs import JobError, JobSpec
-from casparian_protocol.latency import BUCKET_COUNT
-from casparian_protocol.manifest import Manifest
-from casparian_protocol.progress import Progress
+from casparian_protocol.jobs import JobError, JobSpec, Manifest
+from casparian_protocol.wire.heartbeats import BUCKET_COUNT, Progress
 
 PROTOCOL_VERSION = 1
 BODY_LIMIT_BYTES = 64 * 1024

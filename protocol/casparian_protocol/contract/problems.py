@@ -1,12 +1,67 @@
-"""pydantic's findings in a contract, in words that name the place and the remedy."""
+"""What can be wrong with a contract, a name or a value, in words that name the place and the remedy.
+
+`ContractInvalid` and `NameInvalid` are errors; `say` turns pydantic's findings into one line each; `ViolationCode` is the one
+vocabulary of violations for code, command line, console and MCP.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+from casparian_protocol.errors import CasparianError, ErrorCode
+
+
+class ContractInvalid(CasparianError):
+    """A contract's literal breaks the format; `problems` has one line a fault, each with its place."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, problems: Sequence[str], *, place: str = "contract") -> None:
+        self.problems = tuple(problems)
+        self.place = place
+        super().__init__(
+            f"The {place} is not valid: " + "; ".join(self.problems),
+            remedy="Correct the named places; docs/reference/contract-format.md has every key, type and check.",
+        )
+
+
+class NameInvalid(CasparianError):
+    """A name of an output or column that the rules refuse."""
+
+    code = ErrorCode.OUTPUT_NAME
+
+    def __init__(self, kind: str, name: str, rule: str) -> None:
+        self.name = name
+        super().__init__(f"The {kind} name {name[:80]!r} {rule}.", remedy=f"Rename the {kind} in the parser.")
+
+
+class ViolationCode(StrEnum):
+    TYPE_MISMATCH = "type_mismatch"
+    NULL_NOT_ALLOWED = "null_not_allowed"
+    FORMAT_MISMATCH = "format_mismatch"
+    PRECISION_EXCEEDED = "precision_exceeded"
+    TIMEZONE_REQUIRED = "timezone_required"
+    VALUE_NOT_ALLOWED = "value_not_allowed"
+    OUT_OF_RANGE = "out_of_range"
+    NOT_UNIQUE = "not_unique"
+    COLUMN_MISSING = "column_missing"
+    COLUMN_EXTRA = "column_extra"
+    PARSER_REJECTED = "parser_rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one text means to one type: a value, or the code that says why it has none."""
+
+    value: object = None
+    code: ViolationCode | None = None
+
 
 #: the keys at each depth; kept beside the models by a test
 CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")

@@ -1,13 +1,64 @@
-"""The JSON Schema of the contract format, as published in docs/reference/contract.schema.json."""
+"""A contract for other tools: the Arrow schema of its valid rows, and the JSON Schema of contract files for editors.
+
+pyarrow is imported on use only.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from casparian_protocol.contract.names import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT
-from casparian_protocol.contract.policy import UNBUILT_KEYS, QuarantinePolicy
-from casparian_protocol.contract.types import ALIASES, SIMPLE_NAMES
+from casparian_protocol.contract.model import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT, UNBUILT_KEYS, QuarantinePolicy
+from casparian_protocol.contract.types import (
+    ALIASES,
+    SIMPLE_NAMES,
+    AnyType,
+    DecimalType,
+    ListType,
+    SimpleType,
+    StructType,
+    ZonedTimestampType,
+)
+
+if TYPE_CHECKING:
+    from casparian_protocol.contract.model import Contract
+
+
+def arrow_type(data_type: AnyType) -> Any:
+    """The Arrow type of valid values."""
+    import pyarrow as pa
+
+    match data_type:
+        case DecimalType(precision=precision, scale=scale):
+            return pa.decimal128(precision, scale)
+        case ZonedTimestampType(tz=tz, unit=unit):
+            return pa.timestamp(unit, tz)
+        case ListType(item=item):
+            return pa.list_(arrow_type(item))
+        case StructType(fields=fields):
+            return pa.struct([pa.field(field.name, arrow_type(field.type), field.nullable) for field in fields])
+        case SimpleType(kind=kind):
+            simple = {
+                "string": pa.string(),
+                "boolean": pa.bool_(),
+                "int64": pa.int64(),
+                "float64": pa.float64(),
+                "date": pa.date32(),
+                "time": pa.time64("us"),
+                "timestamp": pa.timestamp("us"),
+                "timestamp_ns": pa.timestamp("ns"),
+                "duration": pa.duration("us"),
+                "binary": pa.binary(),
+            }
+            return simple[kind]
+
+
+def arrow_schema(contract: Contract) -> Any:
+    """The schema of the valid rows, before lineage: the contract's columns in its order."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, arrow_type(column.type), column.nullable) for column in contract.columns])
+
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}

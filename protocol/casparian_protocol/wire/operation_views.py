@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from casparian_protocol.bounds import Count, Rate
-from casparian_protocol.progress import Progress
+from casparian_protocol.wire.heartbeats import Progress
 
 
 class Result(BaseModel):

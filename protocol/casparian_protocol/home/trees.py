@@ -1,11 +1,13 @@
-"""Directories that a stranger filled: removed and measured by descriptors, however deep they are, never through a link.
+"""Directory trees that a guest may have filled with anything: opened, measured and removed without following links.
 
-One or two descriptors are open at a time and nothing recurs, so that neither depth nor a name's length is a limit. A mode is
-changed only where it keeps us out, and only of a directory that was reached from the tree's own root.
+However deep, directories that the guest closed included. A scratch directory in use is locked (`flock`) by its worker; the
+kernel lets go of the lock when that worker dies. Which attempts are over is told by the caller.
 """
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import secrets
 import stat
@@ -181,3 +183,35 @@ def _measured(directory: int, on_entry: Callable[[os.stat_result], None]) -> lis
     except OSError:
         return found
     return found
+
+
+logger = logging.getLogger(__name__)
+
+
+def remove_scratch(scratch: Path) -> None:
+    """Remove it with everything in it, however deep, directories that the guest closed included. Links are not followed.
+
+    What the disk does not let go stays for the next sweep.
+    """
+    try:
+        remove_tree(scratch)
+    except FileNotFoundError:
+        return
+    except OSError as cause:
+        logger.warning("The scratch directory %s could not be removed whole: %s", scratch.name, cause)
+
+
+def remove_if_unused(scratch: Path) -> bool:
+    """Remove it unless a living worker holds it; True if it was removed."""
+    try:
+        lock = open_directory(scratch)
+    except OSError:  # removed at this moment, or no directory
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_scratch(scratch)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True

@@ -1,6 +1,6 @@
 """What can be wrong with the source of a parser, each with its place and its remedy.
 
-The words only: `parser_metadata` reads the source and raises these. Every place is `file:line`, so that an editor
+The words only: `source` and `metadata` read the source and raises these. Every place is `file:line`, so that an editor
 can jump to it. Text taken from the source is shown with `ascii()`, so nothing in it reaches a terminal alive.
 """
 

@@ -1,0 +1,58 @@
+"""A job as data: its specification, its states, and the manifest that a finished attempt offers for commit.
+
+Deciding what may follow what is the core's, with the table in `states`; checking a manifest's files is the sentinel's commit.
+"""
+
+from casparian_protocol.jobs.manifest import (
+    OUTPUT_NAME,
+    PART_NAMES,
+    PLAIN_PART_NAMES,
+    STAGED_NAME,
+    Manifest,
+    OutputAccounting,
+    RecordAccounting,
+    StagedFile,
+    ViolationCount,
+    part_at,
+    published_path,
+)
+from casparian_protocol.jobs.spec import JobError, JobInput, JobSpec
+from casparian_protocol.jobs.states import (
+    ENDED,
+    FILTERS,
+    IN_PROGRESS,
+    MEANING,
+    NEXT,
+    OPEN,
+    PENDING,
+    JobState,
+    JobType,
+    OutputStatus,
+)
+
+__all__ = [
+    "ENDED",
+    "FILTERS",
+    "IN_PROGRESS",
+    "MEANING",
+    "NEXT",
+    "OPEN",
+    "OUTPUT_NAME",
+    "PART_NAMES",
+    "PENDING",
+    "PLAIN_PART_NAMES",
+    "STAGED_NAME",
+    "JobError",
+    "JobInput",
+    "JobSpec",
+    "JobState",
+    "JobType",
+    "Manifest",
+    "OutputAccounting",
+    "OutputStatus",
+    "RecordAccounting",
+    "StagedFile",
+    "ViolationCount",
+    "part_at",
+    "published_path",
+]

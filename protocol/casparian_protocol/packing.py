@@ -1,0 +1,55 @@
+"""Plain values to msgpack and back: the only module that knows msgpack.
+
+No extension types, no pickle; every size is checked before anything is unpacked. One error, `MalformedMessage`, for all that a
+stranger can do wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from casparian_protocol.errors import CasparianError
+
+
+class MalformedMessage(CasparianError):
+    """What arrived is not a message of this protocol: always the peer's mistake, never ours."""
+
+    def __init__(self, reason: str, *, of_kind: str = "") -> None:
+        super().__init__(
+            f"malformed message: {reason}", remedy="The peer speaks another protocol or another version of it."
+        )
+        self.reason = reason
+        self.of_kind = of_kind
+
+
+def pack(value: Any) -> bytes:
+    """msgpack without extension types."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
+    """Read one msgpack value of at most `limit_bytes`; raises `MalformedMessage` whatever is wrong with it."""
+    if len(data) > limit_bytes:
+        raise MalformedMessage(f"{len(data):,} bytes exceed the limit of {limit_bytes:,}")
+    try:
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_refuse_extension,
+            max_str_len=limit_bytes,
+            max_bin_len=limit_bytes,
+            max_array_len=limit_bytes,
+            max_map_len=limit_bytes,
+        )
+    except MalformedMessage:
+        raise
+    except Exception as cause:  # msgpack raises ValueError, TypeError, UnicodeError, RecursionError, its own kinds
+        raise MalformedMessage(f"not msgpack ({type(cause).__name__})") from cause
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise MalformedMessage(f"extension type {code} is not part of the protocol")

@@ -1,0 +1,228 @@
+"""A parser's source as a syntax tree: decoding it, finding what Casparian calls, and what it imports. Never run, never imported.
+
+`find_entry_point` finds the function `parse` or the class with that method. `find_imports` names the imported modules: anything
+beyond the standard library, pyarrow and the shim needs a lock file. Dynamic imports are invisible here: the gatekeeper points
+at those. What the metadata say is `metadata`'s business.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import tokenize
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from casparian_protocol.parsers.errors import (
+    NotAParser,
+    SeveralParsers,
+    SourceHasSyntaxError,
+    SourceNotText,
+    SourceTooLarge,
+    UnusableParse,
+)
+
+SOURCE_CHARACTERS_MAX = 2_000_000
+
+
+def source_text(data: bytes, filename: str) -> str:
+    """Decode source bytes the way Python does: byte order mark, coding line, else UTF-8."""
+    try:
+        encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError) as cause:
+        raise SourceNotText(filename, str(cause)) from cause
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_source(source: str, filename: str) -> ast.Module:
+    """The tree of `source`; every refusal of Python's own becomes an error with its place."""
+    if len(source) > SOURCE_CHARACTERS_MAX:
+        raise SourceTooLarge(filename, len(source), SOURCE_CHARACTERS_MAX)
+    if "\0" in source:  # Python's own words for it depend on its version
+        raise SourceNotText(filename, "it contains null characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape in somebody's docstring is not our message to give
+            return ast.parse(source, filename=filename)
+    except SyntaxError as cause:
+        text = (cause.text or "").rstrip("\n")
+        raise SourceHasSyntaxError(filename, cause.lineno or 1, cause.offset or 1, cause.msg, text) from cause
+    except (ValueError, RecursionError, MemoryError) as cause:  # nesting beyond Python's own stack
+        why = "it is nested too deeply" if isinstance(cause, RecursionError | MemoryError) else str(cause)
+        raise SourceNotText(filename, why) from cause
+
+
+PARSE = "parse"
+METADATA_FIELDS = ("name", "version", "topics", "outputs", "params", "dependencies", "include", "may_drop_records")
+
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class EntryPoint(BaseModel):
+    """What the shim calls: `parse`, or `parse` of one instance of a class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: Literal["function", "class"]
+    #: The name of the function (`parse`) or of the class.
+    name: str
+    line: int
+    #: Whether `parse` is given a context: `parse(path, ctx)`, or any method.
+    takes_context: bool
+
+
+def find_entry_point(tree: ast.Module, filename: str) -> EntryPoint:
+    """The single parser of this module; none and several are errors with a place.
+
+    A class that carries a `name` is a parser; without such a class the function `parse` is; without both, a
+    single class with a method `parse` is, and its metadata stand at the top level.
+    """
+    functions = [one for one in functions_in(tree.body) if one.name == PARSE]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _parse_method(node) is not None]
+    named = [node for node in classes if "name" in assigned_names(node.body)]
+    functions_named = functions if "name" in assigned_names(tree.body) else []
+    candidates: Sequence[_Function | ast.ClassDef] = [*functions_named, *named] or functions or classes
+    if not candidates:
+        raise NotAParser(filename)
+    if len(candidates) > 1:
+        labels = [f"{one.name} (line {one.lineno})" for one in candidates]
+        raise SeveralParsers(filename, candidates[-1].lineno, labels)
+    return _entry(candidates[0], filename)
+
+
+def body_of(tree: ast.Module, entry: EntryPoint) -> Sequence[ast.stmt]:
+    """The statements of the entry's class; nothing for a function."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and entry.kind == "class" and node.lineno == entry.line:
+            return node.body
+    return []
+
+
+def functions_in(body: Sequence[ast.stmt]) -> list[_Function]:
+    """The functions defined directly in `body`, async ones too."""
+    return [node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def assigned_names(body: Sequence[ast.stmt]) -> frozenset[str]:
+    """The plain names that the statements of `body` bind by assignment."""
+    names: set[str] = set()
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        for target in targets:
+            parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+            names.update(part.id for part in parts if isinstance(part, ast.Name))
+    return frozenset(names)
+
+
+def _parse_method(node: ast.ClassDef) -> _Function | None:
+    return next((one for one in functions_in(node.body) if one.name == PARSE), None)
+
+
+def _entry(node: _Function | ast.ClassDef, filename: str) -> EntryPoint:
+    if isinstance(node, ast.ClassDef):
+        method = _parse_method(node)
+        assert method is not None  # only classes with the method are candidates
+        _positional_count(method, filename, at_least=2, at_most=2)
+        return EntryPoint(kind="class", name=node.name, line=node.lineno, takes_context=True)
+    count = _positional_count(node, filename, at_least=1, at_most=2)
+    return EntryPoint(kind="function", name=node.name, line=node.lineno, takes_context=count == 2)
+
+
+def _positional_count(node: _Function, filename: str, *, at_least: int, at_most: int) -> int:
+    """How many arguments `parse` is given; raises when it cannot take them."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        raise UnusableParse(filename, node.lineno, "it is async")
+    arguments = node.args
+    accepted = len(arguments.posonlyargs) + len(arguments.args)
+    needed = accepted - len(arguments.defaults)
+    if any(default is None for default in arguments.kw_defaults):
+        raise UnusableParse(filename, node.lineno, "it has keyword arguments without defaults")
+    if needed > at_most or (accepted < at_least and arguments.vararg is None):
+        raise UnusableParse(filename, node.lineno, f"it needs {needed} and takes {accepted} positional arguments")
+    return at_most if arguments.vararg is not None else min(accepted, at_most)
+
+
+#: What every environment offers without a lockfile.
+BASE_MODULES = frozenset({"pyarrow", "casparian_shim"})
+
+_IMPORT_FAILURES = frozenset({"ImportError", "ModuleNotFoundError"})
+
+
+class ImportFound(BaseModel):
+    """One module named by one import statement."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    #: The dotted name as written, without the leading dots of a relative import.
+    module: str
+    line: int
+    #: `from . import x`: a sibling in the bundle, never a dependency.
+    is_relative: bool = False
+    #: Guarded by `try … except ImportError` or `if TYPE_CHECKING`: the parser works without it.
+    is_optional: bool = False
+
+    @property
+    def top_level(self) -> str:
+        """The first part of the dotted name: what an installer would have to supply."""
+        return self.module.partition(".")[0]
+
+
+def find_imports(tree: ast.Module) -> tuple[ImportFound, ...]:
+    """Every import statement of the module, at any depth, in the order of its lines."""
+    found = list(_imports_below(tree, is_optional=False))
+    return tuple(sorted(found, key=lambda one: (one.line, one.module)))
+
+
+def foreign_imports(imports: Iterable[ImportFound], own_modules: Collection[str]) -> tuple[ImportFound, ...]:
+    """Those imports that only a lockfile can supply: not ours, not Python's, not in the bundle, not optional."""
+    return tuple(
+        one
+        for one in imports
+        if not one.is_relative
+        and not one.is_optional
+        and one.top_level not in sys.stdlib_module_names
+        and one.top_level not in BASE_MODULES
+        and one.top_level not in own_modules
+    )
+
+
+def _imports_below(node: ast.AST, *, is_optional: bool) -> Iterator[ImportFound]:
+    match node:
+        case ast.Import(names=names, lineno=line):
+            for alias in names:
+                yield ImportFound(module=alias.name, line=line, is_optional=is_optional)
+        case ast.ImportFrom(module=module, level=level, lineno=line):
+            yield ImportFound(module=module or "", line=line, is_relative=level > 0, is_optional=is_optional)
+        case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody):
+            guarded = is_optional or any(_catches_import_error(handler) for handler in handlers)
+            yield from _imports_in(body, is_optional=guarded)
+            yield from _imports_in([*handlers, *orelse, *finalbody], is_optional=is_optional)
+        case ast.If(test=test, body=body, orelse=orelse):
+            yield from _imports_in(body, is_optional=is_optional or _is_type_checking(test))
+            yield from _imports_in(orelse, is_optional=is_optional)
+        case _:
+            yield from _imports_in(ast.iter_child_nodes(node), is_optional=is_optional)
+
+
+def _imports_in(nodes: Iterable[ast.AST], *, is_optional: bool) -> Iterator[ImportFound]:
+    for node in nodes:
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _imports_below(node, is_optional=is_optional)
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(isinstance(one, ast.Name) and one.id in _IMPORT_FAILURES for one in caught)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )

@@ -1,0 +1,181 @@
+"""What a worker says of its running jobs, and how often: the beat under a lease, progress, and how long writes took.
+
+`Rhythm` follows the length of a lease; the sentinel tells it and workers keep it. `Progress` is how far a job is, in a form
+that fits a heartbeat; `ProgressMeter` computes rate and time left in the worker, readers only show them. `Histogram` counts
+calls by how long they took: fixed buckets, exact to merge. Time is an argument everywhere. The messages that carry these are
+in `messages`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil, sqrt
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from casparian_protocol.bounds import Count, Finite, Int64, Microseconds, Rate
+from casparian_shim.bounds import COUNT_MAX
+
+#: A lease sees at least so many beats, however seldom the setting asks for one.
+BEATS_A_LEASE = 5
+#: Of the lease: a worker that heard nothing for so long asks. A sentinel answers a hello in any state, beats it does not.
+_QUESTION_SHARE = 0.25
+#: Of the lease: a worker that heard nothing for so long takes its leases for lost; before anybody else may have them.
+_LOST_SHARE = 0.8
+#: Between two hellos of a worker that is not welcome yet.
+_HELLO_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """All times in seconds. Each follows the lease, so that no setting makes a healthy worker lose one."""
+
+    lease_seconds: float
+    beat_seconds: float
+
+    @classmethod
+    def of(cls, heartbeat_seconds: float, lease_seconds: float) -> Rhythm:
+        """A beat as often as the setting says, and often enough for the lease."""
+        return cls(lease_seconds, min(heartbeat_seconds, lease_seconds / BEATS_A_LEASE))
+
+    @property
+    def hello_seconds(self) -> float:
+        return min(_HELLO_SECONDS, self.lease_seconds / BEATS_A_LEASE)
+
+    def must_ask(self, silent_seconds: float, since_hello_seconds: float) -> bool:
+        """Whether to say hello again: nothing was heard for a while, nor asked."""
+        return min(silent_seconds, since_hello_seconds) > _QUESTION_SHARE * self.lease_seconds
+
+    def has_lost(self, silent_seconds: float) -> bool:
+        """Whether a worker that heard nothing for so long must stop what it runs."""
+        return silent_seconds > _LOST_SHARE * self.lease_seconds
+
+
+# --- how far a job is ---
+
+
+Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
+PAYLOAD_LIMIT_BYTES = 1024
+#: A time left beyond (ten years) says nothing to anybody: then there is none.
+ETA_LIMIT_SECONDS = 3650 * 86_400
+#: A rate below (one item in eleven days) is none.
+_RATE_MIN = 1e-6
+
+
+class Progress(BaseModel):
+    """What is done of a job, cumulative since its attempt began."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    items_done: Count = 0
+    items_total: Count | None = None
+    unit: Unit = "unknown"
+    throughput_per_sec: Rate | None = None
+    eta_seconds: Count | None = None
+    #: Microseconds since the epoch, UTC.
+    updated_at: Microseconds = 0
+    #: Metrics only: short names to numbers (rows, bytes, quarantined, batches).
+    payload: dict[Annotated[str, Field(max_length=32)], Int64 | Finite] = Field(default_factory=dict, max_length=24)
+
+
+@dataclass(slots=True)
+class ProgressMeter:
+    """Turns cumulative counts into a smoothed rate and a time left (exponential smoothing, 5 s)."""
+
+    time_constant_seconds: float = 5.0
+    _done: int = 0
+    _at: float | None = field(default=None)
+    _rate: float | None = field(default=None)
+
+    def update(self, done: int, total: int | None, now_seconds: float) -> tuple[float | None, int | None]:
+        """The rate in items a second and the seconds left; never negative nor beyond its limit.
+
+        No time is left without a total, nor while the rate promises none in `ETA_LIMIT_SECONDS`.
+        """
+        if self._at is None:
+            self._done, self._at = done, now_seconds
+            return None, None
+        elapsed = now_seconds - self._at
+        if elapsed > 0:
+            fresh = min(max(0.0, (done - self._done) / elapsed), float(COUNT_MAX))
+            weight = min(1.0, elapsed / self.time_constant_seconds)
+            rate = fresh if self._rate is None else self._rate + weight * (fresh - self._rate)
+            self._rate = rate if rate >= _RATE_MIN else 0.0
+            self._done, self._at = done, now_seconds
+        if not self._rate or total is None:
+            return self._rate, None
+        left = max(0, total - done) / self._rate
+        return self._rate, int(left) if left <= ETA_LIMIT_SECONDS else None
+
+
+def bounded_count(value: float) -> int:
+    """The value as a count that a progress envelope can hold: whole, not negative, at most `COUNT_MAX`."""
+    if not math.isfinite(value):
+        return COUNT_MAX if value > 0 else 0
+    return min(max(0, int(value)), COUNT_MAX)
+
+
+# --- how long calls took ---
+
+
+#: Upper bounds in seconds, inclusive; one more bucket has none.
+BOUNDS_SECONDS = tuple(0.0001 * sqrt(2) ** exponent for exponent in range(41))
+BUCKET_COUNT = len(BOUNDS_SECONDS) + 1
+
+
+class Histogram:
+    """Counts of calls by how long they took."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: Sequence[int] = ()) -> None:
+        """From the wire, or empty. Raises `ValueError` for more counts than there are buckets."""
+        if len(counts) > BUCKET_COUNT:
+            raise ValueError(f"{len(counts)} counts for {BUCKET_COUNT} buckets")
+        self._counts = [*counts, *([0] * (BUCKET_COUNT - len(counts)))]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Histogram) and self._counts == other._counts
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Histogram({self.counts()})"
+
+    def add(self, seconds: float) -> None:
+        """One call that took so long."""
+        self._counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+
+    def merge(self, counts: Sequence[int], *, sign: int = 1) -> None:
+        """Take in another histogram's counts; `sign` -1 takes back what was taken in."""
+        own = self._counts
+        for bucket, count in enumerate(counts):
+            own[bucket] += sign * count
+
+    def counts(self) -> list[int]:
+        """As on the wire."""
+        length = BUCKET_COUNT
+        while length and not self._counts[length - 1]:
+            length -= 1
+        return self._counts[:length]
+
+    @property
+    def total(self) -> int:
+        return sum(self._counts)
+
+    def percentile(self, share: float) -> float | None:
+        """Seconds within which this share (above 0, up to 1) of the calls ended; None without calls.
+
+        Beyond the last bound it is that bound: more than that is not known.
+        """
+        rank = ceil(share * self.total)
+        seen = 0
+        for bucket, count in enumerate(self._counts):
+            seen += count
+            if count and seen >= rank:
+                return BOUNDS_SECONDS[min(bucket, BUCKET_COUNT - 2)]
+        return None

@@ -1,0 +1,201 @@
+"""What the front ends and the sentinel's refusals call things, so that all of them say the same.
+
+Names of a job's columns in documents; why a version of a parser waits and what can be done; which files will never run as
+things stand; what is wrong with a daemon that goes on all the same. The facts come from events, tables and `status`; deciding
+is the sentinel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+# --- names in documents ---
+
+
+#: Column of `cf_processing_queue` → its word in documents.
+JOB_WORDS = {
+    "job_type": "type",
+    "plugin_name": "parser",
+    "parser_version": "version",
+    "input_file": "input",
+    "file_version_id": "file_id",
+    "claim_time": "leased_at",
+    "end_time": "ended_at",
+    "rows_valid": "rows",
+    "rows_received": "received",
+    "rows_skipped": "skipped",
+    "quarantine_rows": "quarantined",
+    "error_fingerprint": "fingerprint",
+    "artifact_hash": "artifact",
+    "job_key": "key",
+}
+_JOB_COLUMNS = {word: column for column, word in JOB_WORDS.items()}
+
+
+def in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `cf_processing_queue` as a document has it."""
+    return {JOB_WORDS.get(name, name): value for name, value in row.items()}
+
+
+def in_columns(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of `in_words`."""
+    return {_JOB_COLUMNS.get(name, name): value for name, value in document.items()}
+
+
+# --- versions that wait ---
+
+
+#: A version waits because jobs of another one are open: it becomes current when they have ended without rows.
+JOBS_OPEN = "JOBS_OPEN"
+#: A version waits because the rows that lie do not satisfy its contract.
+CONTRACT = "CONTRACT"
+#: A version waits since before contracts were compared; whether it fits shows when somebody chooses it.
+NOT_COMPARED = "NOT_COMPARED"
+_SHOWN = 3
+
+
+def why_waits(problems: Sequence[Mapping[str, Any]], left_out: int = 0) -> str:
+    """The first reasons in words: `orders.price: its type was string and is int64; …`."""
+    said = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
+    more = len(problems) - len(said) + left_out
+    return "; ".join(said) + (f"; {more} more" if more else "")
+
+
+def _place(problem: Mapping[str, Any]) -> str:
+    place = ".".join(part for part in (problem["output"], problem["column"]) if part)
+    return f"{place}: " if place else ""
+
+
+def what_to_do(
+    parser: str, version: str, problems: Sequence[Mapping[str, Any]], *, may_be_chosen: bool, like: str = ""
+) -> str:
+    """What helps a version that waits, with commands that exist. `like`: a version with the contract of the live rows."""
+    if problems and all(problem["code"] == JOBS_OPEN for problem in problems):
+        return "It becomes current by itself when the open jobs have ended, unless they publish rows."
+    use = f"`casparian parser use {parser}@{version} --reason TEXT` makes it current"
+    if any(problem["code"] == NOT_COMPARED for problem in problems):
+        return f"{use}, if its contracts fit the rows that are there."
+    if may_be_chosen:
+        return f"{use}: its contracts are stricter, so new rows fit; the rows that are there stay as they are."
+    outputs = sorted({problem["output"] for problem in problems if problem["output"]})
+    named = f"the output {outputs[0]} has" if len(outputs) == 1 else f"the outputs {', '.join(outputs)} have"
+    contract = f"the contract of {parser}@{like}" if like else "the contract of the rows that are there"
+    return f"Register another version in which {named} a new name, or {contract}; looser checks than that are fine."
+
+
+# --- files that will never run ---
+
+
+#: Tags, and how many files carry each of which no job was ever made: nothing.
+WAITING_FILES = """
+select t.tag, count(distinct f.id)::bigint as files
+from scout_file_tags t join scout_files f on f.id = t.file_id
+where f.status <> 'vanished' and f.content_hash is not null
+    and f.content_hash not in (select content_hash from cf_processing_queue where content_hash is not null)
+group by t.tag order by t.tag
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A registered version of a parser: `contracts` maps each output to `approved`, `proposed`, `rejected` or "" (none)."""
+
+    name: str
+    version: str
+    topics: frozenset[str]
+    contracts: Mapping[str, str]
+    is_retired: bool = False
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot run; empty when it can."""
+        if self.is_retired:
+            return "is retired"
+        if not self.contracts:
+            return "declares no outputs"
+        for state, words in (
+            ("rejected", "was rejected"),
+            ("proposed", "is not approved yet"),
+            ("", "does not exist"),
+        ):
+            outputs = sorted(output for output, found in self.contracts.items() if found == state)
+            if outputs:
+                return f"cannot run: the contract of {', '.join(outputs)} {words}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFiles:
+    """So many files with this tag wait; `parser` is the one that would take them, empty when none would."""
+
+    tag: str
+    files: int
+    parser: str
+    reason: str
+
+
+def waiting_files(counts: Mapping[str, int], candidates: Iterable[Candidate]) -> list[WaitingFiles]:
+    """What of `counts` (tag → files without a job) no version of a parser may take, in the order of the tags.
+
+    `candidates` are in the order of their registration.
+    """
+    versions = list(candidates)
+    topics = {topic for each in versions if not each.is_retired for topic in each.topics}
+    found = []
+    for tag, files in sorted(counts.items()):
+        takers = [each for each in versions if tag in each.topics and not each.is_retired]
+        if not files or any(not each.obstacle for each in takers):
+            continue
+        if takers:
+            newest = takers[-1]
+            found.append(WaitingFiles(tag, files, newest.name, f"{newest.name} {newest.version} {newest.obstacle}"))
+        else:
+            near = get_close_matches(tag, topics, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            found.append(WaitingFiles(tag, files, "", f"no parser takes the tag {tag}{hint}"))
+    return found
+
+
+# --- a daemon in trouble ---
+
+
+#: Of several commits that wait for the same thing, so many are named.
+_PARKED_NAMED = 5
+
+
+def say_parked(parked: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Commits whose files cannot be put in place."""
+    told = [
+        f"job {one['job_id']} is committed, but its files cannot be put in place: "
+        f"{one['path'] + ': ' if one['path'] else ''}{one['reason']} (tried {one['tries']} times; it is tried again)"
+        for one in parked[:_PARKED_NAMED]
+    ]
+    if len(parked) > _PARKED_NAMED:
+        told.append(f"and {len(parked) - _PARKED_NAMED} more jobs like that")
+    return told
+
+
+def say_poison(count: int) -> list[str]:
+    """Events that no table holds."""
+    if not count:
+        return []
+    what = "1 event is" if count == 1 else f"{count:,} events are"
+    return [f'{what} left out of the tables: `casparian sql "from cf_poison_events"` says which and why']
+
+
+def say_internal(errors: Mapping[str, Any]) -> list[str]:
+    """Errors of our own."""
+    count = errors.get("count", 0)
+    if not count:
+        return []
+    what = "1 internal error" if count == 1 else f"{count:,} internal errors"
+    return [f"{what} since the start, the last in {errors.get('last', '')}; logs/daemon.log has the tracebacks"]
+
+
+def say_trouble(found: Mapping[str, Any]) -> list[str]:
+    """All of it, from the result of the operation `status`."""
+    poison = found.get("projection", {}).get("poison_events", 0)
+    return [*say_parked(found.get("parked", [])), *say_poison(poison), *say_internal(found.get("internal_errors", {}))]
