@@ -13,10 +13,9 @@ from pathlib import Path
 from casparian import reference as commands
 from casparian.settings_text import read_documented, reference_page
 from casparian_console import reference as console
-from casparian_protocol import describe as protocol
-from casparian_protocol.blame import NEVER_THE_PARSERS
 from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS
-from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode
+from casparian_protocol.errors import NEVER_THE_PARSERS, RETRYABLE_ONCE, ErrorCode
+from casparian_protocol.wire import describe as protocol
 from casparian_sentinel.core import describe as core
 from casparian_shim.errors import TRANSIENT
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from casparian_protocol.contract.violations import ViolationCode
+from casparian_protocol.contract import ViolationCode
 from casparian_protocol.errors import CasparianError, ErrorCode
 
 Fault = Literal["parser", "parser or input", "input", "machine", "setup", "Casparian"]

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from casparian_protocol.blame import NEVER_THE_PARSERS
-from casparian_protocol.contract.violations import ViolationCode
+from casparian_protocol.contract import ViolationCode
 from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS, code_of_class
-from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.messages import Refusal
-from casparian_protocol.states import JobState, OutputStatus
+from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode
+from casparian_protocol.jobs import JobState, OutputStatus
+from casparian_protocol.wire.messages import Refusal
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cli", "console", "protocol", "sentinel", "shim", "worker")
