@@ -16,7 +16,7 @@ import uvloop
 from casparian_console.messages import Message
 from casparian_console.shell import Shell
 from casparian_console.terminal.application import TerminalDisplay
-from casparian_console.terminal.performer import Surroundings
+from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import Runner
 from casparian_protocol.home import Home
 
@@ -29,7 +29,9 @@ def main() -> None:
 
     async def session() -> None:
         display = TerminalDisplay("dark", 0.05)
-        around = Surroundings(home, "user:bench@console", (sys.executable, "-m", "casparian", "--home", given["home"]))
+        around = ConsoleContext(
+            home, "user:bench@console", (sys.executable, "-m", "casparian", "--home", given["home"])
+        )
         shell = Shell(home=given["home"])
         runner = Runner(shell, display, around)
 

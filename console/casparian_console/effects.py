@@ -22,7 +22,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RunOperation:
     """An operation of the protocol. Answered by `Done`; `cli` is the command line it stands for."""
 
     tag: Tag
@@ -32,7 +32,7 @@ class Ask:
     #: What the message line says when it is done; `{name}`s are taken from the result.
     said: str = ""
     #: The operation and arguments that take it back, where there is one, and their command line.
-    undo: Ask | None = None
+    undo: RunOperation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Quit:
 
 Effect = (
     Query
-    | Ask
+    | RunOperation
     | RunCommand
     | StopCommand
     | FollowLog

@@ -132,7 +132,7 @@ class Screen:
         """What to say when `search` found nothing."""
         return f"“{pattern}” is not in this list."
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         """An answer to an effect whose tag begins with this screen's name; also while it is not visible."""
         return []
 

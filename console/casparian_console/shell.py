@@ -16,7 +16,7 @@ from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.assistant.sidebar import Sidebar
 from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.editor import Editor
-from casparian_console.effects import Ask, Effects, Quit, RunCommand, Suspend
+from casparian_console.effects import Effects, Quit, RunCommand, RunOperation, Suspend
 from casparian_console.facts.store import Facts, is_load
 from casparian_console.messages import (
     Answer,
@@ -68,11 +68,11 @@ class Shell:
         self._said_us = 0
         #: Said while no sentinel answered; not true any more when one does.
         self._is_said_alone = False
-        self.undo: Ask | None = None
+        self.undo: RunOperation | None = None
         self.commands = CommandLog()
         self.is_over = False
         self._size = MINIMUM
-        self._asked: dict[tuple[str, ...], Ask] = {}
+        self._asked: dict[tuple[str, ...], RunOperation] = {}
 
     # --- what screens see (`screen.Context`) --------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Shell:
     def _noted(self, effects: Effects) -> Effects:
         """Keep the command log: every action shows the command line that it stands for."""
         for effect in effects:
-            if isinstance(effect, Ask):
+            if isinstance(effect, RunOperation):
                 self._asked[effect.tag] = effect
                 self.commands.note(self.present.now_us, effect.cli)
             elif isinstance(effect, RunCommand) and effect.is_logged:
@@ -202,16 +202,16 @@ class Shell:
                 self.say(f"{message.problem} {message.remedy}".strip(), "bad")
                 self.present.refused(tag)
             elif isinstance(message, Answer):
-                self.present.took(message)
+                self.present.on_answer(message)
             return []
         if isinstance(message, Done | Failed):
             self._outcome(message)
         if tag[0] == "travel":
-            return self.travel.took(message, self)
+            return self.travel.on_answer(message, self)
         if tag[0] == "assistant":
-            return self.sidebar.took(message, self)
+            return self.sidebar.on_answer(message, self)
         if tag[0] in self.screens:
-            return self.screens[tag[0]].took(message, self)
+            return self.screens[tag[0]].on_answer(message, self)
         return []
 
     def _outcome(self, message: Done | Failed) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from casparian_console.canvas import ASCII, UNICODE, line_width, plain
-from casparian_console.effects import Ask, Effect, Effects, Query, Tag
+from casparian_console.effects import Effect, Effects, Query, RunOperation, Tag
 from casparian_console.messages import Answer, Done, Failed, Heard, Key, Message, Tick
 from casparian_console.shell import Shell
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Snapshot
@@ -83,7 +83,7 @@ class Driver:
         return self.send(Answer(tag, self.seq, tuple(columns), tuple(tuple(row) for row in rows)))
 
     def done(self, ask: Effect, **result: Any) -> Effects:
-        assert isinstance(ask, Ask)
+        assert isinstance(ask, RunOperation)
         return self.send(Done(ask.tag, result))
 
     def fail(self, tag: Tag, problem: str, remedy: str = "") -> Effects:

@@ -12,7 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import casparian_sentinel
-from casparian_console.effects import Ask, Chat, Effect, FollowLog, ListDirectory, LoadPast, Query, Quit, RunCommand
+from casparian_console.effects import (
+    Chat,
+    Effect,
+    FollowLog,
+    ListDirectory,
+    LoadPast,
+    Query,
+    Quit,
+    RunCommand,
+    RunOperation,
+)
 from casparian_console.messages import (
     Click,
     Done,
@@ -186,7 +196,7 @@ class Operator:
                 found = self.tables.execute(effect.sql, list(effect.params))
                 columns = [column[0] for column in found.description or ()]
                 self.asked += self.driver.answer(effect.tag, columns, found.fetchall())
-            elif isinstance(effect, Ask):
+            elif isinstance(effect, RunOperation):
                 self.asked += self.driver.send(Done(effect.tag, {}))
             elif isinstance(effect, LoadPast):
                 self.driver.send(PastEvents(effect.tag, tuple(self.driver.log[effect.from_seq - 1 :])))

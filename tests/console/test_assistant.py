@@ -17,7 +17,7 @@ from casparian_console.assistant.turns import (
     TURNS,
     Conversation,
 )
-from casparian_console.effects import Ask, Chat, Effects, LoadPast, RunCommand, StopCommand
+from casparian_console.effects import Chat, Effects, LoadPast, RunCommand, RunOperation, StopCommand
 from casparian_console.messages import Click, Done, Ended, Failed, Output, Paste, PastEvents, Scroll, ToolCalls
 from casparian_console.text import width_of
 from casparian_protocol.feed import FeedEvent
@@ -203,8 +203,8 @@ def test_a_request_waits_for_the_person_and_is_carried_out_in_their_name() -> No
     assert f"casparian job retry {failed}" in text and "/data/venue.log" in text
 
     (ask,) = talk.press("y")
-    assert ask == Ask(ask.tag, "retry", {"job_id": failed}, f"casparian job retry {failed}", said=ask.said)  # type: ignore[union-attr]
-    assert isinstance(ask, Ask)
+    assert ask == RunOperation(ask.tag, "retry", {"job_id": failed}, f"casparian job retry {failed}", said=ask.said)  # type: ignore[union-attr]
+    assert isinstance(ask, RunOperation)
     (chat,) = talk.send(Done(ask.tag, {"job_id": failed, "state": "QUEUED"}))
     assert isinstance(chat, Chat) and "it is done" in talk.told and "QUEUED" in talk.told
 
@@ -217,7 +217,7 @@ def test_a_refusal_is_told_to_the_model_and_nothing_is_done() -> None:
     assert "--reason 'wrong file'" in talk.text(120, 40)
     (chat,) = talk.press("n")
     assert isinstance(chat, Chat) and talk.told == "The person refused."
-    assert not [effect for effect in talk.effects if isinstance(effect, Ask)]
+    assert not [effect for effect in talk.effects if isinstance(effect, RunOperation)]
 
 
 def test_esc_leaves_a_request_open_to_be_decided_later() -> None:
@@ -228,7 +228,7 @@ def test_esc_leaves_a_request_open_to_be_decided_later() -> None:
     assert talk.shell.overlay is None and talk.shell.sidebar.turns.request is not None
     talk.press("ctrl-y")
     (ask,) = talk.press("enter")
-    assert isinstance(ask, Ask) and ask.op == "decide_contract" and ask.args["approve"] is True
+    assert isinstance(ask, RunOperation) and ask.op == "decide_contract" and ask.args["approve"] is True
 
 
 def test_a_request_that_fails_is_told() -> None:
@@ -237,7 +237,7 @@ def test_a_request_that_fails_is_told() -> None:
     talk.call("request_retry", job_id="abcd")
     talk.press("ctrl-y")
     (ask,) = talk.press("y")
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     talk.send(Failed(ask.tag, "There is no job abcd.", "List them."))
     assert "it failed: There is no job abcd." in talk.told
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Ask, ListDirectory, LoadPast, Query, RunCommand, StopCommand, Watch
+from casparian_console.effects import ListDirectory, LoadPast, Query, RunCommand, RunOperation, StopCommand, Watch
 from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
@@ -345,7 +345,7 @@ def test_approving_shows_the_contract_first_and_then_asks_the_sentinel() -> None
     assert "first contract of this output" in driver.text()
     (ask,) = driver.press("a")
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     assert (ask.op, ask.args["approve"]) == ("decide_contract", True)
     assert ask.cli == "casparian contract approve advice@1.0.0/advices"
 
@@ -357,7 +357,7 @@ def test_rejecting_asks_for_a_reason() -> None:
     driver.write("price must be decimal")
     (ask,) = driver.press("enter")
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     assert ask.args == {"selector": f"c{1:015x}", "approve": False, "reason": "price must be decimal"}
 
 
@@ -371,9 +371,9 @@ def test_pausing_can_be_taken_back_and_a_held_parser_resumes() -> None:
     select(driver, "hl7")
     (resume,) = driver.press("u")
 
-    assert isinstance(pause, Ask)
-    assert isinstance(undo, Ask)
-    assert isinstance(resume, Ask)
+    assert isinstance(pause, RunOperation)
+    assert isinstance(undo, RunOperation)
+    assert isinstance(resume, RunOperation)
     assert [(each.op, each.args["parser"]) for each in (pause, undo, resume)] == [
         ("pause", "fix"),
         ("resume", "fix"),
@@ -396,7 +396,7 @@ def test_the_selection_stays_on_its_parser_while_others_are_registered() -> None
     register(driver, "aaa", "1.0.0")
     (ask,) = driver.press("u")
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     assert ask.args["parser"] == "hl7"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Ask, Effects, ListDirectory, LoadPast, Query, RunCommand, StopCommand
+from casparian_console.effects import Effects, ListDirectory, LoadPast, Query, RunCommand, RunOperation, StopCommand
 from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
@@ -400,13 +400,13 @@ def test_a_tag_is_an_operation_that_can_be_taken_back() -> None:
     driver.press("t")
     driver.write("urgent")
     (ask,) = driver.press("enter")
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     driver.done(ask, tag="urgent", files=1)
     (undo,) = driver.press("U")
 
     assert ask.cli == "casparian tag /data/cme/b.log urgent"
     assert (ask.op, ask.args["remove"]) == ("tag", False)
-    assert isinstance(undo, Ask)
+    assert isinstance(undo, RunOperation)
     assert (undo.args["file_ids"], undo.args["remove"]) == ([FEW[0][0]], True)
 
 
@@ -444,7 +444,7 @@ def test_tagging_all_asks_with_the_number_and_many_files_go_through_the_command(
     driver.press("enter")
     assert "Put the tag “late” on 1,000 files?" in driver.text()
 
-    assert isinstance(few, Ask)
+    assert isinstance(few, RunOperation)
     assert len(few.args["file_ids"]) == 100
     assert only_command(driver.press("enter")).args == ("tag", "--under", "/", "late")
 
@@ -479,7 +479,7 @@ def test_a_scan_can_be_stopped_and_a_chosen_source_is_scanned_by_the_daemon() ->
     driver.press("s")
     (ask,) = driver.press("enter")
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     assert (ask.op, ask.args, ask.cli) == ("rescan", {"source": "s1"}, "casparian source rescan desk")
 
 

@@ -144,7 +144,7 @@ def test_a_failure_counts_until_its_input_succeeds_or_somebody_closes_it() -> No
     before = facts.fork()
     complete(driver, run_job(driver, 4, path="/data/b.log"))
     assert facts.failed == 2
-    assert [group.size for group in facts.jobs.latest(Standing.FAILED, 9)] == [1, 1], "another parser's stays open"
+    assert [bucket.size for bucket in facts.jobs.latest(Standing.FAILED, 9)] == [1, 1], "another parser's stays open"
     driver.event("FailureClosed", job_id=job_id(1), reason="withdrawn")
     assert facts.failed == 1
     assert {job.job_id for job in facts.jobs.by_id.values() if job.is_closed} == {job_id(1), job_id(2)}
@@ -165,9 +165,9 @@ def test_jobs_that_fail_of_the_same_cause_stand_together_above_those_that_run() 
     fail(driver, run_job(driver, 3), fingerprint="ffffffffffffffff")
     complete(driver, run_job(driver, 4, path="/data/b.log"))
 
-    groups = driver.shell.present.jobs.ordered()
+    buckets = driver.shell.present.jobs.ordered()
 
-    shape = [(group.standing, group.size) for group in groups]
+    shape = [(bucket.standing, bucket.size) for bucket in buckets]
     assert shape == [(Standing.FAILED, 1), (Standing.FAILED, 2), (Standing.RUNNING, 1), (Standing.DONE, 1)]
 
 
@@ -177,10 +177,10 @@ def test_what_a_group_says_is_the_sum_of_its_jobs() -> None:
     complete(driver, run_job(driver, 1), rows=100, bad=3)
     complete(driver, run_job(driver, 2), rows=50, skipped=2)
 
-    (group,) = driver.shell.present.jobs.ordered()
+    (bucket,) = driver.shell.present.jobs.ordered()
 
-    assert (group.rows, group.quarantined, group.skipped, group.bytes) == (150, 3, 2, 8192)
-    assert dict(group.outputs) == {"fix_orders": 2}
+    assert (bucket.rows, bucket.quarantined, bucket.skipped, bucket.bytes) == (150, 3, 2, 8192)
+    assert dict(bucket.outputs) == {"fix_orders": 2}
 
 
 def test_history_does_not_overwrite_what_the_feed_said_later() -> None:
@@ -297,8 +297,8 @@ def test_a_hundred_thousand_ended_jobs_are_taken_at_once() -> None:
     book = JobBook()
     book.add_all([Job(job_id(n), "PARSE", "COMPLETED", "fix", "1", ended_at=n, rows=1) for n in range(100_000)])
 
-    (group,) = book.ordered()
-    assert (group.size, group.rows, group.first.job_id) == (100_000, 100_000, job_id(99_999))
+    (bucket,) = book.ordered()
+    assert (bucket.size, bucket.rows, bucket.first.job_id) == (100_000, 100_000, job_id(99_999))
     book.replace(job_id(500), state="QUEUED", ended_at=0, rows=0)
     assert [(each.standing, each.size) for each in book.ordered()] == [(Standing.WAITING, 1), (Standing.DONE, 99_999)]
 

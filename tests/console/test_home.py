@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from casparian_console.effects import Ask, Query
+from casparian_console.effects import Query, RunOperation
 from casparian_console.messages import Gone
 from tests.console.driving import Driver, complete, fail, files_wait, job_id, matches_snapshot, queued, run_job
 
@@ -129,7 +129,7 @@ def test_a_contract_is_approved_after_its_diff_was_shown() -> None:
 
     (done,) = driver.press("a")
 
-    assert isinstance(done, Ask)
+    assert isinstance(done, RunOperation)
     assert (done.op, done.args["approve"]) == ("decide_contract", True)
     assert done.cli == "casparian contract approve fix@1.0.0/fix_orders"
     driver.event("ContractApproved", contract_id="c000000000000001", reason="")
@@ -147,7 +147,7 @@ def test_a_rejection_has_a_reason() -> None:
 
     (ask,) = driver.press("enter")
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RunOperation)
     assert ask.args == {"selector": "c000000000000001", "approve": False, "reason": "price must be decimal"}
     assert ask.cli == 'casparian contract reject fix@1.0.0/fix_orders --reason "price must be decimal"'
 

@@ -54,8 +54,8 @@ def ask(sql: str) -> Table:
     question, shell = Question("test"), Shell()
     (command,) = question.ask(sql, shell, limit_rows=1000)
     assert isinstance(command, RunCommand)
-    question.took(Output(command.tag, out.getvalue()), shell)
-    question.took(Ended(command.tag, 0), shell)
+    question.on_answer(Output(command.tag, out.getvalue()), shell)
+    question.on_answer(Ended(command.tag, 0), shell)
     assert question.table is not None, question.problem
     return question.table
 

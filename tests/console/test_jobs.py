@@ -359,7 +359,7 @@ def test_any_keys_and_events_leave_a_screen_that_draws_and_a_way_home(seed: int)
         if choose.random() < 0.4:
             driver.lines(*choose.choice(((80, 24), (120, 40), (200, 60), (90, 14))))
         screen = jobs_of(driver)
-        shown = screen.shown
+        shown = screen.job_list
         assert [shown.place(shown.identity(at)) for at in range(0, len(shown), 7)] == list(range(0, len(shown), 7))
     for _ in range(8):
         driver.press("esc")

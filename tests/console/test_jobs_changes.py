@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_console.effects import Ask, Copy, Effect, OpenFolder, Query
+from casparian_console.effects import Copy, Effect, OpenFolder, Query, RunOperation
 from casparian_console.messages import Failed
 from casparian_console.screens.jobs import Jobs
 from casparian_console.text import clock
@@ -21,8 +21,8 @@ def day() -> Driver:
     return driver
 
 
-def asks(effects: list[Effect]) -> list[Ask]:
-    return [effect for effect in effects if isinstance(effect, Ask)]
+def asks(effects: list[Effect]) -> list[RunOperation]:
+    return [effect for effect in effects if isinstance(effect, RunOperation)]
 
 
 def jobs_of(driver: Driver) -> Jobs:

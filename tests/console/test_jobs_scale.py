@@ -9,7 +9,7 @@ import pytest
 from casparian_console.facts.jobs import Job, JobBook
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.filter import Filter, all_matches, first_match, matches
-from casparian_console.screens.jobs.job_list import Sheaf, Shown
+from casparian_console.screens.jobs.job_list import JobGroup, JobList
 from tests.console.driving import NOW_US, Driver, complete, run_job
 
 JOBS = 100_000
@@ -45,19 +45,19 @@ def test_a_frame_asks_for_the_visible_rows_only(book: JobBook, monkeypatch: pyte
     driver, screen = big(book)
     driver.press(" ")
     rows: list[int] = []
-    row = Shown.row
+    row = JobList.row
 
-    def counted(shown: Shown, at: int) -> tuple[Sheaf, Job | None]:
+    def counted(job_list: JobList, at: int) -> tuple[JobGroup, Job | None]:
         rows.append(at)
-        return row(shown, at)
+        return row(job_list, at)
 
-    monkeypatch.setattr(Shown, "row", counted)
+    monkeypatch.setattr(JobList, "row", counted)
     driver.press("j", "pgdn", "G", "k")
     driver.lines(200, 60)
 
-    assert len(screen.shown) == JOBS + 1
+    assert len(screen.job_list) == JOBS + 1
     assert len(rows) < 2000
-    assert screen.shown.work == 0
+    assert screen.job_list.work == 0
 
 
 def test_an_event_costs_its_own_move_only(book: JobBook) -> None:
@@ -68,21 +68,21 @@ def test_an_event_costs_its_own_move_only(book: JobBook) -> None:
         complete(driver, run_job(driver, JOBS + number))
         driver.lines(200, 60)
 
-    assert screen.shown.work <= 5 * 10
-    assert len(screen.shown) == JOBS + 5 + 1
+    assert screen.job_list.work <= 5 * 10
+    assert len(screen.job_list) == JOBS + 5 + 1
 
 
 def test_a_text_filter_reads_the_list_once_and_then_only_what_moves(book: JobBook) -> None:
     driver, screen = big(book)
     screen.set_filter(Filter(text="venue/0000"))
     driver.lines(200, 60)
-    assert (screen.shown.work, screen.shown.size(screen.shown.order[0])) == (JOBS, 100)
+    assert (screen.job_list.work, screen.job_list.size(screen.job_list.order[0])) == (JOBS, 100)
     complete(driver, run_job(driver, JOBS + 1, path="/data/venue/0000x.log"))
     complete(driver, run_job(driver, JOBS + 2, path="/data/other.log"))
     driver.lines(200, 60)
 
-    assert screen.shown.work <= JOBS + 20
-    assert screen.shown.size(screen.shown.order[0]) == 101
+    assert screen.job_list.work <= JOBS + 20
+    assert screen.job_list.size(screen.job_list.order[0]) == 101
 
 
 def test_a_search_stops_where_it_finds(book: JobBook) -> None:
@@ -91,7 +91,7 @@ def test_a_search_stops_where_it_finds(book: JobBook) -> None:
     driver.lines(200, 60)
 
     assert screen.window.identity == ("job", f"{123:016x}")
-    assert screen.shown.work <= 10_000
+    assert screen.job_list.work <= 10_000
 
 
 @pytest.mark.parametrize("wanted", ["venue", "00004", "no such", "1.log", "schema", "beef"])
@@ -108,7 +108,7 @@ def test_searching_many_at_once_finds_what_searching_each_would(wanted: str) -> 
 def test_a_list_that_missed_too_much_reads_the_book_again() -> None:
     driver = Driver()
     driver.snapshot()
-    shown = Shown()
+    shown = JobList()
     wanted = Filter(text="data")
     shown.follow(driver.shell.present.jobs, wanted)
     for number in range(4000):  # three moves each and more: beyond what a book remembers
@@ -122,16 +122,16 @@ def test_filtered_lists_stay_what_a_fresh_look_would_give() -> None:
     driver = Driver()
     driver.snapshot()
     wanted = Filter(text="a")
-    followed = Shown()
+    followed = JobList()
     for number in range(60):
         job = run_job(driver, number, path=f"/{'ab'[number % 2]}/{number}.log", parser="pq"[number % 3 == 0])
         followed.follow(driver.shell.present.jobs, wanted)
         if number % 2 or number % 5 == 0:
             complete(driver, job)
     followed.follow(driver.shell.present.jobs, wanted)
-    fresh = Shown()
+    fresh = JobList()
     fresh.follow(driver.shell.present.jobs, wanted)
 
-    assert {sheaf.key: [job.job_id for job in followed.members(sheaf)] for sheaf in followed.order} == {
-        sheaf.key: [job.job_id for job in fresh.members(sheaf)] for sheaf in fresh.order
+    assert {group.key: [job.job_id for job in followed.members(group)] for group in followed.order} == {
+        group.key: [job.job_id for job in fresh.members(group)] for group in fresh.order
     }

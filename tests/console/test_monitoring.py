@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casparian_console.canvas import ASCII, UNICODE
-from casparian_console.facts.store import Flow
+from casparian_console.facts.store import Throughput
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.monitoring import binned, chart
 from tests.console.driving import Driver, matches_snapshot
@@ -216,7 +216,7 @@ def test_more_samples_than_columns_become_means() -> None:
 
 
 def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> None:
-    flow = Flow()
+    flow = Throughput()
     assert flow.per_second(1_000_000) == 0.0
     flow.committed("short", 500)
     flow.told([worker("w1", jobs=[held("a", 300)])])

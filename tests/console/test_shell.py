@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian_console.canvas import line_width
-from casparian_console.effects import Ask, Copy, Quit, Suspend
+from casparian_console.effects import Copy, Quit, RunOperation, Suspend
 from casparian_console.messages import Click, Gone
 from casparian_console.overlays import Choose, TextView
 from tests.console.driving import Driver, matches_snapshot
@@ -96,8 +96,8 @@ def test_text_that_is_pasted_is_never_taken_for_keys() -> None:
 
 def test_an_action_shows_its_command_line_its_outcome_and_a_way_back() -> None:
     driver = live()
-    back = Ask(("home", "x"), "resume", {"parser": "fix"}, "casparian parser resume fix")
-    ask = Ask(("home", "x"), "pause", {"parser": "fix"}, "casparian parser pause fix", "fix is paused", back)
+    back = RunOperation(("home", "x"), "resume", {"parser": "fix"}, "casparian parser resume fix")
+    ask = RunOperation(("home", "x"), "pause", {"parser": "fix"}, "casparian parser pause fix", "fix is paused", back)
     driver.shell._noted([ask])
     driver.done(ask)
     assert "fix is paused   (U takes it back)" in driver.text()

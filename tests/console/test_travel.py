@@ -341,8 +341,8 @@ def test_a_long_log_is_stood_in_anywhere_as_if_it_were_folded_from_its_start() -
         fresh = Past(history)
         assert facts.seq == seq
         assert facts.jobs.by_state == fresh.go(seq, is_passing=True).jobs.by_state
-        assert {key: group.size for key, group in facts.jobs.groups.items()} == {
-            key: group.size for key, group in fresh.facts.jobs.groups.items()
+        assert {key: bucket.size for key, bucket in facts.jobs.buckets.items()} == {
+            key: bucket.size for key, bucket in fresh.facts.jobs.buckets.items()
         }
     assert len(past._kept) <= KEPT
     assert [event.seq for event in history.events(700, 2_000)] == list(range(701, 2_001))
@@ -372,7 +372,7 @@ def test_groups_of_the_past_stand_as_they_stood() -> None:
     driver = traveller()
     driver.travel()
     driver.press("home", "right", "right")
-    assert [group.standing for group in driver.shell.facts.jobs.ordered()] == [Standing.RUNNING]
+    assert [bucket.standing for bucket in driver.shell.facts.jobs.ordered()] == [Standing.RUNNING]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])

@@ -60,7 +60,7 @@ def watched(log: tuple[Home, Position, list[FeedEvent]], start: int, scratch: Pa
         for load in queries():
             table = projection.query(load.sql)
             rows = tuple(tuple(row) for row in plain_rows(table))
-            facts.took(Answer(load.tag, start, tuple(table.column_names), rows))
+            facts.on_answer(Answer(load.tag, start, tuple(table.column_names), rows))
     for event in events[start:]:
         facts.hear(event)
     return facts
@@ -111,19 +111,19 @@ def test_folding_the_whole_log_shows_what_the_present_shows(
 
 def picture(facts: Facts) -> dict[str, Any]:
     """All that facts hold, in a form that can be compared."""
-    groups = {
+    buckets = {
         key: (
-            [asdict(job) | {"era": None} for job in group.members()],
-            group.rows,
-            group.quarantined,
-            group.skipped,
-            group.bytes,
-            group.outputs,
+            [asdict(job) | {"era": None} for job in bucket.members()],
+            bucket.rows,
+            bucket.quarantined,
+            bucket.skipped,
+            bucket.bytes,
+            bucket.outputs,
         )
-        for key, group in facts.jobs.groups.items()
+        for key, bucket in facts.jobs.buckets.items()
     }
     return {
-        "groups": groups,
+        "groups": buckets,
         "by_id": {job_id: asdict(job) | {"era": None} for job_id, job in facts.jobs.by_id.items()},
         "by_state": +facts.jobs.by_state,
         "typical": {job_id: facts.jobs.median_seconds(job) for job_id, job in facts.jobs.by_id.items()},

@@ -16,8 +16,8 @@ from casparian_protocol.client import default_actor
 from casparian_protocol.settings import load
 
 if TYPE_CHECKING:
-    from casparian_console.terminal.application import Headless, Wanted
-    from casparian_console.terminal.performer import Surroundings
+    from casparian_console.terminal.application import ConsoleOptions, Headless
+    from casparian_console.terminal.performer import ConsoleContext
     from casparian_console.terminal.script import Step
 
 _SIZE = re.compile(r"(\d{2,3})x(\d{2,3})\Z")
@@ -65,7 +65,7 @@ def console(
 
     Keyboard first: `?` shows every key, `:` every command. Without a daemon it says so, and goes on by itself when one appears.
     """
-    from casparian_console.terminal.application import Headless, Wanted
+    from casparian_console.terminal.application import ConsoleOptions, Headless
     from casparian_console.terminal.frames import choose_theme, needs_ascii
 
     if record is not None and replay is not None:
@@ -75,13 +75,13 @@ def console(
     has_terminal = app.out.isatty() and sys.stdin.isatty()
     is_headless = screenshot is not None or script is not None or (replay is not None and not has_terminal)
     is_ascii = is_ascii or settings.ascii or (not is_headless and needs_ascii(app.out.encoding, environment))
-    wanted = Wanted(
+    wanted = ConsoleOptions(
         choose_theme(theme or settings.theme, environment),
         is_ascii,
         settings.escape_timeout_milliseconds / 1000,
         record,
     )
-    around = _surroundings(app, environment)
+    around = _console_context(app, environment)
     if is_headless:
         _run_headless(around, wanted, Headless(*_cells(size), _steps(script, replay), screenshot), replay)
         return ExitCode.OK
@@ -93,12 +93,12 @@ def console(
     return _run_on_terminal(app, around, wanted, replay)
 
 
-def _surroundings(app: App, environment: dict[str, str]) -> Surroundings:
+def _console_context(app: App, environment: dict[str, str]) -> ConsoleContext:
     from casparian_console.terminal.chat import Assistant
-    from casparian_console.terminal.performer import Surroundings
+    from casparian_console.terminal.performer import ConsoleContext
 
     configured = load(app.home, environment).settings.assistant
-    return Surroundings(
+    return ConsoleContext(
         home=app.home,
         actor=default_actor("console"),
         command=(sys.executable, "-m", "casparian", "--home", str(app.home.root)),
@@ -115,7 +115,7 @@ def _steps(script: str | None, replay: Path | None) -> list[Step]:
     return read_script(script)
 
 
-def _run_headless(around: Surroundings, wanted: Wanted, headless: Headless, replay: Path | None) -> None:
+def _run_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headless, replay: Path | None) -> None:
     from casparian_console.terminal.application import replay_headless, run_headless
 
     if replay is not None:
@@ -124,7 +124,7 @@ def _run_headless(around: Surroundings, wanted: Wanted, headless: Headless, repl
         run_headless(around, wanted, headless)
 
 
-def _run_on_terminal(app: App, around: Surroundings, wanted: Wanted, replay: Path | None) -> ExitCode:
+def _run_on_terminal(app: App, around: ConsoleContext, wanted: ConsoleOptions, replay: Path | None) -> ExitCode:
     from casparian_console.terminal.application import replay_on_terminal, run_on_terminal
 
     if replay is not None:

@@ -284,8 +284,8 @@ class Sidebar:
             self.is_focused = True
         return []
 
-    def took(self, message: Any, context: Any) -> Effects:
-        return self.turns.took(message, context)
+    def on_answer(self, message: Any, context: Any) -> Effects:
+        return self.turns.on_answer(message, context)
 
     # --- how it looks -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from casparian_console.assistant import tools
 from casparian_console.assistant.tools import Decision, hits, seen
-from casparian_console.effects import Ask, Chat, Effects, RunCommand, StopCommand, Tag
+from casparian_console.effects import Chat, Effects, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.messages import Done, Ended, Failed, Output, ToolCalls
 from casparian_console.shell_actions import command_line
 from casparian_console.text import clean, count, size
@@ -157,7 +157,7 @@ class Turns:
         tag = self._new_tag("chat")
         return [Chat(tag, self.talk.messages(seen(context)), offered)]
 
-    def took(self, message: Any, context: Any) -> Effects:
+    def on_answer(self, message: Any, context: Any) -> Effects:
         if message.tag != self._tag:
             return []  # of something that was stopped
         what = message.tag[1]
@@ -295,7 +295,7 @@ class Turns:
             return []
         self.request = None
         tag = self._new_tag("ask")
-        return [Ask(tag, request.op, request.args, request.cli, said="Done, as the assistant asked.")]
+        return [RunOperation(tag, request.op, request.args, request.cli, said="Done, as the assistant asked.")]
 
     def _declined(self, request: tools.Request, context: Any) -> Effects:
         if self.request is not request or self._call is None:

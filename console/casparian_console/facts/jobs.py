@@ -55,7 +55,7 @@ STRAGGLER = 3.0
 #: The cause of a group of failures that are closed.
 CLOSED = "closed"
 
-GroupKey = tuple[int, str, str, str, str]
+BucketKey = tuple[int, str, str, str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +114,7 @@ class Job:
         return self.ended_at or self.started_at or self.queued_at
 
     @property
-    def group_key(self) -> GroupKey:
+    def bucket_key(self) -> BucketKey:
         standing = self.standing
         cause = self.fingerprint or self.error_code if standing is Standing.FAILED else CLOSED if self.is_closed else ""
         which = self.input if self.type == "SCAN" else self.parser
@@ -134,16 +134,16 @@ class Move(NamedTuple):
     """A job came into a group (`sign` 1) or left it (-1); `recency` is its place there, whatever it became since."""
 
     sign: int
-    key: GroupKey
+    key: BucketKey
     recency: tuple[int, str]
     job: Job
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class Bucket:
     """Jobs that stand alike; the youngest change first."""
 
-    key: GroupKey
+    key: BucketKey
     jobs: Any = field(default_factory=lambda: SortedKeyList(key=recency))
     rows: int = 0
     quarantined: int = 0
@@ -182,7 +182,7 @@ class Group:
     def members(self) -> Iterator[Job]:
         return iter(self.jobs)
 
-    def copied(self, era: object) -> Group:
+    def copied(self, era: object) -> Bucket:
         fresh = copy(self)
         fresh.jobs, fresh.outputs, fresh.era = SortedKeyList(self.jobs, key=recency), self.outputs.copy(), era
         return fresh
@@ -212,8 +212,8 @@ class Group:
         self._count(job, -1)
 
 
-def _group_order(group: Group) -> tuple[int, int, GroupKey]:
-    return (group.key[0], -group.first.at if group.size else 0, group.key)
+def _bucket_order(bucket: Bucket) -> tuple[int, int, BucketKey]:
+    return (bucket.key[0], -bucket.first.at if bucket.size else 0, bucket.key)
 
 
 #: Moves that a book remembers for those who keep lists of their own; whoever missed more reads the whole book again.
@@ -228,7 +228,7 @@ class JobBook:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Job] = {}
-        self.groups: dict[GroupKey, Group] = {}
+        self.buckets: dict[BucketKey, Bucket] = {}
         self.by_state: Counter[str] = Counter()
         #: (type, parser, input) → its open failures.
         self._failures: dict[tuple[str, str, str], tuple[str, ...]] = {}
@@ -240,7 +240,7 @@ class JobBook:
         self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
         self.moved = 0
         self._era: object = None
-        self._latest: dict[tuple[Standing, int], tuple[int, list[Group]]] = {}
+        self._latest: dict[tuple[Standing, int], tuple[int, list[Bucket]]] = {}
 
     def fork(self) -> JobBook:
         """A book of the same jobs; what is changed in one of the two stays as it was in the other.
@@ -248,7 +248,7 @@ class JobBook:
         It remembers no moves: whoever kept a list reads it anew.
         """
         fresh = copy(self)
-        fresh.by_id, fresh.groups = self.by_id.copy(), self.groups.copy()
+        fresh.by_id, fresh.buckets = self.by_id.copy(), self.buckets.copy()
         fresh.by_state, fresh._failures = self.by_state.copy(), self._failures.copy()
         fresh.moves, fresh.moved = deque(maxlen=MOVES_KEPT), self.moved + 1
         fresh._seconds = {kind: kept[:] for kind, kept in self._seconds.items()}
@@ -279,16 +279,16 @@ class JobBook:
     def add_all(self, jobs: list[Job]) -> None:
         """Many new jobs at once: a hundred thousand in half a second. None of them may be known."""
         self.revision = next(_REVISIONS)
-        fresh: dict[GroupKey, list[Job]] = {}
+        fresh: dict[BucketKey, list[Job]] = {}
         for job in jobs:
             self.by_id[job.job_id] = job
             job.era = self._era
-            fresh.setdefault(job.group_key, []).append(job)
+            fresh.setdefault(job.bucket_key, []).append(job)
             self.by_state[job.state] += 1
             self._remember_seconds(job)
             self._note_failure(job, 1)
         for key, members in fresh.items():
-            self._group(key).put_all(members)
+            self._bucket(key).put_all(members)
         self.moved += len(jobs)
         self.moves.clear()
 
@@ -314,16 +314,16 @@ class JobBook:
             del self.by_id[job.job_id]
 
     def _leave(self, job: Job) -> None:
-        group = self._group(job.group_key)
+        bucket = self._bucket(job.bucket_key)
         self._note(-1, job)
-        group.take(job)
+        bucket.take(job)
         self._note_failure(job, -1)
-        if not group.size:
-            del self.groups[group.key]
+        if not bucket.size:
+            del self.buckets[bucket.key]
         self.by_state[job.state] -= 1
 
     def _join(self, job: Job) -> None:
-        self._group(job.group_key).put(job)
+        self._bucket(job.bucket_key).put(job)
         self._note(1, job)
         self._note_failure(job, 1)
         self.by_state[job.state] += 1
@@ -331,7 +331,7 @@ class JobBook:
 
     def _note(self, sign: int, job: Job) -> None:
         self.moved += 1
-        self.moves.append(Move(sign, job.group_key, recency(job), job))
+        self.moves.append(Move(sign, job.bucket_key, recency(job), job))
 
     def _note_failure(self, job: Job, sign: int) -> None:
         if job.standing is Standing.FAILED:
@@ -340,14 +340,14 @@ class JobBook:
             if sign > 0 or others:
                 self._failures[key] = (*others, job.job_id) if sign > 0 else others
 
-    def _group(self, key: GroupKey) -> Group:
+    def _bucket(self, key: BucketKey) -> Bucket:
         """The group, to be changed: a new one, or a copy of one that another book has too, where needed."""
-        group = self.groups.get(key)
-        if group is None:
-            group = self.groups[key] = Group(key, era=self._era)
-        elif group.era is not self._era:
-            group = self.groups[key] = group.copied(self._era)
-        return group
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            bucket = self.buckets[key] = Bucket(key, era=self._era)
+        elif bucket.era is not self._era:
+            bucket = self.buckets[key] = bucket.copied(self._era)
+        return bucket
 
     def _remember_seconds(self, job: Job) -> None:
         if job.state in ENDED_STATES and job.seconds:
@@ -355,16 +355,16 @@ class JobBook:
             kept.append(job.seconds)
             del kept[:-200]
 
-    def ordered(self) -> list[Group]:
+    def ordered(self) -> list[Bucket]:
         """The groups as they are listed: failed, running, waiting, done, cancelled; each by recency."""
-        return sorted(self.groups.values(), key=_group_order)
+        return sorted(self.buckets.values(), key=_bucket_order)
 
-    def latest(self, standing: Standing, limit: int) -> list[Group]:
+    def latest(self, standing: Standing, limit: int) -> list[Bucket]:
         """Of the groups that stand so, those that changed last; kept until the next change, for whoever draws often."""
         revision, found = self._latest.get((standing, limit), (-1, []))
         if revision != self.revision:
-            alike = (group for group in self.groups.values() if group.standing is standing)
-            found = nsmallest(limit, alike, key=_group_order)
+            alike = (bucket for bucket in self.buckets.values() if bucket.standing is standing)
+            found = nsmallest(limit, alike, key=_bucket_order)
             self._latest[standing, limit] = (self.revision, found)
         return found
 
@@ -383,6 +383,6 @@ class JobBook:
         )
 
     def open_jobs(self) -> Iterable[Job]:
-        for group in self.groups.values():
-            if group.standing in (Standing.RUNNING, Standing.WAITING):
-                yield from group.members()
+        for bucket in self.buckets.values():
+            if bucket.standing in (Standing.RUNNING, Standing.WAITING):
+                yield from bucket.members()

@@ -84,7 +84,7 @@ class Output:
 _CHANGES_FILES = frozenset({"FilesObserved", "FilesTagged", "ScanFinished", "TagRuleAdded", "TagRuleRemoved"})
 
 
-class Told(NamedTuple):
+class JobEvent(NamedTuple):
     """An event, and what the job that it is about says of itself: its parser ("" without one) and its last error."""
 
     event: FeedEvent
@@ -179,7 +179,7 @@ class Registry:
         fresh.sources, fresh._loaded, fresh.stale = self.sources.copy(), self._loaded.copy(), self.stale.copy()
         return fresh
 
-    def took(self, table: str, answer: Answer) -> None:
+    def on_answer(self, table: str, answer: Answer) -> None:
         """An answer to one of `loading.queries`; what happened behind it is folded again by the caller."""
         self._loaded[table] = answer.seq
         rows = answer.maps()
@@ -200,13 +200,13 @@ class Registry:
         elif table == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
 
-    def fold(self, told: Told, tables: Iterable[str] = TABLES) -> None:
+    def fold(self, told: JobEvent, tables: Iterable[str] = TABLES) -> None:
         """Apply an event to those of `tables` whose last answer is older than it."""
         for table in tables:
             if told.event.seq > self._loaded.get(table, -1):
                 _FOLDS[table](self, told)
 
-    def _fold_sources(self, told: Told) -> None:
+    def _fold_sources(self, told: JobEvent) -> None:
         data = told.event.data
         match told.event.type:
             case "SourceAdded":
@@ -216,7 +216,7 @@ class Registry:
             case "SourceRemoved":
                 self.sources.pop(data["source_id"], None)
 
-    def _fold_files(self, told: Told) -> None:
+    def _fold_files(self, told: JobEvent) -> None:
         data = told.event.data
         match told.event.type:
             case "FilesObserved":
@@ -226,11 +226,11 @@ class Registry:
             case kind if kind in _CHANGES_FILES:
                 self.stale.add("files")
 
-    def _fold_waiting(self, told: Told) -> None:
+    def _fold_waiting(self, told: JobEvent) -> None:
         if told.event.type in _CHANGES_FILES:
             self.stale.add("waiting")
 
-    def _fold_parsers(self, told: Told) -> None:
+    def _fold_parsers(self, told: JobEvent) -> None:
         event, data = told.event, told.event.data
         match event.type:
             case "ParserRegistered":
@@ -259,7 +259,7 @@ class Registry:
             case "JobCompleted" | "JobFailed" | "JobDeadLettered" if told.parser:
                 self._count_run(told)
 
-    def _fold_contracts(self, told: Told) -> None:
+    def _fold_contracts(self, told: JobEvent) -> None:
         event, data = told.event, told.event.data
         match event.type:
             case "ContractProposed":
@@ -277,7 +277,7 @@ class Registry:
                 if contract := self.contracts.get(data["contract_id"]):
                     contract.state = event.type.removeprefix("Contract").lower()
 
-    def _fold_outputs(self, told: Told) -> None:
+    def _fold_outputs(self, told: JobEvent) -> None:
         if told.event.type == "JobOutputsCommitted":
             self._committed(told.event, told.parser)
             self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
@@ -287,7 +287,7 @@ class Registry:
             output.version = told.event.data["version"]
             self.stale.add("outputs")
 
-    def _count_run(self, told: Told) -> None:
+    def _count_run(self, told: JobEvent) -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
         is_success = told.event.type == "JobCompleted"
         for known in self.parsers.values():
@@ -329,7 +329,7 @@ class Registry:
                     output.bytes += file["bytes"]
 
 
-_FOLDS: dict[str, Callable[[Registry, Told], None]] = {
+_FOLDS: dict[str, Callable[[Registry, JobEvent], None]] = {
     "sources": Registry._fold_sources,
     "files": Registry._fold_files,
     "waiting": Registry._fold_waiting,

@@ -17,7 +17,7 @@ from casparian_console.effects import Query, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.jobs import ENDED_STATES, STALLED_US, Job, JobBook
 from casparian_console.facts.loading import Settled
-from casparian_console.facts.registry import Registry, Told
+from casparian_console.facts.registry import JobEvent, Registry
 from casparian_console.messages import Answer
 from casparian_protocol import wording
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
@@ -27,7 +27,7 @@ _ENDS = frozenset({"JobFailed", "JobDeadLettered", "JobCancelled", "JobRetrySche
 
 
 @dataclass(slots=True)
-class Flow:
+class Throughput:
     #: job id → (epoch, rows that were told of).
     _told: dict[str, tuple[int, int]] = field(default_factory=dict)
     _fresh: int = 0
@@ -100,7 +100,7 @@ class Totals:
 class _Behind(NamedTuple):
     """An event that came while a load was on its way, and what it does to the totals."""
 
-    told: Told
+    told: JobEvent
     settled: tuple[Settled, ...]
 
 
@@ -128,7 +128,7 @@ class Facts:
         self.rows_per_second = 0.0
         #: `liveness.stalled_after_seconds` of the daemon.
         self.stalled_after_us = STALLED_US
-        self._flow = Flow()
+        self._throughput = Throughput()
         self.bytes_per_second = 0.0
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
         #: (seq, at µs, type, actor, data) of what people care about, the youngest last.
@@ -179,9 +179,9 @@ class Facts:
         self.seq = max(self.seq, event.seq)
         settled = loading.fold_job(self.jobs, event)
         job = self.jobs.get(event.data.get("job_id", ""))
-        told = Told(event, job.parser, job.error_message) if job is not None else Told(event)
+        told = JobEvent(event, job.parser, job.error_message) if job is not None else JobEvent(event)
         self.registry.fold(told)
-        self._flow.fold(event)
+        self._throughput.fold(event)
         self._processes(event)
         self._settle(event.seq, settled)
         if self._awaited:
@@ -209,7 +209,7 @@ class Facts:
         self._awaited.update(wanted)
         return [query for query in loading.queries() if query.tag[1] in wanted]
 
-    def took(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer) -> None:
         """The answer to one of the loads, and again what happened behind it."""
         table = answer.tag[1]
         later = [each for each in self._behind if each.told.event.seq > answer.seq]
@@ -220,7 +220,7 @@ class Facts:
             for each in later:
                 self._settle(each.told.event.seq, each.settled)
         else:
-            self.registry.took(table, answer)
+            self.registry.on_answer(table, answer)
             for each in later:
                 self.registry.fold(each.told, (table,))
         self._arrived(table)
@@ -308,7 +308,7 @@ class Facts:
             self.given_up = list(values.get("given_up", []))
             if after := values.get("stalled_after_seconds"):
                 self.stalled_after_us = round(after * 1e6)
-            self._flow.told(values["workers"])
+            self._throughput.told(values["workers"])
             for worker in values["workers"]:
                 for held in worker["jobs"]:
                     job = self.jobs.get(held["job_id"])
@@ -320,7 +320,7 @@ class Facts:
             parked, internal = values.get("parked", []), values.get("internal_errors", {})
             self.troubles["trouble"] = wording.say_parked(parked) + wording.say_internal(internal)
         elif metric.name == "throughput":
-            self.rows_per_second = self._flow.per_second(self.now_us)
+            self.rows_per_second = self._throughput.per_second(self.now_us)
             self.bytes_per_second = values["bytes_per_second"]
             if self.is_known:  # else the history would begin with zeros that never were
                 self.samples.append(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from casparian_console.canvas import Line, block, fit, restyle
-from casparian_console.effects import Ask, Effects, Query
+from casparian_console.effects import Effects, Query, RunOperation
 from casparian_console.facts.registry import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Tagged
@@ -83,7 +83,7 @@ class Approvals:
         chosen = self._chosen(context)
         return ask_reason(chosen, ("home", "decide"), context) if chosen else []
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         if isinstance(message, Answer) and message.tag[1] == "contract":
             contract = context.facts.registry.contracts.get(message.tag[2])
             if contract is not None and message.rows:
@@ -114,11 +114,11 @@ def selector(contract: Waiting) -> str:
     return f"{contract.parser}@{contract.version}/{contract.output}"
 
 
-def decide(contract: Waiting, tag: tuple[str, ...], *, approve: bool, reason: str = "") -> Ask:
+def decide(contract: Waiting, tag: tuple[str, ...], *, approve: bool, reason: str = "") -> RunOperation:
     """The operation, with the command line that it stands for."""
     word = "approve" if approve else "reject"
     why = f" --reason {json.dumps(reason, ensure_ascii=False)}" if reason else ""
-    return Ask(
+    return RunOperation(
         (*tag, contract.contract_id),
         "decide_contract",
         {"selector": contract.contract_id, "approve": approve, "reason": reason},

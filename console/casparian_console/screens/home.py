@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from casparian_console.actions import Action, existing
 from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
 from casparian_console.effects import Effects
-from casparian_console.facts.jobs import Group, Standing
+from casparian_console.facts.jobs import Bucket, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Tagged
@@ -60,7 +60,7 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
             text = f"Worker {clean(worker['id'])} makes no progress on {held or 'its job'}"
             job_id = worker["jobs"][0]["job_id"] if worker["jobs"] else ""
             found.append(Concern(("stalled", worker["id"]), text, glyphs.warning, "warn", "jobs", job_id=job_id))
-    found += [_failed(group, glyphs) for group in facts.jobs.latest(Standing.FAILED, FAILURES_LISTED)]
+    found += [_failed(bucket, glyphs) for bucket in facts.jobs.latest(Standing.FAILED, FAILURES_LISTED)]
     for each in facts.registry.waiting_files:
         verb = "waits" if each.files == 1 else "wait"
         text = f"{count(each.files, 'file')} tagged {clean(each.tag)} {verb}: {clean(each.reason)}"
@@ -83,13 +83,13 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     return found
 
 
-def _failed(group: Group, glyphs: Glyphs) -> Concern:
-    first = group.first
+def _failed(bucket: Bucket, glyphs: Glyphs) -> Concern:
+    first = bucket.first
     code = clean(first.error_code) or "no reason was given"
-    what = f"{clean(group.parser)} {clean(group.version)}" if group.parser else clean(group.type)
+    what = f"{clean(bucket.parser)} {clean(bucket.version)}" if bucket.parser else clean(bucket.type)
     message = f": {clean(first.error_message)}" if first.error_message else ""
-    text = f"{what}: {count(group.size, 'job')} failed · {code}{message}"
-    return Concern(("failed", *map(str, group.key)), text, glyphs.failed, "bad", "jobs", first.at, first.job_id)
+    text = f"{what}: {count(bucket.size, 'job')} failed · {code}{message}"
+    return Concern(("failed", *map(str, bucket.key)), text, glyphs.failed, "bad", "jobs", first.at, first.job_id)
 
 
 #: Cards, in their order: the mode that each leads to.
@@ -183,8 +183,8 @@ class Home(Screen):
             return True
         return False
 
-    def took(self, message: Tagged, context: Context) -> Effects:
-        return self.approvals.took(message, context)
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
+        return self.approvals.on_answer(message, context)
 
     def search(self, pattern: str, step: int, context: Context) -> bool | None:
         if self.approvals.is_open or not self._shown:
@@ -323,22 +323,22 @@ def _jobs(context: Context) -> list[Line]:
 
 def _below(context: Context, width: int, height: int) -> list[Line]:
     """What was published last, and on a screen with room for both what runs; that last, as it comes and goes."""
-    groups = context.facts.jobs.latest(Standing.RUNNING, _MOST_RUNNING)
-    room = len(groups) + 2 if groups else 0
+    buckets = context.facts.jobs.latest(Standing.RUNNING, _MOST_RUNNING)
+    room = len(buckets) + 2 if buckets else 0
     if height - room < _PUBLISHED_ROWS:
         return _latest(context, height)
     lines = _latest(context, min(height - room, _PUBLISHED_ROWS + _MOST_RUNNING))
-    if groups:
-        lines += [[], [("title", " Running")], *(_running(context, group, width) for group in groups)]
+    if buckets:
+        lines += [[], [("title", " Running")], *(_running(context, bucket, width) for bucket in buckets)]
     return lines
 
 
-def _running(context: Context, group: Group, width: int) -> Line:
-    job = group.first
-    what = f"{group.parser} {group.version}" if group.parser else "scan"
+def _running(context: Context, bucket: Bucket, width: int) -> Line:
+    job = bucket.first
+    what = f"{bucket.parser} {bucket.version}" if bucket.parser else "scan"
     words = [job.input.rpartition("/")[2] or job.input, *progress_words(job.progress)]
     told = f" {context.glyphs.dot} ".join(clean(word) for word in words)
-    text = f"{clean(what)}: {told if group.size == 1 else count(group.size, 'job')}"
+    text = f"{clean(what)}: {told if bucket.size == 1 else count(bucket.size, 'job')}"
     return [("accent", f"  {context.glyphs.running} "), ("", clip(text, width - 6, context.glyphs.ellipsis))]
 
 
@@ -347,10 +347,12 @@ def _latest(context: Context, height: int) -> list[Line]:
     if height < 4:
         return []
     lines: list[Line] = []
-    for group in context.facts.jobs.latest(Standing.DONE, height - 3):
-        what = f"{group.parser} {group.version}" if group.parser else f"scan of {group.first.input}"
-        text = f"{what}: {count(group.size, 'job')}, {short(group.rows)} rows, {short(group.quarantined)} quarantined"
-        since = ago(group.first.at, context.facts.now_us)
+    for bucket in context.facts.jobs.latest(Standing.DONE, height - 3):
+        what = f"{bucket.parser} {bucket.version}" if bucket.parser else f"scan of {bucket.first.input}"
+        text = (
+            f"{what}: {count(bucket.size, 'job')}, {short(bucket.rows)} rows, {short(bucket.quarantined)} quarantined"
+        )
+        since = ago(bucket.first.at, context.facts.now_us)
         lines.append([("ok", f"  {context.glyphs.done} "), ("", clean(text)), ("dim", f"  {since}")])
     return [[], [("title", " Published last")], *lines] if lines else []
 

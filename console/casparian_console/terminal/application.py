@@ -24,7 +24,7 @@ from casparian_console.canvas import ASCII, UNICODE, Line
 from casparian_console.messages import Key, Message, Paste
 from casparian_console.shell import Shell
 from casparian_console.terminal.frames import Theme, rules, write_frame
-from casparian_console.terminal.performer import Surroundings
+from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.recording import Recorder, read_recording
 from casparian_console.terminal.runner import Runner
 from casparian_console.terminal.script import NeverHappened, Page, Replay, Step, play
@@ -169,7 +169,7 @@ def _hand_on(display: TerminalDisplay, pressed: KeyPress, *, with_alt: bool) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ConsoleOptions:
     """How the console is to look, and what is to be kept of it."""
 
     theme: Theme = "dark"
@@ -188,7 +188,7 @@ class Headless:
     screenshot: Path | None = None
 
 
-def run_on_terminal(around: Surroundings, wanted: Wanted) -> int:
+def run_on_terminal(around: ConsoleContext, wanted: ConsoleOptions) -> int:
     """Until the person quits; how often something went wrong inside."""
     recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
@@ -211,7 +211,7 @@ def run_on_terminal(around: Surroundings, wanted: Wanted) -> int:
             recorder.close()
 
 
-def run_headless(around: Surroundings, wanted: Wanted, headless: Headless) -> list[Line]:
+def run_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headless) -> list[Line]:
     """Play the script; the last frame, which is written too. Raises what the console raises, and `NeverHappened`."""
     recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
@@ -241,7 +241,7 @@ def run_headless(around: Surroundings, wanted: Wanted, headless: Headless) -> li
             recorder.close()
 
 
-def replay_on_terminal(around: Surroundings, wanted: Wanted, path: Path) -> None:
+def replay_on_terminal(around: ConsoleContext, wanted: ConsoleOptions, path: Path) -> None:
     """At its own pace, until the person ends it."""
     recording = list(read_recording(path))
 
@@ -271,7 +271,7 @@ def replay_on_terminal(around: Surroundings, wanted: Wanted, path: Path) -> None
     uvloop.run(session())
 
 
-def replay_headless(around: Surroundings, wanted: Wanted, headless: Headless, path: Path) -> list[Line]:
+def replay_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headless, path: Path) -> list[Line]:
     """At once; the last frame, which is written too."""
     recording = list(read_recording(path))
 
@@ -292,12 +292,12 @@ async def _quit_when(ended: asyncio.Event, display: TerminalDisplay) -> None:
     display.quit()
 
 
-def _write(headless: Headless, lines: Sequence[Line], wanted: Wanted) -> None:
+def _write(headless: Headless, lines: Sequence[Line], wanted: ConsoleOptions) -> None:
     if headless.screenshot is not None:
         write_frame(headless.screenshot, lines, wanted.theme)
 
 
-def _shell(around: Surroundings, wanted: Wanted) -> Shell:
+def _shell(around: ConsoleContext, wanted: ConsoleOptions) -> Shell:
     return Shell(
         home=str(around.home.root),
         glyphs=ASCII if wanted.is_ascii else UNICODE,

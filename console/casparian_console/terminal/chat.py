@@ -47,9 +47,9 @@ class _Turn:
 class Chats:
     """See the module. A new turn of a tag ends the old one."""
 
-    def __init__(self, assistant: Assistant | None, took: Callable[[Message], None]) -> None:
+    def __init__(self, assistant: Assistant | None, on_answer: Callable[[Message], None]) -> None:
         self._assistant = assistant
-        self._took = took
+        self._took = on_answer
         self._loop = asyncio.get_running_loop()
         self._turns: dict[Tag, _Turn] = {}
 

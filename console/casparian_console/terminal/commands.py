@@ -32,9 +32,9 @@ class _Running:
 class Commands:
     """`prefix` is the command line up to what a `RunCommand` names."""
 
-    def __init__(self, prefix: Sequence[str], took: Callable[[Message], None]) -> None:
+    def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)
-        self._took = took
+        self._took = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -161,9 +161,9 @@ class _Reading:
 class Past:
     """See the module. `prefix` is the command line up to its command."""
 
-    def __init__(self, prefix: Sequence[str], took: Callable[[Message], None]) -> None:
+    def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)
-        self._took = took
+        self._took = on_answer
         self._loop = asyncio.get_running_loop()
         self._reading: dict[Tag, _Reading] = {}
 

@@ -30,9 +30,9 @@ _ENTRIES_MAX = 20_000
 class Files:
     """See the module. A new look of a tag ends the old one."""
 
-    def __init__(self, home: Home, took: Callable[[Message], None]) -> None:
+    def __init__(self, home: Home, on_answer: Callable[[Message], None]) -> None:
         self._home = home
-        self._took = took
+        self._took = on_answer
         self._looking: dict[Tag, asyncio.Task[None]] = {}
         self._listing: set[asyncio.Task[None]] = set()
 

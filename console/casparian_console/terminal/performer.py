@@ -15,7 +15,6 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from casparian_console.effects import (
-    Ask,
     Chat,
     Copy,
     Effect,
@@ -26,6 +25,7 @@ from casparian_console.effects import (
     Query,
     Quit,
     RunCommand,
+    RunOperation,
     StopCommand,
     Suspend,
     Tag,
@@ -58,11 +58,11 @@ class _Line:
 class Asker:
     """See the module. Everything but the thread's own work is called on the loop."""
 
-    def __init__(self, name: str, home: Home, actor: str, took: Callable[[Message], None]) -> None:
+    def __init__(self, name: str, home: Home, actor: str, on_answer: Callable[[Message], None]) -> None:
         self._name = name
         self._home = home
         self._actor = actor
-        self._took = took
+        self._took = on_answer
         self._loop = asyncio.get_running_loop()
         self._line: _Line | None = None
 
@@ -141,7 +141,7 @@ class Terminal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ConsoleContext:
     """What the console is told about where it runs."""
 
     home: Home
@@ -157,18 +157,18 @@ class Performer:
     """See the module. `seq` tells up to where the shown facts reach."""
 
     def __init__(
-        self, around: Surroundings, terminal: Terminal, took: Callable[[Message], None], seq: Callable[[], int]
+        self, around: ConsoleContext, terminal: Terminal, on_answer: Callable[[Message], None], seq: Callable[[], int]
     ) -> None:
         self._around = around
         self._terminal = terminal
-        self._took = took
+        self._took = on_answer
         self._seq = seq
-        self._queries = Asker("queries", around.home, around.actor, took)
-        self._requests = Asker("requests", around.home, around.actor, took)
-        self._commands = Commands(around.command, took)
-        self._files = Files(around.home, took)
-        self._past = Past(around.command, took)
-        self._chats = Chats(around.assistant, took)
+        self._queries = Asker("queries", around.home, around.actor, on_answer)
+        self._requests = Asker("requests", around.home, around.actor, on_answer)
+        self._commands = Commands(around.command, on_answer)
+        self._files = Files(around.home, on_answer)
+        self._past = Past(around.command, on_answer)
+        self._chats = Chats(around.assistant, on_answer)
 
     @property
     def pending(self) -> int:
@@ -180,7 +180,7 @@ class Performer:
         match effect:
             case Query():
                 self._queries.ask(effect.tag, _query(effect, self._seq()))
-            case Ask():
+            case RunOperation():
                 self._requests.ask(effect.tag, _request(effect))
             case RunCommand():
                 self._commands.run(effect)
@@ -268,7 +268,7 @@ def _query(effect: Query, seq: int) -> Question:
     return ask
 
 
-def _request(effect: Ask) -> Question:
+def _request(effect: RunOperation) -> Question:
     def ask(client: Client) -> Message:
         return Done(effect.tag, client.request(effect.op, effect.args))
 

@@ -18,7 +18,7 @@ from casparian_console.effects import Effects
 from casparian_console.messages import Answer, Heard, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.feed import FeedReader
-from casparian_console.terminal.performer import Performer, Surroundings
+from casparian_console.terminal.performer import ConsoleContext, Performer
 from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home
 
@@ -54,7 +54,7 @@ class Runner:
         self,
         shell: Shell,
         display: Display,
-        around: Surroundings | None,
+        around: ConsoleContext | None,
         *,
         listen: Callable[[Message], None] | None = None,
         is_strict: bool = False,

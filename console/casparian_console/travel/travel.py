@@ -169,7 +169,7 @@ class Travel:
         self._tag = ("travel", "log", str(self._loads))
         return [LoadPast(self._tag, self.history.last + 1)]
 
-    def took(self, message: Any, context: Any) -> Effects:
+    def on_answer(self, message: Any, context: Any) -> Effects:
         """The log, in stretches."""
         if message.tag != self._tag:
             return []  # of a visit that is over

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import uvloop
 
 from casparian_console.effects import (
-    Ask,
     Chat,
     Copy,
     FollowLog,
@@ -27,6 +26,7 @@ from casparian_console.effects import (
     Query,
     Quit,
     RunCommand,
+    RunOperation,
     StopCommand,
     Watch,
 )
@@ -34,7 +34,7 @@ from casparian_console.messages import Ended, Failed, Listing, Message, Output, 
 from casparian_console.terminal.chat import Assistant
 from casparian_console.terminal.commands import STRETCH_EVENTS
 from casparian_console.terminal.files import LINE_LIMIT_CHARACTERS
-from casparian_console.terminal.performer import Performer, Surroundings
+from casparian_console.terminal.performer import ConsoleContext, Performer
 from casparian_protocol.home import Home, make_home
 
 TAG = ("jobs", "test")
@@ -50,7 +50,7 @@ class Stage:
         self.has_quit = False
         self._news = asyncio.Event()
         command = (sys.executable, "-c", script)
-        around = Surroundings(home, "user:test@console", command, assistant, environment={})
+        around = ConsoleContext(home, "user:test@console", command, assistant, environment={})
         self.performer = Performer(around, self, self._took, lambda: 0)
 
     def write_raw(self, sequence: str) -> None:
@@ -265,7 +265,7 @@ def test_without_a_sentinel_questions_and_requests_are_refused_in_words(tmp_path
         refused = await stage.last(Failed)
         assert "No sentinel answers" in refused.problem
         assert "casparian start" in refused.remedy
-        stage.performer.perform(Ask(("jobs", "ask"), "pause", {"parser": "p"}, "casparian parser pause p"))
+        stage.performer.perform(RunOperation(("jobs", "ask"), "pause", {"parser": "p"}, "casparian parser pause p"))
         await stage.until(lambda: len(stage.answers) == 2)
         assert "No sentinel answers" in stage.answers[1].problem  # type: ignore[union-attr]
 

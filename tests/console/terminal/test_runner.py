@@ -13,7 +13,7 @@ from casparian_console.canvas import Line, plain
 from casparian_console.effects import Effects
 from casparian_console.messages import Answer, Heard, Key, Message, Tick
 from casparian_console.shell import Shell
-from casparian_console.terminal.performer import Surroundings
+from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.home import Home, make_home
@@ -24,13 +24,13 @@ class Pane:
     """A display that counts."""
 
     def __init__(self) -> None:
-        self.shown = 0
+        self.job_list = 0
 
     def size(self) -> tuple[int, int]:
         return 80, 24
 
     def show(self) -> None:
-        self.shown += 1
+        self.job_list += 1
 
     def write_raw(self, sequence: str) -> None: ...
 
@@ -68,9 +68,9 @@ def running(folder: Path, tell: Callable[[Runner, Pane], Awaitable[None]], *, is
         shell = Fragile()
         for message in (Tick(NOW_US), Heard(Snapshot(0, [], [], {}))):
             shell.update(message)  # what they ask for is left out: nobody would answer
-        runner = Runner(shell, pane, Surroundings(home, "user:test@console", ()), is_strict=is_strict)
+        runner = Runner(shell, pane, ConsoleContext(home, "user:test@console", ()), is_strict=is_strict)
         runner.draw()
-        pane.shown = 0
+        pane.job_list = 0
         try:
             await tell(runner, pane)
         finally:
@@ -90,9 +90,9 @@ def test_a_flood_of_events_is_a_few_frames_and_none_is_left_out(tmp_path: Path) 
         for seq in range(1, 301):
             runner.deliver([event(seq)])
             await asyncio.sleep(0.0005)
-        took = loop.time() - began
+        on_answer = loop.time() - began
         await asyncio.sleep(2 * FRAME_SECONDS)
-        assert 1 <= pane.shown <= took / FRAME_SECONDS + 3
+        assert 1 <= pane.job_list <= on_answer / FRAME_SECONDS + 3
         assert "@300" in shown(runner)
 
     running(tmp_path, tell)
@@ -104,7 +104,7 @@ def test_a_key_is_drawn_at_once_even_in_a_flood(tmp_path: Path) -> None:
         runner.press(Key("?"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert pane.shown == 1
+        assert pane.job_list == 1
         assert "Keys: Home" in shown(runner)
 
     running(tmp_path, tell)
@@ -162,7 +162,7 @@ def test_what_changes_nothing_is_not_drawn(tmp_path: Path) -> None:
     async def tell(runner: Runner, pane: Pane) -> None:
         runner.press(Key("f9"))
         await asyncio.sleep(2 * FRAME_SECONDS)
-        assert pane.shown == 0
+        assert pane.job_list == 0
 
     running(tmp_path, tell)
 

@@ -150,7 +150,7 @@ def _key(key: str, what: str) -> list[Line]:
 
 
 @dataclass
-class Look:
+class Layout:
     """What the last frame was like."""
 
     left_width: int = 34

@@ -45,7 +45,7 @@ class PathPrompt(Overlay):
         self._asked, self._names = folder, []
         return [ListDirectory(self.tag, folder)]
 
-    def took(self, listing: Listing) -> None:
+    def on_answer(self, listing: Listing) -> None:
         if listing.path != self._asked:
             return
         shown = [name + "/" for name, is_directory, *_ in listing.entries if is_directory]

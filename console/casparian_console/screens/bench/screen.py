@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Ask, Effects, ListDirectory, Query
+from casparian_console.effects import Effects, ListDirectory, Query, RunOperation
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
@@ -43,7 +43,7 @@ class Bench(Screen):
         self.is_right = False
         #: First visible line of the right pane.
         self.top = 0
-        self.look = drawing.Look()
+        self.look = drawing.Layout()
         self.listed: list[Entry] = []
         self._listed_us = 0
         self._is_listable = True
@@ -211,7 +211,7 @@ class Bench(Screen):
         if parser is None:
             return []
         name = parser.name
-        resume = Ask(
+        resume = RunOperation(
             ("bench", "resume", name),
             "resume",
             {"parser": name},
@@ -219,7 +219,7 @@ class Bench(Screen):
             f"{name} runs again",
         )
         return [
-            Ask(
+            RunOperation(
                 ("bench", "pause", name),
                 "pause",
                 {"parser": name, "reason": "from the console"},
@@ -235,7 +235,7 @@ class Bench(Screen):
             return []
         name = parser.name
         return [
-            Ask(
+            RunOperation(
                 ("bench", "resume", name),
                 "resume",
                 {"parser": name},
@@ -246,7 +246,7 @@ class Bench(Screen):
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         what = getattr(message, "tag", ("", ""))[1:]
         now_us = context.facts.now_us
         match message, what:
@@ -255,7 +255,7 @@ class Bench(Screen):
             case Failed(), ("files",):
                 self._is_listable = False  # said once; it is tried again when the bench is entered
             case Listing(), ("path",) if self._prompt is not None:
-                self._prompt.took(message)
+                self._prompt.on_answer(message)
             case Answer(), ("choice",) if self._choice is not None:
                 self._choice.fill(message)
             case Failed(), ("choice",) if self._choice is not None:
@@ -267,7 +267,7 @@ class Bench(Screen):
             case Output(), _ if message.tag == WATCH:
                 return self.runner.saved(now_us)
             case ((Output() | Ended() | Failed()), ("trial", number)):
-                ended, effects = self.runner.took(number, message, now_us)
+                ended, effects = self.runner.on_answer(number, message, now_us)
                 return [*effects, *(self._ended(ended, context) if ended is not None else [])]
         return []
 

@@ -66,7 +66,7 @@ class Trial:
     def is_running(self) -> bool:
         return self.state == "running"
 
-    def took(self, message: Output | Ended, now_us: int) -> None:
+    def on_answer(self, message: Output | Ended, now_us: int) -> None:
         if isinstance(message, Output):
             self._chunks.append(message.text)
         elif self.is_running:
@@ -174,14 +174,14 @@ class Runner:
             return []
         return self.again(self.watched, now_us)
 
-    def took(self, number: str, message: Output | Ended | Failed, now_us: int) -> tuple[Trial | None, Effects]:
+    def on_answer(self, number: str, message: Output | Ended | Failed, now_us: int) -> tuple[Trial | None, Effects]:
         """Feed a trial; the trial when it has ended now, and what follows."""
         trial = next((each for each in self.trials if str(each.number) == number), None)
         if trial is None or not trial.is_running:
             return None, []
         if isinstance(message, Failed):
             message = Ended(message.tag, 2, f"casparian: {message.problem}\n  {message.remedy}")
-        trial.took(message, now_us)
+        trial.on_answer(message, now_us)
         if trial.is_running:
             return None, []
         watched, self._is_due, is_due = self.watched, False, self._is_due

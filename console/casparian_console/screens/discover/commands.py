@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Ask, Copy, Effects, OpenFolder, RunCommand, StopCommand, Tag
+from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.facts.jobs import JobBook, Standing
 from casparian_console.messages import Ended, Failed, Output
 from casparian_console.screen import Context
@@ -69,11 +69,11 @@ def put_on_all(chosen: Filter, files: int, loaded: Sequence[File], tag: str, con
     return context.confirm(question, effects, details=[f"shown: {clean(chosen.words)}"])
 
 
-def _ask(files: Sequence[File], tag: str, *, remove: bool) -> Ask:
+def _ask(files: Sequence[File], tag: str, *, remove: bool) -> RunOperation:
     word = "untag" if remove else "tag"
     shown = [file.path for file in files[:3]]
     more = f" # and {len(files) - 3:,} more" if len(files) > 3 else ""
-    return Ask(
+    return RunOperation(
         ("discover", word, tag),
         "tag",
         {"tag": tag, "remove": remove, "file_ids": ids_of(files), "files": len(files)},
@@ -107,7 +107,7 @@ class Scan:
         context.say(f"The scan of {self.path} was stopped; what it recorded is kept.", "warn")
         return [StopCommand(TAG)]
 
-    def took(self, message: Output | Ended | Failed, context: Context) -> bool:
+    def on_answer(self, message: Output | Ended | Failed, context: Context) -> bool:
         """Whether the scan has ended now."""
         if not self.is_running:
             return False
@@ -148,9 +148,9 @@ class Scan:
                 [("", f"  {count(files, 'file')}")],
                 [("dim", f"  {rate}")],
             ]
-        for group in jobs.groups.values():
-            if group.type == "SCAN" and group.standing in (Standing.RUNNING, Standing.WAITING):
-                job = group.first
+        for bucket in jobs.buckets.values():
+            if bucket.type == "SCAN" and bucket.standing in (Standing.RUNNING, Standing.WAITING):
+                job = bucket.first
                 done = job.progress.get("items_done")
                 lines += [
                     [("accent", f"{glyphs.running} rescan"), ("dim", f" {job.state.lower()}")],
@@ -249,7 +249,7 @@ def ask_scan(discover: Discover, context: Context) -> Effects:
     if source.kind != "source" or source.value not in context.facts.registry.sources:
         return ask_path()
     name = source.name
-    again = Ask(
+    again = RunOperation(
         ("discover", "rescan", source.value),
         "rescan",
         {"source": source.value},

@@ -25,7 +25,7 @@ _SIGNS = {
 
 
 @dataclass
-class Look:
+class Layout:
     """What the last frame was like."""
 
     sidebar_width: int = 22

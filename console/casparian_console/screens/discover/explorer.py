@@ -223,11 +223,11 @@ class Explorer:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, message: Answer | Output | Ended | Failed, context: Context) -> Effects:
+    def on_answer(self, message: Answer | Output | Ended | Failed, context: Context) -> Effects:
         what = message.tag[1]
         if what == "match":
             if isinstance(message, Answer):
-                return self.matcher.took(message)
+                return self.matcher.on_answer(message)
             self.matcher.failed(message.tag[2], getattr(message, "problem", ""))
         elif what == "folders" and isinstance(message, Answer) and message.tag[2] == self.folder:
             self.rows = message.maps()

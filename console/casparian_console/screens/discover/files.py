@@ -216,7 +216,7 @@ class Window:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer) -> None:
         """A page or the counts; of an older filter: nothing."""
         what, generation = answer.tag[1], answer.tag[2]
         if what == "totals":

@@ -107,7 +107,7 @@ class Matcher:
         given = (*params, plain_prefix(self._glob.pattern), self._glob.suffix, path, file_id)
         return Query(("discover", "match", str(self._generation), "" if path else "first"), sql, given, self._limit)
 
-    def took(self, answer: Answer) -> Effects:
+    def on_answer(self, answer: Answer) -> Effects:
         """A page: matched now, and the next one asked for."""
         if answer.tag[2] != str(self._generation) or self._glob is None:
             return []

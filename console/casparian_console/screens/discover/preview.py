@@ -95,7 +95,7 @@ class Preview:
             Query(("discover", "jobs", file.file_id), _JOBS, (file.path,), 30),
         ]
 
-    def took(self, message: Answer | Output | Ended | Failed) -> Effects:
+    def on_answer(self, message: Answer | Output | Ended | Failed) -> Effects:
         what, file_id = message.tag[1], message.tag[2]
         self.revision += 1
         if what == "look":

@@ -60,7 +60,7 @@ class Discover(Screen):
         self.scan = Scan()
         self.explorer = Explorer()
         self.is_right = False
-        self.look = drawing.Look()
+        self.look = drawing.Layout()
         self.prompt: PathPrompt | None = None
         self._seen_seq = 0
         self._refreshed_us = 0
@@ -205,7 +205,7 @@ class Discover(Screen):
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ("", ""))
         match tag[1]:
             case "page" | "totals":
@@ -217,9 +217,9 @@ class Discover(Screen):
                 self.dropdowns[1].options = label_options(message)
                 self.dropdowns[1].keep_known()
             case "look" | "about" | "jobs" if isinstance(message, Answer | Output | Ended | Failed):
-                return self.preview.took(message)
+                return self.preview.on_answer(message)
             case "scan" if isinstance(message, Output | Ended | Failed):
-                self._is_stale = self.scan.took(message, context) or self._is_stale
+                self._is_stale = self.scan.on_answer(message, context) or self._is_stale
             case "tag" | "untag" if isinstance(message, Done):
                 self._is_stale, self._refreshed_us = True, 0
             case "tagged" if isinstance(message, Ended):
@@ -227,18 +227,18 @@ class Discover(Screen):
                 context.say(said or "done", "bad" if message.code else "ok")
                 self._is_stale, self._refreshed_us = True, 0
             case "path" if isinstance(message, Listing) and self.prompt is not None:
-                self.prompt.took(message)
+                self.prompt.on_answer(message)
             case "match" | "folders" | "ruletest" | "rulesave" if isinstance(message, Answer | Output | Ended | Failed):
                 if tag[1] == "rulesave" and isinstance(message, Ended):
                     self._is_stale, self._refreshed_us = True, 0
-                return self.explorer.took(message, context)
+                return self.explorer.on_answer(message, context)
         return []
 
     def _took_files(self, message: Tagged) -> Effects:
         if isinstance(message, Failed):
             self.window.failed(message.tag[2])
         elif isinstance(message, Answer):
-            self.window.took(message)
+            self.window.on_answer(message)
             if message.tag[1] == "page" and self.window.jump and message.tag[3] in ("start", "end"):
                 at = 0 if self.window.jump == "first" else len(self.window) - 1
                 self.window.jump = ""

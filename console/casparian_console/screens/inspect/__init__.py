@@ -114,16 +114,16 @@ class Inspect(Screen):
         leaving, self._leaving = self._leaving, []
         return [*leaving, *self.view.changed(context)]
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         slot = message.tag[1]
         if slot == ORIGIN_SLOT:
-            self.origins.took(message)
+            self.origins.on_answer(message)
             return []
         if slot == EXPORT_SLOT:
-            return self.export.took(message, context)
+            return self.export.on_answer(message, context)
         if slot in _SQL_SLOTS:
-            return self.sql.took(message, context)
-        return [effect for view in self.stack if view is not self.sql for effect in view.took(message, context)]
+            return self.sql.on_answer(message, context)
+        return [effect for view in self.stack if view is not self.sql for effect in view.on_answer(message, context)]
 
     def is_typing(self) -> bool:
         return self.view is self.sql and self.sql.is_editing

@@ -122,7 +122,7 @@ class Question:
         self.table, self.problem, self.is_asked, self.ended_us = None, [], False, 0
         return stopping
 
-    def took(self, message: Tagged, context: Context) -> bool:
+    def on_answer(self, message: Tagged, context: Context) -> bool:
         """A message with this slot's tag; True when the answer, or its failure, is whole."""
         if not self.is_running or getattr(message, "tag", None) != self.tag:
             return False

@@ -71,8 +71,8 @@ class BadRows(View):
         sql = queries.ordered(self._sql(condition), self.rows.sorting)
         return self.question.ask(sql, context, limit_rows=SHOWN_ROWS)
 
-    def took(self, message: Tagged, context: Context) -> Effects:
-        table = self.question.table if self.question.took(message, context) and not self.question.problem else None
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
+        table = self.question.table if self.question.on_answer(message, context) and not self.question.problem else None
         if table is None:
             return []
         self.condition = self._typed

@@ -48,7 +48,7 @@ class Export:
         self._path, self._past_seq = path, context.past_seq
         return [ListDirectory(("inspect", SLOT, "directory"), str(PurePath(path).parent))]
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         if isinstance(message, Listing):
             return self._found(message, context)
         if isinstance(message, Ended):

@@ -96,7 +96,7 @@ class Quarantine(View):
         args = ("quarantine", "summary", "--json", "--as-of", str(context.past_seq))
         return [RunCommand(tag, args, is_logged=False)]
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ())
         if tag[1:] != (SLOT, str(self._number)):
             return []

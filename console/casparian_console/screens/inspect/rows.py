@@ -47,7 +47,7 @@ class Origins:
         self._jobs[key] = None
         return [Query(("inspect", SLOT, job_id, output), _JOB, (output, output, job_id))]
 
-    def took(self, message: Tagged) -> None:
+    def on_answer(self, message: Tagged) -> None:
         """`Answer` to what `need` asked; after a failure it may be asked again."""
         key = (message.tag[2], message.tag[3])
         if isinstance(message, Answer) and message.rows:

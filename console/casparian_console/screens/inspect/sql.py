@@ -97,12 +97,14 @@ class Sql(View):
             self.question.ended_us = context.facts.now_us
         return self.question.stop()
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ())
         if tag[1:] == (NAMES_SLOT,):
             if isinstance(message, Answer):
                 self._name(message)
-        elif self.question.took(message, context) and not self.question.problem and self.question.table is not None:
+        elif (
+            self.question.on_answer(message, context) and not self.question.problem and self.question.table is not None
+        ):
             self.answer.show(self.question.table, identities(self.question.table))
         return []
 

@@ -86,10 +86,10 @@ class OneTable(View):
         has_rested = self.sample.has_rested(now_us) and self.profile.has_rested(now_us)
         return context.facts.link == "live" and has_rested
 
-    def took(self, message: Tagged, context: Context) -> Effects:
-        if self.sample.took(message, context):
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
+        if self.sample.on_answer(message, context):
             return self._sampled(context)
-        if self.profile.took(message, context):
+        if self.profile.on_answer(message, context):
             self._list_columns()
         return []
 

@@ -35,7 +35,7 @@ class View:
     def changed(self, context: Context) -> Effects:
         return []
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         return []
 
     def refresh(self, context: Context) -> Effects:

@@ -28,12 +28,12 @@ def _has_panes(screen: Jobs, context: Context) -> bool:
 
 def _is_closed(screen: Jobs, context: Context) -> bool:
     row = screen.selected(context) if screen.part == "list" else None
-    return row is not None and not screen.shown.is_open(row[0])
+    return row is not None and not screen.job_list.is_open(row[0])
 
 
 def _is_opened(screen: Jobs, context: Context) -> bool:
     row = screen.selected(context) if screen.part == "list" else None
-    return row is not None and screen.shown.is_open(row[0])
+    return row is not None and screen.job_list.is_open(row[0])
 
 
 def _has_log(screen: Jobs, context: Context) -> bool:
@@ -62,9 +62,9 @@ def _only(number: int, status: str) -> Action:
 ACTIONS = existing(
     (
         Action("jobs.detail", ("enter",), "details", "Everything about the job, or a group's last one",
-               job_commands.show_detail, job_commands.on_sheaf, weight=90),
+               job_commands.show_detail, job_commands.on_group, weight=90),
         Action("jobs.toggle", (" ",), "files", "Open or close the group: a row for each file",
-               job_commands.toggle, job_commands.on_sheaf, weight=75),
+               job_commands.toggle, job_commands.on_group, weight=75),
         Action("jobs.open", ("right",), "open", "Open the group", job_commands.open_, _is_closed, weight=0),
         Action("jobs.close", ("left",), "close", "Close the group", job_commands.close, _is_opened, weight=0),
         Action("jobs.pane", ("tab",), "pane", "List or detail; the next pane of monitoring",

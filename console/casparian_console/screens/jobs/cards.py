@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle, spread
-from casparian_console.facts.jobs import Group, Job, JobBook, Standing
+from casparian_console.facts.jobs import Bucket, Job, JobBook, Standing
 from casparian_console.facts.store import Facts
-from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, Sheaf, SheafKey, Shown
+from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobGroupKey, JobList
 from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
 
 #: Files a minute are measured over the last minute.
@@ -26,7 +26,7 @@ _SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
+class Backlog:
     """Files of a stretch of work. `per_second` is 0 while nobody can tell."""
 
     ended: int = 0
@@ -38,58 +38,58 @@ class Wave:
         return self.open / self.per_second if self.per_second else 0.0
 
 
-class Waves:
+class Backlogs:
     """Remembers each count for a second."""
 
     def __init__(self) -> None:
-        self._kept: dict[SheafKey, tuple[int, Wave]] = {}
+        self._kept: dict[JobGroupKey, tuple[int, Backlog]] = {}
 
-    def of(self, sheaf: Sheaf, shown: Shown, facts: Facts) -> Wave:
+    def of(self, group: JobGroup, job_list: JobList, facts: Facts) -> Backlog:
         second = facts.now_us // _SECOND_US
-        known = self._kept.get(sheaf.key)
+        known = self._kept.get(group.key)
         if known is not None and known[0] == second:
             return known[1]
         if len(self._kept) > 500:
             self._kept.clear()
-        counted = _count(sheaf, facts)
-        self._kept[sheaf.key] = (second, counted)
+        counted = _count(group, facts)
+        self._kept[group.key] = (second, counted)
         return counted
 
 
-def _count(sheaf: Sheaf, facts: Facts) -> Wave:
-    book, kin = facts.jobs, sheaf.key[1:4]
-    open_groups = [group for key in sheaf.group_keys if (group := book.groups.get(key)) is not None]
-    since = min((_oldest(group) for group in open_groups), default=0)
+def _count(group: JobGroup, facts: Facts) -> Backlog:
+    book, kin = facts.jobs, group.key[1:4]
+    open_buckets = [bucket for key in group.bucket_keys if (bucket := book.buckets.get(key)) is not None]
+    since = min((_oldest(bucket) for bucket in open_buckets), default=0)
     ended = recent = 0
     minute_ago = facts.now_us - _RATE_SECONDS * _SECOND_US
-    for key, group in book.groups.items():
+    for key, bucket in book.buckets.items():
         if key[1:4] == kin and key[0] not in (Standing.RUNNING, Standing.WAITING):
-            ended += _since(group, since)
-            recent += _since(group, max(since, minute_ago))
+            ended += _since(bucket, since)
+            recent += _since(bucket, max(since, minute_ago))
     seconds = (facts.now_us - max(since, minute_ago)) / _SECOND_US
     per_second = recent / seconds if recent >= _RATE_FILES and seconds > 1 else 0.0
-    return Wave(ended, sum(group.size for group in open_groups), per_second)
+    return Backlog(ended, sum(bucket.size for bucket in open_buckets), per_second)
 
 
-def _oldest(group: Group) -> int:
+def _oldest(bucket: Bucket) -> int:
     """When the job that waits longest was queued."""
-    if group.standing is Standing.WAITING:
-        return int(group.jobs[-1].queued_at)
-    return min(int(job.queued_at) for job in islice(reversed(group.jobs), _OLDEST_LOOKED_AT))
+    if bucket.standing is Standing.WAITING:
+        return int(bucket.jobs[-1].queued_at)
+    return min(int(job.queued_at) for job in islice(reversed(bucket.jobs), _OLDEST_LOOKED_AT))
 
 
-def _since(group: Group, at_us: int) -> int:
+def _since(bucket: Bucket, at_us: int) -> int:
     """How many of its jobs changed at that time or later."""
-    return int(group.jobs.bisect_key_left((-at_us + 1, "")))
+    return int(bucket.jobs.bisect_key_left((-at_us + 1, "")))
 
 
 def counted_files(book: JobBook) -> tuple[int, int]:
     """Files that were parsed, and all files that the book has a PARSE job for."""
     done = everything = 0
-    for key, group in book.groups.items():
+    for key, bucket in book.buckets.items():
         if key[1] == "PARSE":
-            everything += group.size
-            done += group.size if key[0] == Standing.DONE else 0
+            everything += bucket.size
+            done += bucket.size if key[0] == Standing.DONE else 0
     return done, everything
 
 
@@ -97,160 +97,166 @@ HEADINGS = {FAILED: "ACTIONABLE", OPEN: "ACTIONABLE", DONE: "READY", CANCELLED: 
 _INDENT = " " * 12
 _BAR = 12
 _AGE = 9
-#: Running jobs of a sheaf that are looked at for stalled ones and stragglers: the longest running ones.
+#: Running jobs of a group that are looked at for stalled ones and stragglers: the longest running ones.
 _LOOKED_AT = 64
 
 
 @dataclass(slots=True)
-class Look:
+class CardContext:
     """What a card needs to draw itself."""
 
     facts: Facts
     glyphs: Glyphs
-    shown: Shown
-    waves: Waves
+    job_list: JobList
+    backlogs: Backlogs
     home: str
     width: int = 80
 
 
-def card_height(sheaf: Sheaf) -> int:
-    if sheaf.section == FAILED:
+def card_height(group: JobGroup) -> int:
+    if group.section == FAILED:
         return 3
-    if sheaf.type == "SCAN" or sheaf.section == CANCELLED:
+    if group.type == "SCAN" or group.section == CANCELLED:
         return 1
-    return 2 if sheaf.section == OPEN else 3
+    return 2 if group.section == OPEN else 3
 
 
-def card(look: Look, sheaf: Sheaf, *, is_selected: bool) -> list[Line]:
+def card(look: CardContext, group: JobGroup, *, is_selected: bool) -> list[Line]:
     """`card_height` lines."""
-    draw = {FAILED: _failed, OPEN: _open, DONE: _done, CANCELLED: _cancelled}[sheaf.section]
-    lines = [fit(line, look.width, ellipsis=look.glyphs.ellipsis) for line in draw(look, sheaf, is_selected)]
+    draw = {FAILED: _failed, OPEN: _open, DONE: _done, CANCELLED: _cancelled}[group.section]
+    lines = [fit(line, look.width, ellipsis=look.glyphs.ellipsis) for line in draw(look, group, is_selected)]
     return [restyle(line, "selected") for line in lines] if is_selected else lines
 
 
-def _head(look: Look, sheaf: Sheaf, glyph: tuple[str, str], text: str, right: Line, is_selected: bool) -> Line:
+def _head(
+    look: CardContext, group: JobGroup, glyph: tuple[str, str], text: str, right: Line, is_selected: bool
+) -> Line:
     mark = look.glyphs.cursor if is_selected else " "
-    left: Line = [("accent", mark), glyph, ("", f" {sheaf.type:<8} "), ("bold", text)]
+    left: Line = [("accent", mark), glyph, ("", f" {group.type:<8} "), ("bold", text)]
     return spread(
         fit(left, max(0, look.width - line_width(right) - 2), ellipsis=look.glyphs.ellipsis), right, look.width
     )
 
 
-def _what(look: Look, sheaf: Sheaf, first: Job) -> str:
-    if sheaf.type == "SCAN":
+def _what(look: CardContext, group: JobGroup, first: Job) -> str:
+    if group.type == "SCAN":
         return clip_left(clean(first.input), look.width - 34, look.glyphs.ellipsis)
-    return f"{clean(sheaf.parser)} {clean(sheaf.version)}".strip()
+    return f"{clean(group.parser)} {clean(group.version)}".strip()
 
 
-def _age(look: Look, at_us: int) -> Line:
+def _age(look: CardContext, at_us: int) -> Line:
     return [("dim", f"{ago(at_us, look.facts.now_us):>{_AGE}} ")]
 
 
-def _files(look: Look, sheaf: Sheaf, noun: str = "file") -> str:
+def _files(look: CardContext, group: JobGroup, noun: str = "file") -> str:
     """`12 files`, or `3 of 12 files` under a filter that looks into the group."""
-    here = look.shown.size(sheaf)
-    everything = look.shown.all_of(sheaf) if look.shown.filter.is_by_job else here
+    here = look.job_list.size(group)
+    everything = look.job_list.all_of(group) if look.job_list.filter.is_by_job else here
     return count(here, noun) if here == everything else f"{here:,} of {count(everything, noun)}"
 
 
-def _failed(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
-    glyphs, last = look.glyphs, look.shown.job(sheaf, 0)
-    first = look.shown.job(sheaf, look.shown.size(sheaf) - 1)
-    head = _head(look, sheaf, ("bad", glyphs.failed), _what(look, sheaf, last), _age(look, last.at), is_selected)
+def _failed(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
+    glyphs, last = look.glyphs, look.job_list.job(group, 0)
+    first = look.job_list.job(group, look.job_list.size(group) - 1)
+    head = _head(look, group, ("bad", glyphs.failed), _what(look, group, last), _age(look, last.at), is_selected)
     dot = f" {glyphs.dot} "
-    why: Line = [("", f"{_INDENT}{_files(look, sheaf)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
-    cause = f"{dot}{look.shown.fingerprint(last.fingerprint)}" if last.fingerprint else ""
+    why: Line = [("", f"{_INDENT}{_files(look, group)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
+    cause = f"{dot}{look.job_list.fingerprint(last.fingerprint)}" if last.fingerprint else ""
     room = look.width - line_width(why) - len(cause) - 1
     message = clip(f": {clean(last.error_message)}", room, glyphs.ellipsis) if last.error_message else ""
     where = clip_left(clean(first.input), look.width - len(_INDENT) - 8, glyphs.ellipsis)
     return [head, [*why, ("", message), ("dim", cause)], [("dim", f"{_INDENT}first: "), ("", where)]]
 
 
-def _open(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
-    running, waiting = look.shown.counts(sheaf)
+def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
+    running, waiting = look.job_list.counts(group)
     glyph = ("accent", look.glyphs.running) if running else ("dim", look.glyphs.waiting)
-    first = look.shown.job(sheaf, 0)
-    if running + waiting == 1 or sheaf.type == "SCAN":
+    first = look.job_list.job(group, 0)
+    if running + waiting == 1 or group.type == "SCAN":
         state, told = _job_progress(look, first), _job_numbers(look, first)
     else:
-        wave = look.waves.of(sheaf, look.shown, look.facts)
+        backlog = look.backlogs.of(group, look.job_list, look.facts)
         state, told = (
-            _bar(look, _share(look, sheaf) if running or wave.ended else None),
-            _wave_numbers(look, sheaf, running, waiting),
+            _bar(look, _share(look, group) if running or backlog.ended else None),
+            _backlog_numbers(look, group, running, waiting),
         )
-    held = _held(look, sheaf)
+    held = _held(look, group)
     glyph = ("warn", look.glyphs.paused) if held else glyph
-    head = _head(look, sheaf, glyph, _what(look, sheaf, first), state, is_selected)
-    if card_height(sheaf) == 1:
-        return [_head(look, sheaf, glyph, _what(look, sheaf, first), [*told, ("", " ")], is_selected)]
+    head = _head(look, group, glyph, _what(look, group, first), state, is_selected)
+    if card_height(group) == 1:
+        return [_head(look, group, glyph, _what(look, group, first), [*told, ("", " ")], is_selected)]
     name = f"{_name(first)}  " if running + waiting == 1 else ""
-    return [head, [("", _INDENT), ("", name), *held, *told, *_worries(look, sheaf)]]
+    return [head, [("", _INDENT), ("", name), *held, *told, *_worries(look, group)]]
 
 
-def _bar(look: Look, share: float | None) -> Line:
+def _bar(look: CardContext, share: float | None) -> Line:
     if share is None:
         return [("dim", "waiting ")]
     return [*bar(share, max(_BAR, look.width // 6), look.glyphs), ("", f" {share * 100:3.0f}% ")]
 
 
-def _share(look: Look, sheaf: Sheaf) -> float:
+def _share(look: CardContext, group: JobGroup) -> float:
     """Of a stretch of work: its ended files, and what is done of the running ones."""
-    wave = look.waves.of(sheaf, look.shown, look.facts)
+    backlog = look.backlogs.of(group, look.job_list, look.facts)
     begun: float = sum(
         min(1.0, job.progress.get("items_done", 0) / total)
-        for job in look.shown.running(sheaf, _LOOKED_AT)
+        for job in look.job_list.running(group, _LOOKED_AT)
         if (total := job.progress.get("items_total"))
     )
-    return (wave.ended + begun) / max(1, wave.ended + wave.open)
+    return (backlog.ended + begun) / max(1, backlog.ended + backlog.open)
 
 
-def _wave_numbers(look: Look, sheaf: Sheaf, running: int, waiting: int) -> Line:
-    wave = look.waves.of(sheaf, look.shown, look.facts)
+def _backlog_numbers(look: CardContext, group: JobGroup, running: int, waiting: int) -> Line:
+    backlog = look.backlogs.of(group, look.job_list, look.facts)
     dot = f" {look.glyphs.dot} "
-    parts = [f"{wave.ended:,}/{wave.ended + wave.open:,} files", f"{running:,} running", f"{waiting:,} waiting"]
-    if wave.per_second and not _held(look, sheaf):
-        parts += [f"{wave.per_second:.1f} files/s", f"ETA {duration(wave.eta_seconds)}"]
+    parts = [
+        f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files",
+        f"{running:,} running",
+        f"{waiting:,} waiting",
+    ]
+    if backlog.per_second and not _held(look, group):
+        parts += [f"{backlog.per_second:.1f} files/s", f"ETA {duration(backlog.eta_seconds)}"]
     return [("", dot.join(parts))]
 
 
-def _held(look: Look, sheaf: Sheaf) -> Line:
+def _held(look: CardContext, group: JobGroup) -> Line:
     """Why its jobs wait for a person."""
     registry = look.facts.registry
-    if why := registry.pause_of(sheaf.parser, sheaf.version):
+    if why := registry.pause_of(group.parser, group.version):
         return [("warn", f"paused: {clip(clean(why), max(40, look.width - 60), look.glyphs.ellipsis)}  ")]
-    if any((each.parser, each.version) == (sheaf.parser, sheaf.version) for each in registry.waiting_contracts):
+    if any((each.parser, each.version) == (group.parser, group.version) for each in registry.waiting_contracts):
         return [("warn", "its contract waits for approval  ")]
     return []
 
 
-def _worries(look: Look, sheaf: Sheaf) -> Line:
+def _worries(look: CardContext, group: JobGroup) -> Line:
     """Stalled jobs and stragglers among those that run longest."""
-    oldest, now_us = look.shown.running(sheaf, _LOOKED_AT), look.facts.now_us
+    oldest, now_us = look.job_list.running(group, _LOOKED_AT), look.facts.now_us
     stalled = sum(map(look.facts.is_stalled, oldest))
     slow = sum(look.facts.jobs.is_straggler(job, now_us) for job in oldest)
     worried: Line = [("warn", f" {look.glyphs.warning} {stalled} stalled")] if stalled else []
     return [*worried, ("warn", f" {look.glyphs.warning} {count(slow, 'straggler')}")] if slow else worried
 
 
-def _done(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
-    glyphs, last = look.glyphs, look.shown.job(sheaf, 0)
+def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
+    glyphs, last = look.glyphs, look.job_list.job(group, 0)
     dot = f" {glyphs.dot} "
-    groups = look.shown.groups(sheaf)
-    if sheaf.type == "SCAN":
-        found = f"{_what(look, sheaf, last)}{dot}{count(last.files, 'file')}"
-        return [_head(look, sheaf, ("ok", glyphs.done), found, _age(look, last.at), is_selected)]
-    head = _head(look, sheaf, ("ok", glyphs.done), _what(look, sheaf, last), _age(look, last.at), is_selected)
-    outputs = sorted({output for group in groups for output in group.outputs})
-    bad, rows = sum(group.quarantined for group in groups), sum(group.rows for group in groups)
-    written = size(sum(group.bytes for group in groups))
+    buckets = look.job_list.buckets(group)
+    if group.type == "SCAN":
+        found = f"{_what(look, group, last)}{dot}{count(last.files, 'file')}"
+        return [_head(look, group, ("ok", glyphs.done), found, _age(look, last.at), is_selected)]
+    head = _head(look, group, ("ok", glyphs.done), _what(look, group, last), _age(look, last.at), is_selected)
+    outputs = sorted({output for bucket in buckets for output in bucket.outputs})
+    bad, rows = sum(bucket.quarantined for bucket in buckets), sum(bucket.rows for bucket in buckets)
+    written = size(sum(bucket.bytes for bucket in buckets))
     where = f"outputs/{_few(outputs, 2)} ({written})" if outputs else "no output"
-    told: Line = [("", f"{_INDENT}{_files(look, sheaf)} {glyphs.arrow} {where}")]
+    told: Line = [("", f"{_INDENT}{_files(look, group)} {glyphs.arrow} {where}")]
     told += [("warn", f"{dot}{count(bad, 'row')} quarantined")] if bad else []
     told.append(("dim", f"{dot}{count(rows, 'row')}"))
     return [head, told, _sql(look, outputs)]
 
 
-def _sql(look: Look, outputs: Sequence[str]) -> Line:
+def _sql(look: CardContext, outputs: Sequence[str]) -> Line:
     """The names in SQL, and where the files lie."""
     if not outputs:
         return []
@@ -268,18 +274,18 @@ def _few(names: Sequence[str], limit: int) -> str:
     return shown if len(names) <= limit else f"{shown} +{len(names) - limit}"
 
 
-def _cancelled(look: Look, sheaf: Sheaf, is_selected: bool) -> list[Line]:
-    last = look.shown.job(sheaf, 0)
+def _cancelled(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
+    last = look.job_list.job(group, 0)
     became = "failed, closed" if last.is_closed else "cancelled"
-    what = f"{_what(look, sheaf, last)} {look.glyphs.dot} {_files(look, sheaf, 'job')} {became}"
-    return [_head(look, sheaf, ("dim", look.glyphs.paused), what, _age(look, last.at), is_selected)]
+    what = f"{_what(look, group, last)} {look.glyphs.dot} {_files(look, group, 'job')} {became}"
+    return [_head(look, group, ("dim", look.glyphs.paused), what, _age(look, last.at), is_selected)]
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------
 
 
-def job_line(look: Look, job: Job, *, is_selected: bool) -> Line:
-    """A job of an open sheaf."""
+def job_line(look: CardContext, job: Job, *, is_selected: bool) -> Line:
+    """A job of an open group."""
     mark = look.glyphs.cursor if is_selected else " "
     glyph = {
         Standing.FAILED: ("bad", look.glyphs.failed),
@@ -305,7 +311,7 @@ def _name(job: Job) -> str:
     return clean(job.input.rpartition("/")[2] or job.input)
 
 
-def _job_progress(look: Look, job: Job) -> Line:
+def _job_progress(look: CardContext, job: Job) -> Line:
     """The bar of a running job whose total is known; otherwise its state."""
     total = job.progress.get("items_total")
     if job.state == "RUNNING" and total:
@@ -314,7 +320,7 @@ def _job_progress(look: Look, job: Job) -> Line:
     return [("dim", f"{words.get(job.state, 'waiting')} ")]
 
 
-def _job_numbers(look: Look, job: Job) -> Line:
+def _job_numbers(look: CardContext, job: Job) -> Line:
     dot = f" {look.glyphs.dot} "
     match job.standing:
         case Standing.RUNNING:
@@ -337,12 +343,12 @@ def _job_numbers(look: Look, job: Job) -> Line:
     return [("dim", "its parser is paused" if _is_held(look, job) else "queued")]
 
 
-def _is_held(look: Look, job: Job) -> bool:
+def _is_held(look: CardContext, job: Job) -> bool:
     parser = look.facts.registry.parsers.get((job.parser, job.version))
     return parser is not None and bool(parser.paused)
 
 
-def _job_worries(look: Look, job: Job) -> Line:
+def _job_worries(look: CardContext, job: Job) -> Line:
     now_us = look.facts.now_us
     if look.facts.is_stalled(job):
         still = duration((now_us - max(job.progressed_at, job.started_at)) / 1e6)

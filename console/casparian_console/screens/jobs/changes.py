@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_console.effects import Ask, Effects
+from casparian_console.effects import Effects, RunOperation
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Done, Failed, Tagged
 from casparian_console.overlays import Confirm
@@ -27,13 +27,13 @@ _DONE_WORDS = {
 }
 
 
-def one(op: str, job: Job) -> Ask:
+def one(op: str, job: Job) -> RunOperation:
     said = {
         "retry": "Job {job_id} waits again.",
         "cancel": "Job {job_id} is asked to stop: {state}.",
         "rerun": "Queued as job {job_id}.",
     }[op]
-    return Ask(("jobs", op, job.job_id), op, {"job_id": job.job_id}, command(op, job.job_id), said)
+    return RunOperation(("jobs", op, job.job_id), op, {"job_id": job.job_id}, command(op, job.job_id), said)
 
 
 def command(op: str, job_id: str) -> str:
@@ -47,9 +47,9 @@ def named(jobs: Sequence[Job]) -> list[str]:
     return [*lines, f"  and {len(jobs) - _NAMED:,} more"] if len(jobs) > _NAMED else lines
 
 
-def replay_one(job: Job) -> Ask:
+def replay_one(job: Job) -> RunOperation:
     tag = ("jobs", "replay-one", job.job_id)
-    return Ask(
+    return RunOperation(
         tag,
         "replay",
         {"job_id": job.job_id},
@@ -85,10 +85,12 @@ class Batch:
         while self.waiting and len(self.in_flight) < _IN_FLIGHT:
             job_id = self.waiting.popleft()
             self.in_flight.add(job_id)
-            asks.append(Ask(("jobs", "batch", self.op, job_id), self.op, {"job_id": job_id}, command(self.op, job_id)))
+            asks.append(
+                RunOperation(("jobs", "batch", self.op, job_id), self.op, {"job_id": job_id}, command(self.op, job_id))
+            )
         return asks
 
-    def took(self, message: Done | Failed) -> None:
+    def on_answer(self, message: Done | Failed) -> None:
         self.in_flight.discard(message.tag[3])
         if isinstance(message, Done):
             self.done += 1
@@ -129,14 +131,14 @@ class Changes:
             self.batch = Batch(op, deque(ids), len(ids))
         return self.batch.more()
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         """The answer to one of `many`, or to a page of a replay."""
         if isinstance(message, Done | Failed) and message.tag[1] == "replay":
-            return self._replay_took(message, context)
+            return self._on_replayed(message, context)
         batch = self.batch
         if batch is None or not isinstance(message, Done | Failed) or message.tag[1] != "batch":
             return []
-        batch.took(message)
+        batch.on_answer(message)
         if not context.can_change:
             left = len(batch.waiting)
             batch.waiting.clear()
@@ -155,10 +157,12 @@ class Changes:
         args: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {"all_dead": True}
         which = f"--fingerprint ERR-{fingerprint}" if fingerprint else "--all-dead"
         return [
-            Ask(("jobs", "replay", fingerprint), "replay", {**args, "after": after}, f"casparian jobs replay {which}")
+            RunOperation(
+                ("jobs", "replay", fingerprint), "replay", {**args, "after": after}, f"casparian jobs replay {which}"
+            )
         ]
 
-    def _replay_took(self, message: Done | Failed, context: Context) -> Effects:
+    def _on_replayed(self, message: Done | Failed, context: Context) -> Effects:
         if isinstance(message, Failed):
             return []
         self._replayed += message.result.get("replayed", 0)

@@ -101,7 +101,7 @@ class Detail:
         self._waiting = set(texts)
         return [Query(_tag(what, job.job_id), sql, params) for what, (sql, params) in texts.items()]
 
-    def took(self, message: Tagged) -> None:
+    def on_answer(self, message: Tagged) -> None:
         """An answer to what `want` asked."""
         tag: Tag = message.tag
         what, job_id = tag[2], tag[3]

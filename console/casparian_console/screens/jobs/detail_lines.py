@@ -11,7 +11,7 @@ from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
-from casparian_console.screens.jobs.job_list import Shown
+from casparian_console.screens.jobs.job_list import JobList
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, short, size, width_of
 
 _LABEL = 12
@@ -52,16 +52,16 @@ class Writer:
 
 
 def detail_lines(
-    job: Job, known: Known, facts: Facts, shown: Shown, glyphs: Glyphs, width: int, *, alike: int, home: str
+    job: Job, known: Known, facts: Facts, job_list: JobList, glyphs: Glyphs, width: int, *, alike: int, home: str
 ) -> list[Line]:
-    """Everything about `job`; `alike` is the size of the sheaf when the sheaf's own row is selected."""
+    """Everything about `job`; `alike` is the size of the group when the group's own row is selected."""
     write = Writer(width, glyphs)
     row = known.job if known.job_id == job.job_id else {}
     _head(write, job, alike, facts)
     if known.problem:
         write.text(known.problem, "bad")
     if job.error_code:
-        _error(write, job, row, shown)
+        _error(write, job, row, job_list)
     _progress(write, job, facts)
     _input(write, job, row)
     _parameters(write, known)
@@ -70,7 +70,7 @@ def detail_lines(
     _contracts(write, job, known, facts)
     _attempts(write, known, job, facts)
     _lineage(write, job, row, known)
-    _related(write, job, known, shown, facts)
+    _related(write, job, known, job_list, facts)
     return write.lines
 
 
@@ -88,9 +88,9 @@ def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
         write.pair("retry", f"number {job.retry_count} in {duration(wait)}", "warn")
 
 
-def _error(write: Writer, job: Job, row: dict[str, Any], shown: Shown) -> None:
+def _error(write: Writer, job: Job, row: dict[str, Any], job_list: JobList) -> None:
     write.title("ERROR")
-    name = shown.fingerprint(job.fingerprint) if job.fingerprint else ""
+    name = job_list.fingerprint(job.fingerprint) if job.fingerprint else ""
     write.lines.append([("", " "), ("bad", clean(job.error_code)), ("dim", f"  {name}")])
     write.text(row.get("error_message") or job.error_message, "bad")
     write.pair("exception", row.get("error_exception"), "bad")
@@ -218,11 +218,11 @@ def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
     write.title("ATTEMPTS")
     for each in found:
         until = each.ended_at or facts.now_us
-        took = duration(max(0, until - (each.started_at or each.leased_at)) / 1e6)
+        on_answer = duration(max(0, until - (each.started_at or each.leased_at)) / 1e6)
         left: Line = [("", f" {each.number:>2}  {clock(each.leased_at)}  "), ("accent", clean(each.worker_id))]
         write.lines.append(left)
         write.text(
-            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {took} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
+            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {on_answer} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
             each.style,
             5,
         )
@@ -246,11 +246,11 @@ def _lineage(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None
     write.pair("event", f"@{row['sequence']:,}" if row.get("sequence") else "")
 
 
-def _related(write: Writer, job: Job, known: Known, shown: Shown, facts: Facts) -> None:
+def _related(write: Writer, job: Job, known: Known, job_list: JobList, facts: Facts) -> None:
     if not job.fingerprint or not known.related:
         return
     total = known.related[0].get("total") or len(known.related)
-    write.title(f"ALSO FAILED BY {shown.fingerprint(job.fingerprint)} ({short(total)})")
+    write.title(f"ALSO FAILED BY {job_list.fingerprint(job.fingerprint)} ({short(total)})")
     for each in known.related:
         since: Line = [("dim", f" {ago(each['at'], facts.now_us):>8} {clean(each['job_id'])[:8]} ")]
         write.path(each["file"], before=since)

@@ -14,7 +14,7 @@ from operator import attrgetter
 from casparian_console.canvas import Glyphs, Line, restyle
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
-from casparian_console.facts.jobs import GroupKey, Job, Standing
+from casparian_console.facts.jobs import BucketKey, Job, Standing
 from casparian_console.overlays import Overlay
 from casparian_console.text import clean, clip
 
@@ -113,7 +113,7 @@ class Filter:
     def is_on(self) -> bool:
         return self != Filter(hides_done=self.hides_done)
 
-    def takes_group(self, key: GroupKey) -> bool:
+    def takes_bucket(self, key: BucketKey) -> bool:
         standing, kind, which = key[0], key[1], key[2]
         if standing not in STANDINGS[self.status]:
             return False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line, box, fit, line_width, spread
 from casparian_console.screen import Context
-from casparian_console.screens.jobs.cards import Look, counted_files, progress_words
+from casparian_console.screens.jobs.cards import CardContext, counted_files, progress_words
 from casparian_console.screens.jobs.filter import Filter
-from casparian_console.screens.jobs.job_list import OPEN, Sheaf
+from casparian_console.screens.jobs.job_list import OPEN, JobGroup
 from casparian_console.text import clean, clip, count, duration, short, size
 
 
@@ -55,7 +55,7 @@ _BOX = 5
 _ARROW = 9
 
 
-def pipeline_lines(look: Look, width: int) -> list[Line]:
+def pipeline_lines(look: CardContext, width: int) -> list[Line]:
     """Exactly `HEIGHT` lines: the boxes, the arrows between them, the active parser, a rule."""
     facts, glyphs = look.facts, look.glyphs
     registry, totals = facts.registry, facts.totals
@@ -91,7 +91,7 @@ def pipeline_lines(look: Look, width: int) -> list[Line]:
     return [*drawn, fit(_active(look), width, ellipsis=glyphs.ellipsis), *_waiting(look, width), _rule(look, width)]
 
 
-def _arrow(look: Look, number: int) -> list[Line]:
+def _arrow(look: CardContext, number: int) -> list[Line]:
     """Five lines; how many are under way above the shaft."""
     shaft = look.glyphs.corners[4] * (_ARROW - 3) + look.glyphs.cursor
     style = "accent" if number else "dim"
@@ -100,28 +100,30 @@ def _arrow(look: Look, number: int) -> list[Line]:
     return [blank, [(style, above)], [(style, f" {shaft} ")], blank, blank]
 
 
-def _active(look: Look) -> Line:
+def _active(look: CardContext) -> Line:
     """The parser whose files run right now; the one with the most, if there are several."""
-    open_sheaves = [sheaf for sheaf in look.shown.order.irange_key((OPEN,), (OPEN + 1,)) if look.shown.counts(sheaf)[0]]
-    if not open_sheaves:
+    open_groups = [
+        group for group in look.job_list.order.irange_key((OPEN,), (OPEN + 1,)) if look.job_list.counts(group)[0]
+    ]
+    if not open_groups:
         hidden = look.facts.running
         return [("dim", f" The filter hides {count(hidden, 'running job')}." if hidden else " Nothing runs.")]
-    busiest: Sheaf = max(open_sheaves, key=lambda sheaf: look.shown.counts(sheaf)[0])
-    running, _ = look.shown.counts(busiest)
-    wave = look.waves.of(busiest, look.shown, look.facts)
+    busiest: JobGroup = max(open_groups, key=lambda group: look.job_list.counts(group)[0])
+    running, _ = look.job_list.counts(busiest)
+    backlog = look.backlogs.of(busiest, look.job_list, look.facts)
     dot = f" {look.glyphs.dot} "
-    parts = [f"{running:,} running", f"{wave.ended:,}/{wave.ended + wave.open:,} files"]
+    parts = [f"{running:,} running", f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files"]
     if running == 1:
-        parts += progress_words(look.shown.job(busiest, 0).progress)[:2]
+        parts += progress_words(look.job_list.job(busiest, 0).progress)[:2]
     if look.facts.rows_per_second:
         parts.append(f"{short(look.facts.rows_per_second)} rows/s")
-    if wave.per_second:
-        parts.append(f"ETA {duration(wave.eta_seconds)}")
+    if backlog.per_second:
+        parts.append(f"ETA {duration(backlog.eta_seconds)}")
     name = f"{clean(busiest.parser)} {clean(busiest.version)}" if busiest.parser else "scan"
     return [("accent", f" {look.glyphs.running} "), ("bold", name), ("", f"  {dot.join(parts)}")]
 
 
-def _waiting(look: Look, width: int) -> list[Line]:
+def _waiting(look: CardContext, width: int) -> list[Line]:
     """What holds work up: paused parsers, contracts that nobody has decided."""
     registry = look.facts.registry
     paused = sorted({clean(parser.name) for parser in registry.paused_parsers})
@@ -137,5 +139,5 @@ def _waiting(look: Look, width: int) -> list[Line]:
     return [fit([("warn", f" {look.glyphs.paused} {text}")] if told else [], width, ellipsis=look.glyphs.ellipsis)]
 
 
-def _rule(look: Look, width: int) -> Line:
+def _rule(look: CardContext, width: int) -> Line:
     return [("border", look.glyphs.corners[4] * width)]

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from casparian_console.effects import Ask, Copy, Effects, OpenFolder
+from casparian_console.effects import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
 from casparian_console.screens.jobs.filter import Filter, FilterDialog
-from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN, Sheaf
+from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN, JobGroup
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.screen import Jobs
 from casparian_console.text import clean, count
@@ -29,7 +29,7 @@ def in_list(screen: Jobs, context: Context) -> bool:
     return screen.part in ("list", "detail") and screen.selected(context) is not None
 
 
-def on_sheaf(screen: Jobs, context: Context) -> bool:
+def on_group(screen: Jobs, context: Context) -> bool:
     return screen.part == "list" and screen.selected(context) is not None
 
 
@@ -91,22 +91,22 @@ def toggle(screen: Jobs, context: Context) -> Effects:
     row = screen.selected(context)
     if row is None:
         return []
-    sheaf = row[0]
-    return close(screen, context) if screen.shown.is_open(sheaf) else open_(screen, context)
+    group = row[0]
+    return close(screen, context) if screen.job_list.is_open(group) else open_(screen, context)
 
 
 def open_(screen: Jobs, context: Context) -> Effects:
     row = screen.selected(context)
     if row is not None:
-        screen.shown.open(row[0])
+        screen.job_list.open(row[0])
     return []
 
 
 def close(screen: Jobs, context: Context) -> Effects:
     row = screen.selected(context)
     if row is not None:
-        screen.go_to(("sheaf", row[0].key))
-        screen.shown.close(row[0])
+        screen.go_to(("group", row[0].key))
+        screen.job_list.close(row[0])
         screen.follow(context)
     return []
 
@@ -174,7 +174,7 @@ def show_only(screen: Jobs, context: Context, status: str) -> Effects:
 
 
 def edit_filter(screen: Jobs, context: Context) -> Effects:
-    parsers = sorted({key[2] for key in context.facts.jobs.groups if key[1] != "SCAN" and key[2]})
+    parsers = sorted({key[2] for key in context.facts.jobs.buckets if key[1] != "SCAN" and key[2]})
 
     def apply(wanted: Filter) -> Effects:
         _to_list(screen, context)
@@ -204,19 +204,19 @@ def dead_letters(screen: Jobs, context: Context) -> Effects:
 
 
 def retry(screen: Jobs, context: Context) -> Effects:
-    """One job at once; a sheaf after a question that names how many."""
-    sheaf, members = _members(screen, context)
+    """One job at once; a group after a question that names how many."""
+    group, members = _members(screen, context)
     if len(members) == 1:
         return [changes.one("retry", members[0])]
-    is_whole_cause = sheaf.key[4] == members[0].fingerprint != "" and not screen.filter.text
+    is_whole_cause = group.key[4] == members[0].fingerprint != "" and not screen.filter.text
     if is_whole_cause and all(job.state == "DEAD_LETTER" for job in members):
         return replay(screen, context)
-    return _many(screen, context, "retry", members, f"Let {count(len(members), 'job')} of {_named(sheaf)} try again?")
+    return _many(screen, context, "retry", members, f"Let {count(len(members), 'job')} of {_named(group)} try again?")
 
 
 def rerun(screen: Jobs, context: Context) -> Effects:
-    sheaf, members = _members(screen, context)
-    question = f"Run {count(len(members), 'input')} of {_named(sheaf)} anew, with the parser's current version?"
+    group, members = _members(screen, context)
+    question = f"Run {count(len(members), 'input')} of {_named(group)} anew, with the parser's current version?"
     rows = sum(job.rows for job in members if job.standing is Standing.DONE)
     if rows:
         question += f" This replaces {count(rows, 'row')}."
@@ -224,16 +224,16 @@ def rerun(screen: Jobs, context: Context) -> Effects:
 
 
 def cancel(screen: Jobs, context: Context) -> Effects:
-    sheaf, members = _members(screen, context)
+    group, members = _members(screen, context)
     running = sum(job.standing is Standing.RUNNING for job in members)
     question = (
-        f"Cancel {count(len(members), 'job')} of {_named(sheaf)}, {running:,} of them running? They leave no output."
+        f"Cancel {count(len(members), 'job')} of {_named(group)}, {running:,} of them running? They leave no output."
     )
     return _many(screen, context, "cancel", [job for job in members if job.state in OPEN_STATES], question)
 
 
 def replay(screen: Jobs, context: Context) -> Effects:
-    """Dead letters: one, or all with the cause of the selected sheaf."""
+    """Dead letters: one, or all with the cause of the selected group."""
     _, members = _members(screen, context)
     if len(members) == 1:
         return [changes.replay_one(members[0])]
@@ -241,7 +241,7 @@ def replay(screen: Jobs, context: Context) -> Effects:
     if not cause:
         return _many(screen, context, "retry", members, f"Let {count(len(members), 'dead letter')} try again?")
     question = (
-        f"Let all dead letters with {screen.shown.fingerprint(cause)} try again? {len(members):,} are known here."
+        f"Let all dead letters with {screen.job_list.fingerprint(cause)} try again? {len(members):,} are known here."
     )
     then = partial(screen.changes.replay, fingerprint=cause)
     return context.open(changes.Question(question, [], changes.named(members), start=then))
@@ -252,12 +252,12 @@ def replay_all(screen: Jobs, context: Context) -> Effects:
     return context.open(changes.Question(question, [], (), start=screen.changes.replay))
 
 
-def _members(screen: Jobs, context: Context) -> tuple[Sheaf, list[Job]]:
-    """The selected job, or all of the selected sheaf that the filter lets through."""
+def _members(screen: Jobs, context: Context) -> tuple[JobGroup, list[Job]]:
+    """The selected job, or all of the selected group that the filter lets through."""
     row = screen.selected(context)
     assert row is not None, "actions on jobs ask first whether one is selected"
-    sheaf, job = row
-    return sheaf, [job] if job is not None else list(screen.shown.members(sheaf))
+    group, job = row
+    return group, [job] if job is not None else list(screen.job_list.members(group))
 
 
 def _many(screen: Jobs, context: Context, op: str, members: list[Job], question: str) -> Effects:
@@ -269,10 +269,10 @@ def _many(screen: Jobs, context: Context, op: str, members: list[Job], question:
     return context.open(changes.Question(question, [], changes.named(members), start=start))
 
 
-def _named(sheaf: Sheaf) -> str:
-    if sheaf.type == "SCAN":
-        return clean(sheaf.key[2])
-    return f"{clean(sheaf.parser)} {clean(sheaf.version)}"
+def _named(group: JobGroup) -> str:
+    if group.type == "SCAN":
+        return clean(group.key[2])
+    return f"{clean(group.parser)} {clean(group.version)}"
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def resume(screen: Jobs, context: Context) -> Effects:
         return []
     name = row[0].parser
     command = shlex.join(["casparian", "parser", "resume", name])
-    return [Ask(("jobs", "resume", name), "resume", {"parser": name}, command, f"{name} runs again")]
+    return [RunOperation(("jobs", "resume", name), "resume", {"parser": name}, command, f"{name} runs again")]
 
 
 def open_folder(screen: Jobs, context: Context) -> Effects:
@@ -317,7 +317,7 @@ def _output_path(screen: Jobs, context: Context) -> str:
     return f"{context.home}/outputs/{job.outputs[0]}{version}"
 
 
-#: Jobs of a sheaf whose quarantine is shown at once.
+#: Jobs of a group whose quarantine is shown at once.
 _LOOKED_AT_JOBS = 500
 
 
@@ -327,22 +327,22 @@ def _has_bad_rows(job: Job) -> bool:
 
 
 def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
-    """The selected job, or at most so many of the youngest of the sheaf, with quarantined rows, published or not."""
+    """The selected job, or at most so many of the youngest of the group, with quarantined rows, published or not."""
     row = screen.selected(context)
     if row is None:
         return []
-    sheaf, job = row
+    group, job = row
     if job is not None:
         return [job] if _has_bad_rows(job) else []
-    if sheaf.section not in (FAILED, DONE):
+    if group.section not in (FAILED, DONE):
         return []
-    if sheaf.section == FAILED:  # they failed alike
-        first = screen.shown.speaker(sheaf)
+    if group.section == FAILED:  # they failed alike
+        first = screen.job_list.speaker(group)
         if not _has_bad_rows(first) or most == 1:
             return [first] if _has_bad_rows(first) else []
-    elif not any(group.quarantined for group in screen.shown.groups(sheaf)):
+    elif not any(bucket.quarantined for bucket in screen.job_list.buckets(group)):
         return []
-    youngest = (screen.shown.job(sheaf, at) for at in range(min(_LOOKED_AT_JOBS, screen.shown.size(sheaf))))
+    youngest = (screen.job_list.job(group, at) for at in range(min(_LOOKED_AT_JOBS, screen.job_list.size(group))))
     return list(islice((each for each in youngest if _has_bad_rows(each)), most))
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList, SortedList
 
-from casparian_console.facts.jobs import Group, GroupKey, Job, JobBook, Move, Standing, recency
+from casparian_console.facts.jobs import Bucket, BucketKey, Job, JobBook, Move, Standing, recency
 from casparian_console.screens.jobs.filter import STANDINGS, Filter, first_match, matches
 
 FAILED, OPEN, DONE, CANCELLED = range(4)
@@ -27,16 +27,16 @@ _SECTIONS = {
     Standing.CANCELLED: CANCELLED,
 }
 
-SheafKey = tuple[int, str, str, str, str]
+JobGroupKey = tuple[int, str, str, str, str]
 Identity = tuple[str, Hashable]
 
 
-def sheaf_key(key: GroupKey) -> SheafKey:
+def job_group_key(key: BucketKey) -> JobGroupKey:
     return (_SECTIONS[Standing(key[0])], *key[1:])
 
 
 @dataclass(slots=True)
-class Kept:
+class FilteredBucket:
     """The jobs of a group that a filter lets through, as (-at, job id, job): where they stood when they came."""
 
     entries: list[tuple[int, str, Job]] = field(default_factory=list)
@@ -61,11 +61,11 @@ class Kept:
 
 
 @dataclass(slots=True, eq=False)
-class Sheaf:
-    """Jobs that are listed together. Its members are asked of `Shown`."""
+class JobGroup:
+    """Jobs that are listed together. Its members are asked of `JobList`."""
 
-    key: SheafKey
-    rank: tuple[int, int, SheafKey]
+    key: JobGroupKey
+    rank: tuple[int, int, JobGroupKey]
 
     @property
     def section(self) -> int:
@@ -84,7 +84,7 @@ class Sheaf:
         return self.key[3]
 
     @property
-    def group_keys(self) -> tuple[GroupKey, ...]:
+    def bucket_keys(self) -> tuple[BucketKey, ...]:
         rest = self.key[1:]
         if self.section == OPEN:
             return ((int(Standing.RUNNING), *rest), (int(Standing.WAITING), *rest))
@@ -93,48 +93,48 @@ class Sheaf:
 
 
 def jobs_of(part: Any) -> Iterable[Job]:
-    return (entry[2] for entry in part.entries) if isinstance(part, Kept) else part
+    return (entry[2] for entry in part.entries) if isinstance(part, FilteredBucket) else part
 
 
-def rank_of(sheaf: Sheaf) -> tuple[int, int, SheafKey]:
-    return sheaf.rank
+def rank_of(group: JobGroup) -> tuple[int, int, JobGroupKey]:
+    return group.rank
 
 
-#: A sheaf moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
+#: A group moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
 _CALM_US = 60_000_000
 _FINGERPRINT_DIGITS = 8
 _LOOKED_AT = 64
 
 
 class Span(NamedTuple):
-    """An open sheaf: its own row, how many jobs are listed before it, how many of its own follow."""
+    """An open group: its own row, how many jobs are listed before it, how many of its own follow."""
 
     row: int
     before: int
     size: int
-    sheaf: Sheaf
+    group: JobGroup
 
 
 def _span_row(span: Span) -> int:
     return span.row
 
 
-def _span_rank(span: Span) -> tuple[int, int, SheafKey]:
-    return span.sheaf.rank
+def _span_rank(span: Span) -> tuple[int, int, JobGroupKey]:
+    return span.group.rank
 
 
-class Shown:
+class JobList:
     """What is listed, under a filter."""
 
     def __init__(self) -> None:
         self.filter = Filter()
         self.book: JobBook | None = None
-        self._opened: set[SheafKey] = set()
+        self._opened: set[JobGroupKey] = set()
         self.order: Any = SortedKeyList(key=rank_of)
-        self.sheaves: dict[SheafKey, Sheaf] = {}
+        self.groups: dict[JobGroupKey, JobGroup] = {}
         #: All causes in the list, for their shortest unique prefixes.
         self._causes: Any = SortedList()
-        self._kept: dict[GroupKey, Kept] = {}
+        self._kept: dict[BucketKey, FilteredBucket] = {}
         self._seen = 0
         self._starts: list[Span] | None = None
         #: Jobs and moves looked at so far: what tests count instead of time.
@@ -152,117 +152,117 @@ class Shown:
             touched = set()
             for move in islice(book.moves, len(book.moves) - missed, None):
                 self.work += 1
-                if wanted.takes_group(move.key):
-                    touched.add(sheaf_key(move.key))
+                if wanted.takes_bucket(move.key):
+                    touched.add(job_group_key(move.key))
                     if wanted.is_by_job and (move.sign < 0 or wanted.takes_job(move.job)):
-                        self._kept.setdefault(move.key, Kept()).take(move)
+                        self._kept.setdefault(move.key, FilteredBucket()).take(move)
             for key in touched:
                 self._settle(key)
         self._seen = book.moved
 
     def _read(self, book: JobBook, wanted: Filter) -> None:
         self.book, self.filter, self._starts = book, wanted, None
-        self.order, self.sheaves, self._kept, self._causes = SortedKeyList(key=rank_of), {}, {}, SortedList()
-        for key, group in book.groups.items():
-            if not wanted.takes_group(key):
+        self.order, self.groups, self._kept, self._causes = SortedKeyList(key=rank_of), {}, {}, SortedList()
+        for key, bucket in book.buckets.items():
+            if not wanted.takes_bucket(key):
                 continue
             if wanted.is_by_job:
-                self.work += group.size
+                self.work += bucket.size
                 entries = [
-                    (-job.at, job.job_id, job) for job in wanted.taken(group.jobs, key[0])
+                    (-job.at, job.job_id, job) for job in wanted.taken(bucket.jobs, key[0])
                 ]  # `recency`, in place
-                self._kept[key] = Kept(entries)
-            self._settle(sheaf_key(key))
+                self._kept[key] = FilteredBucket(entries)
+            self._settle(job_group_key(key))
 
-    def _settle(self, key: SheafKey) -> None:
-        """Put a sheaf where it belongs now, or away when nothing is left of it."""
-        sheaf = self.sheaves.get(key)
-        fresh = sheaf or Sheaf(key, (0, 0, key))
+    def _settle(self, key: JobGroupKey) -> None:
+        """Put a group where it belongs now, or away when nothing is left of it."""
+        group = self.groups.get(key)
+        fresh = group or JobGroup(key, (0, 0, key))
         if not self.size(fresh):
-            if sheaf is not None:
-                self.order.remove(sheaf)
-                del self.sheaves[key]
+            if group is not None:
+                self.order.remove(group)
+                del self.groups[key]
                 self._causes.discard(key[4])
             return
         first = self.job(fresh, 0).at
         by_name = key[0] == OPEN
         last = -fresh.rank[1]
         rank = (key[0], 0 if by_name else -(first if first - last > _CALM_US else last), key)
-        if sheaf is None:
+        if group is None:
             fresh.rank = rank
             self.order.add(fresh)
-            self.sheaves[key] = fresh
+            self.groups[key] = fresh
             if key[4]:
                 self._causes.add(key[4])
-        elif rank != sheaf.rank:
-            self.order.remove(sheaf)
-            sheaf.rank = rank
-            self.order.add(sheaf)
+        elif rank != group.rank:
+            self.order.remove(group)
+            group.rank = rank
+            self.order.add(group)
 
     # --- members ------------------------------------------------------------------------------------------------------
 
-    def groups(self, sheaf: Sheaf) -> list[Group]:
+    def buckets(self, group: JobGroup) -> list[Bucket]:
         assert self.book is not None
         return [
-            group
-            for key in sheaf.group_keys
-            if key[0] in STANDINGS[self.filter.status] and (group := self.book.groups.get(key)) is not None
+            bucket
+            for key in group.bucket_keys
+            if key[0] in STANDINGS[self.filter.status] and (bucket := self.book.buckets.get(key)) is not None
         ]
 
-    def _part(self, group: Group) -> Any:
-        return self._kept.get(group.key, ()) if self.filter.is_by_job else group.jobs
+    def _part(self, bucket: Bucket) -> Any:
+        return self._kept.get(bucket.key, ()) if self.filter.is_by_job else bucket.jobs
 
-    def size(self, sheaf: Sheaf) -> int:
-        return sum(len(self._part(group)) for group in self.groups(sheaf))
+    def size(self, group: JobGroup) -> int:
+        return sum(len(self._part(bucket)) for bucket in self.buckets(group))
 
-    def all_of(self, sheaf: Sheaf) -> int:
+    def all_of(self, group: JobGroup) -> int:
         """How many there are without the filter."""
-        return sum(group.size for group in self.groups(sheaf))
+        return sum(bucket.size for bucket in self.buckets(group))
 
-    def job(self, sheaf: Sheaf, at: int) -> Job:
-        for group in self.groups(sheaf):
-            part = self._part(group)
+    def job(self, group: JobGroup, at: int) -> Job:
+        for bucket in self.buckets(group):
+            part = self._part(bucket)
             if at < len(part):
                 found: Job = part[at]
                 return found
             at -= len(part)
         raise IndexError(at)
 
-    def members(self, sheaf: Sheaf) -> Iterator[Job]:
+    def members(self, group: JobGroup) -> Iterator[Job]:
         """All of them: only where a person asked for all."""
-        for group in self.groups(sheaf):
-            part = self._part(group)
+        for bucket in self.buckets(group):
+            part = self._part(bucket)
             yield from jobs_of(part)
 
-    def running(self, sheaf: Sheaf, limit: int) -> list[Job]:
-        """The jobs of an open sheaf that run, at most so many, the oldest first: those may need a person."""
-        for group in self.groups(sheaf):
-            if group.standing is Standing.RUNNING:
-                part = self._part(group)
+    def running(self, group: JobGroup, limit: int) -> list[Job]:
+        """The jobs of an open group that run, at most so many, the oldest first: those may need a person."""
+        for bucket in self.buckets(group):
+            if bucket.standing is Standing.RUNNING:
+                part = self._part(bucket)
                 return [part[at] for at in range(len(part) - 1, max(-1, len(part) - 1 - limit), -1)]
         return []
 
-    def speaker(self, sheaf: Sheaf) -> Job:
+    def speaker(self, group: JobGroup) -> Job:
         """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last."""
-        begun = (job for job in self.running(sheaf, _LOOKED_AT) if job.state == "RUNNING")
-        return next(begun, None) or self.job(sheaf, 0)
+        begun = (job for job in self.running(group, _LOOKED_AT) if job.state == "RUNNING")
+        return next(begun, None) or self.job(group, 0)
 
-    def counts(self, sheaf: Sheaf) -> tuple[int, int]:
+    def counts(self, group: JobGroup) -> tuple[int, int]:
         """How many run, how many wait."""
-        sizes = {group.standing: len(self._part(group)) for group in self.groups(sheaf)}
+        sizes = {bucket.standing: len(self._part(bucket)) for bucket in self.buckets(group)}
         return sizes.get(Standing.RUNNING, 0), sizes.get(Standing.WAITING, 0)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def is_open(self, sheaf: Sheaf) -> bool:
-        return sheaf.key in self._opened
+    def is_open(self, group: JobGroup) -> bool:
+        return group.key in self._opened
 
-    def open(self, sheaf: Sheaf) -> None:
-        self._opened.add(sheaf.key)
+    def open(self, group: JobGroup) -> None:
+        self._opened.add(group.key)
         self._starts = None
 
-    def close(self, sheaf: Sheaf) -> None:
-        self._opened.discard(sheaf.key)
+    def close(self, group: JobGroup) -> None:
+        self._opened.discard(group.key)
         self._starts = None
 
     def __len__(self) -> int:
@@ -270,119 +270,119 @@ class Shown:
         return len(self.order) + (spans[-1].before + spans[-1].size if spans else 0)
 
     def _spans(self) -> list[Span]:
-        """The open sheaves in the order of the list, with their rows; made anew when something moved."""
+        """The open groups in the order of the list, with their rows; made anew when something moved."""
         if self._starts is None:
             self._starts, before = [], 0
-            for sheaf in sorted((self.sheaves[key] for key in self._opened if key in self.sheaves), key=rank_of):
-                size = self.size(sheaf)
-                self._starts.append(Span(self.order.index(sheaf) + before, before, size, sheaf))
+            for group in sorted((self.groups[key] for key in self._opened if key in self.groups), key=rank_of):
+                size = self.size(group)
+                self._starts.append(Span(self.order.index(group) + before, before, size, group))
                 before += size
         return self._starts
 
-    def row(self, at: int) -> tuple[Sheaf, Job | None]:
-        """The sheaf of a row, and its job when it is not the sheaf's own row."""
+    def row(self, at: int) -> tuple[JobGroup, Job | None]:
+        """The group of a row, and its job when it is not the group's own row."""
         spans = self._spans()
         behind = bisect_left(spans, at, key=_span_row)
         if behind < len(spans) and spans[behind].row == at:
-            return spans[behind].sheaf, None
+            return spans[behind].group, None
         before = 0
         if behind:
             last = spans[behind - 1]
             if at <= last.row + last.size:
-                return last.sheaf, self.job(last.sheaf, at - last.row - 1)
+                return last.group, self.job(last.group, at - last.row - 1)
             before = last.before + last.size
-        found: Sheaf = self.order[at - before]
+        found: JobGroup = self.order[at - before]
         return found, None
 
     def identity(self, at: int) -> Identity:
-        sheaf, job = self.row(at)
-        return ("sheaf", sheaf.key) if job is None else ("job", job.job_id)
+        group, job = self.row(at)
+        return ("group", group.key) if job is None else ("job", job.job_id)
 
     def place(self, identity: Identity) -> int | None:
-        """Where a row is now; None when it is gone. A job whose sheaf is closed is in its sheaf's row."""
+        """Where a row is now; None when it is gone. A job whose group is closed is in its group's row."""
         kind, name = identity
         if kind == "job":
             found = self.find(str(name))
             if found is None:
                 return None
-            sheaf, at = found
-            own = self._own_place(sheaf)
-            return own + 1 + at if self.is_open(sheaf) else own
-        known = self.sheaves.get(name)  # type: ignore[call-overload]
+            group, at = found
+            own = self._own_place(group)
+            return own + 1 + at if self.is_open(group) else own
+        known = self.groups.get(name)  # type: ignore[call-overload]
         return None if known is None else self._own_place(known)
 
-    def _own_place(self, sheaf: Sheaf) -> int:
+    def _own_place(self, group: JobGroup) -> int:
         spans = self._spans()
-        behind = bisect_left(spans, sheaf.rank, key=_span_rank)
+        behind = bisect_left(spans, group.rank, key=_span_rank)
         before = spans[behind - 1].before + spans[behind - 1].size if behind else 0
-        return int(self.order.index(sheaf)) + before
+        return int(self.order.index(group)) + before
 
-    def find(self, job_id: str) -> tuple[Sheaf, int] | None:
-        """The sheaf that a job is in, and its place there."""
+    def find(self, job_id: str) -> tuple[JobGroup, int] | None:
+        """The group that a job is in, and its place there."""
         job = self.book.get(job_id) if self.book is not None else None
-        sheaf = self.sheaves.get(sheaf_key(job.group_key)) if job is not None else None
-        if job is None or sheaf is None:
+        group = self.groups.get(job_group_key(job.bucket_key)) if job is not None else None
+        if job is None or group is None:
             return None
         at = 0
-        for group in self.groups(sheaf):
-            part = self._part(group)
-            if group.key == job.group_key:
-                place = part.place(job) if isinstance(part, Kept) else part.bisect_key_left(recency(job))
-                return None if place is None else (sheaf, at + place)
+        for bucket in self.buckets(group):
+            part = self._part(bucket)
+            if bucket.key == job.bucket_key:
+                place = part.place(job) if isinstance(part, FilteredBucket) else part.bisect_key_left(recency(job))
+                return None if place is None else (group, at + place)
             at += len(part)
         return None
 
     def search(self, text: str, at: int, step: int) -> Identity | None:
         """The next row that contains the text: from row `at` on (1), behind it (2) or before it (-1), around the end.
 
-        Jobs of closed sheaves are found too.
+        Jobs of closed groups are found too.
         """
         if not len(self.order) or not text:
             return None
         wanted = text.casefold()
-        sheaf, job = self.row(min(at, len(self) - 1))
+        group, job = self.row(min(at, len(self) - 1))
         within = self.find(job.job_id) if job is not None else None
         place = (within[1] if within is not None else -1) + step - (step > 0)
-        first, sheaves, sign = self.order.index(sheaf), len(self.order), 1 if step > 0 else -1
-        for offset in range(sheaves + 1):
-            current = self.order[(first + offset * sign) % sheaves]
+        first, groups, sign = self.order.index(group), len(self.order), 1 if step > 0 else -1
+        for offset in range(groups + 1):
+            current = self.order[(first + offset * sign) % groups]
             found = self._search_in(current, wanted, place if offset == 0 else None, sign)
             if found is not None:
                 return found
         return None
 
-    def _search_in(self, sheaf: Sheaf, wanted: str, start: int | None, sign: int) -> Identity | None:
-        """Within one sheaf, whose own row is place -1 and before its jobs."""
+    def _search_in(self, group: JobGroup, wanted: str, start: int | None, sign: int) -> Identity | None:
+        """Within one group, whose own row is place -1 and before its jobs."""
         if start is None:
-            start = -1 if sign > 0 else self.size(sheaf) - 1
+            start = -1 if sign > 0 else self.size(group) - 1
         if sign > 0:
-            if start == -1 and wanted in self.title(sheaf):
-                return ("sheaf", sheaf.key)
-            return self._search_on(sheaf, wanted, max(0, start))
+            if start == -1 and wanted in self.title(group):
+                return ("group", group.key)
+            return self._search_on(group, wanted, max(0, start))
         for place in range(start, -1, -1):
             self.work += 1
-            job = self.job(sheaf, place)
+            job = self.job(group, place)
             if matches(job, wanted):
                 return ("job", job.job_id)
-        return ("sheaf", sheaf.key) if start >= -1 and wanted in self.title(sheaf) else None
+        return ("group", group.key) if start >= -1 and wanted in self.title(group) else None
 
-    def _search_on(self, sheaf: Sheaf, wanted: str, start: int) -> Identity | None:
+    def _search_on(self, group: JobGroup, wanted: str, start: int) -> Identity | None:
         """From the job at place `start` on."""
-        for group in self.groups(sheaf):
-            part = self._part(group)
+        for bucket in self.buckets(group):
+            part = self._part(bucket)
             begin = min(start, len(part))
             jobs = islice(jobs_of(part), begin, None)
-            place, looked_at = first_match(jobs, group.key[0], wanted)
+            place, looked_at = first_match(jobs, bucket.key[0], wanted)
             self.work += looked_at
             if place is not None:
                 return ("job", part[begin + place].job_id)
             start -= begin
         return None
 
-    def title(self, sheaf: Sheaf) -> str:
-        """What `/` finds of a sheaf's own row."""
-        first = self.job(sheaf, 0)
-        return " ".join((*sheaf.key[1:4], first.error_code, f"err-{sheaf.key[4]}")).casefold()
+    def title(self, group: JobGroup) -> str:
+        """What `/` finds of a group's own row."""
+        first = self.job(group, 0)
+        return " ".join((*group.key[1:4], first.error_code, f"err-{group.key[4]}")).casefold()
 
     def fingerprint(self, whole: str) -> str:
         """`ERR-` and the shortest prefix, of at least eight digits, that no other cause in the list has."""

@@ -1,4 +1,4 @@
-"""The mode Jobs: which part of it is open, what is selected, where keys and answers go. What it changes is `deeds`'s.
+"""The mode Jobs: which part of it is open, what is selected, where keys and answers go. What it changes is `job_commands`'s.
 
 Only one part is in front at a time: the log of a job, monitoring, the detail (beside the list where there is room), the
 list. `Esc` leaves them in that order, then the dead letters, then the filter.
@@ -16,13 +16,13 @@ from casparian_console.facts.jobs import Job
 from casparian_console.listing import CardCursor
 from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.jobs.cards import HEADINGS, Look, Waves, card, card_height, job_line
+from casparian_console.screens.jobs.cards import HEADINGS, Backlogs, CardContext, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import detail_lines
 from casparian_console.screens.jobs.filter import Filter
 from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
-from casparian_console.screens.jobs.job_list import FAILED, Identity, Sheaf, Shown, sheaf_key
+from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobList, job_group_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 from casparian_console.text import clean, count
@@ -40,13 +40,13 @@ class Jobs(Screen):
         self.filter = Filter()
         #: The filter to go back to from the dead letters.
         self.filter_before: Filter | None = None
-        self.shown = Shown()
+        self.job_list = JobList()
         self.window = CardCursor[Identity]()
         self.detail = Detail()
         self.log: LogView | None = None
         self.monitoring = Monitoring()
         self.changes = Changes()
-        self.waves = Waves()
+        self.backlogs = Backlogs()
         self.has_pipeline = False
         #: A job of the selected row.
         self._last: str | None = None
@@ -70,42 +70,42 @@ class Jobs(Screen):
 
     def follow(self, context: Context) -> None:
         """Take over what changed, and find the selected row again; a selected job is always to be seen."""
-        self.shown.follow(context.facts.jobs, self.filter)
+        self.job_list.follow(context.facts.jobs, self.filter)
         identity = self.window.identity
         if identity is not None and identity[0] == "job":
-            found = self.shown.find(str(identity[1]))
+            found = self.job_list.find(str(identity[1]))
             if found is not None:
-                self.shown.open(found[0])
-        elif identity is not None and self.shown.place(identity) is None and self._last is not None:
-            gone_to = self.shown.find(self._last)  # its group is gone: where are its jobs now?
-            self.window.identity = ("sheaf", gone_to[0].key) if gone_to is not None else identity
-        self.window.settle(self.shown)
-        row = self.shown.row(self.window.at) if len(self.shown) else None
-        self._last = (row[1] or self.shown.speaker(row[0])).job_id if row is not None else None
+                self.job_list.open(found[0])
+        elif identity is not None and self.job_list.place(identity) is None and self._last is not None:
+            gone_to = self.job_list.find(self._last)  # its group is gone: where are its jobs now?
+            self.window.identity = ("group", gone_to[0].key) if gone_to is not None else identity
+        self.window.settle(self.job_list)
+        row = self.job_list.row(self.window.at) if len(self.job_list) else None
+        self._last = (row[1] or self.job_list.speaker(row[0])).job_id if row is not None else None
 
-    def selected(self, context: Context) -> tuple[Sheaf, Job | None] | None:
-        """The selected row: a sheaf, or a job in it."""
+    def selected(self, context: Context) -> tuple[JobGroup, Job | None] | None:
+        """The selected row: a group, or a job in it."""
         self.follow(context)
-        return self.shown.row(self.window.at) if len(self.shown) else None
+        return self.job_list.row(self.window.at) if len(self.job_list) else None
 
     def job(self, context: Context) -> Job | None:
-        """The selected job; of a sheaf the one that speaks for it."""
+        """The selected job; of a group the one that speaks for it."""
         row = self.selected(context)
         if row is None:
             return None
-        sheaf, job = row
-        return job or self.shown.speaker(sheaf)
+        group, job = row
+        return job or self.job_list.speaker(group)
 
     def _height_of(self, at: int) -> int:
-        sheaf, job = self.shown.row(at)
-        return 1 if job is not None else card_height(sheaf) + self._heading_height(sheaf)
+        group, job = self.job_list.row(at)
+        return 1 if job is not None else card_height(group) + self._heading_height(group)
 
-    def _heading_height(self, sheaf: Sheaf) -> int:
-        at = self.shown.order.index(sheaf)
+    def _heading_height(self, group: JobGroup) -> int:
+        at = self.job_list.order.index(group)
         if at == 0:
             return 1
-        before = self.shown.order[at - 1]
-        return 0 if HEADINGS[before.section] == HEADINGS[sheaf.section] else 2
+        before = self.job_list.order[at - 1]
+        return 0 if HEADINGS[before.section] == HEADINGS[group.section] else 2
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -117,17 +117,17 @@ class Jobs(Screen):
         later, self._later = self._later, []
         return [*later, *self.detail.want(self.job(context), context)] if self.detail.is_open else later
 
-    def took(self, message: Tagged, context: Context) -> Effects:
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ("", ""))
         if tag[1] == "log":
-            self._log_took(message)
+            self._on_log(message)
             return self.changed(context)
         if tag[1] == "detail":
-            self.detail.took(message)
+            self.detail.on_answer(message)
             return self.changed(context)
-        return self.changes.took(message, context)
+        return self.changes.on_answer(message, context)
 
-    def _log_took(self, message: Tagged) -> None:
+    def _on_log(self, message: Tagged) -> None:
         if self.log is None or message.tag != self.log.tag:
             return  # of a log that was left
         if isinstance(message, Output):
@@ -156,12 +156,12 @@ class Jobs(Screen):
         if job is None:
             context.say(f"Job {job_id} is not among those that the console knows.", "warn")
             return stopped
-        if not (self.filter.takes_group(job.group_key) and self.filter.takes_job(job)):
+        if not (self.filter.takes_bucket(job.bucket_key) and self.filter.takes_job(job)):
             self.filter = Filter()
-        self.shown.follow(context.facts.jobs, self.filter)
-        sheaf = self.shown.sheaves[sheaf_key(job.group_key)]
-        is_alone = self.shown.size(sheaf) == 1
-        self.window.identity = ("sheaf", sheaf.key) if is_alone else ("job", job_id)
+        self.job_list.follow(context.facts.jobs, self.filter)
+        group = self.job_list.groups[job_group_key(job.bucket_key)]
+        is_alone = self.job_list.size(group) == 1
+        self.window.identity = ("group", group.key) if is_alone else ("job", job_id)
         self.follow(context)
         return stopped
 
@@ -186,7 +186,7 @@ class Jobs(Screen):
                 self.detail.top = max(0, self.detail.top + steps.get(key, 100_000))
             case _:
                 self.follow(context)
-                self.window.move(key, self.shown, self._height_of, self._height)
+                self.window.move(key, self.job_list, self._height_of, self._height)
                 return self.changed(context)
         return []
 
@@ -197,7 +197,7 @@ class Jobs(Screen):
             case "monitoring" | "detail":
                 return None
         self.follow(context)
-        found = self.shown.search(pattern, self.window.at, step)
+        found = self.job_list.search(pattern, self.window.at, step)
         if found is None:
             return False
         self.go_to(found)
@@ -211,14 +211,14 @@ class Jobs(Screen):
         return super().not_found(pattern)
 
     def go_to(self, identity: tuple[str, object]) -> None:
-        """Select a row, wherever it is; its sheaf is opened for a job."""
+        """Select a row, wherever it is; its group is opened for a job."""
         kind, name = identity
-        if kind == "job" and (found := self.shown.find(str(name))) is not None:
-            self.shown.open(found[0])
-        place = self.shown.place((kind, name))
+        if kind == "job" and (found := self.job_list.find(str(name))) is not None:
+            self.job_list.open(found[0])
+        place = self.job_list.place((kind, name))
         if place is not None:
-            self.window.settle(self.shown)
-            self.window.select(self.shown, place, self._height_of, self._height)
+            self.window.settle(self.job_list)
+            self.window.select(self.job_list, place, self._height_of, self._height)
 
     def place(self) -> Hashable:
         is_filtered = self.filter.is_on or self.filter_before is not None
@@ -260,7 +260,7 @@ class Jobs(Screen):
         at = row - self._head_height
         if 0 <= at < len(self.window.drawn):
             self.follow(context)
-            self.window.select(self.shown, self.window.drawn[at], self._height_of, self._height)
+            self.window.select(self.job_list, self.window.drawn[at], self._height_of, self._height)
             if clicks > 1:
                 self.detail.is_open = True
             return self.changed(context)
@@ -275,8 +275,8 @@ class Jobs(Screen):
             self.detail.top = max(0, self.detail.top + lines)
         else:
             self.follow(context)
-            if len(self.shown):
-                self.window.scroll(lines, self.shown, self._height_of, self._height)
+            if len(self.job_list):
+                self.window.scroll(lines, self.job_list, self._height_of, self._height)
         return []
 
     # --- how it looks -------------------------------------------------------------------------------------------------
@@ -296,8 +296,8 @@ class Jobs(Screen):
         rest = height - len(head)
         left = self._list_width(width) if self.detail.is_open else width
         listed = self._list(context, left, rest)
-        if len(self.shown) and self._above:
-            failed = self.shown.row(0)[0].section == FAILED
+        if len(self.job_list) and self._above:
+            failed = self.job_list.row(0)[0].section == FAILED
             above = ("bad" if failed else "dim", f"{context.glyphs.up} {self._above:,} above  ")
             head[0] = totals_line(context, self.filter, width, above)
         if not self.detail.is_open:
@@ -310,8 +310,8 @@ class Jobs(Screen):
     def _list_width(width: int) -> int:
         return width * 52 // 100
 
-    def _look(self, context: Context, width: int) -> Look:
-        return Look(context.facts, context.glyphs, self.shown, self.waves, context.home, width)
+    def _look(self, context: Context, width: int) -> CardContext:
+        return CardContext(context.facts, context.glyphs, self.job_list, self.backlogs, context.home, width)
 
     def _head(self, context: Context, width: int, height: int) -> list[Line]:
         """The line of totals, and the pipeline where there is room for it."""
@@ -322,25 +322,25 @@ class Jobs(Screen):
 
     def _list(self, context: Context, width: int, height: int) -> list[Line]:
         self._height = max(1, height)
-        if not len(self.shown):
+        if not len(self.job_list):
             return block(nothing_lines(context, self.filter, is_dead=self.filter_before is not None), width, height)
         return block(self._rows(self._look(context, width)), width, height)
 
-    def _rows(self, look: Look) -> list[Line]:
-        first, hidden = self.window.layout(self.shown, self._height_of, self._height)
+    def _rows(self, look: CardContext) -> list[Line]:
+        first, hidden = self.window.layout(self.job_list, self._height_of, self._height)
         self._above = first + bool(hidden)
         lines: list[Line] = []
         owners: list[int] = []
-        at, total = first, len(self.shown)
+        at, total = first, len(self.job_list)
         while at < total and len(lines) < self._height + hidden:
-            sheaf, job = self.shown.row(at)
+            group, job = self.job_list.row(at)
             is_selected = at == self.window.at
             if job is not None:
                 drawn = [job_line(look, job, is_selected=is_selected)]
             else:
-                heading: Line = [("title", f" {HEADINGS[sheaf.section]}")]
-                above: list[Line] = [[], heading][2 - self._heading_height(sheaf) :]
-                drawn = [*above, *card(look, sheaf, is_selected=is_selected)]
+                heading: Line = [("title", f" {HEADINGS[group.section]}")]
+                above: list[Line] = [[], heading][2 - self._heading_height(group) :]
+                drawn = [*above, *card(look, group, is_selected=is_selected)]
             lines += drawn
             owners += [at] * len(drawn)
             at += 1
@@ -351,13 +351,13 @@ class Jobs(Screen):
         row = self.selected(context)
         if row is None:
             return block([[("dim", " Nothing is selected.")]], width, height)
-        sheaf, job = row
-        alike = self.shown.size(sheaf) if job is None else 1
+        group, job = row
+        alike = self.job_list.size(group) if job is None else 1
         lines = detail_lines(
-            job or self.shown.speaker(sheaf),
+            job or self.job_list.speaker(group),
             self.detail.known,
             context.facts,
-            self.shown,
+            self.job_list,
             context.glyphs,
             width,
             alike=alike,
@@ -375,11 +375,11 @@ class Jobs(Screen):
         row = self.selected(context)
         if row is None:
             return "Jobs: nothing is listed."
-        sheaf, job = row
-        about = job or self.shown.speaker(sheaf)
+        group, job = row
+        about = job or self.job_list.speaker(group)
         what = f"{about.type} {clean(about.parser)} {clean(about.version)} of {clean(about.input)}"
         error = f", {clean(about.error_code)}: {clean(about.error_message)}" if about.error_code else ""
-        alike = f"; {self.shown.size(sheaf)} alike" if job is None else ""
+        alike = f"; {self.job_list.size(group)} alike" if job is None else ""
         return f"Jobs: job {about.job_id} ({what}) is {about.state}{error}{alike}."
 
     def set_filter(self, wanted: Filter) -> Effects:
