@@ -113,7 +113,7 @@ def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
         [("dim", "on "), ("", name)],
     ]
     if trial.run:
-        on_answer = duration(trial.run.get("seconds") or 0.0)
+        lasted = duration(trial.run.get("seconds") or 0.0)
         whole = duration(max(0, trial.ended_us - trial.started_us) / 1e6)
         lines += [
             [
@@ -121,7 +121,7 @@ def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
                 ("warn" if bad else "", f"{bad:,} bad"),
                 ("", f", {skipped:,} skipped"),
             ],
-            [("dim", f"parsed in {on_answer}, with its start {whole}")],
+            [("dim", f"parsed in {lasted}, with its start {whole}")],
         ]
     return lines
 

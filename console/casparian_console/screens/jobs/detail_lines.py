@@ -218,11 +218,11 @@ def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
     write.title("ATTEMPTS")
     for each in found:
         until = each.ended_at or facts.now_us
-        on_answer = duration(max(0, until - (each.started_at or each.leased_at)) / 1e6)
+        lasted = duration(max(0, until - (each.started_at or each.leased_at)) / 1e6)
         left: Line = [("", f" {each.number:>2}  {clock(each.leased_at)}  "), ("accent", clean(each.worker_id))]
         write.lines.append(left)
         write.text(
-            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {on_answer} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
+            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {lasted} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
             each.style,
             5,
         )
