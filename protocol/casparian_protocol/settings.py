@@ -33,6 +33,11 @@ ALIASES = {
 }
 
 
+#: Keys of earlier versions that did nothing: the only value that they could have, and why they are gone. With that value a
+#: key is told and ignored, since an upgrade must not keep a daemon from starting; any other value is refused.
+REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that this version and machine have")}
+
+
 class SettingsError(CasparianError):
     """A setting is unknown or out of its range; says which, from where, and what is allowed."""
 
@@ -85,7 +90,6 @@ class QuarantineSettings(_Group):
 
 
 class SandboxSettings(_Group):
-    mode: Literal["auto"] = "auto"
     #: Below this level a job is refused. `none` until Landlock and seccomp are built (docs/explanation/security.md).
     minimum: Literal["none", "basic"] = "none"
 
@@ -170,6 +174,8 @@ class Loaded:
 
     settings: Settings
     origins: dict[str, str]
+    #: A sentence for each key of `REMOVED` that a layer still names.
+    ignored: tuple[str, ...] = ()
 
 
 #: Keys that a running daemon takes over on `config reload`: what is read anew at every plan, decision or check. All others
@@ -217,8 +223,12 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | 
     values: dict[str, Any] = {}
     origins = dict.fromkeys(known_keys(), "built-in")
     layers = ((_from_file(home)), _from_environment(environment), {k: (v, "flag") for k, v in (flags or {}).items()})
+    ignored = []
     for layer in layers:
         for key, (value, origin) in layer.items():
+            if key in REMOVED:
+                ignored.append(_removed(key, value, origin))
+                continue
             _require_known(key, origin)
             values[key] = value
             origins[key] = origin
@@ -227,7 +237,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | 
         group, _, name = key.partition(".")
         grouped.setdefault(group, {})[name] = value
     try:
-        return Loaded(Settings.model_validate(grouped), origins)
+        return Loaded(Settings.model_validate(grouped), origins, tuple(ignored))
     except ValidationError as invalid:
         first = invalid.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"][:2])
@@ -235,6 +245,15 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | 
             f"The setting {key} = {first['input']!r} (from {origins.get(key, 'unknown')}) is not allowed: {first['msg']}.",
             remedy="`casparian config show` lists every setting; config/casparian.toml explains each.",
         ) from invalid
+
+
+def _removed(key: str, value: Any, origin: str) -> str:
+    """What to say about a key that is gone; raises when its value asks for something that would not happen."""
+    only, why = REMOVED[key]
+    told = f"The setting {key} (from {origin}) was removed: {why}."
+    if value != only:
+        raise SettingsError(told, remedy="Delete it there.")
+    return f"{told} Delete it there."
 
 
 def _require_known(key: str, origin: str) -> None:

@@ -11,7 +11,7 @@ import rich_click as click
 
 from casparian.main import casparian
 from casparian_protocol.contract import Contract, ContractInvalid
-from casparian_protocol.settings import Settings
+from casparian_protocol.settings import REMOVED, Settings
 from tests.cli.calls import Caller
 from tests.worker.attempts import Desk
 
@@ -59,8 +59,7 @@ def read_settings() -> set[str]:
 
 
 def test_every_setting_is_read_by_code_that_ships() -> None:
-    # One level has one mode; it is named so that a config that asks for another is refused.
-    assert set(SETTINGS) - read_settings() == {"sandbox.mode"}
+    assert set(SETTINGS) - read_settings() == set()
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -103,15 +102,19 @@ def test_a_policy_key_that_would_do_nothing_is_refused_when_written_and_read_whe
     assert stored.literal()["quarantine"] == literal["quarantine"]
 
 
-@pytest.mark.parametrize("mode", ["basic", "none"])
-def test_a_sandbox_mode_that_cannot_act_is_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str
+def test_a_removed_setting_is_told_and_ignored_with_its_only_value_and_refused_with_any_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CASPARIAN_SANDBOX__MODE", mode)
-    answer = Caller(tmp_path / "home", capfd)("config", "show")
-    assert answer.code != 0
-    assert "sandbox.mode" in answer.err
-    assert "'auto'" in answer.err
+    call = Caller(tmp_path / "home", capfd)
+    told = "The setting sandbox.mode (from CASPARIAN_SANDBOX__MODE) was removed"
+    assert set(REMOVED) & set(SETTINGS) == set()
+    monkeypatch.setenv("CASPARIAN_SANDBOX__MODE", "auto")
+    for command in (("config", "check"), ("config", "show", "sandbox")):
+        answer = call(*command)
+        assert (answer.code, told in answer.err) == (0, True), answer
+    monkeypatch.setenv("CASPARIAN_SANDBOX__MODE", "basic")
+    answer = call("config", "check")
+    assert (answer.code, told in answer.err) == (1, True), answer
 
 
 def test_running_without_a_sandbox_is_refused_as_an_option(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,8 @@ def show(app: App, name: str | None) -> None:
 
     -v also says what is allowed and why. Beside a running daemon, what it runs with is told where it differs."""
     loaded = load(app.home, dict(os.environ))
+    for sentence in loaded.ignored:
+        app.say(sentence)
     values = by_key(loaded.settings)
     chosen = [key for key in values if name is None or name in (key, key.partition(".")[0])]
     if not chosen:
@@ -143,8 +145,10 @@ def check(app: App) -> None:
     loaded = load(app.home, dict(os.environ))
     changed = {key: origin for key, origin in loaded.origins.items() if origin != "built-in"}
     if app.is_json:
-        as_json(app, {"ok": True, "settings": len(loaded.origins), "changed": changed})
+        as_json(app, {"ok": True, "settings": len(loaded.origins), "changed": changed, "ignored": list(loaded.ignored)})
         return
+    for sentence in loaded.ignored:
+        app.say(sentence)
     app.say(f"The settings are right: {count(len(loaded.origins), 'setting')}, {len(changed)} of them not built-in.")
 
 

@@ -65,6 +65,8 @@ def start(
     make_home(app.home)
     flags = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
     loaded = load(app.home, dict(os.environ), flags)
+    for sentence in loaded.ignored:
+        app.say(sentence)
     if not foreground:
         return _detach(app, worker_count)
     if with_parent:
