@@ -21,8 +21,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from casparian.exits import ExitCode, NoDaemon, UsageProblem
 from casparian.nearest import hint
-from casparian_protocol.error_codes import code_of
-from casparian_protocol.errors import CasparianError
+from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.home import Home, home_from
 from casparian_shim.text import scrub
 

@@ -7,12 +7,11 @@ whether it counts against the parser `blame`'s; this module only explains. `docs
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from casparian_protocol.contract import ViolationCode
-from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.contract.problems import ViolationCode
+from casparian_protocol.errors import ErrorCode
 
 Fault = Literal["parser", "parser or input", "input", "machine", "setup", "Casparian"]
 
@@ -224,16 +223,3 @@ REFUSALS: dict[str, str] = {
     "VERSION_TAKEN": "This version is registered with other content.",
     "WRONG_STATE": "The job ended in a state that this command is not for.",
 }
-
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def code_of(error: CasparianError) -> str:
-    """The code under which a refusal is told to programs: the request's, the job's, or the name of the error's class."""
-    code = str(getattr(error, "reply_code", "") or error.code)
-    return code_of_class(type(error)) if code == ErrorCode.UNKNOWN_ERROR else code
-
-
-def code_of_class(kind: type[CasparianError]) -> str:
-    """The name of an error's class as a code: `NoSentinel` is `NO_SENTINEL`."""
-    return _WORD.sub("_", kind.__name__).upper()

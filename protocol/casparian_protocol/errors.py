@@ -1,12 +1,13 @@
-"""Errors of our own, for everybody above the shim, and whose making a failure is.
+"""Errors of our own, for everybody above the shim: whose making a failure is, and the code that programs are told.
 
-The classes live in `casparian_shim.errors`. The core and the projection count failures of a parser's own making by the same
-rule, so that what is shown is what was judged. A code alone does not tell: a parser may run into a full disk, and a worker may
-find what a parser did.
+The classes live in `casparian_shim.errors`; what each code means to people is `error_codes`'. The core and the projection count
+failures of a parser's own making by the same rule, so that what is shown is what was judged. A code alone does not tell: a
+parser may run into a full disk, and a worker may find what a parser did.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = [
     "CasparianError",
     "ErrorCode",
     "ErrorReport",
+    "code_of",
+    "code_of_class",
     "fingerprint_of_code",
     "is_parsers_own",
 ]
@@ -37,3 +40,17 @@ def is_parsers_own(error: Mapping[str, Any]) -> bool:
 def fingerprint_of_code(code: str) -> str:
     """The fingerprint of a failure of which nothing but its code is known."""
     return fingerprint("", code, "", {})
+
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def code_of(error: CasparianError) -> str:
+    """The code under which a refusal is told to programs: the request's, the job's, or the name of the error's class."""
+    code = str(getattr(error, "reply_code", "") or error.code)
+    return code_of_class(type(error)) if code == ErrorCode.UNKNOWN_ERROR else code
+
+
+def code_of_class(kind: type[CasparianError]) -> str:
+    """The name of an error's class as a code: `NoSentinel` is `NO_SENTINEL`."""
+    return _WORD.sub("_", kind.__name__).upper()

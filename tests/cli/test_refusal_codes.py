@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from casparian_protocol.error_codes import code_of
-from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.errors import CasparianError, ErrorCode, code_of
 from casparian_protocol.home import Home
 from casparian_sentinel.local import LocalSentinel
 from tests.cli.calls import Caller

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from casparian_protocol.contract import ViolationCode
-from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS, code_of_class
-from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode
+from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS
+from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode, code_of_class
 from casparian_protocol.jobs import JobState, OutputStatus
 from casparian_protocol.wire.messages import Refusal
 

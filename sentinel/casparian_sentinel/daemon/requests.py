@@ -9,8 +9,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from casparian_protocol.client import Rows
-from casparian_protocol.error_codes import code_of
-from casparian_protocol.errors import CasparianError
+from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core.commands import Command, Dispatch
