@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.event_bytes import EventRefused, pack_event
+from casparian_protocol.events.packing import EventRefused, pack_event
 from casparian_protocol.feed import FeedEvent, encode_event
 from casparian_protocol.feed import decode as decode_feed
 from casparian_protocol.home import Home

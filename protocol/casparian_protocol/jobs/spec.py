@@ -82,6 +82,8 @@ class JobError(_Model):
     #: Normalised: file names without folders, no line numbers.
     trace: Annotated[str, Field(max_length=4096)] = ""
     context: dict[ShortText, Scalar] = Field(default_factory=dict, max_length=24)
+    #: Entries of `context` that had no room in the event.
+    left_out: SmallCount = 0
     #: 16 hex digits; the same cause has the same fingerprint on every machine.
     fingerprint: Annotated[str, Field(max_length=16)] = ""
     retryable: bool = False

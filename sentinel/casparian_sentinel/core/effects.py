@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from casparian_protocol.event_bytes import Fact, pack_event
-from casparian_protocol.events import CATALOGUE
+from casparian_protocol.events import VERSIONS
+from casparian_protocol.events.packing import Fact, pack_event
 from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
-
-_VERSIONS: dict[str, int] = {name: event.version for name, event in CATALOGUE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +109,8 @@ class Decision:
         """The events as the log takes them: (ts, type, v, actor, data)."""
         ts, actor = self.ts, self.actor
         if not self.others:
-            return [(ts, kind, _VERSIONS[kind], actor, data) for kind, data in self.events]
+            return [(ts, kind, VERSIONS[kind], actor, data) for kind, data in self.events]
         others = self.others
         return [
-            (ts, kind, _VERSIONS[kind], others.get(index, actor), data)
-            for index, (kind, data) in enumerate(self.events)
+            (ts, kind, VERSIONS[kind], others.get(index, actor), data) for index, (kind, data) in enumerate(self.events)
         ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from casparian_protocol.event_bytes import EventRefused, EventTooLarge
+from casparian_protocol.events.packing import EventRefused, EventTooLarge
 from casparian_protocol.wire.messages import Refusal, Refused
 from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker, Now
 from casparian_sentinel.core.decide import decide, fold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.event_bytes import EventRefused, EventTooLarge, EventUnfit
+from casparian_protocol.events.packing import EventRefused, EventTooLarge, EventUnfit
 
 __all__ = [
     "BatchTooLarge",

@@ -1,4 +1,4 @@
-"""Events in a batch: their sequence numbers follow from their places, their bytes are `casparian_protocol.event_bytes`'s.
+"""Events in a batch: their sequence numbers follow from their places, their bytes are `casparian_protocol.events.packing`'s.
 
 What could be packed but not read back is refused. Pure: bytes in, events out, and the reverse.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from casparian_protocol.event_bytes import MAX_EVENT_BYTES, Fact, check_shape, pack_event
+from casparian_protocol.events.packing import MAX_EVENT_BYTES, Fact, check_shape, pack_event
 from casparian_sentinel.log.errors import DamagedBatch
 
 __all__ = ["MAX_EVENT_BYTES", "Event", "Fact", "body_of", "event_count", "pack_event", "pack_events", "unpack_events"]

@@ -40,8 +40,8 @@ def _fingerprint() -> str:
     """16 hex digits of the schema and of the code that fills it: tables that other code made are made anew."""
     digest = hashlib.sha256()
     package = resources.files(__package__)
-    upcasters = resources.files("casparian_sentinel.log").joinpath("upcast.py")
-    for file in [*sorted(package.iterdir(), key=lambda file: file.name), upcasters]:
+    events = resources.files("casparian_protocol.events")
+    for file in sorted([*package.iterdir(), *events.iterdir()], key=lambda file: file.name):
         if file.name.endswith((".py", ".sql")):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -82,9 +82,9 @@ def test_events_carry_the_fields_that_the_catalogue_names() -> None:
     table.finish(table.running(spec(3)))
 
     for event in table.log:
-        fields = CATALOGUE[event.type].fields
-        required = {name for name in fields if not name.endswith("?")}
-        assert required <= set(event.data) <= {name.removesuffix("?") for name in fields}, event.type
+        fields = CATALOGUE[event.type].about.fields
+        required = {field.name for field in fields if not field.may_be_missing}
+        assert required <= set(event.data) <= {field.name for field in fields}, event.type
 
 
 def test_a_snapshot_survives_msgpack_and_says_the_same() -> None:

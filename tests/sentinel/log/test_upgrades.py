@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from casparian_protocol.events import VERSIONS
+from casparian_protocol.events.older import STEPS, missing_steps
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon.boot import fold_upto
 from casparian_sentinel.log import upcast
@@ -52,8 +54,8 @@ def test_stored_logs_stay_small_and_hold_every_turn_of_a_job(tmp_path: Path) -> 
 
 
 def test_every_older_version_has_a_step_to_the_next() -> None:
-    assert list(upcast.missing_steps()) == []
-    assert list(upcast.missing_steps({"JobQueued": 4})) == [("JobQueued", 2), ("JobQueued", 3)]
+    assert list(missing_steps(VERSIONS)) == []
+    assert list(missing_steps({"JobQueued": 4})) == [("JobQueued", 2), ("JobQueued", 3)]
 
 
 @pytest.fixture
@@ -72,9 +74,9 @@ def versions_made_newer(monkeypatch: pytest.MonkeyPatch) -> None:
         parser, _, version = data["job"]["by"].partition(" ")
         return {**data, "job": {**data["job"], "parser": parser.upper(), "parser_version": version}}
 
-    monkeypatch.setitem(upcast.VERSIONS, "JobQueued", 4)
-    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 2), first)
-    monkeypatch.setitem(upcast.STEPS, ("JobQueued", 3), second)
+    monkeypatch.setitem(VERSIONS, "JobQueued", 4)
+    monkeypatch.setitem(STEPS, ("JobQueued", 2), first)
+    monkeypatch.setitem(STEPS, ("JobQueued", 3), second)
 
 
 def test_older_events_reach_core_and_projection_in_todays_version(

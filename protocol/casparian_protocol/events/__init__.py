@@ -1,0 +1,170 @@
+"""The events: one frozen dataclass for each type, with its version and what its fields mean.
+
+An event is a past fact. The log keeps it as `[ts, type, v, actor, data]` and its place gives its sequence; `to_data` makes the
+data, `decode` reads them, whatever version wrote them. A type's meaning never changes: new meaning is a new type, another
+shape a new version with a step in `older`. `docs/reference/events.md` is generated from the classes. Everything here is pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_protocol.events import files, jobs, registry, system
+from casparian_protocol.events.base import About, Event, Field, MalformedEvent, Unknown
+from casparian_protocol.events.files import (
+    ContentsRecognised,
+    FileContent,
+    FilesObserved,
+    FilesTagged,
+    ScanFinished,
+    ScanStarted,
+    SourceAdded,
+    SourceRemoved,
+    TagRuleAdded,
+    TagRuleRemoved,
+)
+from casparian_protocol.events.jobs import (
+    FailureClosed,
+    JobCancelled,
+    JobCancelRequested,
+    JobCompleted,
+    JobDeadLettered,
+    JobDue,
+    JobEvent,
+    JobFailed,
+    JobLeased,
+    JobOutputsCommitted,
+    JobProgressed,
+    JobQueued,
+    JobReplayed,
+    JobRetryScheduled,
+    JobStarted,
+    LeaseExpired,
+    QuarantineCount,
+    QuarantineRecorded,
+)
+from casparian_protocol.events.older import upcast
+from casparian_protocol.events.registry import (
+    ContractApproved,
+    ContractProposed,
+    ContractRejected,
+    OutputContractsChanged,
+    OutputVersionCreated,
+    OutputVersionSetLive,
+    ParserCurrentChanged,
+    ParserHalfOpened,
+    ParserParametersSet,
+    ParserPaused,
+    ParserRegistered,
+    ParserResumed,
+    ParserRetired,
+    ParserVersionWaits,
+    Problem,
+    QuarantinePolicySet,
+)
+from casparian_protocol.events.system import (
+    IntakePaused,
+    IntakeResumed,
+    LogRepaired,
+    SentinelStarted,
+    SentinelStopped,
+    TornTailCut,
+    WorkerJoined,
+    WorkerLeft,
+    WorkerLost,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "LAZY",
+    "NOT_AUDITED",
+    "VERSIONS",
+    "About",
+    "ContentsRecognised",
+    "ContractApproved",
+    "ContractProposed",
+    "ContractRejected",
+    "Event",
+    "FailureClosed",
+    "Field",
+    "FileContent",
+    "FilesObserved",
+    "FilesTagged",
+    "IntakePaused",
+    "IntakeResumed",
+    "JobCancelRequested",
+    "JobCancelled",
+    "JobCompleted",
+    "JobDeadLettered",
+    "JobDue",
+    "JobEvent",
+    "JobFailed",
+    "JobLeased",
+    "JobOutputsCommitted",
+    "JobProgressed",
+    "JobQueued",
+    "JobReplayed",
+    "JobRetryScheduled",
+    "JobStarted",
+    "LeaseExpired",
+    "LogRepaired",
+    "MalformedEvent",
+    "OutputContractsChanged",
+    "OutputVersionCreated",
+    "OutputVersionSetLive",
+    "ParserCurrentChanged",
+    "ParserHalfOpened",
+    "ParserParametersSet",
+    "ParserPaused",
+    "ParserRegistered",
+    "ParserResumed",
+    "ParserRetired",
+    "ParserVersionWaits",
+    "Problem",
+    "QuarantineCount",
+    "QuarantinePolicySet",
+    "QuarantineRecorded",
+    "ScanFinished",
+    "ScanStarted",
+    "SentinelStarted",
+    "SentinelStopped",
+    "SourceAdded",
+    "SourceRemoved",
+    "TagRuleAdded",
+    "TagRuleRemoved",
+    "TornTailCut",
+    "Unknown",
+    "WorkerJoined",
+    "WorkerLeft",
+    "WorkerLost",
+    "decode",
+]
+
+#: Every type by its name, in the order of the reference page.
+CATALOGUE: dict[str, type[Event]] = {
+    name: cls
+    for module in (files, registry, jobs, system)
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and issubclass(cls, Event) and "about" in vars(cls)
+}
+#: The version of each type that this program writes and understands.
+VERSIONS: dict[str, int] = {name: cls.about.version for name, cls in CATALOGUE.items()}
+LAZY: frozenset[str] = frozenset(name for name, cls in CATALOGUE.items() if cls.about.is_lazy)
+#: Events that `cf_audit` leaves out.
+NOT_AUDITED: frozenset[str] = LAZY
+
+
+def decode(name: str, version: int, data: dict[str, Any]) -> Event:
+    """The event that was recorded so; `Unknown` for a type, or a version of one, that is newer than this program.
+
+    Raises `MalformedEvent` for data that no version of the type has.
+    """
+    known = VERSIONS.get(name)
+    if known is None or version > known:
+        return Unknown(name, version, data)
+    if version < known:
+        try:
+            data = upcast(name, version, known, data)
+        except (KeyError, TypeError, AttributeError) as cause:
+            raise MalformedEvent(f"{name} of version {version} has no {cause}") from cause
+    return CATALOGUE[name].from_data(data)

@@ -1,0 +1,268 @@
+"""What every event has: a version, a text for the catalogue, and a way to become a map and to be read from one.
+
+An event is a frozen dataclass. Its docstring says what happened, `Annotated` says what a field means. A field with a default
+may be missing in the map and is left out of it when it has that default. How a class is read and written (`Shape`) is computed
+when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, dataclass_transform, get_args, get_origin
+from typing import get_type_hints as hints_of
+
+from pydantic import BaseModel
+
+from casparian_protocol.events.nested import as_map, from_map
+from casparian_protocol.jobs import JobState
+
+Read = Callable[[Any], Any]
+E = TypeVar("E", bound="Event")
+
+#: What an event is about, by the first of these that it has: the id or name that a person would search for.
+_SUBJECTS = ("job_id", "contract_id", "scan_id", "source_id", "worker_id", "rule_id", "name", "parser", "output", "tag")
+
+
+class MalformedEvent(ValueError):
+    """A map that is not an event of this type and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field, as the catalogue tells of it."""
+
+    name: str
+    meaning: str
+    may_be_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known about a type of event."""
+
+    name: str
+    meaning: str
+    version: int
+    #: Rides in the next batch and forces none.
+    is_lazy: bool
+    #: States that its job may have after it; empty: it changes no state.
+    leads_to: tuple[JobState, ...]
+    _event: type[Event]
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return _shape_of(self._event).described()
+
+
+class Event:
+    """A past fact. Who recorded it when, and what led to it, is the log's to say."""
+
+    __slots__ = ()
+    about: ClassVar[About]
+    _shape: ClassVar[Shape | None] = None
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """The event that was recorded as this map, in this version. Raises `MalformedEvent`."""
+        shape = cls._shape or _shape_of(cls)
+        if shape.readers:
+            data = dict(data)
+            for name, read in shape.readers:
+                value = data.get(name)
+                if value is not None:
+                    try:
+                        data[name] = read(value)
+                    except (TypeError, ValueError, KeyError, AttributeError) as cause:
+                        raise MalformedEvent(f"{cls.about.name}.{name}: {cause}") from cause
+        try:
+            return cls(**data)
+        except TypeError:
+            return cls(**shape.known(data))
+
+    def to_data(self) -> dict[str, Any]:
+        """The event as a map for the log. Raises `MalformedEvent` when a field has not the type that it must have."""
+        shape = self._shape or _shape_of(type(self))
+        values = shape.values(self)
+        if tuple(map(type, values)) not in shape.fitting:
+            shape.check(values)
+        data: dict[str, Any] = dict(zip(shape.names, values, strict=True))
+        for name, default in shape.optional:
+            if data[name] == default:
+                del data[name]
+        for name, write in shape.writers:
+            if name in data and (value := data[name]) is not None:
+                data[name] = write(value)
+        return data
+
+    @property
+    def subject(self) -> str:
+        """What it is about: the id or name that a person would search for."""
+        for name in (self._shape or _shape_of(type(self))).subjects:
+            if value := getattr(self, name):
+                return str(value)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Event):
+    """An event of a later program: who only shows events names it with its data, who folds the log refuses it."""
+
+    type: str
+    version: int
+    data: dict[str, Any]
+
+    def to_data(self) -> dict[str, Any]:
+        return self.data
+
+    @property
+    def subject(self) -> str:
+        return next((str(self.data[name]) for name in _SUBJECTS if self.data.get(name)), "")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def event(
+    *, version: int = 1, is_lazy: bool = False, leads_to: tuple[JobState, ...] = ()
+) -> Callable[[type[E]], type[E]]:
+    """Make a type of event of a class with annotated fields."""
+
+    def made(written: type[E]) -> type[E]:
+        cls = dataclass(frozen=True, slots=True, kw_only=True)(written)
+        meaning = " ".join((cls.__doc__ or "").split())
+        cls.about = About(cls.__name__, meaning, version, is_lazy, leads_to, cls)
+        return cls
+
+    return made
+
+
+def _shape_of(cls: type[Event]) -> Shape:
+    shape = cls._shape = Shape(cls)
+    return shape
+
+
+class Shape:
+    """How the fields of one type of event are checked, written and read."""
+
+    def __init__(self, cls: type[Event]) -> None:
+        self._event = cls.__name__
+        hints = hints_of(cls, include_extras=True)
+        own = fields(cls)  # type: ignore[arg-type]
+        self.names = tuple(each.name for each in own)
+        self._hints = [hints[name] for name in self.names]
+        get = attrgetter(*self.names)
+        self.values: Callable[[Event], tuple[Any, ...]] = get if len(self.names) > 1 else lambda it: (get(it),)
+        self._allowed = [_types_of(hint) for hint in self._hints]
+        #: The types of the fields in events that were found fit, so that the next one is not looked at again.
+        self.fitting: set[tuple[type, ...]] = set()
+        self.optional = tuple(
+            (each.name, each.default if each.default_factory is MISSING else each.default_factory())
+            for each in own
+            if each.default is not MISSING or each.default_factory is not MISSING
+        )
+        named = list(zip(self.names, self._hints, strict=True))
+        self.readers = tuple((name, read) for name, hint in named if (read := _reader_of(hint)) is not None)
+        self.writers = tuple((name, write) for name, hint in named if (write := _writer_of(hint)) is not None)
+        self.subjects = tuple(name for name in _SUBJECTS if name in self.names)
+
+    def check(self, values: tuple[Any, ...]) -> None:
+        """Raises `MalformedEvent` for the first field whose value has another type than it must have."""
+        for name, value, allowed in zip(self.names, values, self._allowed, strict=True):
+            if allowed and type(value) not in allowed:
+                raise MalformedEvent(f"{self._event}.{name} is {type(value).__name__}, {str(value)[:80]!r}")
+        self.fitting.add(tuple(map(type, values)))
+
+    def known(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The map without what this version does not know. Raises `MalformedEvent` when something is missing."""
+        may_be_missing = {name for name, _default in self.optional}
+        missing = [name for name in self.names if name not in data and name not in may_be_missing]
+        if missing:
+            raise MalformedEvent(f"{self._event} has no {', '.join(missing)}")
+        return {name: value for name, value in data.items() if name in self.names}
+
+    def described(self) -> tuple[Field, ...]:
+        may_be_missing = {name for name, _default in self.optional}
+        return tuple(
+            Field(name, _meaning_of(hint), name in may_be_missing)
+            for name, hint in zip(self.names, self._hints, strict=True)
+        )
+
+
+# --- what an annotation says ---
+
+
+def _meaning_of(hint: Any) -> str:
+    said = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, str)]
+    return said[0] if said else ""
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _options(hint: Any) -> list[Any]:
+    """The members of a union, or the one type."""
+    hint = _bare(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return [option for part in get_args(hint) for option in _options(part)]
+    return [hint]
+
+
+def _types_of(hint: Any) -> frozenset[type]:
+    """Types that a value may have; empty: any."""
+    found: set[type] = set()
+    for option in _options(hint):
+        origin = get_origin(option)
+        if option is Any:
+            return frozenset()
+        if option is float:
+            found |= {float, int}
+        elif origin is Literal:
+            found |= {type(each) for each in get_args(option)}
+        elif origin is tuple or option is tuple:
+            found.add(tuple)
+        elif isinstance(origin, type) and issubclass(origin, Mapping):
+            found.add(dict)
+        else:
+            found.add(option if isinstance(option, type) else origin)
+    return frozenset(found)
+
+
+def _converted(hint: Any) -> Any:
+    """The one type of the annotation's that a plain value does not have by itself; None: none."""
+    for option in _options(hint):
+        if get_origin(option) is tuple:
+            return option
+        if isinstance(option, type) and option is not NoneType and issubclass(option, BaseModel | StrEnum | tuple):
+            return option
+    return None
+
+
+def _reader_of(hint: Any) -> Read | None:
+    kind = _converted(hint)
+    if kind is None:
+        return None
+    if get_origin(kind) is tuple:
+        each = _reader_of(get_args(kind)[0])
+        return tuple if each is None else lambda values: tuple(map(each, values))
+    if issubclass(kind, BaseModel):
+        return lambda value: from_map(kind, value)
+    if issubclass(kind, tuple):  # a named one
+        return lambda values: kind(*values)
+    return kind  # type: ignore[no-any-return]
+
+
+def _writer_of(hint: Any) -> Read | None:
+    kind = _converted(hint)
+    if kind is None:
+        return None
+    if get_origin(kind) is tuple:
+        each = _writer_of(get_args(kind)[0])
+        return list if each is None else lambda values: list(map(each, values))
+    if issubclass(kind, BaseModel):
+        return as_map
+    if issubclass(kind, StrEnum):
+        return lambda value: value.value
+    return list
