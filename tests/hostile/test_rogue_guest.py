@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Heartbeat, Message
-from casparian_worker.agent.holding import HeldJob, heartbeat_of
+from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Held, Message
+from casparian_worker.agent.reports import RunningJob, Usage, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
 from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.guest import orphans
 from tests.hostile.rogue_modes import Mode, all_modes
 from tests.worker.attempts import Desk
-from tests.worker.test_holding import assignment
 
 ROGUE = str(Path(__file__).with_name("rogue_guest.py"))
 MODES = all_modes()
@@ -43,9 +42,8 @@ def attempt(mode: Mode, folder: Path) -> tuple[Outcome, StreamCounters, float]:
 
 def require_harmless(mode: Mode, outcome: Outcome, counters: StreamCounters) -> None:
     """What the worker would tell can be told; what the guest said steers no retry and blames nobody else."""
-    job = HeldJob(assignment(1), counters=counters)
-    beat, reports = heartbeat_of([job], Heartbeat(seq=1), 1.0, 1)
-    told: list[Message] = [beat, *reports]
+    job = RunningJob(Held(job_id="0" * 16, epoch=1), 1, counters)
+    told: list[Message] = [*heartbeat_of([job], 1, Usage(), 1.0, 1)]
     if isinstance(outcome, Failed):
         assert outcome.error.code in mode.codes, f"{mode.name}: {outcome.error}"
         told.append(Fail(job_id="0" * 16, epoch=1, error=outcome.error))

@@ -36,7 +36,7 @@ from tests.worker.attempts import ROWS
 Kind = TypeVar("Kind", bound=Message)
 SECONDS = 30.0
 #: What is not answered is said again within a test's patience.
-SOON = ["--retell-seconds", "0.5"]
+SOON = ["--resend-seconds", "0.5"]
 
 
 class SmallSentinel:

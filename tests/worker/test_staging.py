@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 
-from casparian_worker.agent.sealer import Sealer
+from casparian_worker.agent.slots import Sealer
 from casparian_worker.staging import StagedParquet, StagingDirectory, WriterSettings, seal_together
 from casparian_worker.staging.directory import IN_MEMORY_BYTES, remove_attempt
 

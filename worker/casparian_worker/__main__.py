@@ -24,9 +24,8 @@ from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
 from casparian_shim import signals
 from casparian_shim.absent import remember_absent
-from casparian_worker.agent.agent import Agent
+from casparian_worker.agent.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
-from casparian_worker.agent.identity import RETELL_SECONDS, AgentOptions
 from casparian_worker.guest import orphans
 from casparian_worker.guest.process import SHIM_FOLDER
 
@@ -48,7 +47,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--wait", type=float, default=DEFAULT_WAIT_SECONDS, help="with --no-managed: seconds to wait for a sentinel"
     )
-    parser.add_argument("--retell-seconds", type=float, default=RETELL_SECONDS, help=argparse.SUPPRESS)
+    parser.add_argument("--resend-seconds", type=float, default=RESEND_SECONDS, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -67,7 +66,7 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
         endpoint=given.endpoint or home.bus_endpoint,
         version=importlib.metadata.version("casparian"),
         is_managed=given.managed,
-        retell_seconds=given.retell_seconds,
+        resend_seconds=given.resend_seconds,
         tell=None if given.managed else tell,
         wait_seconds=given.wait,
     )

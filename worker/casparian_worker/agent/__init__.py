@@ -1,6 +1,6 @@
 """The worker process: talks to the sentinel, holds leases, hands work to its slots, offers what is finished.
 
-`agent` is the conversation, `holding` what is in hand, `bus` the socket, `slots` the threads that work, `sealer` the thread
-that makes finished work durable, `artifacts` what was fetched, `scanning` the SCAN jobs. It decides nothing: what is not
-its own any more it stops and forgets.
+`leases` decides everything, as a pure state machine; `agent` is the loop around it, `reports` what is said in which
+messages, `bus` the socket, `slots` the threads, `work` what a slot does with one lease, `artifacts` what was fetched,
+`upkeep` what is tidied and measured, `contact` the words to whoever started a worker by hand.
 """

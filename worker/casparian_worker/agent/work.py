@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from casparian_protocol.errors import CasparianError, ErrorCode
@@ -12,9 +12,11 @@ from casparian_protocol.jobs import JobType
 from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
 from casparian_worker.agent.artifacts import Artifacts
-from casparian_worker.agent.holding import HeldJob
+from casparian_worker.agent.leases import LeaseKey
 from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, WorkerContext, execute
 from casparian_worker.execute.failures import of_exception
+from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.scanning.job import run_scan
 
 FETCH_SECONDS = 30.0
@@ -44,10 +46,23 @@ class ManifestTooLarge(CasparianError):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a lease."""
+class Attempt:
+    """One lease on its way through a slot: what others may read of it, and how they stop it."""
 
-    job: HeldJob
+    assignment: Assignment
+    stop: CancelToken = field(default_factory=CancelToken)
+    counters: StreamCounters = field(default_factory=StreamCounters)
+
+    @property
+    def key(self) -> LeaseKey:
+        return self.assignment.job.job_id, self.assignment.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an attempt."""
+
+    attempt: Attempt
     outcome: Outcome | Stopped
 
 
@@ -58,7 +73,7 @@ class JobRunner:
         self,
         context: WorkerContext,
         fetch: Callable[[str], Future[bytes | None]],
-        on_started: Callable[[HeldJob, int], None],
+        on_started: Callable[[Attempt, int], None],
         on_done: Callable[[Result], None],
     ) -> None:
         self._context = context
@@ -66,12 +81,12 @@ class JobRunner:
         self._on_started = on_started
         self._on_done = on_done
 
-    def do(self, job: HeldJob) -> None:
+    def do(self, attempt: Attempt) -> None:
         """One lease to its end."""
         outcome: Outcome | Stopped
         try:
-            job.stop.check()
-            outcome = self._run(job)
+            attempt.stop.check()
+            outcome = self._run(attempt)
             if isinstance(outcome, Finished):
                 _require_packable(outcome)
         except Stopped as stopped:
@@ -80,15 +95,15 @@ class JobRunner:
             outcome = Failed(of_exception(error, "environment"))
         except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this lease, reported, not the slot
             outcome = Failed(of_exception(accident, "worker"))
-        self._on_done(Result(job, outcome))
+        self._on_done(Result(attempt, outcome))
 
-    def _run(self, job: HeldJob) -> Outcome:
-        on_started = partial(self._on_started, job)
-        if job.assignment.job.type is JobType.SCAN:
+    def _run(self, attempt: Attempt) -> Outcome:
+        on_started = partial(self._on_started, attempt)
+        if attempt.assignment.job.type is JobType.SCAN:
             home = self._context.home
-            return run_scan(job.assignment, home, job.stop, counters=job.counters, on_started=on_started)
-        task = self._task(job.assignment)
-        return execute(task, self._context, job.stop, counters=job.counters, on_started=on_started)
+            return run_scan(attempt.assignment, home, attempt.stop, counters=attempt.counters, on_started=on_started)
+        task = self._task(attempt.assignment)
+        return execute(task, self._context, attempt.stop, counters=attempt.counters, on_started=on_started)
 
     def _task(self, assignment: Assignment) -> ParseTask:
         spec = assignment.job
@@ -116,7 +131,10 @@ def _require_packable(finished: Finished) -> None:
 
 
 def _fetched(fetch: Callable[[str], Future[bytes | None]], digest: str) -> bytes | None:
+    waiting = fetch(digest)
     try:
-        return fetch(digest).result(FETCH_SECONDS)
+        return waiting.result(FETCH_SECONDS)
     except (TimeoutError, CancelledError) as cause:
         raise FetchTimeout(digest) from cause
+    finally:
+        waiting.cancel()  # nobody waits for it any more

@@ -10,7 +10,7 @@ import pytest
 
 from casparian_protocol.wire.codec import encode
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks
-from casparian_worker.agent.sink_reports import SinkReports
+from casparian_worker.agent.reports import SinkReports
 from casparian_worker.staging import (
     SinkMeters,
     StagedParquet,
@@ -102,16 +102,16 @@ def test_a_directory_that_cannot_be_made_is_an_error_of_the_sink(tmp_path: Path)
 
 def test_a_report_says_what_changed_and_at_most_once_a_second() -> None:
     ear, reports = Ear(), SinkReports(since_us=7)
-    reports.tell(ear.send, 0.0)
+    reports.report(ear.send, 0.0)
     assert ear.heard == []
 
     reports.meters.of(URI, "a").rows(5)
     reports.meters.of(URI, "b").rows(1)
-    reports.tell(ear.send, 0.1)
+    reports.report(ear.send, 0.1)
     reports.meters.of(URI, "a").rows(5)
-    reports.tell(ear.send, 0.9)
-    reports.tell(ear.send, 1.1)
-    reports.tell(ear.send, 2.2)
+    reports.report(ear.send, 0.9)
+    reports.report(ear.send, 1.1)
+    reports.report(ear.send, 2.2)
 
     assert [[(each.output, each.rows) for each in said.sinks] for said in ear.heard] == [
         [("a", 5), ("b", 1)],
@@ -124,7 +124,7 @@ def test_last_words_do_not_wait_for_the_second() -> None:
     ear, reports = Ear(), SinkReports(since_us=7)
     for moment_s in (0.0, 0.1):
         reports.meters.of(URI, "a").rows(5)
-        reports.tell(ear.send, moment_s, is_last=True)
+        reports.report(ear.send, moment_s, is_last=True)
 
     assert [said.sinks[0].rows for said in ear.heard] == [5, 10]
 
@@ -133,13 +133,13 @@ def test_what_nobody_took_is_told_with_the_next_report_and_a_new_sentinel_hears_
     ear, reports = Ear(), SinkReports(since_us=7)
     reports.meters.of(URI, "a").rows(5)
     ear.is_open = False
-    reports.tell(ear.send, 0.0)
+    reports.report(ear.send, 0.0)
     ear.is_open = True
-    reports.tell(ear.send, 1.0)
+    reports.report(ear.send, 1.0)
     assert [said.sinks[0].rows for said in ear.heard] == [5]
 
     reports.begin_anew()
-    reports.tell(ear.send, 2.0)
+    reports.report(ear.send, 2.0)
     assert ear.heard[1] == ear.heard[0]
 
 
@@ -149,7 +149,7 @@ def test_any_number_of_outputs_with_long_names_is_told_in_messages_that_fit() ->
         meter = reports.meters.of("parquet://" + "x" * 200, f"{'o' * 50}{number}")
         with meter.call(2**50):
             meter.rows(2**40)
-    reports.tell(ear.send, 0.0)
+    reports.report(ear.send, 0.0)
 
     told = [each for said in ear.heard for each in said.sinks]
     assert len(told) == SINKS_LIMIT

@@ -1,0 +1,508 @@
+"""What a worker holds and what it says: a state machine over its leases.
+
+`LeaseTable.step(now_s, input)` takes one thing that happened (a message of the sentinel, news of an attempt, a tick of the
+clock) and returns what has to be done about it, in order. Every decision of a worker is made here; sockets, threads, files
+and clocks are the agent's, and the simulation runs this very code against the shipped sentinel.
+
+A lease is one job under one epoch. It leaves the table when the sentinel has answered its end, takes it back, or no longer
+answers at all. Whatever has to be answered is sent again until it is. What could not be sent makes the worker say hello
+again: a hello names every lease in hand, so the sentinel learns of all the others that they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from casparian_protocol.jobs import JobError, Manifest
+from casparian_protocol.wire import MessageTooLarge, ProgressMeter, Rhythm
+from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.codec import encode
+from casparian_worker.agent.reports import Counters, RunningJob, Usage, finishes_of, heartbeat_of
+from casparian_worker.execute.stopping import StopCause
+
+#: Jobs in hand for each slot: one that runs, one that waits.
+DEPTH = 2
+#: After a shutdown the answers to what was offered are awaited so long.
+_LAST_ANSWERS_SECONDS = 2.0
+#: Ends of leases that are remembered, so that an assignment that comes again is given back and not run again.
+_ENDED_MAX = 4096
+
+#: A job and its epoch.
+LeaseKey = tuple[str, int]
+
+
+class Stage(Enum):
+    """How far a held job is."""
+
+    WAITING = "waiting for a slot"
+    RUNNING = "running"
+    SEALING = "being made durable"
+    FINISHED = "offered, not answered"
+    FAILED = "failure told, not answered"
+
+
+@dataclass(slots=True)
+class Lease:
+    """One lease in hand."""
+
+    assignment: m.Assignment
+    stage: Stage = Stage.WAITING
+    guest_pid: int = 0
+    manifest: Manifest | None = None
+    failure: Failure | None = None
+    sent_at_s: float = 0.0
+    meter: ProgressMeter = field(default_factory=ProgressMeter)
+
+    @property
+    def key(self) -> LeaseKey:
+        return self.assignment.job.job_id, self.assignment.epoch
+
+    @property
+    def held(self) -> m.Held:
+        return _held(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed. `uncommitted` names its sealed quarantine files."""
+
+    error: JobError
+    uncommitted: Manifest | None = None
+
+
+# --- inputs, beside the messages of the sentinel ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed. `counters` has how far the attempts are that have begun."""
+
+    usage: Usage
+    wall_us: int
+    counters: Mapping[LeaseKey, Counters]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """Its guest runs."""
+
+    key: LeaseKey
+    guest_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStopped:
+    """It ended because it was asked to, and left nothing."""
+
+    key: LeaseKey
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStaged:
+    """Its files are written and closed, and not durable yet."""
+
+    key: LeaseKey
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsEnded:
+    """Their files are durable (a manifest), or they failed. Several at once share messages."""
+
+    ends: Sequence[tuple[LeaseKey, Manifest | Failure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """No sentinel was there to take this message."""
+
+    message: m.Message
+
+
+Input = m.Message | Tick | AttemptStarted | AttemptStopped | AttemptStaged | AttemptsEnded | Unsent
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    message: m.Message
+    attachments: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Give this to the next free slot."""
+
+    assignment: m.Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the attempt, or see that it never begins."""
+
+    key: LeaseKey
+    cause: StopCause
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Make durable what this attempt staged, and say when it is."""
+
+    key: LeaseKey
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Delete what this attempt staged."""
+
+    key: LeaseKey
+
+
+@dataclass(frozen=True, slots=True)
+class ContactLost:
+    """No sentinel answers any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing more is to be done here. `refused`: why the sentinel does not want this worker; "" otherwise."""
+
+    says_bye: bool = False
+    refused: str = ""
+
+
+Output = Send | Start | Stop | Seal | Drop | ContactLost | Leave
+
+
+class LeaseTable:
+    """All leases of one worker, by job and epoch, and its standing with the sentinel."""
+
+    def __init__(
+        self, hello: m.Hello, rhythm: Rhythm, now_s: float, *, resend_seconds: float, patience_seconds: float | None
+    ) -> None:
+        """`hello`: without leases. `patience_seconds`: a worker that heard nothing for longer leaves; None: never."""
+        self._hello = hello
+        self.rhythm = rhythm
+        self._resend_seconds = resend_seconds
+        self._patience_seconds = patience_seconds
+        self._leases: dict[LeaseKey, Lease] = {}
+        #: In the order of their ends.
+        self._ended: dict[LeaseKey, None] = {}
+        self.is_welcome = False
+        self.is_draining = False
+        self._is_stopping = False
+        self._stopping_since_s = 0.0
+        self._has_left = False
+        self._last_contact_s = now_s
+        self._hello_at_s = float("-inf")
+        self._beat_count = 0
+        self._sent_credit: int | None = None
+        self._outputs: list[Output] = []
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._leases.values()))
+
+    def at(self, *stages: Stage) -> list[Lease]:
+        return [lease for lease in self._leases.values() if lease.stage in stages]
+
+    def step(self, now_s: float, happened: Input) -> list[Output]:
+        """Take in one thing that happened; what has to be done about it."""
+        if self._has_left:
+            return []
+        if isinstance(happened, Unsent):  # nothing can be sent now
+            return self._unsent(happened.message)
+        match happened:
+            case Tick():
+                self._tick(now_s, happened)
+            case AttemptStarted(key, guest_pid):
+                self._started(key, guest_pid)
+            case AttemptStopped(key):
+                if self._forget(key):
+                    self._release([key])
+            case AttemptStaged(key):
+                self._staged(key)
+            case AttemptsEnded(ends):
+                self._attempts_ended(now_s, ends)
+            case m.Refused():  # who refuses renews no lease
+                self._refused(now_s, happened)
+            case _:
+                self._last_contact_s = now_s
+                self._received(now_s, happened)
+        self._send_credit()
+        self._leave_if_done(now_s)
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    # --- messages of the sentinel
+
+    def _received(self, now_s: float, message: m.Message) -> None:
+        match message:
+            case m.Welcome():
+                self._welcomed(now_s, message)
+            case m.Assign(jobs=jobs):
+                for assignment in jobs:
+                    self._assigned(assignment)
+            case m.Committed(jobs=jobs) | m.Failed(jobs=jobs):
+                self._settle(jobs)
+            case m.Fenced(jobs=jobs):
+                for lease in self._found(jobs):
+                    self._give_up(lease, StopCause.FENCED)
+            case m.Cancel():
+                self._cancel((message.job_id, message.epoch))
+            case m.Drain():
+                self._drain()
+            case m.Shutdown():
+                self._shut_down(now_s)
+
+    def _welcomed(self, now_s: float, welcome: m.Welcome) -> None:
+        """Go on with what is kept. All else was given back: what it had assigned before it answered is here by now."""
+        self.is_welcome = True
+        self.rhythm = Rhythm.of(welcome.heartbeat_seconds, welcome.lease_timeout_seconds)
+        kept = {(item.job_id, item.epoch) for item in welcome.keep}
+        for lease in self:
+            if lease.key not in kept:
+                self._give_up(lease, StopCause.FENCED)
+            else:
+                lease.sent_at_s = float("-inf")
+        self._resend(now_s)
+        self._sent_credit = None
+
+    def _assigned(self, assignment: m.Assignment) -> None:
+        """A new lease. One that has ended here is given back: that it ended was not heard."""
+        lease = Lease(assignment)
+        job_id, epoch = lease.key
+        if lease.key in self._leases:
+            return
+        others = [other for other in self if other.key[0] == job_id]
+        if self.is_draining or lease.key in self._ended or any(other.key[1] > epoch for other in others):
+            self._release([lease.key])
+            return
+        for other in others:
+            self._give_up(other, StopCause.FENCED)
+        self._leases[lease.key] = lease
+        self._outputs.append(Start(assignment))
+
+    def _settle(self, answered: Sequence[m.Held]) -> None:
+        """The end of these is recorded: what was staged is the sentinel's now."""
+        for lease in self._found(answered):
+            if lease.stage in (Stage.FINISHED, Stage.FAILED):
+                self._forget(lease.key)
+
+    def _cancel(self, key: LeaseKey) -> None:
+        lease = self._leases.get(key)
+        if lease is None:
+            self._remember(key)
+            self._release([key])
+        elif lease.stage is Stage.WAITING:
+            self._give_up(lease, StopCause.CANCELLED)
+            self._release([key])
+        elif lease.stage is Stage.RUNNING:
+            self._outputs.append(Stop(key, StopCause.CANCELLED))
+
+    def _refused(self, now_s: float, refused: m.Refused) -> None:
+        if refused.code == m.Refusal.SAY_HELLO:
+            self.is_welcome = False
+            if now_s - self._hello_at_s > self.rhythm.hello_seconds / 2:
+                self._say_hello(now_s)
+        elif refused.of_kind == "hello" and refused.code not in (m.Refusal.INTERNAL, m.Refusal.DISK):
+            self._leave(refused=refused.reason)  # another version, or not our name: saying it again changes nothing
+
+    # --- the clock
+
+    def _tick(self, now_s: float, tick: Tick) -> None:
+        silent_s = now_s - self._last_contact_s
+        since_hello_s = now_s - self._hello_at_s
+        if not self.is_welcome:
+            if since_hello_s >= self.rhythm.hello_seconds:
+                self._say_hello(now_s)
+        else:
+            self._beat(now_s, tick)
+            self._resend(now_s)
+            if self.rhythm.must_ask(silent_s, since_hello_s):
+                self._say_hello(now_s)  # the only question that a sentinel answers in any state
+        if self.rhythm.has_lost(silent_s):
+            self._lose_leases()
+        if self._patience_seconds is not None and silent_s > max(self._patience_seconds, self.rhythm.lease_seconds):
+            self._leave()
+
+    def _beat(self, now_s: float, tick: Tick) -> None:
+        self._beat_count += 1
+        running = [
+            RunningJob(lease.held, lease.guest_pid, tick.counters.get(lease.key), lease.meter)
+            for lease in self.at(Stage.RUNNING)
+        ]
+        for message in heartbeat_of(running, self._beat_count, tick.usage, now_s, tick.wall_us):
+            self._send(message)
+
+    def _resend(self, now_s: float) -> None:
+        """Offers and failures that were not answered."""
+        late = [lease for lease in self if now_s - lease.sent_at_s >= self._resend_seconds]
+        self._offer(now_s, [lease for lease in late if lease.stage is Stage.FINISHED])
+        for lease in late:
+            if lease.stage is Stage.FAILED:
+                self._send_failure(now_s, lease)
+
+    def _lose_leases(self) -> None:
+        """Too long without a word: what runs is stopped, for somebody else may have it soon. Offers wait for an answer."""
+        for lease in self.at(Stage.WAITING, Stage.RUNNING):
+            self._give_up(lease, StopCause.LEASE_LOST)
+        self.is_welcome = False
+        self._outputs.append(ContactLost())
+
+    def _unsent(self, message: m.Message) -> list[Output]:
+        match message:
+            case m.Heartbeat():
+                return [ContactLost()]
+            case m.Want():
+                self._sent_credit = None
+            case m.Hello():
+                self._hello_at_s = float("-inf")
+            case m.Released() | m.Started():
+                self.is_welcome = False  # the next hello says what is held, and so what is not
+        return []
+
+    # --- attempts
+
+    def _started(self, key: LeaseKey, guest_pid: int) -> None:
+        lease = self._leases.get(key)
+        if lease is None:
+            return
+        lease.stage, lease.guest_pid = Stage.RUNNING, guest_pid
+        self._send(m.Started(jobs=[m.StartedJob(job_id=key[0], epoch=key[1], guest_pid=guest_pid)]))
+
+    def _staged(self, key: LeaseKey) -> None:
+        lease = self._leases.get(key)
+        if lease is None:  # given up meanwhile
+            self._outputs.append(Drop(key))
+            return
+        lease.stage = Stage.SEALING
+        self._outputs.append(Seal(key))
+
+    def _attempts_ended(self, now_s: float, ends: Sequence[tuple[LeaseKey, Manifest | Failure]]) -> None:
+        finished: list[Lease] = []
+        for key, end in ends:
+            lease = self._leases.get(key)
+            if lease is None:  # given up meanwhile
+                self._outputs.append(Drop(key))
+                continue
+            if isinstance(end, Failure):
+                if lease.stage is Stage.SEALING and end.uncommitted is None:
+                    self._outputs.append(Drop(key))
+                lease.stage, lease.failure = Stage.FAILED, end
+                self._send_failure(now_s, lease)
+            else:
+                lease.stage, lease.manifest = Stage.FINISHED, end
+                finished.append(lease)
+        self._offer(now_s, finished)
+
+    def _give_up(self, lease: Lease, cause: StopCause) -> None:
+        """It is not ours any more: forget it, stop it, delete what it staged."""
+        self._forget(lease.key)
+        if lease.stage in (Stage.WAITING, Stage.RUNNING):
+            self._outputs.append(Stop(lease.key, cause))
+        elif lease.manifest is not None or (lease.failure is not None and lease.failure.uncommitted is not None):
+            self._outputs.append(Drop(lease.key))
+
+    def _forget(self, key: LeaseKey) -> bool:
+        """Whether it was held."""
+        if self._leases.pop(key, None) is None:
+            return False
+        self._remember(key)
+        return True
+
+    def _remember(self, key: LeaseKey) -> None:
+        self._ended[key] = None
+        if len(self._ended) > _ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+
+    def _found(self, named: Sequence[m.Held]) -> list[Lease]:
+        found = (self._leases.get((held.job_id, held.epoch)) for held in named)
+        return [lease for lease in found if lease is not None]
+
+    # --- leaving
+
+    def _drain(self) -> None:
+        """Take nothing more, finish what runs, leave."""
+        if not self.is_draining:
+            self.is_draining = True
+            self._give_back_waiting()
+
+    def _shut_down(self, now_s: float) -> None:
+        """Stop guests, give back what is held, leave."""
+        if self._is_stopping:
+            return
+        self.is_draining = self._is_stopping = True
+        self._stopping_since_s = now_s
+        self._give_back_waiting()
+        for lease in self.at(Stage.RUNNING):
+            self._outputs.append(Stop(lease.key, StopCause.SHUTDOWN))
+
+    def _give_back_waiting(self) -> None:
+        waiting = self.at(Stage.WAITING)
+        for lease in waiting:
+            self._give_up(lease, StopCause.SHUTDOWN)
+        self._release([lease.key for lease in waiting])
+
+    def _leave_if_done(self, now_s: float) -> None:
+        if not self.is_draining or self._has_left or self.at(Stage.WAITING, Stage.RUNNING, Stage.SEALING):
+            return
+        is_late = self._is_stopping and now_s - self._stopping_since_s > _LAST_ANSWERS_SECONDS
+        if is_late or not self._leases:
+            self._leave(says_bye=True)
+
+    def _leave(self, *, says_bye: bool = False, refused: str = "") -> None:
+        if self._has_left:
+            return
+        self._has_left = True
+        for lease in self.at(Stage.WAITING, Stage.RUNNING):
+            self._outputs.append(Stop(lease.key, StopCause.SHUTDOWN))
+        self._outputs.append(Leave(says_bye, refused))
+
+    # --- what is sent
+
+    def _send(self, message: m.Message, attachments: Sequence[bytes] = ()) -> None:
+        self._outputs.append(Send(message, attachments))
+
+    def _say_hello(self, now_s: float) -> None:
+        self._hello_at_s = now_s
+        self._send(self._hello.model_copy(update={"holding": [lease.held for lease in self]}))
+
+    def _offer(self, now_s: float, leases: Sequence[Lease]) -> None:
+        manifests = []
+        for lease in leases:
+            assert lease.manifest is not None
+            lease.sent_at_s = now_s
+            manifests.append((lease.held, lease.manifest))
+        for message, attachments in finishes_of(manifests):
+            self._send(message, attachments)
+
+    def _send_failure(self, now_s: float, lease: Lease) -> None:
+        assert lease.failure is not None
+        lease.sent_at_s = now_s
+        job_id, epoch = lease.key
+        failure = lease.failure
+        message = m.Fail(job_id=job_id, epoch=epoch, error=failure.error, uncommitted=failure.uncommitted)
+        try:
+            encode(message)
+        except MessageTooLarge:  # thousands of files or columns: the failure matters more than their names
+            message = m.Fail(job_id=job_id, epoch=epoch, error=failure.error)
+        self._send(message)
+
+    def _send_credit(self) -> None:
+        """How many more would be taken, when that changed."""
+        at_work = len(self.at(Stage.WAITING, Stage.RUNNING))
+        credit = 0 if self.is_draining else max(0, DEPTH * self._hello.slots - at_work)
+        if self.is_welcome and not self._has_left and credit != self._sent_credit:
+            self._sent_credit = credit
+            self._send(m.Want(credit=credit))
+
+    def _release(self, keys: Sequence[LeaseKey]) -> None:
+        if keys:
+            self._send(m.Released(jobs=[_held(key) for key in keys]))
+
+
+def _held(key: LeaseKey) -> m.Held:
+    return m.Held(job_id=key[0], epoch=key[1])
