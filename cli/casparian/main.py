@@ -9,7 +9,7 @@ import rich_click as click
 from casparian import __version__
 from casparian.app import Group, run
 from casparian.streams import prepare
-from casparian_shim import signals
+from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -75,6 +75,6 @@ def casparian() -> None:
 
 def main() -> None:
     """Entry point of the `casparian` script."""
-    signals.reset(keep=signals.TERMINAL)
+    process.reset_signals(keep=process.TERMINAL)
     prepare()
     sys.exit(run(casparian))

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 from casparian.app import App
 from casparian.streams import screen_width
-from casparian_shim.digits import plain_decimal
-from casparian_shim.text import scrub
+from casparian_shim.text import plain_decimal, scrub
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: A number below is no time in microseconds that this program could have noted.

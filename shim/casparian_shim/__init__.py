@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_shim.context import Context
-    from casparian_shim.sdk.output import Output
     from casparian_shim.sdk.readers import read_csv, read_fixed_width, read_lines
-    from casparian_shim.sdk.values import decimal, timestamp
+    from casparian_shim.sdk.values import Output, decimal, timestamp
 
 __all__ = ["Context", "Output", "decimal", "read_csv", "read_fixed_width", "read_lines", "timestamp"]
 
 _HOMES = {
     "Context": "context",
-    "Output": "sdk.output",
+    "Output": "sdk.values",
     "decimal": "sdk.values",
     "read_csv": "sdk.readers",
     "read_fixed_width": "sdk.readers",

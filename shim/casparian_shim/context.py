@@ -10,7 +10,7 @@ from typing import IO, Any
 from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
-from casparian_shim.frames.encode import encode_progress
+from casparian_shim.frames.codec import encode_progress
 from casparian_shim.frames.kinds import Progress
 from casparian_shim.job import GuestJob
 from casparian_shim.sdk.records import current_tape

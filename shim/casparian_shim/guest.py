@@ -35,7 +35,7 @@ from casparian_shim.errors import (
     code_for_parsers_exception,
     retryable,
 )
-from casparian_shim.frames.encode import encode_end_of_stream, encode_failure, encode_hello
+from casparian_shim.frames.codec import encode_end_of_stream, encode_failure, encode_hello
 from casparian_shim.frames.kinds import PROTOCOL_VERSION, Hello, LogLevel
 from casparian_shim.job import DEV, GuestJob
 from casparian_shim.sideband import FrameSender, SidebandHandler, SidebandStream
@@ -69,9 +69,9 @@ def run_job(job: GuestJob, sock: socket.socket) -> int:
 def _parse(job: GuestJob, sender: FrameSender) -> None:
     sys.path.extend(path for path in job.sys_paths if path not in sys.path)
     # Only now: these import pyarrow, and hello must not wait for it.
-    from casparian_shim.absent import remember_absent
     from casparian_shim.context import Context
     from casparian_shim.emitting import Outputs
+    from casparian_shim.process import remember_absent
     from casparian_shim.running import emit, find_parse, import_parser
     from casparian_shim.sdk.records import RecordTape, use_tape
 

@@ -13,7 +13,7 @@ from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import OUTPUT_NAME
 from casparian_shim.job import GuestJob
-from casparian_shim.sdk.output import Output
+from casparian_shim.sdk.values import Output
 from casparian_shim.trace import type_name
 
 _CELL_TYPES = frozenset({str, int, float, bool, bytes})

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import deque
 
-from casparian_shim.frames.encode import encode_batch_header, encode_log
+from casparian_shim.frames.codec import encode_batch_header, encode_log
 from casparian_shim.frames.kinds import LogLevel
 
 _JOINED_BYTES_MAX = 64 * 1024

@@ -1,11 +1,14 @@
-"""Text of strangers made harmless for terminals, logs and tables.
+"""Text and decimals as people may read them: text of strangers made harmless, decimals in plain notation.
 
-Files, parsers and peers may send escape sequences, bidi controls, invisible characters or lone
-surrogates. `scrub` makes each visible as an escape and touches nothing else. It does not shorten,
-and it is not for JSON, which escapes by its own rules.
+Files, parsers and peers may send escape sequences, bidi controls, invisible characters or lone surrogates. `scrub` makes each
+visible as an escape and touches nothing else; it does not shorten, and it is not for JSON, which escapes by its own rules.
+Decimals read `0`, `0.0000000001`, `185.60`, never `0E-10` or `1E+2`. Standard library only.
 """
 
+from __future__ import annotations
+
 import re
+from decimal import Decimal
 
 # C0, DEL, C1, soft hyphen, combining grapheme joiner, Arabic letter mark, Mongolian vowel separator,
 # Hangul fillers, zero-width and bidi marks, line and paragraph separators, invisible operators,
@@ -38,3 +41,24 @@ def _escaped(match: re.Match[str]) -> str:
     if point <= 0xFF:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
+
+
+#: Further from the point than this the exponent stays: a few bytes may not become megabytes of zeros.
+PLAIN_EXPONENT_MAX = 400
+
+
+def plain_decimal(value: Decimal) -> str:
+    """The digits as they are, zeros at the end too; zero has no sign. What is no finite number keeps Python's word."""
+    if not value.is_finite():
+        return str(value)
+    if not value:
+        value = abs(value)
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return format(value, "f") if abs(exponent) <= PLAIN_EXPONENT_MAX else str(value)
+
+
+def shortest_decimal(value: Decimal) -> str:
+    """Plain notation without zeros at the end of a fraction: the same for every spelling of one number."""
+    text = plain_decimal(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "E" not in text else text

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from casparian_shim.absent import remember_absent
+from casparian_shim.process import remember_absent
 
 
 def test_an_absent_module_fails_as_before_and_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:

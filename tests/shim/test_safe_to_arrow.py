@@ -12,16 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_shim.arrow import BATCH_TARGET_BYTES, FALLBACK_METADATA, safe_to_arrow
-from casparian_shim.arrow.aligning import aligned
+from casparian_shim.arrow.batches import (
+    ColumnsChanged,
+    RowTooLarge,
+    aligned,
+    batch_of_columns,
+    columns_of_rows,
+    estimated_bytes,
+    messages,
+)
+from casparian_shim.arrow.columns import MIXED_TYPE, column_of_values, text_of
 from casparian_shim.arrow.kinds import kinded, payload
-from casparian_shim.arrow.rows import columns_of_rows, estimated_bytes
-from casparian_shim.arrow.sending import ColumnsChanged, RowTooLarge, batch_of_columns, messages
 from casparian_shim.arrow.tables import is_table
-from casparian_shim.arrow.values import MIXED_TYPE, column_of_values, text_of
 from casparian_shim.emitting import _row_id
 from casparian_shim.frames.mixed import ValueKind
 from casparian_shim.frames.mixed import ValueKind as K
-from casparian_shim.memory import OomRisk, available_bytes, ensure_room
+from casparian_shim.process import OomRisk, available_bytes, ensure_room
 from casparian_shim.running import _is_by_output
 
 UTC = datetime.UTC

@@ -22,8 +22,8 @@ import uvloop
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
-from casparian_shim import signals
-from casparian_shim.absent import remember_absent
+from casparian_shim import process
+from casparian_shim.process import remember_absent
 from casparian_worker.agent.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import orphans
@@ -54,7 +54,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> int:
     """The exit status. `tell`: what becomes of the connection of a worker that a person started."""
     given = parse_arguments(arguments)
-    signals.reset(keep=() if given.managed else signals.TERMINAL)
+    process.reset_signals(keep=() if given.managed else process.TERMINAL)
     home = home_from(given.home, dict(os.environ))
     settings = load(home, os.environ).settings
     make_home(home)

@@ -25,7 +25,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.home.layout import IPC_PATH_LIMIT_BYTES
 from casparian_shim.landlock import abi_version
-from casparian_shim.memory import available_bytes
+from casparian_shim.process import available_bytes
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
 #: Larger than `struct timex` anywhere; what adjtimex returns when nobody keeps the clock.

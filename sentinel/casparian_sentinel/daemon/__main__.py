@@ -11,11 +11,11 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.settings import load
 from casparian_sentinel.daemon.main import run
-from casparian_shim import signals
+from casparian_shim import process
 
 
 def main() -> int:
-    signals.reset(keep=signals.TERMINAL)
+    process.reset_signals(keep=process.TERMINAL)
     parser = argparse.ArgumentParser(prog="casparian sentinel", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--workers", type=int)

@@ -19,7 +19,7 @@ from casparian_sentinel.daemon.children import Child
 from casparian_sentinel.daemon.snapshot import pack_snapshot, read_snapshot, write_snapshot
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.ports import Clock, Fs, RealFs
-from casparian_shim import signals
+from casparian_shim import process
 
 INTERVAL_SECONDS = 60.0
 #: Fewer new events are folded quicker at the next start than a snapshot is made.
@@ -81,7 +81,7 @@ def make_snapshot(home: Home, chain_id: bytes, upto: Position) -> Head:
 
 
 def main() -> int:
-    signals.reset()
+    process.reset_signals()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--chain", required=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from casparian_protocol.home import Home
 from casparian_sentinel.projection.projector import run
-from casparian_shim import signals
+from casparian_shim import process
 
 
 def main() -> int:
-    signals.reset()
+    process.reset_signals()
     parser = argparse.ArgumentParser(prog="casparian projector", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--control-fd", type=int, required=True)

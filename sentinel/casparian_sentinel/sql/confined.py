@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from casparian_sentinel.sql.second_look import objection
-from casparian_shim import signals
+from casparian_shim import process
 from casparian_shim.landlock import restrict
 
 _PR_SET_PDEATHSIG = 1
@@ -39,7 +39,7 @@ _SYSTEM_PATHS = (
 
 
 def main() -> int:
-    signals.reset()
+    process.reset_signals()
     order: dict[str, Any] = json.load(sys.stdin)
     die_with(order["asker_pid"])
     limit(order)

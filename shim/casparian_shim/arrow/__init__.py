@@ -6,7 +6,7 @@ wire allows; `tables` reads frames and tables of other libraries; `rows` pivots 
 wire. `safe_to_arrow` is all of it at once.
 """
 
-from casparian_shim.arrow.sending import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, safe_to_arrow
-from casparian_shim.arrow.values import FALLBACK_METADATA
+from casparian_shim.arrow.batches import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, safe_to_arrow
+from casparian_shim.arrow.columns import FALLBACK_METADATA
 
 __all__ = ["BATCH_ROWS_MAX", "BATCH_TARGET_BYTES", "FALLBACK_METADATA", "safe_to_arrow"]

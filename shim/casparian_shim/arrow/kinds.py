@@ -11,8 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from casparian_shim.digits import plain_decimal
 from casparian_shim.frames.mixed import NESTED_DEPTH_MAX, ValueKind
+from casparian_shim.text import plain_decimal
 
 #: The exact value in plain terms: str, bool, int (also the counts of times), float, Decimal, bytes; a list of `Kinded`;
 #: a dict of name → `Kinded`. `OTHER` has its description.

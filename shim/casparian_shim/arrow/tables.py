@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from casparian_shim.arrow.plain import plain_array
-from casparian_shim.arrow.values import column_of_values
+from casparian_shim.arrow.columns import column_of_values, plain_array
 from casparian_shim.errors import CasparianError, ErrorCode
 
 Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value beside its kind

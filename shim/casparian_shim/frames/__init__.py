@@ -45,8 +45,8 @@ null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows 
 `StreamState` says whether a frame may come at this point.
 """
 
-from casparian_shim.frames.decode import FrameDecoder
-from casparian_shim.frames.encode import (
+from casparian_shim.frames.codec import (
+    FrameDecoder,
     encode_batch_header,
     encode_end_of_stream,
     encode_failure,

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from casparian_shim.frames.decode import Place, parse_frame
+from casparian_shim.frames.codec import Place, parse_frame
 from casparian_shim.frames.kinds import Frame, ProtocolBreach, StreamCut
 
 FRAME_DEADLINE_SECONDS = 30.0

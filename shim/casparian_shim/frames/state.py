@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import kinds
-from casparian_shim.frames.decode import NAMES
+from casparian_shim.frames.codec import NAMES
 from casparian_shim.frames.kinds import (
     Batch,
     EndOfStream,

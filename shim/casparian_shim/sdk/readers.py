@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
 
-from casparian_shim.sdk.bad_records import BadHeader, BadRecord, NotTheEncoding
-from casparian_shim.sdk.lines import LineEnds, Lines, Source, opened, without_end
+from casparian_shim.sdk.lines import BadHeader, BadRecord, LineEnds, Lines, NotTheEncoding, Source, opened, without_end
 from casparian_shim.sdk.records import What
 
 ROW_ID = "__cf_row_id"

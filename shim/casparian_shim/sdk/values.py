@@ -1,13 +1,26 @@
-"""Exact values from text: decimals that are never rounded, times that always know their zone.
+"""What a parser gives beside rows: data with the name of its output, and exact values from text.
 
-Both raise ValueError for what they cannot read exactly. A parser that would rather let the contract judge sends
-the text as it is.
+Decimals are never rounded, times always know their zone. Both raise ValueError for what they cannot read exactly. A parser that
+would rather let the contract judge sends the text as it is.
 """
+
+from __future__ import annotations
 
 import datetime
 import re
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Rows or a table for the output called `output`; what `parse` may return or yield."""
+
+    output: str
+    data: Any
+
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 

@@ -23,9 +23,7 @@ from hypothesis import strategies as st
 from casparian.devrun.engine import run_input
 from casparian.devrun.parser import load_parser
 from casparian_protocol.contract import Contract
-from casparian_shim.arrow.aligning import aligned
-from casparian_shim.arrow.rows import columns_of_rows
-from casparian_shim.arrow.sending import batch_of_columns, messages
+from casparian_shim.arrow.batches import aligned, batch_of_columns, columns_of_rows, messages
 from casparian_worker.validation import Checked, OutputFailed, OutputValidator, read_batch, read_schema
 from tests.worker.attempts import Desk
 from tests.worker.validation.python_values import verdict

@@ -78,11 +78,11 @@ def run(arguments: list[str]) -> int:
     limit(json.loads(limits))
     # Landlock and a system call filter belong here: after the limits, before anything of the parser's is touched.
     load_shim(shim_folder)
-    from casparian_shim import signals
+    from casparian_shim import process
     from casparian_shim.guest import main
 
     is_contained = worker_pid != "0"
-    signals.reset(keep=() if is_contained else signals.TERMINAL)
+    process.reset_signals(keep=() if is_contained else process.TERMINAL)
     if is_contained:
         leave_others_alone()
     return main(["guest", job_descriptor])

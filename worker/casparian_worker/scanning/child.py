@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import RuleSet, TagRule
-from casparian_shim import signals
+from casparian_shim import process
 from casparian_worker.discovery.names import path_os
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
 from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, RootUnreadable, WalkOptions
@@ -86,7 +86,7 @@ def _tell(out: TextIO, what: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    signals.reset()
+    process.reset_signals()
     die_with(int(sys.argv[1]))
     os.nice(5)
     try:

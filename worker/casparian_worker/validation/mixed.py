@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.arrow.kinds import iso_text
-from casparian_shim.digits import shortest_decimal
 from casparian_shim.frames.mixed import MIXED_FIELDS, MIXED_METADATA, NESTED_DEPTH_MAX, ValueKind
+from casparian_shim.text import shortest_decimal
 from casparian_worker.validation.cast import rows_of
 from casparian_worker.validation.errors import ArrowRefused
 

@@ -1,8 +1,43 @@
-"""Whether a batch can be converted without running out of memory, asked before it is."""
+"""What a process of ours arranges with its surroundings: signals, modules that are absent, memory. Standard library only.
 
+Ignored and blocked signals are inherited by every process that is started: where a service manager, a shell's `nohup` or a test
+runner ignores SIGCHLD, no child can be waited for; where it blocks SIGTERM, nothing can be ended. `reset_signals` is called
+first in every process. `ensure_room` asks whether a batch can be converted without running out of memory before it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
 import os
+import signal
+import sys
+from collections.abc import Collection
 
 from casparian_shim.errors import CasparianError, ErrorCode
+
+#: Python's own choice: a write to nobody, or beyond a limit of size, is an error where it happens, and no end of the process.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+#: What a shell arranges for a command: `nohup`, a job in a script's background, a terminal that is not its own.
+TERMINAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+
+
+def reset_signals(*, keep: Collection[signal.Signals] = ()) -> None:
+    """Block nothing, ignore nothing but SIGPIPE and SIGXFSZ. `keep`: signals that stay ignored if they were."""
+    for number in signal.valid_signals():
+        if number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        elif number not in keep and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def remember_absent(module: str) -> bool:
+    """Let imports of `module` fail at once when it cannot be found; whether it is absent. Leaves present ones alone."""
+    if module in sys.modules or importlib.util.find_spec(module) is not None:
+        return False
+    sys.modules[module] = None  # type: ignore[assignment]  # documented: None makes the import fail
+    return True
+
 
 _SAFETY_FACTOR = 3
 #: Smaller batches are not worth the question.
