@@ -161,7 +161,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
     ErrorCode.INTERNAL: Explained(
         "An error of Casparian itself. Neither the parser nor the machine caused it.",
         "Casparian",
-        "`casparian support-bundle` collects what a report needs; logs/daemon.log has the traceback.",
+        "`casparian support-bundle FILE` collects what a report needs; logs/daemon.log has the traceback.",
     ),
 }
 

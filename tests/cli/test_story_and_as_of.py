@@ -40,7 +40,7 @@ def test_the_story_of_a_failure_names_the_error_and_says_what_to_do(lived: Calle
 
     assert shown.code == 0
     assert "Failed for good with INVALID_DATA: ValueError: no idea what this is" in shown.out
-    assert shown.out.splitlines()[-1] == "It ended in failure; `casparian job retry` runs it again."
+    assert shown.out.splitlines()[-1] == "It ended in failure; `casparian job retry ID` runs it again."
 
 
 def test_a_rerun_is_told_in_both_stories(lived: Caller) -> None:

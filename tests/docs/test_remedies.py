@@ -1,7 +1,7 @@
 """Every command line that a message, a help text or a page names can be typed: it exists, with these options.
 
 The strings of all packages are read from their syntax trees, f-strings included, the pages from their Markdown. What stands
-in for a value (`{name}`, `ID`, `…`) is taken as one word.
+in for a value (`{name}`, `ID`, `…`) is taken as one word. A message, unlike prose, names every argument that is needed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,10 +78,36 @@ def fault(line: str) -> str:
     return f"{' '.join(left)} is too much" if left else ""
 
 
-def texts_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every string of a module with its line; values of an f-string as one word."""
+def missing(line: str) -> list[str]:
+    """The arguments that this command line needs and does not name."""
+    words = shlex.split(_ENDS.split(_OPTIONAL.sub(" ", line.strip()))[0])[1:]
+    command, context, rest = leaf(words)
+    if isinstance(command, Group):
+        return []
+    given, _, _ = command.make_parser(context).parse_args(list(rest))
+    return [
+        str(each.name)
+        for each in command.params
+        if isinstance(each, click.Argument) and each.required
+        if not isinstance(given.get(each.name or ""), str | tuple | list)
+    ]
+
+
+def prose_of(tree: ast.AST) -> set[int]:
+    """The docstrings and help texts of a module, by identity."""
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in ("help", "examples", "epilog", "short_help"):
+            prose |= {id(each) for each in ast.walk(node.value)}
+    return prose
+
+
+def texts_of(tree: ast.AST, without: Collection[int] = ()) -> Iterator[tuple[int, str]]:
+    """Every string of a module with its line, but for some; values of an f-string as one word."""
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
+        if id(node) in without:
+            continue
         if isinstance(node, ast.JoinedStr):
             pieces = [str(part.value) if isinstance(part, ast.Constant) else _VALUE for part in node.values]
             yield node.lineno, "".join(pieces)
@@ -114,17 +140,20 @@ def lines_in_fences(page: str) -> Iterator[str]:
                 yield text
 
 
-def named_in_code() -> list[tuple[str, str]]:
-    found = []
+def modules() -> Iterator[tuple[str, ast.Module]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            if ".venv" in path.parts:
-                continue
-            for number, text in texts_of(ast.parse(path.read_text("utf-8"))):
-                place = f"{path.relative_to(ROOT)}:{number}"
-                found += [(place, line) for line in lines_in_prose(text)]
-                examples = [line for line in text.splitlines() if line.startswith("casparian ") and "\n" in text]
-                found += [(place, line) for line in examples if "`" not in line]
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
+
+
+def named_in_code() -> list[tuple[str, str]]:
+    found = []
+    for name, tree in modules():
+        for number, text in texts_of(tree):
+            place = f"{name}:{number}"
+            found += [(place, line) for line in lines_in_prose(text)]
+            examples = [line for line in text.splitlines() if line.startswith("casparian ") and "\n" in text]
+            found += [(place, line) for line in examples if "`" not in line]
     return found
 
 
@@ -152,6 +181,18 @@ def test_every_command_line_that_is_named_can_be_typed(named: object) -> None:
     assert len(lines) > 100
     wrong = [f"{place}: `{line}`: {why}" for place, line in lines if (why := fault(line))]
     assert wrong == []
+
+
+def test_a_message_names_every_argument_that_its_command_needs() -> None:
+    named = [
+        (f"{name}:{number}", line)
+        for name, tree in modules()
+        for number, text in texts_of(tree, prose_of(tree))
+        for line in lines_in_prose(text)
+        if not fault(line) and "/events" not in name  # the catalogue of events documents, it tells nobody what to do
+    ]
+    assert len(named) > 100
+    assert [f"{place}: `{line}` lacks {lacks}" for place, line in named if (lacks := missing(line))] == []
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
         left -= len(stuck)
         paused = ", ".join(sorted({name for name, _version in run.view.paused}))
         app.say(f"{count(left, 'job')} left: the parser is paused ({paused})")
-        app.say("`casparian parser health` says why; `casparian parser resume` lets them run")
+        app.say("`casparian parser health` says why; `casparian parser resume NAME` lets them run")
     if interrupts:
         if left:
             app.say(f"interrupted: {_stay(left)} queued; `casparian process` goes on")

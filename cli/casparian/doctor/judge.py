@@ -220,7 +220,7 @@ def judge_log(objection: CasparianError | None) -> Check:
 
 def judge_published(facts: PublishedFacts) -> Check:
     if facts.why_not:
-        remedy = "It is made anew when the daemon starts, or when `casparian sql` asks without one."
+        remedy = "It is made anew when the daemon starts, or when `casparian sql QUERY` asks without one."
         return Check("outputs", Verdict.WARN, f"the catalogue cannot be read: {facts.why_not}", remedy)
     if facts.damaged:
         named = ", ".join(facts.damaged)
@@ -270,7 +270,7 @@ def judge_trouble(status: Mapping[str, Any] | None) -> Check:
         return Check("trouble", Verdict.FAIL, poison[0], why)
     internal = wording.say_internal(status.get("internal_errors", {}))
     if internal:
-        return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle`.")
+        return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle FILE`.")
     return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")
 
 

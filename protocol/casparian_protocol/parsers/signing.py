@@ -27,7 +27,8 @@ class UntrustedArtifact(CasparianError):
     def __init__(self, parser: str, version: str, why: str) -> None:
         super().__init__(
             f"The artifact {ascii(parser)[1:-1]} {ascii(version)[1:-1]} is not trusted: {why}.",
-            remedy="`casparian parser show` names its signer; `casparian parser register` signs the source with this home's key.",
+            remedy=f"`casparian parser show {ascii(parser)[1:-1]}` names its signer; "
+            "`casparian parser register PATH` signs the source with this home's key.",
         )
 
 

@@ -115,7 +115,11 @@ def cancel(case: Case, command: CancelJob) -> None:
     job = case.state.jobs.get(command.job_id)
     reason = command.reason[:512]
     if job is None:
-        case.reject(f"Job {command.job_id} is not open.", "`casparian job show` tells how it ended.", code="NOT_OPEN")
+        case.reject(
+            f"Job {command.job_id} is not open.",
+            f"`casparian job show {command.job_id}` tells how it ended.",
+            code="NOT_OPEN",
+        )
     elif job.state is JobState.COMMITTED:
         case.reject(
             f"Job {job.job_id} is committed; its files are being put in place.",
@@ -184,10 +188,10 @@ def _why_not(command: ReplayJob) -> tuple[str, str, str]:
     if state not in ENDED:
         return f"Job {job_id} is {state}: it has not ended.", "Wait for its end, or cancel it.", "NOT_ENDED"
     remedy = {
-        JobState.FAILED: "Use `casparian job retry`.",
-        JobState.CANCELLED: "Use `casparian job retry`.",
-        JobState.DEAD_LETTER: "Use `casparian jobs replay`.",
-    }.get(state, "Use `casparian job rerun`.")
+        JobState.FAILED: f"Use `casparian job retry {job_id}`.",
+        JobState.CANCELLED: f"Use `casparian job retry {job_id}`.",
+        JobState.DEAD_LETTER: f"Use `casparian jobs replay {job_id}`.",
+    }.get(state, f"Use `casparian job rerun {job_id}`.")
     return f"Job {job_id} ended as {state}; {command.kind} is not for that.", remedy, "WRONG_STATE"
 
 

@@ -354,7 +354,9 @@ def set_policy(case: Case, command: SetQuarantinePolicy) -> None:
     owner = case.state.outputs.get(command.output)
     if command.output and (owner is None or owner.parser != line.name):
         case.reject(
-            f"{line.name} has no output {command.output!r}.", "`casparian parser show` lists them.", "NOT_FOUND"
+            f"{line.name} has no output {command.output!r}.",
+            f"`casparian parser show {line.name}` lists them.",
+            "NOT_FOUND",
         )
     elif unknown:
         case.reject(

@@ -55,7 +55,7 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     for (obstacle,) in obstacles.rows:
         raise OperationRefused(
             f"Job {old.job_id} cannot run again: {obstacle}.",
-            "Changed content is queued by itself; if the old content is back, `casparian scan` finds it.",
+            "Changed content is queued by itself; if the old content is back, `casparian scan PATH` finds it.",
             "INPUT_CHANGED",
         )
     renewed: Renewed = yield from renew(context, [old])

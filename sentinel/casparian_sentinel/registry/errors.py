@@ -32,7 +32,7 @@ class EnvironmentNeeded(CasparianError):
             f"The parser cannot be registered: {wants}, but parsers run with Python's own library and pyarrow only; "
             "environments for parsers are not built yet.",
             remedy="Do without the library, guard its import with `except ImportError`, or put its source into the parser's "
-            "directory; take uv.lock away. `casparian run` uses the libraries of your own environment.",
+            "directory; take uv.lock away. `casparian run PARSER FILE` uses the libraries of your own environment.",
         )
 
 
@@ -44,7 +44,7 @@ class FileParameter(CasparianError):
             f"The parser cannot be registered: its parameter {name} is a file, and files given as parameters are not"
             " granted to production jobs and not hashed with them yet.",
             remedy="Put the file beside the parser, name it in `include` and read it with ctx.resource; `casparian run"
-            f" --param {name}=PATH` takes the parameter as it is.",
+            f" PARSER FILE --param {name}=PATH` takes the parameter as it is.",
         )
 
 

@@ -26,7 +26,7 @@ class InputUnreadable(CasparianError):
     def __init__(self, path: str, cause: OSError) -> None:
         super().__init__(
             f"The input {scrub(path)} cannot be read: {cause.strerror or cause}.",
-            remedy="Check that it is there and that you may read it; `casparian scan` notices files that are gone.",
+            remedy="Check that it is there and that you may read it; `casparian scan PATH` notices files that are gone.",
         )
         missing = isinstance(cause, FileNotFoundError | NotADirectoryError)
         self.code = ErrorCode.FILE_NOT_FOUND if missing else ErrorCode.PERMISSION_ERROR

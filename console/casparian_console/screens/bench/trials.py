@@ -111,7 +111,10 @@ class Trial:
 def suggestion(error: dict[str, Any]) -> str:
     """What to try, by the kind of the exception, else by the error's code."""
     found = _BY_EXCEPTION.get(str(error.get("exception", ""))) or _BY_CODE.get(str(error.get("code", "")))
-    return found or "The traceback names the line; `breakpoint()` in front of it stops there under `casparian run`."
+    return (
+        found
+        or "The traceback names the line; `breakpoint()` in front of it stops there under `casparian run PARSER FILE`."
+    )
 
 
 def refusal(trial: Trial) -> tuple[str, str]:

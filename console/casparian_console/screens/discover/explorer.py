@@ -250,7 +250,7 @@ class Explorer:
             try:
                 self.tested = json.loads(text)
             except ValueError:
-                self.problem, self.phase = "`casparian rule test` printed no JSON.", "edit"
+                self.problem, self.phase = "The test of the rule printed no JSON.", "edit"
         else:
             context.say(words or "The rule is saved.", "ok")
             self._typed = ()
