@@ -52,6 +52,17 @@ class Fixed:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a search found: the `place`-th (from 1) of `total` rows that match. False when there is none."""
+
+    place: int = 0
+    total: int = 0
+
+    def __bool__(self) -> bool:
+        return self.total > 0
+
+
 @dataclass(slots=True)
 class Cursor:
     """The selected row and the first visible one."""
@@ -117,28 +128,29 @@ class Cursor:
         self.top = max(0, min(self.top + lines, len(rows) - max(1, height)))
         self.select(rows, max(self.top, min(self.at, self.top + max(1, height) - 1)), height)
 
-    def find(self, pattern: str, step: int, rows: Rows[Hashable], text_of: Callable[[int], str], height: int) -> bool:
+    def find(self, pattern: str, step: int, rows: Rows[Hashable], text_of: Callable[[int], str], height: int) -> Match:
         """`Screen.search` for this list: `step` 1 looks from the selected row on, 2 behind it, -1 before it."""
         self.pattern = pattern
         return self.search(rows, text_of, height, step=-1 if step < 0 else 1, is_new=step == 1)
 
     def search(
         self, rows: Rows[Hashable], text_of: Callable[[int], str], height: int, *, step: int = 1, is_new: bool = False
-    ) -> bool:
+    ) -> Match:
         """Go to the next row (`step` 1) or the last before (-1) that contains the pattern, around the end.
 
-        False when no row does. `is_new` looks at the selected row too.
+        `is_new` looks at the selected row too.
         """
         wanted = self.pattern.casefold()
-        if not wanted or not len(rows):
-            return False
+        found = [at for at in range(len(rows)) if wanted in text_of(at).casefold()] if wanted else []
+        if not found:
+            return Match()
         start = self.at if is_new else self.at + step
-        for offset in range(len(rows)):
-            at = (start + offset * step) % len(rows)
-            if wanted in text_of(at).casefold():
-                self.select(rows, at, height)
-                return True
-        return False
+        if step > 0:
+            at = next((at for at in found if at >= start), found[0])
+        else:
+            at = next((at for at in reversed(found) if at <= start), found[-1])
+        self.select(rows, at, height)
+        return Match(found.index(at) + 1, len(found))
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from casparian_console.actions import Action
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Effects
 from casparian_console.facts.store import Facts
+from casparian_console.listing import Match
 from casparian_console.messages import Tagged
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Screen:
         """One of `listing.MOVES`."""
         return []
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         """Go to the next match (`step` 1: from here on, 2: behind here, -1: before here); None when nothing can be searched."""
         return None
 

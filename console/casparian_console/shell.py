@@ -327,6 +327,8 @@ class Shell:
             self.say("Nothing can be searched here.", "dim")
         elif not found:
             self.say(self.current.not_found(self.pattern), "warn")
+        else:
+            self.say(f"“{self.pattern}” {found.place:,}/{found.total:,}", "dim")
         return []
 
     def _escape(self) -> Effects:

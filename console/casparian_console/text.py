@@ -52,6 +52,13 @@ def clip_left(text: str, width: int, ellipsis: str = "…") -> str:
     return clip(text[::-1], width, ellipsis)[::-1]
 
 
+def shared_folder(first: str, second: str) -> str:
+    """The directory that both paths lie below, with its slash; empty when there is none."""
+    shortest = min(len(first), len(second))
+    end = next((at for at in range(shortest) if first[at] != second[at]), shortest)
+    return first[: first.rfind("/", 0, end) + 1]
+
+
 def pad(text: str, width: int) -> str:
     """Clipped or filled with blanks to exactly `width` columns."""
     clipped = clip(text, width)

@@ -262,3 +262,30 @@ def test_rows_of_a_job_that_failed_of_its_quarantine_are_shown_though_nothing_wa
     assert [effect.params for effect in driver.effects if isinstance(effect, Query) and effect.tag[0] == "inspect"] == [
         (f'["{made}"]',) * 2
     ]
+
+
+def test_after_a_retry_the_cursor_stays_where_it_was_and_does_not_go_with_the_job(day: Driver) -> None:
+    day.press("j", "j", " ", "j", "j")  # into the group of three, onto its second job
+    day.lines(100, 40)
+    window = jobs_of(day).window
+    (ask,) = asks(day.press("R"))
+    second = ask.args["job_id"]
+    day.done(ask, job_id=second, state="QUEUED")
+    day.event("JobReplayed", from_state="FAILED", **queued(second, path="/data/fix/venue_nyse_20240102.log"))
+    day.lines(100, 40)
+
+    assert window.identity == ("job", job_id(1))  # the one below it is in its place
+    day.event("JobLeased", job_id=second, worker_id="w1", attempt=2, sandbox="none")
+    day.lines(100, 40)
+    assert window.identity == ("job", job_id(1))
+
+
+def test_files_of_a_group_are_told_apart_by_their_path_from_the_common_directory() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number, path in enumerate(("/data/in/2024/nyse/a.log", "/data/in/2024/lse/a.log", "/data/in/2023/lse/b.log")):
+        fail(driver, run_job(driver, number, path=path))
+    driver.press("alt-j", " ")
+    text = driver.text(120, 40)
+
+    assert "✗ 2024/nyse/a.log " in text and "✗ 2024/lse/a.log " in text and "✗ 2023/lse/b.log " in text

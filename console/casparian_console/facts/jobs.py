@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList
 
+from casparian_console.text import shared_folder
 from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobState
 
 
@@ -151,6 +152,8 @@ class Bucket:
     bytes: int = 0
     #: output → jobs that wrote it.
     outputs: Counter[str] = field(default_factory=Counter)
+    #: The directory that all inputs lie below, with its slash; None before the first job. It never grows again.
+    root: str | None = None
     era: object = None
 
     @property
@@ -197,8 +200,15 @@ class Bucket:
             if not self.outputs[output]:
                 del self.outputs[output]
 
+    def _narrow(self, path: str) -> None:
+        if self.root is None:
+            self.root = path[: path.rfind("/") + 1]
+        elif not path.startswith(self.root):
+            self.root = shared_folder(self.root, path)
+
     def put(self, job: Job) -> None:
         self.jobs.add(job)
+        self._narrow(job.input)
         self._count(job, 1)
 
     def put_all(self, jobs: list[Job]) -> None:
@@ -206,6 +216,7 @@ class Bucket:
         self.jobs.update(jobs)
         for job in jobs:
             self._count(job, 1)
+            self._narrow(job.input)
 
     def take(self, job: Job) -> None:
         self.jobs.remove(job)

@@ -12,7 +12,7 @@ from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Bucket, Standing
 from casparian_console.facts.store import Facts
-from casparian_console.listing import Cursor, Fixed
+from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import Approvals
@@ -186,12 +186,12 @@ class Home(Screen):
     def on_answer(self, message: Tagged, context: Context) -> Effects:
         return self.approvals.on_answer(message, context)
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         if self.approvals.is_open or not self._shown:
             return None
         texts = [each.text for each in self._shown]
         found = self.cursor.find(pattern, step, self._rows(), texts.__getitem__, self._list_height)
-        self.is_in_list = self.is_in_list or found
+        self.is_in_list = self.is_in_list or bool(found)
         return found
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:

@@ -7,7 +7,8 @@ from typing import Any
 
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.overlays import wrapped
-from casparian_console.screens.bench.trials import Trial, refusal, suggestion
+from casparian_console.screens.bench.trials import Trial, refusal
+from casparian_console.screens.failure import Failure, failure_lines
 from casparian_console.text import clean, clip, count, duration, pad, width_of
 
 #: Contract types whose Arrow names differ from their own.
@@ -127,17 +128,15 @@ def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
 
 
 def _error(error: dict[str, Any], width: int) -> list[Line]:
-    where = error.get("context") or {}
-    lines: list[Line] = [[("bad bold", clean(error.get("code"))), ("bad", f"  {clean(error.get('exception'))}")]]
-    lines += wrapped(str(error.get("message", "")), width, "bad")
-    if where.get("file"):
-        lines.append([("", f"at {clean(where['file'])}:{clean(where.get('line'))} in {clean(where.get('function'))}")])
-    lines += [
-        [("dim", f"ERR-{clean(error.get('fingerprint'))[:8]}")],
-        *wrapped(f"Try: {suggestion(error)}", width, "accent"),
-    ]
-    trace = [line for line in str(error.get("trace", "")).splitlines() if line.strip()]
-    return [*lines, *([("bad", f"  {clean(line)}")] for line in trace[:_TALK_LINES])]
+    failure = Failure(
+        code=str(error.get("code") or ""),
+        message=str(error.get("message") or ""),
+        exception=str(error.get("exception") or ""),
+        fingerprint=f"ERR-{clean(error.get('fingerprint'))[:8]}",
+        trace=str(error.get("trace") or ""),
+        context=error.get("context") or {},
+    )
+    return failure_lines(failure, width)
 
 
 def _output(name: str, output: dict[str, Any], width: int, glyphs: Glyphs) -> list[Line]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects, ListDirectory, Query, RunOperation
 from casparian_console.facts.registry import Contract, Parser
-from casparian_console.listing import Cursor, Fixed
+from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
 from casparian_console.overlays import TextView
 from casparian_console.screen import Context, Screen
@@ -311,7 +311,7 @@ class Bench(Screen):
             self.top = 0
         return []
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         if not self.listed:
             return None
         self._is_chosen = True

@@ -13,30 +13,6 @@ from casparian_console.screens.bench.entries import Entry, Identity
 
 State = Literal["running", "success", "partial_success", "no_data", "failed", "refused", "stopped"]
 
-_BY_EXCEPTION = {
-    "ModuleNotFoundError": "The library is not in this environment; registered parsers have Python's library and pyarrow only.",
-    "ImportError": "The library is not in this environment; registered parsers have Python's library and pyarrow only.",
-    "SyntaxError": "Correct the line that is named; nothing of the file was run.",
-    "KeyError": "The input lacks what the code takes for granted: use .get, or ctx.reject the row with a reason.",
-    "IndexError": "A line has fewer parts than the code takes for granted: ctx.reject it with a reason.",
-    "UnicodeDecodeError": "Open the file with its own encoding; casparian_shim.read_lines takes one (v in Discover shows it).",
-}
-_BY_CODE = {
-    "SCHEMA_MISMATCH": "The rows' columns are not the contract's: D compares them; amend the contract or the parser.",
-    "QUARANTINE_EXCEEDED": "More rows broke the contract than its policy allows: look at the violations below.",
-    "UNACCOUNTED": "Give each record's __cf_row_id on, and ctx.skip(reason) or ctx.reject(…) what becomes no row.",
-    "ENCODING_ERROR": "Open the file with its own encoding; casparian_shim.read_lines takes one (v in Discover shows it).",
-    "INVALID_DATA": "Raise only for a file that is no input at all; ctx.reject(…) turns away one row and keeps the rest.",
-    "FILE_NOT_FOUND": "Parsers may read their input and ctx.resource(…) only; what else they need is a param of type file.",
-    "PERMISSION_ERROR": "Parsers may read their input and ctx.resource(…) only; what else they need is a param of type file.",
-    "CONTRACT_MISSING": "Declare the output in `outputs`, or put <output>.schema.json beside the parser.",
-    "OUTPUT_NAME": "Yield only outputs that the parser declares; names are [a-z][a-z0-9_]{0,62}.",
-    "OOM_RISK": "Yield rows or batches as they are read instead of one big table.",
-    "MEMORY_ERROR": "Yield rows or batches as they are read instead of one big table.",
-    "TIMEOUT": "It took too long: look for a loop that does not end, or for work that is done again for each row.",
-    "INPUT_CHANGED": "The file changed while it was read: try again when its writer is done.",
-}
-
 
 @dataclass(eq=False)
 class Trial:
@@ -106,15 +82,6 @@ class Trial:
         outputs = (self.run.get("outputs") or {}).values()
         skipped = sum((self.run.get("skipped") or {}).values())
         return sum(each["received"] for each in outputs), sum(each["violating"] for each in outputs), skipped
-
-
-def suggestion(error: dict[str, Any]) -> str:
-    """What to try, by the kind of the exception, else by the error's code."""
-    found = _BY_EXCEPTION.get(str(error.get("exception", ""))) or _BY_CODE.get(str(error.get("code", "")))
-    return (
-        found
-        or "The traceback names the line; `breakpoint()` in front of it stops there under `casparian run PARSER FILE`."
-    )
 
 
 def refusal(trial: Trial) -> tuple[str, str]:

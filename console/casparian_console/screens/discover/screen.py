@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
-from casparian_console.listing import Cursor, Fixed
+from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.bench.path_prompt import PathPrompt
@@ -286,7 +286,7 @@ class Discover(Screen):
         if cursor.move(key, Fixed(range(last_top + 1)), explorer.list_height):
             explorer.top = cursor.at
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         """Among the loaded files; `f` looks at all."""
         if self.explorer.is_open or not self.window.rows:
             return None

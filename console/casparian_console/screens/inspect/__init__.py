@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 
 from casparian_console.canvas import Line
 from casparian_console.effects import Effects
+from casparian_console.listing import Match
 from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.inspect import rows
@@ -139,7 +140,7 @@ class Inspect(Screen):
     def move(self, key: str, context: Context) -> Effects:
         return self.view.move(key, context)
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         return self.view.search(pattern, step)
 
     def place(self) -> Hashable:

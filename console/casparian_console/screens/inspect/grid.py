@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle
-from casparian_console.listing import Cursor
+from casparian_console.listing import Cursor, Match
 from casparian_console.screens.inspect.answers import Table, cell_text, is_number, sort_key
 from casparian_console.text import clean, clip, pad, pad_left, width_of
 
@@ -160,7 +160,7 @@ class Grid:
         self.cursor.select(self._rows, at, self.height)
         return True
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         if not len(self._rows):
             return None
         return self.cursor.find(pattern, step, self._rows, self._row_text, self.height)

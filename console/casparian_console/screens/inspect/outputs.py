@@ -7,7 +7,7 @@ from collections.abc import Callable
 from casparian_console.canvas import Glyphs, Line, block, fit, restyle
 from casparian_console.effects import Effects
 from casparian_console.facts.registry import Output
-from casparian_console.listing import Cursor
+from casparian_console.listing import Cursor, Match
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.queries import name
@@ -72,7 +72,7 @@ class Outputs(View):
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         return []
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         if not self._listed:
             return None
         texts = [f"{each.name} {each.parser}" for each in self._listed]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle
-from casparian_console.listing import Cursor
+from casparian_console.listing import Cursor, Match
 from casparian_console.screens.inspect.answers import Column, Table, cell_text, is_moment, is_number
 from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.queries import BUCKETS, EXACT_ROWS
@@ -104,7 +104,7 @@ class ProfileList:
             return True
         return False
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         if not self.profiles:
             return None
         texts = [f"{each.column.name} {each.column.kind}" for each in self.profiles]

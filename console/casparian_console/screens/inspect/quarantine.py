@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from casparian_console.canvas import Glyphs, Line, block, fit, restyle
 from casparian_console.effects import Effects, Query, RunCommand
-from casparian_console.listing import Cursor
+from casparian_console.listing import Cursor, Match
 from casparian_console.messages import Answer, Ended, Output, Tagged
 from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
@@ -158,7 +158,7 @@ class Quarantine(View):
         self._show(self.violations)
         return []
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         if not self.violations:
             return None
         texts = [f"{each.output} {each.code} {each.column}" for each in self.violations]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
+from casparian_console.listing import Match
 from casparian_console.messages import Tagged
 from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
@@ -178,7 +179,7 @@ class OneTable(View):
             return True
         return False
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         return self.rows.search(pattern, step) if self.is_in_rows else self.columns.search(pattern, step)
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:

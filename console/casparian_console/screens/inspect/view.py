@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Glyphs, Line, fit, spread
 from casparian_console.effects import Effects
+from casparian_console.listing import Match
 from casparian_console.messages import Tagged
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import Question
@@ -79,7 +80,7 @@ class View:
         """Leave a sub-state; False when the view itself is what is left."""
         return False
 
-    def search(self, pattern: str, step: int) -> bool | None:
+    def search(self, pattern: str, step: int) -> Match | None:
         return self.grid.search(pattern, step) if self.grid is not None else None
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:

@@ -284,8 +284,8 @@ def _cancelled(look: CardContext, group: JobGroup, is_selected: bool) -> list[Li
 # --- one job ----------------------------------------------------------------------------------------------------------
 
 
-def job_line(look: CardContext, job: Job, *, is_selected: bool) -> Line:
-    """A job of an open group."""
+def job_line(look: CardContext, group: JobGroup, job: Job, *, is_selected: bool) -> Line:
+    """A job of an open group: its path from the directory that all of the group lie below."""
     mark = look.glyphs.cursor if is_selected else " "
     glyph = {
         Standing.FAILED: ("bad", look.glyphs.failed),
@@ -297,7 +297,8 @@ def job_line(look: CardContext, job: Job, *, is_selected: bool) -> Line:
     is_running = job.standing is Standing.RUNNING
     right = _job_progress(look, job) if is_running else _age(look, job.at)
     name_width = max(24, min(44, look.width // 3))
-    name = fit([("", clip_left(_name(job), name_width, look.glyphs.ellipsis))], name_width)
+    path = clean(job.input[len(look.job_list.root(group)) :])
+    name = fit([("", clip_left(path, name_width, look.glyphs.ellipsis))], name_width)
     left: Line = [("accent", mark), ("", "   "), glyph, ("", " "), *name, ("", "  "), *_job_numbers(look, job)]
     if is_running:
         left += _job_worries(look, job)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, bar, line_width
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
+from casparian_console.screens.failure import Failure, context_of, failure_lines
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
-from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, short, size, width_of
+from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, size, width_of
 
 _LABEL = 12
-_TRACE_LINES = 120
 _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
 
 
@@ -90,17 +91,16 @@ def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
 
 def _error(write: Writer, job: Job, row: dict[str, Any], job_list: JobList) -> None:
     write.title("ERROR")
-    name = job_list.fingerprint(job.fingerprint) if job.fingerprint else ""
-    write.lines.append([("", " "), ("bad", clean(job.error_code)), ("dim", f"  {name}")])
-    write.text(row.get("error_message") or job.error_message, "bad")
-    write.pair("exception", row.get("error_exception"), "bad")
-    context = row.get("error_context")
-    write.pair("where", context if context not in ("{}", "null") else "")
-    trace = str(row.get("error_trace") or "").splitlines()
-    for line in trace[:_TRACE_LINES]:
-        write.text(line.replace("\t", "    "), "bad", indent=2 + len(line) - len(line.lstrip(" ")))
-    if len(trace) > _TRACE_LINES:
-        write.text(f"{len(trace) - _TRACE_LINES:,} more lines", "dim")
+    failure = Failure(
+        code=job.error_code,
+        message=str(row.get("error_message") or job.error_message),
+        exception=str(row.get("error_exception") or ""),
+        fingerprint=job_list.fingerprint(job.fingerprint) if job.fingerprint else "",
+        trace=str(row.get("error_trace") or ""),
+        context=context_of(row.get("error_context")),
+        names={"ID": job.job_id[:8], "PARSER": clean(job.parser), "FILE": shlex.quote(clean(job.input))},
+    )
+    write.lines += [[("", " "), *line] for line in failure_lines(failure, max(20, write.width - 2))]
 
 
 def _progress(write: Writer, job: Job, facts: Facts) -> None:
@@ -168,7 +168,10 @@ def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:
 
 def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:
     accounting, skipped = row.get("accounting") or {}, row.get("skipped") or {}
-    if not (accounting or skipped or known.violations or job.rows or job.quarantined):
+    has_no_rows = job.standing is Standing.FAILED and not (row.get("rows_received") or job.rows)
+    if has_no_rows:
+        accounting = {}
+    if not (accounting or skipped or known.violations or job.rows or job.quarantined or has_no_rows):
         return
     write.title("ACCOUNTING")
     for output, numbers in accounting.items():
@@ -178,7 +181,9 @@ def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> N
         write.pair(clean(output), text)
         if numbers.get("rows_without_source_row"):
             write.pair("", f"{numbers['rows_without_source_row']:,} without a source row", "warn")
-    if not accounting:
+    if has_no_rows:
+        write.text("Nothing was published: the job failed before a row was complete.", "dim")
+    elif not accounting:
         write.text(f"{count(job.rows, 'row')} valid, {job.quarantined:,} quarantined, {job.skipped:,} skipped")
     for reason, number in sorted(skipped.items()):
         write.pair("skipped", f"{number:,} {reason}")
@@ -206,7 +211,8 @@ def _contracts(write: Writer, job: Job, known: Known, facts: Facts) -> None:
     for each in held:
         style = {"approved": "ok", "rejected": "bad"}.get(each.state, "warn")
         write.pair(clean(each.output), f"{each.state}, {count(each.columns, 'column')}", style)
-        write.pair("", each.contract_hash[:16], "dim")
+        selector = f"{clean(each.parser)}@{clean(each.version)}/{clean(each.output)}"
+        write.pair("", f"casparian contract show {selector}", "dim")
     if not held:
         write.text("This parser declares no contract.", "dim")
 
@@ -250,7 +256,10 @@ def _related(write: Writer, job: Job, known: Known, job_list: JobList, facts: Fa
     if not job.fingerprint or not known.related:
         return
     total = known.related[0].get("total") or len(known.related)
-    write.title(f"ALSO FAILED BY {job_list.fingerprint(job.fingerprint)} ({short(total)})")
-    for each in known.related:
+    write.title(f"ALSO FAILED BY {job_list.fingerprint(job.fingerprint)} ({count(total, 'time')})")
+    jobs: dict[str, dict[str, Any]] = {}
+    for each in known.related:  # each attempt of a job is an occurrence: the latest one of each is listed
+        jobs.setdefault(each["job_id"], each)
+    for each in jobs.values():
         since: Line = [("dim", f" {ago(each['at'], facts.now_us):>8} {clean(each['job_id'])[:8]} ")]
         write.path(each["file"], before=since)

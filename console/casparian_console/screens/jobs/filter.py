@@ -41,14 +41,12 @@ def matches(job: Job, wanted: str) -> bool:
     return any(wanted in getattr(job, field).casefold() for field in _fields(job.standing, wanted))
 
 
-def first_match(jobs: Iterable[Job], standing: int, wanted: str) -> tuple[int | None, int]:
-    """The place of the first match, and how many jobs were looked at."""
-    seen = 0
-    for chunk in _chunks(jobs):
-        if found := _places(chunk, standing, wanted):
-            return seen + found[0], seen + len(chunk)
-        seen += len(chunk)
-    return None, seen
+def matching_places(jobs: Iterable[Job], standing: int, wanted: str) -> list[int]:
+    """The places of the jobs that match, in order."""
+    found: list[int] = []
+    for number, chunk in enumerate(_chunks(jobs)):
+        found += [number * _CHUNK + place for place in _places(chunk, standing, wanted)]
+    return found
 
 
 def all_matches(jobs: Iterable[Job], standing: int, wanted: str) -> Iterator[Job]:

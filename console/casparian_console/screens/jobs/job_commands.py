@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 
 from casparian_console.effects import Copy, Effects, OpenFolder, RunOperation
@@ -207,6 +206,7 @@ def retry(screen: Jobs, context: Context) -> Effects:
     """One job at once; a group after a question that names how many."""
     group, members = _members(screen, context)
     if len(members) == 1:
+        screen.stay()
         return [changes.one("retry", members[0])]
     is_whole_cause = group.key[4] == members[0].fingerprint != "" and not screen.filter.text
     if is_whole_cause and all(job.state == "DEAD_LETTER" for job in members):
@@ -236,6 +236,7 @@ def replay(screen: Jobs, context: Context) -> Effects:
     """Dead letters: one, or all with the cause of the selected group."""
     _, members = _members(screen, context)
     if len(members) == 1:
+        screen.stay()
         return [changes.replay_one(members[0])]
     cause = members[0].fingerprint
     if not cause:
@@ -243,8 +244,12 @@ def replay(screen: Jobs, context: Context) -> Effects:
     question = (
         f"Let all dead letters with {screen.job_list.fingerprint(cause)} try again? {len(members):,} are known here."
     )
-    then = partial(screen.changes.replay, fingerprint=cause)
-    return context.open(changes.Question(question, [], changes.named(members), start=then))
+
+    def start() -> Effects:
+        screen.stay()
+        return screen.changes.replay(fingerprint=cause)
+
+    return context.open(changes.Question(question, [], changes.named(members), start=start))
 
 
 def replay_all(screen: Jobs, context: Context) -> Effects:
@@ -264,6 +269,7 @@ def _many(screen: Jobs, context: Context, op: str, members: list[Job], question:
     """Ask a person, then the sentinel."""
 
     def start() -> Effects:
+        screen.stay()
         return [changes.one(op, members[0])] if len(members) == 1 else screen.changes.many(op, members, context)
 
     return context.open(changes.Question(question, [], changes.named(members), start=start))

@@ -10,13 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import islice
 from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList, SortedList
 
 from casparian_console.facts.jobs import Bucket, BucketKey, Job, JobBook, Move, Standing, recency
-from casparian_console.screens.jobs.filter import STANDINGS, Filter, first_match, matches
+from casparian_console.listing import Match
+from casparian_console.screens.jobs.filter import STANDINGS, Filter, matching_places
+from casparian_console.text import shared_folder
 
 FAILED, OPEN, DONE, CANCELLED = range(4)
 _SECTIONS = {
@@ -219,6 +222,10 @@ class JobList:
         """How many there are without the filter."""
         return sum(bucket.size for bucket in self.buckets(group))
 
+    def root(self, group: JobGroup) -> str:
+        """The directory that the inputs of its jobs lie below, with its slash."""
+        return reduce(shared_folder, (bucket.root or "" for bucket in self.buckets(group)))
+
     def job(self, group: JobGroup, at: int) -> Job:
         for bucket in self.buckets(group):
             part = self._part(bucket)
@@ -332,52 +339,40 @@ class JobList:
             at += len(part)
         return None
 
-    def search(self, text: str, at: int, step: int) -> Identity | None:
+    def search(self, text: str, at: int, step: int) -> tuple[Identity | None, Match]:
         """The next row that contains the text: from row `at` on (1), behind it (2) or before it (-1), around the end.
 
         Jobs of closed groups are found too.
         """
-        if not len(self.order) or not text:
-            return None
-        wanted = text.casefold()
+        found = self._matching(text.casefold()) if text and len(self.order) else []
+        if not found:
+            return None, Match()
         group, job = self.row(min(at, len(self) - 1))
         within = self.find(job.job_id) if job is not None else None
-        place = (within[1] if within is not None else -1) + step - (step > 0)
-        first, groups, sign = self.order.index(group), len(self.order), 1 if step > 0 else -1
-        for offset in range(groups + 1):
-            current = self.order[(first + offset * sign) % groups]
-            found = self._search_in(current, wanted, place if offset == 0 else None, sign)
-            if found is not None:
-                return found
-        return None
+        here = (int(self.order.index(group)), within[1] if within is not None else -1)
+        if step > 0:
+            number = bisect_left(found, here if step == 1 else (here[0], here[1] + 1)) % len(found)
+        else:
+            number = bisect_left(found, here) - 1
+        index, place = found[number]
+        chosen: JobGroup = self.order[index]
+        identity: Identity = ("group", chosen.key) if place < 0 else ("job", self.job(chosen, place).job_id)
+        return identity, Match(number % len(found) + 1, len(found))
 
-    def _search_in(self, group: JobGroup, wanted: str, start: int | None, sign: int) -> Identity | None:
-        """Within one group, whose own row is place -1 and before its jobs."""
-        if start is None:
-            start = -1 if sign > 0 else self.size(group) - 1
-        if sign > 0:
-            if start == -1 and wanted in self.title(group):
-                return ("group", group.key)
-            return self._search_on(group, wanted, max(0, start))
-        for place in range(start, -1, -1):
-            self.work += 1
-            job = self.job(group, place)
-            if matches(job, wanted):
-                return ("job", job.job_id)
-        return ("group", group.key) if start >= -1 and wanted in self.title(group) else None
-
-    def _search_on(self, group: JobGroup, wanted: str, start: int) -> Identity | None:
-        """From the job at place `start` on."""
-        for bucket in self.buckets(group):
-            part = self._part(bucket)
-            begin = min(start, len(part))
-            jobs = islice(jobs_of(part), begin, None)
-            place, looked_at = first_match(jobs, bucket.key[0], wanted)
-            self.work += looked_at
-            if place is not None:
-                return ("job", part[begin + place].job_id)
-            start -= begin
-        return None
+    def _matching(self, wanted: str) -> list[tuple[int, int]]:
+        """Every row that matches, as (place of its group, place in the group); -1 is the group's own row."""
+        found: list[tuple[int, int]] = []
+        for index, group in enumerate(self.order):
+            if wanted in self.title(group):
+                found.append((index, -1))
+            before = 0
+            for bucket in self.buckets(group):
+                part = self._part(bucket)
+                self.work += len(part)
+                places = matching_places(jobs_of(part), bucket.key[0], wanted)
+                found += [(index, before + place) for place in places]
+                before += len(part)
+        return found
 
     def title(self, group: JobGroup) -> str:
         """What `/` finds of a group's own row."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from casparian_console.canvas import Glyphs, Line, fit, line_width, spread
 from casparian_console.effects import Effects, FollowLog, StopCommand, Tag
+from casparian_console.listing import Match
 from casparian_console.text import clean, clip, count
 
 #: Older lines are dropped, and counted: more than an ordinary job log of 10 MB has.
@@ -104,20 +105,24 @@ class LogView:
         self._passing = [number for number, rank, _ in self._lines if rank >= self.level]
         self._at = bisect_left(self._passing, number)
 
-    def search(self, pattern: str, step: int) -> bool:
+    def search(self, pattern: str, step: int) -> Match:
         """Bring the next line with the text to the top."""
         self.pattern = pattern
         wanted, size = pattern.casefold(), len(self._passing)
         if not wanted or not size:
-            return False
+            return Match()
+        base = self._lines[0][0]
+        found = [at for at in range(size) if wanted in self._lines[self._passing[at] - base][2].casefold()]
+        if not found:
+            return Match()
         top = min(self._last_top() if self.is_following else self._at, size - 1)
         start = top + (step if step < 0 else step - 1)
-        base = self._lines[0][0]
-        for at in _around(size, start, -1 if step < 0 else 1):
-            if wanted in self._lines[self._passing[at] - base][2].casefold():
-                self._at, self.is_following = at, False
-                return True
-        return False
+        if step < 0:
+            at = next((at for at in reversed(found) if at <= start), found[-1])
+        else:
+            at = next((at for at in found if at >= start), found[0])
+        self._at, self.is_following = at, False
+        return Match(found.index(at) + 1, len(found))
 
     def _last_top(self) -> int:
         return max(0, len(self._passing) - self._height)
@@ -180,7 +185,3 @@ def _marked(text: str, pattern: str, style: str) -> Line:
         line += [(style, text[at:found]), (f"{style} selected".strip(), text[found : found + len(wanted)])]
         at = found + len(wanted)
     return [*line, (style, text[at:])]
-
-
-def _around(size: int, start: int, sign: int) -> list[int]:
-    return [(start + offset * sign) % size for offset in range(size)]

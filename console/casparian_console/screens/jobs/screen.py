@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from casparian_console.canvas import Line, beside, block
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import Job
-from casparian_console.listing import CardCursor
+from casparian_console.listing import CardCursor, Match
 from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.jobs.cards import HEADINGS, Backlogs, CardContext, card, card_height, job_line
@@ -22,7 +22,7 @@ from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import detail_lines
 from casparian_console.screens.jobs.filter import Filter
 from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
-from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobList, job_group_key
+from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobGroupKey, JobList, job_group_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 from casparian_console.text import clean, count
@@ -50,6 +50,8 @@ class Jobs(Screen):
         self.has_pipeline = False
         #: A job of the selected row.
         self._last: str | None = None
+        #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
+        self._acted_on: JobGroupKey | None = None
         #: Effects of what cannot return any.
         self._later: Effects = []
         self._height = 10
@@ -71,6 +73,8 @@ class Jobs(Screen):
     def follow(self, context: Context) -> None:
         """Take over what changed, and find the selected row again; a selected job is always to be seen."""
         self.job_list.follow(context.facts.jobs, self.filter)
+        if self._has_left():
+            self.window.identity = self._acted_on = None
         identity = self.window.identity
         if identity is not None and identity[0] == "job":
             found = self.job_list.find(str(identity[1]))
@@ -82,6 +86,23 @@ class Jobs(Screen):
         self.window.settle(self.job_list)
         row = self.job_list.row(self.window.at) if len(self.job_list) else None
         self._last = (row[1] or self.job_list.speaker(row[0])).job_id if row is not None else None
+
+    def stay(self) -> None:
+        """What is done now to the selected row may take it elsewhere: the cursor does not go with it."""
+        identity = self.window.identity
+        if identity is not None and identity[0] == "group":
+            self._acted_on = self.job_list.groups[identity[1]].key  # type: ignore[index]
+        elif identity is not None and (found := self.job_list.find(str(identity[1]))) is not None:
+            self._acted_on = found[0].key
+
+    def _has_left(self) -> bool:
+        identity = self.window.identity
+        if self._acted_on is None or identity is None:
+            return False
+        if identity[0] == "group":
+            return identity[1] == self._acted_on and self._acted_on not in self.job_list.groups
+        found = self.job_list.find(str(identity[1]))
+        return found is None or found[0].key != self._acted_on
 
     def selected(self, context: Context) -> tuple[JobGroup, Job | None] | None:
         """The selected row: a group, or a job in it."""
@@ -186,22 +207,22 @@ class Jobs(Screen):
                 self.detail.top = max(0, self.detail.top + steps.get(key, 100_000))
             case _:
                 self.follow(context)
+                self._acted_on = None
                 self.window.move(key, self.job_list, self._height_of, self._height)
                 return self.changed(context)
         return []
 
-    def search(self, pattern: str, step: int, context: Context) -> bool | None:
+    def search(self, pattern: str, step: int, context: Context) -> Match | None:
         match self.part:
             case "log" if self.log is not None:
                 return self.log.search(pattern, step)
             case "monitoring" | "detail":
                 return None
         self.follow(context)
-        found = self.job_list.search(pattern, self.window.at, step)
-        if found is None:
-            return False
-        self.go_to(found)
-        return True
+        identity, found = self.job_list.search(pattern, self.window.at, step)
+        if identity is not None:
+            self.go_to(identity)
+        return found
 
     def not_found(self, pattern: str) -> str:
         if self.part == "log" and self.log is not None and self.log.dropped:
@@ -336,7 +357,7 @@ class Jobs(Screen):
             group, job = self.job_list.row(at)
             is_selected = at == self.window.at
             if job is not None:
-                drawn = [job_line(look, job, is_selected=is_selected)]
+                drawn = [job_line(look, group, job, is_selected=is_selected)]
             else:
                 heading: Line = [("title", f" {HEADINGS[group.section]}")]
                 above: list[Line] = [[], heading][2 - self._heading_height(group) :]
