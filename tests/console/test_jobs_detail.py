@@ -109,7 +109,7 @@ def test_the_detail_of_a_failure_shows_cause_trace_attempts_lineage_and_related_
     assert "failed: SCHEMA_MISMATCH · 2.0 s" in text
     assert "replayed    2026-03-05 14:00:10Z by sentinel" in text
     assert "a" * 40 in text
-    assert "ALSO FAILED BY ERR-a1b2c3d4e (5)" in text
+    assert "ALSO FAILED BY ERR-a1b2c3d4e (5 times)" in text
     assert "/data/fix/older.log" in text
     trace = next(each for each in day.shell.view(120, 70) if any("SchemaMismatch: price" in part for _, part in each))
     assert next(style for style, part in trace if "SchemaMismatch: price" in part) == "bad"
