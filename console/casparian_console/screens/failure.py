@@ -27,7 +27,7 @@ _BY_EXCEPTION = {
     "KeyError": "The input lacks a key that the code expects: use .get, or ctx.reject the row with a reason.",
     "IndexError": "A line has fewer parts than the code expects: ctx.reject it with a reason.",
 }
-_UNKNOWN = "The traceback names the line; `breakpoint()` in front of it stops there under `casparian run`."
+_UNKNOWN = "The traceback names the line; `breakpoint()` in front of it stops there under `casparian run PARSER FILE`."
 
 
 @dataclass(frozen=True, slots=True)
