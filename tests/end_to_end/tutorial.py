@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?P<language>\w+)(?: (?P<path>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,8 +30,12 @@ _VARIABLE = (
 )
 
 
-def play(page: str, directory: Path) -> str:
-    """The page with the output that its commands have in `directory`."""
+Run = Callable[[str, Path, dict[str, str]], list[str]]
+
+
+def play(page: str, directory: Path, run: Run | None = None) -> str:
+    """The page with the output that its commands have in `directory`; `run` runs one and gives the lines it printed."""
+    run = run or _run
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CASPARIAN_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -50,7 +54,7 @@ def play(page: str, directory: Path) -> str:
         lines: list[str] = []
         for line in fence["body"].splitlines():
             if line.startswith("$ "):
-                lines += [line, *_run(line[2:], directory, environment)]
+                lines += [line, *run(line[2:], directory, environment)]
         return "\n".join(["```console", *lines, "```"])
 
     return _FENCE.sub(played, page)
