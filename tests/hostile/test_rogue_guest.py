@@ -18,7 +18,7 @@ from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Held, Me
 from casparian_worker.agent.reports import RunningJob, Usage, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
 from casparian_worker.execute.stream import StreamCounters
-from casparian_worker.guest import orphans
+from casparian_worker.guest import children
 from tests.hostile.rogue_modes import Mode, all_modes
 from tests.worker.attempts import Desk
 
@@ -58,20 +58,20 @@ def require_harmless(mode: Mode, outcome: Outcome, counters: StreamCounters) -> 
 
 @pytest.fixture(autouse=True)
 def rogue_in_the_guests_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casparian_worker.guest.process._LAUNCH", ROGUE)
+    monkeypatch.setattr("casparian_worker.guest.spawner._LAUNCH", ROGUE)
     monkeypatch.setattr("casparian_worker.execute.ending.EXIT_SECONDS", 2.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def orphans_come_to_us() -> Iterator[None]:
+def children_come_to_us() -> Iterator[None]:
     """As in a worker's process; what this process has started already is its own."""
     listed = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    before = set(orphans._ours)
-    orphans._ours.update(int(pid) for pids in listed for pid in pids)
-    orphans.adopt()
+    before = set(children._ours)
+    children._ours.update(int(pid) for pids in listed for pid in pids)
+    children.adopt()
     yield
-    orphans._is_adopting = False
-    orphans._ours.intersection_update(before)
+    children._is_adopting = False
+    children._ours.intersection_update(before)
     ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
 
 

@@ -16,6 +16,7 @@ from casparian_protocol.jobs import JobInput, JobSpec, JobType
 from casparian_protocol.settings import LimitSettings, Settings
 from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, ParseTask, WorkerContext, execute
 from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.guest import BASE_ENVIRONMENT, Environment
 from casparian_worker.staging import seal_together
 
 JOB_ID = "0123456789abcdef"
@@ -46,7 +47,7 @@ class Desk:
         self.stop = CancelToken()
         self.counters = StreamCounters()
 
-    def task(self, source: str, **changes: Any) -> ParseTask:
+    def task(self, source: str, *, environment: Environment = BASE_ENVIRONMENT, **changes: Any) -> ParseTask:
         (self.folder / "bundle" / "parser.py").write_text(source)
         digest = blake3(self.input.read_bytes()).hexdigest() if self.input.is_file() else ""
         spec: dict[str, Any] = {
@@ -67,6 +68,7 @@ class Desk:
             bundle=self.folder / "bundle",
             entry="parser.py",
             contracts={name: Contract.from_literal(literal) for name, literal in self.contracts.items()},
+            environment=environment,
         )
 
     def context(self) -> WorkerContext:

@@ -26,8 +26,8 @@ from casparian_shim import process
 from casparian_shim.process import remember_absent
 from casparian_worker.agent.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS
-from casparian_worker.guest import orphans
-from casparian_worker.guest.process import SHIM_FOLDER
+from casparian_worker.guest import children
+from casparian_worker.guest.spawner import SHIM_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
         wait_seconds=given.wait,
     )
     remember_absent("dateutil")
-    orphans.adopt()
+    children.adopt()
     gc.freeze()
     return uvloop.run(_work(Agent(home, settings, options), given.managed))
 

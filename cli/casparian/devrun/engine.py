@@ -32,7 +32,7 @@ from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.source import Source
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdog
-from casparian_worker.guest import Guest, GuestSpec
+from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec
 from casparian_worker.staging import Lineage
 
 #: Stands where a job's id would: these rows are of no job.
@@ -103,8 +103,8 @@ class _Run:
             scratch, bundle = Path(folder).resolve() / "scratch", Path(folder).resolve() / "bundle"
             scratch.mkdir()
             self.parser.unpack(bundle)
-            spec = self._spec(params, python, scratch, bundle)
-            guest = Guest.start(spec, _nothing_is_drained)
+            spec = self._spec(params, scratch, bundle)
+            guest = ColdSpawner().start(spec, Environment(python), _nothing_is_drained)
             try:
                 return self._listen(guest, spec.job.token, bundle)
             finally:
@@ -113,7 +113,7 @@ class _Run:
     def _listen(self, guest: Guest, token: str, bundle: Path) -> JobError | None:
         log = _TerminalLog()
         stream = GuestStream(
-            guest.socket,
+            guest.stream,
             token=token,
             watchdog=Watchdog(CancelToken(), None, None, log, start_seconds=_START_SECONDS, has_ended=guest.has_ended),
             find_output=self._taker,
@@ -156,7 +156,7 @@ class _Run:
             )
         return self.takers[name]
 
-    def _spec(self, params: Mapping[str, Any], python: str, scratch: Path, bundle: Path) -> GuestSpec:
+    def _spec(self, params: Mapping[str, Any], scratch: Path, bundle: Path) -> GuestSpec:
         return GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),
@@ -172,8 +172,7 @@ class _Run:
                 source_hash=self.source.content_hash,
                 mode=DEV,
             ),
-            python=python,
-            environment=dict(os.environ),
+            variables=dict(os.environ),
             directory=Path.cwd(),
             input_fd=self.source.descriptor,
             options=(),

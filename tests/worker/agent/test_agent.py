@@ -103,7 +103,7 @@ def test_a_cancelled_job_is_stopped_released_and_leaves_nothing(sentinel: SmallS
 
 
 def test_a_fenced_finish_is_deleted(sentinel: SmallSentinel, tmp_path: Path) -> None:
-    with WorkerProcess(sentinel.home):
+    with WorkerProcess(sentinel.home) as worker:
         sentinel.join()
         job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
         sentinel.assign(job)
@@ -111,6 +111,7 @@ def test_a_fenced_finish_is_deleted(sentinel: SmallSentinel, tmp_path: Path) -> 
         sentinel.send(Fenced(jobs=[held(job)]))
         sentinel.send(Drain())
         sentinel.hear(Bye)
+        assert worker.process.wait(10) == 0
         assert not sentinel.home.staging_of(job.job.job_id, 5).exists()
 
 

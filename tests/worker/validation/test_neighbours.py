@@ -7,6 +7,7 @@ import enum
 import math
 import pickle
 import random
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -344,7 +345,7 @@ def test_the_counts_of_a_file_are_its_rows_verdicts_in_run_and_in_production(tmp
         load_parser(desk.folder / "bundle" / "parser.py"),
         desk.input,
         params={},
-        python=desk.context().python,
+        python=sys.executable,
         limit=None,
         rows_shown=5,
         on_rows=None,
@@ -394,7 +395,7 @@ def test_run_and_production_say_of_every_value_under_every_type_what_the_judge_s
         load_parser(desk.folder / "bundle" / "parser.py"),
         desk.input,
         params={},
-        python=desk.context().python,
+        python=sys.executable,
         limit=None,
         rows_shown=0,
         on_rows=lambda output, batch, is_bad: bad_in_run.append(batch) if is_bad else None,

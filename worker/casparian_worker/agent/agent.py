@@ -61,7 +61,7 @@ from casparian_worker.agent.upkeep import Housekeeping, UsageMeter
 from casparian_worker.agent.work import Attempt, JobRunner, Result
 from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
-from casparian_worker.guest import effective_level
+from casparian_worker.guest import Level
 from casparian_worker.staging.directory import remove_attempt
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class AgentOptions:
     #: So long such a worker waits for the first sentinel.
     wait_seconds: float = DEFAULT_WAIT_SECONDS
 
-    def hello(self) -> Hello:
-        """The introduction of this process, with empty hands."""
+    def hello(self, level: Level) -> Hello:
+        """The introduction of this process, with empty hands. `level`: of its guests."""
         return Hello(
             protocol=PROTOCOL_VERSION,
             worker_id=self.worker_id,
@@ -97,7 +97,7 @@ class AgentOptions:
             pid=os.getpid(),
             slots=self.slots,
             version=self.version,
-            sandbox=effective_level(),
+            sandbox=level,
         )
 
 
@@ -108,9 +108,11 @@ class Agent:
         self._home = home
         self._settings = settings
         self._options = options
+        self._sinks = SinkReports(time.time_ns() // 1000)
+        self._context = WorkerContext(home, settings, meters=self._sinks.meters)
         liveness = settings.liveness
         self._table = LeaseTable(
-            options.hello(),
+            options.hello(self._context.spawner.level),
             Rhythm.of(liveness.heartbeat_seconds, liveness.lease_timeout_seconds),
             time.monotonic(),
             resend_seconds=options.resend_seconds,
@@ -123,7 +125,6 @@ class Agent:
         self._fetches: dict[str, list[Future[bytes | None]]] = {}
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = UsageMeter(home.staging)
-        self._sinks = SinkReports(time.time_ns() // 1000)
         self._contact = Contact(f"home {home.root}", options.tell, options.wait_seconds)
 
     async def run(self) -> int:
@@ -131,8 +132,7 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
-        context = WorkerContext(self._home, self._settings, meters=self._sinks.meters)
-        runner = JobRunner(context, self._fetch, self._from_slot_started, self._from_slot)
+        runner = JobRunner(self._context, self._fetch, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
         #: What waits for a disk and nobody waits for: never in the loop.

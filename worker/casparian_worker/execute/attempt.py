@@ -8,7 +8,6 @@ outcome that names files, and durable only once the caller has sealed it.
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,8 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-
-import pyarrow as pa
 
 from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
 from casparian_protocol.errors import CasparianError, ErrorCode
@@ -36,14 +33,12 @@ from casparian_worker.execute.scratch import held_scratch
 from casparian_worker.execute.source import InputUnreadable, Source
 from casparian_worker.execute.stopping import CancelToken, Stopped
 from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdog, arrow_limits
-from casparian_worker.guest import Guest, GuestSpec, effective_level
-from casparian_worker.guest.sandbox import limits_from, scrubbed_environment
+from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, GuestSpec, Level, Spawner
+from casparian_worker.guest.sandbox import limits_from, scrubbed_variables
 from casparian_worker.joblog import JobLog, Origin, joblog_path
 from casparian_worker.staging import Lineage, SinkMeters, StagingDirectory, WriterSettings
 from casparian_worker.tz_database import tz_database
 
-#: Where pyarrow is: all that a guest may import beside the interpreter's library and its own bundle.
-BASE_SYS_PATHS = (str(Path(pa.__file__).parent.parent),)
 #: Waiting rows of all outputs of an attempt, together.
 _ROW_GROUPS_BYTES = 128 * 1024 * 1024
 
@@ -66,8 +61,7 @@ class WorkerContext:
 
     home: Home
     settings: Settings
-    python: str = sys.executable
-    sys_paths: tuple[str, ...] = BASE_SYS_PATHS
+    spawner: Spawner = field(default_factory=ColdSpawner)
     start_seconds: float = 5.0
     follow_links: bool = False
     meters: SinkMeters = field(default_factory=SinkMeters)
@@ -84,6 +78,8 @@ class ParseTask:
     bundle: Path
     entry: str
     contracts: dict[str, Contract]
+    #: What the parser may import.
+    environment: Environment = BASE_ENVIRONMENT
     is_alone: bool = False
 
 
@@ -137,6 +133,7 @@ class _Attempt:
     on_started: Callable[[int], None]
     began_s: float = field(default_factory=time.monotonic)
     guest_seconds: float = 0.0
+    level: Level = "none"
     outputs: dict[str, JudgedOutput] = field(default_factory=dict)
     writers: dict[str, StagedRowWriter] = field(default_factory=dict)
     source: Source | None = None
@@ -181,7 +178,7 @@ class _Attempt:
 
     def _parse(self, log: JobLog) -> Outcome:
         context, job = self.context, self.task.job
-        level, minimum = effective_level(), context.settings.sandbox.minimum
+        level, minimum = context.spawner.level, context.settings.sandbox.minimum
         if minimum == "basic" and level == "none":
             raise SandboxTooWeak(level, minimum)
         self.stop.check()
@@ -212,7 +209,8 @@ class _Attempt:
         assert self.records is not None
         began_s, limits = time.monotonic(), self.context.settings.limits
         spec = self._guest_spec(scratch)
-        guest = Guest.start(spec, log.write_raw)
+        guest = self.context.spawner.start(spec, self.task.environment, log.write_raw)
+        self.level = guest.level
         try:
             self.stop.attach(guest)
             self.on_started(guest.pid)
@@ -225,7 +223,7 @@ class _Attempt:
                 has_ended=guest.has_ended,
             )
             stream = GuestStream(
-                guest.socket,
+                guest.stream,
                 token=spec.job.token,
                 watchdog=watchdog,
                 find_output=consumer_among(self.outputs),
@@ -263,14 +261,12 @@ class _Attempt:
                 input_path=self.source.path,
                 outputs=tuple(sorted(self.task.contracts)),
                 params=dict(job.params),
-                sys_paths=context.sys_paths,
                 scratch_path=str(scratch),
                 job_id=job.job_id,
                 source_hash=self.source.content_hash,
                 batch_bytes=context.settings.limits.batch_bytes,
             ),
-            python=context.python,
-            environment=scrubbed_environment(scratch),
+            variables=scrubbed_variables(scratch),
             directory=scratch,
             limits=limits_from(context.settings.limits),
             input_fd=self.source.descriptor,
@@ -318,7 +314,7 @@ class _Attempt:
             records=records,
             source_hash=self.source.content_hash,
             source_bytes=self.source.size_bytes,
-            sandbox=effective_level(),
+            sandbox=self.level,
             tz_database=tz_database(),
             guest_seconds=self.guest_seconds,
             total_seconds=time.monotonic() - self.began_s,

@@ -1,10 +1,31 @@
 """Guests: the processes that run parsers. Started, limited, listened to and ended here; never believed.
 
-`channel` makes the one connection, `launch` is the program that starts a guest, `sandbox` says what limits it,
-`process` owns a running guest until nothing of it is left, `orphans` what escaped from one.
+`spawner` is the port that every way of starting a guest has, and the plain one; `process` owns a running guest until nothing
+of it is left; `children` knows this process's children and ends what escaped from a guest; `sandbox` says what limits a
+guest; `launch` is the program that one begins as.
 """
 
-from casparian_worker.guest.process import Guest, GuestExit, GuestSpec, StartTimeout
-from casparian_worker.guest.sandbox import GuestLimits, effective_level
+from casparian_worker.guest.children import GuestExit
+from casparian_worker.guest.process import Guest
+from casparian_worker.guest.sandbox import GuestLimits, Level
+from casparian_worker.guest.spawner import (
+    BASE_ENVIRONMENT,
+    ColdSpawner,
+    Environment,
+    GuestSpec,
+    Spawner,
+    StartTimeout,
+)
 
-__all__ = ["Guest", "GuestExit", "GuestLimits", "GuestSpec", "StartTimeout", "effective_level"]
+__all__ = [
+    "BASE_ENVIRONMENT",
+    "ColdSpawner",
+    "Environment",
+    "Guest",
+    "GuestExit",
+    "GuestLimits",
+    "GuestSpec",
+    "Level",
+    "Spawner",
+    "StartTimeout",
+]

@@ -16,18 +16,37 @@ _SIGKILL = 9
 #: After SIGXCPU a guest that ignores it has this long.
 _CPU_GRACE_SECONDS = 2
 _ORPHANED = 3
+#: How often a guest looks for its worker, where the kernel does not tell.
+_LOOK_SECONDS = 1.0
 
 
 def die_with(worker_pid: int) -> None:
-    """The kernel kills this process when the thread that started it ends; nothing it starts gains privileges."""
+    """The kernel kills this process when the thread that started it ends; nothing it starts gains privileges.
+
+    Where the kernel has no `prctl` (macOS), a thread looks each second whether the worker is still the parent.
+    """
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    for option, argument in ((_PR_SET_PDEATHSIG, _SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, argument, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"prctl {option}")
+    prctl = getattr(libc, "prctl", None)
+    if prctl is None:
+        import threading
+
+        threading.Thread(target=_watch_parent, args=(worker_pid,), name="watches-parent", daemon=True).start()
+    else:
+        for option, argument in ((_PR_SET_PDEATHSIG, _SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
+            if prctl(option, argument, 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), f"prctl {option}")
     if os.getppid() != worker_pid:  # it ended before the kernel knew
         os._exit(_ORPHANED)
+
+
+def _watch_parent(worker_pid: int) -> None:
+    import time
+
+    while os.getppid() == worker_pid:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(_ORPHANED)
 
 
 def leave_others_alone() -> None:

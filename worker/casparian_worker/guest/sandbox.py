@@ -1,7 +1,7 @@
-"""What holds a guest back, and how much that is worth: the level that leases and commits record.
+"""What holds a guest back: levels, limits that the kernel keeps, and the environment variables it gets.
 
-Levels are trust.md's. *basic* needs a system call filter; until there is one, limits and a scrubbed environment are worth
-no more than *none*, and that is what is recorded. A stronger level is put on in `launch`, at the marked place.
+A level is what leases and commits record. Which one a guest really has is its spawner's knowledge; a stronger one is put on
+in `launch`, at the marked place.
 """
 
 from __future__ import annotations
@@ -29,11 +29,6 @@ _QUIET_LIBRARIES = {
 }
 
 
-def effective_level() -> Level:
-    """What guests started now are really held back by."""
-    return "none"
-
-
 @dataclass(frozen=True, slots=True)
 class GuestLimits:
     """Limits the kernel keeps for us; None leaves one as it is."""
@@ -59,7 +54,7 @@ def limits_from(settings: LimitSettings) -> GuestLimits:
     )
 
 
-def scrubbed_environment(scratch: Path) -> dict[str, str]:
+def scrubbed_variables(scratch: Path) -> dict[str, str]:
     """All that a guest in production knows of its surroundings."""
     return {
         "PATH": os.defpath,

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.scratch import held_scratch
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import TICK_SECONDS, StreamCounters
-from casparian_worker.guest import orphans
+from casparian_worker.guest import children
 from casparian_worker.staging import StagingDirectory
 
 CHANGES = "changes.arrow"
@@ -83,8 +83,7 @@ class ScanProcess:
     """The running child."""
 
     def __init__(self, order: dict[str, Any], on_told: Callable[[dict[str, Any]], None]) -> None:
-        """From a thread that lives as long as the worker: the kernel ends the child with it."""
-        self._process = orphans.start(
+        started = children.start(
             lambda: subprocess.Popen(
                 [sys.executable, "-m", "casparian_worker.scanning.child", str(os.getpid())],
                 stdin=subprocess.PIPE,
@@ -92,29 +91,27 @@ class ScanProcess:
                 start_new_session=True,
             )
         )
-        self.pid = self._process.pid
+        assert started.stdin is not None and started.stdout is not None
+        self._child, self._out = started.child, started.stdout
+        self.pid = self._child.pid
         self._on_told = on_told
-        assert self._process.stdin is not None
-        with self._process.stdin as stdin:
+        with started.stdin as stdin:
             stdin.write(json.dumps(order).encode())
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
+        self._child.signal(signal.SIGKILL)
 
     def told(self, check: Callable[[], None]) -> dict[str, Any]:
         """Everything it says until its last word; `check` is called in between and may raise."""
-        out: IO[bytes] | None = self._process.stdout
-        assert out is not None
         poll = select.poll()
-        poll.register(out, select.POLLIN)
+        poll.register(self._out, select.POLLIN)
         rest = b""
         last: dict[str, Any] = {}
         while True:
             check()
             if not poll.poll(TICK_SECONDS * 1000):
                 continue
-            data = os.read(out.fileno(), 65536)
+            data = os.read(self._out.fileno(), 65536)
             if not data:
                 return last
             *lines, rest = (rest + data).split(b"\n")
@@ -124,10 +121,8 @@ class ScanProcess:
 
     def end(self) -> int:
         self.stop()
-        status = self._process.wait()
-        orphans.forget(self.pid)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        status = self._child.reap().status
+        self._out.close()
         return status
 
 

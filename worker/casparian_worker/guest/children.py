@@ -1,0 +1,263 @@
+"""Processes that this one starts, and those that they leave behind.
+
+Every child is started by one thread that lives as long as the process, since the kernel ends a guest with the *thread* that
+started it. A child is waited for by its descriptor where the kernel has them (pidfd), by a thread of its own elsewhere.
+
+`adopt` makes this process the parent of every orphan among its descendants. Children that were started here are known; any
+other child in another session is what some guest left behind, and `end_orphans` ends it: nothing outlives its guest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from casparian_protocol.errors import CasparianError, ErrorCode
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 16
+
+_starter = ThreadPoolExecutor(1, thread_name_prefix="starts-children")
+_lock = threading.Lock()
+_ours: set[int] = set()
+_is_adopting = False
+
+
+class GuestStatusLost(CasparianError):
+    """The kernel gave a guest's exit status to nobody: something in this process reaps children that are not its own."""
+
+    code = ErrorCode.CONNECTION_RESET
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"How the guest (pid {pid}) ended is not known: its exit status was not kept.",
+            remedy="Stop and start this worker's sentinel, and report it: the status belongs to the worker alone.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GuestExit:
+    """How a process ended: exit status, or minus the signal; and what it used."""
+
+    status: int
+    cpu_seconds: float
+    peak_bytes: int
+
+    @property
+    def said(self) -> str:
+        return f"exited with status {self.status}" if self.status >= 0 else f"was killed by {self.signal}"
+
+    @property
+    def signal(self) -> str:
+        """Name of the signal that ended it; "" when it exited."""
+        if self.status >= 0:
+            return ""
+        try:
+            return signal.Signals(-self.status).name
+        except ValueError:
+            return f"signal {-self.status}"
+
+
+class Child(Protocol):
+    """A process of ours: who it is, until it is reaped. A warm guest's is told by the process that forked it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether the process has ended by then."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """To its whole process group, where it leads one; nothing once it is reaped."""
+
+    def reap(self) -> GuestExit:
+        """Wait for its end. Raises `GuestStatusLost` where the kernel gave its status to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A new child and its pipes, where it was given any."""
+
+    child: Child
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+
+def start(popen: Callable[[], subprocess.Popen[bytes]], *, leads_group: bool = True) -> Started:
+    """Start a child of this process's own, from the thread for that. Nobody takes it for an orphan meanwhile."""
+    return _starter.submit(_start, popen, leads_group).result()
+
+
+def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> Started:
+    with _lock:
+        process = popen()
+        _ours.add(process.pid)
+    process.returncode = 0  # its status is ours to ask for: a dropped Popen would take it
+    child = _child_of(process.pid, leads_group)
+    return Started(child, process.stdin, process.stdout, process.stderr)
+
+
+def _child_of(pid: int, leads_group: bool) -> Child:
+    pidfd_open = getattr(os, "pidfd_open", None)
+    if pidfd_open is not None:
+        with suppress(OSError):  # an old kernel, or a container that forbids it
+            return PidfdChild(pid, pidfd_open(pid), leads_group)
+    return WatchedChild(pid, leads_group)
+
+
+class PidfdChild:
+    """By a descriptor that is this process and never another one."""
+
+    def __init__(self, pid: int, pidfd: int, leads_group: bool) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self._leads_group = leads_group
+        self._lock = threading.Lock()
+        self._exit: GuestExit | None = None
+
+    def wait(self, timeout_seconds: float) -> bool:
+        if self._exit is not None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(max(0.0, timeout_seconds) * 1000))
+
+    def signal(self, number: signal.Signals) -> None:
+        """The leader is not reaped yet, so the group's number is still its own."""
+        with self._lock:
+            if self._exit is None:
+                _send(self.pid, number, self._leads_group)
+
+    def reap(self) -> GuestExit:
+        self.wait(_FOR_EVER_SECONDS)
+        with self._lock:
+            if self._exit is None:
+                self._exit = _reaped(self.pid)
+                os.close(self._pidfd)
+        return self._exit
+
+
+class WatchedChild:
+    """By a thread that waits for it: where there are no descriptors of processes (macOS, kernels before 5.3).
+
+    Reaped as soon as it ends; its group may be signalled after that, which the kernel refuses once nobody is in it.
+    """
+
+    def __init__(self, pid: int, leads_group: bool) -> None:
+        self.pid = pid
+        self._leads_group = leads_group
+        self._has_ended = threading.Event()
+        self._exit: GuestExit | None = None
+        threading.Thread(target=self._watch, name=f"waits-for-{pid}", daemon=True).start()
+
+    def _watch(self) -> None:
+        try:
+            self._exit = _reaped(self.pid)
+        except GuestStatusLost:  # said by `reap`
+            self._exit = None
+        self._has_ended.set()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        return self._has_ended.wait(timeout_seconds)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._leads_group or not self._has_ended.is_set():
+            _send(self.pid, number, self._leads_group)
+
+    def reap(self) -> GuestExit:
+        self._has_ended.wait()
+        if self._exit is None:
+            raise GuestStatusLost(self.pid)
+        return self._exit
+
+
+_FOR_EVER_SECONDS = 86_400.0
+
+
+def _send(pid: int, number: signal.Signals, to_group: bool) -> None:
+    # Gone, or a group that holds only zombies.
+    with suppress(ProcessLookupError, PermissionError):
+        (os.killpg if to_group else os.kill)(pid, number)
+
+
+def _reaped(pid: int) -> GuestExit:
+    try:
+        _pid, status, usage = os.wait4(pid, 0)
+    except ChildProcessError as cause:
+        raise GuestStatusLost(pid) from cause
+    finally:
+        with _lock:
+            _ours.discard(pid)
+    return GuestExit(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def nameless_file() -> IO[bytes]:
+    """A file without a name, to be inherited: in memory where the kernel has such."""
+    memfd_create = getattr(os, "memfd_create", None)
+    if memfd_create is not None:
+        with suppress(OSError):
+            return os.fdopen(memfd_create("job", os.MFD_CLOEXEC), "r+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+# --- orphans ----------------------------------------------------------------------------------------------------------
+
+
+def adopt() -> None:
+    """From now on orphans come to this process. For a worker process only: it kills children that it does not know.
+
+    Without `prctl` (macOS) they go to init as ever; a guest's own process group is all that is ended with it.
+    """
+    global _is_adopting
+    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+    if prctl is not None and prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
+        _is_adopting = True
+
+
+def end_orphans() -> int:
+    """Kill and reap every orphan; returns how many there were."""
+    if not _is_adopting:
+        return 0
+    ended = 0
+    with _lock:
+        for _ in range(_ROUNDS):  # the children of an orphan become orphans when it dies
+            found = _orphans()
+            if not found:
+                break
+            for pid in found:
+                with suppress(ProcessLookupError, ChildProcessError):  # reaped by whoever started it
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+            ended += len(found)
+    return ended
+
+
+def _orphans() -> list[int]:
+    session = os.getsid(0)
+    children: set[int] = set()
+    for listed in Path("/proc/self/task").glob("*/children"):
+        try:
+            children.update(int(pid) for pid in listed.read_text(encoding="ascii").split())
+        except OSError:  # a thread that has ended
+            continue
+    return [pid for pid in sorted(children - _ours) if _session_of(pid) not in (session, None)]
+
+
+def _session_of(pid: int) -> int | None:
+    """None for a process that is gone: another thread started it and has reaped it meanwhile."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

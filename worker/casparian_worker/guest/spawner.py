@@ -1,0 +1,172 @@
+"""Starting guests: the port that every way of starting one has, and the plain one, a new interpreter for each job.
+
+`Spawner.start(spec, environment)` gives a running `Guest`. What a guest is for (`GuestSpec`) comes with the job; what it
+may import (`Environment`) with the assignment, so that one worker serves parsers with different libraries. Warm guests and
+sandboxed ones are further spawners. What limits a guest is `sandbox`'s, the program that it begins as is `launch`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+import casparian_shim
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_shim.frames import LogLevel
+from casparian_shim.job import GuestJob
+from casparian_worker.guest import children, launch
+from casparian_worker.guest.process import Guest, OnOutput
+from casparian_worker.guest.sandbox import GuestLimits, Level
+
+SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
+_LAUNCH = str(Path(launch.__file__))
+_ACCEPT_SECONDS = 5.0
+
+
+class StartTimeout(CasparianError):
+    """A guest did not say hello in time."""
+
+    code = ErrorCode.START_TIMEOUT
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The guest did not say hello within {seconds:g} s.",
+            remedy="The machine is overloaded, or the interpreter does not start: the job's log has its last words.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a guest may import, beside its own bundle."""
+
+    python: str
+    sys_paths: tuple[str, ...] = ()
+    #: Of the lock that it was built from; "" for the interpreter's library and pyarrow alone.
+    digest: str = ""
+
+
+#: The interpreter's library and pyarrow: for parsers that declare no dependencies.
+BASE_ENVIRONMENT = Environment(sys.executable, (str(Path(pa.__file__).parent.parent),))
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSpec:
+    """What to start. `job` lacks the descriptors and the places to import from, which are filled in here."""
+
+    job: GuestJob
+    variables: Mapping[str, str]
+    #: Working directory, and in production the guest's home.
+    directory: Path
+    limits: GuestLimits = field(default_factory=GuestLimits)
+    input_fd: int | None = None
+    #: Options of the interpreter; a guest in production sees nothing of the user's environment.
+    options: Sequence[str] = ("-I", "-S", "-B")
+    #: False for `casparian run`: the user's terminal, the user's process group, no descriptors drained.
+    is_contained: bool = True
+
+
+class Spawner(Protocol):
+    """One way to start guests."""
+
+    @property
+    def level(self) -> Level:
+        """What its guests are really held back by."""
+
+    def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
+        """Start one, from any thread; the parser is not imported before it has said hello.
+
+        `on_output` gets the raw bytes on its descriptors 1 and 2, from a thread of its own.
+        """
+
+
+class ColdSpawner:
+    """A new interpreter for each guest."""
+
+    @property
+    def level(self) -> Level:
+        """*basic* needs a system call filter; limits and a scrubbed environment are worth no more than *none*."""
+        return "none"
+
+    def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
+        ours, theirs = _connected_pair()
+        try:
+            with theirs, children.nameless_file() as description:
+                job = replace(
+                    spec.job,
+                    socket_fd=theirs.fileno(),
+                    input_fd=spec.input_fd,
+                    sys_paths=environment.sys_paths,
+                )
+                description.write(job.to_json())
+                description.seek(0)
+                inherited = [theirs.fileno(), description.fileno()]
+                if spec.input_fd is not None:
+                    inherited.append(spec.input_fd)
+                started = _start(spec, environment.python, description.fileno(), inherited)
+            pipes = {started.stdout: LogLevel.STDOUT, started.stderr: LogLevel.STDERR}
+            return Guest(
+                started.child,
+                ours,
+                self.level,
+                pipes={pipe: level for pipe, level in pipes.items() if pipe is not None},
+                on_output=on_output,
+                is_contained=spec.is_contained,
+            )
+        except BaseException:
+            ours.close()
+            raise
+
+
+def _start(spec: GuestSpec, python: str, description: int, inherited: list[int]) -> children.Started:
+    worker_pid = str(os.getpid()) if spec.is_contained else "0"
+    command = [python, *spec.options, _LAUNCH, SHIM_FOLDER, str(description), worker_pid, spec.limits.to_json()]
+    if spec.is_contained:
+        return children.start(
+            lambda: subprocess.Popen(
+                command,
+                env=spec.variables,
+                cwd=spec.directory,
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                umask=0o077,
+            )
+        )
+    return children.start(
+        lambda: subprocess.Popen(command, env=spec.variables, cwd=spec.directory, pass_fds=inherited),
+        leads_group=False,
+    )
+
+
+def _connected_pair() -> tuple[socket.socket, socket.socket]:
+    """(ours, theirs): TCP on the loopback, both ends made here and the guest's inherited, so it needs no right to connect.
+
+    The listener is closed before this returns; a stranger who was quicker is hung up on.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
+        listener.settimeout(_ACCEPT_SECONDS)
+        theirs = socket.create_connection(listener.getsockname(), timeout=_ACCEPT_SECONDS)
+        expected = theirs.getsockname()
+        try:
+            while True:
+                ours, peer = listener.accept()
+                if peer == expected:
+                    break
+                ours.close()
+        except BaseException:
+            theirs.close()
+            raise
+    for end in (ours, theirs):
+        end.setblocking(True)
+    return ours, theirs
