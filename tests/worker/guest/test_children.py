@@ -148,7 +148,7 @@ def test_without_prctl_a_guest_notices_that_its_worker_is_gone() -> None:
 
 
 def test_without_prctl_orphans_are_left_to_init(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children.ctypes, "CDLL", lambda *arguments, **options: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda *arguments, **options: object())
     children.adopt()
     assert not children._is_adopting
     assert children.end_orphans() == 0
