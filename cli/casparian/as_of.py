@@ -20,6 +20,7 @@ import rich_click as click
 from casparian.app import App
 from casparian.exits import UsageProblem
 from casparian_protocol.home import Home
+from casparian_protocol.queries import Query, RowT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,6 +79,12 @@ class PastGateway:
     def request(self, op: str, **_args: Any) -> dict[str, Any]:
         raise UsageProblem(f"`{op}` cannot be done in the past.", remedy="Leave out --as-of.")
 
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        return self._projection.ask(query)
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        return self._projection.table(query)
+
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         from casparian_sentinel.projection.answers import plain_rows
 
@@ -87,9 +94,6 @@ class PastGateway:
     def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         return self._projection.query(sql, params)
 
-    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
-        yield self.table(sql, params)
-
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         from casparian.gateway import select_of
 
@@ -98,23 +102,23 @@ class PastGateway:
     def publish_catalogue(self) -> None:
         """The outputs that were published then; a version that was dropped since is gone all the same."""
         from casparian_sentinel import catalog
-        from casparian_sentinel.projection import queries
+        from casparian_sentinel.projection.queries import planning
 
-        files = self._projection.query(queries.OUTPUT_FILES).to_pylist()
+        files = self._projection.query(planning.OUTPUT_FILES).to_pylist()
         for file in files:
             if file["path"] is not None and not (self.home.root / file["path"]).is_file():
                 schema = "quarantine." if file["kind"] == "quarantine" else ""
                 for name in (file["output"], f"{file['output']}@v{file['version']}"):
                     self._missing.setdefault(schema + name, file["path"])
                 file["path"] = None
-        contracts = self._projection.query(queries.APPROVED_CONTRACTS).to_pylist()
-        live_outputs = self._projection.query(queries.LIVE_OUTPUTS).to_pylist()
+        contracts = self._projection.query(planning.APPROVED_CONTRACTS).to_pylist()
+        live_outputs = self._projection.query(planning.LIVE_OUTPUTS).to_pylist()
         catalog.publish(
             self._past,
             catalog.datasets(self._past, files, contracts, live_outputs),
-            self._projection.query(queries.LINEAGE_FILES),
+            self._projection.query(planning.LINEAGE_FILES),
             catalog.kept(
-                self._past, self._projection.query(queries.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC)
+                self._past, self._projection.query(planning.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC)
             ).files,
         )
 

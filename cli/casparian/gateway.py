@@ -16,6 +16,7 @@ from casparian.app import App
 from casparian.exits import NoDaemon
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.home import Home, is_home, make_home
+from casparian_protocol.queries import Query, RowT
 from casparian_protocol.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: More rows than any table of a projection is asked for at once; the projector caps the answer's bytes anyway.
 _ALL_ROWS = 1_000_000_000
-#: Rows of the catalogue of files that surely fit one answer of 64 MiB, whatever their paths' length.
-_PAGE_ROWS = 10_000
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
@@ -54,16 +53,20 @@ class Gateway(Protocol):
         """Perform an operation of `casparian_protocol.wire.operations`; arguments that are None are left out."""
         ...
 
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        """The rows that answer a named query, never older than this gateway's last operation. Times are µs UTC."""
+        ...
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        """As `query`, but as an Arrow table, however large."""
+        ...
+
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """Rows of the projection, never older than this gateway's last operation. Times are µs UTC."""
         ...
 
     def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """As `rows`, but as an Arrow table."""
-        ...
-
-    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
-        """As `table`, in pages ordered by the column `id`: for results that may be larger than one answer."""
         ...
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
@@ -88,6 +91,19 @@ class _Remote:
         self._seq = max(self._seq, int(result.get("seq", 0)))
         return result
 
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        return self.client.ask(query, at_least_seq=self._seq).rows
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        import pyarrow as pa
+
+        path = self.client.ask_file(query, at_least_seq=self._seq)
+        try:
+            with pa.memory_map(str(path)) as source:  # stays mapped when its name is gone
+                return pa.ipc.open_stream(source).read_all()
+        finally:
+            path.unlink()
+
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         answer = self.client.query(sql, params, at_least_seq=self._seq, limit_rows=_ALL_ROWS)
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
@@ -97,17 +113,6 @@ class _Remote:
 
         body = self.client.query(sql, params, format="arrow", at_least_seq=self._seq, limit_rows=_ALL_ROWS)
         return pa.ipc.open_stream(pa.py_buffer(body)).read_all()
-
-    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
-        after = ""
-        while True:
-            page = self.table(
-                f"select * from ({sql}) page where id > ? order by id limit {_PAGE_ROWS}", [*params, after]
-            )
-            yield page
-            if page.num_rows < _PAGE_ROWS:
-                return
-            after = page["id"][-1].as_py()
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self.client.query_file(select_of(self, name, columns), at_least_seq=self._seq)
@@ -130,6 +135,13 @@ class _Local:
         result: dict[str, Any] = self._sentinel.request(op, _given(args), actor=self._actor)
         return result
 
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        rows: list[RowT] = self._sentinel.ask(query)
+        return rows
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        return self._sentinel.table(query)
+
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         from casparian_sentinel.projection.answers import plain_rows
 
@@ -138,9 +150,6 @@ class _Local:
 
     def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         return self._sentinel.query(sql, params)
-
-    def pages(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.Table]:
-        yield self.table(sql, params)
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self.table(select_of(self, name, columns))

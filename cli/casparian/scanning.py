@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from types import FrameType
-from typing import Any
 
 import pyarrow as pa
 
@@ -21,10 +20,11 @@ from casparian.app import App
 from casparian.gateway import Gateway
 from casparian.render import count
 from casparian_protocol.home import Home
+from casparian_protocol.queries.files import AllFiles, KnownFiles
+from casparian_protocol.queries.sources import EnabledRules
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection.queries import ALL_FILES, KNOWN_FILES
 from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, as_catalogue
 from casparian_worker.discovery.hashing import InputChanged, hash_file
 from casparian_worker.discovery.names import path_os, path_text
@@ -82,7 +82,7 @@ def put_blob(home: Home, content: bytes) -> str:
 
 
 def known_rules(gateway: Gateway) -> list[TagRule]:
-    found = gateway.rows("select rule_json from scout_tagging_rules where enabled order by priority desc, id")
+    found = gateway.query(EnabledRules())
     return [TagRule.model_validate(json.loads(row["rule_json"])) for row in found]
 
 
@@ -127,7 +127,7 @@ def _scan_one(
     tells_progress: bool,
 ) -> None:
     text = path_text(root)
-    known = pa.concat_tables(gateway.pages(KNOWN_FILES, [text, text, text, text]))
+    known = gateway.query_table(KnownFiles(text))
     scan_id = gateway.request("begin_scan", roots=[text], source_id=source_id)["scan_id"]
     with _progress(app, as_lines=tells_progress) as show:
         outcome = scan(
@@ -163,9 +163,9 @@ def _scan_one(
     totals.add(outcome)
 
 
-def hash_missing(app: App, gateway: Gateway, condition: str, params: Sequence[Any]) -> int:
-    """Digest catalogue files that lack a content hash and satisfy `condition`: a tagged file must be known by content."""
-    found = gateway.table(f"select * from ({ALL_FILES}) f where f.content_hash is null and ({condition})", list(params))
+def hash_missing(app: App, gateway: Gateway, tag: str) -> int:
+    """Digest catalogue files that carry the tag and lack a content hash: a tagged file must be known by content."""
+    found = gateway.query_table(AllFiles(unhashed_tag=tag))
     writer = ChangeWriter()
     for values in as_catalogue(found).to_pylist():
         row = FileRow.from_map(values)
@@ -181,7 +181,7 @@ def hash_missing(app: App, gateway: Gateway, condition: str, params: Sequence[An
 
 def retag_all(gateway: Gateway) -> int:
     """Apply the rules as they now are to every known file, in one event; returns how many files changed their tags."""
-    blob, changed = retag(pa.concat_tables(gateway.pages(ALL_FILES)), RuleSet(known_rules(gateway)))
+    blob, changed = retag(gateway.query_table(AllFiles()), RuleSet(known_rules(gateway)))
     if changed:
         observe_blob(gateway, blob, tagged=changed)
     return changed

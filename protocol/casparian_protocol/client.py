@@ -23,6 +23,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import Feed, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_of
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
@@ -174,6 +175,21 @@ class Client:
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
         head, body = self._ask_tables(query_id, [b"query", pack(asked)])
         return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
+
+    def ask(self, query: Query[RowT], *, at_least_seq: int = 0) -> Found[RowT]:
+        """The rows that answer a named query, as of at least `at_least_seq`."""
+        query_id = secrets.token_hex(8)
+        asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "at_least_seq": at_least_seq}
+        head, body = self._ask_tables(query_id, [b"query", pack(asked)])
+        rows: list[Any] = [dict(zip(head["columns"], row, strict=True)) for row in unpack_rows(body)]
+        return Found(head["seq"], rows)
+
+    def ask_file(self, query: Query[Any], *, at_least_seq: int = 0) -> Path:
+        """As `ask`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
+        query_id = secrets.token_hex(8)
+        asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "format": "file"}
+        head, _body = self._ask_tables(query_id, [b"query", pack({**asked, "at_least_seq": at_least_seq})])
+        return Path(head["path"])
 
     def query_file(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0) -> Path:
         """As `query`, without a bound on rows: a file of Arrow IPC, which the caller removes."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from casparian_protocol.client import Rows
 from casparian_protocol.home import Home, make_home
+from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.effects import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
@@ -122,6 +123,14 @@ class LocalSentinel:
     def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """Read-only SQL of ours over the projection, caught up to the end of the log."""
         return self._from_tables(lambda projection: projection.query(sql, params))
+
+    def ask(self, query: Query[RowT]) -> list[RowT]:
+        """The rows that answer a named query, as of the end of the log."""
+        return self._from_tables(lambda projection: projection.ask(query))
+
+    def table(self, query: Query[Any]) -> pa.Table:
+        """As `ask`, but as an Arrow table."""
+        return self._from_tables(lambda projection: projection.table(query))
 
     def publish_catalogue(self) -> None:
         """Make sure that `catalog.duckdb` shows everything committed."""

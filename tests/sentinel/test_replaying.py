@@ -16,7 +16,7 @@ from casparian_sentinel.core.commands import Now, ReplayDeadLetters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused
 from casparian_sentinel.operations.table import begin
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection.queries import DEAD_LETTERS, FILE_FACTS
+from casparian_sentinel.projection.queries.planning import DEAD_LETTERS, FILE_FACTS
 from tests.sentinel.core.play import ANN, Table, spec
 
 

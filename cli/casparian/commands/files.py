@@ -172,7 +172,7 @@ def _change(
         )
         result = gateway.request("tag", tag=tag, remove=remove, files=len(ids), **given)
         if not remove:
-            hash_missing(app, gateway, "list_contains(f.tags, ?)", [tag])
+            hash_missing(app, gateway, tag)
     if app.is_json:
         as_json(app, result)
     else:

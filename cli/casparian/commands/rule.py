@@ -96,7 +96,7 @@ def add(
         )
         result = gateway.request("add_rule", rule=made.model_dump(mode="json"))
         tagged = retag_all(gateway)
-        hash_missing(app, gateway, "list_contains(f.tags, ?)", [tag])
+        hash_missing(app, gateway, tag)
     if app.is_json:
         as_json(app, {**result, "files": tagged})
     else:

@@ -15,7 +15,12 @@ from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDea
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import DEAD_LETTERS, INPUT_OBSTACLE, JOBS_BY_PREFIX, OPEN_FAILURES_OF
+from casparian_sentinel.projection.queries.planning import (
+    DEAD_LETTERS,
+    INPUT_OBSTACLE,
+    JOBS_BY_PREFIX,
+    OPEN_FAILURES_OF,
+)
 
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
 

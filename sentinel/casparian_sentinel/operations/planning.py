@@ -29,7 +29,7 @@ from casparian_sentinel.core.decide_versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.file_parameters import FileParameters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
-from casparian_sentinel.projection.queries import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
+from casparian_sentinel.projection.queries.planning import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
 
 #: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
 FILES_PER_QUERY = 20_000

@@ -20,7 +20,7 @@ from casparian_sentinel.core.decide_jobs import refusal
 from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
-from casparian_sentinel.projection.queries import FAILED_INPUTS, FILE_FACTS
+from casparian_sentinel.projection.queries.planning import FAILED_INPUTS, FILE_FACTS
 
 
 @dataclass(slots=True)

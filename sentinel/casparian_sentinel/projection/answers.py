@@ -1,9 +1,10 @@
 """Questions to the projection over its endpoint: read, checked, answered on threads of their own.
 
-`[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` → `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or
-`[b"error"][{id, ok: false, problem, remedy}]`; meanwhile `[b"working"][{id}]` now and then. One SELECT, on a connection
-without external access. The endpoint lies in a private directory and serves our own programs; what users type goes through
-`casparian_sentinel.sql`.
+`[b"query"][{id, name, params, format, at_least_seq}]` asks a named query (`casparian_protocol.queries`; `params` is a map);
+`[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` one SELECT of our own (`params` is a list). Either is answered
+by `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or `[b"error"][{id, ok: false, problem, remedy}]`; meanwhile
+`[b"working"][{id}]` now and then. The connection has no external access. The endpoint lies in a private directory and serves
+our own programs; what users type goes through `casparian_sentinel.sql`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
 import msgpack
@@ -21,8 +22,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from casparian_protocol.packing import MalformedMessage, unpack
+from casparian_protocol.queries import Query, UnknownQuery, query_of
 from casparian_protocol.values import plain_values
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+from casparian_sentinel.projection.queries import select_of
 from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
@@ -45,12 +48,13 @@ def is_damage(error: Exception) -> bool:
 
 
 class Question(BaseModel):
-    """One SELECT, or (without `sql`) a wish that the catalogue be published up to `at_least_seq`."""
+    """A named query or one SELECT; with neither a wish that the catalogue be published up to `at_least_seq`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     id: str = Field(max_length=64)
+    name: str = Field(default="", max_length=80)
     sql: str = Field(default="", max_length=60_000)
-    params: list[Any] = Field(default_factory=list, max_length=1000)
+    params: dict[str, Any] | Annotated[list[Any], Field(max_length=1000)] = Field(default_factory=list)
     format: str = Field(default="rows", pattern="^(rows|arrow|file|dump)$")
     at_least_seq: NonNegativeInt = 0
     limit_rows: NonNegativeInt | None = None
@@ -103,16 +107,21 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
     if question.format == "dump" and files is not None:
         return _dump(db, question, files)
     try:
-        kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
-        if kinds != [duckdb.StatementType.SELECT]:
-            return error(question.id, "Only one SELECT can be asked here.", "Send one SELECT without semicolons.")
-        db.execute("begin transaction read only")  # a CTE may hold a DELETE
-        relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
+        if question.name and isinstance(question.params, dict):
+            relation = _relation(db, query_of(question.name, question.params))
+        else:
+            kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                return error(question.id, "Only one SELECT can be asked here.", "Send one SELECT without semicolons.")
+            db.execute("begin transaction read only")  # a CTE may hold a DELETE
+            relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
         if question.format == "file" and files is not None:
             return _to_file(question, relation.to_arrow_reader(_BATCH_ROWS), seq, files)
         if question.limit_rows is not None:
             relation = relation.limit(question.limit_rows + 1)
         table = _bounded(relation.to_arrow_reader(_BATCH_ROWS))
+    except UnknownQuery as unknown:
+        return error(question.id, f"{unknown}.", "Ask with the version of casparian that the daemon has.")
     except duckdb.Error as cause:
         if is_damage(cause):
             raise
@@ -127,6 +136,22 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
         return _too_large(question)
     head = {"id": question.id, "ok": True, "seq": seq, "columns": table.column_names, "is_cut": is_cut}
     return [b"rows", msgpack.packb(head), body]
+
+
+def _relation(db: duckdb.DuckDBPyConnection, query: Query[Any]) -> duckdb.DuckDBPyRelation:
+    selected = select_of(query)
+    parameters = dict(selected.parameters)
+    return db.sql(selected.sql, params=parameters) if parameters else db.sql(selected.sql)
+
+
+def table_of(db: duckdb.DuckDBPyConnection, query: Query[Any]) -> pa.Table:
+    """All rows that answer a named query."""
+    return _relation(db, query).to_arrow_table()
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of an answer as maps of plain values: equal in this process and over the endpoint."""
+    return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
 
 
 def _dump(db: duckdb.DuckDBPyConnection, question: Question, files: Path) -> list[bytes]:

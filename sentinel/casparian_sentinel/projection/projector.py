@@ -31,11 +31,11 @@ from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.position import PositionFile
+from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked, discard
 
 _log = logging.getLogger("casparian.projector")
@@ -95,12 +95,12 @@ def _apply(
 
 
 def publish_catalogue(projection: Projection, home: Home) -> None:
-    files = projection.query(queries.OUTPUT_FILES).to_pylist()
-    contracts = projection.query(queries.APPROVED_CONTRACTS).to_pylist()
-    live_outputs = projection.query(queries.LIVE_OUTPUTS).to_pylist()
+    files = projection.query(planning.OUTPUT_FILES).to_pylist()
+    contracts = projection.query(planning.APPROVED_CONTRACTS).to_pylist()
+    live_outputs = projection.query(planning.LIVE_OUTPUTS).to_pylist()
     found = catalog.datasets(home, files, contracts, live_outputs)
-    left = catalog.kept(home, projection.query(queries.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
-    catalog.publish(home, found, projection.query(queries.LINEAGE_FILES), left.files)
+    left = catalog.kept(home, projection.query(planning.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
+    catalog.publish(home, found, projection.query(planning.LINEAGE_FILES), left.files)
     projection.outputs_changed = left.is_waiting
 
 

@@ -22,9 +22,11 @@ import pyarrow as pa
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import NOT_AUDITED
 from casparian_protocol.jobs import OPEN
+from casparian_protocol.queries import Query, RowT
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.projection import bulk, contents, poison
+from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.facts import statements, subject
 from casparian_sentinel.projection.jobs import JobChanges, JobFold
 from casparian_sentinel.projection.liveness import Change
@@ -41,7 +43,9 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     package = resources.files(__package__)
     events = resources.files("casparian_protocol.events")
-    for file in sorted([*package.iterdir(), *events.iterdir()], key=lambda file: file.name):
+    for file in sorted(
+        [*package.iterdir(), *events.iterdir()], key=lambda file: file.name
+    ):  # not `queries`: they fill nothing
         if file.name.endswith((".py", ".sql")):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -365,6 +369,15 @@ class Projection:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         return ask(self._db, sql, parameters)
+
+    def ask(self, query: Query[RowT]) -> list[RowT]:
+        """The rows that answer a named query."""
+        rows: list[Any] = rows_of(self.table(query))
+        return rows
+
+    def table(self, query: Query[Any]) -> pa.Table:
+        """As `ask`, but as an Arrow table."""
+        return table_of(self._db, query)
 
     # --- opening
 

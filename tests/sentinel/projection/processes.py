@@ -16,6 +16,7 @@ import pyarrow as pa
 import zmq
 
 from casparian_protocol.home import Home
+from casparian_protocol.queries import Query, name_of, parameters_of
 from casparian_sentinel.log.format import Position
 
 _PATIENCE_SECONDS = 30.0
@@ -101,6 +102,16 @@ class Asker:
         id_ = secrets.token_hex(4)
         self.send(b"query", msgpack.packb({"id": id_, "sql": sql, "params": params or [], **more}))
         return id_
+
+    def found(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """The rows that answer a named query."""
+        self.send(
+            b"query",
+            msgpack.packb({"id": secrets.token_hex(4), "name": name_of(query), "params": parameters_of(query)}),
+        )
+        kind, head, body = self.answer()
+        assert kind == "rows", head
+        return [dict(zip(head["columns"], row, strict=True)) for row in msgpack.unpackb(body, strict_map_key=False)]
 
     def answer(self) -> tuple[str, dict[str, Any], bytes]:
         kind, head, *body = self._dealer.recv_multipart()

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from casparian_protocol.home import Home
+from casparian_protocol.queries.files import KnownFiles
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection import projector, queries
+from casparian_sentinel.projection import projector
+from casparian_sentinel.projection.queries import planning
 from casparian_worker.discovery.scan import ScanOptions, file_id, scan
 from tests.sentinel.projection.lives import new_home, open_writer
 
@@ -28,7 +30,7 @@ def _scan_into(home: Home, root: Path, number: int) -> int:
     scan_id, writer = f"scan{number}", open_writer(home)
     rules = RuleSet([TagRule(id="r1", name="csv", pattern="*.csv", tag="advice")])
     with projector.open_projection(home) as projection:
-        known = projection.query(queries.KNOWN_FILES, [str(root)] * 4)
+        known = projection.table(KnownFiles(str(root)))
         outcome = scan(
             str(root), known, ScanOptions(hash_all=True), rules, lambda base, path: file_id(base, path, scan_id)
         )
@@ -71,5 +73,5 @@ def test_scan_after_scan_the_tables_follow_the_disk(home: Home, tmp_path: Path) 
         ("c.csv", "tagged", "advice", "s1"),
     ]
     with projector.open_projection(home) as projection:
-        planned = projection.query(queries.PLAN_FILES, [["advice"], "", "advice", False, 10])
+        planned = projection.query(planning.PLAN_FILES, [["advice"], "", "advice", False, 10])
         assert planned.column("path").to_pylist() == [str(root / "a.csv"), str(root / "c.csv")]

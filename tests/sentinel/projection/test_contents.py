@@ -12,8 +12,8 @@ import pytest
 
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import queries
 from casparian_sentinel.projection.liveness import Committed, Recognised
+from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
 from tests.sentinel.projection.lives import _ipc
 from tests.sentinel.projection.test_liveness import Rule
@@ -209,7 +209,7 @@ def test_a_reader_sees_each_content_once_also_while_files_are_put_in_place(seed:
         projection.apply([event], Head(Position(1, event.seq), event.seq, event.seq, b"\0" * 32))
         if event.type not in ("JobOutputsCommitted", "JobCompleted", "ContentsRecognised"):
             continue
-        listed = {row["path"] for row in projection.query(queries.OUTPUT_FILES).to_pylist() if row["path"]}
+        listed = {row["path"] for row in projection.query(planning.OUTPUT_FILES).to_pylist() if row["path"]}
         shown = projection.query(
             "select c.job_id, c.parser, c.content_hash, c.is_live, p.path from cf_commits c"
             " join cf_output_parts p on p.job_id = c.job_id"

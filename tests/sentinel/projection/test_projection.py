@@ -13,7 +13,8 @@ from casparian_protocol.home import Home
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection import projector, queries
+from casparian_sentinel.projection import projector
+from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, ProjectionError, discard
 from tests.sentinel.projection.lives import new_home, write_history
 
@@ -142,12 +143,12 @@ def test_only_files_in_place_go_into_the_catalogue(home: Home) -> None:
     end = write_history(home)
     with projector.open_projection(home) as projection:
         projector.catch_up(projection, home, end, 50)
-        listed = projection.query(queries.OUTPUT_FILES).num_rows
+        listed = projection.query(planning.OUTPUT_FILES).num_rows
         damaged = rows(projection, "select count(*) from cf_output_files where is_damaged")[0][0]
         assert damaged > 0
         assert listed == rows(projection, "select count(*) from cf_output_files")[0][0] - damaged
         projection._db.execute("update cf_processing_queue set status = 'COMMITTED'")
-        assert projection.query(queries.OUTPUT_FILES).num_rows == 0
+        assert projection.query(planning.OUTPUT_FILES).num_rows == 0
 
 
 @pytest.mark.parametrize("damage", ["deleted", "empty", "truncated", "garbage", "no wal", "garbage wal"])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_sentinel.operations import planning
-from casparian_sentinel.projection.queries import PLAN_FILES
+from casparian_sentinel.projection.queries.planning import PLAN_FILES
 
 _ONLY_WHEN_ASKED = "and not (? and q.status = 'CANCELLED')"
 

@@ -1,4 +1,4 @@
-"""The questions that the sentinel itself asks of the projection, by name. SQL only; parameters are positional."""
+"""What the sentinel asks for itself: plans, reruns, and what it publishes. SQL only; parameters are positional."""
 
 from casparian_sentinel.projection.sources import ON_CHANGE
 
@@ -135,31 +135,6 @@ DEAD_LETTERS = """
 select id, spec_json from cf_processing_queue
 where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(error_fingerprint, ''), ?) and id > ?
 order by id limit ?
-"""
-
-_CATALOGUE_COLUMNS = """
-    f.size, f.mtime as mtime_ns, f.device, f.inode, f.content_hash, f.kind,
-    coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
-    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields
-"""
-_TAGS_OF_FILE = """
-left join (select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
-           from scout_file_tags group by file_id) t on t.file_id = f.id
-"""
-
-#: The catalogue below one root as a scan needs it to tell what changed, vanished files too; paths relative to that root:
-#: root, four times.
-KNOWN_FILES = f"""
-select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
-    {_CATALOGUE_COLUMNS}, f.status = 'vanished' as is_gone
-from scout_files f {_TAGS_OF_FILE}
-where f.path = ? or starts_with(f.path, ? || '/')
-"""
-
-#: The whole catalogue, for a change of rules: nothing.
-ALL_FILES = f"""
-select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE_COLUMNS} from scout_files f {_TAGS_OF_FILE}
-where f.status <> 'vanished' order by f.path
 """
 
 #: Commits whose rows the catalogue shows: live and in place; and those that all their successors, still being put in place,

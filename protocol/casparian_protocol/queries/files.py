@@ -1,0 +1,317 @@
+"""Questions about the catalogue of files: lists and pages, one file, and the files that a scan or a parser looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from casparian_protocol.queries.query import Query
+
+
+@dataclass(frozen=True)
+class FileFilter:
+    """Files of the catalogue; every condition that is given must hold. Vanished ones count only when `status` says so."""
+
+    tag: str | None = None
+    is_untagged: bool = False
+    #: No parser takes any of their tags.
+    is_unclaimed: bool = False
+    #: A source's name or id.
+    source: str | None = None
+    #: A directory that was scanned by hand and is no source, with its slash at the end.
+    root: str | None = None
+    rule_id: str | None = None
+    status: str | None = None
+    #: SQL's LIKE over the whole path.
+    like: str | None = None
+    #: A directory, absolute.
+    under: str | None = None
+    #: In the relative path, in any case.
+    contains: str | None = None
+    #: The relative path begins and ends so.
+    starts_with: str = ""
+    ends_with: str = ""
+
+
+class FileListed(TypedDict):
+    """A file in a list, as `casparian files --json` prints it."""
+
+    id: str
+    path: str
+    rel_path: str
+    size: int | None
+    kind: str | None
+    status: str
+    status_text: str
+    rows: int
+    tags: str | None
+    content_hash: str | None
+    duplicate_of: str | None
+    source_id: str | None
+
+
+@dataclass(frozen=True)
+class FilesListed(Query[FileListed]):
+    """Files in the order of their paths."""
+
+    filter: FileFilter
+    limit: int
+
+
+class FileId(TypedDict):
+    id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class FileIds(Query[FileId]):
+    filter: FileFilter
+
+
+@dataclass(frozen=True)
+class FilesNamed(Query[FileId]):
+    """Files that have this path, lie below it, or whose id begins with `text` (of eight digits or more)."""
+
+    path: str
+    text: str = ""
+
+
+class FilePaged(TypedDict):
+    """A file as the console's list shows it."""
+
+    id: str
+    path: str
+    rel_path: str
+    size: int | None
+    mtime: int | None
+    kind: str
+    status: str
+    is_hashed: bool
+    tags: str
+
+
+@dataclass(frozen=True)
+class FilePage(Query[FilePaged]):
+    """At most `limit` files behind the key (or from it on, or before it), ordered by path and id.
+
+    `where` is `after`, `from`, `before` (then the last of them come first) or `all`, which needs no key.
+    """
+
+    filter: FileFilter
+    limit: int
+    where: str = "all"
+    path: str = ""
+    id: str = ""
+    is_descending: bool = False
+
+
+class FileTotal(TypedDict):
+    files: int
+    bytes: int
+    #: Files before the key.
+    before: int
+
+
+@dataclass(frozen=True)
+class FileTotals(Query[FileTotal]):
+    filter: FileFilter
+    path: str = ""
+    id: str = ""
+
+
+class FilePath(TypedDict):
+    path: str
+    id: str
+    rel_path: str
+
+
+@dataclass(frozen=True)
+class FilePaths(Query[FilePath]):
+    """As `FilePage` with `after`, paths alone: for matching a pattern against all files."""
+
+    filter: FileFilter
+    limit: int
+    path: str = ""
+    id: str = ""
+
+
+class Folder(TypedDict):
+    """Below a folder: a folder of its own (`name` ends with a slash), or its files of one extension."""
+
+    name: str
+    files: int
+    bytes: int
+    untagged: int
+
+
+@dataclass(frozen=True)
+class Folders(Query[Folder]):
+    filter: FileFilter
+    folder: str
+    limit: int = 2000
+
+
+class FileAbout(TypedDict):
+    """One file's place in the catalogue; `tags` a line each, with the rule that gave it."""
+
+    path: str
+    size: int | None
+    kind: str | None
+    status: str
+    content_hash: str | None
+    first_seen: int | None
+    last_changed: int | None
+    mtime: int | None
+    path_fields: str | None
+    tags: str | None
+    duplicate_of: str | None
+
+
+@dataclass(frozen=True)
+class AboutFile(Query[FileAbout]):
+    file_id: str
+
+
+class JobOfFile(TypedDict):
+    id: str
+    job_type: str
+    status: str
+    plugin_name: str | None
+    parser_version: str | None
+    since_us: int | None
+    rows_valid: int | None
+    quarantine_rows: int | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True)
+class JobsOfFile(Query[JobOfFile]):
+    """The latest jobs whose input is this path."""
+
+    path: str
+    limit: int = 30
+
+
+class InputFile(TypedDict):
+    """A file to try a parser on, and how its last job left it: failed, bad rows, open, new, passed, known."""
+
+    path: str
+    standing: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class InputsOfParser(Query[InputFile]):
+    """Inputs of the parser as their last jobs left them, then files with one of its topics that it has not seen."""
+
+    parser: str
+    topics: tuple[str, ...]
+    limit: int = 300
+
+
+@dataclass(frozen=True)
+class RecentFiles(Query[InputFile]):
+    """Files of the catalogue, the last changed first."""
+
+    limit: int = 300
+
+
+class SourceOfFiles(TypedDict):
+    """A source, or a directory that was scanned by hand (`root`), with its files."""
+
+    source_id: str | None
+    root: str | None
+    files: int
+
+
+@dataclass(frozen=True)
+class FilesBySource(Query[SourceOfFiles]):
+    pass
+
+
+class LabelOfFiles(TypedDict):
+    """`kind` is tag, rule, untagged or all."""
+
+    kind: str
+    value: str
+    name: str
+    files: int
+
+
+@dataclass(frozen=True)
+class FilesByLabel(Query[LabelOfFiles]):
+    pass
+
+
+class FileSum(TypedDict):
+    files: int
+    bytes: int
+    untagged: int
+
+
+@dataclass(frozen=True)
+class FileSums(Query[FileSum]):
+    """The whole catalogue, counted."""
+
+
+class KindCount(TypedDict):
+    kind: str
+    files: int
+
+
+@dataclass(frozen=True)
+class FilesByKind(Query[KindCount]):
+    """Below these paths."""
+
+    roots: tuple[str, ...]
+
+
+class CatalogueFile(TypedDict):
+    """A file as a scan compares it; asked for as an Arrow table."""
+
+    id: str
+    path: str
+    rel_path: str
+    source_id: str | None
+    size: int | None
+    mtime_ns: int | None
+    device: int | None
+    inode: int | None
+    content_hash: str | None
+    kind: str | None
+    tags: list[str]
+    tag_rule_ids: list[str | None]
+    tag_source: str | None
+    rule_id: str | None
+    #: Pairs of name and text.
+    path_fields: list[list[str]]
+    is_gone: bool
+
+
+@dataclass(frozen=True)
+class KnownFiles(Query[CatalogueFile]):
+    """The catalogue below a root, vanished files too, with paths relative to that root."""
+
+    root: str
+
+
+@dataclass(frozen=True)
+class AllFiles(Query[CatalogueFile]):
+    """The catalogue but for what vanished; `unhashed_tag`: only files that carry it and have no content hash."""
+
+    unhashed_tag: str | None = None
+
+
+class FileCandidate(TypedDict):
+    rel_path: str
+    kind: str | None
+    size: int | None
+    content_hash: str | None
+
+
+@dataclass(frozen=True)
+class FileCandidates(Query[FileCandidate]):
+    """What a rule would be tried on."""
+
+    source_id: str | None = None

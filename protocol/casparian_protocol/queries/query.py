@@ -1,0 +1,78 @@
+"""A named question to the tables: a frozen dataclass whose fields are its parameters, typed by the row that answers it.
+
+`Query[JobListed]` is answered by rows of the `TypedDict` `JobListed`. The SQL stands with the tables
+(`casparian_sentinel.projection.queries`), so that no front end writes any; over the endpoint a query travels as its class's
+name and its fields. Times in rows are µs UTC, whoever answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+RowT = TypeVar("RowT")
+
+#: Every query there is, by its name.
+QUERIES: dict[str, type[Query[Any]]] = {}
+
+
+class UnknownQuery(ValueError):
+    """The name or the parameters of a query are not known here; the words say which."""
+
+
+@dataclass(frozen=True)
+class Query(Generic[RowT]):
+    """The base of all queries; a subclass is a query that can be asked, under its own name."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        QUERIES[cls.__name__] = cls
+
+    @classmethod
+    def row_type(cls) -> type[Any]:
+        """The `TypedDict` of its rows."""
+        (row,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
+        found: type[Any] = row
+        return found
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return list(get_type_hints(cls.row_type()))
+
+
+def name_of(query: Query[Any]) -> str:
+    return type(query).__name__
+
+
+def parameters_of(query: Query[Any]) -> dict[str, Any]:
+    """As they travel, and as the SQL names them: `$limit` is the field `limit`."""
+    return {name: _plain(value) for name, value in asdict(query).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[RowT]):
+    """The rows that answer a query, as of event `seq`."""
+
+    seq: int
+    rows: list[RowT]
+
+
+def query_of(name: str, parameters: dict[str, Any]) -> Query[Any]:
+    """The query that was sent as this name and these parameters. Raises `UnknownQuery`."""
+    kind = QUERIES.get(name)
+    if kind is None:
+        raise UnknownQuery(f"{name[:80]} is not a query")
+    if unknown := parameters.keys() - {field.name for field in fields(kind)}:
+        raise UnknownQuery(f"{name} has no parameter {min(unknown)[:80]}")
+    try:
+        made: Query[Any] = TypeAdapter(kind).validate_python(parameters)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False)[0]
+        raise UnknownQuery(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
+    return made
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | set | frozenset) else value

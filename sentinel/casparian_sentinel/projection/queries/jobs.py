@@ -1,0 +1,160 @@
+"""SQL of `casparian_protocol.queries.jobs`."""
+
+from __future__ import annotations
+
+from casparian_protocol.jobs import ENDED, OPEN
+from casparian_protocol.queries import jobs
+from casparian_sentinel.projection.queries.statement import Answer, texts, total
+
+_OPEN = texts(OPEN)
+_ENDED = texts(ENDED)
+_FAILED = "('FAILED', 'DEAD_LETTER')"
+
+_LISTED = """
+select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
+    rows_valid as rows, quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
+    error_fingerprint as fingerprint, error_message, reason, topic, worker_id, progress_pct, queued_at, started_at,
+    end_time as ended_at, seconds, closed_at, closed_by, close_reason
+from cf_processing_queue
+where (len($statuses) = 0 or list_contains($statuses::varchar[], status)) and ($job_type is null or job_type = $job_type)
+    and ($parser is null or plugin_name = $parser) and ($topic is null or topic = $topic)
+    and not ($hides_closed and closed_at is not null)
+order by coalesce(end_time, claim_time, queued_at) desc, id limit $limit
+"""
+_FILES = """
+select output, version, kind, path, rows, bytes, digest, contract_hash, is_damaged, is_live, superseded_by, superseded_at,
+    superseded_seq
+from cf_output_files where job_id = $job_id order by path limit coalesce($limit, 1000000000)
+"""
+_COMMITS = """
+select job_id, rows, quarantined, committed_at, sequence, is_live, live_since, live_since_seq, superseded_by, superseded_at,
+    superseded_seq
+from cf_commits where job_id = $job_id order by sequence
+"""
+_VIOLATIONS = f"""
+select output, code, column_name as "column", {total("rows")} as rows from cf_quarantine where job_id = $job_id
+group by output, code, column_name order by rows desc, output, code, column_name limit coalesce($limit, 1000000000)
+"""
+_HISTORY = """
+select * from (
+    select seq, ts, type, actor, data from cf_audit where subject = $job_id and type <> 'JobProgressed'
+    order by seq desc limit coalesce($limit, 1000000000)
+) order by seq
+"""
+
+#: What of a job makes its group; the same words in `GROUPED` and in what asks for the members of one.
+_IS_CLOSED = f"(q.status in {_FAILED} and q.closed_by is not null)"
+_CAUSE = f"case when q.status in {_FAILED} then coalesce(q.error_fingerprint, q.error_code, '') else '' end"
+_INPUT = "case when q.job_type = 'SCAN' then coalesce(q.input_file, '') else '' end"
+_AT = "coalesce(q.end_time, q.started_at, q.queued_at)"
+_WRITTEN = f"(select job_id, {total('bytes')} as data_bytes from cf_output_files where kind = 'data' group by job_id)"
+_GROUPS = f"""
+select q.status, {_IS_CLOSED} as is_closed, q.job_type as type, coalesce(q.plugin_name, '') as parser,
+    coalesce(q.parser_version, '') as version, {_CAUSE} as cause, {_INPUT} as input, count(*)::bigint as jobs,
+    {total("q.rows_valid")} as rows, {total("q.quarantine_rows")} as quarantined, {total("q.rows_skipped")} as skipped,
+    {total("w.data_bytes")} as bytes, max({_AT}) as latest_at,
+    coalesce(list_sort(list_distinct(flatten(list(distinct regexp_extract_all(q.output_path, 'outputs/([^/]+)/', 1))
+        filter (where q.output_path is not null)))), []::varchar[]) as outputs
+from cf_processing_queue q left join {_WRITTEN} w on w.job_id = q.id
+group by q.status, {_IS_CLOSED}, q.job_type, q.plugin_name, q.parser_version, {_CAUSE}, {_INPUT}
+order by latest_at desc, q.status, type, parser, version, cause, input
+"""
+#: `{{which}}` chooses jobs `q`; what was written and scanned is looked up for these alone.
+_GROUPED = f"""
+with chosen as materialized ({{which}}),
+written as (
+    select job_id, {total("bytes")} as data_bytes from cf_output_files
+    where kind = 'data' and job_id in (select id from chosen) group by job_id
+), scanned as (select job_id, max(files) as files from cf_scans where job_id in (select id from chosen) group by job_id)
+select q.id, q.job_type, q.status, q.plugin_name, q.parser_version, q.input_file, q.topic, q.attempt, q.lease_epoch,
+    q.worker_id, q.retry_count, q.not_before, q.queued_at, q.started_at, q.end_time as ended_at, q.rows_valid,
+    q.quarantine_rows, q.rows_skipped, w.data_bytes, q.seconds, q.output_path, q.error_code, q.error_message,
+    q.error_fingerprint, q.reason, q.closed_by, s.files, q.sequence
+from chosen q left join written w on w.job_id = q.id left join scanned s on s.job_id = q.id
+order by {{order}}
+"""
+_ENDED_JOBS = _GROUPED.format(
+    which=f"select * from cf_processing_queue where status in ({_ENDED}) order by end_time desc limit $limit",
+    order="q.end_time desc, q.id",
+)
+_BY_ID = _GROUPED.format(
+    which="select * from cf_processing_queue where id in (select unnest($job_ids::varchar[]))", order="q.id"
+)
+_OF_GROUP = _GROUPED.format(
+    which=f"""
+    select * from cf_processing_queue q
+    where q.status = $status and q.job_type = $type and coalesce(q.plugin_name, '') = $parser
+        and coalesce(q.parser_version, '') = $version and {_CAUSE} = $cause and {_INPUT} = $input
+        and {_IS_CLOSED} = $is_closed
+        and ($before_at is null or ({_AT}, q.id) < (make_timestamp($before_at), $before_id))
+    order by {_AT} desc, q.id desc limit $limit""",
+    order=f"{_AT} desc, q.id desc",
+)
+_TOTALS = f"""
+select status, count(*)::bigint as jobs, {total("rows_valid")} as rows, {total("quarantine_rows")} as quarantined
+from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
+"""
+
+
+#: Registration and contracts of the version that ran, the scan that found the file; what took the place of the rows.
+_STORY = """
+with job as (select * from cf_processing_queue where id = $job_id),
+own as (
+    select seq, ts, type, actor, data from cf_audit
+    where subject = $job_id and (starts_with(type, 'Job') or type in ('LeaseExpired', 'QuarantineRecorded', 'FailureClosed'))
+),
+span as (
+    select min(seq) as first, case when (select end_time from job) is null then 18446744073709551615::ubigint else max(seq) end
+        as last from own
+),
+registered as (
+    select a.seq, a.ts, a.type, a.actor, a.data from cf_audit a, job, span
+    where a.type = 'ParserRegistered' and a.seq < span.first and job.artifact_hash is not null
+        and contains(a.data, job.artifact_hash) order by a.seq limit 1
+)
+select 'job' as part, seq, ts, type, actor, data, null::varchar as output from own
+union all
+select 'before', a.seq, a.ts, a.type, a.actor, a.data, null from cf_audit a, job, span
+where a.type = 'ScanStarted' and a.seq < span.first
+    and a.subject in (select last_scan_id from scout_files where id = job.file_version_id)
+union all
+select 'before', *, null from registered
+union all
+select 'before', a.seq, a.ts, a.type, a.actor, a.data, c.output
+from cf_audit a join cf_schema_contracts c on c.contract_id = a.subject, job, span
+where a.type in ('ContractApproved', 'ContractRejected') and c.parser = job.plugin_name and c.version = job.parser_version
+    and a.seq < span.first
+union all
+select 'around', a.seq, a.ts, a.type, a.actor, a.data, null from cf_audit a, job, span
+where a.seq between span.first and span.last and (
+    a.type in ('WorkerLost', 'WorkerLeft', 'SentinelStarted', 'SentinelStopped')
+    or (a.type in ('ParserPaused', 'ParserHalfOpened', 'ParserResumed') and a.subject = job.plugin_name))
+union all
+select 'around', seq, ts, type, actor, data, null from cf_audit
+where type = 'JobQueued' and subject in (select id from cf_processing_queue where rerun_of = $job_id)
+union all
+select 'around', a.seq, a.ts, 'RowsSuperseded', a.actor, json_object('by', c.superseded_by)::varchar, null
+from cf_commits c join cf_audit a on a.seq = c.superseded_seq where c.job_id = $job_id
+order by seq
+"""
+
+ANSWERS: dict[type, Answer] = {
+    jobs.JobsListed: _LISTED,
+    jobs.JobsWithPrefix: "select * from cf_processing_queue where starts_with(id, $prefix) order by id limit 2",
+    jobs.RecentJobIds: "select id from cf_processing_queue order by queued_at desc limit $limit",
+    jobs.JobFiles: _FILES,
+    jobs.JobCommits: _COMMITS,
+    jobs.JobViolations: _VIOLATIONS,
+    jobs.JobHistory: _HISTORY,
+    jobs.JobsByStatus: "select status, count(*)::bigint as jobs from cf_processing_queue group by status order by status",
+    jobs.OpenFailuresByStatus: f"""
+select status, count(*)::bigint as jobs from cf_processing_queue where status in {_FAILED} and closed_at is null
+group by status order by status
+""",
+    jobs.JobGroups: _GROUPS,
+    jobs.JobsOfGroup: _OF_GROUP,
+    jobs.JobsById: _BY_ID,
+    jobs.EndedJobs: _ENDED_JOBS,
+    jobs.EndedTotals: _TOTALS,
+    jobs.JobStory: _STORY,
+}

@@ -1,0 +1,247 @@
+"""Named queries: each has an answer, rows of the type it promises, and the same rows here and over the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgpack
+import pytest
+from pydantic import ConfigDict, create_model
+
+from casparian_protocol.home import Home
+from casparian_protocol.queries import (
+    QUERIES,
+    Query,
+    failures,
+    files,
+    jobs,
+    name_of,
+    outputs,
+    parameters_of,
+    parsers,
+    query_of,
+    selections,
+    sources,
+)
+from casparian_sentinel.projection import projector
+from casparian_sentinel.projection.queries import ANSWERS
+from tests.sentinel.projection.lives import new_home, write_history
+from tests.sentinel.projection.processes import Asker, running
+
+_JOB = f"{20:016x}"
+_CAUSE = "f" * 16
+_HERE = selections.Selection(parser="advice", tag="advice", path="/data/")
+
+#: Each query at least once, asked so that the history of these tests has something to answer it with.
+ASKED: list[Query[Any]] = [
+    jobs.JobsListed(limit=1000),
+    jobs.JobsListed(statuses=("FAILED", "DEAD_LETTER"), parser="advice", topic="advice", job_type="PARSE", hides_closed=True),
+    jobs.JobsWithPrefix("00000"),
+    jobs.JobsWithPrefix(_JOB),
+    jobs.RecentJobIds(),
+    jobs.JobFiles(_JOB),
+    jobs.JobFiles(_JOB, limit=1),
+    jobs.JobCommits(_JOB),
+    jobs.JobViolations(_JOB),
+    jobs.JobHistory(_JOB),
+    jobs.JobHistory(_JOB, limit=2),
+    jobs.JobsByStatus(),
+    jobs.OpenFailuresByStatus(),
+    jobs.JobGroups(),
+    jobs.JobsOfGroup("COMPLETED", "PARSE", "advice", "1.0.0"),
+    jobs.JobsOfGroup("FAILED", "PARSE", "advice", "1.0.0", cause=_CAUSE, limit=2),
+    jobs.JobsById((_JOB, "nobody")),
+    jobs.EndedJobs(limit=500),
+    jobs.EndedTotals(),
+    selections.OpenJobsOf(_HERE, with_scans=True),
+    selections.OpenJobsOf(),
+    selections.OpenScans(),
+    selections.PlanPeriodAt(10_000),
+    selections.EndedJobsOf(_HERE, 0, 0, 100),
+    selections.FailuresOf(_HERE, 0, 0, 10),
+    selections.FailureCountOf(selections.Selection(), 0, 0),
+    selections.QueuedCountOf(_HERE, 0),
+    jobs.JobStory(_JOB),
+    files.FilesListed(files.FileFilter(), 100),
+    files.FilesListed(
+        files.FileFilter(
+            tag="advice", source="in", like="%file%", under="/data/", contains="FILE", rule_id="r1", status="processed"
+        ),
+        100,
+    ),
+    files.FileIds(files.FileFilter(is_untagged=True, is_unclaimed=True)),
+    files.FileIds(files.FileFilter(root="/data/", starts_with="file", ends_with="1")),
+    files.FilesNamed("/data"),
+    files.FilePage(files.FileFilter(), 5),
+    files.FilePage(files.FileFilter(tag="advice"), 5, "before", "/data/file9", "file9", is_descending=True),
+    files.FileTotals(files.FileFilter(), "/data/file5", "file5"),
+    files.FilePaths(files.FileFilter(), 5, "/data/file5", "file5"),
+    files.Folders(files.FileFilter(), ""),
+    files.AboutFile("file1"),
+    files.JobsOfFile("/data/file1"),
+    files.InputsOfParser("advice", ("advice",)),
+    files.RecentFiles(),
+    files.FilesBySource(),
+    files.FilesByLabel(),
+    files.FileSums(),
+    files.FilesByKind(("/data", "/nowhere")),
+    files.KnownFiles("/data"),
+    files.AllFiles(),
+    files.AllFiles(unhashed_tag="advice"),
+    files.FileCandidates(),
+    files.FileCandidates("src1"),
+    sources.SourcesListed(),
+    sources.Sources(),
+    sources.Sources("in"),
+    sources.SourceAddedEvents("src1"),
+    sources.RulesListed(),
+    sources.EnabledRules(),
+    sources.TakenTags(),
+    sources.TakenTags(parser="advice", with_retired=True),
+    sources.FilesWithTag("advice"),
+    sources.KnownBelow("/data"),
+    selections.UnclaimedTags(),
+    selections.UntaggedCount(),
+    sources.WaitingTags(),
+    *(sources.KnownNames(kind) for kind in ("parser", "source", "rule", "output", "tag", "contract")),
+    outputs.OutputsListed(),
+    outputs.OutputsListed("advice"),
+    outputs.OutputFiles("advice"),
+    outputs.OutputHistory("advice", "file3"),
+    outputs.LiveJobsOfOutput("advice"),
+    outputs.OriginOfRow(_JOB, "advice"),
+    outputs.ViolationSums(outputs.ViolationFilter()),
+    outputs.ViolationSums(outputs.ViolationFilter("advice", "advice", "null", with_superseded=True)),
+    outputs.ViolationsListed(outputs.ViolationFilter(), 10),
+    outputs.ViolationsOfJobs(),
+    outputs.ViolationsOfJobs(("0000",)),
+    outputs.TableColumns(),
+    failures.CausesListed(),
+    failures.CausesListed("advice", "INVALID_DATA", with_closed=True),
+    failures.CauseOf(_CAUSE),
+    failures.JobsOfCause(_CAUSE),
+    failures.FilesOfCause(_CAUSE, 10),
+    failures.FingerprintsWithPrefix("ffff"),
+    failures.OtherOccurrences(_CAUSE, _JOB),
+    parsers.ParserVersions(),
+    parsers.ParserVersions("advice"),
+    parsers.ArtifactOf("advice"),
+    parsers.ArtifactOf(artifact_hash="a" * 64),
+    parsers.ContractsListed(),
+    parsers.ContractsListed("APPROVED", "advice"),
+    parsers.ContractOfOutput("advice"),
+    parsers.ContractBefore("c1"),
+    parsers.StoredParameters(),
+    parsers.StoredParameters("advice"),
+    parsers.JoinedWorkers(),
+    parsers.PausedParsers(),
+    parsers.LastEventSeq(),
+    parsers.PoisonCount(),
+    parsers.StateTables(),
+]  # fmt: skip
+#: Of these the history holds nothing.
+_WITHOUT_ROWS = {"JoinedWorkers", "OpenScans", "WaitingTags"}
+_NAMES = [f"{at}-{name_of(query)}" for at, query in enumerate(ASKED)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    made = new_home(tmp_path_factory.mktemp("queries"))
+    end = write_history(made, jobs=200)
+    with projector.open_projection(made) as projection:
+        projector.catch_up(projection, made, end, 5000)
+    return made
+
+
+@pytest.fixture(scope="module")
+def here(home: Home) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each query, answered in this process."""
+    with projector.open_projection(home) as projection:
+        return {name: projection.ask(query) for name, query in zip(_NAMES, ASKED, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def asker(home: Home, here: object) -> Iterator[Asker]:
+    """Asks a projector in its own process, once this one has closed its tables."""
+    with running(home) as running_projector, Asker(home) as asking:
+        end = write_end(home)
+        running_projector.tell(*end)
+        running_projector.hear("ready")
+        yield asking
+
+
+def write_end(home: Home) -> tuple[Any, int]:
+    with projector.open_projection(home) as projection:
+        assert projection.head is not None
+        return projection.head.position, projection.head.seq
+
+
+def test_every_query_has_an_answer_and_is_asked_here() -> None:
+    assert {query.__name__ for query in ANSWERS} == set(QUERIES) == {name_of(query) for query in ASKED}
+
+
+@pytest.mark.parametrize(("name", "query"), list(zip(_NAMES, ASKED, strict=True)), ids=_NAMES)
+def test_rows_are_of_the_type_that_a_query_promises(
+    here: dict[str, list[dict[str, Any]]], name: str, query: Query[Any]
+) -> None:
+    rows = here[name]
+    assert all(list(row) == query.columns() for row in rows)
+    columns: dict[str, Any] = {
+        f"row_{column}": (kind, ...) for column, kind in get_type_hints(query.row_type()).items()
+    }
+    promised = create_model("Promised", __config__=ConfigDict(extra="forbid", strict=True), **columns)
+    for row in rows:
+        promised.model_validate({f"row_{column}": value for column, value in row.items()})
+
+
+def test_the_history_of_these_tests_answers_nearly_every_query_with_rows(here: dict[str, list[dict[str, Any]]]) -> None:
+    answered = {name_of(query) for name, query in zip(_NAMES, ASKED, strict=True) if here[name]}
+    assert set(QUERIES) - answered == _WITHOUT_ROWS
+
+
+@pytest.mark.parametrize(("name", "query"), list(zip(_NAMES, ASKED, strict=True)), ids=_NAMES)
+def test_local_and_daemon_answers_are_equal_value_for_value(
+    here: dict[str, list[dict[str, Any]]], asker: Asker, name: str, query: Query[Any]
+) -> None:
+    assert asker.found(query) == here[name]
+
+
+def test_a_query_travels_as_its_name_and_parameters() -> None:
+    for query in ASKED:
+        assert query_of(name_of(query), msgpack.unpackb(msgpack.packb(parameters_of(query)))) == query
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "reason"),
+    [
+        ("DropTables", {}, "DropTables is not a query."),
+        ("JobsListed", {"sql": "select 1"}, "JobsListed has no parameter sql."),
+        ("JobsListed", {"limit": "many"}, "JobsListed: limit: Input should be a valid integer"),
+        ("JobFiles", {}, "JobFiles: job_id: Field required."),
+    ],
+)
+def test_a_question_that_is_no_query_is_refused_in_words(
+    asker: Asker, name: str, parameters: dict[str, Any], reason: str
+) -> None:
+    asker.send(b"query", msgpack.packb({"id": "1", "name": name, "params": parameters}))
+    assert asker.problem().startswith(reason)
+
+
+def test_groups_count_every_job_once_and_their_pages_bring_each_member_once(
+    home: Home, asker: Asker, tmp_path: Path
+) -> None:
+    counted = 0
+    for group in asker.found(jobs.JobGroups()):
+        key = {name: group[name] for name in ("status", "type", "parser", "version", "cause", "input", "is_closed")}
+        seen: list[str] = []
+        before_at, before_id = None, ""
+        while page := asker.found(jobs.JobsOfGroup(**key, before_at=before_at, before_id=before_id, limit=7)):
+            seen += [row["id"] for row in page]
+            last = page[-1]
+            before_at = last["ended_at"] or last["started_at"] or last["queued_at"]
+            before_id = last["id"]
+        assert len(seen) == len(set(seen)) == group["jobs"]
+        counted += group["jobs"]
+    assert counted == sum(row["jobs"] for row in asker.found(jobs.JobsByStatus())) > 200
