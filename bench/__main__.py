@@ -15,11 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import machine, report
-from bench.measure import run
-from bench.plan import Benchmark, Setting
+from bench import report
+from bench.children import PeerEnvironment
+from bench.measure import Benchmark, Setting, described, run
 from bench.rows import BENCHMARKS
-from bench.venv import PeerEnvironment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,15 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{benchmark.name:12} row {benchmark.row}: {benchmark.title} [{sizes}]")
         return 0
     wanted = list(BENCHMARKS.values()) if given.name == "all" else [BENCHMARKS[given.name]]
-    documents = [_measure(benchmark, given) for benchmark in wanted]
-    if given.json is not None:
-        content = documents if given.name == "all" else documents[0]
-        given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 0
+    documents: list[dict[str, Any]] = []
+    for benchmark in wanted:
+        documents.append(_measure(benchmark, given))
+        if given.json is not None:  # after each, so that nothing measured is lost with what comes later
+            content = documents if given.name == "all" else documents[0]
+            given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return int(any(_problems(document) for document in documents))
 
 
 def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
-    """One benchmark in a scratch directory of its own, which is removed whatever happens."""
+    """One benchmark in a scratch directory of its own, which is removed whatever happens. One that fails says so."""
     sizes = {size.name: getattr(given, size.name, None) or size.default for size in benchmark.sizes}
     scratch = Path(tempfile.mkdtemp(prefix="casparian-bench-", dir=given.scratch))
     try:
@@ -47,18 +48,25 @@ def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
         setting = Setting(scratch, sizes, peers)
         surroundings: dict[str, Any] = {
             "began_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "load_before": machine.load_average(),
-            "machine": machine.facts(scratch),
+            "load_before": report.load_average(),
+            "machine": report.facts(scratch),
         }
         outcomes = run(benchmark, setting, given.runs)
-        surroundings["load_after"] = machine.load_average()
+        surroundings["load_after"] = report.load_average()
         surroundings["peer_versions"] = peers.versions()
         report.show(
             Console(width=160, soft_wrap=True, markup=False, highlight=False), benchmark, outcomes, surroundings
         )
         return report.document(benchmark, setting, outcomes, given.runs, surroundings)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the other benchmarks' results are kept
+        print(f"{benchmark.name}: failed: {described(problem)}", file=sys.stderr)
+        return {"format": report.FORMAT, "benchmark": benchmark.name, "failed": described(problem)}
     finally:
         shutil.rmtree(scratch)
+
+
+def _problems(document: dict[str, Any]) -> bool:
+    return "failed" in document or any("failed" in case for case in document["cases"])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
-"""Programs that are measured from outside: started fresh, answered by one line of JSON, their memory and CPU known.
+"""Programs that are measured from outside, and the environment that other people's tools are installed into.
 
-A program gets its arguments as JSON in `argv[1]` and prints its answer as the last line of its standard output. What it
-times, it times itself, after its imports. No program outlives the benchmark.
+A program gets its arguments as JSON in `argv[1]` and prints its answer as the last line of its standard output. What it times, it
+times itself, after its imports. No program outlives the benchmark. Peers' packages go into a virtual environment below the
+scratch directory, which is thrown away; pip's own configuration chooses the index.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,3 +91,68 @@ def _wait(child: subprocess.Popen[bytes]) -> tuple[int, Any, float]:
         raise
     finally:
         os.close(pidfd)
+
+
+def require_counts(values: Mapping[str, Any], *, valid: int, bad: int) -> None:
+    """Same work means same result: a case that does not find the rows that the generator made is not counted."""
+    found = (values["valid"], values["bad"])
+    if found != (valid, bad):
+        raise ChildFailed(f"found {found[0]} valid and {found[1]} bad rows where there are {valid} and {bad}")
+
+
+# --- the peers' environment ---
+
+
+_INSTALL_SECONDS = 180.0
+
+
+class Unavailable(Exception):
+    """A case cannot run here (its program cannot be installed); the reason goes into the report."""
+
+
+class PeerEnvironment:
+    """Made on first use; each package is tried once."""
+
+    def __init__(self, directory: Path, *, is_wanted: bool = True) -> None:
+        self._directory = directory
+        self._is_wanted = is_wanted
+        self._problems: dict[tuple[str, ...], str] = {}
+
+    @property
+    def python(self) -> Path:
+        return self._directory / "bin" / "python"
+
+    def require(self, *packages: str) -> Path:
+        """The environment's Python with these packages in it. Raises `Unavailable` when they cannot be installed."""
+        if not self._is_wanted:
+            raise Unavailable("peers were not wanted (--no-peers)")
+        if packages not in self._problems:
+            self._problems[packages] = self._install(packages)
+        if problem := self._problems[packages]:
+            raise Unavailable(f"{' '.join(packages)} cannot be installed: {problem}")
+        return self.python
+
+    def versions(self) -> dict[str, str]:
+        """What ended up installed."""
+        if not self.python.exists():
+            return {}
+        listed = subprocess.run(
+            [str(self.python), "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=False
+        )
+        pairs = (line.partition("==") for line in listed.stdout.splitlines())
+        return {name: version for name, found, version in pairs if found}
+
+    def _install(self, packages: Sequence[str]) -> str:
+        """Why it did not work; empty when it did."""
+        print(f"installing {' '.join(packages)} …", file=sys.stderr)
+        if not self.python.exists():
+            venv.create(self._directory, with_pip=True)
+        command = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return f"pip took longer than {_INSTALL_SECONDS:.0f} s"
+        if done.returncode == 0:
+            return ""
+        words = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        return (words or [f"pip ended with {done.returncode}"])[-1]

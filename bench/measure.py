@@ -1,17 +1,104 @@
-"""Runs the cases of a benchmark in turns and makes medians, ratios and verdicts of their samples.
+"""What a benchmark is, and how its cases become medians, ratios and verdicts.
 
-Cases take turns (a, b, c, a, b, c) so that whatever else the machine does meets them alike.
+A benchmark has figures, sizes, cases and targets; each case is a way of doing the same work. Cases take turns (a, b, c, a, b, c),
+so that whatever else the machine does meets them alike. A case that fails loses its own samples, never those of others.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from bench.plan import Benchmark, Case, Figure, Sample, Setting, Target, Unavailable
+from bench.children import PeerEnvironment, Unavailable
+
+Kind = Literal["casparian", "peer", "bare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of every sample. The first figure of a benchmark is the one that ratios are made of."""
+
+    name: str
+    unit: str
+    is_higher_better: bool
+    digits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one run of one case gave: figures by name, and facts that explain them."""
+
+    figures: Mapping[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way of doing the work. `differs` says in what this is not the same work as casparian's."""
+
+    name: str
+    kind: Kind
+    run: Callable[[], Sample]
+    differs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What casparian's case should reach: a value of a figure, or a ratio to another case of the same run."""
+
+    text: str
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    #: The case that the figure is divided by; "best peer" means whichever peer did best. None: the value itself.
+    against: str | None = None
+    case: str = "casparian"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A flag that says how much work there is."""
+
+    flag: str
+    default: int
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a benchmark may use: a directory on a real disk that is removed afterwards, sizes, and the peers."""
+
+    scratch: Path
+    sizes: Mapping[str, int]
+    peers: PeerEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One row of the performance page."""
+
+    name: str
+    row: int
+    title: str
+    figures: Sequence[Figure]
+    sizes: Sequence[Size]
+    #: Makes inputs and returns the cases; called once.
+    prepare: Callable[[Setting], Sequence[Case]]
+    targets: Sequence[Target] = ()
+    notes: Sequence[str] = ()
+
+
+# --- running and judging ---
+
 
 BEST_PEER = "best peer"
 
@@ -23,6 +110,8 @@ class Outcome:
     case: Case
     samples: list[Sample] = field(default_factory=list)
     unavailable: str = ""
+    #: What went wrong in its last run; it is not run again.
+    failed: str = ""
 
     def median(self, figure: str) -> float | None:
         values = [sample.figures[figure] for sample in self.samples if figure in sample.figures]
@@ -51,17 +140,26 @@ class Verdict:
 
 
 def run(benchmark: Benchmark, setting: Setting, runs: int) -> list[Outcome]:
+    """All samples of all cases; a case that cannot run, or fails, says why in its outcome."""
     outcomes = [Outcome(case) for case in benchmark.prepare(setting)]
     for number in range(1, runs + 1):
         for outcome in outcomes:
-            if outcome.unavailable:
+            if outcome.unavailable or outcome.failed:
                 continue
             print(f"{benchmark.name}: run {number} of {runs}: {outcome.case.name} …", file=sys.stderr)
             try:
                 outcome.samples.append(outcome.case.run())
             except Unavailable as reason:
                 outcome.unavailable = str(reason)
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the other cases' samples are kept
+                outcome.failed = described(problem)
     return outcomes
+
+
+def described(problem: Exception) -> str:
+    """One line for a report: what went wrong, and where in the code."""
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"{type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno})"
 
 
 def ratios(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -118,6 +216,8 @@ def as_map(outcome: Outcome, figures: Sequence[Figure]) -> dict[str, Any]:
     found: dict[str, Any] = {"name": case.name, "kind": case.kind, "differs": case.differs}
     if outcome.unavailable:
         return {**found, "unavailable": outcome.unavailable}
+    if outcome.failed:
+        found["failed"] = outcome.failed
     found["median"] = {figure.name: outcome.median(figure.name) for figure in figures}
     found["samples"] = [{"figures": dict(sample.figures), "facts": dict(sample.facts)} for sample in outcome.samples]
     return found

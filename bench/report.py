@@ -1,16 +1,24 @@
-"""Tells what was measured: a table for people, a map for programs."""
+"""Tells what was measured and on what machine: a table for people, a map for programs.
+
+The machine's facts are those that a figure depends on and cannot say itself: cores, versions, the disk, and who else was busy.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import statistics
+import time
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.measure import Outcome, Verdict, as_map, judge, ratios
-from bench.plan import Benchmark, Figure, Setting
+from bench.measure import Benchmark, Figure, Outcome, Setting, Verdict, as_map, judge, ratios
 
 FORMAT = 1
 
@@ -59,6 +67,8 @@ def show(console: Console, benchmark: Benchmark, outcomes: Sequence[Outcome], su
     for outcome in outcomes:
         if outcome.unavailable:
             console.print(f"{outcome.case.name}: not measured: {outcome.unavailable}")
+        elif outcome.failed:
+            console.print(f"{outcome.case.name}: failed: {outcome.failed}")
         elif outcome.case.differs:
             console.print(f"{outcome.case.name}: {outcome.case.differs}")
     for note in benchmark.notes:
@@ -83,3 +93,57 @@ def _value(verdict: Verdict) -> str:
     if verdict.value is None:
         return ""
     return f"{verdict.value:,.2f}{f'× {verdict.against}' if verdict.against else ''}, "
+
+
+# --- the machine ---
+
+
+_PACKAGES = ("casparian", "pyarrow", "duckdb", "pyzmq", "uvloop", "msgpack", "pydantic", "blake3")
+_SYNCS = 200
+
+
+def facts(directory: Path) -> dict[str, Any]:
+    """Measured where the benchmark writes."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "fdatasync_milliseconds": fdatasync_milliseconds(directory),
+    }
+
+
+def load_average() -> float:
+    """Of the last minute: above the benchmark's own share, somebody else was working too."""
+    return round(os.getloadavg()[0], 2)
+
+
+def fdatasync_milliseconds(directory: Path) -> float:
+    """Median of appending 200 bytes to a preallocated file and syncing it."""
+    path = directory / "fdatasync.probe"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    took: list[float] = []
+    try:
+        os.write(descriptor, bytes(1 << 20))
+        os.fsync(descriptor)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        for _ in range(_SYNCS):
+            began = time.perf_counter()
+            os.write(descriptor, b"x" * 200)
+            os.fdatasync(descriptor)
+            took.append(time.perf_counter() - began)
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return round(statistics.median(took) * 1000, 3)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -1,7 +1,11 @@
-"""One module a row of the performance page; `BENCHMARKS` has them by name."""
+"""The rows of the performance page; `BENCHMARKS` has them by name."""
 
-from bench.plan import Benchmark
-from bench.rows import console, dispatch, end_to_end, fix_logs, latency, tiny_files, validation
+from bench.measure import Benchmark
+from bench.rows.console import CONSOLE
+from bench.rows.files import END_TO_END, FIX, TINY_FILES
+from bench.rows.jobs import DISPATCH, LATENCY
+from bench.rows.validation import VALIDATION
 
-_ROWS = (dispatch, latency, tiny_files, validation, end_to_end, fix_logs, console)
-BENCHMARKS: dict[str, Benchmark] = {each.BENCHMARK.name: each.BENCHMARK for each in _ROWS}
+BENCHMARKS: dict[str, Benchmark] = {
+    each.name: each for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE)
+}

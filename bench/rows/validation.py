@@ -6,37 +6,36 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.children import Answer, run_own, run_peer
-from bench.data.trades import write_arrow
-from bench.plan import Benchmark, Case, Figure, Sample, Setting, Size, Target
-from bench.rows.agreement import require_counts
+from bench.children import Answer, require_counts, run_own, run_peer
+from bench.data import write_arrow
+from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
 
 _RATE, _OF_CPU = "rate", "of CPU time"
 _FIRST_REASON = "keeps the first reason of a row, not all; keeps no source line"
 
 
-def prepare(setting: Setting) -> Sequence[Case]:
+def _prepare(setting: Setting) -> Sequence[Case]:
     rows = setting.sizes["rows"]
     same, distinct = setting.scratch / "same.arrow", setting.scratch / "distinct.arrow"
     bad = write_arrow(same, rows, seed=7, is_distinct=False)
     write_arrow(distinct, rows, seed=7, is_distinct=True)
 
     def ours(path: Path) -> Answer:
-        return run_own("bench.system.validate", {"path": str(path)})
+        return run_own("bench.programs.validation", {"way": "casparian", "path": str(path)})
 
     def polars() -> Answer:
         python = setting.peers.require("polars")
-        return run_peer(python, "bench.peers.polars_trades", {"way": "memory", "path": str(same), "threads": 1})
+        return run_peer(python, "bench.programs.polars_trades", {"way": "memory", "path": str(same), "threads": 1})
 
     def pandera() -> Answer:
         python = setting.peers.require("polars", "pandera[polars]")
-        return run_peer(python, "bench.peers.pandera_trades", {"path": str(same), "threads": 1})
+        return run_peer(python, "bench.programs.polars_trades", {"way": "pandera", "path": str(same), "threads": 1})
 
     def duckdb() -> Answer:
-        return run_own("bench.peers.duckdb_trades", {"path": str(same), "threads": 1})
+        return run_own("bench.programs.validation", {"way": "duckdb", "path": str(same)})
 
     def bare() -> Answer:
-        return run_own("bench.bare.casts", {"path": str(same)})
+        return run_own("bench.programs.validation", {"way": "pyarrow", "path": str(same)})
 
     sample = partial(_sample, rows, bad)
     return [
@@ -61,7 +60,7 @@ def _sample(rows: int, bad: int, run: Callable[[], Answer], left_out: int = 0) -
     return Sample(figures, facts)
 
 
-BENCHMARK = Benchmark(
+VALIDATION = Benchmark(
     name="validation",
     row=7,
     title="validation of 9 text columns, 1 % bad rows, one core",
@@ -70,7 +69,7 @@ BENCHMARK = Benchmark(
         Figure(_OF_CPU, "M rows/s", is_higher_better=True, digits=2),
     ],
     sizes=[Size("--rows", 2_000_000, "rows of the table")],
-    prepare=prepare,
+    prepare=_prepare,
     targets=[
         Target("at least 3 M rows/s a core", _RATE, at_least=3.0),
         Target(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.__main__ import main
-from bench.measure import BEST_PEER, Outcome, judge, ratios
-from bench.plan import Benchmark, Case, Figure, Sample, Target, Unavailable
+from bench.children import ROOT, ChildFailed, Unavailable, own_environment, require_counts, run_own
+from bench.measure import BEST_PEER, Benchmark, Case, Figure, Outcome, Sample, Target, judge, ratios
 from bench.rows import BENCHMARKS
 
 SMALLEST = {
     "dispatch": ["--jobs", "20"],
     "latency": ["--jobs", "3"],
-    "tiny-files": ["--files", "4", "--peer-files", "2"],
+    "tiny-files": ["--files", "4", "--peer-files", "3"],
     "validation": ["--rows", "2000"],
     "end-to-end": ["--files", "2", "--rows", "1000"],
     "fix": ["--files", "2", "--messages", "400"],
@@ -105,3 +108,107 @@ def test_where_less_is_better_a_ratio_above_one_still_means_better() -> None:
 
     assert ratios(benchmark, outcomes) == {"slow": 4, "quick": 2}
     assert judge(benchmark, outcomes)[0].against == "quick"
+
+
+def _row(name: str, cases: Callable[[], list[Case]]) -> Benchmark:
+    return Benchmark(name, 0, name, [Figure("rate", "a second", is_higher_better=True)], [], lambda _: cases())
+
+
+def _told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *rows: Benchmark) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status and documents of `all`, with these rows."""
+    monkeypatch.setattr("bench.__main__.BENCHMARKS", {row.name: row for row in rows})
+    told = tmp_path / "told.json"
+    status = main(["all", "--runs", "2", "--no-peers", "--scratch", str(tmp_path), "--json", str(told)])
+    return status, json.loads(told.read_text())
+
+
+def _works() -> Sample:
+    return Sample({"rate": 7})
+
+
+def _breaks() -> Sample:
+    raise ChildFailed("it ended with 3")
+
+
+def test_a_row_that_fails_loses_nothing_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmade() -> list[Case]:
+        raise OSError("no space")
+
+    whole = _row("whole", lambda: [Case("casparian", "casparian", _works)])
+    status, documents = _told(tmp_path, monkeypatch, _row("unmade", unmade), whole)
+
+    assert status == 1
+    assert documents[0]["failed"].startswith("OSError: no space (test_bench.py:")
+    assert documents[1]["cases"][0]["median"] == {"rate": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
+
+
+def test_a_case_that_fails_is_not_run_again_and_loses_nothing_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = [Case("casparian", "casparian", _works), Case("peer", "peer", _breaks)]
+    status, (document,) = _told(tmp_path, monkeypatch, _row("half", lambda: cases))
+
+    assert status == 1
+    assert [len(case["samples"]) for case in document["cases"]] == [2, 0]
+    assert document["cases"][1]["failed"].startswith("ChildFailed: it ended with 3 (test_bench.py:")
+    said = capsys.readouterr()
+    assert "peer: failed: ChildFailed: it ended with 3" in said.out
+    assert said.err.count("peer …") == 1
+
+
+def test_a_case_that_cannot_run_here_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> Sample:
+        raise Unavailable("no network")
+
+    cases = [Case("casparian", "casparian", _works), Case("peer", "peer", absent)]
+    status, (document,) = _told(tmp_path, monkeypatch, _row("alone", lambda: cases))
+
+    assert status == 0
+    assert document["cases"][1] == {"name": "peer", "kind": "peer", "differs": "", "unavailable": "no network"}
+
+
+# --- measured programs
+
+
+CONVERTERS_THAT_ENDED = """
+import os, sys
+from pathlib import Path
+from bench.programs.plain_python import all_of, spawn
+
+started = []
+
+def start(source, target):
+    for pid in started[-1:]:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended and nobody has been told
+    pid = spawn(source, target)
+    started.append(pid)
+    return pid
+
+inputs, out = map(Path, sys.argv[1:])
+all_of(sorted(inputs.iterdir()), out, start)
+print(len(list(out.iterdir())))
+"""
+
+
+def test_a_converter_that_ended_before_the_next_began_is_still_waited_for(tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    out.mkdir()
+    for number in range(3):
+        (inputs / f"{number}.csv").write_text("id,word\n1,left\n")
+    command = [sys.executable, "-c", CONVERTERS_THAT_ENDED, str(inputs), str(out)]
+    done = subprocess.run(command, env=own_environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
+def test_a_program_that_ends_badly_is_told_with_its_last_words() -> None:
+    with pytest.raises(ChildFailed, match=r"^bench.programs.plain_python ended with 1: KeyError: 'way'$"):
+        run_own("bench.programs.plain_python", {})
+
+
+def test_a_case_that_finds_other_rows_than_there_are_is_not_counted() -> None:
+    require_counts({"valid": 9, "bad": 1}, valid=9, bad=1)
+    with pytest.raises(ChildFailed, match="found 8 valid and 1 bad rows where there are 9 and 1"):
+        require_counts({"valid": 8, "bad": 1}, valid=9, bad=1)

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.system.jobs import queue
-from bench.system.world import daemon, new_home, pretend_files, register_no_op
+from bench.world import daemon, new_home, pretend_files, queue_no_op, register_no_op
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
 from tests.end_to_end.screens import Screen, has_tmux
@@ -128,7 +127,7 @@ def test_a_hundred_thousand_jobs_are_a_list_like_any_other(tmp_path: Path) -> No
     with daemon(home, 0) as client, Screen("many", 200, 60) as screen:
         register_no_op(client, home, tmp_path)
         pretend_files(client, home, tmp_path / "files", 100_000)
-        queue(client, tmp_path / "files")
+        queue_no_op(client, tmp_path / "files")
         screen.start(World(tmp_path).command("console"))
         screen.wait("live @", seconds=60)
         screen.press("M-j")

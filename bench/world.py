@@ -1,4 +1,4 @@
-"""A real casparian to measure: a home, its daemon, a parser, and files that were seen.
+"""A real casparian to measure: a home, its daemon, a parser, files that were seen, and what the kernel knows of the processes.
 
 What users do with commands is done here through the same operations; nothing of the daemon is replaced or left out.
 """
@@ -6,8 +6,10 @@ What users do with commands is done here through the same operations; nothing of
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,6 @@ from typing import Any
 from blake3 import blake3
 
 from bench.children import ROOT, ChildFailed, own_environment
-from bench.system.processes import children_of, command_of, cpu_seconds_of
 from casparian.spawning import spawn_daemon
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home, make_home
@@ -27,6 +28,8 @@ from casparian_sentinel.registry.prepare import prepare
 from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
 
 _STOP_SECONDS = 60.0
+_QUEUE_SECONDS = 300.0
+_IDLE_SECONDS = 600.0
 NO_OP = """
 name, version, topics = "no_op", "1.0.0", ["no_op"]
 outputs = {"nothing": {"columns": [{"name": "id", "type": "int64"}]}}
@@ -85,7 +88,7 @@ def bus_workers(home: Home, stamps: Path, count: int) -> Iterator[None]:
     try:
         for number in range(count):
             given = {"home": str(home.root), "worker_id": f"bench-{number}", "stamps": str(stamps)}
-            command = [sys.executable, "-m", "bench.system.bus_worker", json.dumps(given)]
+            command = [sys.executable, "-m", "bench.programs.bus_worker", json.dumps(given)]
             running.append(subprocess.Popen(command, env=own_environment(), cwd=ROOT))
         yield
     finally:
@@ -137,6 +140,23 @@ def pretend_files(client: Client, home: Home, directory: Path, count: int) -> No
     client.query("select 1", at_least_seq=int(seen["seq"]))
 
 
+def queue_no_op(client: Client, path: Path) -> int:
+    """Queue all pending files below `path`; how many jobs that were."""
+    answer = client.request("queue", {"parser": "no_op", "path": str(path)}, timeout_seconds=_QUEUE_SECONDS)
+    return int(answer["queued"])
+
+
+def wait_until_idle(client: Client, look_seconds: float) -> None:
+    """Until no job is open, by the daemon's own counts; looking is work too, so it is done seldom."""
+    deadline = time.monotonic() + _IDLE_SECONDS
+    while time.monotonic() < deadline:
+        queue = client.request("status")["queue"]
+        if not (queue["queued"] or queue["running"] or queue["retrying"]):
+            return
+        time.sleep(look_seconds)
+    raise TimeoutError("the queue did not become empty")
+
+
 def casparian(home: Home, arguments: Sequence[str]) -> Any:
     """Run a command of the command line with `--json`; what it said."""
     command = [sys.executable, "-m", "casparian", "--home", str(home.root), "--json", *arguments]
@@ -145,3 +165,43 @@ def casparian(home: Home, arguments: Sequence[str]) -> Any:
         words = (done.stderr or done.stdout).splitlines()
         raise ChildFailed(f"casparian {arguments[0]} ended with {done.returncode}: {(words or ['nothing said'])[-1]}")
     return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+# --- what the kernel knows ---
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(f"process {pid} has no memory")
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """User and system time of the process itself."""
+    user, system, *_ = _times(pid)
+    return user + system
+
+
+def children_cpu_seconds_of(pid: int) -> float:
+    """The same of all children that it has waited for."""
+    *_, user, system = _times(pid)
+    return user + system
+
+
+def _times(pid: int) -> list[float]:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return [int(field) / _TICKS for field in fields[11:15]]
+
+
+def command_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+
+
+def children_of(pid: int) -> list[int]:
+    """Of all its threads."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text(encoding="ascii").split()]

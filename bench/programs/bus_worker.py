@@ -1,4 +1,4 @@
-"""A worker of the bus whose jobs do nothing: `python -m bench.system.bus_worker '{"home", "worker_id", "stamps"}'`.
+"""A worker of the bus whose jobs do nothing: `python -m bench.programs.bus_worker '{"home", "worker_id", "stamps"}'`.
 
 It speaks the whole protocol through the product's codec: hello, want, finish for each job with a manifest of its own,
 heartbeats. `started` is left out: no guest is started. It stamps each job's body, and each job known as committed.

@@ -29,7 +29,7 @@ def main() -> None:
     directory = Path(given["directory"])
     os.environ["BENCH_HUEY"] = str(directory)
     bodies = Stamps(directory / "bodies")
-    from bench.peers.huey_tasks import no_op
+    from bench.programs.huey_tasks import no_op
 
     consumers = [_consumer() for _ in range(CONSUMERS)]
     try:
@@ -46,7 +46,7 @@ def main() -> None:
 def _consumer() -> subprocess.Popen[bytes]:
     program = Path(sys.executable).with_name("huey_consumer")
     options = ["-w", "1", "-k", "thread", "-n", "-q", "-d", _POLL_SECONDS, "-m", _POLL_SECONDS]
-    return subprocess.Popen([str(program), "bench.peers.huey_tasks.queue", *options], stdout=subprocess.DEVNULL)
+    return subprocess.Popen([str(program), "bench.programs.huey_tasks.queue", *options], stdout=subprocess.DEVNULL)
 
 
 def rate(no_op: Callable[[], Any], bodies: Stamps, jobs: int) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def drive(given: dict[str, Any], directory: Path, endpoint: str) -> None:
     running = []
     try:
         for role in ("sentinel", *(f"worker-{number}" for number in range(WORKERS))):
-            command = [sys.executable, "-m", "bench.bare.bus_loop", json.dumps({**given, "role": role})]
+            command = [sys.executable, "-m", "bench.programs.bus_loop", json.dumps({**given, "role": role})]
             running.append(subprocess.Popen(command))
         committed.wait_for_writers(WORKERS, _PATIENCE_SECONDS)
         socket = _dealer(endpoint)

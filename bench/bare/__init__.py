@@ -1,1 +1,0 @@
-"""Programs that do nothing but the physical work: what the tools at hand can give at most."""

@@ -1,1 +1,0 @@
-"""Drives a real casparian: homes, daemons, workers that speak the bus, parsers."""
