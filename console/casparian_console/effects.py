@@ -5,6 +5,7 @@ A `tag` says who asked: `(screen, what, detail…)`; the answer carries it back.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,11 @@ class RunCommand:
     limit_bytes: int = 16 * 1024 * 1024
     #: Whether it belongs into the command log: what a person asked for does, what a screen loads for itself does not.
     is_logged: bool = True
+
+    @property
+    def cli(self) -> str:
+        """As a person would type it."""
+        return shlex.join(["casparian", *self.args])
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,17 @@ def draw(shell: Shell, width: int, height: int) -> list[Line]:
         *(fit(bar, width, style) for bar, style in bars(shell, width)),
         *main,
     ]
-    lines += [fit(_message(shell, width), width), fit(footer(shell.working(), width), width, "footer")]
+    lines += [fit(_message(shell, width), width), fit(_footer(shell, width), width, "footer")]
     if shell.overlay is not None:
         lines = overlaid(lines, shell.overlay.draw(width - 4, height - 4, shell.glyphs), width)
     return [as_ascii(line) for line in lines] if shell.glyphs is ASCII else lines
+
+
+def _footer(shell: Shell, width: int) -> Line:
+    """The keys that work; while an overlay takes them all, its own."""
+    if shell.overlay is not None:
+        return [("footer", f" {shell.overlay.title}: {shell.overlay.hint()}")]
+    return footer(shell.working(), width)
 
 
 def bars(shell: Shell, width: int) -> list[tuple[Line, str]]:

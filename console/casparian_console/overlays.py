@@ -1,20 +1,22 @@
-"""What lies above the screens, one at a time: help, palette, questions, choices, texts.
+"""Dialogs above the screens, one at a time: texts, questions, choices, fields for a line and for a path.
 
 An overlay takes every key while it is open; `Esc` closes it. It draws itself as a box that the shell puts into the middle.
+Help and palette, which are made of the tables of actions, are `palette`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from os.path import expanduser
 from typing import Any
 
-from casparian_console.actions import Action, fuzzy, keys_of
+from casparian_console.actions import fuzzy
 from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects
+from casparian_console.effects import Effects, ListDirectory, Tag
 from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Listing
 from casparian_console.text import clean, clip, width_of
 
 
@@ -39,7 +41,12 @@ class Overlay:
         raise NotImplementedError
 
     def hint(self) -> str:
+        """The keys that work in it."""
         return "Esc closes"
+
+    def escape(self) -> bool:
+        """Leave a sub-state of it; False when the overlay itself is what is left."""
+        return False
 
     def rows(self, width: int) -> int:
         """How high the box would like to be when `width` columns are inside."""
@@ -95,19 +102,24 @@ class TextView(Overlay):
         return [fit(line, width, ellipsis=glyphs.ellipsis) for line in self.lines[self.top : self.top + height]]
 
     def hint(self) -> str:
-        own = "  ".join(f"{key} {word}" for key, (word, _) in self.keys.items())
-        more = f"  {self.top + 1}-{min(len(self.lines), self.top + self._height)} of {len(self.lines)}"
-        return f"{own}  j/k scroll  Esc closes{more}".strip()
+        own = [f"{key} {word}" for key, (word, _) in self.keys.items()]
+        if len(self.lines) <= self._height:
+            return "  ".join([*own, "Esc closes"])
+        part = f"{self.top + 1}-{min(len(self.lines), self.top + self._height)} of {len(self.lines)}"
+        return "  ".join([*own, "j/k scroll", "Esc closes", part])
 
 
 @dataclass
 class Confirm(Overlay):
-    """A question before something that hits data or work; names what it hits."""
+    """A question before something that hits data or work: the title says what is done, the details name what it hits.
 
+    `then` is what is done on yes; a function is called only then.
+    """
+
+    title: str
     question: str
-    then: Effects
+    then: Effects | Callable[[], Effects]
     details: Sequence[str] = ()
-    title: str = "Sure?"
 
     def __post_init__(self) -> None:
         self.wish = (72, min(20, 7 + len(self.details) + len(self.question) // 60))
@@ -115,7 +127,9 @@ class Confirm(Overlay):
     def handle(self, key: str) -> Effects:
         if key in ("y", "enter", "n", "q"):
             self.is_closed = True
-        return self.then if key in ("y", "enter") else []
+        if key not in ("y", "enter"):
+            return []
+        return self.then() if callable(self.then) else self.then
 
     def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
         return [
@@ -213,81 +227,86 @@ class Choose(Overlay):
 
 
 @dataclass
-class Palette(Overlay):
-    """Every action that there is here, with its key; the ones that do not work right now are dim and say so."""
+class PathPrompt(Overlay):
+    """`then` gets the path on Enter. Directories are asked for by effects tagged `tag`; `on_answer` brings the answer."""
 
-    actions: Sequence[tuple[Action, bool]]
-    perform: Callable[[Action], Effects]
-    refuse: Callable[[Action], None]
-    title: str = "Commands"
-    wish: tuple[int, int] = (76, 22)
+    title: str
+    then: Callable[[str], Effects]
+    tag: Tag
+    text: str = ""
+    #: Offered besides directories, by the end of the name; none: directories only.
+    endings: Sequence[str] = ("",)
+    wish: tuple[int, int] = (84, 16)
 
     def __post_init__(self) -> None:
-        self.editor = Editor()
-        self.cursor = Cursor()
-        self._height = 8
+        self.editor = Editor(self.text)
+        self._asked = ""
+        self._names: list[str] = []
 
-    def _matching(self) -> list[tuple[Action, bool]]:
-        return ranked(self.editor.text, self.actions, lambda entry: entry[0].label, lambda entry: entry[0].help)
+    def opened(self) -> Effects:
+        """What is to be asked when it is shown."""
+        return self._ask()
+
+    def _folder(self) -> str:
+        return expanduser(self.editor.text.rpartition("/")[0] + "/") if "/" in self.editor.text else "."
+
+    def _ask(self) -> Effects:
+        folder = self._folder()
+        if folder == self._asked:
+            return []
+        self._asked, self._names = folder, []
+        return [ListDirectory(self.tag, folder)]
+
+    def on_answer(self, listing: Listing) -> None:
+        if listing.path != self._asked:
+            return
+        shown = [name + "/" for name, is_directory, *_ in listing.entries if is_directory]
+        for name, is_directory, is_broken, *_ in listing.entries:
+            if not is_directory and not is_broken and any(name.endswith(ending) for ending in self.endings):
+                shown.append(name)
+        self._names = sorted(shown)
+
+    def matching(self) -> list[str]:
+        begun = self.editor.text.rpartition("/")[2]
+        return [name for name in self._names if name.startswith(begun) and (begun.startswith(".") or name[:1] != ".")]
 
     def handle(self, key: str) -> Effects:
-        found = self._matching()
-        if key == "enter" and found:
-            action, works = found[min(self.cursor.at, len(found) - 1)]
+        if key == "enter":
+            text = self.editor.text.strip()
+            if not text:
+                return []
             self.is_closed = True
-            if works:
-                return self.perform(action)
-            self.refuse(action)
-        elif key in ("up", "down", "pgup", "pgdn"):
-            self.cursor.move(key, Fixed([action.id for action, _ in found]), self._height)
-        elif key != "enter" and self.editor.handle(key):
-            self.cursor = Cursor()
-        return []
+            return self.then(expanduser(text))  # no shell stands between this and the command
+        if key == "tab":
+            self._complete()
+        else:
+            self.editor.handle(key)
+        return self._ask()
+
+    def _complete(self) -> None:
+        """As far as the names below agree."""
+        found = self.matching()
+        if not found:
+            return
+        shared = found[0]
+        for name in found[1:]:
+            while not name.startswith(shared):
+                shared = shared[:-1]
+        folder, slash, _ = self.editor.text.rpartition("/")
+        self.editor.set(folder + slash + shared)
 
     def paste(self, text: str) -> None:
         self.editor.insert(text)
 
     def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
-        self._height = max(1, height - 2)
-        found = self._matching()
-        self.cursor.settle(Fixed([action.id for action, _ in found]), self._height)
-        lines: list[Line] = [self.editor.line(width, style="input", placeholder="type a command"), []]
-        for at, (action, works) in enumerate(found[self.cursor.top : self.cursor.top + self._height], self.cursor.top):
-            keys = keys_of(action)
-            line: Line = [("" if works else "dim", clip(action.help, width - 16)), ("", "  ")]
-            line = [*fit(line, width - 14), ("key" if works else "dim", clip(keys, 14))]
-            lines.append(restyle(fit(line, width), "selected") if at == self.cursor.at else line)
-        return lines if found else [*lines, [("dim", "nothing matches")]]
+        lines: list[Line] = [self.editor.line(width, style="input", placeholder="/path/…"), []]
+        found = self.matching()
+        room = height - 3
+        lines += [[("dim", clip(clean(name), width, glyphs.ellipsis))] for name in found[:room]]
+        return [*lines, [("dim", f"{len(found) - room:,} more")]] if len(found) > room else lines
 
     def hint(self) -> str:
-        return "letters filter   Enter: do it   Esc: leave it"
-
-
-#: Of the help; the names of more keys take another line.
-_KEY_COLUMNS = 13
-
-
-class HelpView(TextView):
-    """Every key of the groups, in the order of the tables; what does not work right now is dim."""
-
-    def __init__(
-        self, title: str, groups: Sequence[tuple[str, Sequence[Action]]], works: Callable[[Action], bool]
-    ) -> None:
-        super().__init__(title, [], wish=(96, 60))
-        self._groups = [(name, [(each, works(each)) for each in actions if each.keys]) for name, actions in groups]
-
-    def rows(self, width: int) -> int:
-        self.lines = [line for name, actions in self._groups for line in self._group(name, actions, width)][:-1]
-        return super().rows(width)
-
-    def _group(self, name: str, actions: Sequence[tuple[Action, bool]], width: int) -> list[Line]:
-        lines: list[Line] = [[("title", name)]]
-        for action, works in actions:
-            keys = wrapped(keys_of(action), _KEY_COLUMNS, "key" if works else "dim")
-            told = wrapped(action.help, width - _KEY_COLUMNS - 3, "" if works else "dim")
-            for left, right in zip_longest(keys, told):
-                lines.append([*fit([("", "  "), *(left or [])], _KEY_COLUMNS + 3), *(right or [])])
-        return [*lines, []]
+        return "Tab completes   Enter: take it   Esc: leave it"
 
 
 def ranked(query: str, entries: Sequence[Any], *texts_of: Callable[[Any], str]) -> list[Any]:

@@ -67,8 +67,8 @@ class Context(Protocol):
         """Show an overlay above everything; there is only ever one."""
         ...
 
-    def confirm(self, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
-        """Ask once; `then` is done on yes."""
+    def confirm(self, title: str, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
+        """Ask once; `then` is done on yes. The title says what is done, the details name what it hits."""
         ...
 
     def prompt(self, title: str, then: Callable[[str], Effects], *, text: str = "", hint: str = "") -> Effects:

@@ -12,7 +12,6 @@ from typing import Any
 
 from casparian_console import frame, shell_actions
 from casparian_console.actions import Action, matches
-from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.assistant.sidebar import Sidebar
 from casparian_console.canvas import UNICODE, Glyphs, Line
 from casparian_console.editor import Editor
@@ -32,7 +31,7 @@ from casparian_console.messages import (
     Tagged,
     Tick,
 )
-from casparian_console.overlays import Choose, Confirm, HelpView, Overlay, Palette, Prompt, TextView
+from casparian_console.overlays import Choose, Confirm, Overlay, Prompt, TextView
 from casparian_console.screen import Screen
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import CommandLog
@@ -133,8 +132,8 @@ class Shell:
         self.overlay = overlay
         return []
 
-    def confirm(self, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
-        return self.open(Confirm(question, then, details))
+    def confirm(self, title: str, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
+        return self.open(Confirm(title, question, then, details))
 
     def prompt(self, title: str, then: Callable[[str], Effects], *, text: str = "", hint: str = "") -> Effects:
         return self.open(Prompt(title, then, text, hint))
@@ -190,7 +189,7 @@ class Shell:
                 self._asked[effect.tag] = effect
                 self.commands.note(self.present.now_us, effect.cli)
             elif isinstance(effect, RunCommand) and effect.is_logged:
-                self.commands.note(self.present.now_us, shell_actions.command_line(effect.args))
+                self.commands.note(self.present.now_us, effect.cli)
             elif isinstance(effect, Quit):
                 self.is_over = True
         return effects
@@ -298,7 +297,7 @@ class Shell:
         overlay = self.overlay
         assert overlay is not None
         if key == "esc":
-            self.overlay = None
+            self.overlay = overlay if overlay.escape() else None
             return []
         if isinstance(overlay, TextView) and key.startswith("alt-"):
             self.overlay = None  # a text is left by going elsewhere, too
@@ -346,10 +345,10 @@ class Shell:
 
     def _quit(self) -> Effects:
         unsaved = [screen.title for screen in self.screens.values() if screen.is_unsaved]
-        if isinstance(self.overlay, Confirm) and self.overlay.then and isinstance(self.overlay.then[0], Quit):
+        if isinstance(self.overlay, Confirm) and self.overlay.then == [Quit()]:
             return [Quit()]
         if unsaved:
-            return self.confirm(f"Quit? What you typed in {' and '.join(unsaved)} is not saved.", [Quit()])
+            return self.confirm("Quit", f"Quit? What you typed in {' and '.join(unsaved)} is not saved.", [Quit()])
         return [Quit()]
 
     def quit(self) -> Effects:
@@ -406,48 +405,6 @@ class Shell:
                 claimed.update(keys)
                 working += [replace(action, keys=keys)] if keys else []
         return working
-
-    # --- the shell's own actions --------------------------------------------------------------------------------------
-
-    def show_help(self) -> Effects:
-        own = list(self.current.ACTIONS)
-        groups: list[tuple[str, Sequence[Action]]] = [(self.current.title, own)]
-        if self.travel.is_on:
-            groups.append(("Time travel", self.travel.actions()))
-        if self.sidebar.is_open:
-            groups.append(("In the chat", CHAT_ACTIONS))
-        everywhere = ("Everywhere", shell_actions.ACTIONS)
-        working = {action.id for action in self.working()}
-        view = HelpView(f"Keys: {self.current.title}", [*groups, everywhere], lambda action: action.id in working)
-        return self.open(view)
-
-    def show_palette(self) -> Effects:
-        listed = [(action, self.works(action)) for action in self.actions()]
-        for screen in self.screens.values():
-            if screen is not self.current:
-                listed += [(action, False) for action in screen.ACTIONS if action.id not in {a.id for a, _ in listed}]
-        return self.open(Palette(listed, self.perform, self._refuse_elsewhere))
-
-    def _refuse_elsewhere(self, action: Action) -> None:
-        if action.owner in self.screens and action.owner != self.mode:
-            self.say(f"“{action.label}” belongs to {self.screens[action.owner].title}.", "dim")
-        else:
-            self.refuse(action)
-
-    def show_commands(self) -> Effects:
-        """The command log, the youngest last, with a key to copy it."""
-        if not self.commands:
-            self.say("Nothing was done yet: actions are listed here with the commands that they stand for.", "dim")
-            return []
-        return self.open(self.commands.view())
-
-    def take_back(self) -> Effects:
-        undo, self.undo = self.undo, None
-        return [undo] if undo is not None else []
-
-    def start_search(self) -> Effects:
-        self.searching = Editor()
-        return []
 
 
 class _Blanks(dict[str, str]):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from casparian_console.actions import Action, existing
+from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.canvas import Line
+from casparian_console.editor import Editor
 from casparian_console.effects import Copy, Effects, Suspend
 from casparian_console.overlays import TextView
+from casparian_console.palette import HelpView, Palette
 from casparian_console.text import clean, clock
+
+if TYPE_CHECKING:
+    from casparian_console.shell import Shell
 
 _KEPT = 500
 
@@ -55,8 +60,48 @@ class CommandLog(deque[LoggedCommand]):
         return view
 
 
-def command_line(args: Sequence[str]) -> str:
-    return shlex.join(["casparian", *args])
+def show_help(shell: Shell) -> Effects:
+    groups: list[tuple[str, Sequence[Action]]] = [(shell.current.title, shell.current.ACTIONS)]
+    if shell.travel.is_on:
+        groups.append(("Time travel", shell.travel.actions()))
+    if shell.sidebar.is_open:
+        groups.append(("In the chat", CHAT_ACTIONS))
+    groups.append(("Everywhere", ACTIONS))
+    return shell.open(HelpView(f"Keys: {shell.current.title}", shell.working(), groups))
+
+
+def show_palette(shell: Shell) -> Effects:
+    """Every action of every screen; what does not work here is dim, and says where it belongs."""
+    listed = [(action, shell.works(action)) for action in shell.actions()]
+    known = {action.id for action, _ in listed}
+    for screen in shell.screens.values():
+        listed += [(action, False) for action in screen.ACTIONS if action.id not in known]
+
+    def refuse(action: Action) -> None:
+        if action.owner in shell.screens and action.owner != shell.mode:
+            shell.say(f"“{action.label}” belongs to {shell.screens[action.owner].title}.", "dim")
+        else:
+            shell.refuse(action)
+
+    return shell.open(Palette(listed, shell.perform, refuse))
+
+
+def show_commands(shell: Shell) -> Effects:
+    """The command log, the youngest last, with a key to copy it."""
+    if not shell.commands:
+        shell.say("Nothing was done yet: actions are listed here with the commands that they stand for.", "dim")
+        return []
+    return shell.open(shell.commands.view())
+
+
+def take_back(shell: Shell) -> Effects:
+    undo, shell.undo = shell.undo, None
+    return [undo] if undo is not None else []
+
+
+def start_search(shell: Shell) -> Effects:
+    shell.searching = Editor()
+    return []
 
 
 def _mode(name: str) -> Any:
@@ -72,13 +117,13 @@ def _at_home(shell: Any, _context: Any) -> bool:
 
 ACTIONS: tuple[Action, ...] = existing(
     (
-        Action("shell.help", ("?",), "help", "Every key that works here", lambda s, c: s.show_help(), weight=95),
+        Action("shell.help", ("?",), "help", "Every key that works here", lambda s, c: show_help(s), weight=95),
         Action(
             "shell.palette",
             (":", "ctrl-p"),
             "commands",
             "The command palette: every action, by typing a part of its name",
-            lambda s, c: s.show_palette(),
+            lambda s, c: show_palette(s),
             weight=60,
         ),
         Action("shell.home", ("alt-h",), "home", "Go to Home", _mode("home"), weight=0),
@@ -94,7 +139,7 @@ ACTIONS: tuple[Action, ...] = existing(
             lambda s, c: s.sidebar.toggle(s),
             weight=10,
         ),
-        Action("shell.search", ("/",), "search", "Search the list", lambda s, c: s.start_search(), weight=30),
+        Action("shell.search", ("/",), "search", "Search the list", lambda s, c: start_search(s), weight=30),
         Action(
             "shell.next",
             ("n",),
@@ -118,7 +163,7 @@ ACTIONS: tuple[Action, ...] = existing(
             ("!",),
             "log",
             "The command log: what was done here, as command lines",
-            lambda s, c: s.show_commands(),
+            lambda s, c: show_commands(s),
             weight=20,
         ),
         Action(
@@ -126,7 +171,7 @@ ACTIONS: tuple[Action, ...] = existing(
             ("U",),
             "undo",
             "Take the last action back",
-            lambda s, c: s.take_back(),
+            lambda s, c: take_back(s),
             lambda s, c: s.undo is not None,
             40,
             is_change=True,

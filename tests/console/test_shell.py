@@ -274,3 +274,51 @@ def test_a_lost_worker_is_announced() -> None:
     driver.event("WorkerLost", worker_id="w2", reason="its process was killed by SIGKILL")
 
     assert "Worker w2 is lost: its process was killed by SIGKILL." in driver.text()
+
+
+def test_help_begins_with_what_works_here_now() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.press("alt-j", "?")
+    lines = [line.strip(" │") for line in driver.lines(100, 40)]
+    begin = lines.index("Works here now")
+
+    assert begin < 5
+    assert any(line.startswith("f ") and "Filter by status" in line for line in lines[begin : begin + 20])
+    assert not any("Cancel the job" in line for line in lines[begin : lines.index("Jobs  not right now")])
+
+
+def test_a_slash_in_help_filters_the_keys_and_escape_shows_all_of_them_again() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.press("alt-j", "?", "/", *"pipeline")
+    text = driver.text(100, 40)
+    assert "Show or hide the pipeline header" in text
+    assert "Filter by status" not in text
+    driver.press("enter", "esc")
+    assert "Filter by status" in driver.text(100, 40)
+    driver.press("esc")
+    assert driver.shell.overlay is None
+
+
+def test_help_says_when_no_key_does_what_was_typed() -> None:
+    driver = Driver()
+    driver.press("?", "/", *"xyzzy")
+    assert "No key does that." in driver.text(100, 40)
+
+
+def test_a_dialog_shows_its_own_keys_in_the_lowest_line_and_says_what_is_done() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.shell.confirm("Cancel", "Cancel 2 jobs of fix 1.0.0?", [], details=["  a.log  00000001"])
+    lines = driver.lines(100, 30)
+
+    assert lines[-1].strip() == "Cancel: y or Enter: yes   n or Esc: no"
+    assert any("a.log  00000001" in line for line in lines)
+    assert "Sure?" not in "".join(lines)
+
+
+def test_a_text_that_fits_offers_no_keys_for_scrolling() -> None:
+    driver = Driver()
+    driver.shell.open(TextView("Short", [[("", "one line")]]))
+    assert "j/k" not in driver.text(100, 30)

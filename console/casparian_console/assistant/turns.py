@@ -15,7 +15,6 @@ from casparian_console.assistant import tools
 from casparian_console.assistant.tools import Decision, hits, seen
 from casparian_console.effects import Chat, Effects, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.messages import Done, Ended, Failed, Output, ToolCalls
-from casparian_console.shell_actions import command_line
 from casparian_console.text import clean, count, size
 
 Message = dict[str, Any]
@@ -241,7 +240,7 @@ class Turns:
     def _run(self, call: str, command: tools.Command) -> Effects:
         tag = self._new_tag("tool")
         effect = RunCommand(tag, command.args, limit_bytes=TOOL_CHARACTERS)
-        self._call = _Call(call, self.talk.show("tool", f"$ {command_line(command.args)}"))
+        self._call = _Call(call, self.talk.show("tool", f"$ {shlex.join(['casparian', *command.args])}"))
         return [effect]
 
     def _tool(self, message: Any, context: Any) -> Effects:

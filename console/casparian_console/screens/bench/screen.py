@@ -13,12 +13,11 @@ from casparian_console.effects import Effects, ListDirectory, Query, RunOperatio
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
-from casparian_console.overlays import TextView
+from casparian_console.overlays import PathPrompt, TextView
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
 from casparian_console.screens.bench import actions, drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
-from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.bench.result_view import diff_lines
 from casparian_console.screens.bench.trials import WATCH, Runner, Trial
 from casparian_console.text import clean, count

@@ -17,8 +17,8 @@ from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.facts.jobs import JobBook, Standing
 from casparian_console.messages import Ended, Failed, Output
+from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context
-from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.discover.dropdown import tag_names
 from casparian_console.screens.discover.files import File, Filter, ids_of
 from casparian_console.text import clean, clip_left, count, short, size
@@ -66,7 +66,7 @@ def put_on_all(chosen: Filter, files: int, loaded: Sequence[File], tag: str, con
     else:
         effects = [RunCommand(COMMAND, ("tag", *chosen.options, tag))]
     question = f"Put the tag “{clean(tag)}” on {count(files, 'file')}?"
-    return context.confirm(question, effects, details=[f"shown: {clean(chosen.words)}"])
+    return context.confirm("Tag", question, effects, details=[f"shown: {clean(chosen.words)}"])
 
 
 def _ask(files: Sequence[File], tag: str, *, remove: bool) -> RunOperation:

@@ -205,6 +205,7 @@ class Explorer:
         excluded = f"excluded: {' '.join(clean(text) for text in self.excludes)}" if self.excludes else ""
         self.phase = "publish"
         return context.confirm(
+            "Save the rule",
             f"Save the rule? {count(known, 'known file')} of {where} get the tag “{clean(self.tag)}”, and those that come.",
             [RunCommand(("discover", "rulesave"), args)],
             details=[f"pattern: {clean(self.pattern)}", *([excluded] if excluded else [])],

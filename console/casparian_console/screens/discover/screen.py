@@ -10,8 +10,8 @@ from casparian_console.canvas import Line
 from casparian_console.effects import Effects
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
+from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.bench.path_prompt import PathPrompt
 from casparian_console.screens.discover import actions, commands, drawing
 from casparian_console.screens.discover.commands import Scan
 from casparian_console.screens.discover.dropdown import (

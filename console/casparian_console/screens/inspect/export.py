@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import PurePath
 
 from casparian_console.effects import Effects, ListDirectory, RunCommand, StopCommand
@@ -75,7 +74,7 @@ class Export:
         if entry is None:
             return self._begin(command, context)
         question = f"Replace {clean(self._path)}? It exists, with {entry[3]:,} bytes."
-        return context.open(_Replace(question, lambda: self._begin(command, context)))
+        return context.open(Confirm("Replace a file", question, lambda: self._begin(command, context)))
 
     def _begin(self, command: RunCommand, context: Context) -> Effects:
         self.is_running = True
@@ -88,15 +87,3 @@ class Export:
         self.is_running = False
         context.say(f"Stopped; {self._path} was not written.", "warn")
         return [StopCommand(("inspect", SLOT, "write"))]
-
-
-class _Replace(Confirm):
-    """A question whose yes is noticed by who asked."""
-
-    def __init__(self, question: str, begin: Callable[[], Effects]) -> None:
-        super().__init__(question, [])
-        self._begin = begin
-
-    def handle(self, key: str) -> Effects:
-        super().handle(key)
-        return self._begin() if key in ("y", "enter") else []

@@ -7,14 +7,13 @@ hold up the screen. Replays of a cause go through the sentinel's own pages.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.effects import Effects, RunOperation
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Done, Failed, Tagged
-from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.text import clean, count
 
@@ -56,17 +55,6 @@ def replay_one(job: Job) -> RunOperation:
         f"casparian jobs replay {job.job_id}",
         "{replayed} dead letter waits again.",
     )
-
-
-@dataclass
-class Question(Confirm):
-    """A confirmation whose effects are made when it is given, not when it is asked for."""
-
-    start: Callable[[], Effects] = list
-
-    def handle(self, key: str) -> Effects:
-        super().handle(key)
-        return self.start() if key in ("y", "enter") else []
 
 
 @dataclass

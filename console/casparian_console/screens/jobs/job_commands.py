@@ -8,6 +8,7 @@ from itertools import islice
 
 from casparian_console.effects import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
+from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
 from casparian_console.screens.jobs.filter import Filter, FilterDialog
@@ -249,12 +250,12 @@ def replay(screen: Jobs, context: Context) -> Effects:
         screen.stay()
         return screen.changes.replay(fingerprint=cause)
 
-    return context.open(changes.Question(question, [], changes.named(members), start=start))
+    return context.open(Confirm("Replay", question, start, changes.named(members)))
 
 
 def replay_all(screen: Jobs, context: Context) -> Effects:
     question = f"Let all {count(context.facts.dead, 'dead letter')} of this home try again?"
-    return context.open(changes.Question(question, [], (), start=screen.changes.replay))
+    return context.open(Confirm("Replay", question, screen.changes.replay, [f"home: {clean(context.home)}"]))
 
 
 def _members(screen: Jobs, context: Context) -> tuple[JobGroup, list[Job]]:
@@ -272,7 +273,7 @@ def _many(screen: Jobs, context: Context, op: str, members: list[Job], question:
         screen.stay()
         return [changes.one(op, members[0])] if len(members) == 1 else screen.changes.many(op, members, context)
 
-    return context.open(changes.Question(question, [], changes.named(members), start=start))
+    return context.open(Confirm(op.capitalize(), question, start, changes.named(members)))
 
 
 def _named(group: JobGroup) -> str:
