@@ -240,7 +240,7 @@ class Turns:
     def _run(self, call: str, command: tools.Command) -> Effects:
         tag = self._new_tag("tool")
         effect = RunCommand(tag, command.args, limit_bytes=TOOL_CHARACTERS)
-        self._call = _Call(call, self.talk.show("tool", f"$ {shlex.join(['casparian', *command.args])}"))
+        self._call = _Call(call, self.talk.show("tool", f"$ {effect.cli}"))
         return [effect]
 
     def _tool(self, message: Any, context: Any) -> Effects:
