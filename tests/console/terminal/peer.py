@@ -29,6 +29,8 @@ class Peer:
         self.is_answering.set()
         self.snapshots = 0
         self.was_asked = threading.Event()
+        #: Somebody's subscription is in force.
+        self.is_subscribed = threading.Event()
         self._has_feed = True
         self._said: SimpleQueue[list[bytes]] = SimpleQueue()
         self._is_over = threading.Event()
@@ -67,6 +69,7 @@ class Peer:
                 self._heed(bus, waiting)
             while feed.poll(0):
                 if feed.recv() == b"\x01metric.":
+                    self.is_subscribed.set()
                     feed.send_multipart(encode_metric(Metric("queue", {"seq": self.seq})))
             if self.is_answering.is_set():
                 while waiting:
