@@ -12,7 +12,14 @@ import pytest
 from blake3 import blake3
 
 from casparian_worker.agent.slots import Sealer
-from casparian_worker.staging import StagedParquet, StagingDirectory, WriterSettings, seal_together
+from casparian_worker.staging import (
+    ParquetStaging,
+    Sink,
+    StagedParquet,
+    StagingDirectory,
+    WriterSettings,
+    seal_together,
+)
 from casparian_worker.staging.directory import IN_MEMORY_BYTES, remove_attempt
 
 JOB = "0123456789abcdef"
@@ -26,7 +33,7 @@ def test_row_groups_are_bounded_and_digests_are_those_of_the_files(tmp_path: Pat
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=1000))
     for start in range(0, 5000, 400):
-        writer.add(numbers(start, 400))
+        writer.write(numbers(start, 400))
     (file,) = writer.close()
     assert seal_together([directory]) == [None]
     path = directory.path / file.name
@@ -41,8 +48,8 @@ def test_row_groups_are_bounded_and_digests_are_those_of_the_files(tmp_path: Pat
 def test_other_columns_begin_another_file(tmp_path: Path) -> None:
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "quarantine", WriterSettings())
-    writer.add(numbers(0, 2))
-    writer.add(pa.record_batch({"n": pa.array([1], pa.int64()), "m": ["x"]}))
+    writer.write(numbers(0, 2))
+    writer.write(pa.record_batch({"n": pa.array([1], pa.int64()), "m": ["x"]}))
     files = writer.close()
     assert [(file.name, file.rows) for file in files] == [
         ("quarantine.out.0.parquet", 2),
@@ -57,7 +64,7 @@ def test_a_large_file_leaves_memory_before_it_is_complete(tmp_path: Path) -> Non
     writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=10_000, compression="none"))
     rows = 3 * IN_MEMORY_BYTES // 8
     for start in range(0, rows, 10_000):
-        writer.add(numbers(start, 10_000))
+        writer.write(numbers(start, 10_000))
     assert (directory.path / "data.out.0.parquet").stat().st_size > IN_MEMORY_BYTES
     directory.remove()
 
@@ -78,7 +85,7 @@ def test_nobody_elses_directory_or_link_is_written_into(tmp_path: Path) -> None:
 def test_an_abandoned_writer_writes_nothing_more(tmp_path: Path) -> None:
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=1))
-    writer.add(numbers(0, 10))
+    writer.write(numbers(0, 10))
     directory.remove()
     del writer
     assert not list(tmp_path.iterdir())
@@ -87,7 +94,7 @@ def test_an_abandoned_writer_writes_nothing_more(tmp_path: Path) -> None:
 def test_a_file_that_the_system_refuses_is_an_os_error(tmp_path: Path) -> None:
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "data", WriterSettings(compression="none"))
-    writer.add(numbers(0, 100_000))
+    writer.write(numbers(0, 100_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -111,7 +118,7 @@ def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
     for epoch in range(20):
         directory = StagingDirectory(tmp_path, JOB, epoch)
         writer = StagedParquet(directory, "out", "data", WriterSettings())
-        writer.add(numbers(0, 3))
+        writer.write(numbers(0, 3))
         writer.close()
         staged.append(directory)
     sealer: Sealer[int] = Sealer(note)
@@ -133,7 +140,7 @@ def test_what_cannot_be_sealed_is_told_and_the_next_group_is_sealed(tmp_path: Pa
         root.mkdir()
         directory = StagingDirectory(root, JOB, 1)
         writer = StagedParquet(directory, "out", "data", WriterSettings())
-        writer.add(numbers(0, 3))
+        writer.write(numbers(0, 3))
         if is_closed:
             writer.close()
         else:
@@ -179,3 +186,18 @@ def test_an_attempt_begins_while_another_of_its_job_is_removed(tmp_path: Path) -
         is_done.set()
         remover.join()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_sink_commits_under_its_key_what_was_written_and_again_changes_nothing(tmp_path: Path) -> None:
+    sink: Sink = ParquetStaging(StagingDirectory(tmp_path, JOB, 7))
+    assert sink.key == f"{JOB}/7"
+    writer = sink.open("out", "data", WriterSettings())
+    writer.write(numbers(0, 3))
+    (file,) = writer.close()
+    sink.commit()
+    path = tmp_path / JOB / "7" / file.name
+    content = path.read_bytes()
+    sink.commit()
+    assert (path.read_bytes(), blake3(content).hexdigest()) == (content, file.digest)
+    sink.abandon()
+    assert not list(tmp_path.iterdir())

@@ -56,9 +56,9 @@ def test_rows_bytes_and_calls_of_both_sinks_are_counted(tmp_path: Path) -> None:
         plain = WriterSettings(row_group_rows=100_000, compression="none")
         data = StagedParquet(directory, "out", "data", plain, meters)
         for _ in range(2 * IN_MEMORY_BYTES // 800_000):
-            data.add(numbers(100_000))
+            data.write(numbers(100_000))
         bad = StagedParquet(directory, "out", "quarantine", plain, meters)
-        bad.add(numbers(3))
+        bad.write(numbers(3))
         files += [*data.close(), *bad.close()]
     assert seal_together(directories) == [None, None]
 
@@ -76,7 +76,7 @@ def test_what_the_system_refuses_is_an_error_of_its_sink(tmp_path: Path) -> None
     meters = SinkMeters()
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "data", WriterSettings(compression="none"), meters)
-    writer.add(numbers(100_000))
+    writer.write(numbers(100_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -93,7 +93,7 @@ def test_what_the_system_refuses_is_an_error_of_its_sink(tmp_path: Path) -> None
 def test_a_directory_that_cannot_be_made_is_an_error_of_the_sink(tmp_path: Path) -> None:
     meters = SinkMeters()
     writer = StagedParquet(StagingDirectory(tmp_path / "gone", JOB, 1), "out", "data", WriterSettings(), meters)
-    writer.add(numbers(1))
+    writer.write(numbers(1))
     with pytest.raises(FileNotFoundError):
         writer.close()
 

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -26,13 +26,13 @@ from casparian_protocol.wire.messages import (
     Blob,
     Bye,
     Drain,
-    Fetch,
     Hello,
     Message,
     Refused,
     Shutdown,
     Welcome,
 )
+from casparian_worker.agent.artifacts import BusTransfer, SameDiskTransfer
 from casparian_worker.agent.bus import WorkerBus
 from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS, Contact
 from casparian_worker.agent.leases import (
@@ -62,7 +62,7 @@ from casparian_worker.agent.work import Attempt, JobRunner, Result
 from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.guest import Level
-from casparian_worker.staging.directory import remove_attempt
+from casparian_worker.staging import remove_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,6 @@ class Agent:
         self._attempts: dict[LeaseKey, Attempt] = {}
         #: What slots have done, until it is sealed or dropped.
         self._staged: dict[LeaseKey, Result] = {}
-        self._fetches: dict[str, list[Future[bytes | None]]] = {}
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = UsageMeter(home.staging)
         self._contact = Contact(f"home {home.root}", options.tell, options.wait_seconds)
@@ -132,7 +131,9 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
-        runner = JobRunner(self._context, self._fetch, self._from_slot_started, self._from_slot)
+        self._blobs = BusTransfer(self._call, self._bus.send)
+        transfer = SameDiskTransfer(self._home, self._blobs)
+        runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
         #: What waits for a disk and nobody waits for: never in the loop.
@@ -183,14 +184,12 @@ class Agent:
     def _received(self, message: Message, attachments: Sequence[bytes]) -> None:
         match message:
             case Blob():
-                for waiting in self._fetches.pop(message.hash, []):
-                    if waiting.set_running_or_notify_cancel():
-                        waiting.set_result(bytes(attachments[0]) if message.is_found and attachments else None)
+                content = bytes(attachments[0]) if message.is_found and attachments else None
+                self._blobs.arrived(message.hash, content)
             case Welcome():
                 self._contact.welcomed()
                 self._sinks.begin_anew()
-                for digest in self._fetches:
-                    self._bus.send(Fetch(hash=digest))
+                self._blobs.ask_again()
             case Refused() if self._options.tell is None or message.of_kind != "hello":
                 logger.warning("The sentinel refused a %s: %s", message.of_kind, message.reason)
         self._step(message)
@@ -222,28 +221,6 @@ class Agent:
 
     def _sealed(self, group: Sequence[tuple[Result, Exception | None]]) -> None:
         self._step(AttemptsEnded([(result.attempt.key, _end_of(result, trouble)) for result, trouble in group]))
-
-    def _fetch(self, digest: str) -> Future[bytes | None]:
-        """From any thread: a blob, when it comes; None when there is none. Whoever waits no more cancels it."""
-        waiting: Future[bytes | None] = Future()
-
-        def forget(_done: Future[bytes | None]) -> None:
-            self._call(self._forget_fetch, digest, waiting)
-
-        def ask() -> None:
-            self._fetches.setdefault(digest, []).append(waiting)
-            waiting.add_done_callback(forget)
-            self._bus.send(Fetch(hash=digest))
-
-        self._call(ask)
-        return waiting
-
-    def _forget_fetch(self, digest: str, waiting: Future[bytes | None]) -> None:
-        others = [other for other in self._fetches.get(digest, []) if other is not waiting]
-        if others:
-            self._fetches[digest] = others
-        else:
-            self._fetches.pop(digest, None)
 
     # --- what is done about it
 

@@ -1,5 +1,7 @@
 """Bundles and contracts by hash: fetched once, checked against their names, unpacked once however many jobs ask.
 
+How bytes come here is a `BlobTransfer`'s: from the sentinel's own disk where this process shares it, over the bus elsewhere.
+
 What lies unpacked from an earlier process is held against the blob before it is used. An `assign` carries no signature, so
 what is verified here is that the bytes are those the sentinel registered (it verified the signature then).
 """
@@ -11,15 +13,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Protocol
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home, remove_tree
 from casparian_protocol.parsers import UnpackedAltered, blake3_of, unpack_bundle
+from casparian_protocol.wire.messages import Fetch, Message
 
 logger = logging.getLogger(__name__)
 
+#: So long a blob is waited for.
+FETCH_SECONDS = 30.0
 _COMPILE_SECONDS = 60.0
 
 
@@ -45,6 +52,80 @@ class BlobForged(CasparianError):
             remedy="The file in blobs/ is damaged. Delete it, then register the same parser again with "
             "`casparian parser register PATH`: that stores it anew.",
         )
+
+
+class FetchTimeout(CasparianError):
+    """A blob did not come."""
+
+    code = ErrorCode.CONNECTION_RESET
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
+        )
+
+
+class BlobTransfer(Protocol):
+    """One way for blobs to come to a worker."""
+
+    def fetch(self, digest: str) -> bytes | None:
+        """From any thread: the blob, not checked; None when there is none. Blocks; raises `FetchTimeout`."""
+
+
+class SameDiskTransfer:
+    """From the home's own store, when it is on a disk of this host; what is missing or damaged there, another way."""
+
+    def __init__(self, home: Home, otherwise: BlobTransfer) -> None:
+        self._home = home
+        self._otherwise = otherwise
+
+    def fetch(self, digest: str) -> bytes | None:
+        try:
+            content = self._home.blob(digest).read_bytes()
+        except OSError:
+            return self._otherwise.fetch(digest)
+        return content if blake3_of(content) == digest else self._otherwise.fetch(digest)
+
+
+class BusTransfer:
+    """In one message of the bus. What was asked is asked again by `ask_again`, until nobody waits for it."""
+
+    def __init__(self, call: Callable[..., None], send: Callable[[Message], object]) -> None:
+        """`call(function, *arguments)` has it called in the loop, where `send` may be used, from any thread."""
+        self._call = call
+        self._send = send
+        self._waiting: dict[str, list[Future[bytes | None]]] = {}
+
+    def fetch(self, digest: str) -> bytes | None:
+        waiting: Future[bytes | None] = Future()
+        self._call(self._ask, digest, waiting)
+        try:
+            return waiting.result(FETCH_SECONDS)
+        except TimeoutError as cause:
+            raise FetchTimeout(digest) from cause
+        finally:
+            self._call(self._forget, digest, waiting)
+
+    def arrived(self, digest: str, content: bytes | None) -> None:
+        """In the loop: a blob came, or there is none."""
+        for waiting in self._waiting.pop(digest, []):
+            waiting.set_result(content)
+
+    def ask_again(self) -> None:
+        """In the loop: a sentinel is here that may never have heard what was asked."""
+        for digest in self._waiting:
+            self._send(Fetch(hash=digest))
+
+    def _ask(self, digest: str, waiting: Future[bytes | None]) -> None:
+        self._waiting.setdefault(digest, []).append(waiting)
+        self._send(Fetch(hash=digest))
+
+    def _forget(self, digest: str, waiting: Future[bytes | None]) -> None:
+        others = [other for other in self._waiting.get(digest, []) if other is not waiting]
+        if others:
+            self._waiting[digest] = others
+        else:
+            self._waiting.pop(digest, None)
 
 
 class Artifacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,26 +10,13 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.jobs import JobType
 from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
-from casparian_worker.agent.artifacts import Artifacts
+from casparian_worker.agent.artifacts import Artifacts, BlobTransfer
 from casparian_worker.agent.leases import LeaseKey
 from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, WorkerContext, execute
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.scanning.job import run_scan
-
-FETCH_SECONDS = 30.0
-
-
-class FetchTimeout(CasparianError):
-    """A blob did not come."""
-
-    code = ErrorCode.CONNECTION_RESET
-
-    def __init__(self, digest: str) -> None:
-        super().__init__(
-            f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
-        )
 
 
 class ManifestTooLarge(CasparianError):
@@ -72,12 +58,12 @@ class JobRunner:
     def __init__(
         self,
         context: WorkerContext,
-        fetch: Callable[[str], Future[bytes | None]],
+        transfer: BlobTransfer,
         on_started: Callable[[Attempt, int], None],
         on_done: Callable[[Result], None],
     ) -> None:
         self._context = context
-        self._artifacts = Artifacts(context.home, partial(_fetched, fetch))
+        self._artifacts = Artifacts(context.home, transfer.fetch)
         self._on_started = on_started
         self._on_done = on_done
 
@@ -128,13 +114,3 @@ def _require_packable(finished: Finished) -> None:
     except Exception:
         finished.staging.remove()
         raise
-
-
-def _fetched(fetch: Callable[[str], Future[bytes | None]], digest: str) -> bytes | None:
-    waiting = fetch(digest)
-    try:
-        return waiting.result(FETCH_SECONDS)
-    except (TimeoutError, CancelledError) as cause:
-        raise FetchTimeout(digest) from cause
-    finally:
-        waiting.cancel()  # nobody waits for it any more

@@ -36,7 +36,7 @@ from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdo
 from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, GuestSpec, Level, Spawner
 from casparian_worker.guest.sandbox import limits_from, scrubbed_variables
 from casparian_worker.joblog import JobLog, Origin, joblog_path
-from casparian_worker.staging import Lineage, SinkMeters, StagingDirectory, WriterSettings
+from casparian_worker.staging import Lineage, ParquetStaging, SinkMeters, StagingDirectory, WriterSettings
 from casparian_worker.tz_database import tz_database
 
 #: Waiting rows of all outputs of an attempt, together.
@@ -276,6 +276,7 @@ class _Attempt:
         assert self.source is not None and self.records is not None
         job, context = self.task.job, self.context
         settings = context.settings
+        sink = ParquetStaging(self.staging, context.meters)
         lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
@@ -284,7 +285,7 @@ class _Attempt:
                 compression=settings.outputs.compression,
                 metadata={"cf.contract": contract.hash(), "cf.parser": f"{job.parser} {job.parser_version}"},
             )
-            writer = self.writers[name] = StagedRowWriter(self.staging, name, lineage, writing, context.meters)
+            writer = self.writers[name] = StagedRowWriter(sink, name, lineage, writing)
             self.outputs[name] = JudgedOutput(
                 name,
                 contract,

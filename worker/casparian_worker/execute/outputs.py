@@ -17,7 +17,7 @@ from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.numbering import RowNumbers
 from casparian_worker.execute.records import SourceRecords
-from casparian_worker.staging import Lineage, SinkMeters, StagedParquet, StagingDirectory, WriterSettings
+from casparian_worker.staging import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 
 _ROW_INDEX = "_cf_output_row_index"
@@ -47,25 +47,18 @@ class BatchConsumer(Protocol):
 
 
 class StagedRowWriter:
-    """Valid rows and bad rows of one output into their staged files, with lineage."""
+    """Valid rows and bad rows of one output into a sink, with lineage."""
 
-    def __init__(
-        self,
-        directory: StagingDirectory,
-        output: str,
-        lineage: Lineage,
-        settings: WriterSettings,
-        meters: SinkMeters | None = None,
-    ) -> None:
+    def __init__(self, sink: Sink, output: str, lineage: Lineage, settings: WriterSettings) -> None:
         self._lineage = lineage
-        self._data = StagedParquet(directory, output, "data", settings, meters)
-        self._quarantine = StagedParquet(directory, output, "quarantine", settings, meters)
+        self._data = sink.open(output, "data", settings)
+        self._quarantine = sink.open(output, "quarantine", settings)
 
     def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
-        self._data.add(self._lineage.valid(batch, source_row))
+        self._data.write(self._lineage.valid(batch, source_row))
 
     def bad(self, batch: pa.RecordBatch) -> None:
-        self._quarantine.add(self._lineage.bad(batch))
+        self._quarantine.write(self._lineage.bad(batch))
 
     def close(self) -> list[StagedFile]:
         return [*self._data.close(), *self._quarantine.close()]

@@ -1,21 +1,35 @@
 """Staging: the files of one attempt, written where only this worker writes, sealed before they are offered.
 
-`directory` creates and seals, `parquet` writes rows, `lineage` says where each row came from, `meters` counts. What is
-written is decided by `execute`; taking it into `outputs/` is the sentinel's.
+`sink` is the port that rows are written through, with lineage, and its Parquet; `directory` creates and seals files;
+`meters` counts. What is written is decided by `execute`; taking it into `outputs/` is the sentinel's.
 """
 
-from casparian_worker.staging.directory import StagingDirectory, seal_together
-from casparian_worker.staging.lineage import Lineage
+from casparian_worker.staging.directory import StagingDirectory, remove_attempt, seal_together
 from casparian_worker.staging.meters import SINK_URIS, SinkMeter, SinkMeters
-from casparian_worker.staging.parquet import StagedParquet, WriterSettings
+from casparian_worker.staging.sink import (
+    LINEAGE_FIELDS,
+    SOURCE_ROW,
+    Lineage,
+    ParquetStaging,
+    Sink,
+    SinkWriter,
+    StagedParquet,
+    WriterSettings,
+)
 
 __all__ = [
+    "LINEAGE_FIELDS",
     "SINK_URIS",
+    "SOURCE_ROW",
     "Lineage",
+    "ParquetStaging",
+    "Sink",
     "SinkMeter",
     "SinkMeters",
+    "SinkWriter",
     "StagedParquet",
     "StagingDirectory",
     "WriterSettings",
+    "remove_attempt",
     "seal_together",
 ]

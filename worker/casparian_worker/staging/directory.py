@@ -30,6 +30,7 @@ class StagedSink:
         self.meter = meter
         self.closed = False
         self._is_discarded = False
+        self._is_sealed = False
         self._directory = directory
         self._hasher = blake3()
         self._pieces: list[bytes] = []
@@ -75,10 +76,13 @@ class StagedSink:
         self.closed = True
 
     def seal(self) -> None:
-        """Make the content durable."""
+        """Make the content durable; once is enough."""
+        if self._is_sealed:
+            return
         assert self.closed and self._descriptor is not None, "closed first"
         with self.meter.call():
             os.fsync(self._descriptor)
+        self._is_sealed = True
         self.release()
 
     def release(self) -> None:

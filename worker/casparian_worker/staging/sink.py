@@ -1,23 +1,35 @@
-"""Rows of one output and kind into Parquet: row groups of bounded size, settings that never vary.
+"""Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
 
-The same rows in the same batches give the same bytes. Memory holds one row group at most. A change of columns (only
-quarantine knows it) begins a further file.
+`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows in the same batches give the
+same bytes. Memory holds one row group at most. A change of columns (only quarantine knows it) begins a further file.
+`Lineage` says in every row where it came from. Files and their durability are `directory`'s, taking them into `outputs/` is
+the sentinel's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.staging.directory import StagedSink, StagingDirectory
+from casparian_worker.staging.directory import StagedSink, StagingDirectory, seal_together
 from casparian_worker.staging.meters import SINK_URIS, SinkMeters
 
+Kind = Literal["data", "quarantine"]
+
 ROW_GROUP_BYTES = 128 * 1024 * 1024
+_UTC_MICROSECONDS = pa.timestamp("us", "UTC")
+SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
+LINEAGE_FIELDS = (
+    pa.field("_cf_source_hash", pa.string(), nullable=False),
+    pa.field("_cf_job_id", pa.string(), nullable=False),
+    pa.field("_cf_processed_at", _UTC_MICROSECONDS, nullable=False),
+    pa.field("_cf_parser_version", pa.string(), nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,86 @@ class WriterSettings:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The facts of one job. `processed_at_us` is the time of its lease, so that running it again gives the same rows."""
+
+    source_hash: str
+    job_id: str
+    processed_at_us: int
+    parser_version: str
+
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatch:
+        """Valid rows with all five columns."""
+        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row]
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS, SOURCE_ROW]))
+
+    def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Quarantined rows, which have their `_cf_source_row` already."""
+        arrays = [*batch.columns, *self._arrays(batch.num_rows)]
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS]))
+
+    def _arrays(self, count: int) -> list[pa.Array]:
+        values = (self.source_hash, self.job_id, self.processed_at_us, self.parser_version)
+        return [
+            pa.repeat(pa.scalar(value, field.type), count) for field, value in zip(LINEAGE_FIELDS, values, strict=True)
+        ]
+
+
+class SinkWriter(Protocol):
+    """Takes the rows of one output and kind, in their order."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Raises `OSError` when the sink does not take them."""
+
+    def close(self) -> list[StagedFile]:
+        """No more rows come; what a manifest says of them."""
+
+
+class Sink(Protocol):
+    """Takes all that one attempt writes, and commits it as a whole or not at all."""
+
+    @property
+    def key(self) -> str:
+        """Names the attempt: what was committed under it once is not there twice if somebody commits it again."""
+
+    def open(self, output: str, kind: Kind, settings: WriterSettings) -> SinkWriter: ...
+
+    def commit(self) -> None:
+        """Make durable what was written and closed. Raises `OSError`; then nothing of it counts."""
+
+    def abandon(self) -> None:
+        """Nothing of it counts; leave no trace."""
+
+
+class ParquetStaging:
+    """The sink of every job: Parquet files in the attempt's own staging directory.
+
+    Committed is what the sentinel takes from there: `key` is the lease under which it may, so another attempt's files or the
+    same offer said twice change nothing. To a worker commit means durable; `seal_together` does it for many at once.
+    """
+
+    def __init__(self, directory: StagingDirectory, meters: SinkMeters | None = None) -> None:
+        self._directory = directory
+        self._meters = meters or SinkMeters()
+
+    @property
+    def key(self) -> str:
+        path = self._directory.path
+        return f"{path.parent.name}/{path.name}"
+
+    def open(self, output: str, kind: Kind, settings: WriterSettings) -> StagedParquet:
+        return StagedParquet(self._directory, output, kind, settings, self._meters)
+
+    def commit(self) -> None:
+        (trouble,) = seal_together([self._directory])
+        if trouble is not None:
+            raise trouble
+
+    def abandon(self) -> None:
+        self._directory.remove()
+
+
 class StagedParquet:
     """The files of one output and kind, in the order their rows came."""
 
@@ -38,7 +130,7 @@ class StagedParquet:
         self,
         directory: StagingDirectory,
         output: str,
-        kind: Literal["data", "quarantine"],
+        kind: Kind,
         settings: WriterSettings,
         meters: SinkMeters | None = None,
     ) -> None:
@@ -54,7 +146,7 @@ class StagedParquet:
         self._file: _OpenFile | None = None
         self._file_count = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def write(self, batch: pa.RecordBatch) -> None:
         """Append rows. Raises `OSError` when the disk does not take them."""
         if not batch.num_rows:
             return
