@@ -251,8 +251,7 @@ class Client:
         return Feed(self._context, self.home.feed_endpoint, self.snapshot)
 
     def snapshot(self) -> Snapshot:
-        taken = self.request("snapshot")
-        return Snapshot(taken["seq"], taken["jobs"], taken["workers"], taken["totals"])
+        return Snapshot.of(self.request("snapshot"))
 
     def _dealer(self, endpoint: str) -> zmq.Socket[bytes]:
         dealer = self._context.socket(zmq.DEALER)

@@ -30,12 +30,27 @@ _SUBSCRIBED_SECONDS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is open at `seq`; replaces everything known before."""
+    """What is open at `seq` (`operation_views.SnapshotResult`); replaces everything known before.
+
+    `groups` counts all open jobs, `jobs` lists those under way and the first that wait; the rest is asked for by named query.
+    """
 
     seq: int
     jobs: list[dict[str, Any]]
     workers: list[dict[str, Any]]
     totals: dict[str, int]
+    groups: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, result: dict[str, Any]) -> Snapshot:
+        """The result of the operation `snapshot`."""
+        return cls(result["seq"], result["jobs"], result["workers"], result["totals"], result["groups"])
+
+    @property
+    def left_out(self) -> int:
+        """Open jobs that are counted, and not listed."""
+        counted: int = sum(group["jobs"] for group in self.groups)
+        return max(0, counted - len(self.jobs))
 
 
 @dataclass(frozen=True, slots=True)

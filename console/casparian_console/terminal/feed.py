@@ -201,8 +201,7 @@ class FeedReader:
 
 
 def _snapshot(client: Client) -> Message:
-    taken = client.request("snapshot", timeout_seconds=_SNAPSHOT_SECONDS)
-    return Heard(Snapshot(taken["seq"], taken["jobs"], taken["workers"], taken["totals"]))
+    return Heard(Snapshot.of(client.request("snapshot", timeout_seconds=_SNAPSHOT_SECONDS)))
 
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:

@@ -289,8 +289,9 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
 
 def _redacted_item(item: Any, redactor: Redactor) -> Any:
     match item:
-        case Snapshot(seq, jobs, workers, totals):
-            return Snapshot(seq, redactor.value("", jobs), redactor.value("", workers), totals)
+        case Snapshot(seq, jobs, workers, totals, groups):
+            listed, told, counted = (redactor.value("", part) for part in (jobs, workers, groups))
+            return Snapshot(seq, listed, told, totals, counted)
         case FeedEvent():
             return _redacted_event(item, redactor)
         case Metric(name, values):

@@ -244,7 +244,7 @@ class JobGroupRow(TypedDict):
     parser: str
     version: str
     cause: str
-    #: The path of a SCAN, which is a group of its own; else empty.
+    #: The path of a job that no parser does (a SCAN), which is a group of its own; else empty.
     input: str
     jobs: int
     rows: int

@@ -20,6 +20,7 @@ from casparian_protocol.wire.heartbeats import Progress
 from casparian_protocol.wire.operation_views import (
     InternalErrors,
     JobOnWorker,
+    OpenGroup,
     OpenJob,
     ParkedCommit,
     ParsersView,
@@ -66,8 +67,9 @@ disturbs nobody else. Times are µs since the epoch, UTC.
 
 `[topic][body]`. `event.<type>`: body `[seq, ts, type, v, actor, data]`, in order, only after the event is durable.
 `metric.<name>` once a second (`queue`, `workers`, `throughput`, `sinks`, `projection`, `trouble`): a map whose `seq` is the
-last event published before. The operation `snapshot` and the events behind its `seq` are the complete picture; a missing
-number, or a metric whose `seq` is ahead, means that messages were lost: take a new snapshot. Slow readers lose messages.
+last event published before. The operation `snapshot` and the events behind its `seq` are the complete picture, in which open
+jobs that wait behind the first page are counted, not listed (`groups`); a missing number, or a metric whose `seq` is ahead,
+means that messages were lost: take a new snapshot. Slow readers lose messages.
 
 `metric.sinks` has `sinks`, a list of `{{uri, output, rows, bytes, errors, p50_ms, p99_ms}}`: what all workers wrote, committed or
 not, since this sentinel started (of a worker that was there before: since that worker started). Workers that have left stay
@@ -77,10 +79,11 @@ added up in `{m.OTHER_SINKS[0]}`.
 
 ## Queries
 
-`[query][{{id, sql, params, format, at_least_seq, limit_rows}}]`, `format` is `rows` or `arrow`, and the answer is
-`[rows][{{id, ok, seq, columns, is_cut}}][msgpack list of rows | Arrow IPC stream]` or `[error][{{id, ok, problem, remedy}}]`.
-One SELECT over the projection, as of event `at_least_seq` or later. `[catalog][{{id, at_least_seq}}]` is answered when
-`catalog.duckdb` shows what was committed up to there.
+`[query][{{id, name, params, format, at_least_seq}}]` asks a named query (`casparian_protocol.queries`) with its parameters, a
+map; `format` is `rows` or `arrow`. `[query][{{id, sql, params, format, at_least_seq, limit_rows}}]` asks one SELECT with a list
+of parameters; no front end does but for what a person typed. The answer is `[rows][{{id, ok, seq, columns, is_cut}}][msgpack
+list of rows | Arrow IPC stream]` or `[error][{{id, ok, problem, remedy}}]`, as of event `at_least_seq` or later; times in rows
+are µs UTC. `[catalog][{{id, at_least_seq}}]` is answered when `catalog.duckdb` shows what was committed up to there.
 """
 
 _GROUPS = (
@@ -93,7 +96,7 @@ _PARTS: tuple[type[BaseModel], ...] = (
     m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobInput, JobError, Manifest,
     StagedFile, OutputAccounting, ViolationCount, Progress, Artifact, ProposedContract, ContractView, WorkerView, WorkerGivenUp,
     ParkedCommit, InternalErrors,
-    JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, Skipped,
+    JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, OpenGroup, Skipped,
 )  # fmt: skip
 
 

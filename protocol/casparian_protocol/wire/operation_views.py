@@ -177,11 +177,34 @@ class OpenJob(Result):
     progress: Progress | None = None
 
 
+class OpenGroup(Result):
+    """Open jobs that stand alike, counted. A job that no parser does (a SCAN) is a group of its own, with its path as `input`."""
+
+    type: str
+    state: str
+    parser: str = ""
+    parser_version: str = ""
+    input: str = ""
+    jobs: Count
+
+
+#: Waiting jobs that a snapshot lists one by one. Those under way are always listed: there are as many as slots.
+SNAPSHOT_WAITING_JOBS = 5000
+
+
 class SnapshotResult(Result):
-    """Everything open at `seq`; the feed's events behind `seq` complete the picture."""
+    """What is open at `seq`, of a size that does not grow with the queue; the feed's events behind `seq` complete it.
+
+    `groups` counts every open job. `jobs` lists those under way, and the first page of those that wait, in the order in which
+    they were queued. A reader gets the rest from the tables, by named query (`casparian_protocol.queries.jobs`): the members of
+    a group a page at a time with `JobsOfGroup(status=group.state, type=…, parser=…, version=group.parser_version, input=…)`,
+    jobs that an event named and no page has brought with `JobsById`, and ended jobs in the same way after `JobGroups`. An answer
+    has a `seq` of its own: what the feed told of behind it is newer.
+    """
 
     seq: Count
     jobs: list[OpenJob]
+    groups: list[OpenGroup] = Field(default_factory=list)
     workers: list[WorkerView]
     #: Jobs by state: open ones exactly, ended ones since this sentinel started.
     totals: dict[str, Count]

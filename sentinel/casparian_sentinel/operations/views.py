@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from casparian_protocol.feed import Metric
 from casparian_protocol.jobs import JobState
+from casparian_protocol.wire.operation_views import SNAPSHOT_WAITING_JOBS
 from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
 from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.operations.steps import Context
+
+#: Waiting jobs may be very many; jobs under way are as many as slots.
+_WAITING = frozenset({JobState.QUEUED, JobState.RETRY_WAIT})
 
 WorkerState = Literal["idle", "busy", "draining", "stalled"]
 
@@ -67,10 +73,39 @@ def snapshot(context: Context) -> dict[str, Any]:
     state, live = context.state, context.live
     return {
         "seq": state.seq,
-        "jobs": [open_job(job, live.jobs.get(job.job_id)) for job in state.jobs.values()],
+        "jobs": [open_job(job, live.jobs.get(job.job_id)) for job in _listed(state)],
+        "groups": open_groups(state),
         "workers": workers(context),
         "totals": {job_state.value: count for job_state, count in state.counts.items()},
     }
+
+
+def _listed(state: State) -> Iterator[OpenJob]:
+    """Jobs under way, and the first that wait, in the order in which they were queued."""
+    waiting = 0
+    for job in state.jobs.values():
+        if job.state not in _WAITING:
+            yield job
+        elif waiting < SNAPSHOT_WAITING_JOBS:
+            waiting += 1
+            yield job
+
+
+def open_groups(state: State) -> list[dict[str, Any]]:
+    """Every open job, counted by how it stands. Jobs of one version share what they have in common, which is counted by."""
+    counted = Counter((job.state, job.type, id(job.work), _scanned(job)) for job in state.jobs.values())
+    works = {id(job.work): job.work for job in state.jobs.values()}
+    groups: Counter[tuple[str, str, str, str, str]] = Counter()
+    for (job_state, job_type, work_id, scanned), jobs in counted.items():
+        work = works[work_id]
+        groups[job_type.value, job_state.value, work.parser, work.parser_version, scanned] += jobs
+    names = ("type", "state", "parser", "parser_version", "input")
+    return [{**dict(zip(names, key, strict=True)), "jobs": jobs} for key, jobs in sorted(groups.items())]
+
+
+def _scanned(job: OpenJob) -> str:
+    """A job that no parser does is a group of its own."""
+    return "" if job.work.parser else job.path
 
 
 def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Peer:
         if request.op == "snapshot":
             self.snapshots += 1
             self.was_asked.set()
-            result |= {"jobs": [], "workers": [], "totals": {}}
+            result |= {"jobs": [], "groups": [], "workers": [], "totals": {}}
         reply = encode(Reply(id=request.id, ok=True, result=result))
         waiting.append(lambda: bus.send_multipart([identity, *reply]))
         if request.op != "snapshot":

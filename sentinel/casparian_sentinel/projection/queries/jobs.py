@@ -45,7 +45,7 @@ select * from (
 #: What of a job makes its group; the same words in `GROUPED` and in what asks for the members of one.
 _IS_CLOSED = f"(q.status in {_FAILED} and q.closed_by is not null)"
 _CAUSE = f"case when q.status in {_FAILED} then coalesce(q.error_fingerprint, q.error_code, '') else '' end"
-_INPUT = "case when q.job_type = 'SCAN' then coalesce(q.input_file, '') else '' end"
+_INPUT = "case when q.plugin_name is null then coalesce(q.input_file, '') else '' end"
 _AT = "coalesce(q.end_time, q.started_at, q.queued_at)"
 _WRITTEN = f"(select job_id, {total('bytes')} as data_bytes from cf_output_files where kind = 'data' group by job_id)"
 _GROUPS = f"""
