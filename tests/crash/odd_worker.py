@@ -23,7 +23,7 @@ from casparian_protocol.wire.messages import Fenced, Finish, Message
 from casparian_worker.__main__ import main
 from casparian_worker.agent import agent
 from casparian_worker.agent.bus import WorkerBus
-from casparian_worker.staging.parquet import StagedParquet
+from casparian_worker.staging.sink import StagedParquet
 
 LATE, FENCED, STALL = "late.json", "fenced.json", "stall"
 _LOOK_SECONDS = 0.02
@@ -60,14 +60,14 @@ def finish_late(folder: Path) -> None:
 
 
 def stall_sinks(folder: Path) -> None:
-    add = StagedParquet.add
+    write = StagedParquet.write
 
     def patient(self: StagedParquet, batch: pa.RecordBatch) -> None:
         while batch.num_rows > _LARGE_ROWS and (folder / STALL).exists():
             time.sleep(_LOOK_SECONDS)
-        add(self, batch)
+        write(self, batch)
 
-    StagedParquet.add = patient  # type: ignore[method-assign]
+    StagedParquet.write = patient  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
