@@ -1,4 +1,4 @@
-"""What every command shares: the home, the streams, the options that stand anywhere on the line.
+"""What every command shares: the home, the gateway to it, the streams, exit codes, the options that stand anywhere on the line.
 
 `--home`, `--json`, `--quiet` and `-v` are accepted before and after the command's name. Errors become at most three
 lines on stderr and an exit code; a traceback is shown only with `-v`.
@@ -11,19 +11,38 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from importlib import import_module
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import rich_click as click
 from click.exceptions import NoArgsIsHelpError
 
-from casparian.exits import ExitCode, NoDaemon, UsageProblem
-from casparian.nearest import hint
+from casparian_app.problems import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.errors import CasparianError, code_of
-from casparian_protocol.home import Home, home_from
+from casparian_protocol.home import Home, home_from, is_home
 from casparian_shim.text import scrub
+
+if TYPE_CHECKING:
+    from casparian_app.gateway import Gateway
+    from casparian_app.names import Kind
+    from casparian_protocol.client import Client
+
+
+class ExitCode(IntEnum):
+    """What a command's end means to the shell that called it."""
+
+    OK = 0
+    #: The work failed.
+    FAILED = 1
+    #: The command was called wrongly.
+    USAGE = 2
+    #: No sentinel answers, or the home cannot be opened.
+    NO_SENTINEL = 3
+    INTERRUPTED = 130
 
 
 @dataclass(slots=True)
@@ -38,7 +57,7 @@ class App:
     has_answered: bool = False
     is_quiet: bool = False
     is_verbose: bool = False
-    #: The event or time that a reading command asks about (`as_of.as_of_option`); None for now.
+    #: The event or time that a reading command asks about (`options.as_of_option`); None for now.
     as_of: str | None = None
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
@@ -51,6 +70,38 @@ class App:
         """Talk: to stderr, unless --quiet. Never data."""
         if not self.is_quiet:
             print(scrub(text, keep_newlines=True), file=self.err, flush=True)
+
+    @contextmanager
+    def gateway(self, *, creates_home: bool = False) -> Iterator[Gateway]:
+        """The home's gateway, now or as of `as_of`; says when a home was made, and which event the past ends with."""
+        from casparian_app.gateway import open_gateway
+
+        is_new = creates_home and not is_home(self.home)
+        with open_gateway(self.home, as_of=self.as_of, creates_home=creates_home) as gateway:
+            if is_new:
+                self.say(f"made a home at {self.home.root}")
+            if gateway.as_of_seq is not None:
+                self.say(f"as of event {gateway.as_of_seq:,}")
+            yield gateway
+
+    @contextmanager
+    def daemon_client(self, timeout_seconds: float = 5.0) -> Iterator[Client]:
+        """A client of the running daemon. Raises `NoHome` or `NoSentinel`: exit 3."""
+        from casparian_protocol.client import Client
+
+        if not is_home(self.home):
+            raise NoHome(self.home)
+        with Client.connect(self.home, timeout_seconds) as client:
+            yield client
+
+    def doubt(self, gateway: Gateway, kind: Kind, name: str | None) -> None:
+        """Say that a filter names nothing that is known: an empty list alone would mean that all is well with it."""
+        from casparian_app.names import UnknownName, need
+
+        try:
+            need(gateway, kind, name)
+        except UnknownName as refused:
+            self.say(f"{refused.problem} {refused.remedy}")
 
 
 def _common_options() -> list[click.Option]:
@@ -121,6 +172,8 @@ class Group(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0][:1].isalnum():
+            from casparian_app.names import hint
+
             whole = f"{ctx.command_path.removeprefix('casparian').strip()} {args[0]}".strip()
             meant = hint(args[0], [*self.list_commands(ctx), *self._deeper(args[0])])
             ctx.fail(f"There is no command `{whole}`. {meant}".rstrip())

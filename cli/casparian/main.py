@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import rich_click as click
 
 from casparian import __version__
 from casparian.app import Group, run
-from casparian.streams import prepare
 from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
@@ -71,6 +72,21 @@ click.rich_click.COMMAND_GROUPS["casparian"] = [
 @click.version_option(__version__, prog_name="casparian")
 def casparian() -> None:
     """Turn dark data into governed tables, with proof of where every row came from."""
+
+
+def prepare() -> None:
+    """Lead closed streams to the null device; write what an encoding lacks as `\\udcff`, which JSON reads too."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, so this one
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- as long as the process
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

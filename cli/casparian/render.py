@@ -1,95 +1,63 @@
-"""Answers to text: tables that fit the terminal, JSON documents, sizes and times for people.
+"""Answers on the screen: tables that fit the terminal, rows of unknown data as a grid or as records, JSON documents.
 
 Everything that came from a file, a parser or a peer passes `scrub` before it reaches a terminal; JSON escapes as JSON
-does. Data go to the App's `out`.
+does. Data go to the App's `out`. Columns of data that have no room are named, not squeezed.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
+
+from rich.cells import cell_len, set_cell_size
 
 from casparian.app import App
-from casparian.streams import screen_width
+from casparian_app.documents import json_text, plain
 from casparian_shim.text import plain_decimal, scrub
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A number below is no time in microseconds that this program could have noted.
-_TIMES_FROM_US = 1_000_000_000_000_000
-#: Names of times that do not say so by their ending.
-_TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})
 
 #: Columns whose values mean something only when they are whole.
 _NEVER_CUT = frozenset(
     {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up"}
 )
+#: Width of what is written into a file or a pipe.
+PIPE_CELLS = 200
+_NARROWEST_CELLS = 20
+#: A column of data that does not fit is cut here, and either shown or left out.
+COLUMN_CELLS_MAX = 32
+_GAP = "  "
+NULL = "NULL"
+
+
+def screen_width(out: TextIO) -> int:
+    """How wide a line may be; $COLUMNS decides when it is set."""
+    if os.environ.get("COLUMNS", "").isdigit() or out.isatty():
+        return max(_NARROWEST_CELLS, shutil.get_terminal_size((80, 24)).columns)
+    return PIPE_CELLS
+
+
+# --- documents ---
 
 
 def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
     """One JSON document on stdout. With rows of a user's data nothing in it is taken for a time of ours."""
     app.has_answered = True
-    shown = document if has_data else dated(document)
-    app.out.write(_json(shown, indent=2 if app.out.isatty() else None) + "\n")
+    app.out.write(json_text(document, has_data=has_data, indent=2 if app.out.isatty() else None) + "\n")
     app.out.flush()
-
-
-def _json(document: Any, indent: int | None = None) -> str:
-    """JSON that every reader takes: it has no NaN."""
-    try:
-        return json.dumps(document, default=_plain, ensure_ascii=False, allow_nan=False, indent=indent)
-    except ValueError:
-        return json.dumps(_finite(document), default=_plain, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return str(value)
-        case Mapping():
-            return {name: _finite(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_finite(each) for each in value]
-    return value
-
-
-def dated(document: Any) -> Any:
-    """The document with every time as ISO 8601 in UTC; the log and its tables count microseconds.
-
-    A time is known by its name (`…_at`, `ts`, `first_seen`, …) and its size, so that a user's own numbers stay numbers.
-    """
-    if isinstance(document, Mapping):
-        return {name: _dated(name, value) for name, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [dated(value) for value in document]
-    return document
-
-
-def _dated(name: object, value: Any) -> Any:
-    if type(value) is int and value >= _TIMES_FROM_US and isinstance(name, str) and _is_time(name):
-        return iso(value)
-    return dated(value)
-
-
-def _is_time(name: str) -> bool:
-    return name in _TIMES or name.endswith(("_at", "_time", "_seen", "_since", "_commit", "_scan"))
-
-
-def iso(microseconds: int) -> str:
-    """`2026-05-01T16:30:00.250000Z`."""
-    return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def as_ndjson(app: App, rows: Iterable[Any], *, has_data: bool = False) -> None:
     """One JSON document a line, as they come; see `as_json`."""
     for row in rows:
         app.has_answered = True
-        app.out.write(_json(row if has_data else dated(row)) + "\n")
+        app.out.write(json_text(row, has_data=has_data) + "\n")
         app.out.flush()
+
+
+# --- tables of Casparian's own ---
 
 
 def table(
@@ -103,7 +71,6 @@ def table(
         app.say(empty)
         return
     from rich.box import SIMPLE_HEAD
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -157,43 +124,102 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping | list | tuple):
-        return scrub(json.dumps(value, default=_plain, ensure_ascii=False))
+        return scrub(json.dumps(value, default=plain, ensure_ascii=False))
     return scrub(plain_decimal(value) if isinstance(value, Decimal) else str(value))
 
 
-def when(microseconds: int | None) -> str:
-    """A time in the log (µs UTC) to the second, in UTC like the tables and logs: `2026-05-01 16:30:00Z`."""
-    if not microseconds:
-        return ""
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def shown_values(values: Mapping[str, Any]) -> str:
+    """`depth=5, tz=UTC`; empty without parameters."""
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in values.items()
+    )
 
 
-def when_short(microseconds: int | None) -> str:
-    """`when` for a narrow column: `05-01 16:30Z`."""
-    whole = when(microseconds)
-    return f"{whole[5:16]}Z" if whole else ""
+# --- rows of data ---
 
 
-def size(count_bytes: int | float | None) -> str:
-    """1536 → `1.5 KiB`."""
-    if count_bytes is None:
-        return ""
-    amount = float(count_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
+def draw_grid(
+    out: TextIO,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    width: int,
+    types: Sequence[str] = (),
+) -> list[str]:
+    """Print header, types if given, and rows; the names of the columns for which there was no room."""
+    texts = [[_shown(value) for value in row] for row in rows]
+    heads = [[cell(name) for name in columns], *([list(types)] if any(types) else [])]
+    widths = _widths([*heads, *texts], len(columns), width)
+    numeric = [all(_is_number(row[at]) for row in texts if at < len(row)) for at in range(len(widths))]
+    for line in heads:
+        _print_line(out, line, widths, numeric)
+    print(_GAP.join("─" * each for each in widths), file=out)
+    for row in texts:
+        _print_line(out, row, widths, numeric)
+    return list(columns[len(widths) :])
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 row`, `2,345 rows`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+def fits(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int, types: Sequence[str] = ()) -> bool:
+    """Whether a grid shows every column, and every value of at most `COLUMN_CELLS_MAX` whole."""
+    texts = [[_shown(value) for value in row] for row in rows]
+    heads = [[cell(name) for name in columns], *([list(types)] if any(types) else [])]
+    return len(_widths([*heads, *texts], len(columns), width)) == len(columns)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return plain_decimal(value)  # never 0E-10
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
+def draw_records(out: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Each row as lines `column  value`, every value whole: for rows that are wider than the terminal."""
+    heads = [cell(name) for name in columns]
+    width = max(map(cell_len, heads), default=0)
+    for number, row in enumerate(rows, 1):
+        print(f"─── row {number} ───", file=out)
+        for head, value in zip(heads, row, strict=True):
+            print(f"{head}{' ' * (width - cell_len(head))}{_GAP}{_shown(value)}".rstrip(), file=out)
+
+
+def _widths(lines: Sequence[Sequence[str]], column_count: int, width: int) -> list[int]:
+    """The widths of as many leading columns as fit, one at least; whole columns when there is room for all."""
+    whole = [
+        max((cell_len(line[at]) for line in lines if at < len(line) and line[at]), default=1)
+        for at in range(column_count)
+    ]
+    if sum(whole) + len(_GAP) * (column_count - 1) <= width:
+        return whole
+    widths: list[int] = []
+    for each in whole:
+        wanted = min(each, COLUMN_CELLS_MAX if column_count > 1 else width, width)
+        if widths and sum(widths) + len(_GAP) * len(widths) + wanted > width:
+            break
+        widths.append(wanted)
+    if len(widths) == column_count:
+        _share_out(widths, whole, width - sum(widths) - len(_GAP) * (column_count - 1))
+    return widths
+
+
+def _share_out(widths: list[int], whole: Sequence[int], left: int) -> None:
+    """Give the cells that are left to the columns that were cut, one each in turn."""
+    while left > 0 and (cut := [at for at, wanted in enumerate(whole) if widths[at] < wanted]):
+        for at in cut[:left]:
+            widths[at] += 1
+        left -= len(cut[:left])
+
+
+def _print_line(out: TextIO, texts: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> None:
+    parts = []
+    for at, width in enumerate(widths):
+        text = _cut(texts[at] if at < len(texts) else "", width)
+        padding = " " * (width - cell_len(text))
+        parts.append(padding + text if numeric[at] else text + padding)
+    print(_GAP.join(parts).rstrip(), file=out)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def _shown(value: Any) -> str:
+    return NULL if value is None else cell(value)
+
+
+def _is_number(text: str) -> bool:
+    return text == NULL or text.lstrip("+-").replace(".", "", 1).replace(",", "").isdigit()

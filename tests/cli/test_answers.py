@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from casparian.answers import TSV_NULL, only_columns, print_answer, write_answer
+from casparian.answers import only_columns, print_answer
 from casparian.app import App
-from casparian.nearest import UnknownName
-from casparian.outfile import TargetExists, TargetUnwritable, UnknownForm, form_of
+from casparian_app.export import TSV_NULL, TargetExists, TargetUnwritable, UnknownForm, form_of, write_answer
+from casparian_app.names import UnknownName
 from tests.cli.calls import Caller
 
 WIDE = pa.table({f"column_number_{number}": [f"value {number}", "x" * number] for number in range(46)})

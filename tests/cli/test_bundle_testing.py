@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from casparian.bundle_testing import CaseResult, run_bundle_tests
 from casparian.bundled import bundled
+from casparian_app.parser_tests import CaseResult, run_bundle_tests
 from tests.cli.calls import Caller
 
 PARSER = '''

@@ -14,9 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from casparian.demo.narration import Narrator
-from casparian.demo.place import choose
-from casparian.demo.session import Session
+from casparian.demo.session import Narrator, Session, choose
 from casparian.demo.steps import Story
 from casparian.samples.fix_logs import Truth, generate
 from tests.end_to_end.world import run_here
@@ -102,7 +100,7 @@ def test_a_tampered_truth_makes_the_demo_fail(tmp_path: Path, capsys: pytest.Cap
         truth.files[2].valid_rows["fix_orders"] += 1
         return truth
 
-    from casparian.demo.ending import end
+    from casparian.demo.steps import end
 
     session = SessionHere(choose(tmp_path / "d"))
     narrator = Narrator(sys.stdout)

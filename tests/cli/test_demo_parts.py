@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from casparian.demo import facts
-from casparian.demo.checks import check
-from casparian.demo.ending import check_lines, verdict
-from casparian.demo.facts import FileFound, Found, LineageFound, OrderFound
-from casparian.demo.narration import Narrator, aligned, command_lines
-from casparian.demo.place import PlaceTaken, choose
+from casparian.demo.facts import FileFound, Found, LineageFound, OrderFound, check
+from casparian.demo.session import Narrator, PlaceTaken, aligned, choose, command_lines
+from casparian.demo.steps import check_lines, verdict
 from casparian.samples.fix_logs import Truth, generate
 
 HASH = "ab" * 32

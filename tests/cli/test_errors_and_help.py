@@ -11,7 +11,8 @@ import pytest
 import rich_click as click
 
 from casparian.main import GROUPS, casparian
-from casparian.nearest import hint, listed
+from casparian_app.names import hint
+from casparian_app.wording import listed
 from tests.cli.calls import Caller
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from casparian.grid import draw_grid
+from casparian.render import draw_grid
 
 NAMES = st.lists(st.text(max_size=40), min_size=1, max_size=8)
 CELLS = st.one_of(st.none(), st.integers(), st.text(max_size=60))

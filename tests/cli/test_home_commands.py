@@ -99,7 +99,12 @@ def test_config_names_the_nearest_setting(call: Caller) -> None:
 
 def test_config_check_counts_and_path_prints_nothing_but_the_path(call: Caller) -> None:
     assert call("config", "path").out == f"{call.home / 'config.toml'}\n"
-    assert call("config", "check", "--json").document == {"ok": True, "settings": len(known_keys()), "changed": {}}
+    assert call("config", "check", "--json").document == {
+        "ok": True,
+        "settings": len(known_keys()),
+        "changed": {},
+        "ignored": [],
+    }
 
 
 def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, tmp_path: Path) -> None:

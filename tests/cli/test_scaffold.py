@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from casparian.scaffold import Sample, ScaffoldRefused, read_sample, scaffold, write_scaffold
+from casparian_app.scaffold import Sample, ScaffoldRefused, read_sample, scaffold, write_scaffold
 from casparian_protocol.parsers import contracts_of, read_metadata
 from casparian_sentinel.registry.bundle_tests import bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source

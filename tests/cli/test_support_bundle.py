@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from casparian.commands.support import _folders
-from casparian.support.reduce import Reducer, vocabulary
+from casparian_app.support.reduce import Reducer, own_folders, vocabulary
 from tests.cli.calls import Caller
 
 PLANTED = (
@@ -29,7 +28,7 @@ PLANTED = (
 
 @pytest.fixture(scope="module")
 def reducer() -> Reducer:
-    return Reducer(vocabulary(_folders()), b"k" * 32)
+    return Reducer(vocabulary(own_folders()), b"k" * 32)
 
 
 def contents(file: Path) -> dict[str, str]:
@@ -83,7 +82,7 @@ def test_nothing_of_the_users_is_in_it_and_what_helps_is(lived: Caller, tmp_path
 
 
 def test_equal_things_have_equal_tokens_within_one_bundle_only(reducer: Reducer) -> None:
-    other = Reducer(vocabulary(_folders()), b"x" * 32)
+    other = Reducer(vocabulary(own_folders()), b"x" * 32)
     assert reducer.text("read /data/a.csv") == f"read {reducer.token('/data/a.csv')}"
     assert reducer.text("Mueller Mueller").split()[0] == reducer.token("Mueller")
     assert reducer.token("Mueller") != other.token("Mueller")

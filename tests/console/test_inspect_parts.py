@@ -10,8 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from casparian.answers import write_documents
-from casparian.app import App
+from casparian_app.export import write_text
 from casparian_console.canvas import ASCII, UNICODE, line_width, plain
 from casparian_console.effects import RunCommand
 from casparian_console.messages import Ended, Output
@@ -50,7 +49,7 @@ def ask(sql: str) -> Table:
         serialized = json.loads(db.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0])
         assert objection(serialized, ["odd", "fix orders", "quarantine.odd", "cf_jobs"]) is None
         out = io.StringIO()
-        write_documents(App(out=out), db.sql(sql).to_arrow_table(), "arrays")
+        write_text(db.sql(sql).to_arrow_table(), "arrays", out)
     question, shell = Question("test"), Shell()
     (command,) = question.ask(sql, shell, limit_rows=1000)
     assert isinstance(command, RunCommand)

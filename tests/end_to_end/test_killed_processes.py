@@ -4,8 +4,7 @@ from collections import Counter
 
 from casparian.bundled import bundled
 from casparian.demo import facts
-from casparian.demo.checks import check
-from casparian.demo.facts import Found
+from casparian.demo.facts import Found, check
 from casparian.samples.fix_logs import generate
 from tests.end_to_end.world import World, wait_for
 from tests.ending import await_end

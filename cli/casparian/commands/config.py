@@ -9,12 +9,12 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
+from casparian.app import App, ExitCode, Group, pass_app
 from casparian.bundled import bundled
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import daemon_client
-from casparian.render import as_json, count, table
+from casparian.render import as_json, table
 from casparian.settings_text import Documented, read_documented
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
 
@@ -108,7 +108,7 @@ def _what_to_do(keys: Collection[str]) -> str:
 @pass_app
 def reload(app: App) -> ExitCode:
     """Make the running daemon take over what was changed and needs no restart; exit 1 when something needs one."""
-    with daemon_client(app) as client:
+    with app.daemon_client() as client:
         result = client.request("reload")
     if app.is_json:
         as_json(app, {"changed": result["changed"], "needs_restart": result["needs_restart"]})

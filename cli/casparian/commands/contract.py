@@ -7,13 +7,13 @@ import re
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
+from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.parser_versions import print_verdicts
-from casparian.exits import ExitCode
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nouns import known, unknown
-from casparian.render import as_json, cell, fields, table, when
+from casparian.options import as_of_option
+from casparian.render import as_json, cell, fields, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import known, unknown
+from casparian_app.wording import when
 
 _COLUMNS = (
     "contract_id, parser, version, output, state, contract_hash, columns, proposed_at, decided_at, decided_by, reason,"
@@ -38,7 +38,7 @@ def contract() -> None:
 @pass_app
 def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
     """List the contracts and their states."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.rows(
             f"select {_COLUMNS} from cf_schema_contracts where (? = '' or state = ?) and (? = '' or parser = ?)"
             " order by parser, proposed_at, output",
@@ -89,7 +89,7 @@ def _without_schema(found: Row) -> Row:
 @pass_app
 def show(app: App, selector: str) -> ExitCode:
     """Show the columns, types and checks of a contract."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = _find(gateway, selector)
     if app.is_json:
         as_json(app, [{**_without_schema(one), "contract": json.loads(one["schema_json"])} for one in found])
@@ -138,7 +138,7 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
     from casparian_protocol.contract import Contract, misfits
     from casparian_protocol.contract import diff as compare
 
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         pairs = _pairs(gateway, old, new)
     documents: list[Row] = []
     for before, after in pairs:
@@ -191,7 +191,7 @@ def _pairs(gateway: Gateway, old: str, new: str | None) -> list[tuple[Row | None
 
 
 def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         name = selector.partition("@")[0].partition("/")[0]
         if not _ID.match(selector) and name not in {*known(gateway, "contract"), *known(gateway, "output")}:
             raise unknown(gateway, "contract", selector)

@@ -11,14 +11,14 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.as_of import as_of_option
-from casparian.doctor.measure import count_orphans
-from casparian.exits import ExitCode, UsageProblem, WorkFailed
-from casparian.gateway import Gateway, NoHome, daemon_client, open_gateway
-from casparian.numbers import TIMEOUT
-from casparian.render import as_json, cell, count, fields, size, table
-from casparian.waiting import find_waiting_files
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.options import TIMEOUT, as_of_option
+from casparian.render import as_json, cell, fields, table
+from casparian_app.doctor.measure import count_orphans
+from casparian_app.gateway import Gateway
+from casparian_app.problems import NoHome, UsageProblem, WorkFailed
+from casparian_app.waiting import find_waiting_files
+from casparian_app.wording import count, size
 from casparian_protocol import wording
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import is_home, make_home
@@ -71,11 +71,11 @@ def start(
         return _detach(app, worker_count)
     if with_parent:
         _end_with_parent()
-    from casparian_sentinel.daemon.main import run
+    from casparian_app.spawning import run_daemon
 
     if ready_fd is None:
         app.say(f"casparian daemon, pid {os.getpid()}, home {app.home.root}; Ctrl-C drains, twice stops at once")
-    status = run(
+    status = run_daemon(
         app.home,
         loaded.settings,
         flags=flags,
@@ -87,7 +87,7 @@ def start(
 
 
 def _detach(app: App, workers: int | None) -> ExitCode:
-    from casparian.spawning import spawn_daemon
+    from casparian_app.spawning import spawn_daemon
 
     child = spawn_daemon(app.home, [] if workers is None else ["--workers", str(workers)])
     if app.is_json:
@@ -118,7 +118,7 @@ def _end_with_parent() -> None:
 @pass_app
 def stop(app: App, now: bool, timeout: float) -> ExitCode:
     """Stop the daemon: what runs may finish, nothing is lost."""
-    with daemon_client(app) as client:
+    with app.daemon_client() as client:
         pid = int(client.request("ping")["pid"])
         client.request("stop", {"now": now})
     if not _gone(pid, timeout):
@@ -198,7 +198,7 @@ def _starting(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _status_without_daemon(app: App) -> ExitCode:
     """The queue as the log has it. Raises `LogInUse` while another command owns the home."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.request("status")
         waiting = find_waiting_files(gateway.rows)
         document = {
@@ -242,7 +242,7 @@ def _status_in_the_past(app: App) -> ExitCode:
     """The queue and the workers as the events up to then say."""
     from casparian_protocol.jobs import FILTERS
 
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         counts = {row["status"]: row["n"] for row in gateway.rows(_COUNT_STATES)}
         workers = gateway.rows(
             "select worker_id as id, pid, host, slots, sandbox from cf_workers where state = 'joined'"
@@ -378,7 +378,7 @@ def worker(app: App, address: str | None, slots: int | None, worker_id: str | No
         )
     import socket
 
-    from casparian_worker.__main__ import run as run_worker
+    from casparian_app.spawning import run_worker
 
     name = worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}"
     arguments = ["--home", str(app.home.root), "--worker-id", name, "--no-managed"]

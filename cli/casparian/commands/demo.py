@@ -7,8 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.exits import ExitCode
+from casparian.app import App, Command, ExitCode, pass_app
 from casparian.render import as_json
 
 
@@ -24,11 +23,8 @@ def demo(app: App, directory: Path | None) -> ExitCode:
     Everything happens below DIRECTORY (default: a new temporary one); your own home is not touched. It is kept, so that you
     can go on with the commands that are shown. Exits with 1 when any number differs from what was planted.
     """
-    from casparian.demo.ending import end
-    from casparian.demo.narration import Narrator
-    from casparian.demo.place import choose
-    from casparian.demo.session import Session
-    from casparian.demo.steps import Story, sample_logs
+    from casparian.demo.session import Narrator, Session, choose
+    from casparian.demo.steps import Story, end, sample_logs
 
     place, began = choose(directory), time.monotonic()
     narrator = Narrator(app.out, is_silent=app.is_json)

@@ -7,14 +7,12 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
-from casparian.exits import ExitCode
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.ids import find_fingerprint
-from casparian.nouns import doubt
-from casparian.numbers import POSITIVE
-from casparian.render import as_json, cell, count, fields, table, when, when_short
+from casparian.app import App, ExitCode, Group, pass_app
+from casparian.options import POSITIVE, as_of_option
+from casparian.render import as_json, cell, fields, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import find_fingerprint
+from casparian_app.wording import count, when, when_short
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
@@ -61,9 +59,9 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
     given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
     is_open = "true" if is_all else "closed_at is null"
     conditions = " and ".join([is_open, *(f"{column} = ?" for column, _ in given)])
-    with open_gateway(app) as gateway:
-        doubt(app, gateway, "parser", parser)
-        doubt(app, gateway, "error code", code and code.upper())
+    with app.gateway() as gateway:
+        app.doubt(gateway, "parser", parser)
+        app.doubt(gateway, "error code", code and code.upper())
         found = gateway.rows(_LIST.format(conditions=conditions), [*(value for _, value in given), limit])
     if app.is_json:
         as_json(app, found)
@@ -92,7 +90,7 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
 @pass_app
 def show(app: App, fingerprint: str) -> ExitCode:
     """Show one cause: how often, where, since when, and the trace that all its occurrences share."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found, jobs = _cause(gateway, fingerprint)
     if app.is_json:
         as_json(app, {**found, "jobs": jobs})
@@ -141,7 +139,7 @@ def _sentence(found: Row) -> str:
 @pass_app
 def close(app: App, fingerprint: str, reason: str) -> ExitCode:
     """Close every open failure of one cause: it needs no more attention."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         known = find_fingerprint(gateway, fingerprint)
         result = gateway.request("close", fingerprint=known, reason=reason)
     if app.is_json:
@@ -158,7 +156,7 @@ def close(app: App, fingerprint: str, reason: str) -> ExitCode:
 @pass_app
 def files(app: App, fingerprint: str, limit: int) -> ExitCode:
     """List the files on which a cause occurred, most often first."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found, _jobs = _cause(gateway, fingerprint)
         rows: list[dict[str, Any]] = gateway.rows(_FILES, [found["fingerprint"], limit])
     if app.is_json:

@@ -8,12 +8,13 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nouns import doubt, need
-from casparian.numbers import POSITIVE
-from casparian.render import as_json, count, size, table
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.options import POSITIVE
+from casparian.render import as_json, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import need
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size
 
 _COLUMNS = "id, path, rel_path, size, kind, status, status_text, rows, tags, content_hash, duplicate_of, source_id"
 
@@ -55,9 +56,9 @@ def files(
 ) -> ExitCode:
     """List the files of the catalogue."""
     where, params = _where(tag=tag, untagged=untagged, unclaimed=unclaimed, status=status, source=source, like=like)
-    with open_gateway(app) as gateway:
-        doubt(app, gateway, "tag", tag)
-        doubt(app, gateway, "source", source)
+    with app.gateway() as gateway:
+        app.doubt(gateway, "tag", tag)
+        app.doubt(gateway, "source", source)
         found = gateway.rows(f"select {_COLUMNS} from cf_files where {where} order by path limit ?", [*params, limit])
     if app.is_json:
         as_json(app, found)
@@ -153,12 +154,13 @@ def _resolve(gateway: Gateway, named: Sequence[str]) -> list[Row]:
 def _change(
     app: App, named: Sequence[str], tag: str, *, remove: bool, filters: dict[str, Any] | None = None
 ) -> ExitCode:
-    from casparian.scanning import hash_missing, ids_blob
+    from casparian.commands.scan import say_unread
+    from casparian_app.scanning import hash_missing, ids_blob
     from casparian_protocol.tagging import check_tag
     from casparian_protocol.wire.operations import FILE_IDS_LIMIT
 
     check_tag(tag)
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         if filters:
             need(gateway, "tag", filters.get("tag"))
             need(gateway, "source", filters.get("source"))
@@ -167,12 +169,10 @@ def _change(
             ids = [row["id"] for row in gateway.rows(f"select id from cf_files where {where}", params)]
         else:
             ids = [row["id"] for row in _resolve(gateway, named)]
-        given: dict[str, Any] = (
-            {"file_ids": ids} if len(ids) <= FILE_IDS_LIMIT else {"blob": ids_blob(gateway.home, ids)}
-        )
+        given: dict[str, Any] = {"file_ids": ids} if len(ids) <= FILE_IDS_LIMIT else {"blob": ids_blob(gateway, ids)}
         result = gateway.request("tag", tag=tag, remove=remove, files=len(ids), **given)
         if not remove:
-            hash_missing(app, gateway, tag)
+            say_unread(app, hash_missing(gateway, tag))
     if app.is_json:
         as_json(app, result)
     else:

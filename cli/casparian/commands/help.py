@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from casparian.app import Command
-from casparian.exits import ExitCode
+from casparian.app import Command, ExitCode
 
 
 @click.command("help", cls=Command, examples="casparian help\ncasparian help job show")

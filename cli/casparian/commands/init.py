@@ -12,7 +12,6 @@ from casparian.bundled import bundled
 from casparian.render import as_json
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
-from casparian_sentinel.registry.keys import home_key
 
 #: One of these in a directory makes it a home.
 _MARKS = ("config.toml", "log", "run")
@@ -50,6 +49,8 @@ def init(app: App) -> None:
 
     What is already there is left as it is, so calling it again is safe.
     """
+    from casparian_app.registering import home_key
+
     home = app.home
     try:
         made = _make(home)

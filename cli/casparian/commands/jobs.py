@@ -10,16 +10,14 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
+from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.replay import replay, rerun
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, open_gateway
-from casparian.ids import find_job
-from casparian.nearest import hint
-from casparian.nouns import doubt
-from casparian.numbers import COUNT, POSITIVE
-from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when, when_short
+from casparian.options import COUNT, POSITIVE, as_of_option
+from casparian.render import as_json, as_ndjson, cell, fields, table
+from casparian_app.gateway import Gateway
+from casparian_app.names import find_job, hint
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size, when, when_short
 from casparian_protocol import wording
 from casparian_protocol.jobs import FILTERS, JobState, JobType
 from casparian_protocol.wording import in_words
@@ -81,9 +79,9 @@ def jobs(app: App, limit: int, watch: bool, **filters: Any) -> ExitCode:
         return ExitCode.OK
     if watch and app.as_of is not None:
         raise UsageProblem("The past does not change.", remedy="Leave out --watch or --as-of.")
-    with open_gateway(app) as gateway:
-        doubt(app, gateway, "parser", filters["parser"])
-        doubt(app, gateway, "tag", filters["topic"])
+    with app.gateway() as gateway:
+        app.doubt(gateway, "parser", filters["parser"])
+        app.doubt(gateway, "tag", filters["topic"])
         if watch:
             return _watch(app, limit, filters)
         _print_jobs(app, gateway, limit, filters)
@@ -149,10 +147,9 @@ def _conditions(
 
 def _watch(app: App, limit: int, filters: dict[str, Any]) -> ExitCode:
     """Redraw when the feed says that something changed, at most four times a second."""
-    from casparian.gateway import daemon_client
     from casparian_protocol.feed import FeedEvent, Snapshot
 
-    with daemon_client(app) as client, client.follow() as feed, open_gateway(app) as gateway:
+    with app.daemon_client() as client, client.follow() as feed, app.gateway() as gateway:
         drawn_at = 0.0
         for item in feed:
             if isinstance(item, Snapshot | FeedEvent) and time.monotonic() - drawn_at >= 0.25:
@@ -177,7 +174,7 @@ def job() -> None:
 @pass_app
 def show(app: App, job_id: str) -> ExitCode:
     """Show everything about a job: input, outputs, accounting, attempts, error."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = find_job(gateway, job_id)
         files = gateway.rows(
             "select output, kind, path, rows, bytes, digest, is_damaged, is_live, superseded_by, superseded_at, superseded_seq"
@@ -319,7 +316,7 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
 @pass_app
 def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
     """Print what the parser and the worker wrote about a job."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = find_job(gateway, job_id, "id, status")
         path = _log_file(gateway, found["id"])
         if path is None:
@@ -342,11 +339,10 @@ def _log_file(gateway: Gateway, job_id: str) -> Path | None:
 
 def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     """Print what is appended; the feed says when the job has ended."""
-    from casparian.gateway import daemon_client
     from casparian_protocol.feed import FeedEvent, Snapshot
 
     ends = {"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"}
-    with daemon_client(app) as client, client.follow() as feed:
+    with app.daemon_client() as client, client.follow() as feed:
         for item in feed:
             app.out.write(log.read())
             app.out.flush()
@@ -358,7 +354,7 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
 
 
 def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = find_job(gateway, job_id, "id")
         result = gateway.request(op, job_id=found["id"], **args)
     if app.is_json:
@@ -382,7 +378,7 @@ def policy_words(policy: dict[str, Any]) -> str:
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
     """Let a failed, dead-lettered or cancelled job wait again, with its own artifact and the policies it was queued with."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         result = gateway.request("retry", job_id=find_job(gateway, job_id, "id")["id"])
     if app.is_json:
         as_json(app, result)
@@ -402,7 +398,7 @@ def retry(app: App, job_id: str) -> ExitCode:
 @pass_app
 def close(app: App, job_id: str, reason: str) -> ExitCode:
     """Close the failure of a job: it is counted no more. A later success on its file or content does so by itself."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = find_job(gateway, job_id, "id")
         result = gateway.request("close", job_id=found["id"], reason=reason)
     if app.is_json:

@@ -9,38 +9,22 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
+from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands import log_proof
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import NoHome
-from casparian.numbers import POSITIVE
-from casparian.outfile import force_option, form_of, written_aside
-from casparian.render import as_json, as_ndjson, cell, count, fields, size, table, when
-from casparian_protocol.home import is_home
+from casparian.options import POSITIVE, force_option
+from casparian.render import as_json, as_ndjson, cell, fields, table
+from casparian_app.export import form_of
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size, when
 
 if TYPE_CHECKING:
-    from casparian_sentinel.log.event import Event
-    from casparian_sentinel.log.format import Position
+    from casparian_app.event_log import Event
+    from casparian_protocol.feed import FeedEvent
 
 
 @click.group(cls=Group)
 def log() -> None:
     """The event log: verify, tail, stats, export, seal, repair."""
-
-
-def _end(app: App) -> Position:
-    """Up to where the log may be read: its last whole batch."""
-    from casparian_sentinel.log.views import end_of_log
-    from casparian_sentinel.ports import RealFs
-
-    if not is_home(app.home):
-        raise NoHome(app.home)
-    end = end_of_log(RealFs(), app.home.log)
-    if end is None:
-        raise UsageProblem(
-            f"The log of {app.home.root} is empty.", remedy="It begins with the first command that changes something."
-        )
-    return end
 
 
 @log.command("tail", examples="casparian log tail -n 20\ncasparian log tail -f --json")
@@ -51,23 +35,21 @@ def _end(app: App) -> Position:
 @pass_app
 def tail(app: App, lines: int, follow: bool) -> ExitCode:
     """Print the last events."""
-    from casparian_sentinel.log.views import tail as last
-    from casparian_sentinel.ports import RealFs
+    from casparian_app.event_log import last_events
 
-    found = last(RealFs(), app.home.log, lines, _end(app))
+    found = last_events(app.home, lines)
     _print_events(app, iter(found))
     if follow:
-        from casparian.gateway import daemon_client
         from casparian_protocol.feed import FeedEvent
 
-        with daemon_client(app) as client, client.follow() as feed:
+        with app.daemon_client() as client, client.follow() as feed:
             for item in feed:
                 if isinstance(item, FeedEvent) and (not found or item.seq > found[-1].seq):
-                    _print_events(app, iter([item]))  # type: ignore[list-item]
+                    _print_events(app, iter([item]))
     return ExitCode.OK
 
 
-def _print_events(app: App, events: Iterator[Event]) -> None:
+def _print_events(app: App, events: Iterator[Event | FeedEvent]) -> None:
     if app.is_json:
         as_ndjson(
             app,
@@ -86,10 +68,9 @@ def _print_events(app: App, events: Iterator[Event]) -> None:
 @pass_app
 def stats(app: App) -> ExitCode:
     """Count the events by type; show how large the log is, from when to when."""
-    from casparian_sentinel.log.views import stats as figures
-    from casparian_sentinel.ports import RealFs
+    from casparian_app.event_log import figures
 
-    found = figures(RealFs(), app.home.log, _end(app))
+    found = figures(app.home)
     if app.is_json:
         as_json(app, {**asdict(found), "event_count": found.event_count})
         return ExitCode.OK
@@ -139,24 +120,15 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
         return log_proof.export_for_outsiders(app, Path(target))
     if Path(target).is_dir():
         raise UsageProblem(f"{target} is a directory.", remedy="Name a file, or add --signed and name a new directory.")
-    from casparian_sentinel.log.export import export_jsonl, export_parquet
-    from casparian_sentinel.log.reader import LogReader
-    from casparian_sentinel.ports import RealFs
+    from casparian_app.event_log import EXPORT_FORMS, export_events, write_events
 
     if target == "-" and form == "parquet":
         raise UsageProblem("Parquet cannot go to stdout.", remedy="Name a file.")
-    with LogReader(RealFs(), app.home.log) as reader:
-        events = reader.events(from_seq, _end(app), as_written=True)
-        if target == "-":
-            written = export_jsonl(events, app.out)
-        else:
-            form = form_of(Path(target), form, ("jsonl", "parquet"))
-            with written_aside(Path(target), force=force) as aside:
-                if form == "parquet":
-                    written = export_parquet(events, aside)
-                else:
-                    with aside.open("w", encoding="utf-8") as out:
-                        written = export_jsonl(events, out)
+    if target == "-":
+        written = write_events(app.home, app.out, from_seq)
+    else:
+        form = form_of(Path(target), form, EXPORT_FORMS)
+        written = export_events(app.home, Path(target), form, from_seq, force=force)
     app.say(f"{count(written, 'event')} written")
     return ExitCode.OK
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import rich_click as click
 
 from casparian.app import App, Group, pass_app
-from casparian.exits import UsageProblem
 from casparian.render import as_json, cell
-from casparian.scaffold import read_sample, scaffold, write_scaffold
+from casparian_app.problems import UsageProblem
+from casparian_app.scaffold import read_sample, scaffold, write_scaffold
 
 
 @click.group(cls=Group, short_help="Write a parser skeleton.")

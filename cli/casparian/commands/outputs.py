@@ -7,13 +7,12 @@ import os
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
-from casparian.exits import ExitCode
-from casparian.gateway import Row, open_gateway
-from casparian.nouns import unknown
-from casparian.numbers import POSITIVE
-from casparian.render import as_json, count, fields, size, table, when
+from casparian.app import App, ExitCode, Group, pass_app
+from casparian.options import POSITIVE, as_of_option
+from casparian.render import as_json, fields, table
+from casparian_app.gateway import Row
+from casparian_app.names import unknown
+from casparian_app.wording import count, size, when
 
 _LIST = """
 select o.name, o.owner_parser as parser, o.live_version as version, o.rows, o.quarantined_rows as quarantined, o.bytes,
@@ -30,7 +29,7 @@ def outputs() -> None:
 @pass_app
 def list_outputs(app: App) -> ExitCode:
     """List the outputs with their rows and sizes."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.rows(_LIST)
     if app.is_json:
         as_json(app, found)
@@ -64,7 +63,7 @@ def list_outputs(app: App) -> ExitCode:
 @pass_app
 def show(app: App, name: str) -> ExitCode:
     """Show one output: where it lies, its columns, its files."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.rows(_LIST.replace("order by", "where o.name = ? order by"), [name])
         if not found:
             raise unknown(gateway, "output", name)
@@ -148,7 +147,7 @@ def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode
 
     Superseded files stay on disk; `casparian sql --as-of SEQ` reads them.
     """
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         if not gateway.rows("select 1 as n from cf_outputs where name = ?", [name]):
             raise unknown(gateway, "output", name)
         path = None if input_file is None else os.path.abspath(input_file) if "/" in input_file else input_file

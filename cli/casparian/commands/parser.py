@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
+from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.parser_versions import list_parsers, print_verdicts, set_parameters, show, use
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nouns import need
-from casparian.render import as_json, cell, count, size, table, when_short
-from casparian_protocol.settings import load
+from casparian.options import as_of_option
+from casparian.render import as_json, cell, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import need
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size, when_short
 
 if TYPE_CHECKING:
-    from casparian_sentinel.registry.prepare import PreparedArtifact
+    from casparian_app.registering import PreparedArtifact
 
 _FILES_SHOWN = 12
 _HEALTH = """
@@ -42,22 +42,13 @@ def parser() -> None:
 @pass_app
 def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     """Bundle, check, sign and store a parser; its contracts are proposed for approval."""
-    import os
+    from casparian_app.registering import register_parser
 
-    from casparian.scanning import put_blob
-    from casparian_sentinel.registry.keys import home_key
-    from casparian_sentinel.registry.prepare import prepare
-
-    if not path.exists():
-        raise UsageProblem(f"There is nothing at {path}.", remedy="Name a .py file or a directory with a parser in it.")
-    with open_gateway(app, creates_home=True) as gateway:
-        settings = load(gateway.home, dict(os.environ)).settings
-        prepared = prepare(path, home_key=home_key(gateway.home.keys), gatekeeper_mode=settings.gatekeeper.mode)
-        if not no_tests:
-            _run_tests(app, path)
-        for content in prepared.blobs.values():
-            put_blob(gateway.home, content)
-        result = gateway.request("register", artifact=prepared.facts())
+    with app.gateway(creates_home=True) as gateway:
+        done = register_parser(gateway, path, runs_tests=not no_tests)
+    prepared, result = done.prepared, done.answer
+    if done.tests_passed:
+        app.say(f"{count(done.tests_passed, 'test')} of the parser passed")
     if app.is_json:
         left_out = [{"name": one.name, "why": one.why} for one in prepared.left_out]
         findings = [finding.model_dump() for finding in prepared.findings]
@@ -99,25 +90,6 @@ def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
         yield "  may drop records: it declares `may_drop_records = True`"
 
 
-def _run_tests(app: App, path: Path) -> None:
-    """The tests beside the parser, run through a real guest; a failing one refuses the registration."""
-    from casparian.bundle_testing import run_bundle_tests
-    from casparian.exits import WorkFailed
-
-    results = run_bundle_tests(path)
-    failed = [one for one in results if not one.is_passed]
-    if failed:
-        first = failed[0]
-        more = f" (and {len(first.differences) - 1} more differences)" if len(first.differences) > 1 else ""
-        raise WorkFailed(
-            f"{len(failed)} of {count(len(results), 'test')} of the parser failed, nothing was registered: "
-            f"{cell(first.case)}: {cell(first.differences[0])}{more}",
-            remedy="Correct the parser, or take over what it gives now: `casparian parser test PATH --update`.",
-        )
-    if results:
-        app.say(f"{count(len(results), 'test')} of the parser passed")
-
-
 @parser.command(
     "test", examples="casparian parser test fix_parser/\ncasparian parser test fix_parser/ --update     # after an edit"
 )
@@ -126,7 +98,7 @@ def _run_tests(app: App, path: Path) -> None:
 @pass_app
 def test(app: App, path: Path, update: bool) -> ExitCode:
     """Run the tests that lie beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
-    from casparian.bundle_testing import run_bundle_tests
+    from casparian_app.parser_tests import run_bundle_tests
 
     results = run_bundle_tests(path, is_update=update)
     failed = [one for one in results if not one.is_passed]
@@ -149,7 +121,7 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
 
 
 def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         _require(gateway, args["parser"])
         result = gateway.request(op, **args)
     if app.is_json:
@@ -169,7 +141,7 @@ def _require(gateway: Gateway, name: str) -> None:
 @pass_app
 def health(app: App, name: str) -> ExitCode:
     """Show how parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         if name:
             _require(gateway, name)
         found = [one for one in gateway.rows(_HEALTH, [name]) if name or not one["is_retired"]]
@@ -250,7 +222,7 @@ def retire(app: App, named: str) -> ExitCode:
     name, _, version = named.partition("@")
     if not version:
         raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         _require(gateway, name)
         result = gateway.request("retire", parser=name, version=version)
     if app.is_json:

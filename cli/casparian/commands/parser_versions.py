@@ -9,12 +9,13 @@ from typing import Any
 import rich_click as click
 from packaging.version import Version
 
-from casparian.app import App, Command, pass_app
-from casparian.as_of import as_of_option
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nearest import UnknownName
-from casparian.render import as_json, cell, fields, table, when
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.options import as_of_option
+from casparian.render import as_json, cell, fields, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import UnknownName
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import when
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers.parameters import accept, read
 from casparian_protocol.wording import what_to_do, why_waits
@@ -136,7 +137,7 @@ def say_waiting(app: App, held: Sequence[Row]) -> None:
 @pass_app
 def list_parsers(app: App) -> ExitCode:
     """List the registered versions; the current one of a parser takes new and changed files."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = _versions(gateway)
     if app.is_json:
         as_json(app, [_document(one) for one in found])
@@ -167,7 +168,7 @@ def list_parsers(app: App) -> ExitCode:
 def show(app: App, named: str) -> ExitCode:
     """Show one parser: the current version (or VERSION), its parameters with their values, outputs, contracts, health."""
     name, _, version = named.partition("@")
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         everything = _versions(gateway)
         of_name = [one for one in everything if one["name"] == name]
         found = [one for one in of_name if version in ("", one["version"])]
@@ -241,7 +242,7 @@ def use(app: App, named: str, reason: str) -> ExitCode:
         )
     if not reason.strip():
         raise UsageProblem("A reason is needed.", remedy="Say it with --reason; it is kept in the log.")
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         result = gateway.request("use_version", parser=name, version=version, reason=reason)
     if app.is_json:
         as_json(app, result)
@@ -303,7 +304,7 @@ def set_parameters(
     They hold for jobs that are queued from now on. A source (`source add --param`) overrides them, and a rule (`rule add
     --param`) overrides both.
     """
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         of_name = [one for one in _versions(gateway) if one["name"] == name]
         if not of_name:
             names = [one["name"] for one in gateway.rows("select distinct name from cf_parsers")]

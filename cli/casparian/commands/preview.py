@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
-from casparian.exits import UsageProblem
-from casparian.grid import draw_grid
-from casparian.render import as_json, cell, count, fields, size
-from casparian.streams import screen_width
-from casparian_worker.discovery.names import path_text
-from casparian_worker.discovery.preview import HexRow, Preview, hex_rows
-from casparian_worker.discovery.preview import preview as look
+from casparian.render import as_json, cell, draw_grid, fields, screen_width
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size
 
-_HEX_ROW_BYTES = 16
-
-
-class FileUnreadable(UsageProblem):
-    """The file that the command names cannot be read."""
-
-    def __init__(self, path: str, cause: OSError) -> None:
-        super().__init__(
-            f"{path} cannot be read: {cause.strerror or cause}.",
-            remedy="Name a regular file that you may read; `casparian scan DIR` finds files.",
-        )
+if TYPE_CHECKING:
+    from casparian_app.previewing import HexRow, Preview
 
 
 @click.command(
@@ -46,12 +32,9 @@ def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> 
     """Show kind, encoding, delimiter, first records and the types that every value seen has beyond doubt."""
     if raw and is_hex:
         raise UsageProblem("--raw and --hex exclude each other.", remedy="Give one of them.")
-    path = path_text(os.fsdecode(file))
-    try:
-        rows = hex_rows(path, 0, record_count * _HEX_ROW_BYTES) if is_hex else []
-        seen = look(path, record_count)
-    except OSError as cause:
-        raise FileUnreadable(file, cause) from cause
+    from casparian_app.previewing import preview_file
+
+    seen, rows = preview_file(file, record_count, is_hex=is_hex)
     if app.is_json:
         as_json(app, _document(seen, rows))
     elif is_hex:

@@ -16,13 +16,24 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.asked import Outcome, Selection, check, open_jobs, open_scans, outcome, period, unclaimed, untagged
+from casparian.app import App, Command, ExitCode, pass_app
 from casparian.commands.parser_versions import say_waiting, waiting_versions
-from casparian.exits import ExitCode, UsageProblem, WorkFailed
-from casparian.gateway import Gateway, NoHome, open_gateway
-from casparian.numbers import POSITIVE
-from casparian.render import as_json, cell, count
+from casparian.options import POSITIVE
+from casparian.render import as_json, cell
+from casparian_app.gateway import Gateway
+from casparian_app.problems import NoHome, UsageProblem, WorkFailed
+from casparian_app.processing import (
+    Outcome,
+    Selection,
+    check,
+    open_jobs,
+    open_scans,
+    outcome,
+    period,
+    unclaimed,
+    untagged,
+)
+from casparian_app.wording import count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Snapshot
@@ -87,13 +98,13 @@ def process(
     asked = Selection.of(parser, tag, path)
     request = {"parser": parser, "tag": tag, "path": asked.path, "limit": limit}
     request["include_cancelled"] = include_cancelled or None
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         check(gateway, asked)
         if dry_run:
             return _dry_run(app, gateway, asked, request)
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
-        with _daemon(app, workers) as child, open_gateway(app) as gateway:
+        with _daemon(app, workers) as child, app.gateway() as gateway:
             _await_scans(app, gateway, asked, interrupts, child)
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
@@ -105,7 +116,7 @@ def process(
                 gateway.request("ping")  # what is counted now is no older than what was seen
                 ended = outcome(gateway, asked, run.period)
         if ended is None:  # the daemon was asked to end: count when it has
-            with open_gateway(app) as gateway:
+            with app.gateway() as gateway:
                 ended = outcome(gateway, asked, run.period)
     return _verdict(app, run, ended)
 
@@ -187,7 +198,7 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 @contextmanager
 def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] | None]:
     """The running daemon (None), or one of our own that ends with us."""
-    from casparian.spawning import spawn_daemon
+    from casparian_app.spawning import spawn_daemon
 
     try:
         Client.connect(app.home).close()

@@ -7,16 +7,13 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.answers import FILE_FORMS, write_answer
-from casparian.app import App, Group, pass_app
-from casparian.as_of import as_of_option
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nearest import UnknownName
-from casparian.nouns import doubt
-from casparian.numbers import POSITIVE
-from casparian.outfile import check_free, force_option, form_of
-from casparian.render import as_json, cell, count, table, when
+from casparian.app import App, ExitCode, Group, pass_app
+from casparian.options import POSITIVE, as_of_option, force_option
+from casparian.render import as_json, cell, table
+from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
+from casparian_app.gateway import Gateway
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, when
 
 _FILTERS = (
     click.option("--parser", metavar="NAME", help="Only rows of this parser."),
@@ -40,9 +37,9 @@ def _conditions(parser: str | None, output: str | None, code: str | None, *, sup
 
 
 def _doubt(app: App, gateway: Gateway, parser: str | None, output: str | None, code: str | None) -> None:
-    doubt(app, gateway, "parser", parser)
-    doubt(app, gateway, "output", output)
-    doubt(app, gateway, "violation", code)
+    app.doubt(gateway, "parser", parser)
+    app.doubt(gateway, "output", output)
+    app.doubt(gateway, "violation", code)
 
 
 @click.group(cls=Group)
@@ -57,7 +54,7 @@ def quarantine() -> None:
 def summary(app: App, parser: str | None, output: str | None, code: str | None, superseded: bool) -> ExitCode:
     """Count violations by output, code and column. A row with several violations counts under each."""
     conditions, params = _conditions(parser, output, code, superseded=superseded)
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         _doubt(app, gateway, parser, output, code)
         found = gateway.rows(
             'select output, code, column_name as "column", least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows,'
@@ -95,7 +92,7 @@ def list_(
 ) -> ExitCode:
     """List the files and jobs that have quarantined rows."""
     conditions, params = _conditions(parser, output, code, superseded=superseded)
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         _doubt(app, gateway, parser, output, code)
         if uncommitted:
             return _list_uncommitted(app, gateway)
@@ -141,50 +138,6 @@ def _list_uncommitted(app: App, gateway: Gateway) -> ExitCode:
     return ExitCode.OK
 
 
-def _rows(gateway: Gateway, output: str, code: str | None, job: str | None, limit: int | None) -> Any:
-    """Quarantined rows of one output as an Arrow table, read by the confined process."""
-    from casparian_sentinel.sql.ask import ask, relations
-
-    gateway.publish_catalogue()
-    known = relations(gateway.home, [])
-    if output not in known.quarantines:
-        raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")
-    conditions = ["true"]
-    if code:
-        conditions.append(f"list_contains(list_transform(_cf_violations, lambda v: v.code), {_quoted(code)})")
-    if job:
-        conditions.append(f"starts_with(_cf_job_id, {_quoted(job)})")
-    ending = f" limit {limit}" if limit else ""
-    order = "order by _cf_job_id, _cf_output_row_index"
-    query = f'select * from quarantine."{output}" where {" and ".join(conditions)} {order}{ending}'
-    return ask(gateway.home, query, known, gateway.state_table)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _uncommitted(gateway: Gateway, output: str | None, code: str | None, job: str | None, limit: int) -> list[Row]:
-    """Rows that failed jobs left, straight from their files: they are no part of any table."""
-    import pyarrow.parquet as pq
-
-    from casparian_protocol.values import plain_rows
-
-    rows: list[Row] = []
-    for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
-        named = path.name.removeprefix("quarantine.").partition(".")[0]
-        if not path.parent.name.startswith(job or "") or named != (output or named):
-            continue
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                rows += [
-                    row for row in plain_rows(batch) if code in (None, *(v["code"] for v in row["_cf_violations"]))
-                ]
-                if len(rows) >= limit:
-                    return rows[:limit]
-    return rows
-
-
 @quarantine.command(
     "show",
     examples="""casparian quarantine show fix_orders --code type_mismatch -n 3
@@ -198,16 +151,17 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 @pass_app
 def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
     """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""
+    from casparian_app.sql import quarantined_rows, uncommitted_rows
     from casparian_protocol.values import plain_rows
 
     if output is None and not uncommitted:
         raise UsageProblem("No output is named.", remedy="`casparian quarantine summary` shows which there are.")
-    with open_gateway(app) as gateway:
-        doubt(app, gateway, "violation", code)
+    with app.gateway() as gateway:
+        app.doubt(gateway, "violation", code)
         if uncommitted:
-            rows = _uncommitted(gateway, output, code, job, limit)
+            rows = uncommitted_rows(gateway, output, code=code, job=job, limit=limit)
         else:
-            rows = plain_rows(_rows(gateway, str(output), code, job, limit))
+            rows = plain_rows(quarantined_rows(gateway, str(output), code=code, job=job, limit=limit))
     if app.is_json:
         as_json(app, rows, has_data=True)
         return ExitCode.OK
@@ -241,11 +195,13 @@ def show(app: App, output: str | None, uncommitted: bool, code: str | None, job:
 @pass_app
 def export(app: App, output: str, target: Path, code: str | None, force: bool) -> ExitCode:
     """Write the quarantined rows of OUTPUT to TARGET: .csv .tsv .json .jsonl or .parquet."""
+    from casparian_app.sql import quarantined_rows
+
     form = form_of(target, None, FILE_FORMS)
     check_free(target, force=force)
-    with open_gateway(app) as gateway:
-        doubt(app, gateway, "violation", code)
-        rows = _rows(gateway, output, code, None, None)
+    with app.gateway() as gateway:
+        app.doubt(gateway, "violation", code)
+        rows = quarantined_rows(gateway, output, code=code)
     write_answer(rows, form, target, force=force)
     if app.is_json:
         as_json(app, {"path": str(target.absolute()), "format": form, "rows": rows.num_rows})

@@ -7,13 +7,13 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
+from casparian.app import App, Command, ExitCode, pass_app
 from casparian.commands.parser_versions import say_waiting, waiting_versions
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, open_gateway
-from casparian.ids import find_fingerprint, find_job
-from casparian.nearest import UnknownName
-from casparian.render import as_json, cell, count
+from casparian.render import as_json, cell
+from casparian_app.gateway import Gateway
+from casparian_app.names import UnknownName, find_fingerprint, find_job
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count
 
 
 @click.command(
@@ -31,7 +31,7 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
     """Let dead letters try again, with the parser's current version: one, all of a cause, or all. Retries count anew."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("Which dead letters?", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         selection: dict[str, Any] = {"all_dead": True}
         if job_id is not None:
             selection = {"job_id": find_job(gateway, job_id, "id")["id"]}
@@ -71,7 +71,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
         return rerun_failed(app, parser, code, dry_run=dry_run)
     if parser or code or dry_run:
         raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = find_job(gateway, job_id, "id")
         commits = gateway.rows("select rows from cf_commits where job_id = ? and is_live", [found["id"]])
         result = gateway.request("rerun", job_id=found["id"])
@@ -90,7 +90,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
 
 def rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
     """`job rerun --failed`: says how many run again, and which not and why."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         if parser is not None:
             known = [row["name"] for row in gateway.rows("select distinct name from cf_parsers")]
             if parser not in known:

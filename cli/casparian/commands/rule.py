@@ -8,13 +8,12 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.exits import ExitCode
-from casparian.gateway import Gateway, open_gateway
-from casparian.nouns import need, unknown
-from casparian.numbers import COUNT, INT32, POSITIVE
-from casparian.params import named_values, shown_values
-from casparian.render import as_json, count, table
+from casparian.app import App, ExitCode, Group, pass_app
+from casparian.options import COUNT, INT32, POSITIVE, named_values
+from casparian.render import as_json, shown_values, table
+from casparian_app.gateway import Gateway
+from casparian_app.names import need, unknown
+from casparian_app.wording import count
 
 _OPTIONS = (
     click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
@@ -76,11 +75,12 @@ def add(
     **predicates: Any,
 ) -> ExitCode:
     """Tag files whose relative path matches PATTERN, now and in later scans."""
-    from casparian.scanning import hash_missing, retag_all
+    from casparian.commands.scan import say_unread
+    from casparian_app.scanning import hash_missing, retag_all
     from casparian_protocol.tagging import TagRule, check_rule
 
     given = named_values(params)
-    with open_gateway(app, creates_home=True) as gateway:
+    with app.gateway(creates_home=True) as gateway:
         source_id = _source_id(gateway, source) if source else None
         made = check_rule(
             TagRule(
@@ -96,7 +96,7 @@ def add(
         )
         result = gateway.request("add_rule", rule=made.model_dump(mode="json"))
         tagged = retag_all(gateway)
-        hash_missing(app, gateway, tag)
+        say_unread(app, hash_missing(gateway, tag))
     if app.is_json:
         as_json(app, {**result, "files": tagged})
     else:
@@ -117,7 +117,7 @@ def _source_id(gateway: Gateway, source: str) -> str:
 @pass_app
 def list_rules(app: App) -> ExitCode:
     """List the rules, in the order in which they are looked at."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.rows(
             "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source, r.rule_json,"
             " (select count(*) from scout_file_tags t where t.rule_id = r.id) as files"
@@ -142,9 +142,9 @@ def list_rules(app: App) -> ExitCode:
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
     """Forget a rule; the tags it gave go with it."""
-    from casparian.scanning import retag_all
+    from casparian_app.scanning import retag_all
 
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         need(gateway, "rule", named)
         result = gateway.request("remove_rule", rule=named)
         untagged = retag_all(gateway)
@@ -166,7 +166,7 @@ def test(app: App, pattern: str, limit: int | None, source: str | None, **predic
     from casparian_protocol.tagging import Candidate, TagRule, test_rule
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         source_id = _source_id(gateway, source) if source else ""
         known = gateway.rows(
             "select rel_path, kind, size, content_hash from scout_files where status <> 'vanished'"

@@ -13,19 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.exits import ExitCode, UsageProblem
-from casparian.numbers import POSITIVE
-from casparian.render import as_json, cell, count
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.options import POSITIVE
+from casparian.render import as_json, cell
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count
+from casparian_shim.text import scrub
 
 if TYPE_CHECKING:
-    from casparian.devrun.parser import DevParser
-    from casparian.devrun.report import InputRun
-    from casparian.devrun.sink import Sink
+    from casparian_app.devrun.observe import InputRun
+    from casparian_app.devrun.parser import DevParser
+    from casparian_app.devrun.sink import Sink
+    from casparian_shim.frames import LogLevel
 
 _ROWS_SHOWN = 10
 
@@ -110,9 +113,8 @@ def run(
     terminal: prints appear as they come and breakpoint() works. Its contract is enforced if it has one. Exit 0 when
     everything was parsed, violations included; 1 when the parser fails.
     """
-    from casparian.devrun.params import read_params
-    from casparian.devrun.parser import load_parser, with_contracts
-    from casparian.devrun.sink import Sink, read_target
+    from casparian_app.devrun.parser import load_parser, read_params, with_contracts
+    from casparian_app.devrun.sink import Sink, read_target
 
     if uri is None and (whatif or force):
         raise OptionNeedsSink("--whatif" if whatif else "--force")
@@ -164,7 +166,7 @@ class _Session:
 
     def run(self, inputs: tuple[Path, ...], interrupts: list[int]) -> ExitCode:
         """Parse every input, even after one that failed; the verdict over all."""
-        from casparian.devrun.engine import run_input
+        from casparian_app.devrun.engine import run_input
 
         for path in inputs:
             done = run_input(
@@ -175,6 +177,7 @@ class _Session:
                 limit=self._limit,
                 rows_shown=_ROWS_SHOWN,
                 on_rows=self._keep,
+                log=_TerminalLog(),
             )
             if done.error is not None and interrupts:
                 raise KeyboardInterrupt
@@ -190,7 +193,7 @@ class _Session:
         if self._sink is not None:
             self._sink.add(output, batch, is_quarantine=is_bad)
         if self._is_raw and not is_bad and not self._app.is_json:
-            from casparian.devrun.sink import json_line
+            from casparian_app.devrun.sink import json_line
             from casparian_protocol.values import plain_rows
 
             for row in plain_rows(batch):
@@ -198,7 +201,7 @@ class _Session:
                 print(json_line({"output": output, **own}), file=self._app.out)
 
     def _tell(self, done: InputRun) -> None:
-        from casparian.devrun.report import accounting, error_lines, print_run
+        from casparian.run_report import accounting, error_lines, print_run
 
         app = self._app
         if not app.is_json and not self._is_raw:
@@ -226,7 +229,7 @@ class _Session:
         return written
 
     def _print_document(self, written: list[tuple[Path, int]]) -> None:
-        from casparian.devrun.report import document
+        from casparian.run_report import document
 
         metadata = self._parser.metadata
         as_json(
@@ -240,13 +243,25 @@ class _Session:
         )
 
 
+class _TerminalLog:
+    """What a parser logs goes to stderr as it comes."""
+
+    def write(self, level: LogLevel, origin: Literal["guest", "worker"], text: str) -> None:
+        for line in text.split("\n"):
+            print(f"{level.name.lower():<7}  {scrub(line)}", file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Every line is out already."""
+
+
 def _located(app: App, parser: Path) -> tuple[Path, str]:
     """Where the parser lies: the path itself; or directory and entry of the registered one with this name."""
-    from casparian.devrun.registered import is_parser_name, registered_parser
+    from casparian_app.devrun.parser import is_parser_name, registered_parser
 
     if parser.exists() or not is_parser_name(str(parser)):
         return parser, ""
-    return registered_parser(app, str(parser))
+    with app.gateway() as gateway:
+        return registered_parser(gateway, str(parser))
 
 
 def _require_file(path: Path) -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, open_gateway
-from casparian.render import as_json, cell, count, size
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.render import as_json, as_ndjson, cell
+from casparian_app.gateway import Gateway
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, size
+
+if TYPE_CHECKING:
+    from casparian_app.gateway import Gateway
+    from casparian_app.scanning import Hashed, ScanOptions, ScanProgress, ScanTotals
 
 
 @click.command(
@@ -42,20 +53,18 @@ def scan(
     tells_progress: bool,
 ) -> ExitCode:
     """Find files below PATH and remember what is new, changed or gone."""
-    from casparian.scanning import scan_roots
-    from casparian_worker.discovery.scan import ScanOptions
-    from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, WalkOptions
+    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions
 
     roots = [os.path.abspath(path) for path in paths]
     for given, root in zip(paths, roots, strict=True):
         if not os.path.exists(root):
             raise UsageProblem(f"There is nothing at {given}.", remedy="Check the path.")
     walk = WalkOptions((*DEFAULT_EXCLUDES, *excludes), patterns, gitignore)
-    with open_gateway(app, creates_home=True) as gateway:
+    with app.gateway(creates_home=True) as gateway:
         wanted = {row["topic"] for row in gateway.rows("select distinct topic from cf_parser_topics")} | set(tags)
         wanted |= {row["tag"] for row in gateway.rows("select distinct tag from scout_tagging_rules where enabled")}
         options = ScanOptions(walk, hash_all, wanted, tags, kinds="all" if stats else "tagged")
-        totals = scan_roots(app, gateway, roots, lambda _root: options, tells_progress=tells_progress)
+        totals = scan_here(app, gateway, roots, options, tells_progress=tells_progress)
         kinds = _kinds(gateway, roots) if stats else {}
     if app.is_json:
         as_json(app, {**asdict(totals), **({"kinds": kinds} if stats else {})})
@@ -83,6 +92,72 @@ def scan(
         app.say("cut short: what was found is kept, nothing was taken as vanished")
         return ExitCode.INTERRUPTED
     return ExitCode.OK
+
+
+def scan_here(
+    app: App,
+    gateway: Gateway,
+    roots: list[str],
+    options: ScanOptions,
+    *,
+    source_id: str | None = None,
+    tells_progress: bool = False,
+) -> ScanTotals:
+    """Scan in this process, with progress on the screen. The first Ctrl-C ends it early."""
+    from casparian_app.scanning import scan_roots
+
+    with _stop_on_interrupt() as stopped, _progress(app, as_lines=tells_progress) as show:
+        return scan_roots(gateway, roots, options, source_id=source_id, should_stop=stopped.is_set, on_progress=show)
+
+
+def say_unread(app: App, hashed: Hashed) -> None:
+    """Name the files that were to be digested and could not be read."""
+    for path, why in hashed.unread:
+        app.say(f"not read: {path}: {why}")
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C asks the scan to end, a second one is not held back."""
+    stopped = threading.Event()
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress(app: App, *, as_lines: bool) -> Iterator[Callable[[ScanProgress], None] | None]:
+    """A line of progress on a terminal; lines on stdout when they are asked for; nothing elsewhere."""
+    if as_lines:
+        yield lambda progress: _tell_progress(app, progress)
+        return
+    if app.is_quiet or app.is_json or not app.err.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    console = Console(file=app.err, highlight=False, markup=False)
+    with Status("scanning…", console=console) as status:
+
+        def show(progress: ScanProgress) -> None:
+            status.update(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s")
+
+        yield show
+
+
+def _tell_progress(app: App, progress: ScanProgress) -> None:
+    if app.is_json:
+        as_ndjson(app, [{"progress": asdict(progress)}])
+    else:
+        print(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s", file=app.out, flush=True)
 
 
 def _kinds(gateway: Gateway, roots: list[str]) -> dict[str, int]:

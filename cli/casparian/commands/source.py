@@ -7,13 +7,13 @@ import os
 
 import rich_click as click
 
-from casparian.app import App, Group, pass_app
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import Gateway, Row, open_gateway
-from casparian.nouns import need, unknown
-from casparian.numbers import POLL_SECONDS
-from casparian.params import named_values, shown_values
-from casparian.render import as_json, cell, count, table, when
+from casparian.app import App, ExitCode, Group, pass_app
+from casparian.options import POLL_SECONDS, named_values
+from casparian.render import as_json, cell, shown_values, table
+from casparian_app.gateway import Gateway, Row
+from casparian_app.names import need, unknown
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count, when
 
 _LIST = """
 select s.id, s.name, s.path, s.poll_interval_secs as poll_seconds,
@@ -81,7 +81,7 @@ def add(
     if not os.path.isdir(root):
         raise UsageProblem(f"{path} is not a directory.", remedy="Name the directory that holds the files.")
     options = {"tags": list(tags), "excludes": list(excludes), "patterns": list(patterns), "on_change": on_change}
-    with open_gateway(app, creates_home=True) as gateway:
+    with app.gateway(creates_home=True) as gateway:
         result = gateway.request(
             "add_source",
             name=name or os.path.basename(root) or root,
@@ -104,7 +104,7 @@ def add(
 @pass_app
 def list_sources(app: App) -> ExitCode:
     """List the sources with their files and last scan; a polled one also with the daemon's last look, which found nothing new."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         found = gateway.rows(_LIST)
         polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
     for one in found:
@@ -141,7 +141,7 @@ def list_sources(app: App) -> ExitCode:
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
     """Forget a source: it is scanned no more, its files stay known."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         need(gateway, "source", named)
         result = gateway.request("remove_source", source=named)
     if app.is_json:
@@ -156,7 +156,7 @@ def remove(app: App, named: str) -> ExitCode:
 @pass_app
 def rescan(app: App, named: str) -> ExitCode:
     """Scan a source now: as a job of the daemon, or here when none runs."""
-    with open_gateway(app) as gateway:
+    with app.gateway() as gateway:
         if gateway.is_daemon:
             need(gateway, "source", named)
             result = gateway.request("rescan", source=named)
@@ -178,9 +178,8 @@ def _find(gateway: Gateway, named: str) -> Row:
 
 
 def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
-    from casparian.scanning import scan_roots
-    from casparian_worker.discovery.scan import ScanOptions
-    from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, WalkOptions
+    from casparian.commands.scan import scan_here
+    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions
 
     event = gateway.rows("select data from cf_audit where type = 'SourceAdded' and subject = ?", [found["id"]])
     options = json.loads(event[-1]["data"]).get("options", {}) if event else {}
@@ -188,7 +187,7 @@ def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
     tags = options.get("tags", [])
     walk = WalkOptions((*DEFAULT_EXCLUDES, *options.get("excludes", [])), options.get("patterns", []))
     made = ScanOptions(walk, wanted_tags=topics | set(tags), tags=tags)
-    totals = scan_roots(app, gateway, [found["path"]], lambda _root: made, source_id=found["id"])
+    totals = scan_here(app, gateway, [found["path"]], made, source_id=found["id"])
     if app.is_json:
         as_json(app, {"files": totals.files, "new": totals.new, "changed": totals.changed, "vanished": totals.vanished})
     else:

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import rich_click as click
 
-from casparian.answers import FILE_FORMS, FORMS, only_columns, print_answer, write_answer
-from casparian.app import App, Command, pass_app
-from casparian.as_of import PastGateway, as_of_option
-from casparian.exits import ExitCode, UsageProblem
-from casparian.gateway import open_gateway
-from casparian.numbers import POSITIVE, TIMEOUT
-from casparian.outfile import check_free, force_option, form_of
-from casparian.render import as_json, count
-
-_STATE_TABLES = "select table_name from information_schema.tables where table_schema = 'main' order by 1"
+from casparian.answers import FORMS, only_columns, print_answer
+from casparian.app import App, Command, ExitCode, pass_app
+from casparian.options import POSITIVE, TIMEOUT, as_of_option, force_option
+from casparian.render import as_json
+from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
+from casparian_app.problems import UsageProblem
+from casparian_app.wording import count
 
 
 @click.command(
@@ -67,7 +64,7 @@ def sql(
     timeout_seconds: float,
 ) -> ExitCode:
     """Ask with one SELECT. `casparian outputs list` shows the tables."""
-    from casparian_sentinel.sql.ask import ask, relations
+    from casparian_app.sql import ask
 
     if record and (form is not None or target is not None):
         raise UsageProblem("--record is for the screen.", remedy="Leave out --format and --out, or --record.")
@@ -79,19 +76,8 @@ def sql(
     else:
         form = "record" if record else form or ("json" if app.is_json else None)
     text = sys.stdin.read() if query == "-" else query
-    with open_gateway(app) as gateway:
-        gateway.publish_catalogue()
-        known = relations(gateway.home, [row["table_name"] for row in gateway.rows(_STATE_TABLES)])
-        if isinstance(gateway, PastGateway):
-            gateway.refuse_missing(text, known)
-        answer = ask(
-            gateway.home,
-            text,
-            known,
-            gateway.state_table,
-            timeout_seconds=timeout_seconds,
-            limit_rows=limit_rows,
-        )
+    with app.gateway() as gateway:
+        answer = ask(gateway, text, timeout_seconds=timeout_seconds, limit_rows=limit_rows)
     if columns is not None:
         answer = only_columns(answer, columns)
     if target is None:

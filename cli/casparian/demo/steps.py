@@ -1,8 +1,4 @@
-"""The demo's story: one method a step, each with its heading, its command and what is worth seeing of the answer.
-
-Facts for the checks are collected on the way; nothing is judged before the last step but one. Steps call the command line
-(`session`), save for the daemon, which is started the way `start --detach` starts it but ends with the demo (`watch`).
-"""
+"""The story of the demo, step by step, and its end: the table of checks, where everything lies, how to go on, the verdict."""
 
 from __future__ import annotations
 
@@ -17,13 +13,11 @@ from blake3 import blake3
 
 from casparian.bundled import bundled
 from casparian.demo import facts
-from casparian.demo.checks import Check, check
-from casparian.demo.facts import Found, LineageFound
-from casparian.demo.narration import Narrator, aligned
-from casparian.demo.session import Session
+from casparian.demo.facts import Check, Found, LineageFound, check
+from casparian.demo.session import Narrator, Place, Session, aligned, cut
 from casparian.demo.watch import WORKERS, follow, running_daemon
+from casparian.samples.fix_faults import OUTPUTS
 from casparian.samples.fix_logs import Truth, generate
-from casparian.samples.fix_truth import OUTPUTS
 from casparian_protocol.home import Home
 from casparian_shim.text import scrub
 
@@ -314,3 +308,80 @@ def _look(row: dict[str, Any], file: Path) -> LineageFound:
 
 def _count_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n")
+
+
+_NAME_CHARACTERS = 43
+_VALUE_CHARACTERS = 14
+
+
+def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> None:
+    """Say how it came out. Differences are told one by one."""
+    narrator.heading("Checked against what was planted, before any parser ran")
+    narrator.lines(check_lines(story.checks))
+    wrong = [one for one in story.checks if not one.is_good]
+    for one in wrong:
+        narrator.prose(f"{one.name}: expected {one.expected}, found {one.found}. {'; '.join(one.details)}".rstrip())
+    narrator.heading("Where everything lies")
+    narrator.lines(aligned(_places(session.place)))
+    narrator.heading("Go on")
+    for words in _further(session):
+        narrator.command(words)
+    narrator.verdict(verdict(story.checks, seconds), is_good=story.is_good)
+
+
+def check_lines(checks: Sequence[Check]) -> list[str]:
+    """The table: a tick or a cross, what, expected, found. Long texts are cut here and told in full where they differ."""
+    rows: list[Sequence[object]] = [("", "", "expected", "found")]
+    rows += [
+        (
+            "✓" if one.is_good else "✗",
+            cut(one.name, _NAME_CHARACTERS),
+            _short_value(one.expected),
+            _short_value(one.found),
+        )
+        for one in checks
+    ]
+    return aligned(rows, right=[2, 3])
+
+
+def verdict(checks: Sequence[Check], seconds: float) -> str:
+    wrong = sum(1 for one in checks if not one.is_good)
+    if wrong:
+        return f"{wrong} of {len(checks)} checks DIFFER from what was planted. Please report all of this."
+    return f"All {len(checks)} checks agree with what was planted, in {seconds:.0f} s."
+
+
+def _short_value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else cut(str(value), _VALUE_CHARACTERS)
+    )
+
+
+def _places(place: Place) -> list[tuple[str, str]]:
+    root = place.root
+    return [
+        ("all of it", str(root)),
+        ("the logs", f"{place.logs.relative_to(root)}/"),
+        ("what was planted", place.truth.name),
+        ("published rows", "home/outputs/fix_orders/v1/*.parquet, …"),
+        ("bad rows", "home/quarantine/fix_orders/v1/*.parquet, …"),
+        ("views for any DuckDB", "home/catalog.duckdb (duckdb -readonly)"),
+        ("the event log", "home/log/*.caslog"),
+        ("the parser's own words", "home/logs/<date>/<job>.log"),
+    ]
+
+
+def _further(session: Session) -> list[list[str]]:
+    by_side = "select side, count(*) as n from fix_orders group by side"
+    return [
+        session.shown("jobs"),
+        session.shown("sql", by_side),
+        session.shown("quarantine", "show", "fix_other"),
+        session.shown("log", "tail"),
+    ]

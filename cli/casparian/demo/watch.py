@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from casparian.demo.narration import WIDTH, Narrator, cut
-from casparian.exits import WorkFailed
+from casparian.demo.session import WIDTH, Narrator, cut
+from casparian_app.problems import WorkFailed
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.feed import FeedEvent
@@ -40,7 +40,7 @@ class RunBroken(WorkFailed):
 @contextmanager
 def running_daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon that never outlives the demo."""
-    from casparian.spawning import spawn_daemon
+    from casparian_app.spawning import spawn_daemon
 
     child = spawn_daemon(home, ["--workers", str(WORKERS), "--with-parent"])
     try:

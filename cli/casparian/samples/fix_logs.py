@@ -10,10 +10,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from casparian.samples.fix_faults import BROKEN_ORDER_FAULT, FAULTS, GARBAGE_LINES, PRICE_WITH_COMMA, with_comma
-from casparian.samples.fix_orders import LIVES, SYMBOLS, TEXTS, Message, Order, broken, filled
-from casparian.samples.fix_truth import BrokenOrder, FileTruth, Truth
-from casparian.samples.fix_wire import SOH, Dice, Fields, Ticker, cents, encode, stamp
+from casparian.samples.fix_faults import (
+    BROKEN_ORDER_FAULT,
+    FAULTS,
+    GARBAGE_LINES,
+    PRICE_WITH_COMMA,
+    BrokenOrder,
+    FileTruth,
+    Truth,
+    with_comma,
+)
+from casparian.samples.fix_orders import (
+    LIVES,
+    SOH,
+    SYMBOLS,
+    TEXTS,
+    Dice,
+    Fields,
+    Message,
+    Order,
+    Ticker,
+    broken,
+    cents,
+    encode,
+    filled,
+    stamp,
+)
 
 __all__ = ["BrokenOrder", "FileTruth", "Truth", "generate", "write_big_log"]
 

@@ -17,7 +17,7 @@ from typing import Any
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import part_at
 from casparian_sentinel.commit.orphans import published_parts
-from casparian_sentinel.daemon.snapshot import head_of
+from casparian_sentinel.daemon.snapshot import head_of, read_document
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader
@@ -25,7 +25,7 @@ from casparian_sentinel.log.seal import unpack_seal
 from casparian_sentinel.log.segments import list_segments, segment_name, segment_path
 from casparian_sentinel.log.signed_head import SEALS_FOLDER
 from casparian_sentinel.log.witness import NOWHERE, Witness
-from casparian_sentinel.ports import Fs
+from casparian_sentinel.ports import Fs, RealFs
 
 _POSITION_LIMIT_BYTES = 4096
 _SIGNED_LIMIT_BYTES = 64 * 1024
@@ -56,6 +56,12 @@ def gather(fs: Fs, home: Home, snapshot: dict[str, Any] | None, ask_tables: AskT
     for path, signed in _signed_heads(fs, home):
         found.append(Witness(f"a signed head ({SEALS_FOLDER}/{path.name})", signed[1], signed[0]))
     return found
+
+
+def witnesses_of(home: Home) -> list[Witness]:
+    """`gather` for a home at rest or beside a daemon: with its snapshot, its tables asked in a process of their own."""
+    fs = RealFs()
+    return gather(fs, home, read_document(fs, home.snapshot_file), tables_in_a_process)
 
 
 def caches(home: Home) -> list[Path]:

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian.devrun.engine import run_input
-from casparian.devrun.parser import load_parser
+from casparian_app.devrun.engine import run_input
+from casparian_app.devrun.parser import load_parser
 from casparian_protocol.contract import Contract
 from casparian_shim.arrow.batches import aligned, batch_of_columns, columns_of_rows, messages
 from casparian_worker.validation import Checked, OutputFailed, OutputValidator, read_batch, read_schema

@@ -1,1 +1,0 @@
-"""What `casparian doctor` looks at. `measure` touches the machine, `judge` turns what was measured into verdicts."""

@@ -1,0 +1,145 @@
+"""What `casparian run` tells: of each input its outputs with first rows, schema and violations, then the accounting.
+
+Draws what `observe` remembers; for `--json` the same as plain values. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from casparian.app import App
+from casparian.render import cell, draw_grid, screen_width
+from casparian_app.devrun.observe import ColumnSeen, InputRun, Observer
+from casparian_app.wording import count
+
+_VIOLATIONS_SHOWN = 20
+_SKIPS_SHOWN = 10
+
+
+def accounting(run: InputRun) -> str:
+    """`1,000 rows: 990 valid, 10 with violations; 3 records skipped (comment 2, blank line 1)`."""
+    received = sum(output.received_count for output in run.outputs.values())
+    bad = sum(output.bad_count for output in run.outputs.values())
+    text = f"{count(received, 'row')}: {received - bad:,} valid, {bad:,} with violations, {sum(run.skips.values()):,} skipped"
+    if run.skips:
+        most = sorted(run.skips.items(), key=lambda each: -each[1])
+        reasons = ", ".join(f"{cell(reason)} {number:,}" for reason, number in most[:_SKIPS_SHOWN])
+        text += f" ({reasons}{', …' if len(most) > _SKIPS_SHOWN else ''})"
+    return text
+
+
+def print_run(app: App, run: InputRun, label: str) -> None:
+    """All about one input, to stdout."""
+    print(f"{cell(run.path)} → {cell(label)}", file=app.out)
+    for name in sorted(run.outputs):
+        print(file=app.out)
+        _print_output(app, run.outputs[name])
+    print(file=app.out)
+    cut = ", stopped at the limit" if run.is_cut else ""
+    print(f"{accounting(run)} in {run.seconds:.2f} s{cut}", file=app.out)
+    if run.records is not None:
+        for line in run.records.lines():
+            print(line, file=app.out)
+
+
+def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
+    """What failed, where in the parser's own code, and what to do; the parser's traceback was printed as it came."""
+    error = run.error
+    assert error is not None
+    lines = [f"casparian: {cell(run.path)}: {error.code}: {cell(error.message)}"]
+    file, line, function = (error.context.get(key) for key in ("file", "line", "function"))
+    if file and line:
+        lines.append(f"  Raised at {cell(file)}:{cell(line)} in {cell(function)}, fingerprint ERR-{error.fingerprint}.")
+        lines.append(
+            "  Install it into the environment of this run, or name another environment with --venv."
+            if error.exception in ("ModuleNotFoundError", "ImportError")
+            else "  Its traceback is above; breakpoint() in front of that line stops there."
+        )
+    if is_verbose:
+        lines += [f"  {cell(each)}" for each in error.trace.splitlines()]
+    return lines
+
+
+def document(run: InputRun) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "input": run.path,
+        "status": run.status,
+        "source_hash": run.source_hash,
+        "seconds": round(run.seconds, 3),
+        "outputs": {name: _output_document(output) for name, output in sorted(run.outputs.items())},
+        "skipped": dict(run.skips),
+        "records": run.records.model_dump() if run.records is not None else None,
+        "stopped_at_limit": run.is_cut,
+        "error": run.error.model_dump() if run.error else None,
+    }
+
+
+def _output_document(output: Observer) -> dict[str, Any]:
+    return {
+        "has_contract": output.contract is not None,
+        "received": output.received_count,
+        "valid": output.valid_count,
+        "violating": output.bad_count,
+        "columns": [asdict(column) for column in output.columns()],
+        "rows": output.first_rows,
+        "violations": [
+            {
+                "code": code,
+                "column": column,
+                "count": number,
+                "examples": [asdict(each) for each in output.examples[key]],
+            }
+            for key, number in output.violations.most_common()
+            for code, column in [key]
+        ],
+        "notes": output.notes,
+    }
+
+
+def _print_output(app: App, output: Observer) -> None:
+    contract = "" if output.contract else ", no contract"
+    print(f"Output {cell(output.output)} ({count(output.received_count, 'row')}{contract})", file=app.out)
+    columns = output.columns()
+    if output.first_rows:
+        names = list(output.first_rows[0])
+        rows = output.first_cells
+        left_out = draw_grid(app.out, names, rows, width=screen_width(app.out))
+        more = output.valid_count - len(rows)
+        notes = [count(more, "more row")] if more > 0 else []
+        notes += [f"no room for {count(len(left_out), 'column')}"] if left_out else []
+        if notes:
+            print(f"… {', '.join(notes)}", file=app.out)
+    if columns:
+        print(file=app.out)
+        _print_columns(app, columns)
+    if output.violations:
+        print(file=app.out)
+        _print_violations(app, output)
+    for note in output.notes:
+        app.say(cell(note))
+
+
+def _print_columns(app: App, columns: Sequence[ColumnSeen]) -> None:
+    heads = ["column", "declared", "observed", "nulls", "violations"]
+    rows = [
+        (each.name, each.declared or "–", " | ".join(each.observed) or "–", each.null_count, each.violation_count)
+        for each in columns
+    ]
+    draw_grid(app.out, heads, rows, width=screen_width(app.out))
+
+
+def _print_violations(app: App, output: Observer) -> None:
+    heads = ["violation", "column", "count", "row", "expected", "got"]
+    rows: list[tuple[Any, ...]] = []
+    for key, number in output.violations.most_common(_VIOLATIONS_SHOWN):
+        for at, example in enumerate(output.examples[key]):
+            place = f"#{example.row_index}" if example.source_row is None else f"{example.source_row}"
+            begin = (*key, number) if at == 0 else ("", "", "")
+            rows.append((*begin, place, example.expected, example.got))
+    draw_grid(app.out, heads, rows, width=screen_width(app.out))
+    more = len(output.violations) - _VIOLATIONS_SHOWN
+    if more > 0:
+        print(f"… {more} more kinds of violations", file=app.out)

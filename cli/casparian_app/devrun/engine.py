@@ -1,0 +1,379 @@
+"""One input through one parser in dev mode: the worker's guest, stream and validation, with an observer instead of staging.
+
+The guest has the user's environment, terminal and process group, and no limits. Quarantine policies are not applied:
+violations are counted. What a parser does wrong is an `InputRun` with an error, never an exception.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from casparian_app.devrun.observe import InputRun, Observer, OnRows
+from casparian_app.devrun.parser import DevParser
+from casparian_app.problems import UsageProblem, WorkFailed
+from casparian_protocol.contract import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN, Contract, is_reserved
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.jobs import JobError, RecordAccounting
+from casparian_shim.frames import LogLevel, OutputKind, StreamCut
+from casparian_shim.job import DEV, GuestJob
+from casparian_worker import (
+    REJECT_REASON_COLUMN,
+    ROW_INDEX_COLUMN,
+    CancelToken,
+    ColdSpawner,
+    Environment,
+    Guest,
+    GuestSpec,
+    GuestStream,
+    JudgedOutput,
+    Lineage,
+    Origin,
+    ReservedColumn,
+    Source,
+    SourceRecords,
+    StreamCounters,
+    TextLog,
+    Unaccounted,
+    UndeclaredOutput,
+    ValidationLimits,
+    Watchdog,
+    all_skips,
+    error_after_cut,
+    error_after_end,
+    error_of_exception,
+    error_of_report,
+    rejected_batch,
+    with_texts,
+)
+
+
+class Room:
+    """How many more rows of an input are wanted, over all outputs."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self._left = limit
+
+    @property
+    def is_full(self) -> bool:
+        return self._left is not None and self._left <= 0
+
+    def admit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows for which there is room."""
+        if self._left is None:
+            return batch
+        admitted = batch.slice(0, max(0, self._left))
+        self._left -= admitted.num_rows
+        return admitted
+
+
+class JudgedTaker:
+    """An output with a contract: the production judge, without a quarantine policy."""
+
+    def __init__(
+        self, contract: Contract, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords
+    ) -> None:
+        keeper = _ObservingKeeper(observer, lineage)
+        limits = ValidationLimits()
+        self._judged = JudgedOutput(
+            observer.output,
+            contract,
+            keeper,
+            policy=None,
+            limits=limits,
+            warn=observer.notes.append,
+            records=records,
+        )
+        self.observer = observer
+        self._room = room
+
+    @property
+    def received(self) -> int:
+        return self._judged.received
+
+    @property
+    def quarantined(self) -> int:
+        return self._judged.quarantined
+
+    def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
+        if kind is OutputKind.ROWS:
+            self.observer.announced(schema)
+        self._judged.announce(schema, kind)
+
+    def take(self, batch: pa.RecordBatch, kind: OutputKind) -> None:
+        admitted = self._room.admit(batch)
+        if admitted.num_rows:
+            self._judged.take(admitted, kind)
+
+    def finish(self) -> None:
+        self._judged.finish()
+
+
+class _ObservingKeeper:
+    """The judge's verdicts to the observer, and with lineage to the sink."""
+
+    def __init__(self, observer: Observer, lineage: Lineage) -> None:
+        self.observer = observer
+        self._lineage = lineage
+
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
+        if batch.num_rows:
+            self.observer.valid(batch, self._lineage.valid(batch, source_row))
+
+    def bad(self, batch: pa.RecordBatch) -> None:
+        self.observer.bad(batch, self._lineage.bad(batch))
+
+
+class UnjudgedTaker:
+    """An output without a contract: rows are shown as they come."""
+
+    def __init__(self, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords) -> None:
+        self._keeper = _ObservingKeeper(observer, lineage)
+        self.observer = observer
+        self._room = room
+        self._records = records
+        self.received = 0
+        self.quarantined = 0
+        self._begun: pa.Schema | None = None
+
+    def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
+        if kind is OutputKind.REJECTS:
+            return
+        for name in schema.names:
+            if is_reserved(name) and name not in FOR_PARSERS:
+                raise ReservedColumn(name)
+        self.observer.announced(schema)
+
+    def take(self, batch: pa.RecordBatch, kind: OutputKind) -> None:
+        admitted = self._room.admit(batch)
+        self.received += admitted.num_rows
+        if not admitted.num_rows:
+            return
+        source_row = _column(admitted, ROW_ID_COLUMN, pa.int64())
+        self._records.names(source_row)
+        if kind is OutputKind.REJECTS:
+            self.quarantined += admitted.num_rows
+            self._keeper.bad(self._records.with_text(_rejected(admitted, source_row)))
+        else:
+            own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
+            self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)
+
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Whole numbers as floats where the column began with floats, if that is exact: a file has one type a column."""
+        begun = self._begun = self._begun or batch.schema
+        if batch.schema.names != begun.names:
+            return batch
+        columns = [
+            _float_if_exact(column) if pt.is_float64(field.type) and pt.is_integer(column.type) else column
+            for field, column in zip(begun, batch.columns, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, names=begun.names)
+
+    def finish(self) -> None:
+        """Nothing is left to judge."""
+
+
+DevTaker = JudgedTaker | UnjudgedTaker
+
+
+def _float_if_exact(column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def _rejected(batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatch:
+    """Rows that the parser called bad, in the shape of the quarantine."""
+    return rejected_batch(
+        {name: batch.column(name) for name in batch.schema.names if not is_reserved(name)},
+        _column(batch, REJECT_REASON_COLUMN, pa.string()),
+        source_row=source_row,
+        row_index=_column(batch, ROW_INDEX_COLUMN, pa.int64()),
+        raw=_column(batch, RAW_COLUMN, pa.string()),
+    )
+
+
+def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
+    """A column of Casparian's own; NULL where it was not sent or is of another type."""
+    at = batch.schema.get_field_index(name)
+    if at < 0 or not batch.column(at).type.equals(kind):
+        is_number = at >= 0 and pt.is_integer(batch.column(at).type) and pt.is_int64(kind)
+        return batch.column(at).cast(kind) if is_number else pa.nulls(batch.num_rows, kind)
+    return batch.column(at)
+
+
+#: Stands where a job's id would: these rows are of no job.
+DEV_JOB = "run"
+_START_SECONDS = 60.0
+
+
+def run_input(
+    parser: DevParser,
+    path: Path,
+    *,
+    params: Mapping[str, Any],
+    python: str,
+    limit: int | None,
+    rows_shown: int,
+    on_rows: OnRows | None,
+    log: TextLog | None = None,
+) -> InputRun:
+    """Run a copy of the parser's bundle on one file; what came of it. Only errors of `on_rows` are raised.
+
+    `log` takes what the parser logs, as it comes; without one it is dropped.
+    """
+    began_s = time.monotonic()
+    try:
+        source = Source(str(path.absolute()), follow_links=True)
+    except CasparianError as unreadable:
+        return InputRun(str(path), "", 0.0, {}, {}, False, error_of_exception(unreadable, "environment"))
+    records = SourceRecords(source.size_bytes, source.descriptor)
+    run = _Run(parser, source, Room(limit), rows_shown, on_rows, log or _Dropped(), records)
+    error: JobError | None
+    try:
+        error = run.parse(params, python)
+        source.expect_unchanged()
+    except (UsageProblem, WorkFailed):
+        raise
+    except CasparianError as wrong:
+        error = error_of_exception(wrong)
+    finally:
+        source.close()
+    seconds = time.monotonic() - began_s
+    observers = {name: consumer.observer for name, consumer in run.takers.items()}
+    return InputRun(
+        str(path),
+        source.content_hash,
+        seconds,
+        observers,
+        all_skips(run.counters.told.skips, run.records.skips),
+        run.room.is_full,
+        error,
+        run.accounting,
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One guest on one file."""
+
+    parser: DevParser
+    source: Source
+    room: Room
+    rows_shown: int
+    on_rows: OnRows | None
+    log: TextLog
+    records: SourceRecords
+    accounting: RecordAccounting | None = None
+    counters: StreamCounters = field(default_factory=StreamCounters)
+    takers: dict[str, DevTaker] = field(default_factory=dict)
+
+    def parse(self, params: Mapping[str, Any], python: str) -> JobError | None:
+        """None when all went well; raises what the worker found wrong."""
+        for name in sorted(self.parser.contracts):
+            self._taker(name)
+        with tempfile.TemporaryDirectory(prefix="casparian-run-") as folder:
+            scratch, bundle = Path(folder).resolve() / "scratch", Path(folder).resolve() / "bundle"
+            scratch.mkdir()
+            self.parser.unpack(bundle)
+            spec = self._spec(params, scratch, bundle)
+            guest = ColdSpawner().start(spec, Environment(python), _nothing_is_drained)
+            try:
+                return self._listen(guest, spec.job.token, bundle)
+            finally:
+                guest.end()
+
+    def _listen(self, guest: Guest, token: str, bundle: Path) -> JobError | None:
+        stream = GuestStream(
+            guest.stream,
+            token=token,
+            watchdog=Watchdog(
+                CancelToken(), None, None, self.log, start_seconds=_START_SECONDS, has_ended=guest.has_ended
+            ),
+            find_output=self._taker,
+            log=self.log,
+            counters=self.counters,
+            limits=None,
+            records=self.records,
+            rows_wanted=self.room.limit,
+        )
+        try:
+            failure = stream.read()
+        except StreamCut as cut:
+            raise error_after_cut(guest, cut, cpu_seconds=None) from cut
+        if failure is not None:
+            return error_of_report(failure.report, bundle, is_dev=True)
+        if not self.room.is_full:
+            wrong = error_after_end(guest, stream.reader, cpu_seconds=None)
+            if wrong is not None:
+                raise wrong
+        for consumer in self.takers.values():
+            consumer.finish()
+        if not self.room.is_full:
+            self.accounting = self.records.accounting(sum(self.counters.told.skips.values()))
+            if self.accounting.gap and not self.parser.metadata.may_drop_records:
+                raise Unaccounted(self.accounting.gap)
+        return None
+
+    def _taker(self, name: str) -> DevTaker:
+        if name not in self.takers:
+            contracts = self.parser.contracts
+            contract = contracts.get(name)
+            if contracts and contract is None:
+                raise UndeclaredOutput(name, sorted(contracts))
+            observer = Observer(name, contract, self.rows_shown, self.on_rows)
+            lineage = Lineage(self.source.content_hash, DEV_JOB, time.time_ns() // 1000, self.parser.metadata.version)
+            self.takers[name] = (
+                UnjudgedTaker(observer, lineage, self.room, self.records)
+                if contract is None
+                else JudgedTaker(contract, observer, lineage, self.room, self.records)
+            )
+        return self.takers[name]
+
+    def _spec(self, params: Mapping[str, Any], scratch: Path, bundle: Path) -> GuestSpec:
+        return GuestSpec(
+            job=GuestJob(
+                token=secrets.token_hex(16),
+                socket_fd=-1,
+                parser_path=str(bundle),
+                entry=self.parser.entry,
+                shown_path=str(self.parser.file.absolute().parent),
+                input_path=self.source.path,
+                outputs=tuple(sorted(self.parser.contracts)),
+                params=dict(params),
+                scratch_path=str(scratch),
+                job_id=DEV_JOB,
+                source_hash=self.source.content_hash,
+                mode=DEV,
+            ),
+            variables=dict(os.environ),
+            directory=Path.cwd(),
+            input_fd=self.source.descriptor,
+            options=(),
+            is_contained=False,
+        )
+
+
+class _Dropped:
+    """A log that nobody reads."""
+
+    def write(self, level: LogLevel, origin: Origin, text: str) -> None:
+        """Dropped."""
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+def _nothing_is_drained(level: LogLevel, data: bytes) -> None:
+    """A guest that is not contained writes to the terminal itself."""

@@ -1,0 +1,292 @@
+"""From what was measured to verdicts: ok, warn or fail, what was seen, and what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from casparian_app.doctor.measure import (
+    PACKAGES,
+    ClockFacts,
+    Disk,
+    HomeFacts,
+    MachineFacts,
+    PublishedFacts,
+    SandboxFacts,
+)
+from casparian_app.wording import size
+from casparian_protocol import wording
+from casparian_protocol.errors import CasparianError
+
+#: Older versions lack what Casparian uses.
+MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
+_SLOW_SYNC_SECONDS = 0.02
+_BAD_SYNC_SECONDS = 0.5
+#: In memory: what is written there is gone after a power cut.
+_VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+#: Locks and renames hold only as far as the server keeps them.
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"})
+_YEAR_2025, _YEAR_2100 = 1_735_689_600.0, 4_102_444_800.0
+_OPEN_FILES_WANTED = 1024
+_FREE_FILES_WANTED, _FREE_FILES_NEEDED = 100_000, 1_000
+_PROCESSES_WANTED = 512
+_MEMORY_WANTED_BYTES = 1 << 30
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of doctor's answer. `remedy` is empty only when there is nothing to do."""
+
+    name: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""
+
+
+def judge_home(facts: HomeFacts, root: str, uid: int) -> Check:
+    if not facts.exists:
+        return Check("home", Verdict.WARN, f"{root} does not exist yet", "Make it with `casparian init`.")
+    if not facts.is_directory:
+        return Check("home", Verdict.FAIL, f"{root} is no directory", "Name another home with --home.")
+    if facts.owner_uid != uid:
+        why = f"{root} belongs to user {facts.owner_uid}, this is user {uid}"
+        return Check("home", Verdict.FAIL, why, "Run as the home's owner, or name another home with --home.")
+    if facts.mode & 0o077:
+        return Check("home", Verdict.FAIL, f"others can enter it (mode {facts.mode:04o})", f"Run `chmod 700 {root}`.")
+    if not facts.config_exists:
+        return Check("home", Verdict.WARN, f"{root} has no config.toml", "`casparian init` writes a commented one.")
+    return Check("home", Verdict.OK, f"{root}, private to you")
+
+
+def judge_space(disk: Disk, low_disk_bytes: int, reserve_bytes: int) -> Check:
+    floor = low_disk_bytes + reserve_bytes
+    seen = f"{size(disk.free_bytes)} free, intake stops below {size(low_disk_bytes)}"
+    if disk.free_files is not None and disk.free_files < _FREE_FILES_WANTED:
+        why = f"{seen}; room for {disk.free_files:,} more files"
+        verdict = Verdict.FAIL if disk.free_files < _FREE_FILES_NEEDED else Verdict.WARN
+        return Check("disk space", verdict, why, "Remove files, or use a file system with more inodes.")
+    if disk.free_bytes < floor:
+        return Check("disk space", Verdict.FAIL, seen, "Free some space, move the home, or lower log.low_disk_bytes.")
+    if disk.free_bytes < 5 * floor:
+        return Check("disk space", Verdict.WARN, seen, "Free some space before large jobs; outputs and logs need it.")
+    return Check("disk space", Verdict.OK, seen)
+
+
+def judge_sync(disk: Disk) -> Check:
+    """Every decision waits for one sync of the log; a slow one slows all."""
+    if not disk.sync_seconds:
+        return Check("disk sync", Verdict.WARN, f"not measured: {disk.why_unmeasured}", "Run doctor again with a home.")
+    median, worst = disk.sync_seconds[len(disk.sync_seconds) // 2], disk.sync_seconds[-1]
+    on = f" on {disk.file_system}" if disk.file_system else ""
+    seen = f"{median * 1000:.2f} ms median, {worst * 1000:.2f} ms worst of {len(disk.sync_seconds)}{on}"
+    if disk.file_system in _VOLATILE:
+        return Check(
+            "disk sync", Verdict.WARN, f"{seen}, which is memory", "Keep the home on a disk: a power cut loses it."
+        )
+    if disk.file_system in _NETWORK:
+        return Check(
+            "disk sync",
+            Verdict.WARN,
+            f"{seen}, a network file system",
+            "Prefer a local disk; here the server must keep locks, renames and syncs.",
+        )
+    if median > _BAD_SYNC_SECONDS:
+        return Check("disk sync", Verdict.FAIL, seen, "This disk is too slow for a log of events; use another.")
+    if median > _SLOW_SYNC_SECONDS:
+        return Check(
+            "disk sync", Verdict.WARN, seen, "It works, slowly; a disk with a faster sync helps small files most."
+        )
+    return Check("disk sync", Verdict.OK, seen)
+
+
+def judge_versions(found: Mapping[str, str]) -> Check:
+    wrong = [
+        f"{name} {found.get(name) or 'missing'}" for name in ("python", *PACKAGES, "libzmq") if _is_too_old(name, found)
+    ]
+    seen = ", ".join(f"{name} {found[name]}" for name in ("python", "pyarrow", "duckdb", "pyzmq", "libzmq"))
+    if wrong:
+        needs = ", ".join(f"{name} {least}" for name, least in MINIMUM.items())
+        return Check("versions", Verdict.FAIL, f"too old or missing: {', '.join(wrong)}", f"Needed at least: {needs}.")
+    return Check("versions", Verdict.OK, seen)
+
+
+def judge_zones(version: str, missing: Sequence[str]) -> Check:
+    if missing:
+        return Check(
+            "time zones",
+            Verdict.FAIL,
+            f"no zone data for {', '.join(missing)}",
+            "Install the system's tzdata package; contracts with time zones need it.",
+        )
+    if not version:
+        return Check(
+            "time zones",
+            Verdict.WARN,
+            "the tz database does not tell its version",
+            "Commits record that version; install a tzdata with tzdata.zi to have it.",
+        )
+    return Check("time zones", Verdict.OK, f"tz database {version}")
+
+
+def judge_sockets(longest_bytes: int, limit_bytes: int, directory: str) -> Check:
+    seen = f"{longest_bytes} of {limit_bytes} bytes, in {directory}"
+    if longest_bytes > limit_bytes:
+        return Check("socket paths", Verdict.FAIL, seen, "Name a home with a shorter path, or set XDG_RUNTIME_DIR.")
+    return Check("socket paths", Verdict.OK, seen)
+
+
+def judge_clock(facts: ClockFacts) -> Check:
+    if not _YEAR_2025 <= facts.wall_seconds < _YEAR_2100:
+        return Check("clock", Verdict.FAIL, "the year cannot be right", "Set the clock; times of rows come from it.")
+    if facts.newest_log_seconds is not None and facts.newest_log_seconds > facts.wall_seconds + 60:
+        behind = facts.newest_log_seconds - facts.wall_seconds
+        return Check(
+            "clock",
+            Verdict.WARN,
+            f"the event log was written {behind:,.0f} s in the future",
+            "Set the clock. Order and leases are safe, times of rows are not.",
+        )
+    if abs(facts.drift_seconds) > max(0.05, facts.watched_seconds * 0.1):
+        return Check(
+            "clock",
+            Verdict.WARN,
+            f"the wall clock moved {facts.drift_seconds:+.3f} s in {facts.watched_seconds:.2f} s",
+            "It is being set right now, or runs wild; look at the time service. Leases do not depend on it.",
+        )
+    seen = "year plausible, wall and monotonic clock agree"
+    if facts.is_kept is False:
+        return Check(
+            "clock",
+            Verdict.WARN,
+            f"{seen}, but no time service keeps it right",
+            "Run one (chrony, systemd-timesyncd), unless the host of this machine does.",
+        )
+    return Check("clock", Verdict.OK, seen)
+
+
+def judge_files(facts: MachineFacts) -> Check:
+    soft = "unlimited" if facts.open_files_soft is None else f"{facts.open_files_soft:,}"
+    if facts.open_files_soft is not None and facts.open_files_soft < _OPEN_FILES_WANTED:
+        return Check("open files", Verdict.WARN, soft, f"Raise it: `ulimit -n {_OPEN_FILES_WANTED * 4}`.")
+    return Check("open files", Verdict.OK, soft)
+
+
+def judge_limits(facts: MachineFacts, guest_bytes: int, file_bytes: int) -> Check:
+    """Limits of this process, which daemon, workers and guests inherit. `file_bytes`: a segment of the log."""
+    if facts.file_bytes is not None and facts.file_bytes < file_bytes:
+        why = f"files end at {size(facts.file_bytes)}, a segment of the log has {size(file_bytes)}"
+        return Check("limits", Verdict.FAIL, why, "Raise it: `ulimit -f unlimited`.")
+    if facts.address_space_bytes is not None and facts.address_space_bytes < guest_bytes:
+        why = f"{size(facts.address_space_bytes)} of address space, guests are to have {size(guest_bytes)}"
+        return Check("limits", Verdict.WARN, why, "Raise it: `ulimit -v unlimited`; guests get less otherwise.")
+    if facts.processes is not None and facts.processes < _PROCESSES_WANTED:
+        why = f"{facts.processes:,} processes and threads"
+        return Check("limits", Verdict.WARN, why, f"Raise it: `ulimit -u {_PROCESSES_WANTED * 4}`.")
+    return Check("limits", Verdict.OK, "file size, address space and processes suffice")
+
+
+def judge_machine(facts: MachineFacts, worker_count: int) -> Check:
+    available = "unknown" if facts.available_bytes is None else size(facts.available_bytes)
+    seen = f"{facts.cores} cores, {available} of {size(facts.memory_bytes)} memory available, {worker_count} workers"
+    if facts.available_bytes is not None and facts.available_bytes < _MEMORY_WANTED_BYTES:
+        return Check("machine", Verdict.WARN, seen, "Run fewer workers (daemon.max_concurrent_workers) or free memory.")
+    if worker_count > 2 * facts.cores:
+        return Check("machine", Verdict.WARN, seen, "More than two workers a core only wait for each other.")
+    return Check("machine", Verdict.OK, seen)
+
+
+def judge_sandbox(facts: SandboxFacts) -> Check:
+    """Always a warning in this version: the layers may be there, guests do not use them yet."""
+    landlock = f"Landlock ABI {facts.landlock_abi}" if facts.landlock_abi else "no Landlock"
+    seccomp = "seccomp" if facts.has_seccomp else "no seccomp"
+    bubblewrap = "bubblewrap" if facts.bubblewrap else "no bubblewrap"
+    return Check(
+        "sandbox",
+        Verdict.WARN,
+        f"level none; the machine has: {landlock}, {seccomp}, {bubblewrap}",
+        "This version runs guests with limits and a bare environment, but unconfined: run parsers you trust.",
+    )
+
+
+def judge_log(objection: CasparianError | None) -> Check:
+    if objection is not None:
+        return Check("log", Verdict.FAIL, objection.problem, objection.remedy)
+    return Check(
+        "log", Verdict.OK, "as long as the tables, snapshots and seals knew it; `casparian log verify` reads all of it"
+    )
+
+
+def judge_published(facts: PublishedFacts) -> Check:
+    if facts.why_not:
+        remedy = "It is made anew when the daemon starts, or when `casparian sql QUERY` asks without one."
+        return Check("outputs", Verdict.WARN, f"the catalogue cannot be read: {facts.why_not}", remedy)
+    if facts.damaged:
+        named = ", ".join(facts.damaged)
+        remedy = (
+            f"`casparian verify {facts.damaged[0]}` names them and their jobs. Bring them back from a backup, or make their "
+            "rows again: `casparian job rerun ID`."
+        )
+        return Check("outputs", Verdict.FAIL, f"published files are missing or cut short: of {named}", remedy)
+    seen = f"{facts.files:,} published files are there; `casparian verify OUTPUT` compares their digests"
+    return Check("outputs", Verdict.OK, seen)
+
+
+def judge_orphans(count: int, folder: str) -> Check:
+    if not count:
+        return Check("orphans", Verdict.OK, "no published file was moved aside")
+    seen = f"{count:,} files that no commit of the log names were moved to {folder}"
+    remedy = (
+        "They are from before a repair. Their inputs were processed again: compare if you like, then delete the folder."
+    )
+    return Check("orphans", Verdict.WARN, seen, remedy)
+
+
+def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:
+    if pid is not None:
+        return Check("daemon", Verdict.OK, f"running, pid {pid}")
+    if pid_in_file is not None:
+        return Check(
+            "daemon",
+            Verdict.WARN,
+            f"process {pid_in_file} is there and does not answer: {why}",
+            "Look at logs/daemon.log in the home; `casparian stop` ends it.",
+        )
+    return Check("daemon", Verdict.OK, "not running; commands open the home themselves")
+
+
+def judge_trouble(status: Mapping[str, Any] | None) -> Check:
+    """What a running daemon could not do, and goes on without."""
+    if status is None:
+        return Check("trouble", Verdict.OK, "no daemon runs to ask")
+    parked = wording.say_parked(status.get("parked", []))
+    if parked:
+        why = "Give the daemon's user the right to write there, or free space; it goes on by itself."
+        return Check("trouble", Verdict.FAIL, "; ".join(parked), why)
+    poison = wording.say_poison(status["projection"].get("poison_events", 0))
+    if poison:
+        why = "Restore blobs that are missing from a copy of the home; report what else is named."
+        return Check("trouble", Verdict.FAIL, poison[0], why)
+    internal = wording.say_internal(status.get("internal_errors", {}))
+    if internal:
+        return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle FILE`.")
+    return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")
+
+
+def _is_too_old(name: str, found: Mapping[str, str]) -> bool:
+    text = found.get(name, "")
+    if not text:
+        return True
+    try:
+        return Version(text) < Version(MINIMUM.get(name, "0"))
+    except InvalidVersion:
+        return False

@@ -1,0 +1,74 @@
+"""Answers as JSON documents: times as ISO 8601, decimals as text, no NaN. The same form for every program that reads them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from casparian_shim.text import plain_decimal
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A number below is no time in microseconds that this program could have noted.
+_TIMES_FROM_US = 1_000_000_000_000_000
+#: Names of times that do not say so by their ending.
+_TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})
+
+
+def json_text(document: Any, *, has_data: bool = False, indent: int | None = None) -> str:
+    """The document as JSON that every reader takes. With rows of a user's data nothing in it is taken for a time of ours."""
+    shown = document if has_data else dated(document)
+    try:
+        return json.dumps(shown, default=plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_finite(shown), default=plain, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def dated(document: Any) -> Any:
+    """The document with every time as ISO 8601 in UTC; the log and its tables count microseconds.
+
+    A time is known by its name (`…_at`, `ts`, `first_seen`, …) and its size, so that a user's own numbers stay numbers.
+    """
+    if isinstance(document, Mapping):
+        return {name: _dated(name, value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [dated(value) for value in document]
+    return document
+
+
+def iso(microseconds: int) -> str:
+    """`2026-05-01T16:30:00.250000Z`."""
+    return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON does not have, as text."""
+    if isinstance(value, Decimal):
+        return plain_decimal(value)  # never 0E-10
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def _dated(name: object, value: Any) -> Any:
+    if type(value) is int and value >= _TIMES_FROM_US and isinstance(name, str) and _is_time(name):
+        return iso(value)
+    return dated(value)
+
+
+def _is_time(name: str) -> bool:
+    return name in _TIMES or name.endswith(("_at", "_time", "_seen", "_since", "_commit", "_scan"))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case Mapping():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value

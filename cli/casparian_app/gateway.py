@@ -1,0 +1,247 @@
+"""One way to ask, with or without a daemon, now or in the past.
+
+With a running sentinel every question goes over its bus; without one the home is opened in this process, under the same
+lock, and the same operations run here. `casparian_app.past` answers as of an earlier event. Whoever asks cannot tell the
+difference, except that some operations need a daemon and the past does not change.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from casparian_app.problems import NoDaemon, NoHome
+from casparian_protocol.client import Client, NoSentinel, default_actor
+from casparian_protocol.feed import Feed
+from casparian_protocol.home import Home, is_home, make_home
+from casparian_protocol.queries import Query, RowT
+from casparian_protocol.wire.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from casparian_sentinel import LocalSentinel
+
+#: More rows than any table of a projection is asked for at once; the projector caps the answer's bytes anyway.
+_ALL_ROWS = 1_000_000_000
+#: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
+_PATIENCE_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.05
+_COLUMNS = """
+select column_name from information_schema.columns where table_schema = 'main' and table_name = ? order by ordinal_position
+"""
+Row = dict[str, Any]
+
+
+class Gateway(Protocol):
+    """What a front end may ask of whoever owns the home."""
+
+    home: Home
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether a running sentinel answers."""
+        ...
+
+    @property
+    def as_of_seq(self) -> int | None:
+        """The event that the past ends with; None for now."""
+        ...
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        """Perform an operation of `casparian_protocol.wire.operations`; arguments that are None are left out."""
+        ...
+
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        """The rows that answer a named query, never older than this gateway's last operation. Times are µs UTC."""
+        ...
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        """As `query`, but as an Arrow table, however large."""
+        ...
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Rows of the projection, never older than this gateway's last operation. Times are µs UTC."""
+        ...
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """As `rows`, but as an Arrow table."""
+        ...
+
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        """A table of the projection for `casparian_sentinel.sql.ask`: those columns (all: None), or a file with them."""
+        ...
+
+    def publish_catalogue(self) -> None:
+        """Make sure that `catalog.duckdb` shows everything committed so far."""
+        ...
+
+    def upload(self, content: bytes) -> str:
+        """Make bytes durable in the home's blob store, so that an operation may name them; their digest."""
+        ...
+
+    def feed(self) -> AbstractContextManager[Feed]:
+        """A snapshot, then what happens, as it happens. Raises `NoDaemon` without one."""
+        ...
+
+
+class _Remote:
+    is_daemon = True
+    as_of_seq = None
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.home = client.home
+        self._seq = int(client.request("ping")["seq"])
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        result = self.client.request(op, _given(args))
+        self._seq = max(self._seq, int(result.get("seq", 0)))
+        return result
+
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        return self.client.ask(query, at_least_seq=self._seq).rows
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        import pyarrow as pa
+
+        path = self.client.ask_file(query, at_least_seq=self._seq)
+        try:
+            with pa.memory_map(str(path)) as source:  # stays mapped when its name is gone
+                return pa.ipc.open_stream(source).read_all()
+        finally:
+            path.unlink()
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        answer = self.client.query(sql, params, at_least_seq=self._seq, limit_rows=_ALL_ROWS)
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        import pyarrow as pa
+
+        body = self.client.query(sql, params, format="arrow", at_least_seq=self._seq, limit_rows=_ALL_ROWS)
+        return pa.ipc.open_stream(pa.py_buffer(body)).read_all()
+
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        return self.client.query_file(select_of(self, name, columns), at_least_seq=self._seq)
+
+    def publish_catalogue(self) -> None:
+        self.client.publish_catalogue(self._seq)
+
+    def upload(self, content: bytes) -> str:
+        return put_blob(self.home, content)
+
+    def feed(self) -> AbstractContextManager[Feed]:
+        return self.client.follow()
+
+
+class _Local:
+    is_daemon = False
+    as_of_seq = None
+
+    def __init__(self, sentinel: LocalSentinel, home: Home, actor: str) -> None:
+        self._sentinel = sentinel
+        self._actor = actor
+        self.home = home
+
+    def request(self, op: str, **args: Any) -> dict[str, Any]:
+        if op in OPERATIONS and OPERATIONS[op].is_daemon_only:
+            raise NoDaemon(f"`{op}` needs a running daemon.", remedy="Start one with `casparian start`.")
+        result: dict[str, Any] = self._sentinel.request(op, _given(args), actor=self._actor)
+        return result
+
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        rows: list[RowT] = self._sentinel.ask(query)
+        return rows
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        return self._sentinel.table(query)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        from casparian_sentinel import plain_rows
+
+        table = self.table(sql, params)
+        return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        return self._sentinel.query(sql, params)
+
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        return self.table(select_of(self, name, columns))
+
+    def publish_catalogue(self) -> None:
+        self._sentinel.publish_catalogue()
+
+    def upload(self, content: bytes) -> str:
+        return put_blob(self.home, content)
+
+    def feed(self) -> AbstractContextManager[Feed]:
+        raise NoDaemon("The feed needs a running daemon.", remedy="Start one with `casparian start`.")
+
+
+def select_of(gateway: Gateway, name: str, columns: frozenset[str] | None) -> str:
+    """A SELECT of those columns of a table that it has."""
+    if columns is None:
+        return f"select * from {name}"
+    known = [row["column_name"] for row in gateway.rows(_COLUMNS, [name])]
+    wanted = [f'"{column}"' for column in known if column.lower() in columns]
+    return f"select {', '.join(wanted) or 'true as nothing'} from {name}"
+
+
+def put_blob(home: Home, content: bytes) -> str:
+    """Durable before it is named; returns its digest."""
+    from casparian_sentinel import BlobStore, RealFs
+
+    return BlobStore(RealFs(), home.blobs).put(content).digest
+
+
+def read_blob(home: Home, digest: str) -> bytes:
+    """The bytes that were stored under this digest. Raises `BlobMissing`."""
+    from casparian_sentinel import BlobStore, RealFs
+
+    return BlobStore(RealFs(), home.blobs).get(digest)
+
+
+@contextmanager
+def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = False) -> Iterator[Gateway]:
+    """The home's gateway, as of an event's number or an ISO time when `as_of` gives one.
+
+    Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
+    """
+    if not is_home(home):
+        if not creates_home:
+            raise NoHome(home)
+        make_home(home)
+    if as_of is not None:
+        from casparian_app.past import open_past
+
+        with open_past(home, as_of) as past:
+            yield past
+        return
+    with ExitStack() as opened:
+        yield _owner_of(home, opened)
+
+
+def _owner_of(home: Home, opened: ExitStack) -> Gateway:
+    """The daemon if it answers, else this process. Whoever has the home for a moment is waited for: a command, a boot."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return _Remote(opened.enter_context(Client.connect(home)))
+        except NoSentinel:
+            from casparian_sentinel import LocalSentinel, LogInUse
+        left_seconds = deadline - time.monotonic()
+        try:
+            sentinel = opened.enter_context(LocalSentinel(home, patience_seconds=max(0.0, left_seconds)))
+            return _Local(sentinel, home, default_actor("cli"))
+        except LogInUse:
+            if left_seconds <= 0:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)  # a daemon that boots answers soon; nothing can be awaited before it binds
+
+
+def _given(args: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if value is not None}

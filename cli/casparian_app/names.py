@@ -1,0 +1,149 @@
+"""What people call things: names of parsers, tags, outputs, …, shortened ids of jobs and causes, and what was perhaps meant.
+
+A name that nobody knows is refused everywhere in the same words, with the known name that is most like it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from casparian_app.gateway import Gateway, Row
+from casparian_app.problems import UsageProblem
+from casparian_shim.text import scrub
+
+Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
+
+#: How like two names must be: one letter of four may differ.
+_LIKENESS = 0.6
+_JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
+_FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
+
+#: Kind → the names that there are, and the command that lists them.
+_KNOWN: dict[str, tuple[str, str]] = {
+    "parser": ("select distinct name from cf_parsers", "casparian parser list"),
+    "source": ("select name from scout_sources union select id from scout_sources", "casparian source list"),
+    "rule": (
+        "select coalesce(name, id) as name from scout_tagging_rules union select id from scout_tagging_rules",
+        "casparian rule list",
+    ),
+    "output": (
+        "select name from cf_outputs union select output from cf_schema_contracts"
+        " union select output from cf_quarantine",
+        "casparian outputs list",
+    ),
+    "tag": (
+        "select topic as name from cf_parser_topics union select tag from scout_file_tags"
+        " union select tag from scout_tagging_rules",
+        "casparian parser list",
+    ),
+    "contract": (
+        "select parser as name from cf_schema_contracts union select parser || '@' || version from cf_schema_contracts"
+        " union select parser || '@' || version || '/' || output from cf_schema_contracts",
+        "casparian contract list",
+    ),
+}
+_LISTING_OF_CODES = {"error code": "casparian errors list", "violation": "casparian quarantine summary"}
+
+
+class UnknownName(UsageProblem):
+    """Something is named that is not there."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], listing: str) -> None:
+        """`listing` is the command that shows what there is, such as `casparian parser list`."""
+        shown = scrub(name) if len(name) <= 80 else f"{scrub(name[:80])}…"
+        super().__init__(
+            f"There is no {kind} {shown}.", remedy=f"{hint(name, known)}`{listing}` shows which there are."
+        )
+
+
+class UnknownJob(UsageProblem):
+    """No job has this id."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one, whatever its case; None when none is like it."""
+    by_folded: dict[str, str] = {}
+    for one in known:
+        by_folded.setdefault(one.casefold(), one)
+    found = difflib.get_close_matches(name[:100].casefold(), by_folded, n=1, cutoff=_LIKENESS)
+    return by_folded[found[0]] if found else None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """`Did you mean fix? `, or nothing."""
+    near = nearest(name, known)
+    return f"Did you mean {near}? " if near is not None else ""
+
+
+def known(gateway: Gateway, kind: Kind) -> list[str]:
+    """Every name of this kind, sorted."""
+    if kind == "error code":
+        from casparian_shim.errors import ErrorCode
+
+        return sorted(code.value for code in ErrorCode)
+    if kind == "violation":
+        from casparian_protocol.contract import ViolationCode
+
+        return sorted(code.value for code in ViolationCode)
+    return sorted(str(row["name"]) for row in gateway.rows(_KNOWN[kind][0]))
+
+
+def unknown(gateway: Gateway, kind: Kind, name: str) -> UnknownName:
+    """The refusal, with the known name that was perhaps meant."""
+    listing = _LISTING_OF_CODES[kind] if kind in _LISTING_OF_CODES else _KNOWN[kind][1]
+    return UnknownName(kind, name, known(gateway, kind), listing)
+
+
+def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
+    """Refuse a name that nobody knows; None names nothing. Ids of sources and rules may be shortened to four digits."""
+    if name is None:
+        return
+    names = known(gateway, kind)
+    is_id = kind in ("source", "rule") and len(name) >= 4
+    if name not in names and not (is_id and any(one.startswith(name) for one in names)):
+        raise unknown(gateway, kind, name)
+
+
+def is_job_id(text: str) -> bool:
+    """Whether this can be a job's id or the beginning of one."""
+    return bool(_JOB_ID.match(text))
+
+
+def find_job(gateway: Gateway, prefix: str, columns: str = "*") -> Row:
+    """The one job whose id starts so. Raises `UsageProblem` for none or several."""
+    if not is_job_id(prefix):
+        raise UsageProblem(
+            f"{prefix!r} is not a job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
+        )
+    found = gateway.rows(
+        f"select {columns} from cf_processing_queue where starts_with(id, ?) order by id limit 2",
+        [prefix],
+    )
+    if not found:
+        latest = gateway.rows("select id from cf_processing_queue order by queued_at desc limit 500")
+        near = hint(prefix, [row["id"][: len(prefix)] for row in latest])
+        raise UnknownJob(f"There is no job {prefix}.", remedy=f"{near}`casparian jobs` lists ids.")
+    if len(found) > 1:
+        raise UsageProblem(f"More than one job begins with {prefix}.", remedy="Give more digits.")
+    return found[0]
+
+
+def find_fingerprint(gateway: Gateway, text: str) -> str:
+    """The one known fingerprint that starts so, `ERR-` or not. Raises `UsageProblem` for none or several."""
+    match = _FINGERPRINT.match(text.lower())
+    if match is None:
+        raise UsageProblem(
+            f"{text!r} is not a fingerprint.", remedy="Give 8 to 16 hex digits; `casparian errors list` lists them."
+        )
+    found = gateway.rows(
+        "select distinct fingerprint from cf_error_occurrences where starts_with(fingerprint, ?) order by 1 limit 2",
+        [match[1]],
+    )
+    if not found:
+        raise UsageProblem(f"No failure has the fingerprint {text}.", remedy="`casparian errors list` lists them.")
+    if len(found) > 1:
+        raise UsageProblem(f"More than one fingerprint begins with {text}.", remedy="Give more digits.")
+    return str(found[0]["fingerprint"])

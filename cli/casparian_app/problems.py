@@ -1,0 +1,31 @@
+"""The three ways in which a use case can fail, whatever the front end: called wrongly, no daemon, the work failed.
+
+A front end decides what each means to its user: the command line ends with status 2, 3 and 1.
+"""
+
+from __future__ import annotations
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+
+
+class UsageProblem(CasparianError):
+    """What was asked for cannot be meant."""
+
+
+class WorkFailed(CasparianError):
+    """The work was done as asked, and failed."""
+
+
+class NoDaemon(CasparianError):
+    """There is no running daemon, or no home, to ask."""
+
+
+class NoHome(NoDaemon):
+    """There is no home where one was named."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(
+            f"There is no home at {home.root}.",
+            remedy="`casparian init` makes one; --home or CASPARIAN_HOME names another.",
+        )

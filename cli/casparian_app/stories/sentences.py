@@ -1,0 +1,223 @@
+"""Events as plain sentences with their causes. Pure: events in, text out; escaping for a terminal is the printer's.
+
+A type that has no sentence here is named with its data, so that a story never leaves out what a newer version records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from casparian_app.wording import count, when
+from casparian_protocol.errors import RETRYABLE_ONCE
+
+Data = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of a story. `part` says whether it led to the job, is the job's own, or happened around it."""
+
+    seq: int
+    ts: int
+    type: str
+    actor: str
+    data: Data
+    part: Literal["before", "job", "around"] = "job"
+
+
+def sentence(event: Told) -> str:
+    """What the event says, with what caused it, in one line."""
+    teller = _TELLERS.get(event.type)
+    return teller(event) if teller is not None else f"{event.type}: {json.dumps(event.data, default=str)[:300]}"
+
+
+def ending(events: Sequence[Told]) -> str:
+    """How it stands at the end of the story."""
+    for event in reversed(events):
+        if event.part == "job" and event.type in _ENDINGS:
+            return _ENDINGS[event.type]
+    return "Nothing is recorded about it."
+
+
+def _by(event: Told) -> str:
+    return "" if event.actor == "sentinel" else f" by {event.actor}"
+
+
+def _because(data: Data) -> str:
+    return f": {data['reason']}" if data.get("reason") else ""
+
+
+def _error(data: Data) -> str:
+    error = data.get("error") or {}
+    name = f"{error.get('exception')}: " if error.get("exception") else ""
+    if str(error.get("message", "")).startswith(name):  # messages of earlier versions did not say it
+        name = ""
+    mark = f" (ERR-{error['fingerprint']})" if error.get("fingerprint") else ""
+    return f"{error.get('code', 'UNKNOWN_ERROR')}: {name}{error.get('message', '')}".rstrip(": ") + mark
+
+
+def _spec(job: Data) -> str:
+    parser = f"{job.get('parser')} {job.get('parser_version')}" if job.get("parser") else f"a {job['type']}"
+    content = job["input"].get("content_hash") or ""
+    shown = f" (content {content[:12]})" if content else ""
+    return f"{job['input']['path']}{shown} for {parser}"
+
+
+def _queued(event: Told) -> str:
+    job = event.data["job"]
+    if job.get("rerun_of"):
+        cause = f", as a rerun of job {job['rerun_of']}{_by(event)}"
+    elif job.get("topic"):
+        cause = f", because the file has the tag {job['topic']!r} that the parser asked for"
+    else:
+        cause = _by(event)
+    return f"Queued {_spec(job)}{cause}."
+
+
+def _replayed(event: Told) -> str:
+    return f"Queued again{_by(event)}, with its counts reset; it was {event.data.get('from_state', 'ended')}."
+
+
+def _leased(event: Told) -> str:
+    data = event.data
+    return (
+        f"Given to worker {data['worker_id']} as attempt {data['attempt']} under epoch {event.seq}"
+        f" (sandbox {data.get('sandbox', 'none')})."
+    )
+
+
+def _progressed(event: Told) -> str:
+    progress = event.data.get("progress") or {}
+    total = f" of {progress['items_total']:,}" if progress.get("items_total") else ""
+    return f"Progress: {progress.get('items_done') or 0:,}{total} {progress.get('unit', 'items')}."
+
+
+def _committed(event: Told) -> str:
+    data = event.data
+    places = ", ".join(f"{name} v{version}" for name, version in sorted((data.get("versions") or {}).items()))
+    numbers = f"{count(data['rows'], 'valid row')}, {data['quarantined']:,} quarantined"
+    skipped = f", {data['skipped']:,} skipped" if data.get("skipped") else ""
+    return f"Committed {numbers}{skipped} after {data['seconds']:.3f} s" + (f", into {places}." if places else ".")
+
+
+def _quarantined(event: Told) -> str:
+    data = event.data
+    shown = ", ".join(f"{rows:,} × {code} in {column}" for code, column, rows in data["counts"][:5])
+    kept = "" if data.get("is_committed", True) else " (kept apart, not committed)"
+    return f"{count(data['rows'], 'row')} of {data['output']} set aside{kept}: {shown}."
+
+
+def _completed(event: Told) -> str:
+    damaged = event.data.get("damaged")
+    if damaged:
+        return f"Published, but {count(len(damaged), 'file')} are damaged: {', '.join(damaged[:3])}."
+    words = "in place" if event.data["status"] == "COMPLETED" else "in place; some rows are in quarantine"
+    return f"Published: its files are {words}."
+
+
+def _retry(event: Told) -> str:
+    data = event.data
+    alone = " It will have its host to itself." if data["error"]["code"] in RETRYABLE_ONCE else ""
+    return (
+        f"The attempt failed with {_error(data)}. That may pass, so retry {data['retry_count']} is due"
+        f" at {when(data['not_before'])} (after {data['delay_seconds']:g} s).{alone}"
+    )
+
+
+def _dead(event: Told) -> str:
+    why = {"retries": "its retries are used up", "poison": "it took too many workers with it"}
+    data = event.data
+    last = f" The last error was {_error(data)}." if data.get("error") else ""
+    return f"Given up, because {why.get(data['reason'], data['reason'])}.{last}"
+
+
+def _lease_expired(event: Told) -> str:
+    data = event.data
+    why = {
+        "lost": f"its worker {data['worker_id']} was lost",
+        "released": f"worker {data['worker_id']} gave it back",
+        "fenced": f"worker {data['worker_id']} no longer held it",
+        "paused": "its parser was paused before it had started",
+        "recalled": "it waited behind a longer job while another worker was idle",
+        "shutdown": f"worker {data['worker_id']} was shutting down",
+    }
+    burnt = " This counts as a loss." if data.get("is_loss") else ""
+    reason = why.get(data["reason"], data["reason"])
+    return f"The attempt under epoch {data['epoch']} ended without a verdict, because {reason}; queued again.{burnt}"
+
+
+def _parser(event: Told) -> str:
+    data = event.data
+    return f"Parser {data['name']} {data['version']} was registered{_by(event)} (artifact {data['artifact'][:12]})."
+
+
+def _decided(event: Told) -> str:
+    verb = "approved" if event.type == "ContractApproved" else "rejected"
+    output = event.data.get("output")
+    return f"The contract{f' of {output}' if output else ''} was {verb}{_by(event)}{_because(event.data)}."
+
+
+def _scan(event: Told) -> str:
+    roots = ", ".join(event.data.get("roots") or [])
+    return f"A scan of {roots} began{_by(event)}; it is the last that saw the input change."
+
+
+def _started(event: Told) -> str:
+    data = event.data
+    return f"A sentinel started (pid {data['pid']}, version {data['version']}) while the job was under way."
+
+
+def _fixed(text: str) -> Callable[[Told], str]:
+    return lambda event: text + _by(event) + _because(event.data) + "."
+
+
+_TELLERS: dict[str, Callable[[Told], str]] = {
+    "ParserRegistered": _parser,
+    "ContractApproved": _decided,
+    "ContractRejected": _decided,
+    "ScanStarted": _scan,
+    "JobQueued": _queued,
+    "JobReplayed": _replayed,
+    "JobLeased": _leased,
+    "JobStarted": lambda event: f"The parser began (pid {event.data['guest_pid']}).",
+    "JobProgressed": _progressed,
+    "JobOutputsCommitted": _committed,
+    "QuarantineRecorded": _quarantined,
+    "JobCompleted": _completed,
+    "JobFailed": lambda event: f"Failed for good with {_error(event.data)}; trying again would not help.",
+    "JobRetryScheduled": _retry,
+    "JobDue": lambda _event: "The wait is over; it may run again.",
+    "JobDeadLettered": _dead,
+    "JobCancelRequested": _fixed("A stop was asked for"),
+    "JobCancelled": _fixed("Cancelled; it left nothing"),
+    "FailureClosed": lambda event: f"The failure was closed by {event.actor}{_because(event.data)}.",
+    "RowsSuperseded": lambda event: f"Its rows left the tables: those of job {event.data['by']} take their place.",
+    "LeaseExpired": _lease_expired,
+    "WorkerLost": lambda event: f"Worker {event.data['worker_id']} fell silent or died{_because(event.data)}.",
+    "WorkerLeft": lambda event: f"Worker {event.data['worker_id']} said goodbye{_because(event.data)}.",
+    "ParserPaused": _fixed("The parser was paused"),
+    "ParserHalfOpened": lambda _event: "The parser's pause has cooled down; one job may probe it.",
+    "ParserResumed": _fixed("The parser was resumed"),
+    "SentinelStarted": _started,
+    "SentinelStopped": _fixed("The sentinel stopped"),
+}
+
+_ENDINGS = {
+    "JobQueued": "It waits to be run.",
+    "JobReplayed": "It waits to be run again.",
+    "JobDue": "It waits to be run again.",
+    "JobLeased": "It is under way.",
+    "JobStarted": "It is under way.",
+    "JobProgressed": "It is under way.",
+    "JobOutputsCommitted": "It is committed; its files are being put in place.",
+    "JobCompleted": "It ended well.",
+    "JobFailed": "It ended in failure; `casparian job retry ID` runs it again.",
+    "JobRetryScheduled": "It waits for its retry.",
+    "JobDeadLettered": "It was given up; `casparian job retry ID` runs it again.",
+    "JobCancelled": "It was cancelled.",
+    "FailureClosed": "It ended in failure, and somebody closed it: no more attention is needed.",
+    "LeaseExpired": "It waits to be run again.",
+}

@@ -1,0 +1,174 @@
+"""The parts of a support bundle, each gathered for itself: one that cannot be had says why and hinders no other.
+
+Reads the home as it lies there, without its lock, so that it works beside a daemon that is stuck and on a log that is
+damaged. Everything that leaves here went through the reducer, but for figures and versions of the program itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+from casparian_app.doctor import examine, measure
+from casparian_app.support.reduce import Reducer
+from casparian_protocol.client import Client, NoSentinel, RequestRefused
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.events import CATALOGUE
+from casparian_protocol.home import Home, old_name
+from casparian_protocol.settings import load
+
+LOG_TAIL_BYTES = 512 * 1024
+_FILES_COUNTED_MAX = 200_000
+#: Checks of doctor whose words hold names and values of the user; the others hold measurements.
+_PERSONAL_CHECKS = frozenset({"home", "settings", "daemon"})
+_PATH = re.compile(r"\S*/\S*")
+
+
+def gather(home: Home, event_count: int, reducer: Reducer) -> Iterator[tuple[str, str]]:
+    """Name and content of each part."""
+    texts: dict[str, Callable[[], Any]] = {
+        "versions.json": _versions,
+        "doctor.json": lambda: _doctor(home, reducer),
+        "settings.json": lambda: _settings(home, reducer),
+        "status.json": lambda: _status(home, reducer),
+        "files.json": lambda: _files(home),
+        "event-counts.json": lambda: _event_counts(home),
+    }
+    for name, part in texts.items():
+        yield name, json.dumps(_or_why_not(part, reducer), indent=1) + "\n"
+    events = _or_why_not(lambda: _events(home, event_count, reducer), reducer)
+    lines = events if isinstance(events, list) else [events]
+    yield "events.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+    said = _or_why_not(lambda: _daemon_log(home, reducer), reducer)
+    yield "daemon.log", said if isinstance(said, str) else json.dumps(said) + "\n"
+
+
+def _or_why_not(part: Callable[[], Any], reducer: Reducer) -> Any:
+    try:
+        return part()
+    except CasparianError as error:
+        return {"missing": reducer.text(error.problem)}
+    except OSError as cause:
+        return {"missing": reducer.text(cause.strerror or type(cause).__name__)}
+
+
+def _versions() -> dict[str, Any]:
+    system = os.uname()
+    return {
+        "casparian": version("casparian"),
+        **measure.versions(),
+        "system": f"{system.sysname} {system.release} {system.machine}",
+    }
+
+
+def _doctor(home: Home, reducer: Reducer) -> list[dict[str, str]]:
+    def shown(name: str, text: str) -> str:
+        return (
+            reducer.text(text) if name in _PERSONAL_CHECKS else _PATH.sub(lambda found: reducer.token(found[0]), text)
+        )
+
+    return [
+        {"check": c.name, "verdict": c.verdict, "seen": shown(c.name, c.seen), "remedy": shown(c.name, c.remedy)}
+        for c in examine(home)
+    ]
+
+
+def _settings(home: Home, reducer: Reducer) -> dict[str, Any]:
+    loaded = load(home, dict(os.environ))
+    values = {
+        f"{group}.{key}": each for group, keys in loaded.settings.model_dump().items() for key, each in keys.items()
+    }
+    return {
+        key: {
+            "value": reducer.text(value) if isinstance(value, str) else value,
+            "from": reducer.text(loaded.origins[key]),
+        }
+        for key, value in values.items()
+    }
+
+
+def _status(home: Home, reducer: Reducer) -> dict[str, Any]:
+    try:
+        with Client.connect(home, timeout_seconds=2.0) as client:
+            found = client.request("status", timeout_seconds=5.0)
+    except (NoSentinel, RequestRefused) as cause:
+        return {"daemon": reducer.text(cause.problem)}
+    reduced: dict[str, Any] = reducer.data(found)
+    reduced["intake"] = reducer.text(found["intake"])
+    reduced["projection"]["state"] = reducer.text(found["projection"]["state"])
+    for one, told in zip(reduced["given_up"], found["given_up"], strict=True):
+        one["reason"] = reducer.text(told["reason"])
+    return reduced
+
+
+def _files(home: Home) -> dict[str, dict[str, int]]:
+    """How many files lie where, and how large they are; no name of any."""
+    found = {}
+    for name in ("log", "blobs", "artifacts", "outputs", "quarantine", ".staging", ".scratch", "logs", "run"):
+        count = total_bytes = 0
+        for folder, _folders, files in os.walk(home.root / name):
+            for file in files:
+                count += 1
+                try:
+                    total_bytes += os.lstat(os.path.join(folder, file)).st_size
+                except FileNotFoundError:
+                    continue
+            if count > _FILES_COUNTED_MAX:
+                break
+        found[name] = {"files": count, "bytes": total_bytes}
+    for database in (home.state_db, home.catalog_db):
+        exists = database.exists()
+        found[database.name] = {"files": int(exists), "bytes": database.stat().st_size if exists else 0}
+    return found
+
+
+def _event_counts(home: Home) -> dict[str, Any]:
+    from casparian_sentinel import RealFs, end_of_log, log_stats
+
+    end = end_of_log(RealFs(), home.log)
+    if end is None:
+        return {"events": 0}
+    found = log_stats(RealFs(), home.log, end)
+    counts = {name: count for name, count in found.event_counts.items() if name in CATALOGUE}
+    return {
+        "events": found.event_count,
+        "batches": found.batch_count,
+        "segments": found.segment_bytes,
+        "earliest_ts": found.earliest_ts,
+        "latest_ts": found.latest_ts,
+        "by_type": counts,
+    }
+
+
+def _events(home: Home, count: int, reducer: Reducer) -> list[dict[str, Any]]:
+    from casparian_sentinel import RealFs, end_of_log, log_tail
+
+    end = end_of_log(RealFs(), home.log)
+    return [
+        {
+            "seq": event.seq,
+            "ts": event.ts,
+            "type": event.type if event.type in CATALOGUE else reducer.token(event.type),
+            "v": event.v,
+            "actor": reducer.text(event.actor.partition(":")[0]),
+            "data": reducer.data(event.data),
+        }
+        for event in (log_tail(RealFs(), home.log, count, end) if end is not None else [])
+    ]
+
+
+def _daemon_log(home: Home, reducer: Reducer) -> str:
+    """The end of the daemon's log, with the file before it when that began lately."""
+    said = b""
+    for path in (home.daemon_log, old_name(home.daemon_log, 1)):
+        if len(said) < LOG_TAIL_BYTES and path.exists():
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - (LOG_TAIL_BYTES - len(said))))
+                said = file.read(LOG_TAIL_BYTES - len(said)) + said
+    lines = said.decode("utf-8", "backslashreplace").splitlines()
+    return "".join(f"{reducer.text(line[:4096])}\n" for line in lines)
