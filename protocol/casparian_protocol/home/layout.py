@@ -57,10 +57,6 @@ class Home:
         return self.root / "artifacts"
 
     @property
-    def parsers(self) -> Path:
-        return self.root / "parsers"
-
-    @property
     def outputs(self) -> Path:
         return self.root / "outputs"
 
@@ -183,7 +179,6 @@ def make_home(home: Home) -> None:
         home.log,
         home.blobs,
         home.artifacts,
-        home.parsers,
         home.outputs,
         home.quarantine,
         home.staging,
