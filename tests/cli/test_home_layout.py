@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "home.md"
 
 def rows() -> dict[str, str]:
     """Path → what deleting it does."""
-    found = {}
+    found: dict[str, str] = {}
     for line in PAGE.read_text("utf-8").splitlines():
         if line.startswith("| `"):
             paths, *_, delete = (cell.strip() for cell in line.strip("|").split(" | "))
