@@ -245,7 +245,7 @@ def test_burning_cpu_ends_at_the_cpu_limit_even_when_its_signal_is_ignored(desk:
 
 
 def test_a_guest_that_does_not_end_after_its_stream_is_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casparian_worker.execute.ending.EXIT_SECONDS", 0.5)
+    monkeypatch.setattr("casparian_worker.execute.stream.EXIT_SECONDS", 0.5)
     source = (
         "import sys, time\n"
         "class Slow:\n"

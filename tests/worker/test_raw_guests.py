@@ -126,7 +126,7 @@ def test_everything_sent_and_exit_1_is_a_failure(desk: Desk) -> None:
 
 
 def test_a_half_closed_stream_and_silence_is_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casparian_worker.execute.ending.EXIT_SECONDS", 0.5)
+    monkeypatch.setattr("casparian_worker.execute.stream.EXIT_SECONDS", 0.5)
     desk.input.write_bytes(start())
     then = "sock.shutdown(socket.SHUT_WR); time.sleep(60)"
     assert desk.failed(SPEAK.format(then=then)).error.code == "PROTOCOL_ERROR"

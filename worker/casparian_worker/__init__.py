@@ -13,24 +13,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_worker.__main__ import run as run_worker
-    from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, as_catalogue
-    from casparian_worker.discovery.hashing import InputChanged, hash_file
-    from casparian_worker.discovery.names import path_os, path_text
+    from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, as_catalogue, retag
+    from casparian_worker.discovery.files import InputChanged, hash_file, path_os, path_text
     from casparian_worker.discovery.preview import HexRow, Preview, hex_rows, preview
-    from casparian_worker.discovery.retag import retag
     from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
     from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, WalkOptions
     from casparian_worker.execute.attempt import Failed, Outcome, ParseTask, WorkerContext
     from casparian_worker.execute.attempt import execute as execute_task
-    from casparian_worker.execute.ending import error_after_cut, error_after_end
     from casparian_worker.execute.failures import Unaccounted, UndeclaredOutput
     from casparian_worker.execute.failures import of_exception as error_of_exception
     from casparian_worker.execute.failures import of_report as error_of_report
+    from casparian_worker.execute.files import Source
     from casparian_worker.execute.outputs import JudgedOutput
     from casparian_worker.execute.records import SourceRecords, all_skips
-    from casparian_worker.execute.source import Source
     from casparian_worker.execute.stopping import CancelToken
-    from casparian_worker.execute.stream import GuestStream, StreamCounters, TextLog, Watchdog
+    from casparian_worker.execute.stream import (
+        GuestStream,
+        StreamCounters,
+        TextLog,
+        Watchdog,
+        error_after_cut,
+        error_after_end,
+    )
     from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec
     from casparian_worker.joblog import Origin
     from casparian_worker.reproduce import PublishedFile, RecordedJob, Reproduction
@@ -38,8 +42,7 @@ if TYPE_CHECKING:
     from casparian_worker.staging import Lineage
     from casparian_worker.validation import ReservedColumn, ValidationLimits
     from casparian_worker.validation.mixed import is_mixed
-    from casparian_worker.validation.quarantine import rejected_batch
-    from casparian_worker.validation.render import with_texts
+    from casparian_worker.validation.quarantine import rejected_batch, with_texts
     from casparian_worker.validation.validator import REJECT_REASON_COLUMN, ROW_INDEX_COLUMN
 
 __all__ = [
@@ -115,7 +118,7 @@ _HOMES = {
     "GuestSpec": "casparian_worker.guest",
     "GuestStream": "casparian_worker.execute.stream",
     "HexRow": "casparian_worker.discovery.preview",
-    "InputChanged": "casparian_worker.discovery.hashing",
+    "InputChanged": "casparian_worker.discovery.files",
     "JudgedOutput": "casparian_worker.execute.outputs",
     "Lineage": "casparian_worker.staging",
     "Origin": "casparian_worker.joblog",
@@ -131,7 +134,7 @@ _HOMES = {
     "ScanOptions": "casparian_worker.discovery.scan",
     "ScanOutcome": "casparian_worker.discovery.scan",
     "ScanProgress": "casparian_worker.discovery.scan",
-    "Source": "casparian_worker.execute.source",
+    "Source": "casparian_worker.execute.files",
     "SourceRecords": "casparian_worker.execute.records",
     "StreamCounters": "casparian_worker.execute.stream",
     "TextLog": "casparian_worker.execute.stream",
@@ -143,24 +146,24 @@ _HOMES = {
     "WorkerContext": "casparian_worker.execute.attempt",
     "all_skips": "casparian_worker.execute.records",
     "as_catalogue": "casparian_worker.discovery.catalogue",
-    "error_after_cut": "casparian_worker.execute.ending",
-    "error_after_end": "casparian_worker.execute.ending",
+    "error_after_cut": "casparian_worker.execute.stream",
+    "error_after_end": "casparian_worker.execute.stream",
     "error_of_exception": "casparian_worker.execute.failures:of_exception",
     "error_of_report": "casparian_worker.execute.failures:of_report",
     "execute_task": "casparian_worker.execute.attempt:execute",
     "file_id": "casparian_worker.discovery.scan",
-    "hash_file": "casparian_worker.discovery.hashing",
+    "hash_file": "casparian_worker.discovery.files",
     "hex_rows": "casparian_worker.discovery.preview",
     "is_mixed": "casparian_worker.validation.mixed",
-    "path_os": "casparian_worker.discovery.names",
-    "path_text": "casparian_worker.discovery.names",
+    "path_os": "casparian_worker.discovery.files",
+    "path_text": "casparian_worker.discovery.files",
     "preview": "casparian_worker.discovery.preview",
     "rejected_batch": "casparian_worker.validation.quarantine",
     "reproduce_job": "casparian_worker.reproduce:reproduce",
-    "retag": "casparian_worker.discovery.retag",
+    "retag": "casparian_worker.discovery.catalogue",
     "run_worker": "casparian_worker.__main__:run",
     "scan": "casparian_worker.discovery.scan",
-    "with_texts": "casparian_worker.validation.render",
+    "with_texts": "casparian_worker.validation.quarantine",
 }
 
 if not TYPE_CHECKING:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_worker.discovery.hashing import CacheKey, InputChanged, hash_file
-from casparian_worker.discovery.names import names_text, path_os, path_text
+from casparian_worker.discovery.files import CacheKey, InputChanged, hash_file, names_text, path_os, path_text
 from casparian_worker.discovery.walk import RootUnreadable, WalkCounts, WalkOptions, walk
 
 

@@ -17,7 +17,7 @@ from casparian_shim.arrow import FALLBACK_METADATA
 from casparian_shim.frames.mixed import ValueKind as K
 from casparian_worker.validation import ArrowRefused, Checked, OutputValidator, read_batch, read_schema
 from casparian_worker.validation.mixed import MIXED_TYPE, Mixed
-from casparian_worker.validation.render import as_text, with_texts
+from casparian_worker.validation.quarantine import as_text, with_texts
 from tests.worker.validation.test_neighbours import KINDS
 
 PAYLOADS = st.one_of(

@@ -13,7 +13,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.settings import JobLogSettings
 from casparian_worker import joblog
 from casparian_worker.agent.reports import Usage
-from casparian_worker.execute.scratch import sweep
+from casparian_worker.execute.files import sweep
 
 logger = logging.getLogger(__name__)
 

@@ -1,17 +1,22 @@
 """The columns in which a scan remembers: what the last one knew, and what this one found changed.
 
 A blob of changes is an Arrow IPC file (zstd), written in chunks so that a first scan of millions of files stays small
-in memory. Everything here is pure: comparing with the disk is `scan`'s work, folding changes into tables the
-projector's.
+in memory. Everything here is pure: comparing with the disk is `scan`'s work, folding changes into tables the projector's.
+
+`retag` applies changed rules to what is already known, without a look at the disk. Tags given by hand stay; tags of rules
+are decided anew. A rule that asks for a kind or digest which the catalogue does not know finds it missing.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.tagging import RuleSet, merge_path_fields
 
 _CHUNK_ROWS = 16_384
 #: A change is one of these; `retagged` and `rehashed` leave the file's bytes as they were.
@@ -72,7 +77,7 @@ class FileRow:
         return "manual" if self.tag_rule_ids[0] is None else "rule"
 
     @classmethod
-    def from_map(cls, row: dict[str, Any]) -> "FileRow":
+    def from_map(cls, row: dict[str, Any]) -> FileRow:
         tags = tuple(row["tags"] or ())
         rule_ids = row["tag_rule_ids"]
         if rule_ids is None or len(rule_ids) != len(tags):
@@ -197,3 +202,28 @@ def apply_changes(previous: pa.Table | None, changes: pa.Table) -> pa.Table:
     kept = before.filter(pc.invert(pc.is_in(before["id"], value_set=changes["id"].combine_chunks())))
     present = changes.filter(pc.not_equal(changes["change"], "vanished")).drop_columns(["change"])
     return pa.concat_tables([kept, present.cast(CATALOGUE_SCHEMA)])
+
+
+_RETAG_ROWS = 8192
+
+
+def retag(catalogue: pa.Table, rules: RuleSet) -> tuple[bytes, int]:
+    """The blob of files whose tags differ under these rules, and how many they are."""
+    writer = ChangeWriter()
+    for batch in as_catalogue(catalogue).to_batches(max_chunksize=_RETAG_ROWS):
+        for values in batch.to_pylist():
+            before = FileRow.from_map(values)
+            after = under(before, rules)
+            if after != before:
+                writer.add("retagged", after)
+    return writer.finish(), writer.counts["retagged"]
+
+
+def under(file: FileRow, rules: RuleSet) -> FileRow:
+    """The file with the tags and path fields that these rules give it."""
+    pairs = zip(file.tags, file.tag_rule_ids, strict=True)
+    tags: dict[str, str | None] = {tag: None for tag, rule_id in pairs if rule_id is None}
+    hits = rules.hits(file.rel_path, file.kind, file.size, file.content_hash)
+    for hit in hits:
+        tags.setdefault(hit.tag, hit.rule_id)
+    return replace(file, tags=tuple(tags), tag_rule_ids=tuple(tags.values()), path_fields=merge_path_fields(hits))

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from casparian_shim.text import scrub
-from casparian_worker.discovery.hashing import open_regular
-from casparian_worker.discovery.names import path_os
+from casparian_worker.discovery.files import open_regular, path_os
 from casparian_worker.discovery.sniff import (
     HEAD_BYTES,
     Sniffed,
     complete_lines,
+    decode_head,
     read_head,
     sniff,
     split_delimited,
 )
-from casparian_worker.discovery.text_encoding import decode_head
 
 PREVIEW_BYTES = 1 << 20
 MAX_RECORDS = 1000

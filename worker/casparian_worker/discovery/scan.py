@@ -17,8 +17,7 @@ from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
 from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, decode_changes, split_gone
-from casparian_worker.discovery.hashing import CacheKey, InputChanged, hash_file
-from casparian_worker.discovery.names import path_os, path_text
+from casparian_worker.discovery.files import CacheKey, InputChanged, hash_file, path_os, path_text
 from casparian_worker.discovery.previous import Previous
 from casparian_worker.discovery.sniff import sniff_file
 from casparian_worker.discovery.walk import Found, Unreadable, WalkCounts, WalkOptions, walk

@@ -15,7 +15,7 @@ from pathspec import GitIgnoreSpec
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import compile_glob
-from casparian_worker.discovery.names import names_text, path_text
+from casparian_worker.discovery.files import names_text, path_text
 
 DEFAULT_EXCLUDES = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
 MAX_UNREADABLE_LISTED = 1000

@@ -7,13 +7,15 @@ outcome that names files, and durable only once the caller has sealed it.
 
 from __future__ import annotations
 
+import importlib.metadata
 import secrets
 import time
+import zoneinfo
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
@@ -24,21 +26,34 @@ from casparian_protocol.parsers import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
 from casparian_shim.job import GuestJob
-from casparian_worker.discovery.names import path_os
-from casparian_worker.execute.ending import error_after_cut, error_after_end
+from casparian_worker.discovery.files import path_os
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
+from casparian_worker.execute.files import InputUnreadable, Source, held_scratch
 from casparian_worker.execute.outputs import JudgedOutput, StagedRowWriter, consumer_among
 from casparian_worker.execute.records import SourceRecords, all_skips
-from casparian_worker.execute.scratch import held_scratch
-from casparian_worker.execute.source import InputUnreadable, Source
 from casparian_worker.execute.stopping import CancelToken, Stopped
-from casparian_worker.execute.stream import GuestStream, StreamCounters, Watchdog, arrow_limits
-from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, GuestSpec, Level, Spawner
-from casparian_worker.guest.sandbox import limits_from, scrubbed_variables
+from casparian_worker.execute.stream import (
+    GuestStream,
+    StreamCounters,
+    Watchdog,
+    arrow_limits,
+    error_after_cut,
+    error_after_end,
+)
+from casparian_worker.guest import (
+    BASE_ENVIRONMENT,
+    ColdSpawner,
+    Environment,
+    GuestSpec,
+    Level,
+    Spawner,
+    limits_from,
+    scrubbed_variables,
+)
 from casparian_worker.joblog import JobLog, Origin, joblog_path
 from casparian_worker.staging import Lineage, ParquetStaging, SinkMeters, StagingDirectory, WriterSettings
-from casparian_worker.tz_database import tz_database
 
+_FIRST_LINE_CHARACTERS = 100
 #: Waiting rows of all outputs of an attempt, together.
 _ROW_GROUPS_BYTES = 128 * 1024 * 1024
 
@@ -351,3 +366,20 @@ def _last_words(outcome: Outcome) -> tuple[LogLevel, Origin, str]:
     manifest = outcome.manifest
     numbers = f"{manifest.valid_rows:,} rows valid, {manifest.quarantined_rows:,} quarantined"
     return LogLevel.INFO, "worker", f"Done: {numbers}, {manifest.total_seconds:.3f} s."
+
+
+@cache
+def tz_database() -> str:
+    """The release of the time zone database in use, `2024b`: zoned values depend on it. Empty when nothing says so."""
+    for folder in zoneinfo.TZPATH:
+        try:
+            with (Path(folder) / "tzdata.zi").open(encoding="ascii", errors="replace") as lines:
+                words = lines.readline(_FIRST_LINE_CHARACTERS).split()
+        except OSError:
+            continue
+        if words[:2] == ["#", "version"] and len(words) > 2:
+            return words[2][:32]
+    try:
+        return importlib.metadata.version("tzdata")[:32]
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,11 +1,13 @@
 """The outputs of one job as their rows come: numbered, judged, counted, held to the quarantine policy, handed on.
 
-Judging a batch is `validation`'s; where rows go (`RowWriter`) is staging's, or a screen's in dev mode.
+One numbering runs over accepted and rejected rows of an output: a rejected row says its number, accepted rows take the
+numbers left over, in order (see `casparian_shim.frames`). Judging a batch is `validation`'s; where rows go (`RowWriter`) is
+staging's, or a screen's in dev mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -15,10 +17,62 @@ from casparian_protocol.contract import Contract, QuarantinePolicy, breach
 from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
-from casparian_worker.execute.numbering import RowNumbers
 from casparian_worker.execute.records import SourceRecords
 from casparian_worker.staging import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
+
+#: A parser that rejects every second row of a batch of 64k needs half as many; far more is an attack on memory.
+RUNS_MAX = 1_000_000
+
+
+class RowNumbers:
+    """The next free number, and those beyond it that rejected rows have taken, as runs."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._runs: list[tuple[int, int]] = []
+
+    def take(self, numbers: Iterable[int]) -> None:
+        """These numbers belong to rejected rows. What is behind the next free number is too late to matter."""
+        runs = [*self._runs, *((number, number + 1) for number in numbers if number >= self._next)]
+        runs.sort()
+        merged: list[tuple[int, int]] = []
+        for start, end in runs:
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        if len(merged) > RUNS_MAX:
+            raise LimitExceeded("Rejected rows numbered ahead of accepted ones", len(merged), RUNS_MAX)
+        self._runs = merged
+        self._step_over()
+
+    def give(self, count: int) -> int | pa.Int64Array:
+        """Numbers for the next `count` accepted rows: the first, when they follow each other, or all of them."""
+        first = self._next
+        if not self._runs or self._runs[0][0] >= first + count:
+            self._next = first + count
+            self._step_over()
+            return first
+        numbers: list[int] = []
+        while len(numbers) < count:
+            room_end = self._runs[0][0] if self._runs else self._next + count
+            taken = min(count - len(numbers), room_end - self._next)
+            numbers.extend(range(self._next, self._next + taken))
+            self._next += taken
+            self._step_over()
+        return pa.array(numbers, pa.int64())
+
+    def _step_over(self) -> None:
+        passed = 0
+        for start, end in self._runs:
+            if start > self._next:
+                break
+            self._next = max(self._next, end)
+            passed += 1
+        if passed:
+            del self._runs[:passed]
+
 
 _ROW_INDEX = "_cf_output_row_index"
 _OWN_COLUMNS = 16

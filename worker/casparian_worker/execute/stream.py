@@ -1,7 +1,7 @@
 """Reading one guest's stream from hello to its end: every frame judged, every batch guarded before it is touched.
 
-Blocking, one batch in memory. Between frames `Watchdog` looks at the clock, the scratch directory and wishes to stop. How the
-process itself ends is `attempt`'s.
+Blocking, one batch in memory. Between frames `Watchdog` looks at the clock, the scratch directory and wishes to stop. How
+stream and process end together is judged here as well: only both ends good is good.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import (
     Batch,
@@ -28,17 +29,68 @@ from casparian_shim.frames import (
     OutputKind,
     OutputStart,
     Progress,
+    ProtocolBreach,
+    StreamCut,
     StreamState,
 )
 from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
-from casparian_worker.execute.failures import TimeIsUp
+from casparian_worker.execute.failures import TimeIsUp, error_of_exit
+from casparian_worker.execute.files import check_scratch
 from casparian_worker.execute.outputs import BatchConsumer
 from casparian_worker.execute.records import SourceRecords
-from casparian_worker.execute.scratch import check_scratch
 from casparian_worker.execute.stopping import CancelToken
-from casparian_worker.guest import StartTimeout
+from casparian_worker.guest import Guest, StartTimeout
 from casparian_worker.joblog import Origin
 from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
+
+#: A guest that has sent everything, or whose stream is gone, has this long to be gone itself.
+EXIT_SECONDS = 5.0
+_TICK_SECONDS = 0.1
+
+
+def error_after_cut(guest: Guest, cut: StreamCut, *, cpu_seconds: int | None) -> CasparianError:
+    """The stream broke off: what the end of the process says about why."""
+    if not guest.wait(EXIT_SECONDS):  # it closed its stream and went on
+        guest.end()
+        return cut
+    return error_of_exit(guest.end(), cpu_seconds=cpu_seconds)
+
+
+def error_after_end(guest: Guest, reader: FrameReader, *, cpu_seconds: int | None) -> CasparianError | None:
+    """The end of stream has come: nothing may follow, and the process has to end well, soon."""
+    deadline_s = time.monotonic() + EXIT_SECONDS
+    is_closed = False
+    while not guest.wait(_TICK_SECONDS if is_closed else 0):
+        if time.monotonic() >= deadline_s:
+            guest.end()
+            return TimeIsUp("time to end after its end of stream", EXIT_SECONDS)
+        if not is_closed:
+            try:
+                reader.expect_silence(idle_seconds=_TICK_SECONDS)
+                is_closed = True
+            except TimeoutError:
+                continue
+            except ProtocolBreach as breach:
+                return breach
+    unread = None if is_closed else _unread(reader)
+    ended = guest.end()
+    if unread is not None:
+        return unread
+    if ended.status != 0:
+        return error_of_exit(ended, cpu_seconds=cpu_seconds)
+    return None
+
+
+def _unread(reader: FrameReader) -> CasparianError | None:
+    """What was sent between the end of stream and the end of the process."""
+    try:
+        reader.expect_silence(idle_seconds=0)
+    except TimeoutError:  # a child that it left behind holds the connection
+        return None
+    except ProtocolBreach as breach:
+        return breach
+    return None
+
 
 TICK_SECONDS = 0.25
 _SCRATCH_SECONDS = 1.0

@@ -13,11 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import IO
+from typing import IO, Literal
 
 from casparian_shim.frames import LogLevel
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
-from casparian_worker.guest.sandbox import Level
 
 #: From the first signal to the last; with reaping, a guest is gone within two seconds of being told.
 TERMINATE_SECONDS = 1.8
@@ -27,6 +26,8 @@ _DRAIN_SECONDS = 0.2
 _LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
 
+#: What holds a guest back, as leases and commits record it.
+Level = Literal["full", "strong", "basic", "none"]
 OnOutput = Callable[[LogLevel, bytes], None]
 
 

@@ -2,17 +2,19 @@
 
 `Spawner.start(spec, environment)` gives a running `Guest`. What a guest is for (`GuestSpec`) comes with the job; what it
 may import (`Environment`) with the assignment, so that one worker serves parsers with different libraries. Warm guests and
-sandboxed ones are further spawners. What limits a guest is `sandbox`'s, the program that it begins as is `launch`.
+sandboxed ones are further spawners. Limits that the kernel keeps are given here and put on by `launch`, the program that a
+guest begins as; a stronger sandbox is put on there too, at the marked place.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,15 +22,26 @@ import pyarrow as pa
 
 import casparian_shim
 from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import LogLevel
 from casparian_shim.job import GuestJob
 from casparian_worker.guest import children, launch
-from casparian_worker.guest.process import Guest, OnOutput
-from casparian_worker.guest.sandbox import GuestLimits, Level
+from casparian_worker.guest.process import Guest, Level, OnOutput
 
 SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
 _LAUNCH = str(Path(launch.__file__))
 _ACCEPT_SECONDS = 5.0
+_OPEN_FILES = 256
+#: Threads before the parser's first line would make forks and limits unreliable; arenas beyond one cost address space.
+_QUIET_LIBRARIES = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+}
 
 
 class StartTimeout(CasparianError):
@@ -55,6 +68,44 @@ class Environment:
 
 #: The interpreter's library and pyarrow: for parsers that declare no dependencies.
 BASE_ENVIRONMENT = Environment(sys.executable, (str(Path(pa.__file__).parent.parent),))
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLimits:
+    """Limits the kernel keeps for us; None leaves one as it is."""
+
+    address_space_bytes: int | None = None
+    cpu_seconds: int | None = None
+    file_bytes: int | None = None
+    open_files: int | None = None
+    core_bytes: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def limits_from(settings: LimitSettings) -> GuestLimits:
+    """The limits of a guest in production."""
+    return GuestLimits(
+        address_space_bytes=settings.address_space_bytes,
+        cpu_seconds=settings.cpu_seconds,
+        file_bytes=settings.scratch_bytes,
+        open_files=_OPEN_FILES,
+        core_bytes=0,
+    )
+
+
+def scrubbed_variables(scratch: Path) -> dict[str, str]:
+    """All that a guest in production knows of its surroundings."""
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "POLARS_TEMP_DIR": str(scratch),
+        **_QUIET_LIBRARIES,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from casparian_protocol.wire.messages import Assignment
 from casparian_shim.frames import Progress
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
-from casparian_worker.execute.scratch import held_scratch
+from casparian_worker.execute.files import held_scratch
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import TICK_SECONDS, StreamCounters
 from casparian_worker.guest import children

@@ -5,9 +5,8 @@ Pure logic over whole batches: no file, socket or clock. `arrow_guard` lets in o
 belong to the worker's other parts.
 """
 
-from casparian_worker.validation.arrow_guard import read_batch, read_schema
+from casparian_worker.validation.arrow_guard import ValidationLimits, read_batch, read_schema
 from casparian_worker.validation.errors import ArrowRefused, LimitExceeded, OutputFailed, ReservedColumn
-from casparian_worker.validation.limits import ValidationLimits
 from casparian_worker.validation.quarantine import quarantine_schema
 from casparian_worker.validation.validator import Checked, Counts, OutputValidator
 

@@ -1,23 +1,162 @@
 """Arrow from a guest, let in only when it is safe to touch.
 
 A guest may send plain types only: each value takes room in the message, so sizes cannot lie. Everything is looked at
-before it is used: the kind of message, compression, row counts, then (`validate(full=True)`) every buffer.
+before it is used: the kind of message, compression, row counts and nodes in the header (a flatbuffer, of which nothing is
+followed but what is asked for, each offset checked), how much one batch may hold (`ValidationLimits`), then every buffer
+(`validate(full=True)`).
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from casparian_protocol.contract import FOR_PARSERS, is_reserved
-from casparian_protocol.contract.model import MAX_COLUMN_NAME_CHARS
+from casparian_protocol.contract.model import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT
 from casparian_shim.frames.mixed import MIXED_METADATA
 from casparian_worker.validation.errors import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
-from casparian_worker.validation.flatbuffer_walk import read_batch_header
-from casparian_worker.validation.limits import ValidationLimits
 from casparian_worker.validation.mixed import MIXED_TYPE, check_mixed, is_mixed
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationLimits:
+    """Beyond any of these the output fails with LIMIT_EXCEEDED."""
+
+    cell_bytes: int = 16 * MIB
+    columns_count: int = MAX_COLUMNS_COUNT
+    batch_rows_count: int = 4 * MIB
+    batch_bytes: int = 256 * MIB
+
+
+def check_batch(batch: pa.RecordBatch, limits: ValidationLimits) -> None:
+    """Columns, rows, bytes and the longest cell."""
+    _hold("The output's number of columns", batch.num_columns, limits.columns_count)
+    _hold("The batch's number of rows", batch.num_rows, limits.batch_rows_count)
+    _hold("The batch's bytes", batch.nbytes, limits.batch_bytes)
+    if batch.nbytes <= limits.cell_bytes:
+        return
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.nbytes > limits.cell_bytes:
+            _hold(f"The longest cell of column {name[:80]!r}, in bytes", _longest_cell(column), limits.cell_bytes)
+
+
+def _longest_cell(column: pa.Array) -> int:
+    came = column.type
+    if came.equals(MIXED_TYPE):
+        column = column.flatten()[1]
+        came = column.type
+    if pt.is_nested(came):  # a nested value is measured as a whole
+        return max((column.slice(row, 1).nbytes for row in range(len(column))), default=0)
+    if not any(test(came) for test in (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)):
+        return 0
+    return pc.max(pc.binary_length(column)).as_py() or 0
+
+
+def _hold(what: str, actual: int, limit: int) -> None:
+    if actual > limit:
+        raise LimitExceeded(what, actual, limit)
+
+
+# Field numbers of Message.fbs
+_MESSAGE_HEADER_TYPE, _MESSAGE_HEADER = 1, 2
+_BATCH_LENGTH, _BATCH_NODES, _BATCH_BUFFERS, _BATCH_COMPRESSION, _BATCH_VARIADIC = 0, 1, 2, 3, 4
+_NODE_BYTES = 16
+_RECORD_BATCH_HEADER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """What a record batch says about itself."""
+
+    rows_count: int
+    most_node_rows_count: int
+    is_compressed: bool
+    has_variadic_buffers: bool
+
+
+class _Table:
+    """One table at a checked position."""
+
+    def __init__(self, buffer: memoryview, position: int) -> None:
+        self._buffer = buffer
+        self._position = position
+        self._vtable = position - self._read("<i", position)
+        self._vtable_bytes = self._read("<H", self._vtable)
+
+    @classmethod
+    def root(cls, buffer: memoryview) -> _Table:
+        (position,) = _unpack("<I", buffer, 0)
+        return cls(buffer, position)
+
+    def _read(self, layout: str, position: int) -> int:
+        (value,) = _unpack(layout, self._buffer, position)
+        return int(value)
+
+    def _place(self, field: int) -> int | None:
+        slot = 4 + 2 * field
+        if slot + 2 > self._vtable_bytes:
+            return None
+        offset = self._read("<H", self._vtable + slot)
+        return self._position + offset if offset else None
+
+    def has(self, field: int) -> bool:
+        return self._place(field) is not None
+
+    def number(self, field: int, layout: str) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read(layout, place)
+
+    def table(self, field: int) -> _Table:
+        place = self._place(field)
+        if place is None:
+            raise ArrowRefused("a message without its header")
+        return _Table(self._buffer, place + self._read("<I", place))
+
+    def node_lengths(self, field: int) -> list[int]:
+        place = self._place(field)
+        if place is None:
+            return []
+        start = place + self._read("<I", place)
+        count = self._read("<I", start)
+        if count * _NODE_BYTES > len(self._buffer) - start - 4:
+            raise ArrowRefused("a header longer than its message")
+        return [self._read("<q", start + 4 + _NODE_BYTES * index) for index in range(count)]
+
+    def count(self, field: int) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read("<I", place + self._read("<I", place))
+
+
+def read_batch_header(metadata: memoryview) -> BatchHeader:
+    """The header of a record-batch message; `ArrowRefused` for any other or a broken one."""
+    message = _Table.root(metadata)
+    if message.number(_MESSAGE_HEADER_TYPE, "<B") != _RECORD_BATCH_HEADER:
+        raise ArrowRefused("a message that is no record batch")
+    batch = message.table(_MESSAGE_HEADER)
+    rows_count = batch.number(_BATCH_LENGTH, "<q")
+    nodes = batch.node_lengths(_BATCH_NODES)
+    if rows_count < 0 or min(nodes, default=0) < 0:
+        raise ArrowRefused("a negative number of rows")
+    return BatchHeader(
+        rows_count=rows_count,
+        most_node_rows_count=max(nodes, default=0),
+        is_compressed=batch.has(_BATCH_COMPRESSION),
+        has_variadic_buffers=batch.count(_BATCH_VARIADIC) > 0,
+    )
+
+
+def _unpack(layout: str, buffer: memoryview, position: int) -> tuple[int, ...]:
+    if position < 0 or position + struct.calcsize(layout) > len(buffer):
+        raise ArrowRefused("a header that points outside its message")
+    return struct.unpack_from(layout, buffer, position)
+
 
 MAX_DEPTH = 16
 _EXTENSION_KEY = b"ARROW:extension:name"

@@ -23,15 +23,13 @@ from casparian_protocol.contract import (
     arrow_schema,
     is_reserved,
 )
+from casparian_worker.validation.arrow_guard import ValidationLimits, check_batch
 from casparian_worker.validation.cast import Found, row_numbers
-from casparian_worker.validation.checks import ColumnJudge
+from casparian_worker.validation.checks import ColumnJudge, Uniqueness
 from casparian_worker.validation.errors import OutputFailed, ReservedColumn
-from casparian_worker.validation.limits import ValidationLimits, check_batch
 from casparian_worker.validation.mixed import Mixed, is_mixed
 from casparian_worker.validation.nested_cast import relabelled
-from casparian_worker.validation.quarantine import Violations, bad_batch, rejected_batch
-from casparian_worker.validation.render import as_text
-from casparian_worker.validation.unique import Uniqueness
+from casparian_worker.validation.quarantine import Violations, as_text, bad_batch, rejected_batch
 
 REJECT_REASON_COLUMN = "_cf_reject_reason"
 ROW_INDEX_COLUMN = "_cf_output_row_index"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_worker.execute.numbering import RowNumbers
+from casparian_worker.execute.outputs import RowNumbers
 
 
 def listed(given_numbers: object, count: int) -> list[int]:

@@ -1,21 +1,28 @@
-"""The input of one attempt: opened once, hashed on that descriptor before the parser runs, looked at again after it.
+"""The two things on disk that a guest is given: its input, held fast, and its private scratch directory.
 
-What the parser is given is this very descriptor; a file that another process changes or replaces meanwhile is noticed, and
-nothing that was read of it counts.
+The input is opened once, hashed on that descriptor before the parser runs and looked at again after it; the parser gets this
+very descriptor. A file that another process changes or replaces meanwhile is noticed, and nothing that was read of it counts.
+The scratch directory is watched for size and removed whatever the guest made of it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import measure_tree, remove_if_unused, remove_scratch
 from casparian_shim.text import scrub
-from casparian_worker.discovery.hashing import InputChanged
+from casparian_worker.discovery.files import InputChanged
+from casparian_worker.validation import LimitExceeded
 
 _CHUNK_BYTES = 1 << 20
 
@@ -117,3 +124,51 @@ class Source:
         except OSError as cause:
             raise InputUnreadable(self.path, cause) from cause
         return hasher.hexdigest()
+
+
+ENTRIES_MAX = 100_000
+#: A directory this young may not be locked yet.
+_NEW_SECONDS = 60.0
+
+
+def check_scratch(scratch: Path, bytes_max: int) -> None:
+    """Raise `LimitExceeded` for too many bytes (as the disk counts them) or too many entries."""
+    total_bytes = entries = 0
+
+    def count(status: os.stat_result) -> None:
+        nonlocal total_bytes, entries
+        entries += 1
+        total_bytes += status.st_blocks * 512
+        if entries > ENTRIES_MAX:
+            raise LimitExceeded("Files in the scratch directory", entries, ENTRIES_MAX)
+
+    measure_tree(scratch, count)
+    if total_bytes > bytes_max:
+        raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
+
+
+@contextmanager
+def held_scratch(scratch: Path) -> Iterator[Path]:
+    """A new private directory, locked while it is in use and removed afterwards."""
+    scratch.mkdir(mode=0o700)
+    lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield scratch
+    finally:
+        remove_scratch(scratch)
+        os.close(lock)
+
+
+def sweep(root: Path, now_seconds: float) -> list[str]:
+    """Remove what workers that died left behind: directories that nobody has locked and that are not quite new."""
+    removed: list[str] = []
+    for path in sorted(root.iterdir()):
+        try:
+            if not path.is_dir() or path.is_symlink() or now_seconds - path.stat().st_mtime < _NEW_SECONDS:
+                continue
+        except OSError:  # removed at this moment
+            continue
+        if remove_if_unused(path):
+            removed.append(path.name)
+    return removed
