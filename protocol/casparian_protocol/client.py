@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 import zmq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import Feed, Snapshot
@@ -27,7 +28,7 @@ from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_o
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
-from casparian_protocol.wire.operation_views import PROJECTOR_GONE
+from casparian_protocol.wire.operation_views import PROJECTOR_GONE, ProjectionView
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
@@ -75,6 +76,22 @@ class Rows:
     seq: int
     columns: list[str]
     rows: list[list[Any]]
+
+
+class QueryHead(BaseModel):
+    """The first part of an answer from the tables; what a kind of answer does not have is empty."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    id: str
+    #: The event that the answer is as of.
+    seq: int = 0
+    columns: list[str] = []
+    #: Of the file or folder that holds the rows; the asker removes it.
+    path: str = ""
+    sha256: str = ""
+    problem: str = "The query failed."
+    remedy: str = ""
 
 
 def default_actor(client: str) -> str:
@@ -171,38 +188,38 @@ class Client:
     ) -> Rows | bytes:
         """Read-only SQL over the projection, as of at least `at_least_seq`: rows, or an Arrow IPC stream."""
         query_id = secrets.token_hex(8)
-        asked: dict[str, Any] = {"id": query_id, "sql": sql, "params": list(params), "format": format}
-        asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
-        head, body = self._ask_tables(query_id, [b"query", pack(asked)])
-        return body if format == "arrow" else Rows(head["seq"], head["columns"], unpack_rows(body))
+        asked = {"id": query_id, "sql": sql, "params": list(params), "format": format}
+        bounds = {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
+        head, body = self._ask_tables(query_id, [b"query", pack(asked | bounds)])
+        return body if format == "arrow" else Rows(head.seq, head.columns, unpack_rows(body))
 
     def ask(self, query: Query[RowT], *, at_least_seq: int = 0) -> Found[RowT]:
         """The rows that answer a named query, as of at least `at_least_seq`."""
         query_id = secrets.token_hex(8)
         asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "at_least_seq": at_least_seq}
         head, body = self._ask_tables(query_id, [b"query", pack(asked)])
-        rows: list[Any] = [dict(zip(head["columns"], row, strict=True)) for row in unpack_rows(body)]
-        return Found(head["seq"], rows)
+        rows: list[Any] = [dict(zip(head.columns, row, strict=True)) for row in unpack_rows(body)]
+        return Found(head.seq, rows)
 
     def ask_file(self, query: Query[Any], *, at_least_seq: int = 0) -> Path:
         """As `ask`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
         query_id = secrets.token_hex(8)
         asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "format": "file"}
         head, _body = self._ask_tables(query_id, [b"query", pack({**asked, "at_least_seq": at_least_seq})])
-        return Path(head["path"])
+        return Path(head.path)
 
     def query_file(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0) -> Path:
         """As `query`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
         query_id = secrets.token_hex(8)
         asked = {"id": query_id, "sql": sql, "params": list(params), "format": "file", "at_least_seq": at_least_seq}
         head, _body = self._ask_tables(query_id, [b"query", pack(asked)])
-        return Path(head["path"])
+        return Path(head.path)
 
     def dump_tables(self) -> tuple[Path, int, str]:
         """All tables as of one event: a folder of Arrow IPC files, which the caller removes, the event, the chain there."""
         query_id = secrets.token_hex(8)
         head, _body = self._ask_tables(query_id, [b"query", pack({"id": query_id, "format": "dump"})], _DUMP_SECONDS)
-        return Path(head["path"]), int(head["seq"]), str(head["sha256"])
+        return Path(head.path), head.seq, head.sha256
 
     def publish_catalogue(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
@@ -211,7 +228,7 @@ class Client:
 
     def _ask_tables(
         self, query_id: str, frames: Sequence[bytes], seconds: float = QUERY_SECONDS
-    ) -> tuple[dict[str, Any], bytes]:
+    ) -> tuple[QueryHead, bytes]:
         """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
         While the projector works on the question it says so; when it says nothing, the sentinel knows why.
@@ -240,10 +257,11 @@ class Client:
 
     def _require_projector(self, *, is_late: bool) -> None:
         """Raise `TablesAway` unless whoever is to answer may still be starting, or only slow."""
-        projection = self.request("status", timeout_seconds=_SILENCE_SECONDS)["projection"]
-        if projection["phase"] in PROJECTOR_GONE:
-            raise TablesAway(f"the projector is {projection['state']}")
-        if projection["phase"] == ProjectorPhase.READY and is_late:
+        status = self.request("status", timeout_seconds=_SILENCE_SECONDS)
+        projection = ProjectionView.model_validate(status["projection"])
+        if projection.phase in PROJECTOR_GONE:
+            raise TablesAway(f"the projector is {projection.state}")
+        if projection.phase == ProjectorPhase.READY and is_late:
             raise TablesAway("the projector says nothing")
 
     def follow(self) -> Feed:
@@ -267,20 +285,21 @@ class Client:
         return dealer.recv_multipart(zmq.NOBLOCK)
 
 
-def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[dict[str, Any], bytes] | None:
+def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[QueryHead, bytes] | None:
     """Head and body of the projector's answer; None when it answers another question. Raises `RequestRefused`.
 
     A published catalogue has no body.
     """
-    head = unpack(parts[0], limit_bytes=BODY_LIMIT_BYTES) if parts else None
-    if not isinstance(head, dict):
-        raise MalformedMessage("the answer to a query has no head")
-    if head.get("id") != wanted_id or kind == b"working":
+    try:
+        head = QueryHead.model_validate(unpack(parts[0], limit_bytes=BODY_LIMIT_BYTES) if parts else None)
+    except ValidationError as invalid:
+        raise MalformedMessage("the answer to a query has no head") from invalid
+    if head.id != wanted_id or kind == b"working":
         return None
     if kind == b"catalog":
         return head, b""
     if kind != b"rows" or len(parts) != 2:
-        raise RequestRefused(str(head.get("problem", "The query failed.")), str(head.get("remedy", "")))
+        raise RequestRefused(head.problem, head.remedy)
     return head, parts[1]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from casparian_shim.errors import RETRYABLE_ONCE, TRANSIENT, CasparianError, ErrorCode, ErrorReport
 from casparian_shim.trace import fingerprint
@@ -32,7 +31,7 @@ _PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESE
 NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
 
 
-def is_parsers_own(error: Mapping[str, Any]) -> bool:
+def is_parsers_own(error: Mapping[str, object]) -> bool:
     """Whether this failure (a `JobError` as a map) says something about the parser."""
     return error.get("origin") == "parser" and error.get("code") not in NEVER_THE_PARSERS
 

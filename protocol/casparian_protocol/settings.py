@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.errors import CasparianError
@@ -198,29 +198,29 @@ READ_BY_COMMANDS = frozenset(
 )
 
 
-def by_key(settings: Settings) -> dict[str, Any]:
+def by_key(settings: Settings) -> dict[str, JsonValue]:
     """`group.key` → value."""
     return {f"{group}.{key}": value for group, keys in settings.model_dump().items() for key, value in keys.items()}
 
 
 def with_keys(settings: Settings, other: Settings, keys: Collection[str]) -> Settings:
     """`settings` with these keys as `other` has them."""
-    taken: dict[str, dict[str, Any]] = settings.model_dump()
+    taken: dict[str, dict[str, object]] = settings.model_dump()
     for key in keys:
         group, _, name = key.partition(".")
         taken[group][name] = getattr(getattr(other, group), name)
     return Settings.model_validate(taken)
 
 
-def known_keys() -> dict[str, Any]:
+def known_keys() -> dict[str, JsonValue]:
     """Every key with its built-in value."""
     defaults = Settings().model_dump()
     return {f"{group}.{key}": value for group, keys in defaults.items() for key, value in keys.items()}
 
 
-def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Loaded:
+def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Loaded:
     """Merge the layers. `flags` maps `group.key` to a value. Raises `SettingsError`."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     origins = dict.fromkeys(known_keys(), "built-in")
     layers = ((_from_file(home)), _from_environment(environment), {k: (v, "flag") for k, v in (flags or {}).items()})
     ignored = []
@@ -232,7 +232,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | 
             _require_known(key, origin)
             values[key] = value
             origins[key] = origin
-    grouped: dict[str, dict[str, Any]] = {}
+    grouped: dict[str, dict[str, object]] = {}
     for key, value in values.items():
         group, _, name = key.partition(".")
         grouped.setdefault(group, {})[name] = value
@@ -247,7 +247,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, Any] | 
         ) from invalid
 
 
-def _removed(key: str, value: Any, origin: str) -> str:
+def _removed(key: str, value: object, origin: str) -> str:
     """What to say about a key that is gone; raises when its value asks for something that would not happen."""
     only, why = REMOVED[key]
     told = f"The setting {key} (from {origin}) was removed: {why}."
@@ -265,7 +265,7 @@ def _require_known(key: str, origin: str) -> None:
     raise SettingsError(f"There is no setting {key} (from {origin}).", remedy=hint)
 
 
-def _from_file(home: Home) -> dict[str, tuple[Any, str]]:
+def _from_file(home: Home) -> dict[str, tuple[object, str]]:
     try:
         text = home.config_file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -278,7 +278,7 @@ def _from_file(home: Home) -> dict[str, tuple[Any, str]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise SettingsError(f"{home.config_file} is not TOML: {cause}.", remedy="Correct that line.") from cause
-    found: dict[str, tuple[Any, str]] = {}
+    found: dict[str, tuple[object, str]] = {}
     for group, keys in document.items():
         if not isinstance(keys, dict):
             _require_known(group, str(home.config_file))
@@ -288,8 +288,8 @@ def _from_file(home: Home) -> dict[str, tuple[Any, str]]:
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    found: dict[str, tuple[Any, str]] = {}
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+    found: dict[str, tuple[object, str]] = {}
     for name, text in environment.items():
         if name in ALIASES:
             found[ALIASES[name]] = (_parsed(text), name)

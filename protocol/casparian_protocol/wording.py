@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
+
+V = TypeVar("V")
 
 # --- names in documents ---
 
@@ -35,12 +37,12 @@ JOB_WORDS = {
 _JOB_COLUMNS = {word: column for column, word in JOB_WORDS.items()}
 
 
-def in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+def in_words(row: Mapping[str, V]) -> dict[str, V]:
     """A row of `cf_processing_queue` as a document has it."""
     return {JOB_WORDS.get(name, name): value for name, value in row.items()}
 
 
-def in_columns(document: Mapping[str, Any]) -> dict[str, Any]:
+def in_columns(document: Mapping[str, V]) -> dict[str, V]:
     """The opposite of `in_words`."""
     return {_JOB_COLUMNS.get(name, name): value for name, value in document.items()}
 
@@ -57,20 +59,20 @@ NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
 
-def why_waits(problems: Sequence[Mapping[str, Any]], left_out: int = 0) -> str:
+def why_waits(problems: Sequence[Mapping[str, str]], left_out: int = 0) -> str:
     """The first reasons in words: `orders.price: its type was string and is int64; …`."""
     said = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
     more = len(problems) - len(said) + left_out
     return "; ".join(said) + (f"; {more} more" if more else "")
 
 
-def _place(problem: Mapping[str, Any]) -> str:
+def _place(problem: Mapping[str, str]) -> str:
     place = ".".join(part for part in (problem["output"], problem["column"]) if part)
     return f"{place}: " if place else ""
 
 
 def what_to_do(
-    parser: str, version: str, problems: Sequence[Mapping[str, Any]], *, may_be_chosen: bool, like: str = ""
+    parser: str, version: str, problems: Sequence[Mapping[str, str]], *, may_be_chosen: bool, like: str = ""
 ) -> str:
     """What helps a version that waits, with commands that exist. `like`: a version with the contract of the live rows."""
     if problems and all(problem["code"] == JOBS_OPEN for problem in problems):

@@ -22,7 +22,7 @@ DELIMITED = b'id;day;code;note\n1;2024-05-31;007;"a;b"\n2;;010;\n-3;2024-02-29;1
 def types_of(sample: bytes) -> dict[str, str]:
     source = scaffold("demo", Sample("f.csv", sample, is_whole=True))["demo.py"].decode()
     return {
-        column["name"]: column["type"]
+        column["name"]: str(column["type"])
         for column in contracts_of(read_metadata(source, "demo.py"), {}, "demo.py")["demo"].literal()["columns"]
     }
 

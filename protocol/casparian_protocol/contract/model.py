@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Required, Self, TypedDict, cast
 
 from blake3 import blake3
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     ValidationInfo,
     field_serializer,
@@ -220,7 +221,7 @@ class Column(BaseModel):
         return None if self.values is None else tuple(read_literal(self.type, value) for value in self.values)
 
 
-def settle_checks(given: Mapping[str, Any]) -> dict[str, Any]:
+def settle_checks(given: Mapping[str, object]) -> dict[str, object]:
     """The column's literal with `min`, `max` and `values` in canonical spelling; ValueError where they do not fit."""
     from casparian_protocol.contract.types import read_type
 
@@ -237,9 +238,45 @@ def settle_checks(given: Mapping[str, Any]) -> dict[str, Any]:
             settled[check] = write_literal(data_type, read_literal(data_type, settled[check]))
             if settled[check] in ("nan", "inf", "-inf"):
                 raise ValueError(f"{check} must be a finite number")
-        elif isinstance(settled[check], (list, tuple)):
-            settled[check] = tuple(write_literal(data_type, read_literal(data_type, each)) for each in settled[check])
+        elif isinstance(values := settled[check], (list, tuple)):
+            settled[check] = tuple(write_literal(data_type, read_literal(data_type, each)) for each in values)
     return settled
+
+
+class PolicyLiteral(TypedDict, total=False):
+    """A quarantine policy in canonical form: the keys that were given."""
+
+    allow: bool
+    max_pct: float | None
+    max_count: int | None
+    dir: str | None
+    keep_days: int | None
+
+
+class ColumnLiteral(TypedDict, total=False):
+    """A column in canonical form: `name` and `type`, and what is not its default."""
+
+    name: Required[str]
+    type: Required[JsonValue]
+    nullable: bool
+    format: JsonValue
+    null_values: list[str]
+    pattern: str
+    values: list[JsonValue]
+    min: JsonValue
+    max: JsonValue
+    unique: bool
+    lossy: bool
+    description: str
+
+
+class ContractLiteral(TypedDict, total=False):
+    """A contract in canonical form: `columns`, and what is not its default."""
+
+    columns: Required[list[ColumnLiteral]]
+    mode: Mode
+    primary_key: list[str]
+    quarantine: PolicyLiteral
 
 
 class Contract(BaseModel):
@@ -267,7 +304,7 @@ class Contract(BaseModel):
         return self
 
     @field_serializer("quarantine")
-    def _only_what_was_set(self, policy: QuarantinePolicy | None) -> dict[str, Any] | None:
+    def _only_what_was_set(self, policy: QuarantinePolicy | None) -> dict[str, JsonValue] | None:
         return None if policy is None else policy.model_dump(exclude_unset=True)
 
     @classmethod
@@ -297,10 +334,10 @@ class Contract(BaseModel):
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
 
-    def literal(self) -> dict[str, Any]:
+    def literal(self) -> ContractLiteral:
         """The canonical form as plain values: no aliases, no defaults."""
         plain = self.model_dump(mode="json", exclude_defaults=True)
-        return {key: value for key, value in plain.items() if value is not None}
+        return cast(ContractLiteral, {key: value for key, value in plain.items() if value is not None})
 
     def canonical_json(self) -> str:
         """One text for one meaning: sorted keys, no spaces, no aliases, no defaults."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from casparian_protocol.errors import CasparianError
 
@@ -14,7 +15,7 @@ class ParameterRefused(CasparianError):
     """A parameter that the parser does not have, or a value that it cannot have."""
 
 
-def accept(declared: Mapping[str, Any], name: str, value: Any, origin: str = "") -> Any:
+def accept(declared: Mapping[str, JsonValue], name: str, value: JsonValue, origin: str = "") -> JsonValue:
     """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
 
     A text stands for what it says in JSON where the default is no text (sources and rules may have been given before the
@@ -37,7 +38,7 @@ def accept(declared: Mapping[str, Any], name: str, value: Any, origin: str = "")
     return value
 
 
-def read(declared: Mapping[str, Any], text: str) -> tuple[str, Any]:
+def read(declared: Mapping[str, JsonValue], text: str) -> tuple[str, JsonValue]:
     """`name=value` as a name and a value: text where the default is text, else JSON; without a default whichever fits."""
     name, has_value, value = text.partition("=")
     if not has_value:
@@ -50,15 +51,16 @@ def read(declared: Mapping[str, Any], text: str) -> tuple[str, Any]:
     return name, accept(declared, name, guess(value))
 
 
-def guess(text: str) -> Any:
+def guess(text: str) -> JsonValue:
     """JSON when it is JSON, else the text itself: for values whose parser is not known yet."""
     try:
-        return json.loads(text)
+        value: JsonValue = json.loads(text)
+        return value
     except (ValueError, RecursionError):
         return text
 
 
-def _type_of(value: Any) -> str:
+def _type_of(value: object) -> str:
     return {
         str: "text",
         bool: "true or false",
@@ -69,17 +71,17 @@ def _type_of(value: Any) -> str:
     }.get(type(value), "as declared")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)[:80]
 
 
-def _how_to_write(name: str, default: Any) -> str:
+def _how_to_write(name: str, default: object) -> str:
     if isinstance(default, str):
         return f"Write {name}=TEXT."
     return f"Write {name}= and JSON, for example {name}={_short(default)}."
 
 
-def _unknown(declared: Mapping[str, Any], name: str) -> ParameterRefused:
+def _unknown(declared: Mapping[str, JsonValue], name: str) -> ParameterRefused:
     near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
     if near:
         remedy = f"Did you mean {near[0]}?"

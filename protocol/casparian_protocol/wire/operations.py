@@ -7,8 +7,9 @@ operation, and how, is the sentinel's business; nothing here decides or sends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -549,7 +550,7 @@ class BadArguments(CasparianError):
         self.field = field
 
 
-def parse_args(op: str, args: dict[str, Any]) -> Args:
+def parse_args(op: str, args: Mapping[str, object]) -> Args:
     """The validated arguments of a request; raises `UnknownOperation` or `BadArguments`."""
     operation = OPERATIONS.get(op)
     if operation is None:

@@ -270,7 +270,7 @@ class ProjectionQueries:
                 if found is None:
                     continue
                 head, body = found
-                rows = Rows(head["seq"], head.get("columns", []), unpack_rows(body) if body else [])
+                rows = Rows(head.seq, head.columns, unpack_rows(body) if body else [])
             except (RequestRefused, MalformedMessage) as refused:
                 if not answer.done():
                     answer.set_exception(refused)
