@@ -130,6 +130,7 @@ _KIND_TYPES: dict[ValueKind, Any] = {
     ValueKind.BOOL: pa.bool_(),
     ValueKind.INT: pa.int64(),
     ValueKind.FLOAT: pa.float64(),
+    ValueKind.FLOAT32: pa.float32(),
     ValueKind.BYTES: pa.binary(),
     ValueKind.DATE: pa.date32(),
     ValueKind.DATETIME: pa.timestamp("us"),

@@ -37,7 +37,7 @@ def kinded(value: object, depth: int = 0) -> Kinded:
 
 
 def described(kind: type) -> str:
-    """A class by its name: `<set>`, `<uuid.UUID>`. Nothing of the class is called."""
+    """A class by its name: `<set>`, `<fractions.Fraction>`. Nothing of the class is called."""
     names = type.__dict__["__module__"].__get__(kind), type.__dict__["__qualname__"].__get__(kind)
     module, name = (each if type(each) is str else "?" for each in names)
     full = name if module == "builtins" else f"{module}.{name}"
@@ -147,6 +147,11 @@ def _foreign_reader(kind: type) -> _Reader | None:
     package = module.split(".")[0] if type(module) is str else ""
     if package == "pandas" and name in ("NaTType", "NAType"):
         return _null  # pandas' own way to say None
+    if module == "uuid" and name == "UUID":
+        return lambda value, depth: (
+            ValueKind.BYTES,
+            value.int.to_bytes(_UUID_BYTES, "big"),
+        )  # as in a column of Arrow's
     numpy = sys.modules.get("numpy") if package == "numpy" else None
     if numpy is not None:
         from casparian_shim.arrow import numpy_kinds
@@ -164,6 +169,8 @@ def _arrow_scalar(value: Any, depth: int) -> Kinded:
         if count % 1000:
             return (ValueKind.DATETIME_NS if is_naive else ValueKind.INSTANT_NS), count
         return (ValueKind.DATETIME if is_naive else ValueKind.INSTANT), count // 1000
+    if str(value.type) in ("float", "halffloat") and value.is_valid:
+        return ValueKind.FLOAT32, value.as_py()
     return kinded(value.as_py(), depth)
 
 
@@ -180,6 +187,7 @@ _FAMILIES: tuple[tuple[Any, _Reader], ...] = (
     (int, _int),
     (float, _float),
 )
+_UUID_BYTES = 16
 _READERS: dict[type, _Reader] = {
     type(None): _null,
     str: _text,
@@ -220,12 +228,21 @@ def leaf_text(kind: ValueKind, plain: Any) -> str | None:
             return "true" if plain else "false"
         case ValueKind.FLOAT:
             return repr(plain)
+        case ValueKind.FLOAT32:
+            return _single_text(plain)
         case ValueKind.BYTES:
             return bytes(plain).hex()
     try:
         return str(plain)
     except ValueError:  # str refuses integers of more than 4,300 digits
         return str(Decimal(plain))
+
+
+def _single_text(plain: float) -> str:
+    """The shortest digits that are this number in single precision, as Arrow writes a column of such."""
+    import pyarrow as pa
+
+    return str(pa.array([plain], pa.float32()).cast(pa.string())[0])
 
 
 def _tree(value: Kinded) -> list[Any]:
@@ -264,6 +281,8 @@ def _json(value: Kinded) -> Any:
             return plain
         case ValueKind.FLOAT if plain - plain == 0:
             return plain
+        case ValueKind.FLOAT32 if plain - plain == 0:
+            return float(_single_text(plain))
     return readable(value)
 
 

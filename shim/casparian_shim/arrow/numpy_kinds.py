@@ -34,6 +34,10 @@ def _floating(value: Any, depth: int) -> Kinded:
     return ValueKind.FLOAT, plain
 
 
+def _single(value: Any, depth: int) -> Kinded:
+    return ValueKind.FLOAT32, float(value)
+
+
 def _datetime64(value: Any, depth: int) -> Kinded:
     unit, count = _count(value, ("D", "us", "ns"))
     if count is None:
@@ -73,6 +77,8 @@ _BY_NAME: dict[str, _Reader] = {
     "float64": lambda value, depth: (ValueKind.FLOAT, float.__float__(value)),
     "timedelta64": _timedelta64,  # before `integer`: to numpy it is one
     "integer": _integer,
+    "float32": _single,
+    "float16": _single,
     "floating": _floating,
     "datetime64": _datetime64,
     "ndarray": _ndarray,

@@ -8,7 +8,7 @@ nor `kind` is ever NULL, and `value` is NULL for the kind `NULL` alone. What `va
 | `TEXT` | the text itself, UTF-8 |
 | `BOOL` | `true` or `false` |
 | `INT` | digits, a `-` before them if negative; any length |
-| `FLOAT` | the shortest digits that read back to it, or `nan`, `inf`, `-inf` |
+| `FLOAT`, `FLOAT32` | the shortest digits that read back to it in that width, or `nan`, `inf`, `-inf` |
 | `DECIMAL` | its digits as Python writes them, or `NaN`, `Infinity`, … |
 | `DATE` | days since 1970-01-01 |
 | `DATETIME`, `INSTANT` | microseconds since 1970-01-01T00:00, without a zone and in UTC |
@@ -54,3 +54,5 @@ class ValueKind(IntEnum):
     LIST = 15
     DICT = 16
     OTHER = 17
+    #: As one with the width of a double it would read otherwise: 0.1 is 0.10000000149011612 there.
+    FLOAT32 = 18

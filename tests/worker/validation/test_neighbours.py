@@ -25,6 +25,7 @@ from casparian_app.devrun.engine import run_input
 from casparian_app.devrun.parser import load_parser
 from casparian_protocol.contract import Contract
 from casparian_shim.arrow.batches import aligned, batch_of_columns, columns_of_rows, messages
+from casparian_shim.arrow.tables import columns_of_table
 from casparian_worker.validation import Checked, OutputFailed, OutputValidator, read_batch, read_schema
 from tests.worker.attempts import Desk
 from tests.worker.validation.python_values import verdict
@@ -234,8 +235,10 @@ def test_every_value_gets_the_reference_verdict_alone_and_among_all_others(kind:
 
 
 def _plain_value(value: Any) -> Any:
-    """What the reference may be asked: it knows no hostile metaclasses."""
-    return ... if isinstance(value, Hostile | HostileClass) else value
+    """What the reference may be asked: it knows no hostile metaclasses, and a UUID is its bytes."""
+    if isinstance(value, Hostile | HostileClass):
+        return ...
+    return value.bytes if isinstance(value, uuid.UUID) else value
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -323,6 +326,46 @@ def test_numpy_scalars_are_the_values_they_hold() -> None:
         for (given_value, means), seen in zip(pairs, among, strict=True):
             its = judged(kind, [[means]])[0]
             assert (seen.value, codes_of(seen)) == (its.value, codes_of(its)), (kind, given_value)
+
+
+def _judged_array(kind: Any, array: pa.Array, **checks: Any) -> list[Seen]:
+    """The verdicts on a column that came as Arrow."""
+    contract = Contract.from_literal({"columns": [{"name": "v", "type": kind} | checks]})
+    validator = OutputValidator("o", contract)
+    ((columns,),) = [list(columns_of_table(pa.table({"v": array}), 100))]
+    batch = batch_of_columns(aligned("o", columns, None))
+    read = read_schema(batch.schema.serialize().to_pybytes())
+    validator.begin(read)
+    (came,) = [read_batch(message, read) for message in messages(batch)]
+    return _seen_all(validator, came)
+
+
+def _seen_all(validator: OutputValidator, came: pa.RecordBatch) -> list[Seen]:
+    return list(_seen(validator.check(came, 0), 0, came.num_rows))
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS[:12], {"kind": "decimal", "precision": 18, "scale": 2, "lossy": True}], ids=str
+)
+def test_single_precision_and_uuids_are_judged_alike_as_values_of_rows_and_as_arrow(kind: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    numbers = [0.1, 0.5, 1.0, -2.5e-7, 3e38, math.inf, -math.inf, math.nan, -0.0]
+    kind = dict(kind) if isinstance(kind, dict) else kind
+    checks = {"lossy": kind.pop("lossy")} if isinstance(kind, dict) and "lossy" in kind else {}
+    columns = [
+        ([numpy.float32(number) for number in numbers], pa.array(numbers, pa.float32())),
+        ([numpy.float16(number) for number in numbers], pa.array([numpy.float16(n) for n in numbers], pa.float16())),
+        (
+            [uuid.UUID(int=5), uuid.UUID(int=2**127)],
+            pa.array([uuid.UUID(int=5).bytes, uuid.UUID(int=2**127).bytes], pa.uuid()),
+        ),
+    ]
+    for rows, array in columns:
+        as_arrow = _judged_array(kind, array, **checks)
+        among = judged(kind, [["x", 1.5, *rows]], **checks)[2:]
+        for by_row, beside, by_arrow in zip(judged(kind, [rows], **checks), among, as_arrow, strict=True):
+            assert _alike(by_row, by_arrow), (kind, by_row, by_arrow)
+            assert _alike(beside, by_arrow), (kind, beside, by_arrow)
 
 
 def test_the_counts_of_a_file_are_its_rows_verdicts_in_run_and_in_production(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def _scalars(kind: ValueKind, values: pa.BinaryArray) -> pa.Array:
             return is_true
         case ValueKind.FLOAT:
             return texts.cast(pa.float64())
+        case ValueKind.FLOAT32:
+            return texts.cast(pa.float32())
     counts = _digits(values).cast(pa.int64())
     if kind is ValueKind.TIME:
         _require(pc.and_(pc.greater_equal(counts, 0), pc.less(counts, _DAY_MICROSECONDS)), kind)
@@ -269,7 +271,7 @@ def _json_value(leaf: Leaf, depth: int = 1) -> Any:
     try:
         if kind is ValueKind.INT:
             return int(value) if len(value) <= _SHOWN_DIGITS else value
-        if kind is ValueKind.FLOAT:
+        if kind in (ValueKind.FLOAT, ValueKind.FLOAT32):
             number = float(value)
             return number if number - number == 0 else value
         return iso_text(kind, int(value)) if kind in _TIMES and len(value) <= _LONGEST_COUNT_CHARS + 4 else value
