@@ -22,7 +22,7 @@ import pyarrow as pa
 from casparian_protocol.wire.messages import Fenced, Finish, Message
 from casparian_worker.__main__ import main
 from casparian_worker.agent import agent
-from casparian_worker.agent.bus import WorkerBus
+from casparian_worker.agent.connection import WorkerBus
 from casparian_worker.staging import StagedParquet
 
 LATE, FENCED, STALL = "late.json", "fenced.json", "stall"

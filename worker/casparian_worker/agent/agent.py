@@ -33,8 +33,7 @@ from casparian_protocol.wire.messages import (
     Welcome,
 )
 from casparian_worker.agent.artifacts import BusTransfer, SameDiskTransfer
-from casparian_worker.agent.bus import WorkerBus
-from casparian_worker.agent.contact import DEFAULT_WAIT_SECONDS, Contact
+from casparian_worker.agent.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
 from casparian_worker.agent.leases import (
     AttemptsEnded,
     AttemptStaged,

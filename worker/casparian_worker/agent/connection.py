@@ -1,13 +1,15 @@
-"""The worker's end of the bus: one DEALER, drained through its descriptor in the loop.
+"""The worker's end of the bus, and in words for whoever started it by hand whether a sentinel answers there.
 
-Owns the socket and nothing else. A message goes only to a connection that exists: what cannot be sent now is said again
-by whoever keeps it, so nothing stale waits here for a sentinel that comes back.
+`WorkerBus` is one DEALER, drained through its descriptor in the loop. A message goes only to a connection that exists: what
+cannot be sent now is sent again by whoever keeps it, so nothing stale waits here for a sentinel that comes back. `Contact`
+knows when to stop waiting for the first sentinel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 import zmq
@@ -83,3 +85,64 @@ class WorkerBus:
             logger.warning("The sentinel sent what is no message: %s", malformed.reason)
             return
         self._on_message(message, attachments)
+
+
+#: Exit statuses of a worker, as of every command.
+LEFT, REFUSED, NO_SENTINEL = 0, 1, 3
+DEFAULT_WAIT_SECONDS = 30.0
+#: A sentinel that is there answers sooner; nothing is announced before.
+_PATIENCE_SECONDS = 1.0
+
+
+class Contact:
+    """One worker's. A managed worker tells nobody and waits as its own rules say."""
+
+    def __init__(
+        self,
+        whom: str,
+        tell: Callable[[str], None] | None,
+        wait_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`whom` it waits for; `tell` None: a managed worker's."""
+        self._whom = whom
+        self._tell = tell
+        self._wait_seconds = wait_seconds
+        self._monotonic = monotonic
+        self._began_s = monotonic()
+        self._was_welcome = False
+        self._is_told = False
+        self.status = LEFT
+
+    def looked(self) -> bool:
+        """Nobody has answered yet; whether to wait on. For ever, once somebody has."""
+        if self._tell is None or self._was_welcome:
+            return True
+        waited_s = self._monotonic() - self._began_s
+        if waited_s >= self._wait_seconds:
+            self._tell(
+                f"No sentinel answered for {self._wait_seconds:g} s: {self._whom}. `casparian start` starts one."
+            )
+            self.status = NO_SENTINEL
+            return False
+        if waited_s >= _PATIENCE_SECONDS and not self._is_told:
+            self._is_told = True
+            self._tell(f"waiting up to {self._wait_seconds:g} s for a sentinel: {self._whom}")
+        return True
+
+    def welcomed(self) -> None:
+        if self._tell is not None and (self._is_told or not self._was_welcome):
+            self._tell("joined again" if self._was_welcome else "joined")
+        self._was_welcome, self._is_told = True, False
+
+    def lost(self) -> None:
+        """The sentinel that was here takes nothing any more. Told once."""
+        if self._tell is not None and self._was_welcome and not self._is_told:
+            self._is_told = True
+            self._tell("the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)")
+
+    def refused(self, reason: str) -> None:
+        """The sentinel does not want this worker, and will not."""
+        self.status = REFUSED
+        if self._tell is not None:
+            self._tell(f"The sentinel refused this worker: {reason}.")
