@@ -89,7 +89,7 @@ class BusWorker:
 
     def _perform(self, assignment: m.Assignment) -> m.FinishedJob:
         self._bodies.hit()
-        manifest = Manifest(source_hash=assignment.job.input.content_hash)
+        manifest = Manifest(source_hash=assignment.job.work.content)
         return m.FinishedJob(job_id=assignment.job.job_id, epoch=assignment.epoch, manifest=manifest)
 
     def _send(self, message: m.Message) -> None:

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.jobs.kinds import JobInput, ParseWork
 from casparian_protocol.parsers import read_bundle as unpack
 from casparian_protocol.settings import Settings
 from casparian_sentinel import (
@@ -116,10 +116,7 @@ def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: in
     params: dict[str, JsonValue] = {
         name: param.default for name, param in prepared.metadata.params.items() if param.kind != "file"
     }
-    job = JobSpec(
-        job_id=f"{number + 1:016x}",
-        type=JobType.PARSE,
-        key=f"test {test.case}",
+    work = ParseWork(
         input=JobInput(path=str(test.input_path.resolve()), size=test.input_path.stat().st_size),
         parser=prepared.metadata.name,
         parser_version=prepared.metadata.version,
@@ -129,7 +126,8 @@ def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: in
         policies=dict.fromkeys(contracts, _COUNT_ONLY),
     )
     return ParseTask(
-        job=job,
+        job_id=f"{number + 1:016x}",
+        work=work,
         attempt=1,
         epoch=1,
         leased_at_us=time.time_ns() // 1000,

@@ -9,7 +9,7 @@ from casparian_app.gateway import Gateway, Row, read_blob
 from casparian_app.names import find_job, is_job_id, known, unknown
 from casparian_app.problems import UsageProblem
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobSpec
+from casparian_protocol.jobs import JobSpec, ParseWork
 from casparian_protocol.settings import load
 from casparian_worker import PublishedFile, RecordedJob, Reproduction, reproduce_job
 
@@ -51,7 +51,8 @@ def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[Row]:
 
 
 def _recorded(gateway: Gateway, job: Row) -> RecordedJob:
-    if job["job_type"] != "PARSE" or job["status"] not in _COMMITTED:
+    spec = JobSpec.model_validate_json(job["spec_json"])
+    if not isinstance(spec.work, ParseWork) or job["status"] not in _COMMITTED:
         raise UsageProblem(
             f"Job {job['id']} is a {job['job_type']} and {job['status']}.",
             remedy="Only a parse that published can be run again and compared.",
@@ -59,7 +60,8 @@ def _recorded(gateway: Gateway, job: Row) -> RecordedJob:
     files = gateway.rows(_FILES, [job["id"]])
     (parser,) = gateway.rows("select entry from cf_parsers where artifact_hash = ? limit 1", [job["artifact_hash"]])
     return RecordedJob(
-        JobSpec.model_validate_json(job["spec_json"]),
+        spec.job_id,
+        spec.work,
         job["lease_epoch"],
         job["claim_time"],
         parser["entry"],

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence, Snapshot
+from casparian_protocol.jobs import JobSpec
 from casparian_shim.text import scrub
 
 _ENDS = {"JobFailed": "FAILED", "JobDeadLettered": "DEAD_LETTER", "JobCancelled": "CANCELLED"}
@@ -90,16 +91,12 @@ class RunView:
         data = event.data
         match event.type:
             case "JobQueued" | "JobReplayed":
-                spec = data["job"]
-                if not self._is_wanted(spec["job_id"]):
-                    return
-                self.open[spec["job_id"]] = OpenJob(
-                    spec["job_id"],
-                    spec["input"]["path"],
-                    spec.get("parser", ""),
-                    "QUEUED",
-                    spec.get("parser_version", ""),
-                )
+                spec = JobSpec.model_validate(data["job"])
+                if self._is_wanted(spec.job_id):
+                    work = spec.work
+                    self.open[spec.job_id] = OpenJob(
+                        spec.job_id, work.subject, work.parser, "QUEUED", work.parser_version
+                    )
             case "JobLeased":
                 self._state(data["job_id"], "LEASED")
             case "JobStarted":

@@ -55,7 +55,8 @@ class Forger:
 
     def hello(self, name: str, **changes: Any) -> m.Hello:
         facts: dict[str, Any] = {
-            "protocol": 1, "worker_id": name, "host": "here", "pid": os.getpid(), "slots": 1, "version": "0", "sandbox": "none",
+            "protocol": m.PROTOCOL_VERSION, "worker_id": name,
+            "host": "here", "pid": os.getpid(), "slots": 1, "version": "0", "sandbox": "none",
         }  # fmt: skip
         return m.Hello(**(facts | changes))
 

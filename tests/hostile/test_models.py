@@ -91,7 +91,7 @@ def _messages(lease: m.Held) -> list[m.Message]:
     job_id, epoch = lease.job_id, lease.epoch
     return [
         m.Hello(
-            protocol=1,
+            protocol=m.PROTOCOL_VERSION,
             worker_id="w1",
             host="h",
             pid=7,

@@ -18,7 +18,7 @@ from casparian_protocol.wire.operations import OPERATIONS, BadArguments, Unknown
 
 JOB = "00112233aabbccdd"
 EXAMPLES: list[m.Message] = [
-    m.Hello(protocol=1, worker_id="w", host="h", pid=2, slots=1, version="1", sandbox="none"),
+    m.Hello(protocol=m.PROTOCOL_VERSION, worker_id="w", host="h", pid=2, slots=1, version="1", sandbox="none"),
     m.Heartbeat(seq=1, jobs=[m.Beat(job_id=JOB, epoch=3, progress=Progress(items_done=1, unit="rows"))]),
     m.Sinks(since=5, sinks=[m.SinkCounts(uri="parquet://outputs", output="orders", rows=2, latency=[0, 3])]),
     m.Want(credit=4),

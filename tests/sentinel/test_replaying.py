@@ -52,7 +52,7 @@ def replay(context: Context, dead: int, **args: Any) -> tuple[dict[str, Any], li
                 assert isinstance(step, Decide)
                 assert isinstance(step.command, ReplayDeadLetters)
                 assert step.command.position == 7
-                assert {job.output_versions["orders"] for job in step.command.jobs} == {1}
+                assert {job.work.output_versions["orders"] for job in step.command.jobs} == {1}
                 sizes.append(len(step.command.jobs))
                 refused = [{"reason": "its work is queued already", "jobs": 1}]
                 answer = {"replayed": len(step.command.jobs) - 1, "refused": refused}

@@ -221,7 +221,14 @@ class Small:
         worker.is_welcome = True
         held = [m.Held(job_id=job, epoch=epoch) for job, epoch in {**worker.running, **worker.offered}.items()]
         said = m.Hello(
-            protocol=1, worker_id=name, host="h", pid=worker.pid, slots=1, version="0", sandbox="none", holding=held
+            protocol=m.PROTOCOL_VERSION,
+            worker_id=name,
+            host="h",
+            pid=worker.pid,
+            slots=1,
+            version="0",
+            sandbox="none",
+            holding=held,
         )
         offers = [_offer(name, job, epoch) for job, epoch in worker.offered.items()]
         self.to_sentinel[name].append((c.HelloReceived(name, said), self.want(name), *offers))

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_protocol.jobs import JobError, Manifest, OutputAccounting
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ParseWork
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.state import OpenJob
 from casparian_sentinel.operations.steps import OperationRefused
 from tests.simulation.invariants import Violated
 from tests.simulation.planned_again import PlanningWalk, _hash
+
+
+def _file_number(job: OpenJob) -> int:
+    assert isinstance(job.work, ParseWork)
+    return int(job.work.input.file_id, 16)
 
 
 class LiveRowsWalk(PlanningWalk):
@@ -48,15 +53,15 @@ class LiveRowsWalk(PlanningWalk):
         job = self._leased()
         if job is None:
             return
-        number = int(job.file_id, 16)
-        if _hash(self.files[number][0]) != job.content_hash:  # the worker hashes again before it parses
+        number = _file_number(job)
+        if _hash(self.files[number][0]) != job.work.content:  # the worker hashes again before it parses
             self._ends(job, "INPUT_CHANGED")
             return
         counts = OutputAccounting(
             status="no_data", received=0, valid=0, quarantined=0, contract_hash=job.work.contracts["orders"]
         )
-        manifest = Manifest(outputs={"orders": counts}, source_hash=job.content_hash, sandbox="none")
-        content, job_id, epoch = job.content_hash, job.job_id, job.epoch
+        manifest = Manifest(outputs={"orders": counts}, source_hash=job.work.content, sandbox="none")
+        content, job_id, epoch = job.work.content, job.job_id, job.epoch
         self.sentinel._engine.submit(c.FinishReceived("w1", [c.FinishedItem(job_id, epoch, manifest)]))
         self.open.pop(job_id, None)
         self.newest[content] = job_id
@@ -76,7 +81,7 @@ class LiveRowsWalk(PlanningWalk):
     def _ends(self, job: OpenJob, code: str) -> None:
         error = JobError(code=code, message="played", origin="environment")
         self.open.pop(job.job_id, None)
-        number, content = int(job.file_id, 16), job.content_hash
+        number, content = _file_number(job), job.work.content
         if content not in self.newest:
             places = self.failed.setdefault(content, set())
             if _hash(self.files[number][0]) == content:

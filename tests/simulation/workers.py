@@ -38,7 +38,7 @@ def _heartbeat(*leases: tuple[str, int]) -> m.Heartbeat:
 @lru_cache(4096)
 def _hello(worker_id: str, pid: int, slots: int, *holding: tuple[str, int]) -> m.Hello:
     return m.Hello(
-        protocol=1,
+        protocol=m.PROTOCOL_VERSION,
         worker_id=worker_id,
         host="here",
         pid=pid,

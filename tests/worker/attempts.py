@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.jobs import JobInput, ParseWork
 from casparian_protocol.settings import LimitSettings, Settings
 from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, ParseTask, WorkerContext, execute
 from casparian_worker.execute.stream import StreamCounters
@@ -51,9 +51,6 @@ class Desk:
         (self.folder / "bundle" / "parser.py").write_text(source)
         digest = blake3(self.input.read_bytes()).hexdigest() if self.input.is_file() else ""
         spec: dict[str, Any] = {
-            "job_id": JOB_ID,
-            "type": JobType.PARSE,
-            "key": "k",
             "input": JobInput(path=str(self.input), content_hash=digest),
             "parser": "p",
             "parser_version": "1.0.0",
@@ -61,7 +58,8 @@ class Desk:
             "params": self.params,
         }
         return ParseTask(
-            job=JobSpec(**(spec | changes)),
+            job_id=JOB_ID,
+            work=ParseWork(**(spec | changes)),
             attempt=1,
             epoch=EPOCH,
             leased_at_us=LEASED_AT,

@@ -17,7 +17,8 @@ from blake3 import blake3
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.jobs import JobInput, JobSpec, ParseWork
+from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.parsers import pack_bundle
 from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import (
@@ -77,16 +78,18 @@ class SmallSentinel:
         contract = self.put(Contract.from_literal(ROWS).canonical_json().encode())
         spec = JobSpec(
             job_id=job_id or f"{epoch:016x}",
-            type=JobType.PARSE,
             key=f"k{epoch}",
-            input=JobInput(path=str(path), content_hash=blake3(path.read_bytes()).hexdigest()),
-            parser="p",
-            parser_version="1.0.0",
-            artifact=artifact,
-            contracts={"rows": contract},
-            **more,
+            work=ParseWork(
+                input=JobInput(path=str(path), content_hash=blake3(path.read_bytes()).hexdigest()),
+                parser="p",
+                parser_version="1.0.0",
+                artifact=artifact,
+                contracts={"rows": contract},
+                **more,
+            ),
         )
-        return Assignment(job=spec, attempt=1, epoch=epoch, leased_at=1, entry="parser.py")
+        briefing = ParseBriefing(entry="parser.py")
+        return Assignment(job=spec, attempt=1, epoch=epoch, leased_at=1, briefing=briefing)
 
     def assign(self, *assignments: Assignment) -> None:
         self.send(Assign(jobs=list(assignments)))

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobSpec, Manifest, part_at, published_path
+from casparian_protocol.jobs import Manifest, part_at, published_path
+from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.settings import Settings
 from casparian_protocol.values import plain_rows
 from casparian_worker.agent.artifacts import Artifacts
@@ -46,7 +47,8 @@ class PublishedFile:
 class RecordedJob:
     """All that the log says about a committed job and that its rows depend on."""
 
-    spec: JobSpec
+    job_id: str
+    work: ParseWork
     epoch: int
     leased_at_us: int
     entry: str
@@ -88,27 +90,28 @@ def reproduce(
             folder.mkdir(mode=0o700)
         artifacts = Artifacts(apart, fetch)
         task = ParseTask(
-            job=job.spec,
+            job_id=job.job_id,
+            work=job.work,
             attempt=1,
             epoch=job.epoch,
             leased_at_us=job.leased_at_us,
-            bundle=artifacts.bundle(job.spec.artifact),
+            bundle=artifacts.bundle(job.work.artifact),
             entry=job.entry,
-            contracts={output: artifacts.contract(digest) for output, digest in job.spec.contracts.items()},
+            contracts={output: artifacts.contract(digest) for output, digest in job.work.contracts.items()},
         )
         outcome = execute(task, WorkerContext(apart, settings, start_seconds=start_seconds), CancelToken())
         if outcome.staging is not None:
             outcome.staging.close()
         if isinstance(outcome, Failed):
             altered = tuple(file for file in (_untouched(home, published) for published in job.files) if file)
-            return Reproduction(job.spec.job_id, altered, f"{outcome.error.code}: {outcome.error.message}")
-        staged = apart.staging_of(job.spec.job_id, job.epoch)
-        return Reproduction(job.spec.job_id, tuple(_compared(job, home, outcome.manifest, staged)))
+            return Reproduction(job.job_id, altered, f"{outcome.error.code}: {outcome.error.message}")
+        staged = apart.staging_of(job.job_id, job.epoch)
+        return Reproduction(job.job_id, tuple(_compared(job, home, outcome.manifest, staged)))
 
 
 def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) -> Iterator[ComparedFile]:
     versions = {file.output: file.version for file in job.files}
-    paths = {published_path(file, job.spec.job_id, versions.get(file.output, 1)): file for file in manifest.files}
+    paths = {published_path(file, job.job_id, versions.get(file.output, 1)): file for file in manifest.files}
     fresh = {_place_of(path): (path, file) for path, file in paths.items()}
     for published in job.files:
         _path, made = fresh.pop(_place_of(published.path), (None, None))

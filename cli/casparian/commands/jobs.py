@@ -19,7 +19,7 @@ from casparian_app.names import find_job, hint
 from casparian_app.problems import UsageProblem
 from casparian_app.wording import count, size, when, when_short
 from casparian_protocol import wording
-from casparian_protocol.jobs import FILTERS, JobState, JobType
+from casparian_protocol.jobs import FILTERS, WORKS, JobSpec, JobState, ParseWork
 from casparian_protocol.wording import in_words
 
 _LIST = """
@@ -56,7 +56,7 @@ casparian jobs --as-of 2026-05-01T18:00""",
 @click.option(
     "--type",
     "job_type",
-    type=click.Choice([kind.value for kind in JobType], case_sensitive=False),
+    type=click.Choice(list(WORKS), case_sensitive=False),
     help="Only jobs of this type.",
 )
 @click.option("--parser", metavar="NAME", help="Only jobs of this parser.")
@@ -95,7 +95,7 @@ def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any])
         as_json(app, found)
         return
     shows_reason = filters["dead_letter"]
-    shows_type = any(job["type"] != JobType.PARSE.value for job in found)
+    shows_type = any(job["type"] != ParseWork.kind for job in found)
     rows = [
         (
             job["id"][:8],
@@ -245,8 +245,9 @@ def _parked(gateway: Gateway, found: dict[str, Any]) -> dict[str, Any] | None:
 def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:
     """The job as one document: JSON columns unpacked, things called as everywhere else."""
     document = in_words({name: value for name, value in found.items() if not name.endswith("_json")})
-    for name in ("accounting", "skipped", "records", "damaged", "spec"):
+    for name in ("accounting", "skipped", "records", "damaged"):
         document[name if name != "skipped" else "skips"] = json.loads(found[f"{name}_json"] or "null")
+    document["spec"] = JobSpec.model_validate_json(found["spec_json"]).flat() if found["spec_json"] else None
     document["files"], document["violations"] = files, violations
     document["history"] = [{**event, "data": json.loads(event["data"])} for event in history]
     return document
@@ -281,11 +282,12 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _print_params(app: App, found: dict[str, Any]) -> None:
     """The parameters that the job was queued with, and where each came from."""
-    spec = json.loads(found["spec_json"] or "{}")
-    origins = spec.get("param_origins") or {}
+    work = JobSpec.model_validate_json(found["spec_json"]).work if found["spec_json"] else None
+    if not isinstance(work, ParseWork):
+        return
     rows = [
-        (name, json.dumps(value, ensure_ascii=False), origins.get(name, "default"))
-        for name, value in (spec.get("params") or {}).items()
+        (name, json.dumps(value, ensure_ascii=False), work.param_origins.get(name, "default"))
+        for name, value in work.params.items()
     ]
     table(app, ("parameter", "value", "from"), rows, empty="")
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from casparian_app.wording import count, when
 from casparian_protocol.errors import RETRYABLE_ONCE
+from casparian_protocol.jobs import JobSpec, Work
 
 Data = Mapping[str, Any]
 
@@ -59,22 +60,21 @@ def _error(data: Data) -> str:
     return f"{error.get('code', 'UNKNOWN_ERROR')}: {name}{error.get('message', '')}".rstrip(": ") + mark
 
 
-def _spec(job: Data) -> str:
-    parser = f"{job.get('parser')} {job.get('parser_version')}" if job.get("parser") else f"a {job['type']}"
-    content = job["input"].get("content_hash") or ""
-    shown = f" (content {content[:12]})" if content else ""
-    return f"{job['input']['path']}{shown} for {parser}"
+def _spec(work: Work) -> str:
+    parser = f"{work.parser} {work.parser_version}" if work.parser else f"a {work.kind}"
+    shown = f" (content {work.content[:12]})" if work.content != work.subject else ""
+    return f"{work.subject}{shown} for {parser}"
 
 
 def _queued(event: Told) -> str:
-    job = event.data["job"]
-    if job.get("rerun_of"):
-        cause = f", as a rerun of job {job['rerun_of']}{_by(event)}"
-    elif job.get("topic"):
-        cause = f", because the file has the tag {job['topic']!r} that the parser asked for"
+    job = JobSpec.model_validate(event.data["job"])
+    if job.rerun_of:
+        cause = f", as a rerun of job {job.rerun_of}{_by(event)}"
+    elif job.work.topic:
+        cause = f", because the file has the tag {job.work.topic!r} that the parser asked for"
     else:
         cause = _by(event)
-    return f"Queued {_spec(job)}{cause}."
+    return f"Queued {_spec(job.work)}{cause}."
 
 
 def _replayed(event: Told) -> str:

@@ -12,6 +12,7 @@ from casparian_console.effects import Query
 from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.jobs import JobSpec
 from casparian_protocol.wording import WAITING_FILES
 
 #: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
@@ -173,10 +174,10 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[Settled, ...]:
     data, seq, at = event.data, event.seq, event.ts
     match event.type:
         case "JobQueued" | "JobReplayed":
-            spec = data["job"]
-            known = book.get(spec["job_id"])
+            spec = JobSpec.model_validate(data["job"])
+            known = book.get(spec.job_id)
             was_counted = event.type == "JobReplayed" and not (known is not None and known.is_closed)
-            book.replace(spec["job_id"], **_fresh(spec, at), seq=seq)
+            book.replace(spec.job_id, **_fresh(spec, at), seq=seq)
             if was_counted:
                 return ((data["from_state"], -1, 0, 0),)
         case "FailureClosed":
@@ -247,17 +248,17 @@ def fold_job(book: JobBook, event: FeedEvent) -> tuple[Settled, ...]:
     return ()
 
 
-def _fresh(spec: dict[str, Any], at: int) -> dict[str, Any]:
+def _fresh(spec: JobSpec, at: int) -> dict[str, Any]:
     return {
-        "type": spec["type"],
+        "type": spec.work.kind,
         "state": "QUEUED",
-        "parser": spec.get("parser", ""),
-        "version": spec.get("parser_version", ""),
-        "input": spec["input"]["path"],
-        "topic": spec.get("topic", ""),
+        "parser": spec.work.parser,
+        "version": spec.work.parser_version,
+        "input": spec.work.subject,
+        "topic": spec.work.topic,
         "attempt": 0,
         "epoch": 0,
-        "queued_at": spec.get("queued_at") or at,
+        "queued_at": spec.queued_at or at,
         "started_at": 0,
         "ended_at": 0,
         "rows": 0,

@@ -26,7 +26,7 @@ class QuarantineCount(NamedTuple):
     rows: int
 
 
-@event(version=2, leads_to=(JobState.QUEUED,))
+@event(version=3, leads_to=(JobState.QUEUED,))
 class JobQueued(JobEvent):
     """There is work to do."""
 
@@ -142,7 +142,7 @@ class JobDeadLettered(JobEvent):
     retry_count: int
 
 
-@event(version=2, leads_to=(JobState.QUEUED,))
+@event(version=3, leads_to=(JobState.QUEUED,))
 class JobReplayed(JobEvent):
     """An ended job waits again, its counts reset."""
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 
 from pydantic import BaseModel, ValidationError
 
+from casparian_protocol.jobs.kinds import Work, facts_of_work, unchecked_work_of
+
 Write: TypeAlias = Callable[[Any], Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,6 +31,8 @@ def plain(value: Any) -> Any:
     """The value with models as maps and tuples as lists, all the way down."""
     if isinstance(value, BaseModel):
         return as_map(value)
+    if isinstance(value, Work):
+        return facts_of_work(value)
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
     if isinstance(value, dict):
@@ -52,7 +56,7 @@ def _nested_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 def _is_nested(annotation: Any) -> bool:
     if isinstance(annotation, type) and not get_args(annotation):
-        return issubclass(annotation, BaseModel | tuple)
+        return issubclass(annotation, BaseModel | Work | tuple)
     return get_origin(annotation) is tuple or any(_is_nested(part) for part in get_args(annotation))
 
 
@@ -69,8 +73,11 @@ def _value(annotation: Any, value: Any) -> Any:
         return _value(parts[0], value)
     if origin in (Union, UnionType):
         return _value(_member(parts, value), value)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, Mapping):
-        return _unchecked(annotation, value)
+    if isinstance(annotation, type) and isinstance(value, Mapping):
+        if issubclass(annotation, Work):
+            return unchecked_work_of(value)
+        if issubclass(annotation, BaseModel):
+            return _unchecked(annotation, value)
     if origin is list and isinstance(value, list):
         return [_value(parts[0], each) for each in value]
     if origin is dict and isinstance(value, dict):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from casparian_protocol.jobs import PLAIN_PART_NAMES
+from casparian_protocol.jobs.spec import with_work
 
 Data: TypeAlias = dict[str, Any]
 Step: TypeAlias = Callable[[Data], Data]
@@ -20,6 +21,11 @@ def _job_with_targets(data: Data) -> Data:
     job = data["job"]
     targets = dict.fromkeys(job.get("contracts", {}), 1)
     return {**data, "job": {**job, "output_versions": targets, "param_origins": {}}}
+
+
+def _job_with_work(data: Data) -> Data:
+    """Before version 3 a job had the fields of every kind at one level."""
+    return {**data, "job": with_work(data["job"])}
 
 
 def _approval_with_origin(data: Data) -> Data:
@@ -36,6 +42,8 @@ STEPS: dict[tuple[str, int], Step] = {
     ("JobOutputsCommitted", 1): lambda data: {**data, "part_names": PLAIN_PART_NAMES},
     ("JobQueued", 1): _job_with_targets,
     ("JobReplayed", 1): _job_with_targets,
+    ("JobQueued", 2): _job_with_work,
+    ("JobReplayed", 2): _job_with_work,
     ("ContractApproved", 1): _approval_with_origin,
     ("ParserRetired", 1): _retirement_that_derives,
 }

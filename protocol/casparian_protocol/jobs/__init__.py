@@ -3,6 +3,7 @@
 Deciding what may follow what is the core's, with the table in `states`; checking a manifest's files is the sentinel's commit.
 """
 
+from casparian_protocol.jobs.kinds import WORKS, JobInput, ParseWork, ScanWork, Work
 from casparian_protocol.jobs.manifest import (
     OUTPUT_NAME,
     PART_NAMES,
@@ -16,7 +17,7 @@ from casparian_protocol.jobs.manifest import (
     part_at,
     published_path,
 )
-from casparian_protocol.jobs.spec import JobError, JobInput, JobSpec
+from casparian_protocol.jobs.spec import JobError, JobSpec
 from casparian_protocol.jobs.states import (
     ENDED,
     FILTERS,
@@ -26,7 +27,6 @@ from casparian_protocol.jobs.states import (
     OPEN,
     PENDING,
     JobState,
-    JobType,
     OutputStatus,
 )
 
@@ -42,17 +42,20 @@ __all__ = [
     "PENDING",
     "PLAIN_PART_NAMES",
     "STAGED_NAME",
+    "WORKS",
     "JobError",
     "JobInput",
     "JobSpec",
     "JobState",
-    "JobType",
     "Manifest",
     "OutputAccounting",
     "OutputStatus",
+    "ParseWork",
     "RecordAccounting",
+    "ScanWork",
     "StagedFile",
     "ViolationCount",
+    "Work",
     "part_at",
     "published_path",
 ]

@@ -2,75 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from casparian_protocol.bounds import (
-    Count,
-    HashText,
-    IdText,
-    Int32,
-    JobId,
-    Json,
-    LongText,
-    Microseconds,
-    PathText,
-    PositiveSmallCount,
-    Scalar,
-    ShortText,
-    SmallCount,
-    TagText,
-    VersionText,
-)
-from casparian_protocol.jobs.states import JobType
+from casparian_protocol.bounds import IdText, Int32, JobId, Microseconds, Scalar, ShortText, SmallCount
+from casparian_protocol.jobs.kinds import AnyWork, facts_of_work
 
-__all__ = ["JobError", "JobInput", "JobSpec", "Scalar"]
+__all__ = ["JobError", "JobSpec", "Scalar", "with_work"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class JobInput(_Model):
-    """The file a PARSE job reads, or the directory a SCAN job walks."""
-
-    path: PathText
-    file_id: IdText = ""
-    #: BLAKE3, hex, as the scan saw it; the worker hashes again and the two must agree. Empty for a SCAN.
-    content_hash: HashText = ""
-    size: Count = 0
-
-
 class JobSpec(_Model):
     """All that is fixed about a job before anybody runs it (event `JobQueued`)."""
 
     job_id: JobId
-    type: JobType = Field(strict=False)
     #: Identity of the work: input, artifact, contracts, parameters, generation. At most one open job and one commit per key.
     key: ShortText
-    input: JobInput
-    parser: ShortText = ""
-    parser_version: VersionText = ""
-    artifact: HashText = ""
-    #: output → hash of its approved contract.
-    contracts: dict[ShortText, HashText] = Field(default_factory=dict, max_length=256)
-    #: output → the version of it that the rows go to, fixed when the job is queued.
-    output_versions: dict[ShortText, PositiveSmallCount] = Field(default_factory=dict, max_length=256)
-    #: Every declared parameter with its effective value, fixed when the job is queued.
-    params: dict[ShortText, Json] = Field(default_factory=dict, max_length=256)
-    #: Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default.
-    param_origins: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=256)
-    #: output → effective quarantine policy, resolved when queued.
-    policies: dict[ShortText, dict[ShortText, Scalar]] = Field(default_factory=dict, max_length=256)
-    topic: TagText = ""
-    source_id: IdText = ""
-    #: SCAN: excludes, tag, hash, pattern. PARSE: `on_change`, when earlier contents of the file stay live (`append`).
-    options: dict[ShortText, Scalar | list[LongText]] = Field(default_factory=dict, max_length=32)
+    work: AnyWork
     priority: Int32 = 0
     generation: SmallCount = 0
     rerun_of: IdText = ""
     queued_at: Microseconds = 0
+
+    def flat(self) -> dict[str, Any]:
+        """The job for people: what its kind carries beside what every job has."""
+        facts = {**self.__dict__, **facts_of_work(self.work)}
+        return {"type": facts.pop("kind"), **{name: value for name, value in facts.items() if name != "work"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_version(cls, value: Any) -> Any:
+        """Tables and exports may still hold jobs as an older version wrote them."""
+        return with_work(value) if isinstance(value, dict) and "type" in value and "work" not in value else value
+
+
+_OF_EVERY_KIND = ("job_id", "key", "priority", "generation", "rerun_of", "queued_at")
+_OF_PARSE = (
+    "parser",
+    "parser_version",
+    "input",
+    "artifact",
+    "contracts",
+    "output_versions",
+    "params",
+    "param_origins",
+    "policies",
+)
+
+
+def with_work(job: dict[str, Any]) -> dict[str, Any]:
+    """A job as it was written before kinds had works of their own: every field at one level, and a `type`."""
+    common = {name: job[name] for name in _OF_EVERY_KIND if name in job}
+    options = job.get("options", {})
+    if job["type"] == "SCAN":
+        work = {"kind": "SCAN", "root": job["input"]["path"], "source_id": job.get("source_id", ""), "options": options}
+    else:
+        work = {name: job[name] for name in _OF_PARSE if name in job}
+        work |= {"kind": job["type"], "tag": job.get("topic", ""), "on_change": options.get("on_change", "replace")}
+    return {**common, "work": work}
 
 
 class JobError(_Model):

@@ -22,11 +22,6 @@ class JobState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-class JobType(StrEnum):
-    SCAN = "SCAN"
-    PARSE = "PARSE"
-
-
 class OutputStatus(StrEnum):
     """Where a version of an output stands. At most one version of an output is live."""
 

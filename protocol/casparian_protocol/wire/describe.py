@@ -6,15 +6,17 @@ order stands here, everything about fields comes from the models.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from casparian_protocol.jobs import JobError, JobInput, JobSpec, Manifest, OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.jobs import JobError, JobSpec, Manifest, OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.jobs.kinds import WORKS, JobInput
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.heartbeats import Progress
 from casparian_protocol.wire.operation_views import (
@@ -93,7 +95,7 @@ _GROUPS = (
     ("To a client", m.TO_CLIENT),
 )
 _PARTS: tuple[type[BaseModel], ...] = (
-    m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobInput, JobError, Manifest,
+    m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobError, Manifest,
     StagedFile, OutputAccounting, ViolationCount, Progress, Artifact, ProposedContract, ContractView, WorkerView, WorkerGivenUp,
     ParkedCommit, InternalErrors,
     JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, OpenGroup, Skipped,
@@ -116,6 +118,16 @@ def page() -> str:
     lines += ["## Parts", "", "Maps inside messages, arguments and results.", ""]
     for part in _PARTS:
         lines += [f"### {part.__name__}", "", _said(part), "", *_fields(part)]
+    lines += [
+        "## Works and briefings",
+        "",
+        "What a job of each kind carries (`JobSpec.work`), and what its worker is told",
+    ]
+    lines += ["beside it (`Assignment.briefing`).", ""]
+    for name, work in sorted(WORKS.items()):
+        for carried in filter(None, (work, work.briefing)):
+            lines += [f"### {carried.__name__}", "", f"`kind` is `{name}`.", "", *_fields_of_dataclass(carried)]
+    lines += ["### JobInput", "", *_fields_of_dataclass(JobInput)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -131,6 +143,16 @@ def _fields(model: type[BaseModel]) -> Iterable[str]:
     properties: dict[str, Any] = model.model_json_schema(mode="validation")["properties"]
     for name, field in model.model_fields.items():
         rows.append(f"| `{name}` | {_type(properties[name])} | {_default(field)} |")
+    return [*rows, ""]
+
+
+def _fields_of_dataclass(model: type[Any]) -> Iterable[str]:
+    properties: dict[str, Any] = TypeAdapter(model).json_schema().get("properties", {})
+    rows = ["| field | type | default |", "|---|---|---|"]
+    for field in dataclasses.fields(model):
+        is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        default = "empty" if field.default in ("", dataclasses.MISSING) else f"`{field.default!r}`"
+        rows.append(f"| `{field.name}` | {_type(properties[field.name])} | {'required' if is_required else default} |")
     return [*rows, ""]
 
 

@@ -25,13 +25,13 @@ from casparian_protocol.bounds import (
     Seconds,
     ShortText,
     SmallCount,
-    TagText,
     WorkerId,
 )
 from casparian_protocol.jobs import JobError, JobSpec, Manifest
+from casparian_protocol.jobs.kinds import AnyBriefing
 from casparian_protocol.wire.heartbeats import BUCKET_COUNT, Progress
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 BODY_LIMIT_BYTES = 64 * 1024
 ATTACHMENT_LIMIT_BYTES = 64 * 1024 * 1024
 HEARTBEAT_LIMIT_BYTES = 4 * 1024
@@ -229,13 +229,10 @@ class Assignment(BaseModel):
     epoch: Epoch
     #: Time of the lease event, µs UTC: the `_cf_processed_at` of the job's rows.
     leased_at: Microseconds
-    #: Entry module of the bundle, and whether it is a function or a class.
-    entry: ShortText = ""
+    #: What this kind of job needs beside its work.
+    briefing: AnyBriefing | None = None
     #: An earlier attempt ran out of memory: nothing else runs beside this one.
     is_alone: bool = False
-    #: Rules that tag what a SCAN finds, and tags that some parser wants hashed.
-    rules: list[dict[ShortText, Json]] = Field(default_factory=list)
-    wanted_tags: list[TagText] = Field(default_factory=list)
 
 
 class Assign(Message):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode
-from casparian_protocol.jobs import PART_NAMES, JobError, JobState, JobType, Manifest
+from casparian_protocol.jobs import PART_NAMES, JobError, JobState
 from casparian_protocol.wire.messages import Committed, Failed, Fenced, Held
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
@@ -31,16 +31,14 @@ from casparian_sentinel.core.decide_returns import (
     own_error,
     recall,
 )
-from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, PlanFiles, Promote, PublishCatalogue
 from casparian_sentinel.core.fitting import fitting
+from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.live import LiveJob
 from casparian_sentinel.core.manifests import (
     ERROR_BESIDE_MANIFEST_BYTES,
     error_facts,
     needs_blob,
-    problem_of,
-    problem_of_uncommitted,
     quarantine_facts,
 )
 from casparian_sentinel.core.manifests import facts_of as manifest_facts
@@ -119,7 +117,7 @@ def _finish_one(case: Case, item: FinishedItem, worker_id: str) -> bool:
     if job.is_cancel_requested:
         cancelled(case, job)
         return False
-    problem = item.problem or problem_of(item.manifest, job) or _mixes(state, job) or _missing_blob(item)
+    problem = item.problem or kind_of(job.work).problem(state, job.work, item)
     if problem:
         error = own_error("PROTOCOL_ERROR", problem)
         case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
@@ -134,17 +132,6 @@ def _drop_if_dead(case: Case, job_id: str, epoch: int) -> None:
     job = case.state.jobs.get(job_id)
     if (job is None or job.epoch != epoch) and not _is_settled(case.state, job_id, epoch):
         case.do(DropStaging(job_id, epoch))
-
-
-def _mixes(state: State, job: OpenJob) -> str:
-    """Why the job's rows cannot go to the versions of its outputs that it was queued for."""
-    return refusal_of_target(state, job.work.contracts, job.work.output_versions)
-
-
-def _missing_blob(item: FinishedItem) -> str:
-    if item.manifest.files and item.manifest.files[0].kind == "changes" and not item.changes_blob:
-        return "the changes of the scan were not kept"
-    return ""
 
 
 def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
@@ -181,31 +168,9 @@ def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
         if manifest.outputs[output].quarantined:
             facts = quarantine_facts(manifest, job.job_id, output, versions[output], is_committed=True)
             case.record("QuarantineRecorded", facts)
-    if job.type is JobType.SCAN:
-        _record_scan(case, job, manifest, item.changes_blob)
+    kind_of(job.work).record_commit(case, job, job.work, item)
     after_success(case, job)
     case.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
-
-
-def _record_scan(case: Case, job: OpenJob, manifest: Manifest, blob: str) -> None:
-    """What the scan found becomes known with its commit, so that a repeated attempt tells nothing twice."""
-    facts = manifest.scan
-    scan = {"scan_id": job.job_id, "roots": [job.path], "source_id": job.source_id, "job_id": job.job_id}
-    case.record("ScanStarted", scan)
-    if blob:
-        counts = {name: facts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
-        case.record("FilesObserved", {"scan_id": job.job_id, "blob": blob, **counts})
-    ended = {name: facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
-    case.record(
-        "ScanFinished",
-        {
-            "scan_id": job.job_id,
-            "complete": facts.get("complete", False),
-            **ended,
-            "seconds": manifest.total_seconds,
-        },
-    )
-    case.do(PlanFiles())
 
 
 def promoted(case: Case, command: Promoted) -> None:
@@ -301,7 +266,7 @@ def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
 def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
     kept = command.message.uncommitted
     data = {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(command.message.error)}
-    if kept is None or not kept.files or problem_of_uncommitted(kept, job):
+    if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
         case.record("JobFailed", data)
         case.do(DropStaging(job.job_id, job.epoch))
         return

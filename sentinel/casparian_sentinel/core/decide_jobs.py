@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_protocol.jobs import ENDED, JobSpec, JobState, JobType
+from casparian_protocol.jobs import ENDED, JobSpec, JobState
+from casparian_protocol.jobs.kinds import facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.decide_returns import ask_to_cancel
-from casparian_sentinel.core.decide_versions import refusal_of_target
+from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import State
 
 _SPEC_BYTES = 15 * 1024
-_ORDINARY_PATH = 512
 _FREE_DISK = "Free disk space; intake opens again by itself."
 _MAY_REPLAY = {
     "retry": frozenset({JobState.FAILED, JobState.CANCELLED}),
@@ -42,9 +42,10 @@ def queue(case: Case, command: QueueJobs) -> None:
         if spec.key in keys or _is_taken(state, spec, command.position):
             already += 1
             continue
-        reason = "" if accepted is not None and _is_like(spec, accepted) else refusal(state, spec)
+        is_known = accepted is not None and kind_of(spec.work).is_like(spec.work, accepted.work)
+        reason = "" if is_known else refusal(state, spec)
         if reason:
-            skipped[spec.parser, reason] = skipped.get((spec.parser, reason), 0) + 1
+            skipped[spec.work.parser, reason] = skipped.get((spec.work.parser, reason), 0) + 1
             continue
         accepted = spec
         keys.add(spec.key)
@@ -64,47 +65,16 @@ def _is_taken(state: State, spec: JobSpec, position: int) -> bool:
 
 def refusal(state: State, spec: JobSpec) -> str:
     """Why this job cannot be queued; empty when it can."""
-    if spec.type is JobType.SCAN:
-        return _too_large(spec)
-    line = state.parsers.get(spec.parser)
-    version = line.versions.get(spec.parser_version) if line is not None else None
-    if version is None:
-        return f"parser {spec.parser} {spec.parser_version} is not registered"
-    if version.is_retired:
-        return f"version {version.version} is retired"
-    if version.artifact != spec.artifact:
-        return f"version {version.version} is another artifact"
-    if not version.is_runnable:
-        waiting = ", ".join(version.unapproved()) or "every output"
-        return f"no approved contract for {waiting}"
-    if spec.contracts != version.outputs:
-        return "the contracts are not those of the version"
-    return refusal_of_target(state, spec.contracts, spec.output_versions) or _too_large(spec)
+    return kind_of(spec.work).refusal(state, spec.work) or _too_large(spec)
 
 
 def _too_large(spec: JobSpec) -> str:
     return "the job does not fit into an event" if len(pack(facts_of(spec))) > _SPEC_BYTES else ""
 
 
-def _is_like(spec: JobSpec, other: JobSpec) -> bool:
-    """Whether what may refuse one refuses the other: all but the file is the same, and no name is out of the ordinary."""
-    return (
-        spec.parser == other.parser
-        and spec.parser_version == other.parser_version
-        and spec.artifact == other.artifact
-        and spec.type is other.type
-        and spec.contracts == other.contracts
-        and spec.output_versions == other.output_versions
-        and spec.policies == other.policies
-        and spec.params == other.params
-        and spec.options == other.options
-        and len(spec.input.path) <= _ORDINARY_PATH
-    )
-
-
 def facts_of(spec: JobSpec) -> dict[str, Any]:
     """The job as a map for its event; what jobs share is shared, not copied."""
-    return {**spec.__dict__, "input": spec.input.__dict__}
+    return {**spec.__dict__, "work": facts_of_work(spec.work)}
 
 
 # --- cancel, run again ---

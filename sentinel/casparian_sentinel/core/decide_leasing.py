@@ -6,21 +6,23 @@ the host that is soonest idle is given nothing else until the job has run there.
 
 from __future__ import annotations
 
-from casparian_protocol.jobs import JobState, JobType
+from casparian_protocol.jobs import JobState
+from casparian_protocol.jobs.kinds import Briefing, Work, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide_returns import give_back, held, internal_error
+from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.live import LiveWorker
 from casparian_sentinel.core.manifests import error_facts
-from casparian_sentinel.core.state import OpenJob, State, Work
+from casparian_sentinel.core.state import OpenJob, State
 
 ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024
 #: What was leased ahead may wait so long behind another job while a worker is idle.
 AHEAD_SECONDS = 2.0
-#: Of one assignment: names of fields, ids, hashes and numbers.
-_FIXED_BYTES = 800
+#: Of one assignment beside its work: names of fields, ids and numbers.
+_FIXED_BYTES = 600
 
 
 def dispatch(case: Case) -> None:
@@ -78,7 +80,7 @@ def rebalance(case: Case) -> None:
     if not idle or not is_needed or not _may_lease(case):
         return
     busy_lanes = state.blocked_lanes() | state.probing_lanes()
-    waiting = [job for job in ahead if job.work.lane not in busy_lanes and not job.is_cancel_requested]
+    waiting = [job for job in ahead if job.lane not in busy_lanes and not job.is_cancel_requested]
     waiting = [job for job in waiting if now_s - live.ahead_since[job.job_id, job.epoch] >= AHEAD_SECONDS]
     for job in sorted(waiting, key=lambda job: job.turn)[:idle]:
         worker_id, item = job.worker_id, held(job.job_id, job.epoch)
@@ -113,7 +115,7 @@ def _lease_alone(case: Case, wanting: list[LiveWorker]) -> tuple[set[str], set[s
         worker = next((worker for worker in wanting if worker.host == host), None)
         if worker is not None and not held.get(host):
             lease(case, worker, [job_id])
-            probing.add(state.jobs[job_id].work.lane)
+            probing.add(state.jobs[job_id].lane)
     return closed, probing & state.probing_lanes()
 
 
@@ -192,47 +194,17 @@ def _fail_unfit(case: Case, job: OpenJob, epoch: int, unfit: ValueError) -> None
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:
     """The assignment and an upper estimate of its packed size."""
-    size_bytes = _FIXED_BYTES + _work_bytes(job.work) + 4 * (len(job.topic) + len(job.source_id) + len(job.key))
-    size_bytes += len(job.path) if job.path.isascii() else 4 * len(job.path)
-    entry = ""
-    rules: list[dict[str, object]] = []
-    wanted_tags: list[str] = []
-    if job.type is JobType.SCAN:
-        rules = list(state.rules.values())
-        wanted_tags = wanted_tags_of(state)
-        size_bytes += len(pack([rules, wanted_tags, job.options]))
-    else:
-        line = state.parsers.get(job.work.parser)
-        version = line.versions.get(job.work.parser_version) if line is not None else None
-        entry = version.entry if version is not None else ""
+    briefing = kind_of(job.work).briefing(state, job.work)
     assignment = Assignment(
         job=job.spec(),
         attempt=attempt,
         epoch=epoch,
         leased_at=leased_at,
-        entry=entry,
+        briefing=briefing,
         is_alone=job.runs_alone,
-        rules=rules,
-        wanted_tags=wanted_tags,
     )
-    return assignment, size_bytes
+    return assignment, _FIXED_BYTES + _packed_bytes(job.work, briefing)
 
 
-def _work_bytes(work: Work) -> int:
-    if not work.packed_bytes:
-        work.packed_bytes = 4 * (len(work.parser) + len(work.parser_version)) + len(
-            pack([work.contracts, work.output_versions, work.params, work.param_origins, work.policies])
-        )
-    return work.packed_bytes
-
-
-def wanted_tags_of(state: State) -> list[str]:
-    """Tags that some parser subscribes to: files that carry them are hashed."""
-    topics = {
-        topic
-        for line in state.parsers.values()
-        for version in line.versions.values()
-        if not version.is_retired
-        for topic in version.topics
-    }
-    return sorted(topics)
+def _packed_bytes(work: Work, briefing: Briefing | None) -> int:
+    return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))

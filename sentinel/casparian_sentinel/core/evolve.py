@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from casparian_protocol.errors import RETRYABLE_ONCE, CasparianError
-from casparian_protocol.jobs import NEXT, JobState, JobType
+from casparian_protocol.jobs import NEXT, JobState
 from casparian_sentinel.core import evolve_breaker as breaker
 from casparian_sentinel.core import evolve_registry as registry
+from casparian_sentinel.core.kinds import KINDS
 from casparian_sentinel.core.state import (
     COMMITTED,
     FAILED,
@@ -22,11 +23,9 @@ from casparian_sentinel.core.state import (
     OpenJob,
     Source,
     State,
-    Work,
 )
 
 Data: TypeAlias = dict[str, Any]
-_WORKS_REMEMBERED = 8
 _FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for state, after in NEXT.items()}
 
 
@@ -116,7 +115,7 @@ def _close(state: State, seq: int, job: OpenJob, target: JobState) -> None:
     if state.open_keys.get(job.key) == job.job_id:
         del state.open_keys[job.key]
     if before is JobState.QUEUED:
-        state.queue_of(job).prune(job.work.lane)
+        state.queue_of(job).prune(job.lane)
     elif before is JobState.RETRY_WAIT:
         del state.waiting[job.job_id]
     elif before is JobState.COMMITTED:
@@ -135,48 +134,14 @@ def _remember_answer(state: State, job_id: str, epoch: int, answer: str) -> None
 # --- life of a job ---
 
 
-def _shared_work(state: State, spec: Data) -> Work:
-    name = (spec["parser"], spec["parser_version"])
-    known = state.last_work.get(name, ())
-    for work in known:
-        if (
-            work.artifact == spec["artifact"]
-            and work.contracts == spec["contracts"]
-            and work.output_versions == spec["output_versions"]
-            and work.params == spec["params"]
-            and work.param_origins == spec["param_origins"]
-            and work.policies == spec["policies"]
-        ):
-            return work
-    work = Work(
-        *name,
-        spec["artifact"],
-        spec["contracts"],
-        spec["output_versions"],
-        spec["params"],
-        spec["param_origins"],
-        spec["policies"],
-    )
-    state.last_work[name] = (work, *known[: _WORKS_REMEMBERED - 1])
-    return work
-
-
 def _queued(state: State, seq: int, ts: int, data: Data) -> None:
     spec = data["job"]
-    given = spec["input"]
-    work = _shared_work(state, spec)
+    facts = spec["work"]
+    work = KINDS[facts["kind"]].folded(state, facts)
     job = OpenJob(
         job_id=spec["job_id"],
-        type=JobType(spec["type"]),
         key=spec["key"],
         work=work,
-        path=given["path"],
-        file_id=given["file_id"],
-        content_hash=given["content_hash"],
-        size=given["size"],
-        topic=spec["topic"],
-        source_id=spec["source_id"],
-        options=spec["options"],
         priority=spec["priority"],
         generation=spec["generation"],
         rerun_of=spec["rerun_of"],
@@ -188,7 +153,7 @@ def _queued(state: State, seq: int, ts: int, data: Data) -> None:
     state.recent_keys.pop(job.key, None)
     state.recent_keys[job.key] = seq
     state.counts[JobState.QUEUED] += 1
-    state.ready.push(work.lane, job.priority, seq, job.job_id)
+    state.ready.push(job.lane, job.priority, seq, job.job_id)
     registry.job_opened(state, work.parser)
 
 
@@ -210,7 +175,7 @@ def _leased(state: State, seq: int, ts: int, data: Data) -> None:
     if job.runs_alone:
         state.alone_held[job.job_id] = None
     breaker.leased(state, job)
-    state.queue_of(job).prune(job.work.lane)
+    state.queue_of(job).prune(job.lane)
 
 
 def _started(state: State, seq: int, ts: int, data: Data) -> None:
@@ -271,7 +236,7 @@ def _retry_scheduled(state: State, seq: int, ts: int, data: Data) -> None:
 
 
 def _queue_again(state: State, job: OpenJob) -> None:
-    state.queue_of(job).push(job.work.lane, job.priority, job.queued_seq, job.job_id)
+    state.queue_of(job).push(job.lane, job.priority, job.queued_seq, job.job_id)
 
 
 def _due(state: State, seq: int, ts: int, data: Data) -> None:

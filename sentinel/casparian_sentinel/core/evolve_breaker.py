@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from casparian_protocol.errors import is_parsers_own
+from casparian_protocol.jobs.kinds import Work
 from casparian_sentinel.core.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
-from casparian_sentinel.core.state import OpenJob, State, Work
+from casparian_sentinel.core.state import OpenJob, State
 
 _CONTENT_DIGITS = 16
 
@@ -24,7 +25,7 @@ def failed(state: State, job: OpenJob, error: Mapping[str, Any] | None) -> None:
 
 
 def count(breaker: Breaker, job: OpenJob, error: Mapping[str, Any]) -> None:
-    breaker.count(error.get("fingerprint", ""), (job.content_hash or job.path)[:_CONTENT_DIGITS])
+    breaker.count(error.get("fingerprint", ""), job.work.content[:_CONTENT_DIGITS])
 
 
 def succeeded(state: State, work: Work) -> None:

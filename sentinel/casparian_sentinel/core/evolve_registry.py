@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from packaging.version import Version
 
 from casparian_protocol.jobs import OutputStatus
+from casparian_protocol.jobs.kinds import Work
 from casparian_sentinel.core import evolve_breaker
 from casparian_sentinel.core.state import (
     Contract,
@@ -20,7 +21,6 @@ from casparian_sentinel.core.state import (
     ParserLine,
     ParserVersion,
     State,
-    Work,
 )
 
 Data: TypeAlias = dict[str, Any]

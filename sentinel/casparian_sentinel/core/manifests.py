@@ -1,7 +1,7 @@
-"""What a manifest must say to be believed: names that the contracts know, and numbers that add up.
+"""Manifests and errors as the data of events: bounded, so that an event always fits.
 
-Whether the files exist and are what the manifest says is checked on disk by the shell; here is what can be judged from
-the words alone. A manifest that lies is a broken worker: its job fails with `PROTOCOL_ERROR`.
+What a manifest must say to be believed is its kind's to judge (`kinds`); whether the files exist and are what it says is
+checked on disk by the shell. A manifest that lies is a broken worker: its job fails with `PROTOCOL_ERROR`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_protocol.bounds import COUNT_MAX
-from casparian_protocol.jobs import STAGED_NAME, JobError, JobType, Manifest, published_path
+from casparian_protocol.jobs import JobError, Manifest, published_path
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.fitting import cut, fitting, fitting_map
-from casparian_sentinel.core.state import OpenJob
 
 #: A manifest beyond this goes into a blob: an event holds 16 KiB at most.
 MANIFEST_IN_EVENT_BYTES = 11 * 1024
@@ -51,61 +50,6 @@ def needs_blob(manifest: Manifest) -> bool:
         return False
     versions = dict.fromkeys(manifest.outputs, 2**31)  # stand beside it in the event
     return len(pack(facts_of(manifest))) + len(pack(versions)) > MANIFEST_IN_EVENT_BYTES
-
-
-def problem_of(manifest: Manifest, job: OpenJob) -> str:
-    """What is wrong with the manifest as an offer for this job; empty when nothing is."""
-    if job.type is JobType.SCAN:
-        return _problem_of_scan(manifest)
-    contracts = job.work.contracts
-    rows: dict[tuple[str, str], int] = {}
-    names: set[str] = set()
-    for file in manifest.files:
-        match = STAGED_NAME.match(file.name)
-        if match is None or match[1] != file.kind or match[2] != file.output:
-            return f"the file name {file.name!r} does not fit its kind and output"
-        if file.output not in manifest.outputs:
-            return f"the file {file.name!r} belongs to an output without accounting"
-        names.add(file.name)
-        place = (file.kind, file.output)
-        rows[place] = rows.get(place, 0) + file.rows
-    if len(names) != len(manifest.files):
-        return "a file name occurs twice"
-    for output, counts in manifest.outputs.items():
-        if output not in contracts:
-            return f"the output {output!r} is not one of the job's contracts"
-        if counts.contract_hash and counts.contract_hash != contracts[output]:
-            return f"the output {output!r} was held against another contract"
-        if counts.status == "failed":
-            return f"the output {output!r} failed and cannot be committed"
-        if counts.received != counts.valid + counts.quarantined:
-            return f"{output}: {counts.received} rows received are not {counts.valid} + {counts.quarantined}"
-        if rows.get(("data", output), 0) != counts.valid:
-            return f"{output}: the data files do not hold the {counts.valid} valid rows"
-        if rows.get(("quarantine", output), 0) != counts.quarantined:
-            return f"{output}: the quarantine files do not hold the {counts.quarantined} quarantined rows"
-    if job.content_hash and manifest.source_hash != job.content_hash:
-        return "the input that was parsed is not the one that was queued"
-    return ""
-
-
-def _problem_of_scan(manifest: Manifest) -> str:
-    if manifest.outputs:
-        return "a scan has no outputs"
-    if [file.name for file in manifest.files] not in ([], ["changes.arrow"]):
-        return "a scan offers changes.arrow and nothing else"
-    return ""
-
-
-def problem_of_uncommitted(manifest: Manifest, job: OpenJob) -> str:
-    """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""
-    for file in manifest.files:
-        match = STAGED_NAME.match(file.name)
-        if match is None or match[1] != "quarantine" or file.kind != "quarantine" or match[2] != file.output:
-            return f"{file.name!r} is no quarantine file"
-        if file.output not in job.work.contracts:
-            return f"the output {file.output!r} is not one of the job's contracts"
-    return ""
 
 
 def quarantine_facts(manifest: Manifest, job_id: str, output: str, version: int, is_committed: bool) -> dict[str, Any]:

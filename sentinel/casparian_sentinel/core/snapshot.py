@@ -11,8 +11,11 @@ from collections import OrderedDict
 from dataclasses import fields
 from typing import Any
 
-from casparian_protocol.jobs import JobState, JobType, OutputStatus
+from casparian_protocol.jobs import JobState, OutputStatus
+from casparian_protocol.jobs.kinds import WORKS, Work, facts_of_work
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.breaker import Breaker
+from casparian_sentinel.core.kinds import KINDS
 from casparian_sentinel.core.ready import Entry
 from casparian_sentinel.core.state import (
     Commit,
@@ -24,13 +27,11 @@ from casparian_sentinel.core.state import (
     ParserVersion,
     Source,
     State,
-    Work,
 )
 
-FORMAT = 3
-_NOT_PLAIN = frozenset({"type", "work", "state", "commit"})
+FORMAT = 4
+_NOT_PLAIN = frozenset({"work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
-_WORK = tuple(f.name for f in fields(Work) if f.compare)
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in fields(kind))
     for kind in (Breaker, Commit, Contract, OutputOwner, OutputVersion, ParserLine, ParserVersion, Source)
@@ -49,23 +50,48 @@ def _plain(thing: Any) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in _NAMES[type(thing)]}
 
 
+class _Works:
+    """Works as rows: the maps that many have in common are dumped once, and are one object again when loaded."""
+
+    def __init__(self) -> None:
+        #: `[kind, {field: map}]`, each once.
+        self.shared: list[list[Any]] = []
+        self._by_identity: dict[tuple[Any, ...], int] = {}
+        self._by_content: dict[bytes, int] = {}
+
+    def dump(self, work: Work) -> list[Any]:
+        """`[number in shared, other values]`."""
+        facts = facts_of_work(work)
+        maps = {name: value for name in work.names() if isinstance(value := getattr(work, name), dict)}
+        key = (work.kind, *map(id, maps.values()))
+        number = self._by_identity.get(key)
+        if number is None:
+            row = [work.kind, maps]
+            number = self._by_identity[key] = self._by_content.setdefault(pack(row), len(self.shared))
+            if number == len(self.shared):
+                self.shared.append(row)
+        return [number, [facts[name] for name in work.names() if name not in maps]]
+
+
+def _load_work(state: State, shared: list[list[Any]], number: int, own: list[Any]) -> Work:
+    kind, maps = shared[number]
+    names = (name for name in WORKS[kind].names() if name not in maps)
+    work: Work = KINDS[kind].folded(state, {"kind": kind, **maps, **dict(zip(names, own, strict=True))})
+    return work
+
+
 def dump(state: State) -> dict[str, Any]:
     """Everything that `load` needs, in maps, lists, text and numbers."""
-    works: dict[int, int] = {}
-    work_rows: list[list[Any]] = []
+    works = _Works()
     jobs: list[list[Any]] = []
     for job in state.jobs.values():
-        number = works.get(id(job.work))
-        if number is None:
-            number = works[id(job.work)] = len(work_rows)
-            work_rows.append([getattr(job.work, name) for name in _WORK])
         commit = None if job.commit is None else _plain(job.commit)
         plain = [getattr(job, name) for name in _PLAIN]
-        jobs.append([job.type.value, number, job.state.value, commit, plain])
+        jobs.append([*works.dump(job.work), job.state.value, commit, plain])
     return {
         "format": FORMAT,
         "seq": state.seq,
-        "works": work_rows,
+        "works": works.shared,
         "jobs": jobs,
         "recent_keys": list(state.recent_keys.items()),
         "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.settled.items()],
@@ -147,15 +173,11 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
 
 
 def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
-    works = [Work(*row) for row in snapshot["works"]]
-    for work in works:
-        state.last_work[work.parser, work.parser_version] = (work,)
     lanes: dict[str, list[Entry]] = {}
     alone_lanes: dict[str, list[Entry]] = {}
-    for kind, number, status, commit, plain in snapshot["jobs"]:
+    for number, own, status, commit, plain in snapshot["jobs"]:
         job = OpenJob(
-            type=JobType(kind),
-            work=works[number],
+            work=_load_work(state, snapshot["works"], number, own),
             state=JobState(status),
             commit=None if commit is None else Commit(**commit),
             **dict(zip(_PLAIN, plain, strict=True)),
@@ -164,7 +186,7 @@ def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
         state.open_keys[job.key] = job.job_id
         if job.state is JobState.QUEUED:
             mine = alone_lanes if job.runs_alone else lanes
-            mine.setdefault(job.work.lane, []).append((-job.priority, job.queued_seq, job.job_id))
+            mine.setdefault(job.lane, []).append((-job.priority, job.queued_seq, job.job_id))
         elif job.state is JobState.RETRY_WAIT:
             state.waiting[job.job_id] = None
         elif job.state is JobState.COMMITTED:

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_protocol.jobs import PLAIN_PART_NAMES, JobInput, JobSpec, JobState, JobType, OutputStatus
+from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, OutputStatus
+from casparian_protocol.jobs.kinds import ParseWork, Work
 from casparian_protocol.wording import JOBS_OPEN
 from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
@@ -23,41 +24,12 @@ FAILED = "failed"
 
 
 @dataclass(slots=True)
-class Work:
-    """What jobs of one parser version have in common; one object serves all of them."""
-
-    parser: str
-    parser_version: str
-    artifact: str
-    contracts: dict[str, str]
-    #: output → the version of it that the rows go to.
-    output_versions: dict[str, int]
-    params: dict[str, Any]
-    param_origins: dict[str, str]
-    policies: dict[str, dict[str, Any]]
-    #: How large it is on the wire, once somebody asked; not part of what it says.
-    packed_bytes: int = field(default=0, compare=False)
-
-    @property
-    def lane(self) -> str:
-        return lane_of(self.parser, self.parser_version)
-
-
-@dataclass(slots=True)
 class OpenJob:
     """A job that has not ended: its specification, where it stands, and what its attempts have cost so far."""
 
     job_id: str
-    type: JobType
     key: str
     work: Work
-    path: str
-    file_id: str
-    content_hash: str
-    size: int
-    topic: str
-    source_id: str
-    options: dict[str, Any]
     priority: int
     generation: int
     rerun_of: str
@@ -85,6 +57,11 @@ class OpenJob:
         return self.memory_failures > 0
 
     @property
+    def lane(self) -> str:
+        """Jobs of one lane are paused and tried together."""
+        return lane_of(self.work.parser, self.work.parser_version)
+
+    @property
     def turn(self) -> tuple[int, int]:
         """What sorts first runs first."""
         return -self.priority, self.queued_seq
@@ -96,23 +73,10 @@ class OpenJob:
 
     def spec(self) -> JobSpec:
         """The job as it was queued."""
-        work = self.work
         return JobSpec(
             job_id=self.job_id,
-            type=self.type,
             key=self.key,
-            input=JobInput(path=self.path, file_id=self.file_id, content_hash=self.content_hash, size=self.size),
-            parser=work.parser,
-            parser_version=work.parser_version,
-            artifact=work.artifact,
-            contracts=work.contracts,
-            output_versions=work.output_versions,
-            params=work.params,
-            param_origins=work.param_origins,
-            policies=work.policies,
-            topic=self.topic,
-            source_id=self.source_id,
-            options=self.options,
+            work=self.work,
             priority=self.priority,
             generation=self.generation,
             rerun_of=self.rerun_of,
@@ -248,7 +212,7 @@ class State:
         "intake_paused",
         "jobs",
         "joined",
-        "last_work",
+        "last_works",
         "open_keys",
         "outputs",
         "parsers",
@@ -305,8 +269,8 @@ class State:
         self.scans: dict[str, str] = {}
         #: Why no new work is taken; None while it is.
         self.intake_paused: str | None = None
-        #: (parser, version) → the newest few `Work`s, to share equal ones; jobs of different rules alternate.
-        self.last_work: dict[tuple[str, str], tuple[Work, ...]] = {}
+        #: (parser, version) → the newest few works, so that others share what is equal.
+        self.last_works: dict[tuple[str, str], tuple[ParseWork, ...]] = {}
 
     def queue_of(self, job: OpenJob) -> ReadyQueue:
         """Where it waits."""

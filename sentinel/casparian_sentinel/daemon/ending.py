@@ -60,7 +60,7 @@ def can_move(shell: Shell) -> bool:
     state = shell.booted.state
     blocked, stuck = state.blocked_lanes(), shell.promoter.stuck_jobs
     return any(
-        (job.state is not JobState.QUEUED or job.work.lane not in blocked) and job.job_id not in stuck
+        (job.state is not JobState.QUEUED or job.lane not in blocked) and job.job_id not in stuck
         for job in state.jobs.values()
     )
 

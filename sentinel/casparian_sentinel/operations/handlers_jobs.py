@@ -10,6 +10,7 @@ from typing import Any
 
 from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec, JobState
+from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.wire.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.operations import planning
@@ -43,12 +44,13 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
     spec = _spec(known)
     answer = yield Decide(ReplayJob(kind, spec, ended_as, position, actor))
     result = {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
-    line = context.state.parsers.get(spec.parser)
-    version = line.versions.get(spec.parser_version) if line is not None else None
-    if version is None:
+    work = spec.work
+    line = context.state.parsers.get(work.parser)
+    version = line.versions.get(work.parser_version) if line is not None else None
+    if version is None or not isinstance(work, ParseWork):
         return result
-    now = yield InThread(lambda: planning.policies_of(context, spec.parser, version))
-    return {**result, "policies": spec.policies, "policies_now": now}
+    now = yield InThread(lambda: planning.policies_of(context, work.parser, version))
+    return {**result, "policies": work.policies, "policies_now": now}
 
 
 def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -137,10 +139,11 @@ def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
 
 
 def _not_renewed(context: Context, old: JobSpec, renewed: Renewed) -> OperationRefused:
-    line = context.state.parsers.get(old.parser)
+    parser = old.work.parser
+    line = context.state.parsers.get(parser)
     if line is None or not line.current:
-        return no_version(old.parser, line)
-    remedy = f"`casparian parser set {old.parser}` shows what is set."
+        return no_version(parser, line)
+    remedy = f"`casparian parser set {parser}` shows what is set."
     return OperationRefused(f"{renewed.refused[old.job_id]}.", remedy, "INVALID_PARAMETER")
 
 

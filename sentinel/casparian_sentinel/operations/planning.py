@@ -17,7 +17,8 @@ from packaging.version import Version
 
 from casparian_protocol.client import Rows
 from casparian_protocol.contract import QuarantinePolicy, cascade
-from casparian_protocol.jobs import JobInput, JobSpec, JobType
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
@@ -250,19 +251,20 @@ def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec
     params, origins = target.parameters.of(file)
     return JobSpec(
         job_id=context.new_id(),
-        type=JobType.PARSE,
         key=job_key(file["content_hash"], version.artifact, version.outputs, params, 0),
-        input=JobInput(path=file["path"], file_id=file["id"], content_hash=file["content_hash"], size=file["size"]),
-        parser=target.line.name,
-        parser_version=version.version,
-        artifact=version.artifact,
-        contracts=dict(version.outputs),
-        output_versions=target.output_versions,
-        params=params,
-        param_origins=origins,
-        policies=target.policies,
-        topic=file["tag"] or "",
-        options={"on_change": "append"} if file.get("on_change") == "append" else {},
+        work=ParseWork(
+            input=JobInput(path=file["path"], file_id=file["id"], content_hash=file["content_hash"], size=file["size"]),
+            parser=target.line.name,
+            parser_version=version.version,
+            artifact=version.artifact,
+            contracts=dict(version.outputs),
+            output_versions=target.output_versions,
+            params=params,
+            param_origins=origins,
+            policies=target.policies,
+            tag=file["tag"] or "",
+            on_change="append" if file.get("on_change") == "append" else "replace",
+        ),
         queued_at=context.now().wall_us,
     )
 
@@ -271,11 +273,8 @@ def scan_job(context: Context, root: str, source_id: str, options: dict[str, Any
     """The job that walks a directory; one at a time for each."""
     return JobSpec(
         job_id=context.new_id(),
-        type=JobType.SCAN,
         key=f"scan:{blake3(pack([source_id, root])).hexdigest()[:32]}",
-        input=JobInput(path=root),
-        source_id=source_id,
-        options=options,
+        work=ScanWork(root=root, source_id=source_id, options=options),
         priority=1,
         queued_at=context.now().wall_us,
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_protocol.client import Rows
-from casparian_protocol.jobs import JobSpec, JobType
+from casparian_protocol.jobs import JobSpec
+from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.wire.operations import RerunFailedArgs
 from casparian_sentinel.core.commands import QueueJobs
@@ -33,35 +34,34 @@ class Renewed:
 
 def renew(context: Context, olds: Sequence[JobSpec]) -> Any:
     """Each old PARSE job's input with what is current now: version, target, parameters, policies. Others stay as they are."""
-    renewed = Renewed(specs={old.job_id: old for old in olds if old.type is not JobType.PARSE})
-    parse_jobs = [old for old in olds if old.type is JobType.PARSE]
-    known_files: Rows = yield Ask(FILE_FACTS, ([old.input.file_id for old in parse_jobs],), len(parse_jobs) + 1)
+    renewed = Renewed(specs={old.job_id: old for old in olds if not isinstance(old.work, ParseWork)})
+    parses = [(old.job_id, old.work) for old in olds if isinstance(old.work, ParseWork)]
+    known_files: Rows = yield Ask(FILE_FACTS, ([work.input.file_id for _, work in parses],), len(parses) + 1)
     facts = {file["id"]: file for file in as_maps(known_files)}
     targets: dict[str, planning.Target | None] = {}
-    for old in parse_jobs:
-        if old.parser not in targets:
-            targets[old.parser] = yield from _target(context, old.parser)
-        target = targets[old.parser]
+    for job_id, work in parses:
+        parser, given = work.parser, work.input
+        if parser not in targets:
+            targets[parser] = yield from _target(context, parser)
+        target = targets[parser]
         if target is None:
-            renewed.refused[old.job_id] = no_version(old.parser, context.state.parsers.get(old.parser)).problem.rstrip(
-                "."
-            )
+            renewed.refused[job_id] = no_version(parser, context.state.parsers.get(parser)).problem.rstrip(".")
             continue
-        known = facts.get(old.input.file_id, {})
-        is_there = known.get("content_hash") == old.input.content_hash  # perhaps under another name than then
+        known = facts.get(given.file_id, {})
+        is_there = known.get("content_hash") == given.content_hash  # perhaps under another name than then
         file = {
             **known,
-            "id": old.input.file_id,
-            "path": known["path"] if is_there else old.input.path,
-            "content_hash": old.input.content_hash,
-            "size": old.input.size,
-            "tag": old.topic,
-            "on_change": str(old.options.get("on_change", "replace")),
+            "id": given.file_id,
+            "path": known["path"] if is_there else given.path,
+            "content_hash": given.content_hash,
+            "size": given.size,
+            "tag": work.tag,
+            "on_change": work.on_change,
         }
         try:
-            renewed.specs[old.job_id] = planning.parse_job(context, target, file)
+            renewed.specs[job_id] = planning.parse_job(context, target, file)
         except ParameterRefused as refused:
-            renewed.refused[old.job_id] = refused.problem.rstrip(".")
+            renewed.refused[job_id] = refused.problem.rstrip(".")
     return renewed
 
 
@@ -77,15 +77,22 @@ def _target(context: Context, parser: str) -> Any:
 def next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
     """A new job for the old one's input."""
     generation = old.generation + 1
-    key = planning.job_key(fresh.input.content_hash, fresh.artifact, fresh.contracts, fresh.params, generation)
+    key = _key(fresh, generation)
     return fresh.model_copy(update={"generation": generation, "key": key, "rerun_of": old.job_id})
+
+
+def _key(spec: JobSpec, generation: int) -> str:
+    work = spec.work
+    if not isinstance(work, ParseWork):  # one at a time, whatever the generation
+        return spec.key
+    return planning.job_key(work.input.content_hash, work.artifact, work.contracts, work.params, generation)
 
 
 def same_job(fresh: JobSpec, old: JobSpec) -> JobSpec:
     """The old job itself, with what is current."""
     if fresh is old:
         return old
-    key = planning.job_key(fresh.input.content_hash, fresh.artifact, fresh.contracts, fresh.params, old.generation)
+    key = _key(fresh, old.generation)
     kept = {"job_id": old.job_id, "generation": old.generation, "rerun_of": old.rerun_of, "priority": old.priority}
     return fresh.model_copy(update={**kept, "key": key})
 

@@ -112,11 +112,11 @@ def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:
     progress = seen.progress if seen is not None and seen.epoch == job.epoch else None
     return {
         "job_id": job.job_id,
-        "type": job.type.value,
+        "type": job.work.kind,
         "state": job.state.value,
         "parser": job.work.parser,
         "parser_version": job.work.parser_version,
-        "input": job.path,
+        "input": job.work.subject,
         "attempt": job.attempt,
         "epoch": job.epoch,
         "worker_id": job.worker_id,
@@ -164,7 +164,7 @@ def _job_on_worker(job: OpenJob, seen: LiveJob | None, now_s: float) -> dict[str
         "epoch": job.epoch,
         "guest_pid": job.guest_pid,
         "parser": job.work.parser,
-        "input": job.path,
+        "input": job.work.subject,
         "progress": seen.progress.model_dump() if seen is not None and seen.progress is not None else None,
         "seconds": max(0.0, now_s - seen.since_s) if seen is not None else 0.0,
     }

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
-from pydantic_core import from_json
 
 from casparian_protocol.errors import is_parsers_own
-from casparian_protocol.jobs import ENDED, JobState, JobType, Manifest, published_path
+from casparian_protocol.jobs import ENDED, JobSpec, JobState, Manifest, published_path
 from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Change, Committed
 from casparian_sentinel.projection.rows import Row, as_json
 
@@ -249,9 +249,9 @@ class JobFold:
 
     def _note_commit(self, row: Row, event: Event, manifest: Manifest) -> None:
         content_hash = row.get("content_hash") or manifest.source_hash
-        if row.get("job_type") != JobType.PARSE.value or not content_hash:
+        spec = _spec_of(row)
+        if spec is None or not KINDS[spec.work.kind].publishes_contents or not content_hash:
             return
-        spec = from_json(row["spec_json"] or "{}")
         change = Committed(
             seq=event.seq,
             ts=event.ts,
@@ -260,7 +260,7 @@ class JobFold:
             file_id=row.get("file_version_id") or row.get("input_file") or "",
             content_hash=content_hash,
             queued_seq=row.get("queued_seq") or 0,
-            keeps_earlier=spec.get("options", {}).get("on_change") == "append",
+            keeps_earlier=getattr(spec.work, "on_change", "replace") == "append",
         )
         self.changes.liveness.append(change)
         self.changes.commits[row["id"]] = {
@@ -270,7 +270,7 @@ class JobFold:
             "file_id": change.file_id,
             "input_file": row.get("input_file"),
             "content_hash": content_hash,
-            "generation": spec.get("generation", 0),
+            "generation": spec.generation,
             "rows": manifest.valid_rows,
             "quarantined": manifest.quarantined_rows,
             "committed_at": event.ts,
@@ -288,9 +288,9 @@ class JobFold:
         self.changes.succeeded.append((row["id"], event.seq, event.ts))
         self._end(row, "processed")
         self._count_run(row, event, failure=None)
-        spec = from_json(row["spec_json"] or "{}")
-        if spec.get("type") == "PARSE":
-            contracts = spec.get("contracts", {})
+        spec = _spec_of(row)
+        if spec is not None and KINDS[spec.work.kind].publishes_contents:
+            contracts = spec.work.contracts
             self.changes.append(
                 "cf_processing_history",
                 {
@@ -299,8 +299,8 @@ class JobFold:
                     "parser_version": row.get("parser_version"),
                     "artifact_hash": row.get("artifact_hash"),
                     "contract_hash": ",".join(f"{name}={contracts[name]}" for name in sorted(contracts)),
-                    "params_hash": as_json(dict(sorted(spec.get("params", {}).items()))),
-                    "generation": spec.get("generation", 0),
+                    "params_hash": as_json(dict(sorted(getattr(spec.work, "params", {}).items()))),
+                    "generation": spec.generation,
                     "job_id": row["id"],
                     "processed_at": event.ts,
                 },
@@ -451,30 +451,35 @@ def _version_of(row: Row) -> tuple[str, str]:
     return row.get("plugin_name") or "", row.get("parser_version") or ""
 
 
-def _row_of_spec(spec: Mapping[str, Any], event: Event) -> Row:
-    source = spec["input"]
+def _spec_of(row: Row) -> JobSpec | None:
+    """The job as it was queued; None for one that the log does not tell of."""
+    return JobSpec.model_validate_json(row["spec_json"]) if row.get("spec_json") else None
+
+
+def _row_of_spec(facts: Mapping[str, Any], event: Event) -> Row:
+    spec = JobSpec.model_validate(facts)
+    work = spec.work
+    kind = KINDS[work.kind]
     return {
-        "id": spec["job_id"],
-        "job_type": spec["type"],
-        "plugin_name": spec.get("parser") or None,
-        "parser_version": spec.get("parser_version") or None,
-        "file_version_id": source.get("file_id") or None,
-        "input_file": source["path"],
+        "id": spec.job_id,
+        "job_type": work.kind,
+        "plugin_name": work.parser or None,
+        "parser_version": work.parser_version or None,
+        "input_file": kind.label(work),
         "status": JobState.QUEUED.value,
-        "priority": spec.get("priority", 0),
+        "priority": spec.priority,
         "retry_count": 0,
         "losses": 0,
         "attempt": 0,
-        "queued_at": spec.get("queued_at") or event.ts,
+        "queued_at": spec.queued_at or event.ts,
         "updated_at": event.ts,
-        "content_hash": source.get("content_hash") or None,
-        "job_key": spec["key"],
-        "artifact_hash": spec.get("artifact") or None,
-        "topic": spec.get("topic") or None,
-        "rerun_of": spec.get("rerun_of") or None,
-        "spec_json": as_json(spec),
+        "job_key": spec.key,
+        "topic": work.topic or None,
+        "rerun_of": spec.rerun_of or None,
+        "spec_json": as_json(facts),
         "sequence": event.seq,
         "queued_seq": event.seq,
+        **kind.columns(work),
     }
 
 

@@ -13,9 +13,9 @@ from casparian_protocol.jobs import (
     JobInput,
     JobSpec,
     JobState,
-    JobType,
     Manifest,
     OutputAccounting,
+    ParseWork,
     StagedFile,
 )
 from casparian_protocol.settings import LivenessSettings, RetrySettings
@@ -120,7 +120,7 @@ class Table:
         return self.do(c.QueueJobs(specs, self.state.seq if position is None else position))
 
     def hello(
-        self, worker: str = "w1", *holding: m.Held, pid: int = 7, protocol: int = 1, host: str = "here"
+        self, worker: str = "w1", *holding: m.Held, pid: int = 7, protocol: int = m.PROTOCOL_VERSION, host: str = "here"
     ) -> Decision:
         message = m.Hello(
             protocol=protocol,
@@ -179,18 +179,13 @@ def spec(number: int = 1, *, parser: str = "advice", version: str = "1.0", **mor
     settings: dict[str, Any] = {
         "artifact": ARTIFACT,
         "contracts": {"orders": CONTRACT},
-        "key": f"key-{number}",
-        **more,
+        "input": JobInput(path=f"/data/{number}.fix", content_hash="f" * 64, size=10),
+        **{name: value for name, value in more.items() if name in ParseWork.names()},
     }
     settings.setdefault("output_versions", dict.fromkeys(settings["contracts"], 1))
-    return JobSpec(
-        job_id=f"{number:016x}",
-        type=JobType.PARSE,
-        input=JobInput(path=f"/data/{number}.fix", content_hash="f" * 64, size=10),
-        parser=parser,
-        parser_version=version,
-        **settings,
-    )
+    common = {"key": f"key-{number}", **{name: value for name, value in more.items() if name not in settings}}
+    work = ParseWork(parser=parser, parser_version=version, **settings)
+    return JobSpec(job_id=f"{number:016x}", work=work, **common)
 
 
 def offer(valid: int = 3, quarantined: int = 0, **more: Any) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_protocol.jobs import JobError, JobSpec, JobState
+from casparian_protocol.jobs import JobError, JobInput, JobSpec, JobState
 from casparian_protocol.settings import BreakerSettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
@@ -29,8 +29,7 @@ def fail(
 
 def job(number: int) -> JobSpec:
     """A job on a file of its own."""
-    made = spec(number)
-    return made.model_copy(update={"input": made.input.model_copy(update={"content_hash": f"{number:016x}" * 4})})
+    return spec(number, input=JobInput(path=f"/data/{number}.fix", content_hash=f"{number:016x}" * 4, size=10))
 
 
 def running(table: Table, number: int) -> m.Held:
@@ -145,7 +144,7 @@ def test_after_the_cool_down_one_job_probes_and_its_success_lets_the_rest_run(ta
     table.started(lease(probe))
     assert not assignments(table.want(4))
 
-    decision = table.finish(lease(probe), offer(source_hash=probe.job.input.content_hash))
+    decision = table.finish(lease(probe), offer(source_hash=probe.job.work.content))
 
     assert types(decision) == ["JobOutputsCommitted", "ParserResumed"]
     assert len(assignments(table.want(4))) == 2
@@ -291,5 +290,5 @@ def test_a_pause_by_hand_takes_back_what_was_leased_ahead_of_all_versions_and_le
     assert types(decision) == ["ParserPaused", "LeaseExpired"]
     assert sent(decision, m.Fenced) == [m.Fenced(jobs=[ahead])]
     assert table.job(runs.job_id).state is JobState.RUNNING
-    assert types(table.finish(runs, offer(source_hash=job(1).input.content_hash))) == ["JobOutputsCommitted"]
+    assert types(table.finish(runs, offer(source_hash=job(1).work.content))) == ["JobOutputsCommitted"]
     assert types(table.want()) == []

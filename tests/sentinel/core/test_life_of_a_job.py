@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casparian_protocol.jobs import JobError, JobState, Manifest, published_path
+from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
@@ -37,7 +38,7 @@ def test_the_epoch_of_a_lease_is_the_sequence_of_its_event(table: Table) -> None
     assert {a.job.job_id: a.epoch for a in given} == leases
     assert given[0].leased_at == table.wall_us
     assert given[0].job == spec(1)
-    assert given[0].entry == "advice.py"
+    assert given[0].briefing == ParseBriefing(entry="advice.py")
 
 
 def test_a_finish_under_the_current_epoch_commits_and_asks_for_promotion(table: Table) -> None:

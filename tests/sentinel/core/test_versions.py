@@ -308,7 +308,7 @@ def test_the_target_of_a_job_is_fixed_when_it_is_queued_and_travels_in_its_lease
     table.hello()
     assigned = assignments(table.want())[0]
 
-    assert assigned.job.output_versions == {"orders": 1}
+    assert assigned.job.work.output_versions == {"orders": 1}
 
 
 def test_a_job_whose_target_is_not_live_is_refused(table: Table) -> None:

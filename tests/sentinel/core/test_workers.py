@@ -21,10 +21,13 @@ def table() -> Table:
 
 
 def test_a_worker_of_another_protocol_is_refused_with_both_versions_named(table: Table) -> None:
-    decision = table.hello(protocol=2)
+    decision = table.hello(protocol=m.PROTOCOL_VERSION + 1)
 
     assert not decision.events
-    assert "version 2, this sentinel speaks 1" in sent(decision, m.Refused)[0].reason
+    assert (
+        f"version {m.PROTOCOL_VERSION + 1}, this sentinel speaks {m.PROTOCOL_VERSION}"
+        in sent(decision, m.Refused)[0].reason
+    )
 
 
 def test_who_did_not_say_hello_is_asked_to(table: Table) -> None:
@@ -196,8 +199,8 @@ def test_jobs_of_a_paused_parser_stay_queued_and_hold_up_nobody(table: Table) ->
     given = assignments(table.want(5))
     table.do(c.ResumeParser("advice", "was fine", ANN))
 
-    assert [a.job.parser for a in given] == ["trades"]
-    assert [a.job.parser for a in assignments(table.do(c.Dispatch()))] == ["advice"]
+    assert [a.job.work.parser for a in given] == ["trades"]
+    assert [a.job.work.parser for a in assignments(table.do(c.Dispatch()))] == ["advice"]
 
 
 def test_a_draining_sentinel_leases_nothing_and_tells_its_workers(table: Table) -> None:
@@ -257,7 +260,9 @@ def test_a_name_is_taken_while_its_worker_beats_and_free_when_it_is_silent(table
 
 
 def hello_from(pid: int) -> m.Hello:
-    return m.Hello(protocol=1, worker_id="w1", host="here", pid=pid, slots=1, version="0", sandbox="none")
+    return m.Hello(
+        protocol=m.PROTOCOL_VERSION, worker_id="w1", host="here", pid=pid, slots=1, version="0", sandbox="none"
+    )
 
 
 def test_another_process_goes_on_with_nothing_that_the_first_one_had(table: Table) -> None:

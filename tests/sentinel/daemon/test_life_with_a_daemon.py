@@ -16,6 +16,7 @@ from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.feed import FeedEvent, Metric, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobError
+from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.log.reader import LogReader
@@ -315,11 +316,12 @@ def test_a_polled_source_is_scanned_and_its_files_become_jobs(home: Home, tmp_pa
         client.request("add_source", {"name": "in", "path": str(source), "poll_seconds": 3600})
         worker.connect()
         scan = worker.take()
-        assert (scan.job.type, scan.job.input.path, scan.wanted_tags) == ("SCAN", str(source), ["orders"])
+        assert isinstance(scan.job.work, ScanWork) and scan.job.work.root == str(source)
+        assert scan.briefing == ScanBriefing(wanted_tags=["orders"])
         worker.finish(scan, worker.stage_scan(scan, source, ["a.txt"]))
         worker.receive(m.Committed)
         parse = worker.take()
-        assert parse.job.input.path == str(source / "a.txt")
+        assert parse.job.work.subject == str(source / "a.txt")
         worker.finish(parse, worker.stage(parse))
         worker.receive(m.Committed)
         until(lambda: completed(client) == 2, "both jobs are completed")

@@ -259,10 +259,10 @@ class TinyWorker:
                     received=rows,
                     valid=rows,
                     quarantined=0,
-                    contract_hash=assignment.job.contracts["orders"],
+                    contract_hash=assignment.job.work.contracts["orders"],
                 )
             },
-            source_hash=assignment.job.input.content_hash,
+            source_hash=assignment.job.work.content,
         )
 
     def stage_scan(self, assignment: m.Assignment, directory: Path, names: Sequence[str]) -> Manifest:

@@ -55,7 +55,7 @@ def test_stored_logs_stay_small_and_hold_every_turn_of_a_job(tmp_path: Path) -> 
 
 def test_every_older_version_has_a_step_to_the_next() -> None:
     assert list(missing_steps(VERSIONS)) == []
-    assert list(missing_steps({"JobQueued": 4})) == [("JobQueued", 2), ("JobQueued", 3)]
+    assert list(missing_steps({"JobQueued": 5})) == [("JobQueued", 3), ("JobQueued", 4)]
 
 
 @pytest.fixture
@@ -67,16 +67,17 @@ def versions_made_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a later program kept a job's parser and its version in one field, and had once called that field `by`."""
 
     def first(data: dict[str, Any]) -> dict[str, Any]:
-        job = {**data["job"], "by": f"{data['job']['parser']} {data['job']['parser_version']}"}
-        return {**data, "job": job}
+        work = data["job"]["work"]
+        return {**data, "by": f"{work.get('parser', '')} {work.get('parser_version', '')}"}
 
     def second(data: dict[str, Any]) -> dict[str, Any]:
-        parser, _, version = data["job"]["by"].partition(" ")
-        return {**data, "job": {**data["job"], "parser": parser.upper(), "parser_version": version}}
+        parser, _, version = data.pop("by").partition(" ")
+        work = {**data["job"]["work"], "parser": parser.upper(), "parser_version": version}
+        return {**data, "job": {**data["job"], "work": work}}
 
-    monkeypatch.setitem(VERSIONS, "JobQueued", 4)
-    monkeypatch.setitem(STEPS, ("JobQueued", 2), first)
-    monkeypatch.setitem(STEPS, ("JobQueued", 3), second)
+    monkeypatch.setitem(VERSIONS, "JobQueued", 5)
+    monkeypatch.setitem(STEPS, ("JobQueued", 3), first)
+    monkeypatch.setitem(STEPS, ("JobQueued", 4), second)
 
 
 def test_older_events_reach_core_and_projection_in_todays_version(

@@ -74,7 +74,7 @@ def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSen
     with WorkerProcess(sentinel.home) as worker:
         sentinel.join()
         job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
-        del sentinel.blobs[job.job.contracts["rows"]]
+        del sentinel.blobs[job.job.work.contracts["rows"]]
         sentinel.assign(job)
         failure = sentinel.hear(Fail)
         assert failure.error.code == "CONTRACT_MISSING"

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from casparian_protocol.jobs import JobError, JobInput, JobSpec, JobType, Manifest
+from casparian_protocol.jobs import JobError, JobInput, JobSpec, Manifest, ParseWork
 from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire.messages import (
     PROTOCOL_VERSION,
@@ -77,7 +77,7 @@ def held(*keys: LeaseKey) -> list[Held]:
 
 def assignment(number: int, epoch: int = 0) -> Assignment:
     job_id, epoch = key(number, epoch)
-    spec = JobSpec(job_id=job_id, type=JobType.PARSE, key=str(number), input=JobInput(path="x"))
+    spec = JobSpec(job_id=job_id, key=str(number), work=ParseWork(input=JobInput(path="x")))
     return Assignment(job=spec, attempt=1, epoch=epoch, leased_at=1)
 
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.jobs import JobType
 from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
 from casparian_worker.agent.artifacts import Artifacts, BlobTransfer
 from casparian_worker.agent.leases import LeaseKey
-from casparian_worker.execute import Failed, Finished, Outcome, ParseTask, Stopped, WorkerContext, execute
+from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerContext
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import StreamCounters
-from casparian_worker.scanning.job import run_scan
+from casparian_worker.kinds import RUNNERS, JobRun
 
 
 class ManifestTooLarge(CasparianError):
@@ -84,25 +83,16 @@ class JobRunner:
         self._on_done(Result(attempt, outcome))
 
     def _run(self, attempt: Attempt) -> Outcome:
-        on_started = partial(self._on_started, attempt)
-        if attempt.assignment.job.type is JobType.SCAN:
-            home = self._context.home
-            return run_scan(attempt.assignment, home, attempt.stop, counters=attempt.counters, on_started=on_started)
-        task = self._task(attempt.assignment)
-        return execute(task, self._context, attempt.stop, counters=attempt.counters, on_started=on_started)
-
-    def _task(self, assignment: Assignment) -> ParseTask:
-        spec = assignment.job
-        return ParseTask(
-            job=spec,
-            attempt=assignment.attempt,
-            epoch=assignment.epoch,
-            leased_at_us=assignment.leased_at,
-            bundle=self._artifacts.bundle(spec.artifact),
-            entry=assignment.entry,
-            contracts={output: self._artifacts.contract(digest) for output, digest in spec.contracts.items()},
-            is_alone=assignment.is_alone,
+        run = JobRun(
+            attempt.assignment,
+            self._context,
+            attempt.stop,
+            attempt.counters,
+            partial(self._on_started, attempt),
+            self._artifacts.bundle,
+            self._artifacts.contract,
         )
+        return RUNNERS[attempt.assignment.job.work.kind](run)
 
 
 def _require_packable(finished: Finished) -> None:

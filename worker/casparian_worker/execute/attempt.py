@@ -21,7 +21,7 @@ from pathlib import Path
 from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobError, JobSpec, Manifest, RecordAccounting, StagedFile
+from casparian_protocol.jobs import JobError, Manifest, ParseWork, RecordAccounting, StagedFile
 from casparian_protocol.parsers import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
@@ -86,7 +86,8 @@ class WorkerContext:
 class ParseTask:
     """One lease of one PARSE job, with everything fetched."""
 
-    job: JobSpec
+    job_id: str
+    work: ParseWork
     attempt: int
     epoch: int
     leased_at_us: int
@@ -127,7 +128,7 @@ def execute(
     on_started: Callable[[int], None] = lambda guest_pid: None,
 ) -> Outcome:
     """Run one attempt to its end, from a thread that lives as long as the worker. Raises `Stopped`."""
-    staging = StagingDirectory(context.home.staging, task.job.job_id, task.epoch)
+    staging = StagingDirectory(context.home.staging, task.job_id, task.epoch)
     attempt = _Attempt(task, context, stop, staging, counters or StreamCounters(), on_started)
     outcome: Outcome | None = None
     try:
@@ -192,16 +193,16 @@ class _Attempt:
             return Failed(of_exception(accident, "environment" if is_disk else "worker"))
 
     def _parse(self, log: JobLog) -> Outcome:
-        context, job = self.context, self.task.job
+        context, task = self.context, self.task
         level, minimum = context.spawner.level, context.settings.sandbox.minimum
         if minimum == "basic" and level == "none":
             raise SandboxTooWeak(level, minimum)
         self.stop.check()
-        self.source = Source(path_os(job.input.path), follow_links=context.follow_links)
-        self.source.expect(job.input.content_hash)
+        self.source = Source(path_os(task.work.input.path), follow_links=context.follow_links)
+        self.source.expect(task.work.input.content_hash)
         self.records = SourceRecords(self.source.size_bytes, self.source.descriptor)
         self._prepare_outputs(log)
-        scratch = context.home.scratch / f"{job.job_id}-{self.task.epoch}"
+        scratch = context.home.scratch / f"{task.job_id}-{self.task.epoch}"
         try:
             with held_scratch(scratch):
                 error = self._run_guest(scratch, log)
@@ -266,7 +267,7 @@ class _Attempt:
 
     def _guest_spec(self, scratch: Path) -> GuestSpec:
         assert self.source is not None
-        job, context = self.task.job, self.context
+        task, context = self.task, self.context
         return GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),
@@ -275,9 +276,9 @@ class _Attempt:
                 entry=self.task.entry,
                 input_path=self.source.path,
                 outputs=tuple(sorted(self.task.contracts)),
-                params=dict(job.params),
+                params=dict(task.work.params),
                 scratch_path=str(scratch),
-                job_id=job.job_id,
+                job_id=task.job_id,
                 source_hash=self.source.content_hash,
                 batch_bytes=context.settings.limits.batch_bytes,
             ),
@@ -289,23 +290,26 @@ class _Attempt:
 
     def _prepare_outputs(self, log: JobLog) -> None:
         assert self.source is not None and self.records is not None
-        job, context = self.task.job, self.context
+        task, context = self.task, self.context
         settings = context.settings
         sink = ParquetStaging(self.staging, context.meters)
-        lineage = Lineage(self.source.content_hash, job.job_id, self.task.leased_at_us, job.parser_version)
+        lineage = Lineage(self.source.content_hash, task.job_id, self.task.leased_at_us, task.work.parser_version)
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
                 row_group_rows=settings.outputs.row_group_rows,
                 row_group_bytes=_ROW_GROUPS_BYTES // len(self.task.contracts),
                 compression=settings.outputs.compression,
-                metadata={"cf.contract": contract.hash(), "cf.parser": f"{job.parser} {job.parser_version}"},
+                metadata={
+                    "cf.contract": contract.hash(),
+                    "cf.parser": f"{task.work.parser} {task.work.parser_version}",
+                },
             )
             writer = self.writers[name] = StagedRowWriter(sink, name, lineage, writing)
             self.outputs[name] = JudgedOutput(
                 name,
                 contract,
                 writer,
-                policy=policy_of(job, name, contract, settings),
+                policy=policy_of(task.work, name, contract, settings),
                 limits=arrow_limits(settings.limits),
                 warn=partial(log.write, LogLevel.WARNING, "worker"),
                 records=self.records,
@@ -338,7 +342,7 @@ class _Attempt:
 
     def _open_log(self) -> JobLog:
         day = datetime.now(UTC).date().isoformat()
-        path = joblog_path(self.context.home, self.task.job.job_id, day)
+        path = joblog_path(self.context.home, self.task.job_id, day)
         return JobLog(path, max_bytes=self.context.settings.job_logs.max_bytes)
 
 
@@ -351,10 +355,10 @@ def may_drop_records(bundle: Path, entry: str) -> bool:
         return False
 
 
-def policy_of(job: JobSpec, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:
+def policy_of(work: ParseWork, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:
     """The policy as it was resolved when the job was queued; without one, the settings' and the contract's."""
-    if output in job.policies:
-        return cascade(QuarantinePolicy.model_validate(job.policies[output]))
+    if output in work.policies:
+        return cascade(QuarantinePolicy.model_validate(work.policies[output]))
     configured = settings.quarantine
     layer = QuarantinePolicy(allow=configured.allow, max_pct=configured.max_pct, max_count=configured.max_count)
     return cascade(layer, contract.quarantine)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from casparian_protocol.client import Client
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest, StagedFile
-from casparian_protocol.wire.messages import Assignment
+from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_shim.frames import Progress
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
@@ -126,8 +127,18 @@ class ScanProcess:
         return status
 
 
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """One lease of one SCAN job."""
+
+    job_id: str
+    epoch: int
+    work: ScanWork
+    briefing: ScanBriefing
+
+
 def run_scan(
-    assignment: Assignment,
+    task: ScanTask,
     home: Home,
     stop: CancelToken,
     *,
@@ -136,13 +147,12 @@ def run_scan(
 ) -> Outcome:
     """One attempt; raises `Stopped` when somebody wanted it to end."""
     began_s = time.monotonic()
-    job, epoch = assignment.job, assignment.epoch
-    staging = StagingDirectory(home.staging, job.job_id, epoch)
-    scratch = home.scratch / f"{job.job_id}-{epoch}"
+    staging = StagingDirectory(home.staging, task.job_id, task.epoch)
+    scratch = home.scratch / f"{task.job_id}-{task.epoch}"
     outcome: Outcome | None = None
     try:
         with held_scratch(scratch):
-            facts, rows = _scan(assignment, home, scratch, stop, counters, on_started)
+            facts, rows = _scan(task, home, scratch, stop, counters, on_started)
             files = _stage(scratch / CHANGES, rows, staging)
         outcome = Finished(Manifest(files=files, scan=facts, total_seconds=time.monotonic() - began_s), staging)
     except (CasparianError, OSError) as error:
@@ -154,16 +164,15 @@ def run_scan(
 
 
 def _scan(
-    assignment: Assignment,
+    task: ScanTask,
     home: Home,
     scratch: Path,
     stop: CancelToken,
     counters: StreamCounters,
     on_started: Callable[[int], None],
 ) -> tuple[dict[str, Any], int]:
-    job = assignment.job
     previous = scratch / "previous.arrow"
-    has_previous = known_files(home, job.input.path, assignment.epoch, previous)
+    has_previous = known_files(home, task.work.root, task.epoch, previous)
     stop.check()
 
     def note(said: dict[str, Any]) -> None:
@@ -172,14 +181,14 @@ def _scan(
 
     child = ScanProcess(
         {
-            "root": job.input.path,
+            "root": task.work.root,
             "previous": str(previous) if has_previous else "",
             "changes": str(scratch / CHANGES),
-            "rules": assignment.rules,
-            "wanted_tags": assignment.wanted_tags,
-            "options": job.options,
-            "source_id": job.source_id or None,
-            "scan_id": job.job_id,
+            "rules": task.briefing.rules,
+            "wanted_tags": task.briefing.wanted_tags,
+            "options": task.work.options,
+            "source_id": task.work.source_id or None,
+            "scan_id": task.job_id,
         },
         note,
     )

@@ -15,6 +15,7 @@ from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.detail import Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, size, width_of
+from casparian_protocol.jobs import JobSpec, ParseWork
 
 _LABEL = 12
 _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
@@ -142,14 +143,14 @@ def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
 def _parameters(write: Writer, known: Known) -> None:
     """What the job was queued with, and where values came from that are no defaults."""
     queued = [event for event in known.history if event["type"] in ("JobQueued", "JobReplayed")]
-    spec = (queued[-1]["data"].get("job") or {}) if queued else {}
-    params, origins = spec.get("params") or {}, spec.get("param_origins") or {}
-    if not params:
+    work = JobSpec.model_validate(queued[-1]["data"]["job"]).work if queued else None
+    if not isinstance(work, ParseWork) or not work.params:
         return
     write.title("PARAMETERS")
-    for name, value in params.items():
-        origin = origins.get(name, "default")
-        write.pair(name, f"{json.dumps(value, ensure_ascii=False)}  ({origin})", "" if name in origins else "dim")
+    for name, value in work.params.items():
+        origin = work.param_origins.get(name, "default")
+        style = "" if name in work.param_origins else "dim"
+        write.pair(name, f"{json.dumps(value, ensure_ascii=False)}  ({origin})", style)
 
 
 def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:

@@ -1,0 +1,52 @@
+"""What the core asks about a kind of job, and the answers that most kinds give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from casparian_protocol.jobs import Manifest
+from casparian_protocol.jobs.kinds import Briefing, Work, work_of
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import FinishedItem
+from casparian_sentinel.core.state import OpenJob, State
+
+W = TypeVar("W", bound=Work)
+
+
+class JobKind(Generic[W]):
+    """Decisions about jobs of one kind. Each method reads the state; only `record_commit` records."""
+
+    # --- queued ---
+
+    def refusal(self, state: State, work: W) -> str:
+        """Why such a job cannot be queued; empty when it can."""
+        return ""
+
+    def is_like(self, work: W, other: Work) -> bool:
+        """Whether what refuses one refuses the other, so that it is asked once for many."""
+        return False
+
+    def folded(self, state: State, facts: Mapping[str, Any]) -> W:
+        """The work of a recorded job; what many jobs have in common is one object for all of them."""
+        work: W = work_of(facts)  # type: ignore[assignment]
+        return work
+
+    # --- given to a worker ---
+
+    def briefing(self, state: State, work: W) -> Briefing | None:
+        """What the worker needs beside the work."""
+        return None
+
+    # --- finished ---
+
+    def problem(self, state: State, work: W, item: FinishedItem) -> str:
+        """What is wrong with what the worker offers; empty when nothing is."""
+        raise NotImplementedError
+
+    def problem_of_kept(self, work: W, kept: Manifest) -> str:
+        """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""
+        return "this kind of job keeps no quarantine"
+
+    def record_commit(self, case: Case, job: OpenJob, work: W, item: FinishedItem) -> None:
+        """Record what becomes known with the commit, beside `JobOutputsCommitted`."""

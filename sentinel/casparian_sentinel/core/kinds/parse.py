@@ -1,0 +1,110 @@
+"""PARSE: a registered version with approved contracts, whose manifest must add up output by output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from casparian_protocol.jobs import STAGED_NAME, Manifest
+from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work
+from casparian_sentinel.core.commands import FinishedItem
+from casparian_sentinel.core.decide_versions import refusal_of_target
+from casparian_sentinel.core.kinds.kind import JobKind
+from casparian_sentinel.core.state import State
+
+_ORDINARY_PATH = 512
+_WORKS_REMEMBERED = 8
+_NAMES = ParseWork.names()
+#: What jobs of one parser version have in common; jobs of different tagging rules alternate in some of them.
+_SHARED = ("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
+
+
+class Parse(JobKind[ParseWork]):
+    def refusal(self, state: State, work: ParseWork) -> str:
+        line = state.parsers.get(work.parser)
+        version = line.versions.get(work.parser_version) if line is not None else None
+        if version is None:
+            return f"parser {work.parser} {work.parser_version} is not registered"
+        if version.is_retired:
+            return f"version {version.version} is retired"
+        if version.artifact != work.artifact:
+            return f"version {version.version} is another artifact"
+        if not version.is_runnable:
+            waiting = ", ".join(version.unapproved()) or "every output"
+            return f"no approved contract for {waiting}"
+        if work.contracts != version.outputs:
+            return "the contracts are not those of the version"
+        return refusal_of_target(state, work.contracts, work.output_versions)
+
+    def is_like(self, work: ParseWork, other: Work) -> bool:
+        """All but the file is the same, and no name is out of the ordinary."""
+        return (
+            isinstance(other, ParseWork)
+            and work.parser == other.parser
+            and work.parser_version == other.parser_version
+            and all(getattr(work, name) == getattr(other, name) for name in _SHARED)
+            and work.on_change == other.on_change
+            and len(work.input.path) <= _ORDINARY_PATH
+        )
+
+    def folded(self, state: State, facts: Mapping[str, Any]) -> ParseWork:
+        known = state.last_works.get((facts["parser"], facts["parser_version"]), ())
+        own = {"input": JobInput(**facts["input"]), "tag": facts["tag"], "on_change": facts["on_change"]}
+        for other in known:
+            if all(getattr(other, name) == facts[name] for name in _SHARED):
+                return replace(other, **own)
+        work = ParseWork(**{name: facts[name] for name in _NAMES if name not in own}, **own)
+        state.last_works[work.parser, work.parser_version] = (work, *known[: _WORKS_REMEMBERED - 1])
+        return work
+
+    def briefing(self, state: State, work: ParseWork) -> Briefing:
+        line = state.parsers.get(work.parser)
+        version = line.versions.get(work.parser_version) if line is not None else None
+        return ParseBriefing(entry=version.entry if version is not None else "")
+
+    def problem(self, state: State, work: ParseWork, item: FinishedItem) -> str:
+        return _problem_of(item.manifest, work) or refusal_of_target(state, work.contracts, work.output_versions)
+
+    def problem_of_kept(self, work: ParseWork, kept: Manifest) -> str:
+        for file in kept.files:
+            match = STAGED_NAME.match(file.name)
+            if match is None or match[1] != "quarantine" or file.kind != "quarantine" or match[2] != file.output:
+                return f"{file.name!r} is no quarantine file"
+            if file.output not in work.contracts:
+                return f"the output {file.output!r} is not one of the job's contracts"
+        return ""
+
+
+def _problem_of(manifest: Manifest, work: ParseWork) -> str:
+    """What does not add up in the manifest, or is not what the job's contracts know."""
+    contracts = work.contracts
+    rows: dict[tuple[str, str], int] = {}
+    names: set[str] = set()
+    for file in manifest.files:
+        match = STAGED_NAME.match(file.name)
+        if match is None or match[1] != file.kind or match[2] != file.output:
+            return f"the file name {file.name!r} does not fit its kind and output"
+        if file.output not in manifest.outputs:
+            return f"the file {file.name!r} belongs to an output without accounting"
+        names.add(file.name)
+        place = (file.kind, file.output)
+        rows[place] = rows.get(place, 0) + file.rows
+    if len(names) != len(manifest.files):
+        return "a file name occurs twice"
+    for output, counts in manifest.outputs.items():
+        if output not in contracts:
+            return f"the output {output!r} is not one of the job's contracts"
+        if counts.contract_hash and counts.contract_hash != contracts[output]:
+            return f"the output {output!r} was held against another contract"
+        if counts.status == "failed":
+            return f"the output {output!r} failed and cannot be committed"
+        if counts.received != counts.valid + counts.quarantined:
+            return f"{output}: {counts.received} rows received are not {counts.valid} + {counts.quarantined}"
+        if rows.get(("data", output), 0) != counts.valid:
+            return f"{output}: the data files do not hold the {counts.valid} valid rows"
+        if rows.get(("quarantine", output), 0) != counts.quarantined:
+            return f"{output}: the quarantine files do not hold the {counts.quarantined} quarantined rows"
+    if work.input.content_hash and manifest.source_hash != work.input.content_hash:
+        return "the input that was parsed is not the one that was queued"
+    return ""

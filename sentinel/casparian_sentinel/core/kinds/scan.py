@@ -1,0 +1,58 @@
+"""SCAN: what a walk found becomes known with its commit, so that a repeated attempt tells nothing twice."""
+
+from __future__ import annotations
+
+from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
+from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.commands import FinishedItem
+from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.kinds.kind import JobKind
+from casparian_sentinel.core.state import OpenJob, State
+
+_CHANGES = ("new", "changed", "vanished", "renamed", "tagged")
+
+
+class Scan(JobKind[ScanWork]):
+    def briefing(self, state: State, work: ScanWork) -> Briefing:
+        return ScanBriefing(rules=list(state.rules.values()), wanted_tags=wanted_tags_of(state))
+
+    def problem(self, state: State, work: ScanWork, item: FinishedItem) -> str:
+        manifest = item.manifest
+        if manifest.outputs:
+            return "a scan has no outputs"
+        if [file.name for file in manifest.files] not in ([], ["changes.arrow"]):
+            return "a scan offers changes.arrow and nothing else"
+        if manifest.files and not item.changes_blob:
+            return "the changes of the scan were not kept"
+        return ""
+
+    def record_commit(self, case: Case, job: OpenJob, work: ScanWork, item: FinishedItem) -> None:
+        facts = item.manifest.scan
+        scan = {"scan_id": job.job_id, "roots": [work.root], "source_id": work.source_id, "job_id": job.job_id}
+        case.record("ScanStarted", scan)
+        if item.changes_blob:
+            counts = {name: facts.get(name, 0) for name in _CHANGES}
+            case.record("FilesObserved", {"scan_id": job.job_id, "blob": item.changes_blob, **counts})
+        ended = {name: facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
+        case.record(
+            "ScanFinished",
+            {
+                "scan_id": job.job_id,
+                "complete": facts.get("complete", False),
+                **ended,
+                "seconds": item.manifest.total_seconds,
+            },
+        )
+        case.do(PlanFiles())
+
+
+def wanted_tags_of(state: State) -> list[str]:
+    """Tags that some parser subscribes to: files that carry them are hashed."""
+    topics = {
+        topic
+        for line in state.parsers.values()
+        for version in line.versions.values()
+        if not version.is_retired
+        for topic in version.topics
+    }
+    return sorted(topics)

@@ -1,0 +1,19 @@
+"""What the tables show of each kind of job: one object a kind, with the same few methods (`JobRows`).
+
+A kind is one file here and one line in `KINDS`. What all jobs have in common is `projection.jobs`'.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casparian_sentinel.projection.kinds.parse import ParseRows
+from casparian_sentinel.projection.kinds.rows import JobRows
+from casparian_sentinel.projection.kinds.scan import ScanRows
+
+__all__ = ["KINDS", "JobRows"]
+
+KINDS: dict[str, JobRows[Any]] = {
+    "PARSE": ParseRows(),
+    "SCAN": ScanRows(),
+}

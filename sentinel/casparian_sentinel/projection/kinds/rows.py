@@ -1,0 +1,26 @@
+"""What the projection asks about a kind of job, and the answers that most kinds give."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from casparian_protocol.jobs import Work
+from casparian_sentinel.projection.rows import Row
+
+W = TypeVar("W", bound=Work)
+
+
+class JobRows(Generic[W]):
+    """Rows about jobs of one kind."""
+
+    #: Its commits publish rows of a file's content: they decide which rows are live, and `cf_commits` and
+    #: `cf_processing_history` keep them.
+    publishes_contents = False
+
+    def label(self, work: W) -> str:
+        """What it is about, as `cf_processing_queue.input_file` shows it."""
+        return work.subject
+
+    def columns(self, work: W) -> Row:
+        """The columns of `cf_processing_queue` that jobs of this kind have and others leave empty."""
+        return {}

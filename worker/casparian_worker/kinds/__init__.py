@@ -1,0 +1,18 @@
+"""How a worker runs each kind of job: one function a kind.
+
+A kind is one file here and one line in `RUNNERS`. What all attempts have in common (the slot, cancelling, sealing what is
+staged, the answer to the sentinel) is `agent`'s and asks nothing about kinds.
+"""
+
+from __future__ import annotations
+
+from casparian_worker.kinds.parse import run_parse
+from casparian_worker.kinds.runner import JobRun, Runner
+from casparian_worker.kinds.scan import run_scan_job
+
+__all__ = ["RUNNERS", "JobRun", "Runner"]
+
+RUNNERS: dict[str, Runner] = {
+    "PARSE": run_parse,
+    "SCAN": run_scan_job,
+}
