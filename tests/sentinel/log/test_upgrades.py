@@ -106,7 +106,7 @@ def test_the_log_is_shown_and_exported_as_it_was_written(
     assert [event.v for event in tail(RealFs(), stored.log, 1000, end)] == before
     with LogReader(RealFs(), stored.log) as reader, (tmp_path / "out").open("w") as out:
         assert export_jsonl(reader.events(1, end, as_written=True), out) == len(before)
-        assert {event.v for event in reader.events(1, end) if event.type == "JobQueued"} == {4}
+        assert {event.v for event in reader.events(1, end) if event.type == "JobQueued"} == {5}
 
 
 def test_events_of_today_pass_untouched() -> None:
