@@ -18,7 +18,7 @@ from casparian_sentinel.core.state import OpenJob, OutputOwner, ParserLine, Stat
 _QUEUES = tuple(name for name in State.__slots__ if name.startswith("ready"))
 _FIELDS = tuple(name for name in State.__slots__ if name not in _QUEUES)
 #: Every field of a state but queues, which follow from the jobs, and a cache of what equal jobs share.
-known_of = attrgetter(*(name for name in _FIELDS if name != "last_work"))
+known_of = attrgetter(*(name for name in _FIELDS if name != "last_works"))
 
 
 def _copier(kind: type[Any]) -> Callable[[Any], Any]:

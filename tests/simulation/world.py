@@ -533,7 +533,7 @@ class World:
 
 
 #: Every field of a state but queues, which follow from the jobs, and a cache of what equal jobs share.
-_KNOWN = attrgetter(*(name for name in State.__slots__ if not name.startswith("ready") and name != "last_work"))
+_KNOWN = attrgetter(*(name for name in State.__slots__ if not name.startswith("ready") and name != "last_works"))
 
 
 @contextmanager
