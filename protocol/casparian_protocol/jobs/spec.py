@@ -37,7 +37,7 @@ class JobSpec(_Model):
     @classmethod
     def _of_older_version(cls, value: Any) -> Any:
         """Tables and exports may still hold jobs as an older version wrote them."""
-        return with_work(value) if isinstance(value, dict) and "type" in value and "work" not in value else value
+        return with_work(value) if isinstance(value, dict) and "work" not in value else value
 
 
 _OF_EVERY_KIND = ("job_id", "key", "priority", "generation", "rerun_of", "queued_at")
@@ -55,11 +55,21 @@ _OF_PARSE = (
 
 
 def with_work(job: dict[str, Any]) -> dict[str, Any]:
-    """A job as it was written before kinds had works of their own: every field at one level, and a `type`."""
+    """A job as it was written before kinds had works of their own: every field at one level, and a `type`.
+
+    What never was such a job stays as it is: whoever reads it says what is wrong.
+    """
+    if "type" not in job or not isinstance(job.get("input"), dict):
+        return job
     common = {name: job[name] for name in _OF_EVERY_KIND if name in job}
     options = job.get("options", {})
     if job["type"] == "SCAN":
-        work = {"kind": "SCAN", "root": job["input"]["path"], "source_id": job.get("source_id", ""), "options": options}
+        work = {
+            "kind": "SCAN",
+            "root": job["input"].get("path", ""),
+            "source_id": job.get("source_id", ""),
+            "options": options,
+        }
     else:
         work = {name: job[name] for name in _OF_PARSE if name in job}
         work |= {"kind": job["type"], "tag": job.get("topic", ""), "on_change": options.get("on_change", "replace")}
