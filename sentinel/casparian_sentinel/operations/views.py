@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from casparian_protocol.feed import Metric
-from casparian_protocol.jobs import JobState
+from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.wire.operation_views import SNAPSHOT_WAITING_JOBS
 from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
 from casparian_sentinel.core.state import OpenJob, State
@@ -92,20 +92,18 @@ def _listed(state: State) -> Iterator[OpenJob]:
 
 
 def open_groups(state: State) -> list[dict[str, Any]]:
-    """Every open job, counted by how it stands. Jobs of one version share what they have in common, which is counted by."""
-    counted = Counter((job.state, job.type, id(job.work), _scanned(job)) for job in state.jobs.values())
-    works = {id(job.work): job.work for job in state.jobs.values()}
-    groups: Counter[tuple[str, str, str, str, str]] = Counter()
-    for (job_state, job_type, work_id, scanned), jobs in counted.items():
-        work = works[work_id]
-        groups[job_type.value, job_state.value, work.parser, work.parser_version, scanned] += jobs
+    """Every open job, counted by how it stands."""
+    groups = Counter(
+        (job.work.kind, job.state.value, job.work.parser, job.work.parser_version, _scanned(job.work))
+        for job in state.jobs.values()
+    )
     names = ("type", "state", "parser", "parser_version", "input")
     return [{**dict(zip(names, key, strict=True)), "jobs": jobs} for key, jobs in sorted(groups.items())]
 
 
-def _scanned(job: OpenJob) -> str:
+def _scanned(work: Work) -> str:
     """A job that no parser does is a group of its own."""
-    return "" if job.work.parser else job.path
+    return "" if work.parser else work.subject
 
 
 def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:
