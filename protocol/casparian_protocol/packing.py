@@ -12,6 +12,9 @@ import msgpack
 
 from casparian_protocol.errors import CasparianError
 
+#: How the three sizes of a timestamp begin; the same bytes may stand in a text or number too.
+_TIMESTAMP_MARKS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+
 
 class MalformedMessage(CasparianError):
     """What arrived is not a message of this protocol: always the peer's mistake, never ours."""
@@ -35,7 +38,7 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
     if len(data) > limit_bytes:
         raise MalformedMessage(f"{len(data):,} bytes exceed the limit of {limit_bytes:,}")
     try:
-        return msgpack.unpackb(
+        value = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=True,
@@ -49,6 +52,18 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
         raise
     except Exception as cause:  # msgpack raises ValueError, TypeError, UnicodeError, RecursionError, its own kinds
         raise MalformedMessage(f"not msgpack ({type(cause).__name__})") from cause
+    if any(mark in bytes(data) for mark in _TIMESTAMP_MARKS):
+        _refuse_timestamps(value)
+    return value
+
+
+def _refuse_timestamps(value: Any) -> None:
+    """msgpack reads its own extension type without asking a hook."""
+    if isinstance(value, msgpack.Timestamp):
+        raise MalformedMessage("extension type -1 is not part of the protocol")
+    if isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_timestamps(part)
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:

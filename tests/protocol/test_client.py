@@ -1,35 +1,53 @@
-"""The client without a sentinel, and the feed's judgement about what it missed."""
+"""The client against real sockets: what it sends, which answer it takes, and what it says when there is none."""
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casparian_protocol.client import Client, NoSentinel, default_actor
-from casparian_protocol.feed import FeedEvent, FeedOrder, Gap, Metric, decode, encode_event, encode_metric
+from casparian_protocol.client import (
+    Client,
+    NoSentinel,
+    RequestRefused,
+    Rows,
+    TablesAway,
+    default_actor,
+    read_query_answer,
+    unpack_rows,
+)
+from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import MalformedMessage, pack
+from casparian_protocol.wire.messages import Refused, Request
+from tests.protocol.small_bus import head_of, no, rows, say, small_bus, talk, yes
+
+STATUS = {"seq": 9, "lag": 0, "state": "ready", "phase": "ready", "poison_events": 0}
 
 
-def event(seq: int) -> FeedEvent:
-    return FeedEvent(seq, 1_700_000_000_000_000, "JobQueued", 1, "sentinel", {"n": seq})
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
 
 
-def order_at(seq: int) -> FeedOrder:
-    order = FeedOrder()
-    order.took_snapshot(seq)
-    return order
+# --- whether anybody is there
 
 
 def test_without_a_home_there_is_no_sentinel(tmp_path: Path) -> None:
-    with pytest.raises(NoSentinel, match="not running"):
+    with pytest.raises(NoSentinel, match="not running") as refused:
         Client.connect(Home(tmp_path / "nowhere"))
 
+    assert refused.value.remedy == "Start one with `casparian start`, or check --home."
+    assert str(tmp_path / "nowhere") in refused.value.problem
 
-def test_a_socket_left_by_a_killed_sentinel_is_noticed_at_once(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+
+def test_a_socket_left_by_a_killed_sentinel_is_noticed_at_once(home: Home) -> None:
     make_home(home)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(home.bus_endpoint.removeprefix("ipc://"))
@@ -37,8 +55,7 @@ def test_a_socket_left_by_a_killed_sentinel_is_noticed_at_once(tmp_path: Path) -
         Client.connect(home)
 
 
-def test_who_listens_but_does_not_answer_is_no_sentinel(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+def test_who_listens_but_does_not_answer_is_no_sentinel(home: Home) -> None:
     make_home(home)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(home.bus_endpoint.removeprefix("ipc://"))
@@ -47,39 +64,289 @@ def test_who_listens_but_does_not_answer_is_no_sentinel(tmp_path: Path) -> None:
             Client.connect(home, timeout_seconds=0.1)
 
 
-def test_the_actor_names_user_and_client() -> None:
+def test_the_actor_names_user_and_client(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_actor("cli").startswith("user:")
     assert default_actor("cli").endswith("@cli")
 
+    monkeypatch.setattr("getpass.getuser", lambda: "n" * 300)
+    assert default_actor("console") == f"user:{'n' * 64}@console"
 
-def test_events_and_metrics_survive_the_feed() -> None:
-    assert decode(encode_event(event(3))) == event(3)
-    assert decode(encode_metric(Metric("queue", {"seq": 3}))) == Metric("queue", {"seq": 3})
+    def nobody() -> str:
+        raise KeyError("no such uid")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert default_actor("mcp") == f"user:{os.getuid()}@mcp"
+
+
+# --- requests
+
+
+def test_a_request_carries_operation_arguments_and_actor(home: Home) -> None:
+    with talk(home, actor="user:ann@cli", cancel=lambda request: yes(request, {"seq": 4})) as (client, bus):
+        assert client.request("cancel", {"job": "00aa"}) == {"seq": 4}
+        assert client.request("cancel", actor="user:bob@mcp") == {"seq": 4}
+
+    assert [(each.op, each.args, each.actor) for each in bus.requests] == [
+        ("ping", {}, "user:ann@cli"),
+        ("cancel", {"job": "00aa"}, "user:ann@cli"),
+        ("cancel", {}, "user:bob@mcp"),
+    ]
+    assert len({each.id for each in bus.requests}) == 3
+
+
+def test_a_refusal_keeps_the_sentinels_own_words(home: Home) -> None:
+    with (
+        talk(home, cancel=lambda request: no(request, "It ended.", "Look: `casparian jobs`.", "ENDED")) as (client, _),
+        pytest.raises(RequestRefused) as refused,
+    ):
+        client.request("cancel")
+
+    error = refused.value
+    assert (error.problem, error.remedy, error.reply_code) == ("It ended.", "Look: `casparian jobs`.", "ENDED")
+
+
+def test_a_message_that_was_not_understood_is_a_refusal(home: Home) -> None:
+    with (
+        talk(home, cancel=lambda request: say(Refused(reason="args: too large", code="MALFORMED"))) as (client, _),
+        pytest.raises(RequestRefused, match=r"the message: args: too large\.$"),
+    ):
+        client.request("cancel")
+
+
+def test_a_result_too_large_for_the_body_comes_attached(home: Home) -> None:
+    large = {"jobs": ["j" * 1000] * 200}
+    with talk(home, snapshot=lambda request: yes(request, attached=large)) as (client, _):
+        assert client.request("snapshot") == large
+
+
+def test_an_attached_result_that_is_no_map_is_malformed(home: Home) -> None:
+    with (
+        talk(home, snapshot=lambda request: yes(request, attached=[1])) as (client, _),
+        pytest.raises(MalformedMessage, match="an attached result is no map"),
+    ):
+        client.request("snapshot")
+
+
+def test_the_late_answer_to_an_earlier_request_is_passed_over(home: Home) -> None:
+    earlier: list[Request] = []
+
+    def late(request: Request) -> Sequence[bytes] | None:
+        earlier.append(request)
+        return None
+
+    with (
+        small_bus(home, retry=late, status=lambda request: yes(request, {"n": 2})) as bus,
+        Client.connect(home) as client,
+    ):
+        with pytest.raises(NoSentinel, match="no answer in time"):
+            client.request("retry", timeout_seconds=0.05)
+        bus.answers["cancel"] = lambda request: yes(earlier[0], {"n": 1})
+        with pytest.raises(NoSentinel):  # what came answers `retry`, which nobody waits for any more
+            client.request("cancel", timeout_seconds=0.1)
+        assert client.request("status") == {"n": 2}
+
+
+def test_a_request_waits_no_longer_than_it_was_told(home: Home) -> None:
+    with talk(home, drain=lambda request: None) as (client, _):
+        began = time.monotonic()
+        with pytest.raises(NoSentinel, match="no answer in time"):
+            client.request("drain", timeout_seconds=0.2)
+        assert 0.15 <= time.monotonic() - began < 30
+
+
+# --- questions to the tables
+
+
+def test_rows_come_as_of_an_event(home: Home) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        return [rows(frames, 12, ["id", "n"], [["a", 1], ["b", None]])]
+
+    with talk(home, tables=tables) as (client, bus):
+        found = client.query("select * from jobs where n > ?", [0], at_least_seq=11, limit_rows=5)
+
+    assert found == Rows(12, ["id", "n"], [["a", 1], ["b", None]])
+    asked = head_of(bus.questions[0])
+    assert bus.questions[0][0] == b"query"
+    assert asked.pop("id")
+    assert asked == {
+        "sql": "select * from jobs where n > ?",
+        "params": [0],
+        "format": "rows",
+        "at_least_seq": 11,
+        "limit_rows": 5,
+    }
+
+
+def test_arrow_comes_as_it_was_sent(home: Home) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        return [[b"rows", pack({"id": head_of(frames)["id"], "seq": 1, "columns": []}), b"\xff\xff\xff\xffARROW"]]
+
+    with talk(home, tables=tables) as (client, bus):
+        assert client.query("select 1", format="arrow") == b"\xff\xff\xff\xffARROW"
+    assert head_of(bus.questions[0])["format"] == "arrow"
+
+
+def test_many_rows_come_as_a_file_and_all_tables_as_a_folder(home: Home, tmp_path: Path) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        asked = head_of(frames)
+        head = {"id": asked["id"], "seq": 7, "columns": [], "path": str(tmp_path / asked["format"]), "sha256": "ab"}
+        return [[b"rows", pack(head), b""]]
+
+    with talk(home, tables=tables) as (client, _bus):
+        assert client.query_file("select 1") == tmp_path / "file"
+        assert client.dump_tables() == (tmp_path / "dump", 7, "ab")
+
+
+def test_publishing_the_catalogue_waits_for_its_answer(home: Home) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        id_ = head_of(frames)["id"]
+        return [[b"working", pack({"id": id_})], [b"catalog", pack({"id": id_, "ok": True, "path": "c", "seq": 4})]]
+
+    with talk(home, tables=tables) as (client, bus):
+        client.publish_catalogue(4)
+    assert (bus.questions[0][0], head_of(bus.questions[0])["at_least_seq"]) == (b"catalog", 4)
+
+
+def test_a_query_that_fails_is_refused_in_the_projectors_words(home: Home) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        head = {"id": head_of(frames)["id"], "ok": False, "problem": "No table x.", "remedy": "`casparian sql`."}
+        return [[b"error", pack(head)]]
+
+    with talk(home, tables=tables) as (client, _):
+        with pytest.raises(RequestRefused) as refused:
+            client.query("from x")
+        assert (refused.value.problem, refused.value.remedy) == ("No table x.", "`casparian sql`.")
+        with pytest.raises(RequestRefused):  # the same socket serves on
+            client.query("from x")
+
+
+def test_answers_to_other_questions_and_signs_of_work_are_passed_over(home: Home) -> None:
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        other = [b"rows", pack({"id": "another", "seq": 3, "columns": ["x"]}), pack([[0]])]
+        working = [b"working", pack({"id": head_of(frames)["id"]})]
+        return [other, working, working, rows(frames, 5, ["x"], [[1]])]
+
+    with talk(home, tables=tables) as (client, _):
+        assert client.query("select 1 as x").rows == [[1]]
+
+
+@pytest.mark.parametrize("phase", ["away", "given_up", "broken"])
+def test_a_projector_that_is_gone_is_told_at_once(home: Home, phase: str) -> None:
+    status = {"projection": {**STATUS, "phase": phase, "state": f"in the phase {phase}"}}
+    with talk(home, status=lambda request: yes(request, status)) as (client, _), pytest.raises(TablesAway) as away:
+        client.query("select 1")
+
+    assert away.value.problem == f"The tables cannot be asked now: the projector is in the phase {phase}."
+    assert away.value.reply_code == "TABLES_AWAY"
+
+
+def test_a_projector_that_is_ready_and_says_nothing_is_given_a_second_look(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_protocol.client._FIRST_SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.05)
+    with (
+        talk(home, status=lambda request: yes(request, {"projection": STATUS})) as (client, bus),
+        pytest.raises(TablesAway, match="the projector says nothing"),
+    ):
+        client.query("select 1")
+    assert [each.op for each in bus.requests] == ["ping", "status", "status"]
+
+
+def test_a_projector_that_only_starts_is_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_protocol.client._FIRST_SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.02)
+    looks = threading.Semaphore(0)
+    asked: list[Sequence[bytes]] = []
+
+    def status(request: Request) -> Sequence[bytes]:
+        looks.release()
+        return yes(request, {"projection": {**STATUS, "phase": "starting", "state": "starting"}})
+
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        asked.append(frames)
+        return [] if len(asked) == 1 else [rows(asked[0], 1, ["x"], [[8]])]
+
+    with talk(home, status=status, tables=tables) as (client, bus):
+        found: list[Rows] = []
+        asking = threading.Thread(target=lambda: found.append(client.query("select 8 as x")))
+        asking.start()
+        for _ in range(3):
+            assert looks.acquire(timeout=30)
+        bus.tables_say(rows(asked[0], 1, ["x"], [[8]]))
+        asking.join(30)
+    assert [each.rows for each in found] == [[[8]]]
+
+
+def test_a_question_that_takes_too_long_ends_and_its_answer_reaches_nobody(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.05)
+    slow: list[Sequence[bytes]] = []
+
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        slow.append(frames)
+        if len(slow) == 1:
+            return [[b"working", pack({"id": head_of(frames)["id"]})]]
+        return [rows(slow[0], 1, ["x"], [[1]]), rows(frames, 2, ["x"], [[2]])]
+
+    with talk(home, status=lambda request: yes(request, {"projection": STATUS}), tables=tables) as (client, _):
+        with pytest.raises(TablesAway):
+            client._ask_tables("first", [b"query", pack({"id": "first"})], 0.05)
+        assert client.query("select 2 as x").rows == [[2]]
 
 
 @pytest.mark.parametrize(
-    "frames", [[], [b"event.X"], [b"event.X", b"\xc1"], [b"event.X", pack([1, 2])], [b"other", pack({})]]
+    ("kind", "parts", "words"),
+    [
+        (b"rows", [], "no head"),
+        (b"rows", [pack([1]), b""], "no head"),
+        (b"rows", [pack({"seq": 1}), b""], "no head"),
+        (b"rows", [pack({"id": "q", "seq": "one"}), b""], "no head"),
+        (b"rows", [b"\xc1", b""], "not msgpack"),
+    ],
 )
-def test_what_is_not_of_the_feed_is_refused(frames: list[bytes]) -> None:
-    with pytest.raises(MalformedMessage):
-        decode(frames)
+def test_an_answer_of_another_protocol_is_malformed(kind: bytes, parts: list[bytes], words: str) -> None:
+    with pytest.raises(MalformedMessage, match=words):
+        read_query_answer(kind, parts, "q")
 
 
-def test_events_behind_the_snapshot_pass_in_order() -> None:
-    order = order_at(5)
-    assert [order.judge(event(seq)) for seq in (4, 5, 6, 7)] == [None, None, event(6), event(7)]
+def test_an_answer_without_words_still_says_that_the_query_failed() -> None:
+    with pytest.raises(RequestRefused, match=r"^The query failed\.$"):
+        read_query_answer(b"error", [pack({"id": "q"})], "q")
+    with pytest.raises(RequestRefused):  # rows without a body
+        read_query_answer(b"rows", [pack({"id": "q"})], "q")
+    assert read_query_answer(b"error", [pack({"id": "other", "problem": "no"})], "q") is None
 
 
-def test_a_missing_number_is_a_gap_and_asks_for_a_snapshot() -> None:
-    order = order_at(5)
-    assert order.judge(event(8)) == Gap(5, 8)
-    assert order.needs_snapshot
-    assert order.judge(event(9)) is None
-    order.took_snapshot(9)
-    assert order.judge(event(10)) == event(10)
+@pytest.mark.parametrize("body", [pack({"a": 1}), pack(7), pack(None)])
+def test_rows_that_are_no_list_are_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="no list"):
+        unpack_rows(body)
 
 
-def test_a_metric_that_counted_further_reveals_a_loss_at_the_end() -> None:
-    order = order_at(5)
-    assert order.judge(Metric("queue", {"seq": 5})) == Metric("queue", {"seq": 5})
-    assert order.judge(Metric("queue", {"seq": 7})) == Gap(5, 8)
+# --- the picture that a feed begins with
+
+
+def test_a_snapshot_is_all_that_is_open(home: Home) -> None:
+    picture: dict[str, Any] = {
+        "seq": 40,
+        "jobs": [{"job_id": "a"}],
+        "workers": [],
+        "totals": {"QUEUED": 1},
+        "groups": [],
+    }
+    with talk(home, snapshot=lambda request: yes(request, picture)) as (client, _):
+        assert client.snapshot() == Snapshot(40, [{"job_id": "a"}], [], {"QUEUED": 1})
+        with client.follow() as feed:
+            assert feed.next(5.0) == Snapshot(40, [{"job_id": "a"}], [], {"QUEUED": 1})
+
+
+def test_a_closed_client_closes_its_feed(home: Home) -> None:
+    picture: dict[str, Any] = {"seq": 1, "jobs": [], "workers": [], "totals": {}, "groups": []}
+    with small_bus(home, snapshot=lambda request: yes(request, picture)):
+        client = Client.connect(home)
+        feed = client.follow()
+        client.close()
+        assert feed.socket.closed
+        assert list(feed) == []

@@ -124,5 +124,5 @@ def test_bad_arguments_name_the_field() -> None:
 
 
 def test_the_protocol_page_is_what_the_models_say() -> None:
-    page = Path(__file__).parents[2] / "docs" / "protocol.md"
+    page = Path(__file__).parents[3] / "docs" / "protocol.md"
     assert page.read_text(encoding="utf-8") == describe.page(), "run: python -m casparian_protocol.wire.describe"

@@ -29,7 +29,7 @@ from casparian_protocol.contract import (
 from casparian_protocol.contract.model import UNBUILT_KEYS
 from casparian_protocol.contract.problems import COLUMN_KEYS, CONTRACT_KEYS, POLICY_KEYS
 
-DOCS = Path(__file__).parents[2] / "docs" / "reference"
+DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def contract(*columns: dict[str, Any], **rest: Any) -> Contract:
