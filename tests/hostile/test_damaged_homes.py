@@ -15,7 +15,7 @@ from tests.hostile.homes import VISITS, WARDS, Home
 
 #: What the daemon rebuilds or does not need: everything must be as before.
 DISPOSABLE = [
-    "state.duckdb", "state.position", "catalog.duckdb", "artifacts", "log/open-state.snapshot",
+    "state.duckdb", "state.position", "catalog.duckdb", "artifacts", "parsers", "log/open-state.snapshot",
     ".staging", ".scratch", "logs", "run/sentinel.lock", "outputs/visits/current", "config.toml",
 ]  # fmt: skip
 #: Facts: gone or damaged, somebody must say so.

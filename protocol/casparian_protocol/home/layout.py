@@ -57,6 +57,11 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def parsers(self) -> Path:
+        """Parsers that somebody works on; the console's Parser Bench lists them. Nothing of ours writes here."""
+        return self.root / "parsers"
+
+    @property
     def outputs(self) -> Path:
         return self.root / "outputs"
 
@@ -179,6 +184,7 @@ def make_home(home: Home) -> None:
         home.log,
         home.blobs,
         home.artifacts,
+        home.parsers,
         home.outputs,
         home.quarantine,
         home.staging,
