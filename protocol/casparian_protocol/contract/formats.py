@@ -162,7 +162,7 @@ def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judge
     try:
         day = _date_of(parts)
         clock = _time_of(parts)
-    except ValueError:
+    except (ValueError, OverflowError):  # the day 999 of the year 9999 is beyond any calendar
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
     fraction = (parts.get("fraction") or "").rstrip("0")
     if len(fraction) > (9 if nanoseconds else 6):
