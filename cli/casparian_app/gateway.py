@@ -7,8 +7,9 @@ difference, except that some operations need a daemon and the past does not chan
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.queries import Query, RowT
+from casparian_protocol.queries.outputs import TableColumns
 from casparian_protocol.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -25,15 +27,9 @@ if TYPE_CHECKING:
 
     from casparian_sentinel import LocalSentinel
 
-#: More rows than any table of a projection is asked for at once; the projector caps the answer's bytes anyway.
-_ALL_ROWS = 1_000_000_000
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
-_COLUMNS = """
-select column_name from information_schema.columns where table_schema = 'main' and table_name = ? order by ordinal_position
-"""
-Row = dict[str, Any]
 
 
 class Gateway(Protocol):
@@ -61,14 +57,6 @@ class Gateway(Protocol):
 
     def query_table(self, query: Query[Any]) -> pa.Table:
         """As `query`, but as an Arrow table, however large."""
-        ...
-
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        """Rows of the projection, never older than this gateway's last operation. Times are µs UTC."""
-        ...
-
-    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
-        """As `rows`, but as an Arrow table."""
         ...
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
@@ -115,16 +103,6 @@ class _Remote:
         finally:
             path.unlink()
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        answer = self.client.query(sql, params, at_least_seq=self._seq, limit_rows=_ALL_ROWS)
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-
-    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
-        import pyarrow as pa
-
-        body = self.client.query(sql, params, format="arrow", at_least_seq=self._seq, limit_rows=_ALL_ROWS)
-        return pa.ipc.open_stream(pa.py_buffer(body)).read_all()
-
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self.client.query_file(select_of(self, name, columns), at_least_seq=self._seq)
 
@@ -160,17 +138,8 @@ class _Local:
     def query_table(self, query: Query[Any]) -> pa.Table:
         return self._sentinel.table(query)
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        from casparian_sentinel import plain_rows
-
-        table = self.table(sql, params)
-        return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
-
-    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
-        return self._sentinel.query(sql, params)
-
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        return self.table(select_of(self, name, columns))
+        return self._sentinel.query(select_of(self, name, columns))
 
     def publish_catalogue(self) -> None:
         self._sentinel.publish_catalogue()
@@ -186,8 +155,10 @@ def select_of(gateway: Gateway, name: str, columns: frozenset[str] | None) -> st
     """A SELECT of those columns of a table that it has."""
     if columns is None:
         return f"select * from {name}"
-    known = [row["column_name"] for row in gateway.rows(_COLUMNS, [name])]
-    wanted = [f'"{column}"' for column in known if column.lower() in columns]
+    known = next(
+        (row["columns"] for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name)), ""
+    )
+    wanted = [f'"{column}"' for column in json.loads(known or "[]") if column.lower() in columns]
     return f"select {', '.join(wanted) or 'true as nothing'} from {name}"
 
 

@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from casparian_app.gateway import Gateway, Row
+from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
+from casparian_protocol.queries.failures import FingerprintsWithPrefix
+from casparian_protocol.queries.jobs import JobRow, JobsWithPrefix, RecentJobIds
+from casparian_protocol.queries.sources import KnownNames
 from casparian_shim.text import scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
@@ -21,31 +24,17 @@ _LIKENESS = 0.6
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
 
-#: Kind → the names that there are, and the command that lists them.
-_KNOWN: dict[str, tuple[str, str]] = {
-    "parser": ("select distinct name from cf_parsers", "casparian parser list"),
-    "source": ("select name from scout_sources union select id from scout_sources", "casparian source list"),
-    "rule": (
-        "select coalesce(name, id) as name from scout_tagging_rules union select id from scout_tagging_rules",
-        "casparian rule list",
-    ),
-    "output": (
-        "select name from cf_outputs union select output from cf_schema_contracts"
-        " union select output from cf_quarantine",
-        "casparian outputs list",
-    ),
-    "tag": (
-        "select topic as name from cf_parser_topics union select tag from scout_file_tags"
-        " union select tag from scout_tagging_rules",
-        "casparian parser list",
-    ),
-    "contract": (
-        "select parser as name from cf_schema_contracts union select parser || '@' || version from cf_schema_contracts"
-        " union select parser || '@' || version || '/' || output from cf_schema_contracts",
-        "casparian contract list",
-    ),
+#: Kind → the command that lists what there is.
+_LISTINGS: dict[Kind, str] = {
+    "parser": "casparian parser list",
+    "source": "casparian source list",
+    "rule": "casparian rule list",
+    "output": "casparian outputs list",
+    "tag": "casparian parser list",
+    "contract": "casparian contract list",
+    "error code": "casparian errors list",
+    "violation": "casparian quarantine summary",
 }
-_LISTING_OF_CODES = {"error code": "casparian errors list", "violation": "casparian quarantine summary"}
 
 
 class UnknownName(UsageProblem):
@@ -88,13 +77,12 @@ def known(gateway: Gateway, kind: Kind) -> list[str]:
         from casparian_protocol.contract import ViolationCode
 
         return sorted(code.value for code in ViolationCode)
-    return sorted(str(row["name"]) for row in gateway.rows(_KNOWN[kind][0]))
+    return sorted(row["name"] for row in gateway.query(KnownNames(kind)))
 
 
 def unknown(gateway: Gateway, kind: Kind, name: str) -> UnknownName:
     """The refusal, with the known name that was perhaps meant."""
-    listing = _LISTING_OF_CODES[kind] if kind in _LISTING_OF_CODES else _KNOWN[kind][1]
-    return UnknownName(kind, name, known(gateway, kind), listing)
+    return UnknownName(kind, name, known(gateway, kind), _LISTINGS[kind])
 
 
 def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
@@ -112,19 +100,15 @@ def is_job_id(text: str) -> bool:
     return bool(_JOB_ID.match(text))
 
 
-def find_job(gateway: Gateway, prefix: str, columns: str = "*") -> Row:
+def find_job(gateway: Gateway, prefix: str) -> JobRow:
     """The one job whose id starts so. Raises `UsageProblem` for none or several."""
     if not is_job_id(prefix):
         raise UsageProblem(
             f"{prefix!r} is not a job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
         )
-    found = gateway.rows(
-        f"select {columns} from cf_processing_queue where starts_with(id, ?) order by id limit 2",
-        [prefix],
-    )
+    found = gateway.query(JobsWithPrefix(prefix))
     if not found:
-        latest = gateway.rows("select id from cf_processing_queue order by queued_at desc limit 500")
-        near = hint(prefix, [row["id"][: len(prefix)] for row in latest])
+        near = hint(prefix, [row["id"][: len(prefix)] for row in gateway.query(RecentJobIds())])
         raise UnknownJob(f"There is no job {prefix}.", remedy=f"{near}`casparian jobs` lists ids.")
     if len(found) > 1:
         raise UsageProblem(f"More than one job begins with {prefix}.", remedy="Give more digits.")
@@ -138,12 +122,9 @@ def find_fingerprint(gateway: Gateway, text: str) -> str:
         raise UsageProblem(
             f"{text!r} is not a fingerprint.", remedy="Give 8 to 16 hex digits; `casparian errors list` lists them."
         )
-    found = gateway.rows(
-        "select distinct fingerprint from cf_error_occurrences where starts_with(fingerprint, ?) order by 1 limit 2",
-        [match[1]],
-    )
+    found = gateway.query(FingerprintsWithPrefix(match[1]))
     if not found:
         raise UsageProblem(f"No failure has the fingerprint {text}.", remedy="`casparian errors list` lists them.")
     if len(found) > 1:
         raise UsageProblem(f"More than one fingerprint begins with {text}.", remedy="Give more digits.")
-    return str(found[0]["fingerprint"])
+    return found[0]["fingerprint"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,17 +75,8 @@ class PastGateway:
     def query_table(self, query: Query[Any]) -> pa.Table:
         return self._projection.table(query)
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        from casparian_sentinel import plain_rows
-
-        table = self.table(sql, params)
-        return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
-
-    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
-        return self._projection.query(sql, params)
-
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        return self.table(select_of(self, name, columns))
+        return self._projection.query(select_of(self, name, columns))
 
     def publish_catalogue(self) -> None:
         """The outputs that were published then; a version that was dropped since is gone all the same."""

@@ -1,52 +1,42 @@
 """A scan carried out by whoever asks for it: walk, compare with the catalogue, hand in what changed.
 
-Used by `scan`, `source rescan` without a daemon, `tag` and `rule`. The walking is the worker's, the facts go to whoever
-owns the home; a blob of changes is durable before the event that names it.
+The walking is the worker's, the facts go to whoever owns the home; a blob of changes is durable before the event that names it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-
-import pyarrow as pa
+from dataclasses import dataclass, field
 
 from casparian_app.gateway import Gateway
+from casparian_app.names import unknown
+from casparian_app.tagging import known_rules
 from casparian_app.wording import count
-from casparian_protocol.queries.files import AllFiles, KnownFiles
-from casparian_protocol.queries.sources import EnabledRules
-from casparian_protocol.tagging import RuleSet, TagRule
+from casparian_protocol.queries.files import KnownFiles
+from casparian_protocol.queries.sources import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
+from casparian_protocol.tagging import RuleSet
 from casparian_worker import (
     DEFAULT_EXCLUDES,
-    ChangeWriter,
-    FileRow,
-    InputChanged,
     ScanOptions,
     ScanOutcome,
     ScanProgress,
     WalkOptions,
-    as_catalogue,
     file_id,
-    hash_file,
-    path_os,
     path_text,
-    retag,
     scan,
 )
 
 __all__ = [
     "DEFAULT_EXCLUDES",
-    "Hashed",
     "ScanOptions",
     "ScanProgress",
     "ScanTotals",
     "WalkOptions",
-    "hash_missing",
-    "ids_blob",
-    "known_rules",
-    "retag_all",
+    "find_source",
+    "options_of_source",
     "scan_roots",
+    "wanted_tags",
 ]
 
 _PASSED_BY = {"symlinks": "symlink", "pipes": "pipe", "sockets": "socket", "devices": "device"}
@@ -94,9 +84,27 @@ class ScanTotals:
         return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def known_rules(gateway: Gateway) -> list[TagRule]:
-    found = gateway.query(EnabledRules())
-    return [TagRule.model_validate(json.loads(row["rule_json"])) for row in found]
+def wanted_tags(gateway: Gateway) -> set[str]:
+    """Tags whose files must be known by content: those that parsers take, and those that rules give."""
+    taken = {row["tag"] for row in gateway.query(TakenTags(with_retired=True))}
+    return taken | {row["tag"] for row in gateway.query(EnabledRules()) if row["tag"] is not None}
+
+
+def find_source(gateway: Gateway, named: str) -> SourceRow:
+    """The source with this name, or whose id begins so. Raises `UnknownName`."""
+    found = gateway.query(Sources(named))
+    if len(found) != 1:
+        raise unknown(gateway, "source", named)
+    return found[0]
+
+
+def options_of_source(gateway: Gateway, source_id: str) -> ScanOptions:
+    """How a source is scanned: by the patterns and tags that it was added with."""
+    added = gateway.query(SourceAddedEvents(source_id))
+    options = json.loads(added[-1]["data"]).get("options", {}) if added else {}
+    tags = options.get("tags", [])
+    walk = WalkOptions((*DEFAULT_EXCLUDES, *options.get("excludes", [])), options.get("patterns", []))
+    return ScanOptions(walk, wanted_tags=wanted_tags(gateway) | set(tags), tags=tags)
 
 
 def scan_roots(
@@ -160,52 +168,3 @@ def _scan_one(
         seconds=outcome.seconds,
     )
     return outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """How many files were digested, and which could not be read, with the reason."""
-
-    files: int
-    unread: tuple[tuple[str, str], ...]
-
-
-def hash_missing(gateway: Gateway, tag: str) -> Hashed:
-    """Digest catalogue files that carry the tag and lack a content hash: a tagged file must be known by content."""
-    found = gateway.query_table(AllFiles(unhashed_tag=tag))
-    writer = ChangeWriter()
-    unread = []
-    for values in as_catalogue(found).to_pylist():
-        row = FileRow.from_map(values)
-        try:
-            writer.add("rehashed", replace(row, content_hash=hash_file(path_os(row.path)).content_hash))
-        except (OSError, InputChanged) as error:
-            unread.append((row.path, str(error)))
-    hashed = writer.counts["rehashed"]
-    if hashed:
-        observe_blob(gateway, writer.finish())
-    return Hashed(hashed, tuple(unread))
-
-
-def retag_all(gateway: Gateway) -> int:
-    """Apply the rules as they now are to every known file, in one event; returns how many files changed their tags."""
-    blob, changed = retag(gateway.query_table(AllFiles()), RuleSet(known_rules(gateway)))
-    if changed:
-        observe_blob(gateway, blob, tagged=changed)
-    return changed
-
-
-def observe_blob(gateway: Gateway, blob: bytes, *, tagged: int = 0) -> None:
-    """Record changes that came from looking at the catalogue rather than at a directory."""
-    scan_id = gateway.request("begin_scan", roots=["(the catalogue)"])["scan_id"]
-    gateway.request("observe", scan_id=scan_id, blob=gateway.upload(blob), tagged=tagged)
-    gateway.request("end_scan", scan_id=scan_id, complete=False)
-
-
-def ids_blob(gateway: Gateway, ids: Sequence[str]) -> str:
-    """Many file ids as a durable blob (Arrow IPC file with the column `id`)."""
-    sink = pa.BufferOutputStream()
-    table = pa.table({"id": pa.array(ids, pa.string())})
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return gateway.upload(sink.getvalue().to_pybytes())

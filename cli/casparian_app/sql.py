@@ -6,23 +6,22 @@ The only place where a front end's own text becomes a query. All that front ends
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from casparian_app.gateway import Gateway, Row
+from casparian_app.gateway import Gateway
 from casparian_app.names import UnknownName
 from casparian_app.past import PastGateway
+from casparian_protocol.queries.parsers import StateTables
 from casparian_sentinel import ask_sql, sql_relations
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_STATE_TABLES = "select table_name from information_schema.tables where table_schema = 'main' order by 1"
-
 
 def ask(gateway: Gateway, query: str, *, timeout_seconds: float = 600.0, limit_rows: int | None = None) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
     gateway.publish_catalogue()
-    known = sql_relations(gateway.home, [row["table_name"] for row in gateway.rows(_STATE_TABLES)])
+    known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
     return ask_sql(
@@ -51,13 +50,13 @@ def quarantined_rows(
 
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """Rows that failed jobs left, straight from their files: they are no part of any table."""
     import pyarrow.parquet as pq
 
     from casparian_protocol.values import plain_rows
 
-    rows: list[Row] = []
+    rows: list[dict[str, Any]] = []
     for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
         if not path.parent.name.startswith(job or "") or output_of_uncommitted(path) != (
             output or output_of_uncommitted(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import rich_click as click
 
@@ -11,14 +12,11 @@ from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.parser_versions import print_verdicts
 from casparian.options import as_of_option
 from casparian.render import as_json, cell, fields, table
-from casparian_app.gateway import Gateway, Row
+from casparian_app.gateway import Gateway
 from casparian_app.names import known, unknown
 from casparian_app.wording import when
+from casparian_protocol.queries.parsers import ContractListed, ContractsListed
 
-_COLUMNS = (
-    "contract_id, parser, version, output, state, contract_hash, columns, proposed_at, decided_at, decided_by, reason,"
-    " schema_json"
-)
 _ID = re.compile(r"[0-9a-f]{4,64}\Z")
 
 
@@ -39,11 +37,8 @@ def contract() -> None:
 def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
     """List the contracts and their states."""
     with app.gateway() as gateway:
-        found = gateway.rows(
-            f"select {_COLUMNS} from cf_schema_contracts where (? = '' or state = ?) and (? = '' or parser = ?)"
-            " order by parser, proposed_at, output",
-            [(state or "").upper(), (state or "").upper(), parser or "", parser or ""],
-        )
+        listed = gateway.query(ContractsListed(state.upper() if state else None, parser))
+    found = sorted(listed, key=lambda one: one["parser"])
     if app.is_json:
         as_json(app, [_without_schema(one) for one in found])
         return ExitCode.OK
@@ -62,9 +57,9 @@ def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
     return ExitCode.OK
 
 
-def _find(gateway: Gateway, selector: str) -> list[Row]:
+def _find(gateway: Gateway, selector: str) -> list[ContractListed]:
     """Contracts that `advice`, `advice@1.2.0`, `advice@1.2.0/output` or an id prefix mean; no version: the latest."""
-    found = gateway.rows(f"select {_COLUMNS} from cf_schema_contracts order by proposed_at, output")
+    found = gateway.query(ContractsListed())
     name, _, rest = selector.partition("@")
     version, _, output = rest.partition("/")
     named = [one for one in found if one["parser"] == name and output in ("", one["output"])]
@@ -80,8 +75,9 @@ def _find(gateway: Gateway, selector: str) -> list[Row]:
     return named
 
 
-def _without_schema(found: Row) -> Row:
-    return {name: value for name, value in found.items() if name != "schema_json"}
+def _without_schema(found: ContractListed) -> dict[str, Any]:
+    left_out = {"schema_json", "approved_by", "carried_from"}
+    return {name: value for name, value in found.items() if name not in left_out}
 
 
 @contract.command("show", examples="casparian contract show advice@1.2.0/advices")
@@ -119,7 +115,7 @@ def _type(kind: object) -> str:
     return str(kind)
 
 
-def _checks(column: Row) -> str:
+def _checks(column: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {json.dumps(column[name], ensure_ascii=False)}"
         for name in ("format", "pattern", "values", "min", "max", "unique", "null_values")
@@ -140,7 +136,7 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
 
     with app.gateway() as gateway:
         pairs = _pairs(gateway, old, new)
-    documents: list[Row] = []
+    documents: list[dict[str, Any]] = []
     for before, after in pairs:
         title = f"{after['parser']}@{after['version']}/{after['output']}"
         if before is None:
@@ -171,13 +167,13 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
     return ExitCode.OK
 
 
-def _pairs(gateway: Gateway, old: str, new: str | None) -> list[tuple[Row | None, Row]]:
+def _pairs(gateway: Gateway, old: str, new: str | None) -> list[tuple[ContractListed | None, ContractListed]]:
     if new is not None:
         before, after = _find(gateway, old), _find(gateway, new)
         by_output = {one["output"]: one for one in before}
         return [(by_output.get(one["output"], before[0] if len(before) == 1 else None), one) for one in after]
-    pairs: list[tuple[Row | None, Row]] = []
-    everything = gateway.rows(f"select {_COLUMNS} from cf_schema_contracts order by proposed_at, output")
+    pairs: list[tuple[ContractListed | None, ContractListed]] = []
+    everything = gateway.query(ContractsListed())
     for one in _find(gateway, old):
         earlier = [
             other

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, pass_app
 from casparian.options import TIMEOUT, as_of_option
 from casparian.render import as_json, cell, fields, table
-from casparian_app.doctor.measure import count_orphans
-from casparian_app.gateway import Gateway
 from casparian_app.problems import NoHome, UsageProblem, WorkFailed
-from casparian_app.waiting import find_waiting_files
 from casparian_app.wording import count, size
 from casparian_protocol import wording
-from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wording import WaitingFiles
 
-_COUNT_OPEN_FAILURES = """
-select status, count(*) as n from cf_processing_queue
-where status in ('FAILED', 'DEAD_LETTER') and closed_at is null group by status
-"""
-_COUNT_STATES = "select status, count(*) as n from cf_processing_queue group by status"
+if TYPE_CHECKING:
+    from casparian_app.status import PastStatus, Status
+    from casparian_protocol.wire.operation_views import WorkerView
 
 
 @click.command(
@@ -153,205 +146,118 @@ def _gone(pid: int, timeout_seconds: float) -> bool:
 @pass_app
 def status(app: App) -> ExitCode:
     """Show what the daemon and its workers are doing; without a daemon, what waits in the queue."""
-    if not is_home(app.home):
-        raise NoHome(app.home)
+    from casparian_app import status as standing
+
     if app.as_of is not None:
-        return _status_in_the_past(app)
-    try:
-        client = Client.connect(app.home)
-    except NoSentinel:
-        return _status_without_daemon(app)
-    with client:
-        found = client.request("status")
-        waiting, open_failures = _from_tables(client, found)
-        found["queue"] = {**found["queue"], **open_failures}
-    document = {
-        "sentinel": {
-            "pid": found["pid"],
-            "seq": found["seq"],
-            "ready": found["ready"],
-            "planning": found.get("planning", False),
-            "version": found["version"],
-            "intake": found["intake"],
-        },
-        "workers": [*found["workers"], *_starting(found)],
-        "queue": found["queue"],
-        "projection": found["projection"],
-        "paused_parsers": found["parsers"]["paused"],
-        "given_up": found.get("given_up", []),
-        "orphans": count_orphans(app.home),
-        "parked": found.get("parked", []),
-        "internal_errors": found.get("internal_errors", {}),
-        "waiting_files": None if waiting is None else [asdict(each) for each in waiting],
-    }
-    if app.is_json:
-        as_json(app, document)
+        with app.gateway() as gateway:
+            _tell_past(app, standing.past_status(gateway))
         return ExitCode.OK
-    _print_status(app, found, waiting)
-    return ExitCode.OK
-
-
-def _starting(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Local workers that have not said hello yet, as workers that hold nothing."""
-    return [{"id": one["id"], "pid": one["pid"], "state": "starting", "jobs": []} for one in found.get("starting", [])]
-
-
-def _status_without_daemon(app: App) -> ExitCode:
-    """The queue as the log has it. Raises `LogInUse` while another command owns the home."""
-    with app.gateway() as gateway:
-        found = gateway.request("status")
-        waiting = find_waiting_files(gateway.rows)
-        document = {
-            "sentinel": {
-                "pid": None,
-                "seq": found["seq"],
-                "ready": False,
-                "version": found["version"],
-                "intake": found["intake"],
-            },
-            "workers": [],
-            "queue": {**found["queue"], **_open_failures(gateway.rows)},
-            "projection": {**found["projection"], "poison_events": _poison_events(gateway)},
-            "paused_parsers": found["parsers"]["paused"],
-            "given_up": [],
-            "parked": found.get("parked", []),
-            "internal_errors": found.get("internal_errors", {}),
-            "waiting_files": [asdict(each) for each in waiting],
-        }
+    found = standing.status(app.home)
     if app.is_json:
-        as_json(app, document)
+        as_json(app, _document(found))
+    elif found.is_daemon:
+        _print_daemon(app, found)
     else:
-        fields(
-            app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(document["queue"])]
-        )
-        _print_waiting(app, waiting)
-        _print_trouble(app, document)
+        fields(app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(found.queue)])
+        _print_waiting(app, found)
+        _print_trouble(app, found)
     return ExitCode.OK
 
 
-def _print_trouble(app: App, found: dict[str, Any]) -> None:
-    for line in wording.say_trouble(found):
+def _document(found: Status) -> dict[str, Any]:
+    daemon, is_daemon = found.sentinel, found.is_daemon
+    plain = daemon.model_dump(mode="json")
+    starting = [{"id": one.id, "pid": one.pid, "state": "starting", "jobs": []} for one in daemon.starting]
+    return {
+        "sentinel": {
+            "pid": daemon.pid if is_daemon else None,
+            "seq": daemon.seq,
+            "ready": is_daemon and daemon.ready,
+            "planning": is_daemon and daemon.planning,
+            "version": daemon.version,
+            "intake": daemon.intake,
+        },
+        "workers": [*plain["workers"], *starting] if is_daemon else [],
+        "queue": found.queue,
+        "projection": {**plain["projection"], "poison_events": found.poison_events},
+        "paused_parsers": plain["parsers"]["paused"],
+        "given_up": plain["given_up"] if is_daemon else [],
+        "orphans": found.orphans,
+        "parked": plain["parked"],
+        "internal_errors": plain["internal_errors"],
+        "waiting_files": None if found.waiting is None else [asdict(each) for each in found.waiting],
+    }
+
+
+def _tell_past(app: App, found: PastStatus) -> None:
+    if app.is_json:
+        sentinel = {"pid": None, "seq": found.seq, "ready": False}
+        queue = {"queue": found.queue, "paused_parsers": found.paused}
+        as_json(app, {"sentinel": sentinel, "workers": found.workers, **queue})
+        return
+    fields(app, [("home", app.home.root), ("event", f"{found.seq:,}"), *_queue(found.queue)])
+    for parser in found.paused:
+        print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
+    rows = [(one["id"], one["host"], one["pid"], one["slots"]) for one in found.workers]
+    table(app, ("worker", "host", "pid", "slots"), rows, empty="No workers had joined.", right=("pid", "slots"))
+
+
+def _print_trouble(app: App, found: Status) -> None:
+    for line in wording.say_trouble(_document(found)):
         print(f"trouble: {cell(line)}", file=app.out)
 
 
-def _poison_events(gateway: Gateway) -> int:
-    return int(gateway.rows("select count(*) as n from cf_poison_events")[0]["n"])
-
-
-def _status_in_the_past(app: App) -> ExitCode:
-    """The queue and the workers as the events up to then say."""
-    from casparian_protocol.jobs import FILTERS
-
-    with app.gateway() as gateway:
-        counts = {row["status"]: row["n"] for row in gateway.rows(_COUNT_STATES)}
-        workers = gateway.rows(
-            "select worker_id as id, pid, host, slots, sandbox from cf_workers where state = 'joined'"
-        )
-        paused = gateway.rows(
-            "select parser_name as name, pause_reason as reason from cf_parser_health where paused_at is not null"
-        )
-        (last,) = gateway.rows("select max(seq) as seq from cf_audit")
-        failures = _open_failures(gateway.rows)
-    queue = {
-        "queued": counts.get("QUEUED", 0) + counts.get("LEASED", 0),
-        "running": sum(counts.get(state.value, 0) for state in FILTERS["running"]),
-        "retrying": counts.get("RETRY_WAIT", 0),
-        **failures,
-    }
-    if app.is_json:
-        sentinel = {"pid": None, "seq": last["seq"] or 0, "ready": False}
-        as_json(app, {"sentinel": sentinel, "workers": workers, "queue": queue, "paused_parsers": paused})
-        return ExitCode.OK
-    fields(app, [("home", app.home.root), ("event", f"{last['seq'] or 0:,}"), *_queue(queue)])
-    for parser in paused:
-        print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
-    rows = [(one["id"], one["host"], one["pid"], one["slots"]) for one in workers]
-    table(app, ("worker", "host", "pid", "slots"), rows, empty="No workers had joined.", right=("pid", "slots"))
-    return ExitCode.OK
-
-
-def _from_tables(client: Client, found: dict[str, Any]) -> tuple[list[WaitingFiles] | None, dict[str, int]]:
-    """What waits and how many failures are open; nothing while the tables cannot be asked: `status` answers without."""
-    if found["projection"]["phase"] != ProjectorPhase.READY:
-        return None, {}
-
-    def rows(sql: str) -> list[dict[str, Any]]:
-        answer = client.query(sql)
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-
-    try:
-        return find_waiting_files(rows), _open_failures(rows)
-    except (RequestRefused, NoSentinel):
-        return None, {}
-
-
-def _print_waiting(app: App, waiting: list[WaitingFiles] | None) -> None:
-    for each in waiting or []:
+def _print_waiting(app: App, found: Status) -> None:
+    for each in found.waiting or []:
         verb = "waits" if each.files == 1 else "wait"
         print(f"waiting: {count(each.files, 'file')} tagged {cell(each.tag)} {verb}: {cell(each.reason)}", file=app.out)
 
 
-def _open_failures(rows: Callable[[str], list[dict[str, Any]]]) -> dict[str, int]:
-    """Failures that neither a later success nor a person has closed."""
-    counts = {row["status"]: row["n"] for row in rows(_COUNT_OPEN_FAILURES)}
-    return {"failed": counts.get("FAILED", 0), "dead_letter": counts.get("DEAD_LETTER", 0)}
-
-
-def _queue(queue: dict[str, Any]) -> list[tuple[str, Any]]:
+def _queue(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
     names = ("queued", "running", "retrying", "failed", "dead_letter")
     return [(name.replace("_", " "), f"{queue[name]:,}") for name in names if name in queue]
 
 
-def _print_status(app: App, found: dict[str, Any], waiting: list[WaitingFiles] | None) -> None:
-    lag = found["projection"]["lag"]
+def _print_daemon(app: App, found: Status) -> None:
+    daemon = found.sentinel
+    tables = daemon.projection
+    behind = f" (tables {tables.lag:,} behind: {tables.state})" if tables.lag else ""
     fields(
         app,
         [
-            ("daemon", f"running, pid {found['pid']}, version {found['version']}"),
-            ("home", found["home"]),
-            (
-                "event",
-                f"{found['seq']:,}" + (f" (tables {lag:,} behind: {found['projection']['state']})" if lag else ""),
-            ),
-            ("intake", found["intake"]),
-            *([("planning", "pending files are being looked at")] if found.get("planning") else []),
-            *_queue(found["queue"]),
+            ("daemon", f"running, pid {daemon.pid}, version {daemon.version}"),
+            ("home", daemon.home),
+            ("event", f"{daemon.seq:,}{behind}"),
+            ("intake", daemon.intake),
+            *([("planning", "pending files are being looked at")] if daemon.planning else []),
+            *_queue(found.queue),
         ],
     )
-    for parser in found["parsers"]["paused"]:
-        print(f"paused: {cell(parser['name'])}: {cell(parser['reason'])}", file=app.out)
-    _print_waiting(app, waiting)
-    if orphans := count_orphans(app.home):
-        print(f"moved aside: {orphans:,} files that no commit of the log names, in {app.home.orphans}", file=app.out)
-    for one in found.get("given_up", []):
-        print(f"given up: worker {cell(one['worker'])}: {cell(one['reason'])}", file=app.out)
+    for parser in daemon.parsers.paused:
+        print(f"paused: {cell(parser.name)}: {cell(parser.reason)}", file=app.out)
+    _print_waiting(app, found)
+    if found.orphans:
+        moved = f"{found.orphans:,} files that no commit of the log names"
+        print(f"moved aside: {moved}, in {app.home.orphans}", file=app.out)
+    for one in daemon.given_up:
+        print(f"given up: worker {cell(one.worker)}: {cell(one.reason)}", file=app.out)
     _print_trouble(app, found)
-    if found["projection"]["phase"] not in (ProjectorPhase.READY, ProjectorPhase.STARTING):
-        print(f"projection: {cell(found['projection']['state'])}", file=app.out)
-    rows = []
-    for worker in found["workers"]:
-        jobs = worker["jobs"] or [None]
-        for job in jobs:
-            doing = (
-                ""
-                if job is None
-                else f"{job['parser'] or 'SCAN'} {PurePath(job['input']).name} ({job['seconds']:.0f} s)"
-            )
-            guest = "" if job is None else job["guest_pid"] or ""
-            rows.append(
-                (
-                    worker["id"],
-                    worker["pid"],
-                    worker["state"],
-                    doing,
-                    guest,
-                    f"{worker['cpu_percent']:.0f}%",
-                    size(worker["rss_bytes"]),
-                )
-            )
-    rows += [(one["id"], one["pid"], one["state"], "", "", "", "") for one in _starting(found)]
+    if tables.phase not in (ProjectorPhase.READY, ProjectorPhase.STARTING):
+        print(f"projection: {cell(tables.state)}", file=app.out)
+    rows = [row for worker in daemon.workers for row in _worker_rows(worker)]
+    rows += [(one.id, one.pid, "starting", "", "", "", "") for one in daemon.starting]
     columns = ("worker", "pid", "state", "job", "guest", "cpu", "memory")
     table(app, columns, rows, empty="No workers; jobs wait until one joins.", right=("pid", "guest", "cpu", "memory"))
+
+
+def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
+    """A row a job; one without a job for a worker that is idle."""
+    usage = (f"{worker.cpu_percent:.0f}%", size(worker.rss_bytes))
+    if not worker.jobs:
+        yield (worker.id, worker.pid, worker.state, "", "", *usage)
+    for job in worker.jobs:
+        doing = f"{job.parser or 'SCAN'} {PurePath(job.input).name} ({job.seconds:.0f} s)"
+        yield (worker.id, worker.pid, worker.state, doing, job.guest_pid or "", *usage)
 
 
 @click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2\ncasparian worker --wait 600")

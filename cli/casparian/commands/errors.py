@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import POSITIVE, as_of_option
 from casparian.render import as_json, cell, fields, table
-from casparian_app.gateway import Gateway, Row
+from casparian_app.gateway import Gateway
 from casparian_app.names import find_fingerprint
 from casparian_app.wording import count, when, when_short
+from casparian_protocol.queries.failures import Cause, CauseOf, CausesListed, FilesOfCause, JobsOfCause
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
-_LIST = """
-select fingerprint, any_value(code) as code, any_value(exception) as exception,
-    arg_max(message, "at") as message, count(*) as occurrences, count(distinct file) as files,
-    list(distinct parser order by parser) as parsers, min("at") as first_seen, max("at") as last_seen,
-    count(*) filter (closed_at is null) as open
-from cf_error_occurrences where {conditions} group by fingerprint
-order by last_seen desc, fingerprint limit ?
-"""
-_SHOW = """
-select fingerprint, any_value(code) as code, any_value(exception) as exception, arg_max(message, "at") as message,
-    arg_max(trace, "at") as trace, arg_max(context, "at") as context, count(*) as occurrences,
-    count(distinct file) as files, min("at") as first_seen, max("at") as last_seen,
-    list(distinct concat_ws(' ', parser, parser_version) order by concat_ws(' ', parser, parser_version)) as parsers
-from cf_error_occurrences where fingerprint = ? group by fingerprint
-"""
-_JOBS = """
-select status, count(*) as jobs from cf_processing_queue where error_fingerprint = ? group by status order by status
-"""
-_FILES = """
-select o.file, count(*) as occurrences, max(o."at") as last_seen, arg_max(o.job_id, o."at") as job_id,
-    arg_max(q.status, o."at") as status
-from cf_error_occurrences o left join cf_processing_queue q on q.id = o.job_id
-where o.fingerprint = ? group by o.file order by occurrences desc, o.file limit ?
-"""
 
 
 @click.group(cls=Group)
@@ -56,13 +32,11 @@ def errors() -> None:
 @pass_app
 def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, limit: int) -> ExitCode:
     """List the causes with open failures and how often each occurred, the latest first."""
-    given = [(column, value) for column, value in (("parser", parser), ("code", code and code.upper())) if value]
-    is_open = "true" if is_all else "closed_at is null"
-    conditions = " and ".join([is_open, *(f"{column} = ?" for column, _ in given)])
+    code = code.upper() if code else None
     with app.gateway() as gateway:
         app.doubt(gateway, "parser", parser)
-        app.doubt(gateway, "error code", code and code.upper())
-        found = gateway.rows(_LIST.format(conditions=conditions), [*(value for _, value in given), limit])
+        app.doubt(gateway, "error code", code)
+        found = gateway.query(CausesListed(parser, code, is_all, limit))
     if app.is_json:
         as_json(app, found)
         return ExitCode.OK
@@ -72,7 +46,7 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
             one["occurrences"],
             one["files"],
             one["code"],
-            ", ".join(parser for parser in one["parsers"] if parser),
+            ", ".join(one["parsers"]),
             one["message"],
             when_short(one["last_seen"]),
         )
@@ -122,13 +96,13 @@ def show(app: App, fingerprint: str) -> ExitCode:
     return ExitCode.OK
 
 
-def _cause(gateway: Gateway, fingerprint: str) -> tuple[Row, dict[str, int]]:
+def _cause(gateway: Gateway, fingerprint: str) -> tuple[Cause, dict[str, int]]:
     known = find_fingerprint(gateway, fingerprint)
-    (found,) = gateway.rows(_SHOW, [known])
-    return found, {row["status"]: row["jobs"] for row in gateway.rows(_JOBS, [known])}
+    (found,) = gateway.query(CauseOf(known))
+    return found, {row["status"]: row["jobs"] for row in gateway.query(JobsOfCause(known))}
 
 
-def _sentence(found: Row) -> str:
+def _sentence(found: Cause) -> str:
     occurrences = count(found["occurrences"], "occurrence")
     return f"{occurrences} of ERR-{found['fingerprint']} across {count(found['files'], 'file')}"
 
@@ -158,7 +132,7 @@ def files(app: App, fingerprint: str, limit: int) -> ExitCode:
     """List the files on which a cause occurred, most often first."""
     with app.gateway() as gateway:
         found, _jobs = _cause(gateway, fingerprint)
-        rows: list[dict[str, Any]] = gateway.rows(_FILES, [found["fingerprint"], limit])
+        rows = gateway.query(FilesOfCause(found["fingerprint"], limit))
     if app.is_json:
         as_json(app, rows)
         return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`jobs` lists jobs (`jobs replay` is in `replay`); `job show/logs/retry/cancel/rerun` looks at one and changes its course."""
+"""`jobs` lists jobs; `job show/logs/retry/cancel/close` looks at one or changes its course; `jobs replay`, `job rerun`: again."""
 
 from __future__ import annotations
 
@@ -11,36 +11,18 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
-from casparian.commands.replay import replay, rerun
+from casparian.commands.parser_versions import say_waiting
 from casparian.options import COUNT, POSITIVE, as_of_option
 from casparian.render import as_json, as_ndjson, cell, fields, table
+from casparian_app import jobs as again
 from casparian_app.gateway import Gateway
-from casparian_app.names import find_job, hint
+from casparian_app.jobs import FILTER_WORDS, JobDetails, JobFilter, job_details, log_file, policy_words, replay_dead
+from casparian_app.names import find_job
 from casparian_app.problems import UsageProblem
 from casparian_app.wording import count, size, when, when_short
 from casparian_protocol import wording
-from casparian_protocol.jobs import FILTERS, WORKS, JobSpec, JobState, ParseWork
-from casparian_protocol.wording import in_words
-
-_LIST = """
-select id, job_type as type, status, plugin_name as parser, parser_version as version, input_file as input,
-    rows_valid as rows, quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,
-    error_fingerprint as fingerprint, error_message, reason, topic, worker_id, progress_pct, queued_at, started_at,
-    end_time as ended_at, seconds, closed_at, closed_by, close_reason
-from cf_processing_queue where {conditions}
-order by coalesce(end_time, claim_time, queued_at) desc, id limit ?
-"""
-_FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState)})
-
-
-class UnknownState(UsageProblem):
-    """`--status` names no state of jobs."""
-
-    def __init__(self, status: str) -> None:
-        meant = hint(status, _FILTER_WORDS)
-        super().__init__(
-            f"{status[:80]!r} is not a state of jobs.", remedy=f"{meant}One of: {', '.join(_FILTER_WORDS)}."
-        )
+from casparian_protocol.jobs import WORKS, ParseWork
+from casparian_protocol.queries.jobs import JobCommit, JobRow
 
 
 @click.group(
@@ -52,7 +34,7 @@ casparian jobs --dead-letter
 casparian jobs --parser fix --json
 casparian jobs --as-of 2026-05-01T18:00""",
 )
-@click.option("--status", metavar="STATE", help=f"One of: {', '.join(_FILTER_WORDS)} (any case).")
+@click.option("--status", metavar="STATE", help=f"One of: {', '.join(FILTER_WORDS)} (any case).")
 @click.option(
     "--type",
     "job_type",
@@ -72,37 +54,46 @@ casparian jobs --as-of 2026-05-01T18:00""",
 @click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C (needs a daemon).")
 @as_of_option
 @pass_app
-def jobs(app: App, limit: int, watch: bool, **filters: Any) -> ExitCode:
+def jobs(
+    app: App,
+    status: str | None,
+    job_type: str | None,
+    parser: str | None,
+    topic: str | None,
+    dead_letter: bool,
+    is_all: bool,
+    limit: int,
+    watch: bool,
+) -> ExitCode:
     """List jobs, most recent first."""
     context = click.get_current_context()
     if context is not None and context.invoked_subcommand:
         return ExitCode.OK
     if watch and app.as_of is not None:
         raise UsageProblem("The past does not change.", remedy="Leave out --watch or --as-of.")
+    chosen = JobFilter(status, job_type, parser, topic, dead_letter, is_all)
     with app.gateway() as gateway:
-        app.doubt(gateway, "parser", filters["parser"])
-        app.doubt(gateway, "tag", filters["topic"])
+        app.doubt(gateway, "parser", parser)
+        app.doubt(gateway, "tag", topic)
         if watch:
-            return _watch(app, limit, filters)
-        _print_jobs(app, gateway, limit, filters)
+            return _watch(app, gateway, chosen, limit)
+        _print_jobs(app, gateway, chosen, limit)
     return ExitCode.OK
 
 
-def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any]) -> None:
-    conditions, params = _conditions(**filters)
-    found = gateway.rows(_LIST.format(conditions=conditions), [*params, limit])
+def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> None:
+    found = gateway.query(chosen.query(limit))
     if app.is_json:
         as_json(app, found)
         return
-    shows_reason = filters["dead_letter"]
     shows_type = any(job["type"] != ParseWork.kind for job in found)
     rows = [
         (
             job["id"][:8],
-            (job["reason"] if shows_reason else job["status"]) + (" (closed)" if job["closed_at"] else ""),
+            ((job["reason"] or "") if chosen.is_dead else job["status"]) + (" (closed)" if job["closed_at"] else ""),
             *((job["type"],) if shows_type else ()),
             f"{job['parser'] or ''} {job['version'] or ''}".strip(),
-            Path(job["input"]).name,
+            Path(job["input"] or "").name,
             job["rows"],
             job["quarantined"],
             job["error_code"] or "",
@@ -111,54 +102,27 @@ def _print_jobs(app: App, gateway: Gateway, limit: int, filters: dict[str, Any])
         for job in found
     ]
     kind = ("type",) if shows_type else ()
-    status = "gave up" if shows_reason else "status"
+    status = "gave up" if chosen.is_dead else "status"
     columns = ("job", status, *kind, "parser", "input", "rows", "bad", "error", "when")
-    hides_closed = not filters["is_all"] and _is_about_failures(filters["status"], filters["dead_letter"])
-    empty = "No open failures; --all shows closed ones too." if hides_closed else "No jobs."
+    empty = "No open failures; --all shows closed ones too." if chosen.hides_closed else "No jobs."
     table(app, columns, rows, empty=empty, right=("rows", "bad"))
     if len(found) == limit:
         app.say(f"(the latest {limit}; --limit shows more)")
 
 
-def _is_about_failures(status: str | None, dead_letter: bool) -> bool:
-    return dead_letter or (status or "").upper() in (JobState.FAILED.value, JobState.DEAD_LETTER.value)
-
-
-def _conditions(
-    status: str | None, job_type: str | None, parser: str | None, topic: str | None, dead_letter: bool, is_all: bool
-) -> tuple[str, list[Any]]:
-    conditions, params = ["true"], []
-    if _is_about_failures(status, dead_letter) and not is_all:
-        conditions.append("closed_at is null")
-    if dead_letter:
-        status = JobState.DEAD_LETTER.value
-    if status:
-        named = FILTERS.get(status.lower()) or {state for state in JobState if state.value == status.upper()}
-        if not named:
-            raise UnknownState(status)
-        conditions.append(f"status in ({', '.join('?' for _ in named)})")
-        params += sorted(state.value for state in named)
-    for column, value in (("job_type", job_type and job_type.upper()), ("plugin_name", parser), ("topic", topic)):
-        if value:
-            conditions.append(f"{column} = ?")
-            params.append(value)
-    return " and ".join(conditions), params
-
-
-def _watch(app: App, limit: int, filters: dict[str, Any]) -> ExitCode:
+def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCode:
     """Redraw when the feed says that something changed, at most four times a second."""
     from casparian_protocol.feed import FeedEvent, Snapshot
 
-    with app.daemon_client() as client, client.follow() as feed, app.gateway() as gateway:
+    with gateway.feed() as feed:
         drawn_at = 0.0
         for item in feed:
             if isinstance(item, Snapshot | FeedEvent) and time.monotonic() - drawn_at >= 0.25:
                 if app.is_json:
-                    conditions, params = _conditions(**filters)
-                    as_ndjson(app, gateway.rows(_LIST.format(conditions=conditions), [*params, limit]))
+                    as_ndjson(app, gateway.query(chosen.query(limit)))
                 else:
                     click.clear()
-                    _print_jobs(app, gateway, limit, filters)
+                    _print_jobs(app, gateway, chosen, limit)
                 drawn_at = time.monotonic()
     return ExitCode.OK
 
@@ -175,85 +139,50 @@ def job() -> None:
 def show(app: App, job_id: str) -> ExitCode:
     """Show everything about a job: input, outputs, accounting, attempts, error."""
     with app.gateway() as gateway:
-        found = find_job(gateway, job_id)
-        files = gateway.rows(
-            "select output, kind, path, rows, bytes, digest, is_damaged, is_live, superseded_by, superseded_at, superseded_seq"
-            " from cf_output_files where job_id = ? order by path",
-            [found["id"]],
-        )
-        commits = gateway.rows("select * from cf_commits where job_id = ?", [found["id"]])
-        violations = gateway.rows(
-            'select output, code, column_name as "column", rows from cf_quarantine where job_id = ? order by rows desc',
-            [found["id"]],
-        )
-        files = [{**file, "path": str(gateway.home.root / file["path"])} for file in files]
-        history = gateway.rows(
-            "select seq, ts, type, actor, data from cf_audit where subject = ? order by seq", [found["id"]]
-        )
-        parked = None if app.as_of is not None else _parked(gateway, found)
+        found = job_details(gateway, job_id)
     if app.is_json:
-        as_json(app, {**_document(found, files, violations, history), "parked": parked})
+        as_json(app, found.document())
         return ExitCode.OK
-    fields(app, _summary(found))
-    for line in wording.say_parked([parked] if parked else []):
+    row = found.row
+    fields(app, _summary(row))
+    for line in wording.say_parked([found.parked] if found.parked else []):
         print(f"trouble: {cell(line)}", file=app.out)
     _print_params(app, found)
     _print_accounting(app, found)
-    for commit in commits:
+    for commit in found.commits:
         print(f"rows: {_life_of(commit)}", file=app.out)
     table(
         app,
         ("output", "kind", "rows", "size", "path"),
-        [(f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"]) for f in files],
+        [(f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"]) for f in found.files],
         empty="",
         right=("rows", "size"),
     )
     table(
         app,
         ("output", "violation", "column", "rows"),
-        [(v["output"], v["code"], v["column"], v["rows"]) for v in violations],
+        [(v["output"], v["code"], v["column"], v["rows"]) for v in found.violations],
         empty="",
         right=("rows",),
     )
-    events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in history]
+    events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in found.history]
     table(app, ("seq", "when", "event", "by"), events, empty="", right=("seq",))
-    if found["error_code"]:
-        print(f"\n{cell(found['error_code'])}: {cell(found['error_message'])}", file=app.out)
-        for line in (found["error_trace"] or "").splitlines():
+    if row["error_code"]:
+        print(f"\n{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
+        for line in (row["error_trace"] or "").splitlines():
             print(f"  {cell(line)}", file=app.out)
     return ExitCode.OK
 
 
-def _life_of(commit: dict[str, Any]) -> str:
+def _life_of(commit: JobCommit) -> str:
     """Whether a job's rows are in the tables now."""
     if commit["is_live"]:
         return "live"
-    return (
-        f"superseded by job {commit['superseded_by'][:8]} at event {commit['superseded_seq']:,},"
-        f" {when(commit['superseded_at'])}"
-    )
+    by = (commit["superseded_by"] or "")[:8]
+    return f"superseded by job {by} at event {commit['superseded_seq'] or 0:,}, {when(commit['superseded_at'])}"
 
 
-def _parked(gateway: Gateway, found: dict[str, Any]) -> dict[str, Any] | None:
-    """Why a committed job's files are not in place, if something stops them."""
-    if found["status"] != "COMMITTED":
-        return None
-    parked: list[dict[str, Any]] = gateway.request("status").get("parked", [])
-    return next((one for one in parked if one["job_id"] == found["id"]), None)
-
-
-def _document(found: dict[str, Any], files: Any, violations: Any, history: Any) -> dict[str, Any]:
-    """The job as one document: JSON columns unpacked, things called as everywhere else."""
-    document = in_words({name: value for name, value in found.items() if not name.endswith("_json")})
-    for name in ("accounting", "skipped", "records", "damaged"):
-        document[name if name != "skipped" else "skips"] = json.loads(found[f"{name}_json"] or "null")
-    document["spec"] = JobSpec.model_validate_json(found["spec_json"]).flat() if found["spec_json"] else None
-    document["files"], document["violations"] = files, violations
-    document["history"] = [{**event, "data": json.loads(event["data"])} for event in history]
-    return document
-
-
-def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
+def _summary(found: JobRow) -> list[tuple[str, Any]]:
     parser = f"{found['plugin_name']} {found['parser_version']}" if found["plugin_name"] else None
     pairs = [
         ("job", found["id"]),
@@ -280,9 +209,9 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in pairs if value not in (None, "")]
 
 
-def _print_params(app: App, found: dict[str, Any]) -> None:
+def _print_params(app: App, found: JobDetails) -> None:
     """The parameters that the job was queued with, and where each came from."""
-    work = JobSpec.model_validate_json(found["spec_json"]).work if found["spec_json"] else None
+    work = found.spec.work if found.spec is not None else None
     if not isinstance(work, ParseWork):
         return
     rows = [
@@ -292,22 +221,18 @@ def _print_params(app: App, found: dict[str, Any]) -> None:
     table(app, ("parameter", "value", "from"), rows, empty="")
 
 
-def _print_accounting(app: App, found: dict[str, Any]) -> None:
-    accounting = json.loads(found["accounting_json"] or "{}")
-    for output, numbers in accounting.items():
+def _print_accounting(app: App, found: JobDetails) -> None:
+    for output, numbers in found.accounting.items():
         received = count(numbers["received"], "row")
         line = f"{output}: {received} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
         if numbers.get("rows_without_source_row"):
             line += f" ({numbers['rows_without_source_row']:,} without a source row)"
         print(line, file=app.out)
-    skipped = json.loads(found["skipped_json"] or "{}")
-    if skipped:
-        listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(skipped.items()))
+    if found.skips:
+        listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(found.skips.items()))
         print(f"declared skips: {cell(listed)}", file=app.out)
-    if found["records_json"]:
-        from casparian_protocol.jobs import RecordAccounting
-
-        for line in RecordAccounting.model_validate_json(found["records_json"]).lines():
+    if found.records is not None:
+        for line in found.records.lines():
             print(line, file=app.out)
 
 
@@ -319,8 +244,8 @@ def _print_accounting(app: App, found: dict[str, Any]) -> None:
 def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
     """Print what the parser and the worker wrote about a job."""
     with app.gateway() as gateway:
-        found = find_job(gateway, job_id, "id, status")
-        path = _log_file(gateway, found["id"])
+        found = find_job(gateway, job_id)
+        path = log_file(gateway, found["id"])
         if path is None:
             app.say("No log yet." if found["status"] in ("QUEUED", "RETRY_WAIT") else "That job left no log.")
             return ExitCode.OK
@@ -344,7 +269,7 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     from casparian_protocol.feed import FeedEvent, Snapshot
 
     ends = {"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"}
-    with app.daemon_client() as client, client.follow() as feed:
+    with gateway.feed() as feed:
         for item in feed:
             app.out.write(log.read())
             app.out.flush()
@@ -357,7 +282,7 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
 
 def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
     with app.gateway() as gateway:
-        found = find_job(gateway, job_id, "id")
+        found = find_job(gateway, job_id)
         result = gateway.request(op, job_id=found["id"], **args)
     if app.is_json:
         as_json(app, result)
@@ -366,22 +291,13 @@ def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
     return ExitCode.OK
 
 
-def policy_words(policy: dict[str, Any]) -> str:
-    """A quarantine policy in words: `at most 10 % of the rows may be bad`."""
-    if not policy.get("allow", True):
-        return "no row may be bad"
-    limits = [f"{policy['max_pct']:g} % of the rows"] if policy.get("max_pct") is not None else []
-    limits += [count(policy["max_count"], "row")] if policy.get("max_count") is not None else []
-    return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
-
-
 @job.command("retry", examples="casparian job retry 3f2a91c0")
 @click.argument("job_id", metavar="ID")
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
     """Let a failed, dead-lettered or cancelled job wait again, with its own artifact and the policies it was queued with."""
     with app.gateway() as gateway:
-        result = gateway.request("retry", job_id=find_job(gateway, job_id, "id")["id"])
+        result = gateway.request("retry", job_id=find_job(gateway, job_id)["id"])
     if app.is_json:
         as_json(app, result)
         return ExitCode.OK
@@ -401,7 +317,7 @@ def retry(app: App, job_id: str) -> ExitCode:
 def close(app: App, job_id: str, reason: str) -> ExitCode:
     """Close the failure of a job: it is counted no more. A later success on its file or content does so by itself."""
     with app.gateway() as gateway:
-        found = find_job(gateway, job_id, "id")
+        found = find_job(gateway, job_id)
         result = gateway.request("close", job_id=found["id"], reason=reason)
     if app.is_json:
         as_json(app, result)
@@ -419,6 +335,82 @@ def cancel(app: App, job_id: str, reason: str) -> ExitCode:
     return _change(app, "cancel", job_id, "job {id}: {state}", reason=reason)
 
 
-jobs.add_command(replay)
-job.add_command(rerun)
+# --- again ---
+
+
+@jobs.command(
+    "replay",
+    examples="""casparian jobs replay 3f2a91c0
+casparian jobs replay --fingerprint ERR-a1b2c3d4e5f60718
+casparian jobs replay --all-dead""",
+)
+@click.argument("job_id", metavar="[ID]", required=False)
+@click.option("--fingerprint", metavar="F", help="All dead letters with this cause (`casparian errors list`).")
+@click.option("--all-dead", is_flag=True, help="All dead letters.")
+@pass_app
+def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
+    """Let dead letters try again, with the parser's current version: one, all of a cause, or all. Retries count anew."""
+    if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
+        raise UsageProblem("Which dead letters?", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
+    with app.gateway() as gateway:
+        done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint)
+    if app.is_json:
+        as_json(app, {"replayed": done.jobs, "refused": done.refusals()})
+        return ExitCode.OK
+    print(f"{count(done.jobs, 'dead letter')} {'waits' if done.jobs == 1 else 'wait'} again", file=app.out)
+    for reason, refused in done.refused.items():
+        app.say(f"{count(refused, 'job')} stay{'s' if refused == 1 else ''} dead: {cell(reason)}")
+    return ExitCode.OK
+
+
+@job.command(
+    "rerun",
+    examples="""casparian job rerun 3f2a91c0
+casparian job rerun --failed --parser fix_parser --dry-run
+casparian job rerun --failed --code INVALID_DATA""",
+)
+@click.argument("job_id", metavar="[ID]", required=False)
+@click.option("--failed", is_flag=True, help="All inputs whose newest job failed and that nobody dealt with since.")
+@click.option("--parser", metavar="NAME", help="With --failed: only those of this parser.")
+@click.option("--code", metavar="CODE", help="With --failed: only those that failed with this error code.")
+@click.option("--dry-run", is_flag=True, help="With --failed: only say what would run again, and what would not.")
+@pass_app
+def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
+    """Run an ended job's input again, as a new job with the parser's current version and parameters; or all that failed.
+
+    The rows of the new job replace those of the earlier one.
+    """
+    if (job_id is not None) == failed:
+        raise UsageProblem("Which inputs?", remedy="Give a job's ID, or --failed for all whose newest job failed.")
+    if job_id is None:
+        return _rerun_failed(app, parser, code, dry_run=dry_run)
+    if parser or code or dry_run:
+        raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
+    with app.gateway() as gateway:
+        done = again.rerun(gateway, job_id)
+    if app.is_json:
+        as_json(app, {**done.answer, "replaces_rows": done.replaces_rows, "waiting_versions": done.waiting})
+        return ExitCode.OK
+    replaces = f"; it replaces {count(done.replaces_rows, 'row')}" if done.replaces_rows else ""
+    app.say(f"queued as job {done.answer['job_id'][:8]}{replaces}")
+    say_waiting(app, done.waiting)
+    return ExitCode.OK
+
+
+def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
+    """`job rerun --failed`: says how many run again, and which not and why."""
+    with app.gateway() as gateway:
+        done = again.rerun_failed(gateway, parser, code, is_trial=dry_run)
+    if app.is_json:
+        as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})
+        return ExitCode.OK
+    verb = "would run again" if dry_run else "queued again"
+    print(f"{count(done.jobs, 'failed input')} {verb}", file=app.out)
+    for reason, refused in done.refused.items():
+        app.say(f"{count(refused, 'failed input')} not: {cell(reason)}")
+    if not done.jobs and not done.refused:
+        app.say("Nothing failed that was not dealt with; `casparian errors list` shows what there was.")
+    return ExitCode.OK
+
+
 COMMANDS: dict[str, click.Command] = {"jobs": jobs, "job": job}

@@ -10,14 +10,10 @@ import rich_click as click
 from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import POSITIVE, as_of_option
 from casparian.render import as_json, fields, table
-from casparian_app.gateway import Row
 from casparian_app.names import unknown
 from casparian_app.wording import count, size, when
-
-_LIST = """
-select o.name, o.owner_parser as parser, o.live_version as version, o.rows, o.quarantined_rows as quarantined, o.bytes,
-    o.files, o.superseded_rows, o.superseded_files, o.last_commit from cf_outputs o order by o.name
-"""
+from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
+from casparian_protocol.queries.parsers import ContractOfOutput
 
 
 @click.group(cls=Group)
@@ -30,7 +26,7 @@ def outputs() -> None:
 def list_outputs(app: App) -> ExitCode:
     """List the outputs with their rows and sizes."""
     with app.gateway() as gateway:
-        found = gateway.rows(_LIST)
+        found = gateway.query(OutputsListed())
     if app.is_json:
         as_json(app, found)
         return ExitCode.OK
@@ -64,19 +60,11 @@ def list_outputs(app: App) -> ExitCode:
 def show(app: App, name: str) -> ExitCode:
     """Show one output: where it lies, its columns, its files."""
     with app.gateway() as gateway:
-        found = gateway.rows(_LIST.replace("order by", "where o.name = ? order by"), [name])
+        found = gateway.query(OutputsListed(name))
         if not found:
             raise unknown(gateway, "output", name)
-        contracts = gateway.rows(
-            "select version, schema_json, contract_hash from cf_schema_contracts where output = ? and state = 'APPROVED'"
-            " order by approved_at desc limit 1",
-            [name],
-        )
-        files = gateway.rows(
-            "select kind, version, path, rows, bytes, job_id, digest, is_damaged, is_live, live_since, superseded_by,"
-            " superseded_at, superseded_seq from cf_output_files where output = ? order by kind, sequence, path",
-            [name],
-        )
+        contracts = gateway.query(ContractOfOutput(name))
+        files = gateway.query(OutputFiles(name))
         current = gateway.home.outputs / name / "current"
     contract = json.loads(contracts[0]["schema_json"]) if contracts else None
     if app.is_json:
@@ -110,27 +98,13 @@ def show(app: App, name: str) -> ExitCode:
     return ExitCode.OK
 
 
-def _superseded(output: Row) -> str:
+def _superseded(output: OutputListed) -> str:
     if not output["superseded_files"]:
         return "0"
     return (
         f"{output['superseded_rows']:,} rows in {count(output['superseded_files'], 'file')}, kept on disk"
         f" (`casparian outputs history {output['name']}`)"
     )
-
-
-_HISTORY = """
-select f.job_id, c.sequence as seq, f.committed_at, any_value(f.parser_version) as parser_version,
-    any_value(c.input_file) as input, any_value(c.content_hash) as content_hash, any_value(f.version) as version,
-    least(coalesce(sum(f.rows) filter (f.kind = 'data'), 0), 9223372036854775807)::bigint as rows,
-    least(coalesce(sum(f.rows) filter (f.kind = 'quarantine'), 0), 9223372036854775807)::bigint as quarantined,
-    bool_and(f.is_live) as is_live, any_value(f.live_since) as live_since,
-    any_value(f.live_since_seq) as live_since_seq, any_value(f.superseded_by) as superseded_by,
-    any_value(f.superseded_at) as superseded_at, any_value(f.superseded_seq) as superseded_seq
-from cf_output_files f join cf_commits c on c.job_id = f.job_id
-where f.output = ? and (? is null or starts_with(c.input_file, ?) or ends_with(c.input_file, '/' || ?))
-group by f.job_id, c.sequence, f.committed_at order by c.sequence desc limit ?
-"""
 
 
 @outputs.command(
@@ -148,10 +122,10 @@ def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode
     Superseded files stay on disk; `casparian sql --as-of SEQ` reads them.
     """
     with app.gateway() as gateway:
-        if not gateway.rows("select 1 as n from cf_outputs where name = ?", [name]):
+        if not gateway.query(OutputsListed(name)):
             raise unknown(gateway, "output", name)
         path = None if input_file is None else os.path.abspath(input_file) if "/" in input_file else input_file
-        found = gateway.rows(_HISTORY, [name, path, path, path, limit])
+        found = gateway.query(OutputHistory(name, path, limit))
     if app.is_json:
         as_json(app, found)
         return ExitCode.OK
@@ -164,7 +138,7 @@ def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode
             one["parser_version"],
             one["rows"],
             one["quarantined"],
-            "live" if one["is_live"] else f"superseded by {one['superseded_by'][:8]} at {one['superseded_seq']:,}",
+            _state(one),
         )
         for one in found
     ]
@@ -173,6 +147,12 @@ def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode
     if len(found) == limit:
         app.say(f"(the latest {limit}; --limit shows more)")
     return ExitCode.OK
+
+
+def _state(commit: CommitListed) -> str:
+    if commit["is_live"]:
+        return "live"
+    return f"superseded by {(commit['superseded_by'] or '')[:8]} at {commit['superseded_seq'] or 0:,}"
 
 
 COMMANDS: dict[str, click.Command] = {"outputs": outputs}

@@ -9,26 +9,18 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
-from casparian.commands.parser_versions import list_parsers, print_verdicts, set_parameters, show, use
+from casparian.commands.parser_versions import list_parsers, print_verdicts, set_, show, use
 from casparian.options import as_of_option
 from casparian.render import as_json, cell, table
-from casparian_app.gateway import Gateway, Row
 from casparian_app.names import need
 from casparian_app.problems import UsageProblem
+from casparian_app.versions import parser_versions, versions_of
 from casparian_app.wording import count, size, when_short
 
 if TYPE_CHECKING:
     from casparian_app.registering import PreparedArtifact
 
 _FILES_SHOWN = 12
-_HEALTH = """
-select p.name as parser, p.version, p.state = 'RETIRED' as is_retired, coalesce(b.state, 'closed') as breaker,
-    coalesce(b.consecutive_failures, 0) as consecutive_failures, b.opened_at, b.probe_at, b.reason as breaker_reason,
-    r.paused_at, r.pause_reason, r.last_failure_reason, r.total_executions, r.successful_executions, r.last_run_at
-from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
-left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
-where ? in ('', p.name) order by p.name, p.registered_at
-"""
 
 
 @click.group(cls=Group)
@@ -122,17 +114,13 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
 
 def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
     with app.gateway() as gateway:
-        _require(gateway, args["parser"])
+        need(gateway, "parser", args["parser"])
         result = gateway.request(op, **args)
     if app.is_json:
         as_json(app, result)
     else:
         app.say(said)
     return ExitCode.OK
-
-
-def _require(gateway: Gateway, name: str) -> None:
-    need(gateway, "parser", name)
 
 
 @parser.command("health", examples="casparian parser health\ncasparian parser health fix_parser --json")
@@ -142,10 +130,8 @@ def _require(gateway: Gateway, name: str) -> None:
 def health(app: App, name: str) -> ExitCode:
     """Show how parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
     with app.gateway() as gateway:
-        if name:
-            _require(gateway, name)
-        found = [one for one in gateway.rows(_HEALTH, [name]) if name or not one["is_retired"]]
-    documents = [_health(one) for one in found]
+        found = versions_of(gateway, name) if name else parser_versions(gateway)
+    documents = [one.health() for one in found if name or one.standing != "retired"]
     if app.is_json:
         as_json(app, documents)
         return ExitCode.OK
@@ -171,29 +157,6 @@ def health(app: App, name: str) -> ExitCode:
             "`casparian parser resume NAME` lets a paused parser's jobs run; `casparian errors list` says what failed"
         )
     return ExitCode.OK
-
-
-def _health(row: Row) -> Row:
-    """`state`: running, paused (by a person), open or half_open (by its circuit breaker), retired."""
-    state = "running" if row["breaker"] == "closed" else row["breaker"]
-    if row["paused_at"]:
-        state = "paused"
-    if row["is_retired"]:
-        state = "retired"
-    return {
-        "parser": row["parser"],
-        "version": row["version"],
-        "state": state,
-        "consecutive_failures": row["consecutive_failures"],
-        "half_open": row["breaker"] == "half_open",
-        "paused_at": row["paused_at"] or row["opened_at"],
-        "pause_reason": row["pause_reason"] if row["paused_at"] else row["breaker_reason"],
-        "probe_at": row["probe_at"] if row["breaker"] == "open" else None,
-        "last_failure_reason": row["last_failure_reason"],
-        "total_executions": row["total_executions"] or 0,
-        "successful_executions": row["successful_executions"] or 0,
-        "last_run_at": row["last_run_at"],
-    }
 
 
 @parser.command("pause", examples='casparian parser pause fix_parser --reason "bad feed since noon"')
@@ -223,7 +186,7 @@ def retire(app: App, named: str) -> ExitCode:
     if not version:
         raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
     with app.gateway() as gateway:
-        _require(gateway, name)
+        need(gateway, "parser", name)
         result = gateway.request("retire", parser=name, version=version)
     if app.is_json:
         as_json(app, result)
@@ -233,7 +196,7 @@ def retire(app: App, named: str) -> ExitCode:
     return ExitCode.OK
 
 
-for _command in (list_parsers, show, use, set_parameters):
+for _command in (list_parsers, show, use, set_):
     parser.add_command(_command)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, pass_app
-from casparian.commands.parser_versions import say_waiting, waiting_versions
+from casparian.commands.parser_versions import say_waiting
 from casparian.options import POSITIVE
 from casparian.render import as_json, cell
 from casparian_app.gateway import Gateway
@@ -25,14 +25,17 @@ from casparian_app.problems import NoHome, UsageProblem, WorkFailed
 from casparian_app.processing import (
     Outcome,
     Selection,
+    Unclaimed,
     check,
     open_jobs,
     open_scans,
     outcome,
     period,
+    selection_of,
     unclaimed,
     untagged,
 )
+from casparian_app.versions import waiting_versions
 from casparian_app.wording import count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
@@ -95,7 +98,7 @@ def process(
     this command. Exit 1 when a job failed."""
     if not is_home(app.home):
         raise NoHome(app.home)
-    asked = Selection.of(parser, tag, path)
+    asked = selection_of(parser, tag, path)
     request = {"parser": parser, "tag": tag, "path": asked.path, "limit": limit}
     request["include_cancelled"] = include_cancelled or None
     with app.gateway() as gateway:
@@ -222,7 +225,7 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
         child.wait()
 
 
-def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]], without_tag: int) -> None:
+def _say_queued(app: App, queued: dict[str, Any], lost: Sequence[Unclaimed], without_tag: int) -> None:
     asked, left = _asked_lines({**queued, "skipped": []}, []), _asked_lines({**queued, "asked": []}, lost)
     for line in (*asked, f"{count(queued['queued'], 'job')} queued", *left):
         app.say(line)
@@ -235,7 +238,7 @@ def _say_queued(app: App, queued: dict[str, Any], lost: list[dict[str, Any]], wi
         )
 
 
-def _asked_lines(queued: dict[str, Any], lost: list[dict[str, Any]]) -> Iterator[str]:
+def _asked_lines(queued: dict[str, Any], lost: Sequence[Unclaimed]) -> Iterator[str]:
     """What was asked for, and why not all of it is new work: the parts add up to the files."""
     for one in queued["asked"]:
         if not one["files"]:

@@ -14,6 +14,7 @@ from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
 from casparian_app.wording import count, when
+from casparian_protocol.queries.outputs import ViolationFilter, ViolationsListed, ViolationSums
 
 _FILTERS = (
     click.option("--parser", metavar="NAME", help="Only rows of this parser."),
@@ -27,13 +28,6 @@ def _filtered(command: Any) -> Any:
     for option in reversed(_FILTERS):
         command = option(command)
     return command
-
-
-def _conditions(parser: str | None, output: str | None, code: str | None, *, superseded: bool) -> tuple[str, list[str]]:
-    named = [("parser", parser), ("output", output), ("code", code)]
-    given = [(column, value) for column, value in named if value]
-    live = "true" if superseded else "not is_superseded"
-    return " and ".join([live, *(f"{column} = ?" for column, _ in given)]), [value for _, value in given]
 
 
 def _doubt(app: App, gateway: Gateway, parser: str | None, output: str | None, code: str | None) -> None:
@@ -53,15 +47,10 @@ def quarantine() -> None:
 @pass_app
 def summary(app: App, parser: str | None, output: str | None, code: str | None, superseded: bool) -> ExitCode:
     """Count violations by output, code and column. A row with several violations counts under each."""
-    conditions, params = _conditions(parser, output, code, superseded=superseded)
+    chosen = ViolationFilter(parser, output, code, superseded)
     with app.gateway() as gateway:
         _doubt(app, gateway, parser, output, code)
-        found = gateway.rows(
-            'select output, code, column_name as "column", least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows,'
-            " count(distinct input_file) as files"
-            f" from cf_quarantine where is_committed and {conditions} group by all order by rows desc, output, code, column_name",
-            params,
-        )
+        found = gateway.query(ViolationSums(chosen))
     if app.is_json:
         as_json(app, found)
     else:
@@ -91,17 +80,12 @@ def list_(
     limit: int,
 ) -> ExitCode:
     """List the files and jobs that have quarantined rows."""
-    conditions, params = _conditions(parser, output, code, superseded=superseded)
+    chosen = ViolationFilter(parser, output, code, superseded)
     with app.gateway() as gateway:
         _doubt(app, gateway, parser, output, code)
         if uncommitted:
             return _list_uncommitted(app, gateway)
-        found = gateway.rows(
-            "select job_id, input_file as input, parser, parser_version as version, output, code,"
-            ' column_name as "column", rows, is_superseded, recorded_at from cf_quarantine'
-            f" where is_committed and {conditions} order by recorded_at desc, rows desc limit ?",
-            [*params, limit],
-        )
+        found = gateway.query(ViolationsListed(chosen, limit))
     if app.is_json:
         as_json(app, found)
     else:

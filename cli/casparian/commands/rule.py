@@ -12,8 +12,10 @@ from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import COUNT, INT32, POSITIVE, named_values
 from casparian.render import as_json, shown_values, table
 from casparian_app.gateway import Gateway
-from casparian_app.names import need, unknown
+from casparian_app.names import need
 from casparian_app.wording import count
+from casparian_protocol.queries.files import FileCandidates
+from casparian_protocol.queries.sources import RulesListed
 
 _OPTIONS = (
     click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
@@ -76,7 +78,7 @@ def add(
 ) -> ExitCode:
     """Tag files whose relative path matches PATTERN, now and in later scans."""
     from casparian.commands.scan import say_unread
-    from casparian_app.scanning import hash_missing, retag_all
+    from casparian_app.tagging import hash_missing, retag_all
     from casparian_protocol.tagging import TagRule, check_rule
 
     given = named_values(params)
@@ -107,10 +109,9 @@ def add(
 
 
 def _source_id(gateway: Gateway, source: str) -> str:
-    found = gateway.rows("select id from scout_sources where name = ? or id = ?", [source, source])
-    if not found:
-        raise unknown(gateway, "source", source)
-    return str(found[0]["id"])
+    from casparian_app.scanning import find_source
+
+    return find_source(gateway, source)["id"]
 
 
 @rule.command("list", examples="casparian rule list")
@@ -118,19 +119,20 @@ def _source_id(gateway: Gateway, source: str) -> str:
 def list_rules(app: App) -> ExitCode:
     """List the rules, in the order in which they are looked at."""
     with app.gateway() as gateway:
-        found = gateway.rows(
-            "select r.id, r.name, r.pattern, r.tag, r.priority, s.name as source, r.rule_json,"
-            " (select count(*) from scout_file_tags t where t.rule_id = r.id) as files"
-            " from scout_tagging_rules r left join scout_sources s on s.id = r.source_id order by r.priority desc, r.id"
-        )
-    for one in found:
-        one["params"] = json.loads(one.pop("rule_json")).get("params") or {}
+        found = gateway.query(RulesListed())
+    rules: list[dict[str, Any]] = [
+        {
+            **{name: value for name, value in one.items() if name != "rule_json"},
+            "params": json.loads(one["rule_json"]).get("params") or {},
+        }
+        for one in found
+    ]
     if app.is_json:
-        as_json(app, found)
+        as_json(app, rules)
     else:
         rows = [
             (r["id"][:8], r["pattern"], r["tag"], r["priority"], r["source"], shown_values(r["params"]), r["files"])
-            for r in found
+            for r in rules
         ]
         columns = ("rule", "pattern", "tag", "priority", "source", "parameters", "files")
         table(app, columns, rows, empty="No rules.", right=("priority", "files"))
@@ -142,7 +144,7 @@ def list_rules(app: App) -> ExitCode:
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
     """Forget a rule; the tags it gave go with it."""
-    from casparian_app.scanning import retag_all
+    from casparian_app.tagging import retag_all
 
     with app.gateway() as gateway:
         need(gateway, "rule", named)
@@ -167,12 +169,7 @@ def test(app: App, pattern: str, limit: int | None, source: str | None, **predic
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)
     with app.gateway() as gateway:
-        source_id = _source_id(gateway, source) if source else ""
-        known = gateway.rows(
-            "select rel_path, kind, size, content_hash from scout_files where status <> 'vanished'"
-            " and (? = '' or source_id = ?) order by path",
-            [source_id, source_id],
-        )
+        known = gateway.query(FileCandidates(_source_id(gateway, source) if source else None))
     verdicts = test_rule(tried, [Candidate(k["rel_path"], k["kind"], k["size"], k["content_hash"]) for k in known])
     hits = [verdict for verdict in verdicts if not verdict.refusal]
     if app.is_json:

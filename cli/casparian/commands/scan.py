@@ -18,10 +18,12 @@ from casparian.render import as_json, as_ndjson, cell
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
 from casparian_app.wording import count, size
+from casparian_protocol.queries.files import FilesByKind
 
 if TYPE_CHECKING:
     from casparian_app.gateway import Gateway
-    from casparian_app.scanning import Hashed, ScanOptions, ScanProgress, ScanTotals
+    from casparian_app.scanning import ScanOptions, ScanProgress, ScanTotals
+    from casparian_app.tagging import Hashed
 
 
 @click.command(
@@ -53,7 +55,7 @@ def scan(
     tells_progress: bool,
 ) -> ExitCode:
     """Find files below PATH and remember what is new, changed or gone."""
-    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions
+    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions, wanted_tags
 
     roots = [os.path.abspath(path) for path in paths]
     for given, root in zip(paths, roots, strict=True):
@@ -61,11 +63,11 @@ def scan(
             raise UsageProblem(f"There is nothing at {given}.", remedy="Check the path.")
     walk = WalkOptions((*DEFAULT_EXCLUDES, *excludes), patterns, gitignore)
     with app.gateway(creates_home=True) as gateway:
-        wanted = {row["topic"] for row in gateway.rows("select distinct topic from cf_parser_topics")} | set(tags)
-        wanted |= {row["tag"] for row in gateway.rows("select distinct tag from scout_tagging_rules where enabled")}
-        options = ScanOptions(walk, hash_all, wanted, tags, kinds="all" if stats else "tagged")
+        options = ScanOptions(
+            walk, hash_all, wanted_tags(gateway) | set(tags), tags, kinds="all" if stats else "tagged"
+        )
         totals = scan_here(app, gateway, roots, options, tells_progress=tells_progress)
-        kinds = _kinds(gateway, roots) if stats else {}
+        kinds = {row["kind"]: row["files"] for row in gateway.query(FilesByKind(tuple(roots)))} if stats else {}
     if app.is_json:
         as_json(app, {**asdict(totals), **({"kinds": kinds} if stats else {})})
         return ExitCode.OK if totals.is_complete else ExitCode.INTERRUPTED
@@ -158,18 +160,6 @@ def _tell_progress(app: App, progress: ScanProgress) -> None:
         as_ndjson(app, [{"progress": asdict(progress)}])
     else:
         print(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s", file=app.out, flush=True)
-
-
-def _kinds(gateway: Gateway, roots: list[str]) -> dict[str, int]:
-    conditions = " or ".join("path = ? or starts_with(path, ? || '/')" for _ in roots)
-    params = [text for root in roots for text in (root, root)]
-    found = gateway.rows(
-        "select coalesce(kind, 'not looked at') as kind, count(*) as files from scout_files"
-        f" where status <> 'vanished' and ({conditions})"
-        " group by 1 order by 2 desc",
-        params,
-    )
-    return {row["kind"]: row["files"] for row in found}
 
 
 COMMANDS: dict[str, click.Command] = {"scan": scan}

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import POLL_SECONDS, named_values
 from casparian.render import as_json, cell, shown_values, table
-from casparian_app.gateway import Gateway, Row
-from casparian_app.names import need, unknown
+from casparian_app.gateway import Gateway
+from casparian_app.names import need
 from casparian_app.problems import UsageProblem
 from casparian_app.wording import count, when
-
-_LIST = """
-select s.id, s.name, s.path, s.poll_interval_secs as poll_seconds,
-    (select count(*) from scout_files f where f.source_id = s.id and f.status <> 'vanished') as files,
-    s.on_change, s.params_json, (select max(finished_at) from cf_scans c where c.source_id = s.id) as last_scan
-from scout_sources s order by s.name
-"""
-
+from casparian_protocol.queries.sources import SourceListed, SourcesListed
 
 #: `--on-change` as people read it.
 WHAT_CHANGE_DOES = {
@@ -105,13 +99,11 @@ def add(
 def list_sources(app: App) -> ExitCode:
     """List the sources with their files and last scan; a polled one also with the daemon's last look, which found nothing new."""
     with app.gateway() as gateway:
-        found = gateway.rows(_LIST)
+        found = gateway.query(SourcesListed())
         polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
-    for one in found:
-        one["last_look"] = max(filter(None, (one["last_scan"], polled.get(one["id"]))), default=None)
-        one["params"] = json.loads(one.pop("params_json") or "{}")
+    sources = [_document(one, polled.get(one["id"])) for one in found]
     if app.is_json:
-        as_json(app, found)
+        as_json(app, sources)
     else:
         rows = [
             (
@@ -124,7 +116,7 @@ def list_sources(app: App) -> ExitCode:
                 when(s["last_scan"]),
                 when(s["last_look"]) if s["poll_seconds"] else "",
             )
-            for s in found
+            for s in sources
         ]
         table(
             app,
@@ -134,6 +126,13 @@ def list_sources(app: App) -> ExitCode:
             right=("poll (s)", "files"),
         )
     return ExitCode.OK
+
+
+def _document(source: SourceListed, looked_at: int | None) -> dict[str, Any]:
+    """A source as `--json` prints it; `last_look`: the daemon's last look that found nothing new, or the last scan."""
+    last_look = max(filter(None, (source["last_scan"], looked_at)), default=None)
+    document = {name: value for name, value in source.items() if name != "params_json"}
+    return {**document, "last_look": last_look, "params": json.loads(source["params_json"] or "{}")}
 
 
 @source.command("remove", examples="casparian source remove fix_archive")
@@ -165,29 +164,16 @@ def rescan(app: App, named: str) -> ExitCode:
             else:
                 app.say(f"job {result['job_id'][:8]} scans it")
             return ExitCode.OK
-        return _rescan_here(app, gateway, _find(gateway, named))
+        return _rescan_here(app, gateway, named)
 
 
-def _find(gateway: Gateway, named: str) -> Row:
-    found = gateway.rows(
-        "select id, name, path, on_change from scout_sources where name = ? or starts_with(id, ?)", [named, named]
-    )
-    if len(found) != 1:
-        raise unknown(gateway, "source", named)
-    return found[0]
-
-
-def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
+def _rescan_here(app: App, gateway: Gateway, named: str) -> ExitCode:
     from casparian.commands.scan import scan_here
-    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions
+    from casparian_app.scanning import find_source, options_of_source
 
-    event = gateway.rows("select data from cf_audit where type = 'SourceAdded' and subject = ?", [found["id"]])
-    options = json.loads(event[-1]["data"]).get("options", {}) if event else {}
-    topics = {row["topic"] for row in gateway.rows("select distinct topic from cf_parser_topics")}
-    tags = options.get("tags", [])
-    walk = WalkOptions((*DEFAULT_EXCLUDES, *options.get("excludes", [])), options.get("patterns", []))
-    made = ScanOptions(walk, wanted_tags=topics | set(tags), tags=tags)
-    totals = scan_here(app, gateway, [found["path"]], made, source_id=found["id"])
+    found = find_source(gateway, named)
+    options = options_of_source(gateway, found["id"])
+    totals = scan_here(app, gateway, [found["path"]], options, source_id=found["id"])
     if app.is_json:
         as_json(app, {"files": totals.files, "new": totals.new, "changed": totals.changed, "vanished": totals.vanished})
     else:
@@ -196,7 +182,7 @@ def _rescan_here(app: App, gateway: Gateway, found: Row) -> ExitCode:
             file=app.out,
         )
         if totals.changed:
-            app.say(f"when a file changes, {WHAT_CHANGE_DOES[found['on_change']]}")
+            app.say(f"when a file changes, {WHAT_CHANGE_DOES[found['on_change'] or 'replace']}")
     return ExitCode.OK if totals.is_complete else ExitCode.INTERRUPTED
 
 

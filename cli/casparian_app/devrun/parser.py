@@ -36,12 +36,9 @@ from casparian_protocol.parsers import (
     unpack_bundle,
 )
 from casparian_protocol.parsers.parameters import read
+from casparian_protocol.queries.parsers import ArtifactOf
 
 _NAMED = re.compile(r"[a-z][a-z0-9_]{0,62}(?:@.{1,64})?")
-_FIND = """
-select name, version, artifact_hash, entry from cf_parsers
-where name = ? and (version = ? or (? = '' and state <> 'RETIRED')) order by registered_at desc limit 1
-"""
 
 
 class NoParserHere(UsageProblem):
@@ -162,10 +159,10 @@ def is_parser_name(text: str) -> bool:
 def registered_parser(gateway: Gateway, named: str) -> tuple[Path, str]:
     """Directory and entry of the newest version in use, or of the named one."""
     name, _, version = named.partition("@")
-    found = gateway.rows(_FIND, [name, version, version])
+    found = gateway.query(ArtifactOf(name, version))
     if not found:
         raise NoSuchParser(named)
-    digest = str(found[0]["artifact_hash"])
+    digest = found[0]["artifact_hash"]
     directory: Path = gateway.home.artifacts / digest
     if not directory.exists():
         unpack_bundle(read_blob(gateway.home, digest), directory)

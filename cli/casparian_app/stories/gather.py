@@ -6,60 +6,28 @@ Asks the projection (`cf_audit`); progress, which the audit leaves out, is read 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
-from casparian_app.gateway import Gateway, Row
-from casparian_app.stories.sentences import Told
+from casparian_app.gateway import Gateway
+from casparian_app.stories.sentences import Part, Told
+from casparian_protocol.queries.jobs import JobRow, JobStory, StoryEvent
 
-_COLUMNS = "select seq, ts, type, actor, data from cf_audit"
-_OWN = (
-    f"{_COLUMNS} where subject = ? and (starts_with(type, 'Job') "
-    " or type in ('LeaseExpired', 'QuarantineRecorded', 'FailureClosed'))"
-)
-_SCAN = (
-    f"{_COLUMNS} where type = 'ScanStarted' and seq < ?"
-    " and subject in (select last_scan_id from scout_files where id = ?)"
-)
-_PARSER = f"{_COLUMNS} where type = 'ParserRegistered' and seq < ? and contains(data, ?) order by seq limit 1"
-_CONTRACTS = """
-select a.seq, a.ts, a.type, a.actor, a.data, c.output from cf_audit a join cf_schema_contracts c on c.contract_id = a.subject
-where a.type in ('ContractApproved', 'ContractRejected') and c.parser = ? and c.version = ? and a.seq < ?
-"""
-_AROUND = f"""
-{_COLUMNS} where seq between ? and ? and (
-    type in ('WorkerLost', 'WorkerLeft', 'SentinelStarted', 'SentinelStopped')
-    or (type in ('ParserPaused', 'ParserHalfOpened', 'ParserResumed') and subject = ?))
-"""
-_RERUNS = f"{_COLUMNS} where type = 'JobQueued' and subject in (select id from cf_processing_queue where rerun_of = ?)"
-#: What took the place of the job's rows: not one of its own events.
-_SUPERSEDED = """
-select a.seq, a.ts, 'RowsSuperseded' as type, a.actor, json_object('by', c.superseded_by)::varchar as data
-from cf_commits c join cf_audit a on a.seq = c.superseded_seq where c.job_id = ?
-"""
 _UNDER_WAY = frozenset({"JobLeased", "JobStarted", "JobOutputsCommitted"})
-_FOREVER = 2**63 - 1
 
 
-def story(gateway: Gateway, job: Row) -> list[Told]:
-    """Everything about `job` (a row of the queue), in order."""
-    own = sorted(_told(gateway.rows(_OWN, [job["id"]]), "job"), key=lambda event: event.seq)
-    if not own:
+def story(gateway: Gateway, job: JobRow) -> list[Told]:
+    """Everything about `job`, in order."""
+    told = [_told(row) for row in gateway.query(JobStory(job["id"]))]
+    if not any(event.part == "job" for event in told):
         return []
-    first = own[0].seq
-    before = [*_told(gateway.rows(_SCAN, [first, job["file_version_id"]]), "before")]
-    before += _told(_registered(gateway, job, first), "before")
-    before += _told(gateway.rows(_CONTRACTS, [job["plugin_name"], job["parser_version"], first]), "before")
-    last = own[-1].seq if job["end_time"] else _FOREVER
-    around = [
-        event
-        for event in _told(gateway.rows(_AROUND, [first, last, job["plugin_name"] or ""]), "around")
-        if event.data.get("version") in (None, "", job["parser_version"]) or not event.type.startswith("Parser")
-    ]
-    reruns = _told(gateway.rows(_RERUNS, [job["id"]]), "around")
-    superseded = _told(gateway.rows(_SUPERSEDED, [job["id"]]), "around")
-    everything = sorted([*before, *own, *around, *reruns, *superseded], key=lambda event: event.seq)
-    return list(_that_matters(everything))
+    return list(_that_matters(event for event in told if _is_of_version(event, job["parser_version"])))
+
+
+def _is_of_version(event: Told, version: str | None) -> bool:
+    """Not what happened to another version of the parser meanwhile."""
+    is_about_parser = event.part == "around" and event.type.startswith("Parser")
+    return not is_about_parser or event.data.get("version") in (None, "", version)
 
 
 def with_progress(events: Iterable[Told], progress: Iterable[Any], job_id: str) -> list[Told]:
@@ -72,16 +40,11 @@ def with_progress(events: Iterable[Told], progress: Iterable[Any], job_id: str) 
     return sorted([*events, *told], key=lambda event: event.seq)
 
 
-def _registered(gateway: Gateway, job: Row, first: int) -> list[Row]:
-    return gateway.rows(_PARSER, [first, job["artifact_hash"]]) if job["artifact_hash"] else []
-
-
-def _told(rows: Iterable[Mapping[str, Any]], part: Literal["before", "job", "around"]) -> Iterator[Told]:
-    for row in rows:
-        data = json.loads(row["data"])
-        if "output" in row:
-            data["output"] = row["output"]
-        yield Told(row["seq"], row["ts"], row["type"], row["actor"], data, part)
+def _told(row: StoryEvent) -> Told:
+    data = json.loads(row["data"])
+    if row["output"] is not None:
+        data["output"] = row["output"]
+    return Told(row["seq"], row["ts"], row["type"], row["actor"], data, cast(Part, row["part"]))
 
 
 def _that_matters(events: Iterable[Told]) -> Iterator[Told]:

@@ -15,18 +15,20 @@ from casparian_protocol.errors import RETRYABLE_ONCE
 from casparian_protocol.jobs import JobSpec, Work
 
 Data = Mapping[str, Any]
+#: Whether an event led to the job, is its own, or happened around it.
+Part = Literal["before", "job", "around"]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One event of a story. `part` says whether it led to the job, is the job's own, or happened around it."""
+    """One event of a story."""
 
     seq: int
     ts: int
     type: str
     actor: str
     data: Data
-    part: Literal["before", "job", "around"] = "job"
+    part: Part = "job"
 
 
 def sentence(event: Told) -> str:

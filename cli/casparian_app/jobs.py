@@ -1,0 +1,221 @@
+"""Jobs: which to list, everything about one, and running them again. Many are asked for in bounded parts: nobody is blocked."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from casparian_app.gateway import Gateway
+from casparian_app.names import find_fingerprint, find_job, hint, need
+from casparian_app.problems import UsageProblem
+from casparian_app.versions import WaitingVersion, waiting_versions
+from casparian_app.wording import count
+from casparian_protocol.jobs import FILTERS, JobSpec, JobState, RecordAccounting
+from casparian_protocol.queries.jobs import (
+    JobCommit,
+    JobCommits,
+    JobEvent,
+    JobFile,
+    JobFiles,
+    JobHistory,
+    JobRow,
+    JobsListed,
+    JobViolation,
+    JobViolations,
+)
+from casparian_protocol.wording import in_words
+
+FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState)})
+_FAILURES = (JobState.FAILED.value, JobState.DEAD_LETTER.value)
+
+
+class UnknownState(UsageProblem):
+    """A word names no state of jobs."""
+
+    def __init__(self, status: str) -> None:
+        meant = hint(status, FILTER_WORDS)
+        super().__init__(
+            f"{status[:80]!r} is not a state of jobs.", remedy=f"{meant}One of: {', '.join(FILTER_WORDS)}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant; every condition that is given must hold."""
+
+    status: str | None = None
+    job_type: str | None = None
+    parser: str | None = None
+    topic: str | None = None
+    is_dead: bool = False
+    with_closed: bool = False
+
+    @property
+    def hides_closed(self) -> bool:
+        """Whoever asks for failures means those that nobody dealt with, unless all are asked for."""
+        is_about_failures = self.is_dead or (self.status or "").upper() in _FAILURES
+        return is_about_failures and not self.with_closed
+
+    def query(self, limit: int) -> JobsListed:
+        """Raises `UnknownState`."""
+        job_type = self.job_type.upper() if self.job_type else None
+        return JobsListed(self._statuses(), job_type, self.parser, self.topic, self.hides_closed, limit)
+
+    def _statuses(self) -> tuple[str, ...]:
+        if self.is_dead:
+            return (JobState.DEAD_LETTER.value,)
+        if not self.status:
+            return ()
+        named = FILTERS.get(self.status.lower()) or {state for state in JobState if state.value == self.status.upper()}
+        if not named:
+            raise UnknownState(self.status)
+        return tuple(sorted(state.value for state in named))
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """One job with all that hangs on it."""
+
+    row: JobRow
+    #: With absolute paths.
+    files: list[JobFile]
+    commits: list[JobCommit]
+    violations: list[JobViolation]
+    history: list[JobEvent]
+    #: What keeps a committed job's files from being put in place; None when nothing does.
+    parked: dict[str, Any] | None = None
+
+    @property
+    def spec(self) -> JobSpec | None:
+        """What was queued."""
+        text = self.row["spec_json"]
+        return JobSpec.model_validate_json(text) if text else None
+
+    @property
+    def accounting(self) -> dict[str, dict[str, int]]:
+        accounting: dict[str, dict[str, int]] = json.loads(self.row["accounting_json"] or "{}")
+        return accounting
+
+    @property
+    def skips(self) -> dict[str, int]:
+        skips: dict[str, int] = json.loads(self.row["skipped_json"] or "{}")
+        return skips
+
+    @property
+    def records(self) -> RecordAccounting | None:
+        text = self.row["records_json"]
+        return RecordAccounting.model_validate_json(text) if text else None
+
+    def document(self) -> dict[str, Any]:
+        """The job as one document: JSON columns unpacked, things called as everywhere else."""
+        document = in_words({name: value for name, value in self.row.items() if not name.endswith("_json")})
+        texts: Mapping[str, Any] = self.row
+        for name in ("accounting", "records", "damaged"):
+            document[name] = json.loads(texts[f"{name}_json"] or "null")
+        document["skips"] = json.loads(texts["skipped_json"] or "null")
+        document["spec"] = self.spec.flat() if self.spec is not None else None
+        document["files"], document["violations"] = self.files, self.violations
+        document["history"] = [{**event, "data": json.loads(event["data"])} for event in self.history]
+        return {**document, "parked": self.parked}
+
+
+def job_details(gateway: Gateway, job_id: str) -> JobDetails:
+    """Everything about the job with this id, or whose id begins so. Raises `UsageProblem` for none or several."""
+    row = find_job(gateway, job_id)
+    found = row["id"]
+    files = [
+        JobFile(**{**file, "path": str(gateway.home.root / file["path"])}) for file in gateway.query(JobFiles(found))
+    ]
+    return JobDetails(
+        row,
+        files,
+        gateway.query(JobCommits(found)),
+        gateway.query(JobViolations(found)),
+        gateway.query(JobHistory(found)),
+        None if gateway.as_of_seq is not None else _parked(gateway, row),
+    )
+
+
+def _parked(gateway: Gateway, job: JobRow) -> dict[str, Any] | None:
+    if job["status"] != JobState.COMMITTED.value:
+        return None
+    parked: list[dict[str, Any]] = gateway.request("status").get("parked", [])
+    return next((one for one in parked if one["job_id"] == job["id"]), None)
+
+
+def log_file(gateway: Gateway, job_id: str) -> Path | None:
+    """The newest log of a job, `logs/<date>/<job_id>.log`; None without one."""
+    found = sorted(gateway.home.logs.glob(f"*/{job_id}.log"), key=lambda path: path.parent.name)
+    return found[-1] if found else None
+
+
+def policy_words(policy: Mapping[str, Any]) -> str:
+    """A quarantine policy in words: `at most 10 % of the rows may be bad`."""
+    if not policy.get("allow", True):
+        return "no row may be bad"
+    limits = [f"{policy['max_pct']:g} % of the rows"] if policy.get("max_pct") is not None else []
+    limits += [count(policy["max_count"], "row")] if policy.get("max_count") is not None else []
+    return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
+
+
+# --- again ---
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How many run again, and how many do not, by the reason."""
+
+    jobs: int
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def refusals(self) -> list[dict[str, Any]]:
+        return [{"reason": reason, "jobs": jobs} for reason, jobs in self.refused.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A new job on an ended job's input."""
+
+    answer: dict[str, Any]
+    replaces_rows: int
+    #: Versions of its parser that wait, so that an earlier one does the work.
+    waiting: list[WaitingVersion]
+
+
+def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None) -> Again:
+    """Let dead letters try again with the parser's current version: one, all of a cause, or all."""
+    selection: dict[str, Any] = {"all_dead": True}
+    if job_id is not None:
+        selection = {"job_id": find_job(gateway, job_id)["id"]}
+    elif fingerprint is not None:
+        selection = {"fingerprint": find_fingerprint(gateway, fingerprint)}
+    return _in_parts(gateway, "replay", "replayed", selection)
+
+
+def rerun(gateway: Gateway, job_id: str) -> Rerun:
+    """Run an ended job's input again, as a new job with the parser's current version and parameters."""
+    found = find_job(gateway, job_id)
+    replaced = sum(commit["rows"] for commit in gateway.query(JobCommits(found["id"])) if commit["is_live"])
+    answer = gateway.request("rerun", job_id=found["id"])
+    return Rerun(answer, replaced, waiting_versions(gateway, [found["plugin_name"] or ""]))
+
+
+def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False) -> Again:
+    """Run all inputs again whose newest job failed and that nobody dealt with since; a trial only counts them."""
+    need(gateway, "parser", parser)
+    return _in_parts(gateway, "rerun_failed", "rerun", {"parser": parser, "code": code, "dry_run": is_trial})
+
+
+def _in_parts(gateway: Gateway, op: str, counted: str, selection: Mapping[str, Any]) -> Again:
+    jobs, refused, after = 0, Counter[str](), ""
+    while True:
+        done = gateway.request(op, **selection, after=after)
+        jobs += done[counted]
+        refused.update({one["reason"]: one["jobs"] for one in done["refused"]})
+        after = done["next_after"]
+        if not after:
+            return Again(jobs, refused)
