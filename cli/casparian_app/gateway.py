@@ -110,7 +110,7 @@ class _Remote:
         self.client.publish_catalogue(self._seq)
 
     def upload(self, content: bytes) -> str:
-        return put_blob(self.home, content)
+        return self.client.upload(content)
 
     def feed(self) -> AbstractContextManager[Feed]:
         return self.client.follow()
@@ -145,7 +145,7 @@ class _Local:
         self._sentinel.publish_catalogue()
 
     def upload(self, content: bytes) -> str:
-        return put_blob(self.home, content)
+        return self._sentinel.upload(content)
 
     def feed(self) -> AbstractContextManager[Feed]:
         raise NoDaemon("The feed needs a running daemon.", remedy="Start one with `casparian start`.")

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
 from casparian_protocol.wire.operation_views import PROJECTOR_GONE, ProjectionView
+from casparian_protocol.wire.operations import UPLOAD_PIECE_BYTES
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
@@ -103,6 +104,20 @@ def default_actor(client: str) -> str:
     return f"user:{name[:64]}@{client}"
 
 
+def upload(content: bytes, send: Callable[[dict[str, Any], bytes], dict[str, Any]]) -> str:
+    """Send bytes in pieces with the operation `upload`; their digest."""
+    from blake3 import blake3  # only uploads need it
+
+    digest = blake3(content).hexdigest()
+    args: dict[str, Any] = {"size": len(content), "digest": digest}
+    answer = send({**args, "offset": 0}, content[:UPLOAD_PIECE_BYTES])
+    while not answer["is_complete"]:
+        offset = answer["received"]
+        piece = content[offset : offset + UPLOAD_PIECE_BYTES]
+        answer = send({**args, "upload": answer["upload"], "offset": offset}, piece)
+    return digest
+
+
 class Client:
     """One connection to the sentinel of a home. Not for several threads."""
 
@@ -140,11 +155,17 @@ class Client:
         self._context.destroy(linger=0)
 
     def request(
-        self, op: str, args: dict[str, Any] | None = None, *, actor: str = "", timeout_seconds: float | None = None
+        self,
+        op: str,
+        args: dict[str, Any] | None = None,
+        *,
+        actor: str = "",
+        timeout_seconds: float | None = None,
+        attachments: Sequence[bytes] = (),
     ) -> dict[str, Any]:
         """Perform an operation (`operations.py`) and return its result. Raises `RequestRefused` or `NoSentinel`."""
         request = Request(id=secrets.token_hex(8), op=op, args=args or {}, actor=actor or self.actor)
-        self._bus.send_multipart(encode(request))
+        self._bus.send_multipart(encode(request, attachments))
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         while True:
             answer, attachments = decode(self._receive(self._bus, deadline))
@@ -156,6 +177,10 @@ class Client:
                     raise RequestRefused(problem, remedy, code)
                 case Refused(reason=reason):
                     raise RequestRefused(f"The sentinel refused the message: {reason}.", "")
+
+    def upload(self, content: bytes) -> str:
+        """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
+        return upload(content, lambda args, piece: self.request("upload", args, attachments=[piece]))
 
     @overload
     def query(

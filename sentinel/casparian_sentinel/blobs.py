@@ -66,25 +66,32 @@ class BlobStore:
 
     def put(self, source: Source) -> Blob:
         """Store the content durably and name it. Content already there is checked, and replaced if it has rotted."""
+        writer = self.writer()
+        try:
+            for piece in _pieces_of(source):
+                writer.write(piece)
+            return writer.keep()
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def writer(self) -> BlobWriter:
+        """A blob that arrives in pieces; nobody sees it before `keep`."""
         incoming = self._directory / _INCOMING
         self.fs.make_directory(incoming)
-        aside = incoming / secrets.token_hex(16)
-        try:
-            blob = self._write_aside(aside, source)
-            target = self.path(blob.digest)
-            if self.fs.exists(target) and self._digest_of(target) == blob.digest:
-                self.fs.unlink(aside)
-            else:
-                self.fs.make_directory(target.parent)
-                self.fs.rename(aside, target)
-        except BaseException:
-            if self.fs.exists(aside):
-                self.fs.unlink(aside)
-            raise
+        return BlobWriter(self, incoming / secrets.token_hex(16))
+
+    def adopt(self, aside: Path, digest: str) -> None:
+        """Give a durable file the name of its content."""
+        target = self.path(digest)
+        if self.fs.exists(target) and self._digest_of(target) == digest:
+            self.fs.unlink(aside)
+        else:
+            self.fs.make_directory(target.parent)
+            self.fs.rename(aside, target)
         # The name may come from a put that died before this, so it is synced even if it was there.
         self.fs.fsync_directory(target.parent)
         self.fs.fsync_directory(self._directory)
-        return blob
 
     def get(self, digest: str) -> bytes:
         """The whole content, checked."""
@@ -99,19 +106,6 @@ class BlobStore:
         if self._digest_of(path, digest) != digest:
             raise BlobDamaged(digest, path)
         return path
-
-    def _write_aside(self, aside: Path, source: Source) -> Blob:
-        hasher, size = blake3(), 0
-        descriptor = self.fs.create(aside)
-        try:
-            for piece in _pieces_of(source):
-                hasher.update(piece)
-                write_all(self.fs, descriptor, piece, size)
-                size += len(piece)
-            self.fs.fdatasync(descriptor)
-        finally:
-            self.fs.close(descriptor)
-        return Blob(hasher.hexdigest(), size)
 
     def _digest_of(self, path: Path, digest: str = "") -> str:
         hasher = blake3()
@@ -131,6 +125,47 @@ class BlobStore:
                 offset += len(piece)
         finally:
             self.fs.close(descriptor)
+
+
+class BlobWriter:
+    """One blob on its way. `keep` or `abandon` ends it."""
+
+    def __init__(self, store: BlobStore, aside: Path) -> None:
+        self.size_bytes = 0
+        self._store = store
+        self._aside = aside
+        self._hasher = blake3()
+        self._descriptor: int | None = store.fs.create(aside)
+
+    def write(self, piece: bytes) -> None:
+        assert self._descriptor is not None
+        write_all(self._store.fs, self._descriptor, piece, self.size_bytes)
+        self._hasher.update(piece)
+        self.size_bytes += len(piece)
+
+    @property
+    def digest(self) -> str:
+        """Of what was written so far."""
+        return self._hasher.hexdigest()
+
+    def keep(self) -> Blob:
+        """The blob, durable and under its name."""
+        assert self._descriptor is not None
+        self._store.fs.fdatasync(self._descriptor)
+        self._close()
+        self._store.adopt(self._aside, self.digest)
+        return Blob(self.digest, self.size_bytes)
+
+    def abandon(self) -> None:
+        """Leave nothing of it; harmless after `keep` failed half-way."""
+        self._close()
+        if self._store.fs.exists(self._aside):
+            self._store.fs.unlink(self._aside)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            self._store.fs.close(descriptor)
 
 
 def _pieces_of(source: Source) -> Iterator[bytes]:

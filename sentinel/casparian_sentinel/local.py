@@ -14,7 +14,7 @@ from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from casparian_protocol.client import Rows
+from casparian_protocol.client import Rows, upload
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
@@ -97,6 +97,7 @@ class LocalSentinel:
             try:
                 self._record_stop()
                 self._close_tables()
+                self._context.uploads.close()
                 self._write_snapshot()
             finally:
                 self._close_log()
@@ -108,9 +109,11 @@ class LocalSentinel:
         """The last event; everything here is durable."""
         return self._booted.log.durable.seq
 
-    def request(self, op: str, args: dict[str, Any] | None = None, actor: str = "") -> dict[str, Any]:
+    def request(
+        self, op: str, args: dict[str, Any] | None = None, actor: str = "", attachments: Sequence[bytes] = ()
+    ) -> dict[str, Any]:
         """Perform an operation; its result. Raises what a daemon would answer as an error."""
-        steps = begin(self._context, op, args or {}, actor_of(actor))
+        steps = begin(self._context, op, args or {}, actor_of(actor), attachments)
         answer: Any = None
         while True:
             try:
@@ -119,6 +122,10 @@ class LocalSentinel:
                 result: dict[str, Any] = stop.value
                 return result
             answer = self._do(step)
+
+    def upload(self, content: bytes) -> str:
+        """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
+        return upload(content, lambda args, piece: self.request("upload", args, attachments=[piece]))
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """Read-only SQL of ours over the projection, caught up to the end of the log."""

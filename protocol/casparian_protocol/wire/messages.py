@@ -325,9 +325,10 @@ class Refused(Message):
 
 
 class Request(Message):
-    """One operation (`operations.py` has each one's arguments)."""
+    """One operation (`operations.py` has each one's arguments). Only `upload` comes with an attachment."""
 
     kind = "request"
+    may_attach = True
     id: Annotated[str, Field(max_length=64)]
     op: Annotated[str, Field(max_length=64)]
     args: dict[ShortText, Json] = Field(default_factory=dict)

@@ -42,6 +42,9 @@ Tag = Annotated[str, Field(min_length=1, max_length=128)]
 #: A year: what is polled more seldom is scanned by hand.
 PollSeconds = Annotated[int, Field(ge=0, le=86_400 * 365)]
 FILE_IDS_LIMIT = 200
+#: One blob, and one piece of it.
+UPLOAD_LIMIT_BYTES = 4 * 1024**3
+UPLOAD_PIECE_BYTES = 4 * 1024**2
 
 
 class Args(BaseModel):
@@ -481,6 +484,24 @@ class ReloadResult(Done):
     needs_restart: list[str]
 
 
+class UploadArgs(Args):
+    """One piece of a blob, as the request's attachment. The first names no `upload`; the answer says which it is."""
+
+    upload: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{16})?$")] = ""
+    #: Where the piece belongs: pieces come in order.
+    offset: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)] = 0
+    #: Of the whole: its size, and the BLAKE3 that it must have.
+    size: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)]
+    digest: Digest
+
+
+class UploadResult(Result):
+    upload: str
+    received: Count
+    #: The blob is durable under its digest; the upload is over.
+    is_complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One name that a `request` may carry."""
@@ -491,6 +512,8 @@ class Operation:
     result: type[Result]
     #: Only a daemon can do it; without one the client does without.
     is_daemon_only: bool = False
+    #: Its request brings one attachment.
+    takes_bytes: bool = False
 
 
 _OPERATIONS = (
@@ -517,6 +540,7 @@ _OPERATIONS = (
     Operation("add_source", "a directory becomes a source", AddSourceArgs, AddSourceResult),
     Operation("remove_source", "a source is scanned no more; its files stay known", SourceArgs, SourceResult),
     Operation("rescan", "queue a SCAN job for a source", SourceArgs, RescanResult, is_daemon_only=True),
+    Operation("upload", "a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True),
     Operation("begin_scan", "the client starts a scan of its own", BeginScanArgs, BeginScanResult),
     Operation("observe", "what the client's scan found changed", ObserveArgs, Done),
     Operation("end_scan", "the client's scan ended", EndScanArgs, Done),

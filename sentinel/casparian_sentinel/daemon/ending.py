@@ -125,6 +125,7 @@ async def _close(shell: Shell) -> None:
     shell.queries.close()
     shell.journal.close()
     shell.threads.shutdown(wait=True)
+    shell.context.uploads.close()
     shell.bus.close()
     shell.feed.close()
     shell.zmq.destroy(linger=0)

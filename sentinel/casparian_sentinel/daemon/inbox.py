@@ -72,7 +72,7 @@ class Inbox:
         blobs: BlobStore,
         engine: Engine,
         threads: Executor,
-        serve: Callable[[bytes, Request], Coroutine[Any, Any, None]],
+        serve: Callable[[bytes, Request, Sequence[bytes]], Coroutine[Any, Any, None]],
         tasks: Tasks,
     ) -> None:
         """`threads` does what waits for the disk; `serve` performs a client's request and replies."""
@@ -119,7 +119,7 @@ class Inbox:
     def _take(self, identity: bytes, message: Message, attachments: Sequence[bytes]) -> None:
         if isinstance(message, Request):
             self.requests_open += 1
-            self._tasks.run(f"request {message.op}", self._counted(self._serve(identity, message)))
+            self._tasks.run(f"request {message.op}", self._counted(self._serve(identity, message, attachments)))
             return
         if isinstance(message, Hello):
             self._hello(identity, message)

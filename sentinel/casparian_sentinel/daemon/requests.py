@@ -56,13 +56,14 @@ class Requests:
         #: Requests under way; their positions in the projection's past are still relied upon.
         self.running = 0
 
-    async def serve(self, outbox: Outbox, identity: bytes, request: Request) -> None:
+    async def serve(self, outbox: Outbox, identity: bytes, request: Request, attachments: Sequence[bytes]) -> None:
         """Perform one request and reply, whatever happens."""
-        outbox.to_identity(identity, await self._frames(request))
+        outbox.to_identity(identity, await self._frames(request, attachments))
 
-    async def _frames(self, request: Request) -> Sequence[bytes]:
+    async def _frames(self, request: Request, attachments: Sequence[bytes]) -> Sequence[bytes]:
         try:
-            return reply_frames(request.id, await self.perform(request.op, request.args, actor_of(request.actor)))
+            steps = begin(self.context, request.op, request.args, actor_of(request.actor), attachments)
+            return reply_frames(request.id, await self.run(steps))
         except CasparianError as refused:
             return error_frames(request.id, refused, code_of(refused))
         except OSError as cause:

@@ -263,8 +263,8 @@ class Shell:
         self.engine.submit(commands.Promoted(promoted.job_id, promoted.epoch, tuple(promoted.damaged)))
         self.changed.set()
 
-    async def _serve(self, identity: bytes, request: Request) -> None:
-        await self.requests.serve(self.outbox, identity, request)
+    async def _serve(self, identity: bytes, request: Request, attachments: Sequence[bytes]) -> None:
+        await self.requests.serve(self.outbox, identity, request, attachments)
         self._dispatch()
         self.changed.set()
 

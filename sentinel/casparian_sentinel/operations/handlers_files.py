@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import ValidationError
 
 from casparian_protocol.tagging import TagRule, check_rule, check_tag
@@ -14,6 +16,7 @@ from casparian_protocol.wire.operations import (
     RemoveRuleArgs,
     SourceArgs,
     TagArgs,
+    UploadArgs,
 )
 from casparian_sentinel.core.commands import (
     AddRule,
@@ -85,6 +88,16 @@ def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
     facts = args.model_dump(include={"files", "bytes", "unchanged", "unreadable"})
     yield Decide(EndScan(args.scan_id, args.complete, facts, args.seconds, actor))
     return {"seq": context.durable_seq()}
+
+
+def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Steps:
+    """A piece of a blob that a later operation names. A paused intake means that the disk is full."""
+    if context.state.intake_paused is not None:
+        raise OperationRefused(
+            f"No blob is taken: {context.state.intake_paused}.", "Free disk space; it is taken then.", "INTAKE_PAUSED"
+        )
+    answer: dict[str, Any] = yield InThread(lambda: context.uploads.take(args, piece))
+    return answer
 
 
 def tag(context: Context, args: TagArgs, actor: str) -> Steps:

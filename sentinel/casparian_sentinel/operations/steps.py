@@ -21,6 +21,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Command, Now
 from casparian_sentinel.core.live import Live
 from casparian_sentinel.core.state import State
+from casparian_sentinel.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,11 @@ class Context:
     compared_contracts: dict[tuple[str, str], tuple[Misfit, ...]] = field(default_factory=dict)
     #: (artifact, directory) that were scanned because files of theirs had no hash.
     scanned_for_hashes: set[tuple[str, str]] = field(default_factory=set)
+    #: Blobs that clients are sending.
+    uploads: Uploads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uploads = Uploads(self.blobs)
 
 
 def as_maps(rows: Rows) -> Sequence[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
@@ -19,7 +19,8 @@ from casparian_sentinel.operations import (
 )
 from casparian_sentinel.operations.steps import Context, Decide, EndDaemon, OperationRefused, Steps
 
-Handler = Callable[[Context, Any, str], Steps]
+#: An operation that `takes_bytes` gets them as its last argument.
+Handler = Callable[..., Steps]
 
 
 def _now(view: Callable[[Context], dict[str, Any]]) -> Handler:
@@ -80,6 +81,7 @@ HANDLERS: dict[str, Handler] = {
     "add_source": handlers_files.add_source,
     "remove_source": handlers_files.remove_source,
     "rescan": handlers_files.rescan,
+    "upload": handlers_files.upload,
     "begin_scan": handlers_files.begin_scan,
     "observe": handlers_files.observe,
     "end_scan": handlers_files.end_scan,
@@ -93,7 +95,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def begin(context: Context, op: str, args: dict[str, Any], actor: str) -> Steps:
+def begin(context: Context, op: str, args: dict[str, Any], actor: str, attachments: Sequence[bytes] = ()) -> Steps:
     """The steps of a request. Raises what is wrong with it: `UnknownOperation`, `BadArguments`, `OperationRefused`."""
     parsed = parse_args(op, args)
     handler = HANDLERS.get(op)
@@ -101,4 +103,7 @@ def begin(context: Context, op: str, args: dict[str, Any], actor: str) -> Steps:
         raise UnknownOperation(op)
     if OPERATIONS[op].is_daemon_only and context.mode != "daemon":
         raise OperationRefused(f"{op} needs a running sentinel.", "Start one with `casparian start`.", "NO_DAEMON")
-    return handler(context, parsed, actor)
+    if len(attachments) != OPERATIONS[op].takes_bytes:
+        wanted = "one attachment" if OPERATIONS[op].takes_bytes else "no attachment"
+        raise OperationRefused(f"{op} takes {wanted}.", "docs/protocol.md describes each operation.", "BAD_ARGUMENTS")
+    return handler(context, parsed, actor, *attachments)

@@ -19,6 +19,7 @@ from casparian_protocol.jobs import JobError
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.operations import UPLOAD_PIECE_BYTES
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.views import end_of_log
 from casparian_sentinel.ports import RealFs
@@ -373,3 +374,15 @@ def test_blobs_are_fetched_by_hash(served: Daemon, tmp_path: Path) -> None:
 def test_an_artifact_that_was_tampered_with_is_not_registered(served: Daemon, tmp_path: Path) -> None:
     with served.client() as client, pytest.raises(RequestRefused, match="not trusted"):
         register(client, served.home, tmp_path, tamper=True)
+
+
+def test_a_blob_is_uploaded_in_pieces_and_bytes_for_another_operation_are_refused(home: Home) -> None:
+    content = os.urandom(UPLOAD_PIECE_BYTES + 17)
+    with running(home) as daemon, daemon.client() as client:
+        digest = client.upload(content)
+
+        assert (home.blobs / digest[:2] / digest).read_bytes() == content
+        with pytest.raises(RequestRefused, match="ping takes no attachment"):
+            client.request("ping", attachments=[b"x"])
+        with pytest.raises(RequestRefused, match="upload takes one attachment"):
+            client.request("upload", {"size": 1, "digest": digest})
