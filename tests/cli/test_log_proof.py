@@ -52,7 +52,7 @@ def test_the_tables_are_equal_to_a_fold_from_scratch(lived: Caller) -> None:
 def test_an_altered_row_is_named_with_its_table_and_column(lived: Caller) -> None:
     lived("jobs")
     with duckdb.connect(str(lived.home / "state.duckdb")) as db:
-        db.execute("update cf_processing_queue set status = 'COMPLETED', rows_valid = 99 where status = 'FAILED'")
+        db.execute("update cf_unsettled_jobs set status = 'COMPLETED', rows_valid = 99 where status = 'FAILED'")
         db.execute("delete from cf_parsers")
         db.execute("insert into cf_parser_topics values ('x', 'y', 'z')")
     answer = lived("log", "verify")

@@ -13,7 +13,7 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import PART_NAMES
 from casparian_protocol.settings import LivenessSettings
 from casparian_sentinel.projection import projector
-from casparian_sentinel.projection.store import discard
+from casparian_sentinel.projection.database import discard
 from tests.sentinel.commit import test_promotion as promotion
 from tests.sentinel.daemon import test_failure_policy as policy
 from tests.sentinel.log import test_recovery as recovery

@@ -6,7 +6,7 @@ and nothing of the home is changed. The caller holds the home's lock, so that no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ import pyarrow as pa
 
 from casparian_protocol.home import Home
 from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.projection.database import SCHEMA_FINGERPRINT
 from casparian_sentinel.projection.past import fold_from_scratch
 from casparian_sentinel.projection.projector import boot_id
-from casparian_sentinel.projection.store import SCHEMA_FINGERPRINT, Projection
+from casparian_sentinel.projection.store import Projection
 
 #: Live readings, and the place itself, which is compared apart.
 EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
+#: The halves of a view that people know: a difference is told under its name.
+_SHOWN_AS = {"cf_unsettled_jobs": "cf_processing_queue", "cf_settled_jobs": "cf_processing_queue"}
 _SHOWN_ROWS = 10
 _SHOWN_CHARACTERS = 200
 _NEWEST = 2**63 - 1
@@ -105,11 +108,11 @@ def compare_dump(home: Home, dump: Path, seq: int, sha256: str, end: Position, s
                 here, count_here = _only_in(db, f"stored_{table}", f"folded_{table}")
                 there, count_there = _only_in(db, f"folded_{table}", f"stored_{table}")
                 total += max(count_here, count_there)
-                differences += _paired(table, here, there)
+                differences += _paired(_SHOWN_AS.get(table, table), here, there)
         poison = _poison_of(folded)
     finally:
         folded.close()
-    return Comparison(seq, tables, tuple(differences), total, poison=poison)
+    return Comparison(seq, _shown(tables), tuple(differences), total, poison=poison)
 
 
 def _poison_of(folded: Projection) -> tuple[Poison, ...]:
@@ -166,8 +169,12 @@ def _side_by_side(stored: Path, folded: Path, seq: int) -> Comparison:
             here, count_here = _only_in(db, f"stored.{table}", f"folded.{table}")
             there, count_there = _only_in(db, f"folded.{table}", f"stored.{table}")
             total += max(count_here, count_there)
-            differences += _paired(table, here, there)
-    return Comparison(seq, tables, tuple(differences), total)
+            differences += _paired(_SHOWN_AS.get(table, table), here, there)
+    return Comparison(seq, _shown(tables), tuple(differences), total)
+
+
+def _shown(tables: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({_SHOWN_AS.get(table, table) for table in tables}))
 
 
 def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[dict[str, Any]], int]:

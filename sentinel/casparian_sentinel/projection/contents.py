@@ -6,7 +6,7 @@ superseded the others. A batch reads and writes each of them once, whatever its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -20,37 +20,38 @@ from casparian_sentinel.projection.liveness import (
     Commit,
     Committed,
     ContentKey,
+    FileKey,
     Liveness,
     Processed,
     Recognised,
 )
-from casparian_sentinel.projection.rows import Row, as_columns
+from casparian_sentinel.projection.rows import Row, Types, as_columns, insert, registered
 from casparian_sentinel.projection.sources import ON_CHANGE
 
+#: Looked up by one key, which has an index; rows of other parsers are few, and passed over by the caller.
 _PROCESSED = """
-select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents p
-where exists (from touched t where t.parser = p.parser and t.name = p.file_id)
+select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents
+where file_id in (select name from touched)
 """
 _PRESENT = f"""
 select t.parser, f.content_hash, f.id, {ON_CHANGE} = 'append' from scout_files f join touched t on t.name = f.content_hash
 where f.status <> 'vanished'
 """
 _HOLDERS = """
-select parser, content_hash, count(*) from cf_processed_contents p
-where exists (from touched t where t.parser = p.parser and t.name = p.content_hash) group by all
+select parser, content_hash, count(*) from cf_processed_contents where content_hash in (select name from touched) group by all
 """
 _COMMITS = """
 select job_id, parser, content_hash, sequence, is_live, epoch_us(live_since), live_since_seq, superseded_by,
     epoch_us(superseded_at), superseded_seq
-from cf_commits c where exists (from touched t where t.parser = c.parser and t.name = c.content_hash)
+from cf_commits where content_hash in (select name from touched)
 """
 _FORGET_FILES = """
-delete from cf_processed_contents p using touched t where t.parser = p.parser and t.name = p.file_id
+delete from cf_processed_contents where file_id in (select name from touched) and parser = ?
 """
 _UPDATE_COMMITS = """
 update cf_commits set is_live = s.is_live, live_since = s.live_since, live_since_seq = s.live_since_seq,
     superseded_by = s.superseded_by, superseded_at = s.superseded_at, superseded_seq = s.superseded_seq
-from settled s where cf_commits.job_id = s.job_id
+from settled s where cf_commits.content_hash = s.content_hash and cf_commits.job_id = s.job_id
 """
 _MARK_PROCESSED = """
 update scout_files set status = 'processed' from recognised r
@@ -59,15 +60,16 @@ where scout_files.id = r.file_id and scout_files.content_hash = r.content_hash
 """
 _LIFE = ("is_live", "live_since", "live_since_seq", "superseded_by", "superseded_at", "superseded_seq")
 
-Types = dict[str, dict[str, pa.DataType]]
+Keys = Collection[tuple[str, str]]
 
 
 def fold(db: duckdb.DuckDBPyConnection, types: Types, changes: Sequence[Change], rows: dict[str, Row]) -> None:
     """Apply changes in their order. `rows` has the facts of each new commit for `cf_commits`, by job, without its life."""
     state = _load(db, changes)
+    known = {file for file, processed in state.processed.items() if processed}
     for change in changes:
         state.apply(change)
-    _write_processed(db, types["cf_processed_contents"], state)
+    _write_processed(db, types["cf_processed_contents"], state, known)
     _write_commits(db, types["cf_commits"], state, rows)
 
 
@@ -89,9 +91,8 @@ def mark_processed(db: duckdb.DuckDBPyConnection, changes: Sequence[Recognised])
     columns = {
         name: pa.array([getattr(one, name) for one in changes], pa.string()) for name in ("file_id", "content_hash")
     }
-    db.register("recognised", pa.table(columns))
-    db.execute(_MARK_PROCESSED)
-    db.unregister("recognised")
+    with registered(db, "recognised", pa.table(columns)):
+        db.execute(_MARK_PROCESSED)
 
 
 def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
@@ -102,50 +103,45 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     for parser, content, file_id, keeps_earlier in _asked(db, _PRESENT, committed) if committed else ():
         present.setdefault((parser, content), []).append((file_id, keeps_earlier))
         files.add((parser, file_id))
-    processed = [Processed(*row) for row in _asked(db, _PROCESSED, files)]
+    processed = [Processed(*row) for row in _asked(db, _PROCESSED, files) if (row[0], row[1]) in files]
     contents |= {(one.parser, one.content_hash) for one in processed}
-    commits = [Commit(*row) for row in _asked(db, _COMMITS, contents)]
-    holders = {(parser, content): count for parser, content, count in _asked(db, _HOLDERS, contents)}
+    commits = [Commit(*row) for row in _asked(db, _COMMITS, contents) if (row[1], row[2]) in contents]
+    holders = {(row[0], row[1]): row[2] for row in _asked(db, _HOLDERS, contents) if (row[0], row[1]) in contents}
     state = Liveness.of(processed, commits, holders)
     state.present = present
     return state
 
 
-def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Collection[tuple[str, str]]) -> list[tuple[Any, ...]]:
-    with _Touched(db, keys):
+def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Keys) -> list[tuple[Any, ...]]:
+    with registered(db, "touched", _touched(keys)):
         return db.execute(sql).fetchall()
 
 
-class _Touched:
-    """The keys as the relation `touched(parser, name)` while inside."""
-
-    def __init__(self, db: duckdb.DuckDBPyConnection, keys: Collection[tuple[str, str]]) -> None:
-        self._db = db
-        parsers, names = zip(*keys, strict=True) if keys else ((), ())
-        self._table = pa.table({"parser": pa.array(parsers, pa.string()), "name": pa.array(names, pa.string())})
-
-    def __enter__(self) -> None:
-        self._db.register("touched", self._table)
-
-    def __exit__(self, *_error: object) -> None:
-        self._db.unregister("touched")
+def _touched(keys: Keys) -> pa.Table:
+    """The keys as the columns `parser` and `name`."""
+    parsers, names = zip(*keys, strict=True) if keys else ((), ())
+    return pa.table({"parser": pa.array(parsers, pa.string()), "name": pa.array(names, pa.string())})
 
 
-def _write_processed(db: duckdb.DuckDBPyConnection, types: dict[str, pa.DataType], state: Liveness) -> None:
-    if not state.touched_files:
-        return
-    with _Touched(db, state.touched_files):
-        db.execute(_FORGET_FILES)
+def _write_processed(
+    db: duckdb.DuckDBPyConnection, types: Mapping[str, pa.DataType], state: Liveness, known: set[FileKey]
+) -> None:
+    """`known`: the files of which there are rows already."""
+    stale = state.touched_files & known
+    for parser in sorted({parser for parser, _file in stale}):
+        with registered(db, "touched", _touched([key for key in stale if key[0] == parser])):
+            db.execute(_FORGET_FILES, (parser,))
     rows = [
         {name: getattr(one, name) for name in types}
         for file in sorted(state.touched_files)
         for one in state.processed[file].values()
     ]
-    _insert(db, "cf_processed_contents", as_columns(rows, types))
+    if rows:
+        insert(db, "cf_processed_contents", as_columns(rows, types))
 
 
 def _write_commits(
-    db: duckdb.DuckDBPyConnection, types: dict[str, pa.DataType], state: Liveness, rows: dict[str, Row]
+    db: duckdb.DuckDBPyConnection, types: Mapping[str, pa.DataType], state: Liveness, rows: dict[str, Row]
 ) -> None:
     new, settled = [], []
     for job_id, commit in state.touched_commits.items():
@@ -153,16 +149,9 @@ def _write_commits(
         if job_id in rows:
             new.append({**rows[job_id], **life})
         else:
-            settled.append({"job_id": job_id, **life})
+            settled.append({"job_id": job_id, "content_hash": commit.content_hash, **life})
     if new:
-        _insert(db, "cf_commits", as_columns(new, types))
+        insert(db, "cf_commits", as_columns(new, types))
     if settled:
-        db.register("settled", as_columns(settled, types))
-        db.execute(_UPDATE_COMMITS)
-        db.unregister("settled")
-
-
-def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    db.register("fresh", rows)
-    db.execute(f"insert into {table} by name select * from fresh")
-    db.unregister("fresh")
+        with registered(db, "settled", as_columns(settled, types)):
+            db.execute(_UPDATE_COMMITS)

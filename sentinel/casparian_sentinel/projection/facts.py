@@ -402,17 +402,6 @@ def _worker_gone(event: Event, _blob: BlobText) -> list[Statement]:
     ]
 
 
-def _failure_closed(event: Event, _blob: BlobText) -> list[Statement]:
-    data = event.data
-    return [
-        Statement(
-            "update cf_processing_queue set closed_at = ?, closed_by = ?, close_reason = ?"
-            " where id = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null",
-            (at(event.ts), event.actor, data.get("reason"), data["job_id"]),
-        )
-    ]
-
-
 def _completed_damaged(event: Event, _blob: BlobText) -> list[Statement]:
     data = event.data
     if data.get("damaged_left_out"):  # which the others are, `casparian verify` says
@@ -450,7 +439,6 @@ _HANDLERS: dict[str, Callable[[Event, BlobText], list[Statement]]] = {
     "WorkerLost": _worker_gone,
     "WorkerLeft": _worker_gone,
     "JobCompleted": _completed_damaged,
-    "FailureClosed": _failure_closed,
 }
 
 

@@ -24,6 +24,20 @@ _ENDED_NAMES = frozenset(state.value for state in ENDED)
 _PROGRESS_COLUMNS = ("unit", "done", "total", "throughput", "eta_seconds", "payload_json", "updated_at")
 
 
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """A job that succeeded, with the event: it closes what failed before it on the same input."""
+
+    job_id: str
+    seq: int
+    ts: int
+    job_type: str
+    plugin_name: str | None
+    input_file: str | None
+    file_id: str | None
+    content_hash: str | None
+
+
 @dataclass(slots=True)
 class JobChanges:
     """What one batch of events changed, ready to be written."""
@@ -32,6 +46,8 @@ class JobChanges:
     jobs: dict[str, Row] = field(default_factory=dict)
     #: Those of `jobs` that were never written: nothing has to be replaced.
     new_jobs: set[str] = field(default_factory=set)
+    #: Those that had ended, and may lie among the settled ones.
+    reopened: set[str] = field(default_factory=set)
     #: job id → progress row, or None when it is over.
     progress: dict[str, Row | None] = field(default_factory=dict)
     #: Jobs whose progress was written before.
@@ -52,8 +68,7 @@ class JobChanges:
     commits: dict[str, Row] = field(default_factory=dict)
     #: (job, output or "" for all) whose earlier counts of quarantined rows are of an attempt that was repeated.
     recounted: list[tuple[str, str]] = field(default_factory=list)
-    #: Jobs that succeeded, with the event: they close what failed before.
-    succeeded: list[tuple[str, int, int]] = field(default_factory=list)
+    succeeded: list[Succeeded] = field(default_factory=list)
 
     def append(self, table: str, row: Row) -> None:
         self.appended.setdefault(table, []).append(row)
@@ -136,6 +151,7 @@ class JobFold:
         row = self._rows.get(job_id)
         if row is None:
             row = self._missing(job_id)
+            self.changes.reopened.add(job_id)
             if row is None:  # a log that was cut at its start: the job is known from here on
                 row = {**self._blank, "id": job_id, "status": JobState.QUEUED.value}
             self._rows[job_id] = row
@@ -148,8 +164,7 @@ class JobFold:
         spec = event.data["job"]
         self._remember(spec["job_id"])
         row = {**self._blank, **_row_of_spec(spec, event)}
-        if event.type == "JobQueued":
-            self.changes.new_jobs.add(row["id"])
+        (self.changes.new_jobs if event.type == "JobQueued" else self.changes.reopened).add(row["id"])
         self._rows[row["id"]] = row
         self.changes.jobs[row["id"]] = row
         if row["file_version_id"]:
@@ -285,7 +300,18 @@ class JobFold:
     def _completed(self, event: Event) -> None:
         row, data = self._row(event), event.data
         row.update(status=data["status"], end_time=event.ts, damaged_json=as_json(data.get("damaged") or []))
-        self.changes.succeeded.append((row["id"], event.seq, event.ts))
+        self.changes.succeeded.append(
+            Succeeded(
+                row["id"],
+                event.seq,
+                event.ts,
+                row["job_type"],
+                row["plugin_name"],
+                row["input_file"],
+                row["file_version_id"],
+                row["content_hash"],
+            )
+        )
         self._end(row, "processed")
         self._count_run(row, event, failure=None)
         spec = _spec_of(row)

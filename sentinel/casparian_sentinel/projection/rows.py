@@ -1,14 +1,18 @@
-"""Rows on their way into tables: dicts to Arrow columns, and values to JSON text. Pure, and where a rebuild's time goes."""
+"""Rows on their way into tables: maps to Arrow columns, values to JSON text, tables handed to DuckDB under a name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 from pydantic_core import to_json
 
 Row = dict[str, Any]
+#: table → column → its type.
+Types = Mapping[str, Mapping[str, pa.DataType]]
 
 
 def as_json(value: Any) -> str:
@@ -21,3 +25,20 @@ def as_columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Tabl
     """Rows that all have the same keys in the same order, as a table."""
     columns = zip(*(row.values() for row in rows), strict=True)
     return pa.table({name: pa.array(column, types[name]) for name, column in zip(rows[0], columns, strict=True)})
+
+
+@contextmanager
+def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
+    """The rows as a relation of this name while inside."""
+    db.register(name, rows)
+    try:
+        yield
+    finally:
+        db.unregister(name)
+
+
+def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Append; columns that the rows lack are NULL."""
+    if rows.num_rows:
+        with registered(db, "fresh", rows):
+            db.execute(f"insert into {table} by name select * from fresh")

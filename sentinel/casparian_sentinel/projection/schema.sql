@@ -1,6 +1,6 @@
 -- The tables that the event log materialises into (event-log.md, "Tables"). Disposable: a change here changes the
--- schema's fingerprint, and the projection is rebuilt from the log. No primary keys on big tables: the projector is the
--- only writer, and keys cost 200-480 ms at the first upsert. All times are UTC.
+-- schema's fingerprint, and the projection is rebuilt from the log. No keys: the projector is the only writer. The indexes at
+-- the end serve its look-ups in tables that grow with history. All times are UTC.
 
 -- `applied_seq` is ahead of `seq` while a batch with a poison event is applied piece by piece.
 create table cf_position (
@@ -72,7 +72,10 @@ create table cf_schema_contracts (
 
 create table cf_quarantine_policies (parser varchar, output varchar, policy_json varchar, set_at timestamp, set_by varchar);
 
-create table cf_processing_queue (
+-- Jobs lie in two tables, so that writing a batch of events costs the same after a million ended jobs as after ten: those
+-- that may still change (open ones, and failures that nobody has closed) are few and replaced; settled ones (completed,
+-- cancelled, or failed and closed) are appended, and touched again only by a retry.
+create table cf_unsettled_jobs (
     id varchar, job_type varchar, plugin_name varchar, parser_version varchar, file_version_id varchar,
     input_file varchar, status varchar, priority integer, retry_count integer, not_before timestamp, lease_epoch ubigint,
     worker_id varchar, queued_at timestamp, claim_time timestamp, end_time timestamp, progress_pct double,
@@ -88,6 +91,11 @@ create table cf_processing_queue (
     closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar,
     started_at timestamp
 );
+
+create table cf_settled_jobs as select * from cf_unsettled_jobs where false;
+
+create view cf_processing_queue as from cf_unsettled_jobs union all from cf_settled_jobs;
+
 
 create table cf_job_progress (
     job_id varchar, worker_id varchar, lease_epoch ubigint, unit varchar, done bigint, total bigint, throughput double,
@@ -141,6 +149,13 @@ create table cf_workers (
 create table cf_audit (
     seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, data varchar
 );
+
+create index settled_jobs_by_id on cf_settled_jobs (id);
+create index files_by_id on scout_files (id);
+create index files_by_content on scout_files (content_hash);
+create index commits_by_content on cf_commits (content_hash);
+create index processed_by_file on cf_processed_contents (file_id);
+create index processed_by_content on cf_processed_contents (content_hash);
 
 create view cf_output_files as
     select p.*, coalesce(c.is_live, true) as is_live, c.live_since, c.live_since_seq, c.superseded_by, c.superseded_at,

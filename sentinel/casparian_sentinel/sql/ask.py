@@ -23,6 +23,7 @@ import pyarrow as pa
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_sentinel import catalog
+from casparian_sentinel.projection.database import INTERNAL
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_shim.text import scrub
 
@@ -31,8 +32,6 @@ MEMORY_BYTES = 4 * 1024**3
 #: An answer is a file that the asker maps; larger ones are refused, as are larger spill files.
 ANSWER_BYTES = 4 * 1024**3
 SPILL_BYTES = 16 * 1024**3
-#: Tables of the projection that hold nothing to ask about.
-_INTERNAL = frozenset({"cf_position"})
 
 
 #: A published file as DuckDB names it when it cannot read it: its output, and the job that made it.
@@ -58,10 +57,10 @@ def relations(home: Home, state_tables: list[str]) -> Relations:
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
             left_out = catalog.unpublished(db)
     except FileNotFoundError:
-        return Relations(outputs, quarantines, [name for name in state_tables if name not in _INTERNAL])
+        return Relations(outputs, quarantines, [name for name in state_tables if name not in INTERNAL])
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
-    state = [name for name in state_tables if name not in _INTERNAL]
+    state = [name for name in state_tables if name not in INTERNAL]
     uncommitted = [name for schema, name in views if schema == "uncommitted"]
     return Relations(outputs, quarantines, state, [name for (name,) in tables], uncommitted, left_out)
 

@@ -13,7 +13,8 @@ from casparian_protocol.home import Home
 from casparian_sentinel.log.event import Event, Fact
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.projection import compare, projector
-from casparian_sentinel.projection.store import Projection, discard
+from casparian_sentinel.projection.database import discard
+from casparian_sentinel.projection.store import Projection
 from tests.sentinel.projection.lives import History, new_home, open_writer
 from tests.sentinel.projection.processes import running
 from tests.sentinel.projection.test_projection import rebuilt, rows, tables

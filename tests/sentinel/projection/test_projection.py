@@ -14,8 +14,9 @@ from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import projector
+from casparian_sentinel.projection.database import ProjectionError, discard
 from casparian_sentinel.projection.queries import planning
-from casparian_sentinel.projection.store import Projection, ProjectionError, discard
+from casparian_sentinel.projection.store import Projection
 from tests.sentinel.projection.lives import new_home, write_history
 
 #: Not folded from the log alone: where this very file stands.
@@ -147,7 +148,7 @@ def test_only_files_in_place_go_into_the_catalogue(home: Home) -> None:
         damaged = rows(projection, "select count(*) from cf_output_files where is_damaged")[0][0]
         assert damaged > 0
         assert listed == rows(projection, "select count(*) from cf_output_files")[0][0] - damaged
-        projection._db.execute("update cf_processing_queue set status = 'COMMITTED'")
+        projection._db.execute("update cf_settled_jobs set status = 'COMMITTED'")
         assert projection.query(planning.OUTPUT_FILES).num_rows == 0
 
 
@@ -208,7 +209,7 @@ def test_a_database_that_another_process_holds_is_not_thrown_away(
     import subprocess
     import sys
 
-    monkeypatch.setattr("casparian_sentinel.projection.store._LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("casparian_sentinel.projection.database._LOCK_WAIT_SECONDS", 0.2)
     Projection(home.state_db, lambda _digest: b"", "b").close()
     hold = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(

@@ -20,7 +20,7 @@ def _in_two(projection: Projection, events: Sequence[Event], head: Head) -> None
         for event in events:
             projection._apply_one(event)
         projection._flush_jobs()
-        projection._audit(events)
+        projection._tables.audit(events)
         db.execute("commit")
     except BaseException:
         db.execute("rollback")

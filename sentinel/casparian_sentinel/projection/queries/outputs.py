@@ -75,7 +75,8 @@ group by output, code, coalesce(column_name, ''), is_committed order by is_commi
 """
 _COLUMNS = """
 select 'state' as kind, table_name as name, to_json(list(column_name order by ordinal_position))::varchar as columns
-from information_schema.columns where table_schema = 'main' and table_name <> 'cf_position' group by table_name
+from information_schema.columns
+where table_schema = 'main' and table_name not in ('cf_position', 'cf_settled_jobs', 'cf_unsettled_jobs') group by table_name
 union all
 select 'output', output, max_by(schema_json, approved_at) from cf_schema_contracts where state = 'APPROVED' group by output
 """

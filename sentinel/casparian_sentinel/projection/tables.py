@@ -1,0 +1,187 @@
+"""What a run of events changed, written into the tables of jobs and what hangs on them.
+
+A job that may still change lies in `cf_unsettled_jobs`, whose rows are replaced; one that is settled is appended to
+`cf_settled_jobs`. What a batch costs follows what it changes: tables that grow with history are only appended to, or looked up
+by an index. What the events mean is `jobs`' to say; when it is written, and in which transaction, `store`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from casparian_protocol.jobs import JobState
+from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.facts import subject
+from casparian_sentinel.projection.jobs import JobChanges, Succeeded
+from casparian_sentinel.projection.rows import Row, Types, as_columns, as_json, insert, registered
+
+#: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
+_SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
+_COUNT_RUN = """
+update cf_parser_runs set
+    total_executions = total_executions + ?, successful_executions = successful_executions + ?,
+    last_failure_reason = coalesce(?, last_failure_reason), last_run_at = make_timestamp(?)
+where parser_name = ?
+"""
+_COUNT_FAILURES = """
+update cf_breakers set consecutive_failures = case when ? then ? else consecutive_failures + ? end
+where parser_name = ? and parser_version = ?
+"""
+_FORGET_COUNTS = """
+delete from cf_quarantine_counts c using recounted r where r.job_id = c.job_id and r.output in ('', c.output)
+"""
+#: The first success behind a failure closes it: of the same parser, on the same file or the same content.
+_CLOSED_BY = """
+select f.id, arg_min(s.job_id, s.seq) as closed_by, arg_min(s.at, s.seq) as at, null::varchar as reason
+from cf_unsettled_jobs f join succeeded s
+    on s.job_type = f.job_type and s.plugin_name is not distinct from f.plugin_name and s.seq > f.sequence
+where f.status in ('FAILED', 'DEAD_LETTER')
+    and (s.input_file = f.input_file or s.file_id = f.file_version_id or s.content_hash = f.content_hash)
+group by f.id
+"""
+_SETTLE = """
+insert into cf_settled_jobs select q.* replace (c.at as closed_at, c.closed_by as closed_by, c.reason as close_reason)
+from cf_unsettled_jobs q join closing c on c.id = q.id where q.status in ('FAILED', 'DEAD_LETTER')
+"""
+_UNSETTLE = """
+delete from cf_unsettled_jobs where id in (select id from closing) and status in ('FAILED', 'DEAD_LETTER')
+"""
+_MARK_REPLAYED = """
+update cf_dead_letter set replayed_at = r.replayed_at from replayed r
+where original_job_id = r.id and cf_dead_letter.replayed_at is null
+"""
+_MARK_FILES = """
+update scout_files set status = m.status from marks m
+where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
+"""
+_CLOSINGS = pa.schema(
+    [("id", pa.string()), ("closed_by", pa.string()), ("at", pa.timestamp("us")), ("reason", pa.string())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A failure needs no more attention, since then; `by` is the job that succeeded, or the person who said so."""
+
+    job_id: str
+    at: int
+    by: str
+    reason: str | None
+
+
+class Tables:
+    """The writing half of an open database; `types` has the columns of every table."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, types: Types) -> None:
+        self._db = db
+        self._types = types
+
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        if rows:
+            insert(self._db, table, as_columns(rows, self._types[table]))
+
+    def write(self, changes: JobChanges) -> None:
+        """The rows of jobs as they now stand, and everything that these events add, mark and count."""
+        self._write_jobs(changes)
+        self._write_progress(changes)
+        if changes.replayed:
+            self._mark_replayed(changes.replayed)
+        if changes.recounted:
+            self._forget_counts(changes.recounted)
+        for table, rows in changes.appended.items():
+            self.append(table, rows)
+        if changes.file_status:
+            self._mark_files(changes.file_status)
+        for parser, health in changes.health.items():
+            self._db.execute(_COUNT_RUN, (health["runs"], health["good"], health["failure"], health["at"], parser))
+        for (parser, version), (failures, is_reset) in changes.streaks.items():
+            self._db.execute(_COUNT_FAILURES, (is_reset, failures, failures, parser, version))
+
+    def close_failures(self, succeeded: Sequence[Succeeded]) -> None:
+        """These jobs succeeded: failures before them of the same parser on the same input are over."""
+        columns = {
+            "job_id": pa.array([one.job_id for one in succeeded], pa.string()),
+            "seq": pa.array([one.seq for one in succeeded], pa.uint64()),
+            "at": pa.array([one.ts for one in succeeded], pa.timestamp("us")),
+            **{
+                name: pa.array([getattr(one, name) for one in succeeded], pa.string())
+                for name in ("job_type", "plugin_name", "input_file", "file_id", "content_hash")
+            },
+        }
+        with registered(self._db, "succeeded", pa.table(columns)):
+            closing = self._db.sql(_CLOSED_BY).to_arrow_table()
+        if closing.num_rows:
+            self._settle(closing)
+
+    def close(self, closing: Closing) -> None:
+        """Somebody says that a failure needs no more attention."""
+        row = {"id": closing.job_id, "closed_by": closing.by, "at": closing.at, "reason": closing.reason}
+        self._settle(pa.Table.from_pylist([row], _CLOSINGS))
+
+    def audit(self, events: Sequence[Event]) -> None:
+        columns = {
+            "seq": [event.seq for event in events],
+            "ts": [event.ts for event in events],
+            "type": [event.type for event in events],
+            "actor": [event.actor for event in events],
+            "subject": [subject(event) for event in events],
+            "data": [as_json(event.data) for event in events],
+        }
+        types = self._types["cf_audit"]
+        insert(
+            self._db, "cf_audit", pa.table({name: pa.array(column, types[name]) for name, column in columns.items()})
+        )
+
+    def _write_jobs(self, changes: JobChanges) -> None:
+        self._forget("cf_unsettled_jobs", "id", [job for job in changes.jobs if job not in changes.new_jobs])
+        self._forget("cf_settled_jobs", "id", sorted(changes.reopened))
+        rows = list(changes.jobs.values())
+        self.append("cf_unsettled_jobs", [row for row in rows if not is_settled(row)])
+        self.append("cf_settled_jobs", [row for row in rows if is_settled(row)])
+
+    def _write_progress(self, changes: JobChanges) -> None:
+        self._forget("cf_job_progress", "job_id", changes.stale_progress)
+        self.append("cf_job_progress", [row for row in changes.progress.values() if row is not None])
+
+    def _forget(self, table: str, key: str, ids: Sequence[str]) -> None:
+        if ids:
+            with registered(self._db, "stale", pa.table({"id": pa.array(ids, pa.string())})):
+                self._db.execute(f"delete from {table} where {key} in (select id from stale)")
+
+    def _settle(self, closing: pa.Table) -> None:
+        with registered(self._db, "closing", closing):
+            self._db.execute(_SETTLE)
+            self._db.execute(_UNSETTLE)
+
+    def _forget_counts(self, recounted: Iterable[tuple[str, str]]) -> None:
+        jobs, outputs = zip(*recounted, strict=True)
+        rows = pa.table({"job_id": pa.array(jobs, pa.string()), "output": pa.array(outputs, pa.string())})
+        with registered(self._db, "recounted", rows):
+            self._db.execute(_FORGET_COUNTS)
+
+    def _mark_replayed(self, replayed: dict[str, int]) -> None:
+        """Dead letters of earlier batches that wait again: job → when."""
+        times = pa.array(list(replayed.values()), pa.timestamp("us"))
+        rows = pa.table({"id": pa.array(list(replayed), pa.string()), "replayed_at": times})
+        with registered(self._db, "replayed", rows):
+            self._db.execute(_MARK_REPLAYED)
+
+    def _mark_files(self, statuses: dict[tuple[str, str | None], str]) -> None:
+        files, hashes = zip(*statuses, strict=True)
+        columns: dict[str, Any] = {
+            "id": pa.array(files, pa.string()),
+            "content_hash": pa.array(hashes, pa.string()),
+            "status": pa.array(list(statuses.values()), pa.string()),
+        }
+        with registered(self._db, "marks", pa.table(columns)):
+            self._db.execute(_MARK_FILES)
+
+
+def is_settled(row: Row) -> bool:
+    """Whether nothing but a retry changes this job any more."""
+    return row["status"] in _SETTLED or (row["closed_at"] is not None and row["status"] in ("FAILED", "DEAD_LETTER"))
