@@ -9,17 +9,17 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from casparian_protocol.queries import Query
+
 Tag = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Read-only SQL over the projection, as of at least the sequence that the screen shows. Answered by `Answer`."""
+class RunQuery:
+    """A named query to the tables, as of at least the sequence that the screen shows. Answered by `Answer`."""
 
     tag: Tag
-    sql: str
-    params: tuple[Any, ...] = ()
-    limit_rows: int = 10_000
+    query: Query[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Quit:
 
 
 Effect = (
-    Query
+    RunQuery
     | RunOperation
     | RunCommand
     | StopCommand

@@ -58,15 +58,11 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows of a `Query`, as of event `seq`."""
+    """Rows of a `RunQuery`, as of event `seq`: of the `TypedDict` that its query names."""
 
     tag: Tag
     seq: int
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-    def maps(self) -> list[dict[str, Any]]:
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+    rows: list[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from casparian_console.effects import (
     FollowLog,
     ListDirectory,
     LoadPast,
-    Query,
     Quit,
     RunCommand,
     RunOperation,
+    RunQuery,
 )
 from casparian_console.messages import (
+    Answer,
     Click,
     Done,
     Ended,
@@ -38,6 +39,7 @@ from casparian_console.messages import (
     ToolCalls,
 )
 from casparian_protocol.feed import Gap, Silence
+from casparian_sentinel.projection.answers import rows_of, table_of
 from tests.console.driving import Driver, complete, fail, queued, run_job
 
 HOSTILE = "evil\x1b[2J\u202egnp.\u200b界\n\x07"
@@ -192,10 +194,9 @@ class Operator:
         """Whatever was asked comes to an end, well."""
         asked, self.asked = self.asked, []
         for effect in asked:
-            if isinstance(effect, Query):
-                found = self.tables.execute(effect.sql, list(effect.params))
-                columns = [column[0] for column in found.description or ()]
-                self.asked += self.driver.answer(effect.tag, columns, found.fetchall())
+            if isinstance(effect, RunQuery):
+                rows = rows_of(table_of(self.tables, effect.query))
+                self.asked += self.driver.send(Answer(effect.tag, self.driver.seq, rows))
             elif isinstance(effect, RunOperation):
                 self.asked += self.driver.send(Done(effect.tag, {}))
             elif isinstance(effect, LoadPast):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import ListDirectory, LoadPast, Query, RunCommand, RunOperation, StopCommand, Watch
+from casparian_console.effects import ListDirectory, LoadPast, RunCommand, RunOperation, RunQuery, StopCommand, Watch
 from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
@@ -113,7 +113,7 @@ def failed_document() -> dict[str, Any]:
 
 def begin_test(driver: Driver, path: str = "/data/a.log", key: str = "t") -> RunCommand:
     """`t`, and the named file out of the offered ones."""
-    (query,) = [effect for effect in driver.press(key) if isinstance(effect, Query)]
+    (query,) = [effect for effect in driver.press(key) if isinstance(effect, RunQuery)]
     driver.answer(query.tag, ("path", "standing", "size"), [(path, "failed", 10), ("/data/b.log", "new", 20)])
     (run,) = driver.press("enter")
     assert isinstance(run, RunCommand)
@@ -180,7 +180,7 @@ def test_the_files_of_the_last_failures_are_offered_first_and_a_test_is_one_comm
 def test_enter_before_the_files_are_known_chooses_nothing() -> None:
     driver = bench()
     select(driver, "fix")
-    (query,) = [effect for effect in driver.press("t") if isinstance(effect, Query)]
+    (query,) = [effect for effect in driver.press("t") if isinstance(effect, RunQuery)]
     assert "asking which files there are" in driver.text()
     assert driver.press("enter") == []
     driver.text()
@@ -195,7 +195,7 @@ def test_enter_before_the_files_are_known_chooses_nothing() -> None:
 def test_without_an_answer_a_path_can_still_be_typed() -> None:
     driver = bench()
     select(driver, "fix")
-    (query,) = [effect for effect in driver.press("t") if isinstance(effect, Query)]
+    (query,) = [effect for effect in driver.press("t") if isinstance(effect, RunQuery)]
     driver.fail(query.tag, "No sentinel answers.")
     driver.press("enter")
     driver.write("/data/x.log")
@@ -301,7 +301,7 @@ def test_a_quick_test_asks_for_the_parser_then_for_the_file() -> None:
     driver.send(Listing(listing.tag, "/tmp/", (("quick.py", False, False, 1, 1), ("data.csv", False, False, 1, 1))))
     assert "data.csv" not in driver.text()
     driver.press("tab")
-    query = next(effect for effect in driver.press("enter") if isinstance(effect, Query))
+    query = next(effect for effect in driver.press("enter") if isinstance(effect, RunQuery))
     driver.answer(query.tag, ("path", "standing", "size"), [("/data/a.log", "known", 10)])
     (run,) = driver.press("enter")
 
@@ -338,7 +338,7 @@ def test_approving_shows_the_contract_first_and_then_asks_the_sentinel() -> None
     driver = bench()
     select(driver, "advice")
     (query,) = driver.press("a")
-    assert isinstance(query, Query)
+    assert isinstance(query, RunQuery)
     schema = {"columns": [{"name": "id", "type": "string"}]}
     columns = ("proposed", "parser", "version", "output", "approved")
     driver.answer(query.tag, columns, [(json.dumps(schema), "advice", "1.0.0", "advices", None)])
@@ -448,7 +448,7 @@ def test_a_home_directory_may_be_typed_as_in_a_shell(monkeypatch: pytest.MonkeyP
     driver = bench()
     driver.press("N")
     driver.write("~/quick.py")
-    query = next(effect for effect in driver.press("enter") if isinstance(effect, Query))
+    query = next(effect for effect in driver.press("enter") if isinstance(effect, RunQuery))
     driver.answer(query.tag, ("path", "standing", "size"), [("/data/a.log", "known", 10)])
     (run,) = driver.press("enter")
 

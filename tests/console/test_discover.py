@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Effects, ListDirectory, LoadPast, Query, RunCommand, RunOperation, StopCommand
+from casparian_console.effects import Effects, ListDirectory, LoadPast, RunCommand, RunOperation, RunQuery, StopCommand
 from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.dropdown import LABELS, SOURCES
-from casparian_console.screens.discover.files import PAGE_ROWS, PAGES, File
+from casparian_console.screens.discover.files import PAGE_ROWS, PAGES
+from casparian_protocol.queries.files import FileFilter
 from tests.console.driving import Driver, fail, matches_snapshot, run_job
 
-FILE_COLUMNS = File._fields
+FILE_COLUMNS = ("id", "path", "rel_path", "size", "mtime", "kind", "status", "is_hashed", "tags")
 ABOUT_COLUMNS = (
     "path", "size", "kind", "status", "content_hash", "first_seen", "last_changed", "mtime", "path_fields", "tags", "duplicate_of"
 )  # fmt: skip
@@ -31,26 +32,27 @@ class Catalogue:
     def __init__(self, driver: Driver, files: list[tuple[Any, ...]]) -> None:
         self.driver = driver
         self.files = sorted(files, key=lambda row: (row[1], row[0]))
-        self.asked: list[Query] = []
+        self.asked: list[RunQuery] = []
 
     def answer(self, effects: Effects) -> None:
         """Every query among the effects, and what follows from its answer."""
-        waiting = [effect for effect in effects if isinstance(effect, Query)]
+        waiting = [effect for effect in effects if isinstance(effect, RunQuery)]
         while waiting:
             query = waiting.pop(0)
             self.asked.append(query)
             found = self._rows(query)
             if found is not None:
                 fresh = self.driver.answer(query.tag, *found)
-                waiting += [effect for effect in fresh if isinstance(effect, Query)]
+                waiting += [effect for effect in fresh if isinstance(effect, RunQuery)]
 
-    def _rows(self, query: Query) -> tuple[tuple[str, ...], list[Any]] | None:
+    def _rows(self, query: RunQuery) -> tuple[tuple[str, ...], list[Any]] | None:
         match query.tag[1]:
             case "page":
                 return FILE_COLUMNS, self._page(query)
             case "totals":
+                asked: Any = query.query
                 shown = self._shown(query)
-                before = sum((row[1], row[0]) < query.params[:2] for row in shown)
+                before = sum((row[1], row[0]) < (asked.path, asked.id) for row in shown)
                 return ("files", "bytes", "before"), [(len(shown), sum(row[3] for row in shown), before)]
             case "sources":
                 return ("source_id", "root", "files"), [("s1", None, len(self.files) - 1), (None, "/tmp/by_hand/", 1)]
@@ -99,30 +101,38 @@ class Catalogue:
                 return JOB_COLUMNS, [failed]
         return None
 
-    def _shown(self, query: Query) -> list[tuple[Any, ...]]:
+    def _shown(self, query: RunQuery) -> list[tuple[Any, ...]]:
         """As far as the tests filter: by tag, by a text, by having no tag."""
         shown = self.files
-        if "t.tag = ?" in query.sql:
-            shown = [row for row in shown if row[8] == next(value for value in query.params if value in ("fix", "hl7"))]
-        if "not in (select t.file_id" in query.sql:
+        asked: Any = query.query
+        wanted: FileFilter = asked.filter
+        if wanted.tag is not None:
+            shown = [row for row in shown if row[8] == wanted.tag]
+        if wanted.is_untagged:
             shown = [row for row in shown if not row[8]]
-        if "lower(f.rel_path), lower(?)" in query.sql:
-            text = query.params[-1] if ") > (" not in query.sql and ") >= (" not in query.sql else query.params[-3]
-            shown = [row for row in shown if str(text).lower() in row[2].lower()]
+        if wanted.contains is not None:
+            shown = [row for row in shown if wanted.contains.lower() in row[2].lower()]
         return shown
 
-    def _page(self, query: Query) -> list[tuple[Any, ...]]:
+    def _page(self, query: RunQuery) -> list[tuple[Any, ...]]:
         shown, part = self._shown(query), query.tag[3]
         if part in ("next", "again", "previous"):
-            key = query.params[-2:]
+            asked: Any = query.query
+            key = (asked.path, asked.id)
             compare = {"next": operator.gt, "again": operator.ge, "previous": operator.lt}[part]
             shown = [row for row in shown if compare((row[1], row[0]), key)]
         return shown[::-1][:PAGE_ROWS] if part in ("previous", "end") else shown[:PAGE_ROWS]
 
-    def _matching(self, query: Query) -> list[tuple[Any, ...]]:
-        prefix, suffix, *key = query.params[-4:]
+    def _matching(self, query: RunQuery) -> list[tuple[Any, ...]]:
+        asked: Any = query.query
+        prefix, suffix = asked.filter.starts_with, asked.filter.ends_with
         rows = [(row[1], row[0], row[2]) for row in self.files if row[2].startswith(prefix) and row[2].endswith(suffix)]
-        return [row for row in rows if row[:2] > tuple(key)][: query.limit_rows]
+        return [row for row in rows if row[:2] > (asked.path, asked.id)][: asked.limit]
+
+
+def asked(query: RunQuery) -> Any:
+    """The named query, whose fields are those of its kind."""
+    return query.query
 
 
 def file(number: int, rel_path: str, *, tags: str = "", size: int = 1024, status: str = "pending") -> tuple[Any, ...]:
@@ -219,10 +229,9 @@ def test_a_source_becomes_a_condition_of_the_query() -> None:
     driver, _ = discover()
     driver.press("1")
     effects = driver.write("desk")
-    page = next(effect for effect in effects if isinstance(effect, Query) and effect.tag[1] == "page")
+    page = next(effect for effect in effects if isinstance(effect, RunQuery) and effect.tag[1] == "page")
 
-    assert "f.source_id = ?" in page.sql
-    assert page.params == ("s1",)
+    assert asked(page).filter == FileFilter(source="s1")
     assert "by_hand" not in driver.text()
 
 
@@ -230,9 +239,9 @@ def test_directories_that_were_scanned_by_hand_can_be_chosen_too() -> None:
     driver, _ = discover()
     driver.press("1")
     effects = driver.write("hand")
-    page = next(effect for effect in effects if isinstance(effect, Query) and effect.tag[1] == "page")
+    page = next(effect for effect in effects if isinstance(effect, RunQuery) and effect.tag[1] == "page")
 
-    assert page.params == ("/tmp/by_hand/",)
+    assert asked(page).filter == FileFilter(root="/tmp/by_hand/")
 
 
 def test_a_text_filters_all_files_in_any_case() -> None:
@@ -249,7 +258,7 @@ def test_a_text_filters_all_files_in_any_case() -> None:
 def test_answers_of_an_older_filter_change_nothing() -> None:
     driver, catalogue = discover()
     driver.press("2")
-    old = [effect for effect in driver.press("down") if isinstance(effect, Query)]
+    old = [effect for effect in driver.press("down") if isinstance(effect, RunQuery)]
     new = driver.press("down")
     catalogue.answer(new)
     catalogue.answer(list(old))
@@ -540,14 +549,14 @@ def test_every_slice_is_bounded_and_a_newer_pattern_drops_the_older_one() -> Non
     explore(driver, catalogue)
     catalogue.answer(driver.press("e"))
     catalogue.asked.clear()
-    (first,) = (effect for effect in driver.press("backspace") if isinstance(effect, Query))
+    (first,) = (effect for effect in driver.press("backspace") if isinstance(effect, RunQuery))
     fresh = driver.press("7")
-    old = driver.send(Answer(first.tag, driver.seq, ("path", "id", "rel_path"), (("/data/x", "1", "x"),)))
+    old = driver.send(Answer(first.tag, driver.seq, [{"path": "/data/x", "id": "1", "rel_path": "x"}]))
     catalogue.answer(fresh)
 
     assert old == []
     assert len([query for query in catalogue.asked if query.tag[1] == "match"]) == 3
-    assert all(query.limit_rows <= PAGE_ROWS for query in catalogue.asked)
+    assert all(asked(query).limit <= PAGE_ROWS for query in catalogue.asked if query.tag[1] == "match")
     assert screen(driver).explorer.matcher.seen == 12_000
     assert screen(driver).explorer.matcher.is_done
 
@@ -559,7 +568,7 @@ def test_a_pattern_with_plain_folders_and_an_extension_asks_for_such_files_only(
     catalogue.asked.clear()
     retype(driver, catalogue, "nyse/2024/*.log")
 
-    assert catalogue.asked[-1].params[-4:] == ("nyse/2024/", ".log", "", "")
+    assert asked(catalogue.asked[-1]).filter == FileFilter(starts_with="nyse/2024/", ends_with=".log")
 
 
 def test_a_rule_is_tested_over_all_files_and_saved_once_confirmed() -> None:

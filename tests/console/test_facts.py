@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from casparian_console.effects import Query
-from casparian_console.facts.jobs import Standing
-from casparian_console.messages import Heard
+from casparian_console.effects import RunQuery
+from casparian_console.facts.book import JobBook
+from casparian_console.facts.jobs import Job, Standing
+from casparian_console.messages import Answer, Heard
 from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
-from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
+from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
 
 OPEN_JOB = {
     "job_id": job_id(1),
@@ -27,11 +28,9 @@ OPEN_JOB = {
 
 
 def totals(driver: Driver, seq: int, **by_state: int) -> None:
-    """Answer the load of the totals as of `seq`."""
-    rows = [(state, count, 10 * count, count) for state, count in by_state.items()]
-    driver.seq, kept = seq, driver.seq
-    driver.answer(("facts", "totals"), ("status", "jobs", "rows", "quarantined"), rows)
-    driver.seq = kept
+    """Answer the load of the groups as of `seq`."""
+    rows = [group(state, count, rows=10 * count, quarantined=count) for state, count in by_state.items()]
+    driver.send(Answer(("facts", "groups"), seq, rows))
 
 
 def test_a_snapshot_is_completed_by_loads() -> None:
@@ -40,8 +39,8 @@ def test_a_snapshot_is_completed_by_loads() -> None:
     asked = driver.snapshot([OPEN_JOB])
 
     assert driver.shell.present.running == 1
-    assert {load.tag[1] for load in asked if isinstance(load, Query)} == {
-        "totals",
+    assert {load.tag[1] for load in asked if isinstance(load, RunQuery)} == {
+        "groups",
         "parsers",
         "contracts",
         "outputs",
@@ -55,7 +54,7 @@ def test_a_snapshot_is_completed_by_loads() -> None:
 def test_a_failure_is_counted_once_whether_it_came_before_or_after_the_totals() -> None:
     for totals_seq, loaded_failures in ((0, 0), (99, 1)):
         driver = Driver()
-        driver.snapshot(unanswered=["totals"])
+        driver.snapshot(unanswered=["groups"])
         fail(driver, run_job(driver, 1))
         totals(driver, totals_seq, FAILED=loaded_failures)
 
@@ -63,11 +62,11 @@ def test_a_failure_is_counted_once_whether_it_came_before_or_after_the_totals() 
 
 
 PARSER_COLUMNS = (
-    *("name", "version", "state", "registered_at", "artifact_hash", "outputs_json", "pause_reason", "is_paused"),
+    *("name", "version", "state", "registered_at", "artifact", "outputs_json", "pause_reason", "paused_at"),
     *("total_executions", "successful_executions", "last_run_at", "last_failure_reason", "breaker", "breaker_reason"),
-    *("probe_at", "consecutive_failures", "topics"),
+    *("probe_at", "topics", "waits_json", "may_be_chosen", "is_current"),
 )
-OUTPUT_COLUMNS = ("name", "owner_parser", "live_version", "rows", "bytes", "files", "quarantined_rows", "last_commit")
+OUTPUT_COLUMNS = ("name", "parser", "version", "rows", "bytes", "files", "quarantined", "last_commit")
 
 
 def registered(driver: Driver, name: str) -> None:
@@ -76,7 +75,7 @@ def registered(driver: Driver, name: str) -> None:
 
 def test_what_happens_between_a_loads_sequence_and_its_arrival_is_in_every_table() -> None:
     driver = Driver()
-    driver.snapshot(unanswered=["totals", "parsers", "contracts", "outputs", "sources", "files"])
+    driver.snapshot(unanswered=["groups", "parsers", "contracts", "outputs", "sources", "files"])
     asked_at = driver.seq
     complete(driver, run_job(driver, 1), rows=7, bad=1)
     fail(driver, run_job(driver, 2))
@@ -86,13 +85,14 @@ def test_what_happens_between_a_loads_sequence_and_its_arrival_is_in_every_table
     driver.event("SourceAdded", source_id="s1", name="in", path="/in", poll_seconds=0, options={})
     driver.event("FilesObserved", scan_id="x", blob="b", new=3, changed=0, vanished=1, renamed=0, tagged=2)
     driver.seq, now = asked_at, driver.seq
-    fix = ("fix", "1.0.0", "REGISTERED", 1, "a", "{}", None, False, 299, 290, 1, None, "closed", None, None, 0, "fix")
+    runs = (299, 290, 1, None, "closed", None, None, ["fix"], None, False, True)
+    fix = ("fix", "1.0.0", "REGISTERED", 1, "a", "{}", None, None, *runs)
     driver.answer(("facts", "parsers"), PARSER_COLUMNS, [fix])
     driver.answer(("facts", "outputs"), OUTPUT_COLUMNS, [("fix_orders", "fix", 1, 100, 5, 1, 10, 1)])
     driver.answer(("facts", "contracts"), ("contract_id",), [])
     driver.answer(("facts", "sources"), ("id",), [])
     driver.answer(("facts", "files"), ("files", "bytes", "untagged"), [(10, 100, 5)])
-    driver.answer(("facts", "totals"), ("status", "jobs", "rows", "quarantined"), [("COMPLETED", 290, 1000, 0)])
+    driver.send(Answer(("facts", "groups"), asked_at, [group("COMPLETED", 290, rows=1000)]))
     driver.seq = now
 
     facts, registry = driver.shell.present, driver.shell.present.registry
@@ -188,56 +188,14 @@ def test_history_does_not_overwrite_what_the_feed_said_later() -> None:
     driver.snapshot()
     made = run_job(driver, 1)
     complete(driver, made, rows=7)
-    driver.seq = 1
-    names = "id job_type status plugin_name parser_version input_file topic attempt lease_epoch worker_id retry_count"
-    more = "queued_at started_at ended_at rows_valid quarantine_rows rows_skipped data_bytes seconds output_path"
-    columns = [*names.split(), *more.split(), "error_code", "error_message", "error_fingerprint", "reason"]
-    old = [
-        made,
-        "PARSE",
-        "FAILED",
-        "fix",
-        "1.0.0",
-        "/data/a.log",
-        "fix",
-        1,
-        1,
-        "w1",
-        0,
-        1,
-        2,
-        3,
-        0,
-        0,
-        0,
-        0,
-        1.0,
-        "",
-        "X",
-        "",
-        "",
-        "",
-    ]
-    other = [
-        job_id(2),
-        "PARSE",
-        "COMPLETED",
-        *old[3:17],
-        4096,
-        1.0,
-        "outputs/a/v1, outputs/b/v2",
-        None,
-        None,
-        None,
-        None,
-    ]
+    old = grouped(made, status="FAILED", error_code="X", ended_at=3)
+    other = grouped(job_id(2), data_bytes=4096, output_path="outputs/a/v1, outputs/b/v2", ended_at=3)
 
-    driver.answer(("facts", "jobs"), columns, [old, other])
+    driver.send(Answer(("facts", "jobs"), 1, [old, other]))
 
     jobs = driver.shell.present.jobs
     assert jobs.by_id[made].state == "COMPLETED"
-    assert jobs.by_id[job_id(2)].outputs == ("a", "b")
-    assert jobs.by_state["COMPLETED"] == 2
+    assert (jobs.by_id[job_id(2)].state, jobs.by_id[job_id(2)].outputs) == ("COMPLETED", ("a", "b"))
 
 
 def test_a_second_snapshot_drops_open_jobs_that_are_no_longer_open() -> None:
@@ -267,8 +225,7 @@ def test_silence_is_told_and_forgotten_with_the_next_event() -> None:
 def test_an_output_grows_with_each_commit_and_not_twice_with_what_was_loaded() -> None:
     driver = Driver(seq=10)
     driver.snapshot()
-    columns = ("name", "owner_parser", "live_version", "rows", "bytes", "files", "quarantined_rows", "last_commit")
-    driver.answer(("facts", "outputs"), columns, [("fix_orders", "fix", 1, 500, 1000, 5, 1, 1)])
+    driver.answer(("facts", "outputs"), OUTPUT_COLUMNS, [("fix_orders", "fix", 1, 500, 1000, 5, 1, 1)])
     driver.hear(FeedEvent(9, 1, "JobOutputsCommitted", 1, "w", {"job_id": job_id(7), "versions": {"fix_orders": 1}}))
 
     complete(driver, run_job(driver, 8), rows=11, bad=1)
@@ -292,26 +249,23 @@ def test_a_breaker_pauses_one_version_and_its_probe_resumes_it() -> None:
 
 
 def test_a_hundred_thousand_ended_jobs_are_taken_at_once() -> None:
-    from casparian_console.facts.jobs import Job, JobBook
-
-    book = JobBook()
-    book.add_all([Job(job_id(n), "PARSE", "COMPLETED", "fix", "1", ended_at=n, rows=1) for n in range(100_000)])
+    book = JobBook(keeps_all=True)
+    book.know([Job(job_id(n), "PARSE", "COMPLETED", "fix", "1", ended_at=n, rows=1) for n in range(100_000)], 1)
 
     (bucket,) = book.ordered()
-    assert (bucket.size, bucket.rows, bucket.first.job_id) == (100_000, 100_000, job_id(99_999))
-    book.replace(job_id(500), state="QUEUED", ended_at=0, rows=0)
-    assert [(each.standing, each.size) for each in book.ordered()] == [(Standing.WAITING, 1), (Standing.DONE, 99_999)]
+    assert bucket.first is not None
+    assert (bucket.size, bucket.first.job_id) == (100_000, job_id(99_999))
 
 
 def test_a_load_that_was_refused_is_asked_for_again() -> None:
     driver = Driver()
     driver.snapshot()
-    driver.fail(("facts", "totals"), "The projector starts.")
+    driver.fail(("facts", "groups"), "The projector starts.")
 
     assert driver.metric("projection", applied=0) == []  # not at once
     driver.tick(4)
 
-    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == ["totals"]
+    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, RunQuery)] == ["groups"]
     assert driver.metric("projection", applied=0) == []
 
 
@@ -323,7 +277,7 @@ def test_files_are_counted_again_after_a_scan_and_not_without_one() -> None:
 
     driver.event("FilesTagged", scan_id="s", tags=[])
 
-    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, Query)] == [
+    assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, RunQuery)] == [
         "files",
         "waiting",
     ]

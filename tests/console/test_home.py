@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from casparian_console.effects import Query, RunOperation
+from casparian_console.effects import RunOperation, RunQuery
 from casparian_console.messages import Gone
 from tests.console.driving import Driver, complete, fail, files_wait, job_id, matches_snapshot, queued, run_job
 
@@ -112,7 +112,7 @@ def test_a_contract_is_approved_after_its_diff_was_shown() -> None:
     driver.text()
 
     (asked,) = driver.press("a")
-    assert isinstance(asked, Query)
+    assert isinstance(asked, RunQuery)
     columns = [{"name": "price", "type": {"kind": "decimal", "precision": 38, "scale": 10}, "nullable": False}]
     before = [{"name": "price", "type": "string", "nullable": True}]
     proposed = json.dumps({"columns": columns})

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Copy, ListDirectory, Query, RunCommand, StopCommand
+from casparian_console.effects import Copy, ListDirectory, RunCommand, RunQuery, StopCommand
 from casparian_console.messages import Click, Ended, Listing, Output
+from casparian_protocol.queries.outputs import OriginOfRow
 from tests.console.driving import complete, job_id, matches_snapshot, run_job
 from tests.console.inspecting import COLUMNS, InspectDriver, command_of, order, sql_of
 
@@ -223,7 +224,7 @@ def test_columns_can_be_ordered_by_their_nulls() -> None:
 def with_lineage() -> InspectDriver:
     driver = opened()
     (query,) = driver.press("tab", "j", "L")
-    assert isinstance(query, Query) and query.params == ("fix_orders", "fix_orders", job_id(1))
+    assert isinstance(query, RunQuery) and query.query == OriginOfRow(job_id(1), "fix_orders")
     known = {
         "status": "COMPLETED", "parser": "fix_parser", "version": "1.0.0", "file": "/data/nyse_20240104.fix",
         "source_hash": "c0ca" * 16, "attempt": 2, "worker_id": "w1", "artifact_hash": "2dcd" * 16, "ended_at": 0,

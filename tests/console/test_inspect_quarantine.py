@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from casparian_console.effects import Query, RunCommand
+from casparian_console.effects import RunCommand, RunQuery
 from casparian_console.messages import Ended, Output
+from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import complete, job_id, matches_snapshot, run_job
 from tests.console.inspecting import BAD_COLUMNS, InspectDriver, bad, command_of, sql_of
 
@@ -29,7 +30,7 @@ ROWS = [
 def listed(*, is_ascii: bool = False) -> InspectDriver:
     driver = InspectDriver(is_ascii=is_ascii)
     (asked,) = driver.press("Q")
-    assert isinstance(asked, Query) and asked.params == ("[]", "[]")
+    assert isinstance(asked, RunQuery) and asked.query == ViolationsOfJobs()
     driver.answer(asked.tag, COLUMNS, VIOLATIONS)
     return driver
 
@@ -40,7 +41,7 @@ def opened(*, is_ascii: bool = False) -> InspectDriver:
     driver.press("j", "j")
     asked = driver.tell(driver.press("enter"), BAD_COLUMNS, ROWS)
     (origin,) = asked
-    assert isinstance(origin, Query)
+    assert isinstance(origin, RunQuery)
     driver.answer(origin.tag, ("file", "status"), [("/data/nyse_20240104.fix", "PARTIAL_SUCCESS")])
     return driver
 
@@ -66,7 +67,7 @@ def test_the_selection_stays_on_its_violation_when_others_appear() -> None:
     driver.press("j", "j")
     complete(driver, run_job(driver, 3), rows=5, bad=3)
     (asked,) = driver.settled()
-    assert isinstance(asked, Query)
+    assert isinstance(asked, RunQuery)
     driver.answer(asked.tag, COLUMNS, [("a_first", "type_mismatch", "x", True, 3, 1, 1, job_id(3)), *VIOLATIONS])
     (chosen,) = [line for line in driver.lines() if line.startswith("▸")]
     assert "price" in chosen
@@ -128,7 +129,7 @@ def test_jobs_can_show_the_quarantine_of_one_job() -> None:
     driver.press("alt-j")
     assert driver.inspect.show_quarantine([job_id(1)]) == []
     (asked,) = driver.press("alt-i")
-    assert isinstance(asked, Query) and asked.params == (f'["{job_id(1)}"]',) * 2
+    assert isinstance(asked, RunQuery) and asked.query == ViolationsOfJobs((job_id(1),))
     driver.answer(asked.tag, COLUMNS, VIOLATIONS[:1])
     assert f"of job {job_id(1)}" in driver.text()
     assert f"starts_with(_cf_job_id, '{job_id(1)}')" in sql_of(driver.press("enter"))
@@ -139,7 +140,7 @@ def test_the_filter_names_another_job_or_all() -> None:
     driver.press("f")
     driver.write("0001")
     (asked,) = driver.press("enter")
-    assert isinstance(asked, Query) and asked.params == ('["0001"]',) * 2
+    assert isinstance(asked, RunQuery) and asked.query == ViolationsOfJobs(("0001",))
     driver.answer(asked.tag, COLUMNS, [])
     assert "This job left nothing in quarantine" in driver.text()
 
@@ -159,7 +160,7 @@ def test_the_quarantine_of_a_group_is_that_of_all_its_jobs() -> None:
     driver.press("alt-j")
     driver.inspect.show_quarantine([job_id(1), job_id(2)])
     (asked,) = driver.press("alt-i")
-    assert isinstance(asked, Query) and asked.params == (json.dumps([job_id(1), job_id(2)]),) * 2
+    assert isinstance(asked, RunQuery) and asked.query == ViolationsOfJobs((job_id(1), job_id(2)))
     driver.answer(asked.tag, COLUMNS, VIOLATIONS[:1])
     assert "of 2 jobs" in driver.text()
     assert f"_cf_job_id in ('{job_id(1)}', '{job_id(2)}')" in sql_of(driver.press("enter"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Query, RunCommand, StopCommand
+from casparian_console.effects import RunCommand, RunQuery, StopCommand
 from casparian_console.messages import Ended, Paste
 from casparian_console.screens.inspect.completion import candidates
 from tests.console.driving import matches_snapshot
@@ -21,7 +21,7 @@ def editing() -> InspectDriver:
     """The editor, with the names of what can be asked known."""
     driver = InspectDriver()
     (names,) = driver.press("q")
-    assert isinstance(names, Query)
+    assert isinstance(names, RunQuery)
     contract = json.dumps({"columns": [{"name": "price"}, {"name": "symbol"}, {"name": "Odd name"}]})
     columns = ("kind", "name", "columns")
     driver.answer(names.tag, columns, [("state", "cf_jobs", '["id", "status"]'), ("output", "fix_orders", contract)])

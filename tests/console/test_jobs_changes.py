@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_console.effects import Copy, Effect, OpenFolder, Query, RunOperation
+from casparian_console.effects import Copy, Effect, OpenFolder, RunOperation, RunQuery
 from casparian_console.messages import Failed
 from casparian_console.screens.jobs import Jobs
 from casparian_console.text import clock
+from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 from tests.console.jobs_scene import fail_many, work_day
 
@@ -259,9 +260,8 @@ def test_rows_of_a_job_that_failed_of_its_quarantine_are_shown_though_nothing_wa
     assert driver.press("Q") != []
 
     assert driver.shell.mode == "inspect"
-    assert [effect.params for effect in driver.effects if isinstance(effect, Query) and effect.tag[0] == "inspect"] == [
-        (f'["{made}"]',) * 2
-    ]
+    asked = [effect for effect in driver.effects if isinstance(effect, RunQuery) and effect.tag[0] == "inspect"]
+    assert [effect.query for effect in asked] == [ViolationsOfJobs((made,))]
 
 
 def test_after_a_retry_the_cursor_stays_where_it_was_and_does_not_go_with_the_job(day: Driver) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Effect, FollowLog, Query, RunCommand, StopCommand, Tag
+from casparian_console.effects import Effect, FollowLog, RunCommand, RunQuery, StopCommand, Tag
 from casparian_console.messages import Ended, Output
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.detail import attempts
@@ -40,11 +40,11 @@ def answer(driver: Driver, queries: list[Any], what: str, *rows: dict[str, Any])
 
 
 def asked(effects: list[Any]) -> set[str]:
-    return {each.tag[2] for each in effects if isinstance(each, Query) and each.tag[:2] == ("jobs", "detail")}
+    return {each.tag[2] for each in effects if isinstance(each, RunQuery) and each.tag[:2] == ("jobs", "detail")}
 
 
 def tag_of(effect: Effect) -> Tag:
-    assert isinstance(effect, Query)
+    assert isinstance(effect, RunQuery)
     return effect.tag
 
 
@@ -83,7 +83,7 @@ def open_failed(day: Driver) -> list[Any]:
         event("JobStarted", 12),
         event("JobFailed", 14, error={"code": "SCHEMA_MISMATCH"}),
     ]
-    answer(day, queries, "history", *reversed(history))
+    answer(day, queries, "history", *history)
     answer(day, queries, "files")
     answer(day, queries, "violations")
     answer(
@@ -130,9 +130,7 @@ def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day:
         "contract_hash": "",
     }
     answer(day, queries, "files", file)
-    answer(
-        day, queries, "violations", {"output": "fix_orders", "code": "type_mismatch", "column_name": "price", "rows": 1}
-    )
+    answer(day, queries, "violations", {"output": "fix_orders", "code": "type_mismatch", "column": "price", "rows": 1})
     spec = {"params": {"tz": "CET", "depth": 3}, "param_origins": {"tz": "rule tokyo"}}
     answer(day, queries, "history", event("JobQueued", 1, job=spec))
     text = day.text(120, 50)
@@ -153,7 +151,7 @@ def test_the_detail_follows_the_selection_with_one_question_at_a_time(day: Drive
     assert not asked(list(day.press("j", "j")))  # the first answers are on their way
     for query in first:
         last = day.answer(tag_of(query), ["none"], [])
-    assert {query.tag[3] for query in last if isinstance(query, Query)} == {job_id(3)}
+    assert {query.tag[3] for query in last if isinstance(query, RunQuery)} == {job_id(3)}
 
 
 def test_progress_alone_asks_nothing_and_a_changed_state_asks_again(day: Driver) -> None:

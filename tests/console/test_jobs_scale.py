@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from casparian_console.facts.jobs import Job, JobBook
+from casparian_console.facts.book import JobBook
+from casparian_console.facts.jobs import Job
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.filter import Filter, all_matches, matches, matching_places
 from casparian_console.screens.jobs.job_list import JobGroup, JobList
@@ -26,8 +27,8 @@ def made(number: int, state: str = "COMPLETED", **fields: Any) -> Job:
 
 @pytest.fixture(scope="module")
 def book() -> JobBook:
-    full = JobBook()
-    full.add_all([made(number) for number in range(JOBS)])
+    full = JobBook(keeps_all=True)
+    full.know([made(number) for number in range(JOBS)], 1)
     return full
 
 

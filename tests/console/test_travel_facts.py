@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from casparian_console.facts.jobs import Job
-from casparian_console.facts.loading import queries
+from casparian_console.facts.jobs import OPEN_STATES, Job
+from casparian_console.facts.loading import LOADS
 from casparian_console.facts.store import Facts
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
@@ -21,7 +21,6 @@ from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.operations.views import open_job
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection.answers import plain_rows
 from casparian_sentinel.projection.past import fold_from_scratch
 from tests.sentinel.projection.lives import new_home, write_history
 
@@ -57,10 +56,8 @@ def watched(log: tuple[Home, Position, list[FeedEvent]], start: int, scratch: Pa
             evolve(state, complete(event))
     facts.hear(Snapshot(start, [open_job(job, None) for job in state.jobs.values()], [], {}))
     with fold_from_scratch(home, scratch / "state.duckdb", start, end) as projection:
-        for load in queries():
-            table = projection.query(load.sql)
-            rows = tuple(tuple(row) for row in plain_rows(table))
-            facts.on_answer(Answer(load.tag, start, tuple(table.column_names), rows))
+        for table, query in LOADS.items():
+            facts.on_answer(Answer(("facts", table), start, projection.ask(query)))
     for event in events[start:]:
         facts.hear(event)
     return facts
@@ -91,7 +88,7 @@ def test_folding_the_whole_log_shows_what_the_present_shows(
     events = log[2]
     start = int(share * len(events))
     past, present = folded(events), watched(log, start, tmp_path)
-    were_open = {job.job_id for job in folded(events[:start]).jobs.open_jobs()}
+    were_open = {job.job_id for job in folded(events[:start]).jobs.by_id.values() if job.state in OPEN_STATES}
 
     assert past.seq == present.seq == len(events)
     assert told(past, were_open) == told(present, were_open)

@@ -6,84 +6,85 @@ the feed.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from casparian_console.effects import Query
-from casparian_console.facts.jobs import ENDED_STATES, STANDINGS, Job, JobBook, Standing
-from casparian_console.messages import Answer
+from casparian_console.effects import RunQuery, Tag
+from casparian_console.facts.book import JobBook
+from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.wording import WAITING_FILES
+from casparian_protocol.queries import Query
+from casparian_protocol.queries.files import FileSums
+from casparian_protocol.queries.jobs import EndedJobs, GroupedJob, JobGroupRow, JobGroups, JobsById, JobsOfGroup
+from casparian_protocol.queries.outputs import OutputsListed
+from casparian_protocol.queries.parsers import ContractsListed, ParserVersions
+from casparian_protocol.queries.sources import Sources, WaitingTags
 
-#: Ended jobs that are listed one by one; older ones are in the totals, and in `casparian jobs`.
-HISTORY_JOBS = 100_000
+#: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
+RECENT_JOBS = 1_000
+PAGE_JOBS = 500
+#: Jobs that are asked for by their ids at once.
+IDS_AT_ONCE = 500
 
 #: What an ended or replayed job does to the totals: state, sign, rows, quarantined rows.
 Settled = tuple[str, int, int, int]
 
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
 _NOT_LEASED = frozenset({"QUEUED", "RETRY_WAIT"})
-_ENDED = ", ".join(f"'{state}'" for state in sorted(ENDED_STATES))
-_JOBS = f"""
-select id, job_type, status, plugin_name, parser_version, input_file, topic, attempt, lease_epoch, worker_id, retry_count,
-    epoch_us(queued_at) as queued_at, epoch_us(started_at) as started_at, epoch_us(end_time) as ended_at, rows_valid,
-    quarantine_rows, rows_skipped, data_bytes, seconds, output_path, error_code, error_message, error_fingerprint, reason,
-    closed_by, scanned.files
-from cf_processing_queue left join (
-    select job_id, least(coalesce(sum(bytes), 0), 9223372036854775807)::bigint as data_bytes
-    from cf_output_files where kind = 'data' group by job_id
-) written on written.job_id = id left join (
-    select job_id, max(files) as files from cf_scans where job_id is not null group by job_id
-) scanned on scanned.job_id = id
-where status in ({_ENDED})
-order by end_time desc limit {HISTORY_JOBS}
-"""
-_TOTALS = f"""
-select status, count(*)::bigint as jobs,
-    least(coalesce(sum(rows_valid), 0), 9223372036854775807)::bigint as rows,
-    least(coalesce(sum(quarantine_rows), 0), 9223372036854775807)::bigint as quarantined
-from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
-"""
-_SOURCES = "select id, name, path, poll_interval_secs, enabled from scout_sources"
-_FILES = """
-select count(*)::bigint as files, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes,
-    (count(*) filter (tag is null and id not in (select file_id from scout_file_tags)))::bigint as untagged
-from scout_files where status <> 'vanished'
-"""
-_PARSERS = """
-select p.name, p.version, p.state, epoch_us(p.registered_at) as registered_at, p.artifact_hash, p.outputs_json,
-    r.pause_reason, r.paused_at is not null as is_paused, r.total_executions, r.successful_executions,
-    epoch_us(r.last_run_at) as last_run_at, r.last_failure_reason, b.state as breaker, b.reason as breaker_reason,
-    case when b.state = 'open' then epoch_us(b.probe_at) end as probe_at,
-    b.consecutive_failures, p.is_current, p.waits_json, p.may_be_chosen,
-    (select string_agg(t.topic, ',') from cf_parser_topics t where t.parser_id = p.id) as topics
-from cf_parsers p left join cf_parser_runs r on r.parser_name = p.name
-    left join cf_breakers b on b.parser_name = p.name and b.parser_version = p.version
-order by p.registered_at
-"""
-_CONTRACTS = """
-select contract_id, parser, version, output, state, columns, contract_hash, epoch_us(proposed_at) as proposed_at
-from cf_schema_contracts order by proposed_at
-"""
-_OUTPUTS = """
-select name, owner_parser, live_version, rows, bytes, files, quarantined_rows, epoch_us(last_commit) as last_commit
-from cf_outputs
-"""
+#: What completes a snapshot, by the name of the table that it fills.
+LOADS: dict[str, Query[Any]] = {
+    "groups": JobGroups(),
+    "jobs": EndedJobs(RECENT_JOBS),
+    "parsers": ParserVersions(),
+    "contracts": ContractsListed(),
+    "outputs": OutputsListed(),
+    "sources": Sources(),
+    "files": FileSums(),
+    "waiting": WaitingTags(),
+}
 
 
-def queries() -> list[Query]:
-    """What completes a snapshot."""
-    texts = {
-        "totals": _TOTALS,
-        "parsers": _PARSERS,
-        "contracts": _CONTRACTS,
-        "outputs": _OUTPUTS,
-        "sources": _SOURCES,
-        "files": _FILES,
-        "waiting": WAITING_FILES,
-        "jobs": _JOBS,
-    }
-    return [Query(("facts", what), sql, limit_rows=HISTORY_JOBS) for what, sql in texts.items()]
+def load(table: str) -> RunQuery:
+    return RunQuery(("facts", table), LOADS[table])
+
+
+def by_id(job_ids: list[str]) -> RunQuery:
+    return RunQuery(("facts", "byid"), JobsById(tuple(job_ids)))
+
+
+def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQuery:
+    """The next jobs of a bucket of ended jobs in one state, the latest change first."""
+    _, kind, which, version, cause = key
+    is_scan = kind == "SCAN"
+    before_at, before_id = before if before is not None else (None, "")
+    query = JobsOfGroup(
+        state,
+        kind,
+        "" if is_scan else which,
+        version,
+        cause,
+        which if is_scan else "",
+        before_at=before_at,
+        before_id=before_id,
+        limit=PAGE_JOBS,
+    )
+    return RunQuery(page_tag(key, state), query)
+
+
+def page_tag(key: BucketKey, state: str) -> Tag:
+    return ("facts", "page", state, *map(str, key))
+
+
+def page_key(tag: Tag) -> tuple[BucketKey, str]:
+    """The bucket and the state that a page is of."""
+    _, _, state, standing, kind, which, version, cause = tag
+    return (int(standing), kind, which, version, cause), state
+
+
+def states_of(standing: int) -> list[str]:
+    """The states of ended jobs that stand so."""
+    return [state for state in sorted(ENDED_STATES) if STANDINGS[state] == standing]
 
 
 def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us: int) -> None:
@@ -113,6 +114,11 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
             progressed_at=min(reported_at, now_us - stalled_after_us) if job["job_id"] in stuck else reported_at,
             seq=taken.seq,
         )
+    if taken.groups:
+        book.count_open(
+            (each["state"], each["type"], each["parser"], each["parser_version"], each["input"], each["jobs"])
+            for each in taken.groups
+        )
 
 
 def _stuck(taken: Snapshot) -> set[str]:
@@ -122,45 +128,72 @@ def _stuck(taken: Snapshot) -> set[str]:
     return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
 
 
-def take_jobs(book: JobBook, answer: Answer) -> None:
-    """Ended jobs of the projection as of `answer.seq`, but for those that the feed knows better."""
-    fresh = []
-    for row in answer.maps():
-        known = book.get(row["id"])
-        if known is None:
-            fresh.append(Job(row["id"], row["job_type"], row["status"], **_ended(row)))
-        elif known.state in ENDED_STATES and known.seq <= answer.seq and known.ended_at != row["ended_at"]:
-            book.replace(row["id"], state=row["status"], **_ended(row))
-    book.add_all(fresh)
+def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Counter[tuple[str, str]]:
+    """Count the ended jobs as of `seq`; sums by (state, number): jobs, rows and quarantined rows, closed failures left out."""
+    counted: dict[BucketKey, tuple[Counts, int, set[str]]] = {}
+    totals: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if row["status"] not in ENDED_STATES:
+            continue  # the snapshot and the feed know better what is open
+        standing = Standing.CANCELLED if row["is_closed"] else STANDINGS[row["status"]]
+        which = row["input"] if row["type"] == "SCAN" else row["parser"]
+        key = (int(standing), row["type"], which, row["version"], CLOSED if row["is_closed"] else row["cause"])
+        sums, latest_at, outputs = counted.setdefault(key, (Counts(), 0, set()))
+        sums.add(Counts(row["jobs"], row["rows"], row["quarantined"], row["skipped"], row["bytes"]))
+        counted[key] = (sums, max(latest_at, row["latest_at"]), outputs | set(row["outputs"]))
+        if not row["is_closed"]:
+            for number, value in (("jobs", row["jobs"]), ("rows", row["rows"]), ("quarantined", row["quarantined"])):
+                totals[row["status"], number] += value
+    book.count_ended({key: (sums, at, outputs) for key, (sums, at, outputs) in counted.items()}, seq)
+    return totals
 
 
-def _ended(row: dict[str, Any]) -> dict[str, Any]:
+def job_of(row: GroupedJob) -> Job:
+    """A job as the tables have it."""
     is_done = STANDINGS[row["status"]] is Standing.DONE
-    return {
-        "parser": row["plugin_name"] or "",
-        "version": row["parser_version"] or "",
-        "input": row["input_file"] or "",
-        "topic": row["topic"] or "",
-        "attempt": row["attempt"] or 0,
-        "epoch": row["lease_epoch"] or 0,
-        "worker_id": row["worker_id"] or "",
-        "retry_count": row["retry_count"] or 0,
-        "queued_at": row["queued_at"] or 0,
-        "started_at": row["started_at"] or 0,
-        "ended_at": row["ended_at"] or 0,
-        "rows": row["rows_valid"] or 0,
-        "quarantined": row["quarantine_rows"] or 0,
-        "skipped": row["rows_skipped"] or 0,
-        "bytes": row["data_bytes"] or 0,
-        "seconds": row["seconds"] or 0.0,
-        "files": row.get("files") or 0,
-        "outputs": outputs_of(row["output_path"] or ""),
-        "error_code": "" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
-        "error_message": "" if is_done else row["error_message"] or "",
-        "fingerprint": "" if is_done else row["error_fingerprint"] or "",
-        "reason": row["reason"] or "",
-        "closed_by": row.get("closed_by") or "",
-    }
+    return Job(
+        row["id"],
+        row["job_type"],
+        row["status"],
+        parser=row["plugin_name"] or "",
+        version=row["parser_version"] or "",
+        input=row["input_file"] or "",
+        topic=row["topic"] or "",
+        attempt=row["attempt"] or 0,
+        epoch=row["lease_epoch"] or 0,
+        worker_id=row["worker_id"] or "",
+        retry_count=row["retry_count"] or 0,
+        not_before=row["not_before"] or 0,
+        queued_at=row["queued_at"] or 0,
+        started_at=row["started_at"] or 0,
+        ended_at=row["ended_at"] or 0,
+        rows=row["rows_valid"] or 0,
+        quarantined=row["quarantine_rows"] or 0,
+        skipped=row["rows_skipped"] or 0,
+        bytes=row["data_bytes"] or 0,
+        files=row["files"] or 0,
+        seconds=row["seconds"] or 0.0,
+        outputs=outputs_of(row["output_path"] or ""),
+        error_code="" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
+        error_message="" if is_done else row["error_message"] or "",
+        fingerprint="" if is_done else row["error_fingerprint"] or "",
+        reason=row["reason"] or "",
+        closed_by=row["closed_by"] or "",
+    )
+
+
+def queued_again(job: Job) -> Job:
+    """The job as it was before the events that its answer knows already: counted among those that wait."""
+    return Job(
+        job.job_id,
+        job.type,
+        "QUEUED",
+        parser=job.parser,
+        version=job.version,
+        input=job.input,
+        topic=job.topic,
+        queued_at=job.queued_at,
+    )
 
 
 def outputs_of(paths: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from casparian_console.messages import Answer
 from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.queries.outputs import OutputListed
+from casparian_protocol.queries.parsers import ContractListed, ParserVersion
 from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files, what_to_do, why_waits
 
 
@@ -182,7 +184,7 @@ class Registry:
     def on_answer(self, table: str, answer: Answer) -> None:
         """An answer to one of `loading.queries`; what happened behind it is folded again by the caller."""
         self._loaded[table] = answer.seq
-        rows = answer.maps()
+        rows = answer.rows
         if table == "parsers":
             self.parsers = {(row["name"], row["version"]): _parser(row) for row in rows}
         elif table == "contracts":
@@ -348,35 +350,35 @@ def _waits(name: str, version: str, data: Mapping[str, Any]) -> tuple[str, str]:
     return why_waits(problems, data["left_out"]), remedy
 
 
-def _parser(row: dict[str, Any]) -> Parser:
+def _parser(row: ParserVersion) -> Parser:
     waits: tuple[str, str] = ("", "")
-    if row.get("waits_json"):
-        recorded = {**json.loads(row["waits_json"]), "may_be_chosen": bool(row["may_be_chosen"])}
+    if row["waits_json"]:
+        recorded = {**json.loads(row["waits_json"]), "may_be_chosen": row["may_be_chosen"]}
         waits = _waits(row["name"], row["version"], recorded)
     breaker = row["breaker"] or "closed"
     held = row["breaker_reason"] or "its circuit breaker is open" if breaker != "closed" else ""
-    by_hand = (row["pause_reason"] or "paused") if row["is_paused"] else ""
+    by_hand = (row["pause_reason"] or "paused") if row["paused_at"] is not None else ""
     return Parser(
         row["name"],
         row["version"],
         (row["state"] or "registered").lower(),
         row["registered_at"] or 0,
-        row["artifact_hash"] or "",
-        tuple((row["topics"] or "").split(",")) if row["topics"] else (),
+        row["artifact"] or "",
+        tuple(row["topics"] or ()),
         tuple(json.loads(row["outputs_json"] or "{}")),
         by_hand or held,
         breaker,
-        row["probe_at"] or 0,
+        (row["probe_at"] or 0) if breaker == "open" else 0,
         row["total_executions"] or 0,
         row["successful_executions"] or 0,
         row["last_run_at"] or 0,
         row["last_failure_reason"] or "",
-        bool(row.get("is_current")),
+        row["is_current"],
         *waits,
     )
 
 
-def _contract(row: dict[str, Any]) -> Contract:
+def _contract(row: ContractListed) -> Contract:
     return Contract(
         row["contract_id"],
         row["parser"],
@@ -389,14 +391,14 @@ def _contract(row: dict[str, Any]) -> Contract:
     )
 
 
-def _output(row: dict[str, Any]) -> Output:
+def _output(row: OutputListed) -> Output:
     return Output(
         row["name"],
-        row["owner_parser"] or "",
-        row["live_version"] or 0,
-        row["rows"] or 0,
-        row["bytes"] or 0,
-        row["files"] or 0,
-        row["quarantined_rows"] or 0,
+        row["parser"] or "",
+        row["version"],
+        row["rows"],
+        row["bytes"],
+        row["files"],
+        row["quarantined"],
         row["last_commit"] or 0,
     )

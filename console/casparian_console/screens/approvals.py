@@ -11,23 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from casparian_console.canvas import Line, block, fit, restyle
-from casparian_console.effects import Effects, Query, RunOperation
+from casparian_console.effects import Effects, RunOperation, RunQuery
 from casparian_console.facts.registry import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_console.text import ago, clean, count, pad
+from casparian_protocol.queries.parsers import ContractBefore
 
-#: The contract, and the one of the same parser and output that was approved last before it.
-SCHEMAS = """
-with wanted as (select * from cf_schema_contracts where contract_id = ?)
-select w.schema_json as proposed, w.parser, w.version, w.output, (
-    select max_by({'version': c.version, 'schema': c.schema_json}, c.proposed_at) from cf_schema_contracts c
-    where c.parser = w.parser and c.output = w.output and c.state = 'APPROVED' and c.proposed_at < w.proposed_at
-)::json::varchar as approved
-from wanted w
-"""
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
 
 
@@ -74,7 +66,9 @@ class Approvals:
 
     def show(self, context: Context) -> Effects:
         chosen = self._chosen(context)
-        return [Query(("home", "contract", chosen.contract_id), SCHEMAS, (chosen.contract_id,))] if chosen else []
+        return (
+            [RunQuery(("home", "contract", chosen.contract_id), ContractBefore(chosen.contract_id))] if chosen else []
+        )
 
     #: Approving begins with the diff; the view has the key that approves.
     approve = show
@@ -87,7 +81,7 @@ class Approvals:
         if isinstance(message, Answer) and message.tag[1] == "contract":
             contract = context.facts.registry.contracts.get(message.tag[2])
             if contract is not None and message.rows:
-                return context.open(contract_view(contract, message.maps()[0], ("home", "decide"), context))
+                return context.open(contract_view(contract, message.rows[0], ("home", "decide"), context))
         return []
 
     # --- how it looks -------------------------------------------------------------------------------------------------

@@ -85,11 +85,12 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
 
 def _failed(bucket: Bucket, glyphs: Glyphs) -> Concern:
     first = bucket.first
-    code = clean(first.error_code) or "no reason was given"
+    code = (clean(first.error_code) if first is not None else f"ERR-{bucket.cause[:8]}") or "no reason was given"
     what = f"{clean(bucket.parser)} {clean(bucket.version)}" if bucket.parser else clean(bucket.type)
-    message = f": {clean(first.error_message)}" if first.error_message else ""
+    message = f": {clean(first.error_message)}" if first is not None and first.error_message else ""
     text = f"{what}: {count(bucket.size, 'job')} failed · {code}{message}"
-    return Concern(("failed", *map(str, bucket.key)), text, glyphs.failed, "bad", "jobs", first.at, first.job_id)
+    job_id = first.job_id if first is not None else ""
+    return Concern(("failed", *map(str, bucket.key)), text, glyphs.failed, "bad", "jobs", bucket.latest_at, job_id)
 
 
 #: Cards, in their order: the mode that each leads to.
@@ -336,7 +337,7 @@ def _below(context: Context, width: int, height: int) -> list[Line]:
 def _running(context: Context, bucket: Bucket, width: int) -> Line:
     job = bucket.first
     what = f"{bucket.parser} {bucket.version}" if bucket.parser else "scan"
-    words = [job.input.rpartition("/")[2] or job.input, *progress_words(job.progress)]
+    words = [job.input.rpartition("/")[2] or job.input, *progress_words(job.progress)] if job is not None else []
     told = f" {context.glyphs.dot} ".join(clean(word) for word in words)
     text = f"{clean(what)}: {told if bucket.size == 1 else count(bucket.size, 'job')}"
     return [("accent", f"  {context.glyphs.running} "), ("", clip(text, width - 6, context.glyphs.ellipsis))]
@@ -348,11 +349,11 @@ def _latest(context: Context, height: int) -> list[Line]:
         return []
     lines: list[Line] = []
     for bucket in context.facts.jobs.latest(Standing.DONE, height - 3):
-        what = f"{bucket.parser} {bucket.version}" if bucket.parser else f"scan of {bucket.first.input}"
+        what = f"{bucket.parser} {bucket.version}" if bucket.parser else f"scan of {bucket.key[2]}"
         text = (
             f"{what}: {count(bucket.size, 'job')}, {short(bucket.rows)} rows, {short(bucket.quarantined)} quarantined"
         )
-        since = ago(bucket.first.at, context.facts.now_us)
+        since = ago(bucket.latest_at, context.facts.now_us)
         lines.append([("ok", f"  {context.glyphs.done} "), ("", clean(text)), ("dim", f"  {since}")])
     return [[], [("title", " Published last")], *lines] if lines else []
 

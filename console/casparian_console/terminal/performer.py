@@ -22,10 +22,10 @@ from casparian_console.effects import (
     ListDirectory,
     LoadPast,
     OpenFolder,
-    Query,
     Quit,
     RunCommand,
     RunOperation,
+    RunQuery,
     StopCommand,
     Suspend,
     Tag,
@@ -178,7 +178,7 @@ class Performer:
 
     def perform(self, effect: Effect) -> None:
         match effect:
-            case Query():
+            case RunQuery():
                 self._queries.ask(effect.tag, _query(effect, self._seq()))
             case RunOperation():
                 self._requests.ask(effect.tag, _request(effect))
@@ -260,10 +260,10 @@ class Performer:
             self._took(Failed(("terminal", "open"), f"{opener} did not start: {error.strerror}.", f"It is {path}"))
 
 
-def _query(effect: Query, seq: int) -> Question:
+def _query(effect: RunQuery, seq: int) -> Question:
     def ask(client: Client) -> Message:
-        found = client.query(effect.sql, effect.params, at_least_seq=seq, limit_rows=effect.limit_rows)
-        return Answer(effect.tag, found.seq, tuple(found.columns), tuple(tuple(row) for row in found.rows))
+        found = client.ask(effect.query, at_least_seq=seq)
+        return Answer(effect.tag, found.seq, found.rows)
 
     return ask
 

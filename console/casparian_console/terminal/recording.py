@@ -267,11 +267,8 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
             return m.Gone(redactor.sentence(problem), redactor.sentence(remedy))
         case m.Failed(tag, problem, remedy):
             return m.Failed(tag, redactor.sentence(problem), redactor.sentence(remedy))
-        case m.Answer(tag, seq, columns, rows):
-            hidden = tuple(
-                tuple(redactor.value(column, value) for column, value in zip(columns, row, strict=True)) for row in rows
-            )
-            return m.Answer(tag, seq, columns, hidden)
+        case m.Answer(tag, seq, rows):
+            return m.Answer(tag, seq, [redactor.value("", row) for row in rows])
         case m.Done(tag, result):
             return m.Done(tag, redactor.value("", result))
         case m.Output(tag, text, lines_before):
@@ -324,9 +321,7 @@ def decoded(document: dict[str, Any]) -> m.Message:
         return m.Heard(_ITEMS[kind](**values))
     if kind == "PastEvents":
         return m.PastEvents(values["tag"], tuple(FeedEvent(**event) for event in values["events"]))
-    if "columns" in values:
-        values["columns"] = tuple(values["columns"])
-    for name in ("rows", "entries", "calls"):
+    for name in ("entries", "calls"):
         if name in values:
             values[name] = tuple(tuple(each) for each in values[name])
     made: m.Message = _MESSAGES[kind](**values)

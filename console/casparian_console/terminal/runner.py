@@ -15,7 +15,7 @@ from typing import Protocol
 
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
-from casparian_console.messages import Answer, Heard, Message, Tick
+from casparian_console.messages import Heard, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.feed import FeedReader
 from casparian_console.terminal.performer import ConsoleContext, Performer
@@ -26,9 +26,6 @@ FRAME_SECONDS = 0.05
 _TICK_SECONDS = 1.0
 #: A collection of 100,000 jobs takes as long as several frames: rarely, and never of what stays.
 _GC_THRESHOLD = 50_000
-#: The one answer that is merged row by row, and may be long.
-_HISTORY = ("facts", "jobs")
-_SLICE_ROWS = 1000
 
 
 class Display(Protocol):
@@ -73,13 +70,11 @@ class Runner:
         self._is_drawing_at_once = False
         self._has_news = False
         self._is_closed = False
-        #: Long answers of which a part is still to be taken.
-        self._slices = 0
         self.problems = 0
         self.performer: Performer | None = None
         self._feed: FeedReader | None = None
         if around is not None:
-            self.performer = Performer(around, display, self._answered, lambda: shell.present.seq)
+            self.performer = Performer(around, display, self._answer, lambda: shell.present.seq)
             self._feed = FeedReader(around.home, around.actor, self.deliver, self.performer.sentinel_went_away)
 
     def start(self) -> None:
@@ -101,7 +96,7 @@ class Runner:
     @property
     def is_drawn(self) -> bool:
         """Whether the frame shows all that is known."""
-        return self._drawing is None and not self._slices
+        return self._drawing is None
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -123,24 +118,8 @@ class Runner:
         if any(isinstance(message, Heard) and isinstance(message.item, Snapshot) for message in messages):
             _keep()
 
-    def _answered(self, message: Message) -> None:
-        if isinstance(message, Answer) and message.tag == _HISTORY and len(message.rows) > _SLICE_ROWS:
-            self._slices += 1
-            self._take_slice(message, 0)
-        else:
-            self.deliver([message])
-
-    def _take_slice(self, answer: Answer, start: int) -> None:
-        """A part of a long history, then whatever else waits: keys are answered while 100,000 jobs come in."""
-        if self._is_closed:
-            return
-        rows = answer.rows[start : start + _SLICE_ROWS]
-        self.deliver([Answer(answer.tag, answer.seq, answer.columns, rows)])
-        if start + _SLICE_ROWS < len(answer.rows):
-            self._loop.call_later(0, self._take_slice, answer, start + _SLICE_ROWS)
-        else:
-            self._slices -= 1
-            _keep()
+    def _answer(self, message: Message) -> None:
+        self.deliver([message])
 
     def _tick(self) -> None:
         if not self._is_closed:

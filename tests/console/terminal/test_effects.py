@@ -23,10 +23,10 @@ from casparian_console.effects import (
     ListDirectory,
     LoadPast,
     OpenFolder,
-    Query,
     Quit,
     RunCommand,
     RunOperation,
+    RunQuery,
     StopCommand,
     Watch,
 )
@@ -36,6 +36,7 @@ from casparian_console.terminal.commands import STRETCH_EVENTS
 from casparian_console.terminal.files import LINE_LIMIT_CHARACTERS
 from casparian_console.terminal.performer import ConsoleContext, Performer
 from casparian_protocol.home import Home, make_home
+from casparian_protocol.queries.files import FileSums
 
 TAG = ("jobs", "test")
 Tell = Callable[["Stage"], Awaitable[None]]
@@ -261,7 +262,7 @@ def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 def test_without_a_sentinel_questions_and_requests_are_refused_in_words(tmp_path: Path) -> None:
     async def tell(stage: Stage) -> None:
-        stage.performer.perform(Query(TAG, "select 1"))
+        stage.performer.perform(RunQuery(TAG, FileSums()))
         refused = await stage.last(Failed)
         assert "No sentinel answers" in refused.problem
         assert "casparian start" in refused.remedy

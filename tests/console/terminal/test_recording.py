@@ -59,7 +59,7 @@ MESSAGES: list[Message] = [
     Paste(f"{SECRET}\nx"),
     Click(3, 4, 2),
     Scroll(3, 4, -3),
-    Answer(TAG, 7, ("id", "input_file", "error_message", "rows"), (("aa", f"{HOME}/{SECRET}.csv", SECRET, 12),)),
+    Answer(TAG, 7, [{"id": "aa", "input_file": f"{HOME}/{SECRET}.csv", "error_message": SECRET, "rows": 12}]),
     Done(TAG, {"job_id": "aa", "path": f"/data/{SECRET}"}),
     Failed(TAG, f"/data/{SECRET}: No such file.", f"It is '{SECRET}'."),
     Output(TAG, json.dumps([{"id": 5, "name": SECRET, "note": None, "is_new": True}])),

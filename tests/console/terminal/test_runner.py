@@ -11,7 +11,7 @@ import uvloop
 
 from casparian_console.canvas import Line, plain
 from casparian_console.effects import Effects
-from casparian_console.messages import Answer, Heard, Key, Message, Tick
+from casparian_console.messages import Heard, Key, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner
@@ -106,54 +106,6 @@ def test_a_key_is_drawn_at_once_even_in_a_flood(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         assert pane.job_list == 1
         assert "Keys: Home" in shown(runner)
-
-    running(tmp_path, tell)
-
-
-def test_keys_are_answered_while_a_long_history_comes_in(tmp_path: Path) -> None:
-    columns = [
-        "id",
-        "job_type",
-        "status",
-        "plugin_name",
-        "parser_version",
-        "input_file",
-        "topic",
-        "attempt",
-        "lease_epoch",
-        "worker_id",
-        "retry_count",
-        "queued_at",
-        "started_at",
-        "ended_at",
-        "rows_valid",
-        "quarantine_rows",
-        "rows_skipped",
-        "data_bytes",
-        "seconds",
-        "output_path",
-        "error_code",
-        "error_message",
-        "error_fingerprint",
-        "reason",
-        "files",
-    ]
-    done = {"job_type": "PARSE", "status": "COMPLETED", "plugin_name": "fix", "parser_version": "1", "input_file": "/a"}
-    rows = [{**dict.fromkeys(columns), **done, "id": f"{number:016x}", "ended_at": NOW_US} for number in range(20_000)]
-    answer = Answer(("facts", "jobs"), 0, tuple(columns), tuple(tuple(row.values()) for row in rows))
-
-    async def tell(runner: Runner, pane: Pane) -> None:
-        runner._answered(answer)
-        runner.press(Key("?"))
-        await asyncio.sleep(0.02)
-        assert "Keys: Home" in shown(runner)
-        assert runner.shell.present.jobs.by_state["COMPLETED"] < 20_000
-        assert not runner.is_drawn
-        for _ in range(1000):
-            await asyncio.sleep(0.01)
-            if runner.is_drawn:
-                break
-        assert runner.shell.present.jobs.by_state["COMPLETED"] == 20_000
 
     running(tmp_path, tell)
 

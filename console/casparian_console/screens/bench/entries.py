@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects, Query, Tag
+from casparian_console.effects import Effects, RunQuery, Tag
 from casparian_console.facts.registry import Parser, Registry
 from casparian_console.messages import Answer
 from casparian_console.overlays import Choose
 from casparian_console.text import ago, clean, count, size
+from casparian_protocol.queries.files import InputFile, InputsOfParser, RecentFiles
 
 Kind = Literal["registered", "file", "quick"]
 Identity = tuple[str, str]
@@ -157,37 +158,10 @@ def entry_lines(entry: Entry, registry: Registry, now_us: int, glyphs: Glyphs) -
 OTHER = ""
 _LIMIT = 300
 
-#: Each input of the parser as its last job left it, then files with one of its topics that it has not seen.
-_OF_PARSER = """
-with tried as (
-    select input_file as path, max_by(status, sequence) as status, max_by(quarantine_rows, sequence) as bad,
-        max(sequence) as seen
-    from cf_processing_queue where job_type = 'PARSE' and plugin_name = ? and input_file is not null group by input_file
-), topical as (
-    select f.path, f.size from scout_files f
-    where f.status <> 'vanished' and f.path not in (select path from tried) and f.id in (
-        select t.file_id from scout_file_tags t where list_contains(string_split(?, chr(10)), t.tag))
-    order by f.path limit 300
-)
-select path, standing, size from (
-    select t.path, t.seen, case when t.status in ('FAILED', 'DEAD_LETTER') then 'failed'
-        when t.bad > 0 then 'bad rows'
-        when t.status in ('COMPLETED', 'PARTIAL_SUCCESS') then 'passed' else 'open' end as standing,
-        (select max(f.size) from scout_files f where f.path = t.path) as size
-    from tried t
-    union all select path, 0, 'new', size from topical
-) order by case standing when 'failed' then 0 when 'bad rows' then 1 when 'open' then 2 when 'new' then 3 else 4 end,
-    seen desc, path limit ?
-"""
-_OF_CATALOGUE = """
-select path, 'known' as standing, size from scout_files where status <> 'vanished' order by last_changed desc, path limit ?
-"""
 
-
-def file_query(tag: Tag, parser: Parser | None) -> Query:
-    if parser is None:
-        return Query(tag, _OF_CATALOGUE, (_LIMIT,), _LIMIT)
-    return Query(tag, _OF_PARSER, (parser.name, "\n".join(parser.topics), _LIMIT), _LIMIT)
+def file_query(tag: Tag, parser: Parser | None) -> RunQuery:
+    query = RecentFiles(_LIMIT) if parser is None else InputsOfParser(parser.name, parser.topics, _LIMIT)
+    return RunQuery(tag, query)
 
 
 class FileChoice(Choose):
@@ -198,11 +172,9 @@ class FileChoice(Choose):
         self.wish = (110, 24)
 
     def fill(self, answer: Answer) -> None:
+        rows: list[InputFile] = answer.rows
         self.options = [
-            *(
-                (str(path), f"{standing:<9}{size(length or 0):>10}  {clean(path)}")
-                for path, standing, length in answer.rows
-            ),
+            *((row["path"], f"{row['standing']:<9}{size(row['size'] or 0):>10}  {clean(row['path'])}") for row in rows),
             (OTHER, "another file: type its path"),
         ]
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Effects, ListDirectory, Query, RunOperation
+from casparian_console.effects import Effects, ListDirectory, RunOperation, RunQuery
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
 from casparian_console.overlays import PathPrompt, TextView
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.approvals import SCHEMAS, ask_reason, contract_view
+from casparian_console.screens.approvals import ask_reason, contract_view
 from casparian_console.screens.bench import actions, drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
 from casparian_console.screens.bench.result_view import diff_lines
 from casparian_console.screens.bench.trials import WATCH, Runner, Trial
 from casparian_console.text import clean, count
+from casparian_protocol.queries.parsers import ContractBefore
 
 #: `parsers/` is listed again so often while the bench is looked at: directories tell nobody that they changed.
 _LIST_AGAIN_US = 5_000_000
@@ -181,7 +182,7 @@ class Bench(Screen):
         """The diff first; its view has the key that approves."""
 
         def show(contract_id: str) -> Effects:
-            return [Query(("bench", "contract", contract_id), SCHEMAS, (contract_id,))]
+            return [RunQuery(("bench", "contract", contract_id), ContractBefore(contract_id))]
 
         return self._one_contract("Which contract?", show, context)
 
@@ -262,7 +263,7 @@ class Bench(Screen):
             case Answer(), ("contract", contract_id):
                 contract = context.facts.registry.contracts.get(contract_id)
                 if contract is not None and message.rows:
-                    return context.open(contract_view(contract, message.maps()[0], ("bench", "decide"), context))
+                    return context.open(contract_view(contract, message.rows[0], ("bench", "decide"), context))
             case Output(), _ if message.tag == WATCH:
                 return self.runner.saved(now_us)
             case ((Output() | Ended() | Failed()), ("trial", number)):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
-from casparian_console.facts.jobs import JobBook, Standing
+from casparian_console.facts.book import JobBook
+from casparian_console.facts.jobs import Standing
 from casparian_console.messages import Ended, Failed, Output
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context
@@ -151,6 +152,8 @@ class Scan:
         for bucket in jobs.buckets.values():
             if bucket.type == "SCAN" and bucket.standing in (Standing.RUNNING, Standing.WAITING):
                 job = bucket.first
+                if job is None:
+                    continue
                 done = job.progress.get("items_done")
                 lines += [
                     [("accent", f"{glyphs.running} rescan"), ("dim", f" {job.state.lower()}")],

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from casparian_console.canvas import Glyphs, Line, fit, restyle, spread
 from casparian_console.editor import Editor
-from casparian_console.effects import Query
+from casparian_console.effects import RunQuery
 from casparian_console.facts.registry import Registry
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer
-from casparian_console.screens.discover.files import Label, Source
+from casparian_console.screens.discover.files import Label, Source, TagKind
 from casparian_console.text import clean, clip_left, short
+from casparian_protocol.queries.files import FilesByLabel, FilesBySource, LabelOfFiles, SourceOfFiles
 
-SOURCES = Query(
-    ("discover", "sources"),
-    """
-select f.source_id, case when f.source_id is null then left(f.path, length(f.path) - length(f.rel_path)) end as root,
-    count(*)::bigint as files
-from scout_files f where f.status <> 'vanished' group by 1, 2 order by 2, 1
-""",
-)
-LABELS = Query(
-    ("discover", "labels"),
-    """
-with known as (select f.id from scout_files f where f.status <> 'vanished'),
-    tagged as (select t.file_id, t.tag, t.rule_id from scout_file_tags t where t.file_id in (select id from known))
-select 'tag' as kind, tag as value, tag as name, count(*)::bigint as files from tagged group by tag
-union all select 'rule', r.id, r.pattern || ' → ' || r.tag, (select count(*) from tagged t where t.rule_id = r.id)::bigint
-    from scout_tagging_rules r where r.enabled
-union all select 'untagged', '', 'untagged', ((select count(*) from known) - (select count(distinct file_id) from tagged))::bigint
-union all select 'all', '', 'all tags', (select count(*) from known)::bigint
-""",
-)
+SOURCES = RunQuery(("discover", "sources"), FilesBySource())
+LABELS = RunQuery(("discover", "labels"), FilesByLabel())
 _ORDER = ("all", "untagged", "tag", "rule")
 
 
@@ -121,7 +105,8 @@ def source_options(answer: Answer, registry: Registry) -> list[Option]:
     """All, then the sources by name (those without files too), then directories that were scanned by hand."""
     counted: dict[str, int] = {}
     by_hand: list[Option] = []
-    for row in answer.maps():
+    counts: list[SourceOfFiles] = answer.rows
+    for row in counts:
         if row["source_id"]:
             counted[row["source_id"]] = counted.get(row["source_id"], 0) + row["files"]
         else:
@@ -142,10 +127,11 @@ def source_options(answer: Answer, registry: Registry) -> list[Option]:
 
 
 def label_options(answer: Answer) -> list[Option]:
-    rows = sorted(answer.maps(), key=lambda row: (_ORDER.index(row["kind"]), row["name"]))
+    labels: list[LabelOfFiles] = answer.rows
+    rows = sorted(labels, key=lambda row: (_ORDER.index(row["kind"]), row["name"]))
     return [
         Option(
-            Label(row["kind"], row["value"], row["name"]),
+            Label(cast(TagKind, row["kind"]), row["value"], row["name"]),
             clean(f"rule {row['name']}" if row["kind"] == "rule" else row["name"]),
             row["files"],
         )

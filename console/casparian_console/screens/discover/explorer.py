@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle, spread
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.effects import Effects, RunCommand, RunQuery
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Ended, Failed, Output
 from casparian_console.overlays import wrapped
@@ -17,24 +17,12 @@ from casparian_console.screens.discover.files import Source
 from casparian_console.screens.discover.matching import Matcher
 from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.queries.files import Folder, Folders
 from casparian_protocol.tagging import check_tag
 
 Phase = Literal["explore", "edit", "test", "publish"]
 FIELDS = ("pattern", "exclude", "tag")
 _EXAMPLES = "200"
-
-#: Below a folder: its folders, and its own files by extension.
-_FOLDERS = """
-with here as (
-    select substr(f.rel_path, length(?) + 1) as rest, f.size,
-        f.id in (select t.file_id from scout_file_tags t) as is_tagged
-    from scout_files f where f.status <> 'vanished'{source} and starts_with(f.rel_path, ?))
-select case when contains(rest, '/') then split_part(rest, '/', 1) || '/'
-        else '*' || regexp_extract(rest, '(\\.[A-Za-z0-9_-]+)$', 1) end as name,
-    count(*)::bigint as files, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes,
-    (count(*) filter (where not is_tagged))::bigint as untagged
-from here group by 1 order by (name like '%/') desc, files desc, name limit 2000
-"""
 
 
 class Explorer:
@@ -46,7 +34,7 @@ class Explorer:
         self.source = Source()
         #: The focused folder, with its `/`; empty at the top.
         self.folder = ""
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Folder] = []
         self.cursor = Cursor()
         self.fields = {name: Editor() for name in FIELDS}
         self.focus = 0
@@ -108,9 +96,7 @@ class Explorer:
         self.matcher.stop()
 
     def _ask_folders(self) -> Effects:
-        condition, params = self.source.where()
-        sql = _FOLDERS.format(source=f" and {condition}" if condition else "")
-        return [Query(("discover", "folders", self.folder), sql, (self.folder, *params, self.folder), 2000)]
+        return [RunQuery(("discover", "folders", self.folder), Folders(self.source.filter, self.folder))]
 
     def list_rows(self) -> Fixed:
         return Fixed([row["name"] for row in self.rows])
@@ -231,7 +217,7 @@ class Explorer:
                 return self.matcher.on_answer(message)
             self.matcher.failed(message.tag[2], getattr(message, "problem", ""))
         elif what == "folders" and isinstance(message, Answer) and message.tag[2] == self.folder:
-            self.rows = message.maps()
+            self.rows = message.rows
             self.cursor.settle(self.list_rows(), self.list_height)
         elif isinstance(message, Output):
             self._chunks.append(message.text)

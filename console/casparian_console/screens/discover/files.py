@@ -7,16 +7,15 @@ Rows are in the order of the catalogue's key.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from casparian_console.effects import Effects, Query
+from casparian_console.effects import Effects, RunQuery
 from casparian_console.messages import Answer
+from casparian_protocol.queries.files import FileFilter, FilePage, FilePaged, FileTotals
 
 SourceKind = Literal["all", "source", "root"]
 TagKind = Literal["all", "untagged", "tag", "rule"]
-
-_IN_TAGS = "f.id in (select t.file_id from scout_file_tags t where t.{column} = ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +27,11 @@ class Source:
     value: str = ""
     name: str = ""
 
-    def where(self) -> tuple[str, tuple[str, ...]]:
-        if self.kind == "source":
-            return "f.source_id = ?", (self.value,)
-        if self.kind == "root":
-            return "f.source_id is null and left(f.path, length(f.path) - length(f.rel_path)) = ?", (self.value,)
-        return "", ()
+    @property
+    def filter(self) -> FileFilter:
+        return FileFilter(
+            source=self.value if self.kind == "source" else None, root=self.value if self.kind == "root" else None
+        )
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -49,13 +47,6 @@ class Label:
     kind: TagKind = "all"
     value: str = ""
     name: str = ""
-
-    def where(self) -> tuple[str, tuple[str, ...]]:
-        if self.kind == "untagged":
-            return "f.id not in (select t.file_id from scout_file_tags t)", ()
-        if self.kind in ("tag", "rule"):
-            return _IN_TAGS.format(column="tag" if self.kind == "tag" else "rule_id"), (self.value,)
-        return "", ()
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -73,13 +64,17 @@ class Filter:
     #: In the relative path, in any case.
     text: str = ""
 
-    def where(self) -> tuple[str, tuple[str, ...]]:
-        """A condition over `scout_files f`, with its parameters."""
-        parts = [("f.status <> 'vanished'", ()), self.source.where(), self.label.where()]
-        if self.text:
-            parts.append(("contains(lower(f.rel_path), lower(?))", (self.text,)))
-        conditions = [condition for condition, _ in parts if condition]
-        return " and ".join(conditions), tuple(value for _, values in parts for value in values)
+    @property
+    def catalogue(self) -> FileFilter:
+        """As queries of the catalogue take it."""
+        label = self.label
+        return replace(
+            self.source.filter,
+            tag=label.value if label.kind == "tag" else None,
+            rule_id=label.value if label.kind == "rule" else None,
+            is_untagged=label.kind == "untagged",
+            contains=self.text or None,
+        )
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -104,24 +99,9 @@ _NEAR_ROWS = 1_000
 
 Part = Literal["start", "end", "next", "previous", "again"]
 
-_PAGE = """
-with page as (
-    select f.id, f.path, f.rel_path, f.size, f.mtime, coalesce(f.kind, '') as kind, f.status,
-        f.content_hash is not null as is_hashed
-    from scout_files f where {where}{key} order by f.path {order}, f.id {order} limit {limit}
-)
-select p.*, coalesce((select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t where t.file_id = p.id), '') as tags
-from page p order by p.path {order}, p.id {order}
-"""
-_TOTALS = """
-select count(*)::bigint as files, least(coalesce(sum(f.size), 0), 9223372036854775807)::bigint as bytes,
-    (count(*) filter (where (f.path, f.id) < (?, ?)))::bigint as before
-from scout_files f where {where}
-"""
-
 
 class File(NamedTuple):
-    """One row of the catalogue, in the order of the query's columns: 5,000 are made at once."""
+    """One row of the catalogue; 5,000 are made at once."""
 
     file_id: str
     path: str
@@ -198,21 +178,16 @@ class Window:
             return [self._page("previous", self.rows[0].key)]
         return []
 
-    def _page(self, part: Part, key: tuple[str, str] = ("", "")) -> Query:
+    def _page(self, part: Part, key: tuple[str, str] = ("", "")) -> RunQuery:
         self._generation += 1
         self.is_loading = True
-        where, params = self.filter.where()
-        compared = {"next": ">", "again": ">=", "previous": "<"}.get(part, "")
-        condition = f" and (f.path, f.id) {compared} (?, ?)" if compared else ""
-        order = "desc" if part in ("previous", "end") else "asc"
-        sql = _PAGE.format(where=where, key=condition, order=order, limit=PAGE_ROWS)
-        return Query(
-            ("discover", "page", str(self._generation), part), sql, (*params, *(key if compared else ())), PAGE_ROWS
-        )
+        where = {"next": "after", "again": "from", "previous": "before"}.get(part, "all")
+        is_descending = part in ("previous", "end")
+        page = FilePage(self.filter.catalogue, PAGE_ROWS, where, *key, is_descending=is_descending)
+        return RunQuery(("discover", "page", str(self._generation), part), page)
 
-    def _totals(self, key: tuple[str, str]) -> Query:
-        where, params = self.filter.where()
-        return Query(("discover", "totals", str(self._generation)), _TOTALS.format(where=where), (*key, *params))
+    def _totals(self, key: tuple[str, str]) -> RunQuery:
+        return RunQuery(("discover", "totals", str(self._generation)), FileTotals(self.filter.catalogue, *key))
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -220,12 +195,12 @@ class Window:
         """A page or the counts; of an older filter: nothing."""
         what, generation = answer.tag[1], answer.tag[2]
         if what == "totals":
-            row = answer.maps()[0]
+            row = answer.rows[0]
             self.files, self.bytes = row["files"], row["bytes"]
             if generation == str(self._generation):
                 self.before = row["before"]
         elif generation == str(self._generation):
-            self._take_page(answer.tag[3], list(map(File._make, answer.rows)))
+            self._take_page(answer.tag[3], [_file(row) for row in answer.rows])
 
     def failed(self, generation: str) -> None:
         self.is_loading = self.is_loading and generation != str(self._generation)
@@ -261,6 +236,20 @@ class Window:
         """`412 of 1,247`: where the row stands among all."""
         total = f"{self.files:,}" if self.files is not None else "…"
         return f"{self.before + at + 1:,} of {total}" if self.before is not None and self.rows else total
+
+
+def _file(row: FilePaged) -> File:
+    return File(
+        row["id"],
+        row["path"],
+        row["rel_path"],
+        row["size"] or 0,
+        row["mtime"] or 0,
+        row["kind"],
+        row["status"],
+        row["is_hashed"],
+        row["tags"],
+    )
 
 
 def ids_of(files: Sequence[File]) -> list[str]:

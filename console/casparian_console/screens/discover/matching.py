@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from casparian_console.effects import Effects, Query
+from casparian_console.effects import Effects, RunQuery
 from casparian_console.messages import Answer
 from casparian_console.screens.discover.files import Source
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob
+from casparian_protocol.queries.files import FilePath, FilePaths
 
 PAGE_ROWS = 5_000
 #: Dates are read, not only matched: such a path takes 3 to 12 µs instead of 0.5.
@@ -30,12 +32,6 @@ _PATTERN_CHARACTERS_AT_FULL_PAGE = 60
 HERE = "(here)"
 OTHERS = "(other folders)"
 _SPECIAL = re.compile(r"[*?\[\]{}\\]")
-
-_PAGE = """
-select f.path, f.id, f.rel_path from scout_files f
-where f.status <> 'vanished'{source} and starts_with(f.rel_path, ?) and ends_with(f.rel_path, ?) and (f.path, f.id) > (?, ?)
-order by f.path, f.id limit {limit}
-"""
 
 
 class Matcher:
@@ -99,29 +95,29 @@ class Matcher:
         self.matches, self.folders, self.excluded = [], Counter(), Counter()
         self.is_done = True
 
-    def _page(self, path: str, file_id: str) -> Query:
+    def _page(self, path: str, file_id: str) -> RunQuery:
         assert self._glob is not None
-        condition, params = self.source.where()
-        source = f" and {condition}" if condition else ""
-        sql = _PAGE.format(source=source, limit=self._limit)
-        given = (*params, plain_prefix(self._glob.pattern), self._glob.suffix, path, file_id)
-        return Query(("discover", "match", str(self._generation), "" if path else "first"), sql, given, self._limit)
+        below, ending = plain_prefix(self._glob.pattern), self._glob.suffix
+        wanted = replace(self.source.filter, starts_with=below, ends_with=ending)
+        tag = ("discover", "match", str(self._generation), "" if path else "first")
+        return RunQuery(tag, FilePaths(wanted, self._limit, path, file_id))
 
     def on_answer(self, answer: Answer) -> Effects:
         """A page: matched now, and the next one asked for."""
         if answer.tag[2] != str(self._generation) or self._glob is None:
             return []
-        paths = [row[2] for row in answer.rows]
+        rows: list[FilePath] = answer.rows
+        paths = [row["rel_path"] for row in rows]
         if answer.tag[3] == "first":
             self._reset()  # what was matched at once comes again, among all
             if not plain_prefix(self._glob.pattern) and not self._glob.suffix:
                 self._first_page = paths
             self.is_done = False
         self._slice(paths)
-        if len(answer.rows) < self._limit:
+        if len(rows) < self._limit:
             self.is_done = True
             return []
-        return [self._page(answer.rows[-1][0], answer.rows[-1][1])]
+        return [self._page(rows[-1]["path"], rows[-1]["id"])]
 
     def failed(self, generation: str, problem: str) -> None:
         if generation == str(self._generation):

@@ -8,34 +8,19 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.effects import Effects, RunCommand, RunQuery
 from casparian_console.facts.jobs import STANDINGS, Standing
 from casparian_console.messages import Answer, Ended, Failed, Output
 from casparian_console.overlays import wrapped
 from casparian_console.screens.discover.files import File
 from casparian_console.text import ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
+from casparian_protocol.queries.files import AboutFile, FileAbout, JobOfFile, JobsOfFile
 
 View = Literal["records", "text", "hex", "about"]
 VIEWS: tuple[View, ...] = ("records", "text", "hex", "about")
 _KEPT = 50
 _ROWS = 100
 
-_ABOUT = """
-select f.path, f.size, f.kind,
-    (select c.status_text from cf_files c where c.id = f.id) as status, f.content_hash, epoch_us(f.first_seen) as first_seen,
-    epoch_us(f.last_changed) as last_changed, f.mtime, f.path_fields,
-    (select string_agg(t.tag || case when t.rule_id is null then ' (by hand)'
-        else ' (' || coalesce((select r.pattern from scout_tagging_rules r where r.id = t.rule_id), 'a removed rule') || ')' end,
-        chr(10) order by t.tag) from scout_file_tags t where t.file_id = f.id) as tags,
-    case when f.content_hash is not null then (select min(o.path) from scout_files o
-        where o.content_hash = f.content_hash and o.path < f.path and o.status <> 'vanished') end as duplicate_of
-from scout_files f where f.id = ?
-"""
-_JOBS = """
-select id, job_type, status, plugin_name, parser_version, epoch_us(coalesce(end_time, claim_time, queued_at)) as since_us,
-    rows_valid, quarantine_rows, error_code, error_message
-from cf_processing_queue where input_file = ? order by sequence desc limit 30
-"""
 #: (file, time of modification): another content is another look.
 Key = tuple[str, int]
 
@@ -50,8 +35,8 @@ class Preview:
         self._looks: OrderedDict[Key, dict[str, Any]] = OrderedDict()
         self._looking: Key | None = None
         self._chunks: list[str] = []
-        self.about: dict[str, Any] = {}
-        self.jobs: list[dict[str, Any]] = []
+        self.about: FileAbout | None = None
+        self.jobs: list[JobOfFile] = []
         #: Raised with every change of what is shown.
         self.revision = 0
         #: Whose catalogue entry is on its way.
@@ -66,10 +51,10 @@ class Preview:
         """The cursor stands on `file`."""
         self.revision += file != self.file
         if file is None:
-            self.file, self.about, self.jobs = None, {}, []
+            self.file, self.about, self.jobs = None, None, []
             return []
         if self.file is None or self.file.file_id != file.file_id:
-            self.top, self.about, self.jobs = 0, {}, []
+            self.top, self.about, self.jobs = 0, None, []
         self.file = file
         return [*self._look(file), *self._facts(file)]
 
@@ -91,8 +76,8 @@ class Preview:
             return []
         self._asked = file.file_id
         return [
-            Query(("discover", "about", file.file_id), _ABOUT, (file.file_id,)),
-            Query(("discover", "jobs", file.file_id), _JOBS, (file.path,), 30),
+            RunQuery(("discover", "about", file.file_id), AboutFile(file.file_id)),
+            RunQuery(("discover", "jobs", file.file_id), JobsOfFile(file.path)),
         ]
 
     def on_answer(self, message: Answer | Output | Ended | Failed) -> Effects:
@@ -105,9 +90,9 @@ class Preview:
             self._asked = ""
         if isinstance(message, Answer) and is_mine:
             if what == "about":
-                self.about = message.maps()[0] if message.rows else {}
+                self.about = message.rows[0] if message.rows else None
             else:
-                self.jobs = message.maps()
+                self.jobs = message.rows
         return self.choose(self.file) if what == "jobs" and not is_mine else []
 
     def _took_look(self, message: Answer | Output | Ended | Failed) -> Effects:
@@ -277,7 +262,7 @@ def _about(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int
     return lines
 
 
-def _job(job: dict[str, Any], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
+def _job(job: JobOfFile, now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
     sign, style = _SIGNS[STANDINGS[job["status"]]]
     who = f"{clean(job['plugin_name'] or job['job_type'])} {clean(job['parser_version'])}"
     lines: list[Line] = [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from casparian_console.canvas import Glyphs, Line, block, fit, restyle
-from casparian_console.effects import Effects, Query, RunCommand
+from casparian_console.effects import Effects, RunCommand, RunQuery
 from casparian_console.listing import Cursor, Match
 from casparian_console.messages import Answer, Ended, Output, Tagged
 from casparian_console.overlays import Prompt
@@ -21,16 +21,9 @@ from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.view import View, headline
 from casparian_console.text import clean, clip, count, pad, pad_left
+from casparian_protocol.queries.outputs import ViolationsOfJobs
 
 SLOT = "violations"
-_VIOLATIONS = """
-select output, code, coalesce(column_name, '') as "column", is_committed,
-    least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows,
-    count(distinct input_file) as files, count(distinct job_id) as jobs, min(job_id) as job_id
-from cf_quarantine
-where ? = '[]' or len(list_filter(from_json(?, '["varchar"]'), lambda prefix: starts_with(job_id, prefix))) > 0
-group by all order by is_committed desc, output, code, "column"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class Quarantine(View):
         self._is_asking, self._document = True, []
         tag = ("inspect", SLOT, str(self._number))
         if context.past_seq is None:
-            return [Query(tag, _VIOLATIONS, (json.dumps(self.jobs),) * 2)]
+            return [RunQuery(tag, ViolationsOfJobs(self.jobs))]
         args = ("quarantine", "summary", "--json", "--as-of", str(context.past_seq))
         return [RunCommand(tag, args, is_logged=False)]
 
@@ -105,7 +98,7 @@ class Quarantine(View):
             return []
         self._is_asking = False
         if isinstance(message, Answer):
-            self._show([Violation(**row) for row in message.maps()])
+            self._show([Violation(**row) for row in message.rows])
         elif isinstance(message, Ended) and message.code == 0:
             found = json.loads("".join(self._document) or "[]")
             self._show([Violation(**{**row, "column": row["column"] or ""}) for row in found])

@@ -6,24 +6,17 @@ import json
 from typing import Any
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Copy, Effects, Query
+from casparian_console.effects import Copy, Effects, RunQuery
 from casparian_console.messages import Answer, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NULL, Table, cell_text
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.text import clean, clip, clock, pad, width_of
+from casparian_protocol.queries.outputs import OriginOfRow
 
 SLOT = "origin"
 _KEPT_JOBS = 500
-_JOB = """
-select q.status, q.plugin_name as parser, q.parser_version as version, q.input_file as file, q.source_hash, q.attempt,
-    q.worker_id, q.artifact_hash, epoch_us(q.end_time) as ended_at, epoch_us(q.logical_date) as logical_date,
-    q.selection_snapshot_hash as snapshot,
-    (select string_agg(distinct f.contract_hash, ', ') from cf_output_files f where f.job_id = q.id and f.output = ?) as contract,
-    (select string_agg(f.path, ', ') from cf_output_files f where f.job_id = q.id and f.output = ?) as written
-from cf_processing_queue q where q.id = ?
-"""
 
 
 def job_of(table: Table, row: int) -> str:
@@ -45,13 +38,13 @@ class Origins:
         if len(self._jobs) >= _KEPT_JOBS:
             self._jobs.clear()
         self._jobs[key] = None
-        return [Query(("inspect", SLOT, job_id, output), _JOB, (output, output, job_id))]
+        return [RunQuery(("inspect", SLOT, job_id, output), OriginOfRow(job_id, output))]
 
     def on_answer(self, message: Tagged) -> None:
         """`Answer` to what `need` asked; after a failure it may be asked again."""
         key = (message.tag[2], message.tag[3])
         if isinstance(message, Answer) and message.rows:
-            self._jobs[key] = message.maps()[0]
+            self._jobs[key] = message.rows[0]
         else:
             self._jobs.pop(key, None)
 

@@ -10,7 +10,7 @@ import json
 
 from casparian_console.canvas import Line, block, fit
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, Query
+from casparian_console.effects import Effects, RunQuery
 from casparian_console.listing import MOVES
 from casparian_console.messages import Answer, Tagged
 from casparian_console.screen import Context
@@ -23,18 +23,12 @@ from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.table import identities
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clip, count, duration, pad
+from casparian_protocol.queries.outputs import TableColumns
 
 ANSWER_ROWS = 2000
 NAMES_SLOT = "names"
 _LINEAGE_COLUMNS = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_parser_version", "_cf_source_row")
 _BAD_COLUMNS = ("_cf_violations", "_cf_violation_type", "_cf_error_msg", "_cf_output_row_index", "_cf_raw")
-#: State tables with their columns, and the columns of outputs from their approved contracts.
-_NAMES = """
-select 'state' as kind, table_name as name, to_json(list(column_name order by ordinal_position))::varchar as columns
-from information_schema.columns where table_schema = 'main' and table_name <> 'cf_position' group by table_name
-union all
-select 'output', output, max_by(schema_json, approved_at) from cf_schema_contracts where state = 'APPROVED' group by output
-"""
 _EDITOR_LEAST = 4
 _COMPLETIONS_SHOWN = 6
 
@@ -70,7 +64,7 @@ class Sql(View):
         for output in context.facts.registry.outputs:
             self.tables.setdefault(typed_name(output), [])
             self.tables.setdefault(f"quarantine.{typed_name(output)}", [])
-        return [Query(("inspect", NAMES_SLOT), _NAMES)]
+        return [RunQuery(("inspect", NAMES_SLOT), TableColumns())]
 
     def run(self, context: Context) -> Effects:
         if not self.editor.text.strip():
@@ -109,7 +103,7 @@ class Sql(View):
         return []
 
     def _name(self, answer: Answer) -> None:
-        for row in answer.maps():
+        for row in answer.rows:
             found = json.loads(row["columns"] or "[]")
             if row["kind"] == "state":
                 self.tables[row["name"]] = [str(name) for name in found]

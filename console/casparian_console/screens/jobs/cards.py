@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle, spread
-from casparian_console.facts.jobs import Bucket, Job, JobBook, Standing
+from casparian_console.facts.book import JobBook
+from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Progress, Standing
 from casparian_console.facts.store import Facts
-from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobGroupKey, JobList
+from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
 from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
 
 #: Files a minute are measured over the last minute.
 _RATE_SECONDS = 60
 #: Fewer files than this are no rate.
 _RATE_FILES = 3
-_OLDEST_LOOKED_AT = 256
-_SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Files of a stretch of work. `per_second` is 0 while nobody can tell."""
+    """Files of a stretch of work: since work of this parser was queued while none was open. `per_second` is 0 when unknown."""
 
     ended: int = 0
     open: int = 0
@@ -38,53 +35,21 @@ class Backlog:
         return self.open / self.per_second if self.per_second else 0.0
 
 
-class Backlogs:
-    """Remembers each count for a second."""
-
-    def __init__(self) -> None:
-        self._kept: dict[JobGroupKey, tuple[int, Backlog]] = {}
-
-    def of(self, group: JobGroup, job_list: JobList, facts: Facts) -> Backlog:
-        second = facts.now_us // _SECOND_US
-        known = self._kept.get(group.key)
-        if known is not None and known[0] == second:
-            return known[1]
-        if len(self._kept) > 500:
-            self._kept.clear()
-        counted = _count(group, facts)
-        self._kept[group.key] = (second, counted)
-        return counted
-
-
-def _count(group: JobGroup, facts: Facts) -> Backlog:
-    book, kin = facts.jobs, group.key[1:4]
-    open_buckets = [bucket for key in group.bucket_keys if (bucket := book.buckets.get(key)) is not None]
-    since = min((_oldest(bucket) for bucket in open_buckets), default=0)
-    ended = recent = 0
-    minute_ago = facts.now_us - _RATE_SECONDS * _SECOND_US
-    for key, bucket in book.buckets.items():
-        if key[1:4] == kin and key[0] not in (Standing.RUNNING, Standing.WAITING):
-            ended += _since(bucket, since)
-            recent += _since(bucket, max(since, minute_ago))
-    seconds = (facts.now_us - max(since, minute_ago)) / _SECOND_US
+def backlog_of(group: JobGroup, facts: Facts) -> Backlog:
+    """How far the work is that the group is part of."""
+    kin = group.key[1:4]
+    stretch = facts.jobs.stretches.get(kin)
+    left = facts.jobs.open_of(kin)
+    if stretch is None:
+        return Backlog(open=left)
+    since = max(stretch.began_at, facts.now_us - _RATE_SECONDS * SECOND_US)
+    recent, seconds = stretch.ended_since(since), (facts.now_us - since) / SECOND_US
     per_second = recent / seconds if recent >= _RATE_FILES and seconds > 1 else 0.0
-    return Backlog(ended, sum(bucket.size for bucket in open_buckets), per_second)
-
-
-def _oldest(bucket: Bucket) -> int:
-    """When the job that waits longest was queued."""
-    if bucket.standing is Standing.WAITING:
-        return int(bucket.jobs[-1].queued_at)
-    return min(int(job.queued_at) for job in islice(reversed(bucket.jobs), _OLDEST_LOOKED_AT))
-
-
-def _since(bucket: Bucket, at_us: int) -> int:
-    """How many of its jobs changed at that time or later."""
-    return int(bucket.jobs.bisect_key_left((-at_us + 1, "")))
+    return Backlog(stretch.ended, left, per_second)
 
 
 def counted_files(book: JobBook) -> tuple[int, int]:
-    """Files that were parsed, and all files that the book has a PARSE job for."""
+    """Files that were parsed, and all files that there ever was a PARSE job for."""
     done = everything = 0
     for key, bucket in book.buckets.items():
         if key[1] == "PARSE":
@@ -108,7 +73,6 @@ class CardContext:
     facts: Facts
     glyphs: Glyphs
     job_list: JobList
-    backlogs: Backlogs
     home: str
     width: int = 80
 
@@ -138,9 +102,9 @@ def _head(
     )
 
 
-def _what(look: CardContext, group: JobGroup, first: Job) -> str:
+def _what(look: CardContext, group: JobGroup) -> str:
     if group.type == "SCAN":
-        return clip_left(clean(first.input), look.width - 34, look.glyphs.ellipsis)
+        return clip_left(clean(group.key[2]), look.width - 34, look.glyphs.ellipsis)
     return f"{clean(group.parser)} {clean(group.version)}".strip()
 
 
@@ -148,44 +112,51 @@ def _age(look: CardContext, at_us: int) -> Line:
     return [("dim", f"{ago(at_us, look.facts.now_us):>{_AGE}} ")]
 
 
+def _latest(look: CardContext, group: JobGroup) -> Line:
+    return _age(look, max((bucket.latest_at for bucket in look.job_list.buckets(group)), default=0))
+
+
 def _files(look: CardContext, group: JobGroup, noun: str = "file") -> str:
     """`12 files`, or `3 of 12 files` under a filter that looks into the group."""
-    here = look.job_list.size(group)
-    everything = look.job_list.all_of(group) if look.job_list.filter.is_by_job else here
+    here, everything = look.job_list.total(group), look.job_list.all_of(group)
     return count(here, noun) if here == everything else f"{here:,} of {count(everything, noun)}"
 
 
 def _failed(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
-    glyphs, last = look.glyphs, look.job_list.job(group, 0)
-    first = look.job_list.job(group, look.job_list.size(group) - 1)
-    head = _head(look, group, ("bad", glyphs.failed), _what(look, group, last), _age(look, last.at), is_selected)
+    glyphs, last = look.glyphs, look.job_list.known(group, 0)
+    head = _head(look, group, ("bad", glyphs.failed), _what(look, group), _latest(look, group), is_selected)
     dot = f" {glyphs.dot} "
+    if last is None:
+        named = look.job_list.fingerprint(group.key[4]) if group.key[4] else "no code"
+        return [head, [("", f"{_INDENT}{_files(look, group)} failed{dot}"), ("bad", named)], []]
     why: Line = [("", f"{_INDENT}{_files(look, group)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
     cause = f"{dot}{look.job_list.fingerprint(last.fingerprint)}" if last.fingerprint else ""
     room = look.width - line_width(why) - len(cause) - 1
     message = clip(f": {clean(last.error_message)}", room, glyphs.ellipsis) if last.error_message else ""
-    where = clip_left(clean(first.input), look.width - len(_INDENT) - 8, glyphs.ellipsis)
-    return [head, [*why, ("", message), ("dim", cause)], [("dim", f"{_INDENT}first: "), ("", where)]]
+    is_whole = look.job_list.size(group) == look.job_list.total(group)
+    which, told = ("first", look.job_list.known(group, -1) or last) if is_whole else ("last", last)
+    where = clip_left(clean(told.input), look.width - len(_INDENT) - len(which) - 3, glyphs.ellipsis)
+    return [head, [*why, ("", message), ("dim", cause)], [("dim", f"{_INDENT}{which}: "), ("", where)]]
 
 
 def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     running, waiting = look.job_list.counts(group)
     glyph = ("accent", look.glyphs.running) if running else ("dim", look.glyphs.waiting)
-    first = look.job_list.job(group, 0)
-    if running + waiting == 1 or group.type == "SCAN":
+    first = look.job_list.known(group, 0)
+    if first is not None and (running + waiting == 1 or group.type == "SCAN"):
         state, told = _job_progress(look, first), _job_numbers(look, first)
     else:
-        backlog = look.backlogs.of(group, look.job_list, look.facts)
+        backlog = backlog_of(group, look.facts)
         state, told = (
             _bar(look, _share(look, group) if running or backlog.ended else None),
             _backlog_numbers(look, group, running, waiting),
         )
     held = _held(look, group)
     glyph = ("warn", look.glyphs.paused) if held else glyph
-    head = _head(look, group, glyph, _what(look, group, first), state, is_selected)
+    head = _head(look, group, glyph, _what(look, group), state, is_selected)
     if card_height(group) == 1:
-        return [_head(look, group, glyph, _what(look, group, first), [*told, ("", " ")], is_selected)]
-    name = f"{_name(first)}  " if running + waiting == 1 else ""
+        return [_head(look, group, glyph, _what(look, group), [*told, ("", " ")], is_selected)]
+    name = f"{_name(first)}  " if first is not None and running + waiting == 1 else ""
     return [head, [("", _INDENT), ("", name), *held, *told, *_worries(look, group)]]
 
 
@@ -197,17 +168,13 @@ def _bar(look: CardContext, share: float | None) -> Line:
 
 def _share(look: CardContext, group: JobGroup) -> float:
     """Of a stretch of work: its ended files, and what is done of the running ones."""
-    backlog = look.backlogs.of(group, look.job_list, look.facts)
-    begun: float = sum(
-        min(1.0, job.progress.get("items_done", 0) / total)
-        for job in look.job_list.running(group, _LOOKED_AT)
-        if (total := job.progress.get("items_total"))
-    )
+    backlog = backlog_of(group, look.facts)
+    begun = sum(share_of(job.progress) or 0.0 for job in look.job_list.running(group, _LOOKED_AT))
     return (backlog.ended + begun) / max(1, backlog.ended + backlog.open)
 
 
 def _backlog_numbers(look: CardContext, group: JobGroup, running: int, waiting: int) -> Line:
-    backlog = look.backlogs.of(group, look.job_list, look.facts)
+    backlog = backlog_of(group, look.facts)
     dot = f" {look.glyphs.dot} "
     parts = [
         f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files",
@@ -239,13 +206,13 @@ def _worries(look: CardContext, group: JobGroup) -> Line:
 
 
 def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
-    glyphs, last = look.glyphs, look.job_list.job(group, 0)
+    glyphs, last = look.glyphs, look.job_list.known(group, 0)
     dot = f" {glyphs.dot} "
     buckets = look.job_list.buckets(group)
     if group.type == "SCAN":
-        found = f"{_what(look, group, last)}{dot}{count(last.files, 'file')}"
-        return [_head(look, group, ("ok", glyphs.done), found, _age(look, last.at), is_selected)]
-    head = _head(look, group, ("ok", glyphs.done), _what(look, group, last), _age(look, last.at), is_selected)
+        found = f"{_what(look, group)}{dot}{count(last.files, 'file')}" if last is not None else _what(look, group)
+        return [_head(look, group, ("ok", glyphs.done), found, _latest(look, group), is_selected)]
+    head = _head(look, group, ("ok", glyphs.done), _what(look, group), _latest(look, group), is_selected)
     outputs = sorted({output for bucket in buckets for output in bucket.outputs})
     bad, rows = sum(bucket.quarantined for bucket in buckets), sum(bucket.rows for bucket in buckets)
     written = size(sum(bucket.bytes for bucket in buckets))
@@ -275,10 +242,9 @@ def _few(names: Sequence[str], limit: int) -> str:
 
 
 def _cancelled(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
-    last = look.job_list.job(group, 0)
-    became = "failed, closed" if last.is_closed else "cancelled"
-    what = f"{_what(look, group, last)} {look.glyphs.dot} {_files(look, group, 'job')} {became}"
-    return [_head(look, group, ("dim", look.glyphs.paused), what, _age(look, last.at), is_selected)]
+    became = "failed, closed" if group.key[4] == CLOSED else "cancelled"
+    what = f"{_what(look, group)} {look.glyphs.dot} {_files(look, group, 'job')} {became}"
+    return [_head(look, group, ("dim", look.glyphs.paused), what, _latest(look, group), is_selected)]
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------
@@ -314,9 +280,9 @@ def _name(job: Job) -> str:
 
 def _job_progress(look: CardContext, job: Job) -> Line:
     """The bar of a running job whose total is known; otherwise its state."""
-    total = job.progress.get("items_total")
-    if job.state == "RUNNING" and total:
-        return _bar(look, min(1.0, job.progress.get("items_done", 0) / total))
+    share = share_of(job.progress)
+    if job.state == "RUNNING" and share is not None:
+        return _bar(look, share)
     words = {"LEASED": "next", "COMMITTED": "publishing", "RUNNING": "running", "RETRY_WAIT": "retry"}
     return [("dim", f"{words.get(job.state, 'waiting')} ")]
 
@@ -360,7 +326,13 @@ def _job_worries(look: CardContext, job: Job) -> Line:
     return []
 
 
-def progress_words(progress: dict[str, Any], *, is_moving: bool = True) -> list[str]:
+def share_of(progress: Progress) -> float | None:
+    """How much is done, from 0 to 1; None while the total is not known."""
+    total = progress.get("items_total")
+    return min(1.0, (progress.get("items_done") or 0) / total) if total else None
+
+
+def progress_words(progress: Progress, *, is_moving: bool = True) -> list[str]:
     """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a progress envelope tells; no rate and ETA of what does not move."""
     if not progress:
         return []

@@ -11,38 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from casparian_console.effects import Effects, Query, RunCommand, Tag
+from casparian_console.effects import Effects, RunCommand, RunQuery, Tag
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Answer, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context
+from casparian_console.text import clock
+from casparian_protocol.queries import Query
+from casparian_protocol.queries.failures import OtherOccurrences
+from casparian_protocol.queries.jobs import JobFiles, JobHistory, JobsWithPrefix, JobViolations
 from casparian_protocol.wording import in_columns
 
-_JOB = """
-select id, status, job_type, plugin_name, parser_version, input_file, content_hash, artifact_hash, source_hash, topic, attempt,
-    retry_count, losses, worker_id, sandbox, epoch_us(queued_at) as queued_at, epoch_us(started_at) as started_at,
-    epoch_us(end_time) as ended_at, seconds, rows_received, rows_valid, quarantine_rows, rows_skipped, rows_without_source_row,
-    error_code, error_message, error_exception, error_trace, error_context, error_fingerprint, accounting_json, skipped_json,
-    records_json, damaged_json, reason, rerun_of, cast(logical_date as varchar) as logical_date, selection_snapshot_hash, sequence
-from cf_processing_queue where id = ?
-"""
-_FILES = """
-select output, version, kind, path, rows, bytes, digest, contract_hash, is_damaged from cf_output_files where job_id = ?
-order by output, kind, path limit 200
-"""
-_VIOLATIONS = """
-select output, code, column_name, least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as rows
-from cf_quarantine where job_id = ?
-group by all order by rows desc limit 50
-"""
-_HISTORY = """
-select seq, epoch_us(ts) as ts, type, actor, data from cf_audit where subject = ? and type <> 'JobProgressed'
-order by seq desc limit 100
-"""
-_RELATED = """
-select job_id, file, epoch_us("at") as "at", message, count(*) over () as total from cf_error_occurrences
-where fingerprint = ? and job_id <> ? order by "at" desc limit 20
-"""
-
+_MOST_FILES, _MOST_VIOLATIONS, _MOST_EVENTS = 200, 50, 100
 #: What tells that a job must be asked about again; its progress does not.
 Stamp = tuple[str, str, int, int, int, int]
 
@@ -92,14 +71,16 @@ class Detail:
             self._waiting = {"past"}
             args = ("--json", "job", "show", job.job_id, "--as-of", str(context.past_seq))
             return [RunCommand(_tag("past", job.job_id), args, is_logged=False)]
-        texts: dict[str, tuple[str, tuple[str, ...]]] = {
-            what: (sql, (job.job_id,))
-            for what, sql in (("job", _JOB), ("files", _FILES), ("violations", _VIOLATIONS), ("history", _HISTORY))
+        asked: dict[str, Query[Any]] = {
+            "job": JobsWithPrefix(job.job_id),
+            "files": JobFiles(job.job_id, _MOST_FILES),
+            "violations": JobViolations(job.job_id, _MOST_VIOLATIONS),
+            "history": JobHistory(job.job_id, _MOST_EVENTS),
         }
         if job.fingerprint:
-            texts["related"] = (_RELATED, (job.fingerprint, job.job_id))
-        self._waiting = set(texts)
-        return [Query(_tag(what, job.job_id), sql, params) for what, (sql, params) in texts.items()]
+            asked["related"] = OtherOccurrences(job.fingerprint, job.job_id)
+        self._waiting = set(asked)
+        return [RunQuery(_tag(what, job.job_id), query) for what, query in asked.items()]
 
     def on_answer(self, message: Tagged) -> None:
         """An answer to what `want` asked."""
@@ -111,28 +92,32 @@ class Detail:
                 self._text.append(text)
                 return
             case Answer() if is_current:
-                self._answer(what, message.maps())
+                self._answer(what, message.rows)
             case Ended() if is_current:
                 self._ended(message)
             case Failed() if is_current:
                 self.known.problem = f"{message.problem} {message.remedy}".strip()
         self._waiting.discard(what)
 
-    def _answer(self, what: str, rows: list[dict[str, Any]]) -> None:
+    def _answer(self, what: str, rows: list[Any]) -> None:
         known = self.known
         match what:
             case "job":
-                known.job = rows[0] if rows else {}
+                known.job = dict(rows[0]) if rows else {}
+                known.job["ended_at"] = known.job.pop("end_time", None)
+                known.job["logical_date"] = clock(known.job.get("logical_date") or 0)
                 for name in ("accounting", "skipped", "records", "damaged"):
                     known.job[name] = _parsed(known.job.pop(f"{name}_json", None))
             case "files":
                 known.files = rows
             case "violations":
-                known.violations = rows
+                known.violations = [{**row, "column_name": row["column"]} for row in rows]
             case "related":
                 known.related = rows
             case "history":
-                known.history = [{**row, "data": _parsed(row["data"]) or {}} for row in reversed(rows)]
+                known.history = [
+                    {**row, "data": _parsed(row["data"]) or {}} for row in rows if row["type"] != "JobProgressed"
+                ]
 
     def _ended(self, message: Ended) -> None:
         text = "".join(self._text)

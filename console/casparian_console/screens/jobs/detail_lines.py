@@ -11,7 +11,7 @@ from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
 from casparian_console.screens.failure import Failure, context_of, failure_lines
-from casparian_console.screens.jobs.cards import progress_words
+from casparian_console.screens.jobs.cards import progress_words, share_of
 from casparian_console.screens.jobs.detail import Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, size, width_of
@@ -109,16 +109,16 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
         return
     write.title("PROGRESS")
     progress = job.progress
-    total = progress.get("items_total")
-    if total:
-        share = min(1.0, progress.get("items_done", 0) / total)
+    share = share_of(progress)
+    if share is not None:
         write.lines.append(
             [("", " "), *bar(share, max(10, write.width - 8), write.glyphs), ("", f" {share * 100:3.0f}%")]
         )
     dot = f" {write.glyphs.dot} "
     is_stalled = facts.is_stalled(job)
     write.text(dot.join(progress_words(progress, is_moving=not is_stalled)) or "Nothing was reported yet.")
-    for name, value in sorted((progress.get("payload") or {}).items()):
+    payload: dict[str, Any] = dict(progress.get("payload") or {})
+    for name, value in sorted(payload.items()):
         write.pair(clean(name), size(int(value)) if name.endswith("bytes") else f"{value:,}")
     if job.started_at and job.state == "RUNNING":
         write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))

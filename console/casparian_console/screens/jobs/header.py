@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line, box, fit, line_width, spread
 from casparian_console.screen import Context
-from casparian_console.screens.jobs.cards import CardContext, counted_files, progress_words
+from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_files, progress_words
 from casparian_console.screens.jobs.filter import Filter
 from casparian_console.screens.jobs.job_list import OPEN, JobGroup
 from casparian_console.text import clean, clip, count, duration, short, size
@@ -110,11 +110,11 @@ def _active(look: CardContext) -> Line:
         return [("dim", f" The filter hides {count(hidden, 'running job')}." if hidden else " Nothing runs.")]
     busiest: JobGroup = max(open_groups, key=lambda group: look.job_list.counts(group)[0])
     running, _ = look.job_list.counts(busiest)
-    backlog = look.backlogs.of(busiest, look.job_list, look.facts)
+    backlog = backlog_of(busiest, look.facts)
     dot = f" {look.glyphs.dot} "
     parts = [f"{running:,} running", f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files"]
-    if running == 1:
-        parts += progress_words(look.job_list.job(busiest, 0).progress)[:2]
+    if running == 1 and (job := look.job_list.known(busiest, 0)) is not None:
+        parts += progress_words(job.progress)[:2]
     if look.facts.rows_per_second:
         parts.append(f"{short(look.facts.rows_per_second)} rows/s")
     if backlog.per_second:

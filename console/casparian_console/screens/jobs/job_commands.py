@@ -212,12 +212,16 @@ def retry(screen: Jobs, context: Context) -> Effects:
     is_whole_cause = group.key[4] == members[0].fingerprint != "" and not screen.filter.text
     if is_whole_cause and all(job.state == "DEAD_LETTER" for job in members):
         return replay(screen, context)
-    return _many(screen, context, "retry", members, f"Let {count(len(members), 'job')} of {_named(group)} try again?")
+    return _many(
+        screen, context, "retry", members, f"Let {_of_all(screen, group, members, 'job')} of {_named(group)} try again?"
+    )
 
 
 def rerun(screen: Jobs, context: Context) -> Effects:
     group, members = _members(screen, context)
-    question = f"Run {count(len(members), 'input')} of {_named(group)} anew, with the parser's current version?"
+    question = (
+        f"Run {_of_all(screen, group, members, 'input')} of {_named(group)} anew, with the parser's current version?"
+    )
     rows = sum(job.rows for job in members if job.standing is Standing.DONE)
     if rows:
         question += f" This replaces {count(rows, 'row')}."
@@ -227,9 +231,8 @@ def rerun(screen: Jobs, context: Context) -> Effects:
 def cancel(screen: Jobs, context: Context) -> Effects:
     group, members = _members(screen, context)
     running = sum(job.standing is Standing.RUNNING for job in members)
-    question = (
-        f"Cancel {count(len(members), 'job')} of {_named(group)}, {running:,} of them running? They leave no output."
-    )
+    which = f"{_of_all(screen, group, members, 'job')} of {_named(group)}"
+    question = f"Cancel {which}, {running:,} of them running? They leave no output."
     return _many(screen, context, "cancel", [job for job in members if job.state in OPEN_STATES], question)
 
 
@@ -264,6 +267,14 @@ def _members(screen: Jobs, context: Context) -> tuple[JobGroup, list[Job]]:
     assert row is not None, "actions on jobs ask first whether one is selected"
     group, job = row
     return group, [job] if job is not None else list(screen.job_list.members(group))
+
+
+def _of_all(screen: Jobs, group: JobGroup, members: list[Job], noun: str) -> str:
+    """`3 jobs`; of a group that is not known as a whole `the 2,000 listed of 12,345 jobs`."""
+    total = screen.job_list.total(group)
+    if len(members) == 1 or len(members) >= total:
+        return count(len(members), noun)
+    return f"the {len(members):,} listed of {count(total, noun)}"
 
 
 def _many(screen: Jobs, context: Context, op: str, members: list[Job], question: str) -> Effects:
@@ -345,8 +356,10 @@ def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
         return []
     if group.section == FAILED:  # they failed alike
         first = screen.job_list.speaker(group)
-        if not _has_bad_rows(first) or most == 1:
-            return [first] if _has_bad_rows(first) else []
+        if first is None or not _has_bad_rows(first):
+            return []
+        if most == 1:
+            return [first]
     elif not any(bucket.quarantined for bucket in screen.job_list.buckets(group)):
         return []
     youngest = (screen.job_list.job(group, at) for at in range(min(_LOOKED_AT_JOBS, screen.job_list.size(group))))

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from sortedcontainers import SortedKeyList, SortedList
 
-from casparian_console.facts.jobs import Bucket, BucketKey, Job, JobBook, Move, Standing, recency
+from casparian_console.facts.book import JobBook, Move
+from casparian_console.facts.jobs import Bucket, BucketKey, Job, Standing, recency
 from casparian_console.listing import Match
 from casparian_console.screens.jobs.filter import STANDINGS, Filter, matching_places
 from casparian_console.text import shared_folder
@@ -170,10 +171,8 @@ class JobList:
             if not wanted.takes_bucket(key):
                 continue
             if wanted.is_by_job:
-                self.work += bucket.size
-                entries = [
-                    (-job.at, job.job_id, job) for job in wanted.taken(bucket.jobs, key[0])
-                ]  # `recency`, in place
+                self.work += len(bucket.jobs)
+                entries = [(*recency(job), job) for job in wanted.taken(bucket.jobs, key[0])]
                 self._kept[key] = FilteredBucket(entries)
             self._settle(job_group_key(key))
 
@@ -181,13 +180,13 @@ class JobList:
         """Put a group where it belongs now, or away when nothing is left of it."""
         group = self.groups.get(key)
         fresh = group or JobGroup(key, (0, 0, key))
-        if not self.size(fresh):
+        if not (self.size(fresh) if self.filter.is_by_job else self.total(fresh)):
             if group is not None:
                 self.order.remove(group)
                 del self.groups[key]
                 self._causes.discard(key[4])
             return
-        first = self.job(fresh, 0).at
+        first = max((bucket.latest_at for bucket in self.buckets(fresh)), default=0)
         by_name = key[0] == OPEN
         last = -fresh.rank[1]
         rank = (key[0], 0 if by_name else -(first if first - last > _CALM_US else last), key)
@@ -216,15 +215,21 @@ class JobList:
         return self._kept.get(bucket.key, ()) if self.filter.is_by_job else bucket.jobs
 
     def size(self, group: JobGroup) -> int:
+        """How many of its jobs can be listed: those that are known, and that the filter lets through."""
         return sum(len(self._part(bucket)) for bucket in self.buckets(group))
 
     def all_of(self, group: JobGroup) -> int:
         """How many there are without the filter."""
         return sum(bucket.size for bucket in self.buckets(group))
 
+    def total(self, group: JobGroup) -> int:
+        """How many there are; of a filter that looks into groups, how many it has found."""
+        return self.size(group) if self.filter.is_by_job else self.all_of(group)
+
     def root(self, group: JobGroup) -> str:
         """The directory that the inputs of its jobs lie below, with its slash."""
-        return reduce(shared_folder, (bucket.root or "" for bucket in self.buckets(group)))
+        roots = [bucket.root for bucket in self.buckets(group) if bucket.root is not None]
+        return reduce(shared_folder, roots) if roots else ""
 
     def job(self, group: JobGroup, at: int) -> Job:
         for bucket in self.buckets(group):
@@ -234,6 +239,11 @@ class JobList:
                 return found
             at -= len(part)
         raise IndexError(at)
+
+    def known(self, group: JobGroup, at: int) -> Job | None:
+        """As `job`, from the end with a negative place; None when no job is there."""
+        size = self.size(group)
+        return self.job(group, at % size) if size else None
 
     def members(self, group: JobGroup) -> Iterator[Job]:
         """All of them: only where a person asked for all."""
@@ -249,14 +259,20 @@ class JobList:
                 return [part[at] for at in range(len(part) - 1, max(-1, len(part) - 1 - limit), -1)]
         return []
 
-    def speaker(self, group: JobGroup) -> Job:
-        """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last."""
+    def speaker(self, group: JobGroup) -> Job | None:
+        """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last.
+
+        None while no job of the group is known.
+        """
         begun = (job for job in self.running(group, _LOOKED_AT) if job.state == "RUNNING")
-        return next(begun, None) or self.job(group, 0)
+        return next(begun, None) or (self.job(group, 0) if self.size(group) else None)
 
     def counts(self, group: JobGroup) -> tuple[int, int]:
         """How many run, how many wait."""
-        sizes = {bucket.standing: len(self._part(bucket)) for bucket in self.buckets(group)}
+        sizes = {
+            bucket.standing: len(self._part(bucket)) if self.filter.is_by_job else bucket.size
+            for bucket in self.buckets(group)
+        }
         return sizes.get(Standing.RUNNING, 0), sizes.get(Standing.WAITING, 0)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
@@ -273,10 +289,10 @@ class JobList:
         self._starts = None
 
     def __len__(self) -> int:
-        spans = self._spans()
+        spans = self.spans()
         return len(self.order) + (spans[-1].before + spans[-1].size if spans else 0)
 
-    def _spans(self) -> list[Span]:
+    def spans(self) -> list[Span]:
         """The open groups in the order of the list, with their rows; made anew when something moved."""
         if self._starts is None:
             self._starts, before = [], 0
@@ -288,7 +304,7 @@ class JobList:
 
     def row(self, at: int) -> tuple[JobGroup, Job | None]:
         """The group of a row, and its job when it is not the group's own row."""
-        spans = self._spans()
+        spans = self.spans()
         behind = bisect_left(spans, at, key=_span_row)
         if behind < len(spans) and spans[behind].row == at:
             return spans[behind].group, None
@@ -319,7 +335,7 @@ class JobList:
         return None if known is None else self._own_place(known)
 
     def _own_place(self, group: JobGroup) -> int:
-        spans = self._spans()
+        spans = self.spans()
         behind = bisect_left(spans, group.rank, key=_span_rank)
         before = spans[behind - 1].before + spans[behind - 1].size if behind else 0
         return int(self.order.index(group)) + before
@@ -376,8 +392,8 @@ class JobList:
 
     def title(self, group: JobGroup) -> str:
         """What `/` finds of a group's own row."""
-        first = self.job(group, 0)
-        return " ".join((*group.key[1:4], first.error_code, f"err-{group.key[4]}")).casefold()
+        code = self.job(group, 0).error_code if self.size(group) else ""
+        return " ".join((*group.key[1:4], code, f"err-{group.key[4]}")).casefold()
 
     def fingerprint(self, whole: str) -> str:
         """`ERR-` and the shortest prefix, of at least eight digits, that no other cause in the list has."""

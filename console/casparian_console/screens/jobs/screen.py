@@ -16,7 +16,7 @@ from casparian_console.facts.jobs import Job
 from casparian_console.listing import CardCursor, Match
 from casparian_console.messages import Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.jobs.cards import HEADINGS, Backlogs, CardContext, card, card_height, job_line
+from casparian_console.screens.jobs.cards import HEADINGS, CardContext, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import detail_lines
@@ -27,6 +27,8 @@ from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 from casparian_console.text import clean, count
 
+#: Rows before the end of what is known of an open group at which the next page is asked for.
+_AHEAD = 100
 #: From so many columns on the detail is beside the list.
 _WIDE = 120
 Part = Literal["list", "detail", "log", "monitoring"]
@@ -46,12 +48,13 @@ class Jobs(Screen):
         self.log: LogView | None = None
         self.monitoring = Monitoring()
         self.changes = Changes()
-        self.backlogs = Backlogs()
         self.has_pipeline = False
         #: A job of the selected row.
         self._last: str | None = None
         #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
         self._acted_on: JobGroupKey | None = None
+        #: A job to be selected as soon as it is known.
+        self._wanted_job = ""
         #: Effects of what cannot return any.
         self._later: Effects = []
         self._height = 10
@@ -85,7 +88,8 @@ class Jobs(Screen):
             self.window.identity = ("group", gone_to[0].key) if gone_to is not None else identity
         self.window.settle(self.job_list)
         row = self.job_list.row(self.window.at) if len(self.job_list) else None
-        self._last = (row[1] or self.job_list.speaker(row[0])).job_id if row is not None else None
+        about = (row[1] or self.job_list.speaker(row[0])) if row is not None else None
+        self._last = about.job_id if about is not None else None
 
     def stay(self) -> None:
         """What is done now to the selected row may take it elsewhere: the cursor does not go with it."""
@@ -136,7 +140,26 @@ class Jobs(Screen):
 
     def changed(self, context: Context) -> Effects:
         later, self._later = self._later, []
-        return [*later, *self.detail.want(self.job(context), context)] if self.detail.is_open else later
+        if self._wanted_job and context.facts.jobs.get(self._wanted_job) is not None:
+            wanted, self._wanted_job = self._wanted_job, ""
+            later += self.show_job(wanted, context)
+        asked = self.detail.want(self.job(context), context) if self.detail.is_open else []
+        return [*later, *asked, *self._pages(context)]
+
+    def _pages(self, context: Context) -> Effects:
+        """Keep what is listed, and ask for the next page of an open group before the cursor comes to its end."""
+        facts = context.facts
+        if context.past_seq is not None:
+            return []
+        self.follow(context)
+        spans = self.job_list.spans()
+        facts.pin({key for span in spans for key in span.group.bucket_keys})
+        asked: Effects = []
+        for span in spans:
+            if span.row <= self.window.at + _AHEAD and self.window.at >= span.row + span.size - _AHEAD:
+                for key in span.group.bucket_keys:
+                    asked += facts.more(key)
+        return asked
 
     def on_answer(self, message: Tagged, context: Context) -> Effects:
         tag = getattr(message, "tag", ("", ""))
@@ -175,13 +198,16 @@ class Jobs(Screen):
         stopped = self._to_front()
         job = context.facts.jobs.get(job_id)
         if job is None:
-            context.say(f"Job {job_id} is not among those that the console knows.", "warn")
-            return stopped
+            if context.past_seq is not None:
+                context.say(f"There was no job {job_id} yet.", "warn")
+                return stopped
+            self._wanted_job = job_id
+            return [*stopped, *context.facts.find_job(job_id)]
         if not (self.filter.takes_bucket(job.bucket_key) and self.filter.takes_job(job)):
             self.filter = Filter()
         self.job_list.follow(context.facts.jobs, self.filter)
         group = self.job_list.groups[job_group_key(job.bucket_key)]
-        is_alone = self.job_list.size(group) == 1
+        is_alone = self.job_list.total(group) == 1
         self.window.identity = ("group", group.key) if is_alone else ("job", job_id)
         self.follow(context)
         return stopped
@@ -332,7 +358,7 @@ class Jobs(Screen):
         return width * 52 // 100
 
     def _look(self, context: Context, width: int) -> CardContext:
-        return CardContext(context.facts, context.glyphs, self.job_list, self.backlogs, context.home, width)
+        return CardContext(context.facts, context.glyphs, self.job_list, context.home, width)
 
     def _head(self, context: Context, width: int, height: int) -> list[Line]:
         """The line of totals, and the pipeline where there is room for it."""
@@ -373,9 +399,12 @@ class Jobs(Screen):
         if row is None:
             return block([[("dim", " Nothing is selected.")]], width, height)
         group, job = row
-        alike = self.job_list.size(group) if job is None else 1
+        alike = self.job_list.total(group) if job is None else 1
+        about = job or self.job_list.speaker(group)
+        if about is None:
+            return block([[("dim", " loading…")]], width, height)
         lines = detail_lines(
-            job or self.job_list.speaker(group),
+            about,
             self.detail.known,
             context.facts,
             self.job_list,
@@ -398,9 +427,11 @@ class Jobs(Screen):
             return "Jobs: nothing is listed."
         group, job = row
         about = job or self.job_list.speaker(group)
+        if about is None:
+            return f"Jobs: {self.job_list.total(group)} jobs of {clean(group.parser)} {clean(group.version)}."
         what = f"{about.type} {clean(about.parser)} {clean(about.version)} of {clean(about.input)}"
         error = f", {clean(about.error_code)}: {clean(about.error_message)}" if about.error_code else ""
-        alike = f"; {self.job_list.size(group)} alike" if job is None else ""
+        alike = f"; {self.job_list.total(group)} alike" if job is None else ""
         return f"Jobs: job {about.job_id} ({what}) is {about.state}{error}{alike}."
 
     def set_filter(self, wanted: Filter) -> Effects:
