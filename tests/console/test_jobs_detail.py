@@ -12,7 +12,7 @@ from casparian_console.messages import Ended, Output
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.detail import attempts
 from casparian_console.screens.jobs.logs import LINES_KEPT, LogView
-from tests.console.driving import Driver, complete, job_id, matches_snapshot
+from tests.console.driving import Driver, complete, job_id, matches_snapshot, queued
 from tests.console.jobs_scene import progressed, work_day
 
 _US = 1_772_719_200_000_000
@@ -78,7 +78,7 @@ def open_failed(day: Driver) -> list[Any]:
     history = [
         event("JobLeased", 1, worker_id="w1", attempt=1, sandbox="strong"),
         event("LeaseExpired", 9, worker_id="w1", reason="lost", is_loss=True),
-        event("JobReplayed", 10),
+        event("JobReplayed", 10, **queued(job_id(3))),
         event("JobLeased", 11, worker_id="w2", attempt=2, sandbox="strong"),
         event("JobStarted", 12),
         event("JobFailed", 14, error={"code": "SCHEMA_MISMATCH"}),
@@ -131,7 +131,8 @@ def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day:
     }
     answer(day, queries, "files", file)
     answer(day, queries, "violations", {"output": "fix_orders", "code": "type_mismatch", "column": "price", "rows": 1})
-    spec = {"params": {"tz": "CET", "depth": 3}, "param_origins": {"tz": "rule tokyo"}}
+    params = {"params": {"tz": "CET", "depth": 3}, "param_origins": {"tz": "rule tokyo"}}
+    spec = queued(job_id(107))["job"] | params
     answer(day, queries, "history", event("JobQueued", 1, job=spec))
     text = day.text(120, 50)
 
