@@ -7,7 +7,8 @@ from casparian_protocol.feed import FeedEvent, Metric, Silence, Snapshot
 
 
 def job(number: int) -> dict[str, Any]:
-    return {"job_id": f"{number:016x}", "parser": "fix", "input": {"path": f"/logs/{number}.fix"}}
+    made = f"{number:016x}"
+    return {"job_id": made, "key": made, "type": "PARSE", "parser": "fix", "input": {"path": f"/logs/{number}.fix"}}
 
 
 def watch(*items: Any) -> RunView:
