@@ -68,7 +68,7 @@ def test_a_failure_is_told_with_its_file_and_cause() -> None:
 
 
 def test_lines_fit_their_width_and_carry_no_control_characters() -> None:
-    hostile = {"job_id": "f" * 16, "parser": "fix", "input": {"path": "/logs/\x1b[31mred" + "x" * 200}}
+    hostile = job(0xF) | {"job_id": "f" * 16, "input": {"path": "/logs/\x1b[31mred" + "x" * 200}}
     view = watch(queued(1), completed(1), ("JobQueued", {"job": hostile}), ("JobLeased", {"job_id": "f" * 16}))
     lines = view.lines(now=2.0, width=60)
 
