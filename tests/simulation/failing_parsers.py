@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 
 from casparian_protocol.jobs import JobError
 from casparian_protocol.settings import BreakerSettings
-from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from tests.sentinel.core.play import ANN
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Violated
-from tests.simulation.workers import Attempt, ModelWorker
 from tests.simulation.world import SETTINGS, World
 
 TRIPS_AFTER = 3
@@ -66,22 +64,6 @@ class BreakerJudge:
                 raise Violated(f"breaker: {sorted(self.probes)} probe at once")
 
 
-class FailingWorker(ModelWorker):
-    """Its guests fail by the parser's own making, with one of two causes."""
-
-    def fail(self, attempt: Attempt, code: str, is_retryable: bool) -> None:
-        self.remove(attempt)
-        is_parsers = code != "DISK_FULL"
-        error = JobError(
-            code=code,
-            retryable=is_retryable,
-            origin="parser" if is_parsers else "environment",
-            fingerprint=f"{int(attempt.job_id, 16) % 2:016x}",
-        )
-        attempt.failure = m.Fail(job_id=attempt.job_id, epoch=attempt.epoch, error=error)
-        self.tell(attempt)
-
-
 class FailingWorld(World):
     """The parser is mended after a while. Without a cool-down a person resumes it now and then."""
 
@@ -91,7 +73,6 @@ class FailingWorld(World):
         super().__init__(seed, faults, jobs=jobs, workers=3)
         breaker = BreakerSettings(consecutive_failures=TRIPS_AFTER, cooldown_seconds=cooldown_seconds)
         self.settings = SETTINGS.model_copy(update={"breaker": breaker})
-        self.workers = {name: FailingWorker(self, name) for name in self.workers}
         self.breaker = BreakerJudge()
         self.has_tripped = False
         if not cooldown_seconds:
@@ -101,6 +82,15 @@ class FailingWorld(World):
         if self.agenda.now_s > _MENDED_AFTER_SECONDS:
             return "", False
         return ("TIMEOUT", True) if (self.seed + int(job_id, 16)) % 3 else ("INVALID_DATA", False)
+
+    def error_of(self, job_id: str, code: str, is_retryable: bool) -> JobError:
+        """By the parser's own making, with one of two causes."""
+        return JobError(
+            code=code,
+            retryable=is_retryable,
+            origin="environment" if code == "DISK_FULL" else "parser",
+            fingerprint=f"{int(job_id, 16) % 2:016x}",
+        )
 
     def decided(self, decision: Decision) -> None:
         super().decided(decision)

@@ -36,14 +36,14 @@ class SimSocket:
 
     def __init__(self, shell: SimShell) -> None:
         self._shell = shell
-        self._waiting: list[tuple[str, m.Message]] = []
+        self._waiting: list[tuple[str, m.Message, Sequence[bytes]]] = []
         self._after_drain: Callable[[], None] | None = None
 
     def after_drain(self, callback: Callable[[], None]) -> None:
         self._after_drain = callback
 
-    def deliver(self, worker_id: str, message: m.Message) -> None:
-        self._waiting.append((worker_id, message))
+    def deliver(self, worker_id: str, message: m.Message, attachments: Sequence[bytes]) -> None:
+        self._waiting.append((worker_id, message, attachments))
         if len(self._waiting) == 1:
             self._shell.loop.call_soon(self.drain_now)
 
@@ -52,9 +52,9 @@ class SimSocket:
             return
         waiting, self._waiting = self._waiting, []
         heard, take = self._shell.world.heard, self._shell.inbox.take
-        for worker_id, message in waiting:
+        for worker_id, message, attachments in waiting:
             heard(worker_id, message)
-            take(worker_id.encode(), message, [])
+            take(worker_id.encode(), message, attachments)
         if self._after_drain is not None:
             self._after_drain()
 
@@ -119,6 +119,8 @@ class SimFeed:
         self.seq = 0
 
     def publish(self, decision: Decision) -> None:
+        if not decision.events:
+            return
         last = decision.first_seq + len(decision.events) - 1
         self._world.must_be_durable(last, "published on the feed")
         self.seq = max(self.seq, last)

@@ -1,269 +1,348 @@
-"""A model of an honest worker: stages through the simulated disk, seals, offers until answered, forgets what is fenced.
+"""The shipped worker's core (`casparian_worker.agent.leases`) in a simulated process: slots, staging and a clock around it.
 
-Its staging follows the worker's own (`casparian_worker.staging`): a directory of the attempt's own, which must be new; content;
-a sync of each file; syncs of the directories that lead to it; only then an offer.
+Whatever a worker decides and says is the shipped code. Simulated is what the agent and its threads do: attempts take some
+time in as many slots as there are, stage through the simulated disk as `casparian_worker.staging` does (a directory of the
+attempt's own, which must be new; content; a sync of each file and of the directories that lead to it, several attempts
+together; only then an offer), stop when they are told to, and die with their process.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, StagedFile
+from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.jobs.kinds import ParseWork, ScanWork
+from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.ports import write_all
-from tests.sentinel.core.play import CONTRACT
+from casparian_worker.agent.leases import (
+    AttemptsEnded,
+    AttemptStaged,
+    AttemptStarted,
+    AttemptStopped,
+    Drop,
+    Failure,
+    Input,
+    LeaseKey,
+    LeaseTable,
+    Leave,
+    Output,
+    Seal,
+    Send,
+    Start,
+    Stop,
+    Tick,
+    Unsent,
+)
+from casparian_worker.agent.reports import Usage
+from casparian_worker.execute.stream import StreamCounters
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-BEAT_SECONDS = 0.3
-_ERRORS = (("TIMEOUT", True), ("MEMORY_ERROR", False), ("INVALID_DATA", False))
-
-
-@lru_cache(16)
-def _want(credit: int) -> m.Want:
-    return m.Want(credit=credit)
+_SLOTS = 2
+_RESEND_SECONDS = 0.3
+_JOINING_SECONDS = 0.1
+#: How long an attempt takes until its guest runs, until it has staged, and until it notices that it shall stop, at most.
+_START_SECONDS, _RUN_SECONDS, _STOP_SECONDS = 0.15, 0.35, 0.1
+_SEAL_SECONDS = 0.02
+#: A worker that left is started again after so long.
+_AWAY_SECONDS = 0.5
+_USAGE = Usage()
+#: More than an event holds: such a manifest goes into a blob.
+_MANY_VIOLATIONS = 600
 
 
 @lru_cache(4096)
-def _heartbeat(*leases: tuple[str, int]) -> m.Heartbeat:
-    return m.Heartbeat(seq=1, jobs=[m.Beat(job_id=job_id, epoch=epoch) for job_id, epoch in leases])
-
-
-@lru_cache(4096)
-def _hello(worker_id: str, pid: int, slots: int, *holding: tuple[str, int]) -> m.Hello:
+def _hello(worker_id: str, pid: int) -> m.Hello:
     return m.Hello(
         protocol=m.PROTOCOL_VERSION,
         worker_id=worker_id,
         host="here",
         pid=pid,
-        slots=slots,
+        slots=_SLOTS,
         version="0",
         sandbox="none",
-        holding=[_held(job_id, epoch) for job_id, epoch in holding],
+        holding=[],
     )
 
 
-@lru_cache(4096)
-def _held(job_id: str, epoch: int) -> m.Held:
-    return m.Held(job_id=job_id, epoch=epoch)
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
-    job_id: str
-    epoch: int
+    """One lease on its way through a slot."""
+
+    assignment: m.Assignment
+    counters: StreamCounters = field(default_factory=StreamCounters)
     descriptors: dict[str, int] = field(default_factory=dict)
+    is_told_to_stop: bool = False
+    has_begun: bool = False
+    #: Its directory is of its own making.
+    has_staged: bool = False
     manifest: Manifest | None = None
-    failure: m.Fail | None = None
 
     @property
-    def is_running(self) -> bool:
-        return self.manifest is None and self.failure is None
+    def key(self) -> LeaseKey:
+        return self.assignment.job.job_id, self.assignment.epoch
 
 
-class ModelWorker:
+class SimWorker:
+    """One worker: a process that dies and is started again, under one name."""
+
     def __init__(self, world: World, worker_id: str, connection: str = "", pid: int = 1) -> None:
         """`connection`: when another worker has this name."""
         self.world = world
         self.worker_id = worker_id
         self.connection = connection or worker_id
         self.pid = pid
-        self.slots = 2
         self.frozen_until_s = 0.0
-        self.is_welcome = False
-        self.last_contact_s = 0.0
-        #: job → newest epoch heard of: a doubled or overtaken assignment must not run, let alone stage, again.
-        self.newest: dict[str, int] = {}
-        self.told_credit = -1
-        self.attempts: dict[str, Attempt] = {}
+        self._start()
 
-    # --- what it says
+    def _start(self) -> None:
+        """A new process, which knows nothing."""
+        liveness = self.world.settings.liveness
+        self.table = LeaseTable(
+            _hello(self.worker_id, self.pid),
+            Rhythm.of(liveness.heartbeat_seconds, liveness.lease_timeout_seconds),
+            self.world.agenda.now_s,
+            resend_seconds=_RESEND_SECONDS,
+            patience_seconds=None,
+        )
+        self._waiting: deque[Attempt] = deque()
+        self._busy: dict[LeaseKey, Attempt] = {}
+        self._staged: dict[LeaseKey, Attempt] = {}
+        self._to_seal: list[Attempt] = []
 
-    def say(self, message: m.Message) -> None:
-        self.world.to_sentinel(self.connection, message)
-
-    def beat(self) -> None:
-        """Every so often: whatever has not been answered is said again."""
-        self.world.agenda.after(BEAT_SECONDS, self.beat)
-        if self.world.agenda.now_s < self.frozen_until_s:
-            return
-        self.world.acting = self.connection
-        if self.world.agenda.now_s - self.last_contact_s > 0.8 * self.world.settings.liveness.lease_timeout_seconds:
-            self.lose_leases()
-        if not self.is_welcome:
-            self.hello()
-            return
-        running = [a for a in self.attempts.values() if a.is_running]
-        self.say(_heartbeat(*((a.job_id, a.epoch) for a in running)))
-        credit = max(0, self.slots - len(running))
-        if credit or credit != self.told_credit:
-            self.say(_want(credit))
-            self.told_credit = credit
-        for attempt in list(self.attempts.values()):
-            self.tell(attempt)
-
-    def tell(self, attempt: Attempt) -> None:
-        if attempt.failure is not None:
-            self.say(attempt.failure)
-        elif attempt.manifest is not None:
-            job = m.FinishedJob(job_id=attempt.job_id, epoch=attempt.epoch, manifest=attempt.manifest)
-            self.say(m.Finish(jobs=[job]))
-
-    def hello(self) -> None:
-        holding = ((a.job_id, a.epoch) for a in self.attempts.values())
-        self.say(_hello(self.worker_id, self.pid, self.slots, *holding))
-
-    # --- what becomes of it
+    def begin(self) -> None:
+        self._after(0.0, self._tick)
 
     def die(self) -> None:
-        """Another process takes its place; it knows nothing. What was staged lies about."""
-        self.attempts = {}
+        """Another process takes its place at once. What was staged lies about."""
         self.pid += 1
-        self.is_welcome = False
+        self._start()
+        self.begin()
 
-    def lose_leases(self) -> None:
-        """Too long without a word: what runs is stopped, what is sealed waits for an answer."""
-        self.is_welcome = False
-        for attempt in [a for a in self.attempts.values() if a.is_running]:
-            self.forget(attempt, is_ours=True)
+    def _after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
+        self.world.agenda.after(seconds, self._happens, self.pid, action, arguments)
 
-    def receive(self, message: m.Message) -> None:
+    def _happens(self, pid: int, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Something of that process happens now, or when it is no longer frozen, or never if it is dead."""
         now_s = self.world.agenda.now_s
+        if self.pid != pid:
+            return
         if now_s < self.frozen_until_s:
-            self.world.agenda.after(self.frozen_until_s - now_s, self.receive, message)
+            self.world.agenda.after(self.frozen_until_s - now_s, self._happens, pid, action, arguments)
             return
         self.world.acting = self.connection
-        self.last_contact_s = now_s
-        match message:
-            case m.Assign():
-                for given in message.jobs:
-                    self.begin(given.job.job_id, given.epoch)
-            case m.Welcome():
-                self.is_welcome, self.told_credit = True, -1
-                self.settle(message.drop, is_ours=True)
-            case m.Fenced():
-                self.settle(message.jobs, is_ours=True)
-            case m.Committed() | m.Failed():
-                self.settle(message.jobs, is_ours=False)
-            case m.Cancel():
-                lease = _held(message.job_id, message.epoch)
-                self.settle([lease], is_ours=True)
-                self.newest[lease.job_id] = max(lease.epoch, self.newest.get(lease.job_id, 0))
-                self.say(m.Released(jobs=[lease]))
-            case m.Refused(code=m.Refusal.SAY_HELLO):
-                self.is_welcome = False
-            case m.Refused(code=m.Refusal.NAME_TAKEN):
-                self.lose_leases()
-            case m.Shutdown():
-                self.lose_leases()
-                self.say(m.Bye())  # and hello again to whoever is next
+        action(*arguments)
 
-    def settle(self, leases: list[m.Held], *, is_ours: bool) -> None:
-        for lease in leases:
-            attempt = self.attempts.get(lease.job_id)
-            if attempt is not None and attempt.epoch == lease.epoch and (is_ours or not attempt.is_running):
-                self.forget(attempt, is_ours=is_ours)
+    # --- the agent
 
-    def forget(self, attempt: Attempt, *, is_ours: bool) -> None:
-        """Drop it; its staging too while that is ours to drop."""
-        del self.attempts[attempt.job_id]
-        if is_ours:
-            self.remove(attempt)
+    def receive(self, message: m.Message) -> None:
+        self._happens(self.pid, self.step, (message,))
 
-    def remove(self, attempt: Attempt) -> None:
+    def step(self, happened: Input) -> None:
+        for output in self.table.step(self.world.agenda.now_s, happened):
+            self._perform(output)
+
+    def _tick(self) -> None:
+        beat_s = self.table.rhythm.beat_seconds
+        self._after(beat_s if self.table.is_welcome else min(_JOINING_SECONDS, beat_s), self._tick)
+        counters = {key: attempt.counters for key, attempt in self._busy.items()}
+        self.step(Tick(_USAGE, 1, counters))
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case Send(message, attachments):
+                if not self.world.to_sentinel(self.connection, message, attachments):
+                    self.step(Unsent(message))
+            case Start(assignment):
+                self._waiting.append(Attempt(assignment))
+                self._fill_slots()
+            case Stop(key, _):
+                self._stop(key)
+            case Seal(key):
+                self._seal(key)
+            case Drop(key):
+                self._staged.pop(key, None)
+                self._remove(key)
+            case Leave(says_bye=says_bye):
+                if says_bye:
+                    self.world.to_sentinel(self.connection, m.Bye())
+                self.pid += 1
+                self._start()
+                self._after(_AWAY_SECONDS, self._tick)
+
+    # --- slots
+
+    def _fill_slots(self) -> None:
+        """In order; one that wants to be alone waits for all others and keeps them waiting."""
+        while self._waiting and len(self._busy) < _SLOTS:
+            if self._busy and any(one.assignment.is_alone for one in (self._waiting[0], *self._busy.values())):
+                return
+            attempt = self._waiting.popleft()
+            self._busy[attempt.key] = attempt
+            self._after(self.world.dice.random() * _START_SECONDS, self._begin, attempt)
+
+    def _stop(self, key: LeaseKey) -> None:
+        for attempt in (*self._waiting, *self._busy.values()):
+            if attempt.key == key and not attempt.is_told_to_stop:
+                attempt.is_told_to_stop = True
+                if attempt.has_begun:
+                    self._after(self.world.dice.random() * _STOP_SECONDS, self._stopped, attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        attempt.has_begun = True
+        if attempt.is_told_to_stop:
+            self._stopped(attempt)
+            return
+        self.step(AttemptStarted(attempt.key, 1))
+        try:
+            self._stage(attempt)
+        except OSError:
+            self._failed(attempt, "DISK_FULL", True)
+        else:
+            self._after(self.world.dice.random() * _RUN_SECONDS, self._end, attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        if attempt.key not in self._busy or attempt.is_told_to_stop:
+            return
+        code, is_retryable = self.world.verdict(attempt.assignment.job.job_id)
+        if code:
+            self._failed(attempt, code, is_retryable)
+            return
+        try:
+            attempt.manifest = self._written(attempt)
+        except OSError:
+            self._failed(attempt, "DISK_FULL", True)
+            return
+        self._staged[attempt.key] = attempt
+        self._leave_slot(attempt)
+        self.step(AttemptStaged(attempt.key))
+
+    def _stopped(self, attempt: Attempt) -> None:
+        if attempt.key in self._busy:
+            self._leave_slot(attempt)
+            self._remove_if_staged(attempt)
+            self.step(AttemptStopped(attempt.key))
+
+    def _failed(self, attempt: Attempt, code: str, is_retryable: bool) -> None:
+        self._remove_if_staged(attempt)
+        self._leave_slot(attempt)
+        error = self.world.error_of(attempt.assignment.job.job_id, code, is_retryable)
+        self.step(AttemptsEnded([(attempt.key, Failure(error))]))
+
+    def _leave_slot(self, attempt: Attempt) -> None:
+        del self._busy[attempt.key]
+        self._fill_slots()
+
+    # --- files
+
+    def _stage(self, attempt: Attempt) -> None:
+        fs, (job_id, epoch) = self.world.fs, attempt.key
+        path = self.world.home.staging_of(job_id, epoch)
+        with suppress(FileExistsError):  # of an earlier attempt
+            fs.make_new_directory(path.parent)
+        self.world.make_attempt_directory(path)
+        attempt.has_staged = True
+        for name in self._names(attempt):
+            attempt.descriptors[name] = descriptor = self.world.create_staged(path / name)
+            write_all(fs, descriptor, self._content(attempt, name)[:100], 0)
+
+    def _names(self, attempt: Attempt) -> list[str]:
+        """Data of every output, sometimes bad rows beside them; a scan has changes, or found none."""
+        dice, work = self.world.dice, attempt.assignment.job.work
+        if isinstance(work, ScanWork):
+            return ["changes.arrow"] if self.world.changes_of(attempt.assignment) else []
+        assert isinstance(work, ParseWork)
+        names = [f"data.{output}.0.parquet" for output in sorted(work.contracts)]
+        if dice.random() < 0.2:
+            names.append(f"quarantine.{dice.choice(sorted(work.contracts))}.0.parquet")
+        return names
+
+    def _content(self, attempt: Attempt, name: str) -> bytes:
+        """Of this very attempt, over two sectors: mixed with another one's, it is neither. A scan's is the same each time."""
+        if name == "changes.arrow":
+            return self.world.changes_of(attempt.assignment)
+        job_id, epoch = attempt.key
+        return f"{name} of {job_id} by {self.connection} under {epoch};".encode() * 11
+
+    def _written(self, attempt: Attempt) -> Manifest:
+        """All content is in the files; they are not durable yet."""
+        fs, work = self.world.fs, attempt.assignment.job.work
+        files: list[StagedFile] = []
+        for name, descriptor in attempt.descriptors.items():
+            content = self._content(attempt, name)
+            write_all(fs, descriptor, content, 0)
+            kind, _, output = name.partition(".")
+            output = output.split(".")[0] if kind != "changes" else ""
+            facts = {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": len(content)}
+            files.append(StagedFile.model_validate({**facts, "digest": blake3(content).hexdigest()}))
+        if isinstance(work, ScanWork):
+            return Manifest(files=files, scan={"files": 1, "complete": True, "new": len(files)})
+        assert isinstance(work, ParseWork)
+        has_much_to_say = self.world.dice.random() < self.world.large_manifests
+        outputs = {
+            output: _accounting(contract, files, output, has_much_to_say) for output, contract in work.contracts.items()
+        }
+        return Manifest(files=files, outputs=outputs, source_hash=work.input.content_hash)
+
+    def _seal(self, key: LeaseKey) -> None:
+        """What comes while the disk is busy becomes durable together, and is offered in one message."""
+        if not self._to_seal:
+            self._after(self.world.dice.random() * _SEAL_SECONDS, self._seal_group)
+        self._to_seal.append(self._staged.pop(key))
+
+    def _seal_group(self) -> None:
+        group, self._to_seal = self._to_seal, []
+        self.step(AttemptsEnded([(attempt.key, self._sealed(attempt)) for attempt in group]))
+
+    def _sealed(self, attempt: Attempt) -> Manifest | Failure:
+        fs, home = self.world.fs, self.world.home
+        path = home.staging_of(*attempt.key)
+        assert attempt.manifest is not None
+        try:
+            for descriptor in attempt.descriptors.values():
+                fs.fdatasync(descriptor)
+                fs.close(descriptor)
+            for directory in (path, path.parent, home.staging):
+                fs.fsync_directory(directory)
+        except OSError:
+            return Failure(self.world.error_of(attempt.key[0], "DISK_FULL", True))
+        return attempt.manifest
+
+    def _remove_if_staged(self, attempt: Attempt) -> None:
+        if attempt.has_staged:
+            self._remove(attempt.key)
+
+    def _remove(self, key: LeaseKey) -> None:
         """Best effort, as the worker's own: the sentinel's sweep gets what stays."""
-        fs, path = self.world.fs, self.world.home.staging_of(attempt.job_id, attempt.epoch)
+        fs, path = self.world.fs, self.world.home.staging_of(*key)
         try:
             fs.remove_tree(path)
             fs.remove_directory(path.parent)
         except OSError:
             return
 
-    # --- work
 
-    def begin(self, job_id: str, epoch: int) -> None:
-        known = self.attempts.get(job_id)
-        if epoch <= self.newest.get(job_id, 0):
-            if known is None or known.epoch != epoch:  # given up, and that was not heard
-                self.say(m.Released(jobs=[_held(job_id, epoch)]))
-            return
-        self.newest[job_id] = epoch
-        if known is not None:
-            self.forget(known, is_ours=True)
-        attempt = self.attempts[job_id] = Attempt(job_id, epoch)
-        self.say(m.Started(jobs=[m.StartedJob(job_id=job_id, epoch=epoch, guest_pid=1)]))
-        after, dice = self.world.agenda.after, self.world.dice
-        begins_s = dice.random() * 0.15
-        after(begins_s, self.work, attempt, self.pid, False)
-        after(begins_s + dice.random() * 0.35, self.work, attempt, self.pid, True)
+def _accounting(contract: str, files: Sequence[StagedFile], output: str, has_much_to_say: bool) -> OutputAccounting:
+    rows = {kind: sum(one.rows for one in files if (one.kind, one.output) == (kind, output)) for kind in _KINDS}
+    valid, quarantined = rows["data"], rows["quarantine"]
+    return OutputAccounting(
+        status="partial_success" if quarantined else "success",
+        received=valid + quarantined,
+        valid=valid,
+        quarantined=quarantined,
+        contract_hash=contract,
+        violations=_VIOLATIONS if has_much_to_say and quarantined else [],
+    )
 
-    def work(self, attempt: Attempt, pid: int, is_end: bool) -> None:
-        """The first half stages, the second seals and offers; in between anything may happen."""
-        now_s = self.world.agenda.now_s
-        if self.frozen_until_s > now_s:
-            self.world.agenda.after(self.frozen_until_s - now_s, self.work, attempt, pid, is_end)
-            return
-        if self.pid != pid or self.attempts.get(attempt.job_id) is not attempt or not attempt.is_running:
-            return
-        self.world.acting = self.connection
-        try:
-            if is_end:
-                self.end(attempt)
-            else:
-                self.stage(attempt)
-        except OSError:
-            self.fail(attempt, "DISK_FULL", True)
 
-    def content(self, attempt: Attempt, name: str) -> bytes:
-        """Of this very attempt, over two sectors: mixed with another one's, it is neither."""
-        return f"{name} of {attempt.job_id} by {self.connection} under {attempt.epoch};".encode() * 11
-
-    def stage(self, attempt: Attempt) -> None:
-        fs, home = self.world.fs, self.world.home
-        path = home.staging_of(attempt.job_id, attempt.epoch)
-        with suppress(FileExistsError):  # of an earlier attempt
-            fs.make_new_directory(path.parent)
-        self.world.make_attempt_directory(path)
-        names = ["data.orders.0.parquet"]
-        if self.world.dice.random() < 0.2:
-            names.append("quarantine.orders.0.parquet")
-        for name in names:
-            attempt.descriptors[name] = descriptor = self.world.create_staged(path / name)
-            write_all(fs, descriptor, self.content(attempt, name)[:100], 0)
-
-    def end(self, attempt: Attempt) -> None:
-        fs, home = self.world.fs, self.world.home
-        path = home.staging_of(attempt.job_id, attempt.epoch)
-        code, is_retryable = self.world.verdict(attempt.job_id)
-        if code:
-            self.fail(attempt, code, is_retryable)
-            return
-        files: list[StagedFile] = []
-        for name, descriptor in attempt.descriptors.items():
-            content = self.content(attempt, name)
-            write_all(fs, descriptor, content, 0)
-            fs.fdatasync(descriptor)
-            fs.close(descriptor)
-            kind, output, _ = name.split(".", 2)
-            facts = {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": len(content)}
-            files.append(StagedFile.model_validate({**facts, "digest": blake3(content).hexdigest()}))
-        for directory in (path, path.parent, home.staging):
-            fs.fsync_directory(directory)
-        quarantined = len(files) - 1
-        accounting = OutputAccounting(
-            status="success", received=len(files), valid=1, quarantined=quarantined, contract_hash=CONTRACT
-        )
-        attempt.manifest = Manifest(files=files, outputs={"orders": accounting}, source_hash="f" * 64)
-        self.tell(attempt)
-
-    def fail(self, attempt: Attempt, code: str, is_retryable: bool) -> None:
-        self.remove(attempt)
-        error = JobError(code=code, retryable=is_retryable)
-        attempt.failure = m.Fail(job_id=attempt.job_id, epoch=attempt.epoch, error=error)
-        self.tell(attempt)
+_KINDS = ("data", "quarantine")
+_VIOLATIONS = [ViolationCount(code="type_mismatch", column=f"column_{n}", rows=1) for n in range(_MANY_VIOLATIONS)]

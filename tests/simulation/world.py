@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobError
 from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
@@ -35,13 +36,14 @@ from tests.simulation.machine import simulated_machine
 from tests.simulation.paths import root
 from tests.simulation.shell import SimShell
 from tests.simulation.simfs import Fault, Halted, SimFs
-from tests.simulation.workers import BEAT_SECONDS, ModelWorker
+from tests.simulation.workers import SimWorker
 
 SENTINEL = "sentinel"
 HOME = Home(root() / "home")
 LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 _TROUBLE_SECONDS = 0.1
+_BETWEEN_STARTS_SECONDS = 0.15
 _PLENTY_BYTES = 1 << 30
 #: Whether all is over is asked so seldom.
 _STEPS_BETWEEN_LOOKS = 4
@@ -100,6 +102,7 @@ class World:
         self.clock = SimClock(self.agenda)
         self.fs = SimFs(random.Random(seed + 1))
         self.jobs = jobs
+        self.large_manifests = 0.0
         self.acting = SENTINEL
         self.is_power_cut = False
         self.is_told = False
@@ -123,9 +126,9 @@ class World:
         self.is_ending = False
         self.until_s = self.faults.until_s
         self.swept_at_s = 0.0
-        self.workers = {f"w{number}": ModelWorker(self, f"w{number}") for number in range(workers)}
+        self.workers = {f"w{number}": SimWorker(self, f"w{number}") for number in range(workers)}
         if has_rival:
-            self.workers["rival"] = ModelWorker(self, "w0", "rival", pid=1_000_000)
+            self.workers["rival"] = SimWorker(self, "w0", "rival", pid=1_000_000)
         self.fs.on_change = self._names_changed
 
     def _new_judge(self) -> Judge:
@@ -181,7 +184,7 @@ class World:
         self.tell(f"trouble: {self.faults}")
         self._boot()
         for number, worker in enumerate(self.workers.values()):
-            self.agenda.after(number * BEAT_SECONDS / 2, worker.beat)
+            self.agenda.after(number * _BETWEEN_STARTS_SECONDS, worker.begin)
         self.agenda.after(_TROUBLE_SECONDS, self._trouble)
 
     def _is_over(self) -> bool:
@@ -385,7 +388,7 @@ class World:
         for worker in self.workers.values():
             worker.frozen_until_s = min(worker.frozen_until_s, self.agenda.now_s)
 
-    def _trouble_worker(self, worker: ModelWorker) -> None:
+    def _trouble_worker(self, worker: SimWorker) -> None:
         faults, dice, now_s = self.faults, self.dice, self.agenda.now_s
         if self.chance(faults.worker_crashes * _TROUBLE_SECONDS):
             self.tell(f"{worker.worker_id} dies")
@@ -423,12 +426,16 @@ class World:
         for _ in range(2 if self.chance(faults.double) else 1):
             self.agenda.after(dice.random() * faults.delay_s, deliver, *arguments)
 
-    def to_sentinel(self, worker_id: str, message: m.Message) -> None:
-        self.carry(worker_id, self._arrives, worker_id, message)
+    def to_sentinel(self, connection: str, message: m.Message, attachments: Sequence[bytes] = ()) -> bool:
+        """Whether anybody listens there."""
+        if self.shell is None:
+            return False
+        self.carry(connection, self._arrives, connection, message, attachments)
+        return True
 
-    def _arrives(self, worker_id: str, message: m.Message) -> None:
+    def _arrives(self, connection: str, message: m.Message, attachments: Sequence[bytes]) -> None:
         if self.shell is not None and self.shell.is_ready:
-            self.shell.sockets.socket.deliver(worker_id, message)
+            self.shell.sockets.socket.deliver(connection, message, attachments)
 
     def heard(self, worker_id: str, message: m.Message) -> None:
         if type(message) in _SIGNS_OF_LIFE:
@@ -523,6 +530,13 @@ class World:
         if self.dice.random() < 0.12:
             return self.dice.choice((("TIMEOUT", True), ("MEMORY_ERROR", False)))
         return "", False
+
+    def error_of(self, job_id: str, code: str, is_retryable: bool) -> JobError:
+        return JobError(code=code, retryable=is_retryable)
+
+    def changes_of(self, assignment: m.Assignment) -> bytes:
+        """What a scan finds."""
+        return b""
 
     def make_attempt_directory(self, path: Path) -> None:
         """An attempt's own directory is new: nobody may have been there."""

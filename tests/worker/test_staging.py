@@ -201,3 +201,18 @@ def test_a_sink_commits_under_its_key_what_was_written_and_again_changes_nothing
     assert (path.read_bytes(), blake3(content).hexdigest()) == (content, file.digest)
     sink.abandon()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_somebody_made_before_is_neither_used_nor_removed(tmp_path: Path) -> None:
+    """Simulation, seed 1534: an attempt that found the files of another one, committed by now, deleted them."""
+    first, second = StagingDirectory(tmp_path, JOB, 7), StagingDirectory(tmp_path, JOB, 7)
+    writer = StagedParquet(first, "out", "data", WriterSettings())
+    writer.write(numbers(0, 3))
+    (file,) = writer.close()
+    assert seal_together([first]) == [None]
+    with pytest.raises(FileExistsError):
+        second.create("data.out.0.parquet")
+    second.remove()
+    assert (tmp_path / JOB / "7" / file.name).is_file()
+    first.remove()
+    assert not list(tmp_path.iterdir())

@@ -258,15 +258,17 @@ class LeaseTable:
                 self._shut_down(now_s)
 
     def _welcomed(self, now_s: float, welcome: m.Welcome) -> None:
-        """Go on with what is kept. All else was given back: what it had assigned before it answered is here by now."""
+        """Abandon what it names; go on with all else, and offer again what is finished.
+
+        What it does not name was assigned meanwhile. If that was given back too, the next beat or offer is fenced: a welcome
+        that comes late, when its sentinel may have assigned or committed since, must not take anything away.
+        """
         self.is_welcome = True
         self.rhythm = Rhythm.of(welcome.heartbeat_seconds, welcome.lease_timeout_seconds)
-        kept = {(item.job_id, item.epoch) for item in welcome.keep}
+        for lease in self._found(welcome.drop):
+            self._give_up(lease, StopCause.FENCED)
         for lease in self:
-            if lease.key not in kept:
-                self._give_up(lease, StopCause.FENCED)
-            else:
-                lease.sent_at_s = float("-inf")
+            lease.sent_at_s = float("-inf")
         self._resend(now_s)
         self._sent_credit = None
 

@@ -112,6 +112,7 @@ class StagingDirectory:
     def __init__(self, root: Path, job_id: str, epoch: int) -> None:
         self.path = root / job_id / str(epoch)
         self._root = root
+        self._is_made = False
         self._descriptors: list[int] = []
         self._sinks: list[StagedSink] = []
 
@@ -153,9 +154,10 @@ class StagingDirectory:
         self._descriptors.clear()
 
     def remove(self) -> None:
-        """Delete the attempt's directory, and the job's when this was its last."""
+        """Delete the attempt's directory, and the job's when this was its last; nothing that was there before."""
         self.close()
-        remove_attempt(self._root, self.path)
+        if self._is_made:
+            remove_attempt(self._root, self.path)
 
     @property
     def has_files(self) -> bool:
@@ -178,6 +180,8 @@ class StagingDirectory:
             except FileExistsError:
                 if name == self.path.name:  # an epoch is ours alone: nobody may have been here
                     raise
+            else:
+                self._is_made |= name == self.path.name
             self._descriptors.append(os.open(name, _DIRECTORY, dir_fd=parent))
 
 
