@@ -29,7 +29,7 @@ from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.event import Event
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
-from tests.simulation.faults import ERRORS, KINDS_OF_OPERATION, Faults, drawn
+from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, drawn
 from tests.simulation.invariants import Judge, Platter, Violated, check_published
 from tests.simulation.loop import Agenda, SimClock, SimLoop, new_loop
 from tests.simulation.machine import simulated_machine
@@ -118,10 +118,15 @@ class World:
         self.shadow = State()
         self.last_heard: dict[str, float] = {}
         self._heard_before = 0.0
+        #: connection → (worker, process) that said hello there; when that was heard last; worker → the process that joined.
+        self.process_of: dict[str, tuple[str, int]] = {}
+        self.beats: dict[tuple[str, int], float] = {}
+        self.joined: dict[str, int] = {}
         self.booted_at_s = 0.0
         self.are_names_new = False
         self.cut_off: dict[str, float] = {}
         self.is_prepared = False
+        self.is_calm = faults == CALM
         self.is_bad = True
         self.is_ending = False
         self.until_s = self.faults.until_s
@@ -439,6 +444,10 @@ class World:
 
     def heard(self, worker_id: str, message: m.Message) -> None:
         if type(message) in _SIGNS_OF_LIFE:
+            if isinstance(message, m.Hello):
+                self.process_of[worker_id] = message.worker_id, message.pid
+            if worker_id in self.process_of:
+                self.beats[self.process_of[worker_id]] = self.agenda.now_s
             self._heard_before = self.last_heard.get(worker_id, self.booted_at_s)
             self.last_heard[worker_id] = self.agenda.now_s
 
@@ -471,6 +480,8 @@ class World:
             self.live_judge.see(event)
             if kind == "WorkerLost":
                 self._judge_loss(data["worker_id"], data["reason"])
+            elif kind == "WorkerJoined":
+                self.joined[data["worker_id"]] = data["pid"]
             seq += 1
 
     def _judge_loss(self, worker_id: str, reason: str) -> None:
@@ -479,6 +490,10 @@ class World:
         silent_s = now_s - self.last_heard.get(worker_id, self.booted_at_s)
         if reason.startswith("silent") and silent_s <= LEASE_SECONDS - 1e-6:
             raise Violated(f"a lease ended after {silent_s:.3f} s of silence")
+        if reason.startswith("another process") and self.is_calm:  # elsewhere what the dead had said may still arrive
+            beat_s = self.beats.get((worker_id, self.joined.get(worker_id, 0)), 0.0)
+            if beat_s > self.booted_at_s and now_s - beat_s <= LEASE_SECONDS - 1e-6:
+                raise Violated(f"I11: {worker_id} lost its name to another process while it still beat")
         if reason.startswith("did not rejoin") and now_s - self.booted_at_s < SETTINGS.liveness.rejoin_seconds - 1e-6:
             raise Violated("a worker had less time to rejoin than it was promised")
 
