@@ -302,5 +302,5 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[object,
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or more digits or brackets than Python reads
         return text
