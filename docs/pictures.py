@@ -26,8 +26,8 @@ PICTURES = {
     "bench": "alt-p wait:idle",
     "jobs": "alt-j wait:idle space wait:idle",
     "failure": "alt-j wait:idle enter wait:idle wait:text:ValueError",
-    "monitoring": "alt-j m wait:text:sinks wait:idle",
-    "inspect": "alt-i wait:idle enter wait:text:distinct wait:idle",
+    "monitoring": "alt-j m wait:text:highest wait:idle",
+    "inspect": "alt-i wait:idle enter wait:text:distinct wait:idle tab s wait:idle",  # sorted: commits come in any order
 }
 _HOLDINGS = """name, version, topics = "holdings", "1.0.0", ["holdings"]
 outputs = {"holdings": {"columns": [{"name": "isin", "type": "string"}, {"name": "units", "type": "int64"}]}}
@@ -79,9 +79,9 @@ def make(place: Path) -> None:
 
 
 def words_of(picture: Path) -> set[str]:
-    """The words that a picture shows; what has a digit in it differs from run to run."""
+    """The words that a picture shows. Numbers, ids and names in capitals, as rows have them, differ from run to run."""
     shown = "\n".join("".join(text.itertext()) for text in ET.parse(picture).iter() if text.tag.endswith("text"))  # noqa: S314
-    return {word for word in re.findall(r"[^\s│─]+", shown) if re.fullmatch(r"[A-Za-z]{3,}[.,:]?", word)}
+    return {word for word in re.findall(r"[^\s│─]+", shown) if re.fullmatch(r"[A-Z]?[a-z]{2,}[.,:]?", word)}
 
 
 def main() -> int:
