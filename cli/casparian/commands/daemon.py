@@ -256,7 +256,7 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
     if not worker.jobs:
         yield (worker.id, worker.pid, worker.state, "", "", *usage)
     for job in worker.jobs:
-        doing = f"{job.parser or 'SCAN'} {PurePath(job.input).name} ({job.seconds:.0f} s)"
+        doing = f"{job.parser or 'scanning'} {PurePath(job.input).name} ({job.seconds:.0f} s)"
         yield (worker.id, worker.pid, worker.state, doing, job.guest_pid or "", *usage)
 
 

@@ -30,6 +30,8 @@ from casparian_console.facts.jobs import (
     Standing,
     recency,
 )
+from casparian_console.kinds import look_of
+from casparian_protocol.jobs import ParseWork
 
 _OPEN_STANDINGS = (Standing.RUNNING, Standing.WAITING)
 #: Jobs of a bucket that are known one by one; running ones always are. An open group may list more.
@@ -150,7 +152,7 @@ class JobBook:
         job = self.by_id.get(job_id)
         was = job.standing if job is not None else None
         if job is None:
-            kind, state = changes.pop("type", "PARSE"), changes.pop("state", "QUEUED")
+            kind, state = changes.pop("type", ParseWork.kind), changes.pop("state", "QUEUED")
             job = self.by_id[job_id] = Job(job_id, kind, state, era=self._era)
         else:
             self._leave(job)
@@ -195,7 +197,7 @@ class JobBook:
         for state in OPEN_STATES:
             del self.by_state[state]
         for state, kind, parser, version, path, jobs in counted:
-            sums[int(STANDINGS[state]), kind, path if kind == "SCAN" else parser, version, ""] += jobs
+            sums[int(STANDINGS[state]), kind, look_of(kind).group(parser, path), version, ""] += jobs
             self.by_state[state] += jobs
         for key, jobs in sums.items():
             self._bucket(key).counted.jobs = jobs

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 from sortedcontainers import SortedKeyList
 
+from casparian_console.kinds import look_of
 from casparian_console.text import shared_folder
 from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobState
 
@@ -135,7 +136,7 @@ class Job:
 
     @property
     def kin(self) -> Kin:
-        return (self.type, self.input if self.type == "SCAN" else self.parser, self.version)
+        return (self.type, look_of(self.type).group(self.parser, self.input), self.version)
 
     def is_stalled(self, now_us: int, after_us: int) -> bool:
         """Whether it made no progress for `after_us`."""
@@ -194,7 +195,7 @@ class Bucket:
 
     @property
     def parser(self) -> str:
-        return self.key[2] if self.type != "SCAN" else ""
+        return self.key[2] if look_of(self.type).is_grouped_by_parser else ""
 
     @property
     def version(self) -> str:

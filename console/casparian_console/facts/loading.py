@@ -12,6 +12,7 @@ from typing import Any
 from casparian_console.effects import RunQuery, Tag
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing
+from casparian_console.kinds import look_of
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.queries import Query
@@ -56,15 +57,15 @@ def by_id(job_ids: list[str]) -> RunQuery:
 def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQuery:
     """The next jobs of a bucket of ended jobs in one state, the latest change first."""
     _, kind, which, version, cause = key
-    is_scan = kind == "SCAN"
+    of_parser = look_of(kind).is_grouped_by_parser
     before_at, before_id = before if before is not None else (None, "")
     query = JobsOfGroup(
         state,
         kind,
-        "" if is_scan else which,
+        which if of_parser else "",
         version,
         cause,
-        which if is_scan else "",
+        "" if of_parser else which,
         before_at=before_at,
         before_id=before_id,
         limit=PAGE_JOBS,
@@ -136,7 +137,7 @@ def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Counter[tup
         if row["status"] not in ENDED_STATES:
             continue  # the snapshot and the feed know better what is open
         standing = Standing.CANCELLED if row["is_closed"] else STANDINGS[row["status"]]
-        which = row["input"] if row["type"] == "SCAN" else row["parser"]
+        which = look_of(row["type"]).group(row["parser"], row["input"])
         key = (int(standing), row["type"], which, row["version"], CLOSED if row["is_closed"] else row["cause"])
         sums, latest_at, outputs = counted.setdefault(key, (Counts(), 0, set()))
         sums.add(Counts(row["jobs"], row["rows"], row["quarantined"], row["skipped"], row["bytes"]))

@@ -17,6 +17,7 @@ from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Standing
+from casparian_console.kinds import look_of
 from casparian_console.messages import Ended, Failed, Output
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context
@@ -150,7 +151,7 @@ class Scan:
                 [("dim", f"  {rate}")],
             ]
         for bucket in jobs.buckets.values():
-            if bucket.type == "SCAN" and bucket.standing in (Standing.RUNNING, Standing.WAITING):
+            if look_of(bucket.type).finds_files and bucket.standing in (Standing.RUNNING, Standing.WAITING):
                 job = bucket.first
                 if job is None:
                     continue

@@ -13,6 +13,7 @@ from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Progress, Standing
 from casparian_console.facts.store import Facts
+from casparian_console.kinds import look_of
 from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
 from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
 
@@ -52,7 +53,7 @@ def counted_files(book: JobBook) -> tuple[int, int]:
     """Files that were parsed, and all files that there ever was a PARSE job for."""
     done = everything = 0
     for key, bucket in book.buckets.items():
-        if key[1] == "PARSE":
+        if look_of(key[1]).is_grouped_by_parser:
             everything += bucket.size
             done += bucket.size if key[0] == Standing.DONE else 0
     return done, everything
@@ -80,7 +81,7 @@ class CardContext:
 def card_height(group: JobGroup) -> int:
     if group.section == FAILED:
         return 3
-    if group.type == "SCAN" or group.section == CANCELLED:
+    if group.section == CANCELLED or not look_of(group.type).is_grouped_by_parser:
         return 1
     return 2 if group.section == OPEN else 3
 
@@ -103,9 +104,9 @@ def _head(
 
 
 def _what(look: CardContext, group: JobGroup) -> str:
-    if group.type == "SCAN":
-        return clip_left(clean(group.key[2]), look.width - 34, look.glyphs.ellipsis)
-    return f"{clean(group.parser)} {clean(group.version)}".strip()
+    kind = look_of(group.type)
+    label = clean(kind.label(group.key[2], group.version))
+    return label if kind.is_grouped_by_parser else clip_left(label, look.width - 34, look.glyphs.ellipsis)
 
 
 def _age(look: CardContext, at_us: int) -> Line:
@@ -143,7 +144,7 @@ def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     running, waiting = look.job_list.counts(group)
     glyph = ("accent", look.glyphs.running) if running else ("dim", look.glyphs.waiting)
     first = look.job_list.known(group, 0)
-    if first is not None and (running + waiting == 1 or group.type == "SCAN"):
+    if first is not None and (running + waiting == 1 or card_height(group) == 1):
         state, told = _job_progress(look, first), _job_numbers(look, first)
     else:
         backlog = backlog_of(group, look.facts)
@@ -209,8 +210,9 @@ def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     glyphs, last = look.glyphs, look.job_list.known(group, 0)
     dot = f" {glyphs.dot} "
     buckets = look.job_list.buckets(group)
-    if group.type == "SCAN":
-        found = f"{_what(look, group)}{dot}{count(last.files, 'file')}" if last is not None else _what(look, group)
+    if card_height(group) == 1:
+        came_of_it = look_of(group.type).columns(last) if last is not None else ()
+        found = dot.join((_what(look, group), *came_of_it))
         return [_head(look, group, ("ok", glyphs.done), found, _latest(look, group), is_selected)]
     head = _head(look, group, ("ok", glyphs.done), _what(look, group), _latest(look, group), is_selected)
     outputs = sorted({output for bucket in buckets for output in bucket.outputs})

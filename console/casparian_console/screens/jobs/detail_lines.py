@@ -143,7 +143,8 @@ def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
 def _parameters(write: Writer, known: Known) -> None:
     """What the job was queued with, and where values came from that are no defaults."""
     queued = [event for event in known.history if event["type"] in ("JobQueued", "JobReplayed")]
-    work = JobSpec.model_validate(queued[-1]["data"]["job"]).work if queued else None
+    spec = queued[-1]["data"].get("job") if queued else None
+    work = JobSpec.model_validate(spec).work if spec else None
     if not isinstance(work, ParseWork) or not work.params:
         return
     write.title("PARAMETERS")

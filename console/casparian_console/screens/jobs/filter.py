@@ -15,6 +15,7 @@ from casparian_console.canvas import Glyphs, Line, restyle
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
 from casparian_console.facts.jobs import BucketKey, Job, Standing
+from casparian_console.kinds import KINDS, look_of
 from casparian_console.overlays import Overlay
 from casparian_console.text import clean, clip
 
@@ -117,7 +118,9 @@ class Filter:
             return False
         if self.hides_done and self.status == "all" and standing in _ENDED_WELL:
             return False
-        return (not self.type or kind == self.type) and (not self.parser or (kind != "SCAN" and which == self.parser))
+        return (not self.type or kind == self.type) and (
+            not self.parser or (look_of(kind).is_grouped_by_parser and which == self.parser)
+        )
 
     def takes_job(self, job: Job) -> bool:
         return self._takes_state(job) and (not self.text or matches(job, self.text.casefold()))
@@ -155,7 +158,7 @@ class FilterDialog(Overlay):
     _chosen: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.choices: list[Sequence[str]] = [tuple(STANDINGS), ("", "PARSE", "SCAN"), ("", *self.parsers)]
+        self.choices: list[Sequence[str]] = [tuple(STANDINGS), ("", *KINDS), ("", *self.parsers)]
         values = (self.start.status, self.start.type, self.start.parser)
         self._chosen = [
             list(choice).index(value) if value in choice else 0

@@ -8,6 +8,7 @@ from itertools import islice
 
 from casparian_console.effects import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
+from casparian_console.kinds import look_of
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
@@ -45,7 +46,7 @@ def can_retry(screen: Jobs, context: Context) -> bool:
 
 def can_rerun(screen: Jobs, context: Context) -> bool:
     job = screen.job(context) if screen.part in ("list", "detail") else None
-    return job is not None and job.state in _RERUNNABLE and job.type == "PARSE"
+    return job is not None and job.state in _RERUNNABLE and look_of(job.type).is_rerunnable
 
 
 def can_replay(screen: Jobs, context: Context) -> bool:
@@ -174,7 +175,7 @@ def show_only(screen: Jobs, context: Context, status: str) -> Effects:
 
 
 def edit_filter(screen: Jobs, context: Context) -> Effects:
-    parsers = sorted({key[2] for key in context.facts.jobs.buckets if key[1] != "SCAN" and key[2]})
+    parsers = sorted({key[2] for key in context.facts.jobs.buckets if look_of(key[1]).is_grouped_by_parser and key[2]})
 
     def apply(wanted: Filter) -> Effects:
         _to_list(screen, context)
@@ -288,9 +289,7 @@ def _many(screen: Jobs, context: Context, op: str, members: list[Job], question:
 
 
 def _named(group: JobGroup) -> str:
-    if group.type == "SCAN":
-        return clean(group.key[2])
-    return f"{clean(group.parser)} {clean(group.version)}"
+    return clean(look_of(group.type).label(group.key[2], group.version))
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sortedcontainers import SortedKeyList, SortedList
 
 from casparian_console.facts.book import JobBook, Move
 from casparian_console.facts.jobs import Bucket, BucketKey, Job, Standing, recency
+from casparian_console.kinds import look_of
 from casparian_console.listing import Match
 from casparian_console.screens.jobs.filter import STANDINGS, Filter, matching_places
 from casparian_console.text import shared_folder
@@ -81,7 +82,7 @@ class JobGroup:
 
     @property
     def parser(self) -> str:
-        return self.key[2] if self.type != "SCAN" else ""
+        return self.key[2] if look_of(self.type).is_grouped_by_parser else ""
 
     @property
     def version(self) -> str:

@@ -11,9 +11,18 @@ from casparian_sentinel.projection.kinds.parse import ParseRows
 from casparian_sentinel.projection.kinds.rows import JobRows
 from casparian_sentinel.projection.kinds.scan import ScanRows
 
-__all__ = ["KINDS", "JobRows"]
+__all__ = ["FINDS_FILES", "KINDS", "PUBLISHES_CONTENTS", "JobRows"]
 
 KINDS: dict[str, JobRows[Any]] = {
     "PARSE": ParseRows(),
     "SCAN": ScanRows(),
 }
+
+
+def _in_sql(kinds: list[str]) -> str:
+    return "(" + ", ".join(f"'{kind}'" for kind in kinds) + ")"
+
+
+#: For SQL over the queue: `job_type in …`.
+PUBLISHES_CONTENTS = _in_sql([name for name, kind in KINDS.items() if kind.publishes_contents])
+FINDS_FILES = _in_sql([name for name, kind in KINDS.items() if kind.finds_files])

@@ -16,6 +16,8 @@ class JobRows(Generic[W]):
     #: Its commits publish rows of a file's content: they decide which rows are live, and `cf_commits` and
     #: `cf_processing_history` keep them.
     publishes_contents = False
+    #: Files become known by it: whoever waits for the work of a directory waits for it too.
+    finds_files = False
 
     def label(self, work: W) -> str:
         """What it is about, as `cf_processing_queue.input_file` shows it."""

@@ -8,3 +8,5 @@ from casparian_sentinel.projection.kinds.rows import JobRows
 
 class ScanRows(JobRows[ScanWork]):
     """The files that a scan found come with its own events."""
+
+    finds_files = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casparian_protocol.queries import files
+from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
 from casparian_sentinel.projection.queries.statement import Answer, Select, of, total
 
 _UNCLAIMED = """
@@ -126,11 +127,12 @@ select id, job_type, status, plugin_name, parser_version, coalesce(end_time, cla
     rows_valid, quarantine_rows, error_code, error_message
 from cf_processing_queue where input_file = $path order by sequence desc limit $limit
 """
-_INPUTS = """
+_INPUTS = f"""
 with tried as (
     select input_file as path, max_by(status, sequence) as status, max_by(quarantine_rows, sequence) as bad,
         max(sequence) as seen
-    from cf_processing_queue where job_type = 'PARSE' and plugin_name = $parser and input_file is not null group by input_file
+    from cf_processing_queue where job_type in {PUBLISHES_CONTENTS} and plugin_name = $parser
+        and input_file is not null group by input_file
 ), topical as (
     select f.path, f.size from scout_files f
     where f.status <> 'vanished' and f.path not in (select path from tried) and f.id in (

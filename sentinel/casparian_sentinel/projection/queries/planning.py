@@ -1,12 +1,14 @@
 """What the sentinel asks for itself: plans, reruns, and what it publishes. SQL only; parameters are positional."""
 
+from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
 from casparian_sentinel.projection.sources import ON_CHANGE
 
 #: Whether a job `q` speaks for its content, joined with its file `s` as it is now. A failure does as long as that file lies
 #: where the job looked for it and has had this content since before: the log that was rotated away, or came back to
 #: what it was, has yet to be tried where it is. A failure that a person closed speaks for its content for good.
-_SPEAKS = """
-(q.status not in ('FAILED', 'DEAD_LETTER') or q.close_reason is not null or q.job_type <> 'PARSE' or coalesce(
+_SPEAKS = f"""
+(q.status not in ('FAILED', 'DEAD_LETTER') or q.close_reason is not null or q.job_type not in {PUBLISHES_CONTENTS}
+    or coalesce(
     s.status <> 'vanished' and s.path = q.input_file and s.content_hash = q.content_hash
     and s.content_seq < q.sequence, false))
 """
@@ -64,7 +66,8 @@ _FILE_OBSTACLES = """
 INPUT_OBSTACLE = f"""
 select obstacle from (
     select case {_FILE_OBSTACLES} else '' end as obstacle
-    from cf_processing_queue f join scout_files s on s.id = f.file_version_id where f.id = ? and f.job_type = 'PARSE'
+    from cf_processing_queue f join scout_files s on s.id = f.file_version_id where f.id = ?
+        and f.job_type in {PUBLISHES_CONTENTS}
 ) where obstacle <> ''
 """
 
@@ -75,7 +78,8 @@ with failed as (
     select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
         partition by plugin_name, content_hash order by queued_seq desc) as age
     from cf_processing_queue
-    where status in ('FAILED', 'DEAD_LETTER') and closed_at is null and job_type = 'PARSE' and $1 in ('', plugin_name)
+    where status in ('FAILED', 'DEAD_LETTER') and closed_at is null and job_type in {PUBLISHES_CONTENTS}
+        and $1 in ('', plugin_name)
 ), open as (
     select distinct plugin_name, content_hash from cf_processing_queue
     where status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')

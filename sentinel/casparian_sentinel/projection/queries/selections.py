@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import selections
+from casparian_sentinel.projection.kinds import FINDS_FILES, PUBLISHES_CONTENTS
 from casparian_sentinel.projection.queries.statement import Answer, Select, of, texts, total
 
 _OPEN = texts(OPEN)
@@ -30,7 +31,7 @@ def of_files(selection: selections.Selection) -> str:
 
 def of_jobs(selection: selections.Selection) -> str:
     """The condition over `cf_processing_queue q`; its parameters are `$tag`, `$path` and `$chosen_parser`."""
-    conditions = ["q.job_type = 'PARSE'"]
+    conditions = [f"q.job_type in {PUBLISHES_CONTENTS}"]
     if selection.parser is not None:
         conditions.append("q.plugin_name = $chosen_parser")
     if selection.tag is not None or selection.path is not None:
@@ -48,7 +49,7 @@ def selected(sql: str, selection: selections.Selection, **others: object) -> Sel
 
 
 def _open_jobs(query: selections.OpenJobsOf) -> Select:
-    scans = " or q.job_type = 'SCAN'" if query.with_scans else ""
+    scans = f" or q.job_type in {FINDS_FILES}" if query.with_scans else ""
     meant = of_jobs(query.selection)
     sql = f"select q.id from cf_processing_queue q where (({meant}){scans}) and q.status in ({_OPEN}) order by q.id"
     return selected(sql, query.selection)
@@ -75,7 +76,7 @@ def _latest(selection: selections.Selection) -> str:
         from ended where status in {_FAILED} and closed_at is null
         union all
         select id, input_file, plugin_name, error_code, error_message, error_fingerprint from cf_processing_queue
-        where job_type <> 'PARSE' and sequence > $began and status in {_FAILED} and closed_at is null
+        where job_type not in {PUBLISHES_CONTENTS} and sequence > $began and status in {_FAILED} and closed_at is null
     )
     """
 
@@ -126,7 +127,7 @@ def _untagged(query: selections.UntaggedCount) -> Select:
 ANSWERS: dict[type, Answer] = {
     selections.OpenJobsOf: _open_jobs,
     selections.OpenScans: f"""
-select id, input_file as root from cf_processing_queue where job_type = 'SCAN' and status in ({_OPEN}) order by id
+select id, input_file as root from cf_processing_queue where job_type in {FINDS_FILES} and status in ({_OPEN}) order by id
 """,
     selections.PlanPeriodAt: _PERIOD,
     selections.EndedJobsOf: _ended,
