@@ -160,7 +160,7 @@ class Group(click.RichGroup):
         return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *self.lazy]
+        return [*self.lazy, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command's name and line for listings; `resolve_command` loads the real one when it is called."""

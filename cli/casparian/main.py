@@ -9,17 +9,17 @@ import sys
 import rich_click as click
 
 from casparian import __version__
-from casparian.app import Group, run
+from casparian.app import ExitCode, Group, run
 from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "The whole main job on generated FIX logs, narrated."),
-    "init": ("init", "Make a home with a commented config.toml."),
-    "new": ("new", "Write a parser skeleton."),
+    "demo": ("begin", "The whole main job on generated FIX logs, narrated."),
+    "init": ("begin", "Make a home with a commented config.toml."),
+    "new": ("begin", "Write a parser skeleton."),
     "run": ("run", "Run a parser on files, here and now (dev mode)."),
     "scan": ("scan", "Find files and take them into the catalogue."),
-    "preview": ("preview", "Show what a file is and how it begins."),
+    "preview": ("scan", "Show what a file is and how it begins."),
     "files": ("files", "List the files of the catalogue."),
     "tag": ("files", "Put a tag on files."),
     "untag": ("files", "Take a tag off files."),
@@ -37,16 +37,15 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("jobs", "List jobs; replay dead letters."),
     "job": ("jobs", "Show, follow, retry, cancel and rerun a job."),
     "errors": ("errors", "Failures grouped by root cause."),
-    "story": ("story", "What happened to a job, in order, with causes."),
+    "story": ("prove", "What happened to a job, in order, with causes."),
     "quarantine": ("quarantine", "Rows that broke their contract."),
-    "sql": ("sql", "Read-only SQL over outputs, quarantines and state."),
+    "sql": ("outputs", "Read-only SQL over outputs, quarantines and state."),
     "outputs": ("outputs", "The published tables."),
-    "verify": ("verify", "Run committed jobs again and compare what they make."),
+    "verify": ("prove", "Run committed jobs again and compare what they make."),
     "log": ("log", "The event log: verify, tail, export, stats, seal, repair."),
     "config": ("config", "Effective settings and where each came from."),
     "doctor": ("doctor", "Check the machine and the home."),
-    "help": ("help", "Show the help of a command: `casparian help job show`."),
-    "support-bundle": ("support", "Write a file for whoever is to help: no data, no secrets."),
+    "support-bundle": ("doctor", "Write a file for whoever is to help: no data, no secrets."),
 }
 
 #: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.
@@ -72,6 +71,16 @@ click.rich_click.COMMAND_GROUPS["casparian"] = [
 @click.version_option(__version__, prog_name="casparian")
 def casparian() -> None:
     """Turn dark data into governed tables, with proof of where every row came from."""
+
+
+@casparian.command("help", examples="casparian help\ncasparian help job show")
+@click.argument("words", nargs=-1, metavar="[COMMAND…]")
+@click.pass_context
+def help_(context: click.Context, words: tuple[str, ...]) -> ExitCode:
+    """Show the help of COMMAND: `casparian help job show`. Without one, list all commands."""
+    root = context.find_root()
+    root.command.main([*words, "--help"], prog_name="casparian", standalone_mode=False, obj=root.obj)
+    return ExitCode.OK
 
 
 def prepare() -> None:

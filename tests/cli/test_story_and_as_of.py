@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from casparian_app.stories.sentences import Told, sentence
+from casparian_app.stories import Told, sentence
 from casparian_protocol.events import CATALOGUE
 from tests.cli.calls import Caller
 
@@ -58,7 +58,7 @@ def test_a_story_with_progress_reads_the_log(lived: Caller) -> None:
 
 
 def test_every_event_of_a_job_has_a_sentence_of_its_own() -> None:
-    from casparian_app.stories.sentences import _TELLERS
+    from casparian_app.stories import _TELLERS
 
     jobs = {name for name in CATALOGUE if name.startswith("Job") or name in ("LeaseExpired", "QuarantineRecorded")}
     assert jobs <= set(_TELLERS)

@@ -11,7 +11,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
-from casparian.commands.parser_versions import say_waiting
+from casparian.commands.parser import say_waiting
 from casparian.options import COUNT, POSITIVE, as_of_option
 from casparian.render import as_json, as_ndjson, cell, fields, table
 from casparian_app import jobs as again

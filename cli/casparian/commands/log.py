@@ -1,25 +1,27 @@
-"""`log tail/stats/export`: the event log, read without a daemon's help. What proves it is in `log_proof`."""
+"""`log tail/stats/export` read the event log; `verify` and `seal` prove that it is what was written; `repair` mends it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
-from casparian.commands import log_proof
 from casparian.options import POSITIVE, force_option
 from casparian.render import as_json, as_ndjson, cell, fields, table
 from casparian_app.export import form_of
-from casparian_app.problems import UsageProblem
+from casparian_app.problems import UsageProblem, WorkFailed
 from casparian_app.wording import count, size, when
 
 if TYPE_CHECKING:
     from casparian_app.event_log import Event
     from casparian_protocol.feed import FeedEvent
+if TYPE_CHECKING:
+    from casparian_app.proof import Verified
 
 
 @click.group(cls=Group)
@@ -117,7 +119,7 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
     if signed:
         if target == "-" or form == "parquet" or from_seq != 1:
             raise UsageProblem("A signed export is a directory of the whole log.", remedy="Name a new directory.")
-        return log_proof.export_for_outsiders(app, Path(target))
+        return export_for_outsiders(app, Path(target))
     if Path(target).is_dir():
         raise UsageProblem(f"{target} is a directory.", remedy="Name a file, or add --signed and name a new directory.")
     from casparian_app.event_log import EXPORT_FORMS, export_events, write_events
@@ -133,7 +135,211 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
     return ExitCode.OK
 
 
-for _command in log_proof.LOG_COMMANDS:
-    log.add_command(_command)
+@log.command(
+    "verify",
+    examples="""casparian log verify && echo intact
+casparian log verify --tables   # also folds a long log from scratch and compares every table""",
+)
+@click.option("--tables/--no-tables", "wants_tables", default=None, help="Default: when it is cheap.")
+@pass_app
+def verify(app: App, wants_tables: bool | None) -> ExitCode:
+    """Check checksums, sequence numbers, the hash chain, its seals, and the tables against a fold from scratch.
+
+    Exit 1 when something is damaged or differs. Nothing is changed.
+    """
+    from casparian_app import proof
+
+    found = proof.verify(app.home, wants_tables=wants_tables)
+    log, tables, is_sound = found.log, found.tables, found.is_sound
+    if app.is_json:
+        as_json(app, _document(found))
+        return ExitCode.OK if is_sound else ExitCode.FAILED
+    if found.objection is not None:
+        raise found.objection
+    for damage in log.damage:
+        print(f"DAMAGED: {cell(str(damage))}", file=app.out)
+    for bad in found.bad_seals:
+        print(f"BROKEN SEAL: {cell(bad.name)}: {cell(bad.problem)}", file=app.out)
+    for difference in tables.differences if tables else ():
+        print(f"DIFFERS: {cell(str(difference))}", file=app.out)
+    for poison in tables.poison if tables else ():
+        print(f"LEFT OUT: {cell(str(poison))}", file=app.out)
+    if not found.has_key:
+        app.say("seals not checked: the home's key is not here; minisign checks them by its public key")
+    _raise_for(found)
+    print(f"intact: {_extent(found)}, checked in {found.seconds:.1f} s", file=app.out)
+    if found.seals:
+        print(f"seals: {count(len(found.seals), 'signed head')} of the chain, all fit", file=app.out)
+    if tables is not None and tables.tables:
+        print(f"tables: {count(len(tables.tables), 'table')} equal to a fold of {tables.seq:,} events", file=app.out)
+    elif found.tables_not_compared:
+        app.say(f"tables not compared: {found.tables_not_compared}")
+    return ExitCode.OK
+
+
+def _raise_for(found: Verified) -> None:
+    log, tables = found.log, found.tables
+    if not log.is_sound:
+        raise WorkFailed(
+            f"The log is damaged in {count(len(log.damage), 'place')}.",
+            remedy="Nothing was changed. Restore the damaged files from a copy that holds as many events, or see what "
+            "`casparian log repair` would cut: what was processed behind the cut is processed again.",
+        )
+    if found.bad_seals:
+        raise WorkFailed(
+            f"{count(len(found.bad_seals), 'signed head')} of the chain does not fit this log.",
+            remedy="The log, the seal or the home's key is not the one that was there; compare with a copy of the home.",
+        )
+    if tables is not None and tables.differences:
+        raise WorkFailed(
+            f"The tables differ from the log in {count(tables.difference_count, 'row')}.",
+            remedy="The log is the truth: `casparian log rebuild` makes the tables again from it and keeps the old ones aside. "
+            "Please report it.",
+        )
+    if tables is not None and tables.poison:
+        raise WorkFailed(
+            f"{count(len(tables.poison), 'event')} of the log cannot be made part of the tables; all others are in them.",
+            remedy="The log itself is whole. Restore blobs that are missing from a copy of the home; report what else is named.",
+        )
+
+
+def _document(found: Verified) -> dict[str, Any]:
+    tables = found.tables
+    compared = None
+    if tables is not None:
+        compared = {
+            "seq": tables.seq,
+            "compared": list(tables.tables),
+            "difference_count": tables.difference_count,
+            "differences": [asdict(one) for one in tables.differences],
+            "left_out": [asdict(one) for one in tables.poison],
+        }
+    return {
+        **asdict(found.log),
+        "is_sound": found.is_sound,
+        "witnesses": [witness.said for witness in found.witnesses],
+        "objection": found.objection and found.objection.problem,
+        "seals": [asdict(seal) for seal in found.seals],
+        "tables": compared,
+        "tables_not_compared": found.tables_not_compared,
+    }
+
+
+def _extent(found: Verified) -> str:
+    log = found.log
+    segments, batches = count(log.segment_count, "segment"), count(log.batch_count, "batch", "batches")
+    head = f", head {log.head_sha256[:16]}" if log.head_sha256 else ""
+    return f"{count(log.event_count, 'event')} in {batches}, {segments}{head}"
+
+
+@log.command("seal", examples="casparian log seal")
+@pass_app
+def seal(app: App) -> ExitCode:
+    """Sign the head of the chain with the home's key: all events up to it can never be altered unnoticed.
+
+    The seal is a small file beside the log with a minisign signature; `log verify` checks every seal. Give a copy of both
+    files to somebody else: then nobody who has the home and its key can rewrite that past either.
+    """
+    from casparian_app import proof
+
+    path, document = proof.seal(app.home)
+    if app.is_json:
+        as_json(app, {**document, "path": str(path), "signature": f"{path}.minisig"})
+    else:
+        print(f"sealed: event {document['seq']:,}, head {document['head_sha256']}", file=app.out)
+        print(f"{path}\n{path}.minisig", file=app.out)
+    return ExitCode.OK
+
+
+def export_for_outsiders(app: App, target: Path) -> ExitCode:
+    """`log export DIR --signed`."""
+    from casparian_app import proof
+
+    script = resources.files("casparian.standalone").joinpath("verify_export.py").read_bytes()
+    manifest = proof.export_for_outsiders(app.home, target, script)
+    if app.is_json:
+        as_json(app, manifest)
+    else:
+        app.say(f"{count(manifest['last_seq'], 'event')} exported to {target}, signed with {manifest['public_key']}")
+        app.say(f"check it: python3 -I -S {target / 'verify_export.py'}")
+    return ExitCode.OK
+
+
+@log.command(
+    "repair",
+    examples="""casparian log repair          # shows what it would cut
+casparian log repair --yes
+casparian log repair --accept-loss --yes   # for a log that is gone or shorter than it was""",
+)
+@click.option("--yes", is_flag=True, help="Cut the log; without this the command only says what would be lost.")
+@click.option(
+    "--accept-loss",
+    "accepts_loss",
+    is_flag=True,
+    help="Go on from where the log ends, though it is known to have been longer.",
+)
+@pass_app
+def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
+    """Cut a damaged log back to its last good batch; the old bytes are kept in log/damaged/.
+
+    What happened after that is forgotten: a copy of the missing files would lose less. Files that were processed after it are
+    processed again, those that were found after it once they are scanned again. What was published for them before is kept
+    in quarantine/_orphans/.
+    """
+    from casparian_app import proof
+
+    facts = proof.repair(app.home, accepts_loss=accepts_loss, is_trial=not yes)
+    if app.is_json:
+        as_json(app, {**facts, "is_done": yes})
+        return ExitCode.OK
+    _print_repair(app, facts, is_done=yes)
+    return ExitCode.OK
+
+
+def _print_repair(app: App, facts: dict[str, Any], *, is_done: bool) -> None:
+    lost = facts["last_seen_seq"] - facts["last_good_seq"]
+    place = f" ({facts['segment']}, offset {facts['offset']:,})" if facts["segment"] else ""
+    ends = "ends" if is_done else "would end"
+    done = [("kept in", app.home.log / facts["kept_as"]), ("recorded as", f"event {facts['seq']:,}")] if is_done else []
+    fields(
+        app,
+        [
+            ("damage", facts["reason"]),
+            ("the log " + ends, f"behind event {facts['last_good_seq']:,}{place}"),
+            ("lost", _lost(facts["cut_bytes"], lost)),
+            ("segments removed", ", ".join(facts["removed_segments"]) or "none"),
+            *done,
+        ],
+    )
+    if is_done:
+        app.say(
+            "Scan again what was found after that; `casparian process` then runs all that is to be processed again."
+        )
+    else:
+        app.say("Nothing was changed; --yes does it. A newer copy of the log's files would lose less.")
+
+
+def _lost(cut_bytes: int, events: int) -> str:
+    """What a repair costs. A log that is gone or shorter is not cut: no bytes of it are left to count."""
+    told = f"{events:,} events or more" if events else "how many events is unknown"
+    return f"{cut_bytes:,} bytes, {told}" if cut_bytes else told
+
+
+@log.command("rebuild", examples="casparian log rebuild")
+@pass_app
+def rebuild(app: App) -> ExitCode:
+    """Set the tables (state.duckdb) aside, to be made again from the log by the next command that needs them.
+
+    For tables that `log verify` found to differ. The old ones are kept beside as state.duckdb.aside-…; no daemon may run.
+    """
+    from casparian_app import proof
+
+    aside = proof.rebuild_tables(app.home)
+    if app.is_json:
+        as_json(app, {"kept_as": str(aside)})
+    else:
+        app.say(f"the tables are made again from the log when they are needed; the old ones are kept as {aside}")
+    return ExitCode.OK
+
 
 COMMANDS: dict[str, click.Command] = {"log": log}

@@ -17,7 +17,7 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, pass_app
-from casparian.commands.parser_versions import say_waiting
+from casparian.commands.parser import say_waiting
 from casparian.options import POSITIVE
 from casparian.render import as_json, cell
 from casparian_app.gateway import Gateway

@@ -1,15 +1,18 @@
-"""`casparian init`: makes a home, with a commented `config.toml` and the home's signing key. Never overwrites."""
+"""`init`, `new`, `demo`: the commands that make something to begin with: a home, a parser, a whole example. None overwrites."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import rich_click as click
 
-from casparian.app import App, Command, pass_app
+from casparian.app import App, Command, ExitCode, Group, pass_app
 from casparian.bundled import bundled
-from casparian.render import as_json
+from casparian.render import as_json, cell
+from casparian_app.problems import UsageProblem
+from casparian_app.scaffold import read_sample, scaffold, write_scaffold
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
 
@@ -101,4 +104,77 @@ def _write_config(path: Path) -> bool:
     return True
 
 
-COMMANDS: dict[str, click.Command] = {"init": init}
+@click.group(cls=Group, short_help="Write a parser skeleton.")
+def new() -> None:
+    """Write the beginning of something: a parser."""
+
+
+@new.command(
+    "parser",
+    examples="casparian new parser trades --from trades_2024.csv\ncasparian new parser trades --dir parsers",
+)
+@click.argument("name")
+@click.option(
+    "--from", "sample", type=click.Path(path_type=Path), metavar="FILE", help="Draft columns and test from this file."
+)
+@click.option(
+    "--dir", "parent", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where NAME/ is made."
+)
+@pass_app
+def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
+    """Write the directory NAME with a parser, a contract, a sample and a test, ready to run.
+
+    With --from, columns and types are drafted from the sample: only what every value seen shows beyond doubt.
+    """
+    try:
+        files = scaffold(name, read_sample(sample) if sample else None)
+        write_scaffold(parent / name, files)
+    except OSError as cause:
+        raise UsageProblem(
+            f"{cause.filename or sample or parent}: {cause.strerror or cause}.",
+            remedy="Name a readable sample with --from, and a directory that you may write with --dir.",
+        ) from cause
+    written = [str(parent / name / path) for path in files]
+    if app.is_json:
+        as_json(app, {"name": name, "directory": parent / name, "files": written})
+        return
+    for path in written:
+        print(cell(path), file=app.out)
+    module, test_input = written[0], written[1]
+    app.say(f"Try it:       casparian run {cell(module)} {cell(test_input)}")
+    app.say(f"Register it:  casparian parser register {cell(parent / name)}")
+
+
+@click.command(
+    cls=Command,
+    examples="casparian demo\ncasparian demo ./demo        # in a directory of its own\ncasparian demo --json",
+)
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@pass_app
+def demo(app: App, directory: Path | None) -> ExitCode:
+    """Do the whole main job on generated FIX logs, tell every step, and check the result.
+
+    Everything happens below DIRECTORY (default: a new temporary one); your own home is not touched. It is kept, so that you
+    can go on with the commands that are shown. Exits with 1 when any number differs from what was planted.
+    """
+    from casparian.demo.session import Narrator, Session, choose
+    from casparian.demo.steps import Story, end, sample_logs
+
+    place, began = choose(directory), time.monotonic()
+    narrator = Narrator(app.out, is_silent=app.is_json)
+    session = Session(place)
+    story = Story(session, narrator, is_live=not app.is_json and app.out.isatty(), make_logs=sample_logs)
+    try:
+        story.tell()
+    except BaseException:
+        app.say(f"the demo ended early; what there is lies in {place.root}")
+        raise
+    seconds = time.monotonic() - began
+    if app.is_json:
+        as_json(app, story.document(seconds))
+    else:
+        end(narrator, story, session, seconds)
+    return ExitCode.OK if story.is_good else ExitCode.FAILED
+
+
+COMMANDS: dict[str, click.Command] = {"init": init, "new": new, "demo": demo}
