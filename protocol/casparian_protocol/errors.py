@@ -8,7 +8,6 @@ parser may run into a full disk, and a worker may find what a parser did.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from casparian_shim.errors import RETRYABLE_ONCE, TRANSIENT, CasparianError, ErrorCode, ErrorReport
 from casparian_shim.trace import fingerprint
@@ -31,9 +30,9 @@ _PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESE
 NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
 
 
-def is_parsers_own(error: Mapping[str, object]) -> bool:
-    """Whether this failure (a `JobError` as a map) says something about the parser."""
-    return error.get("origin") == "parser" and error.get("code") not in NEVER_THE_PARSERS
+def is_parsers_own(origin: str, code: str) -> bool:
+    """Whether a failure (a `JobError` with these) says something about the parser."""
+    return origin == "parser" and code not in NEVER_THE_PARSERS
 
 
 def fingerprint_of_code(code: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import zmq
 
+from casparian_protocol.events import Event
+from casparian_protocol.events import decode as decode_fact
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 
@@ -63,6 +65,10 @@ class FeedEvent:
     v: int
     actor: str
     data: dict[str, Any]
+
+    def decoded(self) -> Event:
+        """The event itself, of its own class. Raises `MalformedEvent`."""
+        return decode_fact(self.type, self.v, self.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,20 +59,20 @@ NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
 
-def why_waits(problems: Sequence[Mapping[str, str]], left_out: int = 0) -> str:
+def why_waits(problems: Sequence[Mapping[str, object]], left_out: int = 0) -> str:
     """The first reasons in words: `orders.price: its type was string and is int64; …`."""
     said = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
     more = len(problems) - len(said) + left_out
     return "; ".join(said) + (f"; {more} more" if more else "")
 
 
-def _place(problem: Mapping[str, str]) -> str:
-    place = ".".join(part for part in (problem["output"], problem["column"]) if part)
+def _place(problem: Mapping[str, object]) -> str:
+    place = ".".join(str(part) for part in (problem["output"], problem["column"]) if part)
     return f"{place}: " if place else ""
 
 
 def what_to_do(
-    parser: str, version: str, problems: Sequence[Mapping[str, str]], *, may_be_chosen: bool, like: str = ""
+    parser: str, version: str, problems: Sequence[Mapping[str, object]], *, may_be_chosen: bool, like: str = ""
 ) -> str:
     """What helps a version that waits, with commands that exist. `like`: a version with the contract of the live rows."""
     if problems and all(problem["code"] == JOBS_OPEN for problem in problems):
@@ -82,7 +82,7 @@ def what_to_do(
         return f"{use}, if its contracts fit the rows that are there."
     if may_be_chosen:
         return f"{use}: its contracts are stricter, so new rows fit; the rows that are there stay as they are."
-    outputs = sorted({problem["output"] for problem in problems if problem["output"]})
+    outputs = sorted({str(problem["output"]) for problem in problems if problem["output"]})
     named = f"the output {outputs[0]} has" if len(outputs) == 1 else f"the outputs {', '.join(outputs)} have"
     contract = f"the contract of {parser}@{like}" if like else "the contract of the rows that are there"
     return f"Register another version in which {named} a new name, or {contract}; looser checks than that are fine."

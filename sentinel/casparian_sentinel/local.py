@@ -114,6 +114,7 @@ class LocalSentinel:
     ) -> dict[str, Any]:
         """Perform an operation; its result. Raises what a daemon would answer as an error."""
         steps = begin(self._context, op, args or {}, actor_of(actor), attachments)
+        cause = f"{op}:{self._context.new_id()}"
         answer: Any = None
         while True:
             try:
@@ -121,7 +122,7 @@ class LocalSentinel:
             except StopIteration as stop:
                 result: dict[str, Any] = stop.value
                 return result
-            answer = self._do(step)
+            answer = self._do(step, cause)
 
     def upload(self, content: bytes) -> str:
         """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
@@ -208,7 +209,7 @@ class LocalSentinel:
         if verdict is not None:
             self._engine.submit(verdict)
 
-    def _do(self, step: Step) -> Any:
+    def _do(self, step: Step, cause: str) -> Any:
         match step:
             case Ask(sql=sql, params=params, limit_rows=limit_rows):
                 from casparian_sentinel.projection.answers import plain_rows
@@ -217,7 +218,7 @@ class LocalSentinel:
                 return Rows(self.seq, table.column_names, [list(row) for row in plain_rows(table)])
             case Decide(command=command):
                 self._record_start()
-                return _answer(self._engine.submit(command))
+                return _answer(self._engine.submit(command, cause=cause))
             case InThread(work=work):
                 return work()
             case EndDaemon() | AdoptSettings():

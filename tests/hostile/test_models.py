@@ -139,7 +139,7 @@ class Tables:
             pack_event(fact)
             self.seq += 1
             self.events.append(Event(self.seq, *fact))
-            feed = FeedEvent(self.seq, *fact)
+            feed = FeedEvent(self.seq, *fact[:5])
             assert isinstance(decode_feed(encode_event(feed)), FeedEvent)
             json.loads(as_json(fact[4]))
 

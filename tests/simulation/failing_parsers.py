@@ -94,8 +94,8 @@ class FailingWorld(World):
 
     def decided(self, decision: Decision) -> None:
         super().decided(decision)
-        for kind, data in decision.events:
-            self.breaker.see(kind, data)
+        for event in decision.events:
+            self.breaker.see(event.about.name, event.to_data())
         self.has_tripped |= self.breaker.pauses > 0
 
     def _boot(self) -> None:

@@ -172,7 +172,7 @@ class _Writer:
             self.places(held.items())
         for worker_id in self.workers:
             facts = state.joined.get(worker_id)
-            out.append(-4 if facts is None else int(facts["pid"] == self.pids[worker_id]))
+            out.append(-4 if facts is None else int(facts.pid == self.pids[worker_id]))
 
     def event(self, event: Event) -> None:
         data = event.data

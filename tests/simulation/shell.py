@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from casparian_protocol.events.packing import Cause
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
@@ -185,8 +186,8 @@ class WatchedEngine(Engine):
         super().__init__(engine.state, engine.live, engine._clock, engine._journal, engine.internal)
         self._world = shell.world
 
-    def submit(self, command: c.Command, waiter: Callable[[], None] | None = None) -> Decision:
-        decision = super().submit(command, waiter)
+    def submit(self, command: c.Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:
+        decision = super().submit(command, waiter, cause=cause)
         if decision.events:
             self._world.decided(decision)
         return decision

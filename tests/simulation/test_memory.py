@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from casparian_protocol.events import JobLeased
 from casparian_sentinel.core.effects import Decision
 from tests.simulation.world import World
 
@@ -26,7 +27,7 @@ class CrampedWorld(World):
         assert sorted(state.alone_held) == sorted(cramped)
         if cramped:
             assert len(held) == 1, f"{[job.job_id for job in held]} beside {cramped}"
-            self.alone += any(kind == "JobLeased" for kind, _data in decision.events)
+            self.alone += any(isinstance(event, JobLeased) for event in decision.events)
 
 
 def test_nothing_is_leased_beside_a_job_that_ran_out_of_memory() -> None:

@@ -22,7 +22,7 @@ from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSet
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
-from casparian_sentinel.core.evolve import UnfoldableLog, apply, evolve
+from casparian_sentinel.core.evolve import UnfoldableLog, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot
@@ -473,15 +473,15 @@ class World:
     def decided(self, decision: Decision) -> None:
         """Every decision, durable or not."""
         seq = decision.first_seq
-        for ts, kind, version, actor, data in decision.facts():
-            event = Event(seq, ts, kind, version, actor, data)
+        for fact in decision.facts():
+            event = Event(seq, *fact)
             if self.is_told:
-                self.tell(f"decided {seq}: {kind} {data}"[:240])
+                self.tell(f"decided {seq}: {event.type} {event.data}"[:240])
             self.live_judge.see(event)
-            if kind == "WorkerLost":
-                self._judge_loss(data["worker_id"], data["reason"])
-            elif kind == "WorkerJoined":
-                self.joined[data["worker_id"]] = data["pid"]
+            if event.type == "WorkerLost":
+                self._judge_loss(event.data["worker_id"], event.data["reason"])
+            elif event.type == "WorkerJoined":
+                self.joined[event.data["worker_id"]] = event.data["pid"]
             seq += 1
 
     def _judge_loss(self, worker_id: str, reason: str) -> None:
@@ -510,8 +510,8 @@ class World:
 
     def _read_platter(self) -> None:
         shadow = self.shadow
-        for seq, ts, kind, _version, _actor, data in self.platter.read():
-            apply(shadow, seq, ts, kind, data)
+        for event in self.platter.read():
+            evolve(shadow, event)
 
     def _read_again(self) -> None:
         """From the beginning, with judges that know nothing yet."""

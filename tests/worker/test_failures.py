@@ -61,7 +61,7 @@ def test_an_end_is_classified_by_its_cause(status: int, cpu_seconds: float, code
 )
 def test_whoever_kills_a_guest_from_outside_does_not_blame_its_parser(status: int, origin: str) -> None:
     error = of_exception(error_of_exit(GuestExit(status, 0.0, 0), cpu_seconds=10))
-    assert (error.origin, is_parsers_own(error.model_dump())) == (origin, origin == "parser")
+    assert (error.origin, is_parsers_own(error.origin, error.code)) == (origin, origin == "parser")
 
 
 def test_a_guest_that_somebody_killed_is_tried_again() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
+from functools import cached_property
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, dataclass_transform, get_args, get_origin
@@ -40,7 +41,7 @@ class Field:
     may_be_missing: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class About:
     """What is known about a type of event."""
 
@@ -56,6 +57,11 @@ class About:
     @property
     def fields(self) -> tuple[Field, ...]:
         return _shape_of(self._event).described()
+
+    @cached_property
+    def has_text_keys(self) -> bool:
+        """Whether its types alone see to it that every key of every map in it is text."""
+        return not any(_is_open(hint) for hint in hints_of(self._event, include_extras=True).values())
 
 
 class Event:
@@ -85,18 +91,7 @@ class Event:
 
     def to_data(self) -> dict[str, Any]:
         """The event as a map for the log. Raises `MalformedEvent` when a field has not the type that it must have."""
-        shape = self._shape or _shape_of(type(self))
-        values = shape.values(self)
-        if tuple(map(type, values)) not in shape.fitting:
-            shape.check(values)
-        data: dict[str, Any] = dict(zip(shape.names, values, strict=True))
-        for name, default in shape.optional:
-            if data[name] == default:
-                del data[name]
-        for name, write in shape.writers:
-            if name in data and (value := data[name]) is not None:
-                data[name] = write(value)
-        return data
+        return (self._shape or _shape_of(type(self))).write(self)
 
     @property
     def subject(self) -> str:
@@ -153,10 +148,10 @@ class Shape:
         self.names = tuple(each.name for each in own)
         self._hints = [hints[name] for name in self.names]
         get = attrgetter(*self.names)
-        self.values: Callable[[Event], tuple[Any, ...]] = get if len(self.names) > 1 else lambda it: (get(it),)
+        self._values: Callable[[Event], tuple[Any, ...]] = get if len(self.names) > 1 else lambda it: (get(it),)
         self._allowed = [_types_of(hint) for hint in self._hints]
         #: The types of the fields in events that were found fit, so that the next one is not looked at again.
-        self.fitting: set[tuple[type, ...]] = set()
+        self._fitting: set[tuple[type, ...]] = set()
         self.optional = tuple(
             (each.name, each.default if each.default_factory is MISSING else each.default_factory())
             for each in own
@@ -164,15 +159,30 @@ class Shape:
         )
         named = list(zip(self.names, self._hints, strict=True))
         self.readers = tuple((name, read) for name, hint in named if (read := _reader_of(hint)) is not None)
-        self.writers = tuple((name, write) for name, hint in named if (write := _writer_of(hint)) is not None)
+        self._writers = tuple((name, write) for name, hint in named if (write := _writer_of(hint)) is not None)
         self.subjects = tuple(name for name in _SUBJECTS if name in self.names)
 
-    def check(self, values: tuple[Any, ...]) -> None:
+    def write(self, event: Event) -> dict[str, Any]:
+        """The event as a map."""
+        values = self._values(event)
+        if tuple(map(type, values)) not in self._fitting:
+            self._check(values)
+        data: dict[str, Any] = dict(zip(self.names, values))  # noqa: B905 -- as long as each other
+        for name, default in self.optional:
+            if data[name] == default:
+                del data[name]
+        for name, write in self._writers:
+            value = data.get(name)
+            if value is not None:
+                data[name] = write(value)
+        return data
+
+    def _check(self, values: tuple[Any, ...]) -> None:
         """Raises `MalformedEvent` for the first field whose value has another type than it must have."""
         for name, value, allowed in zip(self.names, values, self._allowed, strict=True):
             if allowed and type(value) not in allowed:
                 raise MalformedEvent(f"{self._event}.{name} is {type(value).__name__}, {str(value)[:80]!r}")
-        self.fitting.add(tuple(map(type, values)))
+        self._fitting.add(tuple(map(type, values)))
 
     def known(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The map without what this version does not know. Raises `MalformedEvent` when something is missing."""
@@ -191,6 +201,15 @@ class Shape:
 
 
 # --- what an annotation says ---
+
+
+def _is_open(hint: Any) -> bool:
+    """A map with values of any kind, which may be maps with keys of any kind; those in models are checked by these."""
+    options = _options(hint)
+    return any(
+        option is Any or (not isinstance(option, type) and any(_is_open(part) for part in get_args(option)))
+        for option in options
+    )
 
 
 def _meaning_of(hint: Any) -> str:

@@ -20,24 +20,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def as_map(model: BaseModel) -> dict[str, Any]:
-    """The model as a map of plain values; the same as `model_dump`, quicker, and what it shares stays shared."""
+    """The model as a map of plain values; the same as `model_dump`, quicker. What it holds is shared, and not to be changed."""
+    writers = _writers(type(model))
+    if not writers:
+        return model.__dict__
     data = dict(model.__dict__)
-    for name in _nested_fields(type(model)):
-        data[name] = plain(data[name])
+    for name, write in writers:
+        value = data[name]
+        if value is not None:
+            data[name] = write(value)
     return data
-
-
-def plain(value: Any) -> Any:
-    """The value with models as maps and tuples as lists, all the way down."""
-    if isinstance(value, BaseModel):
-        return as_map(value)
-    if isinstance(value, Work):
-        return facts_of_work(value)
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return value
 
 
 def from_map(model: type[M], data: Mapping[str, Any]) -> M:
@@ -49,15 +41,34 @@ def from_map(model: type[M], data: Mapping[str, Any]) -> M:
 
 
 @cache
-def _nested_fields(model: type[BaseModel]) -> tuple[str, ...]:
-    """Fields whose values may hold models or tuples."""
-    return tuple(name for name, field in model.model_fields.items() if _is_nested(field.annotation))
+def _writers(model: type[BaseModel]) -> tuple[tuple[str, Write], ...]:
+    """How the fields are written that hold models or tuples."""
+    found = ((name, _writer(field.annotation)) for name, field in model.model_fields.items())
+    return tuple((name, write) for name, write in found if write is not None)
 
 
-def _is_nested(annotation: Any) -> bool:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return issubclass(annotation, BaseModel | Work | tuple)
-    return get_origin(annotation) is tuple or any(_is_nested(part) for part in get_args(annotation))
+def _writer(annotation: Any) -> Write | None:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _writer(parts[0])
+    if origin in (Union, UnionType):
+        return next((write for part in parts if (write := _writer(part)) is not None), None)
+    if origin is tuple:
+        return list
+    if origin in (list, dict):
+        each = _writer(parts[-1])
+        return None if each is None else _of_each(each) if origin is list else _of_values(each)
+    if not isinstance(annotation, type):
+        return None
+    return as_map if issubclass(annotation, BaseModel) else facts_of_work if issubclass(annotation, Work) else None
+
+
+def _of_each(write: Write) -> Write:
+    return lambda values: [write(value) for value in values]
+
+
+def _of_values(write: Write) -> Write:
+    return lambda values: {key: write(value) for key, value in values.items()}
 
 
 def _unchecked(model: type[M], data: Mapping[str, Any]) -> M:

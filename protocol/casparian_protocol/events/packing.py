@@ -1,4 +1,4 @@
-"""An event's bytes, and what may be one: `[ts, type, v, actor, data]` in msgpack, at most 16 KiB, readable as it was written.
+"""An event's bytes, and what may be one: `[ts, type, v, actor, data, cause]` in msgpack, at most 16 KiB.
 
 The core asks before an event becomes part of anything, the log writes what was packed then. Where an event lies in a batch
 and how it is read back is the log's business (`casparian_sentinel.log.event`). Pure.
@@ -6,16 +6,19 @@ and how it is read back is the log's business (`casparian_sentinel.log.event`). 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.events.base import Event, MalformedEvent
 
 MAX_EVENT_BYTES = 16 * 1024
 
-#: (ts, type, v, actor, data); the log adds the sequence number.
-Fact = tuple[int, str, int, str, dict[str, Any]]
+#: What led to an event: the sequence of an earlier event, the request that asked for it (`op:id`), or 0 when nobody knows.
+Cause: TypeAlias = int | str
+#: (ts, type, v, actor, data, cause); the log adds the sequence number. Without a cause it has five parts.
+Fact: TypeAlias = tuple[int, str, int, str, dict[str, Any]] | tuple[int, str, int, str, dict[str, Any], Cause]
 
 #: Values that msgpack reads back as they were written.
 _FLAT_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
@@ -44,16 +47,28 @@ class EventUnfit(EventRefused):
         self.event_type = event_type
 
 
-def pack_event(fact: Fact) -> bytes:
-    """The event's bytes; raises `EventTooLarge` or `EventUnfit`."""
+def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
+    """The event as the log takes it. Raises `EventUnfit` for a field of another type than it must have."""
+    about = event.about
+    try:
+        data = event.to_data()
+    except MalformedEvent as cause_of:
+        raise EventUnfit(about.name, str(cause_of)) from cause_of
+    return (
+        (ts, about.name, about.version, actor, data, cause) if cause else (ts, about.name, about.version, actor, data)
+    )
+
+
+def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
+    """The event's bytes; raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the types of its fields say so."""
     try:
         packed: bytes = msgpack.packb(fact)
         check_shape(fact)
-        if not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
+        if not has_text_keys and not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
             # Deeper down may lie keys that could be written but not read back.
             msgpack.unpackb(packed, raw=False, strict_map_key=True, ext_hook=_refuse_extension)
     except (TypeError, ValueError, OverflowError, RecursionError, msgpack.UnpackException) as cause:
-        raise EventUnfit(_name_of(fact), str(cause) or "it is not (ts, type, v, actor, data)") from cause
+        raise EventUnfit(_name_of(fact), str(cause) or "it is not (ts, type, v, actor, data, cause)") from cause
     if len(packed) > MAX_EVENT_BYTES:
         raise EventTooLarge(fact[1], len(packed), MAX_EVENT_BYTES)
     return packed
@@ -64,7 +79,13 @@ def check_shape(fact: Any) -> None:
 
     Raises `TypeError` or `ValueError`.
     """
-    ts, name, version, actor, data = fact
+    if len(fact) == 6:
+        cause = fact[5]
+        if cause.__class__ is not int and cause.__class__ is not str:
+            raise TypeError("a cause is a sequence or a request")
+        ts, name, version, actor, data, _cause = fact
+    else:
+        ts, name, version, actor, data = fact
     if (
         ts.__class__ is not int
         or name.__class__ is not str

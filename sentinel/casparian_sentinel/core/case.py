@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from casparian_protocol.events import Event
+from casparian_protocol.events.packing import Cause
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.effects import Decision, Effect, Rejected, SendToWorker
@@ -20,14 +22,25 @@ class Case:
     live: Live
     now: Now
     decision: Decision
+    #: What leads to the events that are recorded from here on: the request, or an event of this decision.
+    cause: Cause = 0
 
-    def record(self, kind: str, data: dict[str, Any], *, actor: str = "") -> int:
-        """Record an event; returns the sequence it will have in the log. `actor` when it is not the command's."""
-        events = self.decision.events
+    def record(self, event: Event, *, actor: str = "", cause: Cause = 0) -> int:
+        """Record an event; returns the sequence it will have in the log.
+
+        `actor` when it is not the command's. `cause` when it is neither the request nor the job's event before this one.
+        """
+        decision = self.decision
+        events = decision.events
         if actor:
-            self.decision.others[len(events)] = actor
-        events.append((kind, data))
+            decision.others[len(events)] = actor
+        decision.causes.append(cause or self.cause or self._event_before(event))
+        events.append(event)
         return self.state.seq + len(events)
+
+    def _event_before(self, event: Event) -> int:
+        job = self.state.jobs.get(getattr(event, "job_id", ""))
+        return job.last_seq if job is not None else 0
 
     def do(self, effect: Effect) -> None:
         self.decision.effects.append(effect)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from casparian_protocol.contract import Misfit
 from casparian_protocol.jobs import JobSpec, JobState, Manifest
+from casparian_protocol.tagging import TagRule
 from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
 
 SENTINEL = "sentinel"
@@ -410,9 +411,7 @@ class RemoveSource:
 
 @dataclass(frozen=True, slots=True)
 class AddRule:
-    """`rule` is a tagging rule as a map; it has `id` and `name`."""
-
-    rule: Mapping[str, Any]
+    rule: TagRule
     actor: str
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from casparian_protocol.events.packing import Cause
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import (
     decide_attempts,
@@ -81,15 +82,15 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
 }
 
 
-def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
-    """Judge one command. `state` is only read; `live` is kept up to date.
+def decide(state: State, live: Live, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
+    """Judge one command. `state` is only read; `live` is kept up to date. `cause` is the request that it came from.
 
     Whatever it raises (an error of ours, an event that the log could not hold), `state` and `live` are as they were.
     """
     decision = Decision([], [], None, state.seq + 1, now.wall_us, command.actor, {})
     live.undo.begin()
     try:
-        case = Case(state, live, now, decision)
+        case = Case(state, live, now, decision, cause)
         _HANDLERS[type(command)](case, command)
         if state.waiting_lines:
             decide_versions.after_ends(case)
@@ -104,13 +105,13 @@ def decide(state: State, live: Live, command: c.Command, now: c.Now) -> Decision
 def fold(state: State, decision: Decision) -> None:
     """Make a decision's events part of the state; they take the sequences from `decision.first_seq` on."""
     seq, ts = decision.first_seq, decision.ts
-    for kind, data in decision.events:
-        apply(state, seq, ts, kind, data)
+    for event in decision.events:
+        apply(state, seq, ts, event)
         seq += 1
 
 
-def step(state: State, live: Live, command: c.Command, now: c.Now) -> Decision:
+def step(state: State, live: Live, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
     """Judge one command and fold the decision's events in."""
-    decision = decide(state, live, command, now)
+    decision = decide(state, live, command, now, cause)
     fold(state, decision)
     return decision

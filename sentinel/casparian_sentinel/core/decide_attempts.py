@@ -9,6 +9,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode
+from casparian_protocol.events import JobCompleted, JobFailed, JobOutputsCommitted, JobRetryScheduled, JobStarted
 from casparian_protocol.jobs import PART_NAMES, JobError, JobState
 from casparian_protocol.wire.messages import Committed, Failed, Fenced, Held
 from casparian_sentinel.core.case import Case
@@ -37,11 +38,10 @@ from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.live import LiveJob
 from casparian_sentinel.core.manifests import (
     ERROR_BESIDE_MANIFEST_BYTES,
-    error_facts,
+    fitted,
     needs_blob,
-    quarantine_facts,
+    quarantine_of,
 )
-from casparian_sentinel.core.manifests import facts_of as manifest_facts
 from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
 
 _HELD = (JobState.LEASED, JobState.RUNNING)
@@ -76,7 +76,7 @@ def started(case: Case, command: JobsStarted) -> None:
 
 
 def note_start(case: Case, job: OpenJob, guest_pid: int) -> None:
-    case.record("JobStarted", {"job_id": job.job_id, "epoch": job.epoch, "guest_pid": guest_pid})
+    case.record(JobStarted(job_id=job.job_id, epoch=job.epoch, guest_pid=guest_pid))
     now_s = case.now.monotonic_s
     case.live.jobs[job.job_id] = LiveJob(job.job_id, job.epoch, job.worker_id, now_s, now_s)
 
@@ -120,7 +120,7 @@ def _finish_one(case: Case, item: FinishedItem, worker_id: str) -> bool:
     problem = item.problem or kind_of(job.work).problem(state, job.work, item)
     if problem:
         error = own_error("PROTOCOL_ERROR", problem)
-        case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
+        case.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
         case.do(DropStaging(job.job_id, job.epoch))
         return False
     _commit(case, job, item)
@@ -143,33 +143,32 @@ def _commit(case: Case, job: OpenJob, item: FinishedItem) -> None:
         versions[output] = targets[output]
         rows += counts.valid
         quarantined += counts.quarantined
-    data = {
-        "job_id": job.job_id,
-        "epoch": job.epoch,
-        "versions": versions,
-        "rows": rows,
-        "quarantined": quarantined,
-        "skipped": manifest.skipped_records if manifest.skipped else 0,
-        "seconds": manifest.total_seconds,
-        "part_names": PART_NAMES,
-    }
-    if manifest.records is not None and manifest.records.is_counted:
-        data["records_given"] = manifest.records.given
-        data["records_unaccounted"] = manifest.records.unaccounted
-        data["bytes_accounted"] = manifest.records.bytes_given + manifest.records.bytes_skipped
-    if item.manifest_blob:
-        data["manifest_blob"] = item.manifest_blob
-    elif needs_blob(manifest):
+    if not item.manifest_blob and needs_blob(manifest):
         raise ValueError(f"the manifest of job {job.job_id} belongs into a blob before it is offered to the core")
-    else:
-        data["manifest"] = manifest_facts(manifest)
-    case.record("JobOutputsCommitted", data)
+    counted = manifest.records if manifest.records is not None and manifest.records.is_counted else None
+    committed = case.record(
+        JobOutputsCommitted(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            manifest=None if item.manifest_blob else manifest,
+            manifest_blob=item.manifest_blob,
+            versions=versions,
+            rows=rows,
+            quarantined=quarantined,
+            skipped=manifest.skipped_records if manifest.skipped else 0,
+            records_given=counted.given if counted is not None else None,
+            records_unaccounted=counted.unaccounted if counted is not None else None,
+            bytes_accounted=counted.bytes_given + counted.bytes_skipped if counted is not None else None,
+            seconds=manifest.total_seconds,
+            part_names=PART_NAMES,
+        )
+    )
     for output in versions if quarantined else ():
         if manifest.outputs[output].quarantined:
-            facts = quarantine_facts(manifest, job.job_id, output, versions[output], is_committed=True)
-            case.record("QuarantineRecorded", facts)
-    kind_of(job.work).record_commit(case, job, job.work, item)
-    after_success(case, job)
+            aside = quarantine_of(manifest, job.job_id, output, versions[output], is_committed=True)
+            case.record(aside, cause=committed)
+    kind_of(job.work).record_commit(case, job, job.work, item, committed)
+    after_success(case, job, committed)
     case.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
 
 
@@ -182,18 +181,17 @@ def promoted(case: Case, command: Promoted) -> None:
     left_out = len(command.damaged) - len(damaged)
     status = JobState.PARTIAL_SUCCESS if commit.quarantined else JobState.COMPLETED
     case.record(
-        "JobCompleted",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "status": status.value,
-            "rows": commit.rows,
-            "quarantined": commit.quarantined,
-            "skipped": commit.skipped,
-            "seconds": commit.seconds,
-            "damaged": damaged,
-            **({"damaged_left_out": left_out} if left_out else {}),
-        },
+        JobCompleted(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            status=status,
+            rows=commit.rows,
+            quarantined=commit.quarantined,
+            skipped=commit.skipped,
+            seconds=commit.seconds,
+            damaged=tuple(damaged),
+            damaged_left_out=left_out,
+        )
     )
     if commit.versions:
         case.do(PublishCatalogue())
@@ -217,14 +215,12 @@ def fail(case: Case, command: FailReceived) -> None:
     if job.is_cancel_requested:
         cancelled(case, job)
     else:
-        if _may_retry(job, message.error):
-            _retry(case, job, message.error)
-        else:
-            _fail_for_good(case, job, command)
+        retries = _may_retry(job, message.error)
+        failed = _retry(case, job, message.error) if retries else _fail_for_good(case, job, command)
         if message.error.code in _NOT_IN_PLACE:
             case.do(PlanFiles())
-        if after_failure(case, job, message.error):
-            recall(case, job.work.parser, job.work.parser_version, but=job.job_id)
+        if paused := after_failure(case, job, message.error, failed):
+            recall(case, job.work.parser, job.work.parser_version, cause=paused, but=job.job_id)
     case.send(command.worker_id, Failed(jobs=[answer]))
 
 
@@ -234,56 +230,60 @@ def _may_retry(job: OpenJob, error: JobError) -> bool:
     return error.retryable
 
 
-def _retry(case: Case, job: OpenJob, error: JobError) -> None:
+def _retry(case: Case, job: OpenJob, error: JobError) -> int:
+    """Let it wait for another attempt, or give it up; the sequence of the event."""
     retry = case.live.retry
     if job.retry_count >= retry.max_retries:
-        dead_letter(case, job, "retries", error)
-        return
+        return dead_letter(case, job, "retries", error)
     delay_seconds = back_off_seconds(job, retry.backoff_seconds)
     not_before = case.now.wall_us + int(delay_seconds * 1_000_000)
-    case.record(
-        "JobRetryScheduled",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "error": error_facts(error),
-            "retry_count": job.retry_count + 1,
-            "not_before": not_before,
-            "delay_seconds": delay_seconds,
-        },
+    scheduled = case.record(
+        JobRetryScheduled(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            error=fitted(error),
+            retry_count=job.retry_count + 1,
+            not_before=not_before,
+            delay_seconds=delay_seconds,
+        )
     )
     case.live.schedule(case.now.monotonic_s + delay_seconds, not_before, job.job_id)
     case.do(DropStaging(job.job_id, job.epoch))
+    return scheduled
 
 
 def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
     """The wait before the next attempt: the schedule's step ± 20 %, the same for the same job and attempt."""
     step = steps[min(job.retry_count, len(steps) - 1)]
-    fraction = crc32(f"{job.job_id}:{job.attempt}".encode()) / 0xFFFF_FFFF
+    fraction = crc32(f"{job.job_id}:{job.next_attempt}".encode()) / 0xFFFF_FFFF
     return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
 
 
-def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> None:
-    kept = command.message.uncommitted
-    data = {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(command.message.error)}
+def _fail_for_good(case: Case, job: OpenJob, command: FailReceived) -> int:
+    """The sequence of the event."""
+    kept, error, blob = command.message.uncommitted, command.message.error, command.uncommitted_blob
     if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
-        case.record("JobFailed", data)
+        failed = case.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
         case.do(DropStaging(job.job_id, job.epoch))
-        return
-    if command.uncommitted_blob:
-        data["uncommitted_blob"] = command.uncommitted_blob
-    elif needs_blob(kept):
+        return failed
+    if not blob and needs_blob(kept):
         raise ValueError(
             f"the kept quarantine of job {job.job_id} belongs into a blob before it is offered to the core"
         )
-    else:
-        data["uncommitted"] = manifest_facts(kept)
-        data["error"] = error_facts(command.message.error, ERROR_BESIDE_MANIFEST_BYTES)
-    case.record("JobFailed", data)
+    failed = case.record(
+        JobFailed(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            error=fitted(error) if blob else fitted(error, ERROR_BESIDE_MANIFEST_BYTES),
+            uncommitted=None if blob else kept,
+            uncommitted_blob=blob,
+        )
+    )
     for output in sorted({file.output for file in kept.files}):
         version = job.work.output_versions.get(output, 1)
-        case.record("QuarantineRecorded", quarantine_facts(kept, job.job_id, output, version, is_committed=False))
+        case.record(quarantine_of(kept, job.job_id, output, version, is_committed=False), cause=failed)
     case.do(KeepUncommitted(job.job_id, job.epoch, kept))
+    return failed
 
 
 def abandon(case: Case, command: AbandonAttempt) -> None:
@@ -297,7 +297,7 @@ def abandon(case: Case, command: AbandonAttempt) -> None:
         cancelled(case, job)
         return
     error = internal_error(f"The end of this attempt could not be recorded: {command.reason}")
-    case.record("JobFailed", {"job_id": job.job_id, "epoch": job.epoch, "error": error_facts(error)})
+    case.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
     case.do(DropStaging(job.job_id, job.epoch))
 
 

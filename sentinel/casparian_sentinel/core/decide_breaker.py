@@ -10,57 +10,52 @@ from __future__ import annotations
 from dataclasses import replace
 
 from casparian_protocol.errors import is_parsers_own
+from casparian_protocol.events import ParserHalfOpened, ParserPaused, ParserResumed
 from casparian_protocol.jobs import JobError
 from casparian_sentinel.core import evolve_breaker
 from casparian_sentinel.core.breaker import CLOSED, OPEN, Breaker
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import SENTINEL
-from casparian_sentinel.core.manifests import error_facts
 from casparian_sentinel.core.state import OpenJob
 
 
-def after_failure(case: Case, job: OpenJob, error: JobError) -> bool:
-    """Pause the version if this failure, whose event is recorded already, is one too many; whether it was."""
-    facts = error_facts(error)
-    if not is_parsers_own(facts):
-        return False
+def after_failure(case: Case, job: OpenJob, error: JobError, failed: int) -> int:
+    """Pause the version if this failure, recorded as event `failed`, is one too many; the pause's sequence, else 0."""
+    if not is_parsers_own(error.origin, error.code):
+        return 0
     work = job.work
     known = case.state.breakers.get((work.parser, work.parser_version))
     if known is not None and known.probe == job.job_id:
-        _open(case, known, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused again: its probe failed")
-        return True
+        return _open(case, known, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused again: its probe failed", failed)
     if known is not None and known.state != CLOSED:
-        return False
+        return 0
     if known is None:
         grown = Breaker(work.parser, work.parser_version)
     else:
         grown = replace(known, fingerprints=list(known.fingerprints), files=list(known.files))
-    evolve_breaker.count(grown, job, facts)
+    evolve_breaker.count(grown, job, error)
     if not grown.is_beyond(case.live.breaker.consecutive_failures):
-        return False
+        return 0
     many = f"{grown.failures} consecutive failure{'' if grown.failures == 1 else 's'}"
-    _open(case, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}")
-    return True
+    return _open(case, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}", failed)
 
 
-def _open(case: Case, breaker: Breaker, reason: str) -> None:
+def _open(case: Case, breaker: Breaker, reason: str, failed: int) -> int:
     cooldown_seconds = case.live.breaker.cooldown_seconds
-    data = {
-        "name": breaker.parser,
-        "version": breaker.version,
-        "reason": reason,
-        "cooldown_seconds": cooldown_seconds,
-    }
-    case.record("ParserPaused", data, actor=SENTINEL)
+    paused = ParserPaused(
+        name=breaker.parser, version=breaker.version, reason=reason, cooldown_seconds=cooldown_seconds
+    )
+    seq = case.record(paused, actor=SENTINEL, cause=failed)
     case.live.cool_down(breaker.parser, breaker.version, case.now.monotonic_s)
+    return seq
 
 
-def after_success(case: Case, job: OpenJob) -> None:
-    """A probe that commits closes its breaker."""
+def after_success(case: Case, job: OpenJob, committed: int) -> None:
+    """A probe that commits, as event `committed`, closes its breaker."""
     breaker = case.state.breakers.get((job.work.parser, job.work.parser_version))
     if breaker is not None and breaker.probe == job.job_id:
-        data = {"name": breaker.parser, "version": breaker.version, "reason": "its probe succeeded"}
-        case.record("ParserResumed", data, actor=SENTINEL)
+        resumed = ParserResumed(name=breaker.parser, version=breaker.version, reason="its probe succeeded")
+        case.record(resumed, actor=SENTINEL, cause=committed)
 
 
 def end_cooldowns(case: Case) -> None:
@@ -70,4 +65,4 @@ def end_cooldowns(case: Case) -> None:
         del cooling[key]
         breaker = case.state.breakers.get(key)
         if breaker is not None and breaker.state == OPEN:
-            case.record("ParserHalfOpened", {"name": breaker.parser, "version": breaker.version}, actor=SENTINEL)
+            case.record(ParserHalfOpened(name=breaker.parser, version=breaker.version), actor=SENTINEL)

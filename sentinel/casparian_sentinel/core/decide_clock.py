@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from casparian_protocol.events import IntakePaused, IntakeResumed, JobDue, SentinelStarted, SentinelStopped, TornTailCut
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages
 from casparian_sentinel.core.case import Case
@@ -56,7 +57,7 @@ def _wake_due_retries(case: Case) -> None:
         _, not_before, job_id = case.live.pop_due()
         job = case.state.jobs.get(job_id)
         if job is not None and job.state is JobState.RETRY_WAIT and job.not_before == not_before:
-            case.record("JobDue", {"job_id": job_id})
+            case.record(JobDue(job_id=job_id))
 
 
 def _mark_stalled(case: Case) -> None:
@@ -90,14 +91,13 @@ DUTIES: dict[str, Callable[[Case], None]] = {
 def start(case: Case, command: RecordStart) -> None:
     """Own the log, and finish the promotions that the last process may not have finished."""
     case.record(
-        "SentinelStarted",
-        {
-            "pid": command.pid,
-            "version": command.version,
-            "host": command.host,
-            "boot_id": command.boot_id,
-            "mode": command.mode,
-        },
+        SentinelStarted(
+            pid=command.pid,
+            version=command.version,
+            host=command.host,
+            boot_id=command.boot_id,
+            mode=command.mode,
+        )
     )
     adopt(case)
     for job_id in case.state.promoting:
@@ -115,30 +115,24 @@ def promotion_of(job: OpenJob, commit: Commit) -> Promote:
 
 
 def stop_recorded(case: Case, command: RecordStop) -> None:
-    case.record("SentinelStopped", {"reason": command.reason})
+    case.record(SentinelStopped(reason=command.reason))
 
 
 def torn_tail(case: Case, command: RecordTornTail) -> None:
     case.record(
-        "TornTailCut",
-        {
-            "segment": command.segment,
-            "offset": command.offset,
-            "bytes": command.bytes,
-            "kept_as": command.kept_as,
-        },
+        TornTailCut(segment=command.segment, offset=command.offset, bytes=command.bytes, kept_as=command.kept_as)
     )
 
 
 def pause_intake(case: Case, command: PauseIntake) -> None:
     if case.state.intake_paused is None:
-        case.record("IntakePaused", {"reason": command.reason[:512]})
+        case.record(IntakePaused(reason=command.reason[:512]))
     case.answer(intake="paused")
 
 
 def resume_intake(case: Case, command: ResumeIntake) -> None:
     if case.state.intake_paused is not None:
-        case.record("IntakeResumed", {"reason": command.reason[:512]})
+        case.record(IntakeResumed(reason=command.reason[:512]))
         case.do(PlanFiles())
     case.answer(intake="open")
 

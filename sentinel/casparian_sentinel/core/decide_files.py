@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from casparian_protocol.events import (
+    ContentsRecognised,
+    Event,
+    FileContent,
+    FilesObserved,
+    FilesTagged,
+    ScanFinished,
+    ScanStarted,
+    SourceAdded,
+    SourceRemoved,
+    TagRuleAdded,
+    TagRuleRemoved,
+)
+from casparian_protocol.events.nested import as_map
 from casparian_protocol.packing import pack
+from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     AddRule,
@@ -29,8 +44,8 @@ _TAGGED_BY_ID = 200
 _PREFIX_DIGITS = 4
 
 
-def _fits(case: Case, data: Mapping[str, Any], what: str) -> bool:
-    if len(pack(data)) <= _FACT_BYTES:
+def _fits(case: Case, event: Event, what: str) -> bool:
+    if len(pack(event.to_data())) <= _FACT_BYTES:
         return True
     case.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
     return False
@@ -87,17 +102,16 @@ def add_source(case: Case, command: AddSource) -> None:
                 f"The source {source.name!r} is {source.path}.", "Choose another name with --name.", code="NAME_TAKEN"
             )
             return
-    data: dict[str, Any] = {
-        "source_id": command.source_id,
-        "name": command.name,
-        "path": command.path,
-        "poll_seconds": command.poll_seconds,
-        "options": dict(command.options),
-    }
-    if command.params:
-        data["params"] = dict(command.params)
-    if _may_give(case, "", command.params) and _fits(case, data, "The source"):
-        case.record("SourceAdded", data)
+    added = SourceAdded(
+        source_id=command.source_id,
+        name=command.name,
+        path=command.path,
+        poll_seconds=command.poll_seconds,
+        options=dict(command.options),
+        params=dict(command.params),
+    )
+    if _may_give(case, "", command.params) and _fits(case, added, "The source"):
+        case.record(added)
         case.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
 
 
@@ -108,17 +122,17 @@ def remove_source(case: Case, command: RemoveSource) -> None:
             f"There is no source {command.selector!r}.", "`casparian source list` shows them.", code="NOT_FOUND"
         )
         return
-    case.record("SourceRemoved", {"source_id": source.source_id})
+    case.record(SourceRemoved(source_id=source.source_id))
     case.answer(source_id=source.source_id, name=source.name, path=source.path)
 
 
 # --- rules and tags ---
 
 
-def find_rule(state: State, selector: str) -> dict[str, Any] | None:
+def find_rule(state: State, selector: str) -> TagRule | None:
     """By id, name, or a prefix of an id that only one has."""
     for rule in state.rules.values():
-        if selector in (rule["id"], rule.get("name")):
+        if selector in (rule.id, rule.name):
             return rule
     if len(selector) < _PREFIX_DIGITS:
         return None
@@ -127,17 +141,17 @@ def find_rule(state: State, selector: str) -> dict[str, Any] | None:
 
 
 def add_rule(case: Case, command: AddRule) -> None:
-    rule = dict(command.rule)
-    name = rule.get("name")
-    if any(known.get("name") == name for known in case.state.rules.values()):
+    rule, name = command.rule, command.rule.name
+    if any(known.name == name for known in case.state.rules.values()):
         case.reject(f"There is a rule {name!r} already.", "Remove it, or choose another name.", code="NAME_TAKEN")
         return
-    if len(pack([*case.state.rules.values(), rule])) > _RULES_BYTES:
+    if len(pack([as_map(each) for each in (*case.state.rules.values(), rule)])) > _RULES_BYTES:
         case.reject("All rules together exceed 32 KiB.", "Remove rules that are not needed.", code="TOO_LARGE")
         return
-    if _may_give(case, str(rule.get("tag", "")), rule.get("params") or {}) and _fits(case, rule, "The rule"):
-        case.record("TagRuleAdded", {"rule": rule})
-        case.answer(rule_id=rule["id"], name=name)
+    added = TagRuleAdded(rule=rule)
+    if _may_give(case, rule.tag, rule.params) and _fits(case, added, "The rule"):
+        case.record(added)
+        case.answer(rule_id=rule.id, name=name)
 
 
 def remove_rule(case: Case, command: RemoveRule) -> None:
@@ -145,8 +159,8 @@ def remove_rule(case: Case, command: RemoveRule) -> None:
     if rule is None:
         case.reject(f"There is no rule {command.selector!r}.", "`casparian rule list` shows them.", code="NOT_FOUND")
         return
-    case.record("TagRuleRemoved", {"rule_id": rule["id"]})
-    case.answer(rule_id=rule["id"], name=rule.get("name"))
+    case.record(TagRuleRemoved(rule_id=rule.id))
+    case.answer(rule_id=rule.id, name=rule.name)
     case.do(PlanFiles())
 
 
@@ -154,41 +168,36 @@ def tag(case: Case, command: TagFiles) -> None:
     if not command.blob and len(command.file_ids) > _TAGGED_BY_ID:
         case.reject(f"{len(command.file_ids)} files need a blob.", "Name at most 200 by id.", code="TOO_LARGE")
         return
-    data: dict[str, Any] = {
-        "tag": command.tag,
-        "is_removed": command.is_removed,
-        "tag_source": command.tag_source,
-        "files": command.files,
-    }
-    if command.rule_id:
-        data["rule_id"] = command.rule_id
-    if command.blob:
-        data["blob"] = command.blob
-    else:
-        data["file_ids"] = list(command.file_ids)
-    if _fits(case, data, "The list of files"):
+    tagged = FilesTagged(
+        tag=command.tag,
+        is_removed=command.is_removed,
+        tag_source=command.tag_source,
+        rule_id=command.rule_id,
+        file_ids=() if command.blob else tuple(command.file_ids),
+        blob=command.blob,
+        files=command.files,
+    )
+    if _fits(case, tagged, "The list of files"):
         if command.files:
-            case.record("FilesTagged", data)
+            case.record(tagged)
             case.do(PlanFiles())
         case.answer(files=command.files, tag=command.tag)
 
 
 def recognise(case: Case, command: RecogniseContents) -> None:
     """No job is needed for these contents; which rows are live follows from the event (`projection.liveness`)."""
-    data: dict[str, Any] = {
-        "parser": command.parser,
-        "on_change": command.on_change,
-        "as_of_seq": command.position,
-        "files": command.files,
-    }
-    if command.blob:
-        data["blob"] = command.blob
-    else:
-        data["contents"] = [list(pair) for pair in command.contents]
+    recognised = ContentsRecognised(
+        parser=command.parser,
+        on_change=command.on_change,
+        as_of_seq=command.position,
+        contents=() if command.blob else tuple(FileContent(*pair) for pair in command.contents),
+        blob=command.blob,
+        files=command.files,
+    )
     if command.parser not in case.state.parsers:
         case.reject(f"Parser {command.parser} is not registered.", "`casparian parser list` shows them.", "NOT_FOUND")
-    elif _fits(case, data, "The list of files"):
-        case.record("ContentsRecognised", data)
+    elif _fits(case, recognised, "The list of files"):
+        case.record(recognised)
         case.do(PublishCatalogue())
         case.answer(files=command.files)
 
@@ -197,11 +206,9 @@ def recognise(case: Case, command: RecogniseContents) -> None:
 
 
 def begin_scan(case: Case, command: BeginScan) -> None:
-    data: dict[str, Any] = {"scan_id": command.scan_id, "roots": list(command.roots)}
-    if command.source_id:
-        data["source_id"] = command.source_id
-    if _fits(case, data, "The list of roots"):
-        case.record("ScanStarted", data)
+    started = ScanStarted(scan_id=command.scan_id, roots=tuple(command.roots), source_id=command.source_id)
+    if _fits(case, started, "The list of roots"):
+        case.record(started)
         case.answer(scan_id=command.scan_id)
 
 
@@ -216,7 +223,7 @@ def observe(case: Case, command: ObserveFiles) -> None:
     if not _is_under_way(case, command.scan_id):
         return
     counts = {name: command.counts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
-    case.record("FilesObserved", {"scan_id": command.scan_id, "blob": command.blob, **counts})
+    case.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts))
     case.answer(scan_id=command.scan_id, **counts)
     case.do(PlanFiles())
 
@@ -225,7 +232,6 @@ def end_scan(case: Case, command: EndScan) -> None:
     if not _is_under_way(case, command.scan_id):
         return
     facts = {name: command.facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
-    data = {"scan_id": command.scan_id, "complete": command.complete, **facts, "seconds": command.seconds}
-    case.record("ScanFinished", data)
+    case.record(ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts))
     case.answer(scan_id=command.scan_id, complete=command.complete, **facts)
     case.do(PlanFiles())

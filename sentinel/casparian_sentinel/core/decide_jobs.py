@@ -5,10 +5,9 @@ A key is open or was queued lately at most once; that, with the plan's look into
 
 from __future__ import annotations
 
-from typing import Any
-
+from casparian_protocol.events import FailureClosed, JobCancelled, JobCancelRequested, JobQueued, JobReplayed
+from casparian_protocol.events.nested import as_map
 from casparian_protocol.jobs import ENDED, JobSpec, JobState
-from casparian_protocol.jobs.kinds import facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
@@ -49,7 +48,7 @@ def queue(case: Case, command: QueueJobs) -> None:
             continue
         accepted = spec
         keys.add(spec.key)
-        case.record("JobQueued", {"job": facts_of(spec)})
+        case.record(JobQueued(job=spec))
         queued += 1
     case.answer(
         queued=queued,
@@ -69,12 +68,7 @@ def refusal(state: State, spec: JobSpec) -> str:
 
 
 def _too_large(spec: JobSpec) -> str:
-    return "the job does not fit into an event" if len(pack(facts_of(spec))) > _SPEC_BYTES else ""
-
-
-def facts_of(spec: JobSpec) -> dict[str, Any]:
-    """The job as a map for its event; what jobs share is shared, not copied."""
-    return {**spec.__dict__, "work": facts_of_work(spec.work)}
+    return "the job does not fit into an event" if len(pack(as_map(spec))) > _SPEC_BYTES else ""
 
 
 # --- cancel, run again ---
@@ -98,11 +92,11 @@ def cancel(case: Case, command: CancelJob) -> None:
         )
     elif job.state in (JobState.LEASED, JobState.RUNNING):
         if not job.is_cancel_requested:
-            case.record("JobCancelRequested", {"job_id": job.job_id, "reason": reason})
+            case.record(JobCancelRequested(job_id=job.job_id, reason=reason))
         ask_to_cancel(case, job)
         case.answer(job_id=job.job_id, state="CANCEL_REQUESTED")
     else:
-        case.record("JobCancelled", {"job_id": job.job_id, "reason": reason})
+        case.record(JobCancelled(job_id=job.job_id, reason=reason))
         case.answer(job_id=job.job_id, state=JobState.CANCELLED.value)
 
 
@@ -118,18 +112,17 @@ def replay(case: Case, command: ReplayJob) -> None:
     elif reason := refusal(state, spec):
         case.reject(f"Job {spec.job_id} cannot run again: {reason}.", _remedy(command.kind), "NOT_RUNNABLE")
     else:
-        data: dict[str, Any] = {"job": facts_of(spec)}
         if command.kind == "rerun":
-            case.record("JobQueued", data)
+            case.record(JobQueued(job=spec))
         else:
-            case.record("JobReplayed", {**data, "from_state": command.ended_as.value})
+            case.record(JobReplayed(job=spec, from_state=command.ended_as))
         case.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
 
 
 def close_failures(case: Case, command: CloseFailures) -> None:
     """What failed needs no more attention: a person says why. The job stays what it is."""
     for job_id in command.job_ids:
-        case.record("FailureClosed", {"job_id": job_id, "reason": command.reason})
+        case.record(FailureClosed(job_id=job_id, reason=command.reason))
     case.answer(closed=len(command.job_ids))
 
 
@@ -149,7 +142,7 @@ def replay_dead_letters(case: Case, command: ReplayDeadLetters) -> None:
             refused[reason] = refused.get(reason, 0) + 1
             continue
         keys.add(spec.key)
-        case.record("JobReplayed", {"job": facts_of(spec), "from_state": JobState.DEAD_LETTER.value})
+        case.record(JobReplayed(job=spec, from_state=JobState.DEAD_LETTER))
     case.answer(replayed=len(keys), refused=[{"reason": reason, "jobs": n} for reason, n in refused.items()])
 
 

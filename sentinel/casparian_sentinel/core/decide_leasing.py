@@ -6,6 +6,7 @@ the host that is soonest idle is given nothing else until the job has run there.
 
 from __future__ import annotations
 
+from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
 from casparian_protocol.jobs.kinds import Briefing, Work, facts_of_work
 from casparian_protocol.packing import pack
@@ -14,7 +15,7 @@ from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide_returns import give_back, held, internal_error
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.live import LiveWorker
-from casparian_sentinel.core.manifests import error_facts
+from casparian_sentinel.core.manifests import fitted
 from casparian_sentinel.core.state import OpenJob, State
 
 ASSIGN_JOBS = 100
@@ -131,7 +132,10 @@ def _next_alone(state: State, limit: int) -> list[str]:
 def _host_of(case: Case, worker_id: str) -> str:
     """Also of a worker that has not come back yet; "" when nobody knows."""
     worker = case.live.workers.get(worker_id)
-    return worker.host if worker is not None else str(case.state.joined.get(worker_id, {}).get("host", ""))
+    joined = case.state.joined.get(worker_id)
+    if worker is not None:
+        return worker.host
+    return joined.host if joined is not None else ""
 
 
 def _may_lease(case: Case) -> bool:
@@ -143,8 +147,8 @@ def lease(case: Case, worker: LiveWorker, job_ids: list[str]) -> None:
     given: list[tuple[OpenJob, int]] = []
     for job_id in job_ids:
         job = case.state.jobs[job_id]
-        data = {"job_id": job_id, "worker_id": worker.worker_id, "attempt": job.attempt, "sandbox": worker.sandbox}
-        given.append((job, case.record("JobLeased", data)))
+        leased = JobLeased(job_id=job_id, worker_id=worker.worker_id, attempt=job.next_attempt, sandbox=worker.sandbox)
+        given.append((job, case.record(leased)))
     worker.credit -= len(given)
     _assign(case, worker, given, case.now.wall_us)
 
@@ -174,7 +178,7 @@ def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], le
     size_bytes = 0
     for job, epoch in given:
         try:
-            assignment, job_bytes = _assignment(case.state, job, job.attempt, epoch, leased_at)
+            assignment, job_bytes = _assignment(case.state, job, job.next_attempt, epoch, leased_at)
         except ValueError as unfit:  # queued by a version that checked less: it must not keep the others waiting
             _fail_unfit(case, job, epoch, unfit)
             continue
@@ -189,7 +193,7 @@ def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], le
 
 def _fail_unfit(case: Case, job: OpenJob, epoch: int, unfit: ValueError) -> None:
     error = internal_error(f"This job cannot be given to any worker: {' '.join(str(unfit).split())[:500]}")
-    case.record("JobFailed", {"job_id": job.job_id, "epoch": epoch, "error": error_facts(error)})
+    case.record(JobFailed(job_id=job.job_id, epoch=epoch, error=fitted(error)), cause=epoch)
 
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from casparian_protocol.events import ParserParametersSet
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers.parameters import accept, guess
@@ -42,7 +43,7 @@ def set_parameters(case: Case, command: SetParameters) -> None:
         case.reject("The parameters exceed 8 KiB.", "Give shorter values.", code="TOO_LARGE")
         return
     if stored != line.params:
-        case.record("ParserParametersSet", {"name": line.name, "params": stored, "reason": command.reason[:512]})
+        case.record(ParserParametersSet(name=line.name, params=stored, reason=command.reason[:512]))
     case.answer(parser=line.name, params=stored)
 
 

@@ -8,6 +8,16 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from casparian_protocol.events import (
+    ContractApproved,
+    ContractProposed,
+    ContractRejected,
+    ParserPaused,
+    ParserRegistered,
+    ParserResumed,
+    ParserRetired,
+    QuarantinePolicySet,
+)
 from casparian_protocol.jobs import OUTPUT_NAME
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.breaker import CLOSED
@@ -54,28 +64,27 @@ def register(case: Case, command: RegisterParser) -> None:
         return
     if not _is_sound(case, command):
         return
-    data = _registration(command)
-    if len(pack(data)) > _REGISTRATION_BYTES:
+    registered = _registration(command)
+    if len(pack(registered.to_data())) > _REGISTRATION_BYTES:
         case.reject(
             f"What {command.name} declares does not fit into an event of 16 KiB.",
             "Declare fewer outputs, topics or parameters in one parser.",
             code="TOO_LARGE",
         )
         return
-    case.record("ParserRegistered", data)
+    case.cause = case.record(registered)
     for contract in command.contracts:
         case.record(
-            "ContractProposed",
-            {
-                "contract_id": contract.contract_id,
-                "scope_id": contract.scope_id,
-                "parser": command.name,
-                "version": command.version,
-                "output": contract.output,
-                "contract_hash": contract.contract_hash,
-                "logic_hash": command.logic_hash,
-                "columns": contract.columns,
-            },
+            ContractProposed(
+                contract_id=contract.contract_id,
+                scope_id=contract.scope_id,
+                parser=command.name,
+                version=command.version,
+                output=contract.output,
+                contract_hash=contract.contract_hash,
+                logic_hash=command.logic_hash,
+                columns=contract.columns,
+            )
         )
     carried = _carry_approvals(case, command)
     verdicts: list[dict[str, Any]] = []
@@ -114,8 +123,7 @@ def _carry_approvals(case: Case, command: RegisterParser) -> list[dict[str, str]
         if origin is None:
             continue
         reason = f"identical to the contract approved for {origin.version}"
-        facts = {"contract_id": contract.contract_id, "reason": reason, "carried_from": origin.contract_id}
-        case.record("ContractApproved", facts)
+        case.record(ContractApproved(contract_id=contract.contract_id, reason=reason, carried_from=origin.contract_id))
         carried.append({"output": contract.output, "version": origin.version, "contract_id": origin.contract_id})
     return carried
 
@@ -153,25 +161,25 @@ def _is_sound(case: Case, command: RegisterParser) -> bool:
     return True
 
 
-def _registration(command: RegisterParser) -> dict[str, Any]:
-    return {
-        "parser_id": command.parser_id,
-        "name": command.name,
-        "version": command.version,
-        "artifact": command.artifact,
-        "sha256": command.sha256,
-        "source_hash": command.source_hash,
-        "lock_hash": command.lock_hash,
-        "topics": list(command.topics),
-        "outputs": dict(command.outputs),
-        "params": dict(command.params),
-        "entry": command.entry,
-        "kind": command.kind,
-        "may_drop_records": command.may_drop_records,
-        "signed_by": command.signed_by,
-        "signature": command.signature,
-        "findings": list(command.findings[:_SHOWN_FINDINGS]),
-    }
+def _registration(command: RegisterParser) -> ParserRegistered:
+    return ParserRegistered(
+        parser_id=command.parser_id,
+        name=command.name,
+        version=command.version,
+        artifact=command.artifact,
+        sha256=command.sha256,
+        source_hash=command.source_hash,
+        lock_hash=command.lock_hash,
+        topics=tuple(command.topics),
+        outputs=dict(command.outputs),
+        params=dict(command.params),
+        entry=command.entry,
+        kind=command.kind,
+        may_drop_records=command.may_drop_records,
+        signed_by=command.signed_by,
+        signature=command.signature,
+        findings=tuple(command.findings[:_SHOWN_FINDINGS]),
+    )
 
 
 def _answer_registered(
@@ -252,12 +260,14 @@ def decide_contract(case: Case, command: DecideContract) -> None:
             code="DECIDED",
         )
         return
+    decided = 0
     for contract in waiting:
-        facts = {"contract_id": contract.contract_id, "reason": command.reason[:512]}
+        ruled, reason = contract.contract_id, command.reason[:512]
         if command.approve:
-            case.record("ContractApproved", {**facts, "carried_from": ""})
+            decided = case.record(ContractApproved(contract_id=ruled, reason=reason, carried_from=""))
         else:
-            case.record("ContractRejected", facts)
+            case.record(ContractRejected(contract_id=ruled, reason=reason))
+    case.cause = decided or case.cause
     case.answer(
         versions=_settle_approved(case, waiting, command) if command.approve else [],
         decided=[
@@ -308,8 +318,8 @@ def pause(case: Case, command: PauseParser) -> None:
     if line is None:
         return
     if line.paused is None:
-        case.record("ParserPaused", {"name": line.name, "reason": command.reason[:512]})
-        recall(case, line.name, "")
+        case.cause = case.record(ParserPaused(name=line.name, reason=command.reason[:512]))
+        recall(case, line.name, "", cause=int(case.cause))
     case.answer(parser=line.name, paused=True)
 
 
@@ -319,7 +329,7 @@ def resume(case: Case, command: ResumeParser) -> None:
         return
     is_held = any(b.parser == line.name and b.state != CLOSED for b in case.state.breakers.values())
     if line.paused is not None or is_held:
-        case.record("ParserResumed", {"name": line.name, "reason": command.reason[:512]})
+        case.record(ParserResumed(name=line.name, reason=command.reason[:512]))
     case.answer(parser=line.name, paused=False)
 
 
@@ -334,7 +344,7 @@ def retire(case: Case, command: RetireParser) -> None:
         return
     follows: list[dict[str, Any]] = []
     if not version.is_retired:
-        case.record("ParserRetired", {"name": line.name, "version": version.version})
+        case.cause = case.record(ParserRetired(name=line.name, version=version.version))
         if line.current == version.version:
             follows = [follow_retired(case, line, version, command.fits)]
         elif version.waits:
@@ -366,5 +376,5 @@ def set_policy(case: Case, command: SetQuarantinePolicy) -> None:
         )
     else:
         policy = dict(command.policy)
-        case.record("QuarantinePolicySet", {"parser": line.name, "output": command.output, "policy": policy})
+        case.record(QuarantinePolicySet(parser=line.name, output=command.output, policy=policy))
         case.answer(parser=line.name, output=command.output, policy=policy)

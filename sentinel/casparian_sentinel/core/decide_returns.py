@@ -6,13 +6,15 @@ Whoever has it is fenced from then on, and its staging is dropped by the decisio
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from casparian_protocol.errors import ErrorCode, fingerprint_of_code
+from casparian_protocol.events import JobCancelled, JobDeadLettered, LeaseExpired
 from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.wire.messages import Cancel, Fenced, Held
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.effects import DropStaging
-from casparian_sentinel.core.manifests import error_facts
+from casparian_sentinel.core.manifests import fitted
 from casparian_sentinel.core.state import OpenJob
 
 
@@ -31,8 +33,11 @@ def internal_error(message: str) -> JobError:
     return JobError(code=code, message=message[:2048], origin="sentinel", fingerprint=fingerprint_of_code(code))
 
 
-def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False) -> None:
-    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough."""
+def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
+    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough.
+
+    `cause`: the event that took it from its worker, if one did.
+    """
     case.live.jobs.pop(job.job_id, None)
     if job.is_cancel_requested:
         cancelled(case, job)
@@ -40,23 +45,17 @@ def give_back(case: Case, job: OpenJob, reason: str, *, is_loss: bool = False) -
     limit = case.live.retry.max_worker_losses
     if is_loss and job.losses + 1 >= limit:
         error = own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
-        dead_letter(case, job, "poison", error)
+        dead_letter(case, job, "poison", error, cause=cause)
         return
     case.record(
-        "LeaseExpired",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "worker_id": job.worker_id,
-            "reason": reason,
-            "is_loss": is_loss,
-        },
+        LeaseExpired(job_id=job.job_id, epoch=job.epoch, worker_id=job.worker_id, reason=reason, is_loss=is_loss),
+        cause=cause,
     )
     case.do(DropStaging(job.job_id, job.epoch))
 
 
-def recall(case: Case, parser: str, version: str, *, but: str = "") -> None:
-    """Take back what was leased ahead and has not started: its parser is paused. An empty version means all of them.
+def recall(case: Case, parser: str, version: str, *, cause: int, but: str = "") -> None:
+    """Take back what was leased ahead and has not started: event `cause` paused its parser, or one version of it.
 
     A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
     """
@@ -69,22 +68,24 @@ def recall(case: Case, parser: str, version: str, *, but: str = "") -> None:
                 fenced.setdefault(worker_id, []).append(held(job_id, epoch))
     for worker_id, items in fenced.items():
         for item in items:
-            give_back(case, case.state.jobs[item.job_id], "paused")
+            give_back(case, case.state.jobs[item.job_id], "paused", cause=cause)
         case.send(worker_id, Fenced(jobs=items))
 
 
-def lose_all(case: Case, worker_id: str, reason: str, *, keep: Iterable[str] = (), is_loss: bool = True) -> None:
+def lose_all(
+    case: Case, worker_id: str, reason: str, *, keep: Iterable[str] = (), is_loss: bool = True, cause: int = 0
+) -> None:
     """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
     kept = set(keep)
     jobs = [case.state.jobs[job_id] for job_id in case.state.epochs_held.get(worker_id, ()) if job_id not in kept]
     somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
     for job in jobs:
         is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
-        give_back(case, job, reason, is_loss=is_blamed)
+        give_back(case, job, reason, is_loss=is_blamed, cause=cause)
 
 
 def cancelled(case: Case, job: OpenJob) -> None:
-    case.record("JobCancelled", {"job_id": job.job_id, "reason": job.cancel_reason})
+    case.record(JobCancelled(job_id=job.job_id, reason=job.reason))
     case.do(DropStaging(job.job_id, job.epoch))
 
 
@@ -92,15 +93,18 @@ def ask_to_cancel(case: Case, job: OpenJob) -> None:
     case.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))
 
 
-def dead_letter(case: Case, job: OpenJob, reason: str, error: JobError) -> None:
-    case.record(
-        "JobDeadLettered",
-        {
-            "job_id": job.job_id,
-            "epoch": job.epoch,
-            "reason": reason,
-            "error": error_facts(error),
-            "retry_count": job.retry_count,
-        },
+def dead_letter(
+    case: Case, job: OpenJob, reason: Literal["retries", "poison"], error: JobError, *, cause: int = 0
+) -> int:
+    seq = case.record(
+        JobDeadLettered(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            reason=reason,
+            error=fitted(error),
+            retry_count=job.retry_count,
+        ),
+        cause=cause,
     )
     case.do(DropStaging(job.job_id, job.epoch))
+    return seq

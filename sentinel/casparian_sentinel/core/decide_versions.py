@@ -14,6 +14,18 @@ from typing import Any, Literal, TypeAlias
 from packaging.version import Version
 
 from casparian_protocol.contract import Misfit
+from casparian_protocol.events import (
+    JobCancelled,
+    JobCompleted,
+    JobDeadLettered,
+    JobFailed,
+    OutputContractsChanged,
+    OutputVersionCreated,
+    OutputVersionSetLive,
+    ParserCurrentChanged,
+    ParserVersionWaits,
+    Problem,
+)
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.wording import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
 from casparian_sentinel.core.case import Case
@@ -21,13 +33,12 @@ from casparian_sentinel.core.commands import Fits, UseVersion
 from casparian_sentinel.core.effects import PlanFiles
 from casparian_sentinel.core.state import OutputOwner, ParserLine, ParserVersion, State
 
-Problem: TypeAlias = dict[str, str]
 By: TypeAlias = Literal["approval", "hand", "retirement", "start"]
 
 _PROBLEMS_IN_EVENT = 20
 _PROBLEM_CHARACTERS = 160
 _CONTRACTS_IN_EVENT = 50
-_ENDS = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
+_ENDS = (JobCompleted, JobFailed, JobDeadLettered, JobCancelled)
 _NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows that are there"),)
 
 
@@ -64,7 +75,7 @@ def problems_of(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: 
             continue
         code = CONTRACT if live.has_rows else JOBS_OPEN
         problems += [
-            {"output": output, "column": misfit.column, "what": misfit.what[:_PROBLEM_CHARACTERS], "code": code}
+            Problem(output=output, column=misfit.column, what=misfit.what[:_PROBLEM_CHARACTERS], code=code)
             for misfit in fits.get((live.contract_hash, contract), _NOT_COMPARED)
         ]
     return problems
@@ -148,15 +159,14 @@ def _record_waiting(
     if kept == version.waits:
         return
     case.record(
-        "ParserVersionWaits",
-        {
-            "name": line.name,
-            "version": version.version,
-            "problems": kept,
-            "left_out": len(problems) - len(kept),
-            "may_be_chosen": may_choose,
-            "like": _like(case.state, line, kept),
-        },
+        ParserVersionWaits(
+            name=line.name,
+            version=version.version,
+            problems=tuple(kept),
+            left_out=len(problems) - len(kept),
+            may_be_chosen=may_choose,
+            like=_like(case.state, line, kept),
+        )
     )
 
 
@@ -217,8 +227,7 @@ def _make_current(
         elif live.contract_hash != contract:
             lying[output] = _record_contract(case, output, live, contract, fits, has_open_jobs=line.open_jobs > 0)
     case.record(
-        "ParserCurrentChanged",
-        {"name": line.name, "version": version.version, "previous": previous, "by": by, "reason": reason[:512]},
+        ParserCurrentChanged(name=line.name, version=version.version, previous=previous, by=by, reason=reason[:512])
     )
     _refresh_waiting(case, line, version, lying, fits)
     case.do(PlanFiles())
@@ -242,10 +251,16 @@ def _refresh_waiting(
 
 def _record_first_version(case: Case, parser: str, owner: OutputOwner | None, output: str, contract: str) -> None:
     number = 1 + max(owner.versions, default=0) if owner is not None else 1
-    facts = {"output": output, "version": number}
-    created = {**facts, "parser": parser, "contract_hash": contract, "status": OutputStatus.BUILDING.value}
-    case.record("OutputVersionCreated", created)
-    case.record("OutputVersionSetLive", facts)
+    _record_live_version(case, parser, output, number, contract)
+
+
+def _record_live_version(case: Case, parser: str, output: str, number: int, contract: str) -> None:
+    case.record(
+        OutputVersionCreated(
+            output=output, version=number, parser=parser, contract_hash=contract, status=OutputStatus.BUILDING
+        )
+    )
+    case.record(OutputVersionSetLive(output=output, version=number))
 
 
 def _record_contract(
@@ -259,9 +274,7 @@ def _record_contract(
     kept = [*others, *dict.fromkeys((own, contract))][-_CONTRACTS_IN_EVENT:]
     if own == live.contract_hash and contract in live.contracts:
         return live
-    case.record(
-        "OutputContractsChanged", {"output": output, "version": live.number, "contract_hash": own, "contracts": kept}
-    )
+    case.record(OutputContractsChanged(output=output, version=live.number, contract_hash=own, contracts=tuple(kept)))
     return replace(live, contract_hash=own, contracts=tuple(kept))
 
 
@@ -318,8 +331,7 @@ def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: F
             return _verdict(case, line, version, "current", version.version)
         waiting = _wait(case, line, version, "", problems, fits)
         best_waiting = best_waiting or waiting
-    facts = {"name": line.name, "version": "", "previous": retired.version, "by": "retirement", "reason": ""}
-    case.record("ParserCurrentChanged", facts)
+    case.record(ParserCurrentChanged(name=line.name, version="", previous=retired.version, by="retirement", reason=""))
     if best_waiting is not None:
         return best_waiting
     return {
@@ -345,8 +357,8 @@ def forget_waiting(case: Case, line: ParserLine, version: ParserVersion) -> None
 def after_ends(case: Case) -> None:
     """Jobs ended in this decision; a version that waited for the last of them becomes current, or waits on with reasons."""
     ended: dict[str, int] = {}
-    for kind, data in case.decision.events:
-        job = case.state.jobs.get(data["job_id"]) if kind in _ENDS else None
+    for event in case.decision.events:
+        job = case.state.jobs.get(event.job_id) if isinstance(event, _ENDS) else None
         if job is not None and job.work.parser in case.state.waiting_lines:
             ended[job.work.parser] = ended.get(job.work.parser, 0) + 1
     for name, jobs in ended.items():
@@ -361,7 +373,7 @@ def _settle_waiting(case: Case, line: ParserLine) -> None:
     for version in sorted(waiting, key=_age, reverse=True):
         lying = lying_of(case.state, version.outputs)
         left = [
-            {**problem, "code": CONTRACT}
+            Problem(output=problem["output"], column=problem["column"], what=problem["what"], code=CONTRACT)
             for problem in version.waits
             if problem["output"] in lying and lying[problem["output"]].has_rows
         ]
@@ -387,17 +399,15 @@ def adopt(case: Case) -> None:
             if owner.parser != line.name:
                 continue
             if live is not None:
-                facts = {"output": owner.name, "version": live.number}
-                created = {**facts, "parser": line.name, "contract_hash": live.contract_hash, "status": "building"}
-                case.record("OutputVersionCreated", created)
-                case.record("OutputVersionSetLive", facts)
+                _record_live_version(case, line.name, owner.name, live.number, live.contract_hash)
             elif version is not None and owner.name in version.outputs:
                 _record_first_version(case, line.name, owner, owner.name, version.outputs[owner.name])
-        facts = {"name": line.name, "version": line.current, "previous": "", "by": "start", "reason": "as before"}
-        case.record("ParserCurrentChanged", facts)
+        case.record(
+            ParserCurrentChanged(name=line.name, version=line.current, previous="", by="start", reason="as before")
+        )
         for each in line.versions.values():
             is_newer = bool(line.current) and Version(each.version) > Version(line.current)
             if each.is_runnable and is_newer:
                 what = "it was approved before contracts were compared"
-                problem = {"output": "", "column": "", "what": what, "code": NOT_COMPARED}
+                problem = Problem(output="", column="", what=what, code=NOT_COMPARED)
                 _record_waiting(case, line, each, [problem], may_choose=True)

@@ -6,6 +6,7 @@ that speaks without having said hello to this process is asked to; its leases st
 
 from __future__ import annotations
 
+from casparian_protocol.events import JobProgressed, WorkerLeft, WorkerLost
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import Progress, Rhythm
 from casparian_protocol.wire.messages import (
@@ -34,7 +35,7 @@ from casparian_sentinel.core.commands import (
 from casparian_sentinel.core.decide_attempts import current_attempt, note_start
 from casparian_sentinel.core.decide_leasing import lease_to
 from casparian_sentinel.core.decide_returns import ask_to_cancel, held, lose_all
-from casparian_sentinel.core.live import Live, LiveJob, LiveWorker, facts_of
+from casparian_sentinel.core.live import Live, LiveJob, LiveWorker, joined_by
 from casparian_sentinel.core.state import COMMITTED, OpenJob, State
 
 SAY_HELLO = "say hello first: this sentinel does not know you"
@@ -56,17 +57,18 @@ def hello(case: Case, command: HelloReceived) -> None:
         )
         case.send(worker_id, Refused(reason=reason, code=Refusal.PROTOCOL_VERSION, of_kind="hello"))
         return
-    facts = facts_of(message, worker_id)
+    joined = joined_by(message, worker_id)
     before = case.state.joined.get(worker_id)
-    is_same = before is not None and (before["pid"], before["host"]) == (message.pid, message.host)
+    is_same = before is not None and (before.pid, before.host) == (message.pid, message.host)
     keep, drop = _judge_holding(case.state, message, worker_id, is_known=before is None or is_same)
     kept = {item.job_id for item in keep}
+    lost = 0
     if before is not None and not is_same:
-        case.record("WorkerLost", {"worker_id": worker_id, "reason": "another process took its name"})
+        lost = case.record(WorkerLost(worker_id=worker_id, reason="another process took its name"))
     # Whoever takes a name says nothing about the jobs of the one before it: none of them counts a loss.
-    lose_all(case, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False)
-    if before != facts:
-        case.record("WorkerJoined", facts)
+    lose_all(case, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False, cause=lost)
+    if before != joined:
+        case.record(joined)
     _welcome(case, message, worker_id, keep, drop)
 
 
@@ -198,8 +200,7 @@ def _note_progress(case: Case, job: OpenJob, news: Progress) -> None:
     is_new = seen.recorded is None or _counters(seen.recorded) != _counters(news)
     if is_new and now_s - seen.recorded_at_s >= _PROGRESS_SECONDS:
         seen.recorded, seen.recorded_at_s = news, now_s
-        data = {"job_id": job.job_id, "epoch": job.epoch, "progress": news.model_dump()}
-        case.record("JobProgressed", data)
+        case.record(JobProgressed(job_id=job.job_id, epoch=job.epoch, progress=news))
 
 
 def sinks(case: Case, command: SinksReceived) -> None:
@@ -224,9 +225,8 @@ def want(case: Case, command: WantReceived) -> None:
 
 def bye(case: Case, command: ByeReceived) -> None:
     worker_id = command.worker_id
-    lose_all(case, worker_id, "released", is_loss=False)
-    if worker_id in case.state.joined:
-        case.record("WorkerLeft", {"worker_id": worker_id})
+    left = case.record(WorkerLeft(worker_id=worker_id)) if worker_id in case.state.joined else 0
+    lose_all(case, worker_id, "released", is_loss=False, cause=left)
     _forget(case, worker_id)
 
 
@@ -235,9 +235,10 @@ def gone(case: Case, command: WorkerGone) -> None:
 
 
 def lose_worker(case: Case, worker_id: str, reason: str, *, is_loss: bool = True) -> None:
+    lost = 0
     if worker_id in case.state.joined:
-        case.record("WorkerLost", {"worker_id": worker_id, "reason": reason[:512]})
-    lose_all(case, worker_id, "lost", is_loss=is_loss)
+        lost = case.record(WorkerLost(worker_id=worker_id, reason=reason[:512]))
+    lose_all(case, worker_id, "lost", is_loss=is_loss, cause=lost)
     _forget(case, worker_id)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from casparian_protocol.events import VERSIONS
-from casparian_protocol.events.packing import Fact, pack_event
+from casparian_protocol.events import Event
+from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
 from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
 
@@ -26,7 +26,7 @@ class SendToWorker:
 class Promote:
     """Rename a commit's staged files to their places, then say `Promoted`.
 
-    `manifest` is at hand for a fresh commit. After a boot it is None, and `recorded` is the map that the log kept, or the
+    `manifest` is at hand for a fresh commit. After a boot it is None, and `recorded` is what the log kept, or the
     manifest is in the blob.
     """
 
@@ -36,7 +36,7 @@ class Promote:
     manifest_blob: str
     #: output → the version its files go to.
     versions: Mapping[str, int]
-    recorded: Mapping[str, Any] | None = None
+    recorded: Manifest | None = None
     #: How its parts are called, as its event records.
     part_names: int = PART_NAMES
 
@@ -82,12 +82,12 @@ class Rejected:
 
 @dataclass(slots=True)
 class Decision:
-    """Events (type, data) to record, effects to release, and the answer to whoever asked.
+    """Events to record, effects to release, and the answer to whoever asked.
 
     `decide` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
     """
 
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     #: A map for the asker, or why not; None for commands that nobody waits for.
     answer: dict[str, Any] | Rejected | None = None
@@ -96,21 +96,30 @@ class Decision:
     actor: str = ""
     #: Events that are not the actor's doing: index → whose.
     others: dict[int, str] = field(default_factory=dict)
+    #: What led to each event.
+    causes: list[Cause] = field(default_factory=list)
     #: The events as the log will have them, once they were found fit.
     packed: list[bytes] = field(default_factory=list)
+    _facts: list[Fact] = field(default_factory=list)
 
     def pack(self) -> list[bytes]:
-        """Hold every event against its bounds, before anything is made of it. Raises `EventRefused`."""
+        """Hold every event against its types and bounds, before anything is made of it. Raises `EventRefused`."""
         if len(self.packed) != len(self.events):
-            self.packed = [pack_event(fact) for fact in self.facts()]
+            self.packed = [
+                pack_event(fact, has_text_keys=event.about.has_text_keys)
+                for event, fact in zip(self.events, self.facts(), strict=True)
+            ]
         return self.packed
 
     def facts(self) -> list[Fact]:
-        """The events as the log takes them: (ts, type, v, actor, data)."""
-        ts, actor = self.ts, self.actor
-        if not self.others:
-            return [(ts, kind, VERSIONS[kind], actor, data) for kind, data in self.events]
-        others = self.others
-        return [
-            (ts, kind, VERSIONS[kind], others.get(index, actor), data) for index, (kind, data) in enumerate(self.events)
-        ]
+        """The events as the log takes them. Raises `EventRefused` for a field of another type than it must have."""
+        if len(self._facts) != len(self.events):
+            ts, actor, others = self.ts, self.actor, self.others
+            pairs = zip(self.events, self.causes, strict=True)
+            if others:
+                self._facts = [
+                    fact_of(ts, event, others.get(index, actor), cause) for index, (event, cause) in enumerate(pairs)
+                ]
+            else:
+                self._facts = [fact_of(ts, event, actor, cause) for event, cause in pairs]
+        return self._facts

@@ -10,11 +10,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from casparian_protocol.errors import RETRYABLE_ONCE, CasparianError
-from casparian_protocol.jobs import NEXT, JobState
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.events import (
+    ContentsRecognised,
+    Event,
+    FailureClosed,
+    FilesObserved,
+    FilesTagged,
+    IntakePaused,
+    IntakeResumed,
+    JobCancelled,
+    JobCancelRequested,
+    JobCompleted,
+    JobDeadLettered,
+    JobDue,
+    JobFailed,
+    JobLeased,
+    JobOutputsCommitted,
+    JobProgressed,
+    JobQueued,
+    JobReplayed,
+    JobRetryScheduled,
+    JobStarted,
+    LeaseExpired,
+    LogRepaired,
+    QuarantineRecorded,
+    ScanFinished,
+    ScanStarted,
+    SentinelStarted,
+    SentinelStopped,
+    SourceAdded,
+    SourceRemoved,
+    TagRuleAdded,
+    TagRuleRemoved,
+    TornTailCut,
+    Unknown,
+    WorkerJoined,
+    WorkerLeft,
+    WorkerLost,
+)
+from casparian_protocol.job_life import advance, may_follow, target_of
+from casparian_protocol.jobs import ENDED, JobState
 from casparian_sentinel.core import evolve_breaker as breaker
 from casparian_sentinel.core import evolve_registry as registry
-from casparian_sentinel.core.kinds import KINDS
+from casparian_sentinel.core.indexes import enter, leave
+from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import (
     COMMITTED,
     FAILED,
@@ -25,8 +65,20 @@ from casparian_sentinel.core.state import (
     State,
 )
 
-Data: TypeAlias = dict[str, Any]
-_FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for state, after in NEXT.items()}
+#: An event of a job that is open.
+OfJob: TypeAlias = (
+    JobLeased
+    | JobStarted
+    | JobOutputsCommitted
+    | JobCompleted
+    | JobFailed
+    | JobDeadLettered
+    | JobRetryScheduled
+    | JobDue
+    | LeaseExpired
+    | JobCancelRequested
+    | JobCancelled
+)
 
 
 class Recorded(Protocol):
@@ -38,8 +90,7 @@ class Recorded(Protocol):
     def ts(self) -> int: ...
     @property
     def type(self) -> str: ...
-    @property
-    def data(self) -> dict[str, Any]: ...
+    def decoded(self) -> Event: ...
 
 
 class UnfoldableLog(CasparianError):
@@ -52,74 +103,61 @@ class UnfoldableLog(CasparianError):
         )
 
 
-def evolve(state: State, event: Recorded) -> None:
+def evolve(state: State, recorded: Recorded) -> None:
     """Fold one event of the log into `state`. Raises `UnfoldableLog`."""
     try:
-        apply(state, event.seq, event.ts, event.type, event.data)
+        apply(state, recorded.seq, recorded.ts, recorded.decoded())
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
-        what = f"{event.type} does not have what it must ({type(cause).__name__}: {str(cause)[:100]})"
-        raise UnfoldableLog(event.seq, what) from cause
+        what = f"{recorded.type} does not have what it must ({type(cause).__name__}: {str(cause)[:100]})"
+        raise UnfoldableLog(recorded.seq, what) from cause
 
 
-def apply(state: State, seq: int, ts: int, kind: str, data: Data) -> None:
-    """`evolve` without an event object: for decisions that were made this moment."""
-    handler = _HANDLERS.get(kind)
+def apply(state: State, seq: int, ts: int, event: Event) -> None:
+    """Fold one event, whether it was read or decided this moment."""
+    handler = HANDLERS.get(event.__class__)
     if handler is not None:
-        handler(state, seq, ts, data)
-    elif kind not in NOT_FOLDED:
-        raise UnfoldableLog(seq, f"{kind!r} is no type of event")
+        handler(state, seq, ts, event)
+    elif event.__class__ not in NOT_FOLDED:
+        name = event.type if isinstance(event, Unknown) else event.about.name
+        raise UnfoldableLog(seq, f"{name!r} is no type of event")
     state.seq = seq
 
 
-# --- steps ---
+# --- life of a job ---
 
 
-def _job(state: State, seq: int, data: Data) -> OpenJob:
-    job = state.jobs.get(data["job_id"])
+def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
+    """The open job that the event is about, moved to where the event leads it."""
+    job = state.jobs.get(event.job_id)
     if job is None:
-        raise UnfoldableLog(seq, f"job {data['job_id']} is not open")
+        raise UnfoldableLog(seq, f"job {event.job_id} is not open")
+    before, target = job.state, target_of(event)
+    if target is None:
+        advance(job, seq, ts, event)
+        return job
+    if not may_follow(before, target):
+        raise UnfoldableLog(seq, f"job {job.job_id} cannot go from {before} to {target}")
+    is_same_lease = target is JobState.RUNNING
+    if not is_same_lease:
+        leave(state, job)
+        breaker.unleased(state, job)
+    advance(job, seq, ts, event)
+    state.counts[before] -= 1
+    state.counts[target] += 1
+    if target in ENDED:
+        _end(state, job)
+    elif not is_same_lease:
+        enter(state, job)
+    if before is JobState.QUEUED:
+        state.queue_of(job).prune(job.lane)
     return job
 
 
-def _move(state: State, seq: int, job: OpenJob, target: JobState) -> None:
-    before = job.state
-    if target not in _FOLLOWERS[before]:
-        raise UnfoldableLog(seq, f"job {job.job_id} cannot go from {before} to {target}")
-    state.counts[before] -= 1
-    state.counts[target] += 1
-    job.state = target
-
-
-def _forget_lease(state: State, job: OpenJob) -> None:
-    held = state.epochs_held.get(job.worker_id)
-    if held is not None:
-        held.pop(job.job_id, None)
-        if not held:
-            del state.epochs_held[job.worker_id]
-    state.alone_held.pop(job.job_id, None)
-    breaker.unleased(state, job)
-
-
-def _leave_attempt(state: State, job: OpenJob) -> None:
-    _forget_lease(state, job)
-    job.worker_id = ""
-    job.epoch = job.leased_at = job.guest_pid = 0
-
-
-def _close(state: State, seq: int, job: OpenJob, target: JobState) -> None:
-    """The job ends and leaves; the projection keeps its story."""
-    before = job.state
-    _move(state, seq, job, target)
-    _forget_lease(state, job)
+def _end(state: State, job: OpenJob) -> None:
+    """The job leaves; the projection keeps its story."""
     del state.jobs[job.job_id]
     if state.open_keys.get(job.key) == job.job_id:
         del state.open_keys[job.key]
-    if before is JobState.QUEUED:
-        state.queue_of(job).prune(job.lane)
-    elif before is JobState.RETRY_WAIT:
-        del state.waiting[job.job_id]
-    elif before is JobState.COMMITTED:
-        del state.promoting[job.job_id]
     registry.job_closed(state, job.work.parser)
 
 
@@ -131,233 +169,155 @@ def _remember_answer(state: State, job_id: str, epoch: int, answer: str) -> None
         settled.popitem(last=False)
 
 
-# --- life of a job ---
-
-
-def _queued(state: State, seq: int, ts: int, data: Data) -> None:
-    spec = data["job"]
-    facts = spec["work"]
-    work = KINDS[facts["kind"]].folded(state, facts)
+def _queued(state: State, seq: int, ts: int, event: JobQueued | JobReplayed) -> None:
+    spec = event.job
+    work = kind_of(spec.work).folded(state, spec.work)
     job = OpenJob(
-        job_id=spec["job_id"],
-        key=spec["key"],
+        job_id=spec.job_id,
+        key=spec.key,
         work=work,
-        priority=spec["priority"],
-        generation=spec["generation"],
-        rerun_of=spec["rerun_of"],
-        queued_at=spec["queued_at"],
+        priority=spec.priority,
+        generation=spec.generation,
+        rerun_of=spec.rerun_of,
+        queued_at=spec.queued_at,
         queued_seq=seq,
+        last_seq=seq,
     )
     state.jobs[job.job_id] = job
     state.open_keys[job.key] = job.job_id
     state.recent_keys.pop(job.key, None)
     state.recent_keys[job.key] = seq
     state.counts[JobState.QUEUED] += 1
-    state.ready.push(job.lane, job.priority, seq, job.job_id)
+    enter(state, job)
     registry.job_opened(state, work.parser)
 
 
-def _replayed(state: State, seq: int, ts: int, data: Data) -> None:
-    state.counts[JobState(data["from_state"])] -= 1
-    _queued(state, seq, ts, data)
+def _replayed(state: State, seq: int, ts: int, event: JobReplayed) -> None:
+    state.counts[event.from_state] -= 1
+    _queued(state, seq, ts, event)
 
 
-def _leased(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _move(state, seq, job, JobState.LEASED)
-    job.worker_id = data["worker_id"]
-    job.epoch = seq
-    job.leased_at = ts
-    held = state.epochs_held.get(job.worker_id)
-    if held is None:
-        held = state.epochs_held[job.worker_id] = {}
-    held[job.job_id] = seq
-    if job.runs_alone:
-        state.alone_held[job.job_id] = None
-    breaker.leased(state, job)
-    state.queue_of(job).prune(job.lane)
+def _leased(state: State, seq: int, ts: int, event: JobLeased) -> None:
+    breaker.leased(state, _turned(state, seq, ts, event))
 
 
-def _started(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _move(state, seq, job, JobState.RUNNING)
-    job.guest_pid = data["guest_pid"]
-
-
-def _outputs_committed(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _move(state, seq, job, JobState.COMMITTED)
-    _forget_lease(state, job)
+def _outputs_committed(state: State, seq: int, ts: int, event: JobOutputsCommitted) -> None:
+    job = _turned(state, seq, ts, event)
     job.commit = Commit(
-        manifest=data.get("manifest"),
-        manifest_blob=data.get("manifest_blob", ""),
-        versions=data["versions"],
-        rows=data["rows"],
-        quarantined=data["quarantined"],
-        skipped=data["skipped"],
-        seconds=data["seconds"],
-        part_names=data["part_names"],
+        manifest=event.manifest,
+        manifest_blob=event.manifest_blob,
+        versions=event.versions,
+        rows=event.rows,
+        quarantined=event.quarantined,
+        skipped=event.skipped,
+        seconds=event.seconds,
+        part_names=event.part_names,
     )
-    state.promoting[job.job_id] = None
     _remember_answer(state, job.job_id, job.epoch, COMMITTED)
-    registry.outputs_committed(state, job.work, data["versions"])
+    registry.outputs_committed(state, job.work, event.versions)
     breaker.succeeded(state, job.work)
 
 
-def _completed(state: State, seq: int, ts: int, data: Data) -> None:
-    _close(state, seq, _job(state, seq, data), JobState(data["status"]))
-
-
-def _failed(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _remember_answer(state, job.job_id, job.epoch, FAILED)
-    breaker.failed(state, job, data.get("error"))
-    _close(state, seq, job, JobState.FAILED)
-
-
-def _dead_lettered(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _remember_answer(state, job.job_id, job.epoch, FAILED)
-    breaker.failed(state, job, data.get("error"))
-    _close(state, seq, job, JobState.DEAD_LETTER)
-
-
-def _retry_scheduled(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _remember_answer(state, job.job_id, job.epoch, FAILED)
-    _move(state, seq, job, JobState.RETRY_WAIT)
-    breaker.failed(state, job, data["error"])
-    _leave_attempt(state, job)
-    job.retry_count = data["retry_count"]
-    job.memory_failures += data["error"]["code"] in RETRYABLE_ONCE
-    job.not_before = data["not_before"]
-    job.delay_seconds = data["delay_seconds"]
-    state.waiting[job.job_id] = None
-
-
-def _queue_again(state: State, job: OpenJob) -> None:
-    state.queue_of(job).push(job.lane, job.priority, job.queued_seq, job.job_id)
-
-
-def _due(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _move(state, seq, job, JobState.QUEUED)
-    del state.waiting[job.job_id]
-    _queue_again(state, job)
-
-
-def _lease_expired(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    _move(state, seq, job, JobState.QUEUED)
-    _leave_attempt(state, job)
-    job.losses += data["is_loss"]
-    _queue_again(state, job)
-
-
-def _cancel_requested(state: State, seq: int, ts: int, data: Data) -> None:
-    job = _job(state, seq, data)
-    job.is_cancel_requested = True
-    job.cancel_reason = data["reason"]
-
-
-def _cancelled(state: State, seq: int, ts: int, data: Data) -> None:
-    _close(state, seq, _job(state, seq, data), JobState.CANCELLED)
+def _attempt_failed(state: State, seq: int, ts: int, event: JobFailed | JobDeadLettered | JobRetryScheduled) -> None:
+    job = _turned(state, seq, ts, event)
+    _remember_answer(state, job.job_id, event.epoch, FAILED)
+    breaker.failed(state, job, event.error)
 
 
 # --- workers, sentinel, files ---
 
 
-def _joined(state: State, seq: int, ts: int, data: Data) -> None:
-    state.joined[data["worker_id"]] = data
+def _joined(state: State, seq: int, ts: int, event: WorkerJoined) -> None:
+    state.joined[event.worker_id] = event
 
 
-def _gone(state: State, seq: int, ts: int, data: Data) -> None:
-    state.joined.pop(data["worker_id"], None)
+def _gone(state: State, seq: int, ts: int, event: WorkerLost | WorkerLeft) -> None:
+    state.joined.pop(event.worker_id, None)
 
 
-def _sentinel_started(state: State, seq: int, ts: int, data: Data) -> None:
+def _sentinel_started(state: State, seq: int, ts: int, event: SentinelStarted) -> None:
     state.scans.clear()  # whoever was scanning spoke to the process before this one
 
 
-def _intake_paused(state: State, seq: int, ts: int, data: Data) -> None:
-    state.intake_paused = data["reason"]
+def _intake_paused(state: State, seq: int, ts: int, event: IntakePaused) -> None:
+    state.intake_paused = event.reason
 
 
-def _intake_resumed(state: State, seq: int, ts: int, data: Data) -> None:
+def _intake_resumed(state: State, seq: int, ts: int, event: IntakeResumed) -> None:
     state.intake_paused = None
 
 
-def _source_added(state: State, seq: int, ts: int, data: Data) -> None:
-    state.sources[data["source_id"]] = Source(
-        data["source_id"],
-        data["name"],
-        data["path"],
-        data["poll_seconds"],
-        data["options"],
-        data.get("params") or {},
+def _source_added(state: State, seq: int, ts: int, event: SourceAdded) -> None:
+    state.sources[event.source_id] = Source(
+        event.source_id,
+        event.name,
+        event.path,
+        event.poll_seconds,
+        event.options,
+        event.params,
     )
 
 
-def _source_removed(state: State, seq: int, ts: int, data: Data) -> None:
-    state.sources.pop(data["source_id"], None)
+def _source_removed(state: State, seq: int, ts: int, event: SourceRemoved) -> None:
+    state.sources.pop(event.source_id, None)
 
 
-def _rule_added(state: State, seq: int, ts: int, data: Data) -> None:
-    state.rules[data["rule"]["id"]] = data["rule"]
+def _rule_added(state: State, seq: int, ts: int, event: TagRuleAdded) -> None:
+    state.rules[event.rule.id] = event.rule
 
 
-def _rule_removed(state: State, seq: int, ts: int, data: Data) -> None:
-    state.rules.pop(data["rule_id"], None)
+def _rule_removed(state: State, seq: int, ts: int, event: TagRuleRemoved) -> None:
+    state.rules.pop(event.rule_id, None)
 
 
-def _scan_started(state: State, seq: int, ts: int, data: Data) -> None:
-    state.scans[data["scan_id"]] = data.get("source_id", "")
+def _scan_started(state: State, seq: int, ts: int, event: ScanStarted) -> None:
+    state.scans[event.scan_id] = event.source_id
 
 
-def _scan_finished(state: State, seq: int, ts: int, data: Data) -> None:
-    state.scans.pop(data["scan_id"], None)
+def _scan_finished(state: State, seq: int, ts: int, event: ScanFinished) -> None:
+    state.scans.pop(event.scan_id, None)
 
 
-_Handler: TypeAlias = Callable[[State, int, int, Data], None]
-_HANDLERS: dict[str, _Handler] = {
-    "JobQueued": _queued,
-    "JobReplayed": _replayed,
-    "JobLeased": _leased,
-    "JobStarted": _started,
-    "JobOutputsCommitted": _outputs_committed,
-    "JobCompleted": _completed,
-    "JobFailed": _failed,
-    "JobDeadLettered": _dead_lettered,
-    "JobRetryScheduled": _retry_scheduled,
-    "JobDue": _due,
-    "LeaseExpired": _lease_expired,
-    "JobCancelRequested": _cancel_requested,
-    "JobCancelled": _cancelled,
-    "WorkerJoined": _joined,
-    "WorkerLost": _gone,
-    "WorkerLeft": _gone,
-    "SentinelStarted": _sentinel_started,
-    "IntakePaused": _intake_paused,
-    "IntakeResumed": _intake_resumed,
-    "SourceAdded": _source_added,
-    "SourceRemoved": _source_removed,
-    "TagRuleAdded": _rule_added,
-    "TagRuleRemoved": _rule_removed,
-    "ScanStarted": _scan_started,
-    "ScanFinished": _scan_finished,
+#: What each class of event does to the state.
+HANDLERS: dict[type[Event], Callable[[State, int, int, Any], object]] = {
+    JobQueued: _queued,
+    JobReplayed: _replayed,
+    JobLeased: _leased,
+    JobStarted: _turned,
+    JobOutputsCommitted: _outputs_committed,
+    JobCompleted: _turned,
+    JobFailed: _attempt_failed,
+    JobDeadLettered: _attempt_failed,
+    JobRetryScheduled: _attempt_failed,
+    JobDue: _turned,
+    LeaseExpired: _turned,
+    JobCancelRequested: _turned,
+    JobCancelled: _turned,
+    WorkerJoined: _joined,
+    WorkerLost: _gone,
+    WorkerLeft: _gone,
+    SentinelStarted: _sentinel_started,
+    IntakePaused: _intake_paused,
+    IntakeResumed: _intake_resumed,
+    SourceAdded: _source_added,
+    SourceRemoved: _source_removed,
+    TagRuleAdded: _rule_added,
+    TagRuleRemoved: _rule_removed,
+    ScanStarted: _scan_started,
+    ScanFinished: _scan_finished,
     **registry.HANDLERS,
 }
-#: Types that only the projection and the feed care about.
-NOT_FOLDED = frozenset(
+#: Events that only the projection and the feed care about.
+NOT_FOLDED: frozenset[type[Event]] = frozenset(
     {
-        "JobProgressed",
-        "QuarantineRecorded",
-        "FilesObserved",
-        "FilesTagged",
-        "ContentsRecognised",
-        "FailureClosed",
-        "SentinelStopped",
-        "TornTailCut",
-        "LogRepaired",
+        JobProgressed,
+        QuarantineRecorded,
+        FilesObserved,
+        FilesTagged,
+        ContentsRecognised,
+        FailureClosed,
+        SentinelStopped,
+        TornTailCut,
+        LogRepaired,
     }
 )

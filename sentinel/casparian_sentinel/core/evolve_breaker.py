@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from casparian_protocol.errors import is_parsers_own
+from casparian_protocol.jobs import JobError
 from casparian_protocol.jobs.kinds import Work
 from casparian_sentinel.core.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from casparian_sentinel.core.state import OpenJob, State
@@ -13,9 +11,9 @@ from casparian_sentinel.core.state import OpenJob, State
 _CONTENT_DIGITS = 16
 
 
-def failed(state: State, job: OpenJob, error: Mapping[str, Any] | None) -> None:
+def failed(state: State, job: OpenJob, error: JobError | None) -> None:
     """An attempt failed; only what the parser did itself counts."""
-    if error is None or not is_parsers_own(error):
+    if error is None or not is_parsers_own(error.origin, error.code):
         return
     key = (job.work.parser, job.work.parser_version)
     breaker = state.breakers.get(key)
@@ -24,8 +22,8 @@ def failed(state: State, job: OpenJob, error: Mapping[str, Any] | None) -> None:
     count(breaker, job, error)
 
 
-def count(breaker: Breaker, job: OpenJob, error: Mapping[str, Any]) -> None:
-    breaker.count(error.get("fingerprint", ""), job.work.content[:_CONTENT_DIGITS])
+def count(breaker: Breaker, job: OpenJob, error: JobError) -> None:
+    breaker.count(error.fingerprint, job.work.content[:_CONTENT_DIGITS])
 
 
 def succeeded(state: State, work: Work) -> None:

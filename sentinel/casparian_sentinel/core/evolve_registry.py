@@ -7,10 +7,28 @@ event it follows from approvals, commits and ends of jobs: `_derive_current`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from packaging.version import Version
 
+from casparian_protocol.events import (
+    ContractApproved,
+    ContractProposed,
+    ContractRejected,
+    Event,
+    OutputContractsChanged,
+    OutputVersionCreated,
+    OutputVersionSetLive,
+    ParserCurrentChanged,
+    ParserHalfOpened,
+    ParserParametersSet,
+    ParserPaused,
+    ParserRegistered,
+    ParserResumed,
+    ParserRetired,
+    ParserVersionWaits,
+    QuarantinePolicySet,
+)
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.jobs.kinds import Work
 from casparian_sentinel.core import evolve_breaker
@@ -22,9 +40,6 @@ from casparian_sentinel.core.state import (
     ParserVersion,
     State,
 )
-
-Data: TypeAlias = dict[str, Any]
-
 
 # --- logs of before `ParserCurrentChanged`; never changed ---
 
@@ -89,40 +104,40 @@ def outputs_committed(state: State, work: Work, versions: Mapping[str, int]) -> 
 # --- parsers ---
 
 
-def _registered(state: State, seq: int, ts: int, data: Data) -> None:
-    name = data["name"]
+def _registered(state: State, seq: int, ts: int, event: ParserRegistered) -> None:
+    name = event.name
     line = state.parsers.get(name)
     if line is None:
         line = state.parsers[name] = ParserLine(name)
-    line.versions[data["version"]] = ParserVersion(
-        parser_id=data["parser_id"],
-        version=data["version"],
-        artifact=data["artifact"],
-        entry=data["entry"],
-        kind=data["kind"],
-        topics=list(data["topics"]),
-        outputs=dict(data["outputs"]),
-        params=data["params"],
+    line.versions[event.version] = ParserVersion(
+        parser_id=event.parser_id,
+        version=event.version,
+        artifact=event.artifact,
+        entry=event.entry,
+        kind=event.kind,
+        topics=list(event.topics),
+        outputs=dict(event.outputs),
+        params=event.params,
     )
-    for output in data["outputs"]:
+    for output in event.outputs:
         state.outputs.setdefault(output, OutputOwner(output, name))
 
 
-def _retired(state: State, seq: int, ts: int, data: Data) -> None:
-    line = state.parsers[data["name"]]
-    line.versions[data["version"]].is_retired = True
-    _derive_if_old(state, line, data)
+def _retired(state: State, seq: int, ts: int, event: ParserRetired) -> None:
+    line = state.parsers[event.name]
+    line.versions[event.version].is_retired = True
+    _derive_if_old(state, line, event)
 
 
-def _derive_if_old(state: State, line: ParserLine, data: Data) -> None:
-    if data.get("derives_current"):
+def _derive_if_old(state: State, line: ParserLine, event: ParserRetired | ContractApproved) -> None:
+    if event.derives_current:
         line.is_derived = True
         _derive_current(state, line)
 
 
-def _current_changed(state: State, seq: int, ts: int, data: Data) -> None:
-    line = state.parsers[data["name"]]
-    line.current = data["version"]
+def _current_changed(state: State, seq: int, ts: int, event: ParserCurrentChanged) -> None:
+    line = state.parsers[event.name]
+    line.current = event.version
     line.is_derived = False
     version = line.versions.get(line.current)
     if version is not None:
@@ -130,9 +145,9 @@ def _current_changed(state: State, seq: int, ts: int, data: Data) -> None:
     _note_waiting(state, line)
 
 
-def _version_waits(state: State, seq: int, ts: int, data: Data) -> None:
-    line = state.parsers[data["name"]]
-    line.versions[data["version"]].waits = list(data["problems"])
+def _version_waits(state: State, seq: int, ts: int, event: ParserVersionWaits) -> None:
+    line = state.parsers[event.name]
+    line.versions[event.version].waits = list(event.problems)
     _note_waiting(state, line)
 
 
@@ -143,103 +158,103 @@ def _note_waiting(state: State, line: ParserLine) -> None:
         state.waiting_lines.pop(line.name, None)
 
 
-def _parameters_set(state: State, seq: int, ts: int, data: Data) -> None:
-    state.parsers[data["name"]].params = dict(data["params"])
+def _parameters_set(state: State, seq: int, ts: int, event: ParserParametersSet) -> None:
+    state.parsers[event.name].params = dict(event.params)
 
 
-def _paused(state: State, seq: int, ts: int, data: Data) -> None:
-    version = data.get("version", "")
+def _paused(state: State, seq: int, ts: int, event: ParserPaused) -> None:
+    version = event.version
     if version:
-        evolve_breaker.opened(state, ts, data["name"], version, data["reason"])
+        evolve_breaker.opened(state, ts, event.name, version, event.reason)
     else:
-        state.parsers[data["name"]].paused = data["reason"]
+        state.parsers[event.name].paused = event.reason
 
 
-def _half_opened(state: State, seq: int, ts: int, data: Data) -> None:
-    evolve_breaker.half_opened(state, data["name"], data["version"])
+def _half_opened(state: State, seq: int, ts: int, event: ParserHalfOpened) -> None:
+    evolve_breaker.half_opened(state, event.name, event.version)
 
 
-def _resumed(state: State, seq: int, ts: int, data: Data) -> None:
-    version = data.get("version", "")
+def _resumed(state: State, seq: int, ts: int, event: ParserResumed) -> None:
+    version = event.version
     if not version:
-        state.parsers[data["name"]].paused = None
-    evolve_breaker.closed(state, data["name"], version)
+        state.parsers[event.name].paused = None
+    evolve_breaker.closed(state, event.name, version)
 
 
-def _proposed(state: State, seq: int, ts: int, data: Data) -> None:
-    state.contracts[data["contract_id"]] = Contract(
-        data["contract_id"],
-        data["scope_id"],
-        data["parser"],
-        data["version"],
-        data["output"],
-        data["contract_hash"],
+def _proposed(state: State, seq: int, ts: int, event: ContractProposed) -> None:
+    state.contracts[event.contract_id] = Contract(
+        event.contract_id,
+        event.scope_id,
+        event.parser,
+        event.version,
+        event.output,
+        event.contract_hash,
     )
 
 
-def _approved(state: State, seq: int, ts: int, data: Data) -> None:
-    contract = state.contracts[data["contract_id"]]
+def _approved(state: State, seq: int, ts: int, event: ContractApproved) -> None:
+    contract = state.contracts[event.contract_id]
     contract.status = "APPROVED"
     line = state.parsers[contract.parser]
     line.versions[contract.version].approved.add(contract.output)
-    _derive_if_old(state, line, data)
+    _derive_if_old(state, line, event)
 
 
-def _rejected(state: State, seq: int, ts: int, data: Data) -> None:
-    state.contracts[data["contract_id"]].status = "REJECTED"
+def _rejected(state: State, seq: int, ts: int, event: ContractRejected) -> None:
+    state.contracts[event.contract_id].status = "REJECTED"
 
 
 # --- outputs ---
 
 
-def _output_version_created(state: State, seq: int, ts: int, data: Data) -> None:
-    owner = state.outputs.setdefault(data["output"], OutputOwner(data["output"], data["parser"]))
-    contract = data["contract_hash"]
-    known = owner.versions.get(data["version"])
-    owner.versions[data["version"]] = OutputVersion(
-        data["version"],
-        OutputStatus(data["status"]),
+def _output_version_created(state: State, seq: int, ts: int, event: OutputVersionCreated) -> None:
+    owner = state.outputs.setdefault(event.output, OutputOwner(event.output, event.parser))
+    contract = event.contract_hash
+    known = owner.versions.get(event.version)
+    owner.versions[event.version] = OutputVersion(
+        event.version,
+        OutputStatus(event.status),
         contract,
         [contract],
         has_rows=known is not None and known.has_rows,  # of a log that is older than this event
     )
 
 
-def _output_version_set_live(state: State, seq: int, ts: int, data: Data) -> None:
-    owner = state.outputs[data["output"]]
+def _output_version_set_live(state: State, seq: int, ts: int, event: OutputVersionSetLive) -> None:
+    owner = state.outputs[event.output]
     if owner.live is not None:
         owner.live.status = OutputStatus.RETIRED
-    owner.versions[data["version"]].status = OutputStatus.LIVE
+    owner.versions[event.version].status = OutputStatus.LIVE
 
 
-def _output_contracts_changed(state: State, seq: int, ts: int, data: Data) -> None:
-    version = state.outputs[data["output"]].versions[data["version"]]
-    version.contract_hash = data["contract_hash"]
-    version.contracts = list(data["contracts"])
+def _output_contracts_changed(state: State, seq: int, ts: int, event: OutputContractsChanged) -> None:
+    version = state.outputs[event.output].versions[event.version]
+    version.contract_hash = event.contract_hash
+    version.contracts = list(event.contracts)
 
 
-def _policy_set(state: State, seq: int, ts: int, data: Data) -> None:
-    scope = (data["parser"], data["output"])
-    if data["policy"]:
-        state.policies[scope] = data["policy"]
+def _policy_set(state: State, seq: int, ts: int, event: QuarantinePolicySet) -> None:
+    scope = (event.parser, event.output)
+    if event.policy:
+        state.policies[scope] = event.policy
     else:
         state.policies.pop(scope, None)
 
 
-HANDLERS: dict[str, Callable[[State, int, int, Data], None]] = {
-    "ParserRegistered": _registered,
-    "ParserRetired": _retired,
-    "ParserCurrentChanged": _current_changed,
-    "ParserVersionWaits": _version_waits,
-    "ParserParametersSet": _parameters_set,
-    "OutputVersionCreated": _output_version_created,
-    "OutputVersionSetLive": _output_version_set_live,
-    "OutputContractsChanged": _output_contracts_changed,
-    "ParserPaused": _paused,
-    "ParserHalfOpened": _half_opened,
-    "ParserResumed": _resumed,
-    "ContractProposed": _proposed,
-    "ContractApproved": _approved,
-    "ContractRejected": _rejected,
-    "QuarantinePolicySet": _policy_set,
+HANDLERS: dict[type[Event], Callable[[State, int, int, Any], None]] = {
+    ParserRegistered: _registered,
+    ParserRetired: _retired,
+    ParserCurrentChanged: _current_changed,
+    ParserVersionWaits: _version_waits,
+    ParserParametersSet: _parameters_set,
+    ParserPaused: _paused,
+    ParserHalfOpened: _half_opened,
+    ParserResumed: _resumed,
+    ContractProposed: _proposed,
+    ContractApproved: _approved,
+    ContractRejected: _rejected,
+    OutputVersionCreated: _output_version_created,
+    OutputVersionSetLive: _output_version_set_live,
+    OutputContractsChanged: _output_contracts_changed,
+    QuarantinePolicySet: _policy_set,
 }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Any
 
+from casparian_protocol.events import WorkerJoined
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
 from casparian_protocol.wire import Progress
 from casparian_protocol.wire.messages import Hello
@@ -138,14 +138,14 @@ def after_boot(
     return live
 
 
-def facts_of(hello: Hello, worker_id: str) -> dict[str, Any]:
-    """The data of `WorkerJoined`."""
-    return {
-        "worker_id": worker_id,
-        "host": hello.host,
-        "pid": hello.pid,
-        "slots": hello.slots,
-        "labels": hello.labels,
-        "version": hello.version,
-        "sandbox": hello.sandbox,
-    }
+def joined_by(hello: Hello, worker_id: str) -> WorkerJoined:
+    """The event that a worker's first word makes."""
+    return WorkerJoined(
+        worker_id=worker_id,
+        host=hello.host,
+        pid=hello.pid,
+        slots=hello.slots,
+        labels=hello.labels,
+        version=hello.version,
+        sandbox=hello.sandbox,
+    )

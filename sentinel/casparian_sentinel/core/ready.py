@@ -50,6 +50,13 @@ class ReadyQueue:
         heapify(entries)
         self._lanes[name] = entries
 
+    def current(self) -> dict[str, list[Entry]]:
+        """Every queued job by lane, in its order; O(n log n)."""
+        return {
+            name: sorted({entry for entry in lane if self._is_current(entry[2], entry[1])})
+            for name, lane in self._lanes.items()
+        }
+
     def peek(self, limit: int, blocked: Collection[str] = (), single: Collection[str] = ()) -> list[str]:
         """The next `limit` job ids, best first: none of a `blocked` lane, one of a `single` one; O(limit · log)."""
         found: list[str] = []

@@ -11,12 +11,15 @@ from collections import OrderedDict
 from dataclasses import fields
 from typing import Any
 
-from casparian_protocol.jobs import JobState, OutputStatus
-from casparian_protocol.jobs.kinds import WORKS, Work, facts_of_work
+from casparian_protocol.events import WorkerJoined
+from casparian_protocol.events.nested import as_map, from_map
+from casparian_protocol.jobs import JobState, Manifest, OutputStatus
+from casparian_protocol.jobs.kinds import WORKS, Work, facts_of_work, unchecked_work_of
 from casparian_protocol.packing import pack
+from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.breaker import Breaker
-from casparian_sentinel.core.kinds import KINDS
-from casparian_sentinel.core.ready import Entry
+from casparian_sentinel.core.indexes import rebuild
+from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import (
     Commit,
     Contract,
@@ -76,8 +79,9 @@ class _Works:
 def _load_work(state: State, shared: list[list[Any]], number: int, own: list[Any]) -> Work:
     kind, maps = shared[number]
     names = (name for name in WORKS[kind].names() if name not in maps)
-    work: Work = KINDS[kind].folded(state, {"kind": kind, **maps, **dict(zip(names, own, strict=True))})
-    return work
+    work = unchecked_work_of({"kind": kind, **maps, **dict(zip(names, own, strict=True))})
+    shared_work: Work = kind_of(work).folded(state, work)
+    return shared_work
 
 
 def dump(state: State) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def dump(state: State) -> dict[str, Any]:
     works = _Works()
     jobs: list[list[Any]] = []
     for job in state.jobs.values():
-        commit = None if job.commit is None else _plain(job.commit)
+        commit = None if job.commit is None else _dump_commit(job.commit)
         plain = [getattr(job, name) for name in _PLAIN]
         jobs.append([*works.dump(job.work), job.state.value, commit, plain])
     return {
@@ -96,7 +100,7 @@ def dump(state: State) -> dict[str, Any]:
         "recent_keys": list(state.recent_keys.items()),
         "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.settled.items()],
         "counts": {key.value: count for key, count in state.counts.items()},
-        "joined": dict(state.joined),
+        "joined": [each.to_data() for each in state.joined.values()],
         "parsers": [_dump_line(line) for line in state.parsers.values()],
         "breakers": [
             {**_plain(each), "fingerprints": list(each.fingerprints), "files": list(each.files)}
@@ -106,10 +110,19 @@ def dump(state: State) -> dict[str, Any]:
         "outputs": [_dump_owner(owner) for owner in state.outputs.values()],
         "policies": [[*scope, policy] for scope, policy in state.policies.items()],
         "sources": [_plain(source) for source in state.sources.values()],
-        "rules": list(state.rules.values()),
+        "rules": [as_map(rule) for rule in state.rules.values()],
         "scans": dict(state.scans),
         "intake_paused": state.intake_paused,
     }
+
+
+def _dump_commit(commit: Commit) -> dict[str, Any]:
+    return {**_plain(commit), "manifest": None if commit.manifest is None else as_map(commit.manifest)}
+
+
+def _load_commit(row: dict[str, Any]) -> Commit:
+    manifest = row["manifest"]
+    return Commit(**{**row, "manifest": None if manifest is None else from_map(Manifest, manifest)})
 
 
 def _dump_line(line: ParserLine) -> dict[str, Any]:
@@ -151,12 +164,10 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
     state.recent_keys = dict(snapshot["recent_keys"])
     state.settled = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
     state.counts = {JobState(key): count for key, count in snapshot["counts"].items()}
-    state.joined = dict(snapshot["joined"])
+    state.joined = {row["worker_id"]: WorkerJoined.from_data(row) for row in snapshot["joined"]}
     for row in snapshot["parsers"]:
         versions = [ParserVersion(**{**v, "approved": set(v["approved"])}) for v in row["versions"]]
-        line = state.parsers[row["name"]] = ParserLine(**{**row, "versions": {v.version: v for v in versions}})
-        if line.waits_for_jobs():
-            state.waiting_lines[line.name] = None
+        state.parsers[row["name"]] = ParserLine(**{**row, "versions": {v.version: v for v in versions}})
     state.breakers = {
         (row["parser"], row["version"]): Breaker(
             **{**row, "fingerprints": list(row["fingerprints"]), "files": list(row["files"])}
@@ -167,35 +178,18 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
     state.outputs = {row["name"]: _load_owner(row) for row in snapshot["outputs"]}
     state.policies = {(parser, output): policy for parser, output, policy in snapshot["policies"]}
     state.sources = {row["source_id"]: Source(**row) for row in snapshot["sources"]}
-    state.rules = {rule["id"]: rule for rule in snapshot["rules"]}
+    state.rules = {row["id"]: from_map(TagRule, row) for row in snapshot["rules"]}
     state.scans = dict(snapshot["scans"])
     state.intake_paused = snapshot["intake_paused"]
 
 
 def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
-    lanes: dict[str, list[Entry]] = {}
-    alone_lanes: dict[str, list[Entry]] = {}
     for number, own, status, commit, plain in snapshot["jobs"]:
         job = OpenJob(
             work=_load_work(state, snapshot["works"], number, own),
             state=JobState(status),
-            commit=None if commit is None else Commit(**commit),
+            commit=None if commit is None else _load_commit(commit),
             **dict(zip(_PLAIN, plain, strict=True)),
         )
         state.jobs[job.job_id] = job
-        state.open_keys[job.key] = job.job_id
-        if job.state is JobState.QUEUED:
-            mine = alone_lanes if job.runs_alone else lanes
-            mine.setdefault(job.lane, []).append((-job.priority, job.queued_seq, job.job_id))
-        elif job.state is JobState.RETRY_WAIT:
-            state.waiting[job.job_id] = None
-        elif job.state is JobState.COMMITTED:
-            state.promoting[job.job_id] = None
-        else:
-            state.epochs_held.setdefault(job.worker_id, {})[job.job_id] = job.epoch
-            if job.runs_alone:
-                state.alone_held[job.job_id] = None
-    for lane, entries in lanes.items():
-        state.ready.load(lane, entries)
-    for lane, entries in alone_lanes.items():
-        state.ready_alone.load(lane, entries)
+    rebuild(state)

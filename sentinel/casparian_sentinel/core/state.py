@@ -7,11 +7,15 @@ leaves when it ends (the projection keeps it). Connections, credit and deadlines
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, OutputStatus
+from casparian_protocol.events import Problem, WorkerJoined
+from casparian_protocol.job_life import JobLife
+from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, Manifest, OutputStatus
 from casparian_protocol.jobs.kinds import ParseWork, Work
+from casparian_protocol.tagging import TagRule
 from casparian_protocol.wording import JOBS_OPEN
 from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
@@ -23,9 +27,9 @@ COMMITTED = "committed"
 FAILED = "failed"
 
 
-@dataclass(slots=True)
-class OpenJob:
-    """A job that has not ended: its specification, where it stands, and what its attempts have cost so far."""
+@dataclass(slots=True, kw_only=True)
+class OpenJob(JobLife):
+    """A job that has not ended: its life, and what it is to do."""
 
     job_id: str
     key: str
@@ -36,19 +40,6 @@ class OpenJob:
     queued_at: int
     #: Sequence of the event that queued it: its age. Kept when a lease is lost, so that it goes back to its place.
     queued_seq: int
-    state: JobState = JobState.QUEUED
-    retry_count: int = 0
-    memory_failures: int = 0
-    losses: int = 0
-    worker_id: str = ""
-    #: Of the present lease or commit; 0 while nobody has it.
-    epoch: int = 0
-    leased_at: int = 0
-    guest_pid: int = 0
-    not_before: int = 0
-    delay_seconds: float = 0.0
-    is_cancel_requested: bool = False
-    cancel_reason: str = ""
     commit: Commit | None = None
 
     @property
@@ -65,11 +56,6 @@ class OpenJob:
     def turn(self) -> tuple[int, int]:
         """What sorts first runs first."""
         return -self.priority, self.queued_seq
-
-    @property
-    def attempt(self) -> int:
-        """The number of the present or next attempt. A lease that was given back untouched is not counted."""
-        return 1 + self.retry_count + self.losses
 
     def spec(self) -> JobSpec:
         """The job as it was queued."""
@@ -88,10 +74,10 @@ class OpenJob:
 class Commit:
     """A durable commit whose files may not all be in place yet."""
 
-    #: As in the event; None when it is in the blob.
-    manifest: dict[str, Any] | None
+    #: None when it is in the blob.
+    manifest: Manifest | None
     manifest_blob: str
-    versions: dict[str, int]
+    versions: Mapping[str, int]
     rows: int
     quarantined: int
     skipped: int
@@ -123,12 +109,12 @@ class ParserVersion:
     topics: list[str]
     #: output → contract hash, "" without contract.
     outputs: dict[str, str]
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     #: Outputs whose contract is approved.
     approved: set[str] = field(default_factory=set)
     is_retired: bool = False
     #: Why it may run and is not current: `{output, column, what, code}` each, as recorded.
-    waits: list[dict[str, str]] = field(default_factory=list)
+    waits: list[Problem] = field(default_factory=list)
 
     @property
     def is_runnable(self) -> bool:
@@ -195,9 +181,9 @@ class Source:
     name: str
     path: str
     poll_seconds: int
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     #: Parameters for parsers that take its files.
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 class State:
@@ -252,8 +238,8 @@ class State:
         self.settled: OrderedDict[str, tuple[int, str]] = OrderedDict()
         #: Jobs in each state, ended ones since the log began.
         self.counts: dict[JobState, int] = _NO_JOBS.copy()
-        #: Workers that joined and neither left nor were lost: id → facts of WorkerJoined.
-        self.joined: dict[str, dict[str, Any]] = {}
+        #: Workers that joined and neither left nor were lost, as they said who they are.
+        self.joined: dict[str, WorkerJoined] = {}
         self.parsers: dict[str, ParserLine] = {}
         #: Parsers with a version that becomes current when their open jobs have ended.
         self.waiting_lines: dict[str, None] = {}
@@ -262,9 +248,9 @@ class State:
         self.contracts: dict[str, Contract] = {}
         self.outputs: dict[str, OutputOwner] = {}
         #: (parser, output or "") → stored override of the quarantine policy.
-        self.policies: dict[tuple[str, str], dict[str, Any]] = {}
+        self.policies: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.sources: dict[str, Source] = {}
-        self.rules: dict[str, dict[str, Any]] = {}
+        self.rules: dict[str, TagRule] = {}
         #: Scans under way: id → source id.
         self.scans: dict[str, str] = {}
         #: Why no new work is taken; None while it is.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from casparian_protocol.events.packing import EventRefused, EventTooLarge
+from casparian_protocol.events.packing import Cause, EventRefused, EventTooLarge
 from casparian_protocol.wire.messages import Refusal, Refused
 from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker, Now
 from casparian_sentinel.core.decide import decide, fold
@@ -59,13 +59,16 @@ class Engine:
     def now(self) -> Now:
         return Now(self._clock.wall_microseconds(), self._clock.monotonic_seconds())
 
-    def submit(self, command: Command, waiter: Callable[[], None] | None = None) -> Decision:
-        """Decide; `waiter` is called once the decision, and all before it, is durable and its effects are released."""
+    def submit(self, command: Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:
+        """Decide; `waiter` is called once the decision, and all before it, is durable and its effects are released.
+
+        `cause` is the request that the command came from.
+        """
         if self._is_broken:
             raise StateBroken("the state could not be folded; nothing more is decided")
         now = self.now()
         try:
-            decision = decide(self.state, self.live, command, now)
+            decision = decide(self.state, self.live, command, now, cause)
         except Exception as error:  # noqa: BLE001 -- an error of ours ends this command, told and counted, not the daemon
             decision = self._refused(command, now, error)
         else:

@@ -46,7 +46,7 @@ class FeedPublisher:
         """Send the decision's events; they are durable."""
         first = decision.first_seq
         if self._topics:
-            for offset, (ts, kind, version, actor, data) in enumerate(decision.facts()):
+            for offset, (ts, kind, version, actor, data, *_cause) in enumerate(decision.facts()):
                 self._socket.send(encode_event(FeedEvent(first + offset, ts, kind, version, actor, data)))
         if decision.events:
             self.seq = max(self.seq, first + len(decision.events) - 1)

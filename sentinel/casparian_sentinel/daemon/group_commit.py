@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from casparian_protocol.events import LAZY
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.format import Head
@@ -37,8 +36,7 @@ class Entry(NamedTuple):
         decision = self.decision
         if self.waiter is not None or decision.effects:
             return False
-        events = decision.events
-        return not events or all(kind in LAZY for kind, _ in events)
+        return all(event.about.is_lazy for event in decision.events)
 
 
 @dataclass(frozen=True, slots=True)

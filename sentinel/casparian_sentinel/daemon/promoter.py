@@ -125,7 +125,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
 def _promotion(blobs: BlobStore, effect: Promote) -> Promotion:
     manifest = effect.manifest
     if manifest is None and effect.recorded is not None:
-        manifest = Manifest.model_validate(effect.recorded)
+        manifest = effect.recorded
     elif manifest is None:
         content = blobs.get(effect.manifest_blob)
         manifest = Manifest.model_validate(unpack(content, limit_bytes=ATTACHMENT_LIMIT_BYTES))

@@ -10,6 +10,7 @@ from typing import Any
 
 from casparian_protocol.client import Rows
 from casparian_protocol.errors import CasparianError, code_of
+from casparian_protocol.events.packing import Cause
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core.commands import Command, Dispatch
@@ -63,7 +64,7 @@ class Requests:
     async def _frames(self, request: Request, attachments: Sequence[bytes]) -> Sequence[bytes]:
         try:
             steps = begin(self.context, request.op, request.args, actor_of(request.actor), attachments)
-            return reply_frames(request.id, await self.run(steps))
+            return reply_frames(request.id, await self.run(steps, f"{request.op}:{request.id}"))
         except CasparianError as refused:
             return error_frames(request.id, refused, code_of(refused))
         except OSError as cause:
@@ -78,11 +79,8 @@ class Requests:
             failed = CasparianError(f"An internal error: {what}.", remedy="logs/daemon.log has the traceback.")
             return error_frames(request.id, failed, "INTERNAL")
 
-    async def perform(self, op: str, args: dict[str, Any], actor: str) -> dict[str, Any]:
-        return await self.run(begin(self.context, op, args, actor))
-
-    async def run(self, steps: Steps) -> dict[str, Any]:
-        """Drive a handler to its result; returns when all that it decided is durable."""
+    async def run(self, steps: Steps, cause: Cause = 0) -> dict[str, Any]:
+        """Drive a handler to its result; returns when all that it decided is durable. `cause`: the request it serves."""
         answer: Any = None
         self.running += 1
         try:
@@ -92,17 +90,17 @@ class Requests:
                 except StopIteration as stop:
                     result: dict[str, Any] = stop.value
                     return result
-                answer = await self._do(step)
+                answer = await self._do(step, cause)
         finally:
             self.running -= 1
             steps.close()
 
-    async def _do(self, step: Step) -> Any:
+    async def _do(self, step: Step, cause: Cause) -> Any:
         match step:
             case Ask():
                 return await self._ask(step)
             case Decide(command=command):
-                return await self._decide(command)
+                return await self._decide(command, cause)
             case InThread(work=work):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, work)
             case EndDaemon():
@@ -120,9 +118,9 @@ class Requests:
         except ProjectionAway:
             return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
 
-    async def _decide(self, command: Command) -> dict[str, Any]:
+    async def _decide(self, command: Command, cause: Cause) -> dict[str, Any]:
         durable = asyncio.Event()
-        decision = self._engine.submit(command, durable.set)
+        decision = self._engine.submit(command, durable.set, cause=cause)
         if decision.events:
             self._engine.submit(Dispatch())  # jobs that it queued or freed leave with the same sync
         await durable.wait()

@@ -6,9 +6,10 @@ The event log has them all; this is for whoever looks at `daemon.log` at night. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from casparian_protocol.events import Event, JobDeadLettered, JobFailed, JobRetryScheduled, ParserPaused
+from casparian_protocol.jobs import JobError
 from casparian_sentinel.core.effects import Decision
 
 #: So many lines at once, and then so many a second.
@@ -30,8 +31,8 @@ class ToldFailures:
 
     def tell(self, decision: Decision) -> None:
         """A line for each failure among the events of a durable decision."""
-        for kind, data in decision.events:
-            line = line_of(kind, data)
+        for event in decision.events:
+            line = line_of(event)
             if line is not None:
                 self._say(*line)
 
@@ -57,23 +58,23 @@ class ToldFailures:
         self._at_s = now_s
 
 
-def line_of(kind: str, data: Mapping[str, Any]) -> tuple[int, str] | None:
+def line_of(event: Event) -> tuple[int, str] | None:
     """The level and the line for an event, None for events that are no failures. Pure."""
-    match kind:
-        case "JobFailed":
-            return logging.WARNING, f"Job {data['job_id']} failed: {_words(data['error'])}"
-        case "JobDeadLettered":
-            why = {"poison": "it lost too many workers", "retries": "its retries are used up"}[data["reason"]]
-            return logging.ERROR, f"Job {data['job_id']} is a dead letter, {why}: {_words(data.get('error') or {})}"
-        case "JobRetryScheduled":
-            when = f"try {data['retry_count'] + 1} in {data['delay_seconds']:g} s"
-            return logging.INFO, f"Job {data['job_id']} failed, {when}: {_words(data['error'])}"
-        case "ParserPaused" if data.get("version"):
-            return logging.ERROR, f"{data['reason']} (version {data['version']})"
+    match event:
+        case JobFailed(job_id=job_id, error=error):
+            return logging.WARNING, f"Job {job_id} failed: {_words(error)}"
+        case JobDeadLettered(job_id=job_id, error=last):
+            why = {"poison": "it lost too many workers", "retries": "its retries are used up"}[event.reason]
+            return logging.ERROR, f"Job {job_id} is a dead letter, {why}: {_words(last)}"
+        case JobRetryScheduled(job_id=job_id, error=error):
+            when = f"try {event.retry_count + 1} in {event.delay_seconds:g} s"
+            return logging.INFO, f"Job {job_id} failed, {when}: {_words(error)}"
+        case ParserPaused(version=version, reason=reason) if version:
+            return logging.ERROR, f"{reason} (version {version})"
     return None
 
 
-def _words(error: Mapping[str, Any]) -> str:
+def _words(error: JobError | None) -> str:
     """An error in one short line."""
-    text = f"{error.get('code', 'UNKNOWN_ERROR')}: {error.get('message', '')}"
+    text = f"{error.code}: {error.message}" if error is not None else "UNKNOWN_ERROR:"
     return " ".join(text.split())[:_WORDS]

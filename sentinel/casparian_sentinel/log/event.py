@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from casparian_protocol.events.packing import MAX_EVENT_BYTES, Fact, check_shape, pack_event
+from casparian_protocol import events
+from casparian_protocol.events.packing import MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event
 from casparian_sentinel.log.errors import DamagedBatch
 
 __all__ = ["MAX_EVENT_BYTES", "Event", "Fact", "body_of", "event_count", "pack_event", "pack_events", "unpack_events"]
@@ -28,6 +29,12 @@ class Event(NamedTuple):
     v: int
     actor: str
     data: dict[str, Any]
+    #: What led to it: the sequence of an event, or a request; 0 in logs that did not say so.
+    cause: Cause = 0
+
+    def decoded(self) -> events.Event:
+        """The event itself, of its own class. Raises `MalformedEvent`."""
+        return events.decode(self.type, self.v, self.data)
 
 
 def pack_events(facts: Sequence[Fact]) -> bytes:
@@ -44,7 +51,10 @@ def body_of(packed: Sequence[bytes]) -> bytes:
 def unpack_events(body: bytes, first_seq: int) -> list[Event]:
     """Every event of a batch's body; `DamagedBatch` for anything `pack_events` would not have made."""
     made = tuple.__new__  # as `Event` would, without a call of its own for each
-    return [made(Event, (first_seq + index, *fact)) for index, fact in enumerate(_unpack(body))]
+    return [
+        made(Event, (first_seq + index, *fact) if len(fact) == 6 else (first_seq + index, *fact, 0))
+        for index, fact in enumerate(_unpack(body))
+    ]
 
 
 def event_count(body: bytes) -> int:
@@ -69,7 +79,7 @@ def _unpack(body: bytes) -> list[Fact]:
         for fact in facts:
             check_shape(fact)
     except (TypeError, ValueError) as cause:
-        raise DamagedBatch("an event is not [ts, type, v, actor, data]") from cause
+        raise DamagedBatch("an event is not [ts, type, v, actor, data, cause]") from cause
     return facts
 
 

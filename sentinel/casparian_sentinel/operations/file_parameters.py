@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from casparian_protocol.tagging import RuleSet, TagRule
+from casparian_protocol.tagging import RuleSet
 from casparian_sentinel.core.decide_parameters import effective
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 
@@ -21,7 +21,7 @@ class FileParameters:
         self._declared = version.params
         self._stored = line.params
         self._sources = sorted((each for each in state.sources.values() if each.params), key=lambda each: each.path)
-        self._rules = state.rules if any(rule.get("params") for rule in state.rules.values()) else {}
+        self._rules = state.rules if any(rule.params for rule in state.rules.values()) else {}
         self._rule_sets: dict[tuple[str, str], RuleSet] = {}
         self._known: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
 
@@ -40,7 +40,7 @@ class FileParameters:
             layers += [(f"source {each.name}", each.params) for each in sources]
             if rule_id:
                 rule = self._rules[rule_id]
-                layers.append((f"rule {rule.get('name') or rule_id}", rule["params"]))
+                layers.append((f"rule {rule.name or rule_id}", rule.params))
             known = self._known[place] = effective(self._declared, layers)
         return known
 
@@ -51,7 +51,7 @@ class FileParameters:
             return ""
         rules = self._rule_sets.get((source_id, tag))
         if rules is None:
-            of_tag = [TagRule.model_validate(rule, strict=False) for rule in self._rules.values() if rule["tag"] == tag]
+            of_tag = [rule for rule in self._rules.values() if rule.tag == tag]
             rules = self._rule_sets[source_id, tag] = RuleSet(of_tag, source_id or None)
         hits = rules.hits(rel_path, file.get("kind"), file.get("size"), file.get("content_hash"))
-        return next((hit.rule_id for hit in hits if self._rules[hit.rule_id].get("params")), "")
+        return next((hit.rule_id for hit in hits if self._rules[hit.rule_id].params), "")

@@ -122,7 +122,7 @@ def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
         raise OperationRefused(
             f"rule.{field}: {first['msg']}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
         ) from invalid
-    answer = yield Decide(AddRule(rule.model_dump(mode="json"), actor))
+    answer = yield Decide(AddRule(rule, actor))
     return {"rule_id": answer["rule_id"], "name": answer["name"], "seq": context.durable_seq()}
 
 

@@ -7,7 +7,7 @@ candidate is queued is the core's decision. Jobs are keyed by what they would do
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -307,7 +307,7 @@ def _from_settings(settings: QuarantineSettings) -> QuarantinePolicy:
     return QuarantinePolicy(allow=settings.allow, max_pct=settings.max_pct, max_count=settings.max_count)
 
 
-def _policy(keys: dict[str, Any]) -> QuarantinePolicy | None:
+def _policy(keys: Mapping[str, Any]) -> QuarantinePolicy | None:
     return QuarantinePolicy.model_validate(keys) if keys else None
 
 

@@ -115,7 +115,7 @@ def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:
         "parser": job.work.parser,
         "parser_version": job.work.parser_version,
         "input": job.work.subject,
-        "attempt": job.attempt,
+        "attempt": job.next_attempt,
         "epoch": job.epoch,
         "worker_id": job.worker_id,
         "retry_count": job.retry_count,

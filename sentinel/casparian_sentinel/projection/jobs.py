@@ -454,7 +454,7 @@ class JobFold:
                 "attempt": row.get("attempt"),
             },
         )
-        if is_parsers_own(error):
+        if is_parsers_own(error.get("origin", ""), error.get("code", "")):
             version = _version_of(row)
             failures, is_reset = self.changes.streaks.get(version, (0, False))
             self.changes.streaks[version] = (failures + 1, is_reset)

@@ -26,6 +26,7 @@ from casparian_sentinel.core import decide
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide import step
 from casparian_sentinel.core.effects import Decision, Effect, SendToWorker
+from casparian_sentinel.core.indexes import validate
 from casparian_sentinel.core.live import Live, after_boot
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import OpenJob, State
@@ -61,9 +62,10 @@ class Table:
         if len(self.state.jobs) + len(self.live.workers) <= _TRIED_FIRST:
             self.fails_without_a_trace(command)
         decision = step(self.state, self.live, command, c.Now(self.wall_us, self.now_s))
+        validate(self.state)
         seq = decision.first_seq
-        for ts, kind, version, actor, data in decision.facts():
-            self.log.append(Event(seq, ts, kind, version, actor, data))
+        for fact in decision.facts():
+            self.log.append(Event(seq, *fact))
             seq += 1
         return decision
 
@@ -204,7 +206,7 @@ def offer(valid: int = 3, quarantined: int = 0, **more: Any) -> Manifest:
 
 
 def types(decision: Decision) -> list[str]:
-    return [kind for kind, _ in decision.events]
+    return [event.about.name for event in decision.events]
 
 
 def sent(decision: Decision, kind: type[m.Message]) -> list[Any]:

@@ -158,7 +158,7 @@ def test_a_probe_that_fails_pauses_again_for_another_cool_down(table: Table) -> 
     decision = fail(table, lease(probe))
 
     assert types(decision) == ["JobFailed", "ParserPaused"]
-    assert decision.events[1][1]["reason"] == "[CIRCUIT_BREAKER] Parser 'advice' paused again: its probe failed"
+    assert decision.events[1].to_data()["reason"] == "[CIRCUIT_BREAKER] Parser 'advice' paused again: its probe failed"
     assert not assignments(table.want(4))
     assert types(table.wait(601))[-1] == "ParserHalfOpened"
 
@@ -275,9 +275,9 @@ def test_what_was_leased_ahead_is_taken_back_when_its_parser_is_paused(table: Ta
     decision = fail(table, last)
 
     assert types(decision) == ["JobFailed", "ParserPaused", "LeaseExpired"]
-    assert decision.events[2][1]["reason"] == "paused"
+    assert decision.events[2].to_data()["reason"] == "paused"
     assert sent(decision, m.Fenced) == [m.Fenced(jobs=[ahead])]
-    assert (table.job(ahead.job_id).state, table.job(ahead.job_id).attempt) == (JobState.QUEUED, 1)
+    assert (table.job(ahead.job_id).state, table.job(ahead.job_id).next_attempt) == (JobState.QUEUED, 1)
     assert types(table.started(ahead)) == [], "it began while the news was on its way: nothing of it counts"
 
 

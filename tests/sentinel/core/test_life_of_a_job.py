@@ -49,9 +49,9 @@ def test_a_finish_under_the_current_epoch_commits_and_asks_for_promotion(table: 
     assert types(decision) == ["JobOutputsCommitted", "QuarantineRecorded"]
     assert sent(decision, m.Committed) == [m.Committed(jobs=[lease])]
     assert effects(decision) == [Promote(lease.job_id, lease.epoch, manifest, "", {"orders": 1})]
-    assert decision.events[0][1]["manifest"] == manifest.model_dump()
+    assert decision.events[0].to_data()["manifest"] == manifest.model_dump()
     [quarantined] = [file for file in manifest.files if file.kind == "quarantine"]
-    assert decision.events[1][1]["files"] == [published_path(quarantined, lease.job_id, 1)]
+    assert decision.events[1].to_data()["files"] == [published_path(quarantined, lease.job_id, 1)]
 
 
 def test_a_job_with_quarantined_rows_ends_as_partial_success(table: Table) -> None:
@@ -59,7 +59,7 @@ def test_a_job_with_quarantined_rows_ends_as_partial_success(table: Table) -> No
     table.finish(lease, offer(valid=3, quarantined=1))
     decision = table.do(c.Promoted(lease.job_id, lease.epoch))
 
-    assert decision.events[0][1]["status"] == "PARTIAL_SUCCESS"
+    assert decision.events[0].to_data()["status"] == "PARTIAL_SUCCESS"
     assert effects(decision) == [PublishCatalogue()]
 
 
@@ -119,8 +119,8 @@ def test_a_lying_manifest_fails_its_job(table: Table, manifest: Manifest, reason
     decision = table.finish(lease, manifest)
 
     assert types(decision) == ["JobFailed"]
-    assert decision.events[0][1]["error"]["code"] == "PROTOCOL_ERROR"
-    assert reason in decision.events[0][1]["error"]["message"]
+    assert decision.events[0].to_data()["error"]["code"] == "PROTOCOL_ERROR"
+    assert reason in decision.events[0].to_data()["error"]["message"]
     assert sent(decision, m.Fenced) == [m.Fenced(jobs=[lease])]
     assert effects(decision) == [DropStaging(lease.job_id, lease.epoch)]
 
@@ -128,7 +128,7 @@ def test_a_lying_manifest_fails_its_job(table: Table, manifest: Manifest, reason
 def test_what_the_shell_found_wrong_on_disk_fails_the_job(table: Table) -> None:
     decision = table.finish(table.running(), problem="data.orders.0.parquet is a link")
 
-    assert decision.events[0][1]["error"]["message"] == "data.orders.0.parquet is a link"
+    assert decision.events[0].to_data()["error"]["message"] == "data.orders.0.parquet is a link"
 
 
 def test_a_permanent_failure_ends_in_failed_and_is_answered_alike_twice(table: Table) -> None:
@@ -148,7 +148,7 @@ def test_the_quarantine_of_a_failed_attempt_is_kept_for_inspection(table: Table)
     decision = table.fail(lease, "QUARANTINE_EXCEEDED", retryable=False, uncommitted=kept)
 
     assert types(decision) == ["JobFailed", "QuarantineRecorded"]
-    assert decision.events[1][1]["is_committed"] is False
+    assert decision.events[1].to_data()["is_committed"] is False
     assert effects(decision) == [KeepUncommitted(lease.job_id, lease.epoch, kept)]
 
 
@@ -158,7 +158,7 @@ def test_a_transient_failure_waits_one_then_four_then_sixteen_seconds_and_is_the
     for _ in range(3):
         job = table.job()
         decision = table.fail(m.Held(job_id=job.job_id, epoch=job.epoch))
-        waits.append(decision.events[0][1]["delay_seconds"])
+        waits.append(decision.events[0].to_data()["delay_seconds"])
         assert job.state is JobState.RETRY_WAIT
         assert types(table.wait(waits[-1] - 0.01)) == []
         assert types(table.wait(0.02)) == ["JobDue"]
@@ -167,7 +167,7 @@ def test_a_transient_failure_waits_one_then_four_then_sixteen_seconds_and_is_the
     last = table.fail(m.Held(job_id=job.job_id, epoch=job.epoch))
 
     assert [round(wait / step) for wait, step in zip(waits, [1, 4, 16], strict=True)] == [1, 1, 1]
-    assert last.events[0][1]["reason"] == "retries"
+    assert last.events[0].to_data()["reason"] == "retries"
     assert table.count(JobState.DEAD_LETTER) == 1
     assert [e.data["attempt"] for e in table.log if e.type == "JobLeased"] == [1, 2, 3, 4]
 
@@ -201,7 +201,7 @@ def test_a_job_that_killed_three_workers_is_poison(table: Table) -> None:
             table.started(m.Held(job_id=given.job.job_id, epoch=given.epoch), f"w{number + 1}")
 
     assert types(decision) == ["WorkerLost", "JobDeadLettered"]
-    assert decision.events[1][1]["reason"] == "poison"
+    assert decision.events[1].to_data()["reason"] == "poison"
 
 
 def test_only_jobs_that_ran_are_blamed_for_the_death_of_a_worker(table: Table) -> None:
@@ -218,8 +218,8 @@ def test_jobs_given_back_untouched_count_no_attempt(table: Table) -> None:
     decision = table.release(lease)
     table.want()
 
-    assert decision.events[0][1] | {"reason": "released", "is_loss": False} == decision.events[0][1]
-    assert table.job().attempt == 1
+    assert decision.events[0].to_data() | {"reason": "released", "is_loss": False} == decision.events[0].to_data()
+    assert table.job().next_attempt == 1
     assert table.job().epoch > lease.epoch
 
 
@@ -281,7 +281,7 @@ def test_a_failed_job_is_retried_under_its_own_name_with_counts_reset(table: Tab
     decision = table.do(c.ReplayJob("retry", spec(), JobState.FAILED, table.state.seq, ANN))
 
     assert types(decision) == ["JobReplayed"]
-    assert (table.job().state, table.job().attempt) == (JobState.QUEUED, 1)
+    assert (table.job().state, table.job().next_attempt) == (JobState.QUEUED, 1)
     assert table.count(JobState.FAILED) == 0
 
 
@@ -308,7 +308,7 @@ def test_an_error_of_wide_letters_still_fits_into_an_event(table: Table) -> None
     error = JobError(code="UNKNOWN_ERROR", message="\U0001f4a5" * 2048, trace="\U0001f4a5" * 4096)
     decision = table.do(c.FailReceived("w1", m.Fail(job_id=lease.job_id, epoch=lease.epoch, error=error)))
 
-    trace = JobError(**decision.events[0][1]["error"]).trace
+    trace = JobError(**decision.events[0].to_data()["error"]).trace
     assert trace.endswith("\U0001f4a5…") and len(trace.encode()) <= 1024
     assert len(decision.packed[0]) < 4096
 

@@ -36,9 +36,11 @@ class OldLog:
             topics=["advice"],
             outputs={"orders": contract},
             params={"tz": "UTC"},
+            **dict.fromkeys(("sha256", "source_hash", "lock_hash", "signed_by", "signature"), ""),
+            findings=[],
         )
         proposed = {"contract_id": f"c{version}", "scope_id": "s", "parser": "advice", "version": version}
-        self.add("ContractProposed", **proposed, output="orders", contract_hash=contract)
+        self.add("ContractProposed", **proposed, output="orders", contract_hash=contract, logic_hash="", columns=3)
         self.add("ContractApproved", contract_id=f"c{version}", reason="")
 
     def job(self, number: int, *, committed: bool) -> None:
@@ -125,7 +127,7 @@ def test_a_job_that_is_open_in_an_old_log_goes_to_version_1_and_is_committed_by_
     lease = m.Held(job_id=job.job_id, epoch=job.epoch)
     table.hello("w1", lease)
     decision = table.finish(lease)
-    assert decision.events[0][0] == "JobOutputsCommitted"
+    assert decision.events[0].about.name == "JobOutputsCommitted"
 
 
 def test_a_retirement_in_an_old_log_lets_only_the_very_same_contracts_follow() -> None:

@@ -7,17 +7,17 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import msgpack
 import pytest
 
 import casparian_sentinel.core
-from casparian_protocol.events import CATALOGUE
+from casparian_protocol.events import CATALOGUE, JobDue, Unknown
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.decide import _HANDLERS as DECIDERS
 from casparian_sentinel.core.describe import PAGES
-from casparian_sentinel.core.evolve import _HANDLERS as EVOLVERS
+from casparian_sentinel.core.evolve import HANDLERS as EVOLVERS
 from casparian_sentinel.core.evolve import NOT_FOLDED, UnfoldableLog, apply
 from casparian_sentinel.core.snapshot import UnreadableSnapshot, dump, load
 from casparian_sentinel.core.state import State
@@ -62,15 +62,21 @@ def test_every_command_has_a_handler() -> None:
 
 
 def test_every_event_is_folded_or_known_to_change_nothing() -> None:
-    assert set(EVOLVERS) | NOT_FOLDED == set(CATALOGUE)
+    assert set(EVOLVERS) | NOT_FOLDED == set(CATALOGUE.values())
     assert not set(EVOLVERS) & NOT_FOLDED
+
+
+def test_every_handler_takes_the_class_that_it_is_listed_for() -> None:
+    for kind, handler in EVOLVERS.items():
+        taken = get_type_hints(handler)["event"]
+        assert kind in (get_args(taken) or (taken,)), handler
 
 
 def test_an_unknown_event_and_an_impossible_step_are_refused() -> None:
     with pytest.raises(UnfoldableLog, match="no type of event"):
-        apply(State(), 1, 0, "JobVanished", {})
+        apply(State(), 1, 0, Unknown("JobVanished", 1, {}))
     with pytest.raises(UnfoldableLog, match="is not open"):
-        apply(State(), 1, 0, "JobDue", {"job_id": "0" * 16})
+        apply(State(), 1, 0, JobDue(job_id="0" * 16))
 
 
 def test_events_carry_the_fields_that_the_catalogue_names() -> None:

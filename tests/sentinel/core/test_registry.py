@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision, Rejected
 from tests.sentinel.core.play import ANN, Table, spec, types
@@ -174,9 +175,9 @@ def test_work_that_ended_after_the_plan_was_made_is_not_queued_again(table: Tabl
 
 def test_sources_rules_and_scans_are_remembered_and_forgotten(table: Table) -> None:
     table.do(c.AddSource("5" * 16, "archive", "/data", 60, ANN))
-    table.do(c.AddRule({"id": "7" * 16, "name": "fix", "tag": "fix"}, ANN))
+    table.do(c.AddRule(TagRule(id="7" * 16, name="fix", tag="fix"), ANN))
     assert code(table.do(c.AddSource("6" * 16, "archive", "/other", 60, ANN))) == "NAME_TAKEN"
-    assert code(table.do(c.AddRule({"id": "8" * 16, "name": "fix"}, ANN))) == "NAME_TAKEN"
+    assert code(table.do(c.AddRule(TagRule(id="8" * 16, name="fix", tag="fix"), ANN))) == "NAME_TAKEN"
     table.do(c.BeginScan("scan", ("/data",), ANN))
     assert types(table.do(c.ObserveFiles("scan", "b" * 64, {"new": 2}, ANN))) == ["FilesObserved"]
     assert types(table.do(c.EndScan("scan", True, {"files": 2}, 0.1, ANN))) == ["ScanFinished"]

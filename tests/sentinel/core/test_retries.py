@@ -101,7 +101,7 @@ def test_replayed_dead_letters_wait_again_with_their_counts_reset() -> None:
 
     assert replay(table, 1, 2) == {"replayed": 2, "refused": []}
     assert (table.count(JobState.DEAD_LETTER), table.count(JobState.QUEUED)) == (1, 2)
-    assert (table.job(spec(1).job_id).retry_count, table.job(spec(1).job_id).attempt) == (0, 1)
+    assert (table.job(spec(1).job_id).retry_count, table.job(spec(1).job_id).next_attempt) == (0, 1)
 
 
 def test_what_cannot_run_stays_dead_and_says_why() -> None:

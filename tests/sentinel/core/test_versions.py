@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from casparian_protocol.contract import Misfit
+from casparian_protocol.events import Problem
 from casparian_protocol.jobs import OutputStatus
+from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision, Rejected
 from casparian_sentinel.core.snapshot import dump, load
@@ -75,7 +77,7 @@ def current(table: Table) -> str:
     return table.state.parsers["advice"].current
 
 
-def waits(table: Table, version: str) -> list[dict[str, str]]:
+def waits(table: Table, version: str) -> list[Problem]:
     return table.state.parsers["advice"].versions[version].waits
 
 
@@ -97,7 +99,7 @@ def test_an_identical_contract_carries_its_approval_over_and_the_version_is_curr
     decision = register(table, "1.1", carries_over=True)
 
     assert types(decision) == ["ParserRegistered", "ContractProposed", "ContractApproved", "ParserCurrentChanged"]
-    approval = decision.events[2][1]
+    approval = decision.events[2].to_data()
     assert approval["carried_from"] == "advice-1.0"
     assert current(table) == "1.1"
     assert answer(decision)["carried"] == [{"output": "orders", "version": "1.0", "contract_id": "advice-1.0"}]
@@ -322,8 +324,8 @@ def test_a_commit_goes_to_the_version_the_job_was_queued_for_not_to_what_is_live
     building.status = OutputStatus.BUILDING  # as a backfill will have it
     decision = table.finish(lease)
 
-    assert decision.events[0][0] == "JobOutputsCommitted"
-    assert decision.events[0][1]["versions"] == {"orders": 1}
+    assert decision.events[0].about.name == "JobOutputsCommitted"
+    assert decision.events[0].to_data()["versions"] == {"orders": 1}
 
 
 def test_a_job_that_was_queued_under_another_contract_is_not_committed_into_the_live_version(table: Table) -> None:
@@ -333,8 +335,8 @@ def test_a_job_that_was_queued_under_another_contract_is_not_committed_into_the_
     live.status = OutputStatus.RETIRED
     decision = table.finish(lease)
 
-    assert decision.events[0][0] == "JobFailed"
-    assert "version 1 of the output orders is retired" in decision.events[0][1]["error"]["message"]
+    assert decision.events[0].about.name == "JobFailed"
+    assert "version 1 of the output orders is retired" in decision.events[0].to_data()["error"]["message"]
 
 
 # --- parameters ---
@@ -379,10 +381,13 @@ def test_a_parameter_that_the_parser_cannot_take_is_refused_with_its_type(
 
 def test_rules_and_sources_give_only_what_parsers_of_their_files_declare(table: Table) -> None:
     register(table, "1.1", carries_over=True, params={"tz": "UTC"}, topics=("fix",))
-    rule = {"id": "7" * 16, "name": "r", "tag": "fix"}
-    assert "Did you mean tz?" in refused(table.do(c.AddRule({**rule, "params": {"tzz": "CET"}}, ANN))).remedy
-    assert types(table.do(c.AddRule({**rule, "params": {"tz": "CET"}}, ANN))) == ["TagRuleAdded"]
-    elsewhere = {"id": "8" * 16, "name": "s", "tag": "hl7", "params": {"zone": "CET"}}
+    rule = TagRule(id="7" * 16, name="r", tag="fix")
+    assert (
+        "Did you mean tz?"
+        in refused(table.do(c.AddRule(rule.model_copy(update={"params": {"tzz": "CET"}}), ANN))).remedy
+    )
+    assert types(table.do(c.AddRule(rule.model_copy(update={"params": {"tz": "CET"}}), ANN))) == ["TagRuleAdded"]
+    elsewhere = TagRule(id="8" * 16, name="s", tag="hl7", params={"zone": "CET"})
     assert types(table.do(c.AddRule(elsewhere, ANN))) == ["TagRuleAdded"]  # no parser takes that tag yet
     source = c.AddSource("5" * 16, "archive", "/data", 0, ANN, params={"zone": "CET"})
     assert refused(table.do(source)).code == "INVALID_PARAMETER"

@@ -14,7 +14,9 @@ from unittest.mock import patch
 import pyarrow as pa
 import pytest
 
-from casparian_protocol.jobs import Manifest, OutputAccounting, ViolationCount
+from casparian_protocol.events import Event, JobDeadLettered, JobDue, JobFailed, ParserPaused
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ViolationCount
+from casparian_protocol.tagging import TagRule
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import Promoted
@@ -33,6 +35,8 @@ from casparian_sentinel.ports import RealClock, RealFs
 from tests.sentinel.commit.test_promotion import stage
 from tests.sentinel.core.play import ANN, CONTRACT, DIGEST, Table, offer, sent, spec, types
 from tests.sentinel.daemon.world import TinyWorker, new_home, observe, put, register, running, until
+
+RULE = TagRule(id="r1", name="n", pattern="*", tag="t")
 
 
 class TableClock:
@@ -90,13 +94,13 @@ def _finish(*leases: m.Held, manifest: Manifest | None = None) -> c.FinishReceiv
 def test_a_handler_that_fails_refuses_its_command_and_leaves_no_trace(desk: Desk) -> None:
     known = desk.table.state.seq
     with failing(c.AddRule):
-        (decision,) = desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+        (decision,) = desk.submit(c.AddRule(RULE, ANN))
 
     assert isinstance(decision.answer, Rejected) and decision.answer.code == "INTERNAL"
     assert "ZeroDivisionError" in decision.answer.problem
     assert (desk.table.state.seq, desk.table.state.rules, decision.events) == (known, {}, [])
     assert desk.engine.internal.view()["places"] == {"deciding AddRule": 1}
-    (decision,) = desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+    (decision,) = desk.submit(c.AddRule(RULE, ANN))
     assert types(decision) == ["TagRuleAdded"]
 
 
@@ -110,7 +114,7 @@ def test_a_finish_that_fails_again_and_again_fails_its_attempt_with_the_fault_ou
         ended, _refused = desk.submit(_finish(lease))
 
     assert types(ended) == ["JobFailed"]
-    error = ended.events[0][1]["error"]
+    error = ended.events[0].to_data()["error"]
     assert (error["code"], error["origin"], error["retryable"]) == ("INTERNAL", "sentinel", False)
     assert sent(ended, m.Fenced)[0].jobs == [lease]  # it deletes what it staged
     assert not desk.table.state.jobs and not desk.table.state.breakers
@@ -152,7 +156,7 @@ def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:
 
 def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
     with patch.object(decide, "apply", side_effect=UnfoldableLog(1, "it cannot be")), pytest.raises(UnfoldableLog):
-        desk.submit(c.AddRule({"id": "r1", "name": "n", "pattern": "*", "tag": "t"}, ANN))
+        desk.submit(c.AddRule(RULE, ANN))
 
     assert not desk.entries, "nothing of it may become durable"
     with pytest.raises(StateBroken):
@@ -196,7 +200,7 @@ def test_bad_rows_of_fifty_columns_with_long_names_fit_into_an_event(desk: Desk)
     (decision,) = desk.submit(c.FinishReceived("w1", [item]))
 
     assert types(decision) == ["JobOutputsCommitted", "QuarantineRecorded"]
-    facts = decision.events[1][1]
+    facts = decision.events[1].to_data()
     shown = facts["counts"]
     assert shown and shown[0][2] == 60  # the most frequent first
     assert len(shown) + facts["left_out"] == 60
@@ -205,12 +209,12 @@ def test_bad_rows_of_fifty_columns_with_long_names_fit_into_an_event(desk: Desk)
 
 def test_a_queued_job_that_no_message_can_carry_fails_and_the_next_one_is_leased(desk: Desk) -> None:
     desk.table.queue(spec(1), spec(2))
-    desk.table.job(spec(1).job_id).priority = 3_000_000_000  # as an earlier version let in
+    desk.table.job(spec(1).job_id).generation = -1  # as an earlier version let in
     desk.table.hello()
     (decision,) = desk.submit(c.WantReceived("w1", 2))
 
     assert types(decision) == ["JobLeased", "JobLeased", "JobFailed"]
-    assert decision.events[2][1]["error"]["code"] == "INTERNAL"
+    assert decision.events[2].to_data()["error"]["code"] == "INTERNAL"
     assert [one.job.job_id for told in sent(decision, m.Assign) for one in told.jobs] == [spec(2).job_id]
 
 
@@ -234,12 +238,12 @@ def test_tracebacks_of_a_loop_of_failures_do_not_fill_the_disk(caplog: pytest.Lo
 def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     told = ToldFailures(lambda: now[0])
-    error = {"code": "INVALID_DATA", "message": "line 3\n  is odd"}
-    kinds: list[tuple[str, dict[str, Any]]] = [
-        ("JobFailed", {"job_id": "j1", "error": error}),
-        ("JobDeadLettered", {"job_id": "j2", "reason": "poison", "error": error}),
-        ("ParserPaused", {"name": "p", "version": "1", "reason": "[CIRCUIT_BREAKER] Parser 'p' paused"}),
-        ("JobCompleted", {"job_id": "j3"}),
+    error = JobError(code="INVALID_DATA", message="line 3\n  is odd")
+    kinds: list[Event] = [
+        JobFailed(job_id="j1", epoch=1, error=error),
+        JobDeadLettered(job_id="j2", epoch=2, reason="poison", error=error, retry_count=0),
+        ParserPaused(name="p", version="1", reason="[CIRCUIT_BREAKER] Parser 'p' paused"),
+        JobDue(job_id="j3"),
     ]
     with caplog.at_level(logging.INFO):
         told.tell(Decision(events=kinds))

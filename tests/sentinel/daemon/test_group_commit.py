@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from casparian_protocol.events import Event, JobProgressed, SourceRemoved
+from casparian_protocol.wire import Progress
 from casparian_sentinel.core.effects import Decision, PlanFiles
 from casparian_sentinel.daemon.group_commit import EVENTS_PER_BATCH, LAZY_SECONDS, Entry, GroupCommit, batches_of
 from casparian_sentinel.log.format import Head
@@ -28,9 +30,20 @@ class SlowFs(RealFs):
         super().fdatasync(descriptor)
 
 
-def decision(name: str, events: int = 1, *, kind: str = "SourceRemoved", effects: bool = False) -> Decision:
+def removed(name: str) -> Event:
+    return SourceRemoved(source_id=name)
+
+
+def progressed(name: str) -> Event:
+    return JobProgressed(job_id=name, epoch=1, progress=Progress())
+
+
+def decision(name: str, events: int = 1, *, kind: Callable[[str], Event] = removed, effects: bool = False) -> Decision:
     found = Decision(
-        events=[(kind, {"source_id": f"{name}{number}"}) for number in range(events)], ts=1, actor="sentinel"
+        events=[kind(f"{name}{number}") for number in range(events)],
+        causes=[0] * events,
+        ts=1,
+        actor="sentinel",
     )
     if effects:
         found.effects.append(PlanFiles())
@@ -65,7 +78,9 @@ class Journal:
     def batches(self) -> list[list[str]]:
         with LogReader(self.fs, self.directory) as reader:
             found = reader.event_batches(reader.start(), self.log.durable.position)
-            return [[event.data["source_id"] for event in events] for _head, events in found]
+            return [
+                [event.data.get("source_id") or event.data["job_id"] for event in events] for _head, events in found
+            ]
 
     def durable(self) -> Head:
         return self.commit.durable
@@ -124,7 +139,7 @@ def test_effects_without_events_are_released_at_once_when_nothing_is_before_them
 
 def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
-        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("lazy", kind=progressed)))
         await asyncio.sleep(0.01)
         assert journal.durable().seq == 0
         journal.commit.add(Entry(decision("a")))
@@ -137,11 +152,11 @@ def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None
 def test_a_lazy_event_that_nothing_comes_along_for_has_a_batch_of_its_own_within_two_seconds(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
         began = asyncio.get_running_loop().time()
-        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("lazy", kind=progressed)))
         await journal.release_of(1)
         assert 1.5 < asyncio.get_running_loop().time() - began < 4.0
         assert journal.batches() == [["lazy0"]]
-        journal.commit.add(Entry(decision("later", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("later", kind=progressed)))
         await journal.commit.settle()
         assert journal.batches() == [["lazy0"], ["later0"]]
 
@@ -156,7 +171,7 @@ def test_a_lazy_event_that_falls_due_during_a_slow_sync_follows_it_at_once(tmp_p
         journal.commit.add(Entry(decision("a")))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("lazy", kind=progressed)))
         await asyncio.sleep(LAZY_SECONDS + 0.2)
         fs.may_sync.set()
         await journal.release_of(2)
@@ -167,7 +182,7 @@ def test_a_lazy_event_that_falls_due_during_a_slow_sync_follows_it_at_once(tmp_p
 
 def test_an_answer_waits_for_the_lazy_events_that_it_may_tell_of(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
-        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("lazy", kind=progressed)))
         journal.commit.add(Entry(Decision(), waiter=lambda: None))
         assert journal.released == []
         await journal.commit.settle()
@@ -178,7 +193,7 @@ def test_an_answer_waits_for_the_lazy_events_that_it_may_tell_of(tmp_path: Path)
 
 def test_settling_makes_lazy_events_durable_too(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
-        journal.commit.add(Entry(decision("lazy", kind="JobProgressed")))
+        journal.commit.add(Entry(decision("lazy", kind=progressed)))
         await journal.commit.settle()
         assert journal.durable().seq == 1
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
+from casparian_protocol.events import JobRetryScheduled
 from casparian_sentinel.core import evolve
 from casparian_sentinel.core.state import State
 
-_scheduled = evolve._retry_scheduled
+_scheduled = evolve._attempt_failed
 
 
-def _forgetful(state: State, seq: int, ts: int, data: evolve.Data) -> None:
-    _scheduled(state, seq, ts, {**data, "retry_count": 0})
+def _forgetful(state: State, seq: int, ts: int, event: JobRetryScheduled) -> None:
+    _scheduled(state, seq, ts, replace(event, retry_count=0))
 
 
 @contextmanager
 def mutated() -> Iterator[None]:
-    with patch.dict(evolve._HANDLERS, {"JobRetryScheduled": _forgetful}):
+    with patch.dict(evolve.HANDLERS, {JobRetryScheduled: _forgetful}):
         yield

@@ -7,6 +7,7 @@ projection and the console each have a table of the same names. CONTRIBUTING.md,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
@@ -58,14 +59,19 @@ def work_of(value: object) -> Work:
 def unchecked_work_of(facts: Mapping[str, Any]) -> Work:
     """The work that a map says, whatever its values: an earlier program may have checked less."""
     model = _kind_of(facts)
-    types = get_type_hints(model)
-    return model(**{name: _unchecked(types[name], facts[name]) for name in model.names() if name in facts})
+    values = {name: facts[name] for name in model.names() if name in facts}
+    for name, part in _parts_of(model.kind):
+        if isinstance(own := values.get(name), Mapping):
+            values[name] = part(**{each: own[each] for each in part.names() if each in own})
+    return model(**values)
 
 
-def _unchecked(model: Any, value: Any) -> Any:
-    if isinstance(model, type) and issubclass(model, Checked) and isinstance(value, Mapping):
-        return model(**{name: value[name] for name in model.names() if name in value})
-    return value
+@cache
+def _parts_of(kind: str) -> tuple[tuple[str, type[Checked]], ...]:
+    """Fields that are objects of their own."""
+    types = get_type_hints(WORKS[kind])
+    found = ((name, types[name]) for name in WORKS[kind].names())
+    return tuple((name, part) for name, part in found if isinstance(part, type) and issubclass(part, Checked))
 
 
 def briefing_of(value: object) -> Briefing:

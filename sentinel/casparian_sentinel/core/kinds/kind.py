@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from casparian_protocol.jobs import Manifest
-from casparian_protocol.jobs.kinds import Briefing, Work, work_of
+from casparian_protocol.jobs.kinds import Briefing, Work
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.state import OpenJob, State
@@ -27,9 +26,8 @@ class JobKind(Generic[W]):
         """Whether what refuses one refuses the other, so that it is asked once for many."""
         return False
 
-    def folded(self, state: State, facts: Mapping[str, Any]) -> W:
+    def folded(self, state: State, work: W) -> W:
         """The work of a recorded job; what many jobs have in common is one object for all of them."""
-        work: W = work_of(facts)  # type: ignore[assignment]
         return work
 
     # --- given to a worker ---
@@ -48,5 +46,5 @@ class JobKind(Generic[W]):
         """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""
         return "this kind of job keeps no quarantine"
 
-    def record_commit(self, case: Case, job: OpenJob, work: W, item: FinishedItem) -> None:
-        """Record what becomes known with the commit, beside `JobOutputsCommitted`."""
+    def record_commit(self, case: Case, job: OpenJob, work: W, item: FinishedItem, committed: int) -> None:
+        """Record what becomes known with the commit, beside `JobOutputsCommitted`, which is event `committed`."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from casparian_protocol.jobs import STAGED_NAME, Manifest
-from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work
+from casparian_protocol.jobs.kinds import Briefing, ParseBriefing, ParseWork, Work
 from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.kinds.kind import JobKind
@@ -48,13 +46,11 @@ class Parse(JobKind[ParseWork]):
             and len(work.input.path) <= _ORDINARY_PATH
         )
 
-    def folded(self, state: State, facts: Mapping[str, Any]) -> ParseWork:
-        known = state.last_works.get((facts["parser"], facts["parser_version"]), ())
-        own = {"input": JobInput(**facts["input"]), "tag": facts["tag"], "on_change": facts["on_change"]}
+    def folded(self, state: State, work: ParseWork) -> ParseWork:
+        known = state.last_works.get((work.parser, work.parser_version), ())
         for other in known:
-            if all(getattr(other, name) == facts[name] for name in _SHARED):
-                return replace(other, **own)
-        work = ParseWork(**{name: facts[name] for name in _NAMES if name not in own}, **own)
+            if all(getattr(other, name) == getattr(work, name) for name in _SHARED):
+                return replace(other, input=work.input, tag=work.tag, on_change=work.on_change)
         state.last_works[work.parser, work.parser_version] = (work, *known[: _WORKS_REMEMBERED - 1])
         return work
 

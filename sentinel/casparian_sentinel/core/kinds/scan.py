@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
+from casparian_protocol.events.nested import as_map
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
 from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import FinishedItem
@@ -14,7 +16,7 @@ _CHANGES = ("new", "changed", "vanished", "renamed", "tagged")
 
 class Scan(JobKind[ScanWork]):
     def briefing(self, state: State, work: ScanWork) -> Briefing:
-        return ScanBriefing(rules=list(state.rules.values()), wanted_tags=wanted_tags_of(state))
+        return ScanBriefing(rules=[as_map(rule) for rule in state.rules.values()], wanted_tags=wanted_tags_of(state))
 
     def problem(self, state: State, work: ScanWork, item: FinishedItem) -> str:
         manifest = item.manifest
@@ -26,24 +28,21 @@ class Scan(JobKind[ScanWork]):
             return "the changes of the scan were not kept"
         return ""
 
-    def record_commit(self, case: Case, job: OpenJob, work: ScanWork, item: FinishedItem) -> None:
+    def record_commit(self, case: Case, job: OpenJob, work: ScanWork, item: FinishedItem, committed: int) -> None:
         facts = item.manifest.scan
-        scan = {"scan_id": job.job_id, "roots": [work.root], "source_id": work.source_id, "job_id": job.job_id}
-        case.record("ScanStarted", scan)
+        started = ScanStarted(scan_id=job.job_id, roots=(work.root,), source_id=work.source_id, job_id=job.job_id)
+        case.record(started, cause=committed)
         if item.changes_blob:
-            counts = {name: facts.get(name, 0) for name in _CHANGES}
-            case.record("FilesObserved", {"scan_id": job.job_id, "blob": item.changes_blob, **counts})
-        ended = {name: facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
-        case.record(
-            "ScanFinished",
-            {
-                "scan_id": job.job_id,
-                "complete": facts.get("complete", False),
-                **ended,
-                "seconds": item.manifest.total_seconds,
-            },
-        )
+            counts = {name: _count(facts.get(name)) for name in _CHANGES}
+            case.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=committed)
+        ended = {name: _count(facts.get(name)) for name in ("files", "bytes", "unchanged", "unreadable")}
+        complete, seconds = bool(facts.get("complete", False)), item.manifest.total_seconds
+        case.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)
         case.do(PlanFiles())
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def wanted_tags_of(state: State) -> list[str]:
