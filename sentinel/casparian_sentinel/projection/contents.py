@@ -26,27 +26,29 @@ from casparian_sentinel.projection.liveness import (
     Recognised,
 )
 from casparian_sentinel.projection.rows import Row, Types, as_columns, insert, registered
-from casparian_sentinel.projection.sources import ON_CHANGE
 
-#: Looked up by one key, which has an index; rows of other parsers are few, and passed over by the caller.
+#: Rows of other parsers are few, and passed over by the caller.
 _PROCESSED = """
 select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents
-where file_id in (select name from touched)
+where file_id in (select unnest(?::varchar[]))
 """
-_PRESENT = f"""
-select t.parser, f.content_hash, f.id, {ON_CHANGE} = 'append' from scout_files f join touched t on t.name = f.content_hash
-where f.status <> 'vanished'
+_PRESENT = """
+select content_hash, id, source_id, path from scout_files
+where content_hash in (select unnest(?::varchar[])) and status <> 'vanished'
 """
+#: Sources whose files keep the rows of all their contents, and what lies in them (`sources.ON_CHANGE`).
+_APPENDED = "select id, path || '/' from scout_sources where on_change = 'append'"
 _HOLDERS = """
-select parser, content_hash, count(*) from cf_processed_contents where content_hash in (select name from touched) group by all
+select parser, content_hash, count(*) from cf_processed_contents where content_hash in (select unnest(?::varchar[]))
+group by all
 """
 _COMMITS = """
 select job_id, parser, content_hash, sequence, is_live, epoch_us(live_since), live_since_seq, superseded_by,
     epoch_us(superseded_at), superseded_seq
-from cf_commits where content_hash in (select name from touched)
+from cf_commits where content_hash in (select unnest(?::varchar[]))
 """
 _FORGET_FILES = """
-delete from cf_processed_contents where file_id in (select name from touched) and parser = ?
+delete from cf_processed_contents where file_id in (select unnest(?::varchar[])) and parser = ?
 """
 _UPDATE_COMMITS = """
 update cf_commits set is_live = s.is_live, live_since = s.live_since, live_since_seq = s.live_since_seq,
@@ -99,10 +101,8 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     files = {(change.parser, change.file_id) for change in changes}
     contents: set[ContentKey] = {(change.parser, change.content_hash) for change in changes}
     committed = {(c.parser, c.content_hash) for c in changes if isinstance(c, Committed)}
-    present: dict[ContentKey, list[tuple[str, bool]]] = {}
-    for parser, content, file_id, keeps_earlier in _asked(db, _PRESENT, committed) if committed else ():
-        present.setdefault((parser, content), []).append((file_id, keeps_earlier))
-        files.add((parser, file_id))
+    present = _present(db, committed) if committed else {}
+    files |= {(parser, file_id) for (parser, _content), held in present.items() for file_id, _keeps in held}
     processed = [Processed(*row) for row in _asked(db, _PROCESSED, files) if (row[0], row[1]) in files]
     contents |= {(one.parser, one.content_hash) for one in processed}
     commits = [Commit(*row) for row in _asked(db, _COMMITS, contents) if (row[1], row[2]) in contents]
@@ -112,15 +112,19 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     return state
 
 
+def _present(db: duckdb.DuckDBPyConnection, contents: Keys) -> dict[ContentKey, list[tuple[str, bool]]]:
+    """Which files have these contents now, and whether each keeps its earlier ones."""
+    appended = db.execute(_APPENDED).fetchall()
+    held: dict[str, list[tuple[str, bool]]] = {}
+    for content, file_id, source_id, path in _asked(db, _PRESENT, contents):
+        keeps_earlier = any(source_id == id_ or path.startswith(folder) for id_, folder in appended)
+        held.setdefault(content, []).append((file_id, keeps_earlier))
+    return {(parser, content): held[content] for parser, content in contents if content in held}
+
+
 def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Keys) -> list[tuple[Any, ...]]:
-    with registered(db, "touched", _touched(keys)):
-        return db.execute(sql).fetchall()
-
-
-def _touched(keys: Keys) -> pa.Table:
-    """The keys as the columns `parser` and `name`."""
-    parsers, names = zip(*keys, strict=True) if keys else ((), ())
-    return pa.table({"parser": pa.array(parsers, pa.string()), "name": pa.array(names, pa.string())})
+    """`keys` are looked up by their second part, which has an index."""
+    return db.execute(sql, (sorted({name for _parser, name in keys}),)).fetchall()
 
 
 def _write_processed(
@@ -129,8 +133,7 @@ def _write_processed(
     """`known`: the files of which there are rows already."""
     stale = state.touched_files & known
     for parser in sorted({parser for parser, _file in stale}):
-        with registered(db, "touched", _touched([key for key in stale if key[0] == parser])):
-            db.execute(_FORGET_FILES, (parser,))
+        db.execute(_FORGET_FILES, ([file_id for name, file_id in stale if name == parser], parser))
     rows = [
         {name: getattr(one, name) for name in types}
         for file in sorted(state.touched_files)

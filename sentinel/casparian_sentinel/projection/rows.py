@@ -10,6 +10,8 @@ import duckdb
 import pyarrow as pa
 from pydantic_core import to_json
 
+#: So many rows are handed over sooner one by one than as a table.
+_FEW_ROWS = 2
 Row = dict[str, Any]
 #: table → column → its type.
 Types = Mapping[str, Mapping[str, pa.DataType]]
@@ -39,6 +41,10 @@ def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iter
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     """Append; columns that the rows lack are NULL."""
-    if rows.num_rows:
+    if rows.num_rows > _FEW_ROWS:
         with registered(db, "fresh", rows):
             db.execute(f"insert into {table} by name select * from fresh")
+        return
+    columns, marks = ", ".join(f'"{name}"' for name in rows.column_names), ", ".join("?" * rows.num_columns)
+    for row in rows.to_pylist():
+        db.execute(f"insert into {table} ({columns}) values ({marks})", list(row.values()))

@@ -33,6 +33,9 @@ from casparian_sentinel.projection.tables import Closing, Tables
 
 _log = logging.getLogger("casparian.projection")
 
+_MOVE = """
+update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
+"""
 _BULK = frozenset({"FilesObserved", "FilesTagged"})
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
 #: Events that change what the catalogue says of files: commits before them are folded with what it said then.
@@ -157,11 +160,10 @@ class Projection:
         try:
             yield
             if head is not None:
-                self._db.execute(
-                    "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?",
-                    (head.seq, head.batch_no, head.position.segment, head.position.offset, head.sha256.hex()),
-                )
-            self._db.execute("update cf_position set applied_seq = ?", (applied_seq,))
+                place = (head.seq, head.batch_no, head.position.segment, head.position.offset, head.sha256.hex())
+                self._db.execute(_MOVE, (*place, applied_seq))
+            else:
+                self._db.execute("update cf_position set applied_seq = ?", (applied_seq,))
             self._db.execute("commit")
         except BaseException:
             self._roll_back()

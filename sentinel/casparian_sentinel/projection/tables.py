@@ -150,8 +150,7 @@ class Tables:
 
     def _forget(self, table: str, key: str, ids: Sequence[str]) -> None:
         if ids:
-            with registered(self._db, "stale", pa.table({"id": pa.array(ids, pa.string())})):
-                self._db.execute(f"delete from {table} where {key} in (select id from stale)")
+            self._db.execute(f"delete from {table} where {key} in (select unnest(?::varchar[]))", (ids,))
 
     def _settle(self, closing: pa.Table) -> None:
         with registered(self._db, "closing", closing):
