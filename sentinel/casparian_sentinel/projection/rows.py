@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 #: So many rows are handed over sooner one by one than as a table.
 _FEW_ROWS = 2
+_SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
 Row = dict[str, Any]
 #: table → column → its type.
 Types = Mapping[str, Mapping[str, pa.DataType]]
@@ -37,6 +38,20 @@ def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iter
         yield
     finally:
         db.unregister(name)
+
+
+@contextmanager
+def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[tuple[str, list[Any]]]:
+    """SQL that stands for the rows as a relation of this name while inside, and its parameters: few rows need no table."""
+    if rows.num_rows > _FEW_ROWS:
+        with registered(db, name, rows):
+            yield name, []
+        return
+    marks = ", ".join(f"?::{_SQL_TYPES[column.type]}" for column in rows.schema)
+    values = ", ".join(f"({marks})" for _ in range(rows.num_rows))
+    columns = ", ".join(f'"{column}"' for column in rows.column_names)
+    parameters = [value for row in rows.to_pylist() for value in row.values()]
+    yield f"(values {values}) {name}({columns})", parameters
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:

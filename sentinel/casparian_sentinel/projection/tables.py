@@ -18,7 +18,7 @@ from casparian_protocol.jobs import JobState
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.projection.facts import subject
 from casparian_sentinel.projection.jobs import JobChanges, Succeeded
-from casparian_sentinel.projection.rows import Row, Types, as_columns, as_json, insert, registered
+from casparian_sentinel.projection.rows import Row, Types, as_columns, as_json, insert, registered, relation
 
 #: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
 _SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
@@ -38,7 +38,7 @@ delete from cf_quarantine_counts c using recounted r where r.job_id = c.job_id a
 #: The first success behind a failure closes it: of the same parser, on the same file or the same content.
 _CLOSED_BY = """
 select f.id, arg_min(s.job_id, s.seq) as closed_by, arg_min(s.at, s.seq) as at, null::varchar as reason
-from cf_unsettled_jobs f join succeeded s
+from cf_unsettled_jobs f join {succeeded}
     on s.job_type = f.job_type and s.plugin_name is not distinct from f.plugin_name and s.seq > f.sequence
 where f.status in ('FAILED', 'DEAD_LETTER')
     and (s.input_file = f.input_file or s.file_id = f.file_version_id or s.content_hash = f.content_hash)
@@ -56,7 +56,7 @@ update cf_dead_letter set replayed_at = r.replayed_at from replayed r
 where original_job_id = r.id and cf_dead_letter.replayed_at is null
 """
 _MARK_FILES = """
-update scout_files set status = m.status from marks m
+update scout_files set status = m.status from {marks}
 where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
 """
 _CLOSINGS = pa.schema(
@@ -113,10 +113,12 @@ class Tables:
                 for name in ("job_type", "plugin_name", "input_file", "file_id", "content_hash")
             },
         }
-        with registered(self._db, "succeeded", pa.table(columns)):
-            closing = self._db.sql(_CLOSED_BY).to_arrow_table()
-        if closing.num_rows:
-            self._settle(closing)
+        with relation(self._db, "s", pa.table(columns)) as (jobs, parameters):
+            found = self._db.execute(_CLOSED_BY.format(succeeded=jobs), parameters).fetchall()
+        if found:
+            self._settle(
+                pa.Table.from_pylist([dict(zip(_CLOSINGS.names, row, strict=True)) for row in found], _CLOSINGS)
+            )
 
     def close(self, closing: Closing) -> None:
         """Somebody says that a failure needs no more attention."""
@@ -177,8 +179,8 @@ class Tables:
             "content_hash": pa.array(hashes, pa.string()),
             "status": pa.array(list(statuses.values()), pa.string()),
         }
-        with registered(self._db, "marks", pa.table(columns)):
-            self._db.execute(_MARK_FILES)
+        with relation(self._db, "m", pa.table(columns)) as (marks, parameters):
+            self._db.execute(_MARK_FILES.format(marks=marks), parameters)
 
 
 def is_settled(row: Row) -> bool:
