@@ -10,7 +10,6 @@ import pytest
 
 from bench.rows.scale import Lives, boot_seconds, with_past, write_past
 from bench.world import daemon, new_home, pretend_files, queue_no_op, register_no_op
-from casparian_console.facts import loading
 from casparian_console.facts.store import Facts
 from casparian_console.messages import Answer
 from casparian_protocol.client import Client
