@@ -64,8 +64,11 @@ def test_modules_that_a_package_names_are_there() -> None:
     unknown = []
     for folder in FOLDERS.values():
         for file in sorted((ROOT / folder).rglob("__init__.py")):
+            if file.parent.name == "frames":  # the wire's own fields
+                continue
             text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
             source = "\n".join(each.read_text("utf-8") for each in file.parent.rglob("*.py") if each != file)
+            source += " ".join(names_in(file))
             near = {each.stem for each in (ROOT / folder).rglob("*.py")} | {each.name for each in file.parent.iterdir()}
             near |= {each.name for each in (ROOT / folder).rglob("*") if each.is_dir()} | {
                 Path(each).name for each in FOLDERS.values()
