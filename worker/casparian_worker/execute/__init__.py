@@ -1,6 +1,6 @@
 """One attempt at one file: the input held fast, a guest run on it, its rows judged and staged, the numbers drawn up.
 
-`attempt` runs it; `files` holds the input, `stream` reads the guest, `outputs` judges, numbers and counts rows, `records` compares
+`attempt` runs it; `files` opens the input, `stream` reads the guest, `outputs` judges and counts rows, `records` compares
 them with what the readers gave out, `stopping` ends an attempt early, `failures` says by which code it failed. Talking to the
 sentinel is `agent`'s.
 """
