@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from casparian_sentinel.local import LocalSentinel
     from casparian_sentinel.log.errors import LogCorrupt, LogInUse
     from casparian_sentinel.log.event import Event
-    from casparian_sentinel.log.export import export_jsonl, export_parquet
     from casparian_sentinel.log.format import Head, Position
     from casparian_sentinel.log.lock import HomeLock
     from casparian_sentinel.log.reader import LogReader
@@ -27,11 +26,10 @@ if TYPE_CHECKING:
     from casparian_sentinel.log.recovery import examine as examine_log
     from casparian_sentinel.log.repair import RepairPlan, chain_of, plan_repair, repair_recorded, unrecorded_repair
     from casparian_sentinel.log.repair import repair as cut_log
-    from casparian_sentinel.log.signed_export import export_signed
-    from casparian_sentinel.log.signed_head import SEALS_FOLDER, SealCheck, check_seals, head_at, seal_head
+    from casparian_sentinel.log.signed import SEALS_FOLDER, SealCheck, check_seals, export_signed, head_at, seal_head
     from casparian_sentinel.log.verify import Verification
     from casparian_sentinel.log.verify import verify as verify_log
-    from casparian_sentinel.log.views import LogStats, end_of_log
+    from casparian_sentinel.log.views import LogStats, end_of_log, export_jsonl, export_parquet
     from casparian_sentinel.log.views import stats as log_stats
     from casparian_sentinel.log.views import tail as log_tail
     from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
@@ -142,8 +140,8 @@ _HOMES = {
     "RealFs": "casparian_sentinel.ports",
     "Relations": "casparian_sentinel.sql.guard",
     "RepairPlan": "casparian_sentinel.log.repair",
-    "SEALS_FOLDER": "casparian_sentinel.log.signed_head",
-    "SealCheck": "casparian_sentinel.log.signed_head",
+    "SEALS_FOLDER": "casparian_sentinel.log.signed",
+    "SealCheck": "casparian_sentinel.log.signed",
     "Verification": "casparian_sentinel.log.verify",
     "Witness": "casparian_sentinel.log.witness",
     "ask_sql": "casparian_sentinel.sql.ask:ask",
@@ -151,20 +149,20 @@ _HOMES = {
     "bundle_tests": "casparian_sentinel.registry.bundle_tests",
     "caches": "casparian_sentinel.daemon.witnesses",
     "chain_of": "casparian_sentinel.log.repair",
-    "check_seals": "casparian_sentinel.log.signed_head",
+    "check_seals": "casparian_sentinel.log.signed",
     "check_sql": "casparian_sentinel.sql.guard:check",
     "compare_dump": "casparian_sentinel.projection.compare",
     "compare_tables": "casparian_sentinel.projection.compare:compare",
     "cut_log": "casparian_sentinel.log.repair:repair",
     "end_of_log": "casparian_sentinel.log.views",
     "examine_log": "casparian_sentinel.log.recovery:examine",
-    "export_jsonl": "casparian_sentinel.log.export",
-    "export_parquet": "casparian_sentinel.log.export",
-    "export_signed": "casparian_sentinel.log.signed_export",
+    "export_jsonl": "casparian_sentinel.log.views",
+    "export_parquet": "casparian_sentinel.log.views",
+    "export_signed": "casparian_sentinel.log.signed",
     "fold_from_scratch": "casparian_sentinel.projection.past",
     "gather_witnesses": "casparian_sentinel.daemon.witnesses:witnesses_of",
     "has_home_key": "casparian_sentinel.registry.keys",
-    "head_at": "casparian_sentinel.log.signed_head",
+    "head_at": "casparian_sentinel.log.signed",
     "home_key": "casparian_sentinel.registry.keys",
     "last_seq_at": "casparian_sentinel.projection.past",
     "log_stats": "casparian_sentinel.log.views:stats",
@@ -176,7 +174,7 @@ _HOMES = {
     "published_files": "casparian_sentinel.catalog",
     "repair_recorded": "casparian_sentinel.log.repair",
     "run_daemon": "casparian_sentinel.daemon.main:run",
-    "seal_head": "casparian_sentinel.log.signed_head",
+    "seal_head": "casparian_sentinel.log.signed",
     "signed_heads_of_others": "casparian_sentinel.daemon.witnesses",
     "sql_relations": "casparian_sentinel.sql.ask:relations",
     "unrecorded_repair": "casparian_sentinel.log.repair",

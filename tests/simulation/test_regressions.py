@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile
-from casparian_sentinel.commit.check import problem_of_files
+from casparian_sentinel.commit.offers import problem_of_files
 from casparian_sentinel.commit.promote import Promotion, PromotionStopped, promote_group
 from casparian_sentinel.log.errors import LogBroken
 from casparian_sentinel.log.writer import RESERVE_NAME, LogWriter

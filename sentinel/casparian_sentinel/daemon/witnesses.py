@@ -20,10 +20,9 @@ from casparian_sentinel.commit.orphans import published_parts
 from casparian_sentinel.daemon.snapshot import head_of, read_document
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.reader import LogReader
-from casparian_sentinel.log.seal import unpack_seal
-from casparian_sentinel.log.segments import list_segments, segment_name, segment_path
-from casparian_sentinel.log.signed_head import SEALS_FOLDER
+from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
+from casparian_sentinel.log.recovery import unpack_seal
+from casparian_sentinel.log.signed import SEALS_FOLDER
 from casparian_sentinel.log.witness import NOWHERE, Witness
 from casparian_sentinel.ports import Fs, RealFs
 

@@ -1,25 +1,29 @@
-"""What a crash left of the log, judged: whole, a torn tail, or corruption.
+"""What a crash left of the log: whole, a torn tail, or corruption; and the seal of a clean shutdown, which is evidence.
 
-`examine` only reads; `cut_torn_tail` keeps a torn tail's bytes aside and cuts it off. Headers of all segments are
-compared with each other, but only the last segment is walked, so that opening does not grow with the history;
-damage further back is found by whoever reads it. The rule: a bad batch below anything known durable is corruption,
-any other is what an interrupted write looks like. So an acknowledged last batch that rots before anything durable
-refers to it (a later batch, the projection, the seal) cannot be told from a torn write, and is cut off as one.
+`examine` only reads; `cut_torn_tail` keeps a torn tail's bytes aside and cuts it off. Headers of all segments are compared
+with each other, but only the last segment is walked, so that opening does not grow with the history; damage further back is
+found by whoever reads it. A bad batch below anything known durable is corruption; any other is what an interrupted write
+looks like. So an acknowledged last batch that rots before anything durable refers to it (a later batch, the projection, the
+seal) cannot be told from a torn write, and is cut off as one.
+
+The seal is a small file that says up to where the log was durable when it was last closed. It stays true after the log has
+grown, since the log never shrinks below what was durable.
 """
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_sentinel.log.errors import BrokenChain, DamagedBatch, LogCorrupt
 from casparian_sentinel.log.format import HEADER_BYTES, Batch, Head, Position, SegmentHeader
-from casparian_sentinel.log.reader import corrupt
-from casparian_sentinel.log.seal import SEAL_NAME, read_seal
-from casparian_sentinel.log.segments import (
+from casparian_sentinel.log.reader import (
     SegmentScan,
     check_follows,
+    corrupt,
     later_batches,
     list_segments,
     read_header,
@@ -27,7 +31,45 @@ from casparian_sentinel.log.segments import (
     segment_path,
 )
 from casparian_sentinel.log.witness import LogShorter, Witness, durable_upto, hold_against
-from casparian_sentinel.ports import Fs, write_all
+from casparian_sentinel.ports import Fs, write_all, write_file_durably
+
+SEAL_NAME = "clean-shutdown.seal"
+
+_MAGIC = b"\xc1\xffCASEAL"
+_SEAL = struct.Struct("<16sQQQQ32s")
+_SEAL_BYTES = len(_MAGIC) + 4 + _SEAL.size
+
+
+def pack_seal(chain_id: bytes, head: Head) -> bytes:
+    rest = _SEAL.pack(chain_id, *head.position, head.batch_no, head.seq, head.sha256)
+    return _MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def unpack_seal(data: bytes) -> tuple[bytes, Head]:
+    """The chain and the place in it; `DamagedBatch` when the bytes are not a seal."""
+    if len(data) != _SEAL_BYTES or not data.startswith(_MAGIC):
+        raise DamagedBatch("the clean-shutdown seal is not one")
+    crc, rest = data[len(_MAGIC) : len(_MAGIC) + 4], data[len(_MAGIC) + 4 :]
+    if int.from_bytes(crc, "little") != zlib.crc32(rest):
+        raise DamagedBatch("the clean-shutdown seal does not match its checksum")
+    chain_id, segment, offset, batch_no, seq, sha256 = _SEAL.unpack(rest)
+    return chain_id, Head(Position(segment, offset), batch_no, seq, sha256)
+
+
+def write_seal(fs: Fs, directory: Path, chain_id: bytes, head: Head) -> None:
+    write_file_durably(fs, directory / SEAL_NAME, pack_seal(chain_id, head))
+
+
+def read_seal(fs: Fs, directory: Path) -> tuple[bytes, Head] | None:
+    path = directory / SEAL_NAME
+    if not fs.exists(path):
+        return None
+    descriptor = fs.open_read(path)
+    try:
+        return unpack_seal(fs.pread(descriptor, _SEAL_BYTES + 1, 0))
+    finally:
+        fs.close(descriptor)
+
 
 TORN_FOLDER = "torn"
 _COPY_BYTES = 1024 * 1024

@@ -18,9 +18,7 @@ from typing import Any
 from casparian_protocol.errors import CasparianError
 from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.recovery import durability_witness
-from casparian_sentinel.log.seal import SEAL_NAME, read_seal
-from casparian_sentinel.log.segments import (
+from casparian_sentinel.log.reader import (
     SegmentScan,
     check_follows,
     later_batches,
@@ -29,7 +27,8 @@ from casparian_sentinel.log.segments import (
     segment_name,
     segment_path,
 )
-from casparian_sentinel.log.signed_head import SEALS_FOLDER
+from casparian_sentinel.log.recovery import SEAL_NAME, durability_witness, read_seal
+from casparian_sentinel.log.signed import SEALS_FOLDER
 from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness, durable_upto, hold_against
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 

@@ -12,9 +12,7 @@ from typing import Literal
 
 from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.format import HEADER_BYTES, Batch, Head, Position
-from casparian_sentinel.log.recovery import durability_witness
-from casparian_sentinel.log.seal import SEAL_NAME, read_seal
-from casparian_sentinel.log.segments import (
+from casparian_sentinel.log.reader import (
     SegmentScan,
     check_follows,
     later_batches,
@@ -23,6 +21,7 @@ from casparian_sentinel.log.segments import (
     segment_name,
     segment_path,
 )
+from casparian_sentinel.log.recovery import SEAL_NAME, durability_witness, read_seal
 from casparian_sentinel.ports import Fs
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from casparian_protocol.errors import CasparianError
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.reader import LogReader
-from casparian_sentinel.log.segments import segment_name
+from casparian_sentinel.log.reader import LogReader, segment_name
 from casparian_sentinel.ports import Fs
 
 _SHOWN_WITNESSES = 4

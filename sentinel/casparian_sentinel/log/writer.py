@@ -28,9 +28,8 @@ from casparian_sentinel.log.format import (
     pack_batch,
     pack_header,
 )
-from casparian_sentinel.log.recovery import Findings, TornTail, cut_torn_tail, examine, renew_unproven
-from casparian_sentinel.log.seal import write_seal
-from casparian_sentinel.log.segments import segment_path
+from casparian_sentinel.log.reader import segment_path
+from casparian_sentinel.log.recovery import Findings, TornTail, cut_torn_tail, examine, renew_unproven, write_seal
 from casparian_sentinel.log.witness import Witness
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 

@@ -16,7 +16,7 @@ import duckdb
 
 from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.format import CHAIN_ID_BYTES, Head
-from casparian_sentinel.log.seal import pack_seal, unpack_seal
+from casparian_sentinel.log.recovery import pack_seal, unpack_seal
 
 _CHAIN_UNKNOWN = bytes(CHAIN_ID_BYTES)
 _LIMIT_BYTES = 4096

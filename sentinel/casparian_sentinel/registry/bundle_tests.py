@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from casparian_protocol.parsers import NAME_PATTERN, TESTS_FOLDER
-from casparian_sentinel.registry.errors import BundleTestInvalid
+from casparian_sentinel.registry.prepare import BundleTestInvalid
 
 EXPECTED_SUFFIX = ".expected.json"
 _EXPECTED_BYTES_MAX = 16_000_000

@@ -1,8 +1,8 @@
 """The gatekeeper: a lint over a parser's source that shows a reviewer where it reaches beyond its file.
 
 It is lint, **never a boundary**: Python has more ways to hide an intention than an AST can show, and what contains a
-parser is its sandbox. It finds the honest mistakes and the clumsy attacks, each with line, column, rule and reason.
-Pure: source text in, findings out. What is looked for stands in `rules`.
+parser is its sandbox. It finds honest mistakes and clumsy attacks, each with line, column, rule and reason. A rule names a
+module (`socket`) or one thing in it (`os.system`); a module's rule covers all below it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,116 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.parsers import parse_source
-from casparian_sentinel.registry import rules
-from casparian_sentinel.registry.rules import Rule, Severity
+
+Severity = Literal["refuse", "notice"]
+
+
+class Rule(NamedTuple):
+    """One kind of finding: its name, what `strict` does about it, and the sentence for the reader."""
+
+    name: str
+    severity: Severity
+    why: str
+
+
+NETWORK = Rule("network", "refuse", "a parser has no network; reference data come through ctx.context() or params")
+PROCESS = Rule("process", "refuse", "a parser starts no other program and no other process")
+NATIVE = Rule("native-code", "refuse", "native calls go past every check of Python")
+DYNAMIC = Rule("dynamic-code", "refuse", "code made at run time cannot be reviewed or hashed")
+IMPORT_TRICK = Rule("dynamic-import", "refuse", "an import chosen at run time cannot be seen by the registry")
+INTROSPECTION = Rule("introspection", "refuse", "reaching into the interpreter's insides hides what the code does")
+WRITE = Rule("write-outside-scratch", "refuse", "a parser writes only below ctx.scratch")
+UNCLEAR_WRITE = Rule(
+    "unclear-write", "notice", "whether this writes cannot be seen; a parser writes only below ctx.scratch"
+)
+UNSAFE_DATA = Rule("unsafe-deserialising", "refuse", "pickle and its kin run code that is hidden in data")
+SIGNALS = Rule("signals", "refuse", "signals and limits belong to the worker that watches the job")
+ENVIRONMENT = Rule("environment", "refuse", "a guest's environment is empty; declare params instead")
+THREADS = Rule("threads", "notice", "rows must come in the same order each time; threads make that hard")
+INTERACTIVE = Rule("interactive", "notice", "nobody sits before a parser in production")
+TEMPORARY = Rule("temporary-files", "notice", "temporary files belong below ctx.scratch")
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _table(rule: Rule, names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+#: Dotted name → rule. An import is matched by its longest prefix, an attribute exactly.
+DOTTED: Final[dict[str, Rule]] = {
+    **_table(
+        NETWORK,
+        "socket ssl socketserver http urllib.request ftplib smtplib poplib imaplib nntplib telnetlib xmlrpc webbrowser "
+        "wsgiref asyncio select selectors requests httpx aiohttp urllib3 websocket websockets paramiko boto3 botocore "
+        "grpc zmq pyarrow.flight pyarrow.fs.S3FileSystem pyarrow.fs.GcsFileSystem pyarrow.fs.AzureFileSystem "
+        "_socket _ssl",
+    ),
+    **_table(
+        PROCESS,
+        "subprocess multiprocessing concurrent.futures.ProcessPoolExecutor pty os.system os.popen os.fork os.forkpty "
+        "os.execl os.execle os.execlp os.execlpe os.execv os.execve os.execvp os.execvpe os.spawnl os.spawnle "
+        "os.spawnlp os.spawnlpe os.spawnv os.spawnve os.spawnvp os.spawnvpe os.posix_spawn os.posix_spawnp "
+        "os.startfile os.pidfd_open os.setsid os.setpgid os._exit posix _posixsubprocess _multiprocessing",
+    ),
+    **_table(NATIVE, "ctypes _ctypes cffi"),
+    **_table(DYNAMIC, "code codeop types.FunctionType types.CodeType ast.unparse builtins.eval builtins.exec"),
+    **_table(DYNAMIC, "builtins.compile"),
+    **_table(IMPORT_TRICK, "importlib imp runpy pkgutil zipimport sys.modules sys.path sys.meta_path sys.path_hooks"),
+    **_table(IMPORT_TRICK, "builtins.__import__ site"),
+    **_table(
+        INTROSPECTION, "gc inspect sys._getframe sys.settrace sys.setprofile sys.addaudithook sys._current_frames"
+    ),
+    **_table(
+        WRITE,
+        "os.remove os.unlink os.rename os.renames os.replace os.rmdir os.removedirs os.mkdir os.makedirs "
+        "os.symlink os.link os.chmod os.chown os.lchown os.truncate os.ftruncate os.write os.writev os.pwrite os.utime "
+        "os.mkfifo os.mknod os.setxattr os.chroot os.chdir os.fchmod os.fchown os.open "
+        "shutil.copy shutil.copy2 shutil.copyfile shutil.copyfileobj shutil.copymode shutil.copystat shutil.copytree "
+        "shutil.move shutil.rmtree shutil.chown shutil.make_archive shutil.unpack_archive",
+    ),
+    **_table(UNCLEAR_WRITE, "sqlite3 dbm fileinput mmap"),
+    **_table(UNSAFE_DATA, "pickle _pickle cPickle marshal shelve dill cloudpickle joblib copyreg jsonpickle"),
+    **_table(UNSAFE_DATA, "pandas.read_pickle yaml.load yaml.unsafe_load yaml.full_load"),
+    **_table(SIGNALS, "signal faulthandler resource os.kill os.killpg os.nice prctl"),
+    **_table(ENVIRONMENT, "os.environ os.environb os.getenv os.getenvb os.putenv os.unsetenv"),
+    **_table(THREADS, "threading _thread concurrent.futures queue"),
+    **_table(INTERACTIVE, "pdb readline curses getpass"),
+    **_table(TEMPORARY, "tempfile"),
+}
+
+#: Builtins that are findings wherever they are named, called or not.
+BUILTINS: Final[dict[str, Rule]] = {
+    **_table(DYNAMIC, "eval exec compile"),
+    **_table(IMPORT_TRICK, "__import__ __loader__ __spec__"),
+    **_table(INTROSPECTION, "__builtins__ globals"),
+    **_table(INTERACTIVE, "input breakpoint"),
+}
+
+#: Attributes that are findings on any object.
+ATTRIBUTES: Final[dict[str, Rule]] = {
+    **_table(
+        INTROSPECTION,
+        "__subclasses__ __globals__ __builtins__ __code__ __closure__ __mro__ __bases__ f_back f_globals f_locals "
+        "gi_frame tb_frame __getattribute__ __reduce__ __reduce_ex__ __loader__",
+    ),
+    **_table(UNSAFE_DATA, "to_pickle read_pickle allow_pickle"),
+}
+
+#: Methods that write, when the object they belong to is not below `ctx.scratch`.
+WRITING_METHODS: Final = _names(
+    "write_text write_bytes touch unlink rmdir symlink_to hardlink_to chmod lchmod mkdir to_csv to_parquet to_excel "
+    "to_json to_feather to_hdf to_sql write_csv write_parquet write_ndjson write_json sink_parquet sink_csv"
+)
+
 
 Mode = Literal["strict", "warn"]
 
@@ -120,8 +222,8 @@ def _findings_at(node: ast.AST, view: _View) -> Iterator[tuple[str, Rule]]:
             yield from _import_findings(alias.name for alias in aliases)
         case ast.ImportFrom(module=str(module), level=0, names=aliases):
             yield from _import_findings(module if alias.name == "*" else f"{module}.{alias.name}" for alias in aliases)
-        case ast.Name(id=name, ctx=ast.Load()) if name in rules.BUILTINS:
-            yield name, rules.BUILTINS[name]
+        case ast.Name(id=name, ctx=ast.Load()) if name in BUILTINS:
+            yield name, BUILTINS[name]
         case ast.Attribute(attr=attribute):
             yield from _attribute_findings(node, attribute, view)
         case ast.Call():
@@ -132,27 +234,27 @@ def _import_findings(modules: Iterable[str]) -> Iterator[tuple[str, Rule]]:
     for module in modules:
         parts = module.split(".")
         prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-        rule = next((rules.DOTTED[prefix] for prefix in prefixes if prefix in rules.DOTTED), None)
+        rule = next((DOTTED[prefix] for prefix in prefixes if prefix in DOTTED), None)
         if rule is not None:
             yield module, rule
 
 
 def _attribute_findings(node: ast.Attribute, attribute: str, view: _View) -> Iterator[tuple[str, Rule]]:
     dotted = view.dotted(node)
-    rule = rules.DOTTED.get(dotted)
-    if rule is not None and not (rule is rules.WRITE and id(node) in view.excused):
+    rule = DOTTED.get(dotted)
+    if rule is not None and not (rule is WRITE and id(node) in view.excused):
         yield dotted, rule
-    elif attribute in rules.ATTRIBUTES:
-        yield attribute, rules.ATTRIBUTES[attribute]
+    elif attribute in ATTRIBUTES:
+        yield attribute, ATTRIBUTES[attribute]
     elif attribute == "__dict__" and dotted:
-        yield dotted, rules.INTROSPECTION
+        yield dotted, INTROSPECTION
 
 
 def _call_findings(node: ast.Call, view: _View) -> Iterator[tuple[str, Rule]]:
     function = node.func
     if isinstance(function, ast.Name) and function.id in {"getattr", "setattr", "vars", "delattr"}:
         if node.args and view.dotted(node.args[0]):
-            yield f"{function.id}({view.dotted(node.args[0])}, …)", rules.INTROSPECTION
+            yield f"{function.id}({view.dotted(node.args[0])}, …)", INTROSPECTION
         return
     name = view.dotted(function) or (function.id if isinstance(function, ast.Name) else "")
     if name in _OPENERS:
@@ -162,17 +264,17 @@ def _call_findings(node: ast.Call, view: _View) -> Iterator[tuple[str, Rule]]:
             mode = _argument(node, 0, "mode")
             if isinstance(mode, ast.Constant) and isinstance(mode.value, str) and not set(mode.value) - _MODE_LETTERS:
                 yield from _open_findings(".open", mode, function.value, view)
-        elif function.attr in rules.WRITING_METHODS and id(function) not in view.excused:
-            yield f".{function.attr}", rules.WRITE
+        elif function.attr in WRITING_METHODS and id(function) not in view.excused:
+            yield f".{function.attr}", WRITE
 
 
 def _open_findings(name: str, mode: ast.expr | None, path: ast.expr | None, view: _View) -> Iterator[tuple[str, Rule]]:
     if mode is None or (path is not None and _is_scratch(path, view.scratch)):
         return
     if not isinstance(mode, ast.Constant) or not isinstance(mode.value, str):
-        yield name, rules.UNCLEAR_WRITE
+        yield name, UNCLEAR_WRITE
     elif _WRITING & set(mode.value):
-        yield f"{name}(…, {mode.value!a})", rules.WRITE
+        yield f"{name}(…, {mode.value!a})", WRITE
 
 
 def _argument(node: ast.Call, position: int, keyword: str) -> ast.expr | None:

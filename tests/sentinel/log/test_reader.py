@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.export import export_jsonl, export_parquet
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.verify import verify
-from casparian_sentinel.log.views import end_of_log, stats, tail
+from casparian_sentinel.log.views import end_of_log, export_jsonl, export_parquet, stats, tail
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import fact, fill, open_log
 
@@ -147,7 +146,7 @@ def test_the_log_without_export_needs_no_pyarrow() -> None:
 
     code = (
         "import sys, casparian_sentinel.log.writer, casparian_sentinel.log.verify, casparian_sentinel.log.views, "
-        "casparian_sentinel.log.export, casparian_sentinel.blobs; sys.exit('pyarrow' in sys.modules)"
+        "casparian_sentinel.log.views, casparian_sentinel.blobs; sys.exit('pyarrow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -12,10 +12,8 @@ import pytest
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.event import Event, pack_events
 from casparian_sentinel.log.format import HEADER_BYTES, Head, pack_batch
-from casparian_sentinel.log.reader import LogReader
-from casparian_sentinel.log.recovery import TORN_FOLDER
-from casparian_sentinel.log.seal import SEAL_NAME
-from casparian_sentinel.log.segments import segment_name
+from casparian_sentinel.log.reader import LogReader, segment_name
+from casparian_sentinel.log.recovery import SEAL_NAME, TORN_FOLDER
 from casparian_sentinel.log.verify import verify
 from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
 from casparian_sentinel.log.writer import LogWriter, Recovery

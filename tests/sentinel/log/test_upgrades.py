@@ -15,13 +15,12 @@ from casparian_sentinel.daemon.boot import fold_upto
 from casparian_sentinel.log import upcast
 from casparian_sentinel.log.errors import LogTooNew
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.export import export_jsonl
 from casparian_sentinel.log.format import HEADER_BYTES
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.repair import plan_repair
 from casparian_sentinel.log.verify import verify
-from casparian_sentinel.log.views import end_of_log, tail
+from casparian_sentinel.log.views import end_of_log, export_jsonl, tail
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.past import fold_from_scratch
 from tests.sentinel.log.fixtures.recorded import FOLDER, facts_of, unpack

@@ -13,7 +13,7 @@ import pytest
 
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.format import HEADER_BYTES, Position
-from casparian_sentinel.log.segments import list_segments
+from casparian_sentinel.log.reader import list_segments
 from casparian_sentinel.log.verify import verify
 from casparian_sentinel.log.witness import Witness
 from casparian_sentinel.log.writer import LogWriter

@@ -10,7 +10,7 @@ import pytest
 
 from casparian.standalone import verify_export
 from casparian_sentinel.log.recovery import examine
-from casparian_sentinel.log.signed_export import export_signed
+from casparian_sentinel.log.signed import export_signed
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.compare import compare
 from casparian_sentinel.projection.past import fold_from_scratch, last_seq_at

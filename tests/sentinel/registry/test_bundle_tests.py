@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.registry.bundle_tests import Observed, bundle_tests, differences
-from casparian_sentinel.registry.errors import BundleTestInvalid
+from casparian_sentinel.registry.prepare import BundleTestInvalid
 
 EXPECTED = '{"a": {"rows": [{"p": 185.60, "d": "2024-05-31", "x": null, "b": true}], "quarantined": 1, "skipped": 2}}'
 

@@ -11,10 +11,15 @@ from casparian_protocol.contract import ContractInvalid
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.parsers import UntrustedArtifact, pack_bundle, read_bundle, verify_bundle
 from casparian_protocol.wire.operations import Artifact
-from casparian_sentinel.registry.errors import EnvironmentNeeded, FileParameter, NoParserThere
 from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
 from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
-from casparian_sentinel.registry.prepare import PreparedArtifact, prepare
+from casparian_sentinel.registry.prepare import (
+    EnvironmentNeeded,
+    FileParameter,
+    NoParserThere,
+    PreparedArtifact,
+    prepare,
+)
 
 SOURCE = """
 name, version, topics = "advice", "1.2.0", ["advice"]

@@ -1,0 +1,227 @@
+"""The log for outsiders: signed heads of its chain, and a signed export that is checked without Casparian.
+
+A signed head (`seals/<seq>.json` with a minisign signature) says "the chain up to this event was this", and through the chain
+vouches for every event before it. It is a file and not an event, so that sealing changes nothing of what is sealed and works
+beside a running sentinel. It stays true for ever: `check_seals` holds every one against the log.
+
+In an export, `raw/` holds the very bytes of the log up to a head, `events/` a line of JSON for each event, `MANIFEST.json` the
+SHA-256 of every file and the head of the chain, `MANIFEST.json.minisig` its signature by the home's key. The folder appears
+complete or not at all. `verify_export.py`, which is handed in, checks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.minisign import SignatureUnfit, public_key_line, public_key_text, verify
+from casparian_sentinel.log.errors import LogCorrupt
+from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
+from casparian_sentinel.log.views import export_jsonl
+from casparian_sentinel.ports import Fs, write_file_durably
+
+SEALS_FOLDER = "seals"
+SEAL_FORMAT = "casparian-log-seal-1"
+_SEAL_LIMIT_BYTES = 64 * 1024
+
+#: (content, trusted comment) → the text of the signature file.
+Sign = Callable[[bytes, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class SealCheck:
+    """What became of one signed head: `problem` is None when it fits the log."""
+
+    name: str
+    seq: int
+    problem: str | None
+
+
+def seal_head(
+    fs: Fs, directory: Path, *, chain_id: bytes, head: Head, at_microseconds: int, public_key: bytes, sign: Sign
+) -> tuple[Path, dict[str, Any]]:
+    """Sign the place behind `head` and put the seal beside the log; its path and what it says."""
+    document: dict[str, Any] = {
+        "format": SEAL_FORMAT,
+        "chain_id": chain_id.hex(),
+        "seq": head.seq,
+        "batch_no": head.batch_no,
+        "head_sha256": head.sha256.hex(),
+        "sealed_at": at_microseconds,
+        "public_key": public_key_line(public_key),
+    }
+    content = json.dumps(document, indent=1, sort_keys=True).encode("ascii") + b"\n"
+    signature = sign(content, f"casparian log seal of event {head.seq}, head {head.sha256.hex()}")
+    folder = directory / SEALS_FOLDER
+    fs.make_directory(folder)
+    path = folder / f"{head.seq:020d}.json"
+    write_file_durably(fs, folder / f"{path.name}.minisig", signature.encode())
+    write_file_durably(fs, path, content)
+    fs.fsync_directory(directory)
+    return path, document
+
+
+def check_seals(fs: Fs, directory: Path, end: Head, public_key: bytes) -> list[SealCheck]:
+    """Every signed head against the log up to `end`, and against the home's key."""
+    folder = directory / SEALS_FOLDER
+    if not fs.exists(folder):
+        return []
+    found = []
+    for name in fs.names(folder):
+        if name.endswith(".json"):
+            stem = name.removesuffix(".json")
+            seq = int(stem) if stem.isdigit() else 0
+            found.append(SealCheck(f"{SEALS_FOLDER}/{name}", seq, _problem(fs, directory, name, end, public_key)))
+    return found
+
+
+def _problem(fs: Fs, directory: Path, name: str, end: Head, public_key: bytes) -> str | None:
+    folder = directory / SEALS_FOLDER
+    try:
+        content = _content(fs, folder / name)
+        verify(content, _content(fs, folder / f"{name}.minisig").decode(), public_key_line(public_key))
+        said = json.loads(content)
+        seq, sha256 = int(said["seq"]), bytes.fromhex(said["head_sha256"])
+    except SignatureUnfit as unfit:
+        return unfit.problem
+    except (OSError, KeyError, TypeError, ValueError) as cause:
+        return f"it cannot be read ({cause})"
+    if seq > end.seq:
+        return f"event {seq} was sealed, but the log ends with event {end.seq}"
+    try:
+        found = _head_behind(fs, directory, seq, end)
+    except LogCorrupt as corrupt:
+        return corrupt.problem
+    if (found.seq, found.sha256) != (seq, sha256):
+        return f"the chain at event {seq} is not the one that was sealed"
+    return None
+
+
+def _head_behind(fs: Fs, directory: Path, seq: int, end: Head) -> Head:
+    if seq == end.seq:
+        return end
+    with LogReader(fs, directory) as reader:
+        return reader.head_before(seq + 1, end.position)
+
+
+def _content(fs: Fs, path: Path) -> bytes:
+    descriptor = fs.open_read(path)
+    try:
+        return fs.pread(descriptor, _SEAL_LIMIT_BYTES, 0)
+    finally:
+        fs.close(descriptor)
+
+
+def head_at(fs: Fs, directory: Path, seq: int, end: Position) -> Head:
+    """The place behind the last batch that ends at or before event `seq`."""
+    with LogReader(fs, directory) as reader:
+        return reader.head_before(seq + 1, end)
+
+
+EXPORT_FORMAT = "casparian-log-export-1"
+MANIFEST = "MANIFEST.json"
+_PIECE_BYTES = 1024 * 1024
+_README = """An event log of Casparian, exported so that it can be checked without Casparian.
+
+    python3 -I -S verify_export.py                 # digests, chain, sequence numbers, readable lines, signature
+    python3 -I -S verify_export.py --key RW...     # the same, by a public key that you have from elsewhere
+    minisign -Vm MANIFEST.json -p minisign.pub     # the signature alone
+
+raw/      the log's own bytes, segment by segment
+events/   the same events, one JSON document a line
+"""
+
+
+class ExportTargetTaken(CasparianError):
+    def __init__(self, target: Path) -> None:
+        super().__init__(f"{target} exists already.", remedy="Name a directory that does not exist yet.")
+
+
+def export_signed(
+    fs: Fs,
+    directory: Path,
+    target: Path,
+    *,
+    chain_id: bytes,
+    head: Head,
+    at_microseconds: int,
+    public_key: bytes,
+    sign: Sign,
+    script: bytes,
+) -> dict[str, Any]:
+    """Write the log up to `head` into the new directory `target`; its manifest. Raises `LogCorrupt`."""
+    if target.exists():
+        raise ExportTargetTaken(target)
+    aside = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
+    aside.mkdir(mode=0o700, parents=True)
+    try:
+        (aside / "README.txt").write_text(_README, encoding="utf-8")
+        (aside / "verify_export.py").write_bytes(script)
+        _write_segments(fs, directory, aside, head)
+        manifest = {
+            "format": EXPORT_FORMAT,
+            "chain_id": chain_id.hex(),
+            "first_seq": 1,
+            "last_seq": head.seq,
+            "batch_count": head.batch_no,
+            "head_sha256": head.sha256.hex(),
+            "exported_at": at_microseconds,
+            "public_key": public_key_line(public_key),
+            "files": _digests(aside),
+        }
+        content = json.dumps(manifest, indent=1, sort_keys=True).encode("ascii") + b"\n"
+        comment = f"casparian log export, events 1 to {head.seq}, head {head.sha256.hex()}"
+        (aside / MANIFEST).write_bytes(content)
+        (aside / f"{MANIFEST}.minisig").write_text(sign(content, comment), encoding="utf-8")
+        (aside / "minisign.pub").write_text(public_key_text(public_key), encoding="utf-8")
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write_segments(fs: Fs, directory: Path, target: Path, head: Head) -> None:
+    (target / "raw").mkdir()
+    (target / "events").mkdir()
+    segments = [segment for segment in list_segments(fs, directory) if segment <= head.position.segment]
+    with LogReader(fs, directory) as reader:
+        for segment in segments:
+            name = segment_name(segment)
+            limit = head.position.offset if segment == head.position.segment else None
+            size = _copy(fs, segment_path(directory, segment), target / "raw" / name, limit)
+            begin, end = reader.segment_start(segment), Position(segment, size)
+            lines = target / "events" / name.replace(".caslog", ".jsonl")
+            with lines.open("w", encoding="utf-8") as out:
+                for _behind, events in reader.event_batches(begin, end, as_written=True):
+                    export_jsonl(events, out)
+
+
+def _copy(fs: Fs, source: Path, target: Path, limit: int | None) -> int:
+    descriptor = fs.open_read(source)
+    try:
+        size = fs.size(descriptor) if limit is None else limit
+        with target.open("xb") as out:
+            for offset in range(0, size, _PIECE_BYTES):
+                out.write(fs.pread(descriptor, min(_PIECE_BYTES, size - offset), offset))
+    finally:
+        fs.close(descriptor)
+    return size
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    return found
