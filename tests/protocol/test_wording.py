@@ -1,8 +1,30 @@
-"""Which files will never run as things stand."""
+"""What front ends and refusals say alike: files that never run, versions that wait, a daemon in trouble, names of columns."""
 
 from __future__ import annotations
 
-from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_protocol.wording import (
+    CONTRACT,
+    JOB_WORDS,
+    JOBS_OPEN,
+    NOT_COMPARED,
+    Candidate,
+    WaitingFiles,
+    in_columns,
+    in_words,
+    say_internal,
+    say_parked,
+    say_poison,
+    say_trouble,
+    waiting_files,
+    what_to_do,
+    why_waits,
+)
 
 APPROVED = {"orders": "approved"}
 
@@ -40,3 +62,117 @@ def test_the_newest_version_speaks_for_its_parser() -> None:
     found = reasons(candidate({"orders": "rejected"}), candidate({"orders": "proposed"}, version="1.1.0"))
 
     assert found == ["fix 1.1.0 cannot run: the contract of orders is not approved yet"]
+
+
+# --- versions that wait
+
+
+def problem(
+    code: str = CONTRACT, *, output: str = "orders", column: str = "price", what: str = "its type changed"
+) -> dict[str, str]:
+    return {"code": code, "output": output, "column": column, "what": what}
+
+
+@pytest.mark.parametrize(
+    ("problems", "left_out", "said"),
+    [
+        ([], 0, ""),
+        ([problem()], 0, "orders.price: its type changed"),
+        ([problem(column="")], 0, "orders: its type changed"),
+        ([problem(output="", column="", what="2 jobs are open")], 0, "2 jobs are open"),
+        ([problem()] * 3, 0, "; ".join(["orders.price: its type changed"] * 3)),
+        ([problem()] * 5, 0, "; ".join(["orders.price: its type changed"] * 3) + "; 2 more"),
+        ([problem()] * 3, 40, "; ".join(["orders.price: its type changed"] * 3) + "; 40 more"),
+        ([problem()], 1, "orders.price: its type changed; 1 more"),
+    ],
+)
+def test_the_first_reasons_are_said_and_the_rest_counted(
+    problems: list[dict[str, str]], left_out: int, said: str
+) -> None:
+    assert why_waits(problems, left_out) == said
+
+
+@pytest.mark.parametrize(
+    ("problems", "may_be_chosen", "like", "words"),
+    [
+        ([problem(JOBS_OPEN)], True, "", "It becomes current by itself when the open jobs have ended"),
+        (
+            [problem(NOT_COMPARED)],
+            False,
+            "",
+            "`casparian parser use fix@2.0 --reason TEXT` makes it current, if its contracts fit the rows that are there.",
+        ),
+        (
+            [problem()],
+            True,
+            "",
+            "`casparian parser use fix@2.0 --reason TEXT` makes it current: its contracts are stricter",
+        ),
+        (
+            [problem(), problem(column="qty")],
+            False,
+            "1.0",
+            "Register another version in which the output orders has a new name, or the contract of fix@1.0;",
+        ),
+        (
+            [problem(), problem(output="trades")],
+            False,
+            "",
+            "in which the outputs orders, trades have a new name, or the contract of the rows that are there;",
+        ),
+        ([problem(JOBS_OPEN), problem()], False, "", "Register another version"),
+    ],
+)
+def test_what_helps_a_version_that_waits(
+    problems: list[dict[str, str]], may_be_chosen: bool, like: str, words: str
+) -> None:
+    assert words in what_to_do("fix", "2.0", problems, may_be_chosen=may_be_chosen, like=like)
+
+
+# --- a daemon in trouble
+
+
+def parked(number: int, path: str = "outputs/a") -> dict[str, Any]:
+    return {"job_id": f"job{number}", "path": path, "reason": "No space left", "tries": number}
+
+
+def test_commits_that_wait_for_the_disk_are_named_up_to_five() -> None:
+    assert say_parked([]) == []
+    assert say_parked([parked(2)]) == [
+        "job job2 is committed, but its files cannot be put in place: outputs/a: No space left (tried 2 times; it is tried "
+        "again)"
+    ]
+    assert ": No space left (tried 3" in say_parked([parked(3, path="")])[0]
+    assert "outputs" not in say_parked([parked(3, path="")])[0]
+    many = say_parked([parked(number) for number in range(9)])
+    assert (len(many), many[-1]) == (6, "and 4 more jobs like that")
+
+
+def test_events_that_no_table_holds_and_errors_of_our_own_are_counted() -> None:
+    assert say_poison(0) == []
+    assert say_poison(1)[0].startswith("1 event is left out of the tables: `casparian sql")
+    assert say_poison(1200)[0].startswith("1,200 events are left out")
+    assert say_internal({}) == say_internal({"count": 0}) == []
+    assert say_internal({"count": 1, "last": "commit.py:7"}) == [
+        "1 internal error since the start, the last in commit.py:7; logs/daemon.log has the tracebacks"
+    ]
+    assert say_internal({"count": 2000})[0].startswith("2,000 internal errors since the start")
+
+
+def test_a_status_is_in_trouble_only_when_something_is() -> None:
+    assert say_trouble({}) == []
+    status = {
+        "parked": [parked(1)],
+        "projection": {"poison_events": 2},
+        "internal_errors": {"count": 1, "last": "x"},
+    }
+    assert [line.split()[0] for line in say_trouble(status)] == ["job", "2", "1"]
+
+
+# --- names in documents
+
+
+@given(st.dictionaries(st.sampled_from([*JOB_WORDS, "status", "priority"]), st.integers(), max_size=8))
+def test_a_row_in_words_comes_back_in_columns(row: dict[str, int]) -> None:
+    assert in_columns(in_words(row)) == row
+    assert not set(in_words(row)) & (set(JOB_WORDS) - set(JOB_WORDS.values()))

@@ -15,7 +15,8 @@ from casparian_protocol.bounds import Count, HashText, IdentifierOrNone, Int64, 
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 #: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`; a SCAN offers `changes.arrow`.
-STAGED_NAME = re.compile(r"(data|quarantine)\.([a-z][a-z0-9_]{0,62})\.([0-9]{1,5})\.parquet\Z|changes\.arrow\Z")
+_STAGED = r"(?:(data|quarantine)\.([a-z][a-z0-9_]{0,62})\.([0-9]{1,5})\.parquet|changes\.arrow)"
+STAGED_NAME = re.compile(rf"{_STAGED}\Z")
 
 _PUBLISHED = re.compile(
     r"(outputs|quarantine)/([a-z][a-z0-9_]{0,62})/v([0-9]{1,9})/part-([0-9a-f]{1,64})-([0-9]{1,5})(?:-[0-9a-f]{16})?\.parquet\Z"
@@ -36,7 +37,7 @@ class _Model(BaseModel):
 class StagedFile(_Model):
     """One sealed file under `.staging/<job>/<epoch>/`."""
 
-    name: Annotated[str, Field(max_length=128, pattern=STAGED_NAME.pattern.replace(r"\Z", "$"))]
+    name: Annotated[str, Field(max_length=128, pattern=rf"^{_STAGED}$")]  # pydantic searches
     kind: Literal["data", "quarantine", "changes"]
     output: IdentifierOrNone = ""
     rows: Count
