@@ -86,7 +86,7 @@ def hash_missing(gateway: Gateway, tag: str) -> Hashed:
             unread.append((row.path, str(error)))
     hashed = writer.counts["rehashed"]
     if hashed:
-        _observe(gateway, writer.finish())
+        gateway.request("revise", blob=gateway.upload(writer.finish()))
     return Hashed(hashed, tuple(unread))
 
 
@@ -94,15 +94,8 @@ def retag_all(gateway: Gateway) -> int:
     """Apply the rules as they now are to every known file, in one event; returns how many files changed their tags."""
     blob, changed = retag(gateway.query_table(AllFiles()), RuleSet(known_rules(gateway)))
     if changed:
-        _observe(gateway, blob, tagged=changed)
+        gateway.request("revise", blob=gateway.upload(blob))
     return changed
-
-
-def _observe(gateway: Gateway, blob: bytes, *, tagged: int = 0) -> None:
-    """Record changes that came from looking at the catalogue rather than at a directory."""
-    scan_id = gateway.request("begin_scan", roots=["(the catalogue)"])["scan_id"]
-    gateway.request("observe", scan_id=scan_id, blob=gateway.upload(blob), tagged=tagged)
-    gateway.request("end_scan", scan_id=scan_id, complete=False)
 
 
 def _ids_blob(gateway: Gateway, ids: Sequence[str]) -> str:

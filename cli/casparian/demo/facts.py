@@ -30,7 +30,7 @@ ACCOUNTING = (
 )
 JOBS = (
     "select id, input_file, status, rows_valid, quarantine_rows, rows_skipped, skipped_json, attempt, seconds"
-    " from cf_processing_queue where job_type = 'PARSE' order by input_file"
+    " from cf_processing_queue where plugin_name is not null order by input_file"
 )
 EVENTS = "select event, count(*) as n from fix_orders group by event order by n desc, event"
 

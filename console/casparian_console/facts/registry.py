@@ -83,7 +83,9 @@ class Output:
 
 
 #: After these only the tables know how many files there are of each kind.
-_CHANGES_FILES = frozenset({"FilesObserved", "FilesTagged", "ScanFinished", "TagRuleAdded", "TagRuleRemoved"})
+_CHANGES_FILES = frozenset(
+    {"FilesObserved", "FilesRevised", "FilesTagged", "ScanFinished", "TagRuleAdded", "TagRuleRemoved"}
+)
 
 
 class JobEvent(NamedTuple):

@@ -60,6 +60,15 @@ class FilesObserved(Event):
 
 
 @event()
+class FilesRevised(Event):
+    """What is known of files changed without a look at a directory: rules gave other tags, or contents were hashed."""
+
+    blob: Annotated[str, "Arrow IPC of changes (discovery)"]
+    retagged: Annotated[int, "count"]
+    rehashed: Annotated[int, "count"]
+
+
+@event()
 class ScanFinished(Event):
     """A scan ended."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from casparian_protocol.jobs import PLAIN_PART_NAMES
-from casparian_protocol.jobs.spec import with_work
+from casparian_protocol.jobs.kinds.older import with_work
 
 Data: TypeAlias = dict[str, Any]
 Step: TypeAlias = Callable[[Data], Data]

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from casparian_protocol.bounds import IdText, Int32, JobId, Microseconds, Scalar, ShortText, SmallCount
 from casparian_protocol.jobs.kinds import AnyWork, facts_of_work
+from casparian_protocol.jobs.kinds.older import with_work
 
-__all__ = ["JobError", "JobSpec", "Scalar", "with_work"]
+__all__ = ["JobError", "JobSpec", "Scalar"]
 
 
 class _Model(BaseModel):
@@ -38,42 +39,6 @@ class JobSpec(_Model):
     def _of_older_version(cls, value: Any) -> Any:
         """Tables and exports may still hold jobs as an older version wrote them."""
         return with_work(value) if isinstance(value, dict) and "work" not in value else value
-
-
-_OF_EVERY_KIND = ("job_id", "key", "priority", "generation", "rerun_of", "queued_at")
-_OF_PARSE = (
-    "parser",
-    "parser_version",
-    "input",
-    "artifact",
-    "contracts",
-    "output_versions",
-    "params",
-    "param_origins",
-    "policies",
-)
-
-
-def with_work(job: dict[str, Any]) -> dict[str, Any]:
-    """A job as it was written before kinds had works of their own: every field at one level, and a `type`.
-
-    What never was such a job stays as it is: whoever reads it says what is wrong.
-    """
-    if "type" not in job or not isinstance(job.get("input"), dict):
-        return job
-    common = {name: job[name] for name in _OF_EVERY_KIND if name in job}
-    options = job.get("options", {})
-    if job["type"] == "SCAN":
-        work = {
-            "kind": "SCAN",
-            "root": job["input"].get("path", ""),
-            "source_id": job.get("source_id", ""),
-            "options": options,
-        }
-    else:
-        work = {name: job[name] for name in _OF_PARSE if name in job}
-        work |= {"kind": job["type"], "tag": job.get("topic", ""), "on_change": options.get("on_change", "replace")}
-    return {**common, "work": work}
 
 
 class JobError(_Model):

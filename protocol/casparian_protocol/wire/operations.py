@@ -428,6 +428,17 @@ class EndScanArgs(Args):
     seconds: Seconds = 0.0
 
 
+class ReviseArgs(Args):
+    """Changes of what is known of files, without a scan; the blob (Arrow IPC of changes) is durable already."""
+
+    blob: Digest
+
+
+class ReviseResult(Done):
+    retagged: Count
+    rehashed: Count
+
+
 class TagArgs(Args):
     """Files by id (at most 200) or in a durable blob (Arrow IPC, column `id`); exactly one of both."""
 
@@ -544,6 +555,7 @@ _OPERATIONS = (
     Operation("begin_scan", "the client starts a scan of its own", BeginScanArgs, BeginScanResult),
     Operation("observe", "what the client's scan found changed", ObserveArgs, Done),
     Operation("end_scan", "the client's scan ended", EndScanArgs, Done),
+    Operation("revise", "known files get the tags of changed rules, or their digest", ReviseArgs, ReviseResult),
     Operation("tag", "files get or lose a tag by hand", TagArgs, TagResult),
     Operation("add_rule", "a tagging rule", AddRuleArgs, RuleResult),
     Operation("remove_rule", "a tagging rule is gone", RemoveRuleArgs, RuleResult),

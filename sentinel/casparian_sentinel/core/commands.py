@@ -455,6 +455,16 @@ class EndScan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviseFiles:
+    """What is known of files changed without a scan; `blob` is a durable blob of changes."""
+
+    blob: str
+    retagged: int
+    rehashed: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class TagFiles:
     """Up to 200 files by id, or any number by a durable blob."""
 
@@ -533,6 +543,7 @@ Command: TypeAlias = (
     | BeginScan
     | ObserveFiles
     | EndScan
+    | ReviseFiles
     | TagFiles
     | RecogniseContents
     | CloseFailures

@@ -73,6 +73,7 @@ _HANDLERS: dict[type, Callable[[Case, Any], None]] = {
     c.RemoveSource: decide_files.remove_source,
     c.AddRule: decide_files.add_rule,
     c.RemoveRule: decide_files.remove_rule,
+    c.ReviseFiles: decide_files.revise,
     c.TagFiles: decide_files.tag,
     c.RecogniseContents: decide_files.recognise,
     c.CloseFailures: decide_jobs.close_failures,

@@ -10,6 +10,7 @@ from casparian_protocol.events import (
     Event,
     FileContent,
     FilesObserved,
+    FilesRevised,
     FilesTagged,
     ScanFinished,
     ScanStarted,
@@ -31,6 +32,7 @@ from casparian_sentinel.core.commands import (
     RecogniseContents,
     RemoveRule,
     RemoveSource,
+    ReviseFiles,
     TagFiles,
 )
 from casparian_sentinel.core.decide_parameters import refusal_of
@@ -200,6 +202,12 @@ def recognise(case: Case, command: RecogniseContents) -> None:
         case.record(recognised)
         case.do(PublishCatalogue())
         case.answer(files=command.files)
+
+
+def revise(case: Case, command: ReviseFiles) -> None:
+    if command.retagged or command.rehashed:
+        case.record(FilesRevised(blob=command.blob, retagged=command.retagged, rehashed=command.rehashed))
+        case.do(PlanFiles())
 
 
 # --- scans ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from casparian_protocol.wire.operations import (
     EndScanArgs,
     ObserveArgs,
     RemoveRuleArgs,
+    ReviseArgs,
     SourceArgs,
     TagArgs,
     UploadArgs,
@@ -27,6 +29,7 @@ from casparian_sentinel.core.commands import (
     QueueJobs,
     RemoveRule,
     RemoveSource,
+    ReviseFiles,
     TagFiles,
 )
 from casparian_sentinel.core.decide_files import find_source
@@ -84,6 +87,13 @@ def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
     return {"seq": context.durable_seq()}
 
 
+def revise(context: Context, args: ReviseArgs, actor: str) -> Steps:
+    """Rules or digests changed what is known of files; nobody looked at a directory, so that none is new or gone."""
+    counts: dict[str, int] = yield InThread(lambda: _check_revised(context, args.blob))
+    yield Decide(ReviseFiles(args.blob, counts["retagged"], counts["rehashed"], actor))
+    return {**counts, "seq": context.durable_seq()}
+
+
 def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
     facts = args.model_dump(include={"files", "bytes", "unchanged", "unreadable"})
     yield Decide(EndScan(args.scan_id, args.complete, facts, args.seconds, actor))
@@ -139,6 +149,22 @@ def _check_changes(context: Context, digest: str) -> None:
         read_changes(context.blobs.get(digest))
     except NotChanges as wrong:
         raise OperationRefused(f"observe: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+
+
+def _check_revised(context: Context, digest: str) -> dict[str, int]:
+    from casparian_sentinel.projection.changes import NotChanges, read_changes
+
+    try:
+        made = Counter(read_changes(context.blobs.get(digest)).column("change").to_pylist())
+    except NotChanges as wrong:
+        raise OperationRefused(f"revise: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+    counts = {"retagged": made.pop("retagged", 0), "rehashed": made.pop("rehashed", 0)}
+    if made:
+        others = ", ".join(sorted(made))
+        raise OperationRefused(
+            f"revise: blob: it has changes that are {others}.", "Only a scan finds those.", "BAD_BLOB"
+        )
+    return counts
 
 
 def _check_tagged(context: Context, digest: str, tag: str) -> None:

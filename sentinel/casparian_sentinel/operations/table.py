@@ -85,6 +85,7 @@ HANDLERS: dict[str, Handler] = {
     "begin_scan": handlers_files.begin_scan,
     "observe": handlers_files.observe,
     "end_scan": handlers_files.end_scan,
+    "revise": handlers_files.revise,
     "tag": handlers_files.tag,
     "add_rule": handlers_files.add_rule,
     "remove_rule": handlers_files.remove_rule,

@@ -25,7 +25,7 @@ select c.id, coalesce(?, o.source_id) as source_id, c.path, c.rel_path, c.size, 
               and o.status not in ('pending', 'tagged', 'vanished') then o.status
          when len(c.tags) > 0 then 'tagged' else 'pending' end as status,
     c.tags[1] as tag, c.tag_source, c.rule_id, c.kind, to_json(c.path_fields)::varchar as path_fields,
-    coalesce(o.first_seen, ?) as first_seen, ? as last_changed, ? as last_scan_id,
+    coalesce(o.first_seen, ?) as first_seen, ? as last_changed, coalesce(?, o.last_scan_id) as last_scan_id,
     case when o.status <> 'vanished' and c.content_hash = o.content_hash then o.content_seq else ?::ubigint end as content_seq
 from changes c left join replaced o on o.id = c.id
 """
@@ -59,15 +59,16 @@ where id in (select id from named)
 
 
 def apply_observed(db: duckdb.DuckDBPyConnection, event: Event, blob: bytes) -> None:
-    """`FilesObserved`: replace what changed; each change carries the file's tags as they now are."""
+    """`FilesObserved`, `FilesRevised`: replace what changed; each change carries the file's tags as they now are."""
     changes = read_changes(blob)
-    scan = db.execute("select source_id from cf_scans where id = ?", (event.data["scan_id"],)).fetchall()
+    scan_id = event.data.get("scan_id")
+    scan = db.execute("select source_id from cf_scans where id = ?", (scan_id,)).fetchall()
     source_id, when = (scan[0][0] if scan else None), at(event.ts)
     db.register("changes", changes)
     try:
         db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
         db.execute("delete from scout_files where id in (select id from changes)")
-        db.execute(_REPLACE_FILES, (source_id, when, when, event.data["scan_id"], event.seq))
+        db.execute(_REPLACE_FILES, (source_id, when, when, scan_id, event.seq))
         db.execute("delete from scout_file_tags where file_id in (select id from changes)")
         db.execute(_REPLACE_TAGS, (when,))
     finally:

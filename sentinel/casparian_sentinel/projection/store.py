@@ -36,10 +36,10 @@ _log = logging.getLogger("casparian.projection")
 _MOVE = """
 update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
 """
-_BULK = frozenset({"FilesObserved", "FilesTagged"})
+_BULK = frozenset({"FilesObserved", "FilesRevised", "FilesTagged"})
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
 #: Events that change what the catalogue says of files: commits before them are folded with what it said then.
-_BEFORE_FILES = frozenset({"FilesObserved", "SourceAdded", "SourceRemoved"})
+_BEFORE_FILES = frozenset({"FilesObserved", "FilesRevised", "SourceAdded", "SourceRemoved"})
 #: Events whose statements change what jobs before them wrote.
 _AFTER_JOBS = frozenset({"JobCompleted", "ParserResumed"})
 
@@ -190,7 +190,7 @@ class Projection:
             self._flush_jobs()
             blob = event.data.get("blob")
             content = self._read_blob(blob) if blob else None
-            if event.type == "FilesObserved" and content is not None:
+            if event.type in ("FilesObserved", "FilesRevised") and content is not None:
                 bulk.apply_observed(self._db, event, content)
             elif event.type == "FilesTagged":
                 bulk.apply_tagged(self._db, event, content)

@@ -30,6 +30,7 @@ _CHANGES = frozenset(
     {
         *(
             "FilesObserved",
+            "FilesRevised",
             "FilesTagged",
             "ScanFinished",
             "TagRuleAdded",

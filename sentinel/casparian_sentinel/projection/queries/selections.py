@@ -11,7 +11,8 @@ _OPEN = texts(OPEN)
 _FAILED = "('FAILED', 'DEAD_LETTER')"
 #: Events after which a daemon plans by itself.
 _REASONS_TO_PLAN = (
-    "('FilesObserved', 'FilesTagged', 'TagRuleAdded', 'ParserRegistered', 'ContractApproved', 'JobReplayed')"
+    "('FilesObserved', 'FilesRevised', 'FilesTagged', 'TagRuleAdded', 'ParserRegistered', 'ContractApproved',"
+    " 'JobReplayed')"
 )
 
 _TAKEN = (
