@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple
 from casparian_console.effects import RunQuery, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook
-from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STALLED_US, BucketKey, Job, Standing
+from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import JobEvent, Registry
+from casparian_console.facts.unlisted import Unlisted
 from casparian_console.messages import Answer
 from casparian_protocol import wording
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
-from casparian_protocol.queries.jobs import GroupedJob
 
 _SECOND_US = 1_000_000
 _ENDS = frozenset({"JobFailed", "JobDeadLettered", "JobCancelled", "JobRetryScheduled", "LeaseExpired"})
@@ -106,26 +106,6 @@ class _Behind(NamedTuple):
     settled: tuple[Settled, ...]
 
 
-#: Buckets without a known job of which a page is asked for at once.
-_PAGES_AT_ONCE = 8
-#: Events about a job that is counted and not known; who it is, is asked for.
-_OF_OPEN_JOBS = frozenset(
-    {
-        "JobLeased",
-        "JobStarted",
-        "JobProgressed",
-        "LeaseExpired",
-        "JobDue",
-        "JobRetryScheduled",
-        "JobOutputsCommitted",
-        "JobCompleted",
-        "JobFailed",
-        "JobDeadLettered",
-        "JobCancelled",
-    }
-)
-
-
 class Facts:
     """The picture as of event `seq`."""
 
@@ -136,12 +116,7 @@ class Facts:
         self.link_problem = ""
         self.silent_seconds = 0.0
         self.jobs = JobBook()
-        #: Jobs that events named and nothing has told of: id → those events, folded when the tables have said who it is.
-        self._unknown: dict[str, list[FeedEvent]] = {}
-        self._is_asking_ids = False
-        #: How far the pages of a bucket reach, by bucket and state: place of the last row; None behind the last page.
-        self._pages: dict[tuple[BucketKey, str], tuple[int, str] | None] = {}
-        self._pages_awaited: set[tuple[BucketKey, str]] = set()
+        self.unlisted = Unlisted()
         self.registry = Registry()
         self.totals = Totals()
         #: worker id → `operation_views.WorkerView` as a map, live readings included.
@@ -196,7 +171,7 @@ class Facts:
             self._reading(item)
             return self._overdue()
         self.fold(item)
-        return self._identify()
+        return self.unlisted.identify()
 
     def gone(self, problem: str) -> None:
         """The sentinel went away: the picture stays, marked as old."""
@@ -205,34 +180,19 @@ class Facts:
     def fold(self, event: FeedEvent) -> None:
         """One event of the log, in order."""
         self.seq = self.jobs.seq = max(self.seq, event.seq)
-        job_id = event.data.get("job_id", "")
-        if event.type in _OF_OPEN_JOBS and self._is_unknown(job_id):
-            self._unknown.setdefault(job_id, []).append(event)
-            self._throughput.fold(event)
+        self._throughput.fold(event)
+        if self.unlisted.holds(self.jobs, event):
             return
         settled = loading.fold_job(self.jobs, event)
         if (event.type in ("JobReplayed", "FailureClosed") and not settled) or self._may_close_more(event):
             self.registry.stale.add("groups")  # which bucket lost a job only the tables know
-        job = self.jobs.get(job_id)
-        told = JobEvent(event, job.parser, job.error_message) if job is not None else JobEvent(event)
-        self.registry.fold(told)
-        self._throughput.fold(event)
         self._processes(event)
-        self._settle(event.seq, settled)
-        if self._awaited:
-            self._behind.append(_Behind(told, settled))
-        if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
-            self.recent.append(event)
+        self._told(event, settled)
 
     def refused(self, tag: Tag) -> None:
         """A load failed, as while the projector starts: it is asked for again."""
-        if tag[1] == "byid":
-            self._is_asking_ids = False
-            return
-        if tag[1] == "page":
-            self._pages_awaited.discard(loading.page_key(tag))
-            return
-        if tag[1] == "found":
+        if tag[1] not in loading.LOADS:
+            self.unlisted.refused(tag)
             return
         self._arrived(tag[1])
         self._refused.add(tag[1])
@@ -241,7 +201,7 @@ class Facts:
     def _overdue(self) -> list[RunQuery]:
         """Loads that were refused, and tables of which events only tell that they changed."""
         wanted = self._refused | self.registry.stale
-        asked = [*self._identify(), *self._pages_wanted()]
+        asked = [*self.unlisted.identify(), *self.unlisted.first_pages(self.jobs)]
         if self.now_us < self._next_load_us or not wanted:
             return asked
         return [*asked, *self._load(wanted)]
@@ -257,8 +217,9 @@ class Facts:
     def on_answer(self, answer: Answer) -> None:
         """The answer to one of the loads, and again what happened behind it."""
         table = answer.tag[1]
-        if table in ("byid", "page", "found"):
-            self._know(answer)
+        if table not in loading.LOADS:
+            for event in self.unlisted.on_answer(self.jobs, answer):
+                self._refold(event)
             return
         later = [each for each in self._behind if each.told.event.seq > answer.seq]
         if table == "jobs":
@@ -285,99 +246,46 @@ class Facts:
 
     # --- jobs that are counted and not known --------------------------------------------------------------------------
 
-    def _is_unknown(self, job_id: str) -> bool:
-        """It is one of those that the snapshot counted, or that were evicted."""
-        return self.jobs.get(job_id) is None and (job_id in self._unknown or self.jobs.is_partial(Standing.WAITING))
-
-    def _may_close_more(self, event: FeedEvent) -> bool:
-        """A success may close failures of its input that are not known here."""
-        return event.type == "JobCompleted" and self.jobs.is_partial(Standing.FAILED)
-
-    def _identify(self) -> list[RunQuery]:
-        """Ask who the unknown jobs are, all at once, one question at a time."""
-        if not self._unknown or self._is_asking_ids:
-            return []
-        self._is_asking_ids = True
-        return [loading.by_id(list(self._unknown)[: loading.IDS_AT_ONCE])]
-
     def find_job(self, job_id: str) -> list[RunQuery]:
         """Ask for a job that is not known here."""
         return [loading.by_id([job_id])]
 
     def more(self, key: BucketKey) -> list[RunQuery]:
         """The next page of a bucket of ended jobs, unless it is on its way or all are known."""
-        bucket = self.jobs.buckets.get(key)
-        if bucket is None or bucket.is_whole or key[0] in (Standing.RUNNING, Standing.WAITING) or key[4] == CLOSED:
-            return []
-        asked = []
-        for state in loading.states_of(key[0]):
-            page = (key, state)
-            if page not in self._pages_awaited and self._pages.get(page, (0, "")) is not None:
-                self._pages_awaited.add(page)
-                asked.append(loading.page_of(key, state, self._pages.get(page)))
-        return asked
+        return self.unlisted.more(self.jobs, key)
 
     def pin(self, keys: Collection[BucketKey]) -> None:
         """These buckets are listed now, the others not any more: what is known of them beyond the first is evicted."""
-        for key in self.jobs.pinned - set(keys):
-            self.jobs.let_go(key)
-            for state in loading.states_of(key[0]):
-                self._pages.pop((key, state), None)
-        self.jobs.pinned |= set(keys)
+        self.unlisted.pin(self.jobs, keys)
 
-    def _know(self, answer: Answer) -> None:
-        rows: list[GroupedJob] = answer.rows
-        jobs = [loading.job_of(row) for row in rows]
-        if answer.tag[1] == "page":
-            page = loading.page_key(answer.tag)
-            self._pages_awaited.discard(page)
-            last = (jobs[-1].at, jobs[-1].job_id) if len(jobs) >= loading.PAGE_JOBS else None
-            if page[0] in self.jobs.pinned or last is None:
-                self._pages[page] = last
-        told = [job for job in jobs if job.job_id in self._unknown]
-        ended = [job for job in jobs if job.job_id not in self._unknown and job.state in ENDED_STATES]
-        self.jobs.know(ended, answer.seq)
-        self.jobs.know(map(loading.queued_again, told), answer.seq)
-        for job in told:
-            for event in self._unknown.pop(job.job_id):
-                self._refold(event)
-        if answer.tag[1] == "byid":
-            self._is_asking_ids = False
+    def _may_close_more(self, event: FeedEvent) -> bool:
+        """A success may close failures of its input that are not known here."""
+        return event.type == "JobCompleted" and self.jobs.is_partial(Standing.FAILED)
 
     def _refold(self, event: FeedEvent) -> None:
-        """An event that had to wait for its job."""
-        at = self.jobs.seq
-        self.jobs.seq = event.seq
+        """An event that had to wait until its job was known."""
+        at, self.jobs.seq = self.jobs.seq, event.seq
         settled = loading.fold_job(self.jobs, event)
         self.jobs.seq = at
-        job = self.jobs.get(event.data["job_id"])
+        self._told(event, settled)
+
+    def _told(self, event: FeedEvent, settled: tuple[Settled, ...]) -> None:
+        """What an event, about a job or not, does to everything but the jobs."""
+        job = self.jobs.get(event.data.get("job_id", ""))
         told = JobEvent(event, job.parser, job.error_message) if job is not None else JobEvent(event)
         self.registry.fold(told)
         self._settle(event.seq, settled)
         if self._awaited:
             self._behind.append(_Behind(told, settled))
-        if event.type not in ("JobProgressed", "JobLeased", "JobStarted"):
+        if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
             self.recent.append(event)
-
-    def _pages_wanted(self) -> list[RunQuery]:
-        """The first page of buckets of which nothing but their sums is known, the latest first."""
-        bare = [bucket for bucket in self.jobs.buckets.values() if not bucket.jobs and bucket.counted.jobs]
-        bare.sort(key=lambda bucket: (bucket.key[0], -bucket.latest_at))
-        asked: list[RunQuery] = []
-        for bucket in bare:
-            if len(asked) >= _PAGES_AT_ONCE:
-                break
-            asked += self.more(bucket.key)
-        return asked
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
     def _restart(self, taken: Snapshot) -> list[RunQuery]:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
         self.jobs.seq = taken.seq
-        self._unknown.clear()
-        self._pages_awaited.clear()
-        self._is_asking_ids = False
+        self.unlisted.begin_anew()
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
         return self._load(list(loading.LOADS))  # the old tables are shown until then
@@ -415,8 +323,7 @@ class Facts:
         fresh.troubles = self.troubles.copy()
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
         fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
-        fresh._unknown = {job_id: events[:] for job_id, events in self._unknown.items()}
-        fresh._pages, fresh._pages_awaited = self._pages.copy(), self._pages_awaited.copy()
+        fresh.unlisted = self.unlisted.fork()
         return fresh
 
     def _processes(self, event: FeedEvent) -> None:
