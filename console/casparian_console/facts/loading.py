@@ -17,7 +17,15 @@ from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.queries import Query
 from casparian_protocol.queries.files import FileSums
-from casparian_protocol.queries.jobs import EndedJobs, GroupedJob, JobGroupRow, JobGroups, JobsById, JobsOfGroup
+from casparian_protocol.queries.jobs import (
+    EndedJobs,
+    GroupedJob,
+    JobGroupRow,
+    JobGroups,
+    JobsById,
+    JobsMatching,
+    JobsOfGroup,
+)
 from casparian_protocol.queries.outputs import OutputsListed
 from casparian_protocol.queries.parsers import ContractsListed, ParserVersions
 from casparian_protocol.queries.sources import Sources, WaitingTags
@@ -71,6 +79,10 @@ def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQu
         limit=PAGE_JOBS,
     )
     return RunQuery(page_tag(key, state), query)
+
+
+def matching(query: JobsMatching) -> RunQuery:
+    return RunQuery(("facts", "found"), query)
 
 
 def page_tag(key: BucketKey, state: str) -> Tag:

@@ -23,6 +23,7 @@ from casparian_console.facts.unlisted import Unlisted
 from casparian_console.messages import Answer
 from casparian_protocol import wording
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
+from casparian_protocol.queries.jobs import JobsMatching
 
 _SECOND_US = 1_000_000
 _ENDS = frozenset({"JobFailed", "JobDeadLettered", "JobCancelled", "JobRetryScheduled", "LeaseExpired"})
@@ -249,6 +250,10 @@ class Facts:
     def find_job(self, job_id: str) -> list[RunQuery]:
         """Ask for a job that is not known here."""
         return [loading.by_id([job_id])]
+
+    def find_jobs(self, query: JobsMatching) -> list[RunQuery]:
+        """Ask for jobs that a filter or a search means, known here or not."""
+        return [loading.matching(query)]
 
     def more(self, key: BucketKey) -> list[RunQuery]:
         """The next page of a bucket of ended jobs, unless it is on its way or all are known."""

@@ -34,6 +34,8 @@ _OF_OPEN_JOBS = frozenset(
         "JobCancelled",
     }
 )
+#: States of jobs that an answer may add: what is under way the snapshot and the feed tell of.
+_TAKEN = ENDED_STATES | {"QUEUED"}
 _Page = tuple[BucketKey, str]
 
 
@@ -122,15 +124,15 @@ class Unlisted:
         jobs = [loading.job_of(row) for row in rows]
         if answer.tag[1] == "byid":
             self._is_asking_ids = False
-        else:
+        elif answer.tag[1] == "page":
             page = loading.page_key(answer.tag)
             self._awaited.discard(page)
             is_last = len(jobs) < loading.PAGE_JOBS
             if page[0] in book.pinned or is_last:
                 self._reached[page] = None if is_last else (jobs[-1].at, jobs[-1].job_id)
         named = [job for job in jobs if job.job_id in self._held]
-        ended = [job for job in jobs if job.job_id not in self._held and job.state in ENDED_STATES]
-        book.know(ended, answer.seq)
+        others = [job for job in jobs if job.job_id not in self._held and job.state in _TAKEN]
+        book.know(others, answer.seq)
         book.know(map(loading.queued_again, named), answer.seq)
         return [event for job in named for event in self._held.pop(job.job_id)]
 
@@ -138,5 +140,5 @@ class Unlisted:
         """It is asked again when it is wanted again."""
         if tag[1] == "byid":
             self._is_asking_ids = False
-        else:
+        elif tag[1] == "page":
             self._awaited.discard(loading.page_key(tag))

@@ -326,6 +326,17 @@ class EndedJobs(Query[GroupedJob]):
     limit: int
 
 
+@dataclass(frozen=True)
+class JobsMatching(Query[GroupedJob]):
+    """Jobs in these states whose file, error, worker or id contains a text (in any case), the latest change first."""
+
+    statuses: tuple[str, ...]
+    text: str = ""
+    type: str = ""
+    parser: str = ""
+    limit: int = 2000
+
+
 class EndedTotal(TypedDict):
     status: str
     jobs: int

@@ -54,6 +54,8 @@ ASKED: list[Query[Any]] = [
     jobs.JobsOfGroup("FAILED", "PARSE", "advice", "1.0.0", cause=_CAUSE, limit=2),
     jobs.JobsById((_JOB, "nobody")),
     jobs.EndedJobs(limit=500),
+    jobs.JobsMatching(("COMPLETED", "FAILED"), text="DATA", type="PARSE", parser="advice"),
+    jobs.JobsMatching(("DEAD_LETTER",), limit=5),
     jobs.EndedTotals(),
     selections.OpenJobsOf(_HERE, with_scans=True),
     selections.OpenJobsOf(),

@@ -14,10 +14,12 @@ from operator import attrgetter
 from casparian_console.canvas import Glyphs, Line, restyle
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects
+from casparian_console.facts.jobs import STANDINGS as ALL_STANDINGS
 from casparian_console.facts.jobs import BucketKey, Job, Standing
 from casparian_console.kinds import KINDS, look_of
 from casparian_console.overlays import Overlay
 from casparian_console.text import clean, clip
+from casparian_protocol.queries.jobs import JobsMatching
 
 #: What no path and no id contains.
 _BETWEEN = "\0"
@@ -128,6 +130,13 @@ class Filter:
     def _takes_state(self, job: Job) -> bool:
         wanted = _STATES.get(self.status)
         return wanted is None or job.state == wanted
+
+    @property
+    def query(self) -> JobsMatching:
+        """The same jobs, asked of the tables; what is hidden is left out."""
+        wanted = _STATES.get(self.status)
+        states = [state for state, standing in ALL_STANDINGS.items() if standing in STANDINGS[self.status]]
+        return JobsMatching((wanted,) if wanted else tuple(states), self.text, self.type, self.parser)
 
     def taken(self, jobs: Iterable[Job], standing: int) -> Iterator[Job]:
         """Those of a group that are let through, in their order."""

@@ -53,6 +53,8 @@ class Jobs(Screen):
         self._last: str | None = None
         #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
         self._acted_on: JobGroupKey | None = None
+        #: The filter whose jobs were asked for, as it looks into groups.
+        self._found: Filter | None = None
         #: A job to be selected as soon as it is known.
         self._wanted_job = ""
         #: Effects of what cannot return any.
@@ -153,8 +155,14 @@ class Jobs(Screen):
             return []
         self.follow(context)
         spans = self.job_list.spans()
-        facts.pin({key for span in spans for key in span.group.bucket_keys})
+        listed = self.job_list.order if self.filter.is_by_job else [span.group for span in spans]
+        facts.pin({key for group in listed for key in group.bucket_keys})
         asked: Effects = []
+        if self.filter.is_by_job and self._found != self.filter:
+            self._found = self.filter
+            asked += facts.find_jobs(self.filter.query)
+        elif not self.filter.is_by_job:
+            self._found = None
         for span in spans:
             if span.row <= self.window.at + _AHEAD and self.window.at >= span.row + span.size - _AHEAD:
                 for key in span.group.bucket_keys:

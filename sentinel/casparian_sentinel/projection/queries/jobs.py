@@ -90,6 +90,16 @@ _OF_GROUP = _GROUPED.format(
     order by {_AT} desc, q.id desc limit $limit""",
     order=f"{_AT} desc, q.id desc",
 )
+_MATCHING = _GROUPED.format(
+    which=f"""
+    select * from cf_processing_queue q
+    where list_contains($statuses::varchar[], q.status) and ($type = '' or q.job_type = $type)
+        and ($parser = '' or q.plugin_name = $parser)
+        and ($text = '' or contains(
+            lower(concat_ws(chr(10), q.input_file, q.error_code, q.error_message, q.worker_id, q.reason, q.id)), lower($text)))
+    order by {_AT} desc, q.id desc limit $limit""",
+    order=f"{_AT} desc, q.id desc",
+)
 _TOTALS = f"""
 select status, count(*)::bigint as jobs, {total("rows_valid")} as rows, {total("quarantine_rows")} as quarantined
 from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
@@ -155,6 +165,7 @@ group by status order by status
     jobs.JobsOfGroup: _OF_GROUP,
     jobs.JobsById: _BY_ID,
     jobs.EndedJobs: _ENDED_JOBS,
+    jobs.JobsMatching: _MATCHING,
     jobs.EndedTotals: _TOTALS,
     jobs.JobStory: _STORY,
 }
