@@ -262,7 +262,10 @@ class Bucket:
 
     def list_all(self, jobs: list[Job]) -> None:
         """Know them; they are counted elsewhere."""
-        self.jobs.update(jobs)
+        if len(jobs) == 1:
+            self.jobs.add(jobs[0])  # an `update` of one is dear
+        else:
+            self.jobs.update(jobs)
         for job in jobs:
             self._narrow(job.input)
 

@@ -1,0 +1,274 @@
+"""The console beside very many jobs: groups are counted, jobs are evicted and asked for when they are wanted."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from typing import Any
+
+import pytest
+
+from casparian_console.effects import RunQuery
+from casparian_console.facts.book import KEPT
+from casparian_console.facts.jobs import Standing
+from casparian_console.messages import Answer, Heard
+from casparian_console.screens.jobs import Jobs
+from casparian_protocol.feed import Snapshot
+from casparian_protocol.queries.jobs import JobsById, JobsMatching, JobsOfGroup
+from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
+
+DONE = KEPT[Standing.DONE]
+
+
+def open_job(number: int, state: str = "QUEUED", **fields: Any) -> dict[str, Any]:
+    return {
+        "job_id": job_id(number),
+        "type": "PARSE",
+        "state": state,
+        "parser": "fix",
+        "parser_version": "1.0.0",
+        "input": f"/data/{number}.log",
+        "attempt": 1,
+        "epoch": 0,
+        "worker_id": "",
+        "retry_count": 0,
+        "not_before": 0,
+        "queued_at": number + 1,
+        "priority": 0,
+        "progress": None,
+        **fields,
+    }
+
+
+def many_waiting(jobs: int, listed: int) -> Driver:
+    """A home with so many waiting jobs, of which the snapshot lists the first."""
+    driver = Driver(seq=1000)
+    counted = {
+        "type": "PARSE",
+        "state": "QUEUED",
+        "parser": "fix",
+        "parser_version": "1.0.0",
+        "input": "",
+        "jobs": jobs,
+    }
+    snapshot = Snapshot(driver.seq, [open_job(number) for number in range(listed)], [], {}, [counted])
+    for load in driver.send(Heard(snapshot)):
+        if isinstance(load, RunQuery):
+            nothing = [{"files": 0, "bytes": 0, "untagged": 0}] if load.tag[1] == "files" else []
+            driver.send(Answer(load.tag, driver.seq, nothing))
+    return driver
+
+
+def asked(effects: list[Any], kind: type[Any]) -> list[RunQuery]:
+    return [effect for effect in effects if isinstance(effect, RunQuery) and isinstance(effect.query, kind)]
+
+
+def screen_of(driver: Driver) -> Jobs:
+    screen = driver.shell.screens["jobs"]
+    assert isinstance(screen, Jobs)
+    return screen
+
+
+# --- ended jobs -------------------------------------------------------------------------------------------------------
+
+
+def test_ended_jobs_are_counted_for_ever_and_known_for_a_while() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number in range(DONE + 50):
+        complete(driver, run_job(driver, number), rows=10, bad=1)
+    facts = driver.shell.present
+
+    (bucket,) = facts.jobs.ordered()
+    assert (bucket.size, bucket.rows, bucket.quarantined) == (DONE + 50, 10 * (DONE + 50), DONE + 50)
+    assert len(facts.jobs.by_id) == DONE
+    assert (facts.done, facts.totals.rows) == (DONE + 50, 10 * (DONE + 50))
+    driver.press("alt-j")
+    assert f"{DONE + 50:,} files → outputs/fix_orders" in driver.text(120, 40)
+
+
+def test_an_open_group_asks_for_older_jobs_before_the_cursor_comes_to_its_end_and_forgets_them_when_it_is_closed() -> (
+    None
+):
+    driver = Driver()
+    driver.snapshot(unanswered=["groups", "jobs"])
+    driver.send(Answer(("facts", "groups"), driver.seq, [group("COMPLETED", 2000, rows=2000)]))
+    recent = [grouped(job_id(number), ended_at=10_000 - number) for number in range(150)]
+    driver.send(Answer(("facts", "jobs"), driver.seq, recent))
+    driver.press("alt-j")
+    driver.text(120, 40)
+    driver.press(" ")
+    assert not asked(driver.shell.settle(), JobsOfGroup)
+
+    pages = asked(driver.press(*["pgdn"] * 3), JobsOfGroup)
+    assert {page.query for page in pages} == {
+        JobsOfGroup("COMPLETED", "PARSE", "fix", "1.0.0"),
+        JobsOfGroup("PARTIAL_SUCCESS", "PARSE", "fix", "1.0.0"),
+    }
+    older = [grouped(job_id(number), ended_at=10_000 - number) for number in range(500)]
+    driver.send(*(Answer(page.tag, driver.seq, older if page.tag[2] == "COMPLETED" else []) for page in pages))
+    driver.text(120, 40)
+    assert len(screen_of(driver).job_list) == 501
+    (more,) = asked(driver.press("G"), JobsOfGroup)
+    assert more.query == JobsOfGroup(
+        "COMPLETED", "PARSE", "fix", "1.0.0", before_at=10_000 - 499, before_id=job_id(499)
+    )
+
+    driver.press("left")
+    driver.text(120, 40)
+    assert len(driver.shell.present.jobs.by_id) == DONE
+
+
+def test_a_group_of_which_nothing_is_known_but_its_sums_is_listed_and_its_first_page_asked_for() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["groups"])
+    driver.send(Answer(("facts", "groups"), driver.seq, [group("FAILED", 12, cause="ab" * 8)]))
+    driver.press("alt-j")
+    assert "12 files failed · ERR-abababab" in driver.text(120, 40)
+
+    pages = asked(driver.metric("projection", applied=0), JobsOfGroup)
+    assert {page.query.status for page in pages} == {"FAILED", "DEAD_LETTER"}  # type: ignore[attr-defined]
+    assert not asked(driver.metric("projection", applied=0), JobsOfGroup)
+    found = grouped(job_id(1), status="FAILED", error_code="X", error_message="odd", error_fingerprint="ab" * 8)
+    driver.send(Answer(pages[0].tag, driver.seq, [found]))
+    assert "12 files failed · X: odd" in driver.text(120, 40)
+
+
+def test_what_happened_behind_the_sums_is_counted_once() -> None:
+    for is_first in (True, False):
+        driver = Driver()
+        driver.snapshot(unanswered=["groups"])
+        before = driver.seq
+        complete(driver, run_job(driver, 1), rows=10)
+        fail(driver, run_job(driver, 2), fingerprint="cd" * 8)
+        after = driver.seq
+        sums = [group("COMPLETED", 100, rows=1000)]
+        if not is_first:
+            sums = [group("COMPLETED", 101, rows=1010), group("FAILED", 1, cause="cd" * 8)]
+        driver.send(Answer(("facts", "groups"), before if is_first else after, sums))
+        buckets = {bucket.standing: bucket for bucket in driver.shell.present.jobs.ordered()}
+
+        assert (buckets[Standing.DONE].size, buckets[Standing.DONE].rows) == (101, 1010)
+        assert buckets[Standing.FAILED].size == 1
+
+
+# --- waiting jobs -----------------------------------------------------------------------------------------------------
+
+
+def test_three_hundred_thousand_waiting_jobs_are_counted_and_the_next_ones_listed() -> None:
+    driver = many_waiting(300_000, 5_000)
+    driver.press("alt-j", " ")
+    text = driver.text(120, 40)
+
+    assert "300,000 waiting" in text
+    assert "· 0.log" in text  # the next one is the first
+    assert driver.shell.present.waiting == 300_000
+    assert len(screen_of(driver).job_list) == 5_001
+
+
+def test_jobs_that_are_queued_behind_those_that_are_listed_are_counted_only() -> None:
+    driver = many_waiting(6_000, 5_000)
+    for number in range(6_000, 6_100):
+        driver.event("JobQueued", **queued(job_id(number)))
+
+    assert driver.shell.present.waiting == 6_100
+    assert len(driver.shell.present.jobs.by_id) == 5_000
+
+
+def test_an_event_about_a_job_that_is_counted_only_waits_until_the_tables_say_whose_it_is() -> None:
+    driver = many_waiting(6_000, 5_000)
+    unknown = job_id(5_500)
+    (who,) = asked(driver.event("JobLeased", job_id=unknown, worker_id="w1", attempt=1, sandbox="none"), JobsById)
+    assert who.query == JobsById((unknown,))
+    assert not asked(driver.event("JobStarted", job_id=unknown, epoch=driver.seq, guest_pid=1), JobsById)
+    assert driver.shell.present.running == 0
+
+    driver.send(Answer(who.tag, driver.seq, [grouped(unknown, status="RUNNING", input_file="/data/5500.log")]))
+    facts = driver.shell.present
+    job = facts.jobs.get(unknown)
+    assert job is not None
+    assert (job.state, job.parser, job.worker_id, job.input) == ("RUNNING", "fix", "w1", "/data/5500.log")
+    assert (facts.running, facts.waiting) == (1, 5_999)
+    complete(driver, unknown)
+    assert (facts.running, facts.waiting, facts.done) == (0, 5_999, 1)
+    assert facts.jobs.open_of(("PARSE", "fix", "1.0.0")) == 5_999
+
+
+def test_a_question_whose_job_it_is_that_was_refused_is_asked_again() -> None:
+    driver = many_waiting(6_000, 5_000)
+    (who,) = asked(driver.event("JobLeased", job_id=job_id(5_500), worker_id="w", attempt=1, sandbox=""), JobsById)
+    driver.fail(who.tag, "The projector starts.")
+
+    assert asked(driver.metric("projection", applied=0), JobsById) == [who]
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_filter_asks_the_tables_for_jobs_that_are_not_listed_here() -> None:
+    driver = many_waiting(6_000, 10)
+    driver.press("alt-j", "f", "down", "down", "down", *"5999", "enter")
+    (found,) = asked(driver.shell.settle(), JobsMatching)
+    assert isinstance(found.query, JobsMatching)
+    assert (found.query.text, "QUEUED" in found.query.statuses, "COMPLETED" in found.query.statuses) == (
+        "5999",
+        True,
+        True,
+    )
+
+    driver.send(Answer(found.tag, driver.seq, [grouped(job_id(5999), status="QUEUED", input_file="/data/5999.log")]))
+    assert "5999.log" in driver.text(120, 40)
+    assert not asked(driver.shell.settle(), JobsMatching)
+
+
+def test_a_job_that_another_screen_names_and_nobody_knows_is_asked_for_and_then_selected() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["groups"])
+    driver.send(Answer(("facts", "groups"), driver.seq, [group("COMPLETED", 900)]))
+    driver.press("alt-j")
+    (who,) = asked(screen_of(driver).show_job(job_id(7), driver.shell), JobsById)
+    driver.send(Answer(who.tag, driver.seq, [grouped(job_id(7), ended_at=5)]))
+    driver.text(120, 40)
+
+    assert screen_of(driver).window.identity == ("job", job_id(7))
+
+
+# --- hours ------------------------------------------------------------------------------------------------------------
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_eight_hours_of_feed_leave_memory_where_it_was(record_property: Any) -> None:
+    """Seven jobs a second, each of five events, with the metrics of every second, in a console that stands in Jobs."""
+    driver = Driver()
+    driver.snapshot()
+    driver.press("alt-j")
+    jobs, hours, grown, began = 7 * 3600, 8, [], time.monotonic()
+    for hour in range(hours):
+        for number in range(hour * jobs, (hour + 1) * jobs):
+            made = run_job(driver, number, path=f"/data/{number % 97}/{number}.log", version=f"1.{number % 3}.0")
+            if number % 50:
+                complete(driver, made, rows=100, bad=number % 2)
+            else:
+                fail(driver, made, fingerprint=f"{number % 40:016x}")
+            driver.log.clear()
+            driver.effects.clear()
+            if number % 7 == 0:
+                driver.metric("throughput", rows_per_second=1.0, bytes_per_second=1.0)
+                driver.metric("workers", workers=[], local_workers=1, given_up=[])
+            if number % 70 == 0:
+                driver.lines(120, 40)
+        gc.collect()
+        grown.append(_resident_bytes())
+        record_property(f"hour {hour + 1}", grown[-1])
+    told = ", ".join(f"{each / 2**20:.0f}" for each in grown)
+    print(f"MiB after each hour: {told}; {hours * jobs:,} jobs in {time.monotonic() - began:.0f} s")
+
+    assert len(driver.shell.present.jobs.by_id) < 20_000
+    assert grown[-1] - grown[1] < 8 * 2**20, told
