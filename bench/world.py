@@ -18,7 +18,7 @@ from typing import Any
 from blake3 import blake3
 
 from bench.children import ROOT, ChildFailed, own_environment
-from casparian_app.spawning import spawn_daemon
+from casparian_app.daemons import spawn_daemon
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel.blobs import BlobStore

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from casparian import reference as commands
-from casparian.settings_text import read_documented, reference_page
+from casparian.shipped import read_documented, reference_page
 from casparian_console import reference as console
 from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS
 from casparian_protocol.errors import NEVER_THE_PARSERS, RETRYABLE_ONCE, ErrorCode

@@ -23,7 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "files": ("files", "List the files of the catalogue."),
     "tag": ("files", "Put a tag on files."),
     "untag": ("files", "Take a tag off files."),
-    "rule": ("rule", "Rules that tag files by their path."),
+    "rule": ("files", "Rules that tag files by their path."),
     "source": ("source", "Directories that are scanned for files."),
     "parser": ("parser", "Register, list, show, pause and resume parsers."),
     "contract": ("contract", "List, show, compare, approve and reject contracts."),

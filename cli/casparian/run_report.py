@@ -12,7 +12,7 @@ from typing import Any
 from casparian.app import App
 from casparian.render import cell, draw_grid, screen_width
 from casparian_app.devrun.observe import ColumnSeen, InputRun, Observer
-from casparian_app.wording import count
+from casparian_app.texts import count
 
 _VIOLATIONS_SHOWN = 20
 _SKIPS_SHOWN = 10

@@ -6,12 +6,13 @@ terminal. It knows the sentinel and the worker by what they list in their `__ini
 
 | module | use case |
 |---|---|
-| `gateway`, `past` | ask whoever owns the home: the running sentinel, this process, or the past |
-| `names`, `problems`, `wording`, `documents` | what people call things; refusals; numbers and times in sentences; JSON |
-| `scanning`, `previewing` | find files and take them into the catalogue; look at one |
-| `registering`, `scaffold`, `devrun` | register a parser, run its tests, draft one, run one on a file |
-| `processing`, `spawning` | what became of the files asked for; what waits; start a daemon |
+| `gateway` | ask whoever owns the home: the running sentinel, this process, or the past |
+| `names`, `problems`, `texts` | what people call things; refusals; numbers and times in sentences, JSON documents |
+| `files`, `processing` | scan, look into a file, tag; which files are asked for, and what became of them |
+| `registering`, `versions`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |
+| `jobs`, `stories` | list jobs, everything about one, run it again and compare; tell its story |
 | `sql`, `export` | a person's SQL; answers as files |
-| `event_log`, `proof`, `reproducing`, `stories` | read the log, prove it, run a job again and compare, tell a job's story |
-| `doctor`, `support` | check the machine and the home; write a support bundle |
+| `event_log` | read the log, prove it, mend it |
+| `daemons` | start a daemon, and say how it stands |
+| `doctor`, `measuring`, `support`, `support_reduce` | check the machine and the home; write a support bundle |
 """

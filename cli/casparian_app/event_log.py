@@ -1,26 +1,65 @@
-"""The event log of a home, read as it lies there: the last events, figures, a range, an export. Needs no lock and no daemon."""
+"""The event log of a home: read it, prove that it is what was written, and mend it when it is not. Needs no daemon.
+
+Reading takes no lock: the last events, figures, a range, an export. What changes the log (`repair`, `rebuild_tables`) takes
+the home's lock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from casparian_app.export import written_aside
 from casparian_app.problems import NoHome, UsageProblem
-from casparian_protocol.home import Home, is_home
+from casparian_protocol.client import Client, NoSentinel, default_actor
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home, is_home, make_home
 from casparian_sentinel import (
+    SEALS_FOLDER,
+    HomeLock,
+    LogCorrupt,
+    LogInUse,
     LogReader,
+    LogReplaced,
+    LogShorter,
+    LogWriter,
     RealFs,
+    caches,
+    chain_of,
+    check_seals,
+    compare_dump,
+    compare_tables,
+    cut_log,
     end_of_log,
+    examine_log,
     export_jsonl,
     export_parquet,
+    export_signed,
+    gather_witnesses,
+    has_home_key,
+    head_at,
+    home_key,
     log_stats,
     log_tail,
+    plan_repair,
+    repair_recorded,
+    seal_head,
+    signed_heads_of_others,
+    unrecorded_repair,
+    verify_log,
 )
 
 if TYPE_CHECKING:
     from casparian_sentinel import Event, LogStats, Position
+if TYPE_CHECKING:
+    from casparian_sentinel import Comparison, Findings, Head, RepairPlan, SealCheck, Verification, Witness
 
 __all__ = [
     "EXPORT_FORMS",
@@ -81,3 +120,210 @@ def export_events(home: Home, target: Path, form: str, from_seq: int, *, force: 
                 return export_parquet(reader.events(from_seq, whole_end(home), as_written=True), aside)
         with aside.open("w", encoding="utf-8") as out:
             return write_events(home, out, from_seq)
+
+
+#: Up to here the tables are compared unasked: it takes a few seconds.
+_CHEAP_EVENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` found. The objection of a witness of a longer or another log is an error that was not raised."""
+
+    log: Verification
+    witnesses: Sequence[Witness]
+    objection: CasparianError | None
+    seals: Sequence[SealCheck]
+    #: None when the seals could not be checked: the home's key is not here.
+    has_key: bool
+    tables: Comparison | None
+    #: Why the tables were not compared; None when they were.
+    tables_not_compared: str | None
+    seconds: float
+
+    @property
+    def bad_seals(self) -> list[SealCheck]:
+        return [seal for seal in self.seals if seal.problem]
+
+    @property
+    def is_sound(self) -> bool:
+        tables_fit = not (self.tables and (self.tables.differences or self.tables.poison))
+        return self.log.is_sound and self.objection is None and not self.bad_seals and tables_fit
+
+
+def verify(home: Home, *, wants_tables: bool | None) -> Verified:
+    """Check checksums, numbers, the hash chain, its seals, and the tables against a fold from scratch. Changes nothing.
+
+    `wants_tables` None: when it is cheap. Raises `LogInUse` when the tables were asked for and another command has the home.
+    """
+    if not is_home(home):
+        raise NoHome(home)
+    began = time.monotonic()
+    witnesses = gather_witnesses(home)  # before the log: it only grows
+    found = verify_log(RealFs(), home.log)
+    objection = _objection(home, witnesses) if found.is_sound else None
+    has_seals = found.is_sound and bool(found.event_count) and objection is None and (home.log / SEALS_FOLDER).is_dir()
+    has_key = not has_seals or has_home_key(home.keys)
+    seals = _checked_seals(home) if has_seals and has_key else []
+    tables, why_not = _compared(home, wants_tables, found) if objection is None else (None, "the log is not whole")
+    return Verified(found, witnesses, objection, seals, has_key, tables, why_not, time.monotonic() - began)
+
+
+def _objection(home: Home, witnesses: Sequence[Witness]) -> CasparianError | None:
+    """What somebody of the home who saw more of the log, or another, says against it."""
+    try:
+        examine_log(RealFs(), home.log, witnesses)
+    except (LogShorter, LogReplaced, LogCorrupt) as objection:
+        return objection
+    return None
+
+
+def _checked_seals(home: Home) -> list[SealCheck]:
+    key = bytes.fromhex(home_key(home.keys).public_key)
+    return check_seals(RealFs(), home.log, examined(home).end, key)
+
+
+def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Comparison | None, str | None]:
+    """The comparison, or why there is none. Raises `LogInUse` when it was asked for and a sentinel runs."""
+    if wanted is False or not found.is_sound or not found.event_count:
+        return None, "not asked for" if wanted is False else "the log is damaged or empty"
+    if wanted is None and found.event_count > _CHEAP_EVENTS:
+        return None, f"the log has more than {_CHEAP_EVENTS:,} events; --tables compares them all the same"
+    if (beside := _compared_beside_a_daemon(home)) is not None:
+        return beside, None
+    try:
+        lock = HomeLock.acquire(home.lock_file, "command")
+    except (LogInUse, PermissionError) as cause:
+        if wanted:
+            raise
+        return None, f"{cause} Stop it, or verify a copy of the home."
+    with lock, tempfile.TemporaryDirectory(prefix="casparian-verify-") as scratch:
+        compared = compare_tables(home, examined(home).end.position, Path(scratch))
+    return compared, compared.not_compared
+
+
+def _compared_beside_a_daemon(home: Home) -> Comparison | None:
+    """The running daemon's tables as of one event against a fold up to it; None when no daemon runs."""
+    try:
+        client = Client.connect(home)
+    except NoSentinel:
+        return None
+    with client, tempfile.TemporaryDirectory(prefix="casparian-verify-") as scratch:
+        dump, seq, sha256 = client.dump_tables()
+        try:
+            return compare_dump(home, dump, seq, sha256, examined(home).end.position, Path(scratch))
+        finally:
+            shutil.rmtree(dump)
+
+
+def examined(home: Home) -> Findings:
+    """The log's chain and end. Raises `NoHome`, `UsageProblem` for an empty log, `LogCorrupt`."""
+    if not is_home(home):
+        raise NoHome(home)
+    found = examine_log(RealFs(), home.log)
+    if found is None:
+        raise UsageProblem(
+            f"The log of {home.root} is empty.", remedy="It begins with the first command that changes something."
+        )
+    return found
+
+
+def _durable_head(home: Home, found: Findings) -> Head:
+    """The end of what is surely durable: a running sentinel knows, without one it is all that is there."""
+    try:
+        with Client.connect(home) as client:
+            seq = int(client.request("ping")["seq"])
+    except NoSentinel:
+        return found.end
+    return found.end if seq >= found.end.seq else head_at(RealFs(), home.log, seq, found.end.position)
+
+
+def seal(home: Home) -> tuple[Path, dict[str, Any]]:
+    """Sign the head of the chain with the home's key; the file, beside which `.minisig` lies, and what it says."""
+    found, key = examined(home), home_key(home.keys)
+    return seal_head(
+        RealFs(),
+        home.log,
+        chain_id=found.chain_id,
+        head=_durable_head(home, found),
+        at_microseconds=time.time_ns() // 1000,
+        public_key=bytes.fromhex(key.public_key),
+        sign=key.sign_file,
+    )
+
+
+def export_for_outsiders(home: Home, target: Path, script: bytes) -> dict[str, Any]:
+    """Write a new directory with raw bytes, lines, digests and a signature; `script` is the program that checks them."""
+    found, key = examined(home), home_key(home.keys)
+    return export_signed(
+        RealFs(),
+        home.log,
+        target,
+        chain_id=found.chain_id,
+        head=_durable_head(home, found),
+        at_microseconds=time.time_ns() // 1000,
+        public_key=bytes.fromhex(key.public_key),
+        sign=key.sign_file,
+        script=script,
+    )
+
+
+def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> dict[str, Any]:
+    """Cut a damaged log back to its last good batch, keep the old bytes, record it; or say what would be lost.
+
+    `accepts_loss`: go on from where the log ends, though it is known to have been longer.
+    """
+    if not is_home(home):
+        raise NoHome(home)
+    make_home(home)
+    with HomeLock.acquire(home.lock_file, "command"):
+        pending = None if is_trial else unrecorded_repair(RealFs(), home.log)
+        plan: RepairPlan | None = None
+        try:
+            plan = plan_repair(RealFs(), home.log, gather_witnesses(home), accepts_loss=accepts_loss)
+        except CasparianError:
+            if pending is None:
+                raise
+        if is_trial:
+            return asdict(plan) if plan is not None else {}
+        return _repair(home, plan, pending)
+
+
+def rebuild_tables(home: Home) -> Path:
+    """Set the tables aside, to be made again from the log; where the old ones lie now."""
+    if not is_home(home):
+        raise NoHome(home)
+    with HomeLock.acquire(home.lock_file, "command"):
+        if not home.state_db.exists():
+            raise UsageProblem("There are no tables.", remedy="They are made from the log when they are needed.")
+        wal = home.state_db.with_name(home.state_db.name + ".wal")
+        aside = home.root / f"{home.state_db.name}.aside-{_stamp()}"
+        if wal.exists():
+            wal.rename(aside.with_name(aside.name + ".wal"))
+        home.state_db.rename(aside)
+    return aside
+
+
+def _stamp() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def _repair(home: Home, plan: RepairPlan | None, pending: dict[str, Any] | None) -> dict[str, Any]:
+    """Cut, record (an earlier repair too that died before it could), and set aside what was computed from the longer log.
+
+    The caller holds the lock. One of the two is given.
+    """
+    fs = RealFs()
+    done = [pending] if pending is not None else []
+    if plan is not None:
+        others = signed_heads_of_others(fs, home, chain_of(fs, home.log))
+        done.append(cut_log(fs, home.log, plan, _stamp(), [*caches(home), *others]))
+    writer, _recovery = LogWriter.open(fs, home.log, reserve_bytes=0)
+    try:
+        now, actor = time.time_ns() // 1000, default_actor("cli")
+        appended = writer.append([(now, "LogRepaired", 1, actor, facts) for facts in done])
+        writer.sync()
+    finally:
+        writer.close(seal=True)
+    repair_recorded(fs, home.log)
+    return {**done[-1], "seq": appended.last_seq}

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from casparian_app.documents import json_text
 from casparian_app.names import hint
 from casparian_app.problems import UsageProblem
+from casparian_app.texts import json_text
 from casparian_shim.text import scrub
 
 if TYPE_CHECKING:

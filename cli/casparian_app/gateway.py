@@ -1,20 +1,24 @@
 """One way to ask, with or without a daemon, now or in the past.
 
 With a running sentinel every question goes over its bus; without one the home is opened in this process, under the same
-lock, and the same operations run here. `casparian_app.past` answers as of an earlier event. Whoever asks cannot tell the
-difference, except that some operations need a daemon and the past does not change.
+lock, and the same operations run here. For the past the log is replayed into a temporary database up to an event, and nothing
+can be changed. Whoever asks cannot tell the difference, except that some operations need a daemon.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from casparian_app.problems import NoDaemon, NoHome
+from casparian_app.problems import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
@@ -26,6 +30,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from casparian_sentinel import LocalSentinel
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from casparian_protocol.feed import Feed
+    from casparian_sentinel import Projection, Relations
 
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
@@ -187,8 +196,6 @@ def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = F
             raise NoHome(home)
         make_home(home)
     if as_of is not None:
-        from casparian_app.past import open_past
-
         with open_past(home, as_of) as past:
             yield past
         return
@@ -216,3 +223,107 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
 
 def _given(args: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in args.items() if value is not None}
+
+
+_SEQ = re.compile(r"[0-9]{1,19}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PastHome(Home):
+    """The home, with its catalogue and small files in a temporary directory."""
+
+    temporary: Path = Path()
+
+    @property
+    def catalog_db(self) -> Path:
+        return self.temporary / "catalog.duckdb"
+
+    @property
+    def run(self) -> Path:
+        return self.temporary
+
+
+class PastGateway:
+    """Answers from a projection of the past."""
+
+    is_daemon = False
+
+    def __init__(self, home: PastHome, projection: Projection, seq: int) -> None:
+        self.home: Home = home
+        self.as_of_seq = seq
+        self._past = home
+        self._projection = projection
+        self._missing: dict[str, str] = {}
+
+    def request(self, op: str, **_args: Any) -> dict[str, Any]:
+        self._refuse(f"`{op}`")
+
+    def upload(self, content: bytes) -> str:
+        self._refuse("An upload")
+
+    def feed(self) -> AbstractContextManager[Feed]:
+        self._refuse("Following the feed")
+
+    @staticmethod
+    def _refuse(what: str) -> NoReturn:
+        raise UsageProblem(f"{what} cannot be done in the past.", remedy="Leave out --as-of.")
+
+    def query(self, query: Query[RowT]) -> list[RowT]:
+        return self._projection.ask(query)
+
+    def query_table(self, query: Query[Any]) -> pa.Table:
+        return self._projection.table(query)
+
+    def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
+        return self._projection.query(select_of(self, name, columns))
+
+    def publish_catalogue(self) -> None:
+        """The outputs that were published then; a version that was dropped since is gone all the same."""
+        from casparian_sentinel import publish_past_catalogue
+
+        self._missing = publish_past_catalogue(self._past, self._projection)
+
+    def refuse_missing(self, sql: str, known: Relations) -> None:
+        """Raises `UsageProblem` when the query reads an output of which a part is gone: half an answer is none."""
+        from casparian_sentinel import check_sql
+
+        gone = sorted(check_sql(sql, known).published & self._missing.keys())
+        if gone:
+            raise UsageProblem(
+                f"{gone[0]} cannot be read as of event {self.as_of_seq:,}: {self._missing[gone[0]]} is no longer on disk.",
+                remedy="Bring the file back from a backup, or ask as of a later event.",
+            )
+
+
+@contextmanager
+def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
+    """The home as it was. Raises `UsageProblem` for what is no event and no time."""
+    from casparian_sentinel import RealFs, end_of_log, fold_from_scratch, last_seq_at
+
+    end = end_of_log(RealFs(), home.log)
+    if end is None:
+        raise UsageProblem(f"The log of {home.root} is empty.", remedy="There is no past to look at.")
+    seq = int(as_of) if _SEQ.match(as_of) else last_seq_at(home, _microseconds(as_of), end)
+    with tempfile.TemporaryDirectory(prefix="casparian-as-of-") as directory:
+        projection = fold_from_scratch(home, Path(directory) / "state.duckdb", seq, end)
+        try:
+            if _SEQ.match(as_of) and projection.seq < seq:
+                raise UsageProblem(
+                    f"The log ends with event {projection.seq}; there is no event {seq} yet.",
+                    remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
+                )
+            yield PastGateway(PastHome(home.root, Path(directory)), projection, projection.seq)
+        finally:
+            projection.close()
+
+
+def _microseconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # as every time is shown
+    except ValueError as cause:
+        raise UsageProblem(
+            f"--as-of {text!r} is neither an event's number nor an ISO time.",
+            remedy="For example 1234, 2026-05-01, 2026-05-01T16:30 (UTC) or 2026-05-01T18:30+02:00.",
+        ) from cause
+    return round(moment.timestamp() * 1_000_000)

@@ -1,20 +1,26 @@
-"""Jobs: which to list, everything about one, and running them again. Many are asked for in bounded parts: nobody is blocked."""
+"""Jobs: which to list, everything about one, running them again, and comparing what a job makes again with what it published.
+
+Many are asked for in bounded parts, so that ten thousand block nobody.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from casparian_app.gateway import Gateway
-from casparian_app.names import find_fingerprint, find_job, hint, need
+from casparian_app.gateway import Gateway, read_blob
+from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, known, need, unknown
 from casparian_app.problems import UsageProblem
+from casparian_app.texts import count
 from casparian_app.versions import WaitingVersion, waiting_versions
-from casparian_app.wording import count
-from casparian_protocol.jobs import FILTERS, JobSpec, JobState, RecordAccounting
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import FILTERS, JobSpec, JobState, ParseWork, RecordAccounting
 from casparian_protocol.queries.jobs import (
     JobCommit,
     JobCommits,
@@ -27,7 +33,14 @@ from casparian_protocol.queries.jobs import (
     JobViolation,
     JobViolations,
 )
+from casparian_protocol.queries.outputs import LiveJobsOfOutput
+from casparian_protocol.queries.parsers import ArtifactOf
+from casparian_protocol.settings import load
 from casparian_protocol.wording import in_words
+
+if TYPE_CHECKING:
+    from casparian_worker import RecordedJob
+    from casparian_worker import Reproduction as Reproduction
 
 FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState)})
 _FAILURES = (JobState.FAILED.value, JobState.DEAD_LETTER.value)
@@ -219,3 +232,55 @@ def _in_parts(gateway: Gateway, op: str, counted: str, selection: Mapping[str, A
         after = done["next_after"]
         if not after:
             return Again(jobs, refused)
+
+
+# --- again, and compared ---
+
+_COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
+
+
+def recorded_jobs(gateway: Gateway, what: str, sample: int | None) -> list[RecordedJob]:
+    """The committed jobs that an id or an output means, as the log recorded them; of an output perhaps only a sample."""
+    return [_recorded(gateway, job) for job in _jobs(gateway, what, sample)]
+
+
+def run_again(home: Home, job: RecordedJob) -> Reproduction:
+    """Run a job again (artifact, contract, time, input as they were) and compare."""
+    from casparian_worker import reproduce_job
+
+    return reproduce_job(job, home, load(home, dict(os.environ)).settings, lambda digest: read_blob(home, digest))
+
+
+def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[JobRow]:
+    """The committed jobs that are meant: those of an output, or the one of an id."""
+    of_output = [row["id"] for row in gateway.query(LiveJobsOfOutput(what))]
+    if of_output:
+        chosen = sorted(random.sample(of_output, sample)) if sample and sample < len(of_output) else of_output
+        return [find_job(gateway, job_id) for job_id in chosen]
+    if what in known(gateway, "output"):
+        raise UsageProblem(
+            f"Output {what} has no live rows, so there is nothing to make again.",
+            remedy="`casparian outputs list` shows how many rows each has.",
+        )
+    if sample is not None or not is_job_id(what):
+        raise unknown(gateway, "output", what)
+    return [find_job(gateway, what)]
+
+
+def _recorded(gateway: Gateway, job: JobRow) -> RecordedJob:
+    spec = JobSpec.model_validate_json(job["spec_json"] or "")
+    if not isinstance(spec.work, ParseWork) or job["status"] not in _COMMITTED:
+        raise UsageProblem(
+            f"Job {job['id']} is a {job['job_type']} and {job['status']}.",
+            remedy="Only a parse that published can be run again and compared.",
+        )
+    from casparian_worker import PublishedFile, RecordedJob
+
+    epoch, leased_at_us = job["lease_epoch"], job["claim_time"]
+    assert epoch is not None and leased_at_us is not None  # it was leased, or it could not have committed
+    (parser,) = gateway.query(ArtifactOf(artifact_hash=job["artifact_hash"]))
+    files = tuple(
+        PublishedFile(one["path"], one["output"], one["version"], one["digest"] or "")
+        for one in gateway.query(JobFiles(job["id"]))
+    )
+    return RecordedJob(spec.job_id, spec.work, epoch, leased_at_us, parser["entry"] or "", files)

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem, WorkFailed
-from casparian_app.wording import count
+from casparian_app.texts import count
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs.kinds import JobInput, ParseWork

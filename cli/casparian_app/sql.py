@@ -8,9 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from casparian_app.gateway import Gateway
+from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName
-from casparian_app.past import PastGateway
 from casparian_protocol.queries.parsers import StateTables
 from casparian_sentinel import ask_sql, sql_relations
 

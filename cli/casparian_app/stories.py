@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from casparian_app.gateway import Gateway
-from casparian_app.wording import count, when
+from casparian_app.texts import count, when
 from casparian_protocol.errors import RETRYABLE_ONCE
 from casparian_protocol.jobs import JobSpec, Work
 from casparian_protocol.queries.jobs import JobRow, JobStory, StoryEvent

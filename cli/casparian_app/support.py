@@ -20,7 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from casparian_app.doctor import examine, measure
+from casparian_app import measuring as measure
+from casparian_app.doctor import examine
 from casparian_app.problems import NoHome, UsageProblem
 from casparian_app.support_reduce import Reducer, own_folders, vocabulary
 from casparian_protocol.client import Client, NoSentinel, RequestRefused

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from casparian.answers import only_columns, print_answer
 from casparian.app import App
+from casparian.render import only_columns, print_answer
 from casparian_app.export import TSV_NULL, TargetExists, TargetUnwritable, UnknownForm, form_of, write_answer
 from casparian_app.names import UnknownName
 from tests.cli.calls import Caller

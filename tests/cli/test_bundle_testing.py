@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian.bundled import bundled
+from casparian.shipped import bundled
 from casparian_app.registering import CaseResult, run_bundle_tests
 from tests.cli.calls import Caller
 

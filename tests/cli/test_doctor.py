@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from casparian_app.doctor import judge
-from casparian_app.doctor.judge import Check, Verdict
-from casparian_app.doctor.measure import ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts, versions
+from casparian_app import doctor as judge
+from casparian_app.doctor import Check, Verdict
+from casparian_app.measuring import ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts, versions
 from tests.cli.calls import Caller, longest_line
 
 GIB = 1 << 30

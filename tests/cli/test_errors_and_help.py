@@ -12,7 +12,7 @@ import rich_click as click
 
 from casparian.main import GROUPS, casparian
 from casparian_app.names import hint
-from casparian_app.wording import listed
+from casparian_app.texts import listed
 from tests.cli.calls import Caller
 
 

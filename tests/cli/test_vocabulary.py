@@ -15,7 +15,7 @@ import rich_click as click
 
 from casparian.app import Group
 from casparian.main import casparian
-from casparian_app.documents import dated
+from casparian_app.texts import dated
 from casparian_protocol.wording import JOB_WORDS, in_columns, in_words
 from tests.cli.calls import Answer, Caller
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian.bundled import BundledFileMissing, bundled
-from casparian.settings_text import allowed_values, fields_of_settings, read_documented
+from casparian.shipped import BundledFileMissing, allowed_values, bundled, fields_of_settings, read_documented
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, known_keys, load
 

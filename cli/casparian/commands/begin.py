@@ -9,8 +9,8 @@ from pathlib import Path
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, Group, pass_app
-from casparian.bundled import bundled
 from casparian.render import as_json, cell
+from casparian.shipped import bundled
 from casparian_app.problems import UsageProblem
 from casparian_app.scaffold import read_sample, scaffold, write_scaffold
 from casparian_protocol.errors import CasparianError

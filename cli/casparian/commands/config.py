@@ -10,11 +10,10 @@ from typing import Any
 import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
-from casparian.bundled import bundled
 from casparian.render import as_json, table
-from casparian.settings_text import Documented, read_documented
+from casparian.shipped import Documented, bundled, read_documented
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count
+from casparian_app.texts import count
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
 

@@ -15,14 +15,14 @@ from casparian.app import App, Command, ExitCode, pass_app
 from casparian.options import TIMEOUT, as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.problems import NoHome, UsageProblem, WorkFailed
-from casparian_app.wording import count, size
+from casparian_app.texts import count, size
 from casparian_protocol import wording
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.wire import ProjectorPhase
 
 if TYPE_CHECKING:
-    from casparian_app.status import PastStatus, Status
+    from casparian_app.daemons import PastStatus, Status
     from casparian_protocol.wire.operation_views import WorkerView
 
 
@@ -64,7 +64,7 @@ def start(
         return _detach(app, worker_count)
     if with_parent:
         _end_with_parent()
-    from casparian_app.spawning import run_daemon
+    from casparian_app.daemons import run_daemon
 
     if ready_fd is None:
         app.say(f"casparian daemon, pid {os.getpid()}, home {app.home.root}; Ctrl-C drains, twice stops at once")
@@ -80,7 +80,7 @@ def start(
 
 
 def _detach(app: App, workers: int | None) -> ExitCode:
-    from casparian_app.spawning import spawn_daemon
+    from casparian_app.daemons import spawn_daemon
 
     child = spawn_daemon(app.home, [] if workers is None else ["--workers", str(workers)])
     if app.is_json:
@@ -146,7 +146,7 @@ def _gone(pid: int, timeout_seconds: float) -> bool:
 @pass_app
 def status(app: App) -> ExitCode:
     """Show what the daemon and its workers are doing; without a daemon, what waits in the queue."""
-    from casparian_app import status as standing
+    from casparian_app import daemons as standing
 
     if app.as_of is not None:
         with app.gateway() as gateway:
@@ -284,7 +284,7 @@ def worker(app: App, address: str | None, slots: int | None, worker_id: str | No
         )
     import socket
 
-    from casparian_app.spawning import run_worker
+    from casparian_app.daemons import run_worker
 
     name = worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}"
     arguments = ["--home", str(app.home.root), "--worker-id", name, "--no-managed"]

@@ -12,7 +12,7 @@ from casparian.app import App, Command, ExitCode, pass_app
 from casparian.render import as_json, cell, screen_width
 from casparian_app.doctor import Check, Verdict, examine
 from casparian_app.support import write_support_bundle
-from casparian_app.wording import count, size
+from casparian_app.texts import count, size
 
 
 @click.command(

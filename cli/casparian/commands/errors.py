@@ -11,7 +11,7 @@ from casparian.options import POSITIVE, as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import find_fingerprint
-from casparian_app.wording import count, when, when_short
+from casparian_app.texts import count, when, when_short
 from casparian_protocol.queries.failures import Cause, CauseOf, CausesListed, FilesOfCause, JobsOfCause
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.

@@ -19,7 +19,7 @@ from casparian_app.gateway import Gateway
 from casparian_app.jobs import FILTER_WORDS, JobDetails, JobFilter, job_details, log_file, policy_words, replay_dead
 from casparian_app.names import find_job
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count, size, when, when_short
+from casparian_app.texts import count, size, when, when_short
 from casparian_protocol import wording
 from casparian_protocol.jobs import WORKS, ParseWork
 from casparian_protocol.queries.jobs import JobCommit, JobRow

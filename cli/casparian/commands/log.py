@@ -15,13 +15,13 @@ from casparian.options import POSITIVE, force_option
 from casparian.render import as_json, as_ndjson, cell, fields, table
 from casparian_app.export import form_of
 from casparian_app.problems import UsageProblem, WorkFailed
-from casparian_app.wording import count, size, when
+from casparian_app.texts import count, size, when
 
 if TYPE_CHECKING:
     from casparian_app.event_log import Event
     from casparian_protocol.feed import FeedEvent
 if TYPE_CHECKING:
-    from casparian_app.proof import Verified
+    from casparian_app.event_log import Verified
 
 
 @click.group(cls=Group)
@@ -147,9 +147,9 @@ def verify(app: App, wants_tables: bool | None) -> ExitCode:
 
     Exit 1 when something is damaged or differs. Nothing is changed.
     """
-    from casparian_app import proof
+    from casparian_app import event_log
 
-    found = proof.verify(app.home, wants_tables=wants_tables)
+    found = event_log.verify(app.home, wants_tables=wants_tables)
     log, tables, is_sound = found.log, found.tables, found.is_sound
     if app.is_json:
         as_json(app, _document(found))
@@ -240,9 +240,9 @@ def seal(app: App) -> ExitCode:
     The seal is a small file beside the log with a minisign signature; `log verify` checks every seal. Give a copy of both
     files to somebody else: then nobody who has the home and its key can rewrite that past either.
     """
-    from casparian_app import proof
+    from casparian_app import event_log
 
-    path, document = proof.seal(app.home)
+    path, document = event_log.seal(app.home)
     if app.is_json:
         as_json(app, {**document, "path": str(path), "signature": f"{path}.minisig"})
     else:
@@ -253,10 +253,10 @@ def seal(app: App) -> ExitCode:
 
 def export_for_outsiders(app: App, target: Path) -> ExitCode:
     """`log export DIR --signed`."""
-    from casparian_app import proof
+    from casparian_app import event_log
 
     script = resources.files("casparian.standalone").joinpath("verify_export.py").read_bytes()
-    manifest = proof.export_for_outsiders(app.home, target, script)
+    manifest = event_log.export_for_outsiders(app.home, target, script)
     if app.is_json:
         as_json(app, manifest)
     else:
@@ -286,9 +286,9 @@ def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
     processed again, those that were found after it once they are scanned again. What was published for them before is kept
     in quarantine/_orphans/.
     """
-    from casparian_app import proof
+    from casparian_app import event_log
 
-    facts = proof.repair(app.home, accepts_loss=accepts_loss, is_trial=not yes)
+    facts = event_log.repair(app.home, accepts_loss=accepts_loss, is_trial=not yes)
     if app.is_json:
         as_json(app, {**facts, "is_done": yes})
         return ExitCode.OK
@@ -332,9 +332,9 @@ def rebuild(app: App) -> ExitCode:
 
     For tables that `log verify` found to differ. The old ones are kept beside as state.duckdb.aside-…; no daemon may run.
     """
-    from casparian_app import proof
+    from casparian_app import event_log
 
-    aside = proof.rebuild_tables(app.home)
+    aside = event_log.rebuild_tables(app.home)
     if app.is_json:
         as_json(app, {"kept_as": str(aside)})
     else:

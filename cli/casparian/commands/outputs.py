@@ -9,14 +9,13 @@ from pathlib import Path
 
 import rich_click as click
 
-from casparian.answers import FORMS, only_columns, print_answer
 from casparian.app import App, Command, ExitCode, Group, pass_app
 from casparian.options import POSITIVE, TIMEOUT, as_of_option, force_option
-from casparian.render import as_json, fields, table
+from casparian.render import FORMS, as_json, fields, only_columns, print_answer, table
 from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
 from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count, size, when
+from casparian_app.texts import count, size, when
 from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
 from casparian_protocol.queries.parsers import ContractOfOutput
 

@@ -14,6 +14,7 @@ from casparian.options import as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.names import UnknownName, need
 from casparian_app.problems import UsageProblem
+from casparian_app.texts import count, size, when, when_short
 from casparian_app.versions import (
     Parameter,
     ParserStanding,
@@ -24,7 +25,6 @@ from casparian_app.versions import (
     set_parameters,
     versions_of,
 )
-from casparian_app.wording import count, size, when, when_short
 from casparian_protocol.queries.parsers import ContractsListed
 
 if TYPE_CHECKING:

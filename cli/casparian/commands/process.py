@@ -35,8 +35,8 @@ from casparian_app.processing import (
     unclaimed,
     untagged,
 )
+from casparian_app.texts import count
 from casparian_app.versions import waiting_versions
-from casparian_app.wording import count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Snapshot
@@ -201,7 +201,7 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 @contextmanager
 def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] | None]:
     """The running daemon (None), or one of our own that ends with us."""
-    from casparian_app.spawning import spawn_daemon
+    from casparian_app.daemons import spawn_daemon
 
     try:
         Client.connect(app.home).close()

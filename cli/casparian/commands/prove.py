@@ -13,10 +13,10 @@ from casparian.render import as_json, cell
 from casparian_app.names import find_job
 from casparian_app.stories import Told, ending, sentence, with_progress
 from casparian_app.stories import story as story_of
-from casparian_app.wording import count, when
+from casparian_app.texts import count, when
 
 if TYPE_CHECKING:
-    from casparian_app.reproducing import Reproduction
+    from casparian_app.jobs import Reproduction
 
 
 @click.command(
@@ -33,7 +33,7 @@ def verify(app: App, what: str, sample: int | None) -> ExitCode:
     Nothing of the home is changed. Equal means byte for byte, or else row for row. An OUTPUT stands for all jobs that have
     live rows in its live version. Exit 1 when one could not be reproduced.
     """
-    from casparian_app.reproducing import recorded_jobs, run_again
+    from casparian_app.jobs import recorded_jobs, run_again
 
     with app.gateway() as gateway:
         recorded = recorded_jobs(gateway, what, sample)

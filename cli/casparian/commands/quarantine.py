@@ -13,7 +13,7 @@ from casparian.render import as_json, cell, table
 from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count, when
+from casparian_app.texts import count, when
 from casparian_protocol.queries.outputs import ViolationFilter, ViolationsListed, ViolationSums
 
 _FILTERS = (

@@ -21,7 +21,7 @@ from casparian.app import App, Command, ExitCode, pass_app
 from casparian.options import POSITIVE
 from casparian.render import as_json, cell
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count
+from casparian_app.texts import count
 from casparian_shim.text import scrub
 
 if TYPE_CHECKING:

@@ -17,15 +17,14 @@ from casparian.app import App, Command, ExitCode, pass_app
 from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen_width
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count, size
+from casparian_app.texts import count, size
 from casparian_protocol.queries.files import FilesByKind
 
 if TYPE_CHECKING:
+    from casparian_app.files import Hashed, ScanOptions, ScanProgress, ScanTotals
     from casparian_app.gateway import Gateway
-    from casparian_app.scanning import ScanOptions, ScanProgress, ScanTotals
-    from casparian_app.tagging import Hashed
 if TYPE_CHECKING:
-    from casparian_app.previewing import HexRow, Preview
+    from casparian_app.files import HexRow, Preview
 
 
 @click.command(
@@ -57,7 +56,7 @@ def scan(
     tells_progress: bool,
 ) -> ExitCode:
     """Find files below PATH and remember what is new, changed or gone."""
-    from casparian_app.scanning import DEFAULT_EXCLUDES, ScanOptions, WalkOptions, wanted_tags
+    from casparian_app.files import DEFAULT_EXCLUDES, ScanOptions, WalkOptions, wanted_tags
 
     roots = [os.path.abspath(path) for path in paths]
     for given, root in zip(paths, roots, strict=True):
@@ -108,7 +107,7 @@ def scan_here(
     tells_progress: bool = False,
 ) -> ScanTotals:
     """Scan in this process, with progress on the screen. The first Ctrl-C ends it early."""
-    from casparian_app.scanning import scan_roots
+    from casparian_app.files import scan_roots
 
     with _stop_on_interrupt() as stopped, _progress(app, as_lines=tells_progress) as show:
         return scan_roots(gateway, roots, options, source_id=source_id, should_stop=stopped.is_set, on_progress=show)
@@ -180,7 +179,7 @@ def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> 
     """Show kind, encoding, delimiter, first records and the types that every value seen has beyond doubt."""
     if raw and is_hex:
         raise UsageProblem("--raw and --hex exclude each other.", remedy="Give one of them.")
-    from casparian_app.previewing import preview_file
+    from casparian_app.files import preview_file
 
     seen, rows = preview_file(file, record_count, is_hex=is_hex)
     if app.is_json:

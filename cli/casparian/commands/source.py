@@ -14,7 +14,7 @@ from casparian.render import as_json, cell, shown_values, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
 from casparian_app.problems import UsageProblem
-from casparian_app.wording import count, when
+from casparian_app.texts import count, when
 from casparian_protocol.queries.sources import SourceListed, SourcesListed
 
 #: `--on-change` as people read it.
@@ -169,7 +169,7 @@ def rescan(app: App, named: str) -> ExitCode:
 
 def _rescan_here(app: App, gateway: Gateway, named: str) -> ExitCode:
     from casparian.commands.scan import scan_here
-    from casparian_app.scanning import find_source, options_of_source
+    from casparian_app.files import find_source, options_of_source
 
     found = find_source(gateway, named)
     options = options_of_source(gateway, found["id"])

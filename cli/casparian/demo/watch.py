@@ -40,7 +40,7 @@ class RunBroken(WorkFailed):
 @contextmanager
 def running_daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon that never outlives the demo."""
-    from casparian_app.spawning import spawn_daemon
+    from casparian_app.daemons import spawn_daemon
 
     child = spawn_daemon(home, ["--workers", str(WORKERS), "--with-parent"])
     try:

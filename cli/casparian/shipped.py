@@ -1,7 +1,7 @@
-"""What the commented `config/casparian.toml` says about each setting, and the reference page made from it.
+"""Files that come with Casparian: premade parsers, and the commented settings with what they say about each.
 
-Reads comments, which TOML readers pass over. Values and ranges are the models' (`casparian_protocol.settings`); a test
-holds this text against them. Pure: text in, text out.
+In a wheel they lie inside the package (`bundled/`), in a checkout where they are written (`config/`, `parsers/`). Values and
+ranges of settings are the models' (`casparian_protocol.settings`); a test holds the commented text against them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
 
 from casparian_protocol.bounds import COUNT_MAX
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.settings import Settings
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class BundledFileMissing(CasparianError):
+    """The installation is incomplete."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} should have come with Casparian and is not there.",
+            remedy="Install Casparian again; if it stays away, please report it.",
+        )
+
+
+def bundled(name: str) -> Path:
+    """Where `config/casparian.toml`, `parsers/fix`, … lie in this installation."""
+    for root in (_PACKAGE / "bundled", _PACKAGE.parents[1]):
+        if (root / name).exists():
+            return root / name
+    raise BundledFileMissing(name)
+
 
 _GROUP = re.compile(r"\[([a-z_]+)\]")
 _KEY = re.compile(r"#([a-z_]+) = (.+?)( # example)?")

@@ -1,7 +1,8 @@
-"""From what was measured to verdicts: ok, warn or fail, what was seen, and what to do. Pure."""
+"""Whether the machine and the home are fit: from what `measuring` found to verdicts: ok, warn or fail, and what to do."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,8 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from casparian_app.doctor.measure import (
+from casparian_app import measuring as measure
+from casparian_app.measuring import (
     PACKAGES,
     ClockFacts,
     Disk,
@@ -18,9 +20,11 @@ from casparian_app.doctor.measure import (
     PublishedFacts,
     SandboxFacts,
 )
-from casparian_app.wording import size
+from casparian_app.texts import size
 from casparian_protocol import wording
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
+from casparian_protocol.settings import Settings, SettingsError, load
 
 #: Older versions lack what Casparian uses.
 MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
@@ -290,3 +294,40 @@ def _is_too_old(name: str, found: Mapping[str, str]) -> bool:
         return Version(text) < Version(MINIMUM.get(name, "0"))
     except InvalidVersion:
         return False
+
+
+def examine(home: Home) -> list[Check]:
+    """Every check, in the order of its weight."""
+    since = measure.now_pair()
+    settings, settings_check = _settings(home)
+    disk = measure.measure_disk(home)
+    machine = measure.measure_machine()
+    pid, why = measure.daemon_of(home)
+    return [
+        judge_home(measure.measure_home(home), str(home.root), os.getuid()),
+        settings_check,
+        judge_log(measure.objection_to_log(home) if home.root.is_dir() else None),
+        judge_published(measure.measure_published(home)),
+        judge_orphans(measure.count_orphans(home), str(home.orphans)),
+        judge_space(disk, settings.log.low_disk_bytes, settings.log.reserve_bytes),
+        judge_sync(disk),
+        judge_versions(measure.versions()),
+        judge_zones(*measure.time_zones()),
+        judge_sockets(*measure.socket_path_bytes(home), directory=str(home.sockets)),
+        judge_files(machine),
+        judge_limits(machine, settings.limits.address_space_bytes, settings.log.segment_bytes),
+        judge_machine(machine, settings.daemon.max_concurrent_workers),
+        judge_clock(measure.measure_clock(home, since)),
+        judge_sandbox(measure.measure_sandbox()),
+        judge_daemon(pid, why, measure.pid_of_file(home)),
+        judge_trouble(measure.status_of(home) if pid is not None else None),
+    ]
+
+
+def _settings(home: Home) -> tuple[Settings, Check]:
+    """The settings in force, or the built-in ones and why they could not be read."""
+    try:
+        settings = load(home, dict(os.environ)).settings
+    except SettingsError as wrong:
+        return Settings(), Check("settings", Verdict.FAIL, wrong.problem, wrong.remedy)
+    return settings, Check("settings", Verdict.OK, "right")
