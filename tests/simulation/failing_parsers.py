@@ -9,7 +9,7 @@ from casparian_protocol.settings import BreakerSettings
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.effects import Decision
 from tests.sentinel.core.play import ANN
-from tests.simulation.faults import Faults
+from tests.simulation.faults import Faults, Shape
 from tests.simulation.invariants import Violated
 from tests.simulation.world import SETTINGS, World
 
@@ -70,7 +70,7 @@ class FailingWorld(World):
     def __init__(
         self, seed: int, faults: Faults | None = None, *, cooldown_seconds: float = COOLDOWN_SECONDS, jobs: int = 12
     ) -> None:
-        super().__init__(seed, faults, jobs=jobs, workers=3)
+        super().__init__(seed, faults, Shape(workers=3, jobs=jobs))
         breaker = BreakerSettings(consecutive_failures=TRIPS_AFTER, cooldown_seconds=cooldown_seconds)
         self.settings = SETTINGS.model_copy(update={"breaker": breaker})
         self.breaker = BreakerJudge()

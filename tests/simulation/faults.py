@@ -33,8 +33,9 @@ class Faults:
     disk_full: float = 0.0
     wall_jumps: float = 0.0
     cancels: float = 0.0
-    #: Telling a worker fails by an error of ours; never drawn, only asked for.
+    #: Telling a worker fails by an error of ours; and so does a handler of what a worker said, when it has decided.
     effect_errors: float = 0.0
+    handler_errors: float = 0.0
 
 
 _TROUBLE = {
@@ -52,10 +53,42 @@ _TROUBLE = {
     "disk_full": 1.0,
     "wall_jumps": 2.0,
     "cancels": 0.5,
+    "effect_errors": 0.1,
+    "handler_errors": 0.2,
 }
-assert set(_TROUBLE) == {f.name for f in fields(Faults)} - {"until_s", "effect_errors"}
+assert set(_TROUBLE) == {f.name for f in fields(Faults)} - {"until_s"}
 
 CALM = Faults(until_s=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a world is and what its work is like."""
+
+    workers: int = 2
+    jobs: int = 2
+    #: Every so many jobs are scans; 0: none.
+    scan_every: int = 0
+    outputs: int = 1
+    #: How many manifests are too large for an event.
+    large_manifests: float = 0.0
+    #: The first job runs until somebody cancels it.
+    has_endless_job: bool = False
+
+
+SMALL = Shape()
+
+
+def drawn_shape(seed: int) -> Shape:
+    """Small mostly: most that can go wrong needs two of everything. Some have more of it, a few have ten workers."""
+    dice = random.Random(-1 - seed)
+    size = dice.random()
+    if size < 0.6:
+        return SMALL
+    workers, jobs = (10, 14) if size > 0.97 else (dice.randint(1, 4), dice.randint(2, 5))
+    return Shape(
+        workers, jobs, dice.choice((0, 2, 3)), dice.randint(1, 2), dice.choice((0.0, 0.5)), dice.random() < 0.3
+    )
 
 
 def drawn(dice: random.Random) -> Faults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _ENDS_A_LEASE = frozenset(
 )
 _ENDS_A_JOB = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
 #: The other types promise nothing about a job.
-_JUDGED = _ENDS_A_LEASE | _ENDS_A_JOB | {"JobLeased", "JobQueued", "JobReplayed"}
+_JUDGED = _ENDS_A_LEASE | _ENDS_A_JOB | {"JobLeased", "JobQueued", "JobReplayed", "FilesObserved"}
 
 
 #: magic · len · crc · batch_no · first_seq · synced_upto (segment, offset) · prev_sha256; `len` counts what is behind the crc.
@@ -36,12 +37,19 @@ class Violated(BaseException):
     """An invariant does not hold. No `except Exception` of the code under judgement may swallow that."""
 
 
+def _no_blob(digest: str) -> bytes:
+    """Where manifests are small and nothing is scanned."""
+    return b""
+
+
 @dataclass(slots=True)
 class Judge:
     """What has been promised so far. `see` takes events in order, durable or not."""
 
     max_retries: int
     max_losses: int
+    #: The content of a blob that an event names.
+    blob: Callable[[str], bytes] = field(default=_no_blob, compare=False)
     keys: dict[str, str] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
     #: key of the work → the job that committed it.
@@ -58,7 +66,7 @@ class Judge:
     last_epoch: int = 0
 
     def copied(self) -> Judge:
-        copy = Judge(self.max_retries, self.max_losses)
+        copy = Judge(self.max_retries, self.max_losses, self.blob)
         for name in _REMEMBERED:
             setattr(copy, name, getattr(self, name).copy())
         copy.last_seq, copy.last_epoch = self.last_seq, self.last_epoch
@@ -80,6 +88,8 @@ class Judge:
             self.open_jobs.add(data["job"]["job_id"])
         elif kind == "JobOutputsCommitted":
             self._commit(event, job_id)
+        elif kind == "FilesObserved":
+            self.content(data["blob"], "what a scan found")
         elif kind == "JobRetryScheduled":
             self._count(self.retries, job_id, self.max_retries, "retries")
         elif kind == "LeaseExpired" and data["is_loss"]:
@@ -110,11 +120,22 @@ class Judge:
         if self.current.get(job_id) != epoch:
             raise Violated(f"I2: {job_id} was committed under {epoch}, not {self.current.get(job_id)}")
         versions = event.data["versions"]
-        files = Manifest.model_validate(event.data["manifest"]).files
+        if digest := event.data.get("manifest_blob"):
+            manifest = msgpack.unpackb(self.content(digest, f"the manifest of {job_id}"))
+        else:
+            manifest = event.data["manifest"]
+        files = [file for file in Manifest.model_validate(manifest).files if file.kind != "changes"]
         paths = {published_path(file, job_id, versions[file.output]): file.digest for file in files}
         self.commits[key] = job_id
         self.committed_jobs[job_id] = (epoch, paths)
         self.published.update(paths)
+
+    def content(self, digest: str, what: str) -> bytes:
+        """I12: what an event names by its hash is there when the event is, with that content."""
+        content = self.blob(digest)
+        if blake3(content).hexdigest() != digest:
+            raise Violated(f"I12: {what} is a blob that is not there, or another one: {digest}")
+        return content
 
     def _complete(self, event: Event, job_id: str) -> None:
         if event.data["damaged"]:

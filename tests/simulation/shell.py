@@ -187,7 +187,8 @@ class WatchedEngine(Engine):
         self._world = shell.world
 
     def submit(self, command: c.Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:
-        decision = super().submit(command, waiter, cause=cause)
+        with self._world.mishaps(command):
+            decision = super().submit(command, waiter, cause=cause)
         if decision.events:
             self._world.decided(decision)
         return decision

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.faults import CALM
+from tests.simulation.faults import CALM, Faults
 from tests.simulation.invariants import Violated
 from tests.simulation.machine import undisturbed
 from tests.simulation.mutants import planted
@@ -44,6 +46,26 @@ def play(seeds: Iterable[int]) -> None:
 @pytest.mark.parametrize("first", range(0, SEEDS, _CHUNK))
 def test_whatever_happens_every_promise_is_kept(first: int) -> None:
     play(range(first, first + _CHUNK))
+
+
+def test_everything_that_a_history_may_hold_does_happen() -> None:
+    """A kind of work or of trouble that no seed draws would be a check of nothing."""
+    seen: Counter[str] = Counter()
+    with undisturbed():
+        for seed in range(_CHUNK):
+            world = World(seed)
+            world.run()
+            seen[f"{world.shape.workers} workers"] += 1
+            seen.update(field.name for field in fields(world.faults) if getattr(world.faults, field.name))
+            seen.update(event.type for event in world.platter.events)
+            for event in world.platter.events:
+                if event.type == "JobOutputsCommitted":
+                    seen["manifest in a blob"] += bool(event.data.get("manifest_blob"))
+                    seen[f"{len(event.data['versions'])} outputs"] += 1
+    wanted = {"10 workers", "manifest in a blob", "1 outputs", "2 outputs", "FilesObserved", "JobCancelled"}
+    wanted |= {"QuarantineRecorded", "JobDeadLettered", "JobProgressed", "WorkerLeft", "TornTailCut", "IntakePaused"}
+    wanted |= {field.name for field in fields(Faults)}
+    assert not wanted - {name for name, count in seen.items() if count}
 
 
 def test_what_once_failed_does_not_fail_again() -> None:

@@ -36,6 +36,7 @@ from casparian_worker.agent.leases import (
     Output,
     Seal,
     Send,
+    Stage,
     Start,
     Stop,
     Tick,
@@ -179,6 +180,12 @@ class SimWorker:
                 self._start()
                 self._after(_AWAY_SECONDS, self._tick)
 
+    @property
+    def in_hand(self) -> set[LeaseKey]:
+        """What it holds, or works on."""
+        held = {lease.key for lease in self.table.at(*Stage)}
+        return held.union(self._busy, self._staged, (attempt.key for attempt in self._waiting))
+
     # --- slots
 
     def _fill_slots(self) -> None:
@@ -208,7 +215,8 @@ class SimWorker:
         except OSError:
             self._failed(attempt, "DISK_FULL", True)
         else:
-            self._after(self.world.dice.random() * _RUN_SECONDS, self._end, attempt)
+            if not self.world.is_endless(attempt.key[0]):
+                self._after(self.world.dice.random() * _RUN_SECONDS, self._end, attempt)
 
     def _end(self, attempt: Attempt) -> None:
         if attempt.key not in self._busy or attempt.is_told_to_stop:
@@ -287,7 +295,7 @@ class SimWorker:
         if isinstance(work, ScanWork):
             return Manifest(files=files, scan={"files": 1, "complete": True, "new": len(files)})
         assert isinstance(work, ParseWork)
-        has_much_to_say = self.world.dice.random() < self.world.large_manifests
+        has_much_to_say = self.world.dice.random() < self.world.shape.large_manifests
         outputs = {
             output: _accounting(contract, files, output, has_much_to_say) for output, contract in work.contracts.items()
         }

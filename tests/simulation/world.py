@@ -14,28 +14,33 @@ from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import patch
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import JobError
+from casparian_protocol.jobs import JobError, JobSpec
+from casparian_protocol.jobs.kinds import ScanWork
 from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
+from casparian_sentinel.core.decide import decide
 from casparian_sentinel.core.effects import Decision
 from casparian_sentinel.core.evolve import UnfoldableLog, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
+from casparian_sentinel.daemon import engine
 from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.event import Event
+from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
-from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, drawn
+from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, Shape, drawn, drawn_shape
 from tests.simulation.invariants import Judge, Platter, Violated, check_published
 from tests.simulation.loop import Agenda, SimClock, SimLoop, new_loop
 from tests.simulation.machine import simulated_machine
 from tests.simulation.paths import root
 from tests.simulation.shell import SimShell
-from tests.simulation.simfs import Fault, Halted, SimFs
+from tests.simulation.simfs import Fault, File, Halted, SimFs
 from tests.simulation.workers import SimWorker
 
 SENTINEL = "sentinel"
@@ -44,6 +49,8 @@ LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 _TROUBLE_SECONDS = 0.1
 _BETWEEN_STARTS_SECONDS = 0.15
+_ASKED_AGAIN_SECONDS = 1.0
+_ENDLESS = f"{0:016x}"
 _PLENTY_BYTES = 1 << 30
 #: Whether all is over is asked so seldom.
 _STEPS_BETWEEN_LOOKS = 4
@@ -60,29 +67,60 @@ SETTINGS = Settings().model_copy(
         "daemon": DaemonSettings(drain_seconds=0.5),
     }
 )
-_PARSER = c.RegisterParser(
-    "p",
-    "advice",
-    "1.0",
-    ARTIFACT,
-    ANN,
-    outputs={"orders": CONTRACT},
-    contracts=(c.ContractFacts("contract", "scope", "orders", CONTRACT, 3),),
-    entry="a.py",
-)
-#: Another version with the same contract: its approval carries over, and it becomes current while jobs of 1.0 go on.
-_NEWER = c.RegisterParser(
-    "p2",
-    "advice",
-    "1.1",
-    "b" * 64,
-    ANN,
-    outputs={"orders": CONTRACT},
-    contracts=(c.ContractFacts("newer", "scope", "orders", CONTRACT, 3),),
-    entry="a.py",
-    carries_over=True,
-)
-_job = cache(spec)
+_OUTPUTS = {"orders": CONTRACT, "trades": "d" * 64}
+
+
+@cache
+def _registration(outputs: int, version: str, *, carries_over: bool = False) -> c.RegisterParser:
+    """A later version with the same contracts: approval carries over, and it becomes current while jobs of 1.0 go on."""
+    contracts = dict(list(_OUTPUTS.items())[:outputs])
+    return c.RegisterParser(
+        f"p{version}",
+        "advice",
+        version,
+        ARTIFACT if version == "1.0" else "b" * 64,
+        ANN,
+        outputs=contracts,
+        contracts=tuple(
+            c.ContractFacts(f"{version}-{name}", "scope", name, digest, 3) for name, digest in contracts.items()
+        ),
+        entry="a.py",
+        carries_over=carries_over,
+    )
+
+
+@cache
+def _job(number: int, shape: Shape) -> JobSpec:
+    if shape.scan_every and number % shape.scan_every == 1:
+        return JobSpec(job_id=f"{number:016x}", key=f"scan:{number}", work=ScanWork(root=f"/data/{number}"))
+    outputs = dict(list(_OUTPUTS.items())[: shape.outputs])
+    return spec(number, contracts=outputs)
+
+
+@cache
+def _changes(number: int) -> bytes:
+    writer = ChangeWriter()
+    writer.add(
+        "new",
+        FileRow(
+            id=f"{number:016x}",
+            path=f"/data/{number}/f",
+            rel_path="f",
+            size=1,
+            mtime_ns=1,
+            device=1,
+            inode=number,
+            content_hash="",
+            kind="text",
+        ),
+    )
+    return writer.finish()
+
+
+class Mishap(Exception):
+    """An error of ours in a handler, on purpose."""
+
+
 _SIGNS_OF_LIFE = frozenset({m.Hello, m.Heartbeat, m.Want})
 
 
@@ -90,9 +128,10 @@ class World:
     """`run` raises `Violated` when a promise is broken."""
 
     def __init__(
-        self, seed: int, faults: Faults | None = None, *, jobs: int = 2, workers: int = 2, has_rival: bool = False
+        self, seed: int, faults: Faults | None = None, shape: Shape | None = None, *, has_rival: bool = False
     ) -> None:
-        """`has_rival`: another process says that it is the first worker."""
+        """`faults`, `shape`: drawn if not given. `has_rival`: another process says that it is the first worker."""
+        self.shape = drawn_shape(seed) if shape is None else shape
         self.seed = seed
         self.dice = random.Random(seed)
         self.faults = drawn(self.dice) if faults is None else faults
@@ -101,8 +140,7 @@ class World:
         self.agenda = Agenda()
         self.clock = SimClock(self.agenda)
         self.fs = SimFs(random.Random(seed + 1))
-        self.jobs = jobs
-        self.large_manifests = 0.0
+        self.jobs = self.shape.jobs
         self.acting = SENTINEL
         self.is_power_cut = False
         self.is_told = False
@@ -131,14 +169,20 @@ class World:
         self.is_ending = False
         self.until_s = self.faults.until_s
         self.swept_at_s = 0.0
-        self.workers = {f"w{number}": SimWorker(self, f"w{number}") for number in range(workers)}
+        self.workers = {f"w{number}": SimWorker(self, f"w{number}") for number in range(self.shape.workers)}
         if has_rival:
             self.workers["rival"] = SimWorker(self, "w0", "rival", pid=1_000_000)
         self.fs.on_change = self._names_changed
 
     def _new_judge(self) -> Judge:
+        """For what is durable, so that what it names must be durable too."""
         retry = SETTINGS.retry
-        return Judge(retry.max_retries, retry.max_worker_losses)
+        return Judge(retry.max_retries, retry.max_worker_losses, self._durable_blob)
+
+    def _durable_blob(self, digest: str) -> bytes:
+        place = self.home.blob(digest)
+        file = self.fs.on_platter(place.parent).get(place.name)
+        return bytes(file.platter) if isinstance(file, File) else b""
 
     # --- the history
 
@@ -150,12 +194,18 @@ class World:
                 step = self.step
                 while not self._is_over():
                     if self.agenda.now_s > self.until_s + PATIENCE_SECONDS:
-                        raise Violated(f"I4, I6: {sorted(self.live_judge.open_jobs)} never ended, or staging is left")
+                        self._never_over()
                     for _ in range(_STEPS_BETWEEN_LOOKS):
                         step()
                 self._judge_end()
             except UnfoldableLog as unfoldable:
                 raise Violated(f"I9: {unfoldable}") from unfoldable
+
+    def _never_over(self) -> NoReturn:
+        held = {name: worker.in_hand for name, worker in self.workers.items()}
+        if not self.live_judge.open_jobs and any(held.values()):
+            raise Violated(f"I13: every job has ended, and these are still in hand: {held}")
+        raise Violated(f"I4, I6: {sorted(self.live_judge.open_jobs)} never ended, or staging is left")
 
     def step(self) -> None:
         self.steps += 1
@@ -198,6 +248,8 @@ class World:
             return False
         if shell.failure is not None or not shell.is_ready or shell.booted.state.jobs:
             return False
+        if any(worker.in_hand for worker in self.workers.values()):  # I13: what has ended is in nobody's hand
+            return False
         if not self.is_ending:
             self.is_ending = True
             self._end_trouble()
@@ -221,15 +273,15 @@ class World:
         check_published(self.fs, self.home.root, self.platter.judge, is_final=True)
         if self.platter.judge.open_jobs:
             raise Violated(f"I4: {sorted(self.platter.judge.open_jobs)} never ended")
+        if len(self.platter.judge.keys) != self.jobs:
+            raise Violated(f"I4: of {self.jobs} jobs only {sorted(self.platter.judge.keys)} were ever queued")
         self._compare_dumps(self.shell.booted.state)
         self._judge_errors(self.shell)
 
     def _judge_errors(self, shell: SimShell) -> None:
         """The daemon survives errors of its own; in these histories there are none but those that were asked for."""
-        found = {
-            place: n for place, n in shell.internal.counts.items() if not place.startswith("the effect SendToWorker")
-        }
-        if found or (shell.internal.total and not self.faults.effect_errors):
+        wanted = [("the effect SendToWorker", self.faults.effect_errors), ("deciding ", self.faults.handler_errors)]
+        if any(not any(rate and place.startswith(name) for name, rate in wanted) for place in shell.internal.counts):
             raise Violated(f"errors of ours: {shell.internal.view()}")
 
     def _judge_again(self) -> None:
@@ -278,13 +330,13 @@ class World:
             self.agenda.after(0.05, self._prepare, shell, loop=self.loop)
             return
         if "advice" not in shell.booted.state.parsers:
-            shell.engine.submit(_PARSER)
+            shell.engine.submit(_registration(self.shape.outputs, "1.0"))
         if not shell.booted.state.parsers["advice"].versions["1.0"].is_runnable:
             shell.engine.submit(c.DecideContract("advice", True, "", ANN))
         self._change_version(shell)
         position = 0 if self.is_prepared else shell.booted.state.seq  # a later plan knows nothing: refused by the keys
         known = self.live_judge.keys
-        wanted = [_job(number) for number in range(self.jobs)]
+        wanted = [_job(number, self.shape) for number in range(self.jobs)]
         specs = [one for one in wanted if self.is_prepared or one.job_id not in known]
         shell.engine.submit(c.QueueJobs(specs, position), self._prepared)
 
@@ -292,7 +344,7 @@ class World:
         """With every start of the sentinel another version is current: registered, then chosen back and forth."""
         line = shell.booted.state.parsers["advice"]
         if "1.1" not in line.versions:
-            shell.engine.submit(_NEWER)
+            shell.engine.submit(_registration(self.shape.outputs, "1.1", carries_over=True))
         else:
             other = "1.0" if line.current == "1.1" else "1.1"
             shell.engine.submit(c.UseVersion("advice", other, "a change of mind", ANN))
@@ -379,7 +431,7 @@ class World:
             self.shell.changed.set()
             self.tell("the sentinel is asked to stop")
         if self.chance(faults.cancels * each) and self.shell is not None and self.shell.is_ready:
-            victim = _job(dice.randrange(self.jobs)).job_id
+            victim = f"{dice.randrange(self.jobs):016x}"
             self.shell.engine.submit(c.CancelJob(victim, "on a whim", ANN))
         for worker in self.workers.values():
             self._trouble_worker(worker)
@@ -392,6 +444,14 @@ class World:
         self.fs.halt_in, self.is_power_cut = 0, False
         for worker in self.workers.values():
             worker.frozen_until_s = min(worker.frozen_until_s, self.agenda.now_s)
+        if self.shape.has_endless_job:
+            self._cancel_endless()
+
+    def _cancel_endless(self) -> None:
+        """Somebody has waited long enough, and says so until it helps."""
+        self.agenda.after(_ASKED_AGAIN_SECONDS, self._cancel_endless)
+        if self.shell is not None and self.shell.is_ready and _ENDLESS in self.shell.booted.state.jobs:
+            self.shell.engine.submit(c.CancelJob(_ENDLESS, "it does not end", ANN))
 
     def _trouble_worker(self, worker: SimWorker) -> None:
         faults, dice, now_s = self.faults, self.dice, self.agenda.now_s
@@ -549,9 +609,28 @@ class World:
     def error_of(self, job_id: str, code: str, is_retryable: bool) -> JobError:
         return JobError(code=code, retryable=is_retryable)
 
+    def is_endless(self, job_id: str) -> bool:
+        return self.shape.has_endless_job and not int(job_id, 16)
+
     def changes_of(self, assignment: m.Assignment) -> bytes:
-        """What a scan finds."""
-        return b""
+        """What a scan finds: every other one a new file."""
+        number = int(assignment.job.job_id, 16)
+        return _changes(number) if number % 4 else b""
+
+    @contextmanager
+    def mishaps(self, command: c.Command) -> Iterator[None]:
+        """Now and then a handler of what a worker said fails, after it has decided: nothing of that may be left."""
+        if not (isinstance(command, c.FromWorker) and self.chance(self.faults.handler_errors)):
+            yield
+            return
+        self.tell(f"the handler of {type(command).__name__} fails")
+
+        def failing(*arguments: Any) -> Decision:
+            decide(*arguments)
+            raise Mishap
+
+        with patch.object(engine, "decide", failing):
+            yield
 
     def make_attempt_directory(self, path: Path) -> None:
         """An attempt's own directory is new: nobody may have been there."""

@@ -1,0 +1,23 @@
+"""«What is committed is published: its staging can go.»"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from casparian_protocol.wire.messages import Held
+from casparian_worker.agent.leases import Drop, LeaseTable
+
+_settle = LeaseTable._settle
+
+
+def _tidy(table: LeaseTable, answered: Sequence[Held]) -> None:
+    table._outputs += [Drop(lease.key) for lease in table._found(answered)]
+    _settle(table, answered)
+
+
+@contextmanager
+def mutated() -> Iterator[None]:
+    with patch.object(LeaseTable, "_settle", _tidy):
+        yield
