@@ -1,0 +1,241 @@
+"""The guest's outputs on a real socket: rows become batches, each is numbered, nothing is lost whatever order it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from casparian_shim.arrow.batches import BATCH_ROWS_MAX, RowTooLarge
+from casparian_shim.arrow.tables import ColumnNameNotText
+from casparian_shim.emitting import ColumnWithoutName, Outputs, OutputUnknown, RowWithoutColumns, _row_id
+from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
+from casparian_shim.frames.state import BadOutputName
+from tests.shim.guests import Heard
+from tests.shim.streams import heard_from_sender, of_kind
+
+REJECTS = OutputKind.REJECTS
+
+
+def starts(heard: Heard) -> list[tuple[int, str, OutputKind]]:
+    return [(one.index, one.name, one.kind) for one in of_kind(heard, OutputStart) if isinstance(one, OutputStart)]
+
+
+def ends(heard: Heard) -> list[tuple[int, int]]:
+    return [(one.index, one.row_count) for one in of_kind(heard, OutputEnd) if isinstance(one, OutputEnd)]
+
+
+def test_rows_arrive_as_they_were_given_and_each_output_says_how_many() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender, ["orders", "trades"])
+        add_order, add_trade = outputs.rows_into("orders"), outputs.rows_into("trades")
+        for number in range(3):
+            add_order({"id": number})
+        add_trade({"id": "x", "price": 1.5})
+        outputs.finish()
+
+    assert heard.rows("orders") == [{"id": 0}, {"id": 1}, {"id": 2}]
+    assert heard.rows("trades") == [{"id": "x", "price": 1.5}]
+    assert starts(heard) == [(0, "orders", OutputKind.ROWS), (1, "trades", OutputKind.ROWS)]
+    assert ends(heard) == [(0, 3), (1, 1)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["orders", "trades"]),
+            st.booleans(),
+            st.dictionaries(st.sampled_from("abc"), st.integers(0, 9) | st.text(max_size=3) | st.none(), max_size=3),
+        ),
+        max_size=40,
+    )
+)
+def test_every_row_and_every_reject_has_its_place_in_the_order_in_which_it_came(
+    given_rows: list[tuple[str, bool, dict[str, Any]]],
+) -> None:
+    """A rejected row says its number; accepted rows take the numbers left over, in order."""
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        for output in ("orders", "trades"):
+            outputs.rows_into(output)({"a": "first"})
+        for output, is_rejected, row in given_rows:
+            if is_rejected:
+                outputs.reject(output, row, "bad", None, None)
+            else:
+                outputs.rows_into(output)(row)
+        outputs.finish()
+
+    for output in ("orders", "trades"):
+        came = [(False, {"a": "first"})] + [(bad, row) for name, bad, row in given_rows if name == output]
+        rejected = {int(str(row["_cf_output_row_index"])): row for row in heard.rows(output, REJECTS)}
+        assert sorted(rejected) == [place for place, (bad, _) in enumerate(came) if bad]
+        accepted = heard.rows(output)
+        assert len(accepted) == sum(not bad for bad, _ in came)
+        for place, (bad, row) in enumerate(came):
+            if bad:
+                texts = {name: None if value is None else str(value) for name, value in row.items()}
+                assert {name: rejected[place].get(name) for name in texts} == texts
+        columns = dict.fromkeys(name for bad, row in came if not bad for name in row)
+        assert all(list(row) == list(columns)[: len(row)] for row in accepted)
+
+
+def test_columns_that_come_later_are_null_before_and_after() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        outputs.add_table(None, pa.table({"a": [1]}))
+        outputs.add_table(None, pa.table({"a": [2], "b": ["x"]}))
+        outputs.add_table(None, pa.table({"a": [3]}))
+        outputs.finish()
+
+    assert heard.rows("output") == [{"a": 1}, {"a": 2, "b": "x"}, {"a": 3, "b": None}]
+    assert [index for index, _, _ in starts(heard)] == [0, 0]  # the stream goes on under a wider schema
+
+
+def test_rows_without_a_column_wait_for_one() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        add = outputs.rows_into(None)
+        add({})
+        add({})
+        outputs.add_table(None, pa.table({"a": [1]}))
+        outputs.finish()
+    assert heard.rows("output") == [{"a": None}, {"a": None}, {"a": 1}]
+
+
+def fails(error: type[CasparianError], give: Any, declared: Sequence[str] = (), **more: int) -> CasparianError:
+    with heard_from_sender(is_whole=False) as (sender, _heard):
+        outputs = Outputs(sender, declared, **more)
+        with pytest.raises(error) as refused:
+            give(outputs)
+            outputs.finish()
+    return refused.value
+
+
+def test_rows_that_never_have_a_column_are_refused() -> None:
+    refused = fails(RowWithoutColumns, lambda outputs: outputs.rows_into("orders")({}))
+
+    assert refused.problem == "Output orders was given rows without any column."
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "words"),
+    [
+        (("orders",), "trades", "The output trades is not declared; the parser declares orders."),
+        (("orders", "trades"), None, "Data came without the name of its output; the parser declares orders, trades."),
+    ],
+)
+def test_an_output_that_is_not_declared_is_refused(declared: tuple[str, ...], name: str | None, words: str) -> None:
+    refused = fails(OutputUnknown, lambda outputs: outputs.rows_into(name), declared)
+
+    assert refused.problem == words
+    assert refused.code is ErrorCode.SCHEMA_MISMATCH
+
+
+@pytest.mark.parametrize("name", ["Orders", "", "a/b", "../x", "a" * 64])
+def test_a_name_that_could_name_no_table_is_refused(name: str) -> None:
+    fails(BadOutputName, lambda outputs: outputs.rows_into(name))
+
+
+def test_of_one_declared_output_no_name_is_needed() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender, ["orders"])
+        assert outputs.declared == ("orders",)
+        outputs.rows_into(None)({"a": 1})
+        outputs.finish()
+    assert heard.rows("orders") == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("give", "error", "words"),
+    [
+        (lambda outputs: outputs.rows_into("o")({1: 2}), ColumnNameNotText, "A column is named 1, a int."),
+        (
+            lambda outputs: outputs.rows_into("o")({"a": 1, "": 2}),
+            ColumnWithoutName,
+            "Column 2 of output o has no name",
+        ),
+    ],
+)
+def test_a_column_without_a_name_is_refused(give: Any, error: type[CasparianError], words: str) -> None:
+    assert words in fails(error, give).problem
+
+
+def test_a_row_that_fits_no_batch_is_refused_with_its_size() -> None:
+    refused = fails(RowTooLarge, lambda outputs: outputs.rows_into("o")({"a": "x" * 5000}), batch_bytes=1024)
+
+    assert "a batch holds at most 1,024 (limits.batch_bytes)" in refused.problem
+
+
+def test_many_rows_are_cut_into_batches_by_count_and_by_bytes() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        add = outputs.rows_into("many")
+        for number in range(BATCH_ROWS_MAX + 10):
+            add({"n": number})
+        outputs.finish()
+    batches = heard.batches["many", OutputKind.ROWS]
+    assert [batch.num_rows for batch in batches] == [BATCH_ROWS_MAX, 10]
+
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender, batch_bytes=64 * 1024)
+        add = outputs.rows_into("wide")
+        for number in range(100):
+            add({"n": number, "text": "x" * 2000})
+        outputs.finish()
+    batches = heard.batches["wide", OutputKind.ROWS]
+    assert [row["n"] for row in heard.rows("wide")] == list(range(100))
+    assert len(batches) > 4
+    assert all(batch.nbytes <= 64 * 1024 for batch in batches)
+
+
+def test_values_of_several_kinds_are_told_once_a_column() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        for _ in range(3):
+            outputs.add_table("o", pa.table({"a": [1]}))
+            add = outputs.rows_into("o")
+            add({"a": 1})
+            add({"a": "x"})
+        outputs.finish()
+    assert heard.log(LogLevel.WARNING) == ["Column a of o has values that fit no one type; each is judged for itself."]
+
+
+def test_what_readers_gave_out_goes_before_the_rows_made_of_it() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        outputs.before_rows = lambda: outputs.add_records("utf_8", [1], [5], [0]) if not told else None
+        told: list[int] = []
+        outputs.rows_into("o")({"a": 1})
+        outputs.finish()
+        told.append(1)
+    assert starts(heard)[:2] == [(0, "utf_8", OutputKind.RECORDS), (1, "o", OutputKind.ROWS)]
+    assert heard.rows("utf_8", OutputKind.RECORDS)[0] == {"row": 1, "end": 5, "what": 0}
+
+
+@pytest.mark.parametrize(
+    ("source_row", "row", "found"),
+    [
+        (7, None, 7),
+        (None, {"__cf_row_id": 8}, 8),
+        (7, {"__cf_row_id": 8}, 7),
+        (None, {"__cf_row_id": "9"}, 9),
+        (None, {"__cf_row_id": "-9"}, None),
+        (None, {"__cf_row_id": "9" * 30}, None),
+        (None, {"__cf_row_id": "٣"}, None),
+        (None, {"__cf_row_id": 1.0}, None),
+        (None, {"__cf_row_id": True}, None),
+        (None, {"__cf_row_id": 2**63}, None),
+        (None, {}, None),
+        (None, None, None),
+    ],
+)
+def test_the_line_of_a_rejected_row_is_a_whole_number_or_unknown(
+    source_row: int | None, row: dict[str, object] | None, found: int | None
+) -> None:
+    assert _row_id(source_row, row) == found
