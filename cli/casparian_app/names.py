@@ -32,7 +32,7 @@ _LISTINGS: dict[Kind, str] = {
     "output": "casparian outputs list",
     "tag": "casparian parser list",
     "contract": "casparian contract list",
-    "error code": "casparian errors list",
+    "error code": "casparian errors explain",
     "violation": "casparian quarantine summary",
 }
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from casparian_protocol.contract.problems import ViolationCode
-from casparian_protocol.errors import ErrorCode
+from casparian_protocol.errors import NEVER_THE_PARSERS, RETRYABLE_ONCE, ErrorCode
+from casparian_shim.errors import TRANSIENT
 
 Fault = Literal["parser", "parser or input", "input", "machine", "setup", "Casparian"]
 
@@ -223,3 +224,25 @@ REFUSALS: dict[str, str] = {
     "VERSION_TAKEN": "This version is registered with other content.",
     "WRONG_STATE": "The job ended in a state that this command is not for.",
 }
+
+
+def retries_of(code: ErrorCode) -> str:
+    """Whether a job that failed with this code runs again by itself."""
+    if code in RETRYABLE_ONCE:
+        return "once, alone on its host"
+    return "yes" if code in TRANSIENT else "no"
+
+
+def counts_against_parser(code: ErrorCode) -> bool:
+    """Whether a parser that fails with this code can be paused for it."""
+    return code not in NEVER_THE_PARSERS and "parser" in EXPLAINED[code].fault
+
+
+def meaning_of(code: str) -> str | None:
+    """What any of the codes means: of a failed job, a violation, or a refused command."""
+    if code in EXPLAINED:
+        return EXPLAINED[ErrorCode(code)].meaning
+    if code in VIOLATIONS:
+        meaning = VIOLATIONS[ViolationCode(code)]
+        return f"{meaning[0].upper()}{meaning[1:]}."
+    return REFUSALS.get(code)

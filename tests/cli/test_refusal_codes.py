@@ -76,3 +76,14 @@ def test_an_error_without_a_code_is_called_by_its_class() -> None:
         "CASPARIAN_ERROR",
         "DISK_FULL",
     ]
+
+
+def test_a_code_is_explained_on_the_terminal(lived: Caller) -> None:
+    told = lived("errors", "explain", "timeout", "--json").document
+    assert (told["code"], told["retried"], told["counts_against_parser"]) == ("TIMEOUT", "yes", "yes")
+    assert "limits.wall_seconds" in lived("errors", "explain", "TIMEOUT").out
+    assert lived("errors", "explain", "not_unique", "--json").document["meaning"].startswith("An earlier row")
+    assert {one["code"] for one in lived("errors", "explain", "--json").document} == set(ErrorCode)
+
+    unknown = lived("errors", "explain", "TIMEOUTS")
+    assert (unknown.code, "Did you mean TIMEOUT?" in unknown.err) == (2, True)

@@ -22,7 +22,8 @@ from tests.cli.calls import Answer, Caller
 #: Command line → None, or why it is no document. `{…}` is filled in from the home.
 DOCUMENTS = (
     "config check", "config path", "config show", "contract diff advice", "contract list", "contract show advice",
-    "doctor", "errors files {cause}", "errors list", "errors show {cause}", "files", "job show {job}", "jobs",
+    "doctor", "errors explain timeout", "errors explain",
+    "errors files {cause}", "errors list", "errors show {cause}", "files", "job show {job}", "jobs",
     "jobs replay --all-dead", "log seal", "log stats", "log tail", "log verify", "outputs list", "outputs show advices",
     "outputs history advices", "parser health", "parser list", "parser show advice", "preview {input}", "process --dry-run",
     "quarantine list", "quarantine list --uncommitted", "quarantine show advices", "quarantine summary", "rule list",

@@ -134,6 +134,9 @@ def test_batches_keep_the_limit_that_is_set(tmp_path: Path) -> None:
     assert desk.table("data.rows.0.parquet").num_rows == 3_000
     assert desk.counters.batches >= 3
 
-    error = desk.failed("def parse(path):\n    yield {'a': 'x' * (2 << 20), 'n': 1}\n").error
+    other = Desk(tmp_path / "other")
+    other.limits = desk.limits
+    other.input.write_text("x")
+    error = other.failed("def parse(path):\n    yield {'a': 'x' * (2 << 20), 'n': 1}\n").error
     assert error.code == "LIMIT_EXCEEDED"
     assert "at most 1,048,576 (limits.batch_bytes)" in error.message

@@ -1,4 +1,4 @@
-"""`errors list/show/files`: failures grouped by their root cause, which a fingerprint names."""
+"""`errors list/show/files/close`: failures grouped by their root cause, which a fingerprint names; `errors explain`: codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import POSITIVE, as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.gateway import Gateway
-from casparian_app.names import find_fingerprint
+from casparian_app.names import UnknownName, find_fingerprint
 from casparian_app.texts import count, when, when_short
 from casparian_protocol.queries.failures import Cause, CauseOf, CausesListed, FilesOfCause, JobsOfCause
 
@@ -56,6 +56,49 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
     empty = "No failures." if is_all else "No open failures; --all shows closed ones too."
     table(app, columns, rows, empty=empty, right=("times", "files"))
     return ExitCode.OK
+
+
+@errors.command(
+    "explain", examples="casparian errors explain TIMEOUT\ncasparian errors explain      # every code of a failed job"
+)
+@click.argument("code", required=False)
+@pass_app
+def explain(app: App, code: str | None) -> None:
+    """Say what an error code means, whether the job is retried, and what to do; without CODE, list all codes of failed jobs."""
+    from casparian_protocol.error_codes import (
+        EXPLAINED,
+        REFUSALS,
+        VIOLATIONS,
+        counts_against_parser,
+        meaning_of,
+        retries_of,
+    )
+    from casparian_protocol.errors import ErrorCode
+
+    if code is None:
+        rows = [(each, told.meaning, retries_of(each)) for each, told in sorted(EXPLAINED.items())]
+        if app.is_json:
+            as_json(app, [{"code": each, "meaning": said, "retried": retried} for each, said, retried in rows])
+        else:
+            table(app, ("code", "means", "retried"), rows, empty="")
+        return
+    names = {each.casefold(): str(each) for each in (*EXPLAINED, *VIOLATIONS, *REFUSALS)}
+    found = names.get(code.casefold())
+    if found is None:
+        raise UnknownName("error code", code, names.values(), "casparian errors explain")
+    told = {"code": found, "meaning": meaning_of(found)}
+    if found in EXPLAINED:
+        job_code = ErrorCode(found)
+        told |= {
+            "fault": EXPLAINED[job_code].fault,
+            "retried": retries_of(job_code),
+            "counts_against_parser": "yes" if counts_against_parser(job_code) else "no",
+            "remedy": EXPLAINED[job_code].remedy,
+        }
+    if app.is_json:
+        as_json(app, told)
+    else:
+        fields(app, [(name.replace("_", " "), value) for name, value in told.items()])
 
 
 @errors.command("show", examples="casparian errors show ERR-a1b2c3d4e5f60718\ncasparian errors show a1b2c3d4")
