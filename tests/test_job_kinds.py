@@ -20,7 +20,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.codec import decode, encode
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import KINDS as DECISIONS
 from casparian_sentinel.core.kinds import JobKind
 from casparian_sentinel.core.snapshot import dump, load
@@ -87,8 +87,10 @@ class Count(JobKind[CountWork]):
     def problem(self, state: State, work: CountWork, item: c.FinishedItem) -> str:
         return "" if "lines" in item.manifest.scan else "the lines were not counted"
 
-    def record_commit(self, case: Case, job: OpenJob, work: CountWork, item: c.FinishedItem, committed: int) -> None:
-        case.answer(lines=item.manifest.scan["lines"])
+    def record_commit(
+        self, decision: DecisionBuilder, job: OpenJob, work: CountWork, item: c.FinishedItem, committed: int
+    ) -> None:
+        decision.answer(lines=item.manifest.scan["lines"])
 
 
 def run_count(run: JobRun) -> Outcome:

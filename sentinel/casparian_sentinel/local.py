@@ -19,8 +19,8 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_sentinel.core import commands
-from casparian_sentinel.core.effects import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
-from casparian_sentinel.core.live import after_boot
+from casparian_sentinel.core.decision import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
+from casparian_sentinel.core.workers.presence import after_boot
 from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, boot, first_commands
 from casparian_sentinel.daemon.engine import Engine

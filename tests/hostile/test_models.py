@@ -29,7 +29,7 @@ from casparian_protocol.wire.codec import decode
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_sentinel.commit.offers import read_manifests
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.effects import Decision, SendToWorker
+from casparian_sentinel.core.decision import Decision, SendToWorker
 from casparian_sentinel.core.manifests import needs_blob
 from casparian_sentinel.daemon.inbox import command_of
 from casparian_sentinel.daemon.outbox import encode_parts

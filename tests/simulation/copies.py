@@ -11,9 +11,8 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
-from casparian_sentinel.core.breaker import Breaker
-from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
-from casparian_sentinel.core.state import OpenJob, OutputOwner, ParserLine, State
+from casparian_sentinel.core.state import Breaker, OpenJob, OutputOwner, ParserLine, State
+from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
 
 _QUEUES = tuple(name for name in State.__slots__ if name.startswith("ready"))
 _FIELDS = tuple(name for name in State.__slots__ if name not in _QUEUES)
@@ -27,7 +26,7 @@ def _copier(kind: type[Any]) -> Callable[[Any], Any]:
 
 
 _WRITTEN_TO: dict[type, Callable[[Any], Any]] = {
-    **{kind: _copier(kind) for kind in (OpenJob, ParserLine, LiveJob, LiveWorker)},
+    **{kind: _copier(kind) for kind in (OpenJob, ParserLine, RunningAttempt, ConnectedWorker)},
     OutputOwner: lambda owner: replace(owner, versions={n: replace(each) for n, each in owner.versions.items()}),
     Breaker: lambda each: replace(each, fingerprints=list(each.fingerprints), files=list(each.files)),
     dict: dict.copy,
@@ -56,7 +55,7 @@ def copied_state(state: State) -> State:
     return copy
 
 
-def copied_live(live: Live) -> Live:
+def copied_live(live: WorkerPresence) -> WorkerPresence:
     return replace(
         live,
         workers=_copied_map(live.workers),

@@ -20,10 +20,10 @@ from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import step
-from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
+from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.evolve import evolve
-from casparian_sentinel.core.live import Live, after_boot
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers.presence import WorkerPresence, after_boot
 from casparian_sentinel.log.event import Event
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, offer, spec
 from tests.simulation.copies import copied_live, copied_state, known_of
@@ -64,7 +64,7 @@ class Small:
     state: State = field(default_factory=State)
     #: The fold of the log; replaced, never written to, so that copies share it. So are the judges and the log.
     durable_state: State = field(default_factory=State)
-    live: Live = field(default_factory=lambda: Live(LIVENESS, RETRY))
+    live: WorkerPresence = field(default_factory=lambda: WorkerPresence(LIVENESS, RETRY))
     log: tuple[Event, ...] = ()
     #: Decisions that are not durable: their events and effects.
     pending: list[tuple[list[Event], list[Effect]]] = field(default_factory=list)

@@ -14,7 +14,7 @@ from casparian_protocol.events.packing import Cause
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.daemon import ending
 from casparian_sentinel.daemon.boot import Booted
 from casparian_sentinel.daemon.engine import Engine

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_sentinel.core.breaker import HALF_OPEN
-from casparian_sentinel.core.state import State
+from casparian_sentinel.core.state import HALF_OPEN, State
 from tests.simulation.failing_parsers import COOLDOWN_SECONDS, FailingWorld
 from tests.simulation.faults import CALM
 from tests.simulation.invariants import Violated

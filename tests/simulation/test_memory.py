@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian_protocol.events import JobLeased
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 from tests.simulation.world import World
 
 SEEDS = 60

@@ -24,7 +24,7 @@ from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSet
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import decide
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.core.evolve import UnfoldableLog, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State

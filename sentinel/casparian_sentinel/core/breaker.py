@@ -1,61 +1,131 @@
-"""What is known about the failures of one parser version, and whether they hold its jobs back.
+"""Circuit breakers: when a parser version is paused because of what it does, tried again, and trusted again.
 
-A breaker exists from the first failure of the parser's own making on, until a success. Closed, it counts; open, nothing
-of its version is leased; half-open, one job at a time may try. Only `evolve` changes it; who judges is `decide_breaker`.
+Counted are failures of the parser's own making (`casparian_protocol.errors.is_parsers_own`). An open breaker cools down in
+monotonic time; then one job at a time probes. A probe that fails by the parser's making opens it again; one that the machine
+failed is repeated with another job. The first half folds events into `State.breakers`; the second half decides.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-CLOSED = "closed"
-OPEN = "open"
-HALF_OPEN = "half_open"
-#: Distinct things are remembered up to here; no threshold is above it (`BreakerSettings`).
-REMEMBERED = 100
+from casparian_protocol.errors import is_parsers_own
+from casparian_protocol.events import ParserHalfOpened, ParserPaused, ParserResumed
+from casparian_protocol.jobs import JobError
+from casparian_protocol.jobs.kinds import Work
+from casparian_sentinel.core.commands import SENTINEL
+from casparian_sentinel.core.decision import DecisionBuilder
+from casparian_sentinel.core.state import CLOSED, HALF_OPEN, OPEN, Breaker, OpenJob, State
+
+_CONTENT_DIGITS = 16
 
 
-def lane_of(parser: str, version: str) -> str:
-    """The lane of the ready queue that jobs of this parser version wait in."""
-    return f"{parser}@{version}"
+def failed(state: State, job: OpenJob, error: JobError | None) -> None:
+    """An attempt failed; only what the parser did itself counts."""
+    if error is None or not is_parsers_own(error.origin, error.code):
+        return
+    key = (job.work.parser, job.work.parser_version)
+    breaker = state.breakers.get(key)
+    if breaker is None:
+        breaker = state.breakers[key] = Breaker(*key)
+    count(breaker, job, error)
 
 
-@dataclass(slots=True)
-class Breaker:
-    """Failures since the last success, one after the other."""
+def count(breaker: Breaker, job: OpenJob, error: JobError) -> None:
+    breaker.count(error.fingerprint, job.work.content[:_CONTENT_DIGITS])
 
-    parser: str
-    version: str
-    state: str = CLOSED
-    failures: int = 0
-    #: Different causes, the first two: more than one says that it is not one accident over and over.
-    fingerprints: list[str] = field(default_factory=list)
-    #: Different contents that it failed on, shortened.
-    files: list[str] = field(default_factory=list)
-    #: When and why it opened last; the time is µs UTC.
-    opened_at: int = 0
-    reason: str = ""
-    #: The job that tries while it is half-open; "" while none is leased.
-    probe: str = ""
 
-    @property
-    def lane(self) -> str:
-        return lane_of(self.parser, self.version)
+def succeeded(state: State, work: Work) -> None:
+    key = (work.parser, work.parser_version)
+    breaker = state.breakers.get(key)
+    if breaker is None:
+        return
+    if breaker.state == CLOSED:
+        del state.breakers[key]
+    else:
+        breaker.forget()
 
-    def count(self, fingerprint: str, content: str) -> None:
-        """One more failure."""
-        self.failures += 1
-        if len(self.fingerprints) < 2 and fingerprint not in self.fingerprints:
-            self.fingerprints.append(fingerprint)
-        if len(self.files) < REMEMBERED and content not in self.files:
-            self.files.append(content)
 
-    def forget(self) -> None:
-        """A success: nothing that failed before counts any more."""
-        self.failures = 0
-        self.fingerprints.clear()
-        self.files.clear()
+def leased(state: State, job: OpenJob) -> None:
+    """The first job of a half-open version is its probe; the core leases no second one meanwhile."""
+    breaker = state.breakers.get((job.work.parser, job.work.parser_version))
+    if breaker is not None and breaker.state == HALF_OPEN and not breaker.probe:
+        breaker.probe = job.job_id
 
-    def is_beyond(self, failures: int) -> bool:
-        """Whether so many failures are enough: by more than one cause, or each on another file."""
-        return self.failures >= failures and (len(self.fingerprints) > 1 or len(self.files) >= failures)
+
+def unleased(state: State, job: OpenJob) -> None:
+    """The attempt is over, however: another job may probe."""
+    breaker = state.breakers.get((job.work.parser, job.work.parser_version))
+    if breaker is not None and breaker.probe == job.job_id:
+        breaker.probe = ""
+
+
+def opened(state: State, ts: int, parser: str, version: str, reason: str) -> None:
+    key = (parser, version)
+    breaker = state.breakers.get(key)
+    if breaker is None:
+        breaker = state.breakers[key] = Breaker(*key)
+    breaker.state, breaker.reason, breaker.opened_at, breaker.probe = OPEN, reason, ts, ""
+
+
+def half_opened(state: State, parser: str, version: str) -> None:
+    breaker = state.breakers.get((parser, version))
+    if breaker is not None:
+        breaker.state, breaker.probe = HALF_OPEN, ""
+
+
+def closed(state: State, parser: str, version: str) -> None:
+    """Of one version, or of all when `version` is empty."""
+    for key in [key for key in state.breakers if key[0] == parser and version in ("", key[1])]:
+        del state.breakers[key]
+
+
+def after_failure(decision: DecisionBuilder, job: OpenJob, error: JobError, failed: int) -> int:
+    """Pause the version if this failure, recorded as event `failed`, is one too many; the pause's sequence, else 0."""
+    if not is_parsers_own(error.origin, error.code):
+        return 0
+    work = job.work
+    known = decision.state.breakers.get((work.parser, work.parser_version))
+    if known is not None and known.probe == job.job_id:
+        return _open(
+            decision, known, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused again: its probe failed", failed
+        )
+    if known is not None and known.state != CLOSED:
+        return 0
+    if known is None:
+        grown = Breaker(work.parser, work.parser_version)
+    else:
+        grown = replace(known, fingerprints=list(known.fingerprints), files=list(known.files))
+    count(grown, job, error)
+    if not grown.is_beyond(decision.live.breaker.consecutive_failures):
+        return 0
+    many = f"{grown.failures} consecutive failure{'' if grown.failures == 1 else 's'}"
+    return _open(decision, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}", failed)
+
+
+def _open(decision: DecisionBuilder, breaker: Breaker, reason: str, failed: int) -> int:
+    cooldown_seconds = decision.live.breaker.cooldown_seconds
+    paused = ParserPaused(
+        name=breaker.parser, version=breaker.version, reason=reason, cooldown_seconds=cooldown_seconds
+    )
+    seq = decision.record(paused, actor=SENTINEL, cause=failed)
+    decision.live.cool_down(breaker.parser, breaker.version, decision.now.monotonic_s)
+    return seq
+
+
+def after_success(decision: DecisionBuilder, job: OpenJob, committed: int) -> None:
+    """A probe that commits, as event `committed`, closes its breaker."""
+    breaker = decision.state.breakers.get((job.work.parser, job.work.parser_version))
+    if breaker is not None and breaker.probe == job.job_id:
+        resumed = ParserResumed(name=breaker.parser, version=breaker.version, reason="its probe succeeded")
+        decision.record(resumed, actor=SENTINEL, cause=committed)
+
+
+def end_cooldowns(decision: DecisionBuilder) -> None:
+    """Let those probe that have cooled down."""
+    cooling, now_s = decision.live.cooling, decision.now.monotonic_s
+    for key in [key for key, due_s in cooling.items() if due_s <= now_s]:
+        del cooling[key]
+        breaker = decision.state.breakers.get(key)
+        if breaker is not None and breaker.state == OPEN:
+            decision.record(ParserHalfOpened(name=breaker.parser, version=breaker.version), actor=SENTINEL)

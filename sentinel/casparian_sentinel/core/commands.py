@@ -9,12 +9,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from casparian_protocol.contract import Misfit
-from casparian_protocol.jobs import JobSpec, JobState, Manifest
+from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.tagging import TagRule
-from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
+from casparian_sentinel.core.registry.commands import (
+    ContractFacts as ContractFacts,
+)
+from casparian_sentinel.core.registry.commands import (
+    DecideContract as DecideContract,
+)
+from casparian_sentinel.core.registry.commands import (
+    PauseParser as PauseParser,
+)
+from casparian_sentinel.core.registry.commands import (
+    RegisterParser as RegisterParser,
+)
+from casparian_sentinel.core.registry.commands import (
+    RegistryCommand as RegistryCommand,
+)
+from casparian_sentinel.core.registry.commands import (
+    ResumeParser as ResumeParser,
+)
+from casparian_sentinel.core.registry.commands import (
+    RetireParser as RetireParser,
+)
+from casparian_sentinel.core.registry.commands import (
+    SetParameters as SetParameters,
+)
+from casparian_sentinel.core.registry.commands import (
+    SetQuarantinePolicy as SetQuarantinePolicy,
+)
+from casparian_sentinel.core.registry.commands import (
+    UseVersion as UseVersion,
+)
+from casparian_sentinel.core.workers.commands import (
+    BeatReceived as BeatReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    ByeReceived as ByeReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    FailReceived as FailReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    FinishedItem as FinishedItem,
+)
+from casparian_sentinel.core.workers.commands import (
+    FinishReceived as FinishReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    FromWorker as FromWorker,
+)
+from casparian_sentinel.core.workers.commands import (
+    HelloReceived as HelloReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    JobsStarted as JobsStarted,
+)
+from casparian_sentinel.core.workers.commands import (
+    ProgressReceived as ProgressReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    ReleaseReceived as ReleaseReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    SinksReceived as SinksReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    WantReceived as WantReceived,
+)
+from casparian_sentinel.core.workers.commands import (
+    WorkerCommand as WorkerCommand,
+)
 
 SENTINEL = "sentinel"
 
@@ -26,107 +93,7 @@ class Now(NamedTuple):
     monotonic_s: float
 
 
-# --- from workers; `worker_id` is who the socket says it is, never what the message says ---
-
-
-class FromWorker:
-    """Its sender may be answered; `of_kind` is the kind of message that it came as."""
-
-    __slots__ = ()
-    of_kind: ClassVar[str]
-    worker_id: str
-
-    @property
-    def actor(self) -> str:
-        return f"worker:{self.worker_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class HelloReceived(FromWorker):
-    of_kind = "hello"
-    worker_id: str
-    message: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class BeatReceived(FromWorker):
-    of_kind = "heartbeat"
-    worker_id: str
-    message: Heartbeat
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressReceived(FromWorker):
-    of_kind = "progress"
-    worker_id: str
-    message: ProgressReport
-
-
-@dataclass(frozen=True, slots=True)
-class SinksReceived(FromWorker):
-    of_kind = "sinks"
-    worker_id: str
-    message: Sinks
-
-
-@dataclass(frozen=True, slots=True)
-class WantReceived(FromWorker):
-    """Credit replaces the earlier number; jobs that are ready are leased at once."""
-
-    of_kind = "want"
-    worker_id: str
-    credit: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobsStarted(FromWorker):
-    of_kind = "started"
-    worker_id: str
-    message: Started
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedItem:
-    """One sealed attempt, with what the shell found out about it before asking for a decision."""
-
-    job_id: str
-    epoch: int
-    manifest: Manifest
-    #: Where the manifest already lies as a durable blob; needed when `manifests.needs_blob(manifest)`.
-    manifest_blob: str = ""
-    #: SCAN only: the durable blob that `changes.arrow` was copied to.
-    changes_blob: str = ""
-    #: What is wrong with the staged files (missing, a link, another size or digest); empty when nothing is.
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishReceived(FromWorker):
-    of_kind = "finish"
-    worker_id: str
-    items: Sequence[FinishedItem]
-
-
-@dataclass(frozen=True, slots=True)
-class FailReceived(FromWorker):
-    of_kind = "fail"
-    worker_id: str
-    message: Fail
-    #: Where `message.uncommitted` lies as a durable blob, when it is too large for an event.
-    uncommitted_blob: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseReceived(FromWorker):
-    of_kind = "released"
-    worker_id: str
-    message: Released
-
-
-@dataclass(frozen=True, slots=True)
-class ByeReceived(FromWorker):
-    of_kind = "bye"
-    worker_id: str
+# --- about workers ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +124,7 @@ class Tick:
     """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
 
     actor: str = SENTINEL
-    #: One of `decide_clock.DUTIES`; empty: all of them.
+    #: One of `clock.DUTIES`; empty: all of them.
     duty: str = ""
 
 
@@ -276,117 +243,6 @@ class ReplayDeadLetters:
     actor: str
 
 
-# --- about parsers and contracts ---
-
-#: (hash of the contract that rows lie under, hash of another) → why such rows may not satisfy the other.
-Fits: TypeAlias = Mapping[tuple[str, str], tuple[Misfit, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class ContractFacts:
-    """A contract as registration proposes it; its canonical JSON is already a durable blob named by `contract_hash`."""
-
-    contract_id: str
-    scope_id: str
-    output: str
-    contract_hash: str
-    columns: int
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterParser:
-    """An artifact whose blobs are durable. `outputs` maps each output to its contract hash, "" without contract."""
-
-    parser_id: str
-    name: str
-    version: str
-    artifact: str
-    actor: str
-    sha256: str = ""
-    source_hash: str = ""
-    lock_hash: str = ""
-    logic_hash: str = ""
-    topics: tuple[str, ...] = ()
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
-    entry: str = ""
-    kind: str = "function"
-    may_drop_records: bool = False
-    signed_by: str = ""
-    signature: str = ""
-    findings: tuple[Any, ...] = ()
-    contracts: tuple[ContractFacts, ...] = ()
-    #: Whether approvals of identical contracts carry over (`approvals.carry_over`).
-    carries_over: bool = False
-    fits: Fits = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DecideContract:
-    """`selector`: `parser`, `parser@version`, `parser@version/output`, or an id's prefix of at least 4 digits."""
-
-    selector: str
-    approve: bool
-    reason: str
-    actor: str
-    fits: Fits = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UseVersion:
-    """Another version of the parser takes new and changed files."""
-
-    parser: str
-    version: str
-    reason: str
-    actor: str
-    fits: Fits = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SetParameters:
-    """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
-
-    parser: str
-    values: Mapping[str, Any]
-    reason: str
-    actor: str
-    unset: tuple[str, ...] = ()
-    is_reset: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PauseParser:
-    parser: str
-    reason: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeParser:
-    parser: str
-    reason: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class RetireParser:
-    parser: str
-    version: str
-    actor: str
-    fits: Fits = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SetQuarantinePolicy:
-    """A stored override for one output, or for all of a parser's when `output` is empty. An empty policy removes it."""
-
-    parser: str
-    output: str
-    policy: Mapping[str, Any]
-    actor: str
-
-
 # --- about files ---
 
 
@@ -502,16 +358,7 @@ class CloseFailures:
 
 
 Command: TypeAlias = (
-    HelloReceived
-    | BeatReceived
-    | ProgressReceived
-    | SinksReceived
-    | WantReceived
-    | JobsStarted
-    | FinishReceived
-    | FailReceived
-    | ReleaseReceived
-    | ByeReceived
+    WorkerCommand
     | AbandonAttempt
     | WorkerGone
     | Tick
@@ -528,14 +375,7 @@ Command: TypeAlias = (
     | CancelJob
     | ReplayJob
     | ReplayDeadLetters
-    | RegisterParser
-    | DecideContract
-    | UseVersion
-    | SetParameters
-    | PauseParser
-    | ResumeParser
-    | RetireParser
-    | SetQuarantinePolicy
+    | RegistryCommand
     | AddSource
     | RemoveSource
     | AddRule

@@ -1,106 +1,107 @@
 """The core's door: one command in, a decision out.
 
 `decide` judges and changes nothing durable; `step` also makes the decision's events part of the state, so that the next
-command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable:
-that is the shell's promise.
+command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable: that is
+the shell's promise. `smaller` divides a command that failed as a whole: what one job does wrong is nobody else's matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.events.packing import Cause
+from casparian_sentinel.core import attempts, clock, files, jobs, leasing
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core import (
-    decide_attempts,
-    decide_clock,
-    decide_files,
-    decide_jobs,
-    decide_leasing,
-    decide_parameters,
-    decide_registry,
-    decide_versions,
-    decide_workers,
+from casparian_sentinel.core.clock import DUTIES
+from casparian_sentinel.core.commands import (
+    BeatReceived,
+    Command,
+    FailReceived,
+    FinishReceived,
+    JobsStarted,
+    ReleaseReceived,
+    Tick,
 )
-from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision, DecisionBuilder
 from casparian_sentinel.core.evolve import apply
-from casparian_sentinel.core.live import Live
+from casparian_sentinel.core.registry import parameters, parsers, versions
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers import lifecycle
+from casparian_sentinel.core.workers.presence import WorkerPresence
 
 
-def _dispatch(case: Case, command: c.Dispatch) -> None:
-    decide_leasing.dispatch(case)
+def _dispatch(decision: DecisionBuilder, command: c.Dispatch) -> None:
+    leasing.dispatch(decision)
 
 
-_HANDLERS: dict[type, Callable[[Case, Any], None]] = {
-    c.HelloReceived: decide_workers.hello,
-    c.BeatReceived: decide_workers.beat,
-    c.ProgressReceived: decide_workers.progress,
-    c.SinksReceived: decide_workers.sinks,
-    c.WantReceived: decide_workers.want,
-    c.ByeReceived: decide_workers.bye,
-    c.AbandonAttempt: decide_attempts.abandon,
-    c.WorkerGone: decide_workers.gone,
-    c.JobsStarted: decide_attempts.started,
-    c.FinishReceived: decide_attempts.finish,
-    c.FailReceived: decide_attempts.fail,
-    c.ReleaseReceived: decide_attempts.release,
-    c.Promoted: decide_attempts.promoted,
-    c.Tick: decide_clock.tick,
+_HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
+    c.HelloReceived: lifecycle.hello,
+    c.BeatReceived: lifecycle.beat,
+    c.ProgressReceived: lifecycle.progress,
+    c.SinksReceived: lifecycle.sinks,
+    c.WantReceived: lifecycle.want,
+    c.ByeReceived: lifecycle.bye,
+    c.AbandonAttempt: attempts.abandon,
+    c.WorkerGone: lifecycle.gone,
+    c.JobsStarted: attempts.started,
+    c.FinishReceived: attempts.finish,
+    c.FailReceived: attempts.fail,
+    c.ReleaseReceived: attempts.release,
+    c.Promoted: attempts.promoted,
+    c.Tick: clock.tick,
     c.Dispatch: _dispatch,
-    c.RecordStart: decide_clock.start,
-    c.RecordStop: decide_clock.stop_recorded,
-    c.RecordTornTail: decide_clock.torn_tail,
-    c.PauseIntake: decide_clock.pause_intake,
-    c.ResumeIntake: decide_clock.resume_intake,
-    c.Drain: decide_clock.drain,
-    c.Stop: decide_clock.stop,
-    c.QueueJobs: decide_jobs.queue,
-    c.CancelJob: decide_jobs.cancel,
-    c.ReplayJob: decide_jobs.replay,
-    c.ReplayDeadLetters: decide_jobs.replay_dead_letters,
-    c.RegisterParser: decide_registry.register,
-    c.DecideContract: decide_registry.decide_contract,
-    c.PauseParser: decide_registry.pause,
-    c.ResumeParser: decide_registry.resume,
-    c.RetireParser: decide_registry.retire,
-    c.UseVersion: decide_versions.use,
-    c.SetParameters: decide_parameters.set_parameters,
-    c.SetQuarantinePolicy: decide_registry.set_policy,
-    c.AddSource: decide_files.add_source,
-    c.RemoveSource: decide_files.remove_source,
-    c.AddRule: decide_files.add_rule,
-    c.RemoveRule: decide_files.remove_rule,
-    c.ReviseFiles: decide_files.revise,
-    c.TagFiles: decide_files.tag,
-    c.RecogniseContents: decide_files.recognise,
-    c.CloseFailures: decide_jobs.close_failures,
-    c.BeginScan: decide_files.begin_scan,
-    c.ObserveFiles: decide_files.observe,
-    c.EndScan: decide_files.end_scan,
+    c.RecordStart: clock.start,
+    c.RecordStop: clock.stop_recorded,
+    c.RecordTornTail: clock.torn_tail,
+    c.PauseIntake: clock.pause_intake,
+    c.ResumeIntake: clock.resume_intake,
+    c.Drain: clock.drain,
+    c.Stop: clock.stop,
+    c.QueueJobs: jobs.queue,
+    c.CancelJob: jobs.cancel,
+    c.ReplayJob: jobs.replay,
+    c.ReplayDeadLetters: jobs.replay_dead_letters,
+    c.RegisterParser: parsers.register,
+    c.DecideContract: parsers.decide_contract,
+    c.PauseParser: parsers.pause,
+    c.ResumeParser: parsers.resume,
+    c.RetireParser: parsers.retire,
+    c.UseVersion: versions.use,
+    c.SetParameters: parameters.set_parameters,
+    c.SetQuarantinePolicy: parsers.set_policy,
+    c.AddSource: files.add_source,
+    c.RemoveSource: files.remove_source,
+    c.AddRule: files.add_rule,
+    c.RemoveRule: files.remove_rule,
+    c.ReviseFiles: files.revise,
+    c.TagFiles: files.tag,
+    c.RecogniseContents: files.recognise,
+    c.CloseFailures: jobs.close_failures,
+    c.BeginScan: files.begin_scan,
+    c.ObserveFiles: files.observe,
+    c.EndScan: files.end_scan,
 }
 
 
-def decide(state: State, live: Live, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
+def decide(state: State, live: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
     """Judge one command. `state` is only read; `live` is kept up to date. `cause` is the request that it came from.
 
     Whatever it raises (an error of ours, an event that the log could not hold), `state` and `live` are as they were.
     """
-    decision = Decision([], [], None, state.seq + 1, now.wall_us, command.actor, {})
+    made = Decision(first_seq=state.seq + 1, ts=now.wall_us, actor=command.actor)
     live.undo.begin()
     try:
-        case = Case(state, live, now, decision, cause)
-        _HANDLERS[type(command)](case, command)
+        decision = DecisionBuilder(state, live, now, made, cause)
+        _HANDLERS[type(command)](decision, command)
         if state.waiting_lines:
-            decide_versions.after_ends(case)
-        decision.pack()
+            versions.after_ends(decision)
+        made.pack()
     except BaseException:
         live.undo.roll_back()
         raise
     live.undo.keep()
-    return decision
+    return made
 
 
 def fold(state: State, decision: Decision) -> None:
@@ -111,8 +112,36 @@ def fold(state: State, decision: Decision) -> None:
         seq += 1
 
 
-def step(state: State, live: Live, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
+def step(state: State, live: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
     """Judge one command and fold the decision's events in."""
     decision = decide(state, live, command, now, cause)
     fold(state, decision)
     return decision
+
+
+def smaller(command: Command) -> Sequence[Command]:
+    """What to try instead; nothing when the command cannot be divided."""
+    match command:
+        case FinishReceived(worker_id=worker_id, items=items) if len(items) > 1:
+            return [FinishReceived(worker_id, [item]) for item in items]
+        case JobsStarted(worker_id=worker_id, message=message) if len(message.jobs) > 1:
+            return [JobsStarted(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
+        case ReleaseReceived(worker_id=worker_id, message=message) if len(message.jobs) > 1:
+            return [ReleaseReceived(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
+        case BeatReceived(worker_id=worker_id, message=message) if message.jobs:
+            return [BeatReceived(worker_id, message.model_copy(update={"jobs": []}))]  # it lives, whatever its jobs do
+        case Tick(duty="", actor=actor):
+            return [Tick(actor, duty) for duty in DUTIES]
+    return []
+
+
+def attempts_of(command: Command) -> list[tuple[str, int]]:
+    """(job, epoch) whose end the command tells: a worker repeats it until it is answered."""
+    match command:
+        case FinishReceived(items=items):
+            return [(item.job_id, item.epoch) for item in items]
+        case FailReceived(message=message):
+            return [(message.job_id, message.epoch)]
+        case ReleaseReceived(message=message):
+            return [(job.job_id, job.epoch) for job in message.jobs]
+    return []

@@ -1,4 +1,4 @@
-"""Manifests and errors as the data of events: bounded, so that an event always fits.
+"""Manifests, errors and lists cut to the bytes that an event has for them; whoever cuts says how much was left out.
 
 What a manifest must say to be believed is its kind's to judge (`kinds`); whether the files exist and are what it says is
 checked on disk by the shell. A manifest that lies is a broken worker: its job fails with `PROTOCOL_ERROR`.
@@ -6,12 +6,43 @@ checked on disk by the shell. A manifest that lies is a broken worker: its job f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import QuarantineCount, QuarantineRecorded
 from casparian_protocol.events.nested import as_map
 from casparian_protocol.jobs import JobError, Manifest, published_path
 from casparian_protocol.packing import pack
-from casparian_sentinel.core.fitting import cut, fitting, fitting_map
+
+T = TypeVar("T")
+
+
+def fitting(items: Sequence[T], *, room_bytes: int, limit: int) -> list[T]:
+    """The first items that fit into so many bytes, packed, and at most `limit` of them."""
+    taken: list[T] = []
+    left_bytes = room_bytes
+    for item in items[:limit]:
+        left_bytes -= len(pack(item))
+        if left_bytes < 0:
+            break
+        taken.append(item)
+    return taken
+
+
+def cut(text: str, room_bytes: int) -> str:
+    """The text in at most so many bytes of UTF-8, ending in `…` when something is missing."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= room_bytes:
+        return text
+    return encoded[: room_bytes - 3].decode("utf-8", "ignore") + "…"
+
+
+def fitting_map(values: dict[str, Any], *, room_bytes: int) -> dict[str, Any]:
+    """The first entries that fit; long texts among them are cut first."""
+    short = [(cut(name, 96), cut(value, 192) if isinstance(value, str) else value) for name, value in values.items()]
+    return dict(fitting(short, room_bytes=room_bytes, limit=len(short)))
+
 
 #: A manifest beyond this goes into a blob: an event holds 16 KiB at most.
 MANIFEST_IN_EVENT_BYTES = 11 * 1024

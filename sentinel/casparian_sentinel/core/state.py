@@ -1,7 +1,7 @@
 """What is so, according to the events: the durable half of the core's memory.
 
-Only `evolve` writes it; `fold(log)` and the running sentinel therefore agree. It holds open work, not history: a job
-leaves when it ends (the projection keeps it). Connections, credit and deadlines are `live`'s.
+Only `evolve` writes it; `fold(log)` and the running sentinel therefore agree. It holds open work, not history: a job leaves
+when it ends (the projection keeps it). Connections, credit and deadlines are `workers.presence`'s.
 """
 
 from __future__ import annotations
@@ -17,8 +17,60 @@ from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, Manifes
 from casparian_protocol.jobs.kinds import ParseWork, Work
 from casparian_protocol.tagging import TagRule
 from casparian_protocol.wording import JOBS_OPEN
-from casparian_sentinel.core.breaker import HALF_OPEN, OPEN, Breaker, lane_of
 from casparian_sentinel.core.ready import ReadyQueue
+
+CLOSED = "closed"
+OPEN = "open"
+HALF_OPEN = "half_open"
+#: Distinct things are remembered up to here; no threshold is above it (`BreakerSettings`).
+REMEMBERED = 100
+
+
+def lane_of(parser: str, version: str) -> str:
+    """The lane of the ready queue that jobs of this parser version wait in."""
+    return f"{parser}@{version}"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Failures since the last success, one after the other."""
+
+    parser: str
+    version: str
+    state: str = CLOSED
+    failures: int = 0
+    #: Different causes, the first two: more than one says that it is not one accident over and over.
+    fingerprints: list[str] = field(default_factory=list)
+    #: Different contents that it failed on, shortened.
+    files: list[str] = field(default_factory=list)
+    #: When and why it opened last; the time is µs UTC.
+    opened_at: int = 0
+    reason: str = ""
+    #: The job that tries while it is half-open; "" while none is leased.
+    probe: str = ""
+
+    @property
+    def lane(self) -> str:
+        return lane_of(self.parser, self.version)
+
+    def count(self, fingerprint: str, content: str) -> None:
+        """One more failure."""
+        self.failures += 1
+        if len(self.fingerprints) < 2 and fingerprint not in self.fingerprints:
+            self.fingerprints.append(fingerprint)
+        if len(self.files) < REMEMBERED and content not in self.files:
+            self.files.append(content)
+
+    def forget(self) -> None:
+        """A success: nothing that failed before counts any more."""
+        self.failures = 0
+        self.fingerprints.clear()
+        self.files.clear()
+
+    def is_beyond(self, failures: int) -> bool:
+        """Whether so many failures are enough: by more than one cause, or each on another file."""
+        return self.failures >= failures and (len(self.fingerprints) > 1 or len(self.files) >= failures)
+
 
 #: How many ended or failed attempts are remembered, so that a repeated `finish` or `fail` gets its first answer again.
 SETTLED_LIMIT = 20_000

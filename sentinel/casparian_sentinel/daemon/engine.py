@@ -16,11 +16,10 @@ from collections.abc import Callable
 from casparian_protocol.events.packing import Cause, EventRefused, EventTooLarge
 from casparian_protocol.wire.messages import Refusal, Refused
 from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker, Now
-from casparian_sentinel.core.decide import decide, fold
-from casparian_sentinel.core.effects import Decision, Rejected, SendToWorker
-from casparian_sentinel.core.live import Live
-from casparian_sentinel.core.smaller import attempts_of, smaller
+from casparian_sentinel.core.decide import attempts_of, decide, fold, smaller
+from casparian_sentinel.core.decision import Decision, Rejected, SendToWorker
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers.presence import WorkerPresence
 from casparian_sentinel.daemon.group_commit import Entry
 from casparian_sentinel.daemon.internal import InternalErrors
 from casparian_sentinel.ports import Clock
@@ -38,7 +37,7 @@ class Engine:
     def __init__(
         self,
         state: State,
-        live: Live,
+        live: WorkerPresence,
         clock: Clock,
         journal: Callable[[Entry], None],
         internal: InternalErrors | None = None,

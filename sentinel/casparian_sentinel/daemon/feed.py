@@ -12,7 +12,7 @@ from pathlib import Path
 import zmq
 
 from casparian_protocol.feed import METRIC_TOPIC, FeedEvent, Metric, encode_event, encode_metric
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext, prepare_endpoint
 
 HIGH_WATER_MARK = 50_000

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.writer import LogWriter

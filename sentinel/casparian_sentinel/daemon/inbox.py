@@ -49,8 +49,8 @@ from casparian_sentinel.core.commands import (
     SinksReceived,
     WantReceived,
 )
-from casparian_sentinel.core.decide_workers import name_taken_by
 from casparian_sentinel.core.manifests import needs_blob
+from casparian_sentinel.core.workers.lifecycle import name_taken_by
 from casparian_sentinel.daemon.bus import Bus
 from casparian_sentinel.daemon.engine import Engine, StateBroken
 from casparian_sentinel.daemon.outbox import Outbox

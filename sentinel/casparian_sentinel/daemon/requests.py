@@ -14,7 +14,7 @@ from casparian_protocol.events.packing import Cause
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core.commands import Command, Dispatch
-from casparian_sentinel.core.effects import Rejected
+from casparian_sentinel.core.decision import Rejected
 from casparian_sentinel.daemon.engine import Engine
 from casparian_sentinel.daemon.outbox import Outbox, error_frames, reply_frames
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries

@@ -25,9 +25,9 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import commands
-from casparian_sentinel.core.decide_clock import promotion_of
-from casparian_sentinel.core.effects import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
-from casparian_sentinel.core.live import after_boot
+from casparian_sentinel.core.clock import promotion_of
+from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
+from casparian_sentinel.core.workers.presence import after_boot
 from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
 from casparian_sentinel.daemon.bus import Bus, ZmqContext

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from casparian_protocol.events import Event, JobDeadLettered, JobFailed, JobRetryScheduled, ParserPaused
 from casparian_protocol.jobs import JobError
-from casparian_sentinel.core.effects import Decision
+from casparian_sentinel.core.decision import Decision
 
 #: So many lines at once, and then so many a second.
 BURST_LINES = 50

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from casparian_protocol.tagging import RuleSet
-from casparian_sentinel.core.decide_parameters import effective
+from casparian_sentinel.core.registry.parameters import effective
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 
 

@@ -32,7 +32,7 @@ from casparian_sentinel.core.commands import (
     ReviseFiles,
     TagFiles,
 )
-from casparian_sentinel.core.decide_files import find_source
+from casparian_sentinel.core.files import find_source
 from casparian_sentinel.operations.planning import scan_job
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 

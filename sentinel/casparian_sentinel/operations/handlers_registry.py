@@ -32,8 +32,8 @@ from casparian_sentinel.core.commands import (
     SetQuarantinePolicy,
     UseVersion,
 )
-from casparian_sentinel.core.decide_parameters import declared_of, effective
-from casparian_sentinel.core.decide_registry import select_contracts
+from casparian_sentinel.core.registry.parameters import declared_of, effective
+from casparian_sentinel.core.registry.parsers import select_contracts
 from casparian_sentinel.core.state import Contract
 from casparian_sentinel.operations.fits import fits_of
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps

@@ -26,7 +26,7 @@ from casparian_protocol.wire.operations import QueueArgs
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
-from casparian_sentinel.core.decide_versions import targets_of
+from casparian_sentinel.core.registry.versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
 from casparian_sentinel.operations.file_parameters import FileParameters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps

@@ -17,7 +17,7 @@ from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.wire.operations import RerunFailedArgs
 from casparian_sentinel.core.commands import QueueJobs
-from casparian_sentinel.core.decide_jobs import refusal
+from casparian_sentinel.core.jobs import refusal
 from casparian_sentinel.core.state import ParserLine
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps

@@ -19,8 +19,8 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Command, Now
-from casparian_sentinel.core.live import Live
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers.presence import WorkerPresence
 from casparian_sentinel.uploads import Uploads
 
 
@@ -82,7 +82,7 @@ class Context:
     settings: Settings
     blobs: BlobStore
     state: State
-    live: Live
+    live: WorkerPresence
     mode: Literal["daemon", "local"]
     version: str
     pid: int

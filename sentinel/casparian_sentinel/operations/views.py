@@ -9,8 +9,8 @@ from typing import Any, Literal
 from casparian_protocol.feed import Metric
 from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.wire.operation_views import SNAPSHOT_WAITING_JOBS
-from casparian_sentinel.core.live import Live, LiveJob, LiveWorker
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
 from casparian_sentinel.operations.steps import Context
 
 #: Waiting jobs may be very many; jobs under way are as many as slots.
@@ -106,7 +106,7 @@ def _scanned(work: Work) -> str:
     return "" if work.parser else work.subject
 
 
-def open_job(job: OpenJob, seen: LiveJob | None) -> dict[str, Any]:
+def open_job(job: OpenJob, seen: RunningAttempt | None) -> dict[str, Any]:
     progress = seen.progress if seen is not None and seen.epoch == job.epoch else None
     return {
         "job_id": job.job_id,
@@ -131,7 +131,7 @@ def workers(context: Context) -> list[dict[str, Any]]:
     return [_worker(worker, context.state, context.live, now_s) for worker in context.live.workers.values()]
 
 
-def _worker(worker: LiveWorker, state: State, live: Live, now_s: float) -> dict[str, Any]:
+def _worker(worker: ConnectedWorker, state: State, live: WorkerPresence, now_s: float) -> dict[str, Any]:
     held = state.epochs_held.get(worker.worker_id, {})
     jobs = [job for job_id in held if (job := state.jobs.get(job_id)) is not None]
     return {
@@ -148,7 +148,7 @@ def _worker(worker: LiveWorker, state: State, live: Live, now_s: float) -> dict[
     }
 
 
-def worker_state(worker: LiveWorker, jobs: list[OpenJob], live: Live) -> WorkerState:
+def worker_state(worker: ConnectedWorker, jobs: list[OpenJob], live: WorkerPresence) -> WorkerState:
     if worker.is_draining:
         return "draining"
     if any(seen.is_stalled for job in jobs if (seen := live.jobs.get(job.job_id)) is not None):
@@ -156,7 +156,7 @@ def worker_state(worker: LiveWorker, jobs: list[OpenJob], live: Live) -> WorkerS
     return "busy" if jobs else "idle"
 
 
-def _job_on_worker(job: OpenJob, seen: LiveJob | None, now_s: float) -> dict[str, Any]:
+def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> dict[str, Any]:
     return {
         "job_id": job.job_id,
         "epoch": job.epoch,

@@ -23,13 +23,12 @@ from casparian_protocol.wire import Progress
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import decide
-from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.decide import step
-from casparian_sentinel.core.effects import Decision, Effect, SendToWorker
-from casparian_sentinel.core.indexes import validate
-from casparian_sentinel.core.live import Live, after_boot
+from casparian_sentinel.core.decision import Decision, DecisionBuilder, Effect, SendToWorker
+from casparian_sentinel.core.evolve import validate
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.workers.presence import WorkerPresence, after_boot
 from casparian_sentinel.log.event import Event
 
 ANN = "user:ann@cli"
@@ -53,7 +52,7 @@ class Table:
         self.liveness = LivenessSettings()
         self.retry = retry or RetrySettings()
         self.state = State()
-        self.live = Live(self.liveness, self.retry)
+        self.live = WorkerPresence(self.liveness, self.retry)
         self.log: list[Event] = []
         self.wall_us = 1_000_000
         self.now_s = 100.0
@@ -73,8 +72,8 @@ class Table:
         """The same command with a handler that fails at its end: neither state nor live may tell that it was ever asked."""
         handler = decide._HANDLERS[type(command)]
 
-        def failing(case: Case, told: c.Command) -> None:
-            handler(case, told)
+        def failing(decision: DecisionBuilder, told: c.Command) -> None:
+            handler(decision, told)
             raise Mishap
 
         state, live = dump(self.state), deepcopy(self.live)

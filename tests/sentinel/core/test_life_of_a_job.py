@@ -9,7 +9,7 @@ from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.effects import DropStaging, KeepUncommitted, Promote, PublishCatalogue, Rejected
+from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote, PublishCatalogue, Rejected
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core.decide_leasing import AHEAD_SECONDS
+from casparian_sentinel.core.leasing import AHEAD_SECONDS
 from tests.sentinel.core.play import Table, assignments, sent, spec, types
 
 LONG, SHORT, OTHER = (spec(number) for number in range(1, 4))

@@ -8,7 +8,7 @@ import pytest
 
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.effects import Decision, Rejected
+from casparian_sentinel.core.decision import Decision, Rejected
 from tests.sentinel.core.play import ANN, Table, spec, types
 
 OTHER = "e" * 64

@@ -9,8 +9,8 @@ from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import BreakerSettings, RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decide_attempts import back_off_seconds
-from casparian_sentinel.core.effects import Rejected
+from casparian_sentinel.core.attempts import back_off_seconds
+from casparian_sentinel.core.decision import Rejected
 from casparian_shim.errors import RETRYABLE_ONCE, TRANSIENT, retryable
 from tests.sentinel.core.play import ANN, ARTIFACT, Table, assignments, spec, types
 

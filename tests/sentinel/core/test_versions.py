@@ -11,7 +11,7 @@ from casparian_protocol.events import Problem
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.effects import Decision, Rejected
+from casparian_sentinel.core.decision import Decision, Rejected
 from casparian_sentinel.core.snapshot import dump, load
 from tests.sentinel.core.play import ANN, CONTRACT, Table, assignments, offer, spec, types
 

@@ -22,7 +22,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import Promoted
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import decide
-from casparian_sentinel.core.effects import Decision, Promote, Rejected
+from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.evolve import UnfoldableLog
 from casparian_sentinel.daemon.engine import INTERNAL_TRIES, Engine, StateBroken
 from casparian_sentinel.daemon.group_commit import Entry
@@ -75,8 +75,8 @@ def failing(kind: type, when: Callable[[Any], bool] = lambda command: True) -> I
     """The handler of this command does its work and then fails."""
     handler = decide._HANDLERS[kind]
 
-    def fails(case: Any, command: Any) -> None:
-        handler(case, command)
+    def fails(decision: Any, command: Any) -> None:
+        handler(decision, command)
         if when(command):
             raise ZeroDivisionError("a fault of ours")
 
@@ -143,12 +143,12 @@ def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:
     lease = desk.table.running()
     desk.table.fail(lease)  # waits for its retry
     desk.table.now_s += 100
-    from casparian_sentinel.core import decide_clock
+    from casparian_sentinel.core import clock
 
     def fails(case: Any) -> None:
         raise ZeroDivisionError
 
-    with patch.dict(decide_clock.DUTIES, {"silent workers": fails}):
+    with patch.dict(clock.DUTIES, {"silent workers": fails}):
         decisions = desk.submit(c.Tick())
 
     assert "JobDue" in [kind for decision in decisions for kind in types(decision)]
@@ -166,7 +166,7 @@ def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
 def test_an_event_beyond_its_bound_is_refused_before_anything_is_folded(desk: Desk) -> None:
     known = desk.table.state.seq
     policy = {"dir": "é" * 4096, "allow": True, "keep_days": 3} | {f"k{n}": "é" * 1000 for n in range(9)}
-    with patch("casparian_sentinel.core.decide_registry._POLICY_KEYS", frozenset(policy)):
+    with patch("casparian_sentinel.core.registry.parsers._POLICY_KEYS", frozenset(policy)):
         (decision,) = desk.submit(c.SetQuarantinePolicy("advice", "", policy, ANN))
 
     assert isinstance(decision.answer, Rejected) and decision.answer.code == "TOO_LARGE"

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from casparian_sentinel.core import live
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers import presence
 from casparian_sentinel.daemon import shell
 from casparian_sentinel.daemon.engine import Engine
 
@@ -19,8 +19,8 @@ def _wall_only(engine: Engine) -> Now:
     return Now(wall_us, wall_us / 1_000_000)
 
 
-def _after_boot(state: State, now: Now, *settings: Any) -> live.Live:
-    return live.after_boot(state, Now(now.wall_us, now.wall_us / 1_000_000), *settings)
+def _after_boot(state: State, now: Now, *settings: Any) -> presence.WorkerPresence:
+    return presence.after_boot(state, Now(now.wall_us, now.wall_us / 1_000_000), *settings)
 
 
 @contextmanager

@@ -7,18 +7,19 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from casparian_sentinel.commit import offers
-from casparian_sentinel.core import decide_attempts, decide_workers
+from casparian_sentinel.core import attempts
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.workers import lifecycle
 
 
 def _any_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
     job = state.jobs.get(job_id)
-    return job if job is not None and job.state in decide_attempts._HELD else None
+    return job if job is not None and job.state in attempts._HELD else None
 
 
 @contextmanager
 def mutated() -> Iterator[None]:
     with ExitStack() as patches:
-        for module in (decide_attempts, decide_workers, offers):
+        for module in (attempts, lifecycle, offers):
             patches.enter_context(patch.object(module, "current_attempt", _any_attempt))
         yield

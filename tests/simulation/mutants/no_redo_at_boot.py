@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_sentinel.core import decide, decide_clock
-from casparian_sentinel.core.case import Case
+from casparian_sentinel.core import clock, decide
 from casparian_sentinel.core.commands import RecordStart
-from casparian_sentinel.core.effects import Promote
+from casparian_sentinel.core.decision import DecisionBuilder, Promote
 
 
-def _start(case: Case, command: RecordStart) -> None:
-    decide_clock.start(case, command)
-    effects = case.decision.effects
+def _start(decision: DecisionBuilder, command: RecordStart) -> None:
+    clock.start(decision, command)
+    effects = decision.made.effects
     effects[:] = [effect for effect in effects if not isinstance(effect, Promote)]
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from casparian_sentinel.core.effects import Promote
+from casparian_sentinel.core.decision import Promote
 from casparian_sentinel.daemon.group_commit import Entry, GroupCommit
 
 _add = GroupCommit.add

@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from casparian_protocol.jobs import Manifest
 from casparian_protocol.jobs.kinds import Briefing, Work
-from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import FinishedItem
+from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.state import OpenJob, State
 
 W = TypeVar("W", bound=Work)
@@ -46,5 +46,7 @@ class JobKind(Generic[W]):
         """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""
         return "this kind of job keeps no quarantine"
 
-    def record_commit(self, case: Case, job: OpenJob, work: W, item: FinishedItem, committed: int) -> None:
+    def record_commit(
+        self, decision: DecisionBuilder, job: OpenJob, work: W, item: FinishedItem, committed: int
+    ) -> None:
         """Record what becomes known with the commit, beside `JobOutputsCommitted`, which is event `committed`."""

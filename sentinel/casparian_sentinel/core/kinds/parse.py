@@ -7,8 +7,8 @@ from dataclasses import replace
 from casparian_protocol.jobs import STAGED_NAME, Manifest
 from casparian_protocol.jobs.kinds import Briefing, ParseBriefing, ParseWork, Work
 from casparian_sentinel.core.commands import FinishedItem
-from casparian_sentinel.core.decide_versions import refusal_of_target
 from casparian_sentinel.core.kinds.kind import JobKind
+from casparian_sentinel.core.registry.versions import refusal_of_target
 from casparian_sentinel.core.state import State
 
 _ORDINARY_PATH = 512

@@ -5,9 +5,8 @@ from __future__ import annotations
 from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
 from casparian_protocol.events.nested import as_map
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
-from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import FinishedItem
-from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.state import OpenJob, State
 
@@ -28,17 +27,19 @@ class Scan(JobKind[ScanWork]):
             return "the changes of the scan were not kept"
         return ""
 
-    def record_commit(self, case: Case, job: OpenJob, work: ScanWork, item: FinishedItem, committed: int) -> None:
+    def record_commit(
+        self, decision: DecisionBuilder, job: OpenJob, work: ScanWork, item: FinishedItem, committed: int
+    ) -> None:
         facts = item.manifest.scan
         started = ScanStarted(scan_id=job.job_id, roots=(work.root,), source_id=work.source_id, job_id=job.job_id)
-        case.record(started, cause=committed)
+        decision.record(started, cause=committed)
         if item.changes_blob:
             counts = {name: _count(facts.get(name)) for name in _CHANGES}
-            case.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=committed)
+            decision.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=committed)
         ended = {name: _count(facts.get(name)) for name in ("files", "bytes", "unchanged", "unreadable")}
         complete, seconds = bool(facts.get("complete", False)), item.manifest.total_seconds
-        case.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)
-        case.do(PlanFiles())
+        decision.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)
+        decision.do(PlanFiles())
 
 
 def _count(value: object) -> int:

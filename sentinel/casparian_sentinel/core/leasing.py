@@ -11,12 +11,12 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.jobs.kinds import Briefing, Work, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
-from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.decide_returns import give_back, held, internal_error
+from casparian_sentinel.core.attempts import give_back, held, internal_error
+from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import kind_of
-from casparian_sentinel.core.live import LiveWorker
 from casparian_sentinel.core.manifests import fitted
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.workers.presence import ConnectedWorker
 
 ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024
@@ -26,13 +26,13 @@ AHEAD_SECONDS = 2.0
 _FIXED_BYTES = 600
 
 
-def dispatch(case: Case) -> None:
+def dispatch(decision: DecisionBuilder) -> None:
     """Lease what is ready to the workers that want it, the least busy first, in even shares."""
-    wanting = [worker for worker in case.live.workers.values() if worker.credit > 0 and not worker.is_draining]
-    if not wanting or not _may_lease(case):
+    wanting = [worker for worker in decision.live.workers.values() if worker.credit > 0 and not worker.is_draining]
+    if not wanting or not _may_lease(decision):
         return
-    state = case.state
-    closed, probing = _lease_alone(case, wanting)
+    state = decision.state
+    closed, probing = _lease_alone(decision, wanting)
     if closed:
         wanting = [worker for worker in wanting if worker.host not in closed]
     ready = _next(state, sum(worker.credit for worker in wanting), probing)
@@ -43,29 +43,29 @@ def dispatch(case: Case) -> None:
     for position, worker in enumerate(wanting):
         share = -(-(len(ready) - taken) // (len(wanting) - position))
         given = ready[taken : taken + min(share, worker.credit)]
-        lease(case, worker, given)
+        lease(decision, worker, given)
         taken += len(given)
     leftover = ready[taken:]
     for worker in wanting:  # an even share may be more than one worker wants and less than another does
         given, leftover = leftover[: worker.credit], leftover[worker.credit :]
-        lease(case, worker, given)
+        lease(decision, worker, given)
 
 
-def lease_to(case: Case, worker: LiveWorker) -> None:
+def lease_to(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """Lease as much as this worker wants."""
-    if worker.credit <= 0 or worker.is_draining or not _may_lease(case):
+    if worker.credit <= 0 or worker.is_draining or not _may_lease(decision):
         return
-    closed, probing = _lease_alone(case, [worker])
+    closed, probing = _lease_alone(decision, [worker])
     if worker.host not in closed:
-        lease(case, worker, _next(case.state, worker.credit, probing))
+        lease(decision, worker, _next(decision.state, worker.credit, probing))
 
 
-def rebalance(case: Case) -> None:
+def rebalance(decision: DecisionBuilder) -> None:
     """Take back what was leased ahead and waits behind a longer job, as much as idle workers could begin at once.
 
     A worker that has begun meanwhile is fenced and stops: at worst the first seconds of a job are done twice.
     """
-    state, live, now_s = case.state, case.live, case.now.monotonic_s
+    state, live, now_s = decision.state, decision.live, decision.now.monotonic_s
     ahead = [
         job
         for worker_id in live.workers
@@ -78,15 +78,15 @@ def rebalance(case: Case) -> None:
         for worker in live.workers.values()
     )
     is_needed = not (state.alone_held or state.ready_alone or _next(state, 1, set()))
-    if not idle or not is_needed or not _may_lease(case):
+    if not idle or not is_needed or not _may_lease(decision):
         return
     busy_lanes = state.blocked_lanes() | state.probing_lanes()
     waiting = [job for job in ahead if job.lane not in busy_lanes and not job.is_cancel_requested]
     waiting = [job for job in waiting if now_s - live.ahead_since[job.job_id, job.epoch] >= AHEAD_SECONDS]
     for job in sorted(waiting, key=lambda job: job.turn)[:idle]:
         worker_id, item = job.worker_id, held(job.job_id, job.epoch)
-        give_back(case, job, "recalled")
-        case.send(worker_id, Fenced(jobs=[item]))
+        give_back(decision, job, "recalled")
+        decision.send(worker_id, Fenced(jobs=[item]))
 
 
 def _next(state: State, limit: int, probing: set[str]) -> list[str]:
@@ -94,28 +94,28 @@ def _next(state: State, limit: int, probing: set[str]) -> list[str]:
     return state.ready.peek(limit, state.blocked_lanes() | probing, state.probing_lanes()) if limit else []
 
 
-def _lease_alone(case: Case, wanting: list[LiveWorker]) -> tuple[set[str], set[str]]:
+def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> tuple[set[str], set[str]]:
     """Lease jobs that need a host to themselves to hosts that are idle.
 
     Returns the hosts that get nothing else: they have such a job, or are to be idle for one. And the lanes that a job
     leased here probes.
     """
-    state = case.state
-    closed = {_host_of(case, state.jobs[job_id].worker_id) for job_id in state.alone_held}
+    state = decision.state
+    closed = {_host_of(decision, state.jobs[job_id].worker_id) for job_id in state.alone_held}
     probing: set[str] = set()
     if not state.ready_alone:
         return closed, probing
     held: dict[str, int] = {}
     for worker_id, leases in state.epochs_held.items():
-        host = _host_of(case, worker_id)
+        host = _host_of(decision, worker_id)
         held[host] = held.get(host, 0) + len(leases)
-    hosts = {worker.host for worker in case.live.workers.values() if not worker.is_draining} - closed
+    hosts = {worker.host for worker in decision.live.workers.values() if not worker.is_draining} - closed
     soonest_idle = sorted(hosts, key=lambda host: (held.get(host, 0), host))
     for host, job_id in zip(soonest_idle, _next_alone(state, len(hosts)), strict=False):
         closed.add(host)
         worker = next((worker for worker in wanting if worker.host == host), None)
         if worker is not None and not held.get(host):
-            lease(case, worker, [job_id])
+            lease(decision, worker, [job_id])
             probing.add(state.jobs[job_id].lane)
     return closed, probing & state.probing_lanes()
 
@@ -129,71 +129,73 @@ def _next_alone(state: State, limit: int) -> list[str]:
     return [job_id for job_id in alone if turn is None or state.jobs[job_id].turn < turn]
 
 
-def _host_of(case: Case, worker_id: str) -> str:
+def _host_of(decision: DecisionBuilder, worker_id: str) -> str:
     """Also of a worker that has not come back yet; "" when nobody knows."""
-    worker = case.live.workers.get(worker_id)
-    joined = case.state.joined.get(worker_id)
+    worker = decision.live.workers.get(worker_id)
+    joined = decision.state.joined.get(worker_id)
     if worker is not None:
         return worker.host
     return joined.host if joined is not None else ""
 
 
-def _may_lease(case: Case) -> bool:
-    return not (case.live.is_draining or case.live.is_stopping or case.state.intake_paused is not None)
+def _may_lease(decision: DecisionBuilder) -> bool:
+    return not (decision.live.is_draining or decision.live.is_stopping or decision.state.intake_paused is not None)
 
 
-def lease(case: Case, worker: LiveWorker, job_ids: list[str]) -> None:
+def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]) -> None:
     """`JobLeased` for each, its own sequence being the epoch, and the assignments in as few messages as fit."""
     given: list[tuple[OpenJob, int]] = []
     for job_id in job_ids:
-        job = case.state.jobs[job_id]
+        job = decision.state.jobs[job_id]
         leased = JobLeased(job_id=job_id, worker_id=worker.worker_id, attempt=job.next_attempt, sandbox=worker.sandbox)
-        given.append((job, case.record(leased)))
+        given.append((job, decision.record(leased)))
     worker.credit -= len(given)
-    _assign(case, worker, given, case.now.wall_us)
+    _assign(decision, worker, given, decision.now.wall_us)
 
 
-def probe(case: Case, worker: LiveWorker) -> None:
+def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
 
     Whoever has the attempt ignores the repetition; whoever gave it up says so again.
     """
-    state = case.state
+    state = decision.state
     silent: list[OpenJob] = []
     for job_id, epoch in state.epochs_held.get(worker.worker_id, {}).items():
         job = state.jobs[job_id]
         if epoch > worker.probed_seq:
             continue
         if job.is_cancel_requested:
-            case.send(worker.worker_id, Cancel(job_id=job_id, epoch=epoch))
+            decision.send(worker.worker_id, Cancel(job_id=job_id, epoch=epoch))
         elif job_id not in worker.beating:
             silent.append(job)
     for job in silent:
-        _assign(case, worker, [(job, job.epoch)], job.leased_at)
-    worker.probed_seq, worker.probed_at_s = state.seq, case.now.monotonic_s
+        _assign(decision, worker, [(job, job.epoch)], job.leased_at)
+    worker.probed_seq, worker.probed_at_s = state.seq, decision.now.monotonic_s
 
 
-def _assign(case: Case, worker: LiveWorker, given: list[tuple[OpenJob, int]], leased_at: int) -> None:
+def _assign(
+    decision: DecisionBuilder, worker: ConnectedWorker, given: list[tuple[OpenJob, int]], leased_at: int
+) -> None:
     assignments: list[Assignment] = []
     size_bytes = 0
     for job, epoch in given:
         try:
-            assignment, job_bytes = _assignment(case.state, job, job.next_attempt, epoch, leased_at)
+            assignment, job_bytes = _assignment(decision.state, job, job.next_attempt, epoch, leased_at)
         except ValueError as unfit:  # queued by a version that checked less: it must not keep the others waiting
-            _fail_unfit(case, job, epoch, unfit)
+            _fail_unfit(decision, job, epoch, unfit)
             continue
         if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
-            case.send(worker.worker_id, Assign(jobs=assignments))
+            decision.send(worker.worker_id, Assign(jobs=assignments))
             assignments, size_bytes = [], 0
         assignments.append(assignment)
         size_bytes += job_bytes
     if assignments:
-        case.send(worker.worker_id, Assign(jobs=assignments))
+        decision.send(worker.worker_id, Assign(jobs=assignments))
 
 
-def _fail_unfit(case: Case, job: OpenJob, epoch: int, unfit: ValueError) -> None:
+def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: ValueError) -> None:
     error = internal_error(f"This job cannot be given to any worker: {' '.join(str(unfit).split())[:500]}")
-    case.record(JobFailed(job_id=job.job_id, epoch=epoch, error=fitted(error)), cause=epoch)
+    decision.record(JobFailed(job_id=job.job_id, epoch=epoch, error=fitted(error)), cause=epoch)
 
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:

@@ -28,9 +28,8 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.wording import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
-from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.commands import Fits, UseVersion
-from casparian_sentinel.core.effects import PlanFiles
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
+from casparian_sentinel.core.registry.commands import Fits, UseVersion
 from casparian_sentinel.core.state import OutputOwner, ParserLine, ParserVersion, State
 
 By: TypeAlias = Literal["approval", "hand", "retirement", "start"]
@@ -117,7 +116,7 @@ def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
 
 
 def settle(
-    case: Case, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
+    decision: DecisionBuilder, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
 ) -> list[dict[str, Any]]:
     """What becomes of versions that may run from now on, newest first; each verdict for whoever asked.
 
@@ -127,16 +126,16 @@ def settle(
     verdicts: list[dict[str, Any]] = []
     for version in sorted(newly_runnable, key=_age, reverse=True):
         if current and Version(version.version) < Version(current):
-            verdicts.append(_verdict(case, line, version, "older", current))
+            verdicts.append(_verdict(decision, line, version, "older", current))
             continue
-        lying = lying_of(case.state, version.outputs)
+        lying = lying_of(decision.state, version.outputs)
         problems = problems_of(lying, version.outputs, fits, line.open_jobs)
         if problems:
-            verdicts.append(_wait(case, line, version, current, problems, fits))
+            verdicts.append(_wait(decision, line, version, current, problems, fits))
             continue
-        _make_current(case, line, version, current, fits, by=by, reason="")
+        _make_current(decision, line, version, current, fits, by=by, reason="")
         current = version.version
-        verdicts.append(_verdict(case, line, version, "current", current))
+        verdicts.append(_verdict(decision, line, version, "current", current))
     return verdicts
 
 
@@ -145,27 +144,32 @@ def _age(version: ParserVersion) -> Version:
 
 
 def _wait(
-    case: Case, line: ParserLine, version: ParserVersion, current: str, problems: list[Problem], fits: Fits
+    decision: DecisionBuilder,
+    line: ParserLine,
+    version: ParserVersion,
+    current: str,
+    problems: list[Problem],
+    fits: Fits,
 ) -> dict[str, Any]:
-    may_choose = may_be_chosen(lying_of(case.state, version.outputs), version.outputs, fits, line.open_jobs)
-    _record_waiting(case, line, version, problems, may_choose=may_choose)
-    return _verdict(case, line, version, "waits", current, problems, may_choose=may_choose)
+    may_choose = may_be_chosen(lying_of(decision.state, version.outputs), version.outputs, fits, line.open_jobs)
+    _record_waiting(decision, line, version, problems, may_choose=may_choose)
+    return _verdict(decision, line, version, "waits", current, problems, may_choose=may_choose)
 
 
 def _record_waiting(
-    case: Case, line: ParserLine, version: ParserVersion, problems: list[Problem], *, may_choose: bool
+    decision: DecisionBuilder, line: ParserLine, version: ParserVersion, problems: list[Problem], *, may_choose: bool
 ) -> None:
     kept = problems[:_PROBLEMS_IN_EVENT]
     if kept == version.waits:
         return
-    case.record(
+    decision.record(
         ParserVersionWaits(
             name=line.name,
             version=version.version,
             problems=tuple(kept),
             left_out=len(problems) - len(kept),
             may_be_chosen=may_choose,
-            like=_like(case.state, line, kept),
+            like=_like(decision.state, line, kept),
         )
     )
 
@@ -180,7 +184,7 @@ def _like(state: State, line: ParserLine, problems: Sequence[Problem]) -> str:
 
 
 def _verdict(
-    case: Case,
+    decision: DecisionBuilder,
     line: ParserLine,
     version: ParserVersion,
     state: str,
@@ -199,7 +203,7 @@ def _verdict(
     else:
         left = f"new files still go to {current}" if current else "no version takes new files yet"
         said = f"{name} waits, {left}: {why_waits(problems)}"
-        like = _like(case.state, line, problems)
+        like = _like(decision.state, line, problems)
         remedy = what_to_do(line.name, version.version, problems, may_be_chosen=may_choose, like=like)
     return {
         "parser": line.name,
@@ -213,58 +217,67 @@ def _verdict(
 
 
 def _make_current(
-    case: Case, line: ParserLine, version: ParserVersion, previous: str, fits: Fits | None, *, by: By, reason: str
+    decision: DecisionBuilder,
+    line: ParserLine,
+    version: ParserVersion,
+    previous: str,
+    fits: Fits | None,
+    *,
+    by: By,
+    reason: str,
 ) -> None:
     """Record that `version` takes new and changed files, and what its outputs' live versions become by it.
 
     Without `fits` its contracts are known to be no stricter than those of rows that lie.
     """
-    lying = lying_of(case.state, version.outputs)
+    lying = lying_of(decision.state, version.outputs)
     for output, contract in version.outputs.items():
         live = lying.get(output)
         if live is None:
-            _record_first_version(case, line.name, case.state.outputs.get(output), output, contract)
+            _record_first_version(decision, line.name, decision.state.outputs.get(output), output, contract)
         elif live.contract_hash != contract:
-            lying[output] = _record_contract(case, output, live, contract, fits, has_open_jobs=line.open_jobs > 0)
-    case.record(
+            lying[output] = _record_contract(decision, output, live, contract, fits, has_open_jobs=line.open_jobs > 0)
+    decision.record(
         ParserCurrentChanged(name=line.name, version=version.version, previous=previous, by=by, reason=reason[:512])
     )
-    _refresh_waiting(case, line, version, lying, fits)
-    case.do(PlanFiles())
+    _refresh_waiting(decision, line, version, lying, fits)
+    decision.do(PlanFiles())
 
 
 def _refresh_waiting(
-    case: Case, line: ParserLine, current: ParserVersion, after: Mapping[str, Lying], fits: Fits | None
+    decision: DecisionBuilder, line: ParserLine, current: ParserVersion, after: Mapping[str, Lying], fits: Fits | None
 ) -> None:
     """Reasons of other versions that wait, now that `current` is: older ones wait for nothing, others may for less."""
     for each in line.versions.values():
         if not each.waits or each.version == current.version:
             continue
         if _age(each) < _age(current) or not each.is_runnable:
-            _record_waiting(case, line, each, [], may_choose=False)
+            _record_waiting(decision, line, each, [], may_choose=False)
         elif fits is not None:
-            lying = {**lying_of(case.state, each.outputs), **after}
+            lying = {**lying_of(decision.state, each.outputs), **after}
             problems = problems_of(lying, each.outputs, fits, line.open_jobs)
             may_choose = may_be_chosen(lying, each.outputs, fits, line.open_jobs)
-            _record_waiting(case, line, each, problems, may_choose=may_choose)
+            _record_waiting(decision, line, each, problems, may_choose=may_choose)
 
 
-def _record_first_version(case: Case, parser: str, owner: OutputOwner | None, output: str, contract: str) -> None:
+def _record_first_version(
+    decision: DecisionBuilder, parser: str, owner: OutputOwner | None, output: str, contract: str
+) -> None:
     number = 1 + max(owner.versions, default=0) if owner is not None else 1
-    _record_live_version(case, parser, output, number, contract)
+    _record_live_version(decision, parser, output, number, contract)
 
 
-def _record_live_version(case: Case, parser: str, output: str, number: int, contract: str) -> None:
-    case.record(
+def _record_live_version(decision: DecisionBuilder, parser: str, output: str, number: int, contract: str) -> None:
+    decision.record(
         OutputVersionCreated(
             output=output, version=number, parser=parser, contract_hash=contract, status=OutputStatus.BUILDING
         )
     )
-    case.record(OutputVersionSetLive(output=output, version=number))
+    decision.record(OutputVersionSetLive(output=output, version=number))
 
 
 def _record_contract(
-    case: Case, output: str, live: Lying, contract: str, fits: Fits | None, *, has_open_jobs: bool
+    decision: DecisionBuilder, output: str, live: Lying, contract: str, fits: Fits | None, *, has_open_jobs: bool
 ) -> Lying:
     """The live version takes a contract, as its own or as a stricter one; the live version as it is then."""
     is_in_use = live.has_rows or has_open_jobs
@@ -274,64 +287,68 @@ def _record_contract(
     kept = [*others, *dict.fromkeys((own, contract))][-_CONTRACTS_IN_EVENT:]
     if own == live.contract_hash and contract in live.contracts:
         return live
-    case.record(OutputContractsChanged(output=output, version=live.number, contract_hash=own, contracts=tuple(kept)))
+    decision.record(
+        OutputContractsChanged(output=output, version=live.number, contract_hash=own, contracts=tuple(kept))
+    )
     return replace(live, contract_hash=own, contracts=tuple(kept))
 
 
 # --- by hand, by retirement, by the end of jobs ---
 
 
-def use(case: Case, command: UseVersion) -> None:
+def use(decision: DecisionBuilder, command: UseVersion) -> None:
     """Another version by hand: one that may run, and whose rows may lie beside those that are there."""
-    state = case.state
+    state = decision.state
     line = state.parsers.get(command.parser)
     version = line.versions.get(command.version) if line is not None else None
     if line is None or version is None:
         known = f"It has {', '.join(line.versions)}." if line is not None else "`casparian parser list` shows them."
-        case.reject(f"There is no {command.parser} {command.version}.", known, code="NOT_FOUND")
+        decision.reject(f"There is no {command.parser} {command.version}.", known, code="NOT_FOUND")
         return
     if version.is_retired:
-        case.reject(f"{line.name} {version.version} is retired.", "Choose another version.", code="RETIRED")
+        decision.reject(f"{line.name} {version.version} is retired.", "Choose another version.", code="RETIRED")
         return
     if not version.is_runnable:
         waiting = ", ".join(version.unapproved()) or "any output"
-        case.reject(
+        decision.reject(
             f"{line.name} {version.version} has no approved contract for {waiting}.",
             f"`casparian contract approve {line.name}@{version.version}` approves what it proposes.",
             code="NOT_APPROVED",
         )
         return
     if line.current == version.version:
-        case.answer(parser=line.name, version=version.version, previous=line.current, already=True)
+        decision.answer(parser=line.name, version=version.version, previous=line.current, already=True)
         return
     lying = lying_of(state, version.outputs)
     if not may_be_chosen(lying, version.outputs, command.fits, line.open_jobs):
         problems = problems_of(lying, version.outputs, command.fits, line.open_jobs)
-        case.reject(
+        decision.reject(
             f"{line.name} {version.version} cannot take over: {why_waits(problems)}.",
             what_to_do(line.name, version.version, problems, may_be_chosen=False, like=_like(state, line, problems)),
             code="INCOMPATIBLE",
         )
         return
-    _make_current(case, line, version, line.current, command.fits, by="hand", reason=command.reason)
-    case.answer(parser=line.name, version=version.version, previous=line.current, already=False)
+    _make_current(decision, line, version, line.current, command.fits, by="hand", reason=command.reason)
+    decision.answer(parser=line.name, version=version.version, previous=line.current, already=False)
 
 
-def follow_retired(case: Case, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any]:
+def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any]:
     """The current version was retired: the newest that fits follows, or none. The verdict about the one that follows."""
     others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
     best_waiting: dict[str, Any] | None = None
     for version in sorted(others, key=_age, reverse=True):
-        lying = lying_of(case.state, version.outputs)
+        lying = lying_of(decision.state, version.outputs)
         problems = problems_of(lying, version.outputs, fits, line.open_jobs)
         if all(live.contract_hash == each or each in live.contracts for each, live in _pairs(version, lying)):
             problems = []  # it was in force for these rows before
         if not problems:
-            _make_current(case, line, version, retired.version, fits, by="retirement", reason="")
-            return _verdict(case, line, version, "current", version.version)
-        waiting = _wait(case, line, version, "", problems, fits)
+            _make_current(decision, line, version, retired.version, fits, by="retirement", reason="")
+            return _verdict(decision, line, version, "current", version.version)
+        waiting = _wait(decision, line, version, "", problems, fits)
         best_waiting = best_waiting or waiting
-    case.record(ParserCurrentChanged(name=line.name, version="", previous=retired.version, by="retirement", reason=""))
+    decision.record(
+        ParserCurrentChanged(name=line.name, version="", previous=retired.version, by="retirement", reason="")
+    )
     if best_waiting is not None:
         return best_waiting
     return {
@@ -349,29 +366,29 @@ def _pairs(version: ParserVersion, lying: Mapping[str, Lying]) -> list[tuple[str
     return [(contract, lying[output]) for output, contract in version.outputs.items() if output in lying]
 
 
-def forget_waiting(case: Case, line: ParserLine, version: ParserVersion) -> None:
+def forget_waiting(decision: DecisionBuilder, line: ParserLine, version: ParserVersion) -> None:
     """A version that waited does so no more: it was retired."""
-    _record_waiting(case, line, version, [], may_choose=False)
+    _record_waiting(decision, line, version, [], may_choose=False)
 
 
-def after_ends(case: Case) -> None:
+def after_ends(decision: DecisionBuilder) -> None:
     """Jobs ended in this decision; a version that waited for the last of them becomes current, or waits on with reasons."""
     ended: dict[str, int] = {}
-    for event in case.decision.events:
-        job = case.state.jobs.get(event.job_id) if isinstance(event, _ENDS) else None
-        if job is not None and job.work.parser in case.state.waiting_lines:
+    for event in decision.events:
+        job = decision.state.jobs.get(event.job_id) if isinstance(event, _ENDS) else None
+        if job is not None and job.work.parser in decision.state.waiting_lines:
             ended[job.work.parser] = ended.get(job.work.parser, 0) + 1
     for name, jobs in ended.items():
-        line = case.state.parsers[name]
+        line = decision.state.parsers[name]
         if line.open_jobs <= jobs:
-            _settle_waiting(case, replace(line, open_jobs=0))
+            _settle_waiting(decision, replace(line, open_jobs=0))
 
 
-def _settle_waiting(case: Case, line: ParserLine) -> None:
+def _settle_waiting(decision: DecisionBuilder, line: ParserLine) -> None:
     waiting = [each for each in line.versions.values() if any(one["code"] == JOBS_OPEN for one in each.waits)]
     current = line.current
     for version in sorted(waiting, key=_age, reverse=True):
-        lying = lying_of(case.state, version.outputs)
+        lying = lying_of(decision.state, version.outputs)
         left = [
             Problem(output=problem["output"], column=problem["column"], what=problem["what"], code=CONTRACT)
             for problem in version.waits
@@ -379,30 +396,30 @@ def _settle_waiting(case: Case, line: ParserLine) -> None:
         ]
         is_older = bool(current) and Version(version.version) < Version(current)
         if left or is_older or version.is_retired:
-            _record_waiting(case, line, version, [] if is_older or version.is_retired else left, may_choose=False)
+            _record_waiting(decision, line, version, [] if is_older or version.is_retired else left, may_choose=False)
             continue
-        _make_current(case, line, version, current, None, by="approval", reason="the open jobs have ended")
+        _make_current(decision, line, version, current, None, by="approval", reason="the open jobs have ended")
         current = version.version
 
 
 # --- homes of before ---
 
 
-def adopt(case: Case) -> None:
+def adopt(decision: DecisionBuilder) -> None:
     """What followed from events of before `ParserCurrentChanged` becomes events, once, at the first start that knows them."""
-    for line in case.state.parsers.values():
+    for line in decision.state.parsers.values():
         if not line.is_derived:
             continue
         version = line.versions.get(line.current)
-        for owner in case.state.outputs.values():
+        for owner in decision.state.outputs.values():
             live = owner.live
             if owner.parser != line.name:
                 continue
             if live is not None:
-                _record_live_version(case, line.name, owner.name, live.number, live.contract_hash)
+                _record_live_version(decision, line.name, owner.name, live.number, live.contract_hash)
             elif version is not None and owner.name in version.outputs:
-                _record_first_version(case, line.name, owner, owner.name, version.outputs[owner.name])
-        case.record(
+                _record_first_version(decision, line.name, owner, owner.name, version.outputs[owner.name])
+        decision.record(
             ParserCurrentChanged(name=line.name, version=line.current, previous="", by="start", reason="as before")
         )
         for each in line.versions.values():
@@ -410,4 +427,4 @@ def adopt(case: Case) -> None:
             if each.is_runnable and is_newer:
                 what = "it was approved before contracts were compared"
                 problem = Problem(output="", column="", what=what, code=NOT_COMPARED)
-                _record_waiting(case, line, each, [problem], may_choose=True)
+                _record_waiting(decision, line, each, [problem], may_choose=True)

@@ -20,9 +20,9 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OUTPUT_NAME
 from casparian_protocol.packing import pack
-from casparian_sentinel.core.breaker import CLOSED
-from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core.attempts import recall
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
+from casparian_sentinel.core.registry.commands import (
     DecideContract,
     PauseParser,
     RegisterParser,
@@ -30,10 +30,8 @@ from casparian_sentinel.core.commands import (
     RetireParser,
     SetQuarantinePolicy,
 )
-from casparian_sentinel.core.decide_returns import recall
-from casparian_sentinel.core.decide_versions import follow_retired, forget_waiting, settle
-from casparian_sentinel.core.effects import PlanFiles
-from casparian_sentinel.core.state import Contract, ParserLine, ParserVersion, State
+from casparian_sentinel.core.registry.versions import follow_retired, forget_waiting, settle
+from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
 #: Clients through which proposals come, from people or not; what they propose somebody else approves.
 PROPOSING_CLIENTS = frozenset({"mcp", "assistant"})
@@ -46,35 +44,35 @@ _ID_PREFIX = re.compile(r"[0-9a-f-]{4,64}")
 # --- registration ---
 
 
-def register(case: Case, command: RegisterParser) -> None:
+def register(decision: DecisionBuilder, command: RegisterParser) -> None:
     """An immutable version becomes known and its contracts are proposed; the identical one again is no news."""
-    state = case.state
+    state = decision.state
     line = state.parsers.get(command.name)
     known = line.versions.get(command.version) if line is not None else None
     if known is not None:
         if known.artifact == command.artifact:
             ids = [c.contract_id for c in contracts_of(state, command.name, command.version)]
-            _answer_registered(case, command, known.parser_id, ids, already=True)
+            _answer_registered(decision, command, known.parser_id, ids, already=True)
         else:
-            case.reject(
+            decision.reject(
                 f"{command.name} {command.version} is registered with another artifact ({known.artifact[:12]}…).",
                 "A version is immutable: raise the version number and register again.",
                 code="VERSION_TAKEN",
             )
         return
-    if not _is_sound(case, command):
+    if not _is_sound(decision, command):
         return
     registered = _registration(command)
     if len(pack(registered.to_data())) > _REGISTRATION_BYTES:
-        case.reject(
+        decision.reject(
             f"What {command.name} declares does not fit into an event of 16 KiB.",
             "Declare fewer outputs, topics or parameters in one parser.",
             code="TOO_LARGE",
         )
         return
-    case.cause = case.record(registered)
+    decision.cause = decision.record(registered)
     for contract in command.contracts:
-        case.record(
+        decision.record(
             ContractProposed(
                 contract_id=contract.contract_id,
                 scope_id=contract.scope_id,
@@ -86,16 +84,16 @@ def register(case: Case, command: RegisterParser) -> None:
                 columns=contract.columns,
             )
         )
-    carried = _carry_approvals(case, command)
+    carried = _carry_approvals(decision, command)
     verdicts: list[dict[str, Any]] = []
     version = _version_of(command, {each["output"] for each in carried})
     if version.is_runnable:
         known_versions = line.versions if line is not None else {}
         after = replace(line or ParserLine(command.name), versions={**known_versions, version.version: version})
-        verdicts = settle(case, after, [version], command.fits, by="approval")
+        verdicts = settle(decision, after, [version], command.fits, by="approval")
     ids = [c.contract_id for c in command.contracts]
-    _answer_registered(case, command, command.parser_id, ids, already=False, carried=carried, versions=verdicts)
-    case.do(PlanFiles())
+    _answer_registered(decision, command, command.parser_id, ids, already=False, carried=carried, versions=verdicts)
+    decision.do(PlanFiles())
 
 
 def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
@@ -113,40 +111,42 @@ def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
     )
 
 
-def _carry_approvals(case: Case, command: RegisterParser) -> list[dict[str, str]]:
+def _carry_approvals(decision: DecisionBuilder, command: RegisterParser) -> list[dict[str, str]]:
     """Approve what is word for word approved already for another version of this parser."""
     carried: list[dict[str, str]] = []
-    approved = [each for each in contracts_of(case.state, command.name) if each.status == "APPROVED"]
+    approved = [each for each in contracts_of(decision.state, command.name) if each.status == "APPROVED"]
     for contract in command.contracts if command.carries_over else ():
         same = (contract.output, contract.contract_hash)
         origin = next((each for each in reversed(approved) if (each.output, each.contract_hash) == same), None)
         if origin is None:
             continue
         reason = f"identical to the contract approved for {origin.version}"
-        case.record(ContractApproved(contract_id=contract.contract_id, reason=reason, carried_from=origin.contract_id))
+        decision.record(
+            ContractApproved(contract_id=contract.contract_id, reason=reason, carried_from=origin.contract_id)
+        )
         carried.append({"output": contract.output, "version": origin.version, "contract_id": origin.contract_id})
     return carried
 
 
-def _is_sound(case: Case, command: RegisterParser) -> bool:
+def _is_sound(decision: DecisionBuilder, command: RegisterParser) -> bool:
     try:
         Version(command.version)
     except InvalidVersion:
-        case.reject(
+        decision.reject(
             f"{command.version!r} is no version by PEP 440.", "Use something like 1.2.0.", code="INVALID_VERSION"
         )
         return False
     for output in command.outputs:
-        owner = case.state.outputs.get(output)
+        owner = decision.state.outputs.get(output)
         if owner is not None and owner.parser != command.name:
-            case.reject(
+            decision.reject(
                 f"The output {output!r} belongs to the parser {owner.parser!r}.",
                 "Rename the output; a name belongs to one parser in a home.",
                 code="OUTPUT_TAKEN",
             )
             return False
         if not OUTPUT_NAME.match(output):
-            case.reject(
+            decision.reject(
                 f"{output!r} is no name for an output.",
                 "Use small letters, digits and underscores, a letter first, at most 63.",
                 code="OUTPUT_NAME",
@@ -154,7 +154,7 @@ def _is_sound(case: Case, command: RegisterParser) -> bool:
             return False
     proposed = {contract.output: contract.contract_hash for contract in command.contracts}
     if proposed != {output: contract for output, contract in command.outputs.items() if contract}:
-        case.reject(
+        decision.reject(
             "The proposed contracts are not those that the outputs name.", "Register again.", code="INVALID_CONTRACTS"
         )
         return False
@@ -183,7 +183,7 @@ def _registration(command: RegisterParser) -> ParserRegistered:
 
 
 def _answer_registered(
-    case: Case,
+    decision: DecisionBuilder,
     command: RegisterParser,
     parser_id: str,
     contracts: list[str],
@@ -192,7 +192,7 @@ def _answer_registered(
     carried: list[dict[str, str]] | None = None,
     versions: list[dict[str, Any]] | None = None,
 ) -> None:
-    case.answer(
+    decision.answer(
         parser_id=parser_id,
         name=command.name,
         version=command.version,
@@ -235,26 +235,28 @@ def _contracts_like(state: State, selector: str) -> str:
     return f"An output's contract is named with its parser: {named}."
 
 
-def decide_contract(case: Case, command: DecideContract) -> None:
+def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
     """A person approves or rejects what is proposed; what was decided once stays."""
     kind, _, who = command.actor.partition(":")
     if kind != "user" or who.rpartition("@")[2] in PROPOSING_CLIENTS:
-        case.reject(
+        decision.reject(
             f"{command.actor} may propose contracts, never decide about them.",
             "Approve with the command line or the console of this machine.",
             code="NOT_ALLOWED",
         )
         return
-    found = select_contracts(case.state, command.selector)
+    found = select_contracts(decision.state, command.selector)
     if not found:
-        case.reject(
-            f"{command.selector!r} names no contract.", _contracts_like(case.state, command.selector), code="NOT_FOUND"
+        decision.reject(
+            f"{command.selector!r} names no contract.",
+            _contracts_like(decision.state, command.selector),
+            code="NOT_FOUND",
         )
         return
     wanted = "APPROVED" if command.approve else "REJECTED"
     waiting = [contract for contract in found if contract.status == "PROPOSED"]
     if not waiting and all(contract.status != wanted for contract in found):
-        case.reject(
+        decision.reject(
             f"{command.selector} was {found[0].status.lower()} already, and that stays.",
             "Register a new version to propose another contract.",
             code="DECIDED",
@@ -264,12 +266,12 @@ def decide_contract(case: Case, command: DecideContract) -> None:
     for contract in waiting:
         ruled, reason = contract.contract_id, command.reason[:512]
         if command.approve:
-            decided = case.record(ContractApproved(contract_id=ruled, reason=reason, carried_from=""))
+            decided = decision.record(ContractApproved(contract_id=ruled, reason=reason, carried_from=""))
         else:
-            case.record(ContractRejected(contract_id=ruled, reason=reason))
-    case.cause = decided or case.cause
-    case.answer(
-        versions=_settle_approved(case, waiting, command) if command.approve else [],
+            decision.record(ContractRejected(contract_id=ruled, reason=reason))
+    decision.cause = decided or decision.cause
+    decision.answer(
+        versions=_settle_approved(decision, waiting, command) if command.approve else [],
         decided=[
             {
                 "contract_id": c.contract_id,
@@ -282,99 +284,101 @@ def decide_contract(case: Case, command: DecideContract) -> None:
         ],
     )
     if command.approve and waiting:
-        case.do(PlanFiles())
+        decision.do(PlanFiles())
 
 
-def _settle_approved(case: Case, approved: list[Contract], command: DecideContract) -> list[dict[str, Any]]:
+def _settle_approved(
+    decision: DecisionBuilder, approved: list[Contract], command: DecideContract
+) -> list[dict[str, Any]]:
     """What becomes of the versions that may run by these approvals."""
     outputs: dict[str, dict[str, set[str]]] = {}
     for contract in approved:
         outputs.setdefault(contract.parser, {}).setdefault(contract.version, set()).add(contract.output)
     verdicts: list[dict[str, Any]] = []
     for parser, versions in outputs.items():
-        line = case.state.parsers[parser]
+        line = decision.state.parsers[parser]
         after = {
             name: replace(line.versions[name], approved=line.versions[name].approved | given)
             for name, given in versions.items()
         }
         runnable = [version for version in after.values() if version.is_runnable]
         seen = replace(line, versions={**line.versions, **after})
-        verdicts += settle(case, seen, runnable, command.fits, by="approval")
+        verdicts += settle(decision, seen, runnable, command.fits, by="approval")
     return verdicts
 
 
 # --- pause, resume, retire ---
 
 
-def _line(case: Case, name: str) -> ParserLine | None:
-    line = case.state.parsers.get(name)
+def _line(decision: DecisionBuilder, name: str) -> ParserLine | None:
+    line = decision.state.parsers.get(name)
     if line is None:
-        case.reject(f"There is no parser {name!r}.", "`casparian parser list` shows them.", code="NOT_FOUND")
+        decision.reject(f"There is no parser {name!r}.", "`casparian parser list` shows them.", code="NOT_FOUND")
     return line
 
 
-def pause(case: Case, command: PauseParser) -> None:
-    line = _line(case, command.parser)
+def pause(decision: DecisionBuilder, command: PauseParser) -> None:
+    line = _line(decision, command.parser)
     if line is None:
         return
     if line.paused is None:
-        case.cause = case.record(ParserPaused(name=line.name, reason=command.reason[:512]))
-        recall(case, line.name, "", cause=int(case.cause))
-    case.answer(parser=line.name, paused=True)
+        decision.cause = decision.record(ParserPaused(name=line.name, reason=command.reason[:512]))
+        recall(decision, line.name, "", cause=int(decision.cause))
+    decision.answer(parser=line.name, paused=True)
 
 
-def resume(case: Case, command: ResumeParser) -> None:
-    line = _line(case, command.parser)
+def resume(decision: DecisionBuilder, command: ResumeParser) -> None:
+    line = _line(decision, command.parser)
     if line is None:
         return
-    is_held = any(b.parser == line.name and b.state != CLOSED for b in case.state.breakers.values())
+    is_held = any(b.parser == line.name and b.state != CLOSED for b in decision.state.breakers.values())
     if line.paused is not None or is_held:
-        case.record(ParserResumed(name=line.name, reason=command.reason[:512]))
-    case.answer(parser=line.name, paused=False)
+        decision.record(ParserResumed(name=line.name, reason=command.reason[:512]))
+    decision.answer(parser=line.name, paused=False)
 
 
-def retire(case: Case, command: RetireParser) -> None:
-    line = _line(case, command.parser)
+def retire(decision: DecisionBuilder, command: RetireParser) -> None:
+    line = _line(decision, command.parser)
     if line is None:
         return
     version = line.versions.get(command.version)
     if version is None:
         known = ", ".join(line.versions)
-        case.reject(f"{line.name} has no version {command.version}.", f"It has {known}.", code="NOT_FOUND")
+        decision.reject(f"{line.name} has no version {command.version}.", f"It has {known}.", code="NOT_FOUND")
         return
     follows: list[dict[str, Any]] = []
     if not version.is_retired:
-        case.cause = case.record(ParserRetired(name=line.name, version=version.version))
+        decision.cause = decision.record(ParserRetired(name=line.name, version=version.version))
         if line.current == version.version:
-            follows = [follow_retired(case, line, version, command.fits)]
+            follows = [follow_retired(decision, line, version, command.fits)]
         elif version.waits:
-            forget_waiting(case, line, version)
-        case.do(PlanFiles())
-    case.answer(parser=line.name, version=version.version, retired=True, versions=follows)
+            forget_waiting(decision, line, version)
+        decision.do(PlanFiles())
+    decision.answer(parser=line.name, version=version.version, retired=True, versions=follows)
 
 
 # --- policies ---
 
 
-def set_policy(case: Case, command: SetQuarantinePolicy) -> None:
-    line = _line(case, command.parser)
+def set_policy(decision: DecisionBuilder, command: SetQuarantinePolicy) -> None:
+    line = _line(decision, command.parser)
     if line is None:
         return
     unknown = sorted(set(command.policy) - _POLICY_KEYS)
-    owner = case.state.outputs.get(command.output)
+    owner = decision.state.outputs.get(command.output)
     if command.output and (owner is None or owner.parser != line.name):
-        case.reject(
+        decision.reject(
             f"{line.name} has no output {command.output!r}.",
             f"`casparian parser show {line.name}` lists them.",
             "NOT_FOUND",
         )
     elif unknown:
-        case.reject(
+        decision.reject(
             f"A quarantine policy has no {unknown[0]!r}.",
             f"It has {', '.join(sorted(_POLICY_KEYS))}.",
             "BAD_POLICY",
         )
     else:
         policy = dict(command.policy)
-        case.record(QuarantinePolicySet(parser=line.name, output=command.output, policy=policy))
-        case.answer(parser=line.name, output=command.output, policy=policy)
+        decision.record(QuarantinePolicySet(parser=line.name, output=command.output, policy=policy))
+        decision.answer(parser=line.name, output=command.output, policy=policy)

@@ -9,9 +9,9 @@ from casparian_protocol.events import FailureClosed, JobCancelled, JobCancelRequ
 from casparian_protocol.events.nested import as_map
 from casparian_protocol.jobs import ENDED, JobSpec, JobState
 from casparian_protocol.packing import pack
-from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.attempts import ask_to_cancel
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
-from casparian_sentinel.core.decide_returns import ask_to_cancel
+from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import State
 
@@ -27,11 +27,11 @@ _MAY_REPLAY = {
 # --- queue ---
 
 
-def queue(case: Case, command: QueueJobs) -> None:
+def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
     """Queue what may run and is not queued already; say about the rest why not."""
-    state = case.state
+    state = decision.state
     if state.intake_paused is not None:
-        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+        decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
         return
     keys: set[str] = set()
     queued = already = 0
@@ -48,9 +48,9 @@ def queue(case: Case, command: QueueJobs) -> None:
             continue
         accepted = spec
         keys.add(spec.key)
-        case.record(JobQueued(job=spec))
+        decision.record(JobQueued(job=spec))
         queued += 1
-    case.answer(
+    decision.answer(
         queued=queued,
         already=already,
         skipped=[{"parser": parser, "reason": reason, "files": n} for (parser, reason), n in skipped.items()],
@@ -74,63 +74,63 @@ def _too_large(spec: JobSpec) -> str:
 # --- cancel, run again ---
 
 
-def cancel(case: Case, command: CancelJob) -> None:
+def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
     """What waits is cancelled at once; what runs when its worker has stopped it; what is committed stays."""
-    job = case.state.jobs.get(command.job_id)
+    job = decision.state.jobs.get(command.job_id)
     reason = command.reason[:512]
     if job is None:
-        case.reject(
+        decision.reject(
             f"Job {command.job_id} is not open.",
             f"`casparian job show {command.job_id}` tells how it ended.",
             code="NOT_OPEN",
         )
     elif job.state is JobState.COMMITTED:
-        case.reject(
+        decision.reject(
             f"Job {job.job_id} is committed; its files are being put in place.",
             "Committed work cannot be cancelled.",
             code="ALREADY_COMMITTED",
         )
     elif job.state in (JobState.LEASED, JobState.RUNNING):
         if not job.is_cancel_requested:
-            case.record(JobCancelRequested(job_id=job.job_id, reason=reason))
-        ask_to_cancel(case, job)
-        case.answer(job_id=job.job_id, state="CANCEL_REQUESTED")
+            decision.record(JobCancelRequested(job_id=job.job_id, reason=reason))
+        ask_to_cancel(decision, job)
+        decision.answer(job_id=job.job_id, state="CANCEL_REQUESTED")
     else:
-        case.record(JobCancelled(job_id=job.job_id, reason=reason))
-        case.answer(job_id=job.job_id, state=JobState.CANCELLED.value)
+        decision.record(JobCancelled(job_id=job.job_id, reason=reason))
+        decision.answer(job_id=job.job_id, state=JobState.CANCELLED.value)
 
 
-def replay(case: Case, command: ReplayJob) -> None:
+def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
     """`retry` and `replay`: the same job waits again, its counts reset. `rerun`: a new job of the next generation."""
-    state, spec = case.state, command.spec
+    state, spec = decision.state, command.spec
     if command.ended_as not in _MAY_REPLAY[command.kind]:
-        case.reject(*_why_not(command))
+        decision.reject(*_why_not(command))
     elif state.intake_paused is not None:
-        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+        decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
     elif _is_taken(state, spec, command.position):
-        case.reject(f"The work of job {spec.job_id} is queued already.", "Wait for its end.", "ALREADY_QUEUED")
+        decision.reject(f"The work of job {spec.job_id} is queued already.", "Wait for its end.", "ALREADY_QUEUED")
     elif reason := refusal(state, spec):
-        case.reject(f"Job {spec.job_id} cannot run again: {reason}.", _remedy(command.kind), "NOT_RUNNABLE")
+        decision.reject(f"Job {spec.job_id} cannot run again: {reason}.", _remedy(command.kind), "NOT_RUNNABLE")
     else:
         if command.kind == "rerun":
-            case.record(JobQueued(job=spec))
+            decision.record(JobQueued(job=spec))
         else:
-            case.record(JobReplayed(job=spec, from_state=command.ended_as))
-        case.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
+            decision.record(JobReplayed(job=spec, from_state=command.ended_as))
+        decision.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
 
 
-def close_failures(case: Case, command: CloseFailures) -> None:
+def close_failures(decision: DecisionBuilder, command: CloseFailures) -> None:
     """What failed needs no more attention: a person says why. The job stays what it is."""
     for job_id in command.job_ids:
-        case.record(FailureClosed(job_id=job_id, reason=command.reason))
-    case.answer(closed=len(command.job_ids))
+        decision.record(FailureClosed(job_id=job_id, reason=command.reason))
+    decision.answer(closed=len(command.job_ids))
 
 
-def replay_dead_letters(case: Case, command: ReplayDeadLetters) -> None:
+def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -> None:
     """Each dead letter waits again if it may run; about the rest, why not."""
-    state = case.state
+    state = decision.state
     if state.intake_paused is not None:
-        case.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
+        decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
         return
     keys: set[str] = set()
     refused: dict[str, int] = {}
@@ -142,8 +142,8 @@ def replay_dead_letters(case: Case, command: ReplayDeadLetters) -> None:
             refused[reason] = refused.get(reason, 0) + 1
             continue
         keys.add(spec.key)
-        case.record(JobReplayed(job=spec, from_state=JobState.DEAD_LETTER))
-    case.answer(replayed=len(keys), refused=[{"reason": reason, "jobs": n} for reason, n in refused.items()])
+        decision.record(JobReplayed(job=spec, from_state=JobState.DEAD_LETTER))
+    decision.answer(replayed=len(keys), refused=[{"reason": reason, "jobs": n} for reason, n in refused.items()])
 
 
 def _why_not(command: ReplayJob) -> tuple[str, str, str]:

@@ -22,7 +22,6 @@ from casparian_protocol.events import (
 from casparian_protocol.events.nested import as_map
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core.case import Case
 from casparian_sentinel.core.commands import (
     AddRule,
     AddSource,
@@ -35,8 +34,8 @@ from casparian_sentinel.core.commands import (
     ReviseFiles,
     TagFiles,
 )
-from casparian_sentinel.core.decide_parameters import refusal_of
-from casparian_sentinel.core.effects import PlanFiles, PublishCatalogue
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, PublishCatalogue
+from casparian_sentinel.core.registry.parameters import refusal_of
 from casparian_sentinel.core.state import Source, State
 
 #: Rules travel with every SCAN assignment, inside one message.
@@ -46,18 +45,18 @@ _TAGGED_BY_ID = 200
 _PREFIX_DIGITS = 4
 
 
-def _fits(case: Case, event: Event, what: str) -> bool:
+def _fits(decision: DecisionBuilder, event: Event, what: str) -> bool:
     if len(pack(event.to_data())) <= _FACT_BYTES:
         return True
-    case.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
+    decision.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
     return False
 
 
-def _may_give(case: Case, tag: str, params: Mapping[str, Any]) -> bool:
+def _may_give(decision: DecisionBuilder, tag: str, params: Mapping[str, Any]) -> bool:
     """Whether parsers that are known can take these parameters; says why not."""
-    refused = refusal_of(case.state, tag, params)
+    refused = refusal_of(decision.state, tag, params)
     if refused is not None:
-        case.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
+        decision.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
     return refused is None
 
 
@@ -80,27 +79,27 @@ def on_change(options: Mapping[str, Any]) -> str:
     return str(options.get("on_change") or "replace")
 
 
-def add_source(case: Case, command: AddSource) -> None:
-    for source in case.state.sources.values():
+def add_source(decision: DecisionBuilder, command: AddSource) -> None:
+    for source in decision.state.sources.values():
         if source.path == command.path:
             if on_change(source.options) != on_change(command.options):
-                case.reject(
+                decision.reject(
                     f"{command.path} is the source {source.name!r} already, with --on-change {on_change(source.options)}.",
                     f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
                     code="OTHER_OPTIONS",
                 )
                 return
             if source.params != dict(command.params):
-                case.reject(
+                decision.reject(
                     f"{command.path} is the source {source.name!r} already, with other parameters.",
                     f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
                     code="OTHER_OPTIONS",
                 )
                 return
-            case.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
+            decision.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
             return
         if source.name == command.name:
-            case.reject(
+            decision.reject(
                 f"The source {source.name!r} is {source.path}.", "Choose another name with --name.", code="NAME_TAKEN"
             )
             return
@@ -112,20 +111,20 @@ def add_source(case: Case, command: AddSource) -> None:
         options=dict(command.options),
         params=dict(command.params),
     )
-    if _may_give(case, "", command.params) and _fits(case, added, "The source"):
-        case.record(added)
-        case.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
+    if _may_give(decision, "", command.params) and _fits(decision, added, "The source"):
+        decision.record(added)
+        decision.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
 
 
-def remove_source(case: Case, command: RemoveSource) -> None:
-    source = find_source(case.state, command.selector)
+def remove_source(decision: DecisionBuilder, command: RemoveSource) -> None:
+    source = find_source(decision.state, command.selector)
     if source is None:
-        case.reject(
+        decision.reject(
             f"There is no source {command.selector!r}.", "`casparian source list` shows them.", code="NOT_FOUND"
         )
         return
-    case.record(SourceRemoved(source_id=source.source_id))
-    case.answer(source_id=source.source_id, name=source.name, path=source.path)
+    decision.record(SourceRemoved(source_id=source.source_id))
+    decision.answer(source_id=source.source_id, name=source.name, path=source.path)
 
 
 # --- rules and tags ---
@@ -142,33 +141,35 @@ def find_rule(state: State, selector: str) -> TagRule | None:
     return found[0] if len(found) == 1 else None
 
 
-def add_rule(case: Case, command: AddRule) -> None:
+def add_rule(decision: DecisionBuilder, command: AddRule) -> None:
     rule, name = command.rule, command.rule.name
-    if any(known.name == name for known in case.state.rules.values()):
-        case.reject(f"There is a rule {name!r} already.", "Remove it, or choose another name.", code="NAME_TAKEN")
+    if any(known.name == name for known in decision.state.rules.values()):
+        decision.reject(f"There is a rule {name!r} already.", "Remove it, or choose another name.", code="NAME_TAKEN")
         return
-    if len(pack([as_map(each) for each in (*case.state.rules.values(), rule)])) > _RULES_BYTES:
-        case.reject("All rules together exceed 32 KiB.", "Remove rules that are not needed.", code="TOO_LARGE")
+    if len(pack([as_map(each) for each in (*decision.state.rules.values(), rule)])) > _RULES_BYTES:
+        decision.reject("All rules together exceed 32 KiB.", "Remove rules that are not needed.", code="TOO_LARGE")
         return
     added = TagRuleAdded(rule=rule)
-    if _may_give(case, rule.tag, rule.params) and _fits(case, added, "The rule"):
-        case.record(added)
-        case.answer(rule_id=rule.id, name=name)
+    if _may_give(decision, rule.tag, rule.params) and _fits(decision, added, "The rule"):
+        decision.record(added)
+        decision.answer(rule_id=rule.id, name=name)
 
 
-def remove_rule(case: Case, command: RemoveRule) -> None:
-    rule = find_rule(case.state, command.selector)
+def remove_rule(decision: DecisionBuilder, command: RemoveRule) -> None:
+    rule = find_rule(decision.state, command.selector)
     if rule is None:
-        case.reject(f"There is no rule {command.selector!r}.", "`casparian rule list` shows them.", code="NOT_FOUND")
+        decision.reject(
+            f"There is no rule {command.selector!r}.", "`casparian rule list` shows them.", code="NOT_FOUND"
+        )
         return
-    case.record(TagRuleRemoved(rule_id=rule.id))
-    case.answer(rule_id=rule.id, name=rule.name)
-    case.do(PlanFiles())
+    decision.record(TagRuleRemoved(rule_id=rule.id))
+    decision.answer(rule_id=rule.id, name=rule.name)
+    decision.do(PlanFiles())
 
 
-def tag(case: Case, command: TagFiles) -> None:
+def tag(decision: DecisionBuilder, command: TagFiles) -> None:
     if not command.blob and len(command.file_ids) > _TAGGED_BY_ID:
-        case.reject(f"{len(command.file_ids)} files need a blob.", "Name at most 200 by id.", code="TOO_LARGE")
+        decision.reject(f"{len(command.file_ids)} files need a blob.", "Name at most 200 by id.", code="TOO_LARGE")
         return
     tagged = FilesTagged(
         tag=command.tag,
@@ -179,14 +180,14 @@ def tag(case: Case, command: TagFiles) -> None:
         blob=command.blob,
         files=command.files,
     )
-    if _fits(case, tagged, "The list of files"):
+    if _fits(decision, tagged, "The list of files"):
         if command.files:
-            case.record(tagged)
-            case.do(PlanFiles())
-        case.answer(files=command.files, tag=command.tag)
+            decision.record(tagged)
+            decision.do(PlanFiles())
+        decision.answer(files=command.files, tag=command.tag)
 
 
-def recognise(case: Case, command: RecogniseContents) -> None:
+def recognise(decision: DecisionBuilder, command: RecogniseContents) -> None:
     """No job is needed for these contents; which rows are live follows from the event (`projection.liveness`)."""
     recognised = ContentsRecognised(
         parser=command.parser,
@@ -196,50 +197,52 @@ def recognise(case: Case, command: RecogniseContents) -> None:
         blob=command.blob,
         files=command.files,
     )
-    if command.parser not in case.state.parsers:
-        case.reject(f"Parser {command.parser} is not registered.", "`casparian parser list` shows them.", "NOT_FOUND")
-    elif _fits(case, recognised, "The list of files"):
-        case.record(recognised)
-        case.do(PublishCatalogue())
-        case.answer(files=command.files)
+    if command.parser not in decision.state.parsers:
+        decision.reject(
+            f"Parser {command.parser} is not registered.", "`casparian parser list` shows them.", "NOT_FOUND"
+        )
+    elif _fits(decision, recognised, "The list of files"):
+        decision.record(recognised)
+        decision.do(PublishCatalogue())
+        decision.answer(files=command.files)
 
 
-def revise(case: Case, command: ReviseFiles) -> None:
+def revise(decision: DecisionBuilder, command: ReviseFiles) -> None:
     if command.retagged or command.rehashed:
-        case.record(FilesRevised(blob=command.blob, retagged=command.retagged, rehashed=command.rehashed))
-        case.do(PlanFiles())
+        decision.record(FilesRevised(blob=command.blob, retagged=command.retagged, rehashed=command.rehashed))
+        decision.do(PlanFiles())
 
 
 # --- scans ---
 
 
-def begin_scan(case: Case, command: BeginScan) -> None:
+def begin_scan(decision: DecisionBuilder, command: BeginScan) -> None:
     started = ScanStarted(scan_id=command.scan_id, roots=tuple(command.roots), source_id=command.source_id)
-    if _fits(case, started, "The list of roots"):
-        case.record(started)
-        case.answer(scan_id=command.scan_id)
+    if _fits(decision, started, "The list of roots"):
+        decision.record(started)
+        decision.answer(scan_id=command.scan_id)
 
 
-def _is_under_way(case: Case, scan_id: str) -> bool:
-    if scan_id in case.state.scans:
+def _is_under_way(decision: DecisionBuilder, scan_id: str) -> bool:
+    if scan_id in decision.state.scans:
         return True
-    case.reject(f"No scan {scan_id} is under way here.", "Scan again; nothing was taken as vanished.", "NO_SCAN")
+    decision.reject(f"No scan {scan_id} is under way here.", "Scan again; nothing was taken as vanished.", "NO_SCAN")
     return False
 
 
-def observe(case: Case, command: ObserveFiles) -> None:
-    if not _is_under_way(case, command.scan_id):
+def observe(decision: DecisionBuilder, command: ObserveFiles) -> None:
+    if not _is_under_way(decision, command.scan_id):
         return
     counts = {name: command.counts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
-    case.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts))
-    case.answer(scan_id=command.scan_id, **counts)
-    case.do(PlanFiles())
+    decision.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts))
+    decision.answer(scan_id=command.scan_id, **counts)
+    decision.do(PlanFiles())
 
 
-def end_scan(case: Case, command: EndScan) -> None:
-    if not _is_under_way(case, command.scan_id):
+def end_scan(decision: DecisionBuilder, command: EndScan) -> None:
+    if not _is_under_way(decision, command.scan_id):
         return
     facts = {name: command.facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
-    case.record(ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts))
-    case.answer(scan_id=command.scan_id, complete=command.complete, **facts)
-    case.do(PlanFiles())
+    decision.record(ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts))
+    decision.answer(scan_id=command.scan_id, complete=command.complete, **facts)
+    decision.do(PlanFiles())

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
-from casparian_sentinel.core.undo import Noted
+from casparian_sentinel.core.workers.undo import Noted
 
 #: (uri, output).
 Key: TypeAlias = tuple[str, str]

@@ -31,7 +31,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.jobs.kinds import Work
-from casparian_sentinel.core import evolve_breaker
+from casparian_sentinel.core import breaker
 from casparian_sentinel.core.state import (
     Contract,
     OutputOwner,
@@ -165,20 +165,20 @@ def _parameters_set(state: State, seq: int, ts: int, event: ParserParametersSet)
 def _paused(state: State, seq: int, ts: int, event: ParserPaused) -> None:
     version = event.version
     if version:
-        evolve_breaker.opened(state, ts, event.name, version, event.reason)
+        breaker.opened(state, ts, event.name, version, event.reason)
     else:
         state.parsers[event.name].paused = event.reason
 
 
 def _half_opened(state: State, seq: int, ts: int, event: ParserHalfOpened) -> None:
-    evolve_breaker.half_opened(state, event.name, event.version)
+    breaker.half_opened(state, event.name, event.version)
 
 
 def _resumed(state: State, seq: int, ts: int, event: ParserResumed) -> None:
     version = event.version
     if not version:
         state.parsers[event.name].paused = None
-    evolve_breaker.closed(state, event.name, version)
+    breaker.closed(state, event.name, version)
 
 
 def _proposed(state: State, seq: int, ts: int, event: ContractProposed) -> None:

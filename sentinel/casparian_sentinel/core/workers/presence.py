@@ -13,15 +13,14 @@ from casparian_protocol.events import WorkerJoined
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
 from casparian_protocol.wire import Progress
 from casparian_protocol.wire.messages import Hello
-from casparian_sentinel.core.breaker import OPEN
 from casparian_sentinel.core.commands import Now
-from casparian_sentinel.core.sinks import SinkBook
-from casparian_sentinel.core.state import State
-from casparian_sentinel.core.undo import Noted, Undo
+from casparian_sentinel.core.state import OPEN, State
+from casparian_sentinel.core.workers.sink_metrics import SinkBook
+from casparian_sentinel.core.workers.undo import Noted, Undo
 
 
 @dataclass(slots=True)
-class LiveWorker(Noted):
+class ConnectedWorker(Noted):
     """A worker that said hello to this process and has not been lost since."""
 
     worker_id: str
@@ -46,7 +45,7 @@ class LiveWorker(Noted):
 
 
 @dataclass(slots=True)
-class LiveJob(Noted):
+class RunningAttempt(Noted):
     """The newest progress of a running attempt."""
 
     job_id: str
@@ -62,16 +61,16 @@ class LiveJob(Noted):
 
 
 @dataclass(slots=True)
-class Live(Noted):
+class WorkerPresence(Noted):
     """One sentinel process's view of its workers, with the settings it judges by."""
 
     liveness: LivenessSettings
     retry: RetrySettings
     version: str = ""
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
-    workers: dict[str, LiveWorker] = field(default_factory=dict)
+    workers: dict[str, ConnectedWorker] = field(default_factory=dict)
     #: job → its running attempt.
-    jobs: dict[str, LiveJob] = field(default_factory=dict)
+    jobs: dict[str, RunningAttempt] = field(default_factory=dict)
     #: A heap of (when a retry is due, its `not_before`, its job); entries of jobs that no longer wait are stale.
     due: list[tuple[float, int, str]] = field(default_factory=list)
     #: Leases from before this process started, whose workers have not rejoined yet: worker → until when.
@@ -117,13 +116,13 @@ def after_boot(
     retry: RetrySettings,
     version: str = "",
     breaker: BreakerSettings | None = None,
-) -> Live:
+) -> WorkerPresence:
     """The view of a process that just folded the log: nobody has said hello yet.
 
     Workers that held leases have `rejoin_seconds` to come back with them; whoever does gets a full lease from then on.
     A retry waits what its wall time says is left, but never longer than its back-off; a cool-down alike.
     """
-    live = Live(liveness, retry, version, breaker or BreakerSettings())
+    live = WorkerPresence(liveness, retry, version, breaker or BreakerSettings())
     until = now.monotonic_s + liveness.rejoin_seconds
     live.rejoin_until = dict.fromkeys([*state.joined, *state.epochs_held], until)
     for job_id in state.waiting:

@@ -13,8 +13,8 @@ from casparian_protocol.events import ParserParametersSet
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers.parameters import accept, guess
-from casparian_sentinel.core.case import Case
-from casparian_sentinel.core.commands import SetParameters
+from casparian_sentinel.core.decision import DecisionBuilder
+from casparian_sentinel.core.registry.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State
 
 _PARAMETERS_BYTES = 8 * 1024
@@ -22,11 +22,13 @@ _PARAMETERS_BYTES = 8 * 1024
 _FILE = {"type": "file"}
 
 
-def set_parameters(case: Case, command: SetParameters) -> None:
+def set_parameters(decision: DecisionBuilder, command: SetParameters) -> None:
     """Store values for the jobs that are queued from now on."""
-    line = case.state.parsers.get(command.parser)
+    line = decision.state.parsers.get(command.parser)
     if line is None:
-        case.reject(f"There is no parser {command.parser!r}.", "`casparian parser list` shows them.", code="NOT_FOUND")
+        decision.reject(
+            f"There is no parser {command.parser!r}.", "`casparian parser list` shows them.", code="NOT_FOUND"
+        )
         return
     declared = declared_of(line)
     stored = {} if command.is_reset else dict(line.params)
@@ -37,14 +39,14 @@ def set_parameters(case: Case, command: SetParameters) -> None:
         for name, value in command.values.items():
             stored[name] = accept(declared, name, value)
     except ParameterRefused as refused:
-        case.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
+        decision.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
         return
     if len(pack(stored)) > _PARAMETERS_BYTES:
-        case.reject("The parameters exceed 8 KiB.", "Give shorter values.", code="TOO_LARGE")
+        decision.reject("The parameters exceed 8 KiB.", "Give shorter values.", code="TOO_LARGE")
         return
     if stored != line.params:
-        case.record(ParserParametersSet(name=line.name, params=stored, reason=command.reason[:512]))
-    case.answer(parser=line.name, params=stored)
+        decision.record(ParserParametersSet(name=line.name, params=stored, reason=command.reason[:512]))
+    decision.answer(parser=line.name, params=stored)
 
 
 def declared_of(line: ParserLine) -> Mapping[str, Any]:

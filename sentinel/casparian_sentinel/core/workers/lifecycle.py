@@ -21,7 +21,7 @@ from casparian_protocol.wire.messages import (
     Shutdown,
     Welcome,
 )
-from casparian_sentinel.core.case import Case
+from casparian_sentinel.core.attempts import ask_to_cancel, current_attempt, held, lose_all, note_start
 from casparian_sentinel.core.commands import (
     BeatReceived,
     ByeReceived,
@@ -32,11 +32,10 @@ from casparian_sentinel.core.commands import (
     WantReceived,
     WorkerGone,
 )
-from casparian_sentinel.core.decide_attempts import current_attempt, note_start
-from casparian_sentinel.core.decide_leasing import lease_to
-from casparian_sentinel.core.decide_returns import ask_to_cancel, held, lose_all
-from casparian_sentinel.core.live import Live, LiveJob, LiveWorker, joined_by
+from casparian_sentinel.core.decision import DecisionBuilder
+from casparian_sentinel.core.leasing import lease_to
 from casparian_sentinel.core.state import COMMITTED, OpenJob, State
+from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence, joined_by
 
 SAY_HELLO = "say hello first: this sentinel does not know you"
 _PROGRESS_SECONDS = 1.0
@@ -47,7 +46,7 @@ LEASES_MAX = 1024
 # --- hello ---
 
 
-def hello(case: Case, command: HelloReceived) -> None:
+def hello(decision: DecisionBuilder, command: HelloReceived) -> None:
     """Adopt what the worker still holds, tell it what to abandon, take back what it no longer knows."""
     message, worker_id = command.message, command.worker_id
     if message.protocol != PROTOCOL_VERSION:
@@ -55,24 +54,24 @@ def hello(case: Case, command: HelloReceived) -> None:
             f"protocol: you speak version {message.protocol}, this sentinel speaks {PROTOCOL_VERSION}; "
             "run the same version of casparian on both sides"
         )
-        case.send(worker_id, Refused(reason=reason, code=Refusal.PROTOCOL_VERSION, of_kind="hello"))
+        decision.send(worker_id, Refused(reason=reason, code=Refusal.PROTOCOL_VERSION, of_kind="hello"))
         return
     joined = joined_by(message, worker_id)
-    before = case.state.joined.get(worker_id)
+    before = decision.state.joined.get(worker_id)
     is_same = before is not None and (before.pid, before.host) == (message.pid, message.host)
-    keep, drop = _judge_holding(case.state, message, worker_id, is_known=before is None or is_same)
+    keep, drop = _judge_holding(decision.state, message, worker_id, is_known=before is None or is_same)
     kept = {item.job_id for item in keep}
     lost = 0
     if before is not None and not is_same:
-        lost = case.record(WorkerLost(worker_id=worker_id, reason="another process took its name"))
+        lost = decision.record(WorkerLost(worker_id=worker_id, reason="another process took its name"))
     # Whoever takes a name says nothing about the jobs of the one before it: none of them counts a loss.
-    lose_all(case, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False, cause=lost)
+    lose_all(decision, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False, cause=lost)
     if before != joined:
-        case.record(joined)
-    _welcome(case, message, worker_id, keep, drop)
+        decision.record(joined)
+    _welcome(decision, message, worker_id, keep, drop)
 
 
-def name_taken_by(live: Live, now: Now, message: Hello) -> LiveWorker | None:
+def name_taken_by(live: WorkerPresence, now: Now, message: Hello) -> ConnectedWorker | None:
     """The worker that has this name: another process that still beats. Until it is silent the newcomer is refused."""
     first = live.workers.get(message.worker_id)
     if first is None or (first.pid, first.host) == (message.pid, message.host):
@@ -92,9 +91,9 @@ def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bo
     return keep, drop
 
 
-def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop: list[Held]) -> None:
-    live, now_s = case.live, case.now.monotonic_s
-    live.workers[worker_id] = LiveWorker(
+def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: list[Held], drop: list[Held]) -> None:
+    live, now_s = decision.live, decision.now.monotonic_s
+    live.workers[worker_id] = ConnectedWorker(
         worker_id=worker_id,
         host=message.host,
         pid=message.pid,
@@ -105,16 +104,16 @@ def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop:
         joined_at_s=now_s,
         last_beat_s=now_s,
         probed_at_s=now_s,
-        probed_seq=case.state.seq,
+        probed_seq=decision.state.seq,
         is_draining=live.is_draining or live.is_stopping,
     )
     live.rejoin_until.pop(worker_id, None)
     for item in keep:
-        job = case.state.jobs.get(item.job_id)
+        job = decision.state.jobs.get(item.job_id)
         if job is not None and job.state is JobState.RUNNING and item.job_id not in live.jobs:
-            live.jobs[item.job_id] = LiveJob(item.job_id, item.epoch, worker_id, now_s, now_s)
+            live.jobs[item.job_id] = RunningAttempt(item.job_id, item.epoch, worker_id, now_s, now_s)
     rhythm = Rhythm.of(live.liveness.heartbeat_seconds, live.liveness.lease_timeout_seconds)
-    case.send(
+    decision.send(
         worker_id,
         Welcome(
             worker_id=worker_id,
@@ -126,27 +125,27 @@ def _welcome(case: Case, message: Hello, worker_id: str, keep: list[Held], drop:
         ),
     )
     if live.is_stopping:
-        case.send(worker_id, Shutdown())
+        decision.send(worker_id, Shutdown())
     elif live.is_draining:
-        case.send(worker_id, Drain())
+        decision.send(worker_id, Drain())
 
 
 # --- signs of life ---
 
 
-def _known(case: Case, worker_id: str, of_kind: str) -> LiveWorker | None:
-    worker = case.live.workers.get(worker_id)
+def _known(decision: DecisionBuilder, worker_id: str, of_kind: str) -> ConnectedWorker | None:
+    worker = decision.live.workers.get(worker_id)
     if worker is None:
-        case.send(worker_id, Refused(reason=SAY_HELLO, code=Refusal.SAY_HELLO, of_kind=of_kind))
+        decision.send(worker_id, Refused(reason=SAY_HELLO, code=Refusal.SAY_HELLO, of_kind=of_kind))
         return None
-    worker.last_beat_s = case.now.monotonic_s
+    worker.last_beat_s = decision.now.monotonic_s
     return worker
 
 
-def beat(case: Case, command: BeatReceived) -> None:
+def beat(decision: DecisionBuilder, command: BeatReceived) -> None:
     """Renews all the worker's leases; notes starts that were not heard of, progress, and attempts that are over."""
     message = command.message
-    worker = _known(case, command.worker_id, "heartbeat")
+    worker = _known(decision, command.worker_id, "heartbeat")
     if worker is None:
         return
     worker.cpu_percent, worker.rss_bytes, worker.free_bytes = message.cpu_percent, message.rss_bytes, message.free_bytes
@@ -155,94 +154,94 @@ def beat(case: Case, command: BeatReceived) -> None:
     for item in message.jobs:
         if item.job_id not in seen:
             seen.add(item.job_id)
-            _beat_of_job(case, item, command.worker_id, fenced)
+            _beat_of_job(decision, item, command.worker_id, fenced)
     worker.beating = frozenset(seen)
     if fenced:
-        case.send(command.worker_id, Fenced(jobs=fenced))
+        decision.send(command.worker_id, Fenced(jobs=fenced))
 
 
-def _beat_of_job(case: Case, item: Beat, worker_id: str, fenced: list[Held]) -> None:
-    job = current_attempt(case.state, item.job_id, item.epoch, worker_id)
+def _beat_of_job(decision: DecisionBuilder, item: Beat, worker_id: str, fenced: list[Held]) -> None:
+    job = current_attempt(decision.state, item.job_id, item.epoch, worker_id)
     if job is None:
-        if case.state.settled.get(item.job_id, (0, ""))[0] != item.epoch:  # else its answer is on the way
+        if decision.state.settled.get(item.job_id, (0, ""))[0] != item.epoch:  # else its answer is on the way
             fenced.append(held(item.job_id, item.epoch))
         return
     if job.is_cancel_requested:
-        ask_to_cancel(case, job)  # the first message may have been lost
+        ask_to_cancel(decision, job)  # the first message may have been lost
     if job.state is JobState.LEASED:
-        note_start(case, job, item.guest_pid)
+        note_start(decision, job, item.guest_pid)
     if item.progress is not None:
-        _note_progress(case, job, item.progress)
+        _note_progress(decision, job, item.progress)
 
 
-def progress(case: Case, command: ProgressReceived) -> None:
+def progress(decision: DecisionBuilder, command: ProgressReceived) -> None:
     message = command.message
-    if _known(case, command.worker_id, "progress") is None:
+    if _known(decision, command.worker_id, "progress") is None:
         return
-    job = current_attempt(case.state, message.job_id, message.epoch, command.worker_id)
+    job = current_attempt(decision.state, message.job_id, message.epoch, command.worker_id)
     if job is not None:
-        _note_progress(case, job, message.progress)
+        _note_progress(decision, job, message.progress)
 
 
 def _counters(progress: Progress) -> tuple[object, ...]:
     return progress.items_done, progress.items_total, progress.payload
 
 
-def _note_progress(case: Case, job: OpenJob, news: Progress) -> None:
+def _note_progress(decision: DecisionBuilder, job: OpenJob, news: Progress) -> None:
     """Remember it; record it at most once a second and only when a counter changed."""
-    now_s = case.now.monotonic_s
-    seen = case.live.jobs.get(job.job_id)
+    now_s = decision.now.monotonic_s
+    seen = decision.live.jobs.get(job.job_id)
     if seen is None or seen.epoch != job.epoch:
-        seen = case.live.jobs[job.job_id] = LiveJob(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+        seen = decision.live.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
     if seen.progress is None or _counters(seen.progress) != _counters(news):
         seen.changed_at_s, seen.is_stalled = now_s, False
     seen.progress = news
     is_new = seen.recorded is None or _counters(seen.recorded) != _counters(news)
     if is_new and now_s - seen.recorded_at_s >= _PROGRESS_SECONDS:
         seen.recorded, seen.recorded_at_s = news, now_s
-        case.record(JobProgressed(job_id=job.job_id, epoch=job.epoch, progress=news))
+        decision.record(JobProgressed(job_id=job.job_id, epoch=job.epoch, progress=news))
 
 
-def sinks(case: Case, command: SinksReceived) -> None:
+def sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
     """Live only: nothing is recorded."""
-    if _known(case, command.worker_id, "sinks") is None:
+    if _known(decision, command.worker_id, "sinks") is None:
         return
-    problem = case.live.sinks.take(command.worker_id, command.message)
+    problem = decision.live.sinks.take(command.worker_id, command.message)
     if problem is not None:
-        case.send(command.worker_id, Refused(reason=problem, code=Refusal.MALFORMED, of_kind="sinks"))
+        decision.send(command.worker_id, Refused(reason=problem, code=Refusal.MALFORMED, of_kind="sinks"))
 
 
-def want(case: Case, command: WantReceived) -> None:
-    worker = _known(case, command.worker_id, "want")
+def want(decision: DecisionBuilder, command: WantReceived) -> None:
+    worker = _known(decision, command.worker_id, "want")
     if worker is not None:
-        held = len(case.state.epochs_held.get(command.worker_id, ()))
+        held = len(decision.state.epochs_held.get(command.worker_id, ()))
         worker.credit = max(0, min(command.credit, LEASES_MAX - held))
-        lease_to(case, worker)
+        lease_to(decision, worker)
 
 
 # --- the end of a worker ---
 
 
-def bye(case: Case, command: ByeReceived) -> None:
+def bye(decision: DecisionBuilder, command: ByeReceived) -> None:
     worker_id = command.worker_id
-    left = case.record(WorkerLeft(worker_id=worker_id)) if worker_id in case.state.joined else 0
-    lose_all(case, worker_id, "released", is_loss=False, cause=left)
-    _forget(case, worker_id)
+    left = decision.record(WorkerLeft(worker_id=worker_id)) if worker_id in decision.state.joined else 0
+    lose_all(decision, worker_id, "released", is_loss=False, cause=left)
+    _forget(decision, worker_id)
 
 
-def gone(case: Case, command: WorkerGone) -> None:
-    lose_worker(case, command.worker_id, command.reason)
+def gone(decision: DecisionBuilder, command: WorkerGone) -> None:
+    lose_worker(decision, command.worker_id, command.reason)
 
 
-def lose_worker(case: Case, worker_id: str, reason: str, *, is_loss: bool = True) -> None:
+def lose_worker(decision: DecisionBuilder, worker_id: str, reason: str, *, is_loss: bool = True) -> None:
     lost = 0
-    if worker_id in case.state.joined:
-        lost = case.record(WorkerLost(worker_id=worker_id, reason=reason[:512]))
-    lose_all(case, worker_id, "lost", is_loss=is_loss, cause=lost)
-    _forget(case, worker_id)
+    if worker_id in decision.state.joined:
+        lost = decision.record(WorkerLost(worker_id=worker_id, reason=reason[:512]))
+    lose_all(decision, worker_id, "lost", is_loss=is_loss, cause=lost)
+    _forget(decision, worker_id)
 
 
-def _forget(case: Case, worker_id: str) -> None:
-    case.live.workers.pop(worker_id, None)
-    case.live.sinks.left(worker_id)
-    case.live.rejoin_until.pop(worker_id, None)
+def _forget(decision: DecisionBuilder, worker_id: str) -> None:
+    decision.live.workers.pop(worker_id, None)
+    decision.live.sinks.left(worker_id)
+    decision.live.rejoin_until.pop(worker_id, None)

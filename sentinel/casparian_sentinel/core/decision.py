@@ -1,12 +1,12 @@
-"""What the shell shall do once a decision is durable, and the decision itself.
+"""A decision: events to record, effects to release once they are durable, the answer to whoever asked; and how it is built.
 
-Effects are released in order, behind the batch that holds their decision's events, and behind all earlier effects when
-a decision has no events. Every effect may be repeated: the shell performs promotions again after a crash.
+Effects are released in order, behind the batch that holds their decision's events, and behind all earlier effects when a
+decision has no events. Every effect may be repeated: the shell performs promotions again after a crash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,6 +14,9 @@ from casparian_protocol.events import Event
 from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
 from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
+from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers.presence import WorkerPresence
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +126,49 @@ class Decision:
             else:
                 self._facts = [fact_of(ts, event, actor, cause) for event, cause in pairs]
         return self._facts
+
+
+@dataclass(slots=True)
+class DecisionBuilder:
+    """What a handler of one command works with: what is known, what time it is, and the decision as it grows."""
+
+    state: State
+    live: WorkerPresence
+    now: Now
+    made: Decision
+    #: What leads to the events that are recorded from here on: the request, or an event of this decision.
+    cause: Cause = 0
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What was recorded so far."""
+        return self.made.events
+
+    def record(self, event: Event, *, actor: str = "", cause: Cause = 0) -> int:
+        """Record an event; returns the sequence it will have in the log.
+
+        `actor` when it is not the command's. `cause` when it is neither the request nor the job's event before this one.
+        """
+        made = self.made
+        events = made.events
+        if actor:
+            made.others[len(events)] = actor
+        made.causes.append(cause or self.cause or self._event_before(event))
+        events.append(event)
+        return self.state.seq + len(events)
+
+    def _event_before(self, event: Event) -> int:
+        job = self.state.jobs.get(getattr(event, "job_id", ""))
+        return job.last_seq if job is not None else 0
+
+    def do(self, effect: Effect) -> None:
+        self.made.effects.append(effect)
+
+    def send(self, worker_id: str, message: Message) -> None:
+        self.made.effects.append(SendToWorker(worker_id, message))
+
+    def answer(self, **facts: Any) -> None:
+        self.made.answer = facts
+
+    def reject(self, problem: str, remedy: str, code: str = "REFUSED") -> None:
+        self.made.answer = Rejected(problem, remedy, code)

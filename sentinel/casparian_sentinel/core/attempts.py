@@ -1,0 +1,423 @@
+"""How an attempt begins, and how it ends: committed, failed, retried; given back, recalled, lost with its worker, cancelled.
+
+Every answer can be asked for again: what a worker repeats gets the same answer from the state, what is late is fenced. An
+attempt's staging is dropped by the decision that ends it without a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+from zlib import crc32
+
+from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode, fingerprint_of_code
+from casparian_protocol.events import (
+    JobCancelled,
+    JobCompleted,
+    JobDeadLettered,
+    JobFailed,
+    JobOutputsCommitted,
+    JobRetryScheduled,
+    JobStarted,
+    LeaseExpired,
+)
+from casparian_protocol.jobs import PART_NAMES, JobError, JobState
+from casparian_protocol.wire.messages import Cancel, Committed, Failed, Fenced, Held
+from casparian_sentinel.core.breaker import after_failure, after_success
+from casparian_sentinel.core.commands import (
+    AbandonAttempt,
+    FailReceived,
+    FinishedItem,
+    FinishReceived,
+    JobsStarted,
+    Promoted,
+    ReleaseReceived,
+)
+from casparian_sentinel.core.decision import (
+    DecisionBuilder,
+    DropStaging,
+    KeepUncommitted,
+    PlanFiles,
+    Promote,
+    PublishCatalogue,
+)
+from casparian_sentinel.core.kinds import kind_of
+from casparian_sentinel.core.manifests import (
+    ERROR_BESIDE_MANIFEST_BYTES,
+    fitted,
+    fitting,
+    needs_blob,
+    quarantine_of,
+)
+from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
+from casparian_sentinel.core.workers.presence import RunningAttempt
+
+
+def held(job_id: str, epoch: int) -> Held:
+    return Held(job_id=job_id, epoch=epoch)
+
+
+def own_error(code: str, message: str) -> JobError:
+    """What nobody reported and the core itself concluded."""
+    return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
+
+
+def internal_error(message: str) -> JobError:
+    """The fault is ours: neither parser, worker nor machine."""
+    code = ErrorCode.INTERNAL.value
+    return JobError(code=code, message=message[:2048], origin="sentinel", fingerprint=fingerprint_of_code(code))
+
+
+def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
+    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough.
+
+    `cause`: the event that took it from its worker, if one did.
+    """
+    decision.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        cancelled(decision, job)
+        return
+    limit = decision.live.retry.max_worker_losses
+    if is_loss and job.losses + 1 >= limit:
+        error = own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
+        dead_letter(decision, job, "poison", error, cause=cause)
+        return
+    decision.record(
+        LeaseExpired(job_id=job.job_id, epoch=job.epoch, worker_id=job.worker_id, reason=reason, is_loss=is_loss),
+        cause=cause,
+    )
+    decision.do(DropStaging(job.job_id, job.epoch))
+
+
+def recall(decision: DecisionBuilder, parser: str, version: str, *, cause: int, but: str = "") -> None:
+    """Take back what was leased ahead and has not started: event `cause` paused its parser, or one version of it.
+
+    A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
+    """
+    fenced: dict[str, list[Held]] = {}
+    for worker_id, leases in decision.state.epochs_held.items():
+        for job_id, epoch in leases.items():
+            job = decision.state.jobs[job_id]
+            is_meant = job.work.parser == parser and version in ("", job.work.parser_version)
+            if is_meant and job.state is JobState.LEASED and job_id != but:
+                fenced.setdefault(worker_id, []).append(held(job_id, epoch))
+    for worker_id, items in fenced.items():
+        for item in items:
+            give_back(decision, decision.state.jobs[item.job_id], "paused", cause=cause)
+        decision.send(worker_id, Fenced(jobs=items))
+
+
+def lose_all(
+    decision: DecisionBuilder,
+    worker_id: str,
+    reason: str,
+    *,
+    keep: Iterable[str] = (),
+    is_loss: bool = True,
+    cause: int = 0,
+) -> None:
+    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
+    kept = set(keep)
+    jobs = [
+        decision.state.jobs[job_id] for job_id in decision.state.epochs_held.get(worker_id, ()) if job_id not in kept
+    ]
+    somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
+    for job in jobs:
+        is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
+        give_back(decision, job, reason, is_loss=is_blamed, cause=cause)
+
+
+def cancelled(decision: DecisionBuilder, job: OpenJob) -> None:
+    decision.record(JobCancelled(job_id=job.job_id, reason=job.reason))
+    decision.do(DropStaging(job.job_id, job.epoch))
+
+
+def ask_to_cancel(decision: DecisionBuilder, job: OpenJob) -> None:
+    decision.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))
+
+
+def dead_letter(
+    decision: DecisionBuilder, job: OpenJob, reason: Literal["retries", "poison"], error: JobError, *, cause: int = 0
+) -> int:
+    seq = decision.record(
+        JobDeadLettered(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            reason=reason,
+            error=fitted(error),
+            retry_count=job.retry_count,
+        ),
+        cause=cause,
+    )
+    decision.do(DropStaging(job.job_id, job.epoch))
+    return seq
+
+
+_HELD = (JobState.LEASED, JobState.RUNNING)
+_JITTER = 0.2
+#: The job's file did not have the content, which may lie elsewhere by now: a log that was rotated while its job waited.
+_NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
+_DAMAGED_BYTES = 8 * 1024
+
+
+def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
+    """The job, if this worker has it under this very epoch."""
+    job = state.jobs.get(job_id)
+    if job is None or job.epoch != epoch or job.worker_id != worker_id or job.state not in _HELD:
+        return None
+    return job
+
+
+# --- started ---
+
+
+def started(decision: DecisionBuilder, command: JobsStarted) -> None:
+    fenced: list[Held] = []
+    for item in command.message.jobs:
+        job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
+        if job is None:
+            if not _is_settled(decision.state, item.job_id, item.epoch):
+                fenced.append(held(item.job_id, item.epoch))
+        elif job.state is JobState.LEASED:
+            note_start(decision, job, item.guest_pid)
+    if fenced:
+        decision.send(command.worker_id, Fenced(jobs=fenced))
+
+
+def note_start(decision: DecisionBuilder, job: OpenJob, guest_pid: int) -> None:
+    decision.record(JobStarted(job_id=job.job_id, epoch=job.epoch, guest_pid=guest_pid))
+    now_s = decision.now.monotonic_s
+    decision.live.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+
+
+def _is_settled(state: State, job_id: str, epoch: int) -> bool:
+    return state.settled.get(job_id, (0, ""))[0] == epoch
+
+
+# --- finish ---
+
+
+def finish(decision: DecisionBuilder, command: FinishReceived) -> None:
+    """Commit every item under a current epoch; answer what was answered before; fence the rest."""
+    committed: list[Held] = []
+    fenced: list[Held] = []
+    seen: set[str] = set()
+    for item in command.items:
+        if item.job_id in seen:  # named twice in one message: the first decides
+            continue
+        seen.add(item.job_id)
+        is_committed = _finish_one(decision, item, command.worker_id)
+        (committed if is_committed else fenced).append(held(item.job_id, item.epoch))
+    if committed:
+        decision.send(command.worker_id, Committed(jobs=committed))
+    if fenced:
+        decision.send(command.worker_id, Fenced(jobs=fenced))
+
+
+def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -> bool:
+    state = decision.state
+    job = current_attempt(state, item.job_id, item.epoch, worker_id)
+    if job is None:
+        if state.settled.get(item.job_id) == (item.epoch, COMMITTED):
+            return True
+        _drop_if_dead(decision, item.job_id, item.epoch)
+        return False
+    decision.live.jobs.pop(item.job_id, None)
+    if job.is_cancel_requested:
+        cancelled(decision, job)
+        return False
+    problem = item.problem or kind_of(job.work).problem(state, job.work, item)
+    if problem:
+        error = own_error("PROTOCOL_ERROR", problem)
+        decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
+        decision.do(DropStaging(job.job_id, job.epoch))
+        return False
+    _commit(decision, job, item)
+    return True
+
+
+def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
+    """Drop what a fenced attempt staged, unless the epoch is somebody's or its end decided about the staging already."""
+    job = decision.state.jobs.get(job_id)
+    if (job is None or job.epoch != epoch) and not _is_settled(decision.state, job_id, epoch):
+        decision.do(DropStaging(job_id, epoch))
+
+
+def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None:
+    manifest = item.manifest
+    targets = job.work.output_versions
+    versions: dict[str, int] = {}
+    rows = quarantined = 0
+    for output, counts in manifest.outputs.items():
+        versions[output] = targets[output]
+        rows += counts.valid
+        quarantined += counts.quarantined
+    if not item.manifest_blob and needs_blob(manifest):
+        raise ValueError(f"the manifest of job {job.job_id} belongs into a blob before it is offered to the core")
+    counted = manifest.records if manifest.records is not None and manifest.records.is_counted else None
+    committed = decision.record(
+        JobOutputsCommitted(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            manifest=None if item.manifest_blob else manifest,
+            manifest_blob=item.manifest_blob,
+            versions=versions,
+            rows=rows,
+            quarantined=quarantined,
+            skipped=manifest.skipped_records if manifest.skipped else 0,
+            records_given=counted.given if counted is not None else None,
+            records_unaccounted=counted.unaccounted if counted is not None else None,
+            bytes_accounted=counted.bytes_given + counted.bytes_skipped if counted is not None else None,
+            seconds=manifest.total_seconds,
+            part_names=PART_NAMES,
+        )
+    )
+    for output in versions if quarantined else ():
+        if manifest.outputs[output].quarantined:
+            aside = quarantine_of(manifest, job.job_id, output, versions[output], is_committed=True)
+            decision.record(aside, cause=committed)
+    kind_of(job.work).record_commit(decision, job, job.work, item, committed)
+    after_success(decision, job, committed)
+    decision.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
+
+
+def promoted(decision: DecisionBuilder, command: Promoted) -> None:
+    job = decision.state.jobs.get(command.job_id)
+    if job is None or job.commit is None or job.epoch != command.epoch:
+        return
+    commit = job.commit
+    damaged = fitting(command.damaged, room_bytes=_DAMAGED_BYTES, limit=len(command.damaged))
+    left_out = len(command.damaged) - len(damaged)
+    status = JobState.PARTIAL_SUCCESS if commit.quarantined else JobState.COMPLETED
+    decision.record(
+        JobCompleted(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            status=status,
+            rows=commit.rows,
+            quarantined=commit.quarantined,
+            skipped=commit.skipped,
+            seconds=commit.seconds,
+            damaged=tuple(damaged),
+            damaged_left_out=left_out,
+        )
+    )
+    if commit.versions:
+        decision.do(PublishCatalogue())
+
+
+# --- fail ---
+
+
+def fail(decision: DecisionBuilder, command: FailReceived) -> None:
+    message = command.message
+    job = current_attempt(decision.state, message.job_id, message.epoch, command.worker_id)
+    answer = held(message.job_id, message.epoch)
+    if job is None:
+        if decision.state.settled.get(message.job_id) == (message.epoch, FAILED):
+            decision.send(command.worker_id, Failed(jobs=[answer]))
+        else:
+            _drop_if_dead(decision, message.job_id, message.epoch)
+            decision.send(command.worker_id, Fenced(jobs=[answer]))
+        return
+    decision.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        cancelled(decision, job)
+    else:
+        retries = _may_retry(job, message.error)
+        failed = _retry(decision, job, message.error) if retries else _fail_for_good(decision, job, command)
+        if message.error.code in _NOT_IN_PLACE:
+            decision.do(PlanFiles())
+        if paused := after_failure(decision, job, message.error, failed):
+            recall(decision, job.work.parser, job.work.parser_version, cause=paused, but=job.job_id)
+    decision.send(command.worker_id, Failed(jobs=[answer]))
+
+
+def _may_retry(job: OpenJob, error: JobError) -> bool:
+    if error.code in RETRYABLE_ONCE:
+        return job.memory_failures == 0
+    return error.retryable
+
+
+def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
+    """Let it wait for another attempt, or give it up; the sequence of the event."""
+    retry = decision.live.retry
+    if job.retry_count >= retry.max_retries:
+        return dead_letter(decision, job, "retries", error)
+    delay_seconds = back_off_seconds(job, retry.backoff_seconds)
+    not_before = decision.now.wall_us + int(delay_seconds * 1_000_000)
+    scheduled = decision.record(
+        JobRetryScheduled(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            error=fitted(error),
+            retry_count=job.retry_count + 1,
+            not_before=not_before,
+            delay_seconds=delay_seconds,
+        )
+    )
+    decision.live.schedule(decision.now.monotonic_s + delay_seconds, not_before, job.job_id)
+    decision.do(DropStaging(job.job_id, job.epoch))
+    return scheduled
+
+
+def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
+    """The wait before the next attempt: the schedule's step ± 20 %, the same for the same job and attempt."""
+    step = steps[min(job.retry_count, len(steps) - 1)]
+    fraction = crc32(f"{job.job_id}:{job.next_attempt}".encode()) / 0xFFFF_FFFF
+    return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
+
+
+def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceived) -> int:
+    """The sequence of the event."""
+    kept, error, blob = command.message.uncommitted, command.message.error, command.uncommitted_blob
+    if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
+        failed = decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
+        decision.do(DropStaging(job.job_id, job.epoch))
+        return failed
+    if not blob and needs_blob(kept):
+        raise ValueError(
+            f"the kept quarantine of job {job.job_id} belongs into a blob before it is offered to the core"
+        )
+    failed = decision.record(
+        JobFailed(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            error=fitted(error) if blob else fitted(error, ERROR_BESIDE_MANIFEST_BYTES),
+            uncommitted=None if blob else kept,
+            uncommitted_blob=blob,
+        )
+    )
+    for output in sorted({file.output for file in kept.files}):
+        version = job.work.output_versions.get(output, 1)
+        decision.record(quarantine_of(kept, job.job_id, output, version, is_committed=False), cause=failed)
+    decision.do(KeepUncommitted(job.job_id, job.epoch, kept))
+    return failed
+
+
+def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
+    """The attempt fails by an error of ours; its worker deletes what it staged and forgets it."""
+    job = current_attempt(decision.state, command.job_id, command.epoch, command.worker_id)
+    decision.send(command.worker_id, Fenced(jobs=[held(command.job_id, command.epoch)]))
+    if job is None:
+        return
+    decision.live.jobs.pop(job.job_id, None)
+    if job.is_cancel_requested:
+        cancelled(decision, job)
+        return
+    error = internal_error(f"The end of this attempt could not be recorded: {command.reason}")
+    decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
+    decision.do(DropStaging(job.job_id, job.epoch))
+
+
+# --- given back ---
+
+
+def release(decision: DecisionBuilder, command: ReleaseReceived) -> None:
+    reason = "shutdown" if decision.live.is_stopping else "released"
+    seen: set[str] = set()
+    for item in command.message.jobs:
+        job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
+        if job is not None and item.job_id not in seen:
+            seen.add(item.job_id)
+            give_back(decision, job, reason)

@@ -1,0 +1,157 @@
+"""What the passing of time decides, and what the shell tells about itself: boot, disk, drain, stop.
+
+A lease stands until a `Tick` finds its worker silent for the whole lease; its expiry is then an event, and only from
+there on its epoch is fenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from casparian_protocol.events import IntakePaused, IntakeResumed, JobDue, SentinelStarted, SentinelStopped, TornTailCut
+from casparian_protocol.jobs import JobState
+from casparian_protocol.wire import messages
+from casparian_sentinel.core.breaker import end_cooldowns
+from casparian_sentinel.core.commands import (
+    Drain,
+    PauseIntake,
+    RecordStart,
+    RecordStop,
+    RecordTornTail,
+    ResumeIntake,
+    Stop,
+    Tick,
+)
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Promote, PublishCatalogue
+from casparian_sentinel.core.leasing import probe, rebalance
+from casparian_sentinel.core.registry.versions import adopt
+from casparian_sentinel.core.state import Commit, OpenJob
+from casparian_sentinel.core.workers.lifecycle import lose_worker
+
+
+def tick(decision: DecisionBuilder, command: Tick) -> None:
+    for name, duty in DUTIES.items():
+        if command.duty in ("", name):
+            duty(decision)
+
+
+def _expire_silent_workers(decision: DecisionBuilder) -> None:
+    now_s, timeout_s = decision.now.monotonic_s, decision.live.liveness.lease_timeout_seconds
+    for worker in list(decision.live.workers.values()):
+        if now_s - worker.last_beat_s > timeout_s:
+            lose_worker(decision, worker.worker_id, f"silent for {timeout_s:g} s")
+
+
+def _end_rejoin(decision: DecisionBuilder) -> None:
+    """Workers that did not come back. Nobody knows whether their jobs did it, so no loss is counted."""
+    now_s = decision.now.monotonic_s
+    for worker_id, until_s in list(decision.live.rejoin_until.items()):
+        if now_s > until_s:
+            lose_worker(decision, worker_id, "did not rejoin after the sentinel's start", is_loss=False)
+
+
+def _wake_due_retries(decision: DecisionBuilder) -> None:
+    due, now_s = decision.live.due, decision.now.monotonic_s
+    while due and due[0][0] <= now_s:
+        _, not_before, job_id = decision.live.pop_due()
+        job = decision.state.jobs.get(job_id)
+        if job is not None and job.state is JobState.RETRY_WAIT and job.not_before == not_before:
+            decision.record(JobDue(job_id=job_id))
+
+
+def _mark_stalled(decision: DecisionBuilder) -> None:
+    now_s, after_s = decision.now.monotonic_s, decision.live.liveness.stalled_after_seconds
+    for job in decision.live.jobs.values():
+        job.is_stalled = now_s - job.changed_at_s >= after_s
+
+
+def _ask_after_silent_leases(decision: DecisionBuilder) -> None:
+    now_s, every_s = decision.now.monotonic_s, decision.live.liveness.lease_timeout_seconds / 4
+    for worker in decision.live.workers.values():
+        if now_s - worker.probed_at_s >= every_s:
+            probe(decision, worker)
+
+
+#: What each tick sees to, in this order.
+DUTIES: dict[str, Callable[[DecisionBuilder], None]] = {
+    "silent workers": _expire_silent_workers,
+    "rejoining": _end_rejoin,
+    "retries": _wake_due_retries,
+    "breakers": end_cooldowns,
+    "stalled jobs": _mark_stalled,
+    "leases ahead": rebalance,
+    "silent leases": _ask_after_silent_leases,
+}
+
+
+# --- the shell about itself ---
+
+
+def start(decision: DecisionBuilder, command: RecordStart) -> None:
+    """Own the log, and finish the promotions that the last process may not have finished."""
+    decision.record(
+        SentinelStarted(
+            pid=command.pid,
+            version=command.version,
+            host=command.host,
+            boot_id=command.boot_id,
+            mode=command.mode,
+        )
+    )
+    adopt(decision)
+    for job_id in decision.state.promoting:
+        job = decision.state.jobs[job_id]
+        if job.commit is not None:
+            decision.do(promotion_of(job, job.commit))
+    decision.do(PublishCatalogue())
+    decision.do(PlanFiles())
+
+
+def promotion_of(job: OpenJob, commit: Commit) -> Promote:
+    """A promotion as the log alone knows it."""
+    place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
+    return Promote(job.job_id, job.epoch, None, *place)
+
+
+def stop_recorded(decision: DecisionBuilder, command: RecordStop) -> None:
+    decision.record(SentinelStopped(reason=command.reason))
+
+
+def torn_tail(decision: DecisionBuilder, command: RecordTornTail) -> None:
+    decision.record(
+        TornTailCut(segment=command.segment, offset=command.offset, bytes=command.bytes, kept_as=command.kept_as)
+    )
+
+
+def pause_intake(decision: DecisionBuilder, command: PauseIntake) -> None:
+    if decision.state.intake_paused is None:
+        decision.record(IntakePaused(reason=command.reason[:512]))
+    decision.answer(intake="paused")
+
+
+def resume_intake(decision: DecisionBuilder, command: ResumeIntake) -> None:
+    if decision.state.intake_paused is not None:
+        decision.record(IntakeResumed(reason=command.reason[:512]))
+        decision.do(PlanFiles())
+    decision.answer(intake="open")
+
+
+def drain(decision: DecisionBuilder, command: Drain) -> None:
+    decision.live.is_draining = True
+    for worker in decision.live.workers.values():
+        if not worker.is_draining:
+            worker.is_draining = True
+            decision.send(worker.worker_id, messages.Drain())
+    decision.answer(workers=len(decision.live.workers), jobs=_held(decision))
+
+
+def stop(decision: DecisionBuilder, command: Stop) -> None:
+    decision.live.is_draining = decision.live.is_stopping = True
+    for worker in decision.live.workers.values():
+        worker.is_draining = True
+        decision.send(worker.worker_id, messages.Shutdown())
+    decision.answer(workers=len(decision.live.workers), jobs=_held(decision))
+
+
+def _held(decision: DecisionBuilder) -> int:
+    return sum(len(leases) for leases in decision.state.epochs_held.values())

@@ -1,0 +1,127 @@
+"""What workers say to the core. `worker_id` is who the socket says it is, never what the message says.
+
+Messages are carried as the codec made them, never copied; facts that were checked on disk beforehand come along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from casparian_protocol.jobs import Manifest
+from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
+
+
+class FromWorker:
+    """Its sender may be answered; `of_kind` is the kind of message that it came as."""
+
+    __slots__ = ()
+    of_kind: ClassVar[str]
+    worker_id: str
+
+    @property
+    def actor(self) -> str:
+        return f"worker:{self.worker_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived(FromWorker):
+    of_kind = "hello"
+    worker_id: str
+    message: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class BeatReceived(FromWorker):
+    of_kind = "heartbeat"
+    worker_id: str
+    message: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReceived(FromWorker):
+    of_kind = "progress"
+    worker_id: str
+    message: ProgressReport
+
+
+@dataclass(frozen=True, slots=True)
+class SinksReceived(FromWorker):
+    of_kind = "sinks"
+    worker_id: str
+    message: Sinks
+
+
+@dataclass(frozen=True, slots=True)
+class WantReceived(FromWorker):
+    """Credit replaces the earlier number; jobs that are ready are leased at once."""
+
+    of_kind = "want"
+    worker_id: str
+    credit: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobsStarted(FromWorker):
+    of_kind = "started"
+    worker_id: str
+    message: Started
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedItem:
+    """One sealed attempt, with what the shell found out about it before asking for a decision."""
+
+    job_id: str
+    epoch: int
+    manifest: Manifest
+    #: Where the manifest already lies as a durable blob; needed when `manifests.needs_blob(manifest)`.
+    manifest_blob: str = ""
+    #: SCAN only: the durable blob that `changes.arrow` was copied to.
+    changes_blob: str = ""
+    #: What is wrong with the staged files (missing, a link, another size or digest); empty when nothing is.
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReceived(FromWorker):
+    of_kind = "finish"
+    worker_id: str
+    items: Sequence[FinishedItem]
+
+
+@dataclass(frozen=True, slots=True)
+class FailReceived(FromWorker):
+    of_kind = "fail"
+    worker_id: str
+    message: Fail
+    #: Where `message.uncommitted` lies as a durable blob, when it is too large for an event.
+    uncommitted_blob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReceived(FromWorker):
+    of_kind = "released"
+    worker_id: str
+    message: Released
+
+
+@dataclass(frozen=True, slots=True)
+class ByeReceived(FromWorker):
+    of_kind = "bye"
+    worker_id: str
+
+
+WorkerCommand: TypeAlias = (
+    HelloReceived
+    | BeatReceived
+    | ProgressReceived
+    | SinksReceived
+    | WantReceived
+    | JobsStarted
+    | FinishReceived
+    | FailReceived
+    | ReleaseReceived
+    | ByeReceived
+)
