@@ -171,13 +171,6 @@ def select_of(gateway: Gateway, name: str, columns: frozenset[str] | None) -> st
     return f"select {', '.join(wanted) or 'true as nothing'} from {name}"
 
 
-def put_blob(home: Home, content: bytes) -> str:
-    """Durable before it is named; returns its digest."""
-    from casparian_sentinel import BlobStore, RealFs
-
-    return BlobStore(RealFs(), home.blobs).put(content).digest
-
-
 def read_blob(home: Home, digest: str) -> bytes:
     """The bytes that were stored under this digest. Raises `BlobMissing`."""
     from casparian_sentinel import BlobStore, RealFs

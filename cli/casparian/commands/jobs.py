@@ -258,12 +258,6 @@ def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
     return ExitCode.OK
 
 
-def _log_file(gateway: Gateway, job_id: str) -> Path | None:
-    """The newest log of a job: `logs/<date>/<job_id>.log`."""
-    found = sorted(gateway.home.logs.glob(f"*/{job_id}.log"), key=lambda path: path.parent.name)
-    return found[-1] if found else None
-
-
 def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     """Print what is appended; the feed says when the job has ended."""
     from casparian_protocol.feed import FeedEvent, Snapshot

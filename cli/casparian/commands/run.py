@@ -113,14 +113,14 @@ def run(
     terminal: prints appear as they come and breakpoint() works. Its contract is enforced if it has one. Exit 0 when
     everything was parsed, violations included; 1 when the parser fails.
     """
-    from casparian_app.devrun.parser import load_parser, read_params, with_contracts
+    from casparian_app.devrun.parser import read_params, with_contracts
     from casparian_app.devrun.sink import Sink, read_target
 
     if uri is None and (whatif or force):
         raise OptionNeedsSink("--whatif" if whatif else "--force")
     for path in inputs:
         _require_file(path)
-    chosen = load_parser(*_located(app, parser))
+    chosen = _chosen(app, parser)
     if contract_file is not None:
         chosen = with_contracts(chosen, contract_file)
     values = read_params(params, chosen.metadata.params)
@@ -254,12 +254,12 @@ class _TerminalLog:
         """Every line is out already."""
 
 
-def _located(app: App, parser: Path) -> tuple[Path, str]:
-    """Where the parser lies: the path itself; or directory and entry of the registered one with this name."""
-    from casparian_app.devrun.parser import is_parser_name, registered_parser
+def _chosen(app: App, parser: Path) -> DevParser:
+    """The parser that lies there; or the registered one with this name."""
+    from casparian_app.devrun.parser import is_parser_name, load_parser, registered_parser
 
     if parser.exists() or not is_parser_name(str(parser)):
-        return parser, ""
+        return load_parser(parser)
     with app.gateway() as gateway:
         return registered_parser(gateway, str(parser))
 

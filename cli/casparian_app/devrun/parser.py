@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,17 +157,18 @@ def is_parser_name(text: str) -> bool:
     return _NAMED.fullmatch(text) is not None and "/" not in text
 
 
-def registered_parser(gateway: Gateway, named: str) -> tuple[Path, str]:
-    """Directory and entry of the newest version in use, or of the named one."""
+def registered_parser(gateway: Gateway, named: str) -> DevParser:
+    """The newest version in use of a registered parser, or the named one, from its artifact."""
     name, _, version = named.partition("@")
     found = gateway.query(ArtifactOf(name, version))
     if not found:
         raise NoSuchParser(named)
-    digest = found[0]["artifact_hash"]
-    directory: Path = gateway.home.artifacts / digest
-    if not directory.exists():
+    digest, entry = found[0]["artifact_hash"], found[0]["entry"] or ""
+    with tempfile.TemporaryDirectory(prefix="casparian-run-") as folder:
+        directory = Path(folder) / digest
         unpack_bundle(read_blob(gateway.home, digest), directory)
-    return directory, str(found[0]["entry"])
+        loaded = load_parser(directory, entry)
+    return replace(loaded, file=gateway.home.artifacts / digest / loaded.entry)
 
 
 def read_params(given: Sequence[str], declared: Mapping[str, ParserParam]) -> dict[str, JsonValue]:
