@@ -110,8 +110,7 @@ def reproduce(
 
 
 def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) -> Iterator[ComparedFile]:
-    versions = {file.output: file.version for file in job.files}
-    paths = {published_path(file, job.job_id, versions.get(file.output, 1)): file for file in manifest.files}
+    paths = {published_path(file, job.job_id, job.work.output_versions[file.output]): file for file in manifest.files}
     fresh = {_place_of(path): (path, file) for path, file in paths.items()}
     for published in job.files:
         _path, made = fresh.pop(_place_of(published.path), (None, None))

@@ -108,6 +108,16 @@ class OutputVersionSetLive(Event):
 
 
 @event()
+class OutputVersionClosed(Event):
+    """No job goes to this version of the output any more: its rows stay (retired), or are gone (removed)."""
+
+    output: str
+    version: Annotated[int, "number of the version"]
+    status: Annotated[OutputStatus, "retired|removed"]
+    reason: str
+
+
+@event()
 class OutputContractsChanged(Event):
     """Rows for this version of an output are held against further contracts, or others."""
 

@@ -389,7 +389,7 @@ def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceive
         )
     )
     for output in sorted({file.output for file in kept.files}):
-        version = job.work.output_versions.get(output, 1)
+        version = job.work.output_versions[output]
         decision.record(quarantine_of(kept, job.job_id, output, version, is_committed=False), cause=failed)
     decision.do(KeepUncommitted(job.job_id, job.epoch, kept))
     return failed

@@ -254,6 +254,16 @@ def _output_version_set_live(event: Event, _blob: BlobText) -> list[Statement]:
     ]
 
 
+def _output_version_closed(event: Event, _blob: BlobText) -> list[Statement]:
+    data = event.data
+    return [
+        Statement(
+            "update cf_output_versions set status = ? where output = ? and version = ?",
+            (data["status"], data["output"], data["version"]),
+        )
+    ]
+
+
 def _output_contracts_changed(event: Event, _blob: BlobText) -> list[Statement]:
     data = event.data
     return [
@@ -426,6 +436,7 @@ _HANDLERS: dict[str, Callable[[Event, BlobText], list[Statement]]] = {
     "ParserVersionWaits": _version_waits,
     "ParserParametersSet": _parameters_set,
     "OutputVersionCreated": _output_version_created,
+    "OutputVersionClosed": _output_version_closed,
     "OutputVersionSetLive": _output_version_set_live,
     "OutputContractsChanged": _output_contracts_changed,
     "ParserPaused": _parser_paused,

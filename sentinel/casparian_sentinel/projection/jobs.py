@@ -234,13 +234,11 @@ class JobFold:
             self.changes.recount(row["id"], "")
         self._note_commit(row, event, manifest)
         if manifest.outputs:
-            row["output_path"] = ", ".join(
-                f"outputs/{name}/v{data['versions'].get(name, 1)}" for name in manifest.outputs
-            )
+            row["output_path"] = ", ".join(f"outputs/{name}/v{data['versions'][name]}" for name in manifest.outputs)
         for file in manifest.files:
             if file.kind == "changes":
                 continue
-            version = data["versions"].get(file.output, 1)
+            version = data["versions"][file.output]
             counted = manifest.outputs.get(file.output)
             self.changes.append(
                 "cf_output_parts",

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from casparian_protocol.contract import Misfit
-from casparian_protocol.events import Problem
+from casparian_protocol.events import JobFailed, OutputVersionClosed, Problem
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decision import Decision, Rejected
+from casparian_sentinel.core.evolve import apply
 from casparian_sentinel.core.snapshot import dump, load
 from tests.sentinel.core.play import ANN, CONTRACT, Table, assignments, offer, spec, types
 
@@ -316,6 +317,25 @@ def test_the_target_of_a_job_is_fixed_when_it_is_queued_and_travels_in_its_lease
 def test_a_job_whose_target_is_not_live_is_refused(table: Table) -> None:
     answered = answer(table.queue(job(table, 3, "1.0", output_versions={"orders": 2})))
     assert answered["skipped"][0]["reason"] == "no version of the output orders takes its rows yet"
+
+
+@pytest.mark.parametrize("status", [OutputStatus.RETIRED, OutputStatus.REMOVED])
+def test_a_version_that_was_closed_takes_no_rows_not_even_of_jobs_that_were_queued_for_it(
+    table: Table, status: OutputStatus
+) -> None:
+    lease = table.running(job(table, 3, "1.0"))
+    closed = OutputVersionClosed(output="orders", version=1, status=status, reason="made anew")
+    apply(table.state, table.state.seq + 1, 1, closed)
+    version = table.state.outputs["orders"].versions[1]
+
+    assert (version.status, version.has_rows) == (status, status is OutputStatus.RETIRED)
+    assert table.state.outputs["orders"].live is None
+    assert load(dump(table.state)).outputs == table.state.outputs
+    failed = table.finish(lease).events[0]
+    assert isinstance(failed, JobFailed)
+    assert failed.error.message == f"version 1 of the output orders is {status.value}"
+    answered = answer(table.queue(job(table, 4, "1.0")))
+    assert answered["skipped"][0]["reason"] == f"version 1 of the output orders is {status.value}"
 
 
 def test_a_commit_goes_to_the_version_the_job_was_queued_for_not_to_what_is_live_then(table: Table) -> None:

@@ -60,6 +60,8 @@ class History:
         self._add("ScanStarted", **scan, roots=["/data"], source_id="src1")
         self._add("FilesObserved", **scan, blob=changes, **counts)
         self._add("ScanFinished", **scan, complete=True, files=20, bytes=200, unchanged=0, unreadable=0, seconds=0.5)
+        revised = self.blobs.put(_changes([("retagged", "file4", ["advice"])])).digest
+        self._add("FilesRevised", blob=revised, retagged=1, rehashed=0)
         self._add("FilesTagged", tag="late", is_removed=False, tag_source="manual", blob=tags, files=2)
         self._add("FilesTagged", tag="late", is_removed=True, tag_source="manual", file_ids=["file0"], files=1)
         self._add(
@@ -76,6 +78,8 @@ class History:
         created = {"parser": "advice", "contract_hash": self.contract_hash, "status": "building"}
         self._add("OutputVersionCreated", output="advice", version=1, **created)
         self._add("OutputVersionSetLive", output="advice", version=1)
+        self._add("OutputVersionCreated", output="advice", version=2, **created)
+        self._add("OutputVersionClosed", output="advice", version=2, status="removed", reason="a trial")
         self._add(
             "OutputContractsChanged", output="advice", version=1, contract_hash=self.contract_hash,
             contracts=["e" * 64, self.contract_hash],

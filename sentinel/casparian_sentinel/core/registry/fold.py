@@ -17,6 +17,7 @@ from casparian_protocol.events import (
     ContractRejected,
     Event,
     OutputContractsChanged,
+    OutputVersionClosed,
     OutputVersionCreated,
     OutputVersionSetLive,
     ParserCurrentChanged,
@@ -227,6 +228,12 @@ def _output_version_set_live(state: State, seq: int, ts: int, event: OutputVersi
     owner.versions[event.version].status = OutputStatus.LIVE
 
 
+def _output_version_closed(state: State, seq: int, ts: int, event: OutputVersionClosed) -> None:
+    version = state.outputs[event.output].versions[event.version]
+    version.status = OutputStatus(event.status)
+    version.has_rows = version.has_rows and version.status is OutputStatus.RETIRED
+
+
 def _output_contracts_changed(state: State, seq: int, ts: int, event: OutputContractsChanged) -> None:
     version = state.outputs[event.output].versions[event.version]
     version.contract_hash = event.contract_hash
@@ -253,6 +260,7 @@ HANDLERS: dict[type[Event], Callable[[State, int, int, Any], None]] = {
     ContractProposed: _proposed,
     ContractApproved: _approved,
     ContractRejected: _rejected,
+    OutputVersionClosed: _output_version_closed,
     OutputVersionCreated: _output_version_created,
     OutputVersionSetLive: _output_version_set_live,
     OutputContractsChanged: _output_contracts_changed,
