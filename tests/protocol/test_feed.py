@@ -130,7 +130,9 @@ def test_a_missing_number_is_a_gap_and_asks_for_a_snapshot() -> None:
 def test_a_metric_that_counted_further_reveals_a_loss_at_the_end() -> None:
     order = order_at(5)
     assert order.judge(Metric("queue", {"seq": 5})) == Metric("queue", {"seq": 5})
-    assert order.judge(Metric("queue", {"seq": 7})) == Gap(5, 8)
+    assert order.judge(Metric("queue", {"seq": 6})) == Gap(5, 7)
+    order.took_snapshot(6)
+    assert order.judge(Metric("queue", {"seq": 9})) == Gap(6, 10)
 
 
 @pytest.mark.parametrize("values", [{}, {"seq": None}, {"seq": "7"}, {"seq": 7.0}])

@@ -73,6 +73,34 @@ def test_what_must_end_a_path_ends_every_matching_path(pattern: str, path: str) 
         assert glob.matches(path) == path.rpartition("/")[2].endswith(glob.suffix)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "suffix", "is_all"),
+    [
+        ("*.csv", ".csv", True),
+        ("**/*.csv", ".csv", True),
+        ("*x.csv", ".csv", False),
+        ("**/*x.csv", ".csv", False),
+        ("logs/*.csv", ".csv", False),
+        ("*.tar.gz", ".gz", False),
+        ("a.csv", "", False),
+        ("*", "", False),
+        ("*.{csv,tsv}", "", False),
+        ("*.c?v", "", False),
+        (r"\*.csv", "", False),
+    ],
+)
+def test_when_the_extension_alone_decides(pattern: str, suffix: str, is_all: bool) -> None:
+    glob = compile_glob(pattern)
+
+    assert (glob.suffix, glob.suffix_is_all) == (suffix, is_all)
+
+
+@pytest.mark.parametrize("path", ["ab", "bab", "xaxb", "aab", "axbxb", "ba", "b", "abx"])
+def test_several_wildcards_of_one_part_find_their_places(path: str) -> None:
+    assert compile_glob("*a*b").matches(path) == model("*a*b", path)
+    assert compile_glob("?*a*").matches(path) == model("?*a*", path)
+
+
 @given(st.lists(PATTERN_PARTS, min_size=2, max_size=3), PATHS)
 def test_without_double_stars_pathspec_agrees(parts: list[str], path: str) -> None:
     """git's language takes directories too, so that only whole files at the pattern's depth are compared."""

@@ -85,6 +85,20 @@ def test_every_row_and_every_reject_has_its_place_in_the_order_in_which_it_came(
         assert all(list(row) == list(columns)[: len(row)] for row in accepted)
 
 
+def test_rejects_are_told_before_any_batch_that_holds_a_later_row() -> None:
+    """So that a reader can give numbers batch by batch."""
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        outputs.rows_into("o")({"a": 1})
+        outputs.reject("o", {"a": "x"}, "bad", None, None)
+        outputs.rows_into("o")({"a": 2})
+        outputs.finish()
+
+    assert [kind for _, _, kind in starts(heard)] == [REJECTS, OutputKind.ROWS]
+    assert heard.rows("o", REJECTS)[0]["_cf_output_row_index"] == 1
+    assert heard.rows("o") == [{"a": 1}, {"a": 2}]
+
+
 def test_columns_that_come_later_are_null_before_and_after() -> None:
     with heard_from_sender() as (sender, heard):
         outputs = Outputs(sender)

@@ -126,6 +126,7 @@ def test_the_lesser_of_machine_and_address_space_is_available() -> None:
         ("-Infinity", "-Infinity", "-Infinity"),
         (f"1E+{PLAIN_EXPONENT_MAX}", "1" + "0" * PLAIN_EXPONENT_MAX, "1" + "0" * PLAIN_EXPONENT_MAX),
         (f"1E+{PLAIN_EXPONENT_MAX + 1}", f"1E+{PLAIN_EXPONENT_MAX + 1}", f"1E+{PLAIN_EXPONENT_MAX + 1}"),
+        (f"1E-{PLAIN_EXPONENT_MAX + 1}", f"1E-{PLAIN_EXPONENT_MAX + 1}", f"1E-{PLAIN_EXPONENT_MAX + 1}"),
         ("1E+999999", "1E+999999", "1E+999999"),  # a few bytes do not become megabytes of zeros
     ],
 )

@@ -63,6 +63,7 @@ def test_a_value_becomes_one_of_the_defaults_type(name: str, value: JsonValue, t
         ("limit", None, "The parameter limit is null", "Write limit= and JSON"),
         ("strict", 1, "it must be true or false", "for example strict=true."),
         ("strict", "yes", "it must be true or false", "for example strict=true."),
+        ("share", True, "it must be a number", "for example share=0.5."),
         ("share", "half", "it must be a number", "for example share=0.5."),
         ("tz", 7, 'it must be text, as its default "UTC" is.', "Write tz=TEXT."),
         ("codes", {"a": 1}, "it must be a list", 'for example codes=["a"].'),
