@@ -16,17 +16,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_MOST = {
-    "modules": 520,
-    "import circles": 5,
-    "modules over 450 lines": 9,
-    "JobType.X outside kinds/": 12,
+    "modules": 495,
+    "import circles": 3,
+    "modules over 450 lines": 5,
+    "JobType.X outside kinds/": 0,
     "max(version)": 0,
+    "SQL texts in front ends": 15,
+    "imports of insides by front ends": 0,
 }
 AT_LEAST = {
-    "median lines of a module": 115,
-    "tests per line": 0.54,
-    "shim: tests per line": 0.45,
-    "protocol: tests per line": 0.2,
+    "median lines of a module": 140,
+    "tests per line": 0.6,
+    "shim: tests per line": 0.6,
+    "protocol: tests per line": 0.5,
     "cli: tests per line": 0.25,
 }
 
