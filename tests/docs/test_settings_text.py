@@ -9,7 +9,9 @@ import pytest
 from casparian.shipped import BundledFileMissing, allowed_values, bundled, fields_of_settings, read_documented
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, known_keys, load
+from tests.docs.test_remedies import modules, prose_of, texts_of
 
+ROOT = Path(__file__).parents[2]
 TEXT = bundled("config/casparian.toml").read_text(encoding="utf-8")
 DOCUMENTED = read_documented(TEXT)
 
@@ -52,3 +54,16 @@ def test_what_is_not_bundled_is_an_incomplete_installation() -> None:
     assert bundled("parsers/fix").is_dir()
     with pytest.raises(BundledFileMissing, match="Install Casparian again"):
         bundled("parsers/none")
+
+
+def test_every_setting_that_a_page_or_message_names_exists() -> None:
+    """`limits.wall_seconds`, in pages and in the strings of the code; the name of a group begins no other dotted word."""
+    groups = "|".join(Settings.model_fields)
+    pattern = re.compile(rf"`(({groups})\.[a-z_]+)`")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    texts = [(page.name, page.read_text("utf-8")) for page in pages if page.name != "CHANGELOG.md"]
+    texts += [(name, text) for name, tree in modules() for _line, text in texts_of(tree, prose_of(tree))]
+    named = {(name, found[0]) for name, text in texts for found in pattern.findall(text)}
+    assert len(named) > 30
+    tables = {"quarantine.fix_orders"}
+    assert sorted((name, key) for name, key in named if key not in known_keys() and key not in tables) == []
