@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import subprocess
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,20 @@ def test_nothing_private_is_in_a_file(pattern: re.Pattern[str], what: str) -> No
             if file != Path(__file__) and pattern.search(line):
                 found.append(f"{file.relative_to(ROOT)}:{number}: {what}")
     assert found == []
+
+
+_READ: dict[str, Callable[[str], object]] = {"python": ast.parse, "json": json.loads, "toml": tomllib.loads}
+_FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("language", _READ)
+def test_every_example_in_a_page_can_be_read(language: str) -> None:
+    unreadable = []
+    for page in tracked("*.md"):
+        for number, (found, text) in enumerate(_FENCE.findall(page.read_text("utf-8")), 1):
+            if found == language:
+                try:
+                    _READ[language](text)
+                except (SyntaxError, ValueError) as wrong:
+                    unreadable.append(f"{page.relative_to(ROOT)}, example {number}: {wrong}")
+    assert unreadable == []
