@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
-from casparian_protocol.events import Event as Fact
+from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.events import JobCancelled, JobCompleted, JobLeased, JobOutputsCommitted, JobQueued, JobStarted
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobSpec, JobState, Manifest, OutputAccounting, StagedFile
@@ -134,7 +134,7 @@ class Lives:
         )  # fmt: skip
         yield [self._event(completed)]
 
-    def _event(self, fact: Fact) -> Event:
+    def _event(self, fact: TypedEvent) -> Event:
         self._seq += 1
         about = fact.about
         return Event(self._seq, _START_US + self._seq, about.name, about.version, "sentinel", fact.to_data())
@@ -194,6 +194,7 @@ def write_past(home: Home, jobs: int) -> None:
         writer.append(facts)
     writer.close(seal=True)
     booted = boot(home, Settings(), fs)
+    booted.state.prune_recent_keys(booted.state.seq)  # as a daemon does whose tables are up to date
     write_snapshot(fs, home.snapshot_file, pack_snapshot(booted.state, booted.log.chain_id), booted.log.durable)
     booted.log.close(seal=True)
 

@@ -6,12 +6,13 @@ superseded the others. A batch reads and writes each of them once, whatever its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from casparian_protocol.events import ContentsRecognised
 from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.log.event import Event
@@ -36,7 +37,7 @@ _PRESENT = """
 select content_hash, id, source_id, path from scout_files
 where content_hash in (select unnest(?::varchar[])) and status <> 'vanished'
 """
-#: Sources whose files keep the rows of all their contents, and what lies in them (`sources.ON_CHANGE`).
+#: Sources whose files keep the rows of all their contents, and what lies in them (`queries.planning.ON_CHANGE`).
 _APPENDED = "select id, path || '/' from scout_sources where on_change = 'append'"
 _HOLDERS = """
 select parser, content_hash, count(*) from cf_processed_contents where content_hash in (select unnest(?::varchar[]))
@@ -75,15 +76,14 @@ def fold(db: duckdb.DuckDBPyConnection, types: Types, changes: Sequence[Change],
     _write_commits(db, types["cf_commits"], state, rows)
 
 
-def recognised(event: Event, read_blob: Callable[[str], bytes]) -> list[Recognised]:
-    """The changes that one `ContentsRecognised` stands for."""
-    data = event.data
-    pairs = data.get("contents", [])
-    if data.get("blob"):
-        pairs = unpack(read_blob(data["blob"]), limit_bytes=ATTACHMENT_LIMIT_BYTES)["files"]
-    keeps_earlier = data.get("on_change") == "append"
+def recognised(event: Event, fact: ContentsRecognised, read_blob: Callable[[str], bytes]) -> list[Recognised]:
+    """The changes that one event stands for."""
+    pairs: Iterable[Sequence[str]] = fact.contents
+    if fact.blob:
+        pairs = unpack(read_blob(fact.blob), limit_bytes=ATTACHMENT_LIMIT_BYTES)["files"]
+    keeps_earlier = fact.on_change == "append"
     return [
-        Recognised(event.seq, event.ts, data["parser"], file_id, content_hash, data["as_of_seq"], keeps_earlier)
+        Recognised(event.seq, event.ts, fact.parser, file_id, content_hash, fact.as_of_seq, keeps_earlier)
         for file_id, content_hash in pairs
     ]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -14,6 +16,7 @@ from pydantic_core import to_json
 _FEW_ROWS = 2
 _SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
 Row = dict[str, Any]
+ReadBlob = Callable[[str], bytes]
 #: table → column → its type.
 Types = Mapping[str, Mapping[str, pa.DataType]]
 
@@ -63,3 +66,26 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     columns, marks = ", ".join(f'"{name}"' for name in rows.column_names), ", ".join("?" * rows.num_columns)
     for row in rows.to_pylist():
         db.execute(f"insert into {table} ({columns}) values ({marks})", list(row.values()))
+
+
+# --- single rows of small tables
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+def at(microseconds: int) -> datetime:
+    """Log time as the naive UTC that the tables hold."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def new_row(table: str, **values: Any) -> Statement:
+    columns = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    return Statement(f"insert into {table} ({columns}) values ({marks})", tuple(values.values()))

@@ -228,6 +228,19 @@ create view cf_files as
             join cf_commits c on c.parser = p.parser and c.content_hash = p.content_hash and c.is_live
         group by p.file_id) p on p.file_id = f.id;
 
+-- Every content that a file has or had, as far as it is there now or a job read it: `id` names the pair.
+create view cf_file_version as
+    select file_id || ':' || content_hash as id, file_id, max(path) as path, content_hash, max(size) as size,
+        bool_or(is_present) as is_present, count(job_id) as jobs, max(sequence) as last_sequence
+    from (
+        select f.id as file_id, f.path, f.content_hash, f.size, f.status <> 'vanished' as is_present, null as job_id,
+            f.content_seq as sequence
+        from scout_files f where f.content_hash is not null
+        union all
+        select q.file_version_id, q.input_file, q.content_hash, null, false, q.id, q.queued_seq
+        from cf_processing_queue q where q.file_version_id is not null and q.content_hash is not null
+    ) group by file_id, content_hash;
+
 create view cf_jobs as
     select id, job_type as type, status, plugin_name as parser, parser_version, input_file as input, rows_valid as rows,
         quarantine_rows as quarantined, rows_skipped as skipped, attempt, retry_count, error_code,

@@ -17,15 +17,32 @@ import duckdb
 import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.events import NOT_AUDITED
+from casparian_protocol.events import (
+    NOT_AUDITED,
+    ContentsRecognised,
+    ContractApproved,
+    FailureClosed,
+    FilesObserved,
+    FilesRevised,
+    FilesTagged,
+    JobCompleted,
+    JobFailed,
+    JobReplayed,
+    ParserResumed,
+    SourceAdded,
+    SourceRemoved,
+    decode,
+)
+from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import bulk, contents, database, poison
+from casparian_sentinel.projection import changes, contents, database, poison
 from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.facts import statements
-from casparian_sentinel.projection.jobs import JobFold, Succeeded
+from casparian_sentinel.projection.job_rows import Succeeded
+from casparian_sentinel.projection.jobs import JobFold
 from casparian_sentinel.projection.liveness import Change
 from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.rows import Row
@@ -36,12 +53,13 @@ _log = logging.getLogger("casparian.projection")
 _MOVE = """
 update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
 """
-_BULK = frozenset({"FilesObserved", "FilesRevised", "FilesTagged"})
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
 #: Events that change what the catalogue says of files: commits before them are folded with what it said then.
-_BEFORE_FILES = frozenset({"FilesObserved", "FilesRevised", "SourceAdded", "SourceRemoved"})
+_BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
 #: Events whose statements change what jobs before them wrote.
-_AFTER_JOBS = frozenset({"JobCompleted", "ParserResumed"})
+_AFTER_JOBS = (JobCompleted, ParserResumed)
+#: Events after which the catalogue shows something else.
+_SHOWN = (JobCompleted, ContractApproved, ContentsRecognised)
 
 
 class Projection:
@@ -76,6 +94,8 @@ class Projection:
         self._liveness: list[Change] = []
         self._commits: dict[str, Row] = {}
         self._succeeded: list[Succeeded] = []
+        #: Rows of ended jobs that events of this run touch, as they were before it.
+        self._fetched: dict[str, Row] = {}
         self.outputs_changed = True
 
     def __enter__(self) -> Self:
@@ -137,12 +157,14 @@ class Projection:
 
     def _apply_whole(self, events: Sequence[Event], head: Head | None) -> None:
         with self._transaction(events, head):
-            for event in events:
-                self._apply_one(event)
+            told = [(event, decode(event.type, event.v, event.data)) for event in events]
+            self._fetch_replayed(told)
+            for event, fact in told:
+                self._apply_one(event, fact)
             self._flush_jobs()
             self._close_failures()
             self._fold_contents()
-            self._tables.audit([event for event in events if event.type not in NOT_AUDITED])
+            self._tables.audit([(event, fact) for event, fact in told if event.type not in NOT_AUDITED])
 
     def _set_aside(self, event: Event, error: Exception, head: Head | None) -> None:
         row = poison.row_of(event, error)
@@ -180,49 +202,52 @@ class Projection:
         self._jobs.roll_back()
         self._liveness, self._commits, self._succeeded = [], {}, []
 
-    def _apply_one(self, event: Event) -> None:
-        if event.type in _BEFORE_FILES:
+    def _apply_one(self, event: Event, fact: TypedEvent) -> None:
+        if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
-        if self._jobs.apply(event) and event.type != "JobCompleted":
+        if self._jobs.apply(event, fact) and not isinstance(fact, JobCompleted):
+            self.outputs_changed |= _left_rows(fact)
             return
-        if event.type in _BULK:
+        self._apply_files(event, fact)
+        made = statements(event, fact, self._read_blob)
+        if made and isinstance(fact, _AFTER_JOBS):
             self._flush_jobs()
-            blob = event.data.get("blob")
-            content = self._read_blob(blob) if blob else None
-            if event.type in ("FilesObserved", "FilesRevised") and content is not None:
-                bulk.apply_observed(self._db, event, content)
-            elif event.type == "FilesTagged":
-                bulk.apply_tagged(self._db, event, content)
-        made = statements(event, lambda digest: self._read_blob(digest).decode())
-        if made and event.type in _AFTER_JOBS:
-            self._flush_jobs()
-        if event.type == "FailureClosed":
+        if isinstance(fact, FailureClosed):
             self._flush_jobs()
             self._close_failures()
-            self._tables.close(Closing(event.data["job_id"], event.ts, event.actor, event.data.get("reason")))
-        if event.type == "ContentsRecognised":
-            self._flush_jobs()
-            recognised = contents.recognised(event, self._read_blob)
-            contents.mark_processed(self._db, recognised)
-            self._liveness += recognised
+            self._tables.close(Closing(fact.job_id, event.ts, event.actor, fact.reason))
         for statement in made:
             self._db.execute(statement.sql, statement.parameters)
-        if event.type in ("JobCompleted", "ContractApproved", "ContentsRecognised") or _left_rows(event):
-            self.outputs_changed = True
+        self.outputs_changed |= isinstance(fact, _SHOWN)
+
+    def _apply_files(self, event: Event, fact: TypedEvent) -> None:
+        """What an event says of very many files at once."""
+        match fact:
+            case FilesObserved(blob=blob) | FilesRevised(blob=blob):
+                self._flush_jobs()
+                changes.apply_observed(self._db, event, fact, self._read_blob(blob))
+            case FilesTagged(blob=blob):
+                self._flush_jobs()
+                changes.apply_tagged(self._db, event, fact, self._read_blob(blob) if blob else None)
+            case ContentsRecognised():
+                self._flush_jobs()
+                recognised = contents.recognised(event, fact, self._read_blob)
+                contents.mark_processed(self._db, recognised)
+                self._liveness += recognised
 
     def _flush_jobs(self) -> None:
-        changes = self._jobs.take()
-        self._tables.write(changes)
-        self._liveness += changes.liveness
-        self._commits.update(changes.commits)
-        self._succeeded += changes.succeeded
+        taken = self._jobs.take()
+        self._tables.write(taken)
+        self._liveness += taken.liveness
+        self._commits.update(taken.commits)
+        self._succeeded += taken.succeeded
 
     def _fold_contents(self) -> None:
         """Which rows are live, after all that this run of events said about it, in its order."""
         if self._liveness:
-            changes = sorted(self._liveness, key=lambda change: change.seq)
-            contents.fold(self._db, self._types, changes, self._commits)
+            ordered = sorted(self._liveness, key=lambda change: change.seq)
+            contents.fold(self._db, self._types, ordered, self._commits)
         self._liveness, self._commits = [], {}
 
     def _close_failures(self) -> None:
@@ -291,7 +316,16 @@ class Projection:
         )
         return fold
 
+    def _fetch_replayed(self, told: Iterable[tuple[Event, TypedEvent]]) -> None:
+        """Jobs that had ended and are replayed, very many at once: what they were, in one look."""
+        ids = [fact.job.job_id for _event, fact in told if isinstance(fact, JobReplayed)]
+        wanted = [job_id for job_id in ids if not self._jobs.is_open(job_id)]
+        sql = "select * from cf_processing_queue where id in (select unnest(?::varchar[]))"
+        self._fetched = {row["id"]: row for row in self._rows(sql, (wanted,))} if wanted else {}
+
     def _ended_row(self, job_id: str) -> Row | None:
+        if (fetched := self._fetched.pop(job_id, None)) is not None:
+            return fetched
         rows = self._rows("select * from cf_processing_queue where id = ?", (job_id,))
         return rows[0] if rows else None
 
@@ -305,9 +339,9 @@ class Projection:
         return rows
 
 
-def _left_rows(event: Event) -> bool:
+def _left_rows(fact: TypedEvent) -> bool:
     """Whether a failed job left quarantined rows, which the catalogue shows apart."""
-    return event.type == "JobFailed" and ("uncommitted" in event.data or "uncommitted_blob" in event.data)
+    return isinstance(fact, JobFailed) and (fact.uncommitted is not None or bool(fact.uncommitted_blob))
 
 
 def chunked(events: Iterable[tuple[Head, list[Event]]], limit: int) -> Iterable[tuple[Head, list[Event]]]:

@@ -14,10 +14,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import JobState
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.projection.facts import subject
-from casparian_sentinel.projection.jobs import JobChanges, Succeeded
+from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
 from casparian_sentinel.projection.rows import Row, Types, as_columns, as_json, insert, registered, relation
 
 #: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
@@ -125,13 +125,15 @@ class Tables:
         row = {"id": closing.job_id, "closed_by": closing.by, "at": closing.at, "reason": closing.reason}
         self._settle(pa.Table.from_pylist([row], _CLOSINGS))
 
-    def audit(self, events: Sequence[Event]) -> None:
+    def audit(self, told: Sequence[tuple[Event, TypedEvent]]) -> None:
+        """What happened, as it stands in the log; `subject` is what a person would search for."""
+        events = [event for event, _fact in told]
         columns = {
             "seq": [event.seq for event in events],
             "ts": [event.ts for event in events],
             "type": [event.type for event in events],
             "actor": [event.actor for event in events],
-            "subject": [subject(event) for event in events],
+            "subject": [fact.subject for _event, fact in told],
             "data": [as_json(event.data) for event in events],
         }
         types = self._types["cf_audit"]

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pyarrow as pa
 
+from casparian_protocol.events import decode
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log.event import Fact
@@ -49,7 +50,10 @@ class History:
         scan: dict[str, Any] = {"scan_id": "scan1"}
         counts = {"new": 20, "changed": 0, "vanished": 0, "renamed": 0, "tagged": 10}
         self._add("SentinelStarted", pid=1, version="1", host="h", boot_id="b", mode="daemon")
-        self._add("LogRepaired", segment="1", offset=1, last_good_seq=1, reason="rot", kept_as="damaged/x")
+        self._add(
+            "LogRepaired", segment="1", offset=1, last_good_seq=1, last_seen_seq=2, cut_bytes=3, removed_segments=[],
+            reason="rot", kept_as="damaged/x",
+        )  # fmt: skip
         self._add("TornTailCut", segment="1", offset=1, bytes=2, kept_as="x")
         self._add("SourceAdded", source_id="src1", name="in", path="/data", poll_seconds=0, options={})
         self._add("SourceAdded", source_id="src2", name="gone", path="/gone", poll_seconds=1.5, options={})
@@ -69,7 +73,11 @@ class History:
             topics=["advice"], outputs={"advice": self.contract_hash}, params={}, entry="parser.py", kind="function",
             signed_by="k", signature="", findings=[],
         )  # fmt: skip
-        self._add("ParserRegistered", parser_id="p2", name="other", version="0.1", artifact="b" * 64)
+        self._add(
+            "ParserRegistered", parser_id="p2", name="other", version="0.1", artifact="b" * 64, sha256="", source_hash="",
+            lock_hash="", topics=[], outputs={}, params={}, entry="other.py", kind="function", signed_by="k", signature="",
+            findings=[],
+        )  # fmt: skip
         self._add("ParserRetired", name="other", version="0.1")
         self._add("ContractProposed", contract_id="c1", **contract)
         self._add("ContractProposed", contract_id="c2", **{**contract, "output": "refused"})
@@ -209,6 +217,8 @@ class History:
         self._add("JobCompleted", job_id=job_id, epoch=epoch, status=status, damaged=damaged, **ended)
 
     def _add(self, type_: str, **data: Any) -> None:
+        """As a version 1 wrote it, which may be an older one."""
+        decode(type_, 1, data)
         self._pending.append((_START_US + self.next_seq, type_, 1, "sentinel", data))
         self.next_seq += 1
 

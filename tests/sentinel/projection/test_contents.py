@@ -23,6 +23,8 @@ _CONTENTS = ("c1", "c2", "c3", "c4", "c5")
 _PARSERS = ("advice", "fix")
 _TABLES = ("cf_commits", "cf_processed_contents", "cf_processing_queue", "cf_quarantine_counts", "scout_files")
 
+_ENDED = {"rows": 1, "quarantined": 0, "skipped": 0, "seconds": 0.1}
+
 
 class Story:
     """Events of a few jobs at a time, as the core would record them, and what the rules say of them."""
@@ -108,7 +110,13 @@ class Story:
         counts = {"status": "success", "received": 1, "valid": 1, "quarantined": 0}
         manifest = {"files": [file], "outputs": {"rows": counts}, "source_hash": source["content_hash"]}
         seq = self._add(
-            "JobOutputsCommitted", job_id=job_id, epoch=1, manifest=manifest, versions={"rows": 1}, part_names=2
+            "JobOutputsCommitted",
+            job_id=job_id,
+            epoch=1,
+            manifest=manifest,
+            versions={"rows": 1},
+            part_names=2,
+            **_ENDED,
         )
         keeps = spec["options"].get("on_change") == "append"
         self.rule.apply(
@@ -121,7 +129,7 @@ class Story:
         if not self.promoting:
             return
         job_id = self.promoting.pop(self.random.randrange(len(self.promoting)))
-        seq = self._add("JobCompleted", job_id=job_id, epoch=1, status="COMPLETED", rows=1, damaged=[])
+        seq = self._add("JobCompleted", job_id=job_id, epoch=1, status="COMPLETED", damaged=[], **_ENDED)
         spec = self._specs[job_id]
         for failed, (other, failed_seq) in self.failed.items():
             mine, theirs = spec["input"], other["input"]

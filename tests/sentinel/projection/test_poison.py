@@ -171,8 +171,8 @@ def test_events_that_break_the_database_each_time_are_set_aside_too(
     writer.close(seal=False)
     apply_one = Projection._apply_one
 
-    def breaks(projection: Projection, event: Event) -> None:
-        apply_one(projection, event)
+    def breaks(projection: Projection, event: Event, fact: Any) -> None:
+        apply_one(projection, event, fact)
         if (event.seq,) in broken:
             raise duckdb.InternalException("INTERNAL Error: an assertion of DuckDB's own")
 
@@ -191,8 +191,8 @@ def test_tables_that_break_once_are_made_anew_and_nothing_is_set_aside(
     end, seqs = _poisoned(home)
     apply_one, broke = Projection._apply_one, list[int]()
 
-    def breaks(projection: Projection, event: Event) -> None:
-        apply_one(projection, event)
+    def breaks(projection: Projection, event: Event, fact: Any) -> None:
+        apply_one(projection, event, fact)
         if event.seq == seqs[3] + 2 and not broke:
             broke.append(event.seq)
             raise duckdb.FatalException("FATAL Error: database has been invalidated")
@@ -206,7 +206,7 @@ def test_tables_that_break_once_are_made_anew_and_nothing_is_set_aside(
 def test_tables_that_break_everywhere_are_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     end, _seqs = _poisoned(home)
 
-    def breaks(projection: Projection, event: Event) -> None:
+    def breaks(projection: Projection, event: Event, fact: Any) -> None:
         raise duckdb.FatalException(f"FATAL Error: at {event.seq}")
 
     monkeypatch.setattr(Projection, "_apply_one", breaks)

@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from casparian_protocol.events import CATALOGUE
+from casparian_protocol.events import CATALOGUE, ParserRegistered
 from casparian_protocol.home import Home
+from casparian_protocol.parsers.bundle import pack_bundle
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
@@ -17,7 +18,7 @@ from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.database import ProjectionError, discard
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
-from tests.sentinel.projection.lives import new_home, write_history
+from tests.sentinel.projection.lives import History, new_home, open_writer, write_history
 
 #: Not folded from the log alone: where this very file stands.
 _OWN = frozenset({"cf_position"})
@@ -221,3 +222,45 @@ def test_a_database_that_another_process_holds_is_not_thrown_away(
             Projection(home.state_db, lambda _digest: b"", "b")
         other.communicate("")
     assert home.state_db.exists()
+
+
+def test_a_committed_job_has_counted_its_records_and_a_replayed_one_still_shows_its_error(home: Home) -> None:
+    end = write_history(home, jobs=200)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        done = "status in ('COMPLETED', 'PARTIAL_SUCCESS')"
+        counted = "items_total = items_processed and items_processed = rows_received + rows_skipped"
+        assert rows(
+            projection,
+            f"select count(*) filter (where not ({counted})), count(*) filter (where items_failed <> quarantine_rows),"
+            f" count(*) filter (where progress_pct <> 100), count(*) > 0 from cf_processing_queue where {done}",
+        ) == [(0, 0, 0, True)]
+        replayed = rows(
+            projection,
+            "select distinct status, attempt, error_code, error_fingerprint from cf_processing_queue"
+            " where replayed_at is not null",
+        )
+        assert replayed == [("QUEUED", 1, "INVALID_DATA", "f" * 16)]
+
+
+def test_every_content_of_a_file_is_a_version_of_it(home: Home) -> None:
+    end = write_history(home)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        assert rows(
+            projection, "select path, content_hash, is_present, jobs from cf_file_version where file_id = 'file3'"
+        ) == [("/data/file3", "hfile3", True, 3)]
+
+
+def test_a_parsers_source_code_is_its_entry_module(home: Home) -> None:
+    history, writer = History(home, 1), open_writer(home)
+    bundle = history.blobs.put(pack_bundle({"mine.py": b"def parse(path, ctx): ...\n", "other.py": b""})).digest
+    registered = ParserRegistered(
+        parser_id="p9", name="mine", version="1", artifact=bundle, sha256="", source_hash="", lock_hash="", topics=(),
+        outputs={}, params={}, entry="mine.py", kind="function", signed_by="k", signature="", findings=(),
+    )  # fmt: skip
+    writer.append([(1, "ParserRegistered", 1, "user:ann@cli", registered.to_data())])
+    writer.close(seal=False)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, writer.durable.position, 50)
+        assert rows(projection, "select source_code from cf_parsers") == [("def parse(path, ctx): ...\n",)]

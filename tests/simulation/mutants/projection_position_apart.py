@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from casparian_protocol.events import decode
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.projection.store import Projection
@@ -17,10 +18,11 @@ def _in_two(projection: Projection, events: Sequence[Event], head: Head) -> None
     db = projection._db
     db.execute("begin")
     try:
-        for event in events:
-            projection._apply_one(event)
+        told = [(event, decode(event.type, event.v, event.data)) for event in events]
+        for event, fact in told:
+            projection._apply_one(event, fact)
         projection._flush_jobs()
-        projection._tables.audit(events)
+        projection._tables.audit(told)
         db.execute("commit")
     except BaseException:
         db.execute("rollback")

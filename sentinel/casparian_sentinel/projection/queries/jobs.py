@@ -151,7 +151,7 @@ order by seq
 ANSWERS: dict[type, Answer] = {
     jobs.JobsListed: _LISTED,
     jobs.JobsWithPrefix: "select * from cf_processing_queue where starts_with(id, $prefix) order by id limit 2",
-    jobs.RecentJobIds: "select id from cf_processing_queue order by queued_at desc limit $limit",
+    jobs.RecentJobIds: "select id from cf_processing_queue order by queued_at desc, id limit $limit",
     jobs.JobFiles: _FILES,
     jobs.JobCommits: _COMMITS,
     jobs.JobViolations: _VIOLATIONS,

@@ -1,7 +1,12 @@
 """What the sentinel asks for itself: plans, reruns, and what it publishes. SQL only; parameters are positional."""
 
 from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
-from casparian_sentinel.projection.sources import ON_CHANGE
+
+#: What becomes of a file's earlier rows when it changes: what its source says, or one that it lies in.
+ON_CHANGE = """
+case when exists (from scout_sources s where s.on_change = 'append'
+    and (s.id = f.source_id or starts_with(f.path, s.path || '/'))) then 'append' else 'replace' end
+"""
 
 #: Whether a job `q` speaks for its content, joined with its file `s` as it is now. A failure does as long as that file lies
 #: where the job looked for it and has had this content since before: the log that was rotated away, or came back to
