@@ -1,9 +1,12 @@
-"""The words that all our processes share: what sentinel, workers, console and command line must agree on.
+"""What all processes of Casparian share: the messages between them, and the data that they agree on.
 
-Rooms, each with a face: `wire` (messages and operations), `jobs` (specification, states, manifest), `events`,
-`contract`, `parsers` (source, metadata, bundles), `home` (where everything lies). Beside them: `client` and `feed` (the
-sockets of one asker), `bounds` of what a stranger may
-say, `packing` (msgpack), `errors`, `settings`, `globs` and `tagging`, `values` (rendering), `wording`, `minisign`. Leaves
-every decision to the sentinel and every execution to the worker. Imports nothing above itself, and outside `values` neither
-pyarrow nor duckdb at module level: the sentinel starts without them.
+Packages: `wire` (messages and operations on the bus), `events` (what the log records), `jobs` (specification, states,
+manifest), `queries` (named questions to the tables), `contract`, `parsers` (source, metadata, bundles) and `home`
+(paths, the daemon's log). Modules: `client` and `feed` are the only ones with sockets; `bounds` has the types of fields
+that others fill in, `packing` is msgpack, `values` renders table values, `wording` has sentences that several front
+ends show; `errors`, `error_codes`, `settings`, `globs`, `tagging`, `job_life` and `minisign` are what their names say.
+
+Decisions are the sentinel's, execution is the worker's. Functions here are pure unless their docstring names files or
+sockets. Nothing imports a package above this one; pyarrow is imported at module level by `values` only, duckdb by none,
+because the sentinel starts without them.
 """

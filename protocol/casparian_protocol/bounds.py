@@ -1,8 +1,7 @@
-"""What a value that a stranger fills may be: numbers, texts and maps with their limits, all from here.
+"""Types for fields that another process, a parser or a person fills in: numbers, texts and maps with limits.
 
-Strangers are whoever sits at the other end of a file, a pipe or a socket: workers, clients, parsers, people at a command
-line. Their models are made of these types, so that nothing behind has to ask again whether a number fits a column, a
-timestamp or msgpack. What cannot be said of one value (sums, sizes of whole events) is `sum_within` and `events`' business.
+A value that passed one of these types fits a table's column, a timestamp and msgpack, so that no later code checks
+again. `sum_within` bounds a sum of counts. The size of a whole event is checked in `events.packing`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The client of a running sentinel: requests, read-only SQL, the feed. Synchronous, one thread.
+"""The client of a running sentinel: requests, questions to the tables, the feed. Synchronous, for one thread.
 
-Owns the sockets of one asker and the matching of answers to questions. What an operation means is `operations`'
-business; what to do without a sentinel is the caller's (`NoSentinel`).
+Owns the client's sockets and matches answers to questions. What an operation means is described in `wire.operations`.
+When no sentinel answers, it raises `NoSentinel`; what to do then is up to the caller.
 """
 
 from __future__ import annotations

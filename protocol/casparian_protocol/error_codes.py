@@ -2,7 +2,7 @@
 
 Three vocabularies: codes that a job fails with (`ErrorCode`), codes of violations (`ViolationCode`), and codes of
 commands and requests that were refused (`REFUSALS`). Whether a code is retried is `casparian_shim.errors`'s to say, and
-whether it counts against the parser `blame`'s; this module only explains. `docs/reference/error-codes.md` is made from it.
+whether it counts against the parser `errors`'s; this module only explains. `docs/reference/error-codes.md` is made from it.
 """
 
 from __future__ import annotations

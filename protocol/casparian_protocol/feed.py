@@ -1,8 +1,7 @@
-"""The feed as a reader sees it: a snapshot, then events in order, and a clear word when some were missed.
+"""The feed as its reader sees it: a snapshot, then every event in order, or a `Gap` when some were missed.
 
-`FeedOrder` is pure: frames in, items out, and the decision when the picture is no longer complete. `Feed` moves the
-frames: a SUB socket, and a callable that fetches snapshots. Nothing here draws, and nothing here asks for more than
-that snapshot.
+`FeedOrder` decides, without sockets, whether an event continues what the reader knows. `Feed` reads a SUB socket and
+fetches snapshots through a function that the caller hands in.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ _EVENT_SHAPE = [int, int, str, int, str, dict]
 
 @dataclass(slots=True)
 class FeedOrder:
-    """Tells which events continue the picture. Pure: `Feed` and the console's loop drive it alike."""
+    """Tells which events continue the picture. `Feed` and the console's loop drive it alike."""
 
     #: Last event that is part of the picture; None before the first snapshot.
     seq: int | None = None

@@ -1,8 +1,8 @@
-"""Signatures and public keys in minisign's format, so that anybody checks them with a tool that is not ours.
+"""Signatures and public keys in the format of minisign, so that anybody can check them with a tool that is not ours.
 
-A public key is `Ed`, an 8-byte key id and the 32 bytes of the Ed25519 key, in Base64 below a comment. A signature is `ED`,
-the key id and the Ed25519 signature of the file's BLAKE2b-512 digest, Base64; then a trusted comment, and a second
-signature over the first and that comment. Pure; private keys stay with whoever hands in `sign`.
+A public key is `Ed`, an 8-byte key id and the 32 bytes of the Ed25519 key, in Base64 below a comment. A signature is
+`ED`, the key id and the Ed25519 signature of the file's BLAKE2b-512 digest; a trusted comment follows, then a second
+signature over the first one and that comment. The private key stays with the caller, who passes a function `sign`.
 """
 
 from __future__ import annotations

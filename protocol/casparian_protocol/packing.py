@@ -1,7 +1,7 @@
-"""Plain values to msgpack and back: the only module that knows msgpack.
+"""msgpack: the only module that packs and unpacks it.
 
-No extension types, no pickle; every size is checked before anything is unpacked. One error, `MalformedMessage`, for all that a
-stranger can do wrong.
+Sizes are checked before anything is unpacked. Extension types are refused. Whatever is wrong with received bytes is one
+error, `MalformedMessage`.
 """
 
 from __future__ import annotations

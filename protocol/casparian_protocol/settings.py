@@ -1,8 +1,8 @@
-"""Every setting: its default, unit and range, and where the effective value came from.
+"""Every setting: its default, unit and range, and where its effective value came from.
 
-Layers, lowest to highest: built-in, `$CASPARIAN_HOME/config.toml`, environment (`CASPARIAN_<GROUP>__<KEY>`), flags. Unknown
-keys are errors that name the nearest known one. `config/casparian.toml` documents each key and is checked against this
-module. Reading only: nothing here writes a file.
+Layers, lowest to highest: built-in, `$CASPARIAN_HOME/config.toml`, environment (`CASPARIAN_<GROUP>__<KEY>`), flags. An
+unknown key is an error that names the nearest known one. A test compares this module with `config/casparian.toml`,
+which documents each key. Reads the configuration file; writes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which tags a file gets: rules, and the set of rules compiled for speed.
+"""Tagging rules: which tags a file gets.
 
-Rules look at what a scan knows of a file (relative path, kind, size, content hash) and never at the file itself. What
-a pattern may say is `globs`' business; walking, sniffing and storing are the worker's and the sentinel's.
+A rule sees what a scan knows of a file (relative path, kind, size, content hash), never its content. `RuleSet` compiles
+the rules of one source so that a million paths can be asked. Patterns are `globs`; walking directories, detecting kinds
+and storing tags belong to the worker and the sentinel.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""The one rendering of table values: as text, and as values that JSON has. Every command, format and mode goes through here.
+"""Renders values of tables as text and as JSON values. Every command, output format and mode uses it.
 
-Times are ISO 8601 with `T`, zeros at the end of a fraction dropped, instants in UTC with `Z`; decimals are plain digits;
-binary is lower-case hexadecimal; NaN and the infinities are the texts `nan`, `inf`, `-inf` where JSON has no number for
-them. Nothing raises, whatever the type: nanoseconds, years beyond 9999 and before 1, 39 digits. Written down for users in
-docs/reference/sql.md. What a person's terminal can bear (`scrub`) and how wide a table is, are their callers'.
+Times are ISO 8601 with `T`, without trailing zeros in a fraction; instants are in UTC with `Z`. Decimals are plain
+digits, binary is lower-case hexadecimal. NaN and infinities are the texts `nan`, `inf`, `-inf` where JSON has no number
+for them. No type raises: nanoseconds, years beyond 9999 and before 1, 39 digits. docs/reference/sql.md says the same to
+users. Escaping for terminals (`scrub`) and column widths are the caller's.
 """
 
 from __future__ import annotations

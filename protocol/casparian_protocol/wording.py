@@ -1,8 +1,7 @@
-"""What the front ends and the sentinel's refusals call things, so that all of them say the same.
+"""Sentences and names that several front ends and the sentinel's refusals share, so that all say the same.
 
-Names of a job's columns in documents; why a version of a parser waits and what can be done; which files will never run as
-things stand; what is wrong with a daemon that goes on all the same. The facts come from events, tables and `status`; deciding
-is the sentinel's.
+Names of a job's columns in documents; why a version of a parser waits, and what to do; which files will never run; what
+is wrong with a daemon that still runs. The facts come from events, tables and the operation `status`.
 """
 
 from __future__ import annotations

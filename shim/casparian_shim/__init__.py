@@ -1,9 +1,9 @@
 """What runs inside a guest, and what authors of parsers import.
 
-Parsers use the names in `__all__`. Inside: `guest` is the program a worker starts, `running` finds and runs the
-parser, `arrow` makes Arrow batches of whatever a parser gives, `frames` carries them. The modules `frames`,
-`errors`, `trace` and `text` need the standard library only and are shared with every other part of Casparian;
-importing them never imports pyarrow, which is why the names below load on first use.
+Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import
+pyarrow. `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows,
+`arrow` makes record batches, `frames` is the protocol between guest and worker. `frames`, `errors`, `trace`, `text`,
+`process` and `bounds` need the standard library only and are used by every other part of Casparian.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""The largest and smallest numbers that any process of Casparian takes from another. Standard library only.
+"""The largest and smallest numbers that a process of Casparian accepts from another. Standard library only.
 
-A number is held against these where it enters, so that everything behind may add, pack and store it: msgpack, JSON, Arrow
-and DuckDB keep each of them exactly. The types that models are made of stand in `casparian_protocol.bounds`.
+msgpack, JSON, Arrow and DuckDB keep each number within these exactly, and sums of a thousand counts fit 64 bits. The
+pydantic types are in `casparian_protocol.bounds`.
 """
 
 #: Counts of rows, bytes, records, events. What every reader of JSON keeps exact; a thousand of them fit 64 bits.

@@ -1,4 +1,4 @@
-"""What a parser is told about its job, and how it tells the job more than rows: `ctx`."""
+"""`ctx`, the second argument of `parse(path, ctx)`: what a parser is told of its job, and what it reports beside rows."""
 
 import logging
 import operator

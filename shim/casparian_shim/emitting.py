@@ -1,7 +1,7 @@
-"""The guest's outputs: rows gathered into batches, schemas kept, rows numbered, frames sent in order.
+"""The outputs of a guest: gathers rows into batches, keeps each stream's schema, numbers rows, sends frames in order.
 
-One `Outputs` a job. What a parser may give is `running`'s question; here it is dict rows and tables already.
-The rules of numbering and of rejects are those of the `frames` package's docstring.
+There is one `Outputs` for a job. `running` sorts what a parser yields into dict rows and tables before it comes here.
+The rules of numbering and of rejected rows are in the docstring of the package `frames`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""What a process of ours arranges with its surroundings: signals, modules that are absent, memory. Standard library only.
+"""What a process sets up for itself: signals, modules known to be absent, and memory. Standard library only.
 
-Ignored and blocked signals are inherited by every process that is started: where a service manager, a shell's `nohup` or a test
-runner ignores SIGCHLD, no child can be waited for; where it blocks SIGTERM, nothing can be ended. `reset_signals` is called
-first in every process. `ensure_room` asks whether a batch can be converted without running out of memory before it is.
+A new process inherits ignored and blocked signals. Under a starter that ignores SIGCHLD no child can be waited for;
+under one that blocks SIGTERM nothing can be ended. Every process calls `reset_signals` first. `ensure_room` refuses a
+batch that would not fit into memory while it is converted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The guest's end of the socket: frames go out whole, prints and log records among them.
+"""The guest's end of the socket: sends frames, among them prints and log records.
 
-Any thread may print. A print that happens while this thread is already sending (a finaliser, a signal handler)
-waits until the frame is out. Reads nothing: the worker never speaks on this socket.
+Any thread may print. A print while the same thread is sending (in a finaliser or a signal handler) waits until that
+frame is complete. Reads nothing, since the worker never sends on this socket.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Text and decimals as people may read them: text of strangers made harmless, decimals in plain notation.
+"""Text from outside made safe to show, and decimals in plain notation. Standard library only.
 
-Files, parsers and peers may send escape sequences, bidi controls, invisible characters or lone surrogates. `scrub` makes each
-visible as an escape and touches nothing else; it does not shorten, and it is not for JSON, which escapes by its own rules.
-Decimals read `0`, `0.0000000001`, `185.60`, never `0E-10` or `1E+2`. Standard library only.
+`scrub` shows escape sequences, bidi controls, invisible characters and lone surrogates as escapes, and changes nothing
+else. It does not shorten, and it is not for JSON, which has its own escapes. Decimals read `0`, `0.0000000001`,
+`185.60`, never `0E-10` or `1E+2`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Contracts: what the rows of one output must be.
 
-Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, the meaning of one value's text,
-the vocabulary of violations, the quarantine policy and the difference between two contracts. Judging whole batches is
-`casparian_worker.validation`; approving and storing contracts is the sentinel's. Nothing here does I/O, and pyarrow is
-imported only by the functions that need it (`arrow_schema`, patterns).
+Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, what one value's text
+means, the codes of violations, the quarantine policy, and the difference between two contracts. Validating batches is
+`casparian_worker.validation`; approving and storing contracts is the sentinel's. pyarrow is imported only inside the
+functions that need it (`arrow_schema`, patterns).
 """
 
 from casparian_protocol.contract.diff import Change, ContractDiff, Misfit, diff, misfits

@@ -1,8 +1,8 @@
-"""What changed between two contracts of one output, and whether rows under both may lie in one table.
+"""Compares two contracts of one output.
 
-`diff` lists every difference, and says whether the rows that are there satisfy the new contract. `misfits` asks more: same
-columns, same types, checks that hold. A column that is added, or whose type is widened, satisfies old rows on paper, and still
-would give the table two schemas.
+`diff` lists every difference and says whether existing rows satisfy the new contract. `misfits` is stricter: it says
+why rows of both contracts could not lie in one table. An added column or a wider type satisfies existing rows, but
+gives the table two schemas.
 """
 
 from __future__ import annotations

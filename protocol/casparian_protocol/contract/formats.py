@@ -1,7 +1,7 @@
 """Formats of dates and times: strptime patterns, read strictly.
 
-`strptime` of C and of pyarrow roll 30 February over, take one digit for two and skip spaces. Here a pattern becomes a
-regular expression that both Python and RE2 read alike, and its parts are put together and checked against the calendar.
+C's and pyarrow's `strptime` accept 30 February, one digit for two, and extra spaces. Here a pattern becomes a regular
+expression that Python and RE2 read alike; its parts are then checked against the calendar.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The model of a contract: the names outputs and columns may have, columns with their checks, the quarantine policy, the whole.
+"""The model of a contract: names of outputs and columns, columns with their checks, the quarantine policy.
 
-Read from a literal in a parser or from a JSON file, written back in one canonical form whose hash names the contract. A layer of
-the policy (config file, stored override, contract, command line) sets some of the keys; `cascade` merges layers from lowest to
-highest, `breach` is the verdict over counts; acting on it is the worker's.
+A contract is read from a literal in a parser or from a JSON file, and written in one canonical form whose hash
+identifies it. Each layer of the quarantine policy (config file, stored override, contract, command line) sets some
+keys: `cascade` merges the layers, `breach` says whether counts exceed the result. Failing the job is the worker's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What can be wrong with a contract, a name or a value, in words that name the place and the remedy.
+"""Errors and codes: what can be wrong with a contract, a name or a value.
 
-`ContractInvalid` and `NameInvalid` are errors; `say` turns pydantic's findings into one line each; `ViolationCode` is the one
-vocabulary of violations for code, command line, console and MCP.
+`say` turns pydantic's errors into one line each, with the place and a suggestion. `ViolationCode` lists the codes of
+values that do not fit, for code, command line, console and MCP.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What one value's text means to a type: `reader` for values of input, `read_literal` for the literals of a contract's checks.
+"""What a text means to a type: `reader` for values of the input, `read_literal` for the literals of a contract's checks.
 
-A value, or the code of a violation, never a guess. Literals (`min`, `max`, `values`) are written back in one spelling.
+The answer is a value or the code of a violation. Literals (`min`, `max`, `values`) are written back in one canonical
+spelling.
 """
 
 from __future__ import annotations

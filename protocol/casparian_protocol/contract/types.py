@@ -1,7 +1,7 @@
-"""The types of a contract: their spelling, aliases and canonical form.
+"""The types of a contract: how they are spelled, their aliases and their canonical form.
 
-Reading a spelling gives a frozen model; writing gives back the canonical spelling, without aliases. What a text means
-in a type is `text`'s, what it is in Arrow is `arrow`'s.
+`read_type` reads a spelling, `write_type` gives the canonical one. What a text means to a type is in `text`, the Arrow
+type in `schemas`.
 """
 
 from __future__ import annotations

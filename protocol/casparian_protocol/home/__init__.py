@@ -1,6 +1,7 @@
-"""A home directory on disk: where everything lies, the daemon's log, and the removal of directory trees.
+"""A home directory on disk: its paths, the rotation of the daemon's log, and the removal of directory trees.
 
-What is written into files belongs to the module named beside each path; settings are `casparian_protocol.settings`.
+What a file contains belongs to the module named beside its path in `layout`. Settings are
+`casparian_protocol.settings`.
 """
 
 from casparian_protocol.home.daemon_log import follow, old_name, open_daemon_log, rotate_if_large

@@ -1,8 +1,8 @@
-"""`logs/daemon.log`: written by sentinel, projector and workers through one inherited descriptor, rotated without a loss.
+"""Rotation of `logs/daemon.log`, which sentinel, projector and workers write through one inherited descriptor.
 
-Only the sentinel rotates: the file gets an older name (`daemon.log.1`) beside its own, then a new one takes its place, so
-that the name is never missing. Others go on writing into the file they hold and change to the new one at their next
-`follow`. No byte is copied, none is written where nobody looks. What is written into the file is its writers' business.
+Only the sentinel rotates. The full file is renamed to `daemon.log.1` and a new one takes its place in one step, so that
+the name always exists. Other processes keep writing to the renamed file until their next `follow`. No line is lost or
+copied.
 """
 
 from __future__ import annotations

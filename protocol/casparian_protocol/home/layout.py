@@ -1,7 +1,7 @@
-"""Where everything lies in a home directory, and the addresses of its daemon.
+"""Paths inside a home directory, and the addresses of its daemon's sockets.
 
-Owns names and paths only. Creating the directories is `make_home`; what is written into them belongs to the module
-named beside each path. Nothing here opens a file.
+`make_home` creates the directories; `record_sockets` writes where the sockets are. What else is written into a file
+belongs to the module named beside its path.
 """
 
 from __future__ import annotations

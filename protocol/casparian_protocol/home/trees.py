@@ -1,7 +1,7 @@
-"""Directory trees that a guest may have filled with anything: opened, measured and removed without following links.
+"""Opens, measures and removes directory trees that a guest may have filled with anything. Links are never followed.
 
-However deep, directories that the guest closed included. A scratch directory in use is locked (`flock`) by its worker; the
-kernel lets go of the lock when that worker dies. Which attempts are over is told by the caller.
+Works at any depth, and for directories whose mode a guest took away. A scratch directory in use is locked (`flock`) by
+its worker; the kernel releases the lock when that worker dies. The caller says which attempts are over.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A bundle: the files of one parser as one immutable blob, written so that equal files give equal bytes, read without trust.
+"""A bundle: the files of one parser as one immutable blob.
 
-The blob is a ZIP in one form only. Its reader is our own, because a bundle comes from whoever can write the blob: central
-directory and local headers must tell the same story, entries lie back to back, nothing is encrypted, linked or named twice, and
-no byte is inflated beyond the budget; `zipfile` promises none of this. `unpack` writes a bundle below a directory for a guest
-to read, or checks what was unpacked earlier. Which files belong into a bundle is `collect`'s question, signatures are
-`signing`'s, storing the blob is the sentinel's. Nothing here imports or runs what it carries.
+The blob is a ZIP in exactly one form, so that equal files give equal bytes. `read_bundle` does not trust it, which is
+why it does not use `zipfile`: central directory and local headers must agree, entries must lie back to back, nothing
+may be encrypted, linked or named twice, and no more than the allowed bytes are inflated. `unpack_bundle` writes the
+files below a directory, or checks what was unpacked earlier. Which files belong into a bundle is decided in `collect`,
+signatures are `signing`, storing the blob is the sentinel's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which files beside a parser belong into its bundle, which module of them is the parser, and which contracts they give.
+"""Collects a parser's files: which belong into its bundle, which module is the parser, which contracts the files give.
 
-The one rule for `run`, tests and registering. A directory gives its source, json, yaml and whatever the parser's `include` names;
-a single file gives itself, the modules beside it that it imports, its contracts and what `include` names. What was left out is
-told with a reason. Reads files; imports and runs nothing.
+`run`, tests and registration all use it. A directory gives its source, json, yaml and what the parser's `include`
+names. A single file gives itself, the modules beside it that it imports, its contracts, and what `include` names. Files
+that are left out are listed with the reason. Reads files; imports and runs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What can be wrong with the source of a parser, each with its place and its remedy.
+"""Errors in the source of a parser, each with its place (`file:line`) and a remedy.
 
-The words only: `source` and `metadata` read the source and raises these. Every place is `file:line`, so that an editor
-can jump to it. Text taken from the source is shown with `ascii()`, so nothing in it reaches a terminal alive.
+`source`, `metadata` and `collect` raise them. Text from the source is shown with `ascii()`, so that no control
+character reaches a terminal.
 """
 
 from __future__ import annotations

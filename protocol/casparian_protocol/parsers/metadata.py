@@ -1,8 +1,8 @@
-"""What a parser says about itself: literals at the top level of its module or in the body of its class, read by AST.
+"""What a parser declares: literals at the top level of its module or in the body of its class, read by AST.
 
-Only plain assignments count (`name = …`, `name: str = …`, `name, version = …, …`); whatever would have to be run to know the
-value is refused with its line. Whether a contract's types make sense is `contract`'s question, whether the code is dangerous the
-gatekeeper's. Nothing here executes, imports or opens anything.
+Only plain assignments count (`name = …`, `name: str = …`, `name, version = …, …`). A value that would have to be
+computed is refused with its line. Whether a contract's types make sense is checked in `contract`, whether the code is
+dangerous by the gatekeeper.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values for a parser's declared parameters, held against the types of the declared defaults. Pure."""
+"""Values for a parser's declared parameters, checked against the types of the declared defaults."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Who vouches for an artifact: the statement that is signed, and the check of a signature.
+"""The signature of an artifact: the statement that is signed, and its check.
 
-The statement is canonical JSON, so that equal facts are equal bytes on every machine. Making and keeping the home's
-private key is the sentinel's (`registry.keys`); which public keys are trusted is the caller's to say. A key named by a
-message is only looked up among those, never believed.
+The statement is canonical JSON, so that the same facts give the same bytes on every machine. The home's private key
+belongs to the sentinel (`registry.keys`). The caller says which public keys are trusted; a key that a message names
+must be one of those.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A parser's source as a syntax tree: decoding it, finding what Casparian calls, and what it imports. Never run, never imported.
+"""A parser's source as a syntax tree: decoding, the entry point, and the imports. The source is never run.
 
-`find_entry_point` finds the function `parse` or the class with that method. `find_imports` names the imported modules: anything
-beyond the standard library, pyarrow and the shim needs a lock file. Dynamic imports are invisible here: the gatekeeper points
-at those. What the metadata say is `metadata`'s business.
+`find_entry_point` finds the function `parse` or the class with that method. `find_imports` lists the imported modules:
+whatever is not in the standard library, pyarrow or the shim needs a lock file. Dynamic imports are not found; the
+gatekeeper reports those.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What processes say to each other on the bus, as data: messages and their frames, operations and their results.
+"""Messages on the bus and operations of clients, as data.
 
-`messages` are the kinds and `codec` their frames; `operations` and `operation_views` are what clients may ask and what comes
-back; docs/protocol.md is made from these by `describe`. Sockets are moved elsewhere: by `casparian_protocol.client` and
-`casparian_protocol.feed`, by the sentinel's bus and by the worker. Nothing here imports zmq, so the pure core may import it.
+`messages` has the kinds of messages, `codec` turns them into frames and back. `operations` and `operation_views` have
+what clients may ask and what they get. `heartbeats` has progress, latencies and the timing of beats. `describe` makes
+docs/protocol.md from these models. Sockets are elsewhere (`casparian_protocol.client` and `feed`, the sentinel's bus,
+the worker): nothing here imports zmq, so that the core can use the models.
 """
 
 from casparian_protocol.wire.codec import MessageTooLarge

@@ -1,7 +1,7 @@
-"""Messages to frames and back: what a message is on the bus.
+"""Messages to frames and back.
 
-A message is frames `[kind][msgpack body][attachment…]`. Every size is checked before anything is unpacked; no extension
-types, no pickle. One error, `MalformedMessage`, for all that a stranger can do wrong; it names the field.
+A message is the frames `[kind][msgpack body][attachment…]`. Sizes are checked before anything is unpacked. Whatever is
+wrong with a received message is one error, `MalformedMessage`, which names the field.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""docs/protocol.md, made from the models: what is on the wire is what the page says.
+"""Makes docs/protocol.md from the models of messages and operations.
 
-`python -m casparian_protocol.wire.describe` prints the page; a test keeps the file equal to it. The prose about sockets and
-order stands here, everything about fields comes from the models.
+`python -m docs.generated` writes the page, and a test compares it. The prose about sockets and order is here;
+everything about fields comes from the models.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a worker says of its running jobs, and how often: the beat under a lease, progress, and how long writes took.
+"""What a worker reports of its running jobs, and how often.
 
-`Rhythm` follows the length of a lease; the sentinel tells it and workers keep it. `Progress` is how far a job is, in a form
-that fits a heartbeat; `ProgressMeter` computes rate and time left in the worker, readers only show them. `Histogram` counts
-calls by how long they took: fixed buckets, exact to merge. Time is an argument everywhere. The messages that carry these are
-in `messages`.
+`Rhythm`: the intervals of heartbeats and questions under a lease of a given length. `Progress`: how far a job is, small
+enough for a heartbeat. `ProgressMeter`: rate and time left, computed in the worker. `Histogram`: how many calls took
+how long, in fixed buckets that can be merged exactly. The messages that carry these are in `messages`; time is always
+an argument.
 """
 
 from __future__ import annotations

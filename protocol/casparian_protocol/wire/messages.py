@@ -1,8 +1,7 @@
-"""What sentinel, workers and clients say to each other on the bus.
+"""The messages between sentinel, workers and clients.
 
-Every message is a frozen model with a `kind`; the kinds are the protocol, and docs/protocol.md describes each. Turning
-messages into frames is `codec`'s work; moving the frames is the sockets'. Nothing here knows either. Unknown fields are
-ignored, so that a newer peer may say more; a wrong type is refused.
+Each is a frozen model with a `kind`; docs/protocol.md describes all of them. `codec` turns a message into frames.
+Unknown fields are ignored, so that a newer peer may say more; a field of a wrong type is refused.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Arrow batches out of whatever a parser gives, losing nothing.
+"""Record batches from whatever a parser yields, without losing a value.
 
-`kinds` says what one Python value is, whatever class carries it (`numpy_kinds`: numpy's). `columns` turns a column of them
-into an array, typed when all are of one kind, else each value beside its kind, and any Arrow type into one the wire allows.
-`tables` reads frames and tables of other libraries; `batches` pivots dict rows and fits batches to the wire.
-`safe_to_arrow` is all of it at once.
+`kinds` says what one Python value is, `numpy_kinds` the same for numpy. `columns` makes an array of a column's values
+or of an array of any Arrow type. `tables` reads tables of pyarrow, pandas and polars. `batches` makes batches that fit
+the wire. `safe_to_arrow` does all of it.
 """
 
 from casparian_shim.arrow.batches import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, safe_to_arrow

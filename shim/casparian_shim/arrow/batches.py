@@ -1,9 +1,9 @@
-"""Record batches for the wire: dict rows pivoted into columns, brought to their stream's schema, cut to a frame's size.
+"""Record batches for the wire: dict rows become columns, columns are aligned with their stream's schema, batches are cut to size.
 
-A stream's columns only grow: one that a later batch brings comes last, one that it lacks is NULL there, so that what is said of
-a row does not hang on the batch it came in. Types are kept where that changes no value's kind: NULLs take any type, decimals a
-wider one. Whole numbers never become floats here. A batch has at most 64k rows and about 16 MiB, and never makes a message
-above the frame's cap.
+A stream's columns only grow: a new column goes to the end, and a missing one is NULL, so that what is said of a row
+does not depend on its batch. A type changes only where that changes no value's kind (NULLs take any type, decimals a
+wider one); whole numbers never become floats. A batch has at most 64k rows and about 16 MiB, and never exceeds the
+limit of a frame.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One column as an Arrow array that the wire allows, from Python values or from an array of any Arrow type; no value is lost.
+"""One column as an Arrow array that the wire allows, from Python values or from an array of any Arrow type.
 
-Python values become a typed array when all are of one kind, else each value travels beside its kind. What becomes of a value
-must not depend on the values around it: a whole number beside a float stays a whole number, a date beside a datetime a date.
-pyarrow's own inference does convert, and is asked only about columns that are known to be of one kind at every depth.
-Dictionary, view, run-end, large, fixed-size, extension, map and null types become the plain type with the same values. A type
-without a plain twin (union, month-day-nano interval, a decimal beyond 38 digits) gives None: its values go as text.
+Python values of one kind become a typed array; otherwise each value travels beside its kind. What becomes of a value
+must not depend on its neighbours, so that a whole number beside a float stays one. pyarrow's inference does convert and
+is used only where all values are of one kind. Dictionary, view, run-end, large, fixed-size, extension, map and null
+arrays become the plain type with the same values. A type without a plain equivalent (union, month-day-nano interval, a
+decimal beyond 38 digits) gives None: its values go as text.
 """
 
 from __future__ import annotations

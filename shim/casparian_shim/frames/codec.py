@@ -1,9 +1,8 @@
 """Frames to bytes and bytes to frames.
 
-`encode_*` raise ValueError for what the format cannot carry: that is our mistake, never the peer's. Reading is one grammar,
-driven by whoever has the bytes: a generator that says how many bytes it needs next and gets exactly those. Every length is
-checked against its cap before it is asked for, so nobody allocates on a stranger's word. Whether a frame may come at this
-point of the stream is `state`'s question.
+`encode_*` raise ValueError for what the format cannot carry: an error of ours. Reading is one generator that says how
+many bytes it needs next and gets exactly those; every length is checked against its limit before it is requested.
+Whether a frame may come at this point of the stream is decided in `state`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a parser gives beside rows: data with the name of its output, and exact values from text.
+"""What a parser yields beside plain rows: `Output` names the output, `decimal` and `timestamp` read exact values from text.
 
-Decimals are never rounded, times always know their zone. Both raise ValueError for what they cannot read exactly. A parser that
-would rather let the contract judge sends the text as it is.
+`decimal` never rounds, `timestamp` always has a zone. Both raise ValueError for a text that they cannot read exactly. A
+parser may also yield the text and leave the judgement to the contract.
 """
 
 from __future__ import annotations
