@@ -20,6 +20,8 @@ from casparian_app.export import written_aside
 from casparian_app.problems import NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.events import LogRepaired
+from casparian_protocol.events.packing import fact_of
 from casparian_protocol.home import Home, is_home, make_home
 from casparian_sentinel import (
     SEALS_FOLDER,
@@ -321,7 +323,7 @@ def _repair(home: Home, plan: RepairPlan | None, pending: dict[str, Any] | None)
     writer, _recovery = LogWriter.open(fs, home.log, reserve_bytes=0)
     try:
         now, actor = time.time_ns() // 1000, default_actor("cli")
-        appended = writer.append([(now, "LogRepaired", 1, actor, facts) for facts in done])
+        appended = writer.append([fact_of(now, LogRepaired.from_data(facts), actor) for facts in done])
         writer.sync()
     finally:
         writer.close(seal=True)

@@ -32,6 +32,8 @@ class Told:
     actor: str
     data: Data
     part: Part = "job"
+    #: Sequence of the event that led to it; None: a request did, or nobody knows.
+    cause: int | None = None
 
 
 def sentence(event: Told) -> str:
@@ -165,6 +167,13 @@ def _decided(event: Told) -> str:
     return f"The contract{f' of {output}' if output else ''} was {verb}{_by(event)}{_because(event.data)}."
 
 
+def _observed(event: Told) -> str:
+    seen = [
+        f"{event.data[name]:,} {name}" for name in ("new", "changed", "renamed", "vanished") if event.data.get(name)
+    ]
+    return f"The scan told what it had seen: {', '.join(seen) or 'nothing new'}."
+
+
 def _scan(event: Told) -> str:
     roots = ", ".join(event.data.get("roots") or [])
     return f"A scan of {roots} began{_by(event)}; it is the last that saw the input change."
@@ -184,6 +193,7 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "ContractApproved": _decided,
     "ContractRejected": _decided,
     "ScanStarted": _scan,
+    "FilesObserved": _observed,
     "JobQueued": _queued,
     "JobReplayed": _replayed,
     "JobLeased": _leased,
@@ -238,7 +248,7 @@ def story(gateway: Gateway, job: JobRow) -> list[Told]:
     told = [_told(row) for row in gateway.query(JobStory(job["id"]))]
     if not any(event.part == "job" for event in told):
         return []
-    return list(_that_matters(event for event in told if _is_of_version(event, job["parser_version"])))
+    return list(_that_matters([event for event in told if _is_of_version(event, job["parser_version"])]))
 
 
 def _is_of_version(event: Told, version: str | None) -> bool:
@@ -261,11 +271,15 @@ def _told(row: StoryEvent) -> Told:
     data = json.loads(row["data"])
     if row["output"] is not None:
         data["output"] = row["output"]
-    return Told(row["seq"], row["ts"], row["type"], row["actor"], data, cast(Part, row["part"]))
+    return Told(row["seq"], row["ts"], row["type"], row["actor"], data, cast(Part, row["part"]), row["cause_seq"])
 
 
-def _that_matters(events: Iterable[Told]) -> Iterator[Told]:
-    """Of what happened around the job: the end of the worker that had it, and starts and stops while it ran."""
+def _that_matters(events: Sequence[Told]) -> Iterator[Told]:
+    """Of what happened around the job: the end of a worker that led to one of its events, and starts and stops while it ran.
+
+    Events of before causes were recorded do not say what led to them: then the end of the worker that had it.
+    """
+    causes = {event.cause for event in events if event.part == "job" and event.cause}
     holder = ""
     for event in events:
         if event.part == "job":
@@ -274,7 +288,7 @@ def _that_matters(events: Iterable[Told]) -> Iterator[Told]:
             elif event.type not in _UNDER_WAY and event.type not in ("QuarantineRecorded", "JobCancelRequested"):
                 holder = ""
         elif event.type in ("WorkerLost", "WorkerLeft"):
-            if event.data["worker_id"] != holder:
+            if (event.seq not in causes) if causes else (event.data["worker_id"] != holder):
                 continue
         elif event.type in ("SentinelStarted", "SentinelStopped") and not holder:
             continue

@@ -26,12 +26,18 @@ def test_the_story_of_a_published_job_goes_from_its_causes_to_its_end(lived: Cal
     told = lived("story", job["id"][:8], "--json").document
 
     assert [event["type"] for event in told["events"]] == [
-        "ParserRegistered", "ContractApproved", "ScanStarted",
+        "ParserRegistered", "ContractApproved", "ScanStarted", "FilesObserved",
         "JobQueued", "JobLeased", "JobStarted", "JobOutputsCommitted", "QuarantineRecorded", "JobCompleted",
     ]  # fmt: skip
     assert [event["seq"] for event in told["events"]] == sorted(event["seq"] for event in told["events"])
-    assert {event["part"] for event in told["events"][:3]} == {"before"}
-    assert "because the file has the tag 'advice'" in told["events"][3]["sentence"]
+    assert {event["part"] for event in told["events"][:4]} == {"before"}
+    assert "because the file has the tag 'advice'" in told["events"][4]["sentence"]
+    causes = {event["type"]: event["cause"] for event in told["events"]}
+    seqs = {event["type"]: event["seq"] for event in told["events"]}
+    assert causes["FilesObserved"] == seqs["ScanStarted"]
+    assert causes["JobQueued"] == seqs["FilesObserved"]
+    assert causes["JobLeased"] == seqs["JobQueued"]
+    assert causes["QuarantineRecorded"] == causes["JobCompleted"] == seqs["JobOutputsCommitted"]
 
 
 def test_the_story_of_a_failure_names_the_error_and_says_what_to_do(lived: Caller) -> None:

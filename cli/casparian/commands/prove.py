@@ -94,6 +94,7 @@ def _document(event: Told) -> dict[str, object]:
         "type": event.type,
         "actor": event.actor,
         "part": event.part,
+        "cause": event.cause,
         "sentence": sentence(event),
         "data": dict(event.data),
     }

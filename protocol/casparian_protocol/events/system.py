@@ -36,9 +36,9 @@ class WorkerLeft(Event):
     worker_id: str
 
 
-@event()
+@event(version=2)
 class SentinelStarted(Event):
-    """A sentinel owns the log."""
+    """A sentinel owns the log. From version 2 on the events behind it may name their cause."""
 
     pid: int
     version: str

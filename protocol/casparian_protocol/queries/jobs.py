@@ -362,6 +362,8 @@ class StoryEvent(TypedDict):
     actor: str
     data: str
     output: str | None
+    #: The event that led to it; None: a request did, or it is of before causes were recorded.
+    cause_seq: int | None
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,8 @@ class QueueJobs:
     jobs: Sequence[JobSpec]
     position: int
     actor: str = SENTINEL
+    #: job → the event that told of its file as it is.
+    told_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def events_page() -> str:
         _GENERATED,
         "",
         "An event is a past fact: `seq` (gapless), `ts` (µs since the epoch, UTC; never used for ordering), `type`,",
-        "`v` (version of the type), `actor` (`sentinel`, `worker:<id>`, `user:<name>@<client>`), `data`. At most 16 KiB;",
+        "`v` (version of the type), `actor` (`sentinel`, `worker:<id>`, `user:<name>@<client>`), `data`, and `cause`: the `seq`",
+        "of the event that led to it, or the request that did (`operation:id`); older logs have none. At most 16 KiB;",
         "what is larger is a blob that the event names. A `?` marks a field that may be missing.",
         "",
     ]

@@ -372,7 +372,7 @@ def _rule_removed(state: State, seq: int, ts: int, event: TagRuleRemoved) -> Non
 
 
 def _scan_started(state: State, seq: int, ts: int, event: ScanStarted) -> None:
-    state.scans[event.scan_id] = event.source_id
+    state.scans[event.scan_id] = seq
 
 
 def _scan_finished(state: State, seq: int, ts: int, event: ScanFinished) -> None:

@@ -234,7 +234,8 @@ def observe(decision: DecisionBuilder, command: ObserveFiles) -> None:
     if not _is_under_way(decision, command.scan_id):
         return
     counts = {name: command.counts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
-    decision.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts))
+    began = decision.state.scans[command.scan_id]
+    decision.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts), cause=began)
     decision.answer(scan_id=command.scan_id, **counts)
     decision.do(PlanFiles())
 
@@ -243,6 +244,7 @@ def end_scan(decision: DecisionBuilder, command: EndScan) -> None:
     if not _is_under_way(decision, command.scan_id):
         return
     facts = {name: command.facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
-    decision.record(ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts))
+    finished = ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts)
+    decision.record(finished, cause=decision.state.scans[command.scan_id])
     decision.answer(scan_id=command.scan_id, complete=command.complete, **facts)
     decision.do(PlanFiles())

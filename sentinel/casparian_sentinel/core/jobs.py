@@ -48,7 +48,7 @@ def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
             continue
         accepted = spec
         keys.add(spec.key)
-        decision.record(JobQueued(job=spec))
+        decision.record(JobQueued(job=spec), cause=command.told_by.get(spec.job_id, 0))
         queued += 1
     decision.answer(
         queued=queued,

@@ -32,7 +32,7 @@ from casparian_sentinel.core.state import (
     State,
 )
 
-FORMAT = 4
+FORMAT = 5
 _NOT_PLAIN = frozenset({"work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _NAMES: dict[type, tuple[str, ...]] = {

@@ -303,8 +303,8 @@ class State:
         self.policies: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.sources: dict[str, Source] = {}
         self.rules: dict[str, TagRule] = {}
-        #: Scans under way: id → source id.
-        self.scans: dict[str, str] = {}
+        #: Scans under way: id → sequence of the event that began it.
+        self.scans: dict[str, int] = {}
         #: Why no new work is taken; None while it is.
         self.intake_paused: str | None = None
         #: (parser, version) → the newest few works, so that others share what is equal.

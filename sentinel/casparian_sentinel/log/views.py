@@ -102,6 +102,7 @@ def export_jsonl(events: Iterable[Event], out: TextIO) -> int:
             "type": event.type,
             "v": event.v,
             "actor": event.actor,
+            "cause": event.cause or None,
             "data": _plain(event.data),
         }
         out.write(json.dumps(record, allow_nan=False, separators=(",", ":")))
@@ -122,6 +123,7 @@ def export_parquet(events: Iterable[Event], path: Path) -> int:
             pa.field("type", pa.string(), nullable=False),
             pa.field("v", pa.int64(), nullable=False),
             pa.field("actor", pa.string(), nullable=False),
+            pa.field("cause", pa.string()),
             pa.field("data", pa.string(), nullable=False),
         ]
     )
@@ -145,6 +147,7 @@ def _columns(events: list[Event]) -> dict[str, list[Any]]:
         "type": [event.type for event in events],
         "v": [event.v for event in events],
         "actor": [event.actor for event in events],
+        "cause": [str(event.cause) if event.cause else None for event in events],
         "data": [json.dumps(_plain(event.data), allow_nan=False, separators=(",", ":")) for event in events],
     }
 

@@ -137,13 +137,15 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, wanted)
         files: Rows = yield Ask(PLAN_FILES, meant, FILES_PER_QUERY)
         for chunk in _chunks(as_maps(files), JOBS_PER_DECISION):
-            jobs = []
+            jobs: list[JobSpec] = []
+            told_by: dict[str, int] = {}
             for file in chunk:
                 try:
                     jobs.append(parse_job(context, target, file))
+                    told_by[jobs[-1].job_id] = file["content_seq"] or 0
                 except ParameterRefused as refused:
                     reasons[refused.problem] = reasons.get(refused.problem, 0) + 1
-            answer = yield Decide(QueueJobs(jobs, files.seq, actor))
+            answer = yield Decide(QueueJobs(jobs, files.seq, actor, told_by))
             queued += answer["queued"]
             already += answer["already"]
             for item in answer["skipped"]:

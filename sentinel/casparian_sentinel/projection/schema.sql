@@ -147,7 +147,7 @@ create table cf_workers (
 );
 
 create table cf_audit (
-    seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, data varchar
+    seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, cause_seq ubigint, request varchar, data varchar
 );
 
 create index settled_jobs_by_id on cf_settled_jobs (id);

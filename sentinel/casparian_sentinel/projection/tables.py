@@ -134,6 +134,8 @@ class Tables:
             "type": [event.type for event in events],
             "actor": [event.actor for event in events],
             "subject": [fact.subject for _event, fact in told],
+            "cause_seq": [event.cause if isinstance(event.cause, int) and event.cause else None for event in events],
+            "request": [event.cause if isinstance(event.cause, str) else None for event in events],
             "data": [as_json(event.data) for event in events],
         }
         types = self._types["cf_audit"]

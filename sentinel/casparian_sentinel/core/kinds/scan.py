@@ -32,10 +32,10 @@ class Scan(JobKind[ScanWork]):
     ) -> None:
         facts = item.manifest.scan
         started = ScanStarted(scan_id=job.job_id, roots=(work.root,), source_id=work.source_id, job_id=job.job_id)
-        decision.record(started, cause=committed)
+        began = decision.record(started, cause=committed)
         if item.changes_blob:
             counts = {name: _count(facts.get(name)) for name in _CHANGES}
-            decision.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=committed)
+            decision.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=began)
         ended = {name: _count(facts.get(name)) for name in ("files", "bytes", "unchanged", "unreadable")}
         complete, seconds = bool(facts.get("complete", False)), item.manifest.total_seconds
         decision.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)

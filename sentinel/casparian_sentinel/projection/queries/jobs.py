@@ -106,44 +106,56 @@ from cf_processing_queue where status in ({_ENDED}) and closed_at is null group 
 """
 
 
-#: Registration and contracts of the version that ran, the scan that found the file; what took the place of the rows.
+#: What the causes of the job's events lead to, another job's life left out; registration and contracts of the version that
+#: ran; what took the place of the rows. Events of before causes were recorded have none: then the last scan that saw the file.
 _STORY = """
-with job as (select * from cf_processing_queue where id = $job_id),
+with recursive job as (select * from cf_processing_queue where id = $job_id),
 own as (
-    select seq, ts, type, actor, data from cf_audit
+    select seq, ts, type, actor, data, cause_seq from cf_audit
     where subject = $job_id and (starts_with(type, 'Job') or type in ('LeaseExpired', 'QuarantineRecorded', 'FailureClosed'))
 ),
 span as (
     select min(seq) as first, case when (select end_time from job) is null then 18446744073709551615::ubigint else max(seq) end
         as last from own
 ),
+led as (
+    select cause_seq as seq from own where cause_seq is not null
+    union
+    select a.cause_seq from cf_audit a join led on a.seq = led.seq
+    where a.cause_seq is not null and not starts_with(a.type, 'Job')
+),
 registered as (
     select a.seq, a.ts, a.type, a.actor, a.data from cf_audit a, job, span
     where a.type = 'ParserRegistered' and a.seq < span.first and job.artifact_hash is not null
         and contains(a.data, job.artifact_hash) order by a.seq limit 1
 )
-select 'job' as part, seq, ts, type, actor, data, null::varchar as output from own
+select 'job' as part, seq, ts, type, actor, data, null::varchar as output, cause_seq from own
 union all
-select 'before', a.seq, a.ts, a.type, a.actor, a.data, null from cf_audit a, job, span
-where a.type = 'ScanStarted' and a.seq < span.first
+select case when a.seq < span.first then 'before' else 'around' end, a.seq, a.ts, a.type, a.actor, a.data, null, a.cause_seq
+from cf_audit a join led on a.seq = led.seq, span
+where not starts_with(a.type, 'Job') and a.type not in ('LeaseExpired', 'WorkerLost', 'WorkerLeft')
+    and not starts_with(a.type, 'Parser')
+union all
+select 'before', a.seq, a.ts, a.type, a.actor, a.data, null, null from cf_audit a, job, span
+where a.type = 'ScanStarted' and a.seq < span.first and not exists (from own where cause_seq is not null)
     and a.subject in (select last_scan_id from scout_files where id = job.file_version_id)
 union all
-select 'before', *, null from registered
+select 'before', *, null, null from registered
 union all
-select 'before', a.seq, a.ts, a.type, a.actor, a.data, c.output
+select 'before', a.seq, a.ts, a.type, a.actor, a.data, c.output, null
 from cf_audit a join cf_schema_contracts c on c.contract_id = a.subject, job, span
 where a.type in ('ContractApproved', 'ContractRejected') and c.parser = job.plugin_name and c.version = job.parser_version
     and a.seq < span.first
 union all
-select 'around', a.seq, a.ts, a.type, a.actor, a.data, null from cf_audit a, job, span
+select 'around', a.seq, a.ts, a.type, a.actor, a.data, null, a.cause_seq from cf_audit a, job, span
 where a.seq between span.first and span.last and (
     a.type in ('WorkerLost', 'WorkerLeft', 'SentinelStarted', 'SentinelStopped')
     or (a.type in ('ParserPaused', 'ParserHalfOpened', 'ParserResumed') and a.subject = job.plugin_name))
 union all
-select 'around', seq, ts, type, actor, data, null from cf_audit
+select 'around', seq, ts, type, actor, data, null, cause_seq from cf_audit
 where type = 'JobQueued' and subject in (select id from cf_processing_queue where rerun_of = $job_id)
 union all
-select 'around', a.seq, a.ts, 'RowsSuperseded', a.actor, json_object('by', c.superseded_by)::varchar, null
+select 'around', a.seq, a.ts, 'RowsSuperseded', a.actor, json_object('by', c.superseded_by)::varchar, null, null
 from cf_commits c join cf_audit a on a.seq = c.superseded_seq where c.job_id = $job_id
 order by seq
 """
