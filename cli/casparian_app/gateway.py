@@ -23,7 +23,7 @@ from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.queries import Query, RowT
-from casparian_protocol.queries.outputs import TableColumns
+from casparian_protocol.queries.outputs import TableColumns, TableRows
 from casparian_protocol.wire.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _Remote:
             path.unlink()
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        return self.client.query_file(select_of(self, name, columns), at_least_seq=self._seq)
+        return self.client.ask_file(rows_of_table(self, name, columns), at_least_seq=self._seq)
 
     def publish_catalogue(self) -> None:
         self.client.publish_catalogue(self._seq)
@@ -148,7 +148,7 @@ class _Local:
         return self._sentinel.table(query)
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        return self._sentinel.query(select_of(self, name, columns))
+        return self._sentinel.table(rows_of_table(self, name, columns))
 
     def publish_catalogue(self) -> None:
         self._sentinel.publish_catalogue()
@@ -160,15 +160,11 @@ class _Local:
         raise NoDaemon("The feed needs a running daemon.", remedy="Start one with `casparian start`.")
 
 
-def select_of(gateway: Gateway, name: str, columns: frozenset[str] | None) -> str:
-    """A SELECT of those columns of a table that it has."""
-    if columns is None:
-        return f"select * from {name}"
-    known = next(
-        (row["columns"] for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name)), ""
-    )
-    wanted = [f'"{column}"' for column in json.loads(known or "[]") if column.lower() in columns]
-    return f"select {', '.join(wanted) or 'true as nothing'} from {name}"
+def rows_of_table(gateway: Gateway, name: str, columns: frozenset[str] | None) -> TableRows:
+    """The question for those columns (None: all) that a table of the projection has."""
+    listed = (row for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name))
+    known: list[str] = json.loads(next(listed)["columns"] or "[]")
+    return TableRows(name, tuple(column for column in known if columns is None or column.lower() in columns))
 
 
 def read_blob(home: Home, digest: str) -> bytes:
@@ -268,7 +264,7 @@ class PastGateway:
         return self._projection.table(query)
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        return self._projection.query(select_of(self, name, columns))
+        return self._projection.table(rows_of_table(self, name, columns))
 
     def publish_catalogue(self) -> None:
         """The outputs that were published then; a version that was dropped since is gone all the same."""

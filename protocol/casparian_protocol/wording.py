@@ -90,16 +90,6 @@ def what_to_do(
 # --- files that will never run ---
 
 
-#: Tags, and how many files carry each of which no job was ever made: nothing.
-WAITING_FILES = """
-select t.tag, count(distinct f.id)::bigint as files
-from scout_file_tags t join scout_files f on f.id = t.file_id
-where f.status <> 'vanished' and f.content_hash is not null
-    and f.content_hash not in (select content_hash from cf_processing_queue where content_hash is not null)
-group by t.tag order by t.tag
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A registered version of a parser: `contracts` maps each output to `approved`, `proposed`, `rejected` or "" (none)."""

@@ -291,9 +291,15 @@ class CatalogueFile(TypedDict):
 
 @dataclass(frozen=True)
 class KnownFiles(Query[CatalogueFile]):
-    """The catalogue below a root, vanished files too, with paths relative to that root."""
+    """The catalogue below a root, with paths relative to that root, in the order of the paths; vanished files too.
+
+    A page: those behind the path `after` that are gone, or are not.
+    """
 
     root: str
+    is_gone: bool | None = None
+    after: str = ""
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from casparian_protocol.queries.jobs import JobId
 from casparian_protocol.queries.query import Query
@@ -186,6 +186,17 @@ class SchemaRow(TypedDict):
     kind: str
     name: str
     columns: str | None
+
+
+@dataclass(frozen=True)
+class TableRows(Query[dict[str, Any]]):
+    """Some columns of a table of the projection, all its rows: what a query of a user reads, handed over as a table.
+
+    No columns: as many rows of a column `nothing`, for a query that only counts.
+    """
+
+    table: str
+    columns_wanted: tuple[str, ...]
 
 
 @dataclass(frozen=True)

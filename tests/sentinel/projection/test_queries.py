@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -90,6 +92,7 @@ ASKED: list[Query[Any]] = [
     files.FileSums(),
     files.FilesByKind(("/data", "/nowhere")),
     files.KnownFiles("/data"),
+    files.KnownFiles("/data", is_gone=False, after="/data/file5", limit=3),
     files.AllFiles(),
     files.AllFiles(unhashed_tag="advice"),
     files.FileCandidates(),
@@ -120,6 +123,8 @@ ASKED: list[Query[Any]] = [
     outputs.ViolationsOfJobs(),
     outputs.ViolationsOfJobs(("0000",)),
     outputs.TableColumns(),
+    outputs.TableRows("cf_jobs", ("id", "status")),
+    outputs.TableRows("scout_files", ()),
     failures.CausesListed(),
     failures.CausesListed("advice", "INVALID_DATA", with_closed=True),
     failures.CauseOf(_CAUSE),
@@ -189,6 +194,9 @@ def test_rows_are_of_the_type_that_a_query_promises(
     here: dict[str, list[dict[str, Any]]], name: str, query: Query[Any]
 ) -> None:
     rows = here[name]
+    if isinstance(query, outputs.TableRows):  # of any table: rows are maps
+        assert {tuple(row) for row in rows} == {query.columns_wanted or ("nothing",)}
+        return
     assert all(list(row) == query.columns() for row in rows)
     columns: dict[str, Any] = {
         f"row_{column}": (kind, ...) for column, kind in get_type_hints(query.row_type()).items()
@@ -247,3 +255,37 @@ def test_groups_count_every_job_once_and_their_pages_bring_each_member_once(
         assert len(seen) == len(set(seen)) == group["jobs"]
         counted += group["jobs"]
     assert counted == sum(row["jobs"] for row in asker.found(jobs.JobsByStatus())) > 200
+
+
+#: Where people's own SQL is composed: the SQL command, samples and profiles of published outputs; the demo types commands.
+_MAY_HAVE_SQL = ("casparian_app/sql.py", "screens/inspect/queries.py", "casparian/demo/", "casparian/samples/")
+_SELECT = re.compile(r"\bselect\b.+\bfrom\b", re.DOTALL | re.IGNORECASE)
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Text constants that are no docstrings; those of an f-string together."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield " ".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+
+
+def test_front_ends_hold_no_sql_of_their_own() -> None:
+    top = Path(__file__).parents[3]
+    found = [
+        f"{file.relative_to(top)}: {text[:80]!r}"
+        for folder in ("cli", "console", "worker", "protocol")
+        for file in sorted((top / folder).rglob("*.py"))
+        if not any(place in str(file) for place in _MAY_HAVE_SQL)
+        for text in _texts(ast.parse(file.read_text(encoding="utf-8")))
+        if _SELECT.search(text) and "casparian sql " not in text
+    ]
+    assert found == []

@@ -21,6 +21,7 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
+from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
@@ -33,19 +34,6 @@ from casparian_worker.staging import StagingDirectory
 CHANGES = "changes.arrow"
 _PAGE_ROWS = 100_000
 _COPY_BYTES = 1 << 20
-#: The catalogue below one root, a page in order of path: root, root, whether vanished ones, root, root, last path, rows.
-KNOWN_FILES_PAGE = """
-select f.id, f.path, case when f.path = ? then f.rel_path else substr(f.path, length(?) + 2) end as rel_path,
-    f.size, f.mtime as mtime_ns, f.device, f.inode, f.content_hash, f.kind,
-    coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
-    from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields,
-    f.status = 'vanished' as is_gone
-from scout_files f left join (
-    select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
-    from scout_file_tags group by file_id) t on t.file_id = f.id
-where is_gone = ? and (f.path = ? or starts_with(f.path, ? || '/')) and f.path > ?
-order by f.path limit ?
-"""
 
 
 class ScanFailed(CasparianError):
@@ -61,11 +49,8 @@ def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
     last, writer, is_gone = "", None, False
     with Client(home, actor="worker") as client:
         while True:
-            params = [root, root, is_gone, root, root, last, _PAGE_ROWS]
-            answer = client.query(
-                KNOWN_FILES_PAGE, params, format="arrow", at_least_seq=at_least_seq, limit_rows=_PAGE_ROWS
-            )
-            page = pa.ipc.open_stream(answer).read_all()
+            query = KnownFiles(root, is_gone, last, _PAGE_ROWS)
+            page = pa.ipc.open_stream(client.ask_arrow(query, at_least_seq=at_least_seq)).read_all()
             if page.num_rows:
                 writer = writer or pa.ipc.new_file(str(into), page.schema)
                 writer.write_table(page)

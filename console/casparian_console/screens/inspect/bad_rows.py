@@ -142,7 +142,7 @@ class BadRows(View):
         sql = queries.quarantined(
             chosen.output, chosen.code, chosen.column, self.jobs, is_committed=chosen.is_committed
         )
-        return f"select * from (\n{sql}\n) where (\n{condition}\n)" if condition.strip() else sql
+        return queries.sample(f"(\n{sql}\n)", condition) if condition.strip() else sql
 
     @property
     def export_name(self) -> str:

@@ -10,7 +10,7 @@ from casparian_console.facts.registry import Output
 from casparian_console.listing import Cursor, Match
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed
-from casparian_console.screens.inspect.queries import name
+from casparian_console.screens.inspect.queries import name, sample
 from casparian_console.screens.inspect.rows import Origins
 from casparian_console.screens.inspect.view import View, headline
 from casparian_console.text import ago, clean, clip, count, pad, pad_left, short, size
@@ -91,7 +91,7 @@ class Outputs(View):
 
     @property
     def export_sql(self) -> str:
-        return f"select * from {name(self._listed[self.cursor.at].name)}" if self._listed else ""
+        return sample(name(self._listed[self.cursor.at].name), "") if self._listed else ""
 
     @property
     def export_name(self) -> str:

@@ -81,6 +81,16 @@ union all
 select 'output', output, max_by(schema_json, approved_at) from cf_schema_contracts where state = 'APPROVED' group by output
 """
 
+
+def _rows(query: outputs.TableRows) -> Select:
+    wanted = ", ".join(_quoted(column) for column in query.columns_wanted)
+    return Select(f"select {wanted or 'true as nothing'} from main.{_quoted(query.table)}", {})
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 ANSWERS: dict[type, Answer] = {
     outputs.OutputsListed: _LISTED,
     outputs.OutputFiles: _FILES,
@@ -91,4 +101,5 @@ ANSWERS: dict[type, Answer] = {
     outputs.ViolationsListed: _listed,
     outputs.ViolationsOfJobs: _OF_JOBS,
     outputs.TableColumns: _COLUMNS,
+    outputs.TableRows: _rows,
 }
