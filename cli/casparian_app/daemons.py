@@ -35,7 +35,7 @@ from casparian_protocol.queries.parsers import (
 from casparian_protocol.queries.sources import WaitingTags
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wire.operation_views import StatusResult
+from casparian_protocol.wire.operations.daemon import StatusResult
 from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files
 
 #: A daemon that could not open its home ends so (`casparian start --foreground`).

@@ -28,8 +28,8 @@ from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_o
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
-from casparian_protocol.wire.operation_views import PROJECTOR_GONE, ProjectionView
-from casparian_protocol.wire.operations import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, ProjectionView
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0

@@ -31,7 +31,7 @@ _SUBSCRIBED_SECONDS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is open at `seq` (`operation_views.SnapshotResult`); replaces everything known before.
+    """What is open at `seq` (`operations.daemon.SnapshotResult`); replaces everything known before.
 
     `groups` counts all open jobs, `jobs` lists those under way and the first that wait; the rest is asked for by named query.
     """

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.wire.operations import UPLOAD_PIECE_BYTES, UploadArgs
+from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.operations.daemon import UploadArgs
 from casparian_sentinel.blobs import BlobStore, BlobWriter
 
 UPLOADS_MAX = 32

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from casparian_protocol.wire.operations import UPLOAD_PIECE_BYTES, UploadArgs
+from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.operations.daemon import UploadArgs
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.uploads import SILENT_SECONDS, UPLOADS_MAX, UploadRefused, Uploads

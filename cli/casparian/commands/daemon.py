@@ -23,7 +23,7 @@ from casparian_protocol.wire import ProjectorPhase
 
 if TYPE_CHECKING:
     from casparian_app.daemons import PastStatus, Status
-    from casparian_protocol.wire.operation_views import WorkerView
+    from casparian_protocol.wire.operations.daemon import WorkerView
 
 
 @click.command(

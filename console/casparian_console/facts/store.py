@@ -120,7 +120,7 @@ class Facts:
         self.unlisted = Unlisted()
         self.registry = Registry()
         self.totals = Totals()
-        #: worker id → `operation_views.WorkerView` as a map, live readings included.
+        #: worker id → `operations.daemon.WorkerView` as a map, live readings included.
         self.workers: dict[str, dict[str, Any]] = {}
         self.given_up: list[dict[str, Any]] = []
         #: What the daemon cannot do and goes on without, in sentences, by the metric that told it.

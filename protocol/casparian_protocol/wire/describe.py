@@ -19,7 +19,8 @@ from casparian_protocol.jobs import JobError, JobSpec, Manifest, OutputAccountin
 from casparian_protocol.jobs.kinds import WORKS, JobInput
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.heartbeats import Progress
-from casparian_protocol.wire.operation_views import (
+from casparian_protocol.wire.operations import OPERATIONS
+from casparian_protocol.wire.operations.daemon import (
     InternalErrors,
     JobOnWorker,
     OpenGroup,
@@ -32,7 +33,8 @@ from casparian_protocol.wire.operation_views import (
     WorkerGivenUp,
     WorkerView,
 )
-from casparian_protocol.wire.operations import OPERATIONS, Artifact, ContractView, ProposedContract, Skipped
+from casparian_protocol.wire.operations.jobs import Skipped
+from casparian_protocol.wire.operations.registry import Artifact, ContractView, ProposedContract
 
 _INTRODUCTION = f"""# The protocol
 

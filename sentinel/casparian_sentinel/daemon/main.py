@@ -18,7 +18,7 @@ import uvloop
 
 from casparian_protocol.home import Home, make_home, open_daemon_log, record_sockets
 from casparian_protocol.settings import Settings
-from casparian_protocol.wire.operations import QueueArgs
+from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.daemon.ending import run as live_and_end
 from casparian_sentinel.daemon.options import Options

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_protocol.home import Home
-from casparian_protocol.wire.operations import QueueArgs
+from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS
 from casparian_sentinel.daemon.local_workers import worker_command
 from casparian_sentinel.daemon.service_manager import ServiceManager

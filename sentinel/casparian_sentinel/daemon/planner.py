@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.wire.operations import QueueArgs
+from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
 from casparian_sentinel.core.state import Source
 from casparian_sentinel.daemon.engine import Engine

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from casparian_protocol.tagging import TagRule, check_rule, check_tag
-from casparian_protocol.wire.operations import (
+from casparian_protocol.wire.operations.daemon import UploadArgs
+from casparian_protocol.wire.operations.discovery import (
     AddRuleArgs,
     AddSourceArgs,
     BeginScanArgs,
@@ -18,7 +19,6 @@ from casparian_protocol.wire.operations import (
     ReviseArgs,
     SourceArgs,
     TagArgs,
-    UploadArgs,
 )
 from casparian_sentinel.core.commands import (
     AddRule,

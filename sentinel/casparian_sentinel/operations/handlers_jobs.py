@@ -11,7 +11,7 @@ from typing import Any
 from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.jobs.kinds import ParseWork
-from casparian_protocol.wire.operations import CancelArgs, CloseArgs, JobArgs, ReplayArgs
+from casparian_protocol.wire.operations.jobs import CancelArgs, CloseArgs, JobArgs, ReplayArgs
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.rerunning import Renewed, next_generation, no_version, renew, same_job

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from casparian_protocol.contract import Misfit, QuarantinePolicy, unbuilt_keys
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import verify_bundle
-from casparian_protocol.wire.operations import (
+from casparian_protocol.wire.operations.registry import (
     Artifact,
     DecideContractArgs,
     PauseArgs,

@@ -10,7 +10,7 @@ import logging
 import os
 
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
-from casparian_protocol.wire.operations import NoArgs
+from casparian_protocol.wire.operations.base import NoArgs
 from casparian_sentinel.operations.steps import AdoptSettings, Context, InThread, Steps
 
 logger = logging.getLogger(__name__)

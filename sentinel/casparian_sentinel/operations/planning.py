@@ -22,7 +22,7 @@ from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
-from casparian_protocol.wire.operations import QueueArgs
+from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents

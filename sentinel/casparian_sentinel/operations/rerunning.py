@@ -15,7 +15,7 @@ from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.wire.operations import RerunFailedArgs
+from casparian_protocol.wire.operations.jobs import RerunFailedArgs
 from casparian_sentinel.core.commands import QueueJobs
 from casparian_sentinel.core.jobs import refusal
 from casparian_sentinel.core.state import ParserLine

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
-from casparian_protocol.wire.operations import OPERATIONS, NoArgs, StopArgs, UnknownOperation, parse_args
+from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
+from casparian_protocol.wire.operations.base import NoArgs
+from casparian_protocol.wire.operations.daemon import StopArgs
 from casparian_sentinel.core.commands import Dispatch
 from casparian_sentinel.operations import (
     handlers_files,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from casparian_protocol.feed import Metric
 from casparian_protocol.jobs import JobState, Work
-from casparian_protocol.wire.operation_views import SNAPSHOT_WAITING_JOBS
+from casparian_protocol.wire.operations.daemon import SNAPSHOT_WAITING_JOBS
 from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
 from casparian_sentinel.operations.steps import Context

@@ -9,7 +9,7 @@ import pytest
 from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
-from casparian_protocol.wire.operation_views import SnapshotResult
+from casparian_protocol.wire.operations.daemon import SnapshotResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.operations import views

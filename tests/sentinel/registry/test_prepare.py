@@ -10,7 +10,7 @@ import pytest
 from casparian_protocol.contract import ContractInvalid
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.parsers import UntrustedArtifact, pack_bundle, read_bundle, verify_bundle
-from casparian_protocol.wire.operations import Artifact
+from casparian_protocol.wire.operations.registry import Artifact
 from casparian_sentinel.registry.gatekeeper import GatekeeperRefused
 from casparian_sentinel.registry.keys import HomeKey, KeyUnusable, home_key
 from casparian_sentinel.registry.prepare import (

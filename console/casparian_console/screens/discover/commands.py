@@ -26,7 +26,7 @@ from casparian_console.screens.discover.files import File, Filter, ids_of
 from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
-from casparian_protocol.wire.operations import FILE_IDS_LIMIT
+from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
 
 if TYPE_CHECKING:
     from casparian_console.screens.discover.screen import Discover

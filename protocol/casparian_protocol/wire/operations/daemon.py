@@ -1,21 +1,19 @@
-"""What a client sees when it looks: status and snapshot, workers and open jobs, as maps with fixed fields.
-
-Unknown fields are ignored, so that a newer sentinel may say more. What can be asked is `operations`' business.
-"""
+"""Operations on the daemon: status and snapshot, settings, uploads, stop."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from casparian_protocol.bounds import Count, Rate
+from casparian_protocol.bounds import (
+    Count,
+    Json,
+    Rate,
+)
 from casparian_protocol.wire.heartbeats import Progress
-
-
-class Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, Result
 
 
 class PingResult(Result):
@@ -208,3 +206,42 @@ class SnapshotResult(Result):
     workers: list[WorkerView]
     #: Jobs by state: open ones exactly, ended ones since this sentinel started.
     totals: dict[str, Count]
+
+
+class StopArgs(Args):
+    #: Kill guests and release leases at once instead of letting them finish within `drain_seconds`.
+    now: bool = False
+
+
+class SettingsResult(Result):
+    #: `group.key` → value.
+    settings: dict[str, Json]
+
+
+class SettingChange(Result):
+    before: Json
+    now: Json
+
+
+class ReloadResult(Done):
+    #: What was taken over, and what differs and needs a restart.
+    changed: dict[str, SettingChange]
+    needs_restart: list[str]
+
+
+class UploadArgs(Args):
+    """One piece of a blob, as the request's attachment. The first names no `upload`; the answer says which it is."""
+
+    upload: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{16})?$")] = ""
+    #: Where the piece belongs: pieces come in order.
+    offset: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)] = 0
+    #: Of the whole: its size, and the BLAKE3 that it must have.
+    size: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)]
+    digest: Digest
+
+
+class UploadResult(Result):
+    upload: str
+    received: Count
+    #: The blob is durable under its digest; the upload is over.
+    is_complete: bool

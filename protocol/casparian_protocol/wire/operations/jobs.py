@@ -1,0 +1,138 @@
+"""Operations on jobs: queue, cancel, retry, replay, rerun, close."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from casparian_protocol.bounds import (
+    Count,
+    Json,
+    PathText,
+    PositiveCount,
+)
+from casparian_protocol.bounds import ReasonText as Reason
+from casparian_protocol.wire.operations.base import Args, Done, IdPrefix, ParserName, Result, Tag
+
+
+class QueueArgs(Args):
+    """Which pending files become jobs: all, or those of a parser, with a tag, under a path."""
+
+    parser: ParserName | None = None
+    tag: Tag | None = None
+    path: PathText | None = None
+    limit: PositiveCount | None = None
+    #: Also files whose jobs were all cancelled; by itself planning leaves them alone.
+    include_cancelled: bool = False
+    #: Only say what is asked for and what would be left, and why; queue nothing.
+    dry_run: bool = False
+
+
+class Skipped(Result):
+    parser: str
+    reason: str
+    files: Count
+    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and nobody asked
+    #: for them again. Empty: the reason is for people.
+    code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
+
+
+class Asked(Result):
+    """The files that a request means for one parser, by what was known of them before it: the counts explain `queued`."""
+
+    parser: str
+    #: The tags that it takes, as far as the request names them.
+    topics: list[str] = Field(default_factory=list)
+    files: Count
+    #: Files whose bytes another one has too; of equal files one is processed.
+    duplicates: Count = 0
+    #: Contents with a job that has ended, with an open one, and with cancelled ones only.
+    ended: Count = 0
+    #: Of the ended ones, those that no job succeeded with.
+    failed: Count = 0
+    open: Count = 0
+    cancelled: Count = 0
+    #: Files whose content is not known yet.
+    not_hashed: Count = 0
+
+
+class QueueResult(Done):
+    queued: Count
+    already: Count
+    skipped: list[Skipped] = Field(default_factory=list)
+    asked: list[Asked] = Field(default_factory=list)
+
+
+class JobArgs(Args):
+    job_id: IdPrefix
+
+
+class CancelArgs(JobArgs):
+    reason: Reason = ""
+
+
+class JobResult(Done):
+    job_id: str
+    #: The state that the job has now; a running job is cancelled when its worker says so.
+    state: str = ""
+    #: Of a job that waits again: the quarantine policies it was queued with, which hold, and those a new job would get.
+    policies: dict[str, dict[str, Json]] = Field(default_factory=dict)
+    policies_now: dict[str, dict[str, Json]] = Field(default_factory=dict)
+
+
+class CloseArgs(Args):
+    """Which failures need no more attention: that of one job, or all open ones of a cause; the two exclude each other."""
+
+    job_id: IdPrefix | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class CloseResult(Done):
+    closed: Count
+
+
+class ReplayArgs(Args):
+    """Which dead letters: one, those with a fingerprint, or all; the three exclude each other.
+
+    At most `limit` of them are looked at, in the order of their ids from behind `after` on.
+    """
+
+    job_id: IdPrefix | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    all_dead: bool = False
+    after: Annotated[str, Field(pattern=r"^[0-9a-f]{0,16}$")] = ""
+    limit: Annotated[int, Field(ge=1, le=2000)] = 1000
+
+
+class RerunFailedArgs(Args):
+    """Inputs whose newest job failed: all, or those of a parser, with an error code; in bounded parts as in `replay`."""
+
+    parser: ParserName | None = None
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    dry_run: bool = False
+    after: Annotated[str, Field(pattern=r"^[0-9a-f]{0,16}$")] = ""
+    limit: Annotated[int, Field(ge=1, le=2000)] = 1000
+
+
+class RefusedReplay(Result):
+    reason: str
+    jobs: Count
+
+
+class ReplayResult(Done):
+    replayed: Count
+    #: Jobs that stay dead, by reason.
+    refused: list[RefusedReplay] = Field(default_factory=list)
+    #: The last id looked at, to go on from; empty when there is no more.
+    next_after: str = ""
+
+
+class RerunFailedResult(Done):
+    #: New jobs; with `dry_run` what would be new jobs.
+    rerun: Count
+    #: Failed jobs whose input stays as it is, by reason.
+    refused: list[RefusedReplay] = Field(default_factory=list)
+    #: The last id looked at, to go on from; empty when there is no more.
+    next_after: str = ""
