@@ -18,13 +18,11 @@ from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core.commands import RecordStart, RecordTornTail
-from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.snapshot import Snapshot, read_document, snapshot_of
+from casparian_sentinel.daemon.snapshotter import fold_upto
 from casparian_sentinel.daemon.witnesses import AskTables, gather
 from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.writer import LogWriter, Recovery
 from casparian_sentinel.ports import Fs
 
@@ -78,30 +76,6 @@ def fold(fs: Fs, directory: Path, log: LogWriter, snapshot: Snapshot | None) -> 
             str(log.end.position.segment), log.end.position.offset, log.end.seq, "its chain ends elsewhere"
         )
     return state, count
-
-
-def fold_upto(
-    fs: Fs, directory: Path, chain_id: bytes, upto: Position, snapshot: Snapshot | None
-) -> tuple[State, Head, int]:
-    """The state at `upto`: from the snapshot when it lies on this chain, else from the log's beginning."""
-    with LogReader(fs, directory) as reader:
-        if snapshot is not None and snapshot.chain_id == chain_id and snapshot.head.position <= upto:
-            try:
-                return _fold_from(reader, snapshot.state, snapshot.head, upto)
-            except LogCorrupt as mismatch:  # if the log itself is damaged, the fold of all of it says so
-                logger.warning("The snapshot does not lie on the log's chain (%s); the log is folded.", mismatch.reason)
-        return _fold_from(reader, State(), reader.start(), upto)
-
-
-def _fold_from(reader: LogReader, state: State, after: Head, upto: Position) -> tuple[State, Head, int]:
-    count = 0
-    head = after
-    for behind, events in reader.event_batches(after, upto):
-        for event in events:
-            evolve(state, event)
-        count += len(events)
-        head = behind
-    return state, head, count
 
 
 def first_commands(

@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 from casparian_protocol.home import Home
+from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.boot import fold_upto
 from casparian_sentinel.daemon.children import Child
-from casparian_sentinel.daemon.snapshot import pack_snapshot, read_snapshot, write_snapshot
+from casparian_sentinel.daemon.snapshot import Snapshot, pack_snapshot, read_snapshot, write_snapshot
+from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import Clock, Fs, RealFs
 from casparian_shim import process
 
@@ -70,6 +72,30 @@ class Snapshotter:
         self._child = None
         if how != "exited with 0":
             logger.warning("The snapshot was not made: its process %s.", how)
+
+
+def fold_upto(
+    fs: Fs, directory: Path, chain_id: bytes, upto: Position, snapshot: Snapshot | None
+) -> tuple[State, Head, int]:
+    """The state at `upto`: from the snapshot when it lies on this chain, else from the log's beginning."""
+    with LogReader(fs, directory) as reader:
+        if snapshot is not None and snapshot.chain_id == chain_id and snapshot.head.position <= upto:
+            try:
+                return _fold_from(reader, snapshot.state, snapshot.head, upto)
+            except LogCorrupt as mismatch:  # if the log itself is damaged, the fold of all of it says so
+                logger.warning("The snapshot does not lie on the log's chain (%s); the log is folded.", mismatch.reason)
+        return _fold_from(reader, State(), reader.start(), upto)
+
+
+def _fold_from(reader: LogReader, state: State, after: Head, upto: Position) -> tuple[State, Head, int]:
+    count = 0
+    head = after
+    for behind, events in reader.event_batches(after, upto):
+        for event in events:
+            evolve(state, event)
+        count += len(events)
+        head = behind
+    return state, head, count
 
 
 def make_snapshot(home: Home, chain_id: bytes, upto: Position) -> Head:
