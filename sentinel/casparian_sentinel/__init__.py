@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from casparian_sentinel.blobs import BlobStore
     from casparian_sentinel.catalog import published_files
+    from casparian_sentinel.daemon.journal.witnesses import caches, signed_heads_of_others
+    from casparian_sentinel.daemon.journal.witnesses import witnesses_of as gather_witnesses
     from casparian_sentinel.daemon.main import run as run_daemon
-    from casparian_sentinel.daemon.witnesses import caches, signed_heads_of_others
-    from casparian_sentinel.daemon.witnesses import witnesses_of as gather_witnesses
     from casparian_sentinel.local import LocalSentinel
     from casparian_sentinel.log.errors import LogCorrupt, LogInUse
     from casparian_sentinel.log.event import Event
@@ -147,7 +147,7 @@ _HOMES = {
     "ask_sql": "casparian_sentinel.sql.ask:ask",
     "bundle_differences": "casparian_sentinel.registry.bundle_tests:differences",
     "bundle_tests": "casparian_sentinel.registry.bundle_tests",
-    "caches": "casparian_sentinel.daemon.witnesses",
+    "caches": "casparian_sentinel.daemon.journal.witnesses",
     "chain_of": "casparian_sentinel.log.repair",
     "check_seals": "casparian_sentinel.log.signed",
     "check_sql": "casparian_sentinel.sql.guard:check",
@@ -160,7 +160,7 @@ _HOMES = {
     "export_parquet": "casparian_sentinel.log.views",
     "export_signed": "casparian_sentinel.log.signed",
     "fold_from_scratch": "casparian_sentinel.projection.past",
-    "gather_witnesses": "casparian_sentinel.daemon.witnesses:witnesses_of",
+    "gather_witnesses": "casparian_sentinel.daemon.journal.witnesses:witnesses_of",
     "has_home_key": "casparian_sentinel.registry.keys",
     "head_at": "casparian_sentinel.log.signed",
     "home_key": "casparian_sentinel.registry.keys",
@@ -175,7 +175,7 @@ _HOMES = {
     "repair_recorded": "casparian_sentinel.log.repair",
     "run_daemon": "casparian_sentinel.daemon.main:run",
     "seal_head": "casparian_sentinel.log.signed",
-    "signed_heads_of_others": "casparian_sentinel.daemon.witnesses",
+    "signed_heads_of_others": "casparian_sentinel.daemon.journal.witnesses",
     "sql_relations": "casparian_sentinel.sql.ask:relations",
     "unrecorded_repair": "casparian_sentinel.log.repair",
     "updated_expectation": "casparian_sentinel.registry.bundle_tests:updated",

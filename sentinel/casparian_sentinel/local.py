@@ -21,13 +21,13 @@ from casparian_protocol.settings import Settings, load
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.decision import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
 from casparian_sentinel.core.workers.presence import after_boot
-from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, boot, first_commands
-from casparian_sentinel.daemon.engine import Engine
-from casparian_sentinel.daemon.group_commit import Entry, batches_of
-from casparian_sentinel.daemon.promoter import parked_view, perform
-from casparian_sentinel.daemon.snapshot import pack_snapshot, write_snapshot
-from casparian_sentinel.daemon.witnesses import tables_in_a_process
+from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.daemon.journal.group_commit import Entry, batches_of
+from casparian_sentinel.daemon.journal.promoter import parked_view, perform
+from casparian_sentinel.daemon.journal.snapshots import pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.journal.witnesses import tables_in_a_process
+from casparian_sentinel.daemon.upkeep import judge_intake
 from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.operations.actors import actor_of
@@ -203,7 +203,7 @@ class LocalSentinel:
         free_bytes, floor_bytes = self._fs.free_bytes(self.home.root), self._settings.log.low_disk_bytes
         has_reserve = self._booted.log.restore_reserve()
         free_files = self._fs.free_files(self.home.root)
-        verdict = intake.judge(
+        verdict = judge_intake(
             paused, free_bytes, floor_bytes, free_files=free_files, has_reserve=has_reserve, is_log_full=False
         )
         if verdict is not None:

@@ -31,8 +31,8 @@ from casparian_sentinel.commit.offers import read_manifests
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decision import Decision, SendToWorker
 from casparian_sentinel.core.manifests import needs_blob
-from casparian_sentinel.daemon.inbox import command_of
-from casparian_sentinel.daemon.outbox import encode_parts
+from casparian_sentinel.daemon.bus.inbox import command_of
+from casparian_sentinel.daemon.bus.outbox import encode_parts
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position

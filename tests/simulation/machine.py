@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from casparian_sentinel.daemon import boot, group_commit, promoter, shell
+from casparian_sentinel.daemon import boot, shell
+from casparian_sentinel.daemon.journal import group_commit, promoter
 
 
 @contextmanager

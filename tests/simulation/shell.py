@@ -15,15 +15,15 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decision import Decision
-from casparian_sentinel.daemon import ending
+from casparian_sentinel.daemon import life as ending
 from casparian_sentinel.daemon.boot import Booted
-from casparian_sentinel.daemon.engine import Engine
-from casparian_sentinel.daemon.group_commit import Entry
-from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.bus.inbox import Inbox
+from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.daemon.journal.group_commit import Entry
+from casparian_sentinel.daemon.journal.promoter import Promoter
+from casparian_sentinel.daemon.journal.snapshots import Snapshotter
 from casparian_sentinel.daemon.options import Options
-from casparian_sentinel.daemon.promoter import Promoter
 from casparian_sentinel.daemon.shell import Shell
-from casparian_sentinel.daemon.snapshotter import Snapshotter
 from casparian_sentinel.log.format import Head
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.core.evolve import UnfoldableLog, evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon import engine
 from casparian_sentinel.daemon.boot import boot
+from casparian_sentinel.daemon.journal import engine
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.event import Event
 from casparian_worker.discovery.catalogue import ChangeWriter, FileRow

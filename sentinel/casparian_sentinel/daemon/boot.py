@@ -19,9 +19,8 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core.commands import RecordStart, RecordTornTail
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.snapshot import Snapshot, read_document, snapshot_of
-from casparian_sentinel.daemon.snapshotter import fold_upto
-from casparian_sentinel.daemon.witnesses import AskTables, gather
+from casparian_sentinel.daemon.journal.snapshots import Snapshot, fold_upto, read_document, snapshot_of
+from casparian_sentinel.daemon.journal.witnesses import AskTables, gather
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.writer import LogWriter, Recovery
 from casparian_sentinel.ports import Fs

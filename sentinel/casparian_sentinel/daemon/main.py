@@ -20,12 +20,11 @@ from casparian_protocol.home import Home, make_home, open_daemon_log, record_soc
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.ending import run as live_and_end
-from casparian_sentinel.daemon.options import Options
-from casparian_sentinel.daemon.service_manager import ServiceManager
+from casparian_sentinel.daemon.journal.witnesses import tables_in_a_process
+from casparian_sentinel.daemon.life import run as live_and_end
+from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.daemon.shell import Shell
 from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
-from casparian_sentinel.daemon.witnesses import tables_in_a_process
 from casparian_sentinel.log.lock import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim.text import scrub

@@ -1,4 +1,10 @@
-"""Planning by itself: pending files become jobs soon after something changed, and sources are scanned when due.
+"""Polled sources: looked at when they are due, scanned when something below them changed.
+
+A look compares a digest of the tree with the one before the last scan; it is no event, no job and no row, so that a source
+that is polled for years leaves what it found and nothing else. The first look after a start always scans. A scan that
+failed is repeated a few times for the same tree, then waits for a change.
+
+Planning by itself: pending files become jobs soon after something changed, and sources are scanned when due.
 
 One plan at a time; changes meanwhile lead to one more. What a plan does is `operations.planning`'s.
 """
@@ -7,22 +13,124 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs
-from casparian_sentinel.core.state import Source
-from casparian_sentinel.daemon.engine import Engine
-from casparian_sentinel.daemon.polls import Polls
-from casparian_sentinel.daemon.requests import Requests
-from casparian_sentinel.daemon.tasks import Tasks
+from casparian_sentinel.core.state import COMMITTED, Source, State
+from casparian_sentinel.daemon.bus.requests import Requests
+from casparian_sentinel.daemon.children import tree_digest
+from casparian_sentinel.daemon.failures import Tasks
+from casparian_sentinel.daemon.journal.engine import Engine
 from casparian_sentinel.operations import planning
+
+#: As scans leave out (discovery.md), whatever a source adds to them.
+PASSED_OVER = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
+TRIES_OF_A_TREE = 3
+_LOOK_SECONDS = 600.0
+
+#: (root, names to pass over) → the digest of the tree.
+Look = Callable[[str, tuple[str, ...]], Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Poll:
+    digest: str = ""
+    job_id: str = ""
+    tries: int = 0
+    due_s: float = float("-inf")
+    looked_at_us: int = 0
+    is_looking: bool = False
+
+
+async def look_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
+    """A tree of a million files takes seconds: not in the loop, nor in a thread beside it."""
+    command = [sys.executable, "-I", "-S", str(Path(tree_digest.__file__)), root, *passed_over]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return said.decode("ascii", "replace")
+
+
+class Polls:
+    """Methods belong to the loop."""
+
+    def __init__(
+        self, state: State, tasks: Tasks, queue_scan: Callable[[Source], str], look: Look = look_in_a_process
+    ) -> None:
+        """`queue_scan(source)` queues a SCAN job; its id, or empty when one is open already."""
+        self._state = state
+        self._tasks = tasks
+        self._queue_scan = queue_scan
+        self._look = look
+        self._polls: dict[str, _Poll] = {}
+
+    def looked_at(self) -> dict[str, int]:
+        """When each polled source was looked at last, in µs since the epoch."""
+        return {source_id: poll.looked_at_us for source_id, poll in self._polls.items() if poll.looked_at_us}
+
+    def look_at_due(self, now_s: float, now_us: int) -> None:
+        for source in self._state.sources.values():
+            if source.poll_seconds <= 0:
+                continue
+            poll = self._polls.setdefault(source.source_id, _Poll())
+            if now_s >= poll.due_s and not poll.is_looking:
+                poll.due_s, poll.is_looking = now_s + source.poll_seconds, True
+                self._tasks.run("poll", self._poll(source, poll, now_us))
+        for gone in self._polls.keys() - self._state.sources.keys():
+            del self._polls[gone]
+
+    async def _poll(self, source: Source, poll: _Poll, now_us: int) -> None:
+        try:
+            digest = await self._digest(source)
+        finally:
+            poll.is_looking = False
+        poll.looked_at_us = now_us
+        if self._state.intake_paused is not None or source.source_id not in self._state.sources:
+            return
+        if digest and digest == poll.digest and not self._may_try_again(poll):
+            return
+        job_id = self._queue_scan(source)
+        if job_id:  # else the open one may have begun before the change: the next look decides
+            poll.tries = poll.tries + 1 if digest == poll.digest else 1
+            poll.digest, poll.job_id = digest, job_id
+
+    async def _digest(self, source: Source) -> str:
+        """Empty when the look itself failed: then a scan is to find out."""
+        excludes = source.options.get("excludes", ())
+        names = [
+            name for name in excludes if isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum()
+        ]
+        try:
+            return str(await self._look(source.path, (*PASSED_OVER, *names)))
+        except (OSError, TimeoutError) as cause:
+            logger.warning("Source %s could not be looked at: %s", source.name, cause)
+            return ""
+
+    def _may_try_again(self, poll: _Poll) -> bool:
+        """The tree is as it was, but its scan came to nothing."""
+        if poll.job_id in self._state.jobs or poll.tries >= TRIES_OF_A_TREE:
+            return False
+        return self._state.settled.get(poll.job_id, (0, ""))[1] != COMMITTED
+
 
 DEBOUNCE_SECONDS = 0.2
 _RETRY_SECONDS = 2.0
 _INTERNAL_RETRY_SECONDS = 30.0
-
-logger = logging.getLogger(__name__)
 
 
 class Planner:

@@ -28,26 +28,21 @@ from casparian_sentinel.core import commands
 from casparian_sentinel.core.clock import promotion_of
 from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
 from casparian_sentinel.core.workers.presence import after_boot
-from casparian_sentinel.daemon import intake
 from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
-from casparian_sentinel.daemon.bus import Bus, ZmqContext
-from casparian_sentinel.daemon.engine import Engine
-from casparian_sentinel.daemon.feed import FeedPublisher
-from casparian_sentinel.daemon.group_commit import Entry, GroupCommit
-from casparian_sentinel.daemon.inbox import Inbox
-from casparian_sentinel.daemon.internal import InternalErrors
-from casparian_sentinel.daemon.local_workers import LocalWorkers
+from casparian_sentinel.daemon.bus.inbox import Inbox
+from casparian_sentinel.daemon.bus.outbox import FeedPublisher, Outbox
+from casparian_sentinel.daemon.bus.requests import Requests
+from casparian_sentinel.daemon.bus.socket import Bus, ZmqContext
+from casparian_sentinel.daemon.children.local_workers import LocalWorkers
+from casparian_sentinel.daemon.children.projector import ProjectionQueries, Projector
+from casparian_sentinel.daemon.failures import InternalErrors, Tasks, ToldFailures
+from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.daemon.journal.group_commit import Entry, GroupCommit
+from casparian_sentinel.daemon.journal.promoter import Promoter, Sweep
+from casparian_sentinel.daemon.journal.snapshots import Snapshotter
 from casparian_sentinel.daemon.options import Options
-from casparian_sentinel.daemon.orphans import OrphanSweep
-from casparian_sentinel.daemon.outbox import Outbox
 from casparian_sentinel.daemon.planner import Planner
-from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
-from casparian_sentinel.daemon.promoter import Promoter, Sweep
-from casparian_sentinel.daemon.requests import Requests
-from casparian_sentinel.daemon.snapshotter import Snapshotter
-from casparian_sentinel.daemon.tasks import Tasks
-from casparian_sentinel.daemon.told import ToldFailures
-from casparian_sentinel.daemon.upkeep import Upkeep
+from casparian_sentinel.daemon.upkeep import OrphanSweep, Upkeep, judge_intake
 from casparian_sentinel.log.errors import LogBroken, LogFull
 from casparian_sentinel.operations import views
 from casparian_sentinel.operations.steps import Context, EndDaemon
@@ -416,7 +411,7 @@ class Shell:
             self._is_judging_intake = False
         if self.journal.is_closed:
             return
-        verdict = intake.judge(
+        verdict = judge_intake(
             self.booted.state.intake_paused,
             room.free_bytes,
             self.settings.log.low_disk_bytes,

@@ -1,7 +1,7 @@
-"""What the daemon clears away while it lives: its own log's old files, scratch of dead attempts, half-written blobs.
+"""What the daemon does about its own disk now and then: when work is refused, what is cleared, what is moved aside.
 
-Looks every second, beginning at the start; the disk's work is done in a thread. Staging is the promoter's, job logs are
-the workers'. Whether an attempt is over is the core's to say; whether its directory is still held, the kernel's.
+`judge_intake` says whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes what nobody will
+finish. `OrphanSweep` looks once for published files that no commit of this log names. Nothing here touches a live attempt.
 """
 
 from __future__ import annotations
@@ -15,10 +15,53 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home, follow, remove_if_unused, rotate_if_large
 from casparian_protocol.home.daemon_log import STANDARD_DESCRIPTORS
 from casparian_protocol.settings import DaemonSettings
-from casparian_sentinel.daemon.tasks import Tasks
+from casparian_sentinel.commit.orphans import move_aside, published_parts
+from casparian_sentinel.core.commands import PauseIntake, ResumeIntake
+from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.daemon.failures import Tasks
+from casparian_sentinel.ports import Fs
+
+#: New files that the file system must have room for, in files: each job in flight makes about ten.
+FILES_FLOOR = 1000
+#: Resume only above the floor by this share of it, so that intake does not flap.
+_MARGIN = 0.05
+#: Nobody else pauses intake; the reason says what is short.
+DISK = "disk: "
+
+
+def judge_intake(
+    paused: str | None,
+    free_bytes: int,
+    floor_bytes: int,
+    *,
+    free_files: int | None = None,
+    has_reserve: bool,
+    is_log_full: bool,
+) -> PauseIntake | ResumeIntake | None:
+    """What to tell the core, given why intake is paused now (None: it is open).
+
+    `free_files`: how many more files the file system can have, None when it does not count them.
+    """
+    if is_log_full and paused is None:
+        return PauseIntake(f"{DISK}no space left for the event log")
+    if paused is None and free_bytes < floor_bytes:
+        return PauseIntake(f"{DISK}{_mebibytes(free_bytes)} free, below the floor of {_mebibytes(floor_bytes)}")
+    if paused is None and free_files is not None and free_files < FILES_FLOOR:
+        return PauseIntake(f"{DISK}room for {free_files:,} more files (inodes), below the floor of {FILES_FLOOR:,}")
+    has_files = free_files is None or free_files >= FILES_FLOOR * (1 + _MARGIN)
+    has_bytes = free_bytes >= floor_bytes * (1 + _MARGIN)
+    if paused is not None and not is_log_full and has_reserve and has_bytes and has_files:
+        return ResumeIntake(f"{_mebibytes(free_bytes)} free")
+    return None
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 1024**2:,.1f} MiB"
+
 
 #: A blob that nobody has written to for so long will not be finished.
 INCOMING_SECONDS = 600.0
@@ -121,3 +164,78 @@ def _names(directory: Path) -> list[str]:
 
 def _remove_unused(scratch: Path, names: Sequence[str]) -> int:
     return sum(remove_if_unused(scratch / name) for name in names)
+
+
+EVERY_SECONDS = 3600
+_PATHS_PER_QUESTION = 500
+_SHOWN = 3
+_UNKNOWN = """
+select path from (select unnest(?::varchar[]) as path)
+where path not in (select path from cf_output_files)
+"""
+
+
+class OrphanSweep:
+    """Methods belong to the loop."""
+
+    def __init__(
+        self,
+        home: Home,
+        fs: Fs,
+        queries: ProjectionQueries,
+        threads: Executor,
+        tasks: Tasks,
+        *,
+        durable_seq: Callable[[], int],
+        may_ask: Callable[[], bool],
+    ) -> None:
+        """`may_ask()`: the tables are ready, and know every event."""
+        self._home, self._fs, self._queries, self._threads = home, fs, queries, threads
+        self._tasks = tasks
+        self._durable_seq = durable_seq
+        self._may_ask = may_ask
+        self._loop = asyncio.get_running_loop()
+        self._running: asyncio.Task[None] | None = None
+        self._wait_seconds = 0
+
+    def each_second(self) -> None:
+        self._wait_seconds = max(0, self._wait_seconds - 1)
+        if self._running is None and not self._wait_seconds and self._may_ask():
+            self._running = self._tasks.run("orphans", self._sweep())
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _sweep(self) -> None:
+        try:
+            moved = await self.run()
+        except (ProjectionAway, RequestRefused, OSError) as cause:
+            logger.warning("Published files could not be held against the log, later again: %s", cause)
+            self._wait_seconds = 60
+        else:
+            self._wait_seconds = EVERY_SECONDS
+            if moved:
+                logger.warning(
+                    "%d published files that no commit of the log names were moved to %s: %s%s",
+                    len(moved), self._home.orphans, ", ".join(moved[:_SHOWN]), " …" if len(moved) > _SHOWN else "",
+                )  # fmt: skip
+        finally:
+            self._running = None
+
+    async def run(self) -> list[str]:
+        """Move aside what no commit names; where it lies now, relative to the home."""
+        listed = await self._loop.run_in_executor(self._threads, lambda: [*published_parts(self._fs, self._home)])
+        paths = [path for directory in listed for path in directory]
+        moved: list[str] = []
+        for start in range(0, len(paths), _PATHS_PER_QUESTION):
+            unknown = await self._unknown(paths[start : start + _PATHS_PER_QUESTION])
+            if unknown:
+                moved += await self._loop.run_in_executor(self._threads, move_aside, self._fs, self._home, unknown)
+        return moved
+
+    async def _unknown(self, paths: Sequence[str]) -> list[str]:
+        answer = await self._queries.ask(
+            _UNKNOWN, [list(paths)], at_least_seq=self._durable_seq(), limit_rows=_PATHS_PER_QUESTION
+        )
+        return [path for (path,) in answer.rows]

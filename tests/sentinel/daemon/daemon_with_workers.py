@@ -10,8 +10,7 @@ from pathlib import Path
 from casparian_protocol.home import Home
 from casparian_protocol.settings import load
 from casparian_sentinel.daemon.main import run_with
-from casparian_sentinel.daemon.options import Options
-from casparian_sentinel.daemon.service_manager import ServiceManager
+from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.ports import RealClock, RealFs
 
 

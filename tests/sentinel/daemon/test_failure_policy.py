@@ -24,11 +24,10 @@ from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import decide
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.evolve import UnfoldableLog
-from casparian_sentinel.daemon.engine import INTERNAL_TRIES, Engine, StateBroken
-from casparian_sentinel.daemon.group_commit import Entry
-from casparian_sentinel.daemon.internal import InternalErrors
-from casparian_sentinel.daemon.promoter import Promoter, perform
-from casparian_sentinel.daemon.told import BURST_LINES, ToldFailures
+from casparian_sentinel.daemon.failures import BURST_LINES, InternalErrors, ToldFailures
+from casparian_sentinel.daemon.journal.engine import INTERNAL_TRIES, Engine, StateBroken
+from casparian_sentinel.daemon.journal.group_commit import Entry
+from casparian_sentinel.daemon.journal.promoter import Promoter, perform
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.ports import RealClock, RealFs
@@ -387,19 +386,6 @@ def test_a_poisonous_finish_never_becomes_a_loop_of_crashes(tmp_path: Path) -> N
             until(lambda: line in home.daemon_log.read_text(), "the failure is in the daemon's log")
             assert "Traceback" in home.daemon_log.read_text()
             assert daemon.stop() == 0
-
-
-def test_bare_tasks_are_not_made_in_the_daemon() -> None:
-    """`tasks.Tasks` keeps and watches them."""
-    import casparian_sentinel.daemon as package
-
-    folder = Path(package.__file__).parent
-    made = [
-        path.name
-        for path in folder.glob("*.py")
-        if "create_task(" in path.read_text() or "ensure_future(" in path.read_text()
-    ]
-    assert made == ["tasks.py"]
 
 
 def test_the_trouble_of_a_status_survives_json(desk: Desk) -> None:

@@ -11,7 +11,13 @@ from typing import Any
 from casparian_protocol.events import Event, JobProgressed, SourceRemoved
 from casparian_protocol.wire import Progress
 from casparian_sentinel.core.decision import Decision, PlanFiles
-from casparian_sentinel.daemon.group_commit import EVENTS_PER_BATCH, LAZY_SECONDS, Entry, GroupCommit, batches_of
+from casparian_sentinel.daemon.journal.group_commit import (
+    EVENTS_PER_BATCH,
+    LAZY_SECONDS,
+    Entry,
+    GroupCommit,
+    batches_of,
+)
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.writer import LogWriter

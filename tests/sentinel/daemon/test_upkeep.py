@@ -17,7 +17,7 @@ import pytest
 from casparian_protocol.client import NoSentinel, RequestRefused, TablesAway
 from casparian_protocol.home import Home, remove_if_unused
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.daemon.service_manager import ServiceManager
+from casparian_sentinel.daemon.options import ServiceManager
 from tests.sentinel.daemon.test_local_workers import MODULE
 from tests.sentinel.daemon.world import Daemon, TinyWorker, new_home, observe, register, running, until
 

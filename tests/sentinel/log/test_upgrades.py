@@ -11,7 +11,7 @@ import pytest
 from casparian_protocol.events import VERSIONS
 from casparian_protocol.events.older import STEPS, missing_steps
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.snapshotter import fold_upto
+from casparian_sentinel.daemon.journal.snapshots import fold_upto
 from casparian_sentinel.log import upcast
 from casparian_sentinel.log.errors import LogTooNew
 from casparian_sentinel.log.event import Event

@@ -11,7 +11,7 @@ from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import State
 from casparian_sentinel.core.workers import presence
 from casparian_sentinel.daemon import shell
-from casparian_sentinel.daemon.engine import Engine
+from casparian_sentinel.daemon.journal.engine import Engine
 
 
 def _wall_only(engine: Engine) -> Now:

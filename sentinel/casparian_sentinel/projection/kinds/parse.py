@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from casparian_protocol.jobs import ParseWork
 from casparian_sentinel.projection.kinds.rows import JobRows
-from casparian_sentinel.projection.rows import Row
+
+if TYPE_CHECKING:
+    from casparian_sentinel.projection.rows import Row
 
 
 class ParseRows(JobRows[ParseWork]):

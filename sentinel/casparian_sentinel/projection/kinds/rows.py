@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from casparian_protocol.jobs import Work
-from casparian_sentinel.projection.rows import Row
+
+if TYPE_CHECKING:
+    from casparian_sentinel.projection.rows import Row  # which imports duckdb, and the daemon does without
 
 W = TypeVar("W", bound=Work)
 

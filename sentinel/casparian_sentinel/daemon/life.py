@@ -15,7 +15,7 @@ from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobState
 from casparian_sentinel.core import commands
-from casparian_sentinel.daemon.projector import ProjectionAway
+from casparian_sentinel.daemon.children.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
 
 _GOODBYE_SECONDS = 5.0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
+from casparian_sentinel.daemon.children.child import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.ports import Clock
 
 PIDS_FILE = "workers.json"

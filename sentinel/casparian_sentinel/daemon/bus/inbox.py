@@ -51,10 +51,10 @@ from casparian_sentinel.core.commands import (
 )
 from casparian_sentinel.core.manifests import needs_blob
 from casparian_sentinel.core.workers.lifecycle import name_taken_by
-from casparian_sentinel.daemon.bus import Bus
-from casparian_sentinel.daemon.engine import Engine, StateBroken
-from casparian_sentinel.daemon.outbox import Outbox
-from casparian_sentinel.daemon.tasks import Tasks
+from casparian_sentinel.daemon.bus.outbox import Outbox
+from casparian_sentinel.daemon.bus.socket import Bus
+from casparian_sentinel.daemon.failures import Tasks
+from casparian_sentinel.daemon.journal.engine import Engine, StateBroken
 
 _LABELS_LIMIT_BYTES = 4096
 #: Connected workers of one sentinel.

@@ -15,9 +15,9 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core.commands import Command, Dispatch
 from casparian_sentinel.core.decision import Rejected
-from casparian_sentinel.daemon.engine import Engine
-from casparian_sentinel.daemon.outbox import Outbox, error_frames, reply_frames
-from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.daemon.bus.outbox import Outbox, error_frames, reply_frames
+from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.daemon.journal.engine import Engine
 from casparian_sentinel.operations.actors import actor_of
 from casparian_sentinel.operations.steps import (
     AdoptSettings,

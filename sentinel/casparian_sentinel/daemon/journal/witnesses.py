@@ -17,7 +17,7 @@ from typing import Any
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import part_at
 from casparian_sentinel.commit.orphans import published_parts
-from casparian_sentinel.daemon.snapshot import head_of, read_document
+from casparian_sentinel.daemon.journal.snapshots import head_of, read_document
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path

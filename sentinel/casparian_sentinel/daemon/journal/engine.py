@@ -20,8 +20,8 @@ from casparian_sentinel.core.decide import attempts_of, decide, fold, smaller
 from casparian_sentinel.core.decision import Decision, Rejected, SendToWorker
 from casparian_sentinel.core.state import State
 from casparian_sentinel.core.workers.presence import WorkerPresence
-from casparian_sentinel.daemon.group_commit import Entry
-from casparian_sentinel.daemon.internal import InternalErrors
+from casparian_sentinel.daemon.failures import InternalErrors
+from casparian_sentinel.daemon.journal.group_commit import Entry
 from casparian_sentinel.ports import Clock
 
 #: So often the end of an attempt is tried before the attempt is given up.
