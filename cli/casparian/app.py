@@ -19,7 +19,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 import rich_click as click
-from click.exceptions import NoArgsIsHelpError
 
 from casparian_app.problems import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.errors import CasparianError, code_of
@@ -106,10 +105,14 @@ class App:
 
 def _common_options() -> list[click.Option]:
     return [
-        click.Option(["--home"], metavar="DIR", help="The home to use (default: $CASPARIAN_HOME, ~/.casparian_flow)."),
-        click.Option(["--json"], is_flag=True, help="Print one JSON document (NDJSON for streams) and nothing else."),
-        click.Option(["--quiet"], is_flag=True, help="No talk on stderr, only errors."),
-        click.Option(["-v", "--verbose"], is_flag=True, help="More talk; tracebacks of unexpected errors."),
+        click.Option(["--home"], metavar="DIR", help="Use this home (default: $CASPARIAN_HOME, or ~/.casparian_flow)."),
+        click.Option(
+            ["--json"], is_flag=True, help="Print one JSON document (NDJSON for streams) and nothing else on stdout."
+        ),
+        click.Option(["--quiet"], is_flag=True, help="Print only errors on stderr."),
+        click.Option(
+            ["-v", "--verbose"], is_flag=True, help="Print more on stderr, with tracebacks of unexpected errors."
+        ),
     ]
 
 
@@ -159,6 +162,13 @@ class Group(click.RichGroup):
         _absorb(ctx)
         return super().invoke(ctx)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Nothing after the group's name asks for its help; a program that asked for a document gets no help but a refusal."""
+        app = ctx.find_object(App)
+        if not args and self.no_args_is_help and app is not None and app.wants_documents:
+            ctx.fail("Missing command.")
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
 
@@ -205,10 +215,6 @@ def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
         sys.stdout.flush()  # a short answer may not have been written yet, and a full disk is to be said here
     except (click.Abort, KeyboardInterrupt):
         return _tell(app, Failure("INTERRUPTED", "interrupted", "", ExitCode.INTERRUPTED))
-    except NoArgsIsHelpError as wrong:
-        wrong.show(file=sys.stderr)
-        _answer_with(app, Failure("USAGE", "A command is missing.", "", ExitCode.USAGE))
-        return ExitCode.USAGE
     except click.ClickException as wrong:
         return _tell(app, _misused(wrong))
     except CasparianError as error:

@@ -14,49 +14,50 @@ from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("begin", "The whole main job on generated FIX logs, narrated."),
-    "init": ("begin", "Make a home with a commented config.toml."),
-    "new": ("begin", "Write a parser skeleton."),
-    "run": ("run", "Run a parser on files, here and now (dev mode)."),
+    "demo": ("begin", "Run the whole main job on generated FIX logs, explained step by step."),
+    "init": ("begin", "Create a home with a commented config.toml."),
+    "new": ("begin", "Write the skeleton of a new parser."),
+    "run": ("run", "Run a parser on files without registering it (dev mode)."),
     "scan": ("scan", "Find files and take them into the catalogue."),
-    "preview": ("scan", "Show what a file is and how it begins."),
-    "files": ("files", "List the files of the catalogue."),
+    "preview": ("scan", "Show what kind of file it is, and its first records."),
+    "files": ("files", "List the files in the catalogue."),
     "tag": ("files", "Put a tag on files."),
-    "untag": ("files", "Take a tag off files."),
-    "rule": ("files", "Rules that tag files by their path."),
-    "source": ("source", "Directories that are scanned for files."),
-    "parser": ("parser", "Register, list, show, pause and resume parsers."),
+    "untag": ("files", "Remove a tag from files."),
+    "rule": ("files", "Manage the rules that tag files by their path."),
+    "source": ("source", "Manage the directories that are scanned for files."),
+    "parser": ("parser", "Register parsers, and manage their versions and parameters."),
     "contract": ("contract", "List, show, compare, approve and reject contracts."),
     "start": ("daemon", "Start the daemon: sentinel and local workers."),
     "stop": ("daemon", "Stop the daemon."),
-    "status": ("daemon", "What the daemon and its workers are doing."),
+    "status": ("daemon", "Show what the daemon and its workers are doing."),
     "worker": ("daemon", "Run one worker."),
-    "process": ("process", "Queue what is pending and run until the queue is empty."),
-    "console": ("console", "Watch and steer everything on a full screen."),
-    "tui": ("console", "Another name of `console`."),
+    "process": ("process", "Queue the pending files and run them until the queue is empty."),
+    "console": ("console", "Watch and control everything on a full screen."),
+    "tui": ("console", "The same as `console`."),
     "jobs": ("jobs", "List jobs; replay dead letters."),
-    "job": ("jobs", "Show, follow, retry, cancel and rerun a job."),
-    "errors": ("errors", "Failures grouped by root cause."),
-    "story": ("prove", "What happened to a job, in order, with causes."),
-    "quarantine": ("quarantine", "Rows that broke their contract."),
-    "sql": ("outputs", "Read-only SQL over outputs, quarantines and state."),
-    "outputs": ("outputs", "The published tables."),
-    "verify": ("prove", "Run committed jobs again and compare what they make."),
-    "log": ("log", "The event log: verify, tail, export, stats, seal, repair."),
-    "config": ("config", "Effective settings and where each came from."),
+    "job": ("jobs", "Show one job; follow, retry, rerun, cancel or close it."),
+    "errors": ("errors", "Show and close failures, grouped by root cause."),
+    "story": ("prove", "Tell what happened to a job, in order, with causes."),
+    "quarantine": ("quarantine", "Show and export the rows that broke their contract."),
+    "sql": ("outputs", "Query outputs, quarantines and state with read-only SQL."),
+    "outputs": ("outputs", "Show the published tables, their files and their history."),
+    "verify": ("prove", "Run committed jobs again and compare the results."),
+    "log": ("log", "Read, verify, seal, export and repair the event log."),
+    "config": ("config", "Show, check and reload the settings."),
     "doctor": ("doctor", "Check the machine and the home."),
-    "support-bundle": ("doctor", "Write a file for whoever is to help: no data, no secrets."),
+    "support-bundle": ("doctor", "Write a file for those who help you: no data, no secrets."),
 }
 
 #: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo", "init", "new", "run", "preview"),
-    "Find files": ("scan", "files", "tag", "untag", "rule", "source"),
-    "Govern": ("parser", "contract"),
-    "Run": ("start", "stop", "status", "worker", "process", "console", "tui"),
-    "Look": ("sql", "outputs", "quarantine", "jobs", "job", "errors", "story"),
-    "Prove": ("verify", "log"),
-    "Operate": ("config", "doctor", "support-bundle", "help"),
+    "Begin": ("demo", "init", "new", "run"),
+    "Files": ("scan", "preview", "files", "tag", "untag", "rule", "source"),
+    "Parsers and contracts": ("parser", "contract"),
+    "Run the daemon": ("start", "stop", "status", "worker", "process", "console", "tui"),
+    "Jobs and failures": ("jobs", "job", "errors", "story"),
+    "Data": ("outputs", "sql", "quarantine"),
+    "Proof and repair": ("verify", "log"),
+    "This installation": ("config", "doctor", "support-bundle", "help"),
 }
 click.rich_click.COMMAND_GROUPS["casparian"] = [
     {"name": wanted, "commands": list(commands)} for wanted, commands in GROUPS.items()
@@ -77,7 +78,7 @@ def casparian() -> None:
 @click.argument("words", nargs=-1, metavar="[COMMAND…]")
 @click.pass_context
 def help_(context: click.Context, words: tuple[str, ...]) -> ExitCode:
-    """Show the help of COMMAND: `casparian help job show`. Without one, list all commands."""
+    """Show the help of a command, as in `casparian help job show`; without COMMAND, list all commands."""
     root = context.find_root()
     root.command.main([*words, "--help"], prog_name="casparian", standalone_mode=False, obj=root.obj)
     return ExitCode.OK

@@ -29,7 +29,7 @@ def as_of_option(command: F) -> F:
         metavar="SEQ|TIME",
         expose_value=False,
         callback=_remember,
-        help="As it was after event SEQ of the log, or at an ISO time.",
+        help="Answer as of event SEQ of the log, or of an ISO time (default: now).",
     )
     return option(command)
 
@@ -41,7 +41,7 @@ def _remember(context: click.Context, _parameter: click.Parameter, value: str | 
 
 def force_option(command: F) -> F:
     """`--force` for a command that writes a file."""
-    return click.option("--force", is_flag=True, help="Overwrite the file if it is there.")(command)
+    return click.option("--force", is_flag=True, help="Overwrite an existing file.")(command)
 
 
 def named_values(given: Sequence[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Columns whose values mean something only when they are whole.
 _NEVER_CUT = frozenset(
-    {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up"}
+    {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up", "version"}
 )
 #: Width of what is written into a file or a pipe.
 PIPE_CELLS = 200
@@ -99,6 +99,13 @@ def table(
     Console(file=app.out, highlight=False, markup=False, width=screen).print(drawn)
 
 
+def section(app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
+    """A table below a blank line, as a part of a longer answer; nothing when it has no rows."""
+    if rows:
+        print(file=app.out)
+        table(app, columns, rows, empty="", right=right)
+
+
 def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list[int]:
     """Widths that fit into `room`: the widest columns give; those that are to stay `whole` only when all others are spent."""
     widths = list(wanted)
@@ -116,8 +123,8 @@ def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list
 
 
 def fields(app: App, pairs: Iterable[tuple[str, Any]]) -> None:
-    """`name  value` lines, aligned."""
-    listed = [(name, cell(value)) for name, value in pairs]
+    """`name  value` lines, aligned; what has no value is left out."""
+    listed = [(name, text) for name, value in pairs if (text := cell(value))]
     width = max((len(name) for name, _ in listed), default=0)
     for name, text in listed:
         print(f"{name:<{width}}  {text}", file=app.out)

@@ -30,7 +30,7 @@ _LISTINGS: dict[Kind, str] = {
     "source": "casparian source list",
     "rule": "casparian rule list",
     "output": "casparian outputs list",
-    "tag": "casparian parser list",
+    "tag": "casparian files",
     "contract": "casparian contract list",
     "error code": "casparian errors explain",
     "violation": "casparian quarantine summary",
@@ -43,9 +43,10 @@ class UnknownName(UsageProblem):
     def __init__(self, kind: str, name: str, known: Iterable[str], listing: str) -> None:
         """`listing` is the command that shows what there is, such as `casparian parser list`."""
         shown = scrub(name) if len(name) <= 80 else f"{scrub(name[:80])}…"
-        super().__init__(
-            f"There is no {kind} {shown}.", remedy=f"{hint(name, known)}`{listing}` shows which there are."
-        )
+        where = f"`{listing}` shows which there are."
+        if kind == "tag":
+            where = f"`{listing}` shows the tags of files, `casparian parser list` those that parsers take."
+        super().__init__(f"There is no {kind} {shown}.", remedy=hint(name, known) + where)
 
 
 class UnknownJob(UsageProblem):

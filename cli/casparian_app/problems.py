@@ -12,6 +12,11 @@ from casparian_protocol.home import Home
 class UsageProblem(CasparianError):
     """What was asked for cannot be meant."""
 
+    @property
+    def reply_code(self) -> str:
+        """USAGE, as for a command line that cannot be read; a subclass goes by its own name."""
+        return "USAGE" if type(self) is UsageProblem else ""
+
 
 class WorkFailed(CasparianError):
     """The work was done as asked, and failed."""

@@ -26,7 +26,7 @@ from tests.cli.calls import Caller
         ("parser show advise", "UNKNOWN_NAME", 2),
         ("sql 'select * from nothing_here'", "", 1),
         ("stop", "NO_SENTINEL", 3),
-        ("scan /nowhere/at/all", "USAGE_PROBLEM", 2),
+        ("scan /nowhere/at/all", "USAGE", 2),
     ],
 )
 def test_an_error_is_a_document_under_json_with_the_same_exit_code(

@@ -43,14 +43,14 @@ class HomeUnusable(CasparianError):
 
 @click.command(
     cls=Command,
-    short_help="Make a home with a commented config.toml.",
+    short_help="Create a home with a commented config.toml.",
     examples="casparian init\ncasparian --home /srv/casparian init",
 )
 @pass_app
 def init(app: App) -> None:
-    """Make a home: its directories, config.toml with every setting explained, and the key that signs its parsers.
+    """Create a home: its directories, config.toml with every setting explained, and the key that signs its parsers.
 
-    What is already there is left as it is, so calling it again is safe.
+    Whatever exists already is left as it is, so it is safe to run this again.
     """
     from casparian_app.registering import home_key
 
@@ -106,7 +106,7 @@ def _write_config(path: Path) -> bool:
 
 @click.group(cls=Group, short_help="Write a parser skeleton.")
 def new() -> None:
-    """Write the beginning of something: a parser."""
+    """Write the skeleton of a new parser."""
 
 
 @new.command(
@@ -115,16 +115,25 @@ def new() -> None:
 )
 @click.argument("name")
 @click.option(
-    "--from", "sample", type=click.Path(path_type=Path), metavar="FILE", help="Draft columns and test from this file."
+    "--from",
+    "sample",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draft the columns and the test from this sample.",
 )
 @click.option(
-    "--dir", "parent", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where NAME/ is made."
+    "--dir",
+    "parent",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Create NAME/ in this directory (default: the current one).",
 )
 @pass_app
 def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
     """Write the directory NAME with a parser, a contract, a sample and a test, ready to run.
 
-    With --from, columns and types are drafted from the sample: only what every value seen shows beyond doubt.
+    With --from, columns and types are drafted from the sample: a type is chosen only when every value fits it.
     """
     try:
         files = scaffold(name, read_sample(sample) if sample else None)
@@ -152,10 +161,10 @@ def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @pass_app
 def demo(app: App, directory: Path | None) -> ExitCode:
-    """Do the whole main job on generated FIX logs, tell every step, and check the result.
+    """Run the whole main job on generated FIX logs, explain every step, and check the result.
 
-    Everything happens below DIRECTORY (default: a new temporary one); your own home is not touched. It is kept, so that you
-    can go on with the commands that are shown. Exits with 1 when any number differs from what was planted.
+    Everything happens below DIRECTORY (default: a new temporary directory); your own home is not touched. The directory is
+    kept, so that you can go on with the commands shown. Exit 1 when a number differs from what was planted.
     """
     from casparian.demo.session import Narrator, Session, choose
     from casparian.demo.steps import Story, end, sample_logs

@@ -30,18 +30,18 @@ class UnknownSetting(UsageProblem):
         )
 
 
-@click.group(cls=Group, short_help="Effective settings and where each came from.")
+@click.group(cls=Group, short_help="Show, check and reload the settings.")
 def config() -> None:
-    """Show, find, check and reload the settings. They are changed by editing config.toml in the home."""
+    """Show, check and reload the settings. Change them by editing config.toml in the home."""
 
 
 @config.command(examples="casparian config show\ncasparian config show limits\ncasparian config show retry.max_retries")
 @click.argument("name", required=False)
 @pass_app
 def show(app: App, name: str | None) -> None:
-    """Print every setting, or those of a group, or one: its value, where it came from, and when a change takes effect.
+    """Show every setting, those of a group, or one: its value, where it comes from, and what a change needs.
 
-    -v also says what is allowed and why. Beside a running daemon, what it runs with is told where it differs."""
+    -v also shows what is allowed and why. Beside a running daemon, settings that it does not have yet are named."""
     loaded = load(app.home, dict(os.environ))
     for sentence in loaded.ignored:
         app.say(sentence)
@@ -106,7 +106,7 @@ def _what_to_do(keys: Collection[str]) -> str:
 @config.command(examples="casparian config reload")
 @pass_app
 def reload(app: App) -> ExitCode:
-    """Make the running daemon take over what was changed and needs no restart; exit 1 when something needs one."""
+    """Let the running daemon take over changed settings that need no restart. Exit 1 when a change needs one."""
     with app.daemon_client() as client:
         result = client.request("reload")
     if app.is_json:
@@ -127,7 +127,7 @@ def reload(app: App) -> ExitCode:
 @config.command(examples="$EDITOR $(casparian config path)")
 @pass_app
 def path(app: App) -> None:
-    """Print where the home's config.toml lies."""
+    """Print the path of the home's config.toml."""
     file = app.home.config_file
     if app.is_json:
         as_json(app, {"path": file, "exists": file.exists()})
@@ -140,7 +140,7 @@ def path(app: App) -> None:
 @config.command(examples="casparian config check")
 @pass_app
 def check(app: App) -> None:
-    """Judge config.toml and the environment; exit 1 and the first fault when they are wrong."""
+    """Check config.toml and the environment. Exit 1 and name the first mistake when they are wrong."""
     loaded = load(app.home, dict(os.environ))
     changed = {key: origin for key, origin in loaded.origins.items() if origin != "built-in"}
     if app.is_json:

@@ -33,23 +33,25 @@ casparian console --size 80x24 --screenshot home.txt
 casparian console --record session.jsonl        # names replaced, values left out
 casparian console --replay session.jsonl""",
 )
-@click.option("--theme", type=click.Choice(["auto", "dark", "light", "mono"]), help="Colours (setting console.theme).")
-@click.option("--ascii", "is_ascii", is_flag=True, help="Only ASCII characters (setting console.ascii).")
+@click.option(
+    "--theme", type=click.Choice(["auto", "dark", "light", "mono"]), help="Use these colours (default: console.theme)."
+)
+@click.option("--ascii", "is_ascii", is_flag=True, help="Draw with ASCII characters only (default: console.ascii).")
 @click.option(
     "--size",
     default="120x40",
     metavar="WxH",
     show_default=True,
-    help="Columns and rows of a screen without a terminal.",
+    help="Draw a screen of W columns and H rows when there is no terminal.",
 )
-@click.option("--screenshot", type=_File, help="Without a terminal: write the screen to this .txt, .ans or .svg file.")
+@click.option("--screenshot", type=_File, help="Need no terminal: write the screen to this .txt, .ans or .svg file.")
 @click.option(
     "--script",
     metavar="WORDS",
-    help="Without a terminal: keys, text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS; then end.",
+    help="Need no terminal: press these keys, text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS; then end.",
 )
-@click.option("--record", type=_File, help="Write what happens to this file, without paths, rows and messages.")
-@click.option("--replay", type=_File, help="Play a recording: Space pauses, Esc ends. Asks and does nothing.")
+@click.option("--record", type=_File, help="Record the session to this file, without paths, rows and messages.")
+@click.option("--replay", type=_File, help="Play a recording (Space pauses, Esc ends); ask nothing and change nothing.")
 @pass_app
 def console(
     app: App,
@@ -61,9 +63,9 @@ def console(
     record: Path | None,
     replay: Path | None,
 ) -> ExitCode:
-    """Watch and steer everything on a full screen: jobs, failures, files, parsers, tables.
+    """Watch and control jobs, failures, files, parsers and tables on a full screen.
 
-    Keyboard first: `?` shows every key, `:` every command. Without a daemon it says so, and goes on by itself when one appears.
+    Press `?` for the keys and `:` for the commands. Without a daemon the console says so, and connects when one starts.
     """
     from casparian_console.terminal.application import ConsoleOptions, Headless
     from casparian_console.terminal.frames import choose_theme, needs_ascii

@@ -22,16 +22,16 @@ _ID = re.compile(r"[0-9a-f]{4,64}\Z")
 
 @click.group(cls=Group)
 def contract() -> None:
-    """Contracts: list, show, compare, approve, reject."""
+    """List, show, compare, approve and reject contracts."""
 
 
 @contract.command("list", examples="casparian contract list --state proposed")
 @click.option(
     "--state",
     type=click.Choice(["proposed", "approved", "rejected"], case_sensitive=False),
-    help="Only contracts in this state.",
+    help="Show only contracts in this state.",
 )
-@click.option("--parser", metavar="NAME", help="Only contracts of this parser.")
+@click.option("--parser", metavar="NAME", help="Show only contracts of this parser.")
 @as_of_option
 @pass_app
 def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
@@ -130,7 +130,7 @@ def _checks(column: dict[str, Any]) -> str:
 @click.argument("new", required=False)
 @pass_app
 def diff(app: App, old: str, new: str | None) -> ExitCode:
-    """Compare two contracts; with one name: each output's newest against the last approved one."""
+    """Compare two contracts; with one name, compare its newest contracts with the last approved ones."""
     from casparian_protocol.contract import Contract, misfits
     from casparian_protocol.contract import diff as compare
 
@@ -208,19 +208,19 @@ def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
     "approve", examples="casparian contract approve advice\ncasparian contract approve advice@1.2.0/advices"
 )
 @click.argument("selector")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def approve(app: App, selector: str, reason: str) -> ExitCode:
-    """Allow rows to be held against all proposed contracts that SELECTOR means."""
+    """Approve the proposed contracts that SELECTOR names, so that the parser may run."""
     return _decide(app, selector, reason, approve=True)
 
 
 @contract.command("reject", examples='casparian contract reject advice@1.2.0/advices --reason "price must be decimal"')
 @click.argument("selector")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def reject(app: App, selector: str, reason: str) -> ExitCode:
-    """Refuse proposed contracts; nothing runs under them."""
+    """Reject the proposed contracts that SELECTOR names; the parser does not run with them."""
     return _decide(app, selector, reason, approve=False)
 
 

@@ -34,10 +34,16 @@ casparian start            # stays in the foreground; Ctrl-C drains, twice stops
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),
-    help="Run so many local worker processes (default: the setting, or cores).",
+    metavar="N",
+    help="Start N local worker processes (default: daemon.max_concurrent_workers, or one for each core).",
 )
-@click.option("--no-workers", is_flag=True, help="Only the sentinel; workers join with `casparian worker`.")
-@click.option("--foreground/--detach", default=True, show_default=True, help="Stay, or return when ready.")
+@click.option("--no-workers", is_flag=True, help="Start no local workers; they join with `casparian worker`.")
+@click.option(
+    "--foreground/--detach",
+    default=True,
+    show_default=True,
+    help="Stay in the foreground, or return when the daemon is ready.",
+)
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--with-parent", is_flag=True, hidden=True, help="Drain when the process that started this one is gone.")
 @click.option("--no-planning", is_flag=True, hidden=True, help="Queue nothing unasked.")
@@ -104,13 +110,18 @@ def _end_with_parent() -> None:
 
 
 @click.command(cls=Command, examples="casparian stop\ncasparian stop --now")
-@click.option("--now", is_flag=True, help="Stop guests at once; their jobs are queued again.")
+@click.option("--now", is_flag=True, help="Stop running jobs at once; they are queued again.")
 @click.option(
-    "--timeout", type=TIMEOUT, default=60.0, show_default=True, help="Wait at most so many seconds for the end."
+    "--timeout",
+    type=TIMEOUT,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait at most SECONDS seconds for the daemon to end.",
 )
 @pass_app
 def stop(app: App, now: bool, timeout: float) -> ExitCode:
-    """Stop the daemon: what runs may finish, nothing is lost."""
+    """Stop the daemon: running jobs may finish, and nothing is lost."""
     with app.daemon_client() as client:
         pid = int(client.request("ping")["pid"])
         client.request("stop", {"now": now})
@@ -145,7 +156,7 @@ def _gone(pid: int, timeout_seconds: float) -> bool:
 @as_of_option
 @pass_app
 def status(app: App) -> ExitCode:
-    """Show what the daemon and its workers are doing; without a daemon, what waits in the queue."""
+    """Show what the daemon and its workers are doing; without a daemon, show what waits in the queue."""
     from casparian_app import daemons as standing
 
     if app.as_of is not None:
@@ -261,20 +272,33 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
 
 
 @click.command(cls=Command, examples="casparian worker\ncasparian worker --slots 2\ncasparian worker --wait 600")
-@click.option("--connect", "address", metavar="ADDR", help="Bus of the sentinel (default: this home's).")
-@click.option("--slots", type=click.IntRange(1, 64), help="Run so many jobs at a time (default: the setting).")
-@click.option("--id", "worker_id", metavar="NAME", help="Default: host and pid.")
+@click.option(
+    "--connect",
+    "address",
+    metavar="ADDR",
+    help="Connect to the sentinel at this bus address (default: that of the home).",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Run at most N jobs at a time (default: daemon.slots_per_worker).",
+)
+@click.option("--id", "worker_id", metavar="NAME", help="Name the worker (default: host and pid).")
 @click.option(
     "--wait",
     "wait_seconds",
     type=click.FloatRange(0, 86_400),
     default=30.0,
     show_default=True,
-    help="Wait at most so many seconds for the first sentinel, then end with status 3.",
+    metavar="SECONDS",
+    help="Wait at most SECONDS seconds for the first sentinel, then exit with status 3.",
 )
 @pass_app
 def worker(app: App, address: str | None, slots: int | None, worker_id: str | None, wait_seconds: float) -> ExitCode:
-    """Run one worker until Ctrl-C (drains; twice stops at once). When its sentinel is lost it waits for the next one."""
+    """Run one worker until Ctrl-C: once lets running jobs finish, twice stops at once.
+
+    When the sentinel goes away, the worker waits for the next one."""
     if not is_home(app.home):
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):

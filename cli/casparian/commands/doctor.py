@@ -22,9 +22,9 @@ from casparian_app.texts import count, size
 )
 @pass_app
 def doctor(app: App) -> ExitCode:
-    """Measure the disk, look at versions, clock, limits, rights and sandbox layers. Exit 1 when anything fails.
+    """Check the disk, versions, clock, limits, permissions and sandbox layers. Exit 1 when a check fails.
 
-    Nothing is changed; one small file is written into the home to time a sync, and removed.
+    Nothing is changed: one small file is written into the home to time a sync, and removed.
     """
     checks = examine(app.home)
     if app.is_json:
@@ -61,13 +61,15 @@ def _print(app: App, checks: Sequence[Check]) -> None:
     type=click.IntRange(0, 100_000),
     default=1000,
     show_default=True,
-    help="Put in so many of the last events.",
+    metavar="N",
+    help="Include the last N events.",
 )
 @pass_app
 def support_bundle(app: App, file: Path, events: int) -> ExitCode:
-    """Write a .tar.gz that tells what is wrong, without data or secrets. Works with a stuck daemon and a damaged log.
+    """Write a .tar.gz that helps somebody else to see what is wrong, without data or secrets.
 
-    Texts and names are replaced by tokens; README.txt in the bundle says how. Look into it before you send it.
+    It works beside a stuck daemon and on a damaged log. Texts and names are replaced by tokens; README.txt in the bundle
+    explains how. Look into it before you send it.
     """
     made = write_support_bundle(app.home, file, events)
     if app.is_json:

@@ -20,18 +20,18 @@ _SHOWN_DIGITS = 8
 
 @click.group(cls=Group)
 def errors() -> None:
-    """Failures grouped by root cause."""
+    """Show and close failures, grouped by root cause."""
 
 
 @errors.command("list", examples="casparian errors list\ncasparian errors list --parser fix_parser --json")
-@click.option("--parser", metavar="NAME", help="Only failures of this parser.")
-@click.option("--code", metavar="CODE", help="Only this kind of failure, such as INVALID_DATA.")
-@click.option("--all", "is_all", is_flag=True, help="Also failures that a later success or a person has closed.")
+@click.option("--parser", metavar="NAME", help="Show only failures of this parser.")
+@click.option("--code", metavar="CODE", help="Show only failures with this code, such as INVALID_DATA.")
+@click.option("--all", "is_all", is_flag=True, help="Also show failures closed by a later success or by hand.")
 @click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N causes.")
 @as_of_option
 @pass_app
 def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, limit: int) -> ExitCode:
-    """List the causes with open failures and how often each occurred, the latest first."""
+    """List the causes of open failures and how often each occurred, the latest first."""
     code = code.upper() if code else None
     with app.gateway() as gateway:
         app.doubt(gateway, "parser", parser)
@@ -64,7 +64,7 @@ def list_errors(app: App, parser: str | None, code: str | None, is_all: bool, li
 @click.argument("code", required=False)
 @pass_app
 def explain(app: App, code: str | None) -> None:
-    """Say what an error code means, whether the job is retried, and what to do; without CODE, list all codes of failed jobs."""
+    """Explain an error code: what it means, whether the job is retried, what to do. Without CODE, list all codes."""
     from casparian_protocol.error_codes import (
         EXPLAINED,
         REFUSALS,
@@ -106,7 +106,7 @@ def explain(app: App, code: str | None) -> None:
 @as_of_option
 @pass_app
 def show(app: App, fingerprint: str) -> ExitCode:
-    """Show one cause: how often, where, since when, and the trace that all its occurrences share."""
+    """Show one cause: how often it occurred, where, since when, and the trace."""
     with app.gateway() as gateway:
         found, jobs = _cause(gateway, fingerprint)
     if app.is_json:
@@ -152,10 +152,10 @@ def _sentence(found: Cause) -> str:
 
 @errors.command("close", examples='casparian errors close ERR-a1b2c3d4e5f60718 --reason "files of the old system"')
 @click.argument("fingerprint")
-@click.option("--reason", required=True, help="Why no more attention is needed; kept in the log.")
+@click.option("--reason", required=True, help="Say why they need no more attention; kept in the log.")
 @pass_app
 def close(app: App, fingerprint: str, reason: str) -> ExitCode:
-    """Close every open failure of one cause: it needs no more attention."""
+    """Close every open failure of one cause, so that they are no longer counted."""
     with app.gateway() as gateway:
         known = find_fingerprint(gateway, fingerprint)
         result = gateway.request("close", fingerprint=known, reason=reason)
@@ -172,7 +172,7 @@ def close(app: App, fingerprint: str, reason: str) -> ExitCode:
 @as_of_option
 @pass_app
 def files(app: App, fingerprint: str, limit: int) -> ExitCode:
-    """List the files on which a cause occurred, most often first."""
+    """List the files on which a cause occurred, the most frequent first."""
     with app.gateway() as gateway:
         found, _jobs = _cause(gateway, fingerprint)
         rows = gateway.query(FilesOfCause(found["fingerprint"], limit))

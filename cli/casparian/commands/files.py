@@ -28,18 +28,22 @@ casparian files --untagged --limit 20
 casparian files --unclaimed
 casparian files --like "%nyse%" --status failed --json""",
 )
-@click.option("--tag", help="Only files with this tag.")
-@click.option("--untagged", is_flag=True, help="Only files without any tag.")
+@click.option("--tag", metavar="TAG", help="Show only files with this tag.")
+@click.option("--untagged", is_flag=True, help="Show only files without any tag.")
 @click.option(
-    "--unclaimed", is_flag=True, help="Only files that no parser takes: without a tag, or with tags nobody asks for."
+    "--unclaimed",
+    is_flag=True,
+    help="Show only files that no parser takes: without a tag, or with tags that no parser asks for.",
 )
 @click.option(
     "--status",
     type=click.Choice(["pending", "tagged", "queued", "processing", "processed", "failed", "cancelled", "vanished"]),
-    help="Only files that stand so (default: all that are not vanished).",
+    help="Show only files with this status (default: all but vanished).",
 )
-@click.option("--source", metavar="NAME", help="Only files of this source.")
-@click.option("--like", metavar="PATTERN", help="SQL pattern over the path, such as %nyse%.")
+@click.option("--source", metavar="NAME", help="Show only files of this source.")
+@click.option(
+    "--like", metavar="PATTERN", help="Show only files whose path matches this SQL LIKE pattern, such as %nyse%."
+)
 @click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N files.")
 @pass_app
 def files(
@@ -52,7 +56,7 @@ def files(
     like: str | None,
     limit: int,
 ) -> ExitCode:
-    """List the files of the catalogue."""
+    """List the files in the catalogue."""
     chosen = FileFilter(tag=tag, is_untagged=untagged, is_unclaimed=unclaimed, status=status, source=source, like=like)
     with app.gateway() as gateway:
         app.doubt(gateway, "tag", tag)
@@ -110,14 +114,24 @@ def _change(app: App, tag: str, chosen: FileFilter | Sequence[str], *, remove: b
 casparian tag --source fix_archive --like "%nyse%" fix""",
 )
 @click.argument("arguments", nargs=-1, required=True, metavar="[FILES…] TAG")
-@click.option("--source", metavar="NAME", help="Instead of FILES: all files of this source.")
-@click.option("--like", metavar="PATTERN", help="Instead of FILES: all whose path matches this SQL pattern.")
-@click.option("--under", metavar="DIR", help="Instead of FILES: all below this directory.")
-@click.option("--root", metavar="DIR", help="Instead of FILES: what a scan of this directory found, and no source.")
-@click.option("--contains", metavar="TEXT", help="Instead of FILES: all with this in their relative path, in any case.")
-@click.option("--rule", metavar="ID", help="Instead of FILES: all that this rule tagged.")
-@click.option("--tagged", metavar="TAG", help="Instead of FILES: all with this tag.")
-@click.option("--untagged", is_flag=True, help="Instead of FILES: all without any tag.")
+@click.option("--source", metavar="NAME", help="Instead of FILES: select all files of this source.")
+@click.option(
+    "--like", metavar="PATTERN", help="Instead of FILES: select files whose path matches this SQL LIKE pattern."
+)
+@click.option("--under", metavar="DIR", help="Instead of FILES: select files below this directory.")
+@click.option(
+    "--root",
+    metavar="DIR",
+    help="Instead of FILES: select what a scan of this directory found that belongs to no source.",
+)
+@click.option(
+    "--contains",
+    metavar="TEXT",
+    help="Instead of FILES: select files whose relative path contains this text, in any case.",
+)
+@click.option("--rule", metavar="ID", help="Instead of FILES: select files that this rule tagged.")
+@click.option("--tagged", metavar="TAG", help="Instead of FILES: select files with this tag.")
+@click.option("--untagged", is_flag=True, help="Instead of FILES: select files without any tag.")
 @pass_app
 def tag(
     app: App,
@@ -131,7 +145,7 @@ def tag(
     tagged: str | None,
     untagged: bool,
 ) -> ExitCode:
-    """Put TAG on FILES (paths, directories or ids), or on all that the options select together."""
+    """Put TAG on FILES (paths, directories or ids), or on all files that match every given option."""
     chosen = FileFilter(
         tag=tagged,
         is_untagged=untagged,
@@ -154,7 +168,7 @@ def tag(
 @click.argument("arguments", nargs=-1, required=True, metavar="FILES… TAG")
 @pass_app
 def untag(app: App, arguments: tuple[str, ...]) -> ExitCode:
-    """Take TAG off FILES (paths, directories or ids)."""
+    """Remove TAG from FILES (paths, directories or ids)."""
     files, named = _split(arguments)
     return _change(app, named, files, remove=True)
 
@@ -166,14 +180,24 @@ def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 
 
 _OPTIONS = (
-    click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave files out that match this."),
-    click.option("--kind", "kinds", multiple=True, help="Only files of this kind, such as fix or delimited."),
-    click.option("--ext", "extensions", multiple=True, help="Only files with this extension, such as .log."),
     click.option(
-        "--min-size", "size_min_bytes", type=COUNT, metavar="BYTES", help="Only files of at least so many bytes."
+        "--exclude",
+        "excludes",
+        multiple=True,
+        metavar="GLOB",
+        help="Do not tag files that match this pattern. Repeatable.",
     ),
     click.option(
-        "--max-size", "size_max_bytes", type=COUNT, metavar="BYTES", help="Only files of at most so many bytes."
+        "--kind", "kinds", multiple=True, help="Tag only files of this kind, such as fix or delimited. Repeatable."
+    ),
+    click.option(
+        "--ext", "extensions", multiple=True, help="Tag only files with this extension, such as .log. Repeatable."
+    ),
+    click.option(
+        "--min-size", "size_min_bytes", type=COUNT, metavar="BYTES", help="Tag only files of at least BYTES bytes."
+    ),
+    click.option(
+        "--max-size", "size_max_bytes", type=COUNT, metavar="BYTES", help="Tag only files of at most BYTES bytes."
     ),
 )
 
@@ -186,7 +210,7 @@ def _predicates(command: Any) -> Any:
 
 @click.group(cls=Group)
 def rule() -> None:
-    """Rules that tag files."""
+    """Manage the rules that tag files by their path."""
 
 
 @rule.command(
@@ -196,21 +220,21 @@ casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --prior
 )
 @click.argument("pattern")
 @click.argument("tag")
-@click.option("--name", help="Default: the pattern and the tag.")
-@click.option("--source", metavar="NAME", help="Only files of this source.")
+@click.option("--name", help="Name the rule (default: its pattern and tag).")
+@click.option("--source", metavar="NAME", help="Tag only files of this source (default: all files).")
 @click.option(
     "--priority",
     type=INT32,
     default=0,
     show_default=True,
-    help="A whole number; rules with a higher one are looked at first.",
+    help="Try rules with a higher priority first (a whole number).",
 )
 @click.option(
     "--param",
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Give files of this rule's tag to their parser with this parameter; overrides `source add --param` and `parser set`.",
+    help="Pass this parameter to the parser with the rule's files; overrides `source add --param` and `parser set`. Repeatable.",
 )
 @_predicates
 @pass_app
@@ -265,7 +289,7 @@ def _source_id(gateway: Gateway, source: str) -> str:
 @rule.command("list", examples="casparian rule list")
 @pass_app
 def list_rules(app: App) -> ExitCode:
-    """List the rules, in the order in which they are looked at."""
+    """List the rules in the order in which they are tried."""
     with app.gateway() as gateway:
         found = gateway.query(RulesListed())
     rules: list[dict[str, Any]] = [
@@ -291,7 +315,7 @@ def list_rules(app: App) -> ExitCode:
 @click.argument("named", metavar="ID|NAME")
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
-    """Forget a rule; the tags it gave go with it."""
+    """Remove a rule, and the tags that it gave."""
     from casparian_app.files import retag_all
 
     with app.gateway() as gateway:
@@ -307,12 +331,12 @@ def remove(app: App, named: str) -> ExitCode:
 
 @rule.command("test", examples='casparian rule test "**/fix/*.log"')
 @click.argument("pattern")
-@click.option("--limit", type=POSITIVE, help="Matches to show (default: 20, with --json all).")
-@click.option("--source", metavar="NAME", help="Only files of this source.")
+@click.option("--limit", type=POSITIVE, metavar="N", help="Show at most N matches (default: 20; with --json, all).")
+@click.option("--source", metavar="NAME", help="Tag only files of this source (default: all files).")
 @_predicates
 @pass_app
 def test(app: App, pattern: str, limit: int | None, source: str | None, **predicates: Any) -> ExitCode:
-    """Show which known files a rule would tag, without saving it."""
+    """Show which known files a rule would tag; save nothing."""
     from casparian_protocol.tagging import Candidate, TagRule, test_rule
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)

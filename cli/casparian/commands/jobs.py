@@ -13,7 +13,7 @@ import rich_click as click
 from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.parser import say_waiting
 from casparian.options import COUNT, POSITIVE, as_of_option
-from casparian.render import as_json, as_ndjson, cell, fields, table
+from casparian.render import as_json, as_ndjson, cell, fields, section, table
 from casparian_app import jobs as again
 from casparian_app.gateway import Gateway
 from casparian_app.jobs import FILTER_WORDS, JobDetails, JobFilter, job_details, log_file, policy_words, replay_dead
@@ -34,24 +34,24 @@ casparian jobs --dead-letter
 casparian jobs --parser fix --json
 casparian jobs --as-of 2026-05-01T18:00""",
 )
-@click.option("--status", metavar="STATE", help=f"One of: {', '.join(FILTER_WORDS)} (any case).")
+@click.option("--status", metavar="STATE", help=f"Show only jobs in this state: {', '.join(FILTER_WORDS)} (any case).")
 @click.option(
     "--type",
     "job_type",
     type=click.Choice(list(WORKS), case_sensitive=False),
-    help="Only jobs of this type.",
+    help="Show only jobs of this type.",
 )
-@click.option("--parser", metavar="NAME", help="Only jobs of this parser.")
-@click.option("--topic", metavar="TAG", help="Only jobs that this tag caused.")
-@click.option("--dead-letter", is_flag=True, help="Only jobs that gave up.")
+@click.option("--parser", metavar="NAME", help="Show only jobs of this parser.")
+@click.option("--topic", metavar="TAG", help="Show only jobs caused by this tag.")
+@click.option("--dead-letter", is_flag=True, help="Show only dead letters: jobs whose retries are used up.")
 @click.option(
     "--all",
     "is_all",
     is_flag=True,
-    help="With a filter on failures: also those that are closed by a success or by hand.",
+    help="With a filter on failures: also show those closed by a later success or by hand.",
 )
 @click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N jobs.")
-@click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C (needs a daemon).")
+@click.option("--watch", is_flag=True, help="Redraw on every change until Ctrl-C; needs a daemon.")
 @as_of_option
 @pass_app
 def jobs(
@@ -65,7 +65,7 @@ def jobs(
     limit: int,
     watch: bool,
 ) -> ExitCode:
-    """List jobs, most recent first."""
+    """List jobs, the most recent first."""
     context = click.get_current_context()
     if context is not None and context.invoked_subcommand:
         return ExitCode.OK
@@ -87,23 +87,25 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
         as_json(app, found)
         return
     shows_type = any(job["type"] != ParseWork.kind for job in found)
+    shows_error = any(job["error_code"] for job in found)
     rows = [
         (
             job["id"][:8],
             ((job["reason"] or "") if chosen.is_dead else job["status"]) + (" (closed)" if job["closed_at"] else ""),
             *((job["type"],) if shows_type else ()),
-            f"{job['parser'] or ''} {job['version'] or ''}".strip(),
+            job["parser"],
+            job["version"],
             Path(job["input"] or "").name,
             job["rows"],
             job["quarantined"],
-            job["error_code"] or "",
+            *((job["error_code"],) if shows_error else ()),
             when_short(job["ended_at"] or job["started_at"] or job["queued_at"]),
         )
         for job in found
     ]
-    kind = ("type",) if shows_type else ()
+    kind, error = ("type",) if shows_type else (), ("error",) if shows_error else ()
     status = "gave up" if chosen.is_dead else "status"
-    columns = ("job", status, *kind, "parser", "input", "rows", "bad", "error", "when")
+    columns = ("job", status, *kind, "parser", "version", "input", "rows", "bad", *error, "when")
     empty = "No open failures; --all shows closed ones too." if chosen.hides_closed else "No jobs."
     table(app, columns, rows, empty=empty, right=("rows", "bad"))
     if len(found) == limit:
@@ -129,7 +131,7 @@ def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCod
 
 @click.group(cls=Group)
 def job() -> None:
-    """Look at one job, or change its course."""
+    """Show one job, follow it, or change what becomes of it."""
 
 
 @job.command("show", examples="casparian job show 3f2a91c0")
@@ -137,7 +139,7 @@ def job() -> None:
 @as_of_option
 @pass_app
 def show(app: App, job_id: str) -> ExitCode:
-    """Show everything about a job: input, outputs, accounting, attempts, error."""
+    """Show everything about a job: input, outputs, accounting, attempts and error."""
     with app.gateway() as gateway:
         found = job_details(gateway, job_id)
     if app.is_json:
@@ -147,26 +149,20 @@ def show(app: App, job_id: str) -> ExitCode:
     fields(app, _summary(row))
     for line in wording.say_parked([found.parked] if found.parked else []):
         print(f"trouble: {cell(line)}", file=app.out)
-    _print_params(app, found)
     _print_accounting(app, found)
     for commit in found.commits:
         print(f"rows: {_life_of(commit)}", file=app.out)
-    table(
-        app,
-        ("output", "kind", "rows", "size", "path"),
-        [(f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"]) for f in found.files],
-        empty="",
-        right=("rows", "size"),
-    )
-    table(
-        app,
-        ("output", "violation", "column", "rows"),
-        [(v["output"], v["code"], v["column"], v["rows"]) for v in found.violations],
-        empty="",
-        right=("rows",),
-    )
+    _print_params(app, found)
+    root = str(app.home.root)
+    files = [
+        (f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"].removeprefix(root).lstrip("/"))
+        for f in found.files
+    ]
+    section(app, ("output", "kind", "rows", "size", "path in the home"), files, right=("rows", "size"))
+    violations = [(v["output"], v["code"], v["column"], v["rows"]) for v in found.violations]
+    section(app, ("output", "violation", "column", "rows"), violations, right=("rows",))
     events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in found.history]
-    table(app, ("seq", "when", "event", "by"), events, empty="", right=("seq",))
+    section(app, ("seq", "when", "event", "by"), events, right=("seq",))
     if row["error_code"]:
         print(f"\n{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
         for line in (row["error_trace"] or "").splitlines():
@@ -218,10 +214,12 @@ def _print_params(app: App, found: JobDetails) -> None:
         (name, json.dumps(value, ensure_ascii=False), work.param_origins.get(name, "default"))
         for name, value in work.params.items()
     ]
-    table(app, ("parameter", "value", "from"), rows, empty="")
+    section(app, ("parameter", "value", "from"), rows)
 
 
 def _print_accounting(app: App, found: JobDetails) -> None:
+    if found.accounting:
+        print(file=app.out)
     for output, numbers in found.accounting.items():
         received = count(numbers["received"], "row")
         line = f"{output}: {received} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
@@ -238,11 +236,11 @@ def _print_accounting(app: App, found: JobDetails) -> None:
 
 @job.command("logs", examples="casparian job logs 3f2a91c0 -f")
 @click.argument("job_id", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
-@click.option("-n", "--lines", type=COUNT, default=0, help="Only the last N lines.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
+@click.option("-n", "--lines", type=COUNT, default=0, metavar="N", help="Print only the last N lines (default: all).")
 @pass_app
 def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
-    """Print what the parser and the worker wrote about a job."""
+    """Print the log of a job: what the parser and the worker wrote."""
     with app.gateway() as gateway:
         found = find_job(gateway, job_id)
         path = log_file(gateway, found["id"])
@@ -289,7 +287,7 @@ def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
 @click.argument("job_id", metavar="ID")
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
-    """Let a failed, dead-lettered or cancelled job wait again, with its own artifact and the policies it was queued with."""
+    """Queue a failed, dead-lettered or cancelled job again, with the version and the policies it was queued with."""
     with app.gateway() as gateway:
         result = gateway.request("retry", job_id=find_job(gateway, job_id)["id"])
     if app.is_json:
@@ -306,10 +304,10 @@ def retry(app: App, job_id: str) -> ExitCode:
 
 @job.command("close", examples='casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"')
 @click.argument("job_id", metavar="ID")
-@click.option("--reason", required=True, help="Why no more attention is needed; kept in the log.")
+@click.option("--reason", required=True, help="Say why it needs no more attention; kept in the log.")
 @pass_app
 def close(app: App, job_id: str, reason: str) -> ExitCode:
-    """Close the failure of a job: it is counted no more. A later success on its file or content does so by itself."""
+    """Close the failure of a job, so that it is no longer counted. A later success on its file or content does the same."""
     with app.gateway() as gateway:
         found = find_job(gateway, job_id)
         result = gateway.request("close", job_id=found["id"], reason=reason)
@@ -322,10 +320,10 @@ def close(app: App, job_id: str, reason: str) -> ExitCode:
 
 @job.command("cancel", examples='casparian job cancel 3f2a91c0 --reason "wrong file"')
 @click.argument("job_id", metavar="ID")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def cancel(app: App, job_id: str, reason: str) -> ExitCode:
-    """Stop an open job; it leaves no output."""
+    """Cancel an open job; it leaves no output."""
     return _change(app, "cancel", job_id, "job {id}: {state}", reason=reason)
 
 
@@ -339,11 +337,11 @@ casparian jobs replay --fingerprint ERR-a1b2c3d4e5f60718
 casparian jobs replay --all-dead""",
 )
 @click.argument("job_id", metavar="[ID]", required=False)
-@click.option("--fingerprint", metavar="F", help="All dead letters with this cause (`casparian errors list`).")
-@click.option("--all-dead", is_flag=True, help="All dead letters.")
+@click.option("--fingerprint", metavar="F", help="Replay all dead letters with this cause (`casparian errors list`).")
+@click.option("--all-dead", is_flag=True, help="Replay all dead letters.")
 @pass_app
 def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
-    """Let dead letters try again, with the parser's current version: one, all of a cause, or all. Retries count anew."""
+    """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries start anew."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("Which dead letters?", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
     with app.gateway() as gateway:
@@ -364,13 +362,13 @@ casparian job rerun --failed --parser fix_parser --dry-run
 casparian job rerun --failed --code INVALID_DATA""",
 )
 @click.argument("job_id", metavar="[ID]", required=False)
-@click.option("--failed", is_flag=True, help="All inputs whose newest job failed and that nobody dealt with since.")
-@click.option("--parser", metavar="NAME", help="With --failed: only those of this parser.")
-@click.option("--code", metavar="CODE", help="With --failed: only those that failed with this error code.")
-@click.option("--dry-run", is_flag=True, help="With --failed: only say what would run again, and what would not.")
+@click.option("--failed", is_flag=True, help="Rerun all inputs whose newest job failed and is still open.")
+@click.option("--parser", metavar="NAME", help="With --failed: rerun only those of this parser.")
+@click.option("--code", metavar="CODE", help="With --failed: rerun only those with this error code.")
+@click.option("--dry-run", is_flag=True, help="With --failed: show what would run again; queue nothing.")
 @pass_app
 def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
-    """Run an ended job's input again, as a new job with the parser's current version and parameters; or all that failed.
+    """Run the input of an ended job again, as a new job with the parser's current version and parameters; or all that failed.
 
     The rows of the new job replace those of the earlier one.
     """

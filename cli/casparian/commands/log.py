@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def log() -> None:
-    """The event log: verify, tail, stats, export, seal, repair."""
+    """Read, verify, seal, export and repair the event log."""
 
 
 @log.command("tail", examples="casparian log tail -n 20\ncasparian log tail -f --json")
 @click.option(
     "-n", "--lines", type=POSITIVE, default=20, show_default=True, metavar="N", help="Print the last N events."
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes (needs a daemon).")
+@click.option("-f", "--follow", is_flag=True, help="Print new events as they come; needs a daemon.")
 @pass_app
 def tail(app: App, lines: int, follow: bool) -> ExitCode:
     """Print the last events."""
@@ -69,7 +69,7 @@ def _print_events(app: App, events: Iterator[Event | FeedEvent]) -> None:
 @log.command("stats", examples="casparian log stats")
 @pass_app
 def stats(app: App) -> ExitCode:
-    """Count the events by type; show how large the log is, from when to when."""
+    """Count the events by type, and show the size of the log and its first and last time."""
     from casparian_app.event_log import figures
 
     found = figures(app.home)
@@ -101,7 +101,7 @@ casparian log export ../proof --signed""",
     "--format",
     "form",
     type=click.Choice(["jsonl", "parquet"]),
-    help="Default: what the name's ending says; on stdout jsonl.",
+    help="Write in this form (default: by the ending of the name; on stdout jsonl).",
 )
 @click.option(
     "--from",
@@ -109,13 +109,18 @@ casparian log export ../proof --signed""",
     type=POSITIVE,
     default=1,
     show_default=True,
-    help="Begin with the event of this sequence number.",
+    metavar="SEQ",
+    help="Begin with event SEQ.",
 )
 @force_option
-@click.option("--signed", is_flag=True, help="A new directory for an outsider: raw bytes, lines, digests, a signature.")
+@click.option(
+    "--signed",
+    is_flag=True,
+    help="Write a new directory that an outsider can check: raw bytes, lines, digests and a signature.",
+)
 @pass_app
 def export(app: App, target: str, form: str | None, from_seq: int, force: bool, signed: bool) -> ExitCode:
-    """Write the events as JSON lines or Parquet; `-` is stdout."""
+    """Export the events as JSON lines or Parquet; `-` is stdout."""
     if signed:
         if target == "-" or form == "parquet" or from_seq != 1:
             raise UsageProblem("A signed export is a directory of the whole log.", remedy="Name a new directory.")
@@ -140,12 +145,17 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
     examples="""casparian log verify && echo intact
 casparian log verify --tables   # also folds a long log from scratch and compares every table""",
 )
-@click.option("--tables/--no-tables", "wants_tables", default=None, help="Default: when it is cheap.")
+@click.option(
+    "--tables/--no-tables",
+    "wants_tables",
+    default=None,
+    help="Compare the tables with the log, or do not (default: when the log has at most 10,000 events).",
+)
 @pass_app
 def verify(app: App, wants_tables: bool | None) -> ExitCode:
-    """Check checksums, sequence numbers, the hash chain, its seals, and the tables against a fold from scratch.
+    """Check the log's checksums, sequence numbers, hash chain and seals, and compare the tables with it.
 
-    Exit 1 when something is damaged or differs. Nothing is changed.
+    Nothing is changed. Exit 1 when something is damaged or differs.
     """
     from casparian_app import event_log
 
@@ -235,10 +245,10 @@ def _extent(found: Verified) -> str:
 @log.command("seal", examples="casparian log seal")
 @pass_app
 def seal(app: App) -> ExitCode:
-    """Sign the head of the chain with the home's key: all events up to it can never be altered unnoticed.
+    """Sign the head of the hash chain with the home's key, so that no earlier event can be changed unnoticed.
 
-    The seal is a small file beside the log with a minisign signature; `log verify` checks every seal. Give a copy of both
-    files to somebody else: then nobody who has the home and its key can rewrite that past either.
+    The seal is a small file beside the log, with a minisign signature; `log verify` checks every seal. Give a copy of both
+    files to somebody else: then nobody can rewrite that past, not even with the home and its key.
     """
     from casparian_app import event_log
 
@@ -271,20 +281,20 @@ def export_for_outsiders(app: App, target: Path) -> ExitCode:
 casparian log repair --yes
 casparian log repair --accept-loss --yes   # for a log that is gone or shorter than it was""",
 )
-@click.option("--yes", is_flag=True, help="Cut the log; without this the command only says what would be lost.")
+@click.option("--yes", is_flag=True, help="Cut the log (default: only show what would be lost).")
 @click.option(
     "--accept-loss",
     "accepts_loss",
     is_flag=True,
-    help="Go on from where the log ends, though it is known to have been longer.",
+    help="Continue from where the log ends, although it is known to have been longer.",
 )
 @pass_app
 def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
     """Cut a damaged log back to its last good batch; the old bytes are kept in log/damaged/.
 
-    What happened after that is forgotten: a copy of the missing files would lose less. Files that were processed after it are
-    processed again, those that were found after it once they are scanned again. What was published for them before is kept
-    in quarantine/_orphans/.
+    What happened after that batch is forgotten: a copy of the missing files would lose less. Files that were processed after
+    it are processed again; files that were found after it must be scanned again. What was published for them is kept in
+    quarantine/_orphans/.
     """
     from casparian_app import event_log
 
@@ -328,9 +338,9 @@ def _lost(cut_bytes: int, events: int) -> str:
 @log.command("rebuild", examples="casparian log rebuild")
 @pass_app
 def rebuild(app: App) -> ExitCode:
-    """Set the tables (state.duckdb) aside, to be made again from the log by the next command that needs them.
+    """Set the tables (state.duckdb) aside; the next command that needs them makes them again from the log.
 
-    For tables that `log verify` found to differ. The old ones are kept beside as state.duckdb.aside-…; no daemon may run.
+    Use it when `log verify` found that the tables differ. The old ones are kept as state.duckdb.aside-…. No daemon may run.
     """
     from casparian_app import event_log
 

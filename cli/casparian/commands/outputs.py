@@ -11,7 +11,7 @@ import rich_click as click
 
 from casparian.app import App, Command, ExitCode, Group, pass_app
 from casparian.options import POSITIVE, TIMEOUT, as_of_option, force_option
-from casparian.render import FORMS, as_json, fields, only_columns, print_answer, table
+from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
 from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
 from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
@@ -22,7 +22,7 @@ from casparian_protocol.queries.parsers import ContractOfOutput
 
 @click.group(cls=Group)
 def outputs() -> None:
-    """The published tables."""
+    """Show the published tables, their files and their history."""
 
 
 @outputs.command("list", examples="casparian outputs list")
@@ -62,7 +62,7 @@ def list_outputs(app: App) -> ExitCode:
 @click.argument("name")
 @pass_app
 def show(app: App, name: str) -> ExitCode:
-    """Show one output: where it lies, its columns, its files."""
+    """Show one output: its path, columns and files."""
     with app.gateway() as gateway:
         found = gateway.query(OutputsListed(name))
         if not found:
@@ -93,7 +93,7 @@ def show(app: App, name: str) -> ExitCode:
         columns = [
             (c["name"], c["type"], c.get("nullable", True), c.get("description", "")) for c in contract["columns"]
         ]
-        table(app, ("column", "type", "nullable", "description"), columns, empty="")
+        section(app, ("column", "type", "nullable", "description"), columns)
     damaged = [file["path"] for file in files if file["is_damaged"]]
     if damaged:
         app.say(f"DAMAGED: {', '.join(damaged)} (neither staged nor in place after a crash)")
@@ -116,12 +116,12 @@ def _superseded(output: OutputListed) -> str:
     examples="casparian outputs history fix_orders\ncasparian outputs history fix_orders --input day.log --json",
 )
 @click.argument("name")
-@click.option("--input", "input_file", metavar="FILE", help="Only commits of this file: its path, or its name.")
+@click.option("--input", "input_file", metavar="FILE", help="Show only commits of this file: its path or its name.")
 @click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N commits.")
 @as_of_option
 @pass_app
 def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode:
-    """List the commits to an output, the latest first: live or superseded, by which job, since which event.
+    """List the commits to an output, the latest first: live, or superseded by which job since which event.
 
     Superseded files stay on disk; `casparian sql --as-of SEQ` reads them.
     """
@@ -172,11 +172,11 @@ casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
     "--format",
     "form",
     type=click.Choice(FORMS),
-    help="Default: a table or records on a terminal, tsv in a pipe, for --out what the name's ending says. jsonl: an object a"
-    " line; arrays: a line with the columns and their types, then an array a row.",
+    help="Print in this form (default: a table or records on a terminal, tsv in a pipe, for --out by the ending of the name)."
+    " jsonl is an object on each line; arrays is a line with the columns and their types, then an array for each row.",
 )
-@click.option("--record", is_flag=True, help="Show each row as lines of column and value.")
-@click.option("--columns", metavar="A,B", help="Only these columns of the answer, in this order.")
+@click.option("--record", is_flag=True, help="Print each row as lines of column and value.")
+@click.option("--columns", metavar="A,B", help="Print only these columns, in this order.")
 @click.option(
     "--out",
     "target",
@@ -184,14 +184,15 @@ casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
     help="Write the answer to this file: .csv .tsv .json .jsonl .parquet.",
 )
 @force_option
-@click.option("--limit", "limit_rows", type=POSITIVE, metavar="N", help="Only the first N rows.")
+@click.option("--limit", "limit_rows", type=POSITIVE, metavar="N", help="Print at most N rows (default: all).")
 @click.option(
     "--timeout",
     "timeout_seconds",
     type=TIMEOUT,
     default=600.0,
     show_default=True,
-    help="End the query after so many seconds.",
+    metavar="SECONDS",
+    help="Stop the query after SECONDS seconds.",
 )
 @as_of_option
 @pass_app
@@ -206,7 +207,7 @@ def sql(
     limit_rows: int | None,
     timeout_seconds: float,
 ) -> ExitCode:
-    """Ask with one SELECT. `casparian outputs list` shows the tables."""
+    """Run one SELECT over the published tables. `casparian outputs list` shows them; `-` reads the query from stdin."""
     from casparian_app.sql import ask
 
     if record and (form is not None or target is not None):

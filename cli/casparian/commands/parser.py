@@ -11,7 +11,7 @@ import rich_click as click
 
 from casparian.app import App, ExitCode, Group, pass_app
 from casparian.options import as_of_option
-from casparian.render import as_json, cell, fields, table
+from casparian.render import as_json, cell, fields, section, table
 from casparian_app.names import UnknownName, need
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count, size, when, when_short
@@ -44,7 +44,7 @@ _CONTRACT_COLUMNS = (
 
 @click.group(cls=Group)
 def parser() -> None:
-    """The registry of parsers."""
+    """Register parsers, and manage their versions and parameters."""
 
 
 def print_verdicts(app: App, verdicts: Sequence[Mapping[str, Any]]) -> None:
@@ -74,7 +74,7 @@ def say_waiting(app: App, held: Sequence[WaitingVersion]) -> None:
 @as_of_option
 @pass_app
 def list_parsers(app: App) -> ExitCode:
-    """List the registered versions; the current one of a parser takes new and changed files."""
+    """List the registered versions. The current version of a parser takes new and changed files."""
     with app.gateway() as gateway:
         found = parser_versions(gateway)
     if app.is_json:
@@ -106,7 +106,7 @@ def _runs(one: ParserStanding) -> str:
 @click.argument("named", metavar="NAME[@VERSION]")
 @pass_app
 def show(app: App, named: str) -> ExitCode:
-    """Show one parser: the current version (or VERSION), its parameters with their values, outputs, contracts, health."""
+    """Show the current version of a parser, or VERSION: its parameters, outputs, contracts and health."""
     name, _, version = named.partition("@")
     with app.gateway() as gateway:
         everything = parser_versions(gateway)
@@ -133,11 +133,11 @@ def show(app: App, named: str) -> ExitCode:
     _print_params(app, params)
     if len(of_name) > 1:
         versions = [(one.version, one.state, when(one.row["registered_at"])) for one in of_name]
-        table(app, ("version", "state", "registered"), versions, empty="")
+        section(app, ("version", "state", "registered"), versions)
     rows = [
         (c["contract_id"][:8], c["version"], c["output"], c["state"], c["columns"], c["approved_by"]) for c in contracts
     ]
-    table(app, ("contract", "version", "output", "state", "columns", "approved by"), rows, empty="", right=("columns",))
+    section(app, ("contract", "version", "output", "state", "columns", "approved by"), rows, right=("columns",))
     _print_waiting(app, of_name)
     return ExitCode.OK
 
@@ -169,13 +169,13 @@ def _summary(shown: ParserStanding) -> list[tuple[str, Any]]:
     examples='''casparian parser use fix_parser@1.2.0 --reason "1.3.0 loses the trailer"''',
 )
 @click.argument("named", metavar="NAME@VERSION")
-@click.option("--reason", required=True, help="Kept in the log, shown by `parser show`.")
+@click.option("--reason", required=True, help="Say why; kept in the log and shown by `parser show`.")
 @pass_app
 def use(app: App, named: str, reason: str) -> ExitCode:
-    """Choose the version that new and changed files go to, also an older one.
+    """Choose the version that takes new and changed files; it may be an older one.
 
-    Files that were processed already are not touched; jobs that are open finish with the version they were queued for. The
-    choice stands until a newer version is approved.
+    Files that are already processed are not touched, and open jobs finish with the version that they were queued for. The
+    choice holds until a newer version is approved.
     """
     name, _, version = named.partition("@")
     if not version:
@@ -203,7 +203,7 @@ def use(app: App, named: str, reason: str) -> ExitCode:
 def _print_params(app: App, params: Sequence[Parameter]) -> None:
     rows = [(p["name"], json.dumps(p["value"], ensure_ascii=False), p["origin"]) for p in params]
     if rows:
-        table(app, ("parameter", "value", "from"), rows, empty="")
+        section(app, ("parameter", "value", "from"), rows)
 
 
 @parser.command(
@@ -214,15 +214,17 @@ casparian parser set fix_parser --reset""",
 )
 @click.argument("name")
 @click.argument("values", nargs=-1, metavar="[PARAM=VALUE]...")
-@click.option("--unset", multiple=True, metavar="PARAM", help="Give this one its declared default back.")
-@click.option("--reset", is_flag=True, help="Give all their declared defaults back, before PARAM=VALUE are set.")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option(
+    "--unset", multiple=True, metavar="PARAM", help="Reset this parameter to its declared default. Repeatable."
+)
+@click.option("--reset", is_flag=True, help="Reset all parameters to their declared defaults, then set PARAM=VALUE.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def set_(app: App, name: str, values: tuple[str, ...], unset: tuple[str, ...], reset: bool, reason: str) -> ExitCode:
-    """Set parameters of a parser in production; without PARAM=VALUE, show what is set.
+    """Set parameters of a parser in production, or show them when no PARAM=VALUE is given.
 
-    They hold for jobs that are queued from now on. A source (`source add --param`) overrides them, and a rule (`rule add
-    --param`) overrides both.
+    They apply to jobs queued from now on. A source (`source add --param`) overrides them, and a rule (`rule add --param`)
+    overrides both.
     """
     is_change = bool(values or unset or reset)
     with app.gateway() as gateway:
@@ -248,10 +250,10 @@ _FILES_SHOWN = 12
 
 @parser.command("register", examples="casparian parser register fix_parser/\ncasparian parser register advice.py")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--no-tests", is_flag=True, help="Do not run the tests that lie beside the parser.")
+@click.option("--no-tests", is_flag=True, help="Skip the tests beside the parser.")
 @pass_app
 def register(app: App, path: Path, no_tests: bool) -> ExitCode:
-    """Bundle, check, sign and store a parser; its contracts are proposed for approval."""
+    """Bundle, check, test, sign and store a parser, and propose its contracts for approval."""
     from casparian_app.registering import register_parser
 
     with app.gateway(creates_home=True) as gateway:
@@ -304,10 +306,10 @@ def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
     "test", examples="casparian parser test fix_parser/\ncasparian parser test fix_parser/ --update     # after an edit"
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--update", is_flag=True, help="Rewrite the expected rows and counts of cases that differ by what came.")
+@click.option("--update", is_flag=True, help="Rewrite the expected rows and counts of the tests that fail.")
 @pass_app
 def test(app: App, path: Path, update: bool) -> ExitCode:
-    """Run the tests that lie beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
+    """Run the tests beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
     from casparian_app.registering import run_bundle_tests
 
     results = run_bundle_tests(path, is_update=update)
@@ -346,7 +348,7 @@ def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
 @as_of_option
 @pass_app
 def health(app: App, name: str) -> ExitCode:
-    """Show how parsers fare: runs, failures in a row, and whether they are paused, why and until when."""
+    """Show the runs of each parser, its failures in a row, and whether it is paused, why and until when."""
     with app.gateway() as gateway:
         found = versions_of(gateway, name) if name else parser_versions(gateway)
     documents = [one.health() for one in found if name or one.standing != "retired"]
@@ -379,19 +381,19 @@ def health(app: App, name: str) -> ExitCode:
 
 @parser.command("pause", examples='casparian parser pause fix_parser --reason "bad feed since noon"')
 @click.argument("name")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def pause(app: App, name: str, reason: str) -> ExitCode:
-    """Pause a parser: its jobs stay queued, those that run may finish."""
+    """Pause a parser: its jobs stay queued, and running ones may finish."""
     return _ask(app, "pause", f"{name} is paused; its jobs stay queued", parser=name, reason=reason)
 
 
 @parser.command("resume", examples="casparian parser resume fix_parser")
 @click.argument("name")
-@click.option("--reason", default="", help="Kept in the log.")
+@click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
 def resume(app: App, name: str, reason: str) -> ExitCode:
-    """Resume a paused parser: its jobs run again."""
+    """Resume a paused parser: its queued jobs run again."""
     return _ask(app, "resume", f"{name} runs again", parser=name, reason=reason)
 
 

@@ -72,14 +72,17 @@ _MESSAGE_CHARACTERS = 200
     examples="""casparian process
 casparian process --parser fix_parser --workers 2 --json""",
 )
-@click.option("--parser", metavar="NAME", help="Only files that this parser wants.")
-@click.option("--tag", help="Only files with this tag.")
-@click.option("--path", type=click.Path(), help="Only files below this path.")
-@click.option("--limit", type=POSITIVE, help="Queue at most N files (default: all).")
-@click.option("--include-cancelled", is_flag=True, help="Also files whose jobs were cancelled; they stay so otherwise.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be queued, and why not all of it; queue nothing.")
+@click.option("--parser", metavar="NAME", help="Process only files that this parser takes.")
+@click.option("--tag", metavar="TAG", help="Process only files with this tag.")
+@click.option("--path", type=click.Path(), metavar="PATH", help="Process only files below this path.")
+@click.option("--limit", type=POSITIVE, metavar="N", help="Queue at most N files (default: all).")
+@click.option("--include-cancelled", is_flag=True, help="Also process files whose jobs were cancelled.")
+@click.option("--dry-run", is_flag=True, help="Show what would be queued, and why the rest would not; queue nothing.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Worker processes to start (default: the setting, or cores)."
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Start N worker processes (default: daemon.max_concurrent_workers, or one for each core).",
 )
 @pass_app
 def process(
@@ -92,10 +95,10 @@ def process(
     dry_run: bool,
     workers: int | None,
 ) -> ExitCode:
-    """Queue the files that are pending, run them, and say what became of all that were asked for.
+    """Queue the pending files, run them, and report what became of every file asked for.
 
-    Beside a daemon its workers do the work, and what it began by itself counts too; without one a daemon runs as long as
-    this command. Exit 1 when a job failed."""
+    Beside a daemon, its workers do the work, and jobs that it began itself count too. Without one, a daemon runs for as long
+    as this command. Exit 1 when a job failed."""
     if not is_home(app.home):
         raise NoHome(app.home)
     asked = selection_of(parser, tag, path)

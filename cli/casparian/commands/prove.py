@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 casparian verify fix_orders --sample 20""",
 )
 @click.argument("what", metavar="JOB|OUTPUT")
-@click.option("--sample", type=POSITIVE, help="Of an output: only so many of its jobs, drawn by lot.")
+@click.option(
+    "--sample", type=POSITIVE, metavar="N", help="Check N of an output's jobs, chosen at random (default: all)."
+)
 @pass_app
 def verify(app: App, what: str, sample: int | None) -> ExitCode:
-    """Run a job again as it was (artifact, contract, time, input) and compare with what it published.
+    """Run a job again as it was (parser, contract, time, input) and compare the result with what it published.
 
-    Nothing of the home is changed. Equal means byte for byte, or else row for row. An OUTPUT stands for all jobs that have
-    live rows in its live version. Exit 1 when one could not be reproduced.
+    Files are compared byte for byte, or else row for row. OUTPUT stands for all jobs with live rows in its live version.
+    Nothing in the home is changed. Exit 1 when a job cannot be reproduced.
     """
     from casparian_app.jobs import recorded_jobs, run_again
 
@@ -62,11 +64,11 @@ def _print(app: App, found: Reproduction) -> None:
 
 @click.command(cls=Command, examples="casparian story 3f2a91c0\ncasparian story 3f2a91c0 --progress --json")
 @click.argument("job_id", metavar="JOB")
-@click.option("--progress", is_flag=True, help="With every progress report, read from the log.")
+@click.option("--progress", is_flag=True, help="Include every progress report from the log.")
 @as_of_option
 @pass_app
 def story(app: App, job_id: str, progress: bool) -> ExitCode:
-    """Tell what happened to a job, from what led to it to how it stands."""
+    """Tell what happened to a job, from what led to it to how it stands now."""
     with app.gateway() as gateway:
         job = find_job(gateway, job_id)
         events = story_of(gateway, job)

@@ -17,10 +17,10 @@ from casparian_app.texts import count, when
 from casparian_protocol.queries.outputs import ViolationFilter, ViolationsListed, ViolationSums
 
 _FILTERS = (
-    click.option("--parser", metavar="NAME", help="Only rows of this parser."),
-    click.option("--output", metavar="NAME", help="Only rows of this output."),
-    click.option("--code", metavar="CODE", help="Only this kind of violation, such as type_mismatch."),
-    click.option("--superseded", is_flag=True, help="Also rows whose commit a newer one has superseded."),
+    click.option("--parser", metavar="NAME", help="Show only rows of this parser."),
+    click.option("--output", metavar="NAME", help="Show only rows of this output."),
+    click.option("--code", metavar="CODE", help="Show only this kind of violation, such as type_mismatch."),
+    click.option("--superseded", is_flag=True, help="Also show rows whose commit was superseded by a newer one."),
 )
 
 
@@ -38,7 +38,7 @@ def _doubt(app: App, gateway: Gateway, parser: str | None, output: str | None, c
 
 @click.group(cls=Group)
 def quarantine() -> None:
-    """Rows that broke their contract."""
+    """Show and export the rows that broke their contract."""
 
 
 @quarantine.command("summary", examples="casparian quarantine summary --output fix_orders")
@@ -67,7 +67,9 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None, 
 
 @quarantine.command("list", examples="casparian quarantine list --code type_mismatch")
 @_filtered
-@click.option("--uncommitted", is_flag=True, help="What failed jobs left: rows beyond the policy's limit.")
+@click.option(
+    "--uncommitted", is_flag=True, help="Show what failed jobs left instead: more bad rows than the policy allows."
+)
 @click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N entries.")
 @pass_app
 def list_(
@@ -128,13 +130,15 @@ def _list_uncommitted(app: App, gateway: Gateway) -> ExitCode:
 casparian quarantine show --uncommitted --job 3f2a91c0""",
 )
 @click.argument("output", required=False)
-@click.option("--uncommitted", is_flag=True, help="Rows that failed jobs left instead: more than the policy allows.")
-@click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
-@click.option("--job", metavar="ID", help="Only rows of this job.")
+@click.option(
+    "--uncommitted", is_flag=True, help="Show what failed jobs left instead: more bad rows than the policy allows."
+)
+@click.option("--code", metavar="CODE", help="Show only rows with this kind of violation.")
+@click.option("--job", metavar="ID", help="Show only rows of this job.")
 @click.option("-n", "--limit", type=POSITIVE, default=10, show_default=True, metavar="N", help="Show at most N rows.")
 @pass_app
 def show(app: App, output: str | None, uncommitted: bool, code: str | None, job: str | None, limit: int) -> ExitCode:
-    """Show quarantined rows of OUTPUT: what was wrong, where they came from, their original text."""
+    """Show quarantined rows of OUTPUT: what was wrong, where they came from, and their original text."""
     from casparian_app.sql import quarantined_rows, uncommitted_rows
     from casparian_protocol.values import plain_rows
 
@@ -174,7 +178,7 @@ def show(app: App, output: str | None, uncommitted: bool, code: str | None, job:
 @quarantine.command("export", examples="casparian quarantine export fix_orders bad.csv")
 @click.argument("output")
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--code", metavar="CODE", help="Only rows with this kind of violation.")
+@click.option("--code", metavar="CODE", help="Export only rows with this kind of violation.")
 @force_option
 @pass_app
 def export(app: App, output: str, target: Path, code: str | None, force: bool) -> ExitCode:

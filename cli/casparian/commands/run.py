@@ -69,7 +69,7 @@ def _refuse_no_sandbox(_context: click.Context, _parameter: click.Parameter, is_
 
 @click.command(
     cls=Command,
-    short_help="Run a parser on files, here and now (dev mode).",
+    short_help="Run a parser on files without registering it (dev mode).",
     examples="""casparian run advice.py inbox/advice_0531.txt
 casparian run fix_parser/ venue_a.log venue_b.log --limit 1000
 casparian run fix_parser@1.0.0 venue_a.log     # a registered one
@@ -78,21 +78,37 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
 )
 @click.argument("parser", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
-@click.option("--sink", "uri", metavar="URI", help="Write rows: parquet://DIR, csv://DIR, jsonl://DIR, arrow://DIR.")
+@click.option(
+    "--sink",
+    "uri",
+    metavar="URI",
+    help="Write the rows to parquet://DIR, csv://DIR, jsonl://DIR or arrow://DIR (default: write nothing).",
+)
 @click.option(
     "--contract",
     "contract_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="JSON contract for the only output, or a map of output to contract.",
+    help="Use the contract in this JSON file: one for the only output, or a map of output to contract.",
 )
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter that the parser declares.")
-@click.option("--limit", type=POSITIVE, metavar="N", help="Stop after N rows of each input.")
-@click.option("--whatif", is_flag=True, help="Show what --sink would write, and write nothing.")
-@click.option("--force", is_flag=True, help="Let --sink overwrite.")
-@click.option("--venv", type=click.Path(path_type=Path), metavar="DIR", help="Use this environment's Python.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a parameter that the parser declares. Repeatable.",
+)
+@click.option("--limit", type=POSITIVE, metavar="N", help="Read at most N rows of each input (default: all).")
+@click.option("--whatif", is_flag=True, help="Show what --sink would write; write nothing.")
+@click.option("--force", is_flag=True, help="Let --sink overwrite existing files.")
+@click.option(
+    "--venv",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Use the Python of this virtual environment (default: the one that runs casparian).",
+)
 @click.option("--no-sandbox", is_flag=True, hidden=True, callback=_refuse_no_sandbox, expose_value=False)
-@click.option("--raw", is_flag=True, help="Every valid row whole, one JSON object a line; no tables.")
+@click.option("--raw", is_flag=True, help="Print every valid row as one line of JSON instead of tables.")
 @pass_app
 def run(
     app: App,
@@ -107,11 +123,11 @@ def run(
     venv: Path | None,
     raw: bool,
 ) -> ExitCode:
-    """Run a parser on files and show first rows, schema and violations of each output.
+    """Run a parser on files and show the first rows, the schema and the violations of each output.
 
-    PARSER is a file, a directory, or NAME[@VERSION] of a registered parser. It runs in your environment, with your
-    terminal: prints appear as they come and breakpoint() works. Its contract is enforced if it has one. Exit 0 when
-    everything was parsed, violations included; 1 when the parser fails.
+    PARSER is a file, a directory, or NAME[@VERSION] of a registered parser. It runs in your environment and your
+    terminal: its output appears as it is printed, and breakpoint() works. Its contract is enforced if it has one. Exit 0
+    when everything was parsed, even with violations; exit 1 when the parser fails.
     """
     from casparian_app.devrun.parser import read_params, with_contracts
     from casparian_app.devrun.sink import Sink, read_target

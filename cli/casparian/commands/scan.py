@@ -34,15 +34,27 @@ casparian scan archive/ --pattern "*.hl7" --exclude "**/old/**"
 casparian scan one_file.log --tag fix --hash --json""",
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
-@click.option("--pattern", "patterns", multiple=True, metavar="GLOB", help="Only files that match one of these.")
-@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave these out, besides .git and its kin.")
-@click.option("--tag", "tags", multiple=True, help="Put this tag on everything found.")
-@click.option("--hash", "hash_all", is_flag=True, help="Digest every file, not only tagged ones.")
-@click.option("--stats", is_flag=True, help="Also count files by kind.")
 @click.option(
-    "--gitignore", is_flag=True, help="Leave out what .gitignore files name (evidence is not hidden by default)."
+    "--pattern", "patterns", multiple=True, metavar="GLOB", help="Take only files that match this pattern. Repeatable."
 )
-@click.option("--progress", "tells_progress", is_flag=True, help="Lines of progress on stdout (--json: NDJSON).")
+@click.option(
+    "--exclude",
+    "excludes",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files that match this pattern, besides .git and the like. Repeatable.",
+)
+@click.option("--tag", "tags", multiple=True, help="Put this tag on every file found. Repeatable.")
+@click.option("--hash", "hash_all", is_flag=True, help="Hash every file (default: only tagged ones).")
+@click.option("--stats", is_flag=True, help="Also count the files by kind.")
+@click.option(
+    "--gitignore",
+    is_flag=True,
+    help="Leave out what .gitignore files name (default: take them, so that no evidence is hidden).",
+)
+@click.option(
+    "--progress", "tells_progress", is_flag=True, help="Print progress as lines on stdout (with --json as NDJSON)."
+)
 @pass_app
 def scan(
     app: App,
@@ -55,7 +67,7 @@ def scan(
     gitignore: bool,
     tells_progress: bool,
 ) -> ExitCode:
-    """Find files below PATH and remember what is new, changed or gone."""
+    """Find files below PATH and record what is new, changed or gone."""
     from casparian_app.files import DEFAULT_EXCLUDES, ScanOptions, WalkOptions, wanted_tags
 
     roots = [os.path.abspath(path) for path in paths]
@@ -78,7 +90,7 @@ def scan(
         for name in ("new", "changed", "renamed", "vanished", "unchanged")
         if (number := getattr(totals, name))
     )
-    print(f"{found}: {changes or 'nothing'}", file=app.out)
+    print(f"{found}: {changes or 'nothing new'}", file=app.out)
     for kind, number in kinds.items():
         print(f"  {cell(kind)}: {number:,}", file=app.out)
     if totals.changed:
@@ -165,18 +177,24 @@ def _tell_progress(app: App, progress: ScanProgress) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Show what a file is and how it begins.",
+    short_help="Show what kind of file it is, and its first records.",
     examples="casparian preview trades.csv\ncasparian preview venue.log --raw -n 5\ncasparian preview odd.bin --hex",
 )
 @click.argument("file", type=click.Path())
 @click.option(
-    "-n", "record_count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Show so many records."
+    "-n",
+    "record_count",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Show at most N records.",
 )
-@click.option("--raw", is_flag=True, help="The first lines as they stand, control characters escaped.")
-@click.option("--hex", "is_hex", is_flag=True, help="The first bytes (16 to a record).")
+@click.option("--raw", is_flag=True, help="Show the first lines as they are, with control characters escaped.")
+@click.option("--hex", "is_hex", is_flag=True, help="Show the first bytes in hex, 16 for each record.")
 @pass_app
 def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> None:
-    """Show kind, encoding, delimiter, first records and the types that every value seen has beyond doubt."""
+    """Show the kind, encoding and delimiter of a file, its first records, and the types that all their values fit."""
     if raw and is_hex:
         raise UsageProblem("--raw and --hex exclude each other.", remedy="Give one of them.")
     from casparian_app.files import preview_file

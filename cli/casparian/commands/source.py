@@ -26,36 +26,41 @@ WHAT_CHANGE_DOES = {
 
 @click.group(cls=Group)
 def source() -> None:
-    """Directories that are scanned for files."""
+    """Manage the directories that are scanned for files."""
 
 
 @source.command("add", examples="casparian source add /data/fix_logs --name fix_archive --tag fix --poll 300")
 @click.argument("path", type=click.Path(file_okay=False))
-@click.option("--name", help="Default: the directory's name.")
-@click.option("--tag", "tags", multiple=True, help="Put this tag on everything found there.")
-@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave these out.")
-@click.option("--pattern", "patterns", multiple=True, metavar="GLOB", help="Only files that match one of these.")
+@click.option("--name", help="Name the source (default: the name of the directory).")
+@click.option("--tag", "tags", multiple=True, help="Put this tag on every file found there. Repeatable.")
+@click.option(
+    "--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave out files that match this pattern. Repeatable."
+)
+@click.option(
+    "--pattern", "patterns", multiple=True, metavar="GLOB", help="Take only files that match this pattern. Repeatable."
+)
 @click.option(
     "--poll",
     "poll_seconds",
     type=POLL_SECONDS,
     default=0,
     show_default=True,
-    help="The daemon rescans every so many seconds; 0: only when asked.",
+    metavar="SECONDS",
+    help="Let the daemon rescan every SECONDS seconds; 0: only when asked.",
 )
 @click.option(
     "--on-change",
     type=click.Choice(["replace", "append"]),
     default="replace",
     show_default=True,
-    help="What a changed file does to its earlier rows: its new rows replace them, or are added to them.",
+    help="When a file has changed, replace its earlier rows, or append to them.",
 )
 @click.option(
     "--param",
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Give its files to their parser with this parameter; overrides `parser set`.",
+    help="Pass this parameter to the parser with the source's files; overrides `parser set`. Repeatable.",
 )
 @pass_app
 def add(
@@ -69,7 +74,7 @@ def add(
     on_change: str,
     params: tuple[str, ...],
 ) -> ExitCode:
-    """Make a directory a source: it can be scanned again by its name, or by the daemon."""
+    """Add a directory as a source, which you can rescan by name and the daemon can watch."""
     given = named_values(params)
     root = os.path.abspath(path)
     if not os.path.isdir(root):
@@ -97,7 +102,7 @@ def add(
 @source.command("list", examples="casparian source list")
 @pass_app
 def list_sources(app: App) -> ExitCode:
-    """List the sources with their files and last scan; a polled one also with the daemon's last look, which found nothing new."""
+    """List the sources with their number of files, the last scan, and the daemon's last look at a polled source."""
     with app.gateway() as gateway:
         found = gateway.query(SourcesListed())
         polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
@@ -139,7 +144,7 @@ def _document(source: SourceListed, looked_at: int | None) -> dict[str, Any]:
 @click.argument("named", metavar="NAME|ID")
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
-    """Forget a source: it is scanned no more, its files stay known."""
+    """Remove a source: it is no longer scanned, and its files stay in the catalogue."""
     with app.gateway() as gateway:
         need(gateway, "source", named)
         result = gateway.request("remove_source", source=named)
@@ -154,7 +159,7 @@ def remove(app: App, named: str) -> ExitCode:
 @click.argument("named", metavar="NAME|ID")
 @pass_app
 def rescan(app: App, named: str) -> ExitCode:
-    """Scan a source now: as a job of the daemon, or here when none runs."""
+    """Scan a source now: as a job of the daemon, or in this process when no daemon runs."""
     with app.gateway() as gateway:
         if gateway.is_daemon:
             need(gateway, "source", named)
