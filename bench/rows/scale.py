@@ -45,7 +45,7 @@ select md5('j' || i)[:16] as id, 'PARSE' as job_type, $parser as plugin_name, $v
     0 as retry_count, 1 as attempt, md5('c' || i) || md5('d' || i) as content_hash, 'k' || i as job_key, i as sequence,
     i as queued_seq, make_timestamp($start + i) as queued_at, make_timestamp($start + i) as started_at,
     make_timestamp($start + i) as end_time, make_timestamp($start + i) as updated_at, 7 as rows_valid, 0 as quarantine_rows,
-    'outputs/rows/v1' as output_path, 70 as output_size_bytes, '{{}}' as spec_json, $topic as topic,
+    'outputs/rows/v1' as output_path, 70 as output_size_bytes, 70 as data_bytes, '{{}}' as spec_json, $topic as topic,
     case when $status = 'FAILED' then 'INVALID_DATA' end as error_code,
     case when $status = 'FAILED' then 'f' || lpad((i % 7)::varchar, 15, '0') end as error_fingerprint
 from range($jobs) t(i) where (i % $failed = 0) = ($status = 'FAILED')

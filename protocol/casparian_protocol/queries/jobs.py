@@ -121,6 +121,7 @@ class JobRow(TypedDict):
     records_unaccounted: int | None
     records_json: str | None
     started_at: int | None
+    data_bytes: int | None
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ def accounted(manifest: Manifest, versions: dict[str, int]) -> Row:
         "sandbox": manifest.sandbox,
         "seconds": manifest.total_seconds,
         "output_size_bytes": sum(file.bytes for file in manifest.files),
+        "data_bytes": sum(file.bytes for file in manifest.files if file.kind == "data"),
         "accounting_json": as_json(manifest.outputs),
         "skipped_json": as_json(manifest.skipped),
         "records_given": records.given if records is not None and records.is_counted else None,

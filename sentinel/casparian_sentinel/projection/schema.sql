@@ -89,7 +89,7 @@ create table cf_unsettled_jobs (
     accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
     rerun_of varchar, sequence ubigint, queued_seq ubigint, replayed_at timestamp, closed_at timestamp,
     closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar,
-    started_at timestamp
+    started_at timestamp, data_bytes bigint
 );
 
 create table cf_settled_jobs as select * from cf_unsettled_jobs where false;

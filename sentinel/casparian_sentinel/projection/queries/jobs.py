@@ -47,31 +47,30 @@ _IS_CLOSED = f"(q.status in {_FAILED} and q.closed_by is not null)"
 _CAUSE = f"case when q.status in {_FAILED} then coalesce(q.error_fingerprint, q.error_code, '') else '' end"
 _INPUT = "case when q.plugin_name is null then coalesce(q.input_file, '') else '' end"
 _AT = "coalesce(q.end_time, q.started_at, q.queued_at)"
-_WRITTEN = f"(select job_id, {total('bytes')} as data_bytes from cf_output_files where kind = 'data' group by job_id)"
+#: Where the outputs of a job are said, a few texts for a million jobs: names are cut out of the different ones.
 _GROUPS = f"""
-select q.status, {_IS_CLOSED} as is_closed, q.job_type as type, coalesce(q.plugin_name, '') as parser,
-    coalesce(q.parser_version, '') as version, {_CAUSE} as cause, {_INPUT} as input, count(*)::bigint as jobs,
-    {total("q.rows_valid")} as rows, {total("q.quarantine_rows")} as quarantined, {total("q.rows_skipped")} as skipped,
-    {total("w.data_bytes")} as bytes, max({_AT}) as latest_at,
-    coalesce(list_sort(list_distinct(flatten(list(distinct regexp_extract_all(q.output_path, 'outputs/([^/]+)/', 1))
-        filter (where q.output_path is not null)))), []::varchar[]) as outputs
-from cf_processing_queue q left join {_WRITTEN} w on w.job_id = q.id
-group by q.status, {_IS_CLOSED}, q.job_type, q.plugin_name, q.parser_version, {_CAUSE}, {_INPUT}
-order by latest_at desc, q.status, type, parser, version, cause, input
+with grouped as (
+    select q.status, {_IS_CLOSED} as is_closed, q.job_type as type, coalesce(q.plugin_name, '') as parser,
+        coalesce(q.parser_version, '') as version, {_CAUSE} as cause, {_INPUT} as input, count(*)::bigint as jobs,
+        {total("q.rows_valid")} as rows, {total("q.quarantine_rows")} as quarantined, {total("q.rows_skipped")} as skipped,
+        {total("q.data_bytes")} as bytes, max({_AT}) as latest_at,
+        list(distinct q.output_path) filter (where q.output_path is not null) as paths
+    from cf_processing_queue q group by all
+)
+select * exclude (paths), coalesce(list_sort(list_distinct(flatten(
+    list_transform(paths, lambda path: regexp_extract_all(path, 'outputs/([^/]+)/', 1))))), []::varchar[]) as outputs
+from grouped order by latest_at desc, status, type, parser, version, cause, input
 """
-#: `{{which}}` chooses jobs `q`; what was written and scanned is looked up for these alone.
-_GROUPED = f"""
-with chosen as materialized ({{which}}),
-written as (
-    select job_id, {total("bytes")} as data_bytes from cf_output_files
-    where kind = 'data' and job_id in (select id from chosen) group by job_id
-), scanned as (select job_id, max(files) as files from cf_scans where job_id in (select id from chosen) group by job_id)
+#: `{which}` chooses jobs `q`; what was scanned is looked up for these alone.
+_GROUPED = """
+with chosen as materialized ({which}),
+scanned as (select job_id, max(files) as files from cf_scans where job_id in (select id from chosen) group by job_id)
 select q.id, q.job_type, q.status, q.plugin_name, q.parser_version, q.input_file, q.topic, q.attempt, q.lease_epoch,
     q.worker_id, q.retry_count, q.not_before, q.queued_at, q.started_at, q.end_time as ended_at, q.rows_valid,
-    q.quarantine_rows, q.rows_skipped, w.data_bytes, q.seconds, q.output_path, q.error_code, q.error_message,
+    q.quarantine_rows, q.rows_skipped, q.data_bytes, q.seconds, q.output_path, q.error_code, q.error_message,
     q.error_fingerprint, q.reason, q.closed_by, s.files, q.sequence
-from chosen q left join written w on w.job_id = q.id left join scanned s on s.job_id = q.id
-order by {{order}}
+from chosen q left join scanned s on s.job_id = q.id
+order by {order}
 """
 _ENDED_JOBS = _GROUPED.format(
     which=f"select * from cf_processing_queue where status in ({_ENDED}) order by end_time desc limit $limit",
