@@ -54,6 +54,8 @@ def matches(actions: Iterable[Action], key: str) -> list[Action]:
     return [action for action in actions if key in action.keys]
 
 
+#: What may be lost at the end of a row of the footer.
+_ENTRY_WIDTH = 24
 _KEY_NAMES = {
     "esc": "Esc",
     "enter": "Enter",
@@ -89,8 +91,17 @@ def footer_entries(actions: Iterable[Action], width: int) -> list[tuple[Action, 
     return kept
 
 
-def footer(actions: Iterable[Action], width: int) -> Line:
-    return [fragment for _, entry in footer_entries(actions, width) for fragment in entry]
+def footer_rows(actions: Iterable[Action], width: int, rows: int) -> list[list[tuple[Action, Line]]]:
+    """As many entries as fit, in so many rows."""
+    kept = footer_entries(actions, rows * width - (rows - 1) * _ENTRY_WIDTH)
+    found: list[list[tuple[Action, Line]]] = [[] for _ in range(rows)]
+    at = used = 0
+    for action, entry in kept:
+        if used + line_width(entry) > width and at < rows - 1:
+            at, used = at + 1, 0
+        found[at].append((action, entry))
+        used += line_width(entry)
+    return found
 
 
 def _entry(action: Action) -> Line:

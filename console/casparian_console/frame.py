@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from casparian_console.actions import Action, footer, footer_entries
+from casparian_console.actions import Action, footer_rows
 from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, restyle, spread
 from casparian_console.text import clean, short
 
@@ -21,6 +21,7 @@ _TOO_SMALL = (60, 12)
 _LAG = 1000
 _WIDE = 120
 _ROOMY = 100
+_TALL, _VERY_WIDE = 36, 160
 
 
 def draw(shell: Shell, width: int, height: int) -> list[Line]:
@@ -39,17 +40,24 @@ def draw(shell: Shell, width: int, height: int) -> list[Line]:
         *(fit(bar, width, style) for bar, style in bars(shell, width)),
         *main,
     ]
-    lines += [fit(_message(shell, width), width), fit(_footer(shell, width), width, "footer")]
+    lines += [fit(_message(shell, width), width), *(fit(row, width, "footer") for row in _footer(shell, width))]
     if shell.overlay is not None:
         lines = overlaid(lines, shell.overlay.draw(width - 4, height - 4, shell.glyphs), width)
     return [as_ascii(line) for line in lines] if shell.glyphs is ASCII else lines
 
 
-def _footer(shell: Shell, width: int) -> Line:
+def footer_height(width: int, height: int) -> int:
+    """Two rows on a tall terminal that is not so wide that one holds everything."""
+    return 2 if height >= _TALL and width < _VERY_WIDE else 1
+
+
+def _footer(shell: Shell, width: int) -> list[Line]:
     """The keys that work; while an overlay takes them all, its own."""
+    rows = shell.footer_height
     if shell.overlay is not None:
-        return [("footer", f" {shell.overlay.title}: {shell.overlay.hint()}")]
-    return footer(shell.working(), width)
+        return [[("footer", f" {shell.overlay.title}: {shell.overlay.hint()}")], *([[]] * (rows - 1))]
+    listed = footer_rows(shell.working(), width, rows)
+    return [[fragment for _, entry in row for fragment in entry] for row in listed]
 
 
 def bars(shell: Shell, width: int) -> list[tuple[Line, str]]:
@@ -76,10 +84,11 @@ def _cut_off(shell: Shell, width: int) -> Line:
     return spread(fit(left, max(0, width - 22), "alarm"), [("alarm", f"as of event {facts.seq:,} ".rjust(22))], width)
 
 
-def action_at(actions: Sequence[Action], column: int, width: int) -> Action | None:
-    """The action of the footer's word under a column."""
+def action_at(actions: Sequence[Action], row: int, column: int, width: int, rows: int) -> Action | None:
+    """The action of the footer's word under a column of one of its rows."""
     at = 0
-    for action, fragments in footer_entries(actions, width):
+    listed = footer_rows(actions, width, rows)
+    for action, fragments in listed[row] if row < len(listed) else []:
         at += line_width(fragments)
         if column < at:
             return action

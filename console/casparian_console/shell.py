@@ -86,12 +86,17 @@ class Shell:
     @property
     def size(self) -> tuple[int, int]:
         width, height = self._size
-        return self.sidebar.main_width(width), max(1, height - 3 - self._bars)
+        return self.sidebar.main_width(width), max(1, height - 2 - self.footer_height - self._bars)
 
     @property
     def is_cut_off(self) -> bool:
         """What is shown was true once; nobody says that it still is."""
         return self.present.link in ("gone", "silent") and self.present.is_known
+
+    @property
+    def footer_height(self) -> int:
+        """Rows of the footer."""
+        return frame.footer_height(*self._size)
 
     @property
     def _bars(self) -> int:
@@ -373,8 +378,9 @@ class Shell:
         top = 1 + self._bars
         width, height = self.size
         row = message.row - top
-        if isinstance(message, Click) and message.row == self._size[1] - 1:
-            action = frame.action_at(self.working(), message.column, self._size[0])
+        footer = message.row - (self._size[1] - self.footer_height)
+        if isinstance(message, Click) and footer >= 0:
+            action = frame.action_at(self.working(), footer, message.column, self._size[0], self.footer_height)
             return self.perform(action) if action is not None else []
         if isinstance(message, Click) and message.row == 0:
             mode = frame.mode_at(self, message.column)

@@ -205,4 +205,4 @@ def test_the_export_of_quarantined_rows_is_what_is_shown() -> None:
     asked = driver.press("enter")
     driver.tell(asked, BAD_COLUMNS, ROWS[1:2])
     assert sql_of(asked) == driver.inspect.view.export_sql
-    assert sql_of(asked).endswith("\n) where (\nside = '9'\n)")
+    assert sql_of(asked).endswith("\n)\nwhere (\nside = '9'\n)")

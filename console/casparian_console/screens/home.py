@@ -17,6 +17,7 @@ from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import Approvals
 from casparian_console.screens.jobs.cards import progress_words
+from casparian_console.screens.jobs.monitoring import live_panels
 from casparian_console.text import ago, clean, clip, count, short, size
 
 #: Causes of failure that are listed; Jobs has them all.
@@ -96,6 +97,8 @@ def _failed(bucket: Bucket, glyphs: Glyphs) -> Concern:
 #: Cards, in their order: the mode that each leads to.
 CARDS = ("discover", "bench", "inspect", "jobs")
 _WIDE = 110
+#: From so many columns on the queue, the throughput and the workers are shown at the right.
+_ROOMY = 160
 _MOST_RUNNING = 6
 #: Below so many rows for what was published, what runs is told by the card alone.
 _PUBLISHED_ROWS = 6
@@ -228,7 +231,13 @@ class Home(Screen):
         self._columns = 4 if width >= _WIDE else 2
         self._card_rows = len(CARDS) // self._columns
         lines = self._cards(context, width)
-        return block([*lines, *self._waiting(context, width, height - len(lines))], width, height)
+        room = height - len(lines)
+        if width < _ROOMY or not context.facts.is_known:
+            return block([*lines, *self._waiting(context, width, room)], width, height)
+        side = width * 2 // 5
+        left = block(self._waiting(context, width - side, room), width - side, room)
+        right = block(live_panels(context.facts, context.glyphs, side, room), side, room)
+        return block([*lines, *([*a, *b] for a, b in zip(left, right, strict=True))], width, height)
 
     def _cards(self, context: Context, width: int) -> list[Line]:
         cards = (_discover, _bench, _inspect, _jobs)

@@ -124,12 +124,16 @@ class Outputs(View):
         return block(lines, width, height)
 
 
+#: Names are seldom longer; the columns stay together on a wide screen.
+_NAME_MOST, _PARSER_MOST = 40, 32
+
+
 def _widths(width: int) -> tuple[int, int, int]:
     """Of the output's name, of its parser's, and of the number of files (none where there is little room)."""
     files = 8 if width >= 100 else 0
     left = width - 2 - 4 - 11 - 12 - 10 - 9 - 1 - files
-    parser = left * 2 // 5
-    return left - parser, parser, files
+    parser = min(_PARSER_MOST, left * 2 // 5)
+    return min(_NAME_MOST, left - parser), parser, files
 
 
 def _head(width: int) -> Line:

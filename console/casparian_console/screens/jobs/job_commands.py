@@ -74,8 +74,9 @@ def can_replay_all(screen: Jobs, context: Context) -> bool:
 
 
 def show_detail(screen: Jobs, context: Context) -> Effects:
-    screen.detail.is_open = True
-    screen.detail.is_focused = not screen.is_wide(context)
+    is_beside = screen.detail.is_open and screen.is_wide(context)
+    screen.detail.is_open = screen.is_detail_decided = True
+    screen.detail.is_focused = is_beside or not screen.is_wide(context)
     return screen.changed(context)
 
 

@@ -120,6 +120,22 @@ def _sink_name(output: str, uri: str) -> str:
     return output if uri == _OUTPUTS else f"{output} ({uri.removeprefix('parquet://')})"
 
 
+def live_panels(facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    """Queue, throughput and workers one above the other, for a screen with room at its side; fewer where it is low."""
+    reading, lines = read(facts, 0), list[Line]()
+    panels: tuple[tuple[str, Callable[..., list[Line]], int], ...] = (
+        ("QUEUE", _queue, 15), ("THROUGHPUT", _throughput, 10), ("WORKERS", _workers, 5 + len(reading.workers))
+    )  # fmt: skip
+    for title, draw, rows in panels:
+        rows = min(rows, height - len(lines))
+        if rows < 5:
+            break
+        drawn = draw(reading, glyphs, width - 4, rows - 2)[: rows - 2]
+        body: list[Line] = [[("", " "), *fit(line, width - 4, ellipsis=glyphs.ellipsis), ("", " ")] for line in drawn]
+        lines += box(body, width, rows, glyphs, title=title, style="border")
+    return lines
+
+
 @dataclass
 class Monitoring:
     """Which pane has the focus, how far each is scrolled, what is frozen."""

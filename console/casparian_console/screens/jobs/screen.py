@@ -31,6 +31,10 @@ from casparian_console.text import clean, count
 _AHEAD = 100
 #: From so many columns on the detail is beside the list.
 _WIDE = 120
+#: From so many columns on it is open without being asked for.
+_ROOMY = 160
+#: From so many rows on a blank line stands between two cards.
+_TALL = 36
 Part = Literal["list", "detail", "log", "monitoring"]
 
 
@@ -49,6 +53,9 @@ class Jobs(Screen):
         self.monitoring = Monitoring()
         self.changes = Changes()
         self.has_pipeline = False
+        #: A person has opened or closed the detail.
+        self.is_detail_decided = False
+        self._gap = 0
         #: A job of the selected row.
         self._last: str | None = None
         #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
@@ -132,13 +139,19 @@ class Jobs(Screen):
         if at == 0:
             return 1
         before = self.job_list.order[at - 1]
-        return 0 if HEADINGS[before.section] == HEADINGS[group.section] else 2
+        return self._gap if HEADINGS[before.section] == HEADINGS[group.section] else 2
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
+        self._open_where_wide(context.size[0])
         self.follow(context)
         return self.detail.want(self.job(context), context)
+
+    def _open_where_wide(self, width: int) -> None:
+        """Until a person opens or closes it, the detail is open where there is room for both."""
+        if not self.is_detail_decided:
+            self.detail.is_open = width >= _ROOMY
 
     def changed(self, context: Context) -> Effects:
         later, self._later = self._later, []
@@ -192,6 +205,7 @@ class Jobs(Screen):
     def show_file(self, path: str) -> Effects:
         """For another screen: the jobs of one file."""
         self.detail.is_open = self.detail.is_focused = False
+        self.is_detail_decided = True
         return [*self._to_front(), *self.set_filter(Filter(text=path))]
 
     def _to_front(self) -> Effects:
@@ -285,11 +299,12 @@ class Jobs(Screen):
             self.log = None
         elif self.monitoring.is_open:
             self.monitoring.is_open = False
-        elif self.detail.is_open:
+        elif self.detail.is_open and (self.is_detail_decided or self.detail.is_focused):
             if self.detail.is_focused and self.is_wide(context):
                 self.detail.is_focused = False
             else:
                 self.detail.is_open = self.detail.is_focused = False
+                self.is_detail_decided = True
         elif self.filter_before is not None:
             self.filter, self.filter_before = self.filter_before, None
         elif self.filter.is_on:
@@ -317,7 +332,7 @@ class Jobs(Screen):
             self.follow(context)
             self.window.select(self.job_list, self.window.drawn[at], self._height_of, self._height)
             if clicks > 1:
-                self.detail.is_open = True
+                self.detail.is_open = self.is_detail_decided = True
             return self.changed(context)
         return []
 
@@ -343,6 +358,8 @@ class Jobs(Screen):
             return self.monitoring.draw(
                 context.facts, context.glyphs, width, height, is_past=context.past_seq is not None
             )
+        self._open_where_wide(width)
+        self._gap = int(height >= _TALL)
         self.follow(context)
         if self.detail.is_open and width < _WIDE:
             self.detail.is_focused = True
@@ -394,7 +411,9 @@ class Jobs(Screen):
                 drawn = [job_line(look, group, job, is_selected=is_selected)]
             else:
                 heading: Line = [("title", f" {HEADINGS[group.section]}")]
-                above: list[Line] = [[], heading][2 - self._heading_height(group) :]
+                rows = self._heading_height(group)
+                is_first = at == 0 or rows == 2
+                above: list[Line] = [[], heading][2 - rows :] if is_first else [[]] * rows
                 drawn = [*above, *card(look, group, is_selected=is_selected)]
             lines += drawn
             owners += [at] * len(drawn)
