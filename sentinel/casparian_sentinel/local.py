@@ -165,16 +165,16 @@ class LocalSentinel:
         self._booted = booted
         now = commands.Now(self._clock.wall_microseconds(), self._clock.monotonic_seconds())
         version = metadata.version("casparian")
-        live = after_boot(
+        presence = after_boot(
             booted.state, now, self._settings.liveness, self._settings.retry, version, self._settings.breaker
         )
-        self._engine = Engine(booted.state, live, self._clock, self._commit)
+        self._engine = Engine(booted.state, presence, self._clock, self._commit)
         self._context = Context(
             home=self.home,
             settings=self._settings,
             blobs=booted.blobs,
             state=booted.state,
-            live=live,
+            presence=presence,
             mode="local",
             version=version,
             pid=os.getpid(),

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from casparian_sentinel.core.state import Breaker, OpenJob, OutputOwner, ParserLine, State
-from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
+from casparian_sentinel.core.workers.presence import WorkerPresence
 
 _QUEUES = tuple(name for name in State.__slots__ if name.startswith("ready"))
 _FIELDS = tuple(name for name in State.__slots__ if name not in _QUEUES)
@@ -20,13 +20,22 @@ _FIELDS = tuple(name for name in State.__slots__ if name not in _QUEUES)
 known_of = attrgetter(*(name for name in _FIELDS if name != "last_works"))
 
 
-def _copier(kind: type[Any]) -> Callable[[Any], Any]:
-    read = attrgetter(*(f.name for f in fields(kind)))
-    return lambda thing: kind(*read(thing))
+def _copier(kind: type) -> Callable[[Any], Any]:
+    """What copies an object of this class, without the checks of its `__init__`."""
+    names = tuple(field.name for field in fields(kind))
+    values_of = attrgetter(*names)
+
+    def copy(each: Any) -> Any:
+        made: Any = object.__new__(kind)
+        for name, value in zip(names, values_of(each), strict=True):
+            setattr(made, name, value)
+        return made
+
+    return copy
 
 
 _WRITTEN_TO: dict[type, Callable[[Any], Any]] = {
-    **{kind: _copier(kind) for kind in (OpenJob, ParserLine, RunningAttempt, ConnectedWorker)},
+    **{kind: _copier(kind) for kind in (OpenJob, ParserLine)},
     OutputOwner: lambda owner: replace(owner, versions={n: replace(each) for n, each in owner.versions.items()}),
     Breaker: lambda each: replace(each, fingerprints=list(each.fingerprints), files=list(each.files)),
     dict: dict.copy,
@@ -55,12 +64,12 @@ def copied_state(state: State) -> State:
     return copy
 
 
-def copied_live(live: WorkerPresence) -> WorkerPresence:
+def copied_live(presence: WorkerPresence) -> WorkerPresence:
     return replace(
-        live,
-        workers=_copied_map(live.workers),
-        jobs=_copied_map(live.jobs),
-        due=live.due.copy(),
-        rejoin_until=live.rejoin_until.copy(),
-        cooling=live.cooling.copy(),
+        presence,
+        workers=presence.workers.copy(),
+        jobs=presence.jobs.copy(),
+        due=presence.due.copy(),
+        rejoin_until=presence.rejoin_until.copy(),
+        cooling=presence.cooling.copy(),
     )

@@ -13,7 +13,7 @@ that is taken by swapping neighbours that do not notice; faults are never left o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from casparian_protocol.settings import LivenessSettings, RetrySettings
@@ -64,7 +64,7 @@ class Small:
     state: State = field(default_factory=State)
     #: The fold of the log; replaced, never written to, so that copies share it. So are the judges and the log.
     durable_state: State = field(default_factory=State)
-    live: WorkerPresence = field(default_factory=lambda: WorkerPresence(LIVENESS, RETRY))
+    presence: WorkerPresence = field(default_factory=lambda: WorkerPresence(LIVENESS, RETRY))
     log: tuple[Event, ...] = ()
     #: Decisions that are not durable: their events and effects.
     pending: list[tuple[list[Event], list[Effect]]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Small:
     expiries_left: int = 1
     judge: Judge = field(default_factory=_judge)
     durable: Judge = field(default_factory=_judge)
-    #: Copies share `state` and `live` until one of them is about to write.
+    #: Copies share `state` and `presence` until one of them is about to write.
     is_sharing: bool = False
 
     def copied(self) -> Small:
@@ -88,7 +88,7 @@ class Small:
             {name: worker.copied() for name, worker in self.workers.items()},
             self.state,
             self.durable_state,
-            self.live,
+            self.presence,
             self.log,
             self.pending.copy(),
             {name: queue.copy() for name, queue in self.to_worker.items()},
@@ -108,11 +108,11 @@ class Small:
 
     def own(self) -> None:
         if self.is_sharing:
-            self.state, self.live, self.is_sharing = copied_state(self.state), copied_live(self.live), False
+            self.state, self.presence, self.is_sharing = copied_state(self.state), copied_live(self.presence), False
 
     def do(self, command: c.Command) -> None:
         self.own()
-        decision = step(self.state, self.live, command, NOW)
+        decision = step(self.state, self.presence, command, NOW)
         events = [Event(decision.first_seq + i, *fact) for i, fact in enumerate(decision.facts())]
         if events:
             self.judge = self.judge.copied()
@@ -183,11 +183,12 @@ class Small:
         """So much time passes that this worker is silent for too long, and only it."""
         self.own()
         self.expiries_left -= 1
-        worker = self.live.workers.get(worker_id)
+        worker = self.presence.workers.get(worker_id)
         if worker is not None:
-            worker.last_beat_s = NOW.monotonic_s - LIVENESS.lease_timeout_seconds - 1
-        elif worker_id in self.live.rejoin_until:
-            self.live.rejoin_until[worker_id] = NOW.monotonic_s - 1
+            silent_s = NOW.monotonic_s - LIVENESS.lease_timeout_seconds - 1
+            self.presence.workers[worker_id] = replace(worker, last_beat_s=silent_s)
+        elif worker_id in self.presence.rejoin_until:
+            self.presence.rejoin_until[worker_id] = NOW.monotonic_s - 1
         self.do(c.Tick())
         self.do(c.Dispatch())
 
@@ -200,7 +201,7 @@ class Small:
             self.to_worker[name], self.to_sentinel[name] = [], []
         self.state, self.judge = copied_state(self.durable_state), self.durable
         self.is_sharing = False
-        self.live = after_boot(self.state, NOW, LIVENESS, RETRY)
+        self.presence = after_boot(self.state, NOW, LIVENESS, RETRY)
         self.do(c.RecordStart(pid=1, version="0", host="h", boot_id="b", mode="daemon"))
         self.staging = {place for place in self.staging if self.state.needs_staging(*place)}
         for worker in self.workers.values():
@@ -307,7 +308,7 @@ class Small:
 
     def faults(self) -> Iterator[Action]:
         for name in self.workers:
-            if self.expiries_left and (name in self.live.workers or name in self.live.rejoin_until):
+            if self.expiries_left and (name in self.presence.workers or name in self.presence.rejoin_until):
                 yield f"{name} expires", partial(Small.expire, worker_id=name)
             if self.crashes_left:
                 yield f"{name} crashes", partial(Small.crash_worker, name=name)

@@ -53,7 +53,7 @@ def likeness(world: Small) -> bytes:
 
 def _looks(world: Small, name: str) -> tuple[int, ...]:
     """What tells most workers apart, without a look at names or epochs."""
-    worker, live = world.workers[name], world.live.workers.get(name)
+    worker, presence = world.workers[name], world.presence.workers.get(name)
     return (
         worker.is_welcome,
         name in world.bound,
@@ -61,8 +61,8 @@ def _looks(world: Small, name: str) -> tuple[int, ...]:
         len(worker.offered),
         len(world.to_worker[name]),
         len(world.to_sentinel[name]),
-        -1 if live is None else live.credit,
-        name in world.live.rejoin_until,
+        -1 if presence is None else presence.credit,
+        name in world.presence.rejoin_until,
     )
 
 
@@ -227,10 +227,10 @@ def _written(world: Small, numbers: dict[str, int], jobs: dict[str, int], needed
         for effect in effects:
             writer.effect(effect)
     out.append(-6)
-    for worker_id, live in world.live.workers.items():  # in the order in which they are given work
-        out += (ordered[worker_id], live.credit, live.pid == world.workers[worker_id].pid)
+    for worker_id, presence in world.presence.workers.items():  # in the order in which they are given work
+        out += (ordered[worker_id], presence.credit, presence.pid == world.workers[worker_id].pid)
     out.append(-7)
-    out += sorted(ordered[worker_id] for worker_id in world.live.rejoin_until)
+    out += sorted(ordered[worker_id] for worker_id in world.presence.rejoin_until)
     for name in names:
         _write_worker(world, writer, name)
     writer.places(world.promotions)

@@ -40,7 +40,7 @@ class LiveRowsWalk(PlanningWalk):
     def _leased(self) -> OpenJob | None:
         """One open job, given to the played worker."""
         engine, state = self.sentinel._engine, self.sentinel._engine.state
-        if not engine.live.workers:
+        if not engine.presence.workers:
             hello = m.Hello(
                 protocol=m.PROTOCOL_VERSION, worker_id="w1", host="h", pid=1, slots=64, version="0", sandbox="none"
             )

@@ -23,7 +23,7 @@ class JobLost(Exception):
 def keep_alive(liveness: LivenessSettings, *, steps_max: int = 400) -> int:
     """Live through some leases; how many beats that took. Raises `JobLost`."""
     table = Table()
-    table.liveness = table.live.liveness = liveness
+    table.liveness = table.presence.liveness = liveness
     table.with_parser()
     lease = table.running()
     welcome = sent(table.hello("w1", lease), m.Welcome)[0]
@@ -40,7 +40,7 @@ def keep_alive(liveness: LivenessSettings, *, steps_max: int = 400) -> int:
                 heard_s = table.now_s
         if rhythm.has_lost(table.now_s - heard_s):
             raise JobLost(f"the worker gave it up after {table.now_s - began_s:.2f} s")
-        if not table.live.jobs[lease.job_id].worker_id or sent(table.beat(lease), m.Fenced):
+        if not table.presence.jobs[lease.job_id].worker_id or sent(table.beat(lease), m.Fenced):
             raise JobLost("the sentinel fenced a beat")
         beats += 1
     return beats

@@ -183,7 +183,7 @@ class WatchedEngine(Engine):
     """Every decision is shown to the judges before anybody acts on it."""
 
     def __init__(self, shell: SimShell, engine: Engine) -> None:
-        super().__init__(engine.state, engine.live, engine._clock, engine._journal, engine.internal)
+        super().__init__(engine.state, engine.presence, engine._clock, engine._journal, engine.internal)
         self._world = shell.world
 
     def submit(self, command: c.Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:

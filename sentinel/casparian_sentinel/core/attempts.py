@@ -73,11 +73,11 @@ def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: 
 
     `cause`: the event that took it from its worker, if one did.
     """
-    decision.live.jobs.pop(job.job_id, None)
+    decision.presence.jobs.drop(job.job_id)
     if job.is_cancel_requested:
         cancelled(decision, job)
         return
-    limit = decision.live.retry.max_worker_losses
+    limit = decision.presence.retry.max_worker_losses
     if is_loss and job.losses + 1 >= limit:
         error = own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
         dead_letter(decision, job, "poison", error, cause=cause)
@@ -187,7 +187,7 @@ def started(decision: DecisionBuilder, command: JobsStarted) -> None:
 def note_start(decision: DecisionBuilder, job: OpenJob, guest_pid: int) -> None:
     decision.record(JobStarted(job_id=job.job_id, epoch=job.epoch, guest_pid=guest_pid))
     now_s = decision.now.monotonic_s
-    decision.live.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+    decision.presence.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
 
 
 def _is_settled(state: State, job_id: str, epoch: int) -> bool:
@@ -222,7 +222,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
             return True
         _drop_if_dead(decision, item.job_id, item.epoch)
         return False
-    decision.live.jobs.pop(item.job_id, None)
+    decision.presence.jobs.drop(item.job_id)
     if job.is_cancel_requested:
         cancelled(decision, job)
         return False
@@ -320,7 +320,7 @@ def fail(decision: DecisionBuilder, command: FailReceived) -> None:
             _drop_if_dead(decision, message.job_id, message.epoch)
             decision.send(command.worker_id, Fenced(jobs=[answer]))
         return
-    decision.live.jobs.pop(job.job_id, None)
+    decision.presence.jobs.drop(job.job_id)
     if job.is_cancel_requested:
         cancelled(decision, job)
     else:
@@ -341,7 +341,7 @@ def _may_retry(job: OpenJob, error: JobError) -> bool:
 
 def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
     """Let it wait for another attempt, or give it up; the sequence of the event."""
-    retry = decision.live.retry
+    retry = decision.presence.retry
     if job.retry_count >= retry.max_retries:
         return dead_letter(decision, job, "retries", error)
     delay_seconds = back_off_seconds(job, retry.backoff_seconds)
@@ -356,7 +356,7 @@ def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
             delay_seconds=delay_seconds,
         )
     )
-    decision.live.schedule(decision.now.monotonic_s + delay_seconds, not_before, job.job_id)
+    decision.presence.schedule(decision.now.monotonic_s + delay_seconds, not_before, job.job_id)
     decision.do(DropStaging(job.job_id, job.epoch))
     return scheduled
 
@@ -401,7 +401,7 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
     decision.send(command.worker_id, Fenced(jobs=[held(command.job_id, command.epoch)]))
     if job is None:
         return
-    decision.live.jobs.pop(job.job_id, None)
+    decision.presence.jobs.drop(job.job_id)
     if job.is_cancel_requested:
         cancelled(decision, job)
         return
@@ -414,7 +414,7 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
 
 
 def release(decision: DecisionBuilder, command: ReleaseReceived) -> None:
-    reason = "shutdown" if decision.live.is_stopping else "released"
+    reason = "shutdown" if decision.presence.is_stopping else "released"
     seen: set[str] = set()
     for item in command.message.jobs:
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)

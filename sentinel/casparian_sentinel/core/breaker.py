@@ -97,19 +97,19 @@ def after_failure(decision: DecisionBuilder, job: OpenJob, error: JobError, fail
     else:
         grown = replace(known, fingerprints=list(known.fingerprints), files=list(known.files))
     count(grown, job, error)
-    if not grown.is_beyond(decision.live.breaker.consecutive_failures):
+    if not grown.is_beyond(decision.presence.breaker.consecutive_failures):
         return 0
     many = f"{grown.failures} consecutive failure{'' if grown.failures == 1 else 's'}"
     return _open(decision, grown, f"[CIRCUIT_BREAKER] Parser '{work.parser}' paused after {many}", failed)
 
 
 def _open(decision: DecisionBuilder, breaker: Breaker, reason: str, failed: int) -> int:
-    cooldown_seconds = decision.live.breaker.cooldown_seconds
+    cooldown_seconds = decision.presence.breaker.cooldown_seconds
     paused = ParserPaused(
         name=breaker.parser, version=breaker.version, reason=reason, cooldown_seconds=cooldown_seconds
     )
     seq = decision.record(paused, actor=SENTINEL, cause=failed)
-    decision.live.cool_down(breaker.parser, breaker.version, decision.now.monotonic_s)
+    decision.presence.cool_down(breaker.parser, breaker.version, decision.now.monotonic_s)
     return seq
 
 
@@ -123,9 +123,9 @@ def after_success(decision: DecisionBuilder, job: OpenJob, committed: int) -> No
 
 def end_cooldowns(decision: DecisionBuilder) -> None:
     """Let those probe that have cooled down."""
-    cooling, now_s = decision.live.cooling, decision.now.monotonic_s
+    cooling, now_s = decision.presence.cooling, decision.now.monotonic_s
     for key in [key for key, due_s in cooling.items() if due_s <= now_s]:
-        del cooling[key]
+        cooling.drop(key)
         breaker = decision.state.breakers.get(key)
         if breaker is not None and breaker.state == OPEN:
             decision.record(ParserHalfOpened(name=breaker.parser, version=breaker.version), actor=SENTINEL)

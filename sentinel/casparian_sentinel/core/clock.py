@@ -7,6 +7,7 @@ there on its epoch is fenced.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from casparian_protocol.events import IntakePaused, IntakeResumed, JobDue, SentinelStarted, SentinelStopped, TornTailCut
 from casparian_protocol.jobs import JobState
@@ -36,8 +37,8 @@ def tick(decision: DecisionBuilder, command: Tick) -> None:
 
 
 def _expire_silent_workers(decision: DecisionBuilder) -> None:
-    now_s, timeout_s = decision.now.monotonic_s, decision.live.liveness.lease_timeout_seconds
-    for worker in list(decision.live.workers.values()):
+    now_s, timeout_s = decision.now.monotonic_s, decision.presence.liveness.lease_timeout_seconds
+    for worker in list(decision.presence.workers.values()):
         if now_s - worker.last_beat_s > timeout_s:
             lose_worker(decision, worker.worker_id, f"silent for {timeout_s:g} s")
 
@@ -45,29 +46,29 @@ def _expire_silent_workers(decision: DecisionBuilder) -> None:
 def _end_rejoin(decision: DecisionBuilder) -> None:
     """Workers that did not come back. Nobody knows whether their jobs did it, so no loss is counted."""
     now_s = decision.now.monotonic_s
-    for worker_id, until_s in list(decision.live.rejoin_until.items()):
+    for worker_id, until_s in list(decision.presence.rejoin_until.items()):
         if now_s > until_s:
             lose_worker(decision, worker_id, "did not rejoin after the sentinel's start", is_loss=False)
 
 
 def _wake_due_retries(decision: DecisionBuilder) -> None:
-    due, now_s = decision.live.due, decision.now.monotonic_s
-    while due and due[0][0] <= now_s:
-        _, not_before, job_id = decision.live.pop_due()
+    for _, not_before, job_id in decision.presence.take_due(decision.now.monotonic_s):
         job = decision.state.jobs.get(job_id)
         if job is not None and job.state is JobState.RETRY_WAIT and job.not_before == not_before:
             decision.record(JobDue(job_id=job_id))
 
 
 def _mark_stalled(decision: DecisionBuilder) -> None:
-    now_s, after_s = decision.now.monotonic_s, decision.live.liveness.stalled_after_seconds
-    for job in decision.live.jobs.values():
-        job.is_stalled = now_s - job.changed_at_s >= after_s
+    now_s, after_s = decision.now.monotonic_s, decision.presence.liveness.stalled_after_seconds
+    for job in list(decision.presence.jobs.values()):
+        is_stalled = now_s - job.changed_at_s >= after_s
+        if job.is_stalled is not is_stalled:
+            decision.presence.jobs[job.job_id] = replace(job, is_stalled=is_stalled)
 
 
 def _ask_after_silent_leases(decision: DecisionBuilder) -> None:
-    now_s, every_s = decision.now.monotonic_s, decision.live.liveness.lease_timeout_seconds / 4
-    for worker in decision.live.workers.values():
+    now_s, every_s = decision.now.monotonic_s, decision.presence.liveness.lease_timeout_seconds / 4
+    for worker in list(decision.presence.workers.values()):
         if now_s - worker.probed_at_s >= every_s:
             probe(decision, worker)
 
@@ -137,20 +138,20 @@ def resume_intake(decision: DecisionBuilder, command: ResumeIntake) -> None:
 
 
 def drain(decision: DecisionBuilder, command: Drain) -> None:
-    decision.live.is_draining = True
-    for worker in decision.live.workers.values():
+    decision.presence.is_draining = True
+    for worker in list(decision.presence.workers.values()):
         if not worker.is_draining:
-            worker.is_draining = True
+            decision.presence.change_worker(worker.worker_id, is_draining=True)
             decision.send(worker.worker_id, messages.Drain())
-    decision.answer(workers=len(decision.live.workers), jobs=_held(decision))
+    decision.answer(workers=len(decision.presence.workers), jobs=_held(decision))
 
 
 def stop(decision: DecisionBuilder, command: Stop) -> None:
-    decision.live.is_draining = decision.live.is_stopping = True
-    for worker in decision.live.workers.values():
-        worker.is_draining = True
+    decision.presence.is_draining = decision.presence.is_stopping = True
+    for worker in list(decision.presence.workers.values()):
+        decision.presence.change_worker(worker.worker_id, is_draining=True)
         decision.send(worker.worker_id, messages.Shutdown())
-    decision.answer(workers=len(decision.live.workers), jobs=_held(decision))
+    decision.answer(workers=len(decision.presence.workers), jobs=_held(decision))
 
 
 def _held(decision: DecisionBuilder) -> int:

@@ -28,7 +28,7 @@ from casparian_sentinel.core.evolve import apply
 from casparian_sentinel.core.registry import parameters, parsers, versions
 from casparian_sentinel.core.state import State
 from casparian_sentinel.core.workers import lifecycle
-from casparian_sentinel.core.workers.presence import WorkerPresence
+from casparian_sentinel.core.workers.presence import PresenceDraft, WorkerPresence
 
 
 def _dispatch(decision: DecisionBuilder, command: c.Dispatch) -> None:
@@ -84,37 +84,34 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
 }
 
 
-def decide(state: State, live: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
-    """Judge one command. `state` is only read; `live` is kept up to date. `cause` is the request that it came from.
+def decide(state: State, presence: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
+    """Judge one command; changes nothing. `cause` is the request that it came from.
 
-    Whatever it raises (an error of ours, an event that the log could not hold), `state` and `live` are as they were.
+    What it raises is an error of ours, or `EventRefused` for an event that the log could not hold.
     """
-    made = Decision(first_seq=state.seq + 1, ts=now.wall_us, actor=command.actor)
-    live.undo.begin()
-    try:
-        decision = DecisionBuilder(state, live, now, made, cause)
-        _HANDLERS[type(command)](decision, command)
-        if state.waiting_lines:
-            versions.after_ends(decision)
-        made.pack()
-    except BaseException:
-        live.undo.roll_back()
-        raise
-    live.undo.keep()
+    draft = PresenceDraft(presence)
+    made = Decision(first_seq=state.seq + 1, ts=now.wall_us, actor=command.actor, presence=draft)
+    decision = DecisionBuilder(state, draft, now, made, cause)
+    _HANDLERS[type(command)](decision, command)
+    if state.waiting_lines:
+        versions.after_ends(decision)
+    made.pack()
     return made
 
 
 def fold(state: State, decision: Decision) -> None:
-    """Make a decision's events part of the state; they take the sequences from `decision.first_seq` on."""
+    """Make a decision so: its events take the sequences from `first_seq` on, workers are as it leaves them."""
     seq, ts = decision.first_seq, decision.ts
     for event in decision.events:
         apply(state, seq, ts, event)
         seq += 1
+    if decision.presence is not None:
+        decision.presence.keep()
 
 
-def step(state: State, live: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
-    """Judge one command and fold the decision's events in."""
-    decision = decide(state, live, command, now, cause)
+def step(state: State, presence: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
+    """Judge one command and make the decision so."""
+    decision = decide(state, presence, command, now, cause)
     fold(state, decision)
     return decision
 

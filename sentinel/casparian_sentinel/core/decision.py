@@ -16,7 +16,7 @@ from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers.presence import WorkerPresence
+from casparian_sentinel.core.workers.presence import PresenceDraft
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ class Decision:
     causes: list[Cause] = field(default_factory=list)
     #: The events as the log will have them, once they were found fit.
     packed: list[bytes] = field(default_factory=list)
+    #: What becomes of the presence of workers.
+    presence: PresenceDraft | None = None
     _facts: list[Fact] = field(default_factory=list)
 
     def pack(self) -> list[bytes]:
@@ -133,7 +135,7 @@ class DecisionBuilder:
     """What a handler of one command works with: what is known, what time it is, and the decision as it grows."""
 
     state: State
-    live: WorkerPresence
+    presence: PresenceDraft
     now: Now
     made: Decision
     #: What leads to the events that are recorded from here on: the request, or an event of this decision.

@@ -28,7 +28,7 @@ _FIXED_BYTES = 600
 
 def dispatch(decision: DecisionBuilder) -> None:
     """Lease what is ready to the workers that want it, the least busy first, in even shares."""
-    wanting = [worker for worker in decision.live.workers.values() if worker.credit > 0 and not worker.is_draining]
+    wanting = [worker for worker in decision.presence.workers.values() if worker.credit > 0 and not worker.is_draining]
     if not wanting or not _may_lease(decision):
         return
     state = decision.state
@@ -46,7 +46,8 @@ def dispatch(decision: DecisionBuilder) -> None:
         lease(decision, worker, given)
         taken += len(given)
     leftover = ready[taken:]
-    for worker in wanting:  # an even share may be more than one worker wants and less than another does
+    for each in wanting:  # an even share may be more than one worker wants and less than another does
+        worker = decision.presence.workers[each.worker_id]
         given, leftover = leftover[: worker.credit], leftover[worker.credit :]
         lease(decision, worker, given)
 
@@ -65,24 +66,26 @@ def rebalance(decision: DecisionBuilder) -> None:
 
     A worker that has begun meanwhile is fenced and stops: at worst the first seconds of a job are done twice.
     """
-    state, live, now_s = decision.state, decision.live, decision.now.monotonic_s
+    state, presence, now_s = decision.state, decision.presence, decision.now.monotonic_s
     ahead = [
         job
-        for worker_id in live.workers
+        for worker_id in presence.workers
         for job_id in state.epochs_held.get(worker_id, ())
         if (job := state.jobs[job_id]).state is JobState.LEASED
     ]
-    live.ahead_since = {(job.job_id, job.epoch): live.ahead_since.get((job.job_id, job.epoch), now_s) for job in ahead}
+    presence.ahead_since = {
+        (job.job_id, job.epoch): presence.ahead_since.get((job.job_id, job.epoch), now_s) for job in ahead
+    }
     idle = sum(
         worker.credit > 0 and not worker.is_draining and not state.epochs_held.get(worker.worker_id)
-        for worker in live.workers.values()
+        for worker in presence.workers.values()
     )
     is_needed = not (state.alone_held or state.ready_alone or _next(state, 1, set()))
     if not idle or not is_needed or not _may_lease(decision):
         return
     busy_lanes = state.blocked_lanes() | state.probing_lanes()
     waiting = [job for job in ahead if job.lane not in busy_lanes and not job.is_cancel_requested]
-    waiting = [job for job in waiting if now_s - live.ahead_since[job.job_id, job.epoch] >= AHEAD_SECONDS]
+    waiting = [job for job in waiting if now_s - presence.ahead_since[job.job_id, job.epoch] >= AHEAD_SECONDS]
     for job in sorted(waiting, key=lambda job: job.turn)[:idle]:
         worker_id, item = job.worker_id, held(job.job_id, job.epoch)
         give_back(decision, job, "recalled")
@@ -109,7 +112,7 @@ def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> t
     for worker_id, leases in state.epochs_held.items():
         host = _host_of(decision, worker_id)
         held[host] = held.get(host, 0) + len(leases)
-    hosts = {worker.host for worker in decision.live.workers.values() if not worker.is_draining} - closed
+    hosts = {worker.host for worker in decision.presence.workers.values() if not worker.is_draining} - closed
     soonest_idle = sorted(hosts, key=lambda host: (held.get(host, 0), host))
     for host, job_id in zip(soonest_idle, _next_alone(state, len(hosts)), strict=False):
         closed.add(host)
@@ -131,7 +134,7 @@ def _next_alone(state: State, limit: int) -> list[str]:
 
 def _host_of(decision: DecisionBuilder, worker_id: str) -> str:
     """Also of a worker that has not come back yet; "" when nobody knows."""
-    worker = decision.live.workers.get(worker_id)
+    worker = decision.presence.workers.get(worker_id)
     joined = decision.state.joined.get(worker_id)
     if worker is not None:
         return worker.host
@@ -139,7 +142,9 @@ def _host_of(decision: DecisionBuilder, worker_id: str) -> str:
 
 
 def _may_lease(decision: DecisionBuilder) -> bool:
-    return not (decision.live.is_draining or decision.live.is_stopping or decision.state.intake_paused is not None)
+    return not (
+        decision.presence.is_draining or decision.presence.is_stopping or decision.state.intake_paused is not None
+    )
 
 
 def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]) -> None:
@@ -149,7 +154,8 @@ def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]
         job = decision.state.jobs[job_id]
         leased = JobLeased(job_id=job_id, worker_id=worker.worker_id, attempt=job.next_attempt, sandbox=worker.sandbox)
         given.append((job, decision.record(leased)))
-    worker.credit -= len(given)
+    credit = decision.presence.workers[worker.worker_id].credit - len(given)
+    decision.presence.change_worker(worker.worker_id, credit=credit)
     _assign(decision, worker, given, decision.now.wall_us)
 
 
@@ -170,7 +176,7 @@ def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
             silent.append(job)
     for job in silent:
         _assign(decision, worker, [(job, job.epoch)], job.leased_at)
-    worker.probed_seq, worker.probed_at_s = state.seq, decision.now.monotonic_s
+    decision.presence.change_worker(worker.worker_id, probed_seq=state.seq, probed_at_s=decision.now.monotonic_s)
 
 
 def _assign(

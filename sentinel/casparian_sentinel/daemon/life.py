@@ -83,7 +83,7 @@ def _announce(shell: Shell) -> None:
 
 
 async def _end_cleanly(shell: Shell) -> None:
-    state, live, engine = shell.booted.state, shell.engine.live, shell.engine
+    state, presence, engine = shell.booted.state, shell.engine.presence, shell.engine
     shell.planner.close()
     engine.submit(commands.Drain())
     if not shell.stop_requested.is_set():
@@ -93,7 +93,7 @@ async def _end_cleanly(shell: Shell) -> None:
     if shell.failure is not None:
         return
     engine.submit(commands.Stop())
-    await shell.until(lambda: not live.workers or shell.failure is not None, _GOODBYE_SECONDS)
+    await shell.until(lambda: not presence.workers or shell.failure is not None, _GOODBYE_SECONDS)
     await shell.workers.close(grace_seconds=1.0)
     await shell.until(lambda: not shell.promoter.is_busy or shell.failure is not None, _GOODBYE_SECONDS)
     if shell.failure is not None:

@@ -110,14 +110,14 @@ class Shell:
             on_failure=self.fail,
         )
         now = commands.Now(clock.wall_microseconds(), clock.monotonic_seconds())
-        live = after_boot(booted.state, now, settings.liveness, settings.retry, version, settings.breaker)
-        self.engine = Engine(booted.state, live, clock, self.journal.add, self.internal)
+        presence = after_boot(booted.state, now, settings.liveness, settings.retry, version, settings.breaker)
+        self.engine = Engine(booted.state, presence, clock, self.journal.add, self.internal)
         self.context = Context(
             home=self.home,
             settings=settings,
             blobs=booted.blobs,
             state=booted.state,
-            live=live,
+            presence=presence,
             mode="daemon",
             version=version,
             pid=os.getpid(),
@@ -185,7 +185,7 @@ class Shell:
             output,
             on_gone=self._worker_gone,
             on_hopeless=self._workers_hopeless,
-            may_restart=lambda: not self.engine.live.is_draining,
+            may_restart=lambda: not self.engine.presence.is_draining,
             command=self.options.worker_command,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
@@ -326,7 +326,9 @@ class Shell:
     def words(self) -> str:
         """How things stand, in a line for whoever supervises this process."""
         counts = views.queue_counts(self.booted.state)
-        told = [f"{counts['queued']:,} queued, {counts['running']:,} running, {len(self.engine.live.workers)} workers"]
+        told = [
+            f"{counts['queued']:,} queued, {counts['running']:,} running, {len(self.engine.presence.workers)} workers"
+        ]
         if self.booted.state.intake_paused is not None:
             told.append(f"no new work is taken: {self.booted.state.intake_paused}")
         told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
@@ -340,8 +342,8 @@ class Shell:
     def _adopt_settings(self, settings: Settings) -> None:
         """`config reload`: everything that is read at its use sees the new values from its next use on."""
         self.settings = self.context.settings = settings
-        live = self.context.live
-        live.retry, live.breaker, live.liveness = settings.retry, settings.breaker, settings.liveness
+        presence = self.context.presence
+        presence.retry, presence.breaker, presence.liveness = settings.retry, settings.breaker, settings.liveness
 
     def _end_asked(self, step: EndDaemon) -> None:
         if step.is_drain_only:
@@ -387,9 +389,9 @@ class Shell:
                 self.promoter.add(promotion_of(job, job.commit))
 
     def _end_silent_workers(self) -> None:
-        live = self.engine.live
-        heard_s = {worker.worker_id: worker.last_beat_s for worker in live.workers.values()}
-        self.workers.end_silent(heard_s, live.liveness.lease_timeout_seconds)
+        presence = self.engine.presence
+        heard_s = {worker.worker_id: worker.last_beat_s for worker in presence.workers.values()}
+        self.workers.end_silent(heard_s, presence.liveness.lease_timeout_seconds)
 
     def _judge_intake(self) -> None:
         """Look at the disk in a thread: a disk in trouble may keep whoever asks it waiting."""

@@ -82,7 +82,7 @@ class Context:
     settings: Settings
     blobs: BlobStore
     state: State
-    live: WorkerPresence
+    presence: WorkerPresence
     mode: Literal["daemon", "local"]
     version: str
     pid: int

@@ -35,7 +35,7 @@ def status(context: Context) -> dict[str, Any]:
         "starting": [
             {"id": name, "pid": pid}
             for name, pid in sorted(context.local_pids().items())
-            if name not in context.live.workers
+            if name not in context.presence.workers
         ],
         "queue": queue_counts(state),
         "projection": {
@@ -70,10 +70,10 @@ def queue_counts(state: State) -> dict[str, int]:
 
 
 def snapshot(context: Context) -> dict[str, Any]:
-    state, live = context.state, context.live
+    state, presence = context.state, context.presence
     return {
         "seq": state.seq,
-        "jobs": [open_job(job, live.jobs.get(job.job_id)) for job in _listed(state)],
+        "jobs": [open_job(job, presence.jobs.get(job.job_id)) for job in _listed(state)],
         "groups": open_groups(state),
         "workers": workers(context),
         "totals": {job_state.value: count for job_state, count in state.counts.items()},
@@ -128,30 +128,30 @@ def open_job(job: OpenJob, seen: RunningAttempt | None) -> dict[str, Any]:
 
 def workers(context: Context) -> list[dict[str, Any]]:
     now_s = context.now().monotonic_s
-    return [_worker(worker, context.state, context.live, now_s) for worker in context.live.workers.values()]
+    return [_worker(worker, context.state, context.presence, now_s) for worker in context.presence.workers.values()]
 
 
-def _worker(worker: ConnectedWorker, state: State, live: WorkerPresence, now_s: float) -> dict[str, Any]:
+def _worker(worker: ConnectedWorker, state: State, presence: WorkerPresence, now_s: float) -> dict[str, Any]:
     held = state.epochs_held.get(worker.worker_id, {})
     jobs = [job for job_id in held if (job := state.jobs.get(job_id)) is not None]
     return {
         "id": worker.worker_id,
         "pid": worker.pid,
         "host": worker.host,
-        "state": worker_state(worker, jobs, live),
+        "state": worker_state(worker, jobs, presence),
         "slots": worker.slots,
         "sandbox": worker.sandbox,
         "cpu_percent": worker.cpu_percent,
         "rss_bytes": worker.rss_bytes,
         "last_beat_seconds_ago": max(0.0, now_s - worker.last_beat_s),
-        "jobs": [_job_on_worker(job, live.jobs.get(job.job_id), now_s) for job in jobs],
+        "jobs": [_job_on_worker(job, presence.jobs.get(job.job_id), now_s) for job in jobs],
     }
 
 
-def worker_state(worker: ConnectedWorker, jobs: list[OpenJob], live: WorkerPresence) -> WorkerState:
+def worker_state(worker: ConnectedWorker, jobs: list[OpenJob], presence: WorkerPresence) -> WorkerState:
     if worker.is_draining:
         return "draining"
-    if any(seen.is_stalled for job in jobs if (seen := live.jobs.get(job.job_id)) is not None):
+    if any(seen.is_stalled for job in jobs if (seen := presence.jobs.get(job.job_id)) is not None):
         return "stalled"
     return "busy" if jobs else "idle"
 
@@ -171,7 +171,7 @@ def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> d
 def metrics(context: Context, published_seq: int) -> list[Metric]:
     """The readings of this moment; `published_seq` tells readers which events they must have seen."""
     rows = bytes_ = 0.0
-    for seen in context.live.jobs.values():
+    for seen in context.presence.jobs.values():
         progress = seen.progress
         if progress is not None and progress.throughput_per_sec is not None:
             rows += progress.throughput_per_sec if progress.unit in ("rows", "records") else 0.0
@@ -185,7 +185,7 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
                 "seq": published_seq,
                 "workers": workers(context),
                 "local_workers": context.local_workers,
-                "stalled_after_seconds": context.live.liveness.stalled_after_seconds,
+                "stalled_after_seconds": context.presence.liveness.stalled_after_seconds,
                 "given_up": context.given_up(),
             },
         ),
@@ -193,7 +193,7 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
             "throughput",
             {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
         ),
-        Metric("sinks", {"seq": published_seq, "sinks": context.live.sinks.readings()}),
+        Metric("sinks", {"seq": published_seq, "sinks": context.presence.sinks.readings()}),
         Metric(
             "projection",
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casparian_protocol.jobs import JobError, JobInput, JobSpec, JobState
@@ -190,13 +192,14 @@ def test_several_workers_get_one_probe_together(table: Table) -> None:
     trip(table, waiting=5)
     cool_down(table)
     table.hello("w2")
-    table.live.workers["w1"].credit = table.live.workers["w2"].credit = 3
+    workers = table.presence.workers
+    workers |= {name: replace(workers[name], credit=3) for name in ("w1", "w2")}
 
     assert len(assignments(table.do(c.Dispatch()))) == 1
 
 
 def test_without_a_cool_down_only_a_person_resumes(table: Table) -> None:
-    table.live.breaker = BreakerSettings(cooldown_seconds=0)
+    table.presence.breaker = BreakerSettings(cooldown_seconds=0)
     trip(table, waiting=2)
     assert "ParserHalfOpened" not in types(table.wait(10_000_000))
 
@@ -254,7 +257,7 @@ def test_a_wall_clock_that_jumps_lengthens_no_cool_down_beyond_itself(table: Tab
     table.wall_us -= 86_400_000_000
     table.restart(_folded(table))
 
-    assert table.live.cooling == {("advice", "1.0"): table.now_s + 600}
+    assert table.presence.cooling == {("advice", "1.0"): table.now_s + 600}
 
 
 def test_fold_and_state_agree_after_a_whole_life_of_a_breaker(table: Table) -> None:

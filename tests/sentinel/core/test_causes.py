@@ -34,10 +34,10 @@ def test_within_a_job_each_event_leads_to_the_next() -> None:
 def test_a_request_and_what_told_of_the_file_are_causes_of_a_queued_job() -> None:
     table = Table().with_parser()
     job = spec()
-    asked = step(table.state, table.live, c.QueueJobs([job], 0), c.Now(1, 1.0), "queue:3f2a")
+    asked = step(table.state, table.presence, c.QueueJobs([job], 0), c.Now(1, 1.0), "queue:3f2a")
     assert asked.causes == ["queue:3f2a"]
 
-    told = step(table.state, table.live, c.QueueJobs([spec(2)], 0, told_by={spec(2).job_id: 7}), c.Now(1, 1.0))
+    told = step(table.state, table.presence, c.QueueJobs([spec(2)], 0, told_by={spec(2).job_id: 7}), c.Now(1, 1.0))
     assert told.causes == [7]
 
 
@@ -60,7 +60,7 @@ def test_a_pause_is_caused_by_the_failure_and_causes_the_recall() -> None:
 
 def test_a_circuit_breaker_opens_because_of_the_failure_that_was_one_too_many() -> None:
     table = Table().with_parser()
-    for number in range(1, table.live.breaker.consecutive_failures + 1):
+    for number in range(1, table.presence.breaker.consecutive_failures + 1):
         lease = table.running(spec(number))
         error = JobError(code="INVALID_DATA", origin="parser", fingerprint=f"{number:016x}")
         table.do(c.FailReceived("w1", m.Fail(job_id=lease.job_id, epoch=lease.epoch, error=error)))

@@ -20,7 +20,7 @@ PERMANENT = sorted(set(ErrorCode) - TRANSIENT - RETRYABLE_ONCE)
 @pytest.fixture
 def table() -> Table:
     table = Table().with_parser()
-    table.live.breaker = BreakerSettings(consecutive_failures=100)
+    table.presence.breaker = BreakerSettings(consecutive_failures=100)
     return table
 
 

@@ -28,7 +28,7 @@ def tell(table: Table, *sinks: m.SinkCounts, worker: str = "w1", since: int = 1)
 
 
 def rows(table: Table) -> dict[str, int]:
-    return {each["output"]: each["rows"] for each in table.live.sinks.readings()}
+    return {each["output"]: each["rows"] for each in table.presence.sinks.readings()}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_reports_are_cumulative_and_workers_are_added_up(table: Table) -> None:
     tell(table, counts(100), counts(1, output="trades"), worker="w2")
 
     assert rows(table) == {"orders": 108, "trades": 1}
-    assert table.live.sinks.readings()[0] == {
+    assert table.presence.sinks.readings()[0] == {
         "uri": URI, "output": "orders", "rows": 108, "bytes": 1080, "errors": 2, "p50_ms": None, "p99_ms": None
     }  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_percentiles_are_those_of_all_calls_of_all_workers(table: Table) -> None
     tell(table, counts(1, (0.001,) * 98))
     tell(table, counts(1, (2.0, 2.0)), worker="w2")
 
-    (reading,) = table.live.sinks.readings()
+    (reading,) = table.presence.sinks.readings()
     assert 1.0 <= reading["p50_ms"] <= 1.5
     assert 2000 <= reading["p99_ms"] <= 2900  # a mean of the workers' own would be half of it
 
@@ -113,8 +113,8 @@ def test_what_is_remembered_of_workers_that_left_is_bounded_and_all_of_it_stays_
         table.do(c.ByeReceived(f"x{number}"))
 
     assert rows(table) == {"orders": 3 * ABSENT_LIMIT}
-    assert len(table.live.sinks.absent) == ABSENT_LIMIT
-    assert not table.live.sinks.reports
+    assert len(table.presence.sinks.absent) == ABSENT_LIMIT
+    assert not table.presence.sinks.reports
 
 
 def test_reports_that_lie_stay_within_what_the_feed_can_say(table: Table) -> None:
@@ -122,7 +122,7 @@ def test_reports_that_lie_stay_within_what_the_feed_can_say(table: Table) -> Non
     for since in range(2000):
         tell(table, most, since=since)
 
-    (reading,) = table.live.sinks.readings()
+    (reading,) = table.presence.sinks.readings()
     assert reading["rows"] == 2**63 - 1
     assert reading["p99_ms"] is not None
 

@@ -85,10 +85,10 @@ def test_a_job_without_a_changed_counter_for_thirty_seconds_is_stalled_and_still
     table.beat(lease, rows=5)
     table.wait(11)
 
-    assert table.live.jobs[lease.job_id].is_stalled
+    assert table.presence.jobs[lease.job_id].is_stalled
     assert table.job().state is JobState.RUNNING
     table.beat(lease, rows=6)
-    assert not table.live.jobs[lease.job_id].is_stalled
+    assert not table.presence.jobs[lease.job_id].is_stalled
 
 
 def test_after_a_restart_a_worker_goes_on_with_what_it_holds(table: Table) -> None:
@@ -251,7 +251,7 @@ def test_a_name_is_taken_while_its_worker_beats_and_free_when_it_is_silent(table
     same, other = hello_from(7), hello_from(8)
 
     def taken(message: m.Hello) -> bool:
-        return name_taken_by(table.live, c.Now(table.wall_us, table.now_s), message) is not None
+        return name_taken_by(table.presence, c.Now(table.wall_us, table.now_s), message) is not None
 
     assert (taken(same), taken(other)) == (False, True)
     table.now_s += 59

@@ -55,7 +55,7 @@ class Desk:
     def __init__(self) -> None:
         self.table = Table().with_parser()
         self.entries: list[Entry] = []
-        self.engine = Engine(self.table.state, self.table.live, TableClock(self.table), self.entries.append)
+        self.engine = Engine(self.table.state, self.table.presence, TableClock(self.table), self.entries.append)
 
     def submit(self, command: c.Command) -> list[Decision]:
         """The decisions that the command led to."""
@@ -135,7 +135,7 @@ def test_a_beat_that_cannot_be_taken_still_is_a_sign_of_life(desk: Desk) -> None
     with failing(c.BeatReceived, lambda command: bool(command.message.jobs)):
         desk.submit(c.BeatReceived("w1", m.Heartbeat(seq=1, jobs=[m.Beat(job_id=lease.job_id, epoch=lease.epoch)])))
 
-    assert desk.table.live.workers["w1"].last_beat_s == desk.table.now_s
+    assert desk.table.presence.workers["w1"].last_beat_s == desk.table.now_s
 
 
 def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:

@@ -22,7 +22,7 @@ def _context(table: Table, root: Path) -> Context:
     home = Home(root)
     make_home(home)
     return Context(
-        home=home, settings=Settings(), blobs=BlobStore(RealFs(), home.blobs), state=table.state, live=table.live,
+        home=home, settings=Settings(), blobs=BlobStore(RealFs(), home.blobs), state=table.state, presence=table.presence,
         mode="daemon", version="0", pid=1, now=lambda: Now(0, 0.0), durable_seq=lambda: 7, projection=lambda: (7, ""),
     )  # fmt: skip
 

@@ -6,6 +6,8 @@ that speaks without having said hello to this process is asked to; its leases st
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from casparian_protocol.events import JobProgressed, WorkerLeft, WorkerLost
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import Progress, Rhythm
@@ -71,12 +73,12 @@ def hello(decision: DecisionBuilder, command: HelloReceived) -> None:
     _welcome(decision, message, worker_id, keep, drop)
 
 
-def name_taken_by(live: WorkerPresence, now: Now, message: Hello) -> ConnectedWorker | None:
+def name_taken_by(presence: WorkerPresence, now: Now, message: Hello) -> ConnectedWorker | None:
     """The worker that has this name: another process that still beats. Until it is silent the newcomer is refused."""
-    first = live.workers.get(message.worker_id)
+    first = presence.workers.get(message.worker_id)
     if first is None or (first.pid, first.host) == (message.pid, message.host):
         return None
-    return first if now.monotonic_s - first.last_beat_s <= live.liveness.lease_timeout_seconds else None
+    return first if now.monotonic_s - first.last_beat_s <= presence.liveness.lease_timeout_seconds else None
 
 
 def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bool) -> tuple[list[Held], list[Held]]:
@@ -92,8 +94,8 @@ def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bo
 
 
 def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: list[Held], drop: list[Held]) -> None:
-    live, now_s = decision.live, decision.now.monotonic_s
-    live.workers[worker_id] = ConnectedWorker(
+    presence, now_s = decision.presence, decision.now.monotonic_s
+    presence.workers[worker_id] = ConnectedWorker(
         worker_id=worker_id,
         host=message.host,
         pid=message.pid,
@@ -105,14 +107,14 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
         last_beat_s=now_s,
         probed_at_s=now_s,
         probed_seq=decision.state.seq,
-        is_draining=live.is_draining or live.is_stopping,
+        is_draining=presence.is_draining or presence.is_stopping,
     )
-    live.rejoin_until.pop(worker_id, None)
+    presence.rejoin_until.drop(worker_id)
     for item in keep:
         job = decision.state.jobs.get(item.job_id)
-        if job is not None and job.state is JobState.RUNNING and item.job_id not in live.jobs:
-            live.jobs[item.job_id] = RunningAttempt(item.job_id, item.epoch, worker_id, now_s, now_s)
-    rhythm = Rhythm.of(live.liveness.heartbeat_seconds, live.liveness.lease_timeout_seconds)
+        if job is not None and job.state is JobState.RUNNING and item.job_id not in presence.jobs:
+            presence.jobs[item.job_id] = RunningAttempt(item.job_id, item.epoch, worker_id, now_s, now_s)
+    rhythm = Rhythm.of(presence.liveness.heartbeat_seconds, presence.liveness.lease_timeout_seconds)
     decision.send(
         worker_id,
         Welcome(
@@ -124,9 +126,9 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
             drop=drop,
         ),
     )
-    if live.is_stopping:
+    if presence.is_stopping:
         decision.send(worker_id, Shutdown())
-    elif live.is_draining:
+    elif presence.is_draining:
         decision.send(worker_id, Drain())
 
 
@@ -134,28 +136,30 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
 
 
 def _known(decision: DecisionBuilder, worker_id: str, of_kind: str) -> ConnectedWorker | None:
-    worker = decision.live.workers.get(worker_id)
-    if worker is None:
+    if worker_id not in decision.presence.workers:
         decision.send(worker_id, Refused(reason=SAY_HELLO, code=Refusal.SAY_HELLO, of_kind=of_kind))
         return None
-    worker.last_beat_s = decision.now.monotonic_s
-    return worker
+    return decision.presence.change_worker(worker_id, last_beat_s=decision.now.monotonic_s)
 
 
 def beat(decision: DecisionBuilder, command: BeatReceived) -> None:
     """Renews all the worker's leases; notes starts that were not heard of, progress, and attempts that are over."""
     message = command.message
-    worker = _known(decision, command.worker_id, "heartbeat")
-    if worker is None:
+    if _known(decision, command.worker_id, "heartbeat") is None:
         return
-    worker.cpu_percent, worker.rss_bytes, worker.free_bytes = message.cpu_percent, message.rss_bytes, message.free_bytes
     fenced: list[Held] = []
     seen: set[str] = set()
     for item in message.jobs:
         if item.job_id not in seen:
             seen.add(item.job_id)
             _beat_of_job(decision, item, command.worker_id, fenced)
-    worker.beating = frozenset(seen)
+    decision.presence.change_worker(
+        command.worker_id,
+        beating=frozenset(seen),
+        cpu_percent=message.cpu_percent,
+        rss_bytes=message.rss_bytes,
+        free_bytes=message.free_bytes,
+    )
     if fenced:
         decision.send(command.worker_id, Fenced(jobs=fenced))
 
@@ -190,33 +194,35 @@ def _counters(progress: Progress) -> tuple[object, ...]:
 def _note_progress(decision: DecisionBuilder, job: OpenJob, news: Progress) -> None:
     """Remember it; record it at most once a second and only when a counter changed."""
     now_s = decision.now.monotonic_s
-    seen = decision.live.jobs.get(job.job_id)
+    seen = decision.presence.jobs.get(job.job_id)
     if seen is None or seen.epoch != job.epoch:
-        seen = decision.live.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
+        seen = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
     if seen.progress is None or _counters(seen.progress) != _counters(news):
-        seen.changed_at_s, seen.is_stalled = now_s, False
-    seen.progress = news
+        seen = replace(seen, changed_at_s=now_s, is_stalled=False)
     is_new = seen.recorded is None or _counters(seen.recorded) != _counters(news)
     if is_new and now_s - seen.recorded_at_s >= _PROGRESS_SECONDS:
-        seen.recorded, seen.recorded_at_s = news, now_s
+        seen = replace(seen, recorded=news, recorded_at_s=now_s)
         decision.record(JobProgressed(job_id=job.job_id, epoch=job.epoch, progress=news))
+    decision.presence.jobs[job.job_id] = replace(seen, progress=news)
 
 
 def sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
     """Live only: nothing is recorded."""
     if _known(decision, command.worker_id, "sinks") is None:
         return
-    problem = decision.live.sinks.take(command.worker_id, command.message)
-    if problem is not None:
-        decision.send(command.worker_id, Refused(reason=problem, code=Refusal.MALFORMED, of_kind="sinks"))
+    taken = decision.presence.sinks.take(command.worker_id, command.message)
+    if isinstance(taken, str):
+        decision.send(command.worker_id, Refused(reason=taken, code=Refusal.MALFORMED, of_kind="sinks"))
+    else:
+        decision.presence.sinks = taken
 
 
 def want(decision: DecisionBuilder, command: WantReceived) -> None:
     worker = _known(decision, command.worker_id, "want")
     if worker is not None:
         held = len(decision.state.epochs_held.get(command.worker_id, ()))
-        worker.credit = max(0, min(command.credit, LEASES_MAX - held))
-        lease_to(decision, worker)
+        credit = max(0, min(command.credit, LEASES_MAX - held))
+        lease_to(decision, decision.presence.change_worker(command.worker_id, credit=credit))
 
 
 # --- the end of a worker ---
@@ -242,6 +248,6 @@ def lose_worker(decision: DecisionBuilder, worker_id: str, reason: str, *, is_lo
 
 
 def _forget(decision: DecisionBuilder, worker_id: str) -> None:
-    decision.live.workers.pop(worker_id, None)
-    decision.live.sinks.left(worker_id)
-    decision.live.rejoin_until.pop(worker_id, None)
+    decision.presence.workers.drop(worker_id)
+    decision.presence.sinks = decision.presence.sinks.left(worker_id)
+    decision.presence.rejoin_until.drop(worker_id)

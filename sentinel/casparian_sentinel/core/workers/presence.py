@@ -1,13 +1,16 @@
 """What is so right now: connections, credit, last signs of life. Not folded from events, gone with the process.
 
-`decide` keeps it up to date as it handles commands, and puts it back when a command fails (`undo`). All times here are
-monotonic seconds.
+A decision reads and changes a `PresenceDraft` of it, which leaves what it is made from as it was; `fold` makes the draft so
+once the decision stands. A handler that raises therefore leaves no trace. Values are frozen: a change is another value. All
+times here are monotonic seconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from typing import Any, Generic, TypeVar
 
 from casparian_protocol.events import WorkerJoined
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
@@ -16,11 +19,10 @@ from casparian_protocol.wire.messages import Hello
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import OPEN, State
 from casparian_sentinel.core.workers.sink_metrics import SinkBook
-from casparian_sentinel.core.workers.undo import Noted, Undo
 
 
-@dataclass(slots=True)
-class ConnectedWorker(Noted):
+@dataclass(frozen=True, slots=True)
+class ConnectedWorker:
     """A worker that said hello to this process and has not been lost since."""
 
     worker_id: str
@@ -44,8 +46,8 @@ class ConnectedWorker(Noted):
     free_bytes: int = 0
 
 
-@dataclass(slots=True)
-class RunningAttempt(Noted):
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
     """The newest progress of a running attempt."""
 
     job_id: str
@@ -61,7 +63,7 @@ class RunningAttempt(Noted):
 
 
 @dataclass(slots=True)
-class WorkerPresence(Noted):
+class WorkerPresence:
     """One sentinel process's view of its workers, with the settings it judges by."""
 
     liveness: LivenessSettings
@@ -82,31 +84,137 @@ class WorkerPresence(Noted):
     sinks: SinkBook = field(default_factory=SinkBook)
     is_draining: bool = False
     is_stopping: bool = False
-    undo: Undo = field(default_factory=Undo, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._watched_by(self.undo)
 
     def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
         """A retry is due at this time."""
-        entry = (due_s, not_before, job_id)
-        self.undo.note(lambda: self._unschedule(entry))
-        heappush(self.due, entry)
+        heappush(self.due, (due_s, not_before, job_id))
 
-    def pop_due(self) -> tuple[float, int, str]:
-        """The retry that is due first, taken off the heap."""
-        entry = heappop(self.due)
-        self.undo.note(lambda: heappush(self.due, entry))
-        return entry
 
-    def _unschedule(self, entry: tuple[float, int, str]) -> None:
-        self.due.remove(entry)
-        heapify(self.due)
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Draft(Mapping[K, V], Generic[K, V]):
+    """A map as a decision makes it: what it was, with what the decision puts in and takes out."""
+
+    __slots__ = ("_before", "put", "taken")
+
+    def __init__(self, before: dict[K, V]) -> None:
+        self._before = before
+        self.put: dict[K, V] = {}
+        self.taken: set[K] = set()
+
+    def __getitem__(self, key: K) -> V:
+        if key in self.put:
+            return self.put[key]
+        if key in self.taken:
+            raise KeyError(key)
+        return self._before[key]
+
+    def __iter__(self) -> Iterator[K]:
+        before, put, taken = self._before, self.put, self.taken
+        if not put and not taken:
+            return iter(before)
+        return iter([*(key for key in before if key not in taken), *(key for key in put if key not in before)])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self) if self.put or self.taken else len(self._before)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.put[key] = value
+        self.taken.discard(key)
+
+    def drop(self, key: K) -> None:
+        """It is not there any more, if it was."""
+        self.put.pop(key, None)
+        self.taken.add(key)
+
+    def keep(self) -> None:
+        for key in self.taken:
+            self._before.pop(key, None)
+        self._before.update(self.put)
+
+
+class PresenceDraft:
+    """The presence of workers as one decision leaves it; nothing is so before `keep`."""
+
+    __slots__ = (
+        "_due",
+        "_presence",
+        "ahead_since",
+        "cooling",
+        "is_draining",
+        "is_stopping",
+        "jobs",
+        "rejoin_until",
+        "sinks",
+        "workers",
+    )
+
+    def __init__(self, presence: WorkerPresence) -> None:
+        self._presence = presence
+        self.workers = Draft(presence.workers)
+        self.jobs = Draft(presence.jobs)
+        self.rejoin_until = Draft(presence.rejoin_until)
+        self.cooling = Draft(presence.cooling)
+        self.ahead_since = presence.ahead_since
+        self.sinks = presence.sinks
+        self.is_draining, self.is_stopping = presence.is_draining, presence.is_stopping
+        #: Retries that become due later, and how many of those that are due were taken.
+        self._due: tuple[list[tuple[float, int, str]], int] = ([], 0)
+
+    @property
+    def liveness(self) -> LivenessSettings:
+        return self._presence.liveness
+
+    @property
+    def retry(self) -> RetrySettings:
+        return self._presence.retry
+
+    @property
+    def breaker(self) -> BreakerSettings:
+        return self._presence.breaker
+
+    def change_worker(self, worker_id: str, **changes: Any) -> ConnectedWorker:
+        """Another value of a worker that is connected."""
+        changed = self.workers[worker_id] = replace(self.workers[worker_id], **changes)
+        return changed
+
+    def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
+        """A retry is due at this time."""
+        self._due[0].append((due_s, not_before, job_id))
+
+    def take_due(self, now_s: float) -> list[tuple[float, int, str]]:
+        """Retries that are due by now, the first one first; they are taken off."""
+        heap = self._presence.due
+        found: list[tuple[float, int, str]] = []
+        places = [0]
+        while places:  # a heap's children are never due before their parent
+            place = places.pop()
+            if place < len(heap) and heap[place][0] <= now_s:
+                found.append(heap[place])
+                places += (2 * place + 1, 2 * place + 2)
+        self._due = (self._due[0], len(found))
+        return sorted(found)
 
     def cool_down(self, parser: str, version: str, since_s: float) -> None:
         """A breaker opened at this time."""
         if self.breaker.cooldown_seconds:
             self.cooling[parser, version] = since_s + self.breaker.cooldown_seconds
+
+    def keep(self) -> None:
+        """Make it so: the decision stands."""
+        presence = self._presence
+        for draft in (self.workers, self.jobs, self.rejoin_until, self.cooling):
+            if draft.put or draft.taken:
+                draft.keep()
+        scheduled, taken = self._due
+        for _ in range(taken):
+            heappop(presence.due)
+        for entry in scheduled:
+            heappush(presence.due, entry)
+        presence.ahead_since, presence.sinks = self.ahead_since, self.sinks
+        presence.is_draining, presence.is_stopping = self.is_draining, self.is_stopping
 
 
 def after_boot(
@@ -122,19 +230,21 @@ def after_boot(
     Workers that held leases have `rejoin_seconds` to come back with them; whoever does gets a full lease from then on.
     A retry waits what its wall time says is left, but never longer than its back-off; a cool-down alike.
     """
-    live = WorkerPresence(liveness, retry, version, breaker or BreakerSettings())
+    presence = WorkerPresence(liveness, retry, version, breaker or BreakerSettings())
     until = now.monotonic_s + liveness.rejoin_seconds
-    live.rejoin_until = dict.fromkeys([*state.joined, *state.epochs_held], until)
+    presence.rejoin_until = dict.fromkeys([*state.joined, *state.epochs_held], until)
     for job_id in state.waiting:
         job = state.jobs[job_id]
         left = (job.not_before - now.wall_us) / 1_000_000
-        live.schedule(now.monotonic_s + min(max(0.0, left), job.delay_seconds), job.not_before, job_id)
-    cooldown_seconds = live.breaker.cooldown_seconds
+        presence.schedule(now.monotonic_s + min(max(0.0, left), job.delay_seconds), job.not_before, job_id)
+    cooldown_seconds = presence.breaker.cooldown_seconds
     for each in state.breakers.values():
         if each.state == OPEN:
             gone = (now.wall_us - each.opened_at) / 1_000_000
-            live.cool_down(each.parser, each.version, now.monotonic_s - min(max(0.0, gone), cooldown_seconds))
-    return live
+            since_s = now.monotonic_s - min(max(0.0, gone), cooldown_seconds)
+            if cooldown_seconds:
+                presence.cooling[each.parser, each.version] = since_s + cooldown_seconds
+    return presence
 
 
 def joined_by(hello: Hello, worker_id: str) -> WorkerJoined:

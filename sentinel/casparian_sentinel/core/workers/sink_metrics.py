@@ -6,12 +6,12 @@ forgotten, its part of the totals stays. Bounded in workers and outputs, whateve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
-from casparian_sentinel.core.workers.undo import Noted
 
 #: (uri, output).
 Key: TypeAlias = tuple[str, str]
@@ -21,8 +21,8 @@ ABSENT_LIMIT = 32
 _MAXIMUM = 2**63 - 1
 
 
-@dataclass(slots=True)
-class Total(Noted):
+@dataclass(frozen=True, slots=True)
+class Total:
     """One output in one sink, over all workers."""
 
     rows: int = 0
@@ -30,59 +30,64 @@ class Total(Noted):
     errors: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
-    def add(self, counts: SinkCounts, sign: int) -> None:
-        self.rows += sign * counts.rows
-        self.bytes += sign * counts.bytes
-        self.errors += sign * counts.errors
+    def plus(self, counts: SinkCounts, sign: int = 1) -> Total:
         latency = Histogram(self.latency.counts())
         latency.merge(counts.latency, sign=sign)
-        self.latency = latency
+        return Total(
+            self.rows + sign * counts.rows,
+            self.bytes + sign * counts.bytes,
+            self.errors + sign * counts.errors,
+            latency,
+        )
 
 
-@dataclass(slots=True)
-class Report(Noted):
+@dataclass(frozen=True, slots=True)
+class Report:
     """The newest counts of one worker, all of which are in the totals."""
 
     since: int
-    counts: dict[Key, SinkCounts] = field(default_factory=dict)
+    counts: Mapping[Key, SinkCounts] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class SinkBook(Noted):
-    """All workers' reports, and their sum."""
+@dataclass(frozen=True, slots=True)
+class SinkBook:
+    """All workers' reports, and their sum. What is taken in makes another book."""
 
-    totals: dict[Key, Total] = field(default_factory=dict)
-    reports: dict[str, Report] = field(default_factory=dict)
+    totals: Mapping[Key, Total] = field(default_factory=dict)
+    reports: Mapping[str, Report] = field(default_factory=dict)
     #: Of workers that have left, the last one last.
-    absent: dict[str, Report] = field(default_factory=dict)
+    absent: Mapping[str, Report] = field(default_factory=dict)
 
-    def take(self, worker_id: str, message: Sinks) -> str | None:
-        """Count what is new in a report; or say what is wrong with it, and count nothing."""
+    def take(self, worker_id: str, message: Sinks) -> SinkBook | str:
+        """The book with what is new in a report; or what is wrong with it."""
         report = self.absent.get(worker_id) or self.reports.get(worker_id)
         if report is None or report.since != message.since:  # what another process reported stays counted
             report = Report(message.since)
         news = {(each.uri, each.output): each for each in message.sinks}
         if len(report.counts.keys() | news.keys()) > SINKS_LIMIT:
             return f"sinks: more than {SINKS_LIMIT} outputs of one worker"
-        self.absent.pop(worker_id, None)
-        self.reports[worker_id] = report
+        totals = dict(self.totals)
         for key, counts in news.items():
-            total = self._total_of(key)
+            place = _place_of(totals, key)
+            total = totals.get(place) or Total()
             if (before := report.counts.get(key)) is not None:
-                total.add(before, -1)
-            total.add(counts, 1)
-            report.counts[key] = counts
-        return None
+                total = total.plus(before, -1)
+            totals[place] = total.plus(counts)
+        known = Report(message.since, {**report.counts, **news})
+        absent = {each: left for each, left in self.absent.items() if each != worker_id}
+        return SinkBook(totals, {**self.reports, worker_id: known}, absent)
 
-    def left(self, worker_id: str) -> None:
+    def left(self, worker_id: str) -> SinkBook:
         """What it reported stays counted; it is remembered for a while, should it come back."""
-        report = self.reports.pop(worker_id, None)
+        report = self.reports.get(worker_id)
         if report is None:
-            return
-        self.absent.pop(worker_id, None)
-        self.absent[worker_id] = report
-        if len(self.absent) > ABSENT_LIMIT:
-            del self.absent[next(iter(self.absent))]
+            return self
+        reports = {each: known for each, known in self.reports.items() if each != worker_id}
+        absent = {each: left for each, left in self.absent.items() if each != worker_id}
+        absent[worker_id] = report
+        while len(absent) > ABSENT_LIMIT:
+            del absent[next(iter(absent))]
+        return SinkBook(self.totals, reports, absent)
 
     def readings(self) -> list[dict[str, Any]]:
         """As the metric has them: percentiles in milliseconds, None where no call was measured."""
@@ -99,11 +104,10 @@ class SinkBook(Noted):
             for (uri, output), total in sorted(self.totals.items())
         ]
 
-    def _total_of(self, key: Key) -> Total:
-        """Totals never go, so that a key always finds the one it was counted in."""
-        if key not in self.totals and len(self.totals) >= SINKS_LIMIT - 1:
-            key = OTHER_SINKS
-        return self.totals.setdefault(key, Total())
+
+def _place_of(totals: Mapping[Key, Total], key: Key) -> Key:
+    """Totals never go, so that a key always finds the one it was counted in."""
+    return OTHER_SINKS if key not in totals and len(totals) >= SINKS_LIMIT - 1 else key
 
 
 def _milliseconds(seconds: float | None) -> float | None:

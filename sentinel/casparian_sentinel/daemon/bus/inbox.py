@@ -173,12 +173,12 @@ class Inbox:
         bound = self._bus.worker_of(identity)
         if bound not in (None, message.worker_id):
             return Refusal.NAME_TAKEN, f"worker_id: this connection speaks for worker {bound}"
-        live = self._engine.live
-        first = name_taken_by(live, self._engine.now(), message)
+        presence = self._engine.presence
+        first = name_taken_by(presence, self._engine.now(), message)
         if first is not None:
             reason = f"worker_id: a worker {message.worker_id} is at work, pid {first.pid}; choose another name"
             return Refusal.NAME_TAKEN, reason
-        if message.worker_id not in live.workers and len(live.workers) >= WORKERS_MAX:
+        if message.worker_id not in presence.workers and len(presence.workers) >= WORKERS_MAX:
             return Refusal.TOO_MANY, f"worker_id: there are {WORKERS_MAX:,} workers already"
         return None
 

@@ -37,13 +37,13 @@ class Engine:
     def __init__(
         self,
         state: State,
-        live: WorkerPresence,
+        presence: WorkerPresence,
         clock: Clock,
         journal: Callable[[Entry], None],
         internal: InternalErrors | None = None,
     ) -> None:
         self.state = state
-        self.live = live
+        self.presence = presence
         self.internal = internal or InternalErrors(clock.monotonic_seconds)
         self._clock = clock
         self._journal = journal
@@ -67,7 +67,7 @@ class Engine:
             raise StateBroken("the state could not be folded; nothing more is decided")
         now = self.now()
         try:
-            decision = decide(self.state, self.live, command, now, cause)
+            decision = decide(self.state, self.presence, command, now, cause)
         except Exception as error:  # noqa: BLE001 -- an error of ours ends this command, told and counted, not the daemon
             decision = self._refused(command, now, error)
         else:
