@@ -30,7 +30,6 @@ from casparian_sentinel.daemon.journal.witnesses import tables_in_a_process
 from casparian_sentinel.daemon.upkeep import judge_intake
 from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.lock import HomeLock
-from casparian_sentinel.operations.actors import actor_of
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,
@@ -41,7 +40,7 @@ from casparian_sentinel.operations.steps import (
     OperationRefused,
     Step,
 )
-from casparian_sentinel.operations.table import begin
+from casparian_sentinel.operations.table import actor_of, begin
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 
 if TYPE_CHECKING:

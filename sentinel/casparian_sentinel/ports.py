@@ -1,20 +1,75 @@
 """The sentinel's doors to the machine: files and clocks, each as narrow as its users allow.
 
 Owns the protocols `Fs` and `Clock` and their production forms. The event log, the blobs and the commit reach the disk
-through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other doors.
-Nothing here decides anything: an `OSError` passes through as the kernel raised it.
+through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other doors. Files that a
+stranger wrote are opened without following links, one directory descriptor at a time, and renamed without replacing. Nothing
+here decides anything: an `OSError` passes through as the kernel raised it.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import stat
 import sys
 import time
 from pathlib import Path
 from typing import Protocol
 
 from casparian_protocol.home import trees
-from casparian_sentinel import careful_files
+
+_RENAME_NOREPLACE = 1
+_OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OPEN_DIRECTORY = _OPEN_ROOT | os.O_NOFOLLOW
+#: O_NONBLOCK: opening a FIFO that lies where a file should be must not hang.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: The file system or kernel does not know RENAME_NOREPLACE.
+_NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def open_directory_at(root: Path, parts: tuple[str, ...]) -> int:
+    """A descriptor of the directory `root/parts…`; no part may be a symbolic link."""
+    descriptor = os.open(root, _OPEN_ROOT)
+    try:
+        for part in parts:
+            deeper = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = deeper
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_regular_file(directory: int, name: str) -> int:
+    """The file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
+    descriptor = os.open(name, _OPEN_FILE, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        if status.st_nlink != 1:
+            raise OSError(errno.EINVAL, f"has {status.st_nlink} links", name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def rename_without_replacing(source: int, name: str, target: int, new_name: str) -> None:
+    """Rename between two open directories; `FileExistsError` when the new name is taken."""
+    if _libc is not None and hasattr(_libc, "renameat2"):
+        if _libc.renameat2(source, os.fsencode(name), target, os.fsencode(new_name), _RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in _NOT_SUPPORTED:
+            raise OSError(code, os.strerror(code), name, None, new_name)
+    os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    os.unlink(name, dir_fd=source)
+
 
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
@@ -215,13 +270,13 @@ class RealFs:
         return status.f_favail if status.f_files else None
 
     def open_directory(self, root: Path, *below: str) -> int:
-        return careful_files.open_directory_below(root, below)
+        return open_directory_at(root, below)
 
     def open_regular(self, directory: int, name: str) -> int:
-        return careful_files.open_regular(directory, name)
+        return open_regular_file(directory, name)
 
     def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
-        careful_files.rename_without_replacing(source, name, target, new_name)
+        rename_without_replacing(source, name, target, new_name)
 
     def make_new_directory(self, path: Path) -> None:
         path.mkdir(mode=_PRIVATE_DIRECTORY)

@@ -2,29 +2,82 @@
 
 Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
 daemon. What it finds damaged it names and leaves where it is; it never hides a missing file and never decides a commit.
+
+Files in `outputs/` and `quarantine/` that no commit of the log names are what an earlier life of the log published, before it
+was cut back or restored from an older copy. They are moved to `quarantine/_orphans/`, never removed.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import PART_NAMES, Manifest, StagedFile, published_path
-from casparian_sentinel.commit.files import (
+from casparian_protocol.jobs import PART_NAMES, Manifest, StagedFile, part_at, published_path
+from casparian_sentinel.commit.staging import (
     digest_of,
     directory_below,
     make_directories_durably,
+    remove_attempt,
+    set_aside,
     staged_by,
     swap_link,
 )
-from casparian_sentinel.commit.orphans import move_aside
-from casparian_sentinel.commit.staging import remove_attempt, set_aside
 from casparian_sentinel.ports import Fs
+
+
+def published_parts(fs: Fs, home: Home) -> Iterator[list[str]]:
+    """The paths of all parts, relative to the home: a list for each version of an output or quarantine."""
+    for tree in (home.outputs, home.quarantine):
+        for output in _directories(fs, tree):
+            for version in _directories(fs, tree / output):
+                parts = [f"{tree.name}/{output}/{version}/{name}" for name in fs.names(tree / output / version)]
+                if found := [path for path in parts if part_at(path) is not None]:
+                    yield found
+
+
+def move_aside(fs: Fs, home: Home, paths: Iterable[str]) -> list[str]:
+    """Move files, given by their paths relative to the home, to `quarantine/_orphans/`; where they are then."""
+    moved: list[str] = []
+    touched: set[Path] = set()
+    synced: set[Path] = set()
+    for path in paths:
+        *parts, name = path.split("/")
+        aside = ("quarantine", home.orphans.name, *parts)
+        directory = make_directories_durably(fs, home.root, aside, synced)
+        try:
+            with directory_below(fs, home.root, *parts) as source, directory_below(fs, home.root, *aside) as target:
+                kept_as = _move(fs, source, name, target)
+        except FileNotFoundError:
+            continue  # moved by somebody else
+        touched |= {directory, home.root.joinpath(*parts)}
+        moved.append("/".join((*aside, kept_as)))
+    for directory in sorted(touched):
+        fs.fsync_directory(directory)
+    return moved
+
+
+def _move(fs: Fs, source: int, name: str, target: int) -> str:
+    for number in itertools.count(1):
+        kept_as = name if number == 1 else f"{name}.{number}"
+        try:
+            fs.rename_new(source, name, target, kept_as)
+        except FileExistsError:
+            continue
+        return kept_as
+    raise AssertionError("counting ends nowhere")
+
+
+def _directories(fs: Fs, directory: Path) -> list[str]:
+    if not fs.is_directory(directory):
+        return []
+    return [name for name in fs.names(directory) if not name.startswith("_") and fs.is_directory(directory / name)]
+
 
 #: Below `quarantine/`: rows of attempts that failed and committed nothing. No output can have this name.
 UNCOMMITTED = "_uncommitted"

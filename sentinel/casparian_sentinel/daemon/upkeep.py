@@ -19,7 +19,7 @@ from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home, follow, remove_if_unused, rotate_if_large
 from casparian_protocol.home.daemon_log import STANDARD_DESCRIPTORS
 from casparian_protocol.settings import DaemonSettings
-from casparian_sentinel.commit.orphans import move_aside, published_parts
+from casparian_sentinel.commit.promote import move_aside, published_parts
 from casparian_sentinel.core.commands import PauseIntake, ResumeIntake
 from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.daemon.failures import Tasks

@@ -1,6 +1,7 @@
-"""Events in a batch: their sequence numbers follow from their places, their bytes are `casparian_protocol.events.packing`'s.
+"""An event as it lies in a batch of the log, and as the program of today understands it.
 
-What could be packed but not read back is refused. Pure: bytes in, events out, and the reverse.
+The bytes are the protocol's (`casparian_protocol.events.packing`), and so are the steps from older versions to today's. What is
+newer than the catalogue is refused: guessing what it means would lose what it says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from casparian_protocol import events
+from casparian_protocol.events import VERSIONS
+from casparian_protocol.events.older import upcast
 from casparian_protocol.events.packing import MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event
 from casparian_sentinel.log.errors import DamagedBatch
 
@@ -85,3 +88,35 @@ def _unpack(body: bytes) -> list[Fact]:
 
 def _refuse_extension(code: int, _data: bytes) -> None:
     raise ValueError(f"extension type {code} is not used in the log")
+
+
+class NewerEvent(Exception):
+    """An event that this program does not know; who reads the log says what to do about it."""
+
+    def __init__(self, event: Event) -> None:
+        known = VERSIONS.get(event.type)
+        self.what = (
+            f"event {event.seq} is of type {event.type!r}, which it does not know"
+            if known is None
+            else f"event {event.seq}, {event.type}, has version {event.v}, and it knows version {known}"
+        )
+        super().__init__(self.what)
+        self.event = event
+
+
+def current_events(events: list[Event]) -> list[Event]:
+    """The events in the catalogue's versions; the very list when there is nothing to do. Raises `NewerEvent`."""
+    versions = VERSIONS
+    for event in events:
+        if versions.get(event.type) != event.v:
+            return [_current(event) for event in events]
+    return events
+
+
+def _current(event: Event) -> Event:
+    known = VERSIONS.get(event.type, 0)
+    if event.v > known:
+        raise NewerEvent(event)
+    if event.v == known:
+        return event
+    return event._replace(v=known, data=upcast(event.type, event.v, known, event.data))

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt, LogTooNew
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.event import Event, NewerEvent, current_events
 from casparian_sentinel.log.format import (
     BATCH_MAGIC,
     HEADER_BYTES,
@@ -30,7 +30,6 @@ from casparian_sentinel.log.format import (
     unpack_batch,
     unpack_header,
 )
-from casparian_sentinel.log.upcast import NewerEvent, current
 from casparian_sentinel.ports import Fs
 
 _NAME = re.compile(r"([0-9]{20})\.caslog")
@@ -201,7 +200,7 @@ class LogReader:
         """
         for batch in self.batches(after, upto):
             try:
-                events = batch.events() if as_written else current(batch.events())
+                events = batch.events() if as_written else current_events(batch.events())
             except DamagedBatch as damage:
                 raise corrupt(batch.head_before(), damage) from damage
             except NewerEvent as newer:

@@ -1,7 +1,11 @@
-"""From pending files to jobs: which parser takes them, under which contracts and policies, and why some are left.
+"""From pending files to jobs: which parser takes them, under which contracts, parameters and policies, and why some are left.
 
 The projection knows the files, the core the parsers; this module brings them together into candidates. Whether a
 candidate is queued is the core's decision. Jobs are keyed by what they would do, so that planning twice is harmless.
+
+A parameter's value is the declared default, what `parser set` stored, what the file's source gives, or what a tagging rule gives,
+the later one first. A rule counts for a file when it is the first that matches among those that give the tag the file is
+planned for. A source counts for what lies in it; the innermost counts last.
 """
 
 from __future__ import annotations
@@ -22,15 +26,60 @@ from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
+from casparian_protocol.tagging import RuleSet
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
+from casparian_sentinel.core.registry.parameters import effective
 from casparian_sentinel.core.registry.versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
-from casparian_sentinel.operations.file_parameters import FileParameters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
 from casparian_sentinel.projection.queries.planning import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
+
+
+class FileParameters:
+    """Answers for files of one plan; what many files share is worked out once."""
+
+    def __init__(self, state: State, line: ParserLine, version: ParserVersion) -> None:
+        self._declared = version.params
+        self._stored = line.params
+        self._sources = sorted((each for each in state.sources.values() if each.params), key=lambda each: each.path)
+        self._rules = state.rules if any(rule.params for rule in state.rules.values()) else {}
+        self._rule_sets: dict[tuple[str, str], RuleSet] = {}
+        self._known: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
+
+    def of(self, file: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values by name, and where those came from that are no defaults. Raises `ParameterRefused`.
+
+        `file` has path, tag, and from the catalogue rel_path, source_id, kind, size, content_hash.
+        """
+        path, source_id = file["path"], file.get("source_id") or ""
+        sources = [each for each in self._sources if source_id == each.source_id or path.startswith(each.path + "/")]
+        rule_id = self._rule_of(file, source_id)
+        place = (rule_id, *(each.source_id for each in sources))
+        known = self._known.get(place)
+        if known is None:
+            layers: list[tuple[str, Mapping[str, Any]]] = [("set", self._stored)]
+            layers += [(f"source {each.name}", each.params) for each in sources]
+            if rule_id:
+                rule = self._rules[rule_id]
+                layers.append((f"rule {rule.name or rule_id}", rule.params))
+            known = self._known[place] = effective(self._declared, layers)
+        return known
+
+    def _rule_of(self, file: Mapping[str, Any], source_id: str) -> str:
+        """The id of the rule whose parameters count; empty when none does."""
+        tag, rel_path = file.get("tag") or "", file.get("rel_path")
+        if not self._rules or not tag or not rel_path:
+            return ""
+        rules = self._rule_sets.get((source_id, tag))
+        if rules is None:
+            of_tag = [rule for rule in self._rules.values() if rule.tag == tag]
+            rules = self._rule_sets[source_id, tag] = RuleSet(of_tag, source_id or None)
+        hits = rules.hits(rel_path, file.get("kind"), file.get("size"), file.get("content_hash"))
+        return next((hit.rule_id for hit in hits if self._rules[hit.rule_id].params), "")
+
 
 #: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
 FILES_PER_QUERY = 20_000

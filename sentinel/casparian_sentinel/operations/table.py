@@ -1,25 +1,28 @@
-"""Each operation of the protocol with the handler that performs it."""
+"""Each operation of the protocol with the handler that performs it, and who may ask.
+
+An actor is `user:<name>@<client>`; a client's word is kept within that form.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from casparian_protocol.wire.messages import PROTOCOL_VERSION
 from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
 from casparian_protocol.wire.operations.base import NoArgs
-from casparian_protocol.wire.operations.daemon import StopArgs
 from casparian_sentinel.core.commands import Dispatch
-from casparian_sentinel.operations import (
-    handlers_files,
-    handlers_jobs,
-    handlers_registry,
-    handlers_settings,
-    planning,
-    rerunning,
-    views,
-)
-from casparian_sentinel.operations.steps import Context, Decide, EndDaemon, OperationRefused, Steps
+from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry, views
+from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Steps
+
+UNKNOWN = "user:unknown@client"
+_ACTOR = re.compile(r"user:[^\s@:\x00-\x1f\x7f]{1,64}@[a-z][a-z0-9_-]{0,31}")
+
+
+def actor_of(said: str) -> str:
+    """The actor as said, when it is one; a client cannot speak as the sentinel or as a worker."""
+    return said if _ACTOR.fullmatch(said) and said.isprintable() else UNKNOWN
+
 
 #: An operation that `takes_bytes` gets them as its last argument.
 Handler = Callable[..., Steps]
@@ -35,15 +38,6 @@ def _now(view: Callable[[Context], dict[str, Any]]) -> Handler:
     return handler
 
 
-def _ping(context: Context) -> dict[str, Any]:
-    return {
-        "pid": context.pid,
-        "version": context.version,
-        "protocol": PROTOCOL_VERSION,
-        "seq": context.durable_seq(),
-    }
-
-
 def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
     """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
     picture = views.snapshot(context)
@@ -51,50 +45,40 @@ def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
     return picture
 
 
-def _drain(context: Context, args: NoArgs, actor: str) -> Steps:
-    yield EndDaemon(now=False, is_drain_only=True)
-    return {"seq": context.durable_seq()}
-
-
-def _stop(context: Context, args: StopArgs, actor: str) -> Steps:
-    yield EndDaemon(now=args.now)
-    return {"seq": context.durable_seq()}
-
-
 HANDLERS: dict[str, Handler] = {
-    "ping": _now(_ping),
+    "ping": _now(daemon.ping),
     "status": _now(views.status),
     "snapshot": _snapshot,
     "queue": planning.queue,
-    "cancel": handlers_jobs.cancel,
-    "retry": handlers_jobs.retry,
-    "close": handlers_jobs.close,
-    "rerun": handlers_jobs.rerun,
-    "replay": handlers_jobs.replay,
-    "rerun_failed": rerunning.rerun_failed,
-    "pause": handlers_registry.pause,
-    "resume": handlers_registry.resume,
-    "retire": handlers_registry.retire,
-    "use_version": handlers_registry.use,
-    "set_parameters": handlers_registry.set_parameters,
-    "register": handlers_registry.register,
-    "decide_contract": handlers_registry.decide_contract,
-    "set_policy": handlers_registry.set_policy,
-    "add_source": handlers_files.add_source,
-    "remove_source": handlers_files.remove_source,
-    "rescan": handlers_files.rescan,
-    "upload": handlers_files.upload,
-    "begin_scan": handlers_files.begin_scan,
-    "observe": handlers_files.observe,
-    "end_scan": handlers_files.end_scan,
-    "revise": handlers_files.revise,
-    "tag": handlers_files.tag,
-    "add_rule": handlers_files.add_rule,
-    "remove_rule": handlers_files.remove_rule,
-    "settings": handlers_settings.settings,
-    "reload": handlers_settings.reload,
-    "drain": _drain,
-    "stop": _stop,
+    "cancel": jobs.cancel,
+    "retry": jobs.retry,
+    "close": jobs.close,
+    "rerun": jobs.rerun,
+    "replay": jobs.replay,
+    "rerun_failed": jobs.rerun_failed,
+    "pause": registry.pause,
+    "resume": registry.resume,
+    "retire": registry.retire,
+    "use_version": registry.use,
+    "set_parameters": registry.set_parameters,
+    "register": registry.register,
+    "decide_contract": registry.decide_contract,
+    "set_policy": registry.set_policy,
+    "add_source": discovery.add_source,
+    "remove_source": discovery.remove_source,
+    "rescan": discovery.rescan,
+    "upload": discovery.upload,
+    "begin_scan": discovery.begin_scan,
+    "observe": discovery.observe,
+    "end_scan": discovery.end_scan,
+    "revise": discovery.revise,
+    "tag": discovery.tag,
+    "add_rule": discovery.add_rule,
+    "remove_rule": discovery.remove_rule,
+    "settings": daemon.settings,
+    "reload": daemon.reload,
+    "drain": daemon.drain,
+    "stop": daemon.stop,
 }
 
 

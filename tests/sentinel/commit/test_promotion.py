@@ -12,8 +12,15 @@ from blake3 import blake3
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import PART_NAMES, PLAIN_PART_NAMES, Manifest, OutputAccounting, StagedFile, published_path
 from casparian_sentinel.commit.offers import problem_of_files
-from casparian_sentinel.commit.orphans import move_aside, published_parts
-from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
+from casparian_sentinel.commit.promote import (
+    Promoted,
+    Promotion,
+    PromotionStopped,
+    keep_uncommitted,
+    move_aside,
+    promote_group,
+    published_parts,
+)
 from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_strangers_aside, sweep
 from casparian_sentinel.ports import RealFs
 

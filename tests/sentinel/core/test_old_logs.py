@@ -9,8 +9,7 @@ from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log import upcast
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.event import Event, current_events
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, Table, spec, types
 
 OTHER = "e" * 64
@@ -60,7 +59,7 @@ class OldLog:
 
     def fold(self) -> State:
         state = State()
-        for event in upcast.current(self.events):
+        for event in current_events(self.events):
             evolve(state, event)
         return state
 

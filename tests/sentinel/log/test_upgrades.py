@@ -12,9 +12,8 @@ from casparian_protocol.events import VERSIONS
 from casparian_protocol.events.older import STEPS, missing_steps
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon.journal.snapshots import fold_upto
-from casparian_sentinel.log import upcast
 from casparian_sentinel.log.errors import LogTooNew
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.event import Event, current_events
 from casparian_sentinel.log.format import HEADER_BYTES
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
@@ -110,7 +109,7 @@ def test_the_log_is_shown_and_exported_as_it_was_written(
 
 def test_events_of_today_pass_untouched() -> None:
     events = [Event(1, 1, "JobDue", 1, "sentinel", {"job_id": "a"})]
-    assert upcast.current(events) is events
+    assert current_events(events) is events
 
 
 def log_with(tmp_path: Path, kind: str, version: int) -> Path:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import StagedFile
 from casparian_sentinel.commit import promote
-from casparian_sentinel.commit.files import directory_below, staged_by
+from casparian_sentinel.commit.staging import directory_below, staged_by
 from casparian_sentinel.ports import Fs
 
 

@@ -18,7 +18,6 @@ from casparian_sentinel.core.decision import Rejected
 from casparian_sentinel.daemon.bus.outbox import Outbox, error_frames, reply_frames
 from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.daemon.journal.engine import Engine
-from casparian_sentinel.operations.actors import actor_of
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,
@@ -30,7 +29,7 @@ from casparian_sentinel.operations.steps import (
     Step,
     Steps,
 )
-from casparian_sentinel.operations.table import begin
+from casparian_sentinel.operations.table import actor_of, begin
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import part_at
-from casparian_sentinel.commit.orphans import published_parts
+from casparian_sentinel.commit.promote import published_parts
 from casparian_sentinel.daemon.journal.snapshots import head_of, read_document
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
 from casparian_sentinel.log.format import Head, Position

@@ -1,13 +1,18 @@
-"""Operations on parsers, contracts and policies. An artifact is believed when its blobs and its signature say so."""
+"""Operations on parsers, contracts and policies. An artifact is believed when its blobs and its signature say so.
+
+Contracts of a parser held against each other, for the core's decisions: it knows their hashes only.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from itertools import permutations
 
 from blake3 import blake3
 from pydantic import ValidationError
 
-from casparian_protocol.contract import Misfit, QuarantinePolicy, unbuilt_keys
+from casparian_protocol.contract import Contract, Misfit, QuarantinePolicy, misfits, unbuilt_keys
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import verify_bundle
 from casparian_protocol.wire.operations.registry import (
@@ -34,8 +39,7 @@ from casparian_sentinel.core.commands import (
 )
 from casparian_sentinel.core.registry.parameters import declared_of, effective
 from casparian_sentinel.core.registry.parsers import select_contracts
-from casparian_sentinel.core.state import Contract
-from casparian_sentinel.operations.fits import fits_of
+from casparian_sentinel.core.state import Contract as KnownContract
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 from casparian_sentinel.registry.keys import home_key
 
@@ -129,7 +133,7 @@ def scope_id(parser: str, version: str, output: str) -> str:
     return blake3(f"{parser}\0{version}\0{output}".encode()).hexdigest()[:16]
 
 
-def contract_view(contract: Contract) -> dict[str, str]:
+def contract_view(contract: KnownContract) -> dict[str, str]:
     return {
         "contract_id": contract.contract_id,
         "parser": contract.parser,
@@ -200,3 +204,40 @@ def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
         )
     yield Decide(SetQuarantinePolicy(args.parser, args.output, dict(args.policy), actor))
     return {"seq": context.durable_seq()}
+
+
+#: Of so many contracts of an output each is held against each.
+_NEWEST = 8
+
+
+def fits_of(context: Context, parser: str, outputs: Mapping[str, str]) -> dict[tuple[str, str], tuple[Misfit, ...]]:
+    """The parser's live contracts against all others of the same output, both ways. Waits for the disk.
+
+    `outputs` has further contracts, of a version that is not registered yet.
+    """
+    by_output: dict[str, dict[str, None]] = {}
+    for known in list(context.state.contracts.values()):
+        if known.parser == parser:
+            by_output.setdefault(known.output, {})[known.contract_hash] = None
+    for output, contract_hash in outputs.items():
+        if contract_hash:
+            by_output.setdefault(output, {})[contract_hash] = None
+    found: dict[tuple[str, str], tuple[Misfit, ...]] = {}
+    for output, hashes in by_output.items():
+        owner = context.state.outputs.get(output)
+        live = owner.live.contract_hash if owner is not None and owner.live is not None else ""
+        for other in hashes if live else ():
+            for pair in permutations((live, other)):
+                found[pair[0], pair[1]] = _compare(context, pair)
+        for pair in permutations(list(hashes)[-_NEWEST:], 2):  # what becomes live now, against what waits
+            found[pair[0], pair[1]] = _compare(context, pair)
+    return found
+
+
+def _compare(context: Context, pair: tuple[str, ...]) -> tuple[Misfit, ...]:
+    lies, against = pair
+    known = context.compared_contracts.get((lies, against))
+    if known is None:
+        lying, other = (Contract.from_json(context.blobs.get(each), is_stored=True) for each in pair)
+        known = context.compared_contracts[lies, against] = misfits(lying, other)
+    return known

@@ -1,4 +1,4 @@
-"""The settings of the running daemon: what is in force, and taking over what the home says now.
+"""Operations on the daemon itself: is it there, its settings, its end. How it stands is `views`'.
 
 Settings are loaded when a process starts. Some are read at every use, so that a running daemon can take them over
 (`settings.RELOADABLE`); all others are named and stay until the next start.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
+from casparian_protocol.wire.messages import PROTOCOL_VERSION
 from casparian_protocol.wire.operations.base import NoArgs
-from casparian_sentinel.operations.steps import AdoptSettings, Context, InThread, Steps
+from casparian_protocol.wire.operations.daemon import StopArgs
+from casparian_sentinel.operations.steps import AdoptSettings, Context, EndDaemon, InThread, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -35,3 +38,22 @@ def reload(context: Context, args: NoArgs, actor: str) -> Steps:
     fixed = [key for key in changed if key not in RELOADABLE | READ_BY_COMMANDS]
     changes = {key: {"before": before[key], "now": after[key]} for key in taken}
     return {"changed": changes, "needs_restart": fixed, "seq": context.durable_seq()}
+
+
+def ping(context: Context) -> dict[str, Any]:
+    return {
+        "pid": context.pid,
+        "version": context.version,
+        "protocol": PROTOCOL_VERSION,
+        "seq": context.durable_seq(),
+    }
+
+
+def drain(context: Context, args: NoArgs, actor: str) -> Steps:
+    yield EndDaemon(now=False, is_drain_only=True)
+    return {"seq": context.durable_seq()}
+
+
+def stop(context: Context, args: StopArgs, actor: str) -> Steps:
+    yield EndDaemon(now=args.now)
+    return {"seq": context.durable_seq()}
