@@ -1,0 +1,407 @@
+"""How answers read: counts, sizes, times and names in sentences; tables that fit; JSON that every reader takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from casparian.app import App
+from casparian.render import (
+    PIPE_CELLS,
+    as_json,
+    as_ndjson,
+    cell,
+    draw_records,
+    fields,
+    fits,
+    only_columns,
+    print_answer,
+    screen_width,
+    section,
+    shares,
+    shown_values,
+    table,
+)
+from casparian_app.names import UnknownName, hint, is_job_id, nearest
+from casparian_app.texts import count, dated, iso, json_text, listed, plain, size, when, when_short
+
+WHEN = 1_777_653_000_250_000  # 2026-05-01T16:30:00.25Z
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def app(out: io.StringIO | None = None) -> App:
+    made = App()
+    made.out, made.err = out or io.StringIO(), io.StringIO()
+    return made
+
+
+def said(made: App) -> str:
+    assert isinstance(made.out, io.StringIO)
+    return made.out.getvalue()
+
+
+# --- sentences
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "plural", "text"),
+    [
+        (0, "row", None, "0 rows"),
+        (1, "row", None, "1 row"),
+        (2345, "row", None, "2,345 rows"),
+        (1, "entry", "entries", "1 entry"),
+        (2, "entry", "entries", "2 entries"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(number: int, noun: str, plural: str | None, text: str) -> None:
+    assert count(number, noun, plural) == text
+
+
+@pytest.mark.parametrize(
+    ("given_bytes", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1024**2, "1.0 MiB"),
+        (1024**3, "1.0 GiB"),
+        (1024**4, "1.0 TiB"),
+        (1024**5, "1024.0 TiB"),
+    ],
+)
+def test_a_size_has_the_unit_that_people_read(given_bytes: int | None, text: str) -> None:
+    assert size(given_bytes) == text
+
+
+@given(st.integers(0, 2**60), st.integers(0, 2**60))
+def test_a_larger_size_never_reads_as_a_smaller_one(one: int, other: int) -> None:
+    def value(text: str) -> float:
+        number, unit = text.split()
+        return float(number) * 1024.0 ** ["B", "KiB", "MiB", "GiB", "TiB"].index(unit)
+
+    if one <= other:
+        assert value(size(one)) <= value(size(other)) * 1.001
+
+
+def test_a_time_is_in_utc_to_the_second() -> None:
+    assert when(WHEN) == "2026-05-01 16:30:00Z"
+    assert when_short(WHEN) == "05-01 16:30Z"
+    assert iso(WHEN) == "2026-05-01T16:30:00.250000Z"
+    assert (when(None), when(0), when_short(None)) == ("", "", "")
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(9999, 1, 1)))
+def test_every_time_of_the_log_reads_back(moment: datetime) -> None:
+    micros = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+
+    assert datetime.fromisoformat(iso(micros)) == moment.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "text"),
+    [
+        ([], 6, ""),
+        (["a"], 6, "a"),
+        (["a", "b"], 2, "a, b"),
+        (["a", "b", "c"], 2, "a and 2 more"),
+        (list("abcdefgh"), 6, "a, b, c, d, e and 3 more"),
+        (["x"] * 2000, 3, "x, x and 1,998 more"),
+    ],
+)
+def test_a_list_ends_with_how_many_more(names: list[str], most: int, text: str) -> None:
+    assert listed(names, most=most) == text
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "found"),
+    [
+        ("fxi", ["fix", "hl7"], "fix"),
+        ("FIX", ["fix"], "fix"),
+        ("orders", ["Orders", "trades"], "Orders"),
+        ("zzz", ["fix"], None),
+        ("fix", [], None),
+        ("x" * 10_000, ["fix"], None),
+    ],
+)
+def test_the_name_that_was_perhaps_meant(name: str, known: list[str], found: str | None) -> None:
+    assert nearest(name, known) == found
+    assert hint(name, known) == (f"Did you mean {found}? " if found else "")
+
+
+def test_an_unknown_name_is_refused_with_what_there_is() -> None:
+    refused = UnknownName("parser", "fxi", ["fix"], "casparian parser list")
+    assert refused.problem == "There is no parser fxi."
+    assert refused.remedy == "Did you mean fix? `casparian parser list` shows which there are."
+    assert "those that parsers take" in UnknownName("tag", "x", [], "casparian files").remedy
+    hostile = UnknownName("parser", "\x1b[31m" + "x" * 500, [], "casparian parser list")
+    assert "\x1b" not in hostile.problem
+    assert len(hostile.problem) < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "is_id"),
+    [("abcd", True), ("0123456789abcdef", True), ("abc", False), ("0123456789abcdef0", False), ("ABCD", False)],
+)
+def test_what_can_be_a_jobs_id(text: str, is_id: bool) -> None:
+    assert is_job_id(text) is is_id
+    assert not is_job_id(text + "\n")
+
+
+# --- documents
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"started_at": WHEN}, '{"started_at": "2026-05-01T16:30:00.250000Z"}'),
+        ({"ts": WHEN, "n": WHEN}, f'{{"ts": "2026-05-01T16:30:00.250000Z", "n": {WHEN}}}'),
+        ({"first_seen": 12}, '{"first_seen": 12}'),  # too small for a time of ours
+        ({"deep": [{"end_time": WHEN}]}, '{"deep": [{"end_time": "2026-05-01T16:30:00.250000Z"}]}'),
+        ({"price": Decimal("0E-10")}, '{"price": "0.0000000000"}'),
+        ({"raw": b"\xff\x00"}, '{"raw": "ff00"}'),
+        ({"share": math.nan, "more": [math.inf]}, '{"share": "nan", "more": ["inf"]}'),
+        ({"name": "é\u2028"}, '{"name": "é\u2028"}'),
+        (["a", 1, None, True], '["a", 1, null, true]'),
+    ],
+)
+def test_a_document_is_json_with_times_as_text(document: Any, text: str) -> None:
+    assert json_text(document) == text
+    json.loads(json_text(document), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_in_rows_of_a_users_data_nothing_is_taken_for_a_time() -> None:
+    assert json_text({"created_at": WHEN}, has_data=True) == f'{{"created_at": {WHEN}}}'
+    assert dated([{"at": WHEN}]) == [{"at": iso(WHEN)}]
+    assert plain(object()).startswith("<object")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.decimals()
+    | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.booleans())
+def test_any_document_is_strict_json(document: Any, has_data: bool) -> None:
+    json.loads(json_text(document, has_data=has_data), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_documents_go_to_standard_output_one_a_line_or_indented_for_people() -> None:
+    piped, shown = app(), app(Terminal())
+    as_ndjson(piped, [{"a": 1}, {"a": 2}])
+    as_json(shown, {"a": 1})
+
+    assert said(piped) == '{"a": 1}\n{"a": 2}\n'
+    assert said(shown) == '{\n  "a": 1\n}\n'
+    assert piped.has_answered and shown.has_answered
+
+
+# --- values and tables
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "yes"),
+        (False, "no"),
+        (1, "1"),
+        (1.5, "1.5"),
+        (Decimal("1E+2"), "100"),
+        ("a\x1b[31mb\n", "a\\x1b[31mb\\n"),
+        ({"a": Decimal("1.50")}, '{"a": "1.50"}'),
+        (["é", None], '["é", null]'),
+        ((1, 2), "[1, 2]"),
+    ],
+)
+def test_a_value_reads_plainly_and_commands_no_terminal(value: Any, text: str) -> None:
+    assert cell(value) == text
+
+
+def test_parameters_are_told_in_one_line() -> None:
+    assert shown_values({"depth": 5, "tz": "UTC", "on": True, "none": None}) == "depth=5, tz=UTC, on=true, none=null"
+    assert shown_values({}) == ""
+
+
+def test_fields_are_aligned_and_what_has_no_value_is_left_out() -> None:
+    made = app()
+    fields(made, [("job", "ab12"), ("status", "FAILED"), ("ended", None), ("is_live", False)])
+
+    assert said(made) == "job      ab12\nstatus   FAILED\nis_live  no\n"
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(1, 200), st.data())
+def test_columns_give_way_from_the_widest_and_whole_ones_last(
+    wanted: list[int], room: int, data: st.DataObject
+) -> None:
+    whole = data.draw(st.lists(st.booleans(), min_size=len(wanted), max_size=len(wanted)))
+    found = shares(wanted, room, whole)
+
+    assert all(1 <= width <= most for width, most in zip(found, wanted, strict=True))
+    if sum(wanted) <= room:
+        assert found == wanted
+    else:
+        assert sum(found) == max(room, len(wanted))
+    gave = [width < most for width, most in zip(found, wanted, strict=True)]
+    if any(has_given and is_whole for has_given, is_whole in zip(gave, whole, strict=True)):
+        assert all(width == 1 for width, is_whole in zip(found, whole, strict=True) if not is_whole)
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, columns: list[str], rows: list[list[Any]], width: int) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    made = app()
+    table(made, columns, rows, empty="Nothing.")
+    return said(made).splitlines()
+
+
+def test_a_table_fits_the_terminal_and_never_cuts_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[list[Any]] = [["0123456789abcdef", "FAILED", "/data/" + "very" * 30 + ".csv", "x" * 60]]
+    for width in (60, 80, 120):
+        lines = drawn(monkeypatch, ["job", "status", "input", "message"], rows, width)
+        assert max(map(cell_len, lines)) <= width
+        assert "0123456789abcdef" in lines[2]
+        assert "FAILED" in lines[2]
+        assert "…" in lines[2]
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    made = app()
+    long = "x" * (2 * PIPE_CELLS)
+    table(made, ["a", "b"], [[long, 1]], empty="", right=["b"])
+
+    assert long in said(made)
+    assert screen_width(made.out) == PIPE_CELLS
+
+
+def test_an_empty_table_is_a_sentence_on_the_other_stream() -> None:
+    made = app()
+    table(made, ["a"], [], empty="No jobs.")
+    section(made, ["a"], [])
+
+    assert said(made) == ""
+    assert isinstance(made.err, io.StringIO)
+    assert "No jobs." in made.err.getvalue()
+
+
+def test_a_section_stands_below_a_blank_line() -> None:
+    made = app()
+    section(made, ["a"], [["1"]])
+    assert said(made).startswith("\n")
+
+
+def test_hostile_cells_and_names_reach_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(drawn(monkeypatch, ["a"], [["\x1b]0;title\x07[bold]x[/bold]"]], 80))
+
+    assert "\x1b" not in text
+    assert "[bold]x[/bold]" in text  # markup of nobody's is shown
+
+
+# --- rows of data
+
+
+def test_records_show_every_value_whole() -> None:
+    out = io.StringIO()
+    draw_records(out, ["id", "名前", "note"], [[1, "é", None], [2, "x" * 300, ""]])
+
+    assert out.getvalue().splitlines() == [
+        "─── row 1 ───",
+        "id    1",
+        "名前  é",
+        "note  NULL",
+        "─── row 2 ───",
+        "id    2",
+        f"名前  {'x' * 300}",
+        "note",
+    ]
+
+
+@pytest.mark.parametrize(("width", "whole"), [(20, True), (10, True), (4, False)])
+def test_whether_a_grid_has_room_for_every_column(width: int, whole: bool) -> None:
+    assert fits(["a", "b"], [["xxx", "yyyyy"]], width=width) is whole
+
+
+def answer() -> pa.Table:
+    return pa.table({"id": [1, 2], "name": ["a", None], "tags": [["x"], []]})
+
+
+def test_columns_are_picked_in_the_order_asked_for() -> None:
+    assert only_columns(answer(), "tags, id").column_names == ["tags", "id"]
+    with pytest.raises(UnknownName) as refused:
+        only_columns(answer(), "id,nam")
+    assert refused.value.problem == "There is no column nam."
+    assert "Did you mean name?" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (None, 'id\tname\ttags\n1\ta\t["x"]\n2\t\\N\t[]\n'),
+        ("csv", '"id","name","tags"\n1,"a","[""x""]"\n2,,"[]"\n'),
+        ("jsonl", '{"id": 1, "name": "a", "tags": ["x"]}\n{"id": 2, "name": null, "tags": []}\n'),
+    ],
+)
+def test_an_answer_in_a_pipe_is_data(form: str | None, text: str) -> None:
+    made = app()
+    print_answer(made, answer(), form)
+
+    assert said(made) == text
+
+
+def test_an_answer_on_a_terminal_is_a_grid_with_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    made = app(Terminal())
+    print_answer(made, answer(), None)
+
+    lines = said(made).splitlines()
+    assert [line.split() for line in lines[:2]] == [["id", "name", "tags"], ["int64", "string", "list"]]
+    assert lines[-1].split() == ["2", "NULL", "[]"]
+
+
+def test_an_answer_wider_than_the_terminal_is_shown_as_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    wide = pa.table({f"column_{number}": ["x" * 30] for number in range(8)})
+    made = app(Terminal())
+    print_answer(made, wide, None)
+    assert said(made).startswith("─── row 1 ───\ncolumn_0  xxxx")
+
+    made = app(Terminal())
+    print_answer(made, wide, "table")
+    assert isinstance(made.err, io.StringIO)
+    assert "7 columns left out: column_1" in made.err.getvalue()
+    assert "--record shows rows as records" in made.err.getvalue()
+
+
+def test_an_empty_answer_names_its_columns() -> None:
+    made = app(Terminal())
+    print_answer(made, answer().slice(0, 0), None)
+
+    assert said(made) == ""
+    assert isinstance(made.err, io.StringIO)
+    assert made.err.getvalue() == "No rows.\nColumns: id, name, tags\n"
