@@ -1,11 +1,8 @@
-"""How answers read: counts, sizes, times and names in sentences; tables that fit; JSON that every reader takes."""
+"""Answers on the screen and in a pipe: tables that fit and cut no id, records, documents; nothing commands a terminal."""
 
 from __future__ import annotations
 
 import io
-import json
-import math
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -32,10 +29,7 @@ from casparian.render import (
     shown_values,
     table,
 )
-from casparian_app.names import UnknownName, hint, is_job_id, nearest
-from casparian_app.texts import count, dated, iso, json_text, listed, plain, size, when, when_short
-
-WHEN = 1_777_653_000_250_000  # 2026-05-01T16:30:00.25Z
+from casparian_app.names import UnknownName
 
 
 class Terminal(io.StringIO):
@@ -52,164 +46,6 @@ def app(out: io.StringIO | None = None) -> App:
 def said(made: App) -> str:
     assert isinstance(made.out, io.StringIO)
     return made.out.getvalue()
-
-
-# --- sentences
-
-
-@pytest.mark.parametrize(
-    ("number", "noun", "plural", "text"),
-    [
-        (0, "row", None, "0 rows"),
-        (1, "row", None, "1 row"),
-        (2345, "row", None, "2,345 rows"),
-        (1, "entry", "entries", "1 entry"),
-        (2, "entry", "entries", "2 entries"),
-    ],
-)
-def test_a_count_agrees_with_its_noun(number: int, noun: str, plural: str | None, text: str) -> None:
-    assert count(number, noun, plural) == text
-
-
-@pytest.mark.parametrize(
-    ("given_bytes", "text"),
-    [
-        (None, ""),
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1536, "1.5 KiB"),
-        (1024**2, "1.0 MiB"),
-        (1024**3, "1.0 GiB"),
-        (1024**4, "1.0 TiB"),
-        (1024**5, "1024.0 TiB"),
-    ],
-)
-def test_a_size_has_the_unit_that_people_read(given_bytes: int | None, text: str) -> None:
-    assert size(given_bytes) == text
-
-
-@given(st.integers(0, 2**60), st.integers(0, 2**60))
-def test_a_larger_size_never_reads_as_a_smaller_one(one: int, other: int) -> None:
-    def value(text: str) -> float:
-        number, unit = text.split()
-        return float(number) * 1024.0 ** ["B", "KiB", "MiB", "GiB", "TiB"].index(unit)
-
-    if one <= other:
-        assert value(size(one)) <= value(size(other)) * 1.001
-
-
-def test_a_time_is_in_utc_to_the_second() -> None:
-    assert when(WHEN) == "2026-05-01 16:30:00Z"
-    assert when_short(WHEN) == "05-01 16:30Z"
-    assert iso(WHEN) == "2026-05-01T16:30:00.250000Z"
-    assert (when(None), when(0), when_short(None)) == ("", "", "")
-
-
-@given(st.datetimes(datetime(1971, 1, 1), datetime(9999, 1, 1)))
-def test_every_time_of_the_log_reads_back(moment: datetime) -> None:
-    micros = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-
-    assert datetime.fromisoformat(iso(micros)) == moment.replace(tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("names", "most", "text"),
-    [
-        ([], 6, ""),
-        (["a"], 6, "a"),
-        (["a", "b"], 2, "a, b"),
-        (["a", "b", "c"], 2, "a and 2 more"),
-        (list("abcdefgh"), 6, "a, b, c, d, e and 3 more"),
-        (["x"] * 2000, 3, "x, x and 1,998 more"),
-    ],
-)
-def test_a_list_ends_with_how_many_more(names: list[str], most: int, text: str) -> None:
-    assert listed(names, most=most) == text
-
-
-# --- names
-
-
-@pytest.mark.parametrize(
-    ("name", "known", "found"),
-    [
-        ("fxi", ["fix", "hl7"], "fix"),
-        ("FIX", ["fix"], "fix"),
-        ("orders", ["Orders", "trades"], "Orders"),
-        ("zzz", ["fix"], None),
-        ("fix", [], None),
-        ("x" * 10_000, ["fix"], None),
-    ],
-)
-def test_the_name_that_was_perhaps_meant(name: str, known: list[str], found: str | None) -> None:
-    assert nearest(name, known) == found
-    assert hint(name, known) == (f"Did you mean {found}? " if found else "")
-
-
-def test_an_unknown_name_is_refused_with_what_there_is() -> None:
-    refused = UnknownName("parser", "fxi", ["fix"], "casparian parser list")
-    assert refused.problem == "There is no parser fxi."
-    assert refused.remedy == "Did you mean fix? `casparian parser list` shows which there are."
-    assert "those that parsers take" in UnknownName("tag", "x", [], "casparian files").remedy
-    hostile = UnknownName("parser", "\x1b[31m" + "x" * 500, [], "casparian parser list")
-    assert "\x1b" not in hostile.problem
-    assert len(hostile.problem) < 150
-
-
-@pytest.mark.parametrize(
-    ("text", "is_id"),
-    [("abcd", True), ("0123456789abcdef", True), ("abc", False), ("0123456789abcdef0", False), ("ABCD", False)],
-)
-def test_what_can_be_a_jobs_id(text: str, is_id: bool) -> None:
-    assert is_job_id(text) is is_id
-    assert not is_job_id(text + "\n")
-
-
-# --- documents
-
-
-@pytest.mark.parametrize(
-    ("document", "text"),
-    [
-        ({"started_at": WHEN}, '{"started_at": "2026-05-01T16:30:00.250000Z"}'),
-        ({"ts": WHEN, "n": WHEN}, f'{{"ts": "2026-05-01T16:30:00.250000Z", "n": {WHEN}}}'),
-        ({"first_seen": 12}, '{"first_seen": 12}'),  # too small for a time of ours
-        ({"deep": [{"end_time": WHEN}]}, '{"deep": [{"end_time": "2026-05-01T16:30:00.250000Z"}]}'),
-        ({"price": Decimal("0E-10")}, '{"price": "0.0000000000"}'),
-        ({"raw": b"\xff\x00"}, '{"raw": "ff00"}'),
-        ({"share": math.nan, "more": [math.inf]}, '{"share": "nan", "more": ["inf"]}'),
-        ({"name": "é\u2028"}, '{"name": "é\u2028"}'),
-        (["a", 1, None, True], '["a", 1, null, true]'),
-    ],
-)
-def test_a_document_is_json_with_times_as_text(document: Any, text: str) -> None:
-    assert json_text(document) == text
-    json.loads(json_text(document), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-
-
-def test_in_rows_of_a_users_data_nothing_is_taken_for_a_time() -> None:
-    assert json_text({"created_at": WHEN}, has_data=True) == f'{{"created_at": {WHEN}}}'
-    assert dated([{"at": WHEN}]) == [{"at": iso(WHEN)}]
-    assert plain(object()).startswith("<object")
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=6)
-    | st.decimals()
-    | st.binary(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(VALUES, st.booleans())
-def test_any_document_is_strict_json(document: Any, has_data: bool) -> None:
-    json.loads(json_text(document, has_data=has_data), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
 def test_documents_go_to_standard_output_one_a_line_or_indented_for_people() -> None:
