@@ -25,7 +25,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import prepare
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 
 _STOP_SECONDS = 60.0
 _QUEUE_SECONDS = 300.0

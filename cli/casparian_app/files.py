@@ -32,7 +32,7 @@ from casparian_worker import (
     ScanOutcome,
     ScanProgress,
     WalkOptions,
-    as_catalogue,
+    as_file_index,
     file_id,
     hash_file,
     hex_rows,
@@ -48,7 +48,7 @@ __all__ = [
     "FileUnreadable",
     "Hashed",
     "HexRow",
-    "NotInCatalogue",
+    "NotInFileIndex",
     "Preview",
     "ScanOptions",
     "ScanProgress",
@@ -197,7 +197,7 @@ def _scan_one(
     return outcome
 
 
-class NotInCatalogue(UsageProblem):
+class NotInFileIndex(UsageProblem):
     """A file that is named was never scanned."""
 
     def __init__(self, name: str) -> None:
@@ -213,12 +213,12 @@ def known_rules(gateway: Gateway) -> list[TagRule]:
 
 
 def files_named(gateway: Gateway, named: Sequence[str]) -> list[FileId]:
-    """The files that these paths, directories or beginnings of ids mean. Raises `NotInCatalogue` for one that means none."""
+    """The files that these paths, directories or beginnings of ids mean. Raises `NotInFileIndex` for one that means none."""
     found: dict[str, FileId] = {}
     for name in named:
         rows = gateway.query(FilesNamed(os.path.abspath(name), name))
         if not rows:
-            raise NotInCatalogue(name)
+            raise NotInFileIndex(name)
         found |= {row["id"]: row for row in rows}
     return list(found.values())
 
@@ -257,7 +257,7 @@ def hash_missing(gateway: Gateway, tag: str) -> Hashed:
     found = gateway.query_table(AllFiles(unhashed_tag=tag))
     writer = ChangeWriter()
     unread = []
-    for values in as_catalogue(found).to_pylist():
+    for values in as_file_index(found).to_pylist():
         row = FileRow.from_map(values)
         try:
             writer.add("rehashed", replace(row, content_hash=hash_file(path_os(row.path)).content_hash))

@@ -72,7 +72,7 @@ class Gateway(Protocol):
         """A table of the projection for `casparian_sentinel.sql.ask`: those columns (all: None), or a file with them."""
         ...
 
-    def publish_catalogue(self) -> None:
+    def publish_output_views(self) -> None:
         """Make sure that `catalog.duckdb` shows everything committed so far."""
         ...
 
@@ -115,8 +115,8 @@ class _Remote:
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self.client.ask_file(rows_of_table(self, name, columns), at_least_seq=self._seq)
 
-    def publish_catalogue(self) -> None:
-        self.client.publish_catalogue(self._seq)
+    def publish_output_views(self) -> None:
+        self.client.publish_output_views(self._seq)
 
     def upload(self, content: bytes) -> str:
         return self.client.upload(content)
@@ -150,8 +150,8 @@ class _Local:
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self._sentinel.table(rows_of_table(self, name, columns))
 
-    def publish_catalogue(self) -> None:
-        self._sentinel.publish_catalogue()
+    def publish_output_views(self) -> None:
+        self._sentinel.publish_output_views()
 
     def upload(self, content: bytes) -> str:
         return self._sentinel.upload(content)
@@ -266,11 +266,11 @@ class PastGateway:
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
         return self._projection.table(rows_of_table(self, name, columns))
 
-    def publish_catalogue(self) -> None:
+    def publish_output_views(self) -> None:
         """The outputs that were published then; a version that was dropped since is gone all the same."""
-        from casparian_sentinel import publish_past_catalogue
+        from casparian_sentinel import publish_past_output_views
 
-        self._missing = publish_past_catalogue(self._past, self._projection)
+        self._missing = publish_past_output_views(self._past, self._projection)
 
     def refuse_missing(self, sql: str, known: Relations) -> None:
         """Raises `UsageProblem` when the query reads an output of which a part is gone: half an answer is none."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def ask(gateway: Gateway, query: str, *, timeout_seconds: float = 600.0, limit_rows: int | None = None) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
-    gateway.publish_catalogue()
+    gateway.publish_output_views()
     known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
@@ -32,7 +32,7 @@ def quarantined_rows(
     gateway: Gateway, output: str, *, code: str | None = None, job: str | None = None, limit: int | None = None
 ) -> pa.Table:
     """Published rows in the quarantine of an output: those with a violation of this code, of the job with this id."""
-    gateway.publish_catalogue()
+    gateway.publish_output_views()
     known = sql_relations(gateway.home, [])
     if output not in known.quarantines:
         raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")

@@ -253,7 +253,7 @@ class Client:
         head, _body = self._ask_tables(query_id, [b"query", pack({"id": query_id, "format": "dump"})], _DUMP_SECONDS)
         return Path(head.path), head.seq, head.sha256
 
-    def publish_catalogue(self, at_least_seq: int) -> None:
+    def publish_output_views(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
         query_id = secrets.token_hex(8)
         self._ask_tables(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])

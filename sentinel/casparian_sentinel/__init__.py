@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_sentinel.blobs import BlobStore
-    from casparian_sentinel.catalog import published_files
     from casparian_sentinel.daemon.journal.witnesses import caches, signed_heads_of_others
     from casparian_sentinel.daemon.journal.witnesses import witnesses_of as gather_witnesses
     from casparian_sentinel.daemon.main import run as run_daemon
@@ -34,11 +33,17 @@ if TYPE_CHECKING:
     from casparian_sentinel.log.views import tail as log_tail
     from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
     from casparian_sentinel.log.writer import LogWriter
+    from casparian_sentinel.output_views import published_files
     from casparian_sentinel.ports import RealFs
     from casparian_sentinel.projection.answers import plain_rows
-    from casparian_sentinel.projection.compare import Comparison, compare_dump
-    from casparian_sentinel.projection.compare import compare as compare_tables
-    from casparian_sentinel.projection.past import fold_from_scratch, last_seq_at, publish_past_catalogue
+    from casparian_sentinel.projection.past import (
+        Comparison,
+        compare_dump,
+        fold_from_scratch,
+        last_seq_at,
+        publish_past_output_views,
+    )
+    from casparian_sentinel.projection.past import compare as compare_tables
     from casparian_sentinel.projection.store import Projection
     from casparian_sentinel.registry.bundle_tests import BundleTest, Observed, bundle_tests
     from casparian_sentinel.registry.bundle_tests import differences as bundle_differences
@@ -104,7 +109,7 @@ __all__ = [
     "plain_rows",
     "plan_repair",
     "prepare_artifact",
-    "publish_past_catalogue",
+    "publish_past_output_views",
     "published_files",
     "repair_recorded",
     "run_daemon",
@@ -120,7 +125,7 @@ __all__ = [
 _HOMES = {
     "BlobStore": "casparian_sentinel.blobs",
     "BundleTest": "casparian_sentinel.registry.bundle_tests",
-    "Comparison": "casparian_sentinel.projection.compare",
+    "Comparison": "casparian_sentinel.projection.past",
     "Event": "casparian_sentinel.log.event",
     "Findings": "casparian_sentinel.log.recovery",
     "Head": "casparian_sentinel.log.format",
@@ -151,8 +156,8 @@ _HOMES = {
     "chain_of": "casparian_sentinel.log.repair",
     "check_seals": "casparian_sentinel.log.signed",
     "check_sql": "casparian_sentinel.sql.guard:check",
-    "compare_dump": "casparian_sentinel.projection.compare",
-    "compare_tables": "casparian_sentinel.projection.compare:compare",
+    "compare_dump": "casparian_sentinel.projection.past",
+    "compare_tables": "casparian_sentinel.projection.past:compare",
     "cut_log": "casparian_sentinel.log.repair:repair",
     "end_of_log": "casparian_sentinel.log.views",
     "examine_log": "casparian_sentinel.log.recovery:examine",
@@ -170,8 +175,8 @@ _HOMES = {
     "plain_rows": "casparian_sentinel.projection.answers",
     "plan_repair": "casparian_sentinel.log.repair",
     "prepare_artifact": "casparian_sentinel.registry.prepare:prepare",
-    "publish_past_catalogue": "casparian_sentinel.projection.past",
-    "published_files": "casparian_sentinel.catalog",
+    "publish_past_output_views": "casparian_sentinel.projection.past",
+    "published_files": "casparian_sentinel.output_views",
     "repair_recorded": "casparian_sentinel.log.repair",
     "run_daemon": "casparian_sentinel.daemon.main:run",
     "seal_head": "casparian_sentinel.log.signed",

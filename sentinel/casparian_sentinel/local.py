@@ -139,11 +139,11 @@ class LocalSentinel:
         """As `ask`, but as an Arrow table."""
         return self._from_tables(lambda projection: projection.table(query))
 
-    def publish_catalogue(self) -> None:
+    def publish_output_views(self) -> None:
         """Make sure that `catalog.duckdb` shows everything committed."""
-        from casparian_sentinel.projection.projector import publish_catalogue
+        from casparian_sentinel.projection.projector import publish_output_views
 
-        self._from_tables(lambda projection: publish_catalogue(projection, self.home))
+        self._from_tables(lambda projection: publish_output_views(projection, self.home))
 
     def _from_tables(self, ask: Callable[[Projection], _Answer]) -> _Answer:
         """Ask the tables, caught up. Damage may lie anywhere in them: then they are made anew from the log, once."""

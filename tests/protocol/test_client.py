@@ -203,7 +203,7 @@ def test_publishing_the_catalogue_waits_for_its_answer(home: Home) -> None:
         return [[b"working", pack({"id": id_})], [b"catalog", pack({"id": id_, "ok": True, "path": "c", "seq": 4})]]
 
     with talk(home, tables=tables) as (client, bus):
-        client.publish_catalogue(4)
+        client.publish_output_views(4)
     assert (bus.questions[0][0], head_of(bus.questions[0])["at_least_seq"]) == (b"catalog", 4)
 
 

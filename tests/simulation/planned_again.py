@@ -18,7 +18,7 @@ from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import prepare
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.simulation.invariants import Violated
 
 _ROOT = "/data"

@@ -32,7 +32,7 @@ from casparian_sentinel.daemon.boot import boot
 from casparian_sentinel.daemon.journal import engine
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.event import Event
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
 from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, Shape, drawn, drawn_shape
 from tests.simulation.invariants import Judge, Platter, Violated, check_published

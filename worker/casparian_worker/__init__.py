@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_worker.__main__ import run as run_worker
-    from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, as_catalogue, retag
+    from casparian_worker.discovery.file_index import ChangeWriter, FileRow, as_file_index, retag
     from casparian_worker.discovery.files import InputChanged, hash_file, path_os, path_text
     from casparian_worker.discovery.preview import HexRow, Preview, hex_rows, preview
     from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
@@ -84,7 +84,7 @@ __all__ = [
     "Watchdog",
     "WorkerContext",
     "all_skips",
-    "as_catalogue",
+    "as_file_index",
     "error_after_cut",
     "error_after_end",
     "error_of_exception",
@@ -108,12 +108,12 @@ __all__ = [
 #: Public name → its module, and its name there when that is another one.
 _HOMES = {
     "CancelToken": "casparian_worker.execute.stopping",
-    "ChangeWriter": "casparian_worker.discovery.catalogue",
+    "ChangeWriter": "casparian_worker.discovery.file_index",
     "ColdSpawner": "casparian_worker.guest",
     "DEFAULT_EXCLUDES": "casparian_worker.discovery.walk",
     "Environment": "casparian_worker.guest",
     "Failed": "casparian_worker.execute.attempt",
-    "FileRow": "casparian_worker.discovery.catalogue",
+    "FileRow": "casparian_worker.discovery.file_index",
     "Guest": "casparian_worker.guest",
     "GuestSpec": "casparian_worker.guest",
     "GuestStream": "casparian_worker.execute.stream",
@@ -145,7 +145,7 @@ _HOMES = {
     "Watchdog": "casparian_worker.execute.stream",
     "WorkerContext": "casparian_worker.execute.attempt",
     "all_skips": "casparian_worker.execute.records",
-    "as_catalogue": "casparian_worker.discovery.catalogue",
+    "as_file_index": "casparian_worker.discovery.file_index",
     "error_after_cut": "casparian_worker.execute.stream",
     "error_after_end": "casparian_worker.execute.stream",
     "error_of_exception": "casparian_worker.execute.failures:of_exception",
@@ -160,7 +160,7 @@ _HOMES = {
     "preview": "casparian_worker.discovery.preview",
     "rejected_batch": "casparian_worker.validation.quarantine",
     "reproduce_job": "casparian_worker.reproduce:reproduce",
-    "retag": "casparian_worker.discovery.catalogue",
+    "retag": "casparian_worker.discovery.file_index",
     "run_worker": "casparian_worker.__main__:run",
     "scan": "casparian_worker.discovery.scan",
     "with_texts": "casparian_worker.validation.quarantine",

@@ -118,7 +118,7 @@ class ContentsRecognised(Event):
 
     parser: str
     on_change: Annotated[Literal["replace", "append"], "replace|append: whether their earlier contents lose them"]
-    as_of_seq: Annotated[int, "where the catalogue stood when it was seen"]
+    as_of_seq: Annotated[int, "where the file index stood when it was seen"]
     contents: Annotated[tuple[FileContent, ...], "[[file id, content hash]…], up to 100"] = ()
     blob: Annotated[str, "msgpack {files: [[file id, content hash]…]}"] = ""
     files: Annotated[int, "count"]

@@ -1,4 +1,4 @@
-"""Questions about the catalogue of files: lists and pages, one file, and the files that a scan or a parser looks at."""
+"""Questions about the file index: lists and pages, one file, and the files that a scan or a parser looks at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from casparian_protocol.queries.query import Query
 
 @dataclass(frozen=True)
 class FileFilter:
-    """Files of the catalogue; every condition that is given must hold. Vanished ones count only when `status` says so."""
+    """Files of the file index; every condition that is given must hold. Vanished ones count only when `status` says so."""
 
     tag: str | None = None
     is_untagged: bool = False
@@ -152,7 +152,7 @@ class Folders(Query[Folder]):
 
 
 class FileAbout(TypedDict):
-    """One file's place in the catalogue; `tags` a line each, with the rule that gave it."""
+    """One file's place in the file index; `tags` a line each, with the rule that gave it."""
 
     path: str
     size: int | None
@@ -212,7 +212,7 @@ class InputsOfParser(Query[InputFile]):
 
 @dataclass(frozen=True)
 class RecentFiles(Query[InputFile]):
-    """Files of the catalogue, the last changed first."""
+    """Files of the file index, the last changed first."""
 
     limit: int = 300
 
@@ -267,7 +267,7 @@ class FilesByKind(Query[KindCount]):
     roots: tuple[str, ...]
 
 
-class CatalogueFile(TypedDict):
+class IndexedFile(TypedDict):
     """A file as a scan compares it; asked for as an Arrow table."""
 
     id: str
@@ -290,8 +290,8 @@ class CatalogueFile(TypedDict):
 
 
 @dataclass(frozen=True)
-class KnownFiles(Query[CatalogueFile]):
-    """The catalogue below a root, with paths relative to that root, in the order of the paths; vanished files too.
+class KnownFiles(Query[IndexedFile]):
+    """The file index below a root, with paths relative to that root, in the order of the paths; vanished files too.
 
     A page: those behind the path `after` that are gone, or are not.
     """
@@ -303,8 +303,8 @@ class KnownFiles(Query[CatalogueFile]):
 
 
 @dataclass(frozen=True)
-class AllFiles(Query[CatalogueFile]):
-    """The catalogue but for what vanished; `unhashed_tag`: only files that carry it and have no content hash."""
+class AllFiles(Query[IndexedFile]):
+    """The file index but for what vanished; `unhashed_tag`: only files that carry it and have no content hash."""
 
     unhashed_tag: str | None = None
 

@@ -39,7 +39,7 @@ from casparian_sentinel.core.decision import (
     KeepUncommitted,
     PlanFiles,
     Promote,
-    PublishCatalogue,
+    PublishOutputViews,
 )
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.manifests import (
@@ -303,7 +303,7 @@ def promoted(decision: DecisionBuilder, command: Promoted) -> None:
         )
     )
     if commit.versions:
-        decision.do(PublishCatalogue())
+        decision.do(PublishOutputViews())
 
 
 # --- fail ---

@@ -23,7 +23,7 @@ from casparian_sentinel.core.commands import (
     Stop,
     Tick,
 )
-from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Promote, PublishCatalogue
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Promote, PublishOutputViews
 from casparian_sentinel.core.leasing import probe, rebalance
 from casparian_sentinel.core.registry.versions import adopt
 from casparian_sentinel.core.state import Commit, OpenJob
@@ -104,7 +104,7 @@ def start(decision: DecisionBuilder, command: RecordStart) -> None:
         job = decision.state.jobs[job_id]
         if job.commit is not None:
             decision.do(promotion_of(job, job.commit))
-    decision.do(PublishCatalogue())
+    decision.do(PublishOutputViews())
     decision.do(PlanFiles())
 
 

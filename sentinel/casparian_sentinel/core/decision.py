@@ -62,7 +62,7 @@ class KeepUncommitted:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishCatalogue:
+class PublishOutputViews:
     """The set of published files or datasets changed; at most one publication a second is enough."""
 
 
@@ -71,7 +71,7 @@ class PlanFiles:
     """Files, tags, rules or parsers changed: pending files may now have work. Debounced by the shell."""
 
 
-Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | PublishCatalogue | PlanFiles
+Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | PublishOutputViews | PlanFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from casparian_sentinel.core.commands import (
     ReviseFiles,
     TagFiles,
 )
-from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, PublishCatalogue
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, PublishOutputViews
 from casparian_sentinel.core.registry.parameters import refusal_of
 from casparian_sentinel.core.state import Source, State
 
@@ -203,7 +203,7 @@ def recognise(decision: DecisionBuilder, command: RecogniseContents) -> None:
         )
     elif _fits(decision, recognised, "The list of files"):
         decision.record(recognised)
-        decision.do(PublishCatalogue())
+        decision.do(PublishOutputViews())
         decision.answer(files=command.files)
 
 

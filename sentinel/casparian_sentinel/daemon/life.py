@@ -19,7 +19,7 @@ from casparian_sentinel.daemon.children.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
 
 _GOODBYE_SECONDS = 5.0
-_CATALOGUE_SECONDS = 30.0
+_VIEWS_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ async def _end_cleanly(shell: Shell) -> None:
 async def _publish(shell: Shell) -> None:
     """Leave a catalogue that shows everything committed; without it the next start makes one."""
     try:
-        async with asyncio.timeout(_CATALOGUE_SECONDS):
-            await shell.queries.publish_catalogue(shell.journal.durable.seq)
+        async with asyncio.timeout(_VIEWS_SECONDS):
+            await shell.queries.publish_output_views(shell.journal.durable.seq)
     except (ProjectionAway, RequestRefused, TimeoutError) as cause:
         logger.warning("The catalogue was not brought up to date: %s", cause or "no answer in time")
 

@@ -251,7 +251,7 @@ class Shell:
             case PlanFiles() if self.options.plans_by_itself:
                 self.planner.want()
             case _:
-                pass  # PublishCatalogue: the projector publishes when it applies the commit's events
+                pass  # PublishOutputViews: the projector publishes when it applies the commit's events
 
     def _promoted(self, promoted: PromotedFiles) -> None:
         self.has_published = True

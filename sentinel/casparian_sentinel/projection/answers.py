@@ -48,7 +48,7 @@ def is_damage(error: Exception) -> bool:
 
 
 class Question(BaseModel):
-    """A named query or one SELECT; with neither a wish that the catalogue be published up to `at_least_seq`."""
+    """A named query or one SELECT; with neither a wish that the catalog be published up to `at_least_seq`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     id: str = Field(max_length=64)
@@ -74,7 +74,7 @@ class Pending:
 
     peer: bytes
     question: Question
-    is_catalogue: bool
+    is_publishing: bool
     deadline: float
     #: When its asker last heard that it is worked on.
     told_s: float

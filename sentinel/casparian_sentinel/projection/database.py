@@ -53,6 +53,14 @@ class ProjectionError(CasparianError):
     """The projection cannot be opened or asked."""
 
 
+def boot_id() -> str:
+    """The kernel's id of this boot: after another, what was written without syncs is not trusted."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
 def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
     """The tables as they were left, or new ones when they cannot be trusted."""
     if not path.exists():

@@ -73,7 +73,7 @@ class Recognised:
     parser: str
     file_id: str
     content_hash: str
-    #: Where the catalogue stood when it was seen.
+    #: Where the file index stood when it was seen.
     as_of_seq: int
     keeps_earlier: bool = False
 
@@ -87,7 +87,7 @@ class Liveness:
 
     processed: dict[FileKey, dict[str, Processed]] = field(default_factory=dict)
     commits: dict[ContentKey, list[Commit]] = field(default_factory=dict)
-    #: Files whose present content it is, as the catalogue knows them: (file id, whether earlier contents are kept).
+    #: Files whose present content it is, as the file index knows them: (file id, whether earlier contents are kept).
     present: dict[ContentKey, list[tuple[str, bool]]] = field(default_factory=dict)
     #: How many files have a content now.
     holders: dict[ContentKey, int] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class Liveness:
         self._move(change, change.job_id, as_of_seq)
 
     def _is_present(self, change: Committed) -> bool:
-        """Whether the catalogue says, at this commit, that the file has this very content: it may have come back to it."""
+        """Whether the file index says, at this commit, that the file has this very content: it may have come back to it."""
         here = self.present.get((change.parser, change.content_hash), ())
         return any(file_id == change.file_id for file_id, _keeps in here)
 

@@ -25,14 +25,14 @@ import zmq
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, follow
-from casparian_sentinel import catalog
+from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
-from casparian_sentinel.projection.database import discard
+from casparian_sentinel.projection.database import boot_id, discard
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.position import PositionFile
@@ -41,8 +41,8 @@ from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
-_CATALOGUE_EVERY_SECONDS = 1.0
-_CATALOGUE_AGAIN_SECONDS = 5.0
+_VIEWS_EVERY_SECONDS = 1.0
+_VIEWS_AGAIN_SECONDS = 5.0
 _REPORT_EVERY_SECONDS = 0.05
 _SAY_EVERY_SECONDS = 2.0
 #: The collector looks at everything that lives; a fold makes much and keeps little.
@@ -51,14 +51,6 @@ _CONTROL_MESSAGE_BYTES = 4096
 _QUESTIONS_A_TURN = 200
 #: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
 _WAITING_OF_ALL = 1000
-
-
-def boot_id() -> str:
-    """The kernel's id of this boot: after another, what was written without syncs is not trusted."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return "unknown"
 
 
 def open_projection(home: Home) -> Projection:
@@ -95,18 +87,18 @@ def _apply(
         return
 
 
-def publish_catalogue(projection: Projection, home: Home) -> None:
+def publish_output_views(projection: Projection, home: Home) -> None:
     files = projection.query(planning.OUTPUT_FILES).to_pylist()
     contracts = projection.query(planning.APPROVED_CONTRACTS).to_pylist()
     live_outputs = projection.query(planning.LIVE_OUTPUTS).to_pylist()
-    found = catalog.datasets(home, files, contracts, live_outputs)
-    left = catalog.kept(home, projection.query(planning.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
-    catalog.publish(home, found, projection.query(planning.LINEAGE_FILES), left.files)
+    found = output_views.datasets(home, files, contracts, live_outputs)
+    left = output_views.kept(home, projection.query(planning.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
+    output_views.publish(home, found, projection.query(planning.LINEAGE_FILES), left.files)
     projection.outputs_changed = left.is_waiting
 
 
 class Projector:
-    """The loop: watermark in, batches applied, questions answered, catalogue published."""
+    """The loop: watermark in, batches applied, questions answered, catalog published."""
 
     def __init__(self, home: Home, control: socket.socket, batch_events: int, batch_milliseconds: int) -> None:
         self._home = home
@@ -125,7 +117,7 @@ class Projector:
         self._reported_at = 0.0
         self._said_at = time.monotonic()
         self._published_at = 0.0
-        #: Why the last try to write the catalogue failed; empty when it did not.
+        #: Why the last try to write the catalog failed; empty when it did not.
         self._not_published = ""
         self._is_ready = False
 
@@ -278,9 +270,9 @@ class Projector:
         return send(bus, pending.peer, working(pending.question.id))
 
     def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
-        if pending.is_catalogue:
+        if pending.is_publishing:
             if not self._publish():
-                why = f"The catalogue cannot be written: {self._not_published}"
+                why = f"The catalog cannot be written: {self._not_published}"
                 send(
                     bus, pending.peer, error(pending.question.id, why, "logs/daemon.log says more; it is tried again.")
                 )
@@ -294,23 +286,23 @@ class Projector:
 
     def _publish_when_due(self) -> None:
         now = time.monotonic()
-        every_seconds = _CATALOGUE_AGAIN_SECONDS if self._not_published else _CATALOGUE_EVERY_SECONDS
+        every_seconds = _VIEWS_AGAIN_SECONDS if self._not_published else _VIEWS_EVERY_SECONDS
         if self._is_ready and self._projection.outputs_changed and now - self._published_at >= every_seconds:
             self._publish()
 
     def _publish(self) -> bool:
-        """Whether the catalogue shows what is committed. What stops it stops nothing else here; it is tried again."""
+        """Whether the catalog shows what is committed. What stops it stops nothing else here; it is tried again."""
         if not self._projection.outputs_changed and self._home.catalog_db.exists():
             return True
         self._published_at = time.monotonic()
         try:
-            publish_catalogue(self._projection, self._home)
+            publish_output_views(self._projection, self._home)
         except (duckdb.FatalException, duckdb.InternalException):
             raise
         except Exception as cause:  # noqa: BLE001 -- a folder, a disk, a file of somebody else's
             words = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if words != self._not_published:
-                _log.error("the catalogue cannot be written, and is tried again: %s", words, exc_info=cause)
+                _log.error("the catalog cannot be written, and is tried again: %s", words, exc_info=cause)
             self._not_published = words
             return False
         self._not_published = ""

@@ -54,11 +54,11 @@ _MOVE = """
 update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
 """
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
-#: Events that change what the catalogue says of files: commits before them are folded with what it said then.
+#: Events that change what the file index says of files: commits before them are folded with what it said then.
 _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
 #: Events whose statements change what jobs before them wrote.
 _AFTER_JOBS = (JobCompleted, ParserResumed)
-#: Events after which the catalogue shows something else.
+#: Events after which the catalog shows something else.
 _SHOWN = (JobCompleted, ContractApproved, ContentsRecognised)
 
 
@@ -340,7 +340,7 @@ class Projection:
 
 
 def _left_rows(fact: TypedEvent) -> bool:
-    """Whether a failed job left quarantined rows, which the catalogue shows apart."""
+    """Whether a failed job left quarantined rows, which the catalog shows apart."""
     return isinstance(fact, JobFailed) and (fact.uncommitted is not None or bool(fact.uncommitted_blob))
 
 

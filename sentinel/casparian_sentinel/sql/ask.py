@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_sentinel import catalog
+from casparian_sentinel import output_views
 from casparian_sentinel.projection.database import INTERNAL
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_shim.text import scrub
@@ -48,14 +48,14 @@ class QueryFailed(CasparianError):
 
 
 def relations(home: Home, state_tables: list[str]) -> Relations:
-    """What can be asked now: the catalogue's views and the projection's tables."""
+    """What can be asked now: the catalog's views and the projection's tables."""
     outputs: list[str] = []
     quarantines: list[str] = []
     try:
-        with catalog.opened(home) as db:
+        with output_views.opened(home) as db:
             views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
-            left_out = catalog.unpublished(db)
+            left_out = output_views.unpublished(db)
     except FileNotFoundError:
         return Relations(outputs, quarantines, [name for name in state_tables if name not in INTERNAL])
     outputs = [name for schema, name in views if schema == "main"]
@@ -85,7 +85,7 @@ def ask(
     sweep(home)
     with (
         tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as scratch,
-        _pinned_catalogue(home) as catalogue,
+        _pinned_views(home) as pinned,
     ):
         tables: dict[str, str] = {}
         for name in sorted(guarded.state_tables):
@@ -93,7 +93,7 @@ def ask(
         order = {
             "sql": guarded.sql,
             "names": [*map(str.lower, known.published_names())],
-            "catalog": str(catalogue),
+            "catalog": str(pinned),
             "directories": [str(home.outputs), str(home.quarantine)],
             "tables": tables,
             "scratch": scratch,
@@ -108,7 +108,7 @@ def ask(
 
 
 def sweep(home: Home) -> None:
-    """Remove what askers that were killed left behind: their scratch, and their names of the catalogue."""
+    """Remove what askers that were killed left behind: their scratch, and their names of the catalog."""
     left = [*Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"), *home.run.glob("sql-*"), *home.run.glob("catalog-*")]
     for path in left:
         owner = path.name.removeprefix("casparian-").split("-")[1]
@@ -121,8 +121,8 @@ def sweep(home: Home) -> None:
 
 
 @contextmanager
-def _pinned_catalogue(home: Home) -> Iterator[Path]:
-    """The catalogue of now under a name that no commit replaces.
+def _pinned_views(home: Home) -> Iterator[Path]:
+    """The catalog of now under a name that no commit replaces.
 
     The process may read the file that was there when it gave up its rights; a newer one that took its place before
     it was opened would be forbidden. The file keeps its own name, which queries may use.

@@ -1,7 +1,7 @@
 """The process that runs one user query: `python -m casparian_sentinel.sql.confined`, started by `ask`, never by hand.
 
 Reads one JSON order on stdin, gives up its rights (Landlock: read the published data, write its own temporary directory),
-opens the catalogue read-only with external access off and the configuration locked, looks at the query as DuckDB reads it,
+opens the catalog read-only with external access off and the configuration locked, looks at the query as DuckDB reads it,
 runs it and writes Arrow IPC to the file named in the order. A refusal or an error is one JSON line on stderr and exit 1.
 Ends with the thread that asked.
 """
@@ -45,7 +45,7 @@ def main() -> int:
     limit(order)
     confine(order)
     try:
-        with open_catalogue(order) as db:
+        with open_output_views(order) as db:
             serialized = json.loads(db.execute("select json_serialize_sql(?)", [order["sql"]]).fetchall()[0][0])
             found = objection(serialized, [*order["names"], *order["tables"]])
             if found is not None:
@@ -96,7 +96,7 @@ def confine(order: dict[str, Any]) -> int:
     return restrict(read=[*python, *system, *data], write=[Path(order["scratch"])])
 
 
-def open_catalogue(order: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+def open_output_views(order: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     """The published views and the state tables that were handed over; nothing else can be reached afterwards."""
     db = duckdb.connect(order["catalog"], read_only=True)
     for name, path in order["tables"].items():

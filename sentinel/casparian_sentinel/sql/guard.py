@@ -1,7 +1,8 @@
 """What a user's query may be: one SELECT over known tables, without functions that reach outside. Pure.
 
 An allow-list of relations, not a deny-list of tricks: a name that is no published output, quarantine, state table or CTE of
-the query is refused, and so is every table function but a few harmless ones.
+the query is refused, and so is every table function but a few harmless ones. Which columns of the state tables a query can
+need is told from the same tree, so that the others stay where they are.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from casparian_protocol.errors import CasparianError
-from casparian_sentinel.sql.columns import mentioned_columns
-from casparian_sentinel.sql.names import TABLE_FUNCTIONS, is_refused_function
+from casparian_sentinel.sql.second_look import TABLE_FUNCTIONS, is_refused_function
 from casparian_shim.text import scrub
 
 QUERY_LIMIT_CHARACTERS = 100_000
@@ -28,6 +28,8 @@ _OPENING = frozenset({"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"})
 _CLOSING = frozenset({"R_PAREN", "R_BRACKET", "R_BRACE", "END"})
 #: What a statement may be: a query, or a description of one.
 _QUESTIONS = (exp.Query, exp.Values, exp.Describe, exp.Summarize, exp.Pivot)
+#: Nodes that take in columns they do not name.
+_ALL = (exp.Pivot, exp.Describe, exp.Summarize, exp.Columns, exp.PositionalColumn)
 
 
 class QueryRefused(CasparianError):
@@ -65,7 +67,7 @@ class Relations:
         return [*self.published_names(), *self.state]
 
     def published_names(self) -> list[str]:
-        """What the catalogue itself holds."""
+        """What the catalog itself holds."""
         return [
             *self.outputs,
             *(f"quarantine.{name}" for name in self.quarantines),
@@ -228,3 +230,34 @@ def _visible_ctes(node: exp.Expr) -> set[str]:
                 visible.update(cte.alias.lower() for cte in with_.expressions)
         inner, outer = outer, outer.parent
     return visible
+
+
+def mentioned_columns(tree: exp.Expr, sql: str, state_tables: Collection[str]) -> frozenset[str] | None:
+    """Every name that may be a column's, in lower case; None when all columns may be needed.
+
+    Errs on the side of too many: a name that occurs anywhere counts for every table, and whatever may mean columns without
+    naming them (a star, a pattern, a whole row, a place) means all.
+    """
+    if "#" in sql:
+        return None
+    names: set[str] = set()
+    rows = set(state_tables)
+    for node in tree.walk():
+        if isinstance(node, _ALL):
+            return None
+        if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
+            return None
+        if isinstance(node, exp.Join) and node.method.upper() == "NATURAL":
+            return None
+        if isinstance(node, exp.TableAlias):
+            if node.columns:
+                return None  # other names, by place
+            rows.add(node.name.lower())
+        if isinstance(node, exp.Select) and not node.expressions:
+            return None  # FROM first: everything
+        if isinstance(node, exp.Identifier):
+            names.add(node.name.lower())
+        elif isinstance(node, exp.Literal) and node.is_string:
+            names.add(node.name.lower())  # DuckDB takes some of them for names
+    columns = {node.name.lower() for node in tree.find_all(exp.Column) if not node.table}
+    return None if columns & rows else frozenset(names)

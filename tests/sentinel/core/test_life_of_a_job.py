@@ -9,7 +9,7 @@ from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote, PublishCatalogue, Rejected
+from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote, PublishOutputViews, Rejected
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
 
 
@@ -60,7 +60,7 @@ def test_a_job_with_quarantined_rows_ends_as_partial_success(table: Table) -> No
     decision = table.do(c.Promoted(lease.job_id, lease.epoch))
 
     assert decision.events[0].to_data()["status"] == "PARTIAL_SUCCESS"
-    assert effects(decision) == [PublishCatalogue()]
+    assert effects(decision) == [PublishOutputViews()]
 
 
 def test_a_repeated_finish_gets_its_first_answer_again_before_and_after_promotion(table: Table) -> None:

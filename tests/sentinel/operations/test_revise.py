@@ -8,7 +8,7 @@ import pytest
 from casparian_protocol.home import Home
 from casparian_sentinel import LocalSentinel
 from casparian_sentinel.operations.steps import OperationRefused
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 
 FILE = FileRow(id="f1", path="/in/a.csv", rel_path="a.csv", size=3, mtime_ns=1, device=1, inode=1)
 

@@ -12,8 +12,7 @@ from casparian.standalone import verify_export
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.signed import export_signed
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection.compare import compare
-from casparian_sentinel.projection.past import fold_from_scratch, last_seq_at
+from casparian_sentinel.projection.past import compare, fold_from_scratch, last_seq_at
 from casparian_sentinel.projection.projector import catch_up, open_projection
 from casparian_sentinel.registry.keys import home_key
 from tests.sentinel.projection.lives import new_home, write_history

@@ -12,7 +12,7 @@ import pytest
 from casparian_protocol.home import Home
 from casparian_sentinel.log.event import Event, Fact
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import compare, projector
+from casparian_sentinel.projection import past, projector
 from casparian_sentinel.projection.database import discard
 from casparian_sentinel.projection.store import Projection
 from tests.sentinel.projection.lives import History, new_home, open_writer
@@ -149,7 +149,7 @@ def test_a_comparison_with_the_log_names_the_events_that_no_table_holds(home: Ho
         projector.catch_up(projection, home, end, 5000)
     (tmp_path / "scratch").mkdir()
 
-    found = compare.compare(home, end, tmp_path / "scratch")
+    found = past.compare(home, end, tmp_path / "scratch")
 
     assert found.differences == ()
     assert [one.seq for one in found.poison] == seqs

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from casparian_protocol.home import Home, make_home
-from casparian_sentinel import catalog
+from casparian_sentinel import output_views
 from casparian_sentinel.sql.guard import Relations
 
 KNOWN = Relations(["trades", "trades@v1", "quotes", "quotes@v1"], ["trades", "trades@v1"], ["cf_jobs", "scout_files"])
@@ -39,12 +39,12 @@ def published_home(root: Path) -> Home:
     make_home(home)
     found = []
     for name, table, quarantined in (("trades", TRADES, REFUSED_ROWS), ("quotes", QUOTES, None)):
-        dataset = catalog.Dataset(name, 1, is_live=True)
+        dataset = output_views.Dataset(name, 1, is_live=True)
         dataset.data.append(_write(home.output_version(name, 1), table))
         if quarantined is not None:
             dataset.quarantine.append(_write(home.quarantine_version(name, 1), quarantined))
         found.append(dataset)
-    catalog.publish(home, found)
+    output_views.publish(home, found)
     return home
 
 

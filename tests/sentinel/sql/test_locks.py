@@ -74,14 +74,14 @@ _REACHES = (
 def test_the_locked_connection_alone_reads_and_loads_nothing_else(home: Home, tmp_path: Path, sql: str) -> None:
     (tmp_path / "scratch").mkdir()
     order = _order(home, tmp_path / "scratch", sql.replace("{scratch}", str(tmp_path / "scratch")))
-    said = _run("db = open_catalogue(order)" + _ATTEMPT, order)
+    said = _run("db = open_output_views(order)" + _ATTEMPT, order)
     assert said.startswith("REFUSED"), said
     assert not (tmp_path / "elsewhere.csv").exists()
 
 
 def test_the_locked_connection_still_reads_what_is_published(home: Home, tmp_path: Path) -> None:
     assert "GOT [(4,)]" in _run(
-        "db = open_catalogue(order)" + _ATTEMPT, _order(home, tmp_path, "select count(*) from trades")
+        "db = open_output_views(order)" + _ATTEMPT, _order(home, tmp_path, "select count(*) from trades")
     )
 
 
@@ -145,5 +145,5 @@ def test_the_second_look_alone_refuses_before_anything_runs(home: Home, tmp_path
 def test_spilling_is_bounded_and_stays_in_scratch(home: Home, tmp_path: Path) -> None:
     order = _order(home, tmp_path, "select count(*) from (select i from range(20000000) r(i) order by hash(i))")
     order |= {"memory_bytes": 40 * 1024**2, "spill_bytes": 1024**2}
-    said = _run("confine(order)\ndb = open_catalogue(order)" + _ATTEMPT, order)
+    said = _run("confine(order)\ndb = open_output_views(order)" + _ATTEMPT, order)
     assert "REFUSED" in said or "GOT [(20000000,)]" in said

@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, TagRule
-from casparian_worker.discovery.catalogue import BadChanges, apply_changes, decode_changes, encode_changes, retag
+from casparian_worker.discovery.file_index import BadChanges, apply_changes, decode_changes, encode_changes, retag
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
 from casparian_worker.discovery.walk import RootUnreadable, WalkOptions
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_worker.discovery.catalogue import FileRow, as_catalogue
+from casparian_worker.discovery.file_index import FileRow, as_file_index
 from casparian_worker.discovery.walk import Found
 
 _CHUNK_ROWS = 65_536
@@ -21,7 +21,7 @@ class Previous:
     """What the last scan of this root knew."""
 
     def __init__(self, catalogue: pa.Table | None) -> None:
-        table, directory_ids, directories = _grouped(as_catalogue(catalogue))
+        table, directory_ids, directories = _grouped(as_file_index(catalogue))
         self._table = table
         self._spans = _spans(directory_ids, directories)
         self._names = _names(table)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow, decode_changes, split_gone
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow, decode_changes, split_gone
 from casparian_worker.discovery.files import CacheKey, InputChanged, hash_file, path_os, path_text
 from casparian_worker.discovery.previous import Previous
 from casparian_worker.discovery.sniff import sniff_file
@@ -100,7 +100,7 @@ def scan(
     on_progress: Callable[[ScanProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ScanOutcome:
-    """Scan one directory or file. `previous` is the catalogue of the files below this root; vanished ones have
+    """Scan one directory or file. `previous` is the file index below this root; vanished ones have
     `is_gone` in a column of that name, which may be left out when there are none.
 
     `new_id(root, rel_path)` names new files (see `file_id`). `should_stop` is asked often; when it says yes the
@@ -275,7 +275,7 @@ class _Scan:
         return not stat.S_ISREG(status.st_mode)
 
     def _describe(self, seen: _Seen, file_id: str, before: FileRow | None) -> FileRow:
-        """The catalogue row of a file: what `before` still says of it, and what rules say now."""
+        """The file index row of a file: what `before` still says of it, and what rules say now."""
         key = seen.key
         row = FileRow(
             id=file_id,

@@ -233,8 +233,8 @@ class ProjectionQueries:
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
         return await self._exchange(query_id, [b"query", pack(asked)])
 
-    async def publish_catalogue(self, at_least_seq: int) -> None:
-        """Return when the catalogue holds what was committed up to there. Raises as `ask` does."""
+    async def publish_output_views(self, at_least_seq: int) -> None:
+        """Return when the catalog holds what was committed up to there. Raises as `ask` does."""
         query_id = secrets.token_hex(8)
         await self._exchange(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
 

@@ -67,7 +67,7 @@ _FILE_OBSTACLES = """
     when s.content_hash <> f.content_hash then 'its file has other content now'
 """
 
-#: What the catalogue knows that keeps a PARSE job's input from being run again; no row when there is nothing: job id.
+#: What the file index knows that keeps a PARSE job's input from being run again; no row when there is nothing: job id.
 INPUT_OBSTACLE = f"""
 select obstacle from (
     select case {_FILE_OBSTACLES} else '' end as obstacle
@@ -146,7 +146,7 @@ where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(erro
 order by id limit ?
 """
 
-#: Commits whose rows the catalogue shows: live and in place; and those that all their successors, still being put in place,
+#: Commits whose rows the catalog shows: live and in place; and those that all their successors, still being put in place,
 #: have superseded, so that no reader sees neither the old rows nor the new ones.
 _SHOWN_COMMITS = """
 recursive successors(job_id, next) as (
@@ -161,7 +161,7 @@ shown as (
         group by s.job_id having bool_and(n.status = 'COMMITTED'))))
 """
 
-#: Datasets for the catalogue: every part in place whose rows are shown; one without rows to show keeps its place, with no file.
+#: Datasets for the catalog: every part in place whose rows are shown; one without rows to show keeps its place, with no file.
 OUTPUT_FILES = f"""
 with {_SHOWN_COMMITS}
 select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,

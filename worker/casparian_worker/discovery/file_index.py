@@ -4,7 +4,7 @@ A blob of changes is an Arrow IPC file (zstd), written in chunks so that a first
 in memory. Everything here is pure: comparing with the disk is `scan`'s work, folding changes into tables the projector's.
 
 `retag` applies changed rules to what is already known, without a look at the disk. Tags given by hand stay; tags of rules
-are decided anew. A rule that asks for a kind or digest which the catalogue does not know finds it missing.
+are decided anew. A rule that asks for a kind or digest which the file index does not know finds it missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK_ROWS = 16_384
 #: A change is one of these; `retagged` and `rehashed` leave the file's bytes as they were.
 CHANGES = ("new", "changed", "vanished", "renamed", "rehashed", "retagged")
 
-CATALOGUE_SCHEMA = pa.schema(
+FILE_INDEX_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
@@ -42,7 +42,7 @@ CATALOGUE_SCHEMA = pa.schema(
         pa.field("path_fields", pa.map_(pa.string(), pa.string())),
     ]
 )
-CHANGES_SCHEMA = pa.schema([pa.field("change", pa.string(), nullable=False), *CATALOGUE_SCHEMA])
+CHANGES_SCHEMA = pa.schema([pa.field("change", pa.string(), nullable=False), *FILE_INDEX_SCHEMA])
 _REQUIRED = ("id", "rel_path", "size", "mtime_ns", "device", "inode")
 
 
@@ -55,7 +55,7 @@ class BadChanges(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file of the catalogue."""
+    """One file of the file index."""
 
     id: str
     path: str
@@ -171,24 +171,24 @@ def decode_changes(blob: bytes) -> pa.Table:
     return table
 
 
-def as_catalogue(table: pa.Table | None) -> pa.Table:
-    """What a query of the catalogue gave, in this module's columns; what it lacks of the optional ones is null."""
+def as_file_index(table: pa.Table | None) -> pa.Table:
+    """What a query of the file index gave, in this module's columns; what it lacks of the optional ones is null."""
     if table is None:
-        return CATALOGUE_SCHEMA.empty_table()
+        return FILE_INDEX_SCHEMA.empty_table()
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
-        raise BadChanges(f"the catalogue lacks {', '.join(missing)}")
+        raise BadChanges(f"the file index lacks {', '.join(missing)}")
     columns = [
         table[field.name].cast(field.type)
         if field.name in table.column_names
         else (table["rel_path"].cast(field.type) if field.name == "path" else pa.nulls(len(table), field.type))
-        for field in CATALOGUE_SCHEMA
+        for field in FILE_INDEX_SCHEMA
     ]
-    return pa.Table.from_arrays(columns, schema=CATALOGUE_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=FILE_INDEX_SCHEMA)
 
 
 def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]:
-    """The files that a catalogue takes as present, and the id that each path had whose file is gone."""
+    """The files that a file index takes as present, and the id that each path had whose file is gone."""
     if table is None or "is_gone" not in table.column_names:
         return table, {}
     gone = table.filter(table["is_gone"])
@@ -197,11 +197,11 @@ def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]
 
 
 def apply_changes(previous: pa.Table | None, changes: pa.Table) -> pa.Table:
-    """The catalogue after a scan: what the projector does in SQL, for callers that keep no database."""
-    before = as_catalogue(previous)
+    """The file index after a scan: what the projector does in SQL, for callers that keep no database."""
+    before = as_file_index(previous)
     kept = before.filter(pc.invert(pc.is_in(before["id"], value_set=changes["id"].combine_chunks())))
     present = changes.filter(pc.not_equal(changes["change"], "vanished")).drop_columns(["change"])
-    return pa.concat_tables([kept, present.cast(CATALOGUE_SCHEMA)])
+    return pa.concat_tables([kept, present.cast(FILE_INDEX_SCHEMA)])
 
 
 _RETAG_ROWS = 8192
@@ -210,7 +210,7 @@ _RETAG_ROWS = 8192
 def retag(catalogue: pa.Table, rules: RuleSet) -> tuple[bytes, int]:
     """The blob of files whose tags differ under these rules, and how many they are."""
     writer = ChangeWriter()
-    for batch in as_catalogue(catalogue).to_batches(max_chunksize=_RETAG_ROWS):
+    for batch in as_file_index(catalogue).to_batches(max_chunksize=_RETAG_ROWS):
         for values in batch.to_pylist():
             before = FileRow.from_map(values)
             after = under(before, rules)

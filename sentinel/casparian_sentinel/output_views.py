@@ -36,7 +36,7 @@ UNPUBLISHED = "unpublished"
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
 
-class CatalogueUnreadable(CasparianError):
+class OutputViewsUnreadable(CasparianError):
     """`catalog.duckdb` cannot be opened or read."""
 
     def __init__(self, why: str) -> None:
@@ -97,7 +97,7 @@ def datasets(
     for file in files:
         key = (file["output"], file["version"])
         dataset = found.setdefault(key, Dataset(*key))
-        if file["path"] is not None:  # rows that were superseded leave the output, not the catalogue
+        if file["path"] is not None:  # rows that were superseded leave the output, not the catalog
             (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
         dataset.contract_hashes.add(file["contract_hash"])
     own: dict[tuple[str, int], str] = {}
@@ -125,7 +125,7 @@ class Kept:
     """Quarantined rows of failed jobs: output → files, absolute."""
 
     files: dict[str, list[str]]
-    #: Some were recorded just now and are not in their place yet: the catalogue is made again soon.
+    #: Some were recorded just now and are not in their place yet: the catalog is made again soon.
     is_waiting: bool
 
 
@@ -148,7 +148,7 @@ def publish(
     lineage: pa.Table | None = None,
     uncommitted: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Replace the catalogue. Readers that hold the old file go on reading the old one.
+    """Replace the catalog. Readers that hold the old file go on reading the old one.
 
     `lineage` has the rows of `queries.LINEAGE_FILES`: where the rows of every job come from, as `lineage.files`.
     Datasets with a file that cannot be read are left out, and named in `lineage.unpublished`.
@@ -199,9 +199,9 @@ def publish(
 
 @contextmanager
 def opened(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The newest catalogue, read only. `FileNotFoundError` when there is none.
+    """The newest catalog, read only. `FileNotFoundError` when there is none.
 
-    DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalogue while another thread
+    DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalog while another thread
     has it open: it is looked at under a name of its own.
     """
     link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
@@ -214,7 +214,7 @@ def opened(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:
-    """Outputs that this catalogue cannot show."""
+    """Outputs that this catalog cannot show."""
     found = db.execute(
         "select 1 from duckdb_tables() where schema_name = 'lineage' and table_name = ?", [UNPUBLISHED]
     ).fetchall()
@@ -223,9 +223,9 @@ def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
-    """Output → the files that the catalogue shows of its live version, absolute; and outputs that it cannot show.
+    """Output → the files that the catalog shows of its live version, absolute; and outputs that it cannot show.
 
-    Looks at the catalogue only, never at the tables. `CatalogueUnreadable` when it is damaged.
+    Looks at the catalog only, never at the tables. `OutputViewsUnreadable` when it is damaged.
     """
     if not home.catalog_db.exists():
         return {}, set()
@@ -236,7 +236,7 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
             ).fetchall()
             left_out = unpublished(db)
     except (duckdb.Error, OSError) as cause:
-        raise CatalogueUnreadable(str(cause).splitlines()[0]) from cause
+        raise OutputViewsUnreadable(str(cause).splitlines()[0]) from cause
     files: dict[str, list[str]] = {}
     for name, sql in views:
         if "@" not in name:

@@ -18,7 +18,7 @@ import pytest
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
-from casparian_sentinel import catalog
+from casparian_sentinel import output_views
 
 _SCHEMA = (
     '{"columns": [{"name": "symbol", "type": "string"},'
@@ -51,11 +51,11 @@ def _file(
 
 def _datasets(
     home: Home, files: list[dict[str, Any]], contracts: list[dict[str, Any]], live: int = 1, hash_: str = ""
-) -> list[catalog.Dataset]:
+) -> list[output_views.Dataset]:
     """With this version live of each output that has files."""
     names = {file["output"] for file in files}
     versions = [{"output": name, "version": live, "contract_hash": hash_} for name in sorted(names)]
-    return catalog.datasets(home, files, contracts, versions)
+    return output_views.datasets(home, files, contracts, versions)
 
 
 def _ask(home: Home, sql: str) -> list[tuple[Any, ...]]:
@@ -73,7 +73,7 @@ def _one(symbol: str) -> pa.Table:
 
 
 def test_an_output_without_rows_is_a_table_with_its_contract_s_types(home: Home) -> None:
-    catalog.publish(home, _datasets(home, [], [_contract(_SCHEMA)]))
+    output_views.publish(home, _datasets(home, [], [_contract(_SCHEMA)]))
     described = dict(_ask(home, "select column_name, column_type from (describe advice)"))
     assert described["symbol"] == "VARCHAR"
     assert described["price"] == "DECIMAL(18,4)"
@@ -90,7 +90,7 @@ def test_of_two_approved_contracts_without_rows_the_newer_counts(home: Home) -> 
 
 def test_the_live_version_is_the_one_that_an_event_made_live_whatever_its_number(home: Home) -> None:
     files = [_file(home, _one("old")), _file(home, _one("new"), version=10), _file(home, _one("mid"), version=2)]
-    catalog.publish(home, _datasets(home, files, [], live=2))
+    output_views.publish(home, _datasets(home, files, [], live=2))
     assert _ask(home, "select symbol from advice") == [("mid",)]
     assert _ask(home, 'select symbol from "advice@v10"') == [("new",)]
     assert _ask(home, 'select symbol from "advice@v1"') == [("old",)]
@@ -100,18 +100,18 @@ def test_the_live_version_is_the_one_that_an_event_made_live_whatever_its_number
 def test_files_of_two_contracts_are_read_by_name(home: Home) -> None:
     wide = pa.table({"venue": ["N"], "symbol": ["b"]})
     files = [_file(home, _one("a")), _file(home, wide, part=1, hash_="c2")]
-    catalog.publish(home, _datasets(home, files, [_contract(_SCHEMA), _contract(_WIDER, "c2")]))
+    output_views.publish(home, _datasets(home, files, [_contract(_SCHEMA), _contract(_WIDER, "c2")]))
     assert _ask(home, "select symbol, venue from advice order by 1") == [("a", None), ("b", "N")]
 
 
 def test_quarantined_rows_have_a_view_of_their_own(home: Home) -> None:
-    catalog.publish(home, _datasets(home, [_file(home, _one("?"), kind="quarantine")], [_contract(_SCHEMA)]))
+    output_views.publish(home, _datasets(home, [_file(home, _one("?"), kind="quarantine")], [_contract(_SCHEMA)]))
     assert _ask(home, "select symbol from quarantine.advice") == [("?",)]
 
 
 def test_a_file_that_is_gone_takes_only_its_own_output_along(home: Home) -> None:
     lost = {**_file(home, _one("x")), "output": "lost", "path": "outputs/lost/v1/part-gone.parquet"}
-    catalog.publish(home, _datasets(home, [_file(home, _one("a")), lost], []))
+    output_views.publish(home, _datasets(home, [_file(home, _one("a")), lost], []))
     assert _ask(home, "select symbol from advice") == [("a",)]
     assert _ask(home, "select view_name from duckdb_views() where view_name like 'lost%'") == []
 
@@ -122,7 +122,7 @@ def test_it_is_read_only_and_leaves_nothing_beside_it(home: Home) -> None:
     dead = home.root / ".catalog-999999999-abcd.duckdb"
     dead.write_bytes(b"left by a publisher that died")
     (home.root / ".catalog-notes").write_text("somebody's own")
-    catalog.publish(home, _datasets(home, [_file(home, _one("a"))], []))
+    output_views.publish(home, _datasets(home, [_file(home, _one("a"))], []))
     assert stat.S_IMODE(home.catalog_db.stat().st_mode) == 0o444
     assert sorted(path.name for path in home.root.glob("*catalog*")) == [".catalog-notes", "catalog.duckdb"]
 
@@ -130,13 +130,13 @@ def test_it_is_read_only_and_leaves_nothing_beside_it(home: Home) -> None:
 def test_a_path_with_quotes_is_still_a_path(tmp_path: Path) -> None:
     home = Home(tmp_path / 'it\'s "odd"')
     make_home(home)
-    catalog.publish(home, _datasets(home, [_file(home, _one("a"))], []))
+    output_views.publish(home, _datasets(home, [_file(home, _one("a"))], []))
     assert _ask(home, "select symbol from advice") == [("a",)]
 
 
 def test_it_is_replaced_under_readers_without_an_error(home: Home) -> None:
     found = _datasets(home, [_file(home, _one("a"))], [])
-    catalog.publish(home, found)
+    output_views.publish(home, found)
     program = (
         "import duckdb, sys\n"
         "for _ in range(150):\n"
@@ -147,15 +147,15 @@ def test_it_is_replaced_under_readers_without_an_error(home: Home) -> None:
     reader = subprocess.Popen([sys.executable, "-c", program, str(home.catalog_db)], stdout=subprocess.PIPE, text=True)
     with reader:
         while reader.poll() is None:
-            catalog.publish(home, found)
+            output_views.publish(home, found)
         assert reader.stdout is not None
         assert reader.stdout.read() == "read\n"
 
 
 def test_a_reader_that_holds_the_old_one_goes_on_reading_it(home: Home) -> None:
-    catalog.publish(home, _datasets(home, [_file(home, _one("a"))], []))
+    output_views.publish(home, _datasets(home, [_file(home, _one("a"))], []))
     with duckdb.connect(str(home.catalog_db), read_only=True) as db:
-        catalog.publish(home, _datasets(home, [_file(home, _one("b"), part=1)], []))
+        output_views.publish(home, _datasets(home, [_file(home, _one("b"), part=1)], []))
         assert db.execute("select symbol from advice").fetchall() == [("a",)]
     assert _ask(home, "select symbol from advice") == [("b",)]
 
@@ -165,6 +165,6 @@ def test_a_folder_that_takes_no_file_takes_only_its_own_output_along(home: Home)
     kept = _datasets(home, [_file(home, _one("A"))], [_contract(_SCHEMA)])
     blocked = replace(kept[0], output="blocked", data=[])
 
-    catalog.publish(home, [blocked, *kept])
+    output_views.publish(home, [blocked, *kept])
 
     assert _ask(home, "select symbol from advice") == [("A",)]
