@@ -7,8 +7,7 @@ import json
 import duckdb
 import pytest
 
-from casparian_sentinel.sql.names import TABLE_FUNCTIONS, is_refused_function
-from casparian_sentinel.sql.second_look import objection
+from casparian_sentinel.sql.second_look import TABLE_FUNCTIONS, is_refused_function, objection
 from tests.sentinel.sql.homes import KNOWN
 from tests.sentinel.sql.queries import HOSTILE, LEGAL
 
