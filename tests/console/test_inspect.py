@@ -85,7 +85,7 @@ def test_in_the_past_the_question_is_asked_as_of_then() -> None:
 
 def test_a_commit_asks_again_after_a_rest_and_nothing_jumps() -> None:
     driver = opened()
-    driver.press("enter", *"jjjj")
+    driver.press("tab", *"jjjj")
     before = driver.text()
     complete(driver, run_job(driver, 3), rows=10, output="fix_orders")
     assert driver.settled() == [], "not at once"

@@ -16,9 +16,11 @@ from casparian_console.screen import Context, Screen
 from casparian_console.screens.inspect import rows
 from casparian_console.screens.inspect.actions import ACTIONS
 from casparian_console.screens.inspect.bad_rows import BadRows
+from casparian_console.screens.inspect.column import OneColumn
 from casparian_console.screens.inspect.export import SLOT as EXPORT_SLOT
 from casparian_console.screens.inspect.export import Export
 from casparian_console.screens.inspect.outputs import Outputs
+from casparian_console.screens.inspect.profile import Profile
 from casparian_console.screens.inspect.quarantine import Quarantine, Violation
 from casparian_console.screens.inspect.rows import SLOT as ORIGIN_SLOT
 from casparian_console.screens.inspect.rows import Origins
@@ -58,7 +60,14 @@ class Inspect(Screen):
         return view.enter(context)
 
     def open_output(self, output: str, context: Context) -> Effects:
-        return self._push(OneTable(self.origins, output), context)
+        return self._push(OneTable(self.origins, output, self._open_column), context)
+
+    def _open_column(self, table: OneTable, profile: Profile, context: Context) -> Effects:
+        def filter_rows(condition: str, context: Context) -> Effects:
+            self.escape(context)
+            return table.filter_by(condition, context)
+
+        return self._push(OneColumn(self.origins, table.output, profile, table.condition, filter_rows), context)
 
     def open_sql(self, context: Context) -> Effects:
         """On top, wherever it was before."""
@@ -81,7 +90,7 @@ class Inspect(Screen):
 
     def show_output(self, output: str) -> Effects:
         """For other screens: one output is what `go("inspect")` shows."""
-        return self._only(OneTable(self.origins, output))
+        return self._only(OneTable(self.origins, output, self._open_column))
 
     def _only(self, view: View) -> Effects:
         """Above the list of outputs; what is left is stopped, but for the query of the editor."""

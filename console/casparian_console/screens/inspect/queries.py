@@ -46,6 +46,16 @@ def sample(table: str, condition: str) -> str:
     return f"select * from {table}{where}"
 
 
+def top_values(table: str, column: Column, condition: str, *, limit: int = 201) -> str:
+    """The values of a column as texts with their rows, the most frequent first; all of them without a limit."""
+    most = f" limit {limit}" if limit else ""
+    value = f"{name(column.name)}::varchar"
+    rows = sample(table, condition)
+    return (
+        f"select {value} as value, count(*) as rows from (\n{rows}\n) group by 1 order by 2 desc, 1 nulls first{most}"
+    )
+
+
 def ordered(sql: str, sorting: tuple[str, bool] | None) -> str:
     """The query's rows by a column, NULL behind all; as they come without `sorting` (column, descending)."""
     if sorting is None:

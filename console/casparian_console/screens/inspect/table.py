@@ -6,6 +6,8 @@ their own cost allows, and nothing moves: the old answer stays until the new one
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from casparian_console.canvas import Line, block
 from casparian_console.effects import Effects
 from casparian_console.listing import Match
@@ -15,7 +17,7 @@ from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
 from casparian_console.screens.inspect.answers import Question, Table
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.profile import ORDERS, ProfileList, read
+from casparian_console.screens.inspect.profile import ORDERS, Profile, ProfileList, read
 from casparian_console.screens.inspect.rows import Origins, job_of
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clean, count, duration, short
@@ -25,12 +27,17 @@ _LINEAGE_LINES = 12
 _TALL = 36
 
 
+#: Opens a column of a table, for the rows of its condition.
+OpenColumn = Callable[["OneTable", Profile, Context], Effects]
+
+
 class OneTable(View):
     """`output` is the name in SQL, such as `fix_orders`."""
 
-    def __init__(self, origins: Origins, output: str) -> None:
+    def __init__(self, origins: Origins, output: str, open_column: OpenColumn) -> None:
         super().__init__(origins)
         self.output = self.title = output
+        self._open_column = open_column
         self.sample = Question("sample")
         self.profile = Question("profile")
         self.columns = ProfileList()
@@ -129,11 +136,7 @@ class OneTable(View):
     def open(self, context: Context) -> Effects:
         if not self.is_in_rows:
             found = self.columns.selected
-            names = [self.rows.table.columns[at].name for at in self.rows.columns]
-            if found is not None and found.column.name in names:
-                self.rows.column = names.index(found.column.name)
-            self.is_in_rows = True
-            return []
+            return self._open_column(self, found, context) if found is not None else []
         return rows.show_row(self.rows, f"A row of {clean(self.output)}", context)
 
     def move(self, key: str, context: Context) -> Effects:
@@ -168,6 +171,10 @@ class OneTable(View):
         prompt = Prompt(f"Rows of {clean(self.output)} where", lambda text: self._filtered(text, context), self._typed,
                         "SQL, such as: price > 100 and symbol = 'MSFT'   (empty: all rows)", may_be_empty=True)  # fmt: skip
         return context.open(prompt)
+
+    def filter_by(self, condition: str, context: Context) -> Effects:
+        """Only the rows of a condition."""
+        return self._filtered(condition, context)
 
     def _filtered(self, text: str, context: Context) -> Effects:
         self._typed, self.is_in_rows = text, True
