@@ -9,7 +9,7 @@ import pytest
 
 from casparian_console.effects import RunCommand, RunQuery, StopCommand
 from casparian_console.messages import Ended, Paste
-from casparian_console.screens.inspect.completion import candidates
+from casparian_console.screens.inspect.sql_text import candidates
 from tests.console.driving import matches_snapshot
 from tests.console.inspecting import InspectDriver, command_of, lineage, sql_of
 
@@ -66,7 +66,7 @@ def test_an_empty_query_is_not_run() -> None:
 def test_numbers_are_at_the_right_and_null_is_told() -> None:
     lines = [line.rstrip() for line in answered().lines()]
     assert "  buy   1,200" not in lines, "values are shown as they are"
-    assert any(line.split() == ["buy", "1200", "101.5"] for line in lines)
+    assert any(line.split() == ["▸", "buy", "1200", "101.5"] for line in lines)
     assert any(line.split() == ["NULL", "1", "NULL"] for line in lines)
     (buy,) = [line for line in lines if "buy" in line and "1200" in line]
     (sell,) = [line for line in lines if "sell" in line and "34" in line]
@@ -80,7 +80,7 @@ def test_an_answered_query_looks_as_kept(width: int, height: int) -> None:
 
 def test_an_error_is_shown_below_the_editor_and_the_text_stays() -> None:
     driver = answered()
-    driver.press("enter")
+    driver.press("i", "enter")
     driver.write("oops")
     said = (
         'casparian: Binder Error: Referenced column "oops" not found\n\nLINE 2: oops\n        ^\n  Correct the query.\n'
@@ -176,7 +176,7 @@ def test_nothing_to_complete_says_so() -> None:
 
 def test_esc_goes_to_the_answer_then_out_and_i_goes_back() -> None:
     driver = answered()
-    driver.press("esc", "j")
+    driver.press("j")
     grid = driver.inspect.view.grid
     assert grid is not None and grid.selected == 1
     driver.press("i")
@@ -190,7 +190,7 @@ def test_pages_of_the_answer_turn_while_the_editor_has_the_focus() -> None:
     driver.write("select 1")
     driver.tell(driver.press("f5"), [("n", "int64")], [[number] for number in range(300)])
     driver.text()
-    driver.press("pgdn", "pgdn")
+    driver.press("i", "pgdn", "pgdn")
     assert driver.inspect.is_typing()
     assert driver.inspect.sql.answer.cursor.at == 2 * (driver.inspect.sql.answer.height - 1)
 
@@ -200,7 +200,7 @@ def test_rows_beyond_the_limit_are_said_to_be_left_out() -> None:
     driver.write("select 1")
     driver.tell(driver.press("f5"), [("n", "int64")], [[number] for number in range(2001)])
     assert "the first 2,000 rows" in driver.text()
-    driver.press("esc", "G")
+    driver.press("G")
     assert "1999" in driver.text()
 
 
@@ -215,7 +215,7 @@ def test_two_columns_of_one_name_are_both_there() -> None:
     driver = editing()
     driver.write("select 1 as n, 2 as n")
     driver.tell(driver.press("f5"), [("n", "int64"), ("n", "int64")], [[1, 2]])
-    assert any(line.split() == ["1", "2"] for line in driver.lines())
+    assert any(line.split() == ["▸", "1", "2"] for line in driver.lines())
 
 
 def test_rows_with_lineage_lead_to_their_job_others_say_that_they_do_not() -> None:
@@ -223,17 +223,17 @@ def test_rows_with_lineage_lead_to_their_job_others_say_that_they_do_not() -> No
     driver.write("select * from fix_orders")
     names = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_parser_version", "_cf_source_row")
     driver.tell(driver.press("f5"), [(name, "string") for name in names], [lineage(1)])
-    driver.press("esc", "J")
+    driver.press("J")
     assert driver.shell.mode == "jobs"
 
     driver = answered()
-    driver.press("esc", "J")
+    driver.press("J")
     assert driver.shell.mode == "inspect"
 
 
 def test_what_was_answered_is_what_is_exported() -> None:
     driver = answered("select 1 as side")
-    driver.press("enter")
+    driver.press("i", "enter")
     driver.write("never run")
     driver.press("esc")
     assert driver.inspect.view.export_sql == "select 1 as side"
@@ -307,7 +307,7 @@ def test_an_answer_with_a_row_of_no_columns_can_be_opened() -> None:
     driver = editing()
     driver.write("select 1")
     driver.tell(driver.press("f5"), [], [[]])
-    driver.press("esc", "enter")
+    driver.press("enter")
     assert "No columns." in driver.text() or "A row of the answer" in driver.text()
 
 
@@ -316,3 +316,86 @@ def test_a_statement_begins_with_a_keyword_not_with_any_column_of_the_home() -> 
 
     assert candidates("selec", tables)[1][0] == "select"
     assert candidates("select * from cf_jobs where selec", tables)[1][0] == "selection_snapshot_hash"
+
+
+# --- colours, errors, names -------------------------------------------------------------------------------------------
+
+
+def styles(driver: InspectDriver, word: str, width: int = 100) -> set[str]:
+    """How a word of the editor is drawn."""
+    driver.lines(width, 30)
+    drawn = driver.shell.view(width, 30)
+    return {style for line in drawn for style, text in line if text.strip() == word}
+
+
+def test_keywords_texts_and_comments_have_colours_and_names_have_none() -> None:
+    driver = editing()
+    driver.write("select 'MSFT' from trades -- all")
+    driver.press("home")
+    driver.write(" ")
+
+    assert styles(driver, "from") == {"keyword"}
+    assert styles(driver, "'MSFT'") == {"literal"}
+    assert styles(driver, "-- all") == {"comment"}
+    assert styles(driver, "trades") == {"input"}
+
+
+def test_after_an_answer_the_keys_are_the_answers_and_not_text() -> None:
+    driver = answered("select 1")
+    driver.press("j", "y")
+
+    assert not driver.inspect.is_typing()
+    assert typed(driver) == "select 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "place"),
+    [
+        ("select symbl from t", 'Binder Error: Referenced column "symbl" not found in FROM clause!', "symbl"),
+        ("select 1\nfrom where", "Expected table name but got where. Line 2, Col: 6.", "where"),
+        ("select a from where", "but got <Token token_type: WHERE, line: 1, col: 19, start: 14, end: 18>", "where"),
+        ("select * from nobody", "Catalog Error: Table with name nobody does not exist!", "nobody"),
+    ],
+)
+def test_a_refused_query_is_marked_where_it_is_wrong_and_the_cursor_stands_there(
+    text: str, said: str, place: str
+) -> None:
+    driver = editing()
+    driver.send(Paste(text))
+    driver.refuse(driver.press("f5"), f"casparian: {said}\n  Correct the query.\n")
+
+    assert driver.inspect.is_typing()
+    assert driver.inspect.sql.editor.cursor == text.rindex(place)
+    assert "wrong" in styles(driver, place[1:])
+    driver.write("x")
+    assert not styles(driver, place[1:]) & {"wrong"}
+
+
+def test_an_error_that_names_no_place_moves_nothing() -> None:
+    driver = editing()
+    driver.send(Paste("select 1"))
+    driver.refuse(driver.press("f5"), "casparian: The query took too long.\n")
+
+    assert driver.inspect.sql.editor.cursor == len("select 1")
+
+
+def test_from_a_table_the_editor_begins_with_its_name_and_that_is_nothing_unsaved() -> None:
+    driver = InspectDriver()
+    driver.open_orders()
+    driver.press("q")
+
+    assert typed(driver) == "select * from fix_orders limit 100"
+    assert not driver.inspect.is_unsaved
+    driver.press("esc", "esc")
+    driver.inspect.sql.editor.set("select 2")
+    driver.press("q")
+    assert typed(driver) == "select 2"
+
+
+def test_the_names_that_can_be_asked_for_stand_beside_the_editor() -> None:
+    driver = editing()
+    text = driver.text(140, 40)
+    assert "outputs" in text and "fix_orders, fix_session" in text and "quarantine.NAME" in text
+    driver.write("select * from fix_orders")
+    assert "price, symbol, Odd name" in driver.text(140, 40)
+    assert "outputs" not in driver.text(100, 40).splitlines()[4]

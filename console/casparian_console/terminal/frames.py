@@ -36,6 +36,10 @@ _DARK = {
     "alarm": "bg:#6b2420 #ffffff",
     "old": "#7d8794",
     "selected": "bg:#26394f",
+    "keyword": "bg:#2f3640 #8ec1ff",
+    "literal": "bg:#2f3640 #8fd3a0",
+    "comment": "bg:#2f3640 #b4bcc7",
+    "wrong": "bg:#6b2420 #ffffff",
     "cursor": "reverse",
 }
 _LIGHT = {
@@ -57,6 +61,10 @@ _LIGHT = {
     "alarm": "bg:#b3211c #ffffff",
     "old": "#76808d",
     "selected": "bg:#d3e3f5",
+    "keyword": "bg:#dde3ea #0a4a92",
+    "literal": "bg:#dde3ea #14592a",
+    "comment": "bg:#dde3ea #48525f",
+    "wrong": "bg:#b3211c #ffffff",
     "cursor": "reverse",
 }
 _MONO = {
@@ -78,6 +86,10 @@ _MONO = {
     "alarm": "reverse bold",
     "old": "",
     "selected": "reverse",
+    "keyword": "underline bold",
+    "literal": "underline",
+    "comment": "underline",
+    "wrong": "reverse",
     "cursor": "reverse",
 }
 THEMES: dict[Theme, dict[str, str]] = {"dark": _DARK, "light": _LIGHT, "mono": _MONO}

@@ -71,6 +71,8 @@ class Inspect(Screen):
 
     def open_sql(self, context: Context) -> Effects:
         """On top, wherever it was before."""
+        if isinstance(self.view, OneTable | OneColumn):
+            self.sql.prefill(self.view.output)
         self.stack = [view for view in self.stack if view is not self.sql]
         self.sql.is_editing = True
         return self._push(self.sql, context)

@@ -7,19 +7,21 @@ from the projection, asked once each time the view is entered.
 from __future__ import annotations
 
 import json
+import re
 
 from casparian_console.canvas import Line, block, fit
 from casparian_console.editor import Editor
 from casparian_console.effects import Effects, RunQuery
 from casparian_console.listing import MOVES
 from casparian_console.messages import Answer, Tagged
+from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import queries, rows
 from casparian_console.screens.inspect.answers import Question
-from casparian_console.screens.inspect.completion import candidates
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.queries import typed_name
 from casparian_console.screens.inspect.rows import Origins
+from casparian_console.screens.inspect.sql_text import candidates, coloured, error_place
 from casparian_console.screens.inspect.table import identities
 from casparian_console.screens.inspect.view import View, divider, headline
 from casparian_console.text import clip, count, duration, pad
@@ -31,6 +33,8 @@ _LINEAGE_COLUMNS = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_pa
 _BAD_COLUMNS = ("_cf_violations", "_cf_violation_type", "_cf_error_msg", "_cf_output_row_index", "_cf_raw")
 _EDITOR_LEAST = 4
 _COMPLETIONS_SHOWN = 6
+#: From so many columns on the names that can be asked for stand beside the editor.
+_WITH_NAMES = 120
 
 
 class Sql(View):
@@ -51,12 +55,20 @@ class Sql(View):
         #: While Tab goes through candidates: where the word began, the text around it, the candidates, which one.
         self._choice: tuple[int, str, str, list[str], int] | None = None
         self._run_texts: set[str] = set()
+        #: The characters that the last error is about, while the text is the one that was run.
+        self.wrong: range | None = None
         self._rows_at = 8
         self._editor_rows = _EDITOR_LEAST
 
     @property
     def is_unsaved(self) -> bool:
         return bool(self.editor.text.strip()) and self.editor.text not in self._run_texts
+
+    def prefill(self, table: str) -> None:
+        """A query to begin with, where nothing is written yet."""
+        if not self.editor.text.strip():
+            self.editor.set(f"select * from {typed_name(table)} limit 100")
+            self._run_texts.add(self.editor.text)  # nobody wrote it: it is not lost
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -70,7 +82,7 @@ class Sql(View):
         if not self.editor.text.strip():
             context.say("There is no query to run.", "dim")
             return []
-        self._choice = None
+        self._choice = self.wrong = None
         self.editor.remember()
         self._run_texts.add(self.editor.text)
         self.answer.sorting = None
@@ -96,11 +108,19 @@ class Sql(View):
         if tag[1:] == (NAMES_SLOT,):
             if isinstance(message, Answer):
                 self._name(message)
-        elif (
-            self.question.on_answer(message, context) and not self.question.problem and self.question.table is not None
-        ):
-            self.answer.show(self.question.table, identities(self.question.table))
+        elif self.question.on_answer(message, context):
+            self._answered()
         return []
+
+    def _answered(self) -> None:
+        """The focus goes to the answer; of a refused query to the place of the error."""
+        if self.question.problem:
+            self.wrong = error_place(self.question.problem, self.editor.text)
+            if self.wrong is not None:
+                self.editor.cursor, self.is_editing = self.wrong.start, True
+        elif self.question.table is not None:
+            self.answer.show(self.question.table, identities(self.question.table))
+            self.is_editing = False
 
     def _name(self, answer: Answer) -> None:
         for row in answer.rows:
@@ -124,7 +144,7 @@ class Sql(View):
             return []
         if key in ("alt-enter", "f5", "ctrl-r", "ctrl-x"):
             return None
-        self._choice = None
+        self._choice = self.wrong = None
         if key == "enter":
             self.editor.insert("\n")
             return []
@@ -202,9 +222,16 @@ class Sql(View):
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         self._editor_rows = min(max(_EDITOR_LEAST, self.editor.text.count("\n") + 1), max(_EDITOR_LEAST, height // 3))
         lines = [headline([("title", "SQL"), ("dim", "  F5 runs it, Tab completes, Up recalls")], "", width)]
-        drawn = self.editor.lines(width - 2, self._editor_rows, style="input", is_focused=self.is_editing)
+        names = width * 2 // 5 if width >= _WITH_NAMES else 0
+        if names:
+            self._editor_rows = max(self._editor_rows, min(10, height // 3))
+        wide = width - names - 2
+        drawn = [self._coloured(at, line) for at, line in enumerate(
+            self.editor.lines(wide, self._editor_rows, style="input", is_focused=self.is_editing))]  # fmt: skip
         bar: Line = [("accent" if self.is_editing else "border", context.glyphs.corners[5] + " ")]
-        lines += [fit([*bar, *line], width) for line in block(drawn, width - 2, self._editor_rows)]
+        written = [[*bar, *fit(line, wide)] for line in block(drawn, wide, self._editor_rows)]
+        known = block(self._names(names, self._editor_rows, context), names, self._editor_rows) if names else []
+        lines += [[*line, *extra] for line, extra in zip(written, known or [[] for _ in written], strict=True)]
         lines += self._completions(context, width)
         lines += [fit([("bad", f" {line}")], width, ellipsis=context.glyphs.ellipsis) for line in self.question.problem]
         self._rows_at = len(lines) + 1
@@ -212,6 +239,33 @@ class Sql(View):
         state = self._state(context)
         lines.append(divider("answer", state, width, context.glyphs, is_focused=not self.is_editing))
         return block([*lines, *drawn], width, height)
+
+    def _coloured(self, at: int, line: Line) -> Line:
+        """A row of the editor; the place of the error is marked in it."""
+        if self.wrong is None or self.editor.text.count("\n") >= self._editor_rows:
+            return coloured(line)
+        begin = sum(len(row) + 1 for row in self.editor.text.split("\n")[:at])
+        return coloured(line, range(max(0, self.wrong.start - begin), max(0, self.wrong.stop - begin)))
+
+    def _names(self, width: int, height: int, context: Context) -> list[Line]:
+        """What can be asked: the columns of the tables that the text names, else the tables."""
+        text = self.editor.text
+        named = [name for name in self.tables if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
+        shown = [(name, ", ".join(self.tables[name])) for name in named]
+        if not shown:
+            outputs = [name for name in self.tables if not name.startswith(("cf_", "scout_", "quarantine."))]
+            state = [name for name in self.tables if name.startswith(("cf_", "scout_"))]
+            shown = [
+                ("outputs", ", ".join(outputs)),
+                ("their quarantine", "quarantine.NAME"),
+                ("state", ", ".join(state)),
+            ]
+        lines: list[Line] = []
+        for name, told in shown:
+            lines.append([("", "  "), ("title", clip(name, width - 3, context.glyphs.ellipsis))])
+            lines += [[("", "    "), *part] for part in wrapped(told or "no columns are known yet", width - 6, "dim")]
+        more = len(lines) - height
+        return [*lines[: height - 1], [("dim", f"    {more + 1} more lines")]] if more > 0 else lines
 
     def _answer(self, context: Context, width: int, height: int) -> list[Line]:
         table = self.question.table
