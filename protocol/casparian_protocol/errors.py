@@ -19,7 +19,7 @@ __all__ = [
     "ErrorCode",
     "ErrorReport",
     "code_of",
-    "code_of_class",
+    "code_of_name",
     "fingerprint_of_code",
     "is_parsers_own",
 ]
@@ -46,9 +46,9 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def code_of(error: CasparianError) -> str:
     """The code under which a refusal is told to programs: the request's, the job's, or the name of the error's class."""
     code = str(getattr(error, "reply_code", "") or error.code)
-    return code_of_class(type(error)) if code == ErrorCode.UNKNOWN_ERROR else code
+    return code_of_name(type(error).__name__) if code == ErrorCode.UNKNOWN_ERROR else code
 
 
-def code_of_class(kind: type[CasparianError]) -> str:
+def code_of_name(name: str) -> str:
     """The name of an error's class as a code: `NoSentinel` is `NO_SENTINEL`."""
-    return _WORD.sub("_", kind.__name__).upper()
+    return _WORD.sub("_", name).upper()

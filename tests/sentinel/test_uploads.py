@@ -75,8 +75,9 @@ def test_a_piece_that_does_not_fit_ends_its_upload_and_leaves_nothing(
 ) -> None:
     upload_id = desk.begin()
 
-    with pytest.raises(UploadRefused, match=why):
+    with pytest.raises(UploadRefused, match=why) as refused:
         desk.send(piece, offset=offset, upload=upload_id)
+    assert refused.value.reply_code == ("BAD_DIGEST" if "digest" in why else "BAD_UPLOAD")
     with pytest.raises(UploadRefused, match="under way"):
         desk.send(CONTENT[10:], offset=10, upload=upload_id)
     assert desk.unfinished == 0
@@ -97,8 +98,9 @@ def test_only_so_many_at_a_time_and_a_silent_one_makes_room(desk: Desk) -> None:
         desk.now_s += 0.001
         desk.begin()
 
-    with pytest.raises(UploadRefused, match="32 uploads are under way"):
+    with pytest.raises(UploadRefused, match="32 uploads are under way") as refused:
         desk.begin()
+    assert refused.value.reply_code == "BUSY"
     desk.now_s += SILENT_SECONDS
     desk.begin()
     assert desk.unfinished == UPLOADS_MAX
