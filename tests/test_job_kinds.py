@@ -79,7 +79,7 @@ class CountWork(Work):
 
 class Count(JobKind[CountWork]):
     def refusal(self, state: State, work: CountWork) -> str:
-        return "" if work.path.endswith(".txt") else f"{work.path} is no text"
+        return "" if work.path.endswith(".txt") else f"{work.path} is not text"
 
     def briefing(self, state: State, work: CountWork) -> Briefing:
         return CountBriefing(limit=100)
@@ -160,7 +160,7 @@ def test_a_new_kind_is_queued_leased_run_and_committed_by_its_table_lines_alone(
 @pytest.mark.usefixtures("with_count")
 def test_a_new_kind_refuses_and_is_shown_by_its_own_words() -> None:
     image = JobSpec(job_id="c" * 16, key="count b", work=CountWork(path="/in/b.png"))
-    skipped = [{"parser": "", "reason": "/in/b.png is no text", "files": 1}]
+    skipped = [{"parser": "", "reason": "/in/b.png is not text", "files": 1}]
 
     assert Table().queue(image).answer == {"queued": 0, "already": 0, "skipped": skipped}
     assert ROWS["COUNT"].label(image.work) == look_of("COUNT").label("/in/b.png", "") == "/in/b.png"

@@ -1,4 +1,4 @@
-"""The front door: the command line, and nothing that decides.
+"""The command line: reads arguments, asks, renders answers. It decides nothing.
 
 One module a command group under `commands/`, loaded when its command is called. A command reads arguments, asks a
 gateway (the running sentinel, or the home opened under its lock), and renders the answer: data to stdout, talk to

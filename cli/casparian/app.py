@@ -276,7 +276,7 @@ def _refused_by_the_system(error: OSError) -> Failure:
     """A full disk, missing rights: the machine's refusal, where nothing nearer could say more about it."""
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     code = errno.errorcode.get(error.errno or 0, "OS_ERROR")
-    remedy = "Check space and rights there; -v shows what was being done."
+    remedy = "Check free space and access rights there; -v shows what was being done."
     return Failure(code, f"{place}{error.strerror or error}.", remedy, ExitCode.FAILED)
 
 

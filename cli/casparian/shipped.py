@@ -23,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 class BundledFileMissing(CasparianError):
-    """The installation is incomplete."""
+    """A file that comes with Casparian is missing: the installation is incomplete."""
 
     def __init__(self, name: str) -> None:
         super().__init__(

@@ -43,11 +43,11 @@ _HOME_NOT_OURS_STATUS = 3
 
 
 class DaemonDidNotStart(WorkFailed):
-    """The daemon ended before it was ready; its own last words."""
+    """The daemon ended before it was ready; the message has its last output."""
 
 
 class HomeNotOurs(NoDaemon):
-    """Another process owns the home, says the daemon that could not open it (exit 3, as in the foreground)."""
+    """Another process owns the home. Exit code 3."""
 
 
 def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -73,7 +73,7 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
     problem, remedy = _last_words(said)
     raise kind(
         f"The daemon did not start (exit {status}): {problem}",
-        remedy=f"{remedy} {home.daemon_log} has all it said.".lstrip(),
+        remedy=f"{remedy} {home.daemon_log} has its output.".lstrip(),
     )
 
 

@@ -61,7 +61,7 @@ def judge_home(facts: HomeFacts, root: str, uid: int) -> Check:
     if not facts.exists:
         return Check("home", Verdict.WARN, f"{root} does not exist yet", "Make it with `casparian init`.")
     if not facts.is_directory:
-        return Check("home", Verdict.FAIL, f"{root} is no directory", "Name another home with --home.")
+        return Check("home", Verdict.FAIL, f"{root} is not a directory", "Name another home with --home.")
     if facts.owner_uid != uid:
         why = f"{root} belongs to user {facts.owner_uid}, this is user {uid}"
         return Check("home", Verdict.FAIL, why, "Run as the home's owner, or name another home with --home.")
@@ -165,7 +165,7 @@ def judge_clock(facts: ClockFacts) -> Check:
             "clock",
             Verdict.WARN,
             f"the wall clock moved {facts.drift_seconds:+.3f} s in {facts.watched_seconds:.2f} s",
-            "It is being set right now, or runs wild; look at the time service. Leases do not depend on it.",
+            "It is being set right now, or is unstable; check the time service. Leases do not depend on it.",
         )
     seen = "year plausible, wall and monotonic clock agree"
     if facts.is_kept is False:

@@ -37,18 +37,18 @@ FORM_OF_SUFFIX = {
 
 
 class UnknownForm(UsageProblem):
-    """A file name does not say in which form to write, or says another one than the options."""
+    """The file's name does not say which form to write, or contradicts the options."""
 
 
 class TargetExists(UsageProblem):
-    """A file would be overwritten."""
+    """The file exists already."""
 
     def __init__(self, target: Path) -> None:
         super().__init__(f"{target} is there already.", remedy="Name another file, or overwrite it with --force.")
 
 
 class TargetUnwritable(UsageProblem):
-    """A file cannot be written where it was wanted."""
+    """The file cannot be written there."""
 
     def __init__(self, target: Path, why: str) -> None:
         super().__init__(

@@ -106,7 +106,7 @@ class ScanTotals:
         self.seconds += outcome.seconds
 
     def passed_by(self) -> str:
-        """`3 symlinks and 1 pipe`: what lay there and is no file; empty when nothing did."""
+        """`3 symlinks and 1 pipe`: what lay there and is not a file; empty when nothing did."""
         parts = [count(getattr(self, name), word) for name, word in _PASSED_BY.items() if getattr(self, name)]
         return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 

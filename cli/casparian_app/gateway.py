@@ -286,7 +286,7 @@ class PastGateway:
 
 @contextmanager
 def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
-    """The home as it was. Raises `UsageProblem` for what is no event and no time."""
+    """The home as it was. Raises `UsageProblem` for what is neither an event nor a time."""
     from casparian_sentinel import RealFs, end_of_log, fold_from_scratch, last_seq_at
 
     end = end_of_log(RealFs(), home.log)

@@ -47,7 +47,7 @@ _FAILURES = (JobState.FAILED.value, JobState.DEAD_LETTER.value)
 
 
 class UnknownState(UsageProblem):
-    """A word names no state of jobs."""
+    """The word is not a state of jobs."""
 
     def __init__(self, status: str) -> None:
         meant = hint(status, FILTER_WORDS)

@@ -38,7 +38,7 @@ _LISTINGS: dict[Kind, str] = {
 
 
 class UnknownName(UsageProblem):
-    """Something is named that is not there."""
+    """No such thing exists; the message names what is most like it."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], listing: str) -> None:
         """`listing` is the command that shows what there is, such as `casparian parser list`."""

@@ -10,7 +10,7 @@ from casparian_protocol.home import Home
 
 
 class UsageProblem(CasparianError):
-    """What was asked for cannot be meant."""
+    """The command was called in a way that cannot be meant. Exit code 2."""
 
     @property
     def reply_code(self) -> str:
@@ -19,7 +19,7 @@ class UsageProblem(CasparianError):
 
 
 class WorkFailed(CasparianError):
-    """The work was done as asked, and failed."""
+    """The command ran, and its work failed. Exit code 1."""
 
 
 class NoDaemon(CasparianError):

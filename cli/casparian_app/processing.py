@@ -57,7 +57,7 @@ STATES = {
 
 
 class NobodyTakes(WorkFailed):
-    """Files were asked for, and no parser takes any of them."""
+    """No parser takes the files that were asked for."""
 
     def __init__(self, tag: str, files: int, remedy: str) -> None:
         carry = "carries" if files == 1 else "carry"

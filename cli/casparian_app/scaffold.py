@@ -30,7 +30,7 @@ _EXAMPLE = b"id,day,note\n1,2024-05-31,first\n2,2024-06-01,second\n"
 
 
 class ScaffoldRefused(CasparianError):
-    """The skeleton cannot be written as asked."""
+    """The new parser cannot be written as asked."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy=remedy)
@@ -206,7 +206,7 @@ def _lines_scaffold(name: str, sample: Sample) -> dict[str, bytes]:
     columns = (_Column("text", "string", has_empty=False), _Column("offset", "int64", has_empty=False))
     source = _source(name, "read_lines", "txt", seen, columns, f"yield from {reading}")
     has_mark = encoding == "utf-8-sig"
-    valid = len(lines) - (lines == [codecs.BOM_UTF8])  # nothing but a mark is no line
+    valid = len(lines) - (lines == [codecs.BOM_UTF8])  # nothing but a mark is not a line
     return _files(name, "txt", source, b"".join(lines), valid=valid, skipped=int(has_mark))
 
 

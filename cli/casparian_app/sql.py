@@ -50,7 +50,7 @@ def quarantined_rows(
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
 ) -> list[dict[str, Any]]:
-    """Rows that failed jobs left, straight from their files: they are no part of any table."""
+    """Rows that failed jobs left, straight from their files: they are not a part of any table."""
     import pyarrow.parquet as pq
 
     from casparian_protocol.values import plain_rows

@@ -1,4 +1,4 @@
-"""Reducing what was said and recorded to what may leave the house. Pure.
+"""Reducing messages and records to what may be sent to others.
 
 Only words of the program itself pass, and only in their own shape; every other word becomes a token, `~` and eight
 hex digits of a keyed hash. The key is random, made for one bundle and kept nowhere: equal things are recognised within

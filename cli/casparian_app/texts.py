@@ -53,7 +53,7 @@ def listed(names: Sequence[str], *, most: int = 6) -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A number below is no time in microseconds that this program could have noted.
+#: A number below is not a time in microseconds that this program could have noted.
 _TIMES_FROM_US = 1_000_000_000_000_000
 #: Names of times that do not say so by their ending.
 _TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})

@@ -153,7 +153,7 @@ def _field(line: bytes, at: int, separator: bytes, tags: list[bytes], values: li
 
 def _data(line: bytes, start: int, separator: bytes, tag: bytes, told: bytes) -> tuple[bytes, int]:
     if not told.isdigit() or len(told) > 9:
-        raise _Unframed(f"the length told for data tag {tag.decode()} is no number: {_shown(told)}")
+        raise _Unframed(f"the length told for data tag {tag.decode()} is not a number: {_shown(told)}")
     end = start + int(told)
     if line[end : end + len(separator)] != separator:
         raise _Unframed(f"data tag {tag.decode()} does not end after the {int(told)} bytes told")

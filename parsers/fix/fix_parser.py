@@ -119,7 +119,7 @@ outputs = {
     },
     "fix_other": {
         "mode": "strict",
-        "quarantine": {"max_pct": 100.0},  # lines that are no message go here, in some files nothing else does
+        "quarantine": {"max_pct": 100.0},  # lines that are not a message go here, in some files nothing else does
         "columns": [
             {"name": "begin_string", "type": "string", "nullable": False, "description": "tag 8"},
             {"name": "msg_type", "type": "string", "nullable": False, "description": "tag 35"},
@@ -298,7 +298,7 @@ def _checksums(value: str) -> str:
 
 def _encoding(value: str) -> str:
     try:
-        b"8=FIX".decode(value, "backslashreplace")  # refuses codecs that are no text encodings
+        b"8=FIX".decode(value, "backslashreplace")  # refuses codecs that are not text encodings
         return codecs.lookup(value).name
     except LookupError as cause:
         raise BadParameter("encoding", value, "the name of a text encoding, like utf-8 or latin-1") from cause

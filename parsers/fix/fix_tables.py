@@ -233,7 +233,7 @@ class Batch:
         return plan
 
     def row_as_text(self, plan: Plan, values: list[bytes]) -> dict[str, str]:
-        """A message that is no valid row, by column, so that whoever looks at the quarantine can find it."""
+        """A message that is not a valid row, by column, so that whoever looks at the quarantine can find it."""
         return {name: text_of(values[place], self._encoding) for name, place in plan.places.items()}
 
     def add(self, pick: Pick, values: Sequence[bytes | None], line: int, index: int, text: bytes, raw: bytes) -> None:

@@ -97,11 +97,11 @@ def _check_part(value: Any, depth: int) -> None:
         case dict():
             for name, part in value.items():
                 if not isinstance(name, str):
-                    raise ValueError("a name is no text")
+                    raise ValueError("a name is not text")
                 _check_part(name, depth + 1)
                 _check_part(part, depth + 1)
         case _:
-            raise ValueError(f"a {type(value).__name__} is no plain value")
+            raise ValueError(f"a {type(value).__name__} is not a plain value")
 
 
 #: Plain values of any shape, that msgpack and JSON can say.

@@ -41,7 +41,7 @@ _DUMP_SECONDS = 180.0
 
 
 class NoSentinel(CasparianError):
-    """Nobody answers at the home's bus."""
+    """No sentinel answers for this home. Exit code 3."""
 
     is_about_connecting = True
 
@@ -338,7 +338,7 @@ def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tu
 def unpack_rows(body: bytes) -> list[list[Any]]:
     rows = unpack(body, limit_bytes=ATTACHMENT_LIMIT_BYTES)
     if not isinstance(rows, list):
-        raise MalformedMessage("the rows of a query are no list")
+        raise MalformedMessage("the rows of a query are not a list")
     return rows
 
 
@@ -346,7 +346,7 @@ def _attached(attachments: Sequence[bytes]) -> dict[str, Any]:
     """A result too large for the body travels as the first attachment."""
     result = unpack(attachments[0], limit_bytes=ATTACHMENT_LIMIT_BYTES)
     if not isinstance(result, dict):
-        raise MalformedMessage("an attached result is no map")
+        raise MalformedMessage("an attached result is not a map")
     return result
 
 

@@ -36,13 +36,13 @@ _TIME_DIRECTIVES = frozenset("HMSf")
 
 
 class BadGlob(CasparianError):
-    """A pattern that cannot be read, or that would grow beyond its bounds."""
+    """The pattern cannot be read, or would match more alternatives than are allowed."""
 
     def __init__(self, pattern: str, why: str) -> None:
         shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
         super().__init__(
             f"The pattern {shown!r} cannot be used: {why}.",
-            remedy="Patterns look like `**/*.csv`, `logs/**/2024-??-*.{fix,log}` or `{client}/{date:%Y-%m-%d}/*.hl7`.",
+            remedy="A pattern looks like `**/*.csv`, `logs/**/2024-??-*.{fix,log}` or `{client}/{date:%Y-%m-%d}/*.hl7`.",
         )
 
 

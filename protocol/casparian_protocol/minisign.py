@@ -28,11 +28,12 @@ _TRUSTED = "trusted comment: "
 
 
 class SignatureUnfit(CasparianError):
-    """The signature does not vouch for these bytes."""
+    """The signature does not fit these bytes."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The signature does not fit: {why}.", remedy="Trust nothing of it; ask for a fresh copy and its key."
+            f"The signature does not fit: {why}.",
+            remedy="Do not trust the file. Ask for a new copy and the signer's public key.",
         )
 
 

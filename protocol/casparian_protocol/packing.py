@@ -17,7 +17,7 @@ _TIMESTAMP_MARKS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
 class MalformedMessage(CasparianError):
-    """What arrived is not a message of this protocol: always the peer's mistake, never ours."""
+    """The bytes are not a message of this protocol."""
 
     def __init__(self, reason: str, *, of_kind: str = "") -> None:
         super().__init__(

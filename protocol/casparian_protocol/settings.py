@@ -39,7 +39,7 @@ REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that 
 
 
 class SettingsError(CasparianError):
-    """A setting is unknown or out of its range; says which, from where, and what is allowed."""
+    """A setting is unknown, or its value is not allowed."""
 
 
 class _Group(BaseModel):
@@ -243,7 +243,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, object]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise SettingsError(
             f"The setting {key} = {first['input']!r} (from {origins.get(key, 'unknown')}) is not allowed: {first['msg']}.",
-            remedy="`casparian config show` lists every setting; config/casparian.toml explains each.",
+            remedy="`casparian config show -v` explains every setting.",
         ) from invalid
 
 
@@ -272,12 +272,15 @@ def _from_file(home: Home) -> dict[str, tuple[object, str]]:
         return {}
     except (OSError, UnicodeDecodeError) as cause:
         raise SettingsError(
-            f"{home.config_file} cannot be read: {cause}.", remedy="Repair the file or its rights."
+            f"{home.config_file} cannot be read: {cause}.",
+            remedy="Check that it is UTF-8 text and that you may read it.",
         ) from cause
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        raise SettingsError(f"{home.config_file} is not TOML: {cause}.", remedy="Correct that line.") from cause
+        raise SettingsError(
+            f"{home.config_file} is not TOML: {cause}.", remedy="Correct the line that is named."
+        ) from cause
     found: dict[str, tuple[object, str]] = {}
     for group, keys in document.items():
         if not isinstance(keys, dict):

@@ -25,7 +25,7 @@ Kind = str | Callable[[], str | None] | None
 
 
 class BadTag(CasparianError):
-    """A label that could not be typed back, or would break a line of output."""
+    """The text is not a valid tag: it could not be typed again, or would break a line of output."""
 
     def __init__(self, tag: str) -> None:
         super().__init__(

@@ -229,7 +229,7 @@ def _duration(count: int, unit: str) -> str:
 
 
 def _interval(value: Any) -> str:
-    """ISO 8601 with the calendar's months and days: they are no fixed number of seconds."""
+    """ISO 8601 with the calendar's months and days: they are not a fixed number of seconds."""
     months, days, nanos = value
     whole, rest = divmod(abs(nanos), 10**9)
     clock = f"T{'-' if nanos < 0 else ''}{whole}{_fraction(rest, 9)}S" if nanos else ""

@@ -1,6 +1,6 @@
 """The sentinel: the only writer of the event log, and the only one who publishes.
 
-`core` decides, `log` remembers, `daemon` moves bytes between them and the world, `projection` answers SQL. It never
+`core` decides, `log` keeps the events, `daemon` connects them to sockets, files and clocks, `projection` answers SQL. It never
 parses a file and never imports duckdb or pyarrow for ordinary work. The names below are for `casparian_app`, which opens a
 home without a daemon, reads its log and proves it.
 """

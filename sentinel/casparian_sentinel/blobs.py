@@ -26,6 +26,8 @@ Source = bytes | BinaryIO | Iterable[bytes]
 
 
 class BlobMissing(CasparianError):
+    """A blob that is named by the log is missing."""
+
     def __init__(self, digest: str, directory: Path) -> None:
         super().__init__(
             f"The blob {digest} is not in {directory}.",
@@ -34,6 +36,8 @@ class BlobMissing(CasparianError):
 
 
 class BlobDamaged(CasparianError):
+    """A blob no longer has the content that its name says."""
+
     def __init__(self, digest: str, path: Path) -> None:
         super().__init__(
             f"The blob {path} no longer has the content that its name says ({digest}).",
@@ -56,7 +60,7 @@ class BlobStore:
         self._directory = directory
 
     def path(self, digest: str) -> Path:
-        """Where the blob lies or would lie. Refuses what is no digest, so that no name leaves the store."""
+        """Where the blob lies or would lie. Refuses what is not a digest, so that no name leaves the store."""
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"not a BLAKE3 digest: {digest!r}")
         return self._directory / digest[:2] / digest

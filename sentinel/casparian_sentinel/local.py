@@ -221,7 +221,7 @@ class LocalSentinel:
             case InThread(work=work):
                 return work()
             case EndDaemon() | AdoptSettings():
-                raise OperationRefused("No daemon runs.", "There is nothing to stop.", "NO_DAEMON")
+                raise OperationRefused("No daemon runs.", "No command is needed.", "NO_DAEMON")
 
     def _commit(self, entry: Entry) -> None:
         """Durable at once; then its effects."""

@@ -24,7 +24,7 @@ SILENT_SECONDS = 60.0
 
 
 class UploadRefused(CasparianError):
-    """Nothing of the upload is kept; `reply_code` is for programs."""
+    """The upload is refused; nothing of it is kept. `reply_code` is for programs."""
 
     def __init__(self, what: str, reply_code: str = "BAD_UPLOAD") -> None:
         super().__init__(f"upload: {what}.", remedy="Send the blob again from its beginning.")

@@ -123,7 +123,7 @@ class Context:
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
         """How far the parser is, in `unit`. Cheap: at most ten times a second is told on.
 
-        What is no number from 0 to 2**53 - 1, or a unit that is no text, is not told: how far a parser is never ends
+        What is not a number from 0 to 2**53 - 1, or a unit that is not text, is not told: how far a parser is never ends
         its job.
         """
         self._done, self._total = _measure(done), _measure(total)
@@ -131,7 +131,7 @@ class Context:
         self._tell_now_and_then()
 
     def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
-        """Declare `count` records of the input that are no rows: comments, trailers, records summed up in a total.
+        """Declare `count` records of the input that are not rows: comments, trailers, records summed up in a total.
 
         `source_row` says which: the `__cf_row_id` that a reader gave.
         """
@@ -197,7 +197,7 @@ def _measure(value: float | None) -> float | None:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is no number
+    if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is not a number
         return None
     return int(number) if number.is_integer() else number
 

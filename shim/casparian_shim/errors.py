@@ -104,7 +104,8 @@ class MalformedErrorReport(CasparianError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The error report is malformed: {reason}.", remedy="The sender is broken or hostile; it is not believed."
+            f"The error report is malformed: {reason}.",
+            remedy="The sender is broken or hostile; its report was ignored.",
         )
 
 
@@ -193,7 +194,7 @@ class ErrorReport:
         report's form. `retryable` follows from the code: a guest cannot burn retries by claiming it.
         """
         if not isinstance(raw, dict):
-            raise MalformedErrorReport("it is no object")
+            raise MalformedErrorReport("it is not an object")
         unknown = raw.keys() - {"code", "exception", "message", "trace", "context", "retryable"}
         if unknown:
             raise MalformedErrorReport(f"it has {len(unknown)} unknown fields")
@@ -202,7 +203,7 @@ class ErrorReport:
         except ValueError:
             raise MalformedErrorReport("its code is unknown") from None
         if not isinstance(raw.get("retryable", False), bool):
-            raise MalformedErrorReport("retryable is no boolean")
+            raise MalformedErrorReport("retryable is not a boolean")
         return cls(
             code=code,
             exception=_text(raw, "exception", NAME_CHARACTERS_MAX),
@@ -216,17 +217,17 @@ class ErrorReport:
 def _text(raw: Mapping[object, object], name: str, characters_max: int) -> str:
     value = raw.get(name, "")
     if not isinstance(value, str):
-        raise MalformedErrorReport(f"{name} is no text")
+        raise MalformedErrorReport(f"{name} is not text")
     return value[:characters_max]
 
 
 def _context(raw: object) -> dict[str, ContextValue]:
     if not isinstance(raw, dict):
-        raise MalformedErrorReport("context is no object")
+        raise MalformedErrorReport("context is not an object")
     context: dict[str, ContextValue] = {}
     for name, value in list(raw.items())[:CONTEXT_ENTRIES_MAX]:
         if not isinstance(name, str):
-            raise MalformedErrorReport("a context key is no text")
+            raise MalformedErrorReport("a context key is not text")
         if not isinstance(value, str | int | float | bool | None):
             raise MalformedErrorReport(f"context value of type {type(value).__name__} is not plain")
         context[name[:NAME_CHARACTERS_MAX]] = bounded_value(value)

@@ -83,7 +83,7 @@ def _argument_count(function: Any) -> int:
     target = getattr(function, "__func__", function)
     code = getattr(target, "__code__", None)
     if code is None or hasattr(target, "__wrapped__"):
-        import inspect  # only for callables that are no plain function
+        import inspect  # only for callables that are not a plain function
 
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(function).parameters.values()

@@ -48,7 +48,7 @@ PLAIN_EXPONENT_MAX = 400
 
 
 def plain_decimal(value: Decimal) -> str:
-    """The digits as they are, zeros at the end too; zero has no sign. What is no finite number keeps Python's word."""
+    """The digits as they are, zeros at the end too; zero has no sign. What is not a finite number keeps Python's word."""
     if not value.is_finite():
         return str(value)
     if not value:

@@ -252,7 +252,7 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
             '--param: The parameter factor is "two"; it must be a whole number, as its default 1 is.',
         ),
         (["orders.py", "sample.txt", "--param", "factor"], "--param: 'factor' gives no value."),
-        (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is no sink that `run` can write."),
+        (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is not a sink that `run` can write."),
         (["orders.py", "sample.txt", "--whatif"], "--whatif has no meaning without --sink."),
         (["orders.py", "sample.txt", "--venv", "none"], "none has no bin/python."),
     ],

@@ -1,4 +1,4 @@
-"""What the caller did to the standard streams, the locale and the screen is no reason to fail."""
+"""What the caller did to the standard streams, the locale and the screen is not a reason to fail."""
 
 import json
 import os

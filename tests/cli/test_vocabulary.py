@@ -19,7 +19,7 @@ from casparian_app.texts import dated
 from casparian_protocol.wording import JOB_WORDS, in_columns, in_words
 from tests.cli.calls import Answer, Caller
 
-#: Command line → None, or why it is no document. `{…}` is filled in from the home.
+#: Command line → None, or why it is not a document. `{…}` is filled in from the home.
 DOCUMENTS = (
     "config check", "config path", "config show", "contract diff advice", "contract list", "contract show advice",
     "doctor", "errors explain timeout", "errors explain",

@@ -26,7 +26,7 @@ SLOW_TO_LOSE = CONFIG.replace("lease_timeout_seconds = 3.0", "lease_timeout_seco
 SMALL_GROUPS = "\n[outputs]\nrow_group_rows = 8192\n\n[limits]\nbatch_bytes = 1048576\n"
 #: The numbers of the kernel's calls that send, by machine: write, sendto, sendmsg.
 SENDING_CALLS = {"x86_64": ("1", "44", "46"), "aarch64": ("64", "206", "211")}.get(platform.machine(), ())
-#: Waiting so often in a row is no coincidence.
+#: Waiting so often in a row is not a coincidence.
 _LOOKS = 10
 _LOOK_SECONDS = 0.05
 

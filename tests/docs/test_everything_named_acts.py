@@ -19,7 +19,7 @@ from tests.worker.attempts import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("cli", "console", "protocol", "sentinel", "shim", "worker")
-#: They name settings to show, check or document them; that is no use of one.
+#: They name settings to show, check or document them; that is not a use of one.
 NAMING_ONLY = {"protocol/casparian_protocol/settings.py", "cli/casparian/shipped.py"}
 SETTINGS = sorted(f"{group}.{key}" for group, keys in Settings().model_dump().items() for key in keys)
 

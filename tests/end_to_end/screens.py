@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-#: As long as tests wait for what must come within moments; a slow machine is no failure.
+#: As long as tests wait for what must come within moments; a slow machine is not a failure.
 PATIENCE_SECONDS = 20.0
 
 

@@ -196,7 +196,7 @@ def test_the_shipped_fix_parser_takes_its_parameters_in_production(world: World)
 
 def test_after_a_fix_all_failed_inputs_run_again_at_once_with_the_corrected_version(ready: World) -> None:
     for name in ("x.txt", "y.txt", "z.txt"):
-        ready.write(name, f"{name} is no advice\n")
+        ready.write(name, f"{name} is not an advice\n")
     ready.scan()
     ready.run("process", status=1)
     ready.write("z.txt", "Z;9\n")  # its new content is another input
@@ -205,7 +205,7 @@ def test_after_a_fix_all_failed_inputs_run_again_at_once_with_the_corrected_vers
     path = ready.root / "advice.py"
     fixed = SOURCE.format(version="1.0.1", id_checks=REQUIRED, amount="int64")
     path.write_text(
-        fixed.replace('line.split(ctx.params["separator"])', 'line.replace(" is no advice", ";7").split(";")')
+        fixed.replace('line.split(ctx.params["separator"])', 'line.replace(" is not an advice", ";7").split(";")')
     )
     ready.run("parser", "register", path)
 

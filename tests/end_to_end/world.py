@@ -65,7 +65,7 @@ def advice(version: str = "1.0.0", on_boom: str = 'raise ValueError(f"no idea wh
 
 
 def lines(count: int, *, bad: Sequence[int] = (), start: int = 0) -> str:
-    """`count` advices; those at `bad` have an amount that is no decimal."""
+    """`count` advices; those at `bad` have an amount that is not a decimal."""
     return "".join(
         f"A{start + number};{'1,50' if number in bad else f'{number}.25'};2024-05-{1 + number % 28:02d}\n"
         for number in range(count)

@@ -62,7 +62,7 @@ def end(sock: socket.socket, then: str) -> None:
                 if os.fork() == 0:
                     time.sleep(300)
             os._exit(0)
-        case ["noise"]:  # bytes that are no text on the other descriptors
+        case ["noise"]:  # bytes that are not text on the other descriptors
             os.write(1, b"\xff\x1b]0;x\x07\n" * 2000)
             os.write(2, "‮no newline".encode() + b"\x9b" * 100)
             os._exit(0)

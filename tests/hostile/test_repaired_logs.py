@@ -116,5 +116,5 @@ def test_whole_batches_lost_without_seal_and_snapshot_are_known_to_the_tables(ho
         segment.write_bytes(whole[:end])
         assert "the tables (state.duckdb) knew event" in home.run("jobs", status=1).stderr.replace("\n", " ")
     segment.write_bytes(whole)
-    home.run("start", "--detach", "--workers", "0")  # what a crash left is no loss
+    home.run("start", "--detach", "--workers", "0")  # what a crash left is not a loss
     home.run("stop")

@@ -101,10 +101,10 @@ def nested(depth: int) -> Any:
         ({"x" * (64 * 1024 + 1): 1}, "a text has more than 65536 characters"),
         (["\ud800"], "a text holds half a character"),
         ({"\udfff": 1}, "a text holds half a character"),
-        ({1: "a"}, "a name is no text"),
-        (b"bytes", "a bytes is no plain value"),
-        ([object()], "a object is no plain value"),
-        (msgpack.Timestamp(1), "a Timestamp is no plain value"),
+        ({1: "a"}, "a name is not text"),
+        (b"bytes", "a bytes is not a plain value"),
+        ([object()], "a object is not a plain value"),
+        (msgpack.Timestamp(1), "a Timestamp is not a plain value"),
     ],
 )
 def test_what_is_no_plain_value_is_refused_with_the_reason(value: Any, words: str) -> None:

@@ -122,7 +122,7 @@ def test_a_result_too_large_for_the_body_comes_attached(home: Home) -> None:
 def test_an_attached_result_that_is_no_map_is_malformed(home: Home) -> None:
     with (
         talk(home, snapshot=lambda request: yes(request, attached=[1])) as (client, _),
-        pytest.raises(MalformedMessage, match="an attached result is no map"),
+        pytest.raises(MalformedMessage, match="an attached result is not a map"),
     ):
         client.request("snapshot")
 
@@ -321,7 +321,7 @@ def test_an_answer_without_words_still_says_that_the_query_failed() -> None:
 
 @pytest.mark.parametrize("body", [pack({"a": 1}), pack(7), pack(None)])
 def test_rows_that_are_no_list_are_malformed(body: bytes) -> None:
-    with pytest.raises(MalformedMessage, match="no list"):
+    with pytest.raises(MalformedMessage, match="not a list"):
         unpack_rows(body)
 
 

@@ -124,7 +124,7 @@ def test_why_a_signature_does_not_fit(text: str, key: str, words: str) -> None:
         verify(CONTENT, text, key)
 
     assert words in refused.value.problem
-    assert refused.value.remedy == "Trust nothing of it; ask for a fresh copy and its key."
+    assert refused.value.remedy == "Do not trust the file. Ask for a new copy and the signer's public key."
 
 
 @pytest.mark.parametrize("comment", ["a\nb", "a\r", "\n"])

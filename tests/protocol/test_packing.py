@@ -73,7 +73,7 @@ def test_bytes_behind_a_value_are_refused(value: Any) -> None:
     [
         (b"", "not msgpack"),
         (b"\xc1", "not msgpack"),
-        (pack({1: "a"}), "not msgpack"),  # a key that is no text
+        (pack({1: "a"}), "not msgpack"),  # a key that is not text
         (msgpack.packb({b"a": 1}), None),
         (msgpack.packb("\ud800", unicode_errors="surrogatepass"), "UnicodeDecodeError"),
         (msgpack.packb(msgpack.ExtType(5, b"x")), "extension type 5"),

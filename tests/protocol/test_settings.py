@@ -96,7 +96,7 @@ def test_names_of_predecessors_are_understood(home: Home, name: str) -> None:
 )
 def test_the_environment_says_json_or_plain_text(home: Home, key: str, text: str, value: object) -> None:
     name = "CASPARIAN_" + key.upper().replace(".", "__")
-    if key == "assistant.model":  # a number is no text
+    if key == "assistant.model":  # a number is not text
         assert "assistant.model = 8" in refusal(home, {name: text}).problem
         text = '"8"'
     assert by_key(load(home, {name: text}).settings)[key] == value
@@ -112,18 +112,22 @@ def test_the_environment_says_json_or_plain_text(home: Home, key: str, text: str
         ("[retries]\nmax_retries = 1", "There is no setting retries.max_retries", "Did you mean retry.max_retries?"),
         ("max_retries = 1", "There is no setting max_retries", ""),
         ("[zzzzzz]\nqqqqqq = 1", "There is no setting zzzzzz.qqqqqq", "`casparian config show` lists every setting."),
-        ("[retry]\nmax_retries = -1", "The setting retry.max_retries = -1", "`casparian config show`"),
-        ("[retry]\nmax_retries = '3 or so'", "The setting retry.max_retries = '3 or so'", "`casparian config show`"),
-        ("[retry]\nmax_retries = 1.5", "The setting retry.max_retries = 1.5", "`casparian config show`"),
-        ("[retry]\nbackoff_seconds = []", "The setting retry.backoff_seconds = []", "`casparian config show`"),
-        ("[retry]\nbackoff_seconds = [1, -1]", "The setting retry.backoff_seconds = -1", "`casparian config show`"),
-        ("[quarantine]\nmax_pct = nan", "The setting quarantine.max_pct = nan", "`casparian config show`"),
-        ("[limits]\nwall_seconds = inf", "The setting limits.wall_seconds = inf", "`casparian config show`"),
-        ("[limits]\nbatch_bytes = 67108865", "The setting limits.batch_bytes = 67108865", "`casparian config show`"),
-        ("[assistant]\nendpoint = 'file:///etc/passwd'", "The setting assistant.endpoint", "`casparian config show`"),
-        ("[retry]\nmax_retries = {}", "The setting retry.max_retries = {}", "`casparian config show`"),
-        ("[retry\n", "is not TOML", "Correct that line."),
-        ("[retry]\n[retry]\n", "is not TOML", "Correct that line."),
+        ("[retry]\nmax_retries = -1", "The setting retry.max_retries = -1", "`casparian config show -v`"),
+        ("[retry]\nmax_retries = '3 or so'", "The setting retry.max_retries = '3 or so'", "`casparian config show -v`"),
+        ("[retry]\nmax_retries = 1.5", "The setting retry.max_retries = 1.5", "`casparian config show -v`"),
+        ("[retry]\nbackoff_seconds = []", "The setting retry.backoff_seconds = []", "`casparian config show -v`"),
+        ("[retry]\nbackoff_seconds = [1, -1]", "The setting retry.backoff_seconds = -1", "`casparian config show -v`"),
+        ("[quarantine]\nmax_pct = nan", "The setting quarantine.max_pct = nan", "`casparian config show -v`"),
+        ("[limits]\nwall_seconds = inf", "The setting limits.wall_seconds = inf", "`casparian config show -v`"),
+        ("[limits]\nbatch_bytes = 67108865", "The setting limits.batch_bytes = 67108865", "`casparian config show -v`"),
+        (
+            "[assistant]\nendpoint = 'file:///etc/passwd'",
+            "The setting assistant.endpoint",
+            "`casparian config show -v`",
+        ),
+        ("[retry]\nmax_retries = {}", "The setting retry.max_retries = {}", "`casparian config show -v`"),
+        ("[retry\n", "is not TOML", "Correct the line that is named."),
+        ("[retry]\n[retry]\n", "is not TOML", "Correct the line that is named."),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused_where_it_is_wrong(

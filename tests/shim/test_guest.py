@@ -96,7 +96,7 @@ FAILURES = {
     "a path as a name": ("return '../x', {'a': 1}", ErrorCode.OUTPUT_NAME, 1),
     "a string": ("return 'one'", ErrorCode.INVALID_DATA, 1),
     "a number": ("return 7", ErrorCode.INVALID_DATA, 1),
-    "a key that is no text": ("return 'one', {1: 2}", ErrorCode.SCHEMA_MISMATCH, 1),
+    "a key that is not text": ("return 'one', {1: 2}", ErrorCode.SCHEMA_MISMATCH, 1),
     "a missing library": ("import nothing_like_this", ErrorCode.DEPENDENCY_MISSING, 1),
     "a column without a name": ("return 'one', {'a': 1, '': ''}", ErrorCode.SCHEMA_MISMATCH, 1),
     "rows without columns": ("return 'one', [{}]", ErrorCode.SCHEMA_MISMATCH, 1),

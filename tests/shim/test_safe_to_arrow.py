@@ -117,7 +117,7 @@ MIXED: dict[str, tuple[list[object], list[tuple[ValueKind, bytes | None]]]] = {
         [(K.BYTES, b"caf\xc3\xa9"), (K.TEXT, b"x"), (K.BYTES, b"\xff")],
     ),
     "a lone surrogate": (["a\udc80"], [(K.OTHER, b"a\\udc80")]),
-    "a decimal that is no number": ([Decimal("NaN"), Decimal("1.50")], [(K.DECIMAL, b"NaN"), (K.DECIMAL, b"1.50")]),
+    "a decimal that is not a number": ([Decimal("NaN"), Decimal("1.50")], [(K.DECIMAL, b"NaN"), (K.DECIMAL, b"1.50")]),
     "more than 38 digits": ([Decimal("1e40")], [(K.DECIMAL, b"1E+40")]),
     "a set": ([{1}], [(K.OTHER, b"<set>")]),
     "a class": ([int], [(K.OTHER, b"<type>")]),

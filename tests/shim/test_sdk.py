@@ -108,7 +108,7 @@ def test_timestamps_know_their_zone_or_are_refused() -> None:
         timestamp("2024-01-02")
     with pytest.raises(ValueError, match="finer than microseconds"):
         timestamp("2024-01-02T03:04:05.1234567Z")
-    with pytest.raises(ValueError, match="no known time zone"):
+    with pytest.raises(ValueError, match="not a known time zone"):
         timestamp("2024-03-10T02:30", tz="../etc/passwd")
 
 

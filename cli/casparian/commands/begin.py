@@ -21,7 +21,7 @@ _MARKS = ("config.toml", "log", "run")
 
 
 class NotAHome(CasparianError):
-    """A directory of somebody else's files is not made a home."""
+    """The directory holds other files, so no home is made there."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class NotAHome(CasparianError):
 
 
 class HomeUnusable(CasparianError):
-    """The home cannot be made where it was asked for."""
+    """The home cannot be made at this place."""
 
     def __init__(self, root: Path, cause: OSError) -> None:
         place = f" ({cause.filename})" if cause.filename and str(cause.filename) != str(root) else ""

@@ -90,7 +90,7 @@ def console(
     if not has_terminal:
         raise UsageProblem(
             "The console needs a terminal.",
-            remedy="`casparian console --screenshot FILE` draws it without one; `casparian status` tells the essence.",
+            remedy="`casparian console --screenshot FILE` draws it without one; `casparian status` prints the main numbers.",
         )
     return _run_on_terminal(app, around, wanted, replay)
 
@@ -139,7 +139,7 @@ def _run_on_terminal(app: App, around: ConsoleContext, wanted: ConsoleOptions, r
 def _cells(size: str) -> tuple[int, int]:
     match = _SIZE.match(size)
     if match is None:
-        raise UsageProblem(f"{size!r} is no size of a screen.", remedy="Give columns and rows, as in 120x40.")
+        raise UsageProblem(f"{size!r} is not a size of a screen.", remedy="Give columns and rows, as in 120x40.")
     return int(match[1]), int(match[2])
 
 

@@ -70,7 +70,7 @@ def jobs(
     if context is not None and context.invoked_subcommand:
         return ExitCode.OK
     if watch and app.as_of is not None:
-        raise UsageProblem("The past does not change.", remedy="Leave out --watch or --as-of.")
+        raise UsageProblem("--watch and --as-of cannot be combined.", remedy="Leave one of them out.")
     chosen = JobFilter(status, job_type, parser, topic, dead_letter, is_all)
     with app.gateway() as gateway:
         app.doubt(gateway, "parser", parser)
@@ -343,7 +343,7 @@ casparian jobs replay --all-dead""",
 def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
     """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries start anew."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
-        raise UsageProblem("Which dead letters?", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
+        raise UsageProblem("No dead letter is named.", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
     with app.gateway() as gateway:
         done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint)
     if app.is_json:
@@ -373,7 +373,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
     The rows of the new job replace those of the earlier one.
     """
     if (job_id is not None) == failed:
-        raise UsageProblem("Which inputs?", remedy="Give a job's ID, or --failed for all whose newest job failed.")
+        raise UsageProblem("No job is named.", remedy="Give a job's ID, or --failed for all whose newest job failed.")
     if job_id is None:
         return _rerun_failed(app, parser, code, dry_run=dry_run)
     if parser or code or dry_run:

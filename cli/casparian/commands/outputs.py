@@ -211,12 +211,12 @@ def sql(
     from casparian_app.sql import ask
 
     if record and (form is not None or target is not None):
-        raise UsageProblem("--record is for the screen.", remedy="Leave out --format and --out, or --record.")
+        raise UsageProblem("--record cannot be combined with --format or --out.", remedy="Leave one of them out.")
     if target is not None:
         form = form_of(target, form, FILE_FORMS)
         check_free(target, force=force)  # before the work, not after it
     elif form == "parquet":
-        raise UsageProblem("Parquet is not text.", remedy="Name a file with --out.")
+        raise UsageProblem("Parquet cannot be printed.", remedy="Name a file with --out.")
     else:
         form = "record" if record else form or ("json" if app.is_json else None)
     text = sys.stdin.read() if query == "-" else query

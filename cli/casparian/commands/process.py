@@ -44,12 +44,12 @@ from casparian_protocol.home import is_home
 
 
 class NoWorkerStaysAlive(WorkFailed):
-    """All local workers were given up; what is queued stays queued."""
+    """All local workers were given up; queued jobs stay queued."""
 
     def __init__(self, reason: str, left: int, daemon_log: str) -> None:
         super().__init__(
             f"No worker stays alive ({reason[:300]}); {_stay(left)} queued.",
-            remedy=f"Their last words are in {daemon_log}; `casparian doctor` looks at the machine.",
+            remedy=f"Their last output is in {daemon_log}; `casparian doctor` looks at the machine.",
         )
 
 

@@ -43,7 +43,7 @@ class NoSuchInput(UsageProblem):
 
 
 class NoPythonThere(UsageProblem):
-    """`--venv` names no environment."""
+    """The directory given with `--venv` is not a virtual environment."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ class NoPythonThere(UsageProblem):
 
 
 class OptionNeedsSink(UsageProblem):
-    """An option that says how to write, and nothing to write to."""
+    """An option has no effect without `--sink`."""
 
     def __init__(self, option: str) -> None:
         super().__init__(

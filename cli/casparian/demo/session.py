@@ -25,7 +25,7 @@ _MARK = "truth.json"
 
 
 class PlaceTaken(UsageProblem):
-    """The directory that was named has something in it."""
+    """The directory for the demo is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ _WORDS_SHOWN = 600
 
 
 class CommandFailed(WorkFailed):
-    """A command of the demo did not do its work."""
+    """A command of the demo failed."""
 
     def __init__(self, words: list[str], status: int, said: str) -> None:
         super().__init__(

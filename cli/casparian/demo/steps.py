@@ -238,7 +238,7 @@ class Story:
         self._narrator.prose(
             f"The venue says {order.cum_qty:g} filled, the published fills add up to {order.valid_last_qty:g}. The missing"
             f" {order.cum_qty - order.valid_last_qty:g} are line {order.quarantined_line} of {planted.file}: its price is"
-            f" written {order.quarantined_value!r}, which is no decimal. The row is not lost and not guessed at: it is in"
+            f" written {order.quarantined_value!r}, which is not a decimal. The row is not lost and not guessed at: it is in"
             " quarantine with its text."
         )
 
@@ -284,7 +284,7 @@ class Story:
 
 
 def _short(text: str | None) -> str:
-    """A decimal without the zeros of its scale; what is no decimal stays as it is."""
+    """A decimal without the zeros of its scale; what is not a decimal stays as it is."""
     if text is None or "." not in text or not text.replace(".", "", 1).isdigit():
         return text or ""
     return text.rstrip("0").rstrip(".")

@@ -31,10 +31,10 @@ _END_SECONDS = 10.0
 
 
 class RunBroken(WorkFailed):
-    """The daemon did not bring the work to an end."""
+    """The demo's daemon ended before its work was done."""
 
     def __init__(self, home: Home, why: str) -> None:
-        super().__init__(f"The demo's daemon {why}.", remedy=f"{home.daemon_log} has all it said.")
+        super().__init__(f"The demo's daemon {why}.", remedy=f"{home.daemon_log} has its output.")
 
 
 @contextmanager

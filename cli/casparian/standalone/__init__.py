@@ -1,1 +1,1 @@
-"""Scripts that leave the house: each is one file, standard library only, and copied into what it checks."""
+"""Scripts that are copied into what they check: each is one file and needs only Python's own library."""

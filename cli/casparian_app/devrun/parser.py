@@ -43,7 +43,7 @@ _NAMED = re.compile(r"[a-z][a-z0-9_]{0,62}(?:@.{1,64})?")
 
 
 class NoParserHere(UsageProblem):
-    """What the command line names is no parser."""
+    """The path is not a parser."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class ContractFileUnclear(UsageProblem):
 
 
 class NoSuchParser(UsageProblem):
-    """Neither a path nor a registered parser."""
+    """The name is neither a path nor a registered parser."""
 
     def __init__(self, named: str) -> None:
         super().__init__(
@@ -71,7 +71,7 @@ class NoSuchParser(UsageProblem):
 
 
 class ParamRefused(UsageProblem):
-    """A parameter that the parser does not have, or a value that it cannot have."""
+    """The parser has no such parameter, or the value does not fit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def read_params(given: Sequence[str], declared: Mapping[str, ParserParam]) -> di
 def _file(name: str, text: str) -> str:
     path = Path(text)
     if not path.is_file():
-        raise ParamRefused(f"--param {name}: {text} is no file.", remedy="Name a file that you may read.")
+        raise ParamRefused(f"--param {name}: {text} is not a file.", remedy="Name a file that you may read.")
     return str(path.absolute())
 
 

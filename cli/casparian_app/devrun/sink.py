@@ -27,17 +27,17 @@ QUARANTINE_FOLDER = "quarantine"
 
 
 class SinkRefused(UsageProblem):
-    """The URI names no sink of dev mode."""
+    """The URI is not a sink that `run` can write."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(
-            f"{uri[:200]!r} is no sink that `run` can write.",
+            f"{uri[:200]!r} is not a sink that `run` can write.",
             remedy=f"Write {', '.join(f'{scheme}://DIR' for scheme in SCHEMES)}.",
         )
 
 
 class WouldOverwrite(UsageProblem):
-    """Files are in the way."""
+    """A file would be overwritten."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is already there.", remedy="Name another directory, or overwrite with --force.")
@@ -54,7 +54,7 @@ class ColumnsDiffer(WorkFailed):
 
 
 class SinkFailed(WorkFailed):
-    """The disk did not take it."""
+    """The rows could not be written."""
 
     def __init__(self, path: Path, cause: OSError) -> None:
         super().__init__(

@@ -128,7 +128,7 @@ _CELL_WIDTH, _CELL_HEIGHT, _FONT_SIZE, _BASELINE = 8.4, 16, 14, 12.5
 
 
 class FrameNotWritten(CasparianError):
-    """A picture could not be written."""
+    """The picture could not be written."""
 
 
 #: Our style words in front of prompt_toolkit's own: its default style, which is always merged in, knows some of them too.
@@ -152,7 +152,7 @@ def write_frame(path: Path, lines: Sequence[Line], theme: Theme) -> None:
     writers: dict[str, Callable[[Sequence[Line], Theme], str]] = {".txt": as_text, ".ans": as_ansi, ".svg": as_svg}
     writer = writers.get(path.suffix)
     if writer is None:
-        raise FrameNotWritten(f"{path.name} is no kind of picture.", remedy=f"End it with {', '.join(SUFFIXES)}.")
+        raise FrameNotWritten(f"{path.name} is not a kind of picture.", remedy=f"End it with {', '.join(SUFFIXES)}.")
     try:
         path.write_text(writer(lines, theme), encoding="utf-8", errors="backslashreplace")
     except OSError as cause:

@@ -181,7 +181,7 @@ _MESSAGES: dict[str, Any] = {
 
 
 class BadRecording(CasparianError):
-    """A file is no recording of this version, or cannot be read."""
+    """The file is not a recording of this version, or cannot be read."""
 
 
 class Recorder:
@@ -240,7 +240,7 @@ def read_recording(path: Path) -> Iterator[tuple[float, m.Message]]:
         with path.open(encoding="ascii") as file:
             if json.loads(file.readline(_FORM_CHARACTERS) or "null") != _FORM:
                 raise BadRecording(
-                    f"{path} is no recording of this version.", remedy="`casparian console --record FILE` makes one."
+                    f"{path} is not a recording of this version.", remedy="`casparian console --record FILE` makes one."
                 )
             for line in file:
                 document = json.loads(line)

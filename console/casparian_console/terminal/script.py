@@ -23,11 +23,11 @@ _SETTLED_SECONDS = 3.0
 
 
 class BadScript(CasparianError):
-    """A word of a script is none."""
+    """A word of the script is not valid."""
 
 
 class NeverHappened(CasparianError):
-    """What a script waited for did not come."""
+    """Something that the script waited for did not appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def read_script(text: str) -> list[Step]:
     try:
         words = shlex.split(text)
     except ValueError as cause:
-        raise BadScript(f"The script cannot be read: {cause}.", remedy="Close what is quoted.") from cause
+        raise BadScript(f"The script cannot be read: {cause}.", remedy="Close the quotation marks.") from cause
     return [_step(word) for word in words]
 
 
@@ -63,7 +63,7 @@ def _step(word: str) -> Step:
     elif is_key_name(word):
         return Step("key", written(word))
     raise BadScript(
-        f"{word!r} is no word of a script.",
+        f"{word!r} is not a word of a script.",
         remedy="Keys (j, enter, alt-j, ctrl-p), text:…, wait:live, wait:idle, wait:text:WORD or wait:SECONDS.",
     )
 
@@ -142,7 +142,8 @@ async def _until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
     while not is_so():
         if asyncio.get_running_loop().time() > deadline:
             raise NeverHappened(
-                f"Waited {seconds:.0f} s in vain for {what}.", remedy="The screen as it was then tells why."
+                f"Waited {seconds:.0f} s for {what}, which did not appear.",
+                remedy="The picture shows the screen at that moment.",
             )
         await asyncio.sleep(0.01)
 

@@ -52,7 +52,7 @@ _WRITTEN = re.compile(
 
 
 def name_of(key: str, *, with_alt: bool = False) -> str | None:
-    """The name of one key of prompt_toolkit; None for what is no key."""
+    """The name of one key of prompt_toolkit; None for what is not a key."""
     value = key.value if isinstance(key, Keys) else key
     if value in _NO_KEYS:
         return None

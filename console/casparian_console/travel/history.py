@@ -189,7 +189,7 @@ MOMENT_HINT = "4711, 14:05, 2026-03-05T14:05 (UTC), -15m (before now)"
 
 
 class NoMoment(ValueError):
-    """The text is no sequence and no time; says what would be."""
+    """The text is neither a sequence nor a time; says what would be."""
 
 
 def read_moment(text: str, now_us: int, here_us: int) -> tuple[int | None, int | None]:
@@ -206,7 +206,7 @@ def read_moment(text: str, now_us: int, here_us: int) -> tuple[int | None, int |
         try:
             moment = day.replace(hour=hour, minute=minute, second=second, microsecond=999_999)
         except ValueError as cause:
-            raise NoMoment(f"{stripped} is no time of day.") from cause
+            raise NoMoment(f"{stripped} is not a time of day.") from cause
         return None, round(moment.timestamp() * 1_000_000)
     try:
         moment = datetime.fromisoformat(stripped)

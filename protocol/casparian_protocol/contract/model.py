@@ -304,7 +304,7 @@ class Contract(BaseModel):
         for name in self.primary_key:
             column = self.column(name)
             if column is None:
-                raise ValueError(f"primary_key names {name[:80]!r}, which is no column")
+                raise ValueError(f"primary_key names {name[:80]!r}, which is not a column")
             if column.type.kind in NESTED_KINDS:
                 raise ValueError(f"primary_key names {name!r}, which is a {column.type.kind}")
         if len(set(self.primary_key)) < len(self.primary_key):
@@ -363,7 +363,7 @@ def contracts_from_outputs(outputs: object) -> dict[str, Contract]:
     contracts = {}
     for name, literal in outputs.items():
         if not isinstance(name, str):
-            raise ContractInvalid([f"{name!r} is no name of an output"], place="outputs")
+            raise ContractInvalid([f"{name!r} is not a name of an output"], place="outputs")
         contracts[check_output_name(name)] = Contract.from_literal(literal, place=f"contract of output {name!r}")
     return contracts
 

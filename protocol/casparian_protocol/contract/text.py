@@ -272,7 +272,7 @@ def read_literal(data_type: AnyType, literal: object) -> Any:
     if kind == "boolean" and isinstance(literal, bool):
         return literal
     if isinstance(literal, bool) or literal is None:
-        raise ValueError(f"{literal!r} is no {describe(data_type)}")
+        raise ValueError(f"{literal!r} is not of type {describe(data_type)}")
     if kind == "int64" and isinstance(literal, int):
         literal = str(literal) if abs(literal) < 2**64 else "9" * 20
     if kind == "float64" and isinstance(literal, (int, float)):
@@ -284,9 +284,9 @@ def read_literal(data_type: AnyType, literal: object) -> Any:
     elif isinstance(literal, str):
         judged = reader(data_type)(literal)
     else:
-        raise ValueError(f"{literal!r} is no {describe(data_type)}")
+        raise ValueError(f"{literal!r} is not of type {describe(data_type)}")
     if judged.code is not None:
-        raise ValueError(f"{literal!r} is no {describe(data_type)} ({judged.code.value})")
+        raise ValueError(f"{literal!r} is not of type {describe(data_type)} ({judged.code.value})")
     return judged.value
 
 

@@ -25,10 +25,12 @@ _FLAT_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 class EventRefused(CasparianError):
-    """An event that the log cannot hold; nothing of its decision was recorded."""
+    """The log cannot hold the event; nothing of the decision was recorded."""
 
 
 class EventTooLarge(EventRefused):
+    """The event is larger than the log allows."""
+
     def __init__(self, event_type: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
             f"An event {event_type} of {size_bytes} bytes exceeds the {limit_bytes} bytes an event may have.",
@@ -39,6 +41,8 @@ class EventTooLarge(EventRefused):
 
 
 class EventUnfit(EventRefused):
+    """The event holds a value that cannot be packed and read back."""
+
     def __init__(self, event_type: str, reason: str) -> None:
         super().__init__(
             f"An event {event_type!r} cannot be written as msgpack and read back: {reason}.",

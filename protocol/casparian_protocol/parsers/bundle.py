@@ -43,7 +43,7 @@ _BLOB_BYTES_MAX = TOTAL_BYTES_MAX + ENTRIES_MAX * (_LOCAL.size + _CENTRAL.size +
 
 
 class BundleRefused(CasparianError):
-    """A bundle breaks a rule; whoever made it did not use `casparian parser register`, or it was altered."""
+    """The bundle breaks a rule: it was not made by `casparian parser register`, or it was altered."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The bundle is refused: {why}.", remedy="Register the parser again from its source.")
@@ -196,7 +196,7 @@ def _inflated(entry: _Entry, packed: bytes) -> bytes:
 
 
 class UnpackedAltered(CasparianError):
-    """What lies in an unpacked bundle is not what the blob says."""
+    """An unpacked bundle was altered."""
 
     def __init__(self, directory: Path, name: str) -> None:
         super().__init__(

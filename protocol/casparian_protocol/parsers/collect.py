@@ -130,7 +130,7 @@ _ENTRIES_SEEN_MAX = 100_000
 
 
 class BundleSourceRefused(CasparianError):
-    """The directory holds something that cannot be bundled faithfully."""
+    """The parser's directory holds something that cannot be bundled, such as a link."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(

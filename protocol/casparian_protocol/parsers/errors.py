@@ -12,7 +12,7 @@ from casparian_protocol.errors import CasparianError
 
 
 class ParserSourceError(CasparianError):
-    """The source of a parser cannot be used as it stands; `filename` and `line` say where."""
+    """The source of the parser cannot be used; `filename` and `line` say where."""
 
     def __init__(self, filename: str, line: int, problem: str, *, remedy: str) -> None:
         self.filename = filename
@@ -33,7 +33,7 @@ class SourceNotText(ParserSourceError):
 
 
 class SourceTooLarge(ParserSourceError):
-    """The source is larger than any parser a person writes."""
+    """The source of the parser is too large."""
 
     def __init__(self, filename: str, size: int, limit: int) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class SourceTooLarge(ParserSourceError):
 
 
 class SourceHasSyntaxError(ParserSourceError):
-    """Python itself cannot read the source."""
+    """Python cannot read the source."""
 
     def __init__(self, filename: str, line: int, column: int, message: str, text: str) -> None:
         shown = "".join(char if char.isprintable() else " " for char in text.rstrip()[:200])
@@ -59,7 +59,7 @@ class SourceHasSyntaxError(ParserSourceError):
 
 
 class NotAParser(ParserSourceError):
-    """There is neither a function `parse` nor a class with a method `parse`."""
+    """The file has neither a function `parse` nor a class with a method `parse`."""
 
     def __init__(self, filename: str) -> None:
         super().__init__(
@@ -71,7 +71,7 @@ class NotAParser(ParserSourceError):
 
 
 class SeveralParsers(ParserSourceError):
-    """More than one thing in the file could be the parser."""
+    """Several functions or classes in the file could be the parser."""
 
     def __init__(self, filename: str, line: int, candidates: Sequence[str]) -> None:
         super().__init__(
@@ -83,7 +83,7 @@ class SeveralParsers(ParserSourceError):
 
 
 class UnusableParse(ParserSourceError):
-    """`parse` is there, but cannot be called the way parsers are called."""
+    """The function `parse` cannot be called in the way parsers are called."""
 
     def __init__(self, filename: str, line: int, why: str) -> None:
         super().__init__(
@@ -95,7 +95,7 @@ class UnusableParse(ParserSourceError):
 
 
 class MetadataMissing(ParserSourceError):
-    """A field that every registered parser must have is not there."""
+    """A literal that every parser must have is missing."""
 
     def __init__(self, filename: str, line: int, field: str, example: str) -> None:
         super().__init__(
@@ -107,7 +107,7 @@ class MetadataMissing(ParserSourceError):
 
 
 class MetadataNotLiteral(ParserSourceError):
-    """Metadata are read, never run: a computed value has no meaning here."""
+    """A value of the parser's metadata is computed; metadata must be literals."""
 
     def __init__(self, filename: str, line: int, field: str) -> None:
         super().__init__(
@@ -119,7 +119,7 @@ class MetadataNotLiteral(ParserSourceError):
 
 
 class MetadataTwice(ParserSourceError):
-    """The same field is given in two places; which one counts would be a guess."""
+    """A literal of the parser's metadata is given twice."""
 
     def __init__(self, filename: str, line: int, field: str, first_line: int) -> None:
         super().__init__(
@@ -131,7 +131,7 @@ class MetadataTwice(ParserSourceError):
 
 
 class MetadataInvalid(ParserSourceError):
-    """A field is a literal, but not one that this field may have."""
+    """A literal of the parser's metadata has a value that is not allowed."""
 
     def __init__(self, filename: str, line: int, field: str, why: str, expected: str) -> None:
         super().__init__(filename, line, f"`{field}` is not valid: {why}.", remedy=f"Expected: {expected}.")
@@ -160,7 +160,7 @@ class ContractFileInvalid(CasparianError):
 
 
 class ContractsContradict(CasparianError):
-    """The literal in the parser and the file beside it say different things about one output."""
+    """The contract in the parser and the contract file beside it differ."""
 
     def __init__(self, filename: str, line: int, output: str, contract_file: str) -> None:
         super().__init__(

@@ -144,7 +144,7 @@ def _topics(literals: Literals) -> tuple[str, ...]:
     for topic in found.value:
         usable = isinstance(topic, str) and topic.strip() == topic and topic.isprintable() and topic
         if not usable or len(topic) > TOPIC_CHARACTERS_MAX or topic in topics:
-            why = f"{_brief(topic)} is no tag, or is there twice"
+            why = f"{_brief(topic)} is not a tag, or is there twice"
             raise MetadataInvalid(literals.filename, found.line, "topics", why, expected)
         topics.append(topic)
     return tuple(topics)
@@ -205,7 +205,7 @@ def _dependencies(literals: Literals) -> tuple[str, ...] | None:
         try:
             dependencies.append(str(Requirement(one)) if isinstance(one, str) else _refuse(one))
         except InvalidRequirement as cause:
-            why = f"{_brief(one)} is no requirement"
+            why = f"{_brief(one)} is not a requirement"
             raise MetadataInvalid(literals.filename, found.line, "dependencies", why, expected) from cause
     return tuple(dependencies)
 
@@ -225,7 +225,7 @@ def _include(literals: Literals) -> tuple[str, ...]:
             or name_problem(one)
             or not _is_glob(one)
         ):
-            why = f"{_brief(one)} is no pattern of relative names"
+            why = f"{_brief(one)} is not a pattern of relative names"
             raise MetadataInvalid(literals.filename, found.line, "include", why, expected)
     return tuple(found.value)
 

@@ -12,13 +12,13 @@ from casparian_protocol.errors import CasparianError
 
 
 class ParameterRefused(CasparianError):
-    """A parameter that the parser does not have, or a value that it cannot have."""
+    """The parser has no such parameter, or the value does not fit it."""
 
 
 def accept(declared: Mapping[str, JsonValue], name: str, value: JsonValue, origin: str = "") -> JsonValue:
     """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
 
-    A text stands for what it says in JSON where the default is no text (sources and rules may have been given before the
+    A text stands for what it says in JSON where the default is not text (sources and rules may have been given before the
     parser was known); a whole number is a float where the default is one.
     """
     if name not in declared:

@@ -22,7 +22,7 @@ _PURPOSE = b"casparian artifact 1\n"
 
 
 class UntrustedArtifact(CasparianError):
-    """Nobody whom this home trusts vouches for the artifact."""
+    """The artifact is not signed by a key that this home trusts."""
 
     def __init__(self, parser: str, version: str, why: str) -> None:
         super().__init__(

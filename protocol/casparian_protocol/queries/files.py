@@ -18,7 +18,7 @@ class FileFilter:
     is_unclaimed: bool = False
     #: A source's name or id.
     source: str | None = None
-    #: A directory that was scanned by hand and is no source, with its slash at the end.
+    #: A directory that was scanned by hand and is not a source, with its slash at the end.
     root: str | None = None
     rule_id: str | None = None
     status: str | None = None

@@ -18,7 +18,7 @@ _KIND_LIMIT_BYTES = 32
 
 
 class MessageTooLarge(CasparianError):
-    """One of our own messages does not fit its limit: the caller must split it or attach."""
+    """A message does not fit its limit: it must be split or sent as an attachment."""
 
     def __init__(self, kind: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"a {kind} message of {size_bytes:,} bytes exceeds {limit_bytes:,}", remedy="Split it.")

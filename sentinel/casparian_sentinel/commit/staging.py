@@ -115,7 +115,7 @@ DAMAGED = "_damaged"
 
 
 class StagingElsewhere(CasparianError):
-    """Files cannot be renamed from staging into the outputs."""
+    """Staging and outputs are on different file systems."""
 
     def __init__(self, home: Home, tree: Path) -> None:
         super().__init__(

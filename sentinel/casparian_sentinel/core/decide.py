@@ -1,4 +1,4 @@
-"""The core's door: one command in, a decision out.
+"""One command in, one decision out: the table of handlers.
 
 `decide` judges and changes nothing durable; `step` also makes the decision's events part of the state, so that the next
 command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable: that is

@@ -220,7 +220,7 @@ def apply(state: State, seq: int, ts: int, event: Event) -> None:
         handler(state, seq, ts, event)
     elif event.__class__ not in NOT_FOLDED:
         name = event.type if isinstance(event, Unknown) else event.about.name
-        raise UnfoldableLog(seq, f"{name!r} is no type of event")
+        raise UnfoldableLog(seq, f"{name!r} is not a type of event")
     state.seq = seq
 
 

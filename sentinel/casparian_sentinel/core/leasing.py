@@ -1,4 +1,4 @@
-"""Who gets which job: leases for what is ready, as far as credit goes, in messages of bounded size.
+"""Which worker gets which job: leases for ready jobs, within the workers' credit, in messages of bounded size.
 
 A job that ran out of memory is tried once more with fewer slots: none of its host's but its own. When its turn has come,
 the host that is soonest idle is given nothing else until the job has run there.

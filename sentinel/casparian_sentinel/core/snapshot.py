@@ -1,6 +1,6 @@
 """The durable state as one msgpack-able map, and back: so that a boot depends on open work, not on history.
 
-A snapshot is a cache of the log up to its `seq`: whoever cannot read one folds the log instead. Derived indexes (the ready
+A snapshot is a cache of the log up to its `seq`: a process that cannot read one folds the log instead. Derived indexes (the ready
 queue, leases by worker) are rebuilt, not stored. `dump` also serves as the state's fingerprint: two states that dump
 alike are the same.
 """

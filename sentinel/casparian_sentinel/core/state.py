@@ -1,4 +1,4 @@
-"""What is so, according to the events: the durable half of the core's memory.
+"""The durable state, as the events say: open jobs, parsers, contracts, outputs, sources.
 
 Only `evolve` writes it; `fold(log)` and the running sentinel therefore agree. It holds open work, not history: a job leaves
 when it ends (the projection keeps it). Connections, credit and deadlines are `workers.presence`'s.

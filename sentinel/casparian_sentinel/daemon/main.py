@@ -86,7 +86,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
             logger.info("Log open at event %d; %d events folded.", booted.log.end.seq, booted.folded_events)
 
             gc.collect()
-            gc.freeze()  # the loaded state is no garbage; a full collection over it would stall the loop
+            gc.freeze()  # the loaded state is not garbage; a full collection over it would stall the loop
 
             async def life() -> int:
                 return await live_and_end(Shell(home, settings, options, booted, clock, fs, version(), output))

@@ -286,7 +286,7 @@ class Shell:
         """What a callback of the loop raised, nobody caught: what it was to do is not done, and nobody knows what."""
         error = context.get("exception")
         if error is None:
-            logger.warning("The loop says: %s", context.get("message"))
+            logger.warning("The event loop reports: %s", context.get("message"))
             return
         logger.critical("A callback failed: %s", context.get("message"), exc_info=error)
         self.fail(error)

@@ -29,6 +29,8 @@ _KEEP_AND_REPAIR = (
 
 
 class BatchTooLarge(EventRefused):
+    """The events of one decision do not fit one batch of the log."""
+
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
             f"A batch of {size_bytes} bytes exceeds the {limit_bytes} bytes a batch may have.",
@@ -37,7 +39,7 @@ class BatchTooLarge(EventRefused):
 
 
 class DamagedBatch(CasparianError):
-    """Bytes that are not what the log wrote. Who knows the file turns it into `LogCorrupt` or a torn tail."""
+    """Bytes of the log are not what was written."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Not a batch of the event log: {reason}.", remedy=_KEEP_AND_REPAIR)
@@ -45,11 +47,11 @@ class DamagedBatch(CasparianError):
 
 
 class BrokenChain(DamagedBatch):
-    """A batch with a good checksum that does not continue the one before it. No crash does this."""
+    """A batch of the log has a good checksum and does not continue the batch before it. No crash does this."""
 
 
 class LogCorrupt(CasparianError):
-    """Something that was durable is no longer what was written."""
+    """A part of the log that was durable is damaged."""
 
     def __init__(self, segment: str, offset: int, next_seq: int, reason: str) -> None:
         super().__init__(
@@ -63,7 +65,7 @@ class LogCorrupt(CasparianError):
 
 
 class LogTooNew(CasparianError):
-    """The log is whole, but a newer program wrote it; reading on would misunderstand it."""
+    """A newer version of Casparian wrote the log."""
 
     def __init__(self, what: str, needed_version: str | None) -> None:
         needed = f"casparian {needed_version} or newer" if needed_version else "the casparian that wrote it"
@@ -75,7 +77,7 @@ class LogTooNew(CasparianError):
 
 
 class LogBroken(CasparianError):
-    """The disk failed under the log: what was not yet durable is unknown, so nothing more is written."""
+    """The disk failed while the log was written; nothing more is written to it."""
 
     def __init__(self, doing: str, cause: str) -> None:
         super().__init__(
@@ -85,7 +87,7 @@ class LogBroken(CasparianError):
 
 
 class LogFull(CasparianError):
-    """No space for a batch. The log is whole and usable: append the same batch again when there is room."""
+    """There is no space for a batch of the log."""
 
     def __init__(self, directory: Path, free_bytes: int) -> None:
         super().__init__(

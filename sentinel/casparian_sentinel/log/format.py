@@ -126,7 +126,7 @@ def unpack_header(data: bytes) -> SegmentHeader:
         raise DamagedBatch("the file does not begin as a segment does")
     if crc != zlib.crc32(data[12:HEADER_BYTES]) ^ _CRC_MASK:
         raise DamagedBatch("the segment's header does not match its checksum")
-    if version != FORMAT_VERSION:  # in every format the checksum covers these bytes, so this is no damage
+    if version != FORMAT_VERSION:  # in every format the checksum covers these bytes, so this is not damage
         raise LogTooNew(f"a segment has format {version}, and it reads format {FORMAT_VERSION}", None)
     return SegmentHeader(*fields)
 

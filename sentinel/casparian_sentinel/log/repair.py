@@ -2,7 +2,7 @@
 
 `plan_repair` only reads; `repair` sets everything it touches aside in `damaged/<name>/`, then cuts. What the log said behind
 the cut is lost to it, so whoever calls records the repair as an event, and names what was computed from more of the log
-than is left: it is set aside too. A torn tail is no damage: opening the log cuts it off by itself. A log that is only
+than is left: it is set aside too. A torn tail is not damage: opening the log cuts it off by itself. A log that is only
 shorter than somebody knows is gone on with in the same way, when its loss is accepted.
 """
 
@@ -39,6 +39,8 @@ _COPY_BYTES = 1024 * 1024
 
 
 class NothingToRepair(CasparianError):
+    """The log is not damaged."""
+
     def __init__(self, directory: Path) -> None:
         super().__init__(
             f"The log in {directory} is not damaged.",
@@ -47,6 +49,8 @@ class NothingToRepair(CasparianError):
 
 
 class BeyondRepair(CasparianError):
+    """The log cannot be cut back to a good batch."""
+
     def __init__(self, directory: Path, reason: str) -> None:
         super().__init__(
             f"The log in {directory} cannot be cut back to a good batch: {reason}.",

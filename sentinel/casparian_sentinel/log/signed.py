@@ -141,6 +141,8 @@ events/   the same events, one JSON document a line
 
 
 class ExportTargetTaken(CasparianError):
+    """The directory for the export exists already."""
+
     def __init__(self, target: Path) -> None:
         super().__init__(f"{target} exists already.", remedy="Name a directory that does not exist yet.")
 

@@ -43,7 +43,7 @@ class Witness:
 
 
 class LogShorter(CasparianError):
-    """The log is whole, but ends before something that was seen of it, or is gone."""
+    """The log is missing, or ends before something that was seen of it."""
 
     def __init__(self, directory: Path, end: Head | None, witnesses: Sequence[Witness]) -> None:
         ends = "is missing" if end is None else f"ends with event {end.seq:,} ({_place(end.position)})"
@@ -55,7 +55,7 @@ class LogShorter(CasparianError):
 
 
 class LogReplaced(CasparianError):
-    """Another log lies where ours was."""
+    """The log is not the one that was written in this home."""
 
     def __init__(self, directory: Path, end: Head, witnesses: Sequence[Witness]) -> None:
         super().__init__(

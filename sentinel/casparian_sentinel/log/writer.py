@@ -2,7 +2,7 @@
 
 `append` may run while `sync` runs in another thread: a sync covers what was written when it started. Nothing may be
 answered, dispatched or published before `durable` has reached it. A failed sync, or any write error but a full
-disk, ends the writer for good: what the kernel still holds is unknown then, and a second sync would lie.
+disk, ends the writer for good: what the kernel still holds is unknown then, and a second sync would report success all the same.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
     """Dead letters again, with their parsers' current versions. One request does a bounded part and says where to go on."""
     if sum((args.job_id is not None, args.fingerprint is not None, args.all_dead)) != 1:
         raise OperationRefused(
-            "Which dead letters is not said.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
+            "No dead letters are named.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
         )
     if args.job_id is not None:
         return (yield from _replay_one(context, args.job_id, actor))
@@ -111,7 +111,7 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
 def close(context: Context, args: CloseArgs, actor: str) -> Steps:
     """Failures that need no more attention, for a reason: of one job, or all open ones of a cause."""
     if (args.job_id is None) == (args.fingerprint is None):
-        raise OperationRefused("Which failures is not said.", "Give either job_id or fingerprint.", "BAD_ARGUMENTS")
+        raise OperationRefused("No failures are named.", "Give either job_id or fingerprint.", "BAD_ARGUMENTS")
     if args.job_id is not None:
         _refuse_open(context, args.job_id, "A failure is closed when its job has ended.")
         known, _position = yield from _ended_job(args.job_id)

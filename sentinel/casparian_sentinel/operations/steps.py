@@ -1,4 +1,4 @@
-"""The steps of an operation, and the context in which its handler stands.
+"""The steps of an operation, and the context that its handler reads.
 
 A handler is a generator: it yields a step, gets the step's result, and returns the operation's result as a map. Nothing
 here performs a step.

@@ -40,7 +40,7 @@ _REQUIRED = ("change", "id", "path", "rel_path")
 
 
 class NotChanges(CasparianError):
-    """A blob is not what it was named as."""
+    """The blob is of another kind than the request says."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(

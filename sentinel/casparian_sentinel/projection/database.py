@@ -50,7 +50,7 @@ _LOOKED_UP_KEYS = 2000
 
 
 class ProjectionError(CasparianError):
-    """The projection cannot be opened or asked."""
+    """The tables cannot be opened or asked."""
 
 
 def boot_id() -> str:

@@ -1,4 +1,4 @@
-"""Who may ask the tables how much at once: each asker a little, nobody for long, and nobody who has left.
+"""How much each asker may ask of the tables at once: a little each, with a time limit, and nothing once the asker has left.
 
 Questions run on threads of their own, one DuckDB connection each. An asker has one lane of them, two when others leave room;
 one that takes long gives way when others wait, and is stopped at the time limit. Who has left is noticed by telling the
@@ -48,7 +48,7 @@ _FILE_SECONDS = 60.0
 
 
 class StubbornQuery(CasparianError):
-    """A query goes on though it was told to stop. Its thread cannot be ended, the process can."""
+    """A query did not stop when it was told to."""
 
     def __init__(self, lasted_seconds: float) -> None:
         super().__init__(
@@ -243,7 +243,7 @@ def send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> bool:
     try:
         bus.send_multipart([peer, *frames], zmq.NOBLOCK)
     except zmq.Again:
-        _log.warning("an asker does not read its answers: dropped one")
+        _log.warning("a client does not read its answers; one was dropped")
     except zmq.ZMQError as cause:
         if cause.errno != zmq.EHOSTUNREACH:
             raise

@@ -2,7 +2,7 @@
 
 A poison event never stops the projection: it is set aside by its sequence, counted, shown, and the rest goes on. The same log
 gives the same poison, so a rebuild says what the running projection says. What may pass by itself (no memory, no disk, a
-damaged file, being interrupted) is no poison: it is tried again.
+damaged file, being interrupted) is not poison: it is tried again.
 
 An error that makes DuckDB give up the whole database may be damage or an event's doing. Both are met by making the tables anew;
 an event that breaks the new ones too is poison (`Suspects`).

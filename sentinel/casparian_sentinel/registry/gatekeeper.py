@@ -150,7 +150,7 @@ class Finding(BaseModel):
 
 
 class GatekeeperRefused(CasparianError):
-    """In mode `strict` the source reaches beyond what parsers may do."""
+    """The gatekeeper, in mode `strict`, found something in the source that parsers may not do."""
 
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings

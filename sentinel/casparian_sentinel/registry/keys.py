@@ -21,7 +21,7 @@ _KEY_BYTES = 32
 
 
 class KeyUnusable(CasparianError):
-    """The key file is there, but is not a key that may be used."""
+    """The key file exists, but it is not a key that may be used."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(

@@ -41,7 +41,7 @@ from casparian_sentinel.registry.keys import HomeKey
 
 
 class NoParserThere(CasparianError):
-    """The path names nothing that could be a parser."""
+    """There is no parser at this path."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(

@@ -44,7 +44,7 @@ _PREFIX = "casparian-sql-"
 
 
 class QueryFailed(CasparianError):
-    """The query was allowed but did not end well; `problem` is DuckDB's own word."""
+    """DuckDB ended the query with an error; the message has its words."""
 
 
 def relations(home: Home, state_tables: list[str]) -> Relations:
@@ -159,7 +159,8 @@ def _run(order: dict[str, object], timeout_seconds: float) -> pa.Table:
         )
     except subprocess.TimeoutExpired as cause:
         raise QueryFailed(
-            f"The query took longer than {timeout_seconds:.0f} s and was stopped.", remedy="Narrow it down."
+            f"The query took longer than {timeout_seconds:.0f} s and was stopped.",
+            remedy="Select less: add a filter or a LIMIT.",
         ) from cause
     if done.returncode != 0:
         problem = _problem(done.stderr, done.returncode)

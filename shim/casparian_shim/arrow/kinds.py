@@ -32,7 +32,7 @@ def kinded(value: object, depth: int = 0) -> Kinded:
     try:
         reader = _READERS.get(kind) or _reader_for(kind)
         return reader(value, depth)
-    except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; then it is no value
+    except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; then it is not a value
         return _other(value, depth)
 
 
@@ -61,7 +61,7 @@ def _text(value: str, depth: int) -> Kinded:
     text = str.__str__(value)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate is no text
+    except UnicodeEncodeError:  # a lone surrogate is not text
         return ValueKind.OTHER, _escaped(text)
     return ValueKind.TEXT, text
 

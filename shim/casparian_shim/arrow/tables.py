@@ -16,7 +16,7 @@ Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value b
 
 
 class ColumnNameNotText(CasparianError):
-    """A column is named by something that is no text."""
+    """A column is named by something that is not text."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 

@@ -121,7 +121,7 @@ _TOKEN_CHARACTERS_MAX = 256
 _NAME_CHARACTERS_MAX = 256
 #: Names in one mapping of a progress frame.
 _NAMES_MAX = kinds.OUTPUTS_MAX
-#: An integer with more digits is no number of this protocol; Python would refuse to read some thousands.
+#: An integer with more digits is not a number of this protocol; Python would refuse to read some thousands.
 _DIGITS_MAX = 400
 
 
@@ -209,7 +209,7 @@ def _json(place: Place, *, is_failure: bool = False) -> Generator[int, Bytes, di
     except (ValueError, RecursionError):  # malformed, an endless integer, or nested without end
         raise place.breach("its JSON cannot be read") from None
     if not isinstance(value, dict):
-        raise place.breach("its JSON is no object")
+        raise place.breach("its JSON is not an object")
     if not is_failure and "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise place.breach("its JSON holds half a character")
     return value
@@ -231,13 +231,13 @@ def _only(place: Place, about: dict[str, object], *names: str) -> None:
 def _text(place: Place, about: dict[str, object], name: str, characters_max: int) -> str:
     value = about.get(name)
     if not isinstance(value, str) or len(value) > characters_max:
-        raise place.breach(f"{name} is no text of at most {characters_max} characters")
+        raise place.breach(f"{name} is not text of at most {characters_max} characters")
     return value
 
 
 def _count(place: Place, name: str, value: object, maximum: int = COUNT_MAX) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
-        raise place.breach(f"{name} is no count from 0 to {maximum:,}")
+        raise place.breach(f"{name} is not a count from 0 to {maximum:,}")
     return value
 
 
@@ -250,7 +250,7 @@ def _counts(place: Place, about: dict[str, object], name: str) -> dict[str, int]
 
 def _number(place: Place, name: str, value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise place.breach(f"{name} is no number")
+        raise place.breach(f"{name} is not a number")
     # 1e999 is valid JSON and infinite; an int may be beyond every float.
     if abs(value) > COUNT_MAX or not math.isfinite(value):
         raise place.breach(f"{name} is beyond {COUNT_MAX:,}")
@@ -307,7 +307,7 @@ def _progress(place: Place, about: dict[str, object]) -> Progress:
 def _mapping(place: Place, about: dict[str, object], name: str) -> dict[str, object]:
     value = about.get(name, {})
     if not isinstance(value, dict):
-        raise place.breach(f"{name} is no object")
+        raise place.breach(f"{name} is not an object")
     if len(value) > _NAMES_MAX:
         raise place.breach(f"{name} has {len(value)} names, at most {_NAMES_MAX} are allowed")
     if any(len(key) > _NAME_CHARACTERS_MAX for key in value):

@@ -128,7 +128,7 @@ class ProtocolBreach(CasparianError):
     def __init__(self, frame: str, offset: int, reason: str) -> None:
         super().__init__(
             f"The {frame} frame at byte {offset} of the guest's stream breaks the protocol: {reason}.",
-            remedy="Parsers speak through the shim only; a parser that writes to descriptors of its own must not.",
+            remedy="A parser must not write to file descriptors that it did not open.",
         )
         self.frame = frame
         self.offset = offset
@@ -145,7 +145,7 @@ class StreamCut(CasparianError):
         place = f"inside the {frame} frame" if frame else "between frames"
         super().__init__(
             f"The guest's stream ended at byte {offset}, {place}, without an end of stream.",
-            remedy="Look at the job's log for the last lines of the parser.",
+            remedy="`casparian job logs ID` shows what the parser printed last.",
         )
         self.is_inside_frame = frame is not None
         self.offset = offset

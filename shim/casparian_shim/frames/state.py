@@ -42,7 +42,7 @@ class BadOutputName(CasparianError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!a} is no name for an output.",
+            f"{name[:80]!a} is not a name for an output.",
             remedy="Use a lower-case letter, then up to 62 lower-case letters, digits and underscores.",
         )
 

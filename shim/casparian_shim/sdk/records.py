@@ -1,6 +1,6 @@
 """What the readers of the SDK gave out: the record tape, which tells the worker what every byte of the input is.
 
-A reader notes each record *before* the parser gets it, and each stretch that is no record (a header, a blank line) with
+A reader notes each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with
 the reason. An entry is `row` (the 1-based line the record begins on), `end` (the byte offset behind it; entries lie back
 to back, so it begins where the one before ended) and `what`. The worker compares the tape with the rows and rejected
 rows that name records by `__cf_row_id`, and cuts the original text of bad rows out of the input. Outside a guest

@@ -63,7 +63,7 @@ def timestamp(text: str, *, format: str | None = None, tz: str | None = None) ->
     try:
         zone = ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{tz[:80]!r} is no known time zone") from None
+        raise ValueError(f"{tz[:80]!r} is not a known time zone") from None
     first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
     before, after = first.utcoffset(), second.utcoffset()
     if before is not None and after is not None and before != after:

@@ -41,7 +41,7 @@ def test_a_picture_is_wellformed_and_holds_every_word() -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FrameNotWritten, match="no kind of picture"):
+    with pytest.raises(FrameNotWritten, match="not a kind of picture"):
         write_frame(tmp_path / "screen.png", [], "dark")
     with pytest.raises(FrameNotWritten, match="cannot be written"):
         write_frame(tmp_path / "nowhere" / "screen.txt", [], "dark")

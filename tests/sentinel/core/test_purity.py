@@ -73,7 +73,7 @@ def test_every_handler_takes_the_class_that_it_is_listed_for() -> None:
 
 
 def test_an_unknown_event_and_an_impossible_step_are_refused() -> None:
-    with pytest.raises(UnfoldableLog, match="no type of event"):
+    with pytest.raises(UnfoldableLog, match="not a type of event"):
         apply(State(), 1, 0, Unknown("JobVanished", 1, {}))
     with pytest.raises(UnfoldableLog, match="is not open"):
         apply(State(), 1, 0, JobDue(job_id="0" * 16))

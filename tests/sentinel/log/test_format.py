@@ -88,7 +88,7 @@ def test_a_header_comes_back_as_it_was_packed(
 @pytest.mark.parametrize(
     "data",
     [
-        {1: "a key that is no text"},
+        {1: "a key that is not text"},
         {"deep": [{"er": {2: 3}}]},
         {b"bytes": 1},
         {"too wide": 2**64},

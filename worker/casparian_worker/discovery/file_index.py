@@ -47,10 +47,10 @@ _REQUIRED = ("id", "rel_path", "size", "mtime_ns", "device", "inode")
 
 
 class BadChanges(CasparianError):
-    """A blob that is no table of changes."""
+    """The blob is not a table of scan changes."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"This is not a table of scan changes: {why}.", remedy="Check the blob with `log verify`.")
+        super().__init__(f"This is not a table of scan changes: {why}.", remedy="Scan again; please report it.")
 
 
 @dataclass(frozen=True, slots=True)

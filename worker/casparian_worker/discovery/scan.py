@@ -271,7 +271,7 @@ class _Scan:
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
-            return False  # no answer is no proof
+            return False  # no answer is not proof
         return not stat.S_ISREG(status.st_mode)
 
     def _describe(self, seen: _Seen, file_id: str, before: FileRow | None) -> FileRow:

@@ -31,7 +31,7 @@ _UNDEFINED_IN_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 
 
 def detect_encoding(head: bytes, *, is_whole: bool) -> str | None:
-    """A Python codec name. A multi-byte character that the head cuts in two is no fault."""
+    """A Python codec name. A multi-byte character that the head cuts in two is not a fault."""
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding if _decodes(head, encoding, is_whole) else None
@@ -147,7 +147,7 @@ def sniff(head: bytes, *, is_whole: bool) -> Sniffed:
     if encoding is None:
         # A FIX log may hold raw data fields; the tag is plain all the same.
         if _FIX.search(head[:4096].decode("latin-1")):
-            return Sniffed("fix", "has 8=FIX among bytes that are no text")
+            return Sniffed("fix", "has 8=FIX among bytes that are not text")
         return Sniffed("binary", "has bytes that no text has")
     return replace(_judge_text(decode_head(head, encoding), is_whole), encoding=encoding)
 
@@ -269,7 +269,7 @@ def _judge_delimited(lines: Sequence[str]) -> Sniffed | None:
     if best is None:
         return None
     width, delimiter, rows = best
-    # Prose has a comma in every line sooner or later; two columns of sentences are no table.
+    # Prose has a comma in every line sooner or later; two columns of sentences are not a table.
     if width == 2 and delimiter in ",;" and sum(cell.count(" ") > 3 for row in rows for cell in row) > len(rows) / 2:
         return None
     why = f"{len(rows)} of {len(lines)} lines have {width} columns by {delimiter!r}"

@@ -26,7 +26,7 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class RootUnreadable(CasparianError):
-    """The place to scan is not there or not ours to read. Its files keep their standing: absence proves nothing."""
+    """The directory to scan is missing or cannot be read. Its files are not taken as gone."""
 
     def __init__(self, root: str, why: str) -> None:
         super().__init__(

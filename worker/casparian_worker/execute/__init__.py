@@ -1,4 +1,4 @@
-"""One attempt at one file: the input held fast, a guest run on it, its rows judged and staged, the numbers drawn up.
+"""One attempt at one file: open the input, run a guest on it, judge and stage its rows, count.
 
 `attempt` runs it; `files` opens the input, `stream` reads the guest, `outputs` judges and counts rows, `records` compares
 them with what the readers gave out, `stopping` ends an attempt early, `failures` says by which code it failed. Talking to the

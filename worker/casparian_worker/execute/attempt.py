@@ -1,4 +1,4 @@
-"""The story of one attempt: hold the input, run the guest, judge and stage its rows, draw up the manifest.
+"""One attempt: open the input, run the guest, judge and stage its rows, build the manifest.
 
 `execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when somebody
 wanted the attempt to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
@@ -66,7 +66,7 @@ class SandboxTooWeak(CasparianError):
     def __init__(self, level: str, minimum: str) -> None:
         super().__init__(
             f"Guests run at sandbox level {level}, and sandbox.minimum is {minimum}.",
-            remedy="A system call filter is not built yet: set sandbox.minimum = none to run without one.",
+            remedy='Set sandbox.minimum = "none" in config.toml: this version has no stronger level.',
         )
 
 

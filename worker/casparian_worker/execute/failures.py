@@ -1,4 +1,4 @@
-"""Why an attempt failed, as the one structured error that is recorded: pure.
+"""Why an attempt failed, as the one structured error that is recorded.
 
 A guest's own words about its failure are believed only within what a guest can know. The code decides about retries;
 the origin says whether the parser is to blame.
@@ -81,7 +81,7 @@ class GuestEnded(CasparianError):
     def __init__(self, code: ErrorCode, ended: GuestExit, said: str, *, is_by_others: bool = False) -> None:
         super().__init__(
             f"The guest {said} before its end of stream; nothing of it is kept.",
-            remedy="The job's log has the last lines of the parser.",
+            remedy="`casparian job logs ID` shows what the parser printed last.",
         )
         self.code = code
         self.facts = {"exit_status": ended.status} if ended.status >= 0 else {"signal": ended.signal}
@@ -247,7 +247,7 @@ def _job_error(
         shown[scrub(name)[:64]] = scrub(plain)[:_CONTEXT_CHARACTERS] if isinstance(plain, str) else plain
     return JobError(
         code=code.value,
-        # Classes of ours are no names that a reader could look up; their messages say all.
+        # Classes of ours are not names that a reader could look up; their messages say all.
         exception="" if exception.startswith(OWN_PACKAGES) else scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=_OWN_CLASS.sub("", scrub(trace, keep_newlines=True))[:_TRACE_CHARACTERS],

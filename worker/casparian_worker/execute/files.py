@@ -1,4 +1,4 @@
-"""The two things on disk that a guest is given: its input, held fast, and its private scratch directory.
+"""The two things on disk that a guest is given: its input, which must not change meanwhile, and its scratch directory.
 
 The input is opened once, hashed on that descriptor before the parser runs and looked at again after it; the parser gets this
 very descriptor. A file that another process changes or replaces meanwhile is noticed, and nothing that was read of it counts.
@@ -40,7 +40,7 @@ class InputUnreadable(CasparianError):
 
 
 class InputIsNotTheQueued(InputChanged):
-    """Since the scan the file has other bytes."""
+    """The file has other bytes than at the scan."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -42,7 +42,7 @@ class GuestStatusLost(CasparianError):
     def __init__(self, pid: int) -> None:
         super().__init__(
             f"How the guest (pid {pid}) ended is not known: its exit status was not kept.",
-            remedy="Stop and start this worker's sentinel, and report it: the status belongs to the worker alone.",
+            remedy="Restart the daemon with `casparian stop` and `casparian start`, and please report it.",
         )
 
 

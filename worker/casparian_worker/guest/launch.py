@@ -1,7 +1,8 @@
 """The first program of a guest: puts the limits on itself, ties its life to the worker's, then becomes the shim.
 
 Run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits as JSON>`: standard
-library only, nothing of the worker can be imported here. The parser is not known yet; what is taken away now is gone.
+library only, nothing of the worker can be imported here. The parser is not known yet, and rights that are given up here
+cannot be regained.
 """
 
 import importlib.util

@@ -52,7 +52,7 @@ class StartTimeout(CasparianError):
     def __init__(self, seconds: float) -> None:
         super().__init__(
             f"The guest did not say hello within {seconds:g} s.",
-            remedy="The machine is overloaded, or the interpreter does not start: the job's log has its last words.",
+            remedy="The machine is overloaded, or Python does not start: `casparian job logs ID` shows its output.",
         )
 
 

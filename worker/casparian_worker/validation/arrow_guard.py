@@ -138,7 +138,7 @@ def read_batch_header(metadata: memoryview) -> BatchHeader:
     """The header of a record-batch message; `ArrowRefused` for any other or a broken one."""
     message = _Table.root(metadata)
     if message.number(_MESSAGE_HEADER_TYPE, "<B") != _RECORD_BATCH_HEADER:
-        raise ArrowRefused("a message that is no record batch")
+        raise ArrowRefused("a message that is not a record batch")
     batch = message.table(_MESSAGE_HEADER)
     rows_count = batch.number(_BATCH_LENGTH, "<q")
     nodes = batch.node_lengths(_BATCH_NODES)

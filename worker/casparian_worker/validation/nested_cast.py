@@ -85,7 +85,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _leaf(value: Any, data_type: AnyType) -> str | None:
-    """The text of one scalar; a number is no string, and what lies deeper cannot come as text."""
+    """The text of one scalar; a number is not a string, and what lies deeper cannot come as text."""
     if value is None:
         return None
     if isinstance(value, bool) and data_type.kind == "boolean":
@@ -93,7 +93,7 @@ def _leaf(value: Any, data_type: AnyType) -> str | None:
     if isinstance(value, _Number) and data_type.kind in _NUMERIC:
         return str(value)
     if isinstance(value, str) and not isinstance(value, _Number) and data_type.kind not in ("list", "struct"):
-        value.encode()  # a lone surrogate is no text
+        value.encode()  # a lone surrogate is not text
         return value
     raise ValueError("no such scalar")
 

@@ -19,7 +19,7 @@ from casparian_console.text import ago, clean, clip, clip_left, count, duration,
 
 #: Files a minute are measured over the last minute.
 _RATE_SECONDS = 60
-#: Fewer files than this are no rate.
+#: Fewer files than this are not a rate.
 _RATE_FILES = 3
 
 

@@ -141,7 +141,7 @@ def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
 
 
 def _parameters(write: Writer, known: Known) -> None:
-    """What the job was queued with, and where values came from that are no defaults."""
+    """What the job was queued with, and where values came from that are not defaults."""
     queued = [event for event in known.history if event["type"] in ("JobQueued", "JobReplayed")]
     spec = queued[-1]["data"].get("job") if queued else None
     work = JobSpec.model_validate(spec).work if spec else None

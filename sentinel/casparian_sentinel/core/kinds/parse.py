@@ -66,7 +66,7 @@ class Parse(JobKind[ParseWork]):
         for file in kept.files:
             match = STAGED_NAME.match(file.name)
             if match is None or match[1] != "quarantine" or file.kind != "quarantine" or match[2] != file.output:
-                return f"{file.name!r} is no quarantine file"
+                return f"{file.name!r} is not a quarantine file"
             if file.output not in work.contracts:
                 return f"the output {file.output!r} is not one of the job's contracts"
         return ""

@@ -83,7 +83,7 @@ def refusal_of(state: State, tag: str, given: Mapping[str, Any]) -> ParameterRef
 def effective(
     declared: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every declared parameter with its value, and where values that are no defaults came from.
+    """Every declared parameter with its value, and where values that are not defaults came from.
 
     `layers`: (origin, values), lowest first. What a version does not declare is not for it. Raises `ParameterRefused` for a
     value of another type than the declared one.

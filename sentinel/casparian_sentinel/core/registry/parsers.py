@@ -45,7 +45,7 @@ _ID_PREFIX = re.compile(r"[0-9a-f-]{4,64}")
 
 
 def register(decision: DecisionBuilder, command: RegisterParser) -> None:
-    """An immutable version becomes known and its contracts are proposed; the identical one again is no news."""
+    """An immutable version becomes known and its contracts are proposed; the identical one again is not news."""
     state = decision.state
     line = state.parsers.get(command.name)
     known = line.versions.get(command.version) if line is not None else None
@@ -133,7 +133,7 @@ def _is_sound(decision: DecisionBuilder, command: RegisterParser) -> bool:
         Version(command.version)
     except InvalidVersion:
         decision.reject(
-            f"{command.version!r} is no version by PEP 440.", "Use something like 1.2.0.", code="INVALID_VERSION"
+            f"{command.version!r} is not a version by PEP 440.", "Use something like 1.2.0.", code="INVALID_VERSION"
         )
         return False
     for output in command.outputs:
@@ -147,7 +147,7 @@ def _is_sound(decision: DecisionBuilder, command: RegisterParser) -> bool:
             return False
         if not OUTPUT_NAME.match(output):
             decision.reject(
-                f"{output!r} is no name for an output.",
+                f"{output!r} is not a name for an output.",
                 "Use small letters, digits and underscores, a letter first, at most 63.",
                 code="OUTPUT_NAME",
             )

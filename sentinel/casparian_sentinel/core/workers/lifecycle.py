@@ -1,4 +1,4 @@
-"""Workers come, live and go: hello, heartbeats, credit, goodbye, loss.
+"""Workers: hello, heartbeats, credit, goodbye, loss.
 
 A worker is lost by silence (`Tick`), by its process's end (`WorkerGone`) or by another process under its name. A worker
 that speaks without having said hello to this process is asked to; its leases stand until the rejoin deadline.

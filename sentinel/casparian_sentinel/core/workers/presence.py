@@ -1,4 +1,4 @@
-"""What is so right now: connections, credit, last signs of life. Not folded from events, gone with the process.
+"""Presence: connected workers, their credit, their last heartbeats. Not folded from events, lost with the process.
 
 A decision reads and changes a `PresenceDraft` of it, which leaves what it is made from as it was; `fold` makes the draft so
 once the decision stands. A handler that raises therefore leaves no trace. Values are frozen: a change is another value. All

@@ -1,4 +1,4 @@
-"""What arrives on the bus: decoded, attributed to a worker or client, turned into a command.
+"""Messages that arrive on the bus: decoded, attributed to a worker or client, turned into a command.
 
 A worker is who its connection said hello as, never who a message claims to be. What cannot be understood is refused with
 the field named, counted, and forgotten: it disturbs nobody else. Nothing is decided here.
@@ -59,7 +59,7 @@ from casparian_sentinel.daemon.journal.engine import Engine, StateBroken
 _LABELS_LIMIT_BYTES = 4096
 #: Connected workers of one sentinel.
 WORKERS_MAX = 1024
-#: Blobs on their way to one worker; one that asks for more at a time is no worker of ours.
+#: Blobs on their way to one worker; one that asks for more at a time is not a worker of ours.
 _FETCHES_MAX = 256
 
 logger = logging.getLogger(__name__)

@@ -31,14 +31,18 @@ ZmqContext = zmq.Context[zmq.Socket[bytes]]
 
 
 class EndpointNotPrivate(CasparianError):
+    """Other users may enter the directory of the sockets."""
+
     def __init__(self, directory: Path) -> None:
         super().__init__(
             f"{directory} holds the sentinel's sockets but other users may enter it.",
-            remedy=f"chmod 700 {directory} (and make sure that it is yours).",
+            remedy=f"chmod 700 {directory} (and check that you own it).",
         )
 
 
 class EndpointRefused(CasparianError):
+    """The address is not an ipc:// address."""
+
     def __init__(self, endpoint: str) -> None:
         super().__init__(
             f"The endpoint {endpoint} is not ipc://.",

@@ -1,4 +1,4 @@
-"""Child processes: started from the main thread, watched through pidfds, started again with patience.
+"""Child processes: started from the main thread, watched through pidfds, restarted with growing delays.
 
 Owns starting, noticing the end, and the waiting between starts. What a child does and what its end means is said by
 whoever keeps it. Children are never started from a short-lived thread: a parent-death signal would fire with it.

@@ -1,4 +1,4 @@
-"""Local workers as children of the daemon: started, watched, replaced, and given up loudly when they only die.
+"""Local workers as children of the daemon: started, watched, replaced, and given up with a message when they keep dying.
 
 Which worker is idle or lost is the core's to say; this module knows processes. Workers outlive a sentinel that was
 killed: their pids are kept in `run/`, so that the next sentinel watches them instead of starting them twice.
@@ -163,7 +163,7 @@ class LocalWorkers:
             return
         orphan = Orphan(pid, pidfd, lambda how: self._exited(name, how))
         self._running[name] = orphan
-        logger.info("Worker %s (pid %d) is still here.", name, pid)
+        logger.info("Worker %s (pid %d) is still running.", name, pid)
         if name not in self._names:
             orphan.terminate()
 
@@ -195,7 +195,7 @@ class LocalWorkers:
     def _give_up(self, name: str, how: str) -> None:
         self._given_up[name] = f"it {how}, {self._backoffs[name].instant_deaths} times within seconds of its start"
         logger.error(
-            "Worker %s is given up: %s. Its last words are in %s. Stop and start the sentinel to have it tried again.",
+            "Worker %s is given up: %s. Its last output is in %s. Stop and start the sentinel to have it tried again.",
             name,
             self._given_up[name],
             self._home.daemon_log,

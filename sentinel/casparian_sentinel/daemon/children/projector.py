@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 
 class ProjectionAway(CasparianError):
+    """The tables cannot be asked at the moment."""
+
     def __init__(self, why: str) -> None:
         super().__init__(
             f"The projection does not answer ({why}).", remedy="Ask again in a moment; it is being restarted."
@@ -132,7 +134,7 @@ class Projector:
         try:
             await asyncio.wait_for(self._ended.wait(), _EXIT_SECONDS)
         except TimeoutError:
-            logger.warning("The projector does not leave; killed.")
+            logger.warning("The projector did not stop; it was killed.")
             self._child.kill()
             await self._ended.wait()
 
@@ -151,7 +153,7 @@ class Projector:
             try:
                 said = unpack(data, limit_bytes=_CONTROL_LIMIT_BYTES)
             except MalformedMessage as malformed:
-                logger.warning("The projector said something odd: %s", malformed.reason)
+                logger.warning("The projector sent an unexpected message: %s", malformed.reason)
                 continue
             if isinstance(said, dict):
                 self._take_in(said)

@@ -91,7 +91,7 @@ class Engine:
         """What the asker hears instead; smaller commands are tried in its place."""
         if isinstance(error, EventRefused) and command.actor.startswith("user:"):  # what they asked for says too much
             code = "TOO_LARGE" if isinstance(error, EventTooLarge) else "BAD_ARGUMENTS"
-            answer = Rejected(error.problem, "Say less at once, in plain values.", code)
+            answer = Rejected(error.problem, "Send less at once, with plain values.", code)
             return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
         self.internal.note(f"deciding {type(command).__name__}", error)
         parts = smaller(command)

@@ -106,7 +106,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
             try:
                 promotions.append(_promotion(blobs, item))
             except (BlobMissing, BlobDamaged) as lost:
-                logger.error("The manifest of job %s is lost: %s", item.job_id, lost)
+                logger.error("The manifest of job %s cannot be read: %s", item.job_id, lost)
                 promoted.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
     promoted += promote_group(fs, home, promotions)
     for item in work:

@@ -86,7 +86,7 @@ def tables_in_a_process(path: Path) -> Head | None:
         )
         said = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError, OSError) as cause:
-        logger.warning("Where %s stands cannot be read (%s).", path.name, cause)
+        logger.warning("The position of %s cannot be read (%s).", path.name, cause)
         return None
     if said is None:
         return None
