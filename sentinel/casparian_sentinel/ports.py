@@ -1,7 +1,7 @@
-"""The sentinel's doors to the machine: files and clocks, each as narrow as its users allow.
+"""The sentinel's ports to the machine: files and clocks, with only the methods that are used.
 
 Owns the protocols `Fs` and `Clock` and their production forms. The event log, the blobs and the commit reach the disk
-through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other doors. Files that a
+through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other ports. Files that a
 stranger wrote are opened without following links, one directory descriptor at a time, and renamed without replacing. Nothing
 here decides anything: an `OSError` passes through as the kernel raised it.
 """

@@ -98,7 +98,7 @@ def swap_link(fs: Fs, link: Path, target: str) -> bool:
     except FileNotFoundError:
         pass
     except OSError as cause:
-        if cause.errno != errno.EINVAL:  # EINVAL: it is no link
+        if cause.errno != errno.EINVAL:  # EINVAL: it is not a link
             raise
         numbered = (link.with_name(f".{link.name}.aside-{number}") for number in itertools.count(1))
         fs.rename(link, next(path for path in numbered if not fs.exists(path)))

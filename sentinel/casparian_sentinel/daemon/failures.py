@@ -117,7 +117,7 @@ class ToldFailures:
 
 
 def line_of(event: Event) -> tuple[int, str] | None:
-    """The level and the line for an event, None for events that are no failures. Pure."""
+    """The level and the line for an event, None for events that are not failures. Pure."""
     match event:
         case JobFailed(job_id=job_id, error=error):
             return logging.WARNING, f"Job {job_id} failed: {_words(error)}"

@@ -1,7 +1,7 @@
 """How a daemon is started: what the command line decides beside the settings, and which service manager is told.
 
 `ServiceManager` speaks sd_notify(3): one datagram of `NAME=value` lines that says that we are ready, alive or stopping. A manager
-that does not listen is no reason to fail; without a socket every method does nothing.
+that does not listen is not a reason to fail; without a socket every method does nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ServiceManager:
         except OSError as cause:  # gone, full, or not ours to write to
             if not self._has_complained:
                 self._has_complained = True
-                logger.warning("The service manager does not hear us: %s", cause)
+                logger.warning("The service manager cannot be reached: %s", cause)
 
 
 def _one_line(text: str) -> str:

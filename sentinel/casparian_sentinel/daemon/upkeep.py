@@ -211,7 +211,7 @@ class OrphanSweep:
         try:
             moved = await self.run()
         except (ProjectionAway, RequestRefused, OSError) as cause:
-            logger.warning("Published files could not be held against the log, later again: %s", cause)
+            logger.warning("Published files could not be compared with the log; this is tried again: %s", cause)
             self._wait_seconds = 60
         else:
             self._wait_seconds = EVERY_SECONDS

@@ -50,7 +50,7 @@ class FileParameters:
         self._known: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
 
     def of(self, file: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values by name, and where those came from that are no defaults. Raises `ParameterRefused`.
+        """Values by name, and where those came from that are not defaults. Raises `ParameterRefused`.
 
         `file` has path, tag, and from the catalogue rel_path, source_id, kind, size, content_hash.
         """

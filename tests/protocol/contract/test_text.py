@@ -330,7 +330,11 @@ def test_a_literal_has_one_value_and_one_spelling(spelling: Any, literal: Any, v
         ("boolean", 1, "1 is not of type boolean"),
         ("string", 7, "7 is not of type string"),
         ("date", "yesterday", "'yesterday' is not of type date (format_mismatch)"),
-        ({"kind": "decimal", "precision": 5, "scale": 2}, 0.125, "0.125 is not of type decimal(5,2) (precision_exceeded)"),
+        (
+            {"kind": "decimal", "precision": 5, "scale": 2},
+            0.125,
+            "0.125 is not of type decimal(5,2) (precision_exceeded)",
+        ),
         ({"kind": "decimal", "precision": 5, "scale": 2}, math.nan, "nan is not of type decimal(5,2)"),
         (BERLIN, "2024-07-01T12:00:00", "(timezone_required)"),
         ("date", [1], "[1] is not of type date"),

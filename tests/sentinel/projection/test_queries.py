@@ -263,7 +263,7 @@ _SELECT = re.compile(r"\bselect\b.+\bfrom\b", re.DOTALL | re.IGNORECASE)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
-    """Text constants that are no docstrings; those of an f-string together."""
+    """Text constants that are not docstrings; those of an f-string together."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)

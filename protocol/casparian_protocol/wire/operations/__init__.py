@@ -110,6 +110,8 @@ OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _
 
 
 class UnknownOperation(CasparianError):
+    """The sentinel does not know this operation."""
+
     def __init__(self, op: str) -> None:
         super().__init__(
             f"There is no operation {op[:64]!r}.",

@@ -1,8 +1,8 @@
 """What the daemon says: messages to workers and clients, and the feed.
 
-Messages are encoded, split when too long, and dropped when nobody is there to read them. The feed is an XPUB socket: it tells who
-subscribes, so that nothing is encoded for nobody, and it drops for slow readers instead of waiting. A new subscriber of
-metrics gets one at once: the sign that its subscriptions are in force.
+Messages are encoded, split when too long, and dropped when nobody is there to read them. The feed is an XPUB socket: it
+tells who subscribes, so that nothing is encoded without a reader, and it drops messages for slow readers instead of
+waiting. A new subscriber of metrics gets one at once: the sign that its subscriptions are in force.
 """
 
 from __future__ import annotations

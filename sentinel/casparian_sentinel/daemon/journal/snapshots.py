@@ -69,7 +69,7 @@ def read_document(fs: Fs, path: Path) -> dict[str, Any] | None:
             raise UnreadableSnapshot("its checksum does not match")
         read = unpack(data[_DIGEST_BYTES:], limit_bytes=SIZE_LIMIT_BYTES)
         if not isinstance(read, dict):
-            raise UnreadableSnapshot("it is no map")
+            raise UnreadableSnapshot("it is not a map")
     except (UnreadableSnapshot, MalformedMessage) as cause:
         _complain(cause)
         return None
