@@ -1,6 +1,6 @@
 """What a user's query may be: one SELECT over known tables, without functions that reach outside. Pure.
 
-An allow-list of relations, not a deny-list of tricks: a name that is no published output, quarantine, state table or CTE of
+An allow-list of relations, not a deny-list of tricks: a name that is not a published output, quarantine, state table or CTE of
 the query is refused, and so is every table function but a few harmless ones. Which columns of the state tables a query can
 need is told from the same tree, so that the others stay where they are.
 """
@@ -33,7 +33,7 @@ _ALL = (exp.Pivot, exp.Describe, exp.Summarize, exp.Columns, exp.PositionalColum
 
 
 class QueryRefused(CasparianError):
-    """The query is not something that may run here; says which part, and what can be asked instead."""
+    """The query is not allowed; the message names the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def check(sql: str, known: Relations) -> Guarded:
     for node in tree.walk():
         if isinstance(node, exp.DML | exp.DDL | exp.Command) and not isinstance(node, exp.Query):
             raise QueryRefused(
-                f"{type(node).__name__.upper()} is not a question.", remedy="Only SELECT can be asked here."
+                f"{type(node).__name__.upper()} is not a query.", remedy="Only SELECT can be asked here."
             )
         if isinstance(node, exp.Into | exp.Lock):
             raise QueryRefused(
