@@ -84,7 +84,8 @@ class Judge:
         if kind == "JobLeased":
             self._lease(event, job_id)
         elif kind in ("JobQueued", "JobReplayed"):
-            self.keys[data["job"]["job_id"]] = data["job"]["key"]
+            job = data["job"]  # a directory may be scanned again, a file is processed once
+            self.keys[job["job_id"]] = job["key"] if job["work"]["kind"] == "PARSE" else job["job_id"]
             self.open_jobs.add(data["job"]["job_id"])
         elif kind == "JobOutputsCommitted":
             self._commit(event, job_id)

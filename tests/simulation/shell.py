@@ -29,8 +29,6 @@ from casparian_sentinel.log.format import Head
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_OPTIONS = Options(workers=0, plans_by_itself=False)
-
 
 class SimSocket:
     """What arrived and was not looked at yet; the daemon drains it as it drains the real one."""
@@ -187,7 +185,10 @@ class WatchedEngine(Engine):
         self._world = shell.world
 
     def submit(self, command: c.Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:
-        with self._world.mishaps(command):
+        if self._world.has_mishap(command):
+            with self._world.mishap():
+                decision = super().submit(command, waiter, cause=cause)
+        else:
             decision = super().submit(command, waiter, cause=cause)
         if decision.events:
             self._world.decided(decision)
@@ -195,9 +196,12 @@ class WatchedEngine(Engine):
 
 
 class SimShell(Shell):
+    plans_by_itself = False
+
     def __init__(self, world: World, booted: Booted) -> None:
         self.world = world
-        super().__init__(world.home, world.settings, _OPTIONS, booted, world.clock, world.fs, "0", -1)
+        options = Options(workers=0, plans_by_itself=self.plans_by_itself)
+        super().__init__(world.home, world.settings, options, booted, world.clock, world.fs, "0", -1)
 
     def _make_wires(self, clock: object, output: int) -> None:
         home, booted, world = self.home, self.booted, self.world

@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -178,6 +179,16 @@ class SimFs:
         code = self._begin(kind)
         if code:
             raise OSError(code, os.strerror(code), str(path))
+
+    @contextmanager
+    def untroubled(self) -> Iterator[None]:
+        """For a process whose troubles with the disk are not looked at here."""
+        faults, halt_in = self.faults, self.halt_in
+        self.faults, self.halt_in = [], 0
+        try:
+            yield
+        finally:
+            self.faults, self.halt_in = faults, halt_in
 
     def revive(self) -> None:
         self.is_halted, self.halt_in = False, 0

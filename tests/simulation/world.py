@@ -71,7 +71,7 @@ _OUTPUTS = {"orders": CONTRACT, "trades": "d" * 64}
 
 
 @cache
-def _registration(outputs: int, version: str, *, carries_over: bool = False) -> c.RegisterParser:
+def registration(outputs: int, version: str, *, carries_over: bool = False) -> c.RegisterParser:
     """A later version with the same contracts: approval carries over, and it becomes current while jobs of 1.0 go on."""
     contracts = dict(list(_OUTPUTS.items())[:outputs])
     return c.RegisterParser(
@@ -126,6 +126,8 @@ _SIGNS_OF_LIFE = frozenset({m.Hello, m.Heartbeat, m.Want})
 
 class World:
     """`run` raises `Violated` when a promise is broken."""
+
+    shell_class = SimShell
 
     def __init__(
         self, seed: int, faults: Faults | None = None, shape: Shape | None = None, *, has_rival: bool = False
@@ -273,10 +275,13 @@ class World:
         check_published(self.fs, self.home.root, self.platter.judge, is_final=True)
         if self.platter.judge.open_jobs:
             raise Violated(f"I4: {sorted(self.platter.judge.open_jobs)} never ended")
-        if len(self.platter.judge.keys) != self.jobs:
-            raise Violated(f"I4: of {self.jobs} jobs only {sorted(self.platter.judge.keys)} were ever queued")
+        self._judge_queued()
         self._compare_dumps(self.shell.booted.state)
         self._judge_errors(self.shell)
+
+    def _judge_queued(self) -> None:
+        if len(self.platter.judge.keys) != self.jobs:
+            raise Violated(f"I4: of {self.jobs} jobs only {sorted(self.platter.judge.keys)} were ever queued")
 
     def _judge_errors(self, shell: SimShell) -> None:
         """The daemon survives errors of its own; in these histories there are none but those that were asked for."""
@@ -320,7 +325,7 @@ class World:
         check_published(self.fs, self.home.root, self.platter.judge)
         self.loop = new_loop(self.agenda, self.dice)
         asyncio.events._set_running_loop(self.loop)
-        self.shell = SimShell(self, booted)
+        self.shell = self.shell_class(self, booted)
         self.life = self.loop.create_task(self.shell.live())
         self.loop.call_soon(self._prepare, self.shell)
 
@@ -330,7 +335,7 @@ class World:
             self.agenda.after(0.05, self._prepare, shell, loop=self.loop)
             return
         if "advice" not in shell.booted.state.parsers:
-            shell.engine.submit(_registration(self.shape.outputs, "1.0"))
+            shell.engine.submit(registration(self.shape.outputs, "1.0"))
         if not shell.booted.state.parsers["advice"].versions["1.0"].is_runnable:
             shell.engine.submit(c.DecideContract("advice", True, "", ANN))
         self._change_version(shell)
@@ -344,7 +349,7 @@ class World:
         """With every start of the sentinel another version is current: registered, then chosen back and forth."""
         line = shell.booted.state.parsers["advice"]
         if "1.1" not in line.versions:
-            shell.engine.submit(_registration(self.shape.outputs, "1.1", carries_over=True))
+            shell.engine.submit(registration(self.shape.outputs, "1.1", carries_over=True))
         else:
             other = "1.0" if line.current == "1.1" else "1.1"
             shell.engine.submit(c.UseVersion("advice", other, "a change of mind", ANN))
@@ -617,13 +622,13 @@ class World:
         number = int(assignment.job.job_id, 16)
         return _changes(number) if number % 4 else b""
 
+    def has_mishap(self, command: c.Command) -> bool:
+        return isinstance(command, c.FromWorker) and self.chance(self.faults.handler_errors)
+
     @contextmanager
-    def mishaps(self, command: c.Command) -> Iterator[None]:
-        """Now and then a handler of what a worker said fails, after it has decided: nothing of that may be left."""
-        if not (isinstance(command, c.FromWorker) and self.chance(self.faults.handler_errors)):
-            yield
-            return
-        self.tell(f"the handler of {type(command).__name__} fails")
+    def mishap(self) -> Iterator[None]:
+        """A handler of what a worker said fails, after it has decided: nothing of that may be left."""
+        self.tell("a handler fails")
 
         def failing(*arguments: Any) -> Decision:
             decide(*arguments)

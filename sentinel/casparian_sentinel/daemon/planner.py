@@ -209,7 +209,7 @@ class Planner:
         """Plan; what fails is tried again, whoever's fault it is: a later look may find other files."""
         try:
             await self._plan()
-        except CasparianError as error:
+        except (CasparianError, OSError) as error:  # a disk in trouble is nobody's mistake
             logger.warning("Planning failed and is tried again: %s", error)
             self._plan_again(_RETRY_SECONDS)
         except Exception as error:
