@@ -158,6 +158,7 @@ class World:
         self.shadow = State()
         self.last_heard: dict[str, float] = {}
         self._heard_before = 0.0
+        self._heard_of = ""
         #: connection → (worker, process) that said hello there; when that was heard last; worker → the process that joined.
         self.process_of: dict[str, tuple[str, int]] = {}
         self.beats: dict[tuple[str, int], float] = {}
@@ -513,6 +514,7 @@ class World:
                 self.process_of[worker_id] = message.worker_id, message.pid
             if worker_id in self.process_of:
                 self.beats[self.process_of[worker_id]] = self.agenda.now_s
+            self._heard_of = worker_id
             self._heard_before = self.last_heard.get(worker_id, self.booted_at_s)
             self.last_heard[worker_id] = self.agenda.now_s
 
@@ -629,6 +631,8 @@ class World:
     def mishap(self) -> Iterator[None]:
         """A handler of what a worker said fails, after it has decided: nothing of that may be left."""
         self.tell("a handler fails")
+        if self._heard_of in self.last_heard:  # what left no trace was no sign of life either
+            self.not_heard(self._heard_of)
 
         def failing(*arguments: Any) -> Decision:
             decide(*arguments)
