@@ -32,7 +32,7 @@ from casparian_sentinel.operations.table import begin
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.answers import plain_rows
 from casparian_sentinel.projection.store import Projection
-from casparian_worker.discovery.catalogue import ChangeWriter, FileRow
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.sentinel.core.play import ANN
 from tests.sentinel.projection.test_projection import tables
 from tests.simulation.faults import Faults, Shape
