@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from casparian_sentinel.log.writer import LogWriter
     from casparian_sentinel.output_views import published_files
     from casparian_sentinel.ports import RealFs
-    from casparian_sentinel.projection.answers import plain_rows
     from casparian_sentinel.projection.past import (
         Comparison,
         compare_dump,
@@ -106,7 +105,6 @@ __all__ = [
     "last_seq_at",
     "log_stats",
     "log_tail",
-    "plain_rows",
     "plan_repair",
     "prepare_artifact",
     "publish_past_output_views",
@@ -172,7 +170,6 @@ _HOMES = {
     "last_seq_at": "casparian_sentinel.projection.past",
     "log_stats": "casparian_sentinel.log.views:stats",
     "log_tail": "casparian_sentinel.log.views:tail",
-    "plain_rows": "casparian_sentinel.projection.answers",
     "plan_repair": "casparian_sentinel.log.repair",
     "prepare_artifact": "casparian_sentinel.registry.prepare:prepare",
     "publish_past_output_views": "casparian_sentinel.projection.past",

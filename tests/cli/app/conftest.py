@@ -1,0 +1,51 @@
+"""Gateways to copies of the home that has lived: one a module to read from, one a test to change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casparian_app.gateway import Gateway, open_gateway
+from casparian_protocol.home import Home
+
+
+def copy_of(original: Path, root: Path) -> Home:
+    shutil.copytree(original, root, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+    os.chmod(root, 0o700)
+    return Home(root)
+
+
+@pytest.fixture(scope="module")
+def home(original_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """For tests that change nothing."""
+    return copy_of(original_home, tmp_path_factory.mktemp("read") / "home")
+
+
+@pytest.fixture(scope="module")
+def gateway(home: Home) -> Iterator[Gateway]:
+    """For tests that ask."""
+    with open_gateway(home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def own_home(original_home: Path, tmp_path: Path) -> Home:
+    """A test's own."""
+    return copy_of(original_home, tmp_path / "home")
+
+
+@pytest.fixture
+def own(own_home: Home) -> Iterator[Gateway]:
+    """For tests that change something."""
+    with open_gateway(own_home) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def inbox(original_home: Path) -> Path:
+    """The directory that was scanned: good.txt, partial.txt, boom.txt."""
+    return original_home.parent / "inbox"

@@ -1,0 +1,95 @@
+"""What sentinel and worker list for the application layer is there, and costs nothing until it is used."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import casparian_sentinel
+import casparian_worker
+
+ROOT = Path(__file__).resolve().parents[3]
+FACES = [casparian_sentinel, casparian_worker]
+COMMANDS = sorted(path.stem for path in (ROOT / "cli/casparian/commands").glob("[a-z]*.py"))
+
+
+def homes(face: ModuleType) -> dict[str, str]:
+    found: dict[str, str] = face._HOMES
+    return found
+
+
+def typed_names(face: ModuleType) -> set[str]:
+    """What a type checker sees: the imports below `if TYPE_CHECKING`."""
+    assert face.__file__ is not None
+    tree = ast.parse(Path(face.__file__).read_text("utf-8"))
+    (checking,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {
+        alias.asname or alias.name for node in checking.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_a_face_lists_one_set_of_names_for_readers_checkers_and_programs(face: ModuleType) -> None:
+    assert set(face.__all__) == homes(face).keys() == typed_names(face)
+    assert len(face.__all__) == len(set(face.__all__))
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_every_listed_name_is_there_and_is_what_its_module_has(face: ModuleType) -> None:
+    for name, place in homes(face).items():
+        module, _, there = place.partition(":")
+        assert getattr(face, name) is getattr(importlib.import_module(module), there or name)
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_no_listed_name_is_that_of_a_module(face: ModuleType) -> None:
+    """`from casparian_worker import scan` must mean one thing, whatever was imported before."""
+    assert face.__file__ is not None
+    folder = Path(face.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+    assert set(face.__all__) & modules == set()
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_a_name_that_is_not_listed_is_an_ordinary_error(face: ModuleType) -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        face.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_every_listed_name_is_used_by_the_application_layer(face: ModuleType) -> None:
+    used = set()
+    for path in (ROOT / "cli/casparian_app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == face.__name__:
+                used |= {alias.name for alias in node.names}
+    assert set(face.__all__) - used == set()
+
+
+def loaded_by(script: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_help_imports_neither_duckdb_nor_pyarrow_nor_any_command() -> None:
+    script = "from casparian.app import run\nfrom casparian.main import casparian\nrun(casparian, ['--help'])"
+    loaded = loaded_by(script)
+    assert loaded & {"duckdb", "pyarrow", "zmq", "casparian_sentinel", "casparian_worker", "pydantic"} == set()
+    assert {name for name in loaded if name.startswith("casparian.commands.")} == set()
+
+
+def test_no_command_imports_duckdb_or_pyarrow_before_it_is_called() -> None:
+    loaded = loaded_by("\n".join(f"import casparian.commands.{name}" for name in COMMANDS))
+    assert loaded & {"duckdb", "pyarrow", "casparian_sentinel.local", "casparian_worker.agent"} == set()
+    assert {f"casparian.commands.{name}" for name in COMMANDS} <= loaded

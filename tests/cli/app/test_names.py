@@ -1,0 +1,157 @@
+"""Names that people type: what was meant, what is unknown, and ids cut short."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_app.gateway import Gateway
+from casparian_app.names import (
+    Kind,
+    UnknownJob,
+    UnknownName,
+    find_fingerprint,
+    find_job,
+    hint,
+    is_job_id,
+    known,
+    nearest,
+    need,
+    unknown,
+)
+from casparian_app.problems import UsageProblem
+from casparian_protocol.contract import ViolationCode
+from casparian_protocol.queries.failures import CausesListed
+from casparian_protocol.queries.jobs import JobsListed
+from casparian_shim.errors import ErrorCode
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(WORDS, st.lists(WORDS, max_size=8))
+def test_a_known_name_is_nearest_to_itself_in_any_case(name: str, others: list[str]) -> None:
+    found = nearest(name, [name, *others])
+    assert found is not None and found.casefold() == name.casefold()
+
+
+@given(WORDS, st.lists(WORDS, max_size=8))
+def test_what_was_perhaps_meant_is_always_a_known_name(name: str, known_names: list[str]) -> None:
+    found = nearest(name, known_names)
+    assert found is None or found in known_names
+    assert hint(name, known_names) == (f"Did you mean {found}? " if found is not None else "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("fix_parsr", "fix_parser"), ("FIX_PARSER", "fix_parser"), ("advise", "advice"), ("zzz", None), ("", None)],
+)
+def test_a_slip_of_the_finger_is_understood(typed: str, meant: str | None) -> None:
+    assert nearest(typed, ["fix_parser", "advice"]) == meant
+
+
+def test_a_name_that_is_very_long_or_hostile_is_shown_short_and_harmless() -> None:
+    refused = UnknownName("parser", "\x1b[31m" + "x" * 200, [], "casparian parser list")
+    assert "\x1b" not in refused.problem
+    assert len(refused.problem) < 130 and "…" in refused.problem
+    assert refused.remedy == "`casparian parser list` shows which there are."
+
+
+KINDS: dict[Kind, str] = {
+    "parser": "advice",
+    "output": "advices",
+    "tag": "advice",
+    "contract": "advice@1.0.0/advices",
+    "error code": "INVALID_DATA",
+    "violation": "type_mismatch",
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), KINDS.items())
+def test_every_kind_knows_its_names_and_refuses_others_with_a_hint(gateway: Gateway, kind: Kind, name: str) -> None:
+    names = known(gateway, kind)
+    assert name in names and names == sorted(names)
+    need(gateway, kind, name)
+    need(gateway, kind, None)
+    with pytest.raises(UnknownName) as refused:
+        need(gateway, kind, name[:-1] + "_")
+    assert f"There is no {kind} {name[:-1]}_." == refused.value.problem
+    assert refused.value.remedy is not None and refused.value.remedy.startswith(f"Did you mean {name}?")
+
+
+def test_codes_are_known_without_a_home_that_has_seen_them(gateway: Gateway) -> None:
+    assert known(gateway, "error code") == sorted(code.value for code in ErrorCode)
+    assert known(gateway, "violation") == sorted(code.value for code in ViolationCode)
+
+
+def test_an_unknown_tag_names_both_lists_of_tags(gateway: Gateway) -> None:
+    refused = unknown(gateway, "tag", "advise")
+    assert refused.remedy == (
+        "Did you mean advice? `casparian files` shows the tags of files, `casparian parser list` those that parsers take."
+    )
+
+
+def test_a_source_may_be_named_by_the_beginning_of_its_id(own: Gateway, inbox: object) -> None:
+    added = own.request("add_source", name="inbox", path=str(inbox), poll_seconds=0, options={})
+    need(own, "source", "inbox")
+    need(own, "source", added["source_id"][:4])
+    for unknown_one in ("inbix", added["source_id"][:3]):
+        with pytest.raises(UnknownName):
+            need(own, "source", unknown_one)
+
+
+# --- ids ---
+
+
+@given(st.text("0123456789abcdef", min_size=4, max_size=16))
+def test_four_to_sixteen_hex_digits_may_be_a_job(text: str) -> None:
+    assert is_job_id(text)
+
+
+@given(st.text(max_size=20).filter(lambda text: not all(each in "0123456789abcdef" for each in text)))
+def test_nothing_else_may_be_a_job(text: str) -> None:
+    assert not is_job_id(text)
+
+
+@pytest.mark.parametrize("text", ["abc", "0" * 17, "3f2a\n", "3F2A", ""])
+def test_ids_that_cannot_be_are_refused_before_anybody_is_asked(gateway: Gateway, text: str) -> None:
+    assert not is_job_id(text)
+    with pytest.raises(UsageProblem) as refused:
+        find_job(gateway, text)
+    assert refused.value.problem == f"{text!r} is not a job id."
+
+
+def test_a_job_is_found_by_every_beginning_of_its_id_that_is_its_alone(gateway: Gateway) -> None:
+    ids = [row["id"] for row in gateway.query(JobsListed())]
+    for job_id in ids:
+        for digits in range(4, 17):
+            prefix = job_id[:digits]
+            if sum(other.startswith(prefix) for other in ids) == 1:
+                assert find_job(gateway, prefix)["id"] == job_id
+
+
+def test_a_job_that_is_not_there_is_refused_with_a_near_id(gateway: Gateway) -> None:
+    (job,) = gateway.query(JobsListed(limit=1))
+    typo = job["id"][:7] + ("0" if job["id"][7] != "0" else "1")
+    with pytest.raises(UnknownJob) as refused:
+        find_job(gateway, typo)
+    assert refused.value.problem == f"There is no job {typo}."
+    assert refused.value.remedy is not None and "casparian jobs" in refused.value.remedy
+
+
+def test_a_fingerprint_is_found_with_and_without_its_mark_in_any_case(gateway: Gateway) -> None:
+    (cause,) = gateway.query(CausesListed())
+    whole = cause["fingerprint"]
+    for text in (whole, whole[:8], f"ERR-{whole}", f"err-{whole[:10]}", whole.upper()):
+        assert find_fingerprint(gateway, text) == whole
+
+
+@pytest.mark.parametrize("text", ["ERR-", "1234567", "not-hex-at-all", "0" * 17])
+def test_a_fingerprint_that_cannot_be_is_refused(gateway: Gateway, text: str) -> None:
+    with pytest.raises(UsageProblem, match="is not a fingerprint"):
+        find_fingerprint(gateway, text)
+
+
+def test_a_fingerprint_that_nobody_has_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(UsageProblem, match="No failure has the fingerprint 00000000"):
+        find_fingerprint(gateway, "00000000")
