@@ -54,7 +54,7 @@ def watched(log: tuple[Home, Position, list[FeedEvent]], start: int, scratch: Pa
     for event in events[:start]:
         if event.type.startswith(("Job", "Lease")):  # all that open jobs follow from
             evolve(state, complete(event))
-    facts.hear(Snapshot(start, [open_job(job, None) for job in state.jobs.values()], [], {}))
+    facts.hear(Snapshot(start, [open_job(job, None).model_dump() for job in state.jobs.values()], [], {}))
     with fold_from_scratch(home, scratch / "state.duckdb", start, end) as projection:
         for table, query in LOADS.items():
             facts.on_answer(Answer(("facts", table), start, projection.ask(query)))

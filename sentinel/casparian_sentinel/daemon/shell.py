@@ -326,9 +326,7 @@ class Shell:
     def words(self) -> str:
         """How things stand, in a line for whoever supervises this process."""
         counts = views.queue_counts(self.booted.state)
-        told = [
-            f"{counts['queued']:,} queued, {counts['running']:,} running, {len(self.engine.presence.workers)} workers"
-        ]
+        told = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
         if self.booted.state.intake_paused is not None:
             told.append(f"no new work is taken: {self.booted.state.intake_paused}")
         told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]

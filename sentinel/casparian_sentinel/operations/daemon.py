@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
 
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
 from casparian_protocol.wire.operations.base import NoArgs
-from casparian_protocol.wire.operations.daemon import StopArgs
+from casparian_protocol.wire.operations.daemon import PingResult, StopArgs
 from casparian_sentinel.operations.steps import AdoptSettings, Context, EndDaemon, InThread, Steps
 
 logger = logging.getLogger(__name__)
@@ -40,13 +39,8 @@ def reload(context: Context, args: NoArgs, actor: str) -> Steps:
     return {"changed": changes, "needs_restart": fixed, "seq": context.durable_seq()}
 
 
-def ping(context: Context) -> dict[str, Any]:
-    return {
-        "pid": context.pid,
-        "version": context.version,
-        "protocol": PROTOCOL_VERSION,
-        "seq": context.durable_seq(),
-    }
+def ping(context: Context) -> PingResult:
+    return PingResult(pid=context.pid, version=context.version, protocol=PROTOCOL_VERSION, seq=context.durable_seq())
 
 
 def drain(context: Context, args: NoArgs, actor: str) -> Steps:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
-from casparian_protocol.wire.operations.base import NoArgs
+from casparian_protocol.wire.operations.base import NoArgs, Result
 from casparian_sentinel.core.commands import Dispatch
 from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry, views
 from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Steps
@@ -28,11 +28,11 @@ def actor_of(said: str) -> str:
 Handler = Callable[..., Steps]
 
 
-def _now(view: Callable[[Context], dict[str, Any]]) -> Handler:
+def _now(view: Callable[[Context], Result]) -> Handler:
     """An operation that only looks."""
 
     def handler(context: Context, args: NoArgs, actor: str) -> Steps:
-        return view(context)
+        return view(context).model_dump()
         yield  # a generator like all handlers, without a step
 
     return handler
@@ -42,7 +42,7 @@ def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
     """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
     picture = views.snapshot(context)
     yield Decide(Dispatch())
-    return picture
+    return picture.model_dump()
 
 
 HANDLERS: dict[str, Handler] = {

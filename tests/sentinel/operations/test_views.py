@@ -9,7 +9,6 @@ import pytest
 from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
-from casparian_protocol.wire.operations.daemon import SnapshotResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.operations import views
@@ -33,7 +32,7 @@ def test_a_snapshot_counts_every_open_job_and_lists_the_first_that_wait(
     monkeypatch.setattr(views, "SNAPSHOT_WAITING_JOBS", 100)
     table = Table().with_parser()
     table.queue(*(spec(n) for n in range(1, 301)))
-    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)))
+    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)).model_dump())
 
     assert [job["job_id"] for job in taken.jobs] == [spec(n).job_id for n in range(1, 101)]
     assert taken.groups == [
@@ -47,10 +46,9 @@ def test_jobs_under_way_are_listed_however_many_wait_before_them(tmp_path: Path)
     table.queue(*(spec(n) for n in range(1, 4)))
     table.hello("w1")
     table.want()
-    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)))
+    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)).model_dump())
 
     states = {job["job_id"]: job["state"] for job in taken.jobs}
     assert sorted(states.values()) == ["LEASED", "QUEUED", "QUEUED"]
     assert {group["state"]: group["jobs"] for group in taken.groups} == {"LEASED": 1, "QUEUED": 2}
     assert taken.left_out == 0
-    SnapshotResult.model_validate(views.snapshot(_context(table, tmp_path)))

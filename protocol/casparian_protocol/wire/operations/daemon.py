@@ -152,6 +152,8 @@ class StatusResult(Result):
     #: `open`, or why no new work is taken.
     intake: str = "open"
     given_up: list[WorkerGivenUp] = Field(default_factory=list)
+    #: source → when it was looked at last, µs UTC; of those that are polled.
+    polled: dict[str, Count] = Field(default_factory=dict)
     parked: list[ParkedCommit] = Field(default_factory=list)
     internal_errors: InternalErrors = Field(default_factory=InternalErrors)
 
