@@ -22,7 +22,7 @@ from casparian_protocol.jobs import Manifest, part_at, published_path
 from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.settings import Settings
 from casparian_protocol.values import plain_rows
-from casparian_worker.agent.artifacts import Artifacts
+from casparian_worker.agent.work import Artifacts
 from casparian_worker.execute import CancelToken, Failed, ParseTask, WorkerContext, execute
 
 _SLICE_ROWS = 65_536

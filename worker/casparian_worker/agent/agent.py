@@ -32,7 +32,6 @@ from casparian_protocol.wire.messages import (
     Shutdown,
     Welcome,
 )
-from casparian_worker.agent.artifacts import BusTransfer, SameDiskTransfer
 from casparian_worker.agent.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
 from casparian_worker.agent.leases import (
     AttemptsEnded,
@@ -57,7 +56,7 @@ from casparian_worker.agent.leases import (
 from casparian_worker.agent.reports import SinkReports
 from casparian_worker.agent.slots import Sealer, Slots
 from casparian_worker.agent.upkeep import Housekeeping, UsageMeter
-from casparian_worker.agent.work import Attempt, JobRunner, Result
+from casparian_worker.agent.work import Attempt, BusTransfer, JobRunner, Result, SameDiskTransfer
 from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.guest import Level

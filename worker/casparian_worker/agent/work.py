@@ -1,21 +1,207 @@
-"""What a slot does with one lease: fetch what it names, then scan or parse. Runs in the slot's thread; never raises."""
+"""What a slot does with one lease: fetch what it names, then run it as its kind wants. In the slot's thread; never raises.
+
+Bundles and contracts come by hash: fetched once, checked against their names, unpacked once however many jobs ask. How bytes
+come here is a `BlobTransfer`'s: from the sentinel's own disk where this process shares it, over the bus elsewhere. What lies
+unpacked from an earlier process is held against the blob before it is used. An `assign` carries no signature, so what is
+verified here is that the bytes are those the sentinel registered (it verified the signature then).
+"""
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
+from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import Home, remove_tree
 from casparian_protocol.packing import pack
-from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
-from casparian_worker.agent.artifacts import Artifacts, BlobTransfer
+from casparian_protocol.parsers import UnpackedAltered, blake3_of, unpack_bundle
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment, Fetch, Message
 from casparian_worker.agent.leases import LeaseKey
 from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerContext
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.stopping import CancelToken
 from casparian_worker.execute.stream import StreamCounters
 from casparian_worker.kinds import RUNNERS, JobRun
+
+logger = logging.getLogger(__name__)
+
+#: So long a blob is waited for.
+FETCH_SECONDS = 30.0
+_COMPILE_SECONDS = 60.0
+
+
+class BlobMissing(CasparianError):
+    """The sentinel does not have what a job needs."""
+
+    def __init__(self, what: str, digest: str, code: ErrorCode) -> None:
+        super().__init__(
+            f"The {what} {digest} of this job is not in the sentinel's store.",
+            remedy="Register the same parser again with `casparian parser register PATH`: that stores it anew.",
+        )
+        self.code = code
+
+
+class BlobForged(CasparianError):
+    """Bytes that are not what their hash says."""
+
+    code = ErrorCode.UNTRUSTED_ARTIFACT
+
+    def __init__(self, what: str, digest: str) -> None:
+        super().__init__(
+            f"The bytes that came as {what} {digest} have another hash.",
+            remedy="The file in blobs/ is damaged. Delete it, then register the same parser again with "
+            "`casparian parser register PATH`: that stores it anew.",
+        )
+
+
+class FetchTimeout(CasparianError):
+    """A blob did not come."""
+
+    code = ErrorCode.CONNECTION_RESET
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
+        )
+
+
+class BlobTransfer(Protocol):
+    """One way for blobs to come to a worker."""
+
+    def fetch(self, digest: str) -> bytes | None:
+        """From any thread: the blob, not checked; None when there is none. Blocks; raises `FetchTimeout`."""
+
+
+class SameDiskTransfer:
+    """From the home's own store, when it is on a disk of this host; what is missing or damaged there, another way."""
+
+    def __init__(self, home: Home, otherwise: BlobTransfer) -> None:
+        self._home = home
+        self._otherwise = otherwise
+
+    def fetch(self, digest: str) -> bytes | None:
+        try:
+            content = self._home.blob(digest).read_bytes()
+        except OSError:
+            return self._otherwise.fetch(digest)
+        return content if blake3_of(content) == digest else self._otherwise.fetch(digest)
+
+
+class BusTransfer:
+    """In one message of the bus. What was asked is asked again by `ask_again`, until nobody waits for it."""
+
+    def __init__(self, call: Callable[..., None], send: Callable[[Message], object]) -> None:
+        """`call(function, *arguments)` has it called in the loop, where `send` may be used, from any thread."""
+        self._call = call
+        self._send = send
+        self._waiting: dict[str, list[Future[bytes | None]]] = {}
+
+    def fetch(self, digest: str) -> bytes | None:
+        waiting: Future[bytes | None] = Future()
+        self._call(self._ask, digest, waiting)
+        try:
+            return waiting.result(FETCH_SECONDS)
+        except TimeoutError as cause:
+            raise FetchTimeout(digest) from cause
+        finally:
+            self._call(self._forget, digest, waiting)
+
+    def arrived(self, digest: str, content: bytes | None) -> None:
+        """In the loop: a blob came, or there is none."""
+        for waiting in self._waiting.pop(digest, []):
+            waiting.set_result(content)
+
+    def ask_again(self) -> None:
+        """In the loop: a sentinel is here that may never have heard what was asked."""
+        for digest in self._waiting:
+            self._send(Fetch(hash=digest))
+
+    def _ask(self, digest: str, waiting: Future[bytes | None]) -> None:
+        self._waiting.setdefault(digest, []).append(waiting)
+        self._send(Fetch(hash=digest))
+
+    def _forget(self, digest: str, waiting: Future[bytes | None]) -> None:
+        others = [other for other in self._waiting.get(digest, []) if other is not waiting]
+        if others:
+            self._waiting[digest] = others
+        else:
+            self._waiting.pop(digest, None)
+
+
+class Artifacts:
+    """The worker's cache. For several threads; `fetch` blocks and gives None for an unknown hash."""
+
+    def __init__(self, home: Home, fetch: Callable[[str], bytes | None]) -> None:
+        self._home = home
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._bundles: dict[str, Path] = {}
+        self._contracts: dict[str, Contract] = {}
+
+    def bundle(self, digest: str) -> Path:
+        """Where the bundle lies unpacked."""
+        with self._lock_of(digest):
+            if digest not in self._bundles:
+                blob = self._get("artifact", digest, ErrorCode.UNTRUSTED_ARTIFACT)
+                directory = self._home.artifacts / digest
+                if self._unpacked(blob, directory):
+                    compile_sources(directory)
+                self._bundles[digest] = directory
+            return self._bundles[digest]
+
+    def contract(self, digest: str) -> Contract:
+        with self._lock_of(digest):
+            if digest not in self._contracts:
+                blob = self._get("contract", digest, ErrorCode.CONTRACT_MISSING)
+                self._contracts[digest] = Contract.from_json(blob, is_stored=True)
+            return self._contracts[digest]
+
+    @staticmethod
+    def _unpacked(blob: bytes, directory: Path) -> bool:
+        """Whether it was unpacked now; what lay there altered is replaced."""
+        is_new = not directory.exists()
+        try:
+            unpack_bundle(blob, directory)
+        except UnpackedAltered as altered:
+            logger.warning("%s It is unpacked again.", altered.problem)
+            remove_tree(directory)
+            unpack_bundle(blob, directory)
+            return True
+        return is_new
+
+    def _get(self, what: str, digest: str, missing: ErrorCode) -> bytes:
+        blob = self._fetch(digest)
+        if blob is None:
+            raise BlobMissing(what, digest, missing)
+        if blake3_of(blob) != digest:
+            raise BlobForged(what, digest)
+        return blob
+
+    def _lock_of(self, digest: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(digest, threading.Lock())
+
+
+def compile_sources(directory: Path) -> None:
+    """Bytecode beside the sources, since guests never write any. Compiled, never imported, in a process of its own."""
+    subprocess.run(
+        [sys.executable, "-I", "-m", "compileall", "-q", str(directory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=_COMPILE_SECONDS,
+        check=False,  # what does not compile is the parser's error, told when it is imported
+    )
 
 
 class ManifestTooLarge(CasparianError):

@@ -1,11 +1,211 @@
-"""SCAN: walk a directory in a process of its own."""
+"""SCAN: walk a directory in a process of its own, and stage what it found changed since the last scan.
+
+What the file index knows below the root is asked for first; the child (`discovery.child`) scans, tells how far it is and may
+be ended at any moment.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from casparian_protocol.client import Client
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
-from casparian_worker.execute import Outcome
+from casparian_protocol.queries.files import KnownFiles
+from casparian_shim.frames import Progress
+from casparian_worker.execute.attempt import Failed, Finished, Outcome
+from casparian_worker.execute.failures import of_exception
+from casparian_worker.execute.files import held_scratch
+from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.stream import TICK_SECONDS, StreamCounters
+from casparian_worker.guest import children
 from casparian_worker.kinds.runner import JobRun
-from casparian_worker.scanning.job import ScanTask, run_scan
+from casparian_worker.staging import StagingDirectory
+
+CHANGES = "changes.arrow"
+_PAGE_ROWS = 100_000
+_COPY_BYTES = 1 << 20
+
+
+class ScanFailed(CasparianError):
+    """The child said why it could not scan, or died without a word."""
+
+    def __init__(self, problem: str, remedy: str, code: ErrorCode) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.code = code
+
+
+def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
+    """Write the catalogue below `root`, as of that position, to an Arrow file; False when it holds nothing."""
+    last, writer, is_gone = "", None, False
+    with Client(home, actor="worker") as client:
+        while True:
+            query = KnownFiles(root, is_gone, last, _PAGE_ROWS)
+            page = pa.ipc.open_stream(client.ask_arrow(query, at_least_seq=at_least_seq)).read_all()
+            if page.num_rows:
+                writer = writer or pa.ipc.new_file(str(into), page.schema)
+                writer.write_table(page)
+                last = page["path"][page.num_rows - 1].as_py()
+            if page.num_rows < _PAGE_ROWS:
+                if is_gone:
+                    break
+                last, is_gone = "", True
+    if writer is None:
+        return False
+    writer.close()
+    return True
+
+
+class ScanProcess:
+    """The running child."""
+
+    def __init__(self, order: dict[str, Any], on_told: Callable[[dict[str, Any]], None]) -> None:
+        started = children.start(
+            lambda: subprocess.Popen(
+                [sys.executable, "-m", "casparian_worker.discovery.child", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        assert started.stdin is not None and started.stdout is not None
+        self._child, self._out = started.child, started.stdout
+        self.pid = self._child.pid
+        self._on_told = on_told
+        with started.stdin as stdin:
+            stdin.write(json.dumps(order).encode())
+
+    def stop(self) -> None:
+        self._child.signal(signal.SIGKILL)
+
+    def told(self, check: Callable[[], None]) -> dict[str, Any]:
+        """Everything it says until its last word; `check` is called in between and may raise."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        rest = b""
+        last: dict[str, Any] = {}
+        while True:
+            check()
+            if not poll.poll(TICK_SECONDS * 1000):
+                continue
+            data = os.read(self._out.fileno(), 65536)
+            if not data:
+                return last
+            *lines, rest = (rest + data).split(b"\n")
+            if lines:
+                last = json.loads(lines[-1])
+                self._on_told(last)
+
+    def end(self) -> int:
+        self.stop()
+        status = self._child.reap().status
+        self._out.close()
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """One lease of one SCAN job."""
+
+    job_id: str
+    epoch: int
+    work: ScanWork
+    briefing: ScanBriefing
+
+
+def run_scan(
+    task: ScanTask,
+    home: Home,
+    stop: CancelToken,
+    *,
+    counters: StreamCounters,
+    on_started: Callable[[int], None],
+) -> Outcome:
+    """One attempt; raises `Stopped` when somebody wanted it to end."""
+    began_s = time.monotonic()
+    staging = StagingDirectory(home.staging, task.job_id, task.epoch)
+    scratch = home.scratch / f"{task.job_id}-{task.epoch}"
+    outcome: Outcome | None = None
+    try:
+        with held_scratch(scratch):
+            facts, rows = _scan(task, home, scratch, stop, counters, on_started)
+            files = _stage(scratch / CHANGES, rows, staging)
+        outcome = Finished(Manifest(files=files, scan=facts, total_seconds=time.monotonic() - began_s), staging)
+    except (CasparianError, OSError) as error:
+        outcome = Failed(of_exception(error, "environment"))
+    finally:
+        if not isinstance(outcome, Finished):
+            staging.remove()
+    return outcome
+
+
+def _scan(
+    task: ScanTask,
+    home: Home,
+    scratch: Path,
+    stop: CancelToken,
+    counters: StreamCounters,
+    on_started: Callable[[int], None],
+) -> tuple[dict[str, Any], int]:
+    previous = scratch / "previous.arrow"
+    has_previous = known_files(home, task.work.root, task.epoch, previous)
+    stop.check()
+
+    def note(said: dict[str, Any]) -> None:
+        if "files" in said:
+            counters.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+
+    child = ScanProcess(
+        {
+            "root": task.work.root,
+            "previous": str(previous) if has_previous else "",
+            "changes": str(scratch / CHANGES),
+            "rules": task.briefing.rules,
+            "wanted_tags": task.briefing.wanted_tags,
+            "options": task.work.options,
+            "source_id": task.work.source_id or None,
+            "scan_id": task.job_id,
+        },
+        note,
+    )
+    try:
+        stop.attach(child)
+        on_started(child.pid)
+        last = child.told(stop.check)
+        stop.check()
+    finally:
+        stop.detach()
+        status = child.end()
+    if "failed" in last:
+        raise ScanFailed(last["failed"], last["remedy"], ErrorCode(last["code"]))
+    if "done" not in last:
+        raise ScanFailed(f"The scan ended with status {status} without a result.", "", ErrorCode.CONNECTION_RESET)
+    return last["done"], last["rows"]
+
+
+def _stage(changes: Path, rows: int, staging: StagingDirectory) -> list[StagedFile]:
+    if not rows:
+        return []
+    sink = staging.create(CHANGES)
+    with changes.open("rb") as file:
+        while piece := file.read(_COPY_BYTES):
+            sink.write(piece)
+    sink.close()
+    return [StagedFile(name=CHANGES, kind="changes", rows=rows, bytes=sink.tell(), digest=sink.digest)]
 
 
 def run_scan_job(run: JobRun) -> Outcome:

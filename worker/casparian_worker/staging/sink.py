@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.staging.directory import StagedSink, StagingDirectory, seal_together
-from casparian_worker.staging.meters import SINK_URIS, SinkMeters
+from casparian_worker.staging.directory import SINK_URIS, SinkMeters, StagedSink, StagingDirectory, seal_together
 
 Kind = Literal["data", "quarantine"]
 

@@ -13,8 +13,8 @@ from casparian_protocol.errors import ErrorCode
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.parsers import pack_bundle
 from casparian_protocol.wire.messages import Fetch, Message
-from casparian_worker.agent import artifacts
-from casparian_worker.agent.artifacts import (
+from casparian_worker.agent import work
+from casparian_worker.agent.work import (
     Artifacts,
     BlobForged,
     BlobMissing,
@@ -107,7 +107,7 @@ def test_a_blob_that_is_asked_for_twice_comes_to_both() -> None:
 
 
 def test_what_is_awaited_is_asked_again_and_what_nobody_awaits_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(work, "FETCH_SECONDS", 0.05)
     loop = Loop()
     waiting = loop.fetch(DIGEST)
     loop.transfer.ask_again()

@@ -1,4 +1,4 @@
-"""The process of one scan: `python -m casparian_worker.scanning.child <worker pid>`, its order as JSON on stdin.
+"""The process of one scan: `python -m casparian_worker.discovery.child <worker pid>`, its order as JSON on stdin.
 
 Writes the changes to the descriptor it was given and says on stdout, one JSON object a line, how far it is, and at the
 end what it counted or why it failed.
