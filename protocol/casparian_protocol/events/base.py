@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from functools import cached_property
-from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, dataclass_transform, get_args, get_origin
 from typing import get_type_hints as hints_of
@@ -147,11 +146,7 @@ class Shape:
         own = fields(cls)  # type: ignore[arg-type]
         self.names = tuple(each.name for each in own)
         self._hints = [hints[name] for name in self.names]
-        get = attrgetter(*self.names)
-        self._values: Callable[[Event], tuple[Any, ...]] = get if len(self.names) > 1 else lambda it: (get(it),)
         self._allowed = [_types_of(hint) for hint in self._hints]
-        #: The types of the fields in events that were found fit, so that the next one is not looked at again.
-        self._fitting: set[tuple[type, ...]] = set()
         self.optional = tuple(
             (each.name, each.default if each.default_factory is MISSING else each.default_factory())
             for each in own
@@ -159,30 +154,49 @@ class Shape:
         )
         named = list(zip(self.names, self._hints, strict=True))
         self.readers = tuple((name, read) for name, hint in named if (read := _reader_of(hint)) is not None)
-        self._writers = tuple((name, write) for name, hint in named if (write := _writer_of(hint)) is not None)
+        #: The event as a map.
+        self.write = self._writer()
         self.subjects = tuple(name for name in _SUBJECTS if name in self.names)
 
-    def write(self, event: Event) -> dict[str, Any]:
-        """The event as a map."""
-        values = self._values(event)
-        if tuple(map(type, values)) not in self._fitting:
-            self._check(values)
-        data: dict[str, Any] = dict(zip(self.names, values))  # noqa: B905 -- as long as each other
-        for name, default in self.optional:
-            if data[name] == default:
-                del data[name]
-        for name, write in self._writers:
-            value = data.get(name)
-            if value is not None:
-                data[name] = write(value)
-        return data
+    def _writer(self) -> Callable[[Event], dict[str, Any]]:
+        """A function compiled for this class, as dataclasses compile their `__init__`: every event passes it."""
+        defaults = dict(self.optional)
+        known: dict[str, Any] = {"check": self._check}
+        reads, tests, required, optional = [], [], [], []
+        for at, (name, hint, allowed) in enumerate(zip(self.names, self._hints, self._allowed, strict=True)):
+            reads.append(f"    v{at} = event.{name}")
+            if allowed:
+                known[f"types{at}"] = allowed
+                tests.append(f"v{at}.__class__ not in types{at}")
+            write = _writer_of(hint)
+            value = f"v{at}"
+            if write is not None:
+                known[f"write{at}"] = write
+                value = f"write{at}(v{at})"
+            if name in defaults:
+                known[f"default{at}"] = defaults[name]
+                optional.append(f"    if v{at} != default{at}:\n        data[{name!r}] = {value}")
+            else:
+                required.append(f"{name!r}: {value}")
+        checks = [f"    if {' or '.join(tests)}:", "        check(event)"] if tests else []
+        lines = [
+            "def write(event):",
+            *reads,
+            *checks,
+            f"    data = {{{', '.join(required)}}}",
+            *optional,
+            "    return data",
+        ]
+        exec("\n".join(lines), known)  # noqa: S102 -- made of our own field names
+        made: Callable[[Event], dict[str, Any]] = known["write"]
+        return made
 
-    def _check(self, values: tuple[Any, ...]) -> None:
+    def _check(self, event: Event) -> None:
         """Raises `MalformedEvent` for the first field whose value has another type than it must have."""
-        for name, value, allowed in zip(self.names, values, self._allowed, strict=True):
+        for name, allowed in zip(self.names, self._allowed, strict=True):
+            value = getattr(event, name)
             if allowed and type(value) not in allowed:
                 raise MalformedEvent(f"{self._event}.{name} is {type(value).__name__}, {str(value)[:80]!r}")
-        self._fitting.add(tuple(map(type, values)))
 
     def known(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The map without what this version does not know. Raises `MalformedEvent` when something is missing."""

@@ -21,6 +21,9 @@ class JobState(StrEnum):
     DEAD_LETTER = "DEAD_LETTER"
     CANCELLED = "CANCELLED"
 
+    #: Enum's own is Python code, and states are keys of every fold.
+    __hash__ = str.__hash__
+
 
 class OutputStatus(StrEnum):
     """Where a version of an output stands. At most one version of an output is live."""

@@ -96,6 +96,7 @@ def leave(state: State, job: OpenJob) -> None:
         if not held:
             del state.epochs_held[job.worker_id]
         state.alone_held.pop(job.job_id, None)
+        breaker.unleased(state, job)
     elif before is JobState.COMMITTED:
         del state.promoting[job.job_id]
     elif before is JobState.RETRY_WAIT:
@@ -239,9 +240,8 @@ def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
     if not may_follow(before, target):
         raise UnfoldableLog(seq, f"job {job.job_id} cannot go from {before} to {target}")
     is_same_lease = target is JobState.RUNNING
-    if not is_same_lease:
+    if not is_same_lease and before is not JobState.QUEUED:
         leave(state, job)
-        breaker.unleased(state, job)
     advance(job, seq, ts, event)
     state.counts[before] -= 1
     state.counts[target] += 1

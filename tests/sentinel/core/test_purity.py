@@ -26,7 +26,18 @@ from tests.sentinel.core.play import Table, spec
 CORE = Path(casparian_sentinel.core.__file__).parent
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 #: Standard-library modules that reach no clock, file, socket, process or randomness.
-PURE = {"__future__", "collections", "collections.abc", "dataclasses", "functools", "heapq", "re", "typing", "zlib"}
+PURE = {
+    "__future__",
+    "collections",
+    "collections.abc",
+    "dataclasses",
+    "functools",
+    "heapq",
+    "operator",
+    "re",
+    "typing",
+    "zlib",
+}
 #: `packaging.version` compares versions by PEP 440 and does nothing else; `describe` is printed by hand.
 ALSO = {"packaging.version"}
 

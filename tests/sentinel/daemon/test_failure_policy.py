@@ -136,6 +136,10 @@ def test_a_beat_that_cannot_be_taken_still_is_a_sign_of_life(desk: Desk) -> None
         desk.submit(c.BeatReceived("w1", m.Heartbeat(seq=1, jobs=[m.Beat(job_id=lease.job_id, epoch=lease.epoch)])))
 
     assert desk.table.presence.workers["w1"].last_beat_s == desk.table.now_s
+    desk.table.now_s += 50
+    with failing(c.WantReceived):
+        desk.submit(c.WantReceived("w1", 2))
+    assert desk.table.presence.workers["w1"].last_beat_s == desk.table.now_s
 
 
 def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:

@@ -96,9 +96,19 @@ def facts_of_work(part: Work | Briefing) -> dict[str, Any]:
     return {"kind": part.kind, **_plain(part)}
 
 
+_NAMES: dict[type[Checked], tuple[str, ...]] = {}
+
+
 def _plain(part: Checked) -> dict[str, Any]:
-    values = ((name, getattr(part, name)) for name in part.names())
-    return {name: _plain(value) if isinstance(value, Checked) else value for name, value in values}
+    model = type(part)
+    names = _NAMES.get(model)
+    if names is None:
+        names = _NAMES[model] = model.names()
+    data = {}
+    for name in names:
+        value = getattr(part, name)
+        data[name] = _plain(value) if isinstance(value, Checked) else value
+    return data
 
 
 #: Fields of messages and events: checked and written as the `kind` in them says.

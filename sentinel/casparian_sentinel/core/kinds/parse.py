@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter, is_
 
 from casparian_protocol.jobs import STAGED_NAME, Manifest
 from casparian_protocol.jobs.kinds import Briefing, ParseBriefing, ParseWork, Work
@@ -15,7 +16,7 @@ _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8
 _NAMES = ParseWork.names()
 #: What jobs of one parser version have in common; jobs of different tagging rules alternate in some of them.
-_SHARED = ("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
+_SHARED = attrgetter("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
 
 
 class Parse(JobKind[ParseWork]):
@@ -41,15 +42,17 @@ class Parse(JobKind[ParseWork]):
             isinstance(other, ParseWork)
             and work.parser == other.parser
             and work.parser_version == other.parser_version
-            and all(getattr(work, name) == getattr(other, name) for name in _SHARED)
+            and _SHARED(work) == _SHARED(other)
             and work.on_change == other.on_change
             and len(work.input.path) <= _ORDINARY_PATH
         )
 
     def folded(self, state: State, work: ParseWork) -> ParseWork:
-        known = state.last_works.get((work.parser, work.parser_version), ())
+        known, shared = state.last_works.get((work.parser, work.parser_version), ()), _SHARED(work)
         for other in known:
-            if all(getattr(other, name) == getattr(work, name) for name in _SHARED):
+            if (theirs := _SHARED(other)) == shared:
+                if all(map(is_, theirs, shared)):
+                    return work
                 return replace(other, input=work.input, tag=work.tag, on_change=work.on_change)
         state.last_works[work.parser, work.parser_version] = (work, *known[: _WORKS_REMEMBERED - 1])
         return work

@@ -27,6 +27,7 @@ from casparian_sentinel.core.attempts import ask_to_cancel, current_attempt, hel
 from casparian_sentinel.core.commands import (
     BeatReceived,
     ByeReceived,
+    FromWorker,
     HelloReceived,
     Now,
     ProgressReceived,
@@ -133,6 +134,18 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
 
 
 # --- signs of life ---
+
+_SIGNS_OF_LIFE = (HelloReceived, BeatReceived, ProgressReceived, SinksReceived, WantReceived)
+
+
+def lives_all_the_same(presence: WorkerPresence, command: FromWorker, now: Now) -> None:
+    """What a worker said could not be taken in by a fault of ours; that it spoke renews its leases nevertheless."""
+    worker = presence.workers.get(command.worker_id)
+    if worker is None or not isinstance(command, _SIGNS_OF_LIFE):
+        return
+    if isinstance(command, HelloReceived) and (command.message.pid, command.message.host) != (worker.pid, worker.host):
+        return
+    presence.workers[worker.worker_id] = replace(worker, last_beat_s=now.monotonic_s)
 
 
 def _known(decision: DecisionBuilder, worker_id: str, of_kind: str) -> ConnectedWorker | None:

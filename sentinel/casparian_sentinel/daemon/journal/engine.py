@@ -19,6 +19,7 @@ from casparian_sentinel.core.commands import AbandonAttempt, Command, FromWorker
 from casparian_sentinel.core.decide import attempts_of, decide, fold, smaller
 from casparian_sentinel.core.decision import Decision, Rejected, SendToWorker
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.workers.lifecycle import lives_all_the_same
 from casparian_sentinel.core.workers.presence import WorkerPresence
 from casparian_sentinel.daemon.failures import InternalErrors
 from casparian_sentinel.daemon.journal.group_commit import Entry
@@ -94,6 +95,8 @@ class Engine:
             answer = Rejected(error.problem, "Send less at once, with plain values.", code)
             return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
         self.internal.note(f"deciding {type(command).__name__}", error)
+        if isinstance(command, FromWorker):
+            lives_all_the_same(self.presence, command, now)
         parts = smaller(command)
         for part in parts:
             self.submit(part)
