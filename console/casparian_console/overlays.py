@@ -172,7 +172,7 @@ class Prompt(Overlay):
         return [self.editor.line(width, style="input"), [], [("dim", clip(self.note, width))]]
 
     def hint(self) -> str:
-        return "Enter: go on   Esc: leave it"
+        return "Enter: continue   Esc: cancel"
 
 
 @dataclass
@@ -223,7 +223,7 @@ class Choose(Overlay):
         return lines if found else [*lines, [("dim", "nothing matches")]]
 
     def hint(self) -> str:
-        return "letters filter   Enter: take it   Esc: leave it"
+        return "letters filter   Enter: choose   Esc: cancel"
 
 
 @dataclass
@@ -306,7 +306,7 @@ class PathPrompt(Overlay):
         return [*lines, [("dim", f"{len(found) - room:,} more")]] if len(found) > room else lines
 
     def hint(self) -> str:
-        return "Tab completes   Enter: take it   Esc: leave it"
+        return "Tab completes   Enter: choose   Esc: cancel"
 
 
 def ranked(query: str, entries: Sequence[Any], *texts_of: Callable[[Any], str]) -> list[Any]:

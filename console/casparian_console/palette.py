@@ -63,7 +63,7 @@ class Palette(Overlay):
         return lines if found else [*lines, [("dim", "nothing matches")]]
 
     def hint(self) -> str:
-        return "letters filter   Enter: do it   Esc: leave it"
+        return "letters filter   Enter: do it   Esc: cancel"
 
 
 #: Of the help; the names of more keys take another line.

@@ -114,7 +114,7 @@ def test_a_second_question_waits_until_the_first_is_answered() -> None:
     talk = Talk()
     talk.ask("one?")
     assert talk.ask("two?") == []
-    assert talk.shell.sidebar.editor.text == "two?" and "still at the last question" in talk.text()
+    assert talk.shell.sidebar.editor.text == "two?" and "still answering the last question" in talk.text()
     talk.say("yes")
     assert isinstance(talk.press("enter")[0], Chat)
 

@@ -173,7 +173,7 @@ def test_jobs_that_wait_without_a_worker_need_a_person_but_not_while_the_daemon_
 
     driver.tick(6)
 
-    assert "2 jobs waiting, and no worker is there" in driver.text(120, 40)
+    assert "2 jobs waiting, and no worker is connected" in driver.text(120, 40)
 
 
 def test_a_daemon_that_went_away_needs_a_person_and_enter_says_that_nothing_else_is_to_do() -> None:
@@ -185,7 +185,7 @@ def test_a_daemon_that_went_away_needs_a_person_and_enter_says_that_nothing_else
     driver.press("tab", "enter")
 
     assert driver.shell.mode == "home"
-    assert "goes on by itself" in driver.text()
+    assert "reconnects by itself" in driver.text()
 
 
 def test_files_of_scans_by_hand_are_not_said_to_have_no_source() -> None:

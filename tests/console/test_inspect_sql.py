@@ -171,7 +171,7 @@ def test_nothing_to_complete_says_so() -> None:
     driver = editing()
     driver.write("zzz")
     driver.press("tab")
-    assert typed(driver) == "zzz" and "Nothing known begins so." in driver.text()
+    assert typed(driver) == "zzz" and "No known name begins with that." in driver.text()
 
 
 def test_esc_goes_to_the_answer_then_out_and_i_goes_back() -> None:

@@ -322,3 +322,17 @@ def test_a_log_that_cannot_be_read_says_why(day: Driver) -> None:
     day.fail(("jobs", "log", job_id(30)), "That job left no log.")
 
     assert "That job left no log." in day.text()
+
+
+def test_w_wraps_long_lines_of_a_log_below_their_text_and_cuts_them_again(day: Driver) -> None:
+    day.press("l")
+    line = "2026-03-05T14:00:00.000000Z INFO " + "word " * 60 + "the end"
+    day.send(Output(("jobs", "log", jobs_of(day).log.job_id), line + "\n"))  # type: ignore[union-attr]
+    assert "the end" not in day.text(100, 30)
+    day.press("w")
+    lines = day.lines(100, 30)
+    (last,) = [at for at, text in enumerate(lines) if "the end" in text]
+    assert lines[last].startswith(" " * 14)
+    assert "INFO word" in lines[last - 3]
+    day.press("w")
+    assert "the end" not in day.text(100, 30)

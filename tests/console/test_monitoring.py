@@ -120,6 +120,23 @@ def test_committed_rows_of_an_output_stay_and_what_is_not_committed_yet_is_told_
     ]
 
 
+def test_each_sink_is_named_by_its_uri_and_has_a_sum_over_its_outputs() -> None:
+    driver = monitored()
+    old = {"name": "older", "parser": "fix", "version": 1, "rows": 5, "bytes": 7, "files": 1, "quarantined": 0}
+    driver.answer(("facts", "outputs"), (*old, "last_commit"), [(*old.values(), 1)])
+    aside = [written("fix_orders", "parquet://quarantine", rows=999)]  # a counter of the daemon's, too high
+    driver.metric("sinks", sinks=[written("older", errors=2), *aside])
+    driver.press("4")
+    lines = [" ".join(line.split("│")[-2].split()) for line in driver.lines(200, 60) if "│" in line]
+    begin = next(at for at, line in enumerate(lines) if line.startswith("parquet://outputs"))
+
+    assert [line.split()[:3] for line in lines[begin : begin + 2]] == [
+        ["parquet://outputs", "5", "7"],
+        ["older", "5", "7"],
+    ]
+    assert any(line.startswith("parquet://quarantine 999") for line in lines)
+
+
 def test_errors_and_latencies_matter_more_than_bytes_where_there_is_little_room() -> None:
     driver = monitored()
     driver.press("4")
@@ -190,7 +207,7 @@ def test_without_workers_or_samples_the_panes_say_so() -> None:
     driver.press("alt-j", "m")
     text = driver.text(120, 40)
 
-    assert "No worker is here: jobs wait." in text
+    assert "No worker is connected: jobs wait." in text
     assert "no samples yet" in text
     assert "Nothing was written yet." in text
 

@@ -245,7 +245,7 @@ def test_the_palette_puts_first_what_is_called_so() -> None:
     lines = driver.lines(120, 40)
     first = next(at for at, line in enumerate(lines) if "retr " in line) + 2
 
-    assert "try again" in lines[first]
+    assert "Retry the job" in lines[first]
 
 
 def test_every_mode_is_named_in_the_bar_of_a_narrow_terminal_and_can_be_clicked() -> None:

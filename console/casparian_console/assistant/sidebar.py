@@ -245,7 +245,7 @@ class Sidebar:
         if key == "esc" or key.startswith("alt-") or key in ("ctrl-p", "ctrl-t"):
             return None
         if key == "enter" and self.turns.is_busy:
-            context.say("It is still at the last question; Esc stops that.", "dim")
+            context.say("It is still answering the last question; Esc stops it.", "dim")
         elif self.is_configured:
             self.editor.handle(key)
         return []

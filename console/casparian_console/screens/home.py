@@ -44,7 +44,7 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     if facts.link == "gone" and facts.is_known:
         found.append(Concern(("daemon",), "The daemon does not run: `casparian start`", glyphs.failed, "bad", ""))
     if facts.is_without_workers and facts.waiting:
-        text = f"{count(facts.waiting, 'job')} waiting, and no worker is there: `casparian worker` starts one"
+        text = f"{count(facts.waiting, 'job')} waiting, and no worker is connected: `casparian worker` starts one"
         found.append(Concern(("workers",), text, glyphs.warning, "bad", "jobs"))
     if facts.intake_paused:
         text = f"No new work is taken: {clean(facts.intake_paused)}"
@@ -139,7 +139,7 @@ class Home(Screen):
         if concern.mode == "approvals":
             return self.approvals.open(context)
         if not concern.mode:
-            context.say("This screen goes on by itself as soon as the daemon answers.", "dim")
+            context.say("The console reconnects by itself as soon as the daemon answers.", "dim")
             return []
         screen = context.screen(concern.mode)
         before: Effects = []
@@ -265,7 +265,7 @@ class Home(Screen):
         self.cursor.settle(self._rows(), self._list_height)
         if not self._shown:
             facts = context.facts
-            reading = "Reading what there is…" if facts.link == "live" else "Nothing is known yet."
+            reading = "Loading…" if facts.link == "live" else "Nothing is known yet."
             nothing = "Nothing needs a person." if facts.is_known else reading
             return [[], [("dim", f" {nothing}")], *_below(context, width, height - 2)]
         top, number = self.cursor.top, len(self._shown)
@@ -369,19 +369,19 @@ def _latest(context: Context, height: int) -> list[Line]:
 
 Home.ACTIONS = existing(
     (
-        Action("home.open", ("enter",), "open", "Open the chosen card, or go where the chosen thing is dealt with",
+        Action("home.open", ("enter",), "open", "Open the chosen card, or the screen for the chosen entry",
                lambda s, c: s.open_selected(c), weight=90),
         Action("home.discover", ("1",), "discover", "Open Discover", lambda s, c: s.open_card(0, c), weight=0),
         Action("home.bench", ("2",), "bench", "Open the Parser Bench", lambda s, c: s.open_card(1, c), weight=0),
         Action("home.inspect", ("3",), "inspect", "Open Inspect", lambda s, c: s.open_card(2, c), weight=0),
         Action("home.jobs", ("4",), "jobs", "Open Jobs", lambda s, c: s.open_card(3, c), weight=0),
-        Action("home.left", ("left",), "left", "The card at the left", lambda s, c: s.step(-1, c), weight=0),
-        Action("home.right", ("right",), "right", "The card at the right", lambda s, c: s.step(1, c), weight=0),
-        Action("home.pane", ("tab",), "cards/list", "Between the cards and what needs a person",
+        Action("home.left", ("left",), "left", "Go to the card at the left", lambda s, c: s.step(-1, c), weight=0),
+        Action("home.right", ("right",), "right", "Go to the card at the right", lambda s, c: s.step(1, c), weight=0),
+        Action("home.pane", ("tab",), "cards/list", "Switch between the cards and what needs a person",
                lambda s, c: s.switch(c), lambda s, c: bool(s._shown) and not s.approvals.is_open, 35),
-        Action("home.approvals", ("A",), "approvals", "Contracts that wait for approval",
+        Action("home.approvals", ("A",), "approvals", "List the contracts that wait for approval",
                lambda s, c: s.approvals.open(c), weight=70, needs="decide_contract"),
-        Action("home.approve", ("a",), "approve", "Approve the chosen contract, after a look at what changes",
+        Action("home.approve", ("a",), "approve", "Approve the chosen contract; shows what changes first",
                lambda s, c: s.approvals.approve(c), lambda s, c: s.approvals.has_choice(c), 85,
                "decide_contract", is_change=True),
         Action("home.reject", ("x",), "reject", "Reject the chosen contract, with a reason",

@@ -106,7 +106,7 @@ async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
             case "sleep":
                 await asyncio.sleep(float(step.value))
             case "live":
-                await _until(lambda: runner.shell.present.link == "live", _LIVE_SECONDS, "the sentinel to answer")
+                await _until(lambda: _is_live(runner), _LIVE_SECONDS, "the sentinel to answer")
             case "idle":
                 await _until(lambda: _is_idle(runner), _IDLE_SECONDS, "every answer")
             case "settled":
@@ -125,6 +125,11 @@ async def _settled(runner: Runner) -> None:
         await _until(lambda: runner.shell.present.link == "gone" or _is_idle(runner), _SETTLED_SECONDS, "")
     except NeverHappened:
         return
+
+
+def _is_live(runner: Runner) -> bool:
+    """The sentinel answers, and there is a picture of the home."""
+    return runner.shell.present.link == "live" and runner.shell.present.is_known
 
 
 def _is_idle(runner: Runner) -> bool:

@@ -45,9 +45,9 @@ def _can_resume(bench: Any, _context: Any) -> bool:
 
 ACTIONS: tuple[Action, ...] = existing(
     (
-        Action("bench.open", ("enter",), "detail/result", "Between what is known of the parser and its last test",
+        Action("bench.open", ("enter",), "detail/result", "Switch between the parser's detail and its last test",
                lambda s, c: s.toggle(c), lambda s, c: s.entry() is not None, 60),
-        Action("bench.pane", ("tab",), "pane", "Between the list and the pane at its right",
+        Action("bench.pane", ("tab",), "pane", "Switch between the list and the pane at its right",
                lambda s, c: s.switch(c), weight=25),
         Action("bench.test", ("t",), "test", "Test the parser on a file; those that failed last come first",
                lambda s, c: s.test(c), _can_test, 90),
@@ -57,9 +57,9 @@ ACTIONS: tuple[Action, ...] = existing(
                lambda s, c: s.again(c), _is_tested, 65),
         Action("bench.stop", ("c",), "stop test", "Stop the test that runs",
                lambda s, c: s.stop(c), _is_running, 85),
-        Action("bench.watch", ("w",), "watch", "Test it again whenever the file is saved; once more stops that",
+        Action("bench.watch", ("w",), "watch", "Test the parser whenever its file is saved; again: stop that",
                lambda s, c: s.watch(c), _can_watch, 45),
-        Action("bench.diff", ("D",), "schema diff", "The columns as declared against those that a test observed",
+        Action("bench.diff", ("D",), "schema diff", "Compare the declared columns with those that a test observed",
                lambda s, c: s.schema_diff(c), _can_test, 55),
         Action("bench.approve", ("a",), "approve", "Approve a proposed contract; shows what it changes first",
                lambda s, c: s.approve(c), _has_waiting, 88, needs="decide_contract", is_change=True),

@@ -184,4 +184,4 @@ class FileChoice(Choose):
 
     def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
         lines = super().body(width, height, glyphs)
-        return lines if self.options else [*lines[:2], [("dim", f"asking which files there are{glyphs.ellipsis}")]]
+        return lines if self.options else [*lines[:2], [("dim", f"loading the files{glyphs.ellipsis}")]]

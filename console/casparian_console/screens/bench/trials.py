@@ -90,7 +90,7 @@ def refusal(trial: Trial) -> tuple[str, str]:
     for at, line in enumerate(lines):
         if line.startswith("casparian: "):
             return line.removeprefix("casparian: "), " ".join(each.strip() for each in lines[at + 1 :])
-    return (lines[-1] if lines else "The command ended without a word."), ""
+    return (lines[-1] if lines else "The command ended without a message."), ""
 
 
 WATCH: Tag = ("bench", "watch")

@@ -51,18 +51,18 @@ def _can_go_up(discover: Any, context: Any) -> bool:
 
 ACTIONS: tuple[Action, ...] = existing(
     (
-        Action("discover.open", ("enter",), "open", "What can be done with the file: look, tag, run a parser, its jobs;"
+        Action("discover.open", ("enter",), "open", "List what can be done with the file: look, tag, run a parser, its jobs;"
                " in the rule explorer the next step: into the folder, test, save",
                lambda s, c: s.go_on(c), _can_go_on, 90),
-        Action("discover.pane", ("tab",), "pane", "Between the files and the preview",
+        Action("discover.pane", ("tab",), "pane", "Switch between the files and the preview",
                lambda s, c: s.switch(c), _has_file, 30),
         Action("discover.sources", ("1",), "source", "Choose the source whose files are shown; type to filter",
                lambda s, c: s.open_dropdown(0, c), _panels, 80),
         Action("discover.labels", ("2",), "tags", "Choose the tag or rule whose files are shown; type to filter",
                lambda s, c: s.open_dropdown(1, c), _panels, 78),
-        Action("discover.text", ("f",), "filter", "Only files with a text in their path, among all that are known",
+        Action("discover.text", ("f",), "filter", "Show only files whose path contains a text",
                lambda s, c: s.ask_text(c), _panels, 60),
-        Action("discover.clear", ("F",), "unfilter", "Files with any path again",
+        Action("discover.clear", ("F",), "unfilter", "Show files with any path again",
                lambda s, c: s.set_text("", c), _has_text, 20),
         Action("discover.scan", ("s",), "scan", "Scan a path, or the chosen source again",
                lambda s, c: commands.ask_scan(s, c), lambda s, c: _panels(s, c) and not s.scan.is_running, 75, is_change=True),
@@ -72,9 +72,9 @@ ACTIONS: tuple[Action, ...] = existing(
                lambda s, c: commands.ask_tag(s, c), _has_file, 70, needs="tag", is_change=True),
         Action("discover.tag_all", ("T",), "tag all", "Put a tag on all files that are shown",
                lambda s, c: commands.ask_tag_all(s, c), _has_files, 50, needs="tag", is_change=True),
-        Action("discover.view", ("v",), "view", "The next view of the file: records, text, hex, about",
+        Action("discover.view", ("v",), "view", "Switch the view of the file: records, text, hex, about",
                lambda s, c: s.next_view(c), _has_file, 55),
-        Action("discover.explore", ("e",), "rules", "The rule explorer: from folders to a pattern that tags files;"
+        Action("discover.explore", ("e",), "rules", "Open the rule explorer: from folders to a pattern that tags files;"
                " in it, write the pattern and see its matches as you type",
                lambda s, c: s.explore(c), _can_explore, 65, needs="add_rule"),
         Action("discover.up", ("left", "backspace"), "up", "In the rule explorer: out of the folder",

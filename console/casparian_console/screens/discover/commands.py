@@ -122,7 +122,7 @@ class Scan:
             return True
         said = message.stderr if isinstance(message, Ended) else f"{message.problem} {message.remedy}"
         lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
-        context.say(" ".join(lines) or "The scan ended without a word.", "bad")
+        context.say(" ".join(lines) or "The scan ended without a message.", "bad")
         return True
 
     def _hear(self, text: str) -> None:

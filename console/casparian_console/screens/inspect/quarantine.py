@@ -190,7 +190,7 @@ class Quarantine(View):
         if self.problem:
             return block([*lines, [], [("bad", f" {self.problem}")]], width, height)
         if not self.violations:
-            nothing = "Nothing is in quarantine." if self.is_known else "Asking."
+            nothing = "Nothing is in quarantine." if self.is_known else "Loading…"
             if self.jobs and self.is_known:
                 which = "This job" if len(self.jobs) == 1 else "These jobs"
                 nothing = f"{which} left nothing in quarantine. f shows another job, or all."

@@ -160,7 +160,7 @@ class Sql(View):
             before, after = self.editor.text[: self.editor.cursor], self.editor.text[self.editor.cursor :]
             start, words = candidates(before, self.tables)
             if not words:
-                context.say("Nothing known begins so.", "dim")
+                context.say("No known name begins with that.", "dim")
                 return
             self._choice = (start, before, after, words, 0 if step > 0 else len(words) - 1)
         else:

@@ -230,7 +230,7 @@ def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
         left: Line = [("", f" {each.number:>2}  {clock(each.leased_at)}  "), ("accent", clean(each.worker_id))]
         write.lines.append(left)
         write.text(
-            f"{clean(each.end) or 'goes on'} {write.glyphs.dot} {lasted} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
+            f"{clean(each.end) or 'still running'} {write.glyphs.dot} {lasted} {write.glyphs.dot} sandbox {clean(each.sandbox)}",
             each.style,
             5,
         )

@@ -227,4 +227,4 @@ class FilterDialog(Overlay):
         return [[], *lines]
 
     def hint(self) -> str:
-        return "arrows: choose  Enter: apply  Ctrl-R: everything  Esc: leave it"
+        return "arrows: choose  Enter: apply  Ctrl-R: everything  Esc: cancel"

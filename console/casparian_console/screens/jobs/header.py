@@ -40,7 +40,7 @@ def nothing_lines(context: Context, wanted: Filter, *, is_dead: bool) -> list[Li
     if wanted.words():
         return [[], [("", "  No job is like that."), ("dim", "  Esc shows all of them again.")]]
     if context.facts.link == "connecting" or not context.facts.totals.is_known:
-        return [[], [("dim", "  Reading what there is…")]]
+        return [[], [("dim", "  Loading…")]]
     return [
         [],
         [

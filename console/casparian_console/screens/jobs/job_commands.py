@@ -143,6 +143,12 @@ def next_level(screen: Jobs, context: Context) -> Effects:
     return []
 
 
+def wrap_log(screen: Jobs, context: Context) -> Effects:
+    if screen.log is not None:
+        screen.log.wraps = not screen.log.wraps
+    return []
+
+
 def sideways(screen: Jobs, step: int) -> Effects:
     if screen.log is not None:
         screen.log.sideways(step)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from casparian_console.canvas import Glyphs, Line, fit, line_width, spread
 from casparian_console.effects import Effects, FollowLog, StopCommand, Tag
 from casparian_console.listing import Match
+from casparian_console.overlays import wrapped
 from casparian_console.text import clean, clip, count
 
 #: Older lines are dropped, and counted: more than an ordinary job log of 10 MB has.
@@ -23,6 +24,8 @@ _STYLES = ("dim", "", "warn", "bad")
 #: `2026-01-31T10:00:00.000000Z`
 _TIME_CHARACTERS = 27
 _STEP = 20
+#: Of one wrapped line.
+_WRAPPED_ROWS = 40
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class LogView:
     #: Older lines that are not here: never read, or dropped since.
     dropped: int = 0
     shift: int = 0
+    #: Long lines go on in the next row instead of beyond the edge.
+    wraps: bool = False
     has_ended: bool = False
     #: (number, rank, text)
     _lines: list[tuple[int, int, str]] = field(default_factory=list)
@@ -152,8 +157,26 @@ class LogView:
         if not self._lines:
             return [*lines, [], [("dim", " Nothing was written yet.")]]
         base = self._lines[0][0]
-        lines += [self._line(*self._lines[number - base][1:], glyphs, width) for number in shown]
-        return lines
+        for number in shown:
+            rank, text = self._lines[number - base][1:]
+            lines += self._wrapped(rank, text, width) if self.wraps else [self._line(rank, text, glyphs, width)]
+            if len(lines) > height:
+                break
+        return lines[: height + 1]
+
+    def _wrapped(self, rank: int, text: str, width: int) -> list[Line]:
+        """A line in as many rows as it takes, at most `_WRAPPED_ROWS`; what follows is below its text."""
+        head, body = (text[11:23], text[_TIME_CHARACTERS + 1 :]) if _has_time(text) else ("", text)
+        left = len(head) + 2 if head else 1
+        room = max(10, width - left)
+        seen = clean(body[: _WRAPPED_ROWS * room].replace("\t", "    "))
+        rows = [part[0][1] for part in wrapped(seen, room)]
+        more = len(body) - _WRAPPED_ROWS * room
+        if more > 0:
+            rows.append(f"({more:,} more characters)")
+        begin: Line = [("dim", f" {head} ")] if head else [("", " ")]
+        return [[*(begin if at == 0 else [("", " " * left)]), *_marked(row, self.pattern, _STYLES[rank])]
+                for at, row in enumerate(rows)]  # fmt: skip
 
     def _line(self, rank: int, text: str, glyphs: Glyphs, width: int) -> Line:
         head, body = (text[11:23], text[_TIME_CHARACTERS + 1 :]) if _has_time(text) else ("", text)

@@ -39,6 +39,7 @@ WINDOW_SECONDS = 300
 _SECOND_US = 1_000_000
 #: The sink of what the registry knows as outputs.
 _OUTPUTS = "parquet://outputs"
+_QUARANTINE = "parquet://quarantine"
 _STATES = {"busy": "accent", "stalled": "warn", "draining": "warn", "idle": "dim"}
 
 
@@ -55,6 +56,9 @@ class Sink:
     p99: float | None = None
     quarantined: int | None = None
     last_us: int = 0
+    uri: str = ""
+    #: The sum over a sink; its outputs follow.
+    is_total: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def read(facts: Facts, since_us: int) -> Reading:
 
 
 def _sinks(facts: Facts) -> list[Sink]:
-    """Per output, what was committed, and how writing goes since the sentinel's start; all else that was written below it."""
+    """Each sink with its sum, then its outputs: rows and bytes from what was committed, errors and latencies as measured."""
     measured = {(str(each["output"]), str(each["uri"])): each for each in facts.sinks}
     committed = {(name, _OUTPUTS): output for name, output in facts.registry.outputs.items()}
     found = []
@@ -107,17 +111,28 @@ def _sinks(facts: Facts) -> list[Sink]:
         p50, p99 = (None if value is None else value / 1000 for value in (p50, p99))
         if output is not None:
             sink = Sink(output.name, output.rows, output.bytes, output.files, errors, p50, p99, output.quarantined)
-            found.append(replace(sink, last_us=output.last_commit))
+            found.append(replace(sink, last_us=output.last_commit, uri=_OUTPUTS))
         elif each is not None:
-            found.append(Sink(_sink_name(*key), each["rows"], each["bytes"], None, errors, p50, p99))
-    return found
+            name, known = key[0] or "others", facts.registry.outputs.get(key[0])
+            rows = known.quarantined if known is not None and key[1] == _QUARANTINE else each["rows"]
+            found.append(Sink(name, rows, each["bytes"], None, errors, p50, p99, uri=key[1]))
+    by_uri = {uri: [sink for sink in found if sink.uri == uri] for uri in dict.fromkeys(sink.uri for sink in found)}
+    return [each for uri, sinks in by_uri.items() for each in (_total(uri, sinks), *sinks)]
 
 
-def _sink_name(output: str, uri: str) -> str:
-    """An output without a name stands for all that have no line of their own."""
-    if not output:
-        return "others"
-    return output if uri == _OUTPUTS else f"{output} ({uri.removeprefix('parquet://')})"
+def _total(uri: str, sinks: Sequence[Sink]) -> Sink:
+    counted = [sink.errors for sink in sinks if sink.errors is not None]
+    files = [sink.files for sink in sinks if sink.files is not None]
+    bad = [sink.quarantined for sink in sinks if sink.quarantined is not None]
+    return Sink(
+        uri,
+        sum(sink.rows for sink in sinks),
+        sum(sink.bytes for sink in sinks),
+        sum(files) if files else None,
+        sum(counted) if counted else None,
+        quarantined=sum(bad) if bad else None,
+        is_total=True,
+    )
 
 
 def live_panels(facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[Line]:
@@ -254,7 +269,7 @@ def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> li
 
 def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
     if not reading.workers:
-        return [[("warn", "No worker is here: jobs wait.")]]
+        return [[("warn", "No worker is connected: jobs wait.")]]
     is_wide = width >= 70
     name_width = 14 if width >= 50 else 7
     head = f"{'worker':<{name_width}} {'state':<8} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")
@@ -292,9 +307,11 @@ def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> l
     head = "".join(f" {column.name:>{column.width}}" for column in columns)
     lines: list[Line] = [[("dim", f"{'output':<{name_width}}{head}")]]
     for sink in reading.sinks:
-        name = pad(clip(clean(sink.name), name_width, glyphs.ellipsis), name_width)
+        name = pad(
+            clip(clean(sink.name if sink.is_total else f"  {sink.name}"), name_width, glyphs.ellipsis), name_width
+        )
         told: Line = [(column.style_of(sink), f" {pad_left(column.text_of(sink), column.width)}") for column in columns]
-        lines.append([("accent", name), *told])
+        lines.append([("bold" if sink.is_total else "accent", name), *told])
     if any(column.name == "errors" for column in columns):
         lines += [[], [("dim", "errors, p50, p99 since the daemon's start")]]
     return lines
