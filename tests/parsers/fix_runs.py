@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import fix_parser
 import pyarrow as pa
 
-from casparian_protocol.contract import contracts_from_outputs
+from casparian_protocol.contract import Contract
 from casparian_worker.validation.validator import Counts, OutputValidator
 
 Row = dict[str, Any]
@@ -67,8 +67,8 @@ def message(*fields: str, separator: str = "|", begin: str = "FIX.4.4") -> bytes
 def verdicts(recorded: Recorded) -> dict[str, Counts]:
     """What the worker's own validation says of the rows, by output."""
     counts = {}
-    for output, contract in contracts_from_outputs(fix_parser.outputs).items():
-        validator = OutputValidator(output, contract)
+    for output, literal in fix_parser.outputs.items():
+        validator = OutputValidator(output, Contract.from_literal(literal))
         received = 0
         for table in recorded.tables.get(output, []):
             for batch in table.to_batches():

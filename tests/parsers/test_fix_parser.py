@@ -9,7 +9,7 @@ from fix_parser import BadParameter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.contract import contracts_from_outputs
+from casparian_protocol.contract import Contract
 from casparian_sentinel.registry.bundle_tests import Observed, bundle_tests, differences
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from casparian_worker.validation.validator import OutputValidator
@@ -289,6 +289,6 @@ def test_the_bundle_passes_its_own_tests_and_the_gatekeeper() -> None:
 def _valid_rows(recorded: Recorded, output: str) -> list[dict[str, object]]:
     import fix_parser
 
-    validator = OutputValidator(output, contracts_from_outputs(fix_parser.outputs)[output])
+    validator = OutputValidator(output, Contract.from_literal(fix_parser.outputs[output]))
     batches = [batch for table in recorded.tables.get(output, []) for batch in table.to_batches()]
     return [row for batch in batches for row in validator.check(batch, 0).valid.to_pylist()]

@@ -7,7 +7,7 @@ from fix_parser import outputs
 from fix_tables import HEADER, ORDER_FIELDS, SESSION_FIELDS
 
 from casparian.samples.fix_logs import generate, write_big_log
-from casparian_protocol.contract import contracts_from_outputs
+from casparian_protocol.contract import Contract
 from tests.parsers.fix_runs import read, verdicts
 
 
@@ -79,7 +79,7 @@ def test_a_big_log_has_the_messages_asked_for_and_all_are_valid(tmp_path: Path) 
 
 
 def test_contract_and_tables_have_the_same_columns() -> None:
-    contracts = contracts_from_outputs(outputs)
+    contracts = {name: Contract.from_literal(literal) for name, literal in outputs.items()}
     columns = {output: {column.name for column in contract.columns} for output, contract in contracts.items()}
 
     own = {"message_index", "raw_tags"}

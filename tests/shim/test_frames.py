@@ -17,7 +17,6 @@ from casparian_shim.frames import (
     EndOfStream,
     Failure,
     Frame,
-    FrameDecoder,
     FrameReader,
     Hello,
     Log,
@@ -37,6 +36,7 @@ from casparian_shim.frames import (
     encode_output_start,
     encode_progress,
 )
+from tests.shim.decoding import FrameDecoder
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 COUNTS = st.integers(0, COUNT_MAX)

@@ -20,7 +20,6 @@ from casparian_protocol.contract.model import (
     breach,
     cascade,
     check_output_name,
-    contracts_from_outputs,
     is_reserved,
     unbuilt_keys,
 )
@@ -68,7 +67,6 @@ __all__ = [
     "breach",
     "cascade",
     "check_output_name",
-    "contracts_from_outputs",
     "describe",
     "diff",
     "is_reserved",

@@ -356,18 +356,6 @@ class Contract(BaseModel):
         return blake3(self.canonical_json().encode()).hexdigest()
 
 
-def contracts_from_outputs(outputs: object) -> dict[str, Contract]:
-    """The contracts of a parser's `outputs = {...}` literal, by output."""
-    if not isinstance(outputs, Mapping):
-        raise ContractInvalid(["outputs is a mapping of names to contracts"], place="outputs")
-    contracts = {}
-    for name, literal in outputs.items():
-        if not isinstance(name, str):
-            raise ContractInvalid([f"{name!r} is not a name of an output"], place="outputs")
-        contracts[check_output_name(name)] = Contract.from_literal(literal, place=f"contract of output {name!r}")
-    return contracts
-
-
 def _pattern_fault(pattern: str) -> str | None:
     """Why RE2 refuses a pattern, or None; tried on one empty text (an empty array is never compiled for)."""
     import pyarrow as pa

@@ -12,7 +12,6 @@ from casparian_protocol.parsers.bundle import (
     sha256_of,
     source_digest,
     unpack_bundle,
-    verify_unpacked,
 )
 from casparian_protocol.parsers.collect import (
     CONTRACT_SUFFIX,
@@ -78,5 +77,4 @@ __all__ = [
     "statement_of",
     "unpack_bundle",
     "verify_bundle",
-    "verify_unpacked",
 ]

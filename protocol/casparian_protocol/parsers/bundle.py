@@ -246,11 +246,6 @@ def unpack_bundle(blob: bytes, directory: Path) -> None:
         _check_unpacked(files, directory)
 
 
-def verify_unpacked(blob: bytes, directory: Path) -> None:
-    """Check an unpacked bundle against its blob; raises `UnpackedAltered` naming the first difference."""
-    _check_unpacked(read_bundle(blob), directory)
-
-
 def _write_read_only(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

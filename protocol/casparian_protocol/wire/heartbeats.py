@@ -59,7 +59,6 @@ class Rhythm:
 
 
 Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
-PAYLOAD_LIMIT_BYTES = 1024
 #: A time left beyond (ten years) says nothing to anybody: then there is none.
 ETA_LIMIT_SECONDS = 3650 * 86_400
 #: A rate below (one item in eleven days) is none.

@@ -41,12 +41,11 @@ null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows 
 **Progress.** JSON with any of `done`, `total` (numbers), `unit` (text), `skips` (reason → count), `rejects`
 (output → count), `metrics` (name → number). Everything is cumulative: the last frame is the truth.
 
-`encode_*` make frames; `FrameDecoder` (bytes in, frames out), `FrameReader` (socket in, frames out) read them;
-`StreamState` says whether a frame may come at this point.
+`encode_*` make frames, `FrameReader` (socket in, frames out) reads them; `StreamState` says whether a frame may come at
+this point of the stream.
 """
 
 from casparian_shim.frames.codec import (
-    FrameDecoder,
     encode_batch_header,
     encode_end_of_stream,
     encode_failure,
@@ -89,7 +88,6 @@ __all__ = [
     "EndOfStream",
     "Failure",
     "Frame",
-    "FrameDecoder",
     "FrameReader",
     "Hello",
     "Log",

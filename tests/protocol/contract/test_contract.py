@@ -21,7 +21,6 @@ from casparian_protocol.contract import (
     breach,
     cascade,
     check_output_name,
-    contracts_from_outputs,
     diff,
     json_schema,
     json_schema_text,
@@ -183,13 +182,6 @@ def test_the_keys_named_in_messages_are_the_models_keys() -> None:
 def test_output_names_are_plain(name: str) -> None:
     with pytest.raises(NameInvalid):
         check_output_name(name)
-    with pytest.raises(NameInvalid):
-        contracts_from_outputs({name: {"columns": [{"name": "a", "type": "int"}]}})
-
-
-def test_outputs_of_a_parser_become_contracts() -> None:
-    made = contracts_from_outputs({"a" * 63: {"columns": [{"name": "a", "type": "int"}]}})
-    assert list(made) == ["a" * 63]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from casparian_protocol.contract import (
     breach,
     cascade,
     check_output_name,
-    contracts_from_outputs,
     is_reserved,
     unbuilt_keys,
 )
@@ -247,14 +246,6 @@ def test_columns_are_found_by_their_exact_name() -> None:
 
     assert contract.column("a") == contract.columns[0]
     assert contract.column("A") is None
-
-
-def test_outputs_become_contracts_or_name_what_is_wrong() -> None:
-    assert contracts_from_outputs({"orders": {"columns": [column()]}})["orders"].columns[0].name == "a"
-    with pytest.raises(NameInvalid):
-        contracts_from_outputs({"Orders": {"columns": [column()]}})
-    with pytest.raises(ContractInvalid):
-        contracts_from_outputs([])
 
 
 # --- policies
