@@ -1,0 +1,221 @@
+"""Jobs: which are listed, everything about one, again, and again compared."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_app.gateway import Gateway
+from casparian_app.jobs import (
+    FILTER_WORDS,
+    JobFilter,
+    UnknownState,
+    job_details,
+    log_file,
+    policy_words,
+    recorded_jobs,
+    replay_dead,
+    rerun,
+    rerun_failed,
+    run_again,
+)
+from casparian_app.names import UnknownName
+from casparian_app.problems import UsageProblem
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import FILTERS, JobState, ParseWork
+from casparian_protocol.queries.jobs import JobsListed
+
+
+def by_input(gateway: Gateway, chosen: JobFilter = JobFilter()) -> dict[str, str]:  # noqa: B008 -- frozen
+    """File name → id of the jobs that are meant."""
+    return {Path(job["input"] or "").name: job["id"] for job in gateway.query(chosen.query(100))}
+
+
+# --- which ---
+
+
+@pytest.mark.parametrize("word", FILTER_WORDS)
+def test_every_word_for_a_state_means_some_states_in_any_case(word: str) -> None:
+    meant = JobFilter(status=word).query(10).statuses
+    assert meant and set(meant) <= {state.value for state in JobState}
+    assert (
+        JobFilter(status=word.upper()).query(10).statuses == JobFilter(status=word.lower()).query(10).statuses == meant
+    )
+
+
+def test_the_words_are_those_of_states_and_of_groups_of_states() -> None:
+    assert set(FILTER_WORDS) == {*FILTERS, *(state.value for state in JobState)}
+    assert JobFilter(status="pending").query(1).statuses == tuple(sorted(state.value for state in FILTERS["pending"]))
+
+
+@given(st.text(max_size=200).filter(lambda text: text and text.lower() not in {word.lower() for word in FILTER_WORDS}))
+def test_another_word_is_refused_with_the_words_that_there_are(word: str) -> None:
+    with pytest.raises(UnknownState) as refused:
+        JobFilter(status=word).query(1)
+    assert refused.value.remedy is not None and ", ".join(FILTER_WORDS) in refused.value.remedy
+    assert len(refused.value.problem) < 700
+
+
+def test_a_slip_in_a_state_is_understood() -> None:
+    with pytest.raises(UnknownState) as refused:
+        JobFilter(status="faild").query(1)
+    assert refused.value.remedy is not None and "Did you mean FAILED?" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hides"),
+    [
+        (JobFilter(), False),
+        (JobFilter(status="failed"), True),
+        (JobFilter(status="DEAD_LETTER"), True),
+        (JobFilter(is_dead=True), True),
+        (JobFilter(status="failed", with_closed=True), False),
+        (JobFilter(status="completed"), False),
+    ],
+)
+def test_only_whoever_asks_for_failures_is_spared_the_closed_ones(chosen: JobFilter, hides: bool) -> None:
+    assert chosen.hides_closed is hides
+    assert chosen.query(5).hides_closed is hides
+
+
+def test_the_conditions_of_a_filter_all_hold() -> None:
+    assert JobFilter("failed", "parse", "advice", "tag").query(7) == JobsListed(
+        ("FAILED",), "PARSE", "advice", "tag", True, 7
+    )
+
+
+def test_a_filter_finds_the_jobs_that_stand_so(gateway: Gateway) -> None:
+    assert set(by_input(gateway)) == {"good.txt", "partial.txt", "boom.txt"}
+    assert set(by_input(gateway, JobFilter("failed"))) == {"boom.txt"}
+    assert set(by_input(gateway, JobFilter("completed"))) == {"good.txt"}
+    assert by_input(gateway, JobFilter(parser="nobody")) == {}
+    assert by_input(gateway, JobFilter(is_dead=True)) == {}
+
+
+# --- one ---
+
+
+def test_a_job_with_bad_rows_has_its_accounting_files_and_violations(gateway: Gateway) -> None:
+    found = job_details(gateway, by_input(gateway)["partial.txt"][:8])
+
+    assert found.row["status"] == "PARTIAL_SUCCESS"
+    assert isinstance(found.spec.work if found.spec else None, ParseWork)
+    assert found.accounting["advices"]["valid"] == 29 and found.accounting["advices"]["quarantined"] == 1
+    assert sorted(file["kind"] for file in found.files) == ["data", "quarantine"]
+    assert all(Path(file["path"]).is_file() for file in found.files)
+    assert [(one["code"], one["column"], one["rows"]) for one in found.violations] == [("type_mismatch", "amount", 1)]
+    assert [commit["is_live"] for commit in found.commits] == [True]
+    assert found.history[0]["type"] == "JobQueued"
+    assert found.parked is None and found.skips == {}
+
+
+def test_a_failed_job_has_an_error_and_no_files(gateway: Gateway) -> None:
+    found = job_details(gateway, by_input(gateway)["boom.txt"])
+
+    assert "no idea what this is" in str(found.row["error_message"])
+    assert (found.files, found.commits, found.violations) == ([], [], [])
+
+
+def test_the_document_of_a_job_speaks_in_words_and_unpacks_what_is_json(gateway: Gateway) -> None:
+    document = job_details(gateway, by_input(gateway)["good.txt"]).document()
+
+    json.dumps(document)
+    assert document["parser"] == "advice" and document["rows"] == 30 and document["type"] == "PARSE"
+    assert not [name for name in document if name.endswith("_json") or name.startswith("plugin")]
+    assert document["accounting"]["advices"]["valid"] == 30
+    assert document["spec"]["parser"] == "advice"
+    assert all(isinstance(event["data"], dict) for event in document["history"])
+
+
+def test_the_log_of_a_job_is_found_by_its_id(gateway: Gateway) -> None:
+    failed = by_input(gateway)["boom.txt"]
+    log = log_file(gateway, failed)
+    assert log is not None and log.name == f"{failed}.log"
+    assert log_file(gateway, "0" * 16) is None
+
+
+# --- policies in words ---
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({}, "any number of rows may be bad"),
+        ({"allow": False}, "no row may be bad"),
+        ({"allow": True, "max_pct": 10.0, "max_count": None}, "at most 10 % of the rows may be bad"),
+        ({"max_pct": 0.5}, "at most 0.5 % of the rows may be bad"),
+        ({"max_count": 1}, "at most 1 row may be bad"),
+        ({"max_pct": 5.0, "max_count": 2000}, "at most 5 % of the rows and at most 2,000 rows may be bad"),
+    ],
+)
+def test_a_policy_is_said_in_words(policy: dict[str, Any], said: str) -> None:
+    assert policy_words(policy) == said
+
+
+# --- again ---
+
+
+def test_a_rerun_says_which_rows_it_replaces(own: Gateway) -> None:
+    done = rerun(own, by_input(own)["good.txt"])
+
+    assert done.replaces_rows == 30 and done.waiting == []
+    assert job_details(own, done.answer["job_id"]).row["status"] == "QUEUED"
+    assert job_details(own, done.answer["job_id"]).row["rerun_of"] == by_input(own, JobFilter("completed"))["good.txt"]
+
+
+def test_a_job_that_published_nothing_replaces_nothing(own: Gateway) -> None:
+    assert rerun(own, by_input(own)["boom.txt"]).replaces_rows == 0
+
+
+def test_all_failed_inputs_run_again_and_a_trial_only_counts_them(own: Gateway) -> None:
+    assert rerun_failed(own, None, None, is_trial=True).jobs == 1
+    assert by_input(own, JobFilter("pending")) == {}
+    done = rerun_failed(own, "advice", None)
+    assert (done.jobs, done.refusals()) == (1, [])
+    assert set(by_input(own, JobFilter("pending"))) == {"boom.txt"}
+    assert rerun_failed(own, None, None).jobs == 0  # it is under way
+
+
+def test_a_parser_that_nobody_knows_runs_nothing_again(own: Gateway) -> None:
+    with pytest.raises(UnknownName, match="There is no parser advise"):
+        rerun_failed(own, "advise", None)
+    assert by_input(own, JobFilter("pending")) == {}
+
+
+def test_without_dead_letters_none_is_replayed(own: Gateway) -> None:
+    done = replay_dead(own)
+    assert (done.jobs, done.refused) == (0, Counter())
+
+
+# --- again, and compared ---
+
+
+def test_a_committed_job_makes_the_same_rows_again(gateway: Gateway, home: Home) -> None:
+    (job,) = recorded_jobs(gateway, by_input(gateway)["partial.txt"], None)
+    found = run_again(home, job)
+
+    assert found.is_reproduced and not found.error
+    assert {file.verdict for file in found.files} <= {"identical", "same_rows"}
+
+
+def test_an_output_stands_for_its_live_jobs_or_for_a_sample_of_them(gateway: Gateway) -> None:
+    assert len(recorded_jobs(gateway, "advices", None)) == 2
+    assert len(recorded_jobs(gateway, "advices", 1)) == 1
+    assert len(recorded_jobs(gateway, "advices", 99)) == 2
+
+
+def test_a_job_that_committed_nothing_cannot_be_compared(gateway: Gateway) -> None:
+    with pytest.raises(UsageProblem, match=r"is a PARSE and FAILED\."):
+        recorded_jobs(gateway, by_input(gateway)["boom.txt"], None)
+
+
+@pytest.mark.parametrize("what", ["advises", "no_such_output"])
+def test_an_unknown_output_is_refused(gateway: Gateway, what: str) -> None:
+    with pytest.raises(UnknownName, match=f"There is no output {what}"):
+        recorded_jobs(gateway, what, None)
