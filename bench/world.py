@@ -137,13 +137,23 @@ def pretend_files(client: Client, home: Home, directory: Path, count: int) -> No
     blob = BlobStore(RealFs(), home.blobs).put(writer.finish()).digest
     client.request("observe", {"scan_id": scan_id, "blob": blob, "new": count})
     seen = client.request("end_scan", {"scan_id": scan_id, "complete": True, "files": count})
-    client.query("select 1", at_least_seq=int(seen["seq"]))
+    wait_for_tables(client, int(seen["seq"]))
 
 
 def queue_no_op(client: Client, path: Path) -> int:
     """Queue all pending files below `path`; how many jobs that were."""
     answer = client.request("queue", {"parser": "no_op", "path": str(path)}, timeout_seconds=_QUEUE_SECONDS)
     return int(answer["queued"])
+
+
+def wait_for_tables(client: Client, seq: int) -> None:
+    """Until the tables know of this event, however long one of them takes to be applied."""
+    deadline = time.monotonic() + _IDLE_SECONDS
+    while time.monotonic() < deadline:
+        if client.request("status")["projection"]["seq"] >= seq:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the tables stay behind")
 
 
 def wait_until_idle(client: Client, look_seconds: float) -> None:

@@ -40,6 +40,8 @@ class JobChanges:
     jobs: dict[str, Row] = field(default_factory=dict)
     #: Those of `jobs` that were never written: nothing has to be replaced.
     new_jobs: set[str] = field(default_factory=set)
+    #: Those that were written as open ones before: the columns that are others now.
+    altered: dict[str, list[str]] = field(default_factory=dict)
     #: Those that had ended, and may lie among the settled ones.
     reopened: set[str] = field(default_factory=set)
     #: job id → progress row, or None when it is over.

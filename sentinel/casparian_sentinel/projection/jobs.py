@@ -65,19 +65,26 @@ class JobFold:
         self._blank: Row = dict.fromkeys(columns)
         self._rows: dict[str, Row] = {}
         self._with_progress: set[str] = set()
+        self._failing: set[tuple[str, str | None]] = set()
         #: job → its row (None: none) and whether its progress was written, as they were when `begin` was called.
         self._before: dict[str, tuple[Row | None, bool]] = {}
+        #: Of this run: job → its row as it was written last.
+        self._written: dict[str, Row] = {}
         self._missing = missing
         self._blob = blob
         self.changes = JobChanges()
 
-    def load(self, rows: Iterable[Row], with_progress: Iterable[str]) -> None:
+    def load(
+        self, rows: Iterable[Row], with_progress: Iterable[str], failing: Iterable[tuple[str, str | None]]
+    ) -> None:
+        """`failing`: type and parser of the jobs that failed and that nobody closed."""
         self._rows = {row["id"]: row for row in rows}
+        self._failing = set(failing)
         self._with_progress = set(with_progress)
 
     def begin(self) -> None:
         """From here on `roll_back` returns to this moment."""
-        self._before = {}
+        self._before, self._written = {}, {}
 
     def roll_back(self) -> None:
         """What was folded since `begin` was not written after all."""
@@ -87,15 +94,21 @@ class JobFold:
             else:
                 self._rows[job_id] = row
             (self._with_progress.add if has_progress else self._with_progress.discard)(job_id)
-        self._before = {}
+        self._before, self._written = {}, {}
         self.changes = JobChanges()
 
     def take(self) -> JobChanges:
         """The changes since the last call; ended rows are forgotten."""
         taken, self.changes = self.changes, JobChanges()
         for job_id, row in taken.jobs.items():
+            before = self._written.get(job_id) or self._before[job_id][0]
+            if before is not None and job_id not in taken.new_jobs and job_id not in taken.reopened:
+                taken.altered[job_id] = [name for name, value in row.items() if value != before[name]]
             if row["status"] in _ENDED_NAMES:
                 self._rows.pop(job_id, None)
+                self._written.pop(job_id, None)
+            else:
+                self._written[job_id] = dict(row)
         for job_id, progress in taken.progress.items():
             if job_id in self._with_progress:
                 taken.stale_progress.append(job_id)
@@ -104,6 +117,10 @@ class JobFold:
             else:
                 self._with_progress.add(job_id)
         return taken
+
+    def may_close_failures(self, succeeded: Succeeded) -> bool:
+        """Whether there may be a failure of that parser which nobody closed."""
+        return (succeeded.job_type, succeeded.plugin_name) in self._failing
 
     def is_open(self, job_id: str) -> bool:
         return job_id in self._rows
@@ -248,6 +265,7 @@ class JobFold:
 
     def _dead_lettered(self, event: Event, fact: JobDeadLettered) -> None:
         row = self._row(event, fact)
+        self._failing.add((row["job_type"], row["plugin_name"]))
         if fact.error is not None:
             self._record_error(row, event, fact.error)
         self._end(row, "failed")
@@ -293,6 +311,7 @@ class JobFold:
             self.changes.file_status[row["file_version_id"], row["content_hash"]] = status
 
     def _record_error(self, row: Row, event: Event, error: JobError) -> None:
+        self._failing.add((row["job_type"], row["plugin_name"]))
         row.update(job_rows.errors_of(error))
         self.changes.append("cf_failures", job_rows.failure(row, event, error))
         if is_parsers_own(error.origin, error.code):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic_core import to_json
 
 #: So many rows are handed over sooner one by one than as a table.
-_FEW_ROWS = 2
+FEW_ROWS = 2
 _SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
 Row = dict[str, Any]
 ReadBlob = Callable[[str], bytes]
@@ -46,7 +46,7 @@ def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iter
 @contextmanager
 def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[tuple[str, list[Any]]]:
     """SQL that stands for the rows as a relation of this name while inside, and its parameters: few rows need no table."""
-    if rows.num_rows > _FEW_ROWS:
+    if rows.num_rows > FEW_ROWS:
         with registered(db, name, rows):
             yield name, []
         return
@@ -59,7 +59,7 @@ def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterat
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     """Append; columns that the rows lack are NULL."""
-    if rows.num_rows > _FEW_ROWS:
+    if rows.num_rows > FEW_ROWS:
         with registered(db, "fresh", rows):
             db.execute(f"insert into {table} by name select * from fresh")
         return

@@ -53,6 +53,7 @@ _log = logging.getLogger("casparian.projection")
 _MOVE = """
 update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
 """
+_FAILING = "select distinct job_type, plugin_name from cf_unsettled_jobs where status in ('FAILED', 'DEAD_LETTER')"
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
 #: Events that change what the file index says of files: commits before them are folded with what it said then.
 _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
@@ -251,8 +252,9 @@ class Projection:
         self._liveness, self._commits = [], {}
 
     def _close_failures(self) -> None:
-        if self._succeeded:
-            self._tables.close_failures(self._succeeded)
+        succeeded = [one for one in self._succeeded if self._jobs.may_close_failures(one)]
+        if succeeded:
+            self._tables.close_failures(succeeded)
         self._succeeded = []
 
     # --- reading
@@ -313,6 +315,7 @@ class Projection:
         fold.load(
             self._rows(f"select * from cf_unsettled_jobs where status in ({_OPEN_STATES})"),
             self.query("select job_id from cf_job_progress").column(0).to_pylist(),
+            self._db.execute(_FAILING).fetchall(),
         )
         return fold
 

@@ -18,8 +18,10 @@ from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import JobState
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
-from casparian_sentinel.projection.rows import Row, Types, as_columns, as_json, insert, registered, relation
+from casparian_sentinel.projection.rows import FEW_ROWS, Row, Types, as_columns, as_json, insert, registered, relation
 
+#: Times are counted in µs.
+_MARK_OF = {pa.timestamp("us"): "make_timestamp(?)"}
 #: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
 _SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
 _COUNT_RUN = """
@@ -56,8 +58,11 @@ update cf_dead_letter set replayed_at = r.replayed_at from replayed r
 where original_job_id = r.id and cf_dead_letter.replayed_at is null
 """
 _MARK_FILES = """
-update scout_files set status = m.status from {marks}
+update scout_files set status = m.status from marks m
 where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
+"""
+_MARK_FILE = """
+update scout_files set status = ? where id = ? and status <> 'vanished' and coalesce(? = content_hash, true)
 """
 _CLOSINGS = pa.schema(
     [("id", pa.string()), ("closed_by", pa.string()), ("at", pa.timestamp("us")), ("reason", pa.string())]
@@ -144,11 +149,23 @@ class Tables:
         )
 
     def _write_jobs(self, changes: JobChanges) -> None:
-        self._forget("cf_unsettled_jobs", "id", [job for job in changes.jobs if job not in changes.new_jobs])
+        rows = changes.jobs
+        if len(changes.altered) <= FEW_ROWS:  # sooner than rows of sixty columns written anew
+            altered = {job: names for job, names in changes.altered.items() if not is_settled(rows[job])}
+            for job_id, names in altered.items():
+                self._alter(rows[job_id], names)
+            rows = {job_id: row for job_id, row in rows.items() if job_id not in altered}
+        self._forget("cf_unsettled_jobs", "id", [job for job in rows if job not in changes.new_jobs])
         self._forget("cf_settled_jobs", "id", sorted(changes.reopened))
-        rows = list(changes.jobs.values())
-        self.append("cf_unsettled_jobs", [row for row in rows if not is_settled(row)])
-        self.append("cf_settled_jobs", [row for row in rows if is_settled(row)])
+        self.append("cf_unsettled_jobs", [row for row in rows.values() if not is_settled(row)])
+        self.append("cf_settled_jobs", [row for row in rows.values() if is_settled(row)])
+
+    def _alter(self, row: Row, names: Sequence[str]) -> None:
+        """Write these columns of a job that lies among the unsettled ones."""
+        if names:
+            sets = ", ".join(f"{name} = {_MARK_OF.get(self._types['cf_unsettled_jobs'][name], '?')}" for name in names)
+            values = [row[name] for name in names]
+            self._db.execute(f"update cf_unsettled_jobs set {sets} where id = ?", (*values, row["id"]))
 
     def _write_progress(self, changes: JobChanges) -> None:
         self._forget("cf_job_progress", "job_id", changes.stale_progress)
@@ -177,14 +194,18 @@ class Tables:
             self._db.execute(_MARK_REPLAYED)
 
     def _mark_files(self, statuses: dict[tuple[str, str | None], str]) -> None:
+        if len(statuses) <= FEW_ROWS:
+            for (file_id, content_hash), status in statuses.items():
+                self._db.execute(_MARK_FILE, (status, file_id, content_hash))
+            return
         files, hashes = zip(*statuses, strict=True)
         columns: dict[str, Any] = {
             "id": pa.array(files, pa.string()),
             "content_hash": pa.array(hashes, pa.string()),
             "status": pa.array(list(statuses.values()), pa.string()),
         }
-        with relation(self._db, "m", pa.table(columns)) as (marks, parameters):
-            self._db.execute(_MARK_FILES.format(marks=marks), parameters)
+        with registered(self._db, "marks", pa.table(columns)):
+            self._db.execute(_MARK_FILES)
 
 
 def is_settled(row: Row) -> bool:
