@@ -107,9 +107,8 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     contents |= {(one.parser, one.content_hash) for one in processed}
     commits = [Commit(*row) for row in _asked(db, _COMMITS, contents) if (row[1], row[2]) in contents]
     holders: dict[ContentKey, int] = {}
-    if processed or len({(change.parser, change.file_id) for change in changes}) < len(changes):
+    if processed or len(changes) > 1:  # one change of a file that is new takes no content from anybody
         holders = {(row[0], row[1]): row[2] for row in _asked(db, _HOLDERS, contents) if (row[0], row[1]) in contents}
-    # else no file here leaves a content, and nobody asks how many have it
     state = Liveness.of(processed, commits, holders)
     state.present = present
     return state
