@@ -232,7 +232,7 @@ def judge_log(objection: CasparianError | None) -> Check:
 
 def judge_published(facts: PublishedFacts) -> Check:
     if facts.why_not:
-        remedy = "It is made anew when the daemon starts, or when `casparian sql QUERY` asks without one."
+        remedy = "It is made again when the daemon starts, or by `casparian sql QUERY` without one."
         return Check("outputs", Verdict.WARN, f"the catalogue cannot be read: {facts.why_not}", remedy)
     if facts.damaged:
         named = ", ".join(facts.damaged)

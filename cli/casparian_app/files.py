@@ -203,7 +203,9 @@ class NotInFileIndex(UsageProblem):
     def __init__(self, name: str) -> None:
         remedy = f"`casparian scan {name}` takes it in."
         if not os.path.exists(name):
-            remedy = "Nothing lies there either. Files come first, the tag last; `casparian files` lists what is known."
+            remedy = (
+                "There is no such file either. Files come first, the tag last; `casparian files` lists what is known."
+            )
         super().__init__(f"{name} is not in the catalogue.", remedy=remedy)
 
 

@@ -171,7 +171,7 @@ def _observed(event: Told) -> str:
     seen = [
         f"{event.data[name]:,} {name}" for name in ("new", "changed", "renamed", "vanished") if event.data.get(name)
     ]
-    return f"The scan told what it had seen: {', '.join(seen) or 'nothing new'}."
+    return f"The scan reported what it saw: {', '.join(seen) or 'nothing new'}."
 
 
 def _scan(event: Told) -> str:
@@ -233,7 +233,7 @@ _ENDINGS = {
     "JobRetryScheduled": "It waits for its retry.",
     "JobDeadLettered": "It was given up; `casparian job retry ID` runs it again.",
     "JobCancelled": "It was cancelled.",
-    "FailureClosed": "It ended in failure, and somebody closed it: no more attention is needed.",
+    "FailureClosed": "It ended in failure, and the failure was closed by hand: nothing needs to be done.",
     "LeaseExpired": "It waits to be run again.",
 }
 

@@ -40,7 +40,7 @@ class OutputViewsUnreadable(CasparianError):
     """`catalog.duckdb` cannot be opened or read."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(why, remedy="It is made anew when the daemon starts.")
+        super().__init__(why, remedy="It is made again when the daemon starts.")
 
 
 #: Appended to every row by the worker (contracts.md, "Lineage").

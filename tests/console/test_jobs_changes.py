@@ -112,7 +112,7 @@ def test_cancelling_asks_and_says_how_many_run(day: Driver) -> None:
 def test_finished_inputs_run_anew_after_a_question(day: Driver) -> None:
     day.press("G", "k", " ", "j", "r")
     question = " ".join(day.text(100, 40).split())
-    assert "Run 1 input of fix 1.0.0 anew, with the parser's current version?" in question
+    assert "Run 1 input of fix 1.0.0 again, with the parser's current version?" in question
     assert "This replaces 1,007 rows." in question, "what becomes of the rows is said before it is done"
     (ask,) = asks(day.press("y"))
 

@@ -176,7 +176,7 @@ def demo(app: App, directory: Path | None) -> ExitCode:
     try:
         story.tell()
     except BaseException:
-        app.say(f"the demo ended early; what there is lies in {place.root}")
+        app.say(f"the demo ended early; its files are in {place.root}")
         raise
     seconds = time.monotonic() - began
     if app.is_json:

@@ -401,7 +401,7 @@ def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bo
     for reason, refused in done.refused.items():
         app.say(f"{count(refused, 'failed input')} not: {cell(reason)}")
     if not done.jobs and not done.refused:
-        app.say("Nothing failed that was not dealt with; `casparian errors list` shows what there was.")
+        app.say("No open failures; `casparian errors list --all` shows the closed ones.")
     return ExitCode.OK
 
 

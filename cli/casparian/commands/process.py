@@ -49,7 +49,7 @@ class NoWorkerStaysAlive(WorkFailed):
     def __init__(self, reason: str, left: int, daemon_log: str) -> None:
         super().__init__(
             f"No worker stays alive ({reason[:300]}); {_stay(left)} queued.",
-            remedy=f"Their last output is in {daemon_log}; `casparian doctor` looks at the machine.",
+            remedy=f"Their last output is in {daemon_log}; `casparian doctor` checks the machine.",
         )
 
 

@@ -202,7 +202,7 @@ def collect_directory(path: Path, include: Sequence[str] = (), *, only_included:
         suffix = Path(entry.name).suffix.lower()
         if suffix in _COMPILED:
             if is_included:
-                raise BundleSourceRefused(name, "compiled code is never bundled, since nobody can review it")
+                raise BundleSourceRefused(name, "compiled code is never bundled, since it cannot be reviewed")
             left_out.append(LeftOut(name, "compiled code"))
             continue
         if not is_included and (only_included or not (entry.name in _NAMES or suffix in _SUFFIXES)):

@@ -119,7 +119,7 @@ class StagingElsewhere(CasparianError):
 
     def __init__(self, home: Home, tree: Path) -> None:
         super().__init__(
-            f"{home.staging} and {tree} lie on different file systems.",
+            f"{home.staging} and {tree} are on different file systems.",
             remedy="Put both on one file system: a commit is a rename, and a copy would not be one.",
         )
 

@@ -68,7 +68,7 @@ class InternalErrors:
         window = self._windows.get(place)
         if window is None or now_s - window.since_s >= _MINUTE_SECONDS:
             if window is not None and window.left_out:
-                logger.error("Internal errors in %s: %d more were not told.", place, window.left_out)
+                logger.error("Internal errors in %s: %d more are not listed.", place, window.left_out)
             window = self._windows[place] = _Window(now_s)
         return window
 
@@ -99,7 +99,7 @@ class ToldFailures:
         self._refill()
         if self._left_out and self._room >= 1:
             self._room -= 1
-            logger.warning("%d more failures were not told here; `casparian errors` has all.", self._left_out)
+            logger.warning("%d more failures are not listed here; `casparian errors list` has all.", self._left_out)
             self._left_out = 0
 
     def _say(self, level: int, text: str) -> None:

@@ -164,7 +164,7 @@ def durability_witness(
     if durable is not None and durable > head.position:
         return f"the log was durable up to {_place(durable)}"
     if seal_damage is not None:
-        return f"{seal_damage}, so that nobody can tell it from a torn tail"
+        return f"{seal_damage}, so that it cannot be told from a torn tail"
     for batch in later:
         if batch.batch_no > head.batch_no and batch.synced_upto > head.position:
             return f"batch {batch.batch_no} at offset {batch.start.offset} knew it to be durable"

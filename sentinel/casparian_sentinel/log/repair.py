@@ -101,7 +101,7 @@ def plan_repair(
     if seal is not None:
         witnesses = (*witnesses, Witness(f"the clean shutdown ({SEAL_NAME})", seal[1], seal[0]))
     if not segments and not witnesses:
-        raise BeyondRepair(directory, "there is no segment, and nobody knows of one")
+        raise BeyondRepair(directory, "there is no segment, and nothing in the home knows of one")
     if not segments:
         return _accepted(LogShorter(directory, None, witnesses), None, directory, witnesses, accepts_loss)
     durable = durable_upto(witnesses)

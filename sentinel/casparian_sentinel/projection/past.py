@@ -208,7 +208,7 @@ def _compared(
         return _side_by_side(home.state_db, folded_path, seq)
     except duckdb.Error as cause:  # damage may lie anywhere in the file
         damage = str(cause).splitlines()[0]
-        return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` makes it anew")
+        return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` makes it again")
 
 
 def _stored_position(path: Path) -> tuple[dict[str, Any] | None, str | None]:

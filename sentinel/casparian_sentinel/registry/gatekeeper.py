@@ -42,7 +42,7 @@ UNSAFE_DATA = Rule("unsafe-deserialising", "refuse", "pickle and its kin run cod
 SIGNALS = Rule("signals", "refuse", "signals and limits belong to the worker that watches the job")
 ENVIRONMENT = Rule("environment", "refuse", "a guest's environment is empty; declare params instead")
 THREADS = Rule("threads", "notice", "rows must come in the same order each time; threads make that hard")
-INTERACTIVE = Rule("interactive", "notice", "nobody sits before a parser in production")
+INTERACTIVE = Rule("interactive", "notice", "nobody answers a prompt in production")
 TEMPORARY = Rule("temporary-files", "notice", "temporary files belong below ctx.scratch")
 
 

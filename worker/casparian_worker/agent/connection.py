@@ -82,7 +82,7 @@ class WorkerBus:
         try:
             message, attachments = decode(frames)
         except MalformedMessage as malformed:
-            logger.warning("The sentinel sent what is not a message: %s", malformed.reason)
+            logger.warning("The sentinel sent something that is not a message: %s", malformed.reason)
             return
         self._on_message(message, attachments)
 

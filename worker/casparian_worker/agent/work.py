@@ -45,7 +45,7 @@ class BlobMissing(CasparianError):
     def __init__(self, what: str, digest: str, code: ErrorCode) -> None:
         super().__init__(
             f"The {what} {digest} of this job is not in the sentinel's store.",
-            remedy="Register the same parser again with `casparian parser register PATH`: that stores it anew.",
+            remedy="Register the same parser again with `casparian parser register PATH`: that stores it again.",
         )
         self.code = code
 
@@ -59,7 +59,7 @@ class BlobForged(CasparianError):
         super().__init__(
             f"The bytes that came as {what} {digest} have another hash.",
             remedy="The file in blobs/ is damaged. Delete it, then register the same parser again with "
-            "`casparian parser register PATH`: that stores it anew.",
+            "`casparian parser register PATH`: that stores it again.",
         )
 
 

@@ -160,7 +160,7 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             said = "wrote a file beyond its limit and was killed by SIGXFSZ"
             return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
         case _ if ended.status == -signal.SIGKILL:  # the kernel's way to get memory back; it tells nobody whom it hit
-            said = f"{ended.said} (by the kernel, when memory ran out, or by somebody)"
+            said = f"{ended.said} (by the kernel, when memory ran out, or by another process)"
             return GuestEnded(ErrorCode.OOM_RISK, ended, said, is_by_others=True)
         case status if status in _SIGNALS_OF_OTHERS:
             return GuestEnded(ErrorCode.CONNECTION_RESET, ended, f"{ended.said} (by somebody)", is_by_others=True)

@@ -228,7 +228,7 @@ def retry(screen: Jobs, context: Context) -> Effects:
 def rerun(screen: Jobs, context: Context) -> Effects:
     group, members = _members(screen, context)
     question = (
-        f"Run {_of_all(screen, group, members, 'input')} of {_named(group)} anew, with the parser's current version?"
+        f"Run {_of_all(screen, group, members, 'input')} of {_named(group)} again, with the parser's current version?"
     )
     rows = sum(job.rows for job in members if job.standing is Standing.DONE)
     if rows:

@@ -102,7 +102,7 @@ class Engine:
             self.submit(part)
         what = f"{type(error).__name__}: {error}"[:300]
         answer = Rejected(
-            f"An internal error: {what}.", "logs/daemon.log has the traceback; please report it.", "INTERNAL"
+            f"An internal error: {what}.", "logs/daemon.log has the traceback. Please report it.", "INTERNAL"
         )
         decision = Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
         if isinstance(command, FromWorker) and not parts:

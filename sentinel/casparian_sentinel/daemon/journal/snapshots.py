@@ -171,7 +171,9 @@ def fold_upto(
             try:
                 return _fold_from(reader, snapshot.state, snapshot.head, upto)
             except LogCorrupt as mismatch:  # if the log itself is damaged, the fold of all of it says so
-                logger.warning("The snapshot does not lie on the log's chain (%s); the log is folded.", mismatch.reason)
+                logger.warning(
+                    "The snapshot does not belong to the log's chain (%s); the log is folded instead.", mismatch.reason
+                )
         return _fold_from(reader, State(), reader.start(), upto)
 
 
