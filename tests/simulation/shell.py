@@ -88,6 +88,10 @@ class SimBus:
         self._workers.clear()
 
 
+#: Refused, none of these is one.
+_SIGNS_OF_LIFE = ("hello", "heartbeat", "want")
+
+
 class EffectFailed(Exception):
     """An error of ours, on purpose."""
 
@@ -105,7 +109,7 @@ class SimOutbox:
             self._world.leaves(connection, message)
 
     def refuse(self, identity: bytes, code: m.Refusal, reason: str, of_kind: str) -> None:
-        if code is m.Refusal.NAME_TAKEN:
+        if of_kind in _SIGNS_OF_LIFE:
             self._world.not_heard(identity.decode())
         self._world.leaves(identity.decode(), m.Refused(reason=reason, code=code, of_kind=of_kind))
 

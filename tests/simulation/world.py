@@ -519,7 +519,7 @@ class World:
             self.last_heard[worker_id] = self.agenda.now_s
 
     def not_heard(self, worker_id: str) -> None:
-        """What it just said was another's hello: no sign of life of whoever has that name."""
+        """What it just said was refused: no sign of life."""
         self.last_heard[worker_id] = self._heard_before
 
     def leaves(self, worker_id: str, message: m.Message) -> None:
