@@ -217,7 +217,7 @@ class SimShell(Shell):
             home,
             booted.blobs,
             world.clock,
-            on_promoted=self._promoted,
+            on_promoted=self._on_promoted,
             on_error=self.internal.note,
             on_failure=self.fail,
         )
@@ -233,9 +233,9 @@ class SimShell(Shell):
         self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, world.clock, -1)
         self.workers = cast(Any, NoWorkers())
 
-    def _release(self, entries: Sequence[Entry]) -> None:
+    def _on_durable(self, entries: Sequence[Entry]) -> None:
         self.world.releases()
-        super()._release(entries)
+        super()._on_durable(entries)
 
     def fail(self, error: BaseException) -> None:
         super().fail(error)

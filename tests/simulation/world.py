@@ -465,7 +465,7 @@ class World:
             self.tell(f"{worker.worker_id} dies")
             worker.die()
             if dice.random() < 0.5 and self.shell is not None and self.shell.is_ready:
-                self.shell._worker_gone(worker.worker_id, "was killed")
+                self.shell._on_worker_gone(worker.worker_id, "was killed")
         if self.chance(faults.worker_freezes * _TROUBLE_SECONDS):
             worker.frozen_until_s = now_s + dice.random() * 3 * LEASE_SECONDS
             self.tell(f"{worker.worker_id} is frozen until {worker.frozen_until_s:.3f}")

@@ -1,7 +1,7 @@
 """The daemon's wiring: what is connected to what, and what each tick of the clock does.
 
 Every part is a module of its own; this one makes them, carries effects from durable decisions to whoever performs them,
-and knows how a daemon begins. How it ends is `ending`'s. It decides nothing about jobs.
+and knows how a daemon begins. How it ends is `life`'s. It decides nothing about jobs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 
@@ -42,8 +42,8 @@ from casparian_sentinel.daemon.journal.promoter import Promoter, Sweep
 from casparian_sentinel.daemon.journal.snapshots import Snapshotter
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.planner import Planner
-from casparian_sentinel.daemon.upkeep import OrphanSweep, Upkeep, judge_intake
-from casparian_sentinel.log.errors import LogBroken, LogFull
+from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
+from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.operations import views
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
@@ -56,14 +56,8 @@ _PRUNE_TICKS = 30 * _EACH_SECOND
 logger = logging.getLogger(__name__)
 
 
-class _Room(NamedTuple):
-    free_bytes: int
-    free_files: int | None
-    has_reserve: bool
-
-
 class Shell:
-    """All of a running daemon. Made inside the loop; `ending.run` drives it from beginning to end."""
+    """All of a running daemon. Made inside the loop; `life.run` drives it from beginning to end."""
 
     def __init__(
         self,
@@ -85,10 +79,9 @@ class Shell:
         self.has_published = False
         self.failure: BaseException | None = None
         self.internal = InternalErrors(clock.monotonic_seconds)
-        self.tasks = Tasks(self._task_failed)
+        self.tasks = Tasks(self._on_task_failed)
         self.told = ToldFailures(clock.monotonic_seconds)
-        self._is_judging_intake = False
-        self.loop.set_exception_handler(self._callback_failed)
+        self.loop.set_exception_handler(self._on_callback_failed)
         self.stop_requested = asyncio.Event()
         self.drain_requested = asyncio.Event()
         self.changed: asyncio.Event = asyncio.Event()
@@ -105,12 +98,23 @@ class Shell:
         booted, settings = self.booted, self.settings
         self.journal = GroupCommit(
             booted.log,
-            release=self._release,
-            on_full=self._log_is_full,
+            release=self._on_durable,
+            on_full=self._on_log_full,
             on_failure=self.fail,
         )
         now = commands.Now(clock.wall_microseconds(), clock.monotonic_seconds())
         presence = after_boot(booted.state, now, settings.liveness, settings.retry, version, settings.breaker)
+        self.intake = IntakeWatch(
+            self.home,
+            self.fs,
+            booted.state,
+            self.journal,
+            self.threads,
+            self.tasks,
+            floor_bytes=lambda: self.settings.log.low_disk_bytes,
+            submit=lambda verdict: self.engine.submit(verdict),
+            on_broken=self.fail,
+        )
         self.engine = Engine(booted.state, presence, clock, self.journal.add, self.internal)
         self.context = Context(
             home=self.home,
@@ -138,6 +142,13 @@ class Shell:
         )
 
     def _make_wires(self, clock: Clock, output: int) -> None:
+        self._make_readers(clock, output)
+        self._make_bus()
+        self._make_workers(clock, output)
+        self._make_duties(output)
+
+    def _make_readers(self, clock: Clock, output: int) -> None:
+        """Whoever follows the log: readers of the feed, the projector, the snapshots; and the promoter."""
         home, booted = self.home, self.booted
         self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: views.metrics(self.context, self.feed.seq))
         self.feed.seq = booted.log.end.seq
@@ -154,14 +165,21 @@ class Shell:
             settings=self.settings.projection,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
+        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, clock, output)
+        self._make_promoter(clock)
+
+    def _make_promoter(self, clock: Clock) -> None:
         self.promoter = Promoter(
-            home,
-            booted.blobs,
+            self.home,
+            self.booted.blobs,
             clock,
-            on_promoted=self._promoted,
+            on_promoted=self._on_promoted,
             on_error=self.internal.note,
             on_failure=self.fail,
         )
+
+    def _make_bus(self) -> None:
+        """Clients and workers: their requests and messages, and the answers."""
         self.requests = Requests(
             self.context,
             self.engine,
@@ -172,26 +190,30 @@ class Shell:
             on_settings=self._adopt_settings,
         )
         self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
-        self.inbox = Inbox(home, booted.blobs, self.engine, self.threads, self._serve, self.tasks)
-        self.bus = Bus(self.zmq, home.bus_endpoint, self.inbox.receive, self._peer_gone)
-        self.outbox = Outbox(self.bus, self._worker_is_deaf)
+        self.inbox = Inbox(self.home, self.booted.blobs, self.engine, self.threads, self._serve, self.tasks)
+        self.bus = Bus(self.zmq, self.home.bus_endpoint, self.inbox.receive, self._on_peer_gone)
+        self.outbox = Outbox(self.bus, self._on_worker_deaf)
         self.inbox.connect(self.bus, self.outbox)
         self.bus.socket.after_drain(self._dispatch)
-        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, clock, output)
+
+    def _make_workers(self, clock: Clock, output: int) -> None:
         self.workers = LocalWorkers(
-            home,
+            self.home,
             self.options.workers,
             clock,
             output,
-            on_gone=self._worker_gone,
-            on_hopeless=self._workers_hopeless,
+            on_gone=self._on_worker_gone,
+            on_hopeless=self._on_workers_hopeless,
             may_restart=lambda: not self.engine.presence.is_draining,
             command=self.options.worker_command,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
-        upkeep = Upkeep(home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
+
+    def _make_duties(self, output: int) -> None:
+        """What else is due every second."""
+        upkeep = Upkeep(self.home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
         self.orphans = OrphanSweep(
-            home,
+            self.home,
             self.fs,
             self.queries,
             self.threads,
@@ -218,12 +240,12 @@ class Shell:
         self.workers.start()
         self._tick()
         for number in (signal.SIGINT, signal.SIGTERM):
-            self.loop.add_signal_handler(number, self._signalled)
+            self.loop.add_signal_handler(number, self._on_signal)
         self.is_ready = self.failure is None
 
     # --- from decisions to the world
 
-    def _release(self, entries: Sequence[Entry]) -> None:
+    def _on_durable(self, entries: Sequence[Entry]) -> None:
         """These decisions are durable: publish, act, answer, in their order. What fails of that holds up nothing else."""
         for entry in entries:
             self._guarded("telling the feed", self.feed.publish, entry.decision)
@@ -253,7 +275,7 @@ class Shell:
             case _:
                 pass  # PublishOutputViews: the projector publishes when it applies the commit's events
 
-    def _promoted(self, promoted: PromotedFiles) -> None:
+    def _on_promoted(self, promoted: PromotedFiles) -> None:
         self.has_published = True
         self.engine.submit(commands.Promoted(promoted.job_id, promoted.epoch, tuple(promoted.damaged)))
         self.changed.set()
@@ -277,12 +299,12 @@ class Shell:
         self.stop_requested.set()
         self.changed.set()
 
-    def _task_failed(self, name: str, error: BaseException) -> None:
+    def _on_task_failed(self, name: str, error: BaseException) -> None:
         """Tasks deal with what they expect; the rest nobody awaits."""
         logger.error("The task %s failed.", name, exc_info=error)
         self.fail(error)
 
-    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What a callback of the loop raised, nobody caught: what it was to do is not done, and nobody knows what."""
         error = context.get("exception")
         if error is None:
@@ -291,30 +313,30 @@ class Shell:
         logger.critical("A callback failed: %s", context.get("message"), exc_info=error)
         self.fail(error)
 
-    def _log_is_full(self, full: LogFull) -> None:
+    def _on_log_full(self, full: LogFull) -> None:
         logger.error("%s", full)
-        self._judge_intake()
+        self.intake.look()
 
-    def _worker_gone(self, worker_id: str, how: str) -> None:
+    def _on_worker_gone(self, worker_id: str, how: str) -> None:
         self.bus.socket.drain_now()  # its last words come before its end
         self.engine.submit(commands.WorkerGone(worker_id, f"its process {how}"))
         self.bus.unbind_worker(worker_id)
         self._dispatch()
         self.changed.set()
 
-    def _peer_gone(self, worker_id: str) -> None:
+    def _on_peer_gone(self, worker_id: str) -> None:
         """The process behind a worker's connection has ended; of a local one its keeper tells more."""
         if worker_id not in self.workers.pids:
-            self._worker_gone(worker_id, "ended")
+            self._on_worker_gone(worker_id, "ended")
 
-    def _worker_is_deaf(self, worker_id: str) -> None:
+    def _on_worker_deaf(self, worker_id: str) -> None:
         self.loop.call_soon(self.engine.submit, commands.WorkerGone(worker_id, "does not read its messages"))
 
-    def _workers_hopeless(self) -> None:
+    def _on_workers_hopeless(self) -> None:
         if self.options.until_idle:
             self.fail(RuntimeError(f"no local worker stays alive; see {self.home.daemon_log}"))
 
-    def _signalled(self) -> None:
+    def _on_signal(self) -> None:
         """The first signal drains, the second stops at once."""
         if self.drain_requested.is_set():
             self.stop_requested.set()
@@ -364,7 +386,7 @@ class Shell:
         self._dispatch()
         self.projector.tell_watermark()
         if self._ticks % _EACH_SECOND == 0:
-            self._judge_intake()
+            self.intake.look()
             self._guarded("scanning what is due", self.planner.scan_due_sources)
             self._guarded("publishing metrics", self.feed.publish_metrics)
             self._guarded("the snapshot", self.snapshotter.tick, self.journal.durable)
@@ -390,43 +412,6 @@ class Shell:
         presence = self.engine.presence
         heard_s = {worker.worker_id: worker.last_beat_s for worker in presence.workers.values()}
         self.workers.end_silent(heard_s, presence.liveness.lease_timeout_seconds)
-
-    def _judge_intake(self) -> None:
-        """Look at the disk in a thread: a disk in trouble may keep whoever asks it waiting."""
-        if not self._is_judging_intake:
-            self._is_judging_intake = True
-            self.tasks.run("judging the intake", self._look_at_disk())
-
-    async def _look_at_disk(self) -> None:
-        try:
-            paused, is_full = self.booted.state.intake_paused, self.journal.is_waiting_for_room
-            room = await self.loop.run_in_executor(self.threads, self._room, paused is not None and not is_full)
-        except LogBroken as broken:
-            self.fail(broken)
-            return
-        except OSError as cause:
-            logger.warning("The disk does not say how full it is: %s", cause)
-            return
-        finally:
-            self._is_judging_intake = False
-        if self.journal.is_closed:
-            return
-        verdict = judge_intake(
-            self.booted.state.intake_paused,
-            room.free_bytes,
-            self.settings.log.low_disk_bytes,
-            free_files=room.free_files,
-            has_reserve=paused is None or room.has_reserve,
-            is_log_full=is_full,
-        )
-        if verdict is not None:
-            logger.warning("Intake: %s", verdict.reason)
-            self.engine.submit(verdict)
-
-    def _room(self, wants_reserve: bool) -> _Room:
-        """In a thread: what is free, and whether the reserve is there again."""
-        has_reserve = wants_reserve and self.booted.log.restore_reserve()
-        return _Room(self.fs.free_bytes(self.home.root), self.fs.free_files(self.home.root), has_reserve)
 
     def _prune_keys(self) -> None:
         """Keys that the projection has known for a while; plans under way still rely on younger ones."""

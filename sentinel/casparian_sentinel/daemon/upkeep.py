@@ -1,6 +1,6 @@
 """What the daemon does about its own disk now and then: when work is refused, what is cleared, what is moved aside.
 
-`judge_intake` says whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes what nobody will
+`IntakeWatch` looks whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes what nobody will
 finish. `OrphanSweep` looks once for published files that no commit of this log names. Nothing here touches a live attempt.
 """
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from casparian_protocol.client import RequestRefused
 from casparian_protocol.home import Home, follow, remove_if_unused, rotate_if_large
@@ -21,8 +21,11 @@ from casparian_protocol.home.daemon_log import STANDARD_DESCRIPTORS
 from casparian_protocol.settings import DaemonSettings
 from casparian_sentinel.commit.promote import move_aside, published_parts
 from casparian_sentinel.core.commands import PauseIntake, ResumeIntake
+from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.daemon.failures import Tasks
+from casparian_sentinel.daemon.journal.group_commit import GroupCommit
+from casparian_sentinel.log.errors import LogBroken
 from casparian_sentinel.ports import Fs
 
 #: New files that the file system must have room for, in files: each job in flight makes about ten.
@@ -57,6 +60,75 @@ def judge_intake(
     if paused is not None and not is_log_full and has_reserve and has_bytes and has_files:
         return ResumeIntake(f"{_mebibytes(free_bytes)} free")
     return None
+
+
+class IntakeWatch:
+    """Looks at the disk in a thread, since a disk in trouble may keep whoever asks it waiting. Methods belong to the loop."""
+
+    def __init__(
+        self,
+        home: Home,
+        fs: Fs,
+        state: State,
+        journal: GroupCommit,
+        threads: Executor,
+        tasks: Tasks,
+        *,
+        floor_bytes: Callable[[], int],
+        submit: Callable[[PauseIntake | ResumeIntake], object],
+        on_broken: Callable[[LogBroken], None],
+    ) -> None:
+        self._home, self._fs, self._state, self._journal = home, fs, state, journal
+        self._threads, self._tasks = threads, tasks
+        self._floor_bytes = floor_bytes
+        self._submit = submit
+        self._on_broken = on_broken
+        self._is_looking = False
+
+    def look(self) -> None:
+        """Pause or resume intake, once the disk has said how full it is."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._tasks.run("judging the intake", self._look())
+
+    async def _look(self) -> None:
+        try:
+            paused, is_full = self._state.intake_paused, self._journal.is_waiting_for_room
+            wants_reserve = paused is not None and not is_full
+            loop = asyncio.get_running_loop()
+            room = await loop.run_in_executor(self._threads, self._room, wants_reserve)
+        except LogBroken as broken:
+            self._on_broken(broken)
+            return
+        except OSError as cause:
+            logger.warning("The disk does not say how full it is: %s", cause)
+            return
+        finally:
+            self._is_looking = False
+        if self._journal.is_closed:
+            return
+        verdict = judge_intake(
+            self._state.intake_paused,
+            room.free_bytes,
+            self._floor_bytes(),
+            free_files=room.free_files,
+            has_reserve=paused is None or room.has_reserve,
+            is_log_full=is_full,
+        )
+        if verdict is not None:
+            logger.warning("Intake: %s", verdict.reason)
+            self._submit(verdict)
+
+    def _room(self, wants_reserve: bool) -> _Room:
+        """In a thread: what is free, and whether the log's reserve is there again."""
+        has_reserve = wants_reserve and self._journal.restore_reserve()
+        return _Room(self._fs.free_bytes(self._home.root), self._fs.free_files(self._home.root), has_reserve)
+
+
+class _Room(NamedTuple):
+    free_bytes: int
+    free_files: int | None
+    has_reserve: bool
 
 
 def _mebibytes(count: int) -> str:

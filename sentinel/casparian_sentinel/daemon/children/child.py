@@ -67,6 +67,8 @@ class Child:
             start_new_session=True,
             cwd="/",
         )
+        #: None while it runs; negative: the signal that killed it.
+        self.exit_code: int | None = None
         self.started_at_s = clock.monotonic_seconds()
         self.pid = self._process.pid
         self._pidfd: int | None = os.pidfd_open(self.pid)
@@ -94,7 +96,8 @@ class Child:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = None
-        self._on_exit(said_of_exit(self._process.wait()))
+        self.exit_code = self._process.wait()
+        self._on_exit(said_of_exit(self.exit_code))
 
 
 def said_of_exit(code: int) -> str:

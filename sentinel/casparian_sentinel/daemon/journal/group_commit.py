@@ -120,6 +120,10 @@ class GroupCommit:
             self._idle_waiters.append(waiter)
             await waiter
 
+    def restore_reserve(self) -> bool:
+        """Whether the log has its reserve of disk space (again). Waits for the disk: call it in a thread."""
+        return self._log.restore_reserve()
+
     @property
     def is_closed(self) -> bool:
         return self._is_closed or self._is_failed

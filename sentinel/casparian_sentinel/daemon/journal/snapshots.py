@@ -157,8 +157,8 @@ class Snapshotter:
                 logger.warning("The snapshot could not be written: %s", cause)
 
     def _ended(self, how: str) -> None:
-        self._child = None
-        if how != "exited with 0":
+        child, self._child = self._child, None
+        if child is None or child.exit_code != 0:
             logger.warning("The snapshot was not made: its process %s.", how)
 
 
