@@ -50,7 +50,7 @@ def test_workers_of_a_killed_sentinel_are_not_started_twice(tmp_path: Path) -> N
         worker = until(lambda: only_worker(client), "the worker says hello")
     first.kill()
     second = start(home)
-    assert "still here" in second.said()
+    assert "is still running" in second.said()
     assert read_pids(home.run / "workers.json") == {"local-1": worker["pid"]}
     second.process.send_signal(signal.SIGINT)
     second.process.send_signal(signal.SIGTERM)
