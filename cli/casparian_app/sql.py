@@ -5,6 +5,7 @@ The only place where a front end's own text becomes a query. All that front ends
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def ask(gateway: Gateway, query: str, *, timeout_seconds: float = 600.0, limit_rows: int | None = None) -> pa.Table:
+def ask(
+    gateway: Gateway,
+    query: str,
+    *,
+    timeout_seconds: float = 600.0,
+    limit_rows: int | None = None,
+    prepared: subprocess.Popen[bytes] | None = None,
+) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
     gateway.publish_output_views()
     known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
     return ask_sql(
-        gateway.home, query, known, gateway.state_table, timeout_seconds=timeout_seconds, limit_rows=limit_rows
+        gateway.home,
+        query,
+        known,
+        gateway.state_table,
+        timeout_seconds=timeout_seconds,
+        limit_rows=limit_rows,
+        prepared=prepared,
     )
 
 

@@ -56,6 +56,11 @@ class RunCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Queries will be asked: have a process ready for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopCommand:
     """Interrupt a running command, or a followed log, and drop what it still says."""
 
@@ -130,6 +135,7 @@ Effect = (
     RunQuery
     | RunOperation
     | RunCommand
+    | WarmUp
     | StopCommand
     | FollowLog
     | ListDirectory

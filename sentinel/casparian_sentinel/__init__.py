@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from casparian_sentinel.registry.prepare import PreparedArtifact
     from casparian_sentinel.registry.prepare import prepare as prepare_artifact
     from casparian_sentinel.sql.ask import ask as ask_sql
+    from casparian_sentinel.sql.ask import prepare as prepare_sql
     from casparian_sentinel.sql.ask import relations as sql_relations
     from casparian_sentinel.sql.guard import Relations
     from casparian_sentinel.sql.guard import check as check_sql
@@ -107,6 +108,7 @@ __all__ = [
     "log_tail",
     "plan_repair",
     "prepare_artifact",
+    "prepare_sql",
     "publish_past_output_views",
     "published_files",
     "repair_recorded",
@@ -148,6 +150,7 @@ _HOMES = {
     "Verification": "casparian_sentinel.log.verify",
     "Witness": "casparian_sentinel.log.witness",
     "ask_sql": "casparian_sentinel.sql.ask:ask",
+    "prepare_sql": "casparian_sentinel.sql.ask:prepare",
     "bundle_differences": "casparian_sentinel.registry.bundle_tests:differences",
     "bundle_tests": "casparian_sentinel.registry.bundle_tests",
     "caches": "casparian_sentinel.daemon.journal.witnesses",

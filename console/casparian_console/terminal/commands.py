@@ -37,6 +37,10 @@ class Commands:
         self._took = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        #: `casparian sql --warm`: loaded, and waiting for a query on its stdin.
+        self._spare: asyncio.subprocess.Process | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def running(self) -> int:
@@ -58,30 +62,68 @@ class Commands:
 
     async def close(self) -> None:
         """Interrupt all, and wait until they are gone."""
+        self._is_closed = True
         for tag in list(self._running):
             self.stop(tag)
+        await self.warmed()
+        if self._spare is not None:
+            self._end(self._spare)
         if self._ending:
             await asyncio.wait(self._ending, timeout=_GRACE_SECONDS + 2)
+
+    # --- a process in reserve ------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Start the spare, unless there is one."""
+        is_there = self._spare is not None and self._spare.returncode is None
+        if not (is_there or self._is_closed or self._warming is not None):
+            self._warming = asyncio.get_running_loop().create_task(self._warm())
+
+    async def warmed(self) -> None:
+        """Until the spare is there that is being started."""
+        if self._warming is not None:
+            await asyncio.wait([self._warming])
+
+    async def _warm(self) -> None:
+        with contextlib.suppress(OSError):  # the next query starts its own, and says what is wrong
+            self._spare = await self._start(("sql", "--format", "arrays", "--warm", "-"), asyncio.subprocess.PIPE)
+        self._warming = None
+
+    def _from_spare(self, effect: RunCommand) -> asyncio.subprocess.Process | None:
+        """The spare with this query, if it is one that the spare can answer: of now, its rows as arrays."""
+        spare, order = self._spare, _query_of(effect.args)
+        if order is None or spare is None or spare.returncode is not None or spare.stdin is None:
+            return None
+        self._spare = None
+        spare.stdin.write(json.dumps(order).encode() + b"\n")
+        spare.stdin.close()
+        return spare
+
+    async def _start(self, args: Sequence[str], stdin: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._prefix,
+            *args,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
+        )
 
     # --- one command --------------------------------------------------------------------------------------------------
 
     async def _run(self, effect: RunCommand, running: _Running) -> None:
         tag = effect.tag
         try:
-            process = running.process = await asyncio.create_subprocess_exec(
-                *self._prefix,
-                *effect.args,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
-            )
+            spare = self._from_spare(effect)
+            process = running.process = spare or await self._start(effect.args, asyncio.subprocess.DEVNULL)
             if running.is_stopped:  # while it was being started
                 self._end(process)
             said, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
             code = await process.wait()
             self._tell(running, Ended(tag, code, said, is_cut))
+            if spare is not None:
+                self.warm_up()
         except OSError as error:
             self._tell(running, Failed(tag, f"The command did not start: {error.strerror or error}."))
         except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
@@ -130,6 +172,14 @@ class Commands:
         task = asyncio.get_running_loop().create_task(_ended(process))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+def _query_of(args: Sequence[str]) -> dict[str, str | int] | None:
+    """What a spare must be told to do what this command line does; None for another command line."""
+    match args:
+        case ("sql", "--format", "arrays", "--limit", limit, "--", sql):
+            return {"sql": sql, "limit": int(limit)}
+    return None
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

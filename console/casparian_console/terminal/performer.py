@@ -29,6 +29,7 @@ from casparian_console.effects import (
     StopCommand,
     Suspend,
     Tag,
+    WarmUp,
     Watch,
 )
 from casparian_console.facts.store import is_load
@@ -184,6 +185,8 @@ class Performer:
                 self._requests.ask(effect.tag, _request(effect))
             case RunCommand():
                 self._commands.run(effect)
+            case WarmUp():
+                self._commands.warm_up()
             case StopCommand(tag):
                 self._stop(tag)
             case FollowLog():

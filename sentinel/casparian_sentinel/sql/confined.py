@@ -42,6 +42,8 @@ def main() -> int:
     process.reset_signals()
     order: dict[str, Any] = json.load(sys.stdin)
     die_with(order["asker_pid"])
+    os.chdir(order["scratch"])
+    os.environ["HOME"] = order["scratch"]
     limit(order)
     confine(order)
     try:

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import uvloop
 
 from casparian_console.effects import (
@@ -28,6 +29,7 @@ from casparian_console.effects import (
     RunOperation,
     RunQuery,
     StopCommand,
+    WarmUp,
     Watch,
 )
 from casparian_console.messages import Ended, Failed, Listing, Message, Output, PastEvents, ToolCalls
@@ -93,6 +95,57 @@ def on_stage(folder: Path, tell: Tell, *, script: str = "", assistant: Assistant
             await stage.performer.close()
 
     uvloop.run(story())
+
+
+# --- a process in reserve ---------------------------------------------------------------------------------------------
+
+#: Says whether it was the spare, and what it was asked.
+ASKED = """
+import json, sys
+if '--warm' in sys.argv:
+    line = sys.stdin.readline()
+    if not line: sys.exit()
+    print('spare', json.dumps(json.loads(line), sort_keys=True))
+else:
+    print('fresh', json.dumps(sys.argv[1:]))
+"""
+QUERY = RunCommand(TAG, ("sql", "--format", "arrays", "--limit", "501", "--", "select 1"))
+
+
+def test_a_query_is_answered_by_the_process_that_was_made_ready_and_the_next_one_too(tmp_path: Path) -> None:
+    async def tell(stage: Stage) -> None:
+        stage.performer.perform(WarmUp())
+        for number in range(2):
+            await stage.performer._commands.warmed()
+            stage.answers.clear()
+            stage.performer.perform(QUERY)
+            assert (await stage.last(Ended)).code == 0
+            assert stage.text() == 'spare {"limit": 501, "sql": "select 1"}\n', number
+
+    on_stage(tmp_path, tell, script=ASKED)
+
+
+@pytest.mark.parametrize("args", [("sql", "--format", "csv", "--out", "x", "--", "select 1"),
+                                  ("sql", "--format", "arrays", "--limit", "2", "--as-of", "7", "--", "select 1"),
+                                  ("jobs", "--json")])  # fmt: skip
+def test_other_commands_do_not_use_it_up(tmp_path: Path, args: tuple[str, ...]) -> None:
+    async def tell(stage: Stage) -> None:
+        stage.performer.perform(WarmUp())
+        await stage.performer._commands.warmed()
+        stage.performer.perform(RunCommand(TAG, args))
+        await stage.last(Ended)
+        assert stage.text().startswith("fresh")
+
+    on_stage(tmp_path, tell, script=ASKED)
+
+
+def test_without_one_a_query_starts_its_own_process(tmp_path: Path) -> None:
+    async def tell(stage: Stage) -> None:
+        stage.performer.perform(QUERY)
+        await stage.last(Ended)
+        assert stage.text() == "fresh " + json.dumps(list(QUERY.args)) + "\n"
+
+    on_stage(tmp_path, tell, script=ASKED)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

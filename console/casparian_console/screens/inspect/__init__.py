@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Effects
+from casparian_console.effects import Effects, WarmUp
 from casparian_console.listing import Match
 from casparian_console.messages import Tagged
 from casparian_console.screen import Context, Screen
@@ -120,7 +120,7 @@ class Inspect(Screen):
     # --- what the shell asks ------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
-        return self.view.enter(context)
+        return [WarmUp(), *self.view.enter(context)]
 
     def changed(self, context: Context) -> Effects:
         leaving, self._leaving = self._leaving, []
