@@ -16,20 +16,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_MOST = {
-    "modules": 495,
+    "modules": 480,
     "import circles": 3,
-    "modules over 450 lines": 5,
+    "modules over 450 lines": 3,
     "JobType.X outside kinds/": 0,
     "max(version)": 0,
-    "SQL texts in front ends": 15,
+    "SQL texts in front ends": 11,
     "imports of insides by front ends": 0,
 }
 AT_LEAST = {
     "median lines of a module": 140,
-    "tests per line": 0.6,
+    "tests per line": 0.62,
     "shim: tests per line": 0.6,
     "protocol: tests per line": 0.5,
-    "cli: tests per line": 0.25,
+    "cli: tests per line": 0.35,
 }
 
 
