@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName
 from casparian_protocol.queries.parsers import StateTables
-from casparian_sentinel import ask_sql, sql_relations
+from casparian_sentinel import ask_sql, prepare_sql, sql_relations
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def prepare() -> subprocess.Popen[bytes]:
+    """A confined process that has everything loaded and waits for the query of one `ask(..., prepared=...)`."""
+    return prepare_sql()
 
 
 def ask(

@@ -251,9 +251,9 @@ def await_query() -> tuple[str, int | None, subprocess.Popen[bytes]] | None:
     import duckdb  # noqa: F401 -- loaded before it is needed
     import pyarrow  # noqa: F401
 
-    from casparian_sentinel import prepare_sql
+    from casparian_app.sql import prepare
 
-    prepared = prepare_sql()
+    prepared = prepare()
     line = sys.stdin.readline()
     if not line.strip():
         with prepared:
