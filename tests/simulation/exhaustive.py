@@ -21,7 +21,7 @@ from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import step
 from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
-from casparian_sentinel.core.evolve import evolve
+from casparian_sentinel.core.evolve import evolve, validate
 from casparian_sentinel.core.state import State
 from casparian_sentinel.core.workers.presence import WorkerPresence, after_boot
 from casparian_sentinel.log.event import Event
@@ -352,6 +352,8 @@ class Small:
         for event in self.log:
             evolve(folded, event)
             judge.see(event)
+        validate(folded)
+        validate(self.state)
         if known_of(folded) != known_of(self.durable_state) or judge != self.durable:
             raise Violated("I9: the fold of the log differs from what was carried along")
 

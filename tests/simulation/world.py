@@ -25,7 +25,7 @@ from casparian_protocol.wire import messages as m
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decide import decide
 from casparian_sentinel.core.decision import Decision
-from casparian_sentinel.core.evolve import UnfoldableLog, evolve
+from casparian_sentinel.core.evolve import UnfoldableLog, evolve, validate
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot
@@ -590,6 +590,7 @@ class World:
             evolve(self.shadow, event)
 
     def _compare_fold(self, state: State) -> None:
+        validate(state)
         if _KNOWN(self.shadow) != _KNOWN(state):
             raise Violated("I9: the fold of the log differs from the state")
 

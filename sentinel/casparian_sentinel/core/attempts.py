@@ -171,7 +171,7 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
 # --- started ---
 
 
-def started(decision: DecisionBuilder, command: JobsStarted) -> None:
+def on_started(decision: DecisionBuilder, command: JobsStarted) -> None:
     fenced: list[Held] = []
     for item in command.message.jobs:
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
@@ -197,7 +197,7 @@ def _is_settled(state: State, job_id: str, epoch: int) -> bool:
 # --- finish ---
 
 
-def finish(decision: DecisionBuilder, command: FinishReceived) -> None:
+def on_finish(decision: DecisionBuilder, command: FinishReceived) -> None:
     """Commit every item under a current epoch; answer what was answered before; fence the rest."""
     committed: list[Held] = []
     fenced: list[Held] = []
@@ -281,7 +281,7 @@ def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None
     decision.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
 
 
-def promoted(decision: DecisionBuilder, command: Promoted) -> None:
+def on_promoted(decision: DecisionBuilder, command: Promoted) -> None:
     job = decision.state.jobs.get(command.job_id)
     if job is None or job.commit is None or job.epoch != command.epoch:
         return
@@ -309,7 +309,7 @@ def promoted(decision: DecisionBuilder, command: Promoted) -> None:
 # --- fail ---
 
 
-def fail(decision: DecisionBuilder, command: FailReceived) -> None:
+def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
     message = command.message
     job = current_attempt(decision.state, message.job_id, message.epoch, command.worker_id)
     answer = held(message.job_id, message.epoch)
@@ -413,7 +413,7 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
 # --- given back ---
 
 
-def release(decision: DecisionBuilder, command: ReleaseReceived) -> None:
+def on_released(decision: DecisionBuilder, command: ReleaseReceived) -> None:
     reason = "shutdown" if decision.presence.is_stopping else "released"
     seen: set[str] = set()
     for item in command.message.jobs:

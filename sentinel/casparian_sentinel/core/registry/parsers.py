@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -30,7 +29,7 @@ from casparian_sentinel.core.registry.commands import (
     RetireParser,
     SetQuarantinePolicy,
 )
-from casparian_sentinel.core.registry.versions import follow_retired, forget_waiting, settle
+from casparian_sentinel.core.registry.versions import VersionVerdict, follow_retired, forget_waiting, settle
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
 #: Clients through which proposals come, from people or not; what they propose somebody else approves.
@@ -85,7 +84,7 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
             )
         )
     carried = _carry_approvals(decision, command)
-    verdicts: list[dict[str, Any]] = []
+    verdicts: list[VersionVerdict] = []
     version = _version_of(command, {each["output"] for each in carried})
     if version.is_runnable:
         known_versions = line.versions if line is not None else {}
@@ -190,7 +189,7 @@ def _answer_registered(
     *,
     already: bool,
     carried: list[dict[str, str]] | None = None,
-    versions: list[dict[str, Any]] | None = None,
+    versions: list[VersionVerdict] | None = None,
 ) -> None:
     decision.answer(
         parser_id=parser_id,
@@ -289,12 +288,12 @@ def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
 
 def _settle_approved(
     decision: DecisionBuilder, approved: list[Contract], command: DecideContract
-) -> list[dict[str, Any]]:
+) -> list[VersionVerdict]:
     """What becomes of the versions that may run by these approvals."""
     outputs: dict[str, dict[str, set[str]]] = {}
     for contract in approved:
         outputs.setdefault(contract.parser, {}).setdefault(contract.version, set()).add(contract.output)
-    verdicts: list[dict[str, Any]] = []
+    verdicts: list[VersionVerdict] = []
     for parser, versions in outputs.items():
         line = decision.state.parsers[parser]
         after = {
@@ -346,7 +345,7 @@ def retire(decision: DecisionBuilder, command: RetireParser) -> None:
         known = ", ".join(line.versions)
         decision.reject(f"{line.name} has no version {command.version}.", f"It has {known}.", code="NOT_FOUND")
         return
-    follows: list[dict[str, Any]] = []
+    follows: list[VersionVerdict] = []
     if not version.is_retired:
         decision.cause = decision.record(ParserRetired(name=line.name, version=version.version))
         if line.current == version.version:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 from packaging.version import Version
 
@@ -39,6 +39,18 @@ _PROBLEM_CHARACTERS = 160
 _CONTRACTS_IN_EVENT = 50
 _ENDS = (JobCompleted, JobFailed, JobDeadLettered, JobCancelled)
 _NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows that are there"),)
+
+
+class VersionVerdict(TypedDict):
+    """How a version of a parser stands after a decision, for whoever asked: in words, and what can be done about it."""
+
+    parser: str
+    version: str
+    state: Literal["current", "older", "waits", "none"]
+    current: str
+    said: str
+    remedy: str
+    problems: list[Problem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +129,13 @@ def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
 
 def settle(
     decision: DecisionBuilder, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
-) -> list[dict[str, Any]]:
+) -> list[VersionVerdict]:
     """What becomes of versions that may run from now on, newest first; each verdict for whoever asked.
 
     `line` is as it will be: the command's own registration and approvals are in it.
     """
     current = line.current
-    verdicts: list[dict[str, Any]] = []
+    verdicts: list[VersionVerdict] = []
     for version in sorted(newly_runnable, key=_age, reverse=True):
         if current and Version(version.version) < Version(current):
             verdicts.append(_verdict(decision, line, version, "older", current))
@@ -150,7 +162,7 @@ def _wait(
     current: str,
     problems: list[Problem],
     fits: Fits,
-) -> dict[str, Any]:
+) -> VersionVerdict:
     may_choose = may_be_chosen(lying_of(decision.state, version.outputs), version.outputs, fits, line.open_jobs)
     _record_waiting(decision, line, version, problems, may_choose=may_choose)
     return _verdict(decision, line, version, "waits", current, problems, may_choose=may_choose)
@@ -187,12 +199,12 @@ def _verdict(
     decision: DecisionBuilder,
     line: ParserLine,
     version: ParserVersion,
-    state: str,
+    state: Literal["current", "older", "waits"],
     current: str,
     problems: Sequence[Problem] = (),
     *,
     may_choose: bool = True,
-) -> dict[str, Any]:
+) -> VersionVerdict:
     """How a version stands, for the answer: `said` in words, `remedy` when something can be done about it."""
     name = f"{line.name} {version.version}"
     if state == "current":
@@ -332,10 +344,10 @@ def use(decision: DecisionBuilder, command: UseVersion) -> None:
     decision.answer(parser=line.name, version=version.version, previous=line.current, already=False)
 
 
-def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserVersion, fits: Fits) -> dict[str, Any]:
+def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserVersion, fits: Fits) -> VersionVerdict:
     """The current version was retired: the newest that fits follows, or none. The verdict about the one that follows."""
     others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
-    best_waiting: dict[str, Any] | None = None
+    best_waiting: VersionVerdict | None = None
     for version in sorted(others, key=_age, reverse=True):
         lying = lying_of(decision.state, version.outputs)
         problems = problems_of(lying, version.outputs, fits, line.open_jobs)

@@ -49,7 +49,7 @@ LEASES_MAX = 1024
 # --- hello ---
 
 
-def hello(decision: DecisionBuilder, command: HelloReceived) -> None:
+def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
     """Adopt what the worker still holds, tell it what to abandon, take back what it no longer knows."""
     message, worker_id = command.message, command.worker_id
     if message.protocol != PROTOCOL_VERSION:
@@ -155,7 +155,7 @@ def _known(decision: DecisionBuilder, worker_id: str, of_kind: str) -> Connected
     return decision.presence.change_worker(worker_id, last_beat_s=decision.now.monotonic_s)
 
 
-def beat(decision: DecisionBuilder, command: BeatReceived) -> None:
+def on_heartbeat(decision: DecisionBuilder, command: BeatReceived) -> None:
     """Renews all the worker's leases; notes starts that were not heard of, progress, and attempts that are over."""
     message = command.message
     if _known(decision, command.worker_id, "heartbeat") is None:
@@ -191,7 +191,7 @@ def _beat_of_job(decision: DecisionBuilder, item: Beat, worker_id: str, fenced: 
         _note_progress(decision, job, item.progress)
 
 
-def progress(decision: DecisionBuilder, command: ProgressReceived) -> None:
+def on_progress(decision: DecisionBuilder, command: ProgressReceived) -> None:
     message = command.message
     if _known(decision, command.worker_id, "progress") is None:
         return
@@ -219,7 +219,7 @@ def _note_progress(decision: DecisionBuilder, job: OpenJob, news: Progress) -> N
     decision.presence.jobs[job.job_id] = replace(seen, progress=news)
 
 
-def sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
+def on_sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
     """Live only: nothing is recorded."""
     if _known(decision, command.worker_id, "sinks") is None:
         return
@@ -230,7 +230,7 @@ def sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
         decision.presence.sinks = taken
 
 
-def want(decision: DecisionBuilder, command: WantReceived) -> None:
+def on_want(decision: DecisionBuilder, command: WantReceived) -> None:
     worker = _known(decision, command.worker_id, "want")
     if worker is not None:
         held = len(decision.state.epochs_held.get(command.worker_id, ()))
@@ -241,14 +241,14 @@ def want(decision: DecisionBuilder, command: WantReceived) -> None:
 # --- the end of a worker ---
 
 
-def bye(decision: DecisionBuilder, command: ByeReceived) -> None:
+def on_bye(decision: DecisionBuilder, command: ByeReceived) -> None:
     worker_id = command.worker_id
     left = decision.record(WorkerLeft(worker_id=worker_id)) if worker_id in decision.state.joined else 0
     lose_all(decision, worker_id, "released", is_loss=False, cause=left)
     _forget(decision, worker_id)
 
 
-def gone(decision: DecisionBuilder, command: WorkerGone) -> None:
+def on_gone(decision: DecisionBuilder, command: WorkerGone) -> None:
     lose_worker(decision, command.worker_id, command.reason)
 
 

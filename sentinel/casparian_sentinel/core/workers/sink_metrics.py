@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, SinkCounts, Sinks
@@ -47,6 +47,18 @@ class Report:
 
     since: int
     counts: Mapping[Key, SinkCounts] = field(default_factory=dict)
+
+
+class SinkReading(TypedDict):
+    """One output in one sink, as the metric has it."""
+
+    uri: str
+    output: str
+    rows: int
+    bytes: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ class SinkBook:
             del absent[next(iter(absent))]
         return SinkBook(self.totals, reports, absent)
 
-    def readings(self) -> list[dict[str, Any]]:
+    def readings(self) -> list[SinkReading]:
         """As the metric has them: percentiles in milliseconds, None where no call was measured."""
         return [
             {
