@@ -61,8 +61,10 @@ _MARK_FILES = """
 update scout_files set status = m.status from marks m
 where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
 """
+#: Not `id = ?`: with other conditions beside it DuckDB would read the whole table instead of the index.
 _MARK_FILE = """
-update scout_files set status = ? where id = ? and status <> 'vanished' and coalesce(? = content_hash, true)
+update scout_files set status = ?
+where id in (select unnest([?::varchar])) and status <> 'vanished' and coalesce(? = content_hash, true)
 """
 _CLOSINGS = pa.schema(
     [("id", pa.string()), ("closed_by", pa.string()), ("at", pa.timestamp("us")), ("reason", pa.string())]
