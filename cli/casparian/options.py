@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,10 +16,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: As much as anybody waits; in milliseconds it still fits 32 bits.
 _TIMEOUT_SECONDS_MAX = 1_000_000
 
+
+class _Seconds(click.FloatRange):
+    """A range of seconds; NaN is none of them, though no comparison says so."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return found
+
+
 COUNT = click.IntRange(0, COUNT_MAX)
 POSITIVE = click.IntRange(1, COUNT_MAX)
 INT32 = click.IntRange(INT32_MIN, INT32_MAX)
-TIMEOUT = click.FloatRange(0.1, _TIMEOUT_SECONDS_MAX)
+TIMEOUT = _Seconds(0.1, _TIMEOUT_SECONDS_MAX)
+WAIT_SECONDS = _Seconds(0, 86_400)
 POLL_SECONDS = click.IntRange(0, 86_400 * 365)
 
 

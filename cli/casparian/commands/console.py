@@ -44,11 +44,11 @@ casparian console --replay session.jsonl""",
     show_default=True,
     help="Draw a screen of W columns and H rows when there is no terminal.",
 )
-@click.option("--screenshot", type=_File, help="Need no terminal: write the screen to this .txt, .ans or .svg file.")
+@click.option("--screenshot", type=_File, help="Write the screen to this .txt, .ans or .svg file; needs no terminal.")
 @click.option(
     "--script",
     metavar="WORDS",
-    help="Need no terminal: press these keys, text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS; then end.",
+    help="Press these keys (also text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS), then end; needs no terminal.",
 )
 @click.option("--record", type=_File, help="Record the session to this file, without paths, rows and messages.")
 @click.option("--replay", type=_File, help="Play a recording (Space pauses, Esc ends); ask nothing and change nothing.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, pass_app
-from casparian.options import TIMEOUT, as_of_option
+from casparian.options import TIMEOUT, WAIT_SECONDS, as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.problems import NoHome, UsageProblem, WorkFailed
 from casparian_app.texts import count, size
@@ -288,7 +288,7 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
 @click.option(
     "--wait",
     "wait_seconds",
-    type=click.FloatRange(0, 86_400),
+    type=WAIT_SECONDS,
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -185,7 +185,7 @@ _OPTIONS = (
         "excludes",
         multiple=True,
         metavar="GLOB",
-        help="Do not tag files that match this pattern. Repeatable.",
+        help="Skip files that match this pattern. Repeatable.",
     ),
     click.option(
         "--kind", "kinds", multiple=True, help="Tag only files of this kind, such as fix or delimited. Repeatable."
