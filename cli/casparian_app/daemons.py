@@ -36,7 +36,7 @@ from casparian_protocol.queries.sources import WaitingTags
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.daemon import StatusResult
-from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files
+from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files
 
 #: A daemon that could not open its home ends so (`casparian start --foreground`).
 _HOME_NOT_OURS_STATUS = 3
@@ -213,5 +213,5 @@ def find_waiting_files(ask: Ask) -> list[WaitingFiles]:
         known = states.get((row["name"], row["version"]), {})
         contracts = {output: known.get(output, "") for output in json.loads(row["outputs_json"] or "{}")}
         topics = frozenset(row["topics"] or ())
-        candidates.append(Candidate(row["name"], row["version"], topics, contracts, row["state"] == "RETIRED"))
+        candidates.append(RegisteredVersion(row["name"], row["version"], topics, contracts, row["state"] == "RETIRED"))
     return waiting_files(counts, candidates)

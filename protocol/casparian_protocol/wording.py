@@ -91,7 +91,7 @@ def what_to_do(
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RegisteredVersion:
     """A registered version of a parser: `contracts` maps each output to `approved`, `proposed`, `rejected` or "" (none)."""
 
     name: str
@@ -128,12 +128,12 @@ class WaitingFiles:
     reason: str
 
 
-def waiting_files(counts: Mapping[str, int], candidates: Iterable[Candidate]) -> list[WaitingFiles]:
+def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVersion]) -> list[WaitingFiles]:
     """What of `counts` (tag → files without a job) no version of a parser may take, in the order of the tags.
 
-    `candidates` are in the order of their registration.
+    `registered` are in the order of their registration.
     """
-    versions = list(candidates)
+    versions = list(registered)
     topics = {topic for each in versions if not each.is_retired for topic in each.topics}
     found = []
     for tag, files in sorted(counts.items()):

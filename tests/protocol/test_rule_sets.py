@@ -13,14 +13,14 @@ from casparian_protocol.globs import BadGlob, compile_glob
 from casparian_protocol.tagging import (
     MAX_TAG_CHARACTERS,
     BadTag,
-    Candidate,
+    CataloguedFile,
     Hit,
     RuleSet,
     TagRule,
     check_rule,
     check_tag,
     merge_path_fields,
-    test_rule,
+    try_rule,
 )
 
 PATTERNS = [
@@ -103,7 +103,7 @@ def test_a_set_gives_what_its_rules_give_one_by_one(
 @settings(deadline=None)
 @given(RULES, st.sampled_from(PATHS), st.sampled_from([None, "fix"]), st.none() | st.integers(0, 20))
 def test_trying_a_rule_agrees_with_using_it(rule: TagRule, path: str, kind: str | None, size: int | None) -> None:
-    (verdict,) = test_rule(rule, [Candidate(path, kind, size, "aa")])
+    (verdict,) = try_rule(rule, [CataloguedFile(path, kind, size, "aa")])
     fields = alone(rule, path, kind, size, "aa")
 
     assert (verdict.refusal == "") == (fields is not None)
@@ -129,21 +129,21 @@ def test_a_kind_is_found_out_only_when_a_rule_asks_for_it_and_all_else_holds() -
 @pytest.mark.parametrize(
     ("more", "candidate", "refusal"),
     [
-        ({}, Candidate("x/a.tsv"), "path does not match the pattern"),
-        ({"excludes": ("x/**",)}, Candidate("x/a.csv"), "path is excluded by x/**"),
-        ({"extensions": ("tsv", ".txt")}, Candidate("a.csv"), "extension is not .tsv or .txt"),
-        ({"size_min_bytes": 5}, Candidate("a.csv"), "size is below 5 bytes"),
-        ({"size_max_bytes": 5}, Candidate("a.csv", size_bytes=6), "size is above 5 bytes"),
-        ({"content_hashes": ("aa",)}, Candidate("a.csv"), "content hash is not one of the rule's"),
-        ({"kinds": ("fix",)}, Candidate("a.csv"), "kind is unknown, not fix"),
-        ({"kinds": ("fix", "hl7")}, Candidate("a.csv", "delimited"), "kind is delimited, not fix or hl7"),
-        ({"enabled": False}, Candidate("a.csv"), ""),  # tried all the same
+        ({}, CataloguedFile("x/a.tsv"), "path does not match the pattern"),
+        ({"excludes": ("x/**",)}, CataloguedFile("x/a.csv"), "path is excluded by x/**"),
+        ({"extensions": ("tsv", ".txt")}, CataloguedFile("a.csv"), "extension is not .tsv or .txt"),
+        ({"size_min_bytes": 5}, CataloguedFile("a.csv"), "size is below 5 bytes"),
+        ({"size_max_bytes": 5}, CataloguedFile("a.csv", size_bytes=6), "size is above 5 bytes"),
+        ({"content_hashes": ("aa",)}, CataloguedFile("a.csv"), "content hash is not one of the rule's"),
+        ({"kinds": ("fix",)}, CataloguedFile("a.csv"), "kind is unknown, not fix"),
+        ({"kinds": ("fix", "hl7")}, CataloguedFile("a.csv", "delimited"), "kind is delimited, not fix or hl7"),
+        ({"enabled": False}, CataloguedFile("a.csv"), ""),  # tried all the same
     ],
 )
-def test_why_a_rule_does_not_match(more: dict[str, Any], candidate: Candidate, refusal: str) -> None:
+def test_why_a_rule_does_not_match(more: dict[str, Any], candidate: CataloguedFile, refusal: str) -> None:
     rule = TagRule(id="1", name="r", pattern="*.csv", tag="t", **more)
 
-    assert [verdict.refusal for verdict in test_rule(rule, [candidate])] == [refusal]
+    assert [verdict.refusal for verdict in try_rule(rule, [candidate])] == [refusal]
 
 
 # --- what a rule may say

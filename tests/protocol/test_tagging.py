@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_protocol.globs import MAX_ALTERNATIVES, BadGlob, compile_glob
-from casparian_protocol.tagging import BadTag, Candidate, RuleSet, TagRule, check_rule, merge_path_fields, test_rule
+from casparian_protocol.tagging import BadTag, CataloguedFile, RuleSet, TagRule, check_rule, merge_path_fields, try_rule
 
 
 def rule(pattern: str, tag: str = "t", rule_id: str = "", **more: object) -> TagRule:
@@ -183,7 +183,7 @@ def test_predicates_must_all_hold_and_kind_is_asked_last() -> None:
 def test_trying_a_rule_says_why_not() -> None:
     tried = rule("{client}/**", "x", enabled=False, kinds=["fix"])
 
-    verdicts = test_rule(tried, [Candidate("a/b", "fix"), Candidate("a/c", "text"), Candidate("d")])
+    verdicts = try_rule(tried, [CataloguedFile("a/b", "fix"), CataloguedFile("a/c", "text"), CataloguedFile("d")])
 
     assert [verdict.refusal for verdict in verdicts] == [
         "",

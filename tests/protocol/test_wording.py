@@ -13,7 +13,7 @@ from casparian_protocol.wording import (
     JOB_WORDS,
     JOBS_OPEN,
     NOT_COMPARED,
-    Candidate,
+    RegisteredVersion,
     WaitingFiles,
     in_columns,
     in_words,
@@ -29,11 +29,11 @@ from casparian_protocol.wording import (
 APPROVED = {"orders": "approved"}
 
 
-def candidate(contracts: dict[str, str], *, version: str = "1.0.0", is_retired: bool = False) -> Candidate:
-    return Candidate("fix", version, frozenset({"fix"}), contracts, is_retired)
+def candidate(contracts: dict[str, str], *, version: str = "1.0.0", is_retired: bool = False) -> RegisteredVersion:
+    return RegisteredVersion("fix", version, frozenset({"fix"}), contracts, is_retired)
 
 
-def reasons(*candidates: Candidate, tag: str = "fix") -> list[str]:
+def reasons(*candidates: RegisteredVersion, tag: str = "fix") -> list[str]:
     return [each.reason for each in waiting_files({tag: 5}, candidates)]
 
 

@@ -337,12 +337,12 @@ def remove(app: App, named: str) -> ExitCode:
 @pass_app
 def test(app: App, pattern: str, limit: int | None, source: str | None, **predicates: Any) -> ExitCode:
     """Show which known files a rule would tag; save nothing."""
-    from casparian_protocol.tagging import Candidate, TagRule, test_rule
+    from casparian_protocol.tagging import CataloguedFile, TagRule, try_rule
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)
     with app.gateway() as gateway:
         known = gateway.query(FileCandidates(_source_id(gateway, source) if source else None))
-    verdicts = test_rule(tried, [Candidate(k["rel_path"], k["kind"], k["size"], k["content_hash"]) for k in known])
+    verdicts = try_rule(tried, [CataloguedFile(k["rel_path"], k["kind"], k["size"], k["content_hash"]) for k in known])
     hits = [verdict for verdict in verdicts if not verdict.refusal]
     if app.is_json:
         as_json(

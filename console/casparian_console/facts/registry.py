@@ -16,7 +16,7 @@ from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.queries.outputs import OutputListed
 from casparian_protocol.queries.parsers import ContractListed, ParserVersion
-from casparian_protocol.wording import Candidate, WaitingFiles, waiting_files, what_to_do, why_waits
+from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files, what_to_do, why_waits
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class Registry:
     def paused_parsers(self) -> list[Parser]:
         return [parser for parser in self.parsers.values() if parser.paused]
 
-    def candidate(self, parser: Parser) -> Candidate:
+    def candidate(self, parser: Parser) -> RegisteredVersion:
         """The version as `casparian_protocol.wording` judges it."""
         states = {
             each.output: each.state
@@ -136,7 +136,7 @@ class Registry:
         }
         contracts = {output: states.get(output, "") for output in parser.outputs}
         is_retired = parser.state == "retired"
-        return Candidate(parser.name, parser.version, frozenset(parser.topics), contracts, is_retired)
+        return RegisteredVersion(parser.name, parser.version, frozenset(parser.topics), contracts, is_retired)
 
     @property
     def waiting_files(self) -> list[WaitingFiles]:
