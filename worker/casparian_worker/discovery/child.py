@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import TextIO, TypedDict, final
 
 import pyarrow as pa
 
+from casparian_protocol.bounds import Json
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_shim import process
@@ -22,7 +24,50 @@ from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, RootUnreadable, Wa
 from casparian_worker.guest.launch import die_with
 
 
-def options_of(options: dict[str, Any], wanted_tags: list[str]) -> ScanOptions:
+class ScanOrder(TypedDict):
+    """What the child is to do."""
+
+    root: str
+    #: An Arrow file with what is known of the files below the root; "" when nothing is.
+    previous: str
+    #: Where the changes go.
+    changes: str
+    rules: list[dict[str, Json]]
+    wanted_tags: list[str]
+    options: Mapping[str, Json]
+    source_id: str | None
+    scan_id: str
+
+
+@final
+class ScanProgressed(TypedDict):
+    """How far it is."""
+
+    files: int
+    bytes: int
+
+
+@final
+class ScanDone(TypedDict):
+    """Its last word when all went well: the manifest's facts, and how many changes there are."""
+
+    done: dict[str, int | bool]
+    rows: int
+
+
+@final
+class ScanRefused(TypedDict):
+    """Its last word when there was nothing to scan."""
+
+    failed: str
+    remedy: str
+    code: str
+
+
+ScanSaid = ScanProgressed | ScanDone | ScanRefused
+
+
+def options_of(options: Mapping[str, Json], wanted_tags: list[str]) -> ScanOptions:
     """What a source's or a scan's options mean; `excludes` come on top of the built-in ones."""
     walk = WalkOptions(
         excludes=(*DEFAULT_EXCLUDES, *_texts(options, "excludes")),
@@ -34,12 +79,12 @@ def options_of(options: dict[str, Any], wanted_tags: list[str]) -> ScanOptions:
     )
 
 
-def _texts(options: dict[str, Any], name: str) -> tuple[str, ...]:
+def _texts(options: Mapping[str, Json], name: str) -> tuple[str, ...]:
     value = options.get(name) or ()
     return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
 
 
-def facts_of(outcome: ScanOutcome) -> dict[str, Any]:
+def facts_of(outcome: ScanOutcome) -> dict[str, int | bool]:
     """The manifest's facts of a scan."""
     return {
         "files": outcome.counts.files,
@@ -56,7 +101,7 @@ def facts_of(outcome: ScanOutcome) -> dict[str, Any]:
     }
 
 
-def run(order: dict[str, Any], out: TextIO) -> None:
+def run(order: ScanOrder, out: TextIO) -> None:
     """Scan and write the changes; raises `CasparianError` when there is nothing to scan."""
     previous = None
     if order["previous"]:
@@ -76,11 +121,11 @@ def run(order: dict[str, Any], out: TextIO) -> None:
     _tell(out, {"done": facts_of(outcome), "rows": outcome.change_count})
 
 
-def _progress(progress: ScanProgress) -> dict[str, Any]:
+def _progress(progress: ScanProgress) -> ScanProgressed:
     return {"files": progress.files, "bytes": progress.bytes}
 
 
-def _tell(out: TextIO, what: dict[str, Any]) -> None:
+def _tell(out: TextIO, what: ScanSaid) -> None:
     out.write(json.dumps(what) + "\n")
     out.flush()
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from casparian_worker.kinds.parse import run_parse
 from casparian_worker.kinds.runner import JobRun, Runner
-from casparian_worker.kinds.scan import run_scan_job
+from casparian_worker.kinds.scan import run_scan
 
 __all__ = ["RUNNERS", "JobRun", "Runner"]
 
 RUNNERS: dict[str, Runner] = {
     "PARSE": run_parse,
-    "SCAN": run_scan_job,
+    "SCAN": run_scan,
 }

@@ -14,9 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,11 +25,11 @@ from casparian_protocol.jobs import Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
+from casparian_worker.discovery.child import ScanDone, ScanOrder, ScanSaid
 from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.files import held_scratch
-from casparian_worker.execute.stopping import CancelToken
-from casparian_worker.execute.stream import TICK_SECONDS, StreamCounters
+from casparian_worker.execute.stream import TICK_SECONDS
 from casparian_worker.guest import children
 from casparian_worker.kinds.runner import JobRun
 from casparian_worker.staging import StagingDirectory
@@ -73,7 +71,7 @@ def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
 class ScanProcess:
     """The running child."""
 
-    def __init__(self, order: dict[str, Any], on_told: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, order: ScanOrder, on_told: Callable[[ScanSaid], None]) -> None:
         started = children.start(
             lambda: subprocess.Popen(
                 [sys.executable, "-m", "casparian_worker.discovery.child", str(os.getpid())],
@@ -92,12 +90,12 @@ class ScanProcess:
     def stop(self) -> None:
         self._child.signal(signal.SIGKILL)
 
-    def told(self, check: Callable[[], None]) -> dict[str, Any]:
-        """Everything it says until its last word; `check` is called in between and may raise."""
+    def told(self, check: Callable[[], None]) -> ScanSaid | None:
+        """Its last word; None when it said nothing. `check` is called in between and may raise."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         rest = b""
-        last: dict[str, Any] = {}
+        last: ScanSaid | None = None
         while True:
             check()
             if not poll.poll(TICK_SECONDS * 1000):
@@ -107,8 +105,9 @@ class ScanProcess:
                 return last
             *lines, rest = (rest + data).split(b"\n")
             if lines:
-                last = json.loads(lines[-1])
-                self._on_told(last)
+                said: ScanSaid = json.loads(lines[-1])
+                last = said
+                self._on_told(said)
 
     def end(self) -> int:
         self.stop()
@@ -117,34 +116,21 @@ class ScanProcess:
         return status
 
 
-@dataclass(frozen=True, slots=True)
-class ScanTask:
-    """One lease of one SCAN job."""
-
-    job_id: str
-    epoch: int
-    work: ScanWork
-    briefing: ScanBriefing
-
-
-def run_scan(
-    task: ScanTask,
-    home: Home,
-    stop: CancelToken,
-    *,
-    counters: StreamCounters,
-    on_started: Callable[[int], None],
-) -> Outcome:
+def run_scan(run: JobRun) -> Outcome:
     """One attempt; raises `Stopped` when somebody wanted it to end."""
     began_s = time.monotonic()
-    staging = StagingDirectory(home.staging, task.job_id, task.epoch)
-    scratch = home.scratch / f"{task.job_id}-{task.epoch}"
+    assignment, home = run.assignment, run.context.home
+    job_id, epoch = assignment.job.job_id, assignment.epoch
+    staging = StagingDirectory(home.staging, job_id, epoch)
+    scratch = home.scratch / f"{job_id}-{epoch}"
     outcome: Outcome | None = None
     try:
         with held_scratch(scratch):
-            facts, rows = _scan(task, home, scratch, stop, counters, on_started)
-            files = _stage(scratch / CHANGES, rows, staging)
-        outcome = Finished(Manifest(files=files, scan=facts, total_seconds=time.monotonic() - began_s), staging)
+            found = _scan(run, scratch)
+            files = _stage(scratch / CHANGES, found["rows"], staging)
+        outcome = Finished(
+            Manifest(files=files, scan={**found["done"]}, total_seconds=time.monotonic() - began_s), staging
+        )
     except (CasparianError, OSError) as error:
         outcome = Failed(of_exception(error, "environment"))
     finally:
@@ -153,48 +139,46 @@ def run_scan(
     return outcome
 
 
-def _scan(
-    task: ScanTask,
-    home: Home,
-    scratch: Path,
-    stop: CancelToken,
-    counters: StreamCounters,
-    on_started: Callable[[int], None],
-) -> tuple[dict[str, Any], int]:
+def _scan(run: JobRun, scratch: Path) -> ScanDone:
+    """Raises `ScanFailed` with what the child said, or that it died."""
+    job = run.assignment.job
+    work, briefing = job.work, run.assignment.briefing
+    assert isinstance(work, ScanWork) and isinstance(briefing, ScanBriefing)
     previous = scratch / "previous.arrow"
-    has_previous = known_files(home, task.work.root, task.epoch, previous)
-    stop.check()
+    has_previous = known_files(run.context.home, work.root, run.assignment.epoch, previous)
+    run.stop.check()
 
-    def note(said: dict[str, Any]) -> None:
+    def note(said: ScanSaid) -> None:
         if "files" in said:
-            counters.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+            run.counters.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
 
     child = ScanProcess(
         {
-            "root": task.work.root,
+            "root": work.root,
             "previous": str(previous) if has_previous else "",
             "changes": str(scratch / CHANGES),
-            "rules": task.briefing.rules,
-            "wanted_tags": task.briefing.wanted_tags,
-            "options": task.work.options,
-            "source_id": task.work.source_id or None,
-            "scan_id": task.job_id,
+            "rules": briefing.rules,
+            "wanted_tags": briefing.wanted_tags,
+            "options": work.options,
+            "source_id": work.source_id or None,
+            "scan_id": job.job_id,
         },
         note,
     )
+    last: ScanSaid | None = None
     try:
-        stop.attach(child)
-        on_started(child.pid)
-        last = child.told(stop.check)
-        stop.check()
+        run.stop.attach(child)
+        run.on_started(child.pid)
+        last = child.told(run.stop.check)
+        run.stop.check()
     finally:
-        stop.detach()
+        run.stop.detach()
         status = child.end()
-    if "failed" in last:
+    if last is not None and "failed" in last:
         raise ScanFailed(last["failed"], last["remedy"], ErrorCode(last["code"]))
-    if "done" not in last:
+    if last is None or "done" not in last:
         raise ScanFailed(f"The scan ended with status {status} without a result.", "", ErrorCode.CONNECTION_RESET)
-    return last["done"], last["rows"]
+    return last
 
 
 def _stage(changes: Path, rows: int, staging: StagingDirectory) -> list[StagedFile]:
@@ -206,11 +190,3 @@ def _stage(changes: Path, rows: int, staging: StagingDirectory) -> list[StagedFi
             sink.write(piece)
     sink.close()
     return [StagedFile(name=CHANGES, kind="changes", rows=rows, bytes=sink.tell(), digest=sink.digest)]
-
-
-def run_scan_job(run: JobRun) -> Outcome:
-    assignment = run.assignment
-    work, briefing = assignment.job.work, assignment.briefing
-    assert isinstance(work, ScanWork) and isinstance(briefing, ScanBriefing)
-    task = ScanTask(assignment.job.job_id, assignment.epoch, work, briefing)
-    return run_scan(task, run.context.home, run.stop, counters=run.counters, on_started=run.on_started)
