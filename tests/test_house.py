@@ -29,7 +29,7 @@ AT_LEAST = {
     "tests per line": 0.62,
     "shim: tests per line": 0.6,
     "protocol: tests per line": 0.5,
-    "cli: tests per line": 0.35,
+    "cli: tests per line": 0.5,
 }
 
 
