@@ -9,7 +9,7 @@ from casparian_console import shell_actions
 from casparian_console.actions import Action, key_name
 from casparian_console.assistant import sidebar
 from casparian_console.screens import SCREENS
-from casparian_console.travel.actions import ACTIONS as TRAVEL
+from casparian_console.travel.travel import ACTIONS as TRAVEL
 
 _HEAD = """\
 # Keys of the console

@@ -11,7 +11,7 @@ from casparian_console.effects import ListDirectory, LoadPast, RunCommand, RunOp
 from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
-from casparian_console.screens.bench.result_view import verdict
+from casparian_console.screens.bench.trials import verdict
 from tests.console.driving import Driver, complete, fail, files_wait, matches_snapshot, run_job
 
 SECOND = 1_000_000

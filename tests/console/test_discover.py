@@ -11,8 +11,7 @@ import pytest
 from casparian_console.effects import Effects, ListDirectory, LoadPast, RunCommand, RunOperation, RunQuery, StopCommand
 from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
 from casparian_console.screens.discover import Discover
-from casparian_console.screens.discover.dropdown import LABELS, SOURCES
-from casparian_console.screens.discover.files import PAGE_ROWS, PAGES
+from casparian_console.screens.discover.files import LABELS, PAGE_ROWS, PAGES, SOURCES
 from casparian_protocol.queries.files import FileFilter
 from tests.console.driving import Driver, fail, matches_snapshot, run_job
 

@@ -14,7 +14,7 @@ from casparian_console.facts.registry import Contract, Parser, Registry
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.bench.entries import CANNOT_RUN, HEADINGS, Entry, entry_lines, state_of, success_rate
-from casparian_console.screens.bench.result_view import result_lines
+from casparian_console.screens.bench.trials import result_lines
 from casparian_console.text import ago, clean, clock, count, pad, size
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from casparian_console.screen import Context, Screen
 from casparian_console.screens.approvals import ask_reason, contract_view
 from casparian_console.screens.bench import actions, drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
-from casparian_console.screens.bench.result_view import diff_lines
-from casparian_console.screens.bench.trials import WATCH, Runner, Trial
+from casparian_console.screens.bench.trials import WATCH, Runner, Trial, diff_lines
 from casparian_console.text import clean, count
 from casparian_protocol.queries.parsers import ContractBefore
 

@@ -1,15 +1,20 @@
-"""Tests of parsers on files: what `casparian run … --json` said of one, which one is shown, and testing again on save."""
+"""Tests of parsers on files: what `casparian run … --json` said, which test is shown, testing on save, the pane of its result."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Effects, RunCommand, StopCommand, Tag, Watch
 from casparian_console.messages import Ended, Failed, Output
+from casparian_console.overlays import wrapped
 from casparian_console.screens.bench.entries import Entry, Identity
+from casparian_console.screens.failure import Failure, failure_lines
+from casparian_console.text import clean, clip, count, duration, pad, width_of
 
 State = Literal["running", "success", "partial_success", "no_data", "failed", "refused", "stopped"]
 
@@ -158,3 +163,219 @@ class Runner:
         if is_due and watched is not None and trial.entry == watched.identity:
             return trial, self.again(watched, now_us)
         return trial, []
+
+
+#: Contract types whose Arrow names differ from their own.
+_ARROW = {
+    "boolean": "bool",
+    "float64": "double",
+    "date": "date32[day]",
+    "time": "time64[us]",
+    "timestamp": "timestamp[us]",
+    "timestamp_ns": "timestamp[ns]",
+    "duration": "duration[us]",
+}
+
+
+def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
+    """One block an output; what differs comes first in words, and is never told by colour alone."""
+    lines: list[Line] = [[("dim", f"{clean(trial.label)} on {clean(trial.input)}")]]
+    outputs: dict[str, dict[str, Any]] = trial.run.get("outputs") or {}
+    if not outputs:
+        lines += [[], [("warn", "The test gave no rows, so nothing was observed.")]]
+    for name, output in outputs.items():
+        lines += [[], [("title", clean(name)), ("dim", f"  {count(output['received'], 'row')}")]]
+        if not output["has_contract"]:
+            lines.append([("dim", "  No contract: these are the columns as they come.")])
+        lines.append([("dim", f"    {pad('column', 22)} {pad('', 20)} {pad('declared', 20)} observed")])
+        lines += [_line(column, has_contract=output["has_contract"], glyphs=glyphs) for column in output["columns"]]
+    return lines
+
+
+def verdict(column: dict[str, Any], *, has_contract: bool) -> tuple[str, str]:
+    """(style, words) for one column; no words when both agree."""
+    declared, observed = column["declared"], column["observed"]
+    if not has_contract:
+        return "dim", ""
+    if not declared:
+        return "warn", "not in the contract"
+    if not observed:
+        return "warn", "not produced"
+    if column["violation_count"]:
+        return "bad", count(column["violation_count"], "bad value")
+    if _fits(declared, observed):
+        return "ok", ""
+    return "accent", "converted"
+
+
+def _fits(declared: str, observed: list[str]) -> bool:
+    """Whether the guest sent the very type; everything else was converted without loss, value by value."""
+    return [_ARROW.get(declared, declared)] == list(observed) or list(observed) == [declared]
+
+
+def _line(column: dict[str, Any], *, has_contract: bool, glyphs: Glyphs) -> Line:
+    style, words = verdict(column, has_contract=has_contract)
+    glyph = {"ok": glyphs.done, "bad": glyphs.failed, "warn": glyphs.warning}.get(style, glyphs.dot)
+    declared = pad(clean(column["declared"]) or "–", 20)
+    observed = clean(" | ".join(column["observed"])) or "–"
+    named: Line = [(style, f"  {glyph} "), ("", f"{pad(clean(column['name']), 22)} "), (style, f"{pad(words, 20)} ")]
+    return [*named, ("dim", f"{declared} {observed}")]
+
+
+_COLUMN_MAX = 28
+_TALK_LINES = 40
+_HEADS: dict[str, tuple[str, str, str]] = {
+    "success": ("done", "ok", "every row satisfies its contract"),
+    "partial_success": ("warning", "warn", "rows break their contract"),
+    "no_data": ("warning", "warn", "no rows came"),
+    "failed": ("failed", "bad", "failed"),
+    "refused": ("failed", "bad", "could not be run"),
+    "stopped": ("paused", "warn", "stopped"),
+}
+
+
+def result_lines(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
+    """All about one test."""
+    lines = [*_head(trial, width, glyphs, now_us)]
+    if trial.is_running or trial.state == "stopped":
+        return lines
+    if trial.state == "refused":
+        problem, remedy = refusal(trial)
+        return [*lines, [], *wrapped(problem, width, "bad"), *wrapped(remedy, width)]
+    if error := trial.run.get("error"):
+        lines += [[], *_error(error, width)]
+    for name, output in (trial.run.get("outputs") or {}).items():
+        lines += [[], *_output(name, output, width, glyphs)]
+    if skipped := trial.run.get("skipped"):
+        reasons = sorted(skipped.items(), key=lambda each: -each[1])[:8]
+        lines += [[], [("title", "Skipped")]]
+        lines += [[("dim", f"  {number:>8,}  "), ("", clean(reason))] for reason, number in reasons]
+    return [*lines, *_talk(trial)]
+
+
+def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
+    name = clip(clean(trial.input.rpartition("/")[2]), max(10, width - 20), glyphs.ellipsis)
+    if trial.is_running:
+        seconds = max(0, now_us - trial.started_us) / 1e6
+        head: Line = [("accent", f"{glyphs.running} running"), ("", f" on {name}"), ("dim", f" · {seconds:.0f} s")]
+        return [head, [("dim", "c stops it")]]
+    glyph, style, words = _HEADS[trial.state]
+    received, bad, skipped = trial.counts
+    if trial.state == "partial_success":
+        words = f"{count(bad, 'row')} {'breaks its' if bad == 1 else 'break their'} contract"
+    lines: list[Line] = [
+        [(style, f"{getattr(glyphs, glyph)} {words}"), ("dim", f" · {clean(trial.label)}")],
+        [("dim", "on "), ("", name)],
+    ]
+    if trial.run:
+        lasted = duration(trial.run.get("seconds") or 0.0)
+        whole = duration(max(0, trial.ended_us - trial.started_us) / 1e6)
+        lines += [
+            [
+                ("", f"{received:,} rows: {received - bad:,} valid, "),
+                ("warn" if bad else "", f"{bad:,} bad"),
+                ("", f", {skipped:,} skipped"),
+            ],
+            [("dim", f"parsed in {lasted}, with its start {whole}")],
+        ]
+    return lines
+
+
+def _error(error: dict[str, Any], width: int) -> list[Line]:
+    failure = Failure(
+        code=str(error.get("code") or ""),
+        message=str(error.get("message") or ""),
+        exception=str(error.get("exception") or ""),
+        fingerprint=f"ERR-{clean(error.get('fingerprint'))[:8]}",
+        trace=str(error.get("trace") or ""),
+        context=error.get("context") or {},
+    )
+    return failure_lines(failure, width)
+
+
+def _output(name: str, output: dict[str, Any], width: int, glyphs: Glyphs) -> list[Line]:
+    bad, contract = output["violating"], "" if output["has_contract"] else ", no contract"
+    lines: list[Line] = [
+        [
+            ("title", clean(name)),
+            ("dim", f"  {count(output['received'], 'row')}{contract}"),
+            ("warn" if bad else "dim", f", {bad:,} bad"),
+        ]
+    ]
+    if output["violations"]:
+        lines += _violations(output["violations"], width, glyphs)
+    if output["columns"]:
+        lines += [[], *_columns(output["columns"], width)]
+    if output["rows"]:
+        lines += [[], *_rows(output["rows"], width, glyphs)]
+    return [*lines, *([("dim", f"  {clean(note)}")] for note in output["notes"])]
+
+
+def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+    lines: list[Line] = []
+    for each in violations:
+        column = clean(each["column"]) or "the row"
+        lines.append(
+            [
+                ("warn", f"  {glyphs.warning} {clean(each['code'])}"),
+                ("", f"  {column}"),
+                ("dim", f"  {each['count']:,}×"),
+            ]
+        )
+        for example in each["examples"]:
+            place = example["row_index"] if example["source_row"] is None else example["source_row"]
+            word = "row" if example["source_row"] is None else "line"
+            got = "NULL" if example["got"] is None else f"‘{clean(example['got'])}’"
+            line: Line = [("dim", f"      {word} {place}: ")]
+            if each["code"] == "parser_rejected":
+                lines.append([*line, ("bad", got)])  # the parser's own words; what was expected says nothing more
+                continue
+            wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
+            got = clip(got, max(16, width // 2), glyphs.ellipsis)
+            lines.append([*line, ("bad", got), ("dim", f"  wanted {wanted}")])
+    return lines
+
+
+def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
+    has_nulls = width >= 60
+    name_width = min(_COLUMN_MAX, max(12, width // 3))
+    type_width = min(22, max(8, (width - name_width - (18 if has_nulls else 12)) // 2))
+    head = f"  {pad('column', name_width)} {pad('declared', type_width)} {pad('observed', type_width)}"
+    lines: list[Line] = [[("dim", f"{head}{' nulls' if has_nulls else ''}   bad")]]
+    for each in columns:
+        declared = pad(clean(each["declared"]) or "–", type_width)
+        observed = pad(clean(" | ".join(each["observed"])) or "–", type_width)
+        bad, nulls = each["violation_count"], f"{each['null_count']:>6,}" if has_nulls else ""
+        named: Line = [("", f"  {pad(clean(each['name']), name_width)} "), ("dim", f"{declared} {observed}{nulls}")]
+        lines.append([*named, ("bad" if bad else "dim", f"{bad:>6,}")])
+    return lines
+
+
+def _rows(rows: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+    """As many columns as fit, each as wide as its values need."""
+    shown: list[tuple[str, int, list[str]]] = []
+    left = width - 2
+    names = list(rows[0])
+    for name in names:
+        cells = ["" if row.get(name) is None else clean(row.get(name)) for row in rows]
+        wide = min(_COLUMN_MAX, max(width_of(clean(name)), *(width_of(cell) for cell in cells)))
+        if shown and wide + 2 > left:
+            break
+        shown.append((clean(name), wide, cells))
+        left -= wide + 2
+    lines: list[Line] = [[("dim", "  " + "  ".join(pad(name, wide) for name, wide, _ in shown))]]
+    lines += [[("", "  " + "  ".join(pad(cells[at], wide) for _, wide, cells in shown))] for at in range(len(rows))]
+    more = len(names) - len(shown)
+    return [*lines, [("dim", f"  {glyphs.ellipsis} no room for {count(more, 'more column')}")]] if more else lines
+
+
+def _talk(trial: Trial) -> list[Line]:
+    """What the parser printed; the closing words of the command itself are told above."""
+    printed, _, _ = f"\n{trial.talk}".partition("\ncasparian: ")
+    said = [line for line in printed.splitlines() if line.strip() and not line.startswith("In production ")]
+    if not said:
+        return []
+    left_out = len(said) - _TALK_LINES
+    lines: list[Line] = [[], [("title", "Printed")]]
+    lines += [[("dim", f"  {left_out:,} lines before")]] if left_out > 0 else []
+    return [*lines, *([("dim", f"  {clean(line)}")] for line in said[-_TALK_LINES:])]

@@ -1,4 +1,4 @@
-"""What Discover asks for: tags on files, scans, and the dialogs before them.
+"""What Discover asks for (tags on files, scans, the dialogs before them), and the table of its keys.
 
 A few files are tagged by the operation. Many, and files whose content was never read, go through the command line: a tagged
 file becomes a job only when its content is known, and the operation reads no files. A scan runs as
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from casparian_console.actions import Action, existing
 from casparian_console.canvas import Glyphs, Line
 from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
 from casparian_console.facts.book import JobBook
@@ -21,8 +22,7 @@ from casparian_console.kinds import look_of
 from casparian_console.messages import Ended, Failed, Output
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context
-from casparian_console.screens.discover.dropdown import tag_names
-from casparian_console.screens.discover.files import File, Filter, ids_of
+from casparian_console.screens.discover.files import File, Filter, ids_of, tag_names
 from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
@@ -262,3 +262,78 @@ def ask_scan(discover: Discover, context: Context) -> Effects:
     )
     options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]
     return context.choose("Scan", options, lambda what: [again] if what == "again" else ask_path())
+
+
+def _panels(discover: Any, context: Any) -> bool:
+    return context.past_seq is None and not discover.explorer.is_open and discover.dropdown() is None
+
+
+def _has_file(discover: Any, context: Any) -> bool:
+    return _panels(discover, context) and discover.file() is not None
+
+
+def _has_files(discover: Any, context: Any) -> bool:
+    return _panels(discover, context) and bool(discover.window.files)
+
+
+def _is_scanning(discover: Any, _context: Any) -> bool:
+    return bool(discover.scan.is_running)
+
+
+def _has_text(discover: Any, context: Any) -> bool:
+    return _panels(discover, context) and bool(discover.window.filter.text)
+
+
+def _can_go_on(discover: Any, context: Any) -> bool:
+    """There is a next step: of the open dropdown, the explorer, or the file."""
+    if context.past_seq is not None:
+        return False
+    explorer = discover.explorer
+    if explorer.is_open:
+        return bool(explorer.rows or explorer.phase != "explore") and (
+            explorer.phase != "test" or bool(explorer.tested)
+        )
+    return discover.dropdown() is not None or discover.file() is not None
+
+
+def _can_explore(discover: Any, context: Any) -> bool:
+    return context.past_seq is None and not discover.is_typing()
+
+
+def _can_go_up(discover: Any, context: Any) -> bool:
+    explorer = discover.explorer
+    return bool(context.past_seq is None and explorer.is_open and explorer.phase == "explore" and explorer.is_focused)
+
+
+ACTIONS: tuple[Action, ...] = existing(
+    (
+        Action("discover.open", ("enter",), "open", "List what can be done with the file: look, tag, run a parser, its jobs;"
+               " in the rule explorer the next step: into the folder, test, save",
+               lambda s, c: s.go_on(c), _can_go_on, 90),
+        Action("discover.pane", ("tab",), "pane", "Switch between the files and the preview",
+               lambda s, c: s.switch(c), _has_file, 30),
+        Action("discover.sources", ("1",), "source", "Choose the source whose files are shown; type to filter",
+               lambda s, c: s.open_dropdown(0, c), _panels, 80),
+        Action("discover.labels", ("2",), "tags", "Choose the tag or rule whose files are shown; type to filter",
+               lambda s, c: s.open_dropdown(1, c), _panels, 78),
+        Action("discover.text", ("f",), "filter", "Show only files whose path contains a text",
+               lambda s, c: s.ask_text(c), _panels, 60),
+        Action("discover.clear", ("F",), "unfilter", "Show files with any path again",
+               lambda s, c: s.set_text("", c), _has_text, 20),
+        Action("discover.scan", ("s",), "scan", "Scan a path, or the chosen source again",
+               lambda s, c: ask_scan(s, c), lambda s, c: _panels(s, c) and not s.scan.is_running, 75, is_change=True),
+        Action("discover.stop", ("c",), "stop scan", "Stop the scan; what it recorded is kept",
+               lambda s, c: s.scan.stop(c), _is_scanning, 85),
+        Action("discover.tag", ("t",), "tag", "Put a tag on the file",
+               lambda s, c: ask_tag(s, c), _has_file, 70, needs="tag", is_change=True),
+        Action("discover.tag_all", ("T",), "tag all", "Put a tag on all files that are shown",
+               lambda s, c: ask_tag_all(s, c), _has_files, 50, needs="tag", is_change=True),
+        Action("discover.view", ("v",), "view", "Switch the view of the file: records, text, hex, about",
+               lambda s, c: s.next_view(c), _has_file, 55),
+        Action("discover.explore", ("e",), "rules", "Open the rule explorer: from folders to a pattern that tags files;"
+               " in it, write the pattern and see its matches as you type",
+               lambda s, c: s.explore(c), _can_explore, 65, needs="add_rule"),
+        Action("discover.up", ("left", "backspace"), "up", "In the rule explorer: out of the folder",
+               lambda s, c: s.explorer.up(), _can_go_up, 60),
+    )
+)  # fmt: skip

@@ -12,17 +12,21 @@ from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context, Screen
-from casparian_console.screens.discover import actions, commands, drawing
+from casparian_console.screens.discover import commands, drawing
 from casparian_console.screens.discover.commands import Scan
-from casparian_console.screens.discover.dropdown import (
+from casparian_console.screens.discover.explorer import Explorer
+from casparian_console.screens.discover.files import (
     LABELS,
     SOURCES,
     Dropdown,
+    File,
+    Filter,
+    Label,
+    Source,
+    Window,
     label_options,
     source_options,
 )
-from casparian_console.screens.discover.explorer import Explorer
-from casparian_console.screens.discover.files import File, Filter, Label, Source, Window
 from casparian_console.screens.discover.preview import Preview
 
 #: What makes lists and counts old. Ends of jobs change the standing of files.
@@ -48,7 +52,7 @@ _REFRESH_US = 2_000_000
 class Discover(Screen):
     name = "discover"
     title = "Discover"
-    ACTIONS = actions.ACTIONS
+    ACTIONS = commands.ACTIONS
 
     def __init__(self) -> None:
         self.dropdowns = (

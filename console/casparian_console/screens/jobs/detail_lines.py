@@ -6,13 +6,14 @@ import json
 import shlex
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, bar, line_width
+from casparian_console.canvas import Glyphs, Line, bar, block, line_width
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
+from casparian_console.screen import Context
 from casparian_console.screens.failure import Failure, context_of, failure_lines
 from casparian_console.screens.jobs.cards import progress_words, share_of
-from casparian_console.screens.jobs.detail import Known, attempts
+from casparian_console.screens.jobs.detail import Detail, Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
 from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, size, width_of
 from casparian_protocol.jobs import JobSpec, ParseWork
@@ -51,6 +52,23 @@ class Writer:
         left: Line = before or [("", " ")]
         room = self.width - line_width(left) - 1
         self.lines.append([*left, (style, clip_left(clean(text), room, self.glyphs.ellipsis))])
+
+
+def draw_detail(
+    job: Job, detail: Detail, context: Context, job_list: JobList, width: int, height: int, *, alike: int
+) -> list[Line]:
+    """The part of the detail that is scrolled to; its last line says how much follows."""
+    glyphs = context.glyphs
+    lines = detail_lines(
+        job, detail.known, context.facts, job_list, glyphs, width, alike=alike, home=clean(context.home)
+    )
+    detail.top = max(0, min(detail.top, len(lines) - height))
+    visible = lines[detail.top : detail.top + height]
+    if len(lines) > detail.top + height:
+        more = len(lines) - detail.top - height + 1
+        hint = "j k scroll" if detail.is_focused else "Tab, then j k"
+        visible[-1] = [("dim", f" {glyphs.down} {count(more, 'more line')} ({hint})")]
+    return block(visible, width, height)
 
 
 def detail_lines(

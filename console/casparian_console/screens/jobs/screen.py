@@ -19,13 +19,13 @@ from casparian_console.screen import Context, Screen
 from casparian_console.screens.jobs.cards import HEADINGS, CardContext, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
-from casparian_console.screens.jobs.detail_lines import detail_lines
+from casparian_console.screens.jobs.detail_lines import draw_detail
 from casparian_console.screens.jobs.filter import Filter
 from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
 from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobGroupKey, JobList, job_group_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
-from casparian_console.text import clean, count
+from casparian_console.text import clean
 
 #: Rows before the end of what is known of an open group at which the next page is asked for.
 _AHEAD = 100
@@ -423,30 +423,12 @@ class Jobs(Screen):
 
     def _detail(self, context: Context, width: int, height: int) -> list[Line]:
         row = self.selected(context)
-        if row is None:
-            return block([[("dim", " Nothing is selected.")]], width, height)
-        group, job = row
-        alike = self.job_list.total(group) if job is None else 1
-        about = job or self.job_list.speaker(group)
-        if about is None:
-            return block([[("dim", " loading…")]], width, height)
-        lines = detail_lines(
-            about,
-            self.detail.known,
-            context.facts,
-            self.job_list,
-            context.glyphs,
-            width,
-            alike=alike,
-            home=clean(context.home),
-        )
-        self.detail.top = max(0, min(self.detail.top, len(lines) - height))
-        visible = lines[self.detail.top : self.detail.top + height]
-        if len(lines) > self.detail.top + height:
-            more = len(lines) - self.detail.top - height + 1
-            hint = "j k scroll" if self.detail.is_focused else "Tab, then j k"
-            visible[-1] = [("dim", f" {context.glyphs.down} {count(more, 'more line')} ({hint})")]
-        return block(visible, width, height)
+        about = (row[1] or self.job_list.speaker(row[0])) if row is not None else None
+        if row is None or about is None:
+            nothing = "Nothing is selected." if row is None else "loading…"
+            return block([[("dim", f" {nothing}")]], width, height)
+        alike = self.job_list.total(row[0]) if row[1] is None else 1
+        return draw_detail(about, self.detail, context, self.job_list, width, height, alike=alike)
 
     def summary(self, context: Context) -> str:
         row = self.selected(context)
