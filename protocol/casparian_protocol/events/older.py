@@ -37,10 +37,6 @@ def _retirement_that_derives(data: Data) -> Data:
     return {**data, "derives_current": True}
 
 
-def _same(data: Data) -> Data:
-    return data
-
-
 #: One for every version of a type that a release has ever written, but its last.
 STEPS: dict[tuple[str, int], Step] = {
     ("JobOutputsCommitted", 1): lambda data: {**data, "part_names": PLAIN_PART_NAMES},
@@ -50,7 +46,6 @@ STEPS: dict[tuple[str, int], Step] = {
     ("JobReplayed", 2): _job_with_work,
     ("ContractApproved", 1): _approval_with_origin,
     ("ParserRetired", 1): _retirement_that_derives,
-    ("SentinelStarted", 1): _same,
 }
 
 

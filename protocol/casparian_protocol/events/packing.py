@@ -1,4 +1,6 @@
-"""An event's bytes, and what may be one: `[ts, type, v, actor, data, cause]` in msgpack, at most 16 KiB.
+"""An event's bytes, and what may be one: `[ts, type, v, actor, data]` in msgpack, at most 16 KiB.
+
+What led to it lies in the data under `_cause`: programs of before causes were recorded read such an event as they always did.
 
 The core asks before an event becomes part of anything, the log writes what was packed then. Where an event lies in a batch
 and how it is read back is the log's business (`casparian_sentinel.log.event`). Pure.
@@ -17,6 +19,8 @@ MAX_EVENT_BYTES = 16 * 1024
 
 #: What led to an event: the sequence of an earlier event, the request that asked for it (`op:id`), or 0 when nobody knows.
 Cause: TypeAlias = int | str
+#: Where the cause lies in the data of a packed event; no event has a field of this name.
+CAUSE_KEY = "_cause"
 #: (ts, type, v, actor, data, cause); the log adds the sequence number. Without a cause it has five parts.
 Fact: TypeAlias = tuple[int, str, int, str, dict[str, Any]] | tuple[int, str, int, str, dict[str, Any], Cause]
 
@@ -66,13 +70,16 @@ def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
 def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
     """The event's bytes; raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the types of its fields say so."""
     try:
+        if len(fact) == 6:
+            ts, name, version, actor, data, cause = fact
+            fact = (ts, name, version, actor, {**data, CAUSE_KEY: cause})
         packed: bytes = msgpack.packb(fact)
         check_shape(fact)
         if not has_text_keys and not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
             # Deeper down may lie keys that could be written but not read back.
             msgpack.unpackb(packed, raw=False, strict_map_key=True, ext_hook=_refuse_extension)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgpack.UnpackException) as cause:
-        raise EventUnfit(_name_of(fact), str(cause) or "it is not (ts, type, v, actor, data, cause)") from cause
+    except (TypeError, ValueError, OverflowError, RecursionError, msgpack.UnpackException) as unfit:
+        raise EventUnfit(_name_of(fact), str(unfit) or "it is not (ts, type, v, actor, data)") from unfit
     if len(packed) > MAX_EVENT_BYTES:
         raise EventTooLarge(fact[1], len(packed), MAX_EVENT_BYTES)
     return packed
@@ -83,13 +90,7 @@ def check_shape(fact: Any) -> None:
 
     Raises `TypeError` or `ValueError`.
     """
-    if len(fact) == 6:
-        cause = fact[5]
-        if cause.__class__ is not int and cause.__class__ is not str:
-            raise TypeError("a cause is a sequence or a request")
-        ts, name, version, actor, data, _cause = fact
-    else:
-        ts, name, version, actor, data = fact
+    ts, name, version, actor, data = fact
     if (
         ts.__class__ is not int
         or name.__class__ is not str
@@ -101,6 +102,8 @@ def check_shape(fact: Any) -> None:
     if ts < 0 or version < 1 or not name:
         raise ValueError("an event has a negative time, no type or no version")
     "".join(data)  # a TypeError when a key is not text
+    if CAUSE_KEY in data and data[CAUSE_KEY].__class__ not in (int, str):
+        raise TypeError("a cause is a sequence or a request")
 
 
 def _refuse_extension(code: int, _data: bytes) -> None:

@@ -36,9 +36,9 @@ class WorkerLeft(Event):
     worker_id: str
 
 
-@event(version=2)
+@event()
 class SentinelStarted(Event):
-    """A sentinel owns the log. From version 2 on the events behind it may name their cause."""
+    """A sentinel owns the log."""
 
     pid: int
     version: str

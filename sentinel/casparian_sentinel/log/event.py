@@ -14,7 +14,7 @@ import msgpack
 from casparian_protocol import events
 from casparian_protocol.events import VERSIONS
 from casparian_protocol.events.older import upcast
-from casparian_protocol.events.packing import MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event
+from casparian_protocol.events.packing import CAUSE_KEY, MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event
 from casparian_sentinel.log.errors import DamagedBatch
 
 __all__ = ["MAX_EVENT_BYTES", "Event", "Fact", "body_of", "event_count", "pack_event", "pack_events", "unpack_events"]
@@ -55,8 +55,7 @@ def unpack_events(body: bytes, first_seq: int) -> list[Event]:
     """Every event of a batch's body; `DamagedBatch` for anything `pack_events` would not have made."""
     made = tuple.__new__  # as `Event` would, without a call of its own for each
     return [
-        made(Event, (first_seq + index, *fact) if len(fact) == 6 else (first_seq + index, *fact, 0))
-        for index, fact in enumerate(_unpack(body))
+        made(Event, (first_seq + index, *fact, fact[4].pop(CAUSE_KEY, 0))) for index, fact in enumerate(_unpack(body))
     ]
 
 
@@ -82,7 +81,7 @@ def _unpack(body: bytes) -> list[Fact]:
         for fact in facts:
             check_shape(fact)
     except (TypeError, ValueError) as cause:
-        raise DamagedBatch("an event is not [ts, type, v, actor, data, cause]") from cause
+        raise DamagedBatch("an event is not [ts, type, v, actor, data]") from cause
     return facts
 
 

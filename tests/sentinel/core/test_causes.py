@@ -81,5 +81,7 @@ def test_causes_lie_in_the_log_and_logs_without_them_are_read() -> None:
     facts = [event[1:] if event.cause else event[1:-1] for event in table.log]
 
     assert unpack_events(body_of([pack_event(fact) for fact in facts]), 1) == table.log
-    without = [msgpack.packb(fact[:5]) for fact in facts]
+    without = [pack_event(fact[:5]) for fact in facts]
     assert unpack_events(body_of(without), 1) == [event._replace(cause=0) for event in table.log]
+    packed = [msgpack.unpackb(pack_event(fact)) for fact in facts]
+    assert {len(event) for event in packed} == {5}, "programs of before causes were recorded read five parts"
