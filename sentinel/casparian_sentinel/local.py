@@ -18,6 +18,7 @@ from casparian_protocol.client import Rows, upload
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
+from casparian_protocol.wire.operations.base import Result
 from casparian_sentinel.core import commands
 from casparian_sentinel.core.decision import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
 from casparian_sentinel.core.workers.presence import after_boot
@@ -119,8 +120,8 @@ class LocalSentinel:
             try:
                 step = steps.send(answer)
             except StopIteration as stop:
-                result: dict[str, Any] = stop.value
-                return result
+                result: Result = stop.value
+                return result.model_dump()
             answer = self._do(step, cause)
 
     def upload(self, content: bytes) -> str:

@@ -11,11 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
-from casparian_protocol.wire.operations.daemon import UploadArgs
+from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
 from casparian_sentinel.blobs import BlobStore, BlobWriter
 
 UPLOADS_MAX = 32
@@ -50,7 +49,7 @@ class Uploads:
         self._open: dict[str, _Upload] = {}
         self._lock = threading.Lock()
 
-    def take(self, args: UploadArgs, piece: bytes) -> dict[str, Any]:
+    def take(self, args: UploadArgs, piece: bytes) -> UploadResult:
         """Write the next piece; the answer to its request. A piece that does not fit ends its upload."""
         with self._lock:
             upload_id, upload = self._find(args) if args.upload else self._begin(args)
@@ -72,7 +71,7 @@ class Uploads:
         else:
             with self._lock:
                 upload.heard_s, upload.is_busy = self._now_s(), False
-        return {"upload": upload_id, "received": received, "is_complete": is_complete}
+        return UploadResult(upload=upload_id, received=received, is_complete=is_complete)
 
     def close(self) -> None:
         """Nothing of what broke off is left."""

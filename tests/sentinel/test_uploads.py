@@ -6,7 +6,7 @@ import pytest
 from blake3 import blake3
 
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
-from casparian_protocol.wire.operations.daemon import UploadArgs
+from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.uploads import SILENT_SECONDS, UPLOADS_MAX, UploadRefused, Uploads
@@ -23,13 +23,13 @@ class Desk:
         self.blobs = BlobStore(RealFs(), folder / "blobs")
         self.uploads = Uploads(self.blobs, lambda: self.now_s)
 
-    def send(self, piece: bytes, *, offset: int = 0, upload: str = "", content: bytes = CONTENT) -> dict[str, object]:
+    def send(self, piece: bytes, *, offset: int = 0, upload: str = "", content: bytes = CONTENT) -> UploadResult:
         digest = blake3(content).hexdigest()
         args = UploadArgs(upload=upload, offset=offset, size=len(content), digest=digest)
         return self.uploads.take(args, piece)
 
     def begin(self) -> str:
-        return str(self.send(CONTENT[:10])["upload"])
+        return self.send(CONTENT[:10]).upload
 
     @property
     def unfinished(self) -> int:
@@ -44,18 +44,17 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_pieces_in_order_become_a_blob_under_its_digest(desk: Desk) -> None:
     first = desk.send(CONTENT[:10])
-    upload_id = str(first["upload"])
-    last = desk.send(CONTENT[10:], offset=10, upload=upload_id)
+    last = desk.send(CONTENT[10:], offset=10, upload=first.upload)
 
-    assert first == {"upload": upload_id, "received": 10, "is_complete": False}
-    assert last == {"upload": upload_id, "received": len(CONTENT), "is_complete": True}
+    assert first == UploadResult(upload=first.upload, received=10, is_complete=False)
+    assert last == UploadResult(upload=first.upload, received=len(CONTENT), is_complete=True)
     assert desk.blobs.get(blake3(CONTENT).hexdigest()) == CONTENT
     assert desk.unfinished == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"x"])
 def test_one_piece_is_enough_for_a_small_blob_and_for_an_empty_one(desk: Desk, content: bytes) -> None:
-    assert desk.send(content, content=content)["is_complete"]
+    assert desk.send(content, content=content).is_complete
     assert desk.blobs.get(blake3(content).hexdigest()) == content
 
 
@@ -89,7 +88,7 @@ def test_an_upload_goes_on_only_for_the_blob_that_was_announced(desk: Desk) -> N
 
     with pytest.raises(UploadRefused, match="of this blob is under way"):
         desk.send(b"other"[5:], offset=10, upload=upload_id, content=b"other")
-    assert desk.send(CONTENT[10:], offset=10, upload=upload_id)["is_complete"]
+    assert desk.send(CONTENT[10:], offset=10, upload=upload_id).is_complete
 
 
 def test_only_so_many_at_a_time_and_a_silent_one_makes_room(desk: Desk) -> None:

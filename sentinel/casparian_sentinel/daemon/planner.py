@@ -199,11 +199,11 @@ class Planner:
         args = self._filters.model_copy(update={"limit": self._left})
         result = await self._requests.run(planning.queue(self._requests.context, args, SENTINEL))
         if self._left is not None:
-            self._left = max(0, self._left - result["queued"])
-        if result["queued"]:
-            logger.info("%d files queued.", result["queued"])
-        for skipped in result["skipped"]:
-            logger.info("%d files wait for parser %s: %s.", skipped["files"], skipped["parser"], skipped["reason"])
+            self._left = max(0, self._left - result.queued)
+        if result.queued:
+            logger.info("%d files queued.", result.queued)
+        for skipped in result.skipped:
+            logger.info("%d files wait for parser %s: %s.", skipped.files, skipped.parser, skipped.reason)
 
     async def _guarded_plan(self) -> None:
         """Plan; what fails is tried again, whoever's fault it is: a later look may find other files."""

@@ -11,8 +11,8 @@ import os
 
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
-from casparian_protocol.wire.operations.base import NoArgs
-from casparian_protocol.wire.operations.daemon import PingResult, StopArgs
+from casparian_protocol.wire.operations.base import Done, NoArgs
+from casparian_protocol.wire.operations.daemon import PingResult, ReloadResult, SettingChange, SettingsResult, StopArgs
 from casparian_sentinel.operations.steps import AdoptSettings, Context, EndDaemon, InThread, Steps
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def settings(context: Context, args: NoArgs, actor: str) -> Steps:
     """What is in force here."""
     yield from ()
-    return {"settings": by_key(context.settings)}
+    return SettingsResult(settings=by_key(context.settings))
 
 
 def reload(context: Context, args: NoArgs, actor: str) -> Steps:
@@ -35,8 +35,8 @@ def reload(context: Context, args: NoArgs, actor: str) -> Steps:
         told = ", ".join(f"{key} {before[key]} → {after[key]}" for key in taken)
         logger.info("Settings taken over, asked by %s: %s.", actor, told)
     fixed = [key for key in changed if key not in RELOADABLE | READ_BY_COMMANDS]
-    changes = {key: {"before": before[key], "now": after[key]} for key in taken}
-    return {"changed": changes, "needs_restart": fixed, "seq": context.durable_seq()}
+    changes = {key: SettingChange(before=before[key], now=after[key]) for key in taken}
+    return ReloadResult(changed=changes, needs_restart=fixed, seq=context.durable_seq())
 
 
 def ping(context: Context) -> PingResult:
@@ -45,9 +45,9 @@ def ping(context: Context) -> PingResult:
 
 def drain(context: Context, args: NoArgs, actor: str) -> Steps:
     yield EndDaemon(now=False, is_drain_only=True)
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 def stop(context: Context, args: StopArgs, actor: str) -> Steps:
     yield EndDaemon(now=args.now)
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())

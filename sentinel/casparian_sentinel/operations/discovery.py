@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from pydantic import ValidationError
 
 from casparian_protocol.tagging import TagRule, check_rule, check_tag
-from casparian_protocol.wire.operations.daemon import UploadArgs
+from casparian_protocol.wire.operations.base import Done
+from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
 from casparian_protocol.wire.operations.discovery import (
     AddRuleArgs,
     AddSourceArgs,
+    AddSourceResult,
     BeginScanArgs,
+    BeginScanResult,
     EndScanArgs,
     ObserveArgs,
     RemoveRuleArgs,
+    RescanResult,
     ReviseArgs,
+    ReviseResult,
+    RuleResult,
     SourceArgs,
+    SourceResult,
     TagArgs,
+    TagResult,
 )
 from casparian_sentinel.core.commands import (
     AddRule,
@@ -44,12 +51,12 @@ def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
         context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options), dict(args.params)
     )
     answer = yield Decide(command)
-    return {**answer, "seq": context.durable_seq()}
+    return AddSourceResult.model_validate({**answer, "seq": context.durable_seq()})
 
 
 def remove_source(context: Context, args: SourceArgs, actor: str) -> Steps:
     answer = yield Decide(RemoveSource(args.source, actor))
-    return {"source_id": answer["source_id"], "name": answer["name"], "seq": context.durable_seq()}
+    return SourceResult(source_id=answer["source_id"], name=answer["name"], seq=context.durable_seq())
 
 
 def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
@@ -66,38 +73,38 @@ def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
     if not job_id:
         reason = answer["skipped"][0]["reason"] if answer["skipped"] else "it was queued a moment ago"
         raise OperationRefused(f"{source.name} cannot be scanned: {reason}.", "Try again.", "NOT_QUEUED")
-    return {
-        "source_id": source.source_id,
-        "name": source.name,
-        "job_id": job_id,
-        "already": not is_queued,
-        "seq": context.durable_seq(),
-    }
+    return RescanResult(
+        source_id=source.source_id,
+        name=source.name,
+        job_id=job_id,
+        already=not is_queued,
+        seq=context.durable_seq(),
+    )
 
 
 def begin_scan(context: Context, args: BeginScanArgs, actor: str) -> Steps:
     answer = yield Decide(BeginScan(context.new_id(), tuple(args.roots), actor, args.source_id or ""))
-    return {"scan_id": answer["scan_id"], "seq": context.durable_seq()}
+    return BeginScanResult(scan_id=answer["scan_id"], seq=context.durable_seq())
 
 
 def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
     yield InThread(lambda: _check_changes(context, args.blob))
     counts = args.model_dump(include={"new", "changed", "vanished", "renamed", "tagged"})
     yield Decide(ObserveFiles(args.scan_id, args.blob, counts, actor))
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 def revise(context: Context, args: ReviseArgs, actor: str) -> Steps:
     """Rules or digests changed what is known of files; nobody looked at a directory, so that none is new or gone."""
     counts: dict[str, int] = yield InThread(lambda: _check_revised(context, args.blob))
     yield Decide(ReviseFiles(args.blob, counts["retagged"], counts["rehashed"], actor))
-    return {**counts, "seq": context.durable_seq()}
+    return ReviseResult(retagged=counts["retagged"], rehashed=counts["rehashed"], seq=context.durable_seq())
 
 
 def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
     facts = args.model_dump(include={"files", "bytes", "unchanged", "unreadable"})
     yield Decide(EndScan(args.scan_id, args.complete, facts, args.seconds, actor))
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Steps:
@@ -106,8 +113,8 @@ def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Step
         raise OperationRefused(
             f"No blob is taken: {context.state.intake_paused}.", "Free disk space; it is taken then.", "INTAKE_PAUSED"
         )
-    answer: dict[str, Any] = yield InThread(lambda: context.uploads.take(args, piece))
-    return answer
+    result: UploadResult = yield InThread(lambda: context.uploads.take(args, piece))
+    return result
 
 
 def tag(context: Context, args: TagArgs, actor: str) -> Steps:
@@ -120,7 +127,7 @@ def tag(context: Context, args: TagArgs, actor: str) -> Steps:
     ids = tuple(args.file_ids or ())
     files = len(ids) if args.blob is None else args.files
     answer = yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
-    return {"tag": answer["tag"], "files": answer["files"], "seq": context.durable_seq()}
+    return TagResult(tag=answer["tag"], files=answer["files"], seq=context.durable_seq())
 
 
 def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
@@ -133,12 +140,12 @@ def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
             f"rule.{field}: {first['msg']}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
         ) from invalid
     answer = yield Decide(AddRule(rule, actor))
-    return {"rule_id": answer["rule_id"], "name": answer["name"], "seq": context.durable_seq()}
+    return RuleResult(rule_id=answer["rule_id"], name=answer["name"] or "", seq=context.durable_seq())
 
 
 def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
     answer = yield Decide(RemoveRule(args.rule, actor))
-    return {"rule_id": answer["rule_id"], "name": answer["name"] or "", "seq": context.durable_seq()}
+    return RuleResult(rule_id=answer["rule_id"], name=answer["name"] or "", seq=context.durable_seq())
 
 
 def _check_changes(context: Context, digest: str) -> None:

@@ -16,7 +16,18 @@ from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.wire.operations.jobs import CancelArgs, CloseArgs, JobArgs, ReplayArgs, RerunFailedArgs
+from casparian_protocol.wire.operations.jobs import (
+    CancelArgs,
+    CloseArgs,
+    CloseResult,
+    JobArgs,
+    JobResult,
+    RefusedReplay,
+    ReplayArgs,
+    ReplayResult,
+    RerunFailedArgs,
+    RerunFailedResult,
+)
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.jobs import refusal
 from casparian_sentinel.core.state import ParserLine
@@ -40,7 +51,7 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
         known, _position = yield from _ended_job(args.job_id)
         raise OperationRefused(f"Job {known['id']} is {known['status']}.", "It has ended already.", "ENDED")
     answer = yield Decide(CancelJob(job_id, args.reason, actor))
-    return {"job_id": job_id, "state": answer["state"], "seq": context.durable_seq()}
+    return JobResult(job_id=job_id, state=answer["state"], seq=context.durable_seq())
 
 
 def retry(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -51,14 +62,14 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
     kind: Any = "replay" if ended_as is JobState.DEAD_LETTER else "retry"
     spec = _spec(known)
     answer = yield Decide(ReplayJob(kind, spec, ended_as, position, actor))
-    result = {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+    result = JobResult(job_id=spec.job_id, state=answer["state"], seq=context.durable_seq())
     work = spec.work
     line = context.state.parsers.get(work.parser)
     version = line.versions.get(work.parser_version) if line is not None else None
     if version is None or not isinstance(work, ParseWork):
         return result
     now = yield InThread(lambda: planning.policies_of(context, work.parser, version))
-    return {**result, "policies": work.policies, "policies_now": now}
+    return result.model_copy(update={"policies": work.policies, "policies_now": now})
 
 
 def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -78,7 +89,7 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
         raise _not_renewed(context, old, renewed)
     spec = next_generation(renewed.specs[old.job_id], old)
     answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
-    return {"job_id": spec.job_id, "state": answer["state"], "seq": context.durable_seq()}
+    return JobResult(job_id=spec.job_id, state=answer["state"], seq=context.durable_seq())
 
 
 def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
@@ -100,12 +111,12 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
         answer = yield Decide(ReplayDeadLetters(specs, dead.seq, actor))
         totals += answer["replayed"]
         refused.update({one["reason"]: one["jobs"] for one in answer["refused"]})
-    return {
-        "replayed": totals,
-        "refused": [{"reason": reason, "jobs": jobs} for reason, jobs in refused.items()],
-        "next_after": found[-1]["id"] if len(found) == args.limit else "",
-        "seq": context.durable_seq(),
-    }
+    return ReplayResult(
+        replayed=totals,
+        refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
+        next_after=found[-1]["id"] if len(found) == args.limit else "",
+        seq=context.durable_seq(),
+    )
 
 
 def close(context: Context, args: CloseArgs, actor: str) -> Steps:
@@ -123,13 +134,13 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
                 "NOT_FAILED",
             )
         yield Decide(CloseFailures([known["id"]], args.reason, actor))
-        return {"closed": 1, "seq": context.durable_seq()}
+        return CloseResult(closed=1, seq=context.durable_seq())
     closed = 0
     while True:
         found: Rows = yield Ask(OPEN_FAILURES_OF, (args.fingerprint, planning.JOBS_PER_DECISION))
         ids = [row["id"] for row in as_maps(found)]
         if not ids:
-            return {"closed": closed, "seq": context.durable_seq()}
+            return CloseResult(closed=closed, seq=context.durable_seq())
         yield Decide(CloseFailures(ids, args.reason, actor))
         closed += len(ids)
 
@@ -143,7 +154,7 @@ def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
         raise _not_renewed(context, old, renewed)
     spec = same_job(renewed.specs[old.job_id], old)
     yield Decide(ReplayJob("replay", spec, JobState(known["status"]), position, actor))
-    return {"replayed": 1, "refused": [], "next_after": "", "seq": context.durable_seq()}
+    return ReplayResult(replayed=1, seq=context.durable_seq())
 
 
 def _not_renewed(context: Context, old: JobSpec, renewed: Renewed) -> OperationRefused:
@@ -297,9 +308,9 @@ def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
         refused.update({one["reason"]: one["files"] for one in answer["skipped"]})
         if answer["already"]:
             refused["its input is queued already"] += answer["already"]
-    return {
-        "rerun": queued,
-        "refused": [{"reason": reason, "jobs": jobs} for reason, jobs in refused.items()],
-        "next_after": rows[-1]["id"] if len(rows) == args.limit else "",
-        "seq": context.durable_seq(),
-    }
+    return RerunFailedResult(
+        rerun=queued,
+        refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
+        next_after=rows[-1]["id"] if len(rows) == args.limit else "",
+        seq=context.durable_seq(),
+    )

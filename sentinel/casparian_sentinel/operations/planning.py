@@ -27,14 +27,14 @@ from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
 from casparian_protocol.tagging import RuleSet
-from casparian_protocol.wire.operations.jobs import QueueArgs
+from casparian_protocol.wire.operations.jobs import Asked, QueueArgs, QueueResult, Skipped
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
 from casparian_sentinel.core.registry.parameters import effective
 from casparian_sentinel.core.registry.versions import targets_of
 from casparian_sentinel.core.state import ParserLine, ParserVersion, State
-from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Steps, as_maps
+from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Part, as_maps
 from casparian_sentinel.projection.queries.planning import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
 
 
@@ -110,11 +110,11 @@ class Target:
     parameters: FileParameters
 
 
-def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
+def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
     """The operation `queue`: plan every parser that is meant, queue what is pending, say what is left and why."""
-    totals = {"queued": 0, "already": 0}
-    skipped: list[dict[str, Any]] = []
-    asked: list[dict[str, Any]] = []
+    queued = already = 0
+    skipped: list[Skipped] = []
+    asked: list[Asked] = []
     left = args.limit
     for line in lines_meant(context.state, args.parser):
         topics = wanted_topics(line, args.tag)
@@ -126,9 +126,9 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         if version is None:
             reason = why_not_runnable(line)
             waiting = yield from _asked(line.name, topics, args)
-            files = waiting["files"] - sum(waiting[known] for known in ("duplicates", "ended", "open", "cancelled"))
+            files = waiting.files - waiting.duplicates - waiting.ended - waiting.open - waiting.cancelled
             if files:
-                skipped.append({"parser": line.name, "reason": reason, "files": files})
+                skipped.append(Skipped(parser=line.name, reason=reason, files=files))
             continue
         policies = yield InThread(partial(policies_of, context, line.name, version))
         target = target_of(context, line, version, topics, policies)
@@ -138,17 +138,17 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Steps:
         if args.dry_run:
             continue
         done = yield from _queue_parser(context, target, args, left, actor)
-        totals = {key: totals[key] + done[key] for key in totals}
-        skipped += done["skipped"]
+        queued, already = queued + done.queued, already + done.already
+        skipped += done.skipped
         skipped += yield from _hash_missing(context, target, args, actor)
         if left is not None:
-            left -= done["queued"]
+            left -= done.queued
             if left <= 0:
                 break
-    return {**totals, "skipped": skipped, "asked": asked, "seq": context.durable_seq()}
+    return QueueResult(queued=queued, already=already, skipped=skipped, asked=asked, seq=context.durable_seq())
 
 
-def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Steps:
+def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Part[None]:
     """Contents that the parser has processed need no job: from another path, or because the file came back to it.
 
     Before anything is queued, and whatever part of the files is meant: a content that a copy still has must not lose its
@@ -164,19 +164,18 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
                     context, RecogniseContents(parser, on_change, found.seq, len(pairs), actor), pairs
                 )
         if len(files) < FILES_PER_QUERY:
-            return {}
+            return
 
 
-def _record_recognised(context: Context, command: RecogniseContents, pairs: list[tuple[str, str]]) -> Steps:
+def _record_recognised(context: Context, command: RecogniseContents, pairs: list[tuple[str, str]]) -> Part[None]:
     if len(pairs) <= CONTENTS_IN_EVENT:
         yield Decide(replace(command, contents=tuple(pairs)))
     else:
         blob = yield InThread(lambda: context.blobs.put(pack({"files": pairs})).digest)
         yield Decide(replace(command, blob=blob))
-    return {}
 
 
-def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Steps:
+def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Part[QueueResult]:
     queued = already = 0
     reasons: dict[str, int] = {}
     while True:
@@ -201,36 +200,37 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
                 reasons[item["reason"]] = reasons.get(item["reason"], 0) + item["files"]
         if len(files.rows) < wanted or reasons:
             break
-    skipped = [{"parser": target.line.name, "reason": reason, "files": files} for reason, files in reasons.items()]
-    return {"queued": queued, "already": already, "skipped": skipped}
+    parser = target.line.name
+    skipped = [Skipped(parser=parser, reason=reason, files=files) for reason, files in reasons.items()]
+    return QueueResult(queued=queued, already=already, skipped=skipped)
 
 
-def _asked(parser: str, topics: list[str], args: QueueArgs) -> Any:
+def _asked(parser: str, topics: list[str], args: QueueArgs) -> Part[Asked]:
     """The files that this request means, by what is known of them before it queues any."""
     found: Rows = yield Ask(COUNT_ASKED, (topics, args.path or "", parser))
     (known,) = as_maps(found)
-    return {
-        "parser": parser,
-        "topics": topics,
-        "files": known["files"],
-        "duplicates": known["files"] - known["not_hashed"] - known["contents"],
-        "ended": known["ended"],
-        "failed": known["failed"],
-        "open": known["open"],
-        "cancelled": known["cancelled"],
-        "not_hashed": known["not_hashed"],
-    }
+    return Asked(
+        parser=parser,
+        topics=topics,
+        files=known["files"],
+        duplicates=known["files"] - known["not_hashed"] - known["contents"],
+        ended=known["ended"],
+        failed=known["failed"],
+        open=known["open"],
+        cancelled=known["cancelled"],
+        not_hashed=known["not_hashed"],
+    )
 
 
-def _stays_cancelled(asked: dict[str, Any], args: QueueArgs) -> list[dict[str, Any]]:
+def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
     """Files whose jobs were all cancelled: a person decided that, so planning leaves them alone and says so."""
-    if args.include_cancelled or not asked["cancelled"]:
+    if args.include_cancelled or not asked.cancelled:
         return []
     reason = "cancelled before; `casparian process --include-cancelled` or `casparian job retry ID` runs them again"
-    return [{"parser": asked["parser"], "reason": reason, "files": asked["cancelled"], "code": "CANCELLED"}]
+    return [Skipped(parser=asked.parser, reason=reason, files=asked.cancelled, code="CANCELLED")]
 
 
-def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Any:
+def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Part[list[Skipped]]:
     """Wanted files whose content was never hashed: their directories are scanned again, which hashes them."""
     roots = yield Ask(UNHASHED_ROOTS, (target.topics, args.path or ""))
     found = as_maps(roots)
@@ -244,7 +244,7 @@ def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str)
     else:
         reason = "not hashed yet; scan their directories again"
     files = sum(row["files"] for row in found)
-    return [{"parser": target.line.name, "reason": reason, "files": files, "code": "NOT_HASHED"}]
+    return [Skipped(parser=target.line.name, reason=reason, files=files, code="NOT_HASHED")]
 
 
 def _was_tried(context: Context, target: Target, root: str, actor: str) -> bool:

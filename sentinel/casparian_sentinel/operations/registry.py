@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 from blake3 import blake3
 from pydantic import ValidationError
@@ -15,16 +16,26 @@ from pydantic import ValidationError
 from casparian_protocol.contract import Contract, Misfit, QuarantinePolicy, misfits, unbuilt_keys
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import verify_bundle
+from casparian_protocol.wire.operations.base import Done
 from casparian_protocol.wire.operations.registry import (
     Artifact,
+    CarriedApproval,
+    ContractView,
     DecideContractArgs,
+    DecideContractResult,
+    EffectiveParameter,
     PauseArgs,
     PolicyArgs,
     RegisterArgs,
+    RegisterResult,
     ResumeArgs,
     RetireArgs,
+    RetireResult,
     SetParametersArgs,
+    SetParametersResult,
     UseArgs,
+    UseResult,
+    VersionVerdict,
 )
 from casparian_sentinel.core.commands import (
     ContractFacts,
@@ -84,17 +95,17 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
         ),
     )
     answer = yield Decide(command)
-    return {
-        "parser_id": answer["parser_id"],
-        "name": artifact.name,
-        "version": artifact.version,
-        "artifact": artifact.artifact,
-        "contracts": _contracts_of(context, artifact.name, artifact.version),
-        "already": bool(answer.get("already", False)),
-        "carried": answer.get("carried", []),
-        "versions": answer.get("versions", []),
-        "seq": context.durable_seq(),
-    }
+    return RegisterResult(
+        parser_id=answer["parser_id"],
+        name=artifact.name,
+        version=artifact.version,
+        artifact=artifact.artifact,
+        contracts=_contracts_of(context, artifact.name, artifact.version),
+        already=bool(answer.get("already", False)),
+        carried=[CarriedApproval.model_validate(each) for each in answer.get("carried", [])],
+        versions=_verdicts(answer),
+        seq=context.durable_seq(),
+    )
 
 
 def _within_limit(artifact: Artifact) -> Artifact:
@@ -133,17 +144,21 @@ def scope_id(parser: str, version: str, output: str) -> str:
     return blake3(f"{parser}\0{version}\0{output}".encode()).hexdigest()[:16]
 
 
-def contract_view(contract: KnownContract) -> dict[str, str]:
-    return {
-        "contract_id": contract.contract_id,
-        "parser": contract.parser,
-        "version": contract.version,
-        "output": contract.output,
-        "state": contract.status.lower(),
-    }
+def contract_view(contract: KnownContract) -> ContractView:
+    return ContractView(
+        contract_id=contract.contract_id,
+        parser=contract.parser,
+        version=contract.version,
+        output=contract.output,
+        state=contract.status.lower(),
+    )
 
 
-def _contracts_of(context: Context, parser: str, version: str) -> list[dict[str, str]]:
+def _verdicts(answer: Mapping[str, Any]) -> list[VersionVerdict]:
+    return [VersionVerdict.model_validate(each) for each in answer.get("versions", [])]
+
+
+def _contracts_of(context: Context, parser: str, version: str) -> list[ContractView]:
     contracts = context.state.contracts.values()
     return [contract_view(each) for each in contracts if (each.parser, each.version) == (parser, version)]
 
@@ -156,13 +171,13 @@ def decide_contract(context: Context, args: DecideContractArgs, actor: str) -> S
     answer = yield Decide(DecideContract(args.selector, args.approve, args.reason, actor, fits))
     known = context.state.contracts
     decided = [contract_view(known[each["contract_id"]]) for each in answer["decided"]]
-    return {"decided": decided, "versions": answer["versions"], "seq": context.durable_seq()}
+    return DecideContractResult(decided=decided, versions=_verdicts(answer), seq=context.durable_seq())
 
 
 def use(context: Context, args: UseArgs, actor: str) -> Steps:
     fits = yield InThread(lambda: fits_of(context, args.parser, {}))
     answer = yield Decide(UseVersion(args.parser, args.version, args.reason, actor, fits))
-    return {**answer, "seq": context.durable_seq()}
+    return UseResult.model_validate({**answer, "seq": context.durable_seq()})
 
 
 def set_parameters(context: Context, args: SetParametersArgs, actor: str) -> Steps:
@@ -170,24 +185,27 @@ def set_parameters(context: Context, args: SetParametersArgs, actor: str) -> Ste
     yield Decide(command)
     line = context.state.parsers[args.parser]
     values, origins = effective(declared_of(line), [("set", line.params)])
-    shown = [{"name": name, "value": value, "origin": origins.get(name, "default")} for name, value in values.items()]
-    return {"parser": line.name, "params": shown, "seq": context.durable_seq()}
+    shown = [
+        EffectiveParameter(name=name, value=value, origin=origins.get(name, "default"))
+        for name, value in values.items()
+    ]
+    return SetParametersResult(parser=line.name, params=shown, seq=context.durable_seq())
 
 
 def pause(context: Context, args: PauseArgs, actor: str) -> Steps:
     yield Decide(PauseParser(args.parser, args.reason, actor))
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 def resume(context: Context, args: ResumeArgs, actor: str) -> Steps:
     yield Decide(ResumeParser(args.parser, args.reason, actor))
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 def retire(context: Context, args: RetireArgs, actor: str) -> Steps:
     fits = yield InThread(lambda: fits_of(context, args.parser, {}))
     answer = yield Decide(RetireParser(args.parser, args.version, actor, fits))
-    return {"versions": answer.get("versions", []), "seq": context.durable_seq()}
+    return RetireResult(versions=_verdicts(answer), seq=context.durable_seq())
 
 
 def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
@@ -203,7 +221,7 @@ def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
             f"policy.{unbuilt[0]}: it is not built yet and would have no effect.", "Leave it out.", "BAD_POLICY"
         )
     yield Decide(SetQuarantinePolicy(args.parser, args.output, dict(args.policy), actor))
-    return {"seq": context.durable_seq()}
+    return Done(seq=context.durable_seq())
 
 
 #: Of so many contracts of an output each is held against each.

@@ -1,6 +1,6 @@
 """The steps of an operation, and the context that its handler reads.
 
-A handler is a generator: it yields a step, gets the step's result, and returns the operation's result as a map. Nothing
+A handler is a generator: it yields a step, gets the step's result, and returns the operation's result. Nothing
 here performs a step.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from casparian_protocol.client import Rows
 from casparian_protocol.contract import Misfit
@@ -17,6 +17,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.operations.base import Result
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Command, Now
 from casparian_sentinel.core.state import State
@@ -63,7 +64,11 @@ class AdoptSettings:
 
 
 Step = Ask | Decide | InThread | EndDaemon | AdoptSettings
-Steps = Generator[Step, Any, dict[str, Any]]
+T = TypeVar("T")
+#: A part of a handler, which yields steps too and returns a `T`.
+Part: TypeAlias = Generator[Step, Any, T]
+#: A whole handler.
+Steps: TypeAlias = Part[Result]
 
 
 class OperationRefused(CasparianError):

@@ -32,7 +32,7 @@ def _now(view: Callable[[Context], Result]) -> Handler:
     """An operation that only looks."""
 
     def handler(context: Context, args: NoArgs, actor: str) -> Steps:
-        return view(context).model_dump()
+        return view(context)
         yield  # a generator like all handlers, without a step
 
     return handler
@@ -42,7 +42,7 @@ def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
     """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
     picture = views.snapshot(context)
     yield Decide(Dispatch())
-    return picture.model_dump()
+    return picture
 
 
 HANDLERS: dict[str, Handler] = {

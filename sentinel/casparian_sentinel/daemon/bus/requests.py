@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, TypeVar
 
 from casparian_protocol.client import Rows
 from casparian_protocol.errors import CasparianError, code_of
@@ -26,10 +26,12 @@ from casparian_sentinel.operations.steps import (
     EndDaemon,
     InThread,
     OperationRefused,
+    Part,
     Step,
-    Steps,
 )
 from casparian_sentinel.operations.table import actor_of, begin
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Requests:
     async def _frames(self, request: Request, attachments: Sequence[bytes]) -> Sequence[bytes]:
         try:
             steps = begin(self.context, request.op, request.args, actor_of(request.actor), attachments)
-            return reply_frames(request.id, await self.run(steps, f"{request.op}:{request.id}"))
+            return reply_frames(request.id, (await self.run(steps, f"{request.op}:{request.id}")).model_dump())
         except CasparianError as refused:
             return error_frames(request.id, refused, code_of(refused))
         except OSError as cause:
@@ -78,7 +80,7 @@ class Requests:
             failed = CasparianError(f"An internal error: {what}.", remedy="logs/daemon.log has the traceback.")
             return error_frames(request.id, failed, "INTERNAL")
 
-    async def run(self, steps: Steps, cause: Cause = 0) -> dict[str, Any]:
+    async def run(self, steps: Part[T], cause: Cause = 0) -> T:
         """Drive a handler to its result; returns when all that it decided is durable. `cause`: the request it serves."""
         answer: Any = None
         self.running += 1
@@ -87,7 +89,7 @@ class Requests:
                 try:
                     step = steps.send(answer)
                 except StopIteration as stop:
-                    result: dict[str, Any] = stop.value
+                    result: T = stop.value
                     return result
                 answer = await self._do(step, cause)
         finally:
