@@ -11,6 +11,7 @@ from casparian_protocol.client import Rows
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations import BadArguments
+from casparian_protocol.wire.operations.jobs import RefusedReplay, ReplayResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now, ReplayDeadLetters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused
@@ -31,7 +32,7 @@ def context(tmp_path: Path) -> Context:
     )  # fmt: skip
 
 
-def replay(context: Context, dead: int, **args: Any) -> tuple[dict[str, Any], list[int]]:
+def replay(context: Context, dead: int, **args: Any) -> tuple[ReplayResult, list[int]]:
     """Perform it over so many dead letters; its result and the sizes of the decisions."""
     steps = begin(context, "replay", args, ANN)
     sizes: list[int] = []
@@ -63,24 +64,24 @@ def replay(context: Context, dead: int, **args: Any) -> tuple[dict[str, Any], li
 def test_many_dead_letters_are_replayed_in_bounded_decisions_and_bounded_requests(context: Context) -> None:
     first, sizes = replay(context, 1700, all_dead=True)
     assert sizes == [500, 500]
-    assert (first["replayed"], first["next_after"]) == (998, spec(1000).job_id)
-    assert first["refused"] == [{"reason": "its work is queued already", "jobs": 2}]
+    assert (first.replayed, first.next_after) == (998, spec(1000).job_id)
+    assert first.refused == [RefusedReplay(reason="its work is queued already", jobs=2)]
 
-    rest, sizes = replay(context, 1700, all_dead=True, after=first["next_after"])
+    rest, sizes = replay(context, 1700, all_dead=True, after=first.next_after)
     assert sizes == [500, 200]
-    assert (rest["replayed"], rest["next_after"]) == (698, "")
+    assert (rest.replayed, rest.next_after) == (698, "")
 
 
 def test_nothing_dead_is_no_decision(context: Context) -> None:
     result, sizes = replay(context, 0, fingerprint="f" * 16)
-    assert (result["replayed"], result["next_after"], sizes) == (0, "", [])
+    assert (result.replayed, result.next_after, sizes) == (0, "", [])
 
 
 @pytest.mark.parametrize(
     "args", [{}, {"all_dead": True, "job_id": "abcd"}, {"fingerprint": "f" * 16, "all_dead": True}]
 )
 def test_exactly_one_selection_is_needed(context: Context, args: dict[str, Any]) -> None:
-    with pytest.raises(OperationRefused, match="not said"):
+    with pytest.raises(OperationRefused, match="No dead letters are named"):
         replay(context, 1, **args)
 
 
