@@ -235,7 +235,7 @@ def test_tracebacks_of_a_loop_of_failures_do_not_fill_the_disk(caplog: pytest.Lo
 
     assert errors.total == 1001
     assert len(caplog.records) == 7
-    assert "995 more were not told" in caplog.text
+    assert "995 more are not listed" in caplog.text
 
 
 def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +259,7 @@ def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytes
         assert len(caplog.records) == BURST_LINES
         now[0] = 3.0
         told.each_second()
-    assert f"{1003 - BURST_LINES} more failures were not told" in caplog.text
+    assert f"{1003 - BURST_LINES} more failures are not listed" in caplog.text
 
 
 # --- promotions ---

@@ -155,11 +155,11 @@ def test_what_a_directory_includes_is_bundled_and_the_rest_is_named(tmp_path: Pa
     ("include", "reason"),
     [
         ("['ratse.csv']", "no file beside the parser fits"),
-        ("['../secret.csv']", "no pattern of relative names"),
-        ("['/etc/passwd']", "no pattern of relative names"),
+        ("['../secret.csv']", "not a pattern of relative names"),
+        ("['/etc/passwd']", "not a pattern of relative names"),
         ("'rates.csv'", "a list of patterns"),
         ("['lib.so']", "compiled code is never bundled"),
-        ("['[z-a].csv']", "no pattern of relative names"),
+        ("['[z-a].csv']", "not a pattern of relative names"),
     ],
 )
 def test_an_include_that_cannot_be_kept_is_refused(tmp_path: Path, key: HomeKey, include: str, reason: str) -> None:
