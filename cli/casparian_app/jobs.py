@@ -209,7 +209,7 @@ def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str
     return _in_parts(gateway, "replay", "replayed", selection)
 
 
-def rerun(gateway: Gateway, job_id: str) -> Rerun:
+def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
     """Run an ended job's input again, as a new job with the parser's current version and parameters."""
     found = find_job(gateway, job_id)
     replaced = sum(commit["rows"] for commit in gateway.query(JobCommits(found["id"])) if commit["is_live"])

@@ -14,9 +14,18 @@ from casparian.app import App, ExitCode, Group, pass_app
 from casparian.commands.parser import say_waiting
 from casparian.options import COUNT, POSITIVE, as_of_option
 from casparian.render import as_json, as_ndjson, cell, fields, section, table
-from casparian_app import jobs as again
 from casparian_app.gateway import Gateway
-from casparian_app.jobs import FILTER_WORDS, JobDetails, JobFilter, job_details, log_file, policy_words, replay_dead
+from casparian_app.jobs import (
+    FILTER_WORDS,
+    JobDetails,
+    JobFilter,
+    job_details,
+    log_file,
+    policy_words,
+    replay_dead,
+    rerun_failed,
+    rerun_job,
+)
 from casparian_app.names import find_job
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count, size, when, when_short
@@ -379,7 +388,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
     if parser or code or dry_run:
         raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
     with app.gateway() as gateway:
-        done = again.rerun(gateway, job_id)
+        done = rerun_job(gateway, job_id)
     if app.is_json:
         as_json(app, {**done.answer, "replaces_rows": done.replaces_rows, "waiting_versions": done.waiting})
         return ExitCode.OK
@@ -392,7 +401,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
 def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
     """`job rerun --failed`: says how many run again, and which not and why."""
     with app.gateway() as gateway:
-        done = again.rerun_failed(gateway, parser, code, is_trial=dry_run)
+        done = rerun_failed(gateway, parser, code, is_trial=dry_run)
     if app.is_json:
         as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})
         return ExitCode.OK

@@ -134,8 +134,7 @@ def _await_scans(
     scans = open_scans(gateway, asked)
     if scans and not interrupts.count:
         app.say(f"waiting for {count(len(scans), 'scan')} to end")
-        with Client.connect(app.home) as client:
-            _follow(app, client, interrupts, child, RunView(started=time.monotonic(), wanted=scans))
+        _follow(app, gateway, interrupts, child, RunView(started=time.monotonic(), wanted=scans))
 
 
 def _dry_run(app: App, gateway: Gateway, asked: Selection, request: dict[str, Any]) -> ExitCode:
@@ -177,8 +176,7 @@ class _Run:
         awaits_scan = any(one.get("code") == "NOT_HASHED" for one in self.queued["skipped"])
         wanted = open_jobs(self.gateway, self.asked, with_scans=awaits_scan)
         self.view = RunView(started=time.monotonic(), wanted=wanted)
-        with Client.connect(self.app.home) as client:
-            _follow(self.app, client, self.interrupts, self.child, self.view)
+        _follow(self.app, self.gateway, self.interrupts, self.child, self.view)
 
     @property
     def left(self) -> int:
@@ -266,14 +264,14 @@ def _asked_lines(queued: dict[str, Any], lost: Sequence[Unclaimed]) -> Iterator[
 
 
 def _follow(
-    app: App, client: Client, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None, view: RunView
+    app: App, gateway: Gateway, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None, view: RunView
 ) -> None:
     """Watch until nothing can run any more; pass Ctrl-C on: drain first, then stop."""
     passed_on = 0
-    with _screen(app, view) as redraw, client.follow() as feed:
+    with _screen(app, view) as redraw, gateway.feed() as feed:
         for item in feed:
             if isinstance(item, Snapshot):  # asked for now: what was paused before it is told by no event
-                _learn_what_waits(client, view)
+                _learn_what_waits(gateway, view)
             before = view.intake
             view.apply(item)
             if view.intake and view.intake != before:
@@ -281,7 +279,7 @@ def _follow(
             redraw()
             if interrupts.count > passed_on:
                 passed_on = interrupts.count
-                view.note = _pass_on(client, child, passed_on)
+                view.note = _pass_on(gateway, child, passed_on)
             if (
                 view.hopeless
                 or view.is_idle
@@ -291,21 +289,21 @@ def _follow(
                 break
 
 
-def _learn_what_waits(client: Client, view: RunView) -> None:
+def _learn_what_waits(gateway: Gateway, view: RunView) -> None:
     """What will not move by itself."""
-    status = client.request("status")
+    status = gateway.request("status")
     view.paused = {(one["name"], one["version"]) for one in status["parsers"]["paused"]}
     view.intake = "" if status["intake"] == "open" else status["intake"]
 
 
-def _pass_on(client: Client, child: subprocess.Popen[bytes] | None, times: int) -> str:
+def _pass_on(gateway: Gateway, child: subprocess.Popen[bytes] | None, times: int) -> str:
     """What Ctrl-C asks for, and the words for it."""
     if child is None:
         raise KeyboardInterrupt  # the daemon is not ours to stop; its jobs go on
     if times == 1:
-        client.request("drain")
+        gateway.request("drain")
         return "finishing what runs; Ctrl-C again stops at once"
-    client.request("stop", {"now": True})
+    gateway.request("stop", now=True)
     return "stopping"
 
 

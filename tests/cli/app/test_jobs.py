@@ -21,7 +21,7 @@ from casparian_app.jobs import (
     policy_words,
     recorded_jobs,
     replay_dead,
-    rerun,
+    rerun_job,
     rerun_failed,
     run_again,
 )
@@ -162,7 +162,7 @@ def test_a_policy_is_said_in_words(policy: dict[str, Any], said: str) -> None:
 
 
 def test_a_rerun_says_which_rows_it_replaces(own: Gateway) -> None:
-    done = rerun(own, by_input(own)["good.txt"])
+    done = rerun_job(own, by_input(own)["good.txt"])
 
     assert done.replaces_rows == 30 and done.waiting == []
     assert job_details(own, done.answer["job_id"]).row["status"] == "QUEUED"
@@ -170,7 +170,7 @@ def test_a_rerun_says_which_rows_it_replaces(own: Gateway) -> None:
 
 
 def test_a_job_that_published_nothing_replaces_nothing(own: Gateway) -> None:
-    assert rerun(own, by_input(own)["boom.txt"]).replaces_rows == 0
+    assert rerun_job(own, by_input(own)["boom.txt"]).replaces_rows == 0
 
 
 def test_all_failed_inputs_run_again_and_a_trial_only_counts_them(own: Gateway) -> None:
