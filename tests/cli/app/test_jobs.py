@@ -21,8 +21,8 @@ from casparian_app.jobs import (
     policy_words,
     recorded_jobs,
     replay_dead,
-    rerun_job,
     rerun_failed,
+    rerun_job,
     run_again,
 )
 from casparian_app.names import UnknownName
