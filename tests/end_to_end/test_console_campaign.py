@@ -19,6 +19,7 @@ import pytest
 from bench.world import daemon, new_home, pretend_files, queue_no_op, register_no_op
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
+from casparian_protocol.queries.files import FileSums
 from tests.end_to_end.screens import Screen, has_tmux
 from tests.end_to_end.world import World, advice, lines
 
@@ -140,3 +141,22 @@ def test_a_hundred_thousand_jobs_are_a_list_like_any_other(tmp_path: Path) -> No
         screen.press("?")
         screen.wait("Keys: Jobs")
         assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.timeout(900)
+def test_with_three_hundred_thousand_queued_jobs_the_console_is_there_within_three_seconds(tmp_path: Path) -> None:
+    home = new_home(tmp_path / "home")
+    with daemon(home, 0) as client:
+        register_no_op(client, home, tmp_path)
+        for part in range(6):
+            pretend_files(client, home, tmp_path / f"files_{part}", 50_000)
+            queue_no_op(client, tmp_path / f"files_{part}")
+        client.ask(FileSums(), at_least_seq=client.request("ping")["seq"])  # the tables have caught up
+        with Screen("queue", 200, 60) as screen:
+            began = time.monotonic()
+            screen.start(World(tmp_path).command("console"))
+            screen.wait("300,000", seconds=30)
+            assert time.monotonic() - began < 3.0
+            screen.press("M-j")
+            screen.press("Space")
+            screen.wait("file_0000000.txt")
