@@ -104,6 +104,15 @@ def test_children_are_started_by_one_thread_that_outlives_whoever_asks() -> None
     assert found[0] in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_forked_process_starts_children_of_its_own() -> None:
+    children.start(lambda: subprocess.Popen(["true"], start_new_session=True)).child.reap()
+    pid = os.fork()
+    if pid == 0:
+        started = children.start(lambda: subprocess.Popen(["true"], start_new_session=True))
+        os._exit(started.child.reap().status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_nameless_file_is_written_and_read_and_has_no_name(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_there:

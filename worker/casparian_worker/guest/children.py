@@ -28,10 +28,25 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 16
 
-_starter = ThreadPoolExecutor(1, thread_name_prefix="starts-children")
+
+def _new_starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="starts-children")
+
+
+_starter = _new_starter()
 _lock = threading.Lock()
 _ours: set[int] = set()
 _is_adopting = False
+
+
+def _begin_anew() -> None:
+    """A process that was forked has none of its parent's threads."""
+    global _starter, _lock
+    _starter, _lock = _new_starter(), threading.Lock()
+    _ours.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class GuestStatusLost(CasparianError):
