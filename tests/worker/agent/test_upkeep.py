@@ -1,0 +1,53 @@
+"""What a worker does beside its jobs: it measures itself without waiting for a disk, and tidies up once an hour."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from casparian_protocol.home import Home, make_home
+from casparian_protocol.settings import JobLogSettings
+from casparian_worker.agent.upkeep import Housekeeping, UsageMeter
+
+
+def test_a_heartbeat_says_what_is_used_and_asks_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = UsageMeter(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: pytest.fail(f"{folder} is waited for in the loop"))
+    used = meter.read()
+    assert used.rss_bytes > 1024 * 1024
+    assert used.free_bytes > 0
+    assert used.cpu_percent >= 0
+
+
+def test_free_space_is_that_of_the_last_look_and_nothing_where_nobody_says(tmp_path: Path) -> None:
+    folder = tmp_path / "staging"
+    folder.mkdir()
+    meter = UsageMeter(folder)
+    before = meter.read().free_bytes
+    folder.rmdir()
+    assert meter.read().free_bytes == before
+    meter.look_at_disk()
+    assert meter.read().free_bytes == 0
+
+
+def test_it_tidies_up_at_its_start_and_then_once_an_hour(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    make_home(home)
+    housekeeping = Housekeeping(home, JobLogSettings())
+    due = [housekeeping.is_due(now_s) for now_s in (0.0, 1.0, 3600.0, 3601.0, 7200.0)]
+    assert due == [True, False, False, True, False]
+
+
+def test_scratch_of_a_worker_that_died_goes_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    make_home(home)
+    left = home.scratch / "0123456789abcdef-7"
+    fresh = home.scratch / "0123456789abcdef-8"
+    for folder in (left, fresh):
+        folder.mkdir()
+    os.utime(left, (0, 0))
+    Housekeeping(home, JobLogSettings()).keep_house()
+    assert sorted(path.name for path in home.scratch.iterdir()) == [fresh.name]
