@@ -6,6 +6,7 @@ from typing import Any
 
 from casparian_console.actions import Action, existing
 from casparian_console.screens.inspect.bad_rows import BadRows
+from casparian_console.screens.inspect.column import OneColumn
 from casparian_console.screens.inspect.outputs import Outputs
 from casparian_console.screens.inspect.quarantine import Quarantine
 from casparian_console.screens.inspect.sql import Sql
@@ -33,7 +34,7 @@ def _is_editing(screen: Any, _context: Any) -> bool:
 
 
 def _can_sort(screen: Any, _context: Any) -> bool:
-    return not (isinstance(screen.view, Sql) and screen.view.grid is None)
+    return not isinstance(screen.view, OneColumn) and not (isinstance(screen.view, Sql) and screen.view.grid is None)
 
 
 def _is_running(screen: Any, _context: Any) -> bool:

@@ -72,7 +72,7 @@ class OneColumn(View):
 
     @property
     def values(self) -> list[list[Any]]:
-        """Value as text (None: NULL) and number of rows, the most frequent first."""
+        """Value as text (None: NULL), its rows, and all rows; the most frequent first."""
         return self.question.table.rows if self.question.table is not None else []
 
     # --- keys ---------------------------------------------------------------------------------------------------------
@@ -96,9 +96,6 @@ class OneColumn(View):
 
     def move(self, key: str, context: Context) -> Effects:
         self.cursor.move(key, self._rows, self.height)
-        return []
-
-    def sort(self, context: Context) -> Effects:
         return []
 
     def search(self, pattern: str, step: int) -> Match | None:
@@ -142,10 +139,10 @@ class OneColumn(View):
         self._list_at = len(lines)
         self.height = max(1, height - len(lines))
         self.cursor.settle(self._rows, self.height)
-        total = sum(number for _, number in self.values) or 1
-        most = max((number for _, number in self.values), default=1)
+        total = self.values[0][2] if self.values else 1
+        most = max((number for _, number, _ in self.values), default=1)
         name_width = min(_NAME_MOST, max(16, width // 2))
-        for at, (value, number) in enumerate(
+        for at, (value, number, _) in enumerate(
             self.values[self.cursor.top : self.cursor.top + self.height], self.cursor.top
         ):
             mark = glyphs.cursor if at == self.cursor.at else " "

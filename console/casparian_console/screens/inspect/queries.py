@@ -47,12 +47,13 @@ def sample(table: str, condition: str) -> str:
 
 
 def top_values(table: str, column: Column, condition: str, *, limit: int = 201) -> str:
-    """The values of a column as texts with their rows, the most frequent first; all of them without a limit."""
-    most = f" limit {limit}" if limit else ""
-    value = f"{name(column.name)}::varchar"
+    """The values of a column as texts with their rows, the most frequent first, beside all rows; all values without a limit."""
     rows = sample(table, condition)
+    counted = f"select {name(column.name)}::varchar as value, count(*) as rows from (\n{rows}\n) group by 1"
+    if not limit:
+        return f"{counted} order by 2 desc, 1 nulls first"
     return (
-        f"select {value} as value, count(*) as rows from (\n{rows}\n) group by 1 order by 2 desc, 1 nulls first{most}"
+        f"select *, (sum(rows) over ())::bigint as total from ({counted}) order by 2 desc, 1 nulls first limit {limit}"
     )
 
 
