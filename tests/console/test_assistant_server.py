@@ -20,7 +20,7 @@ class Conversation:
     def __init__(self, model: FakeModel, output: str = "") -> None:
         self.driver = Driver(has_assistant=True)
         self.driver.snapshot()
-        self.chats = Chats(Assistant(model.endpoint, "tiny"), self._took)
+        self.chats = Chats(Assistant(model.endpoint, "tiny"), self._on_answer)
         self.commands: list[RunCommand] = []
         self._output = output
         self._news = asyncio.Event()
@@ -39,7 +39,7 @@ class Conversation:
                 self.commands.append(effect)
                 self.do(self.driver.send(Output(effect.tag, self._output), Ended(effect.tag, 0)))
 
-    def _took(self, message: Message) -> None:
+    def _on_answer(self, message: Message) -> None:
         self.do(self.driver.send(message))
         self._news.set()
 

@@ -49,7 +49,7 @@ class Chats:
 
     def __init__(self, assistant: Assistant | None, on_answer: Callable[[Message], None]) -> None:
         self._assistant = assistant
-        self._took = on_answer
+        self._on_answer = on_answer
         self._loop = asyncio.get_running_loop()
         self._turns: dict[Tag, _Turn] = {}
 
@@ -60,7 +60,7 @@ class Chats:
     def start(self, effect: Chat) -> None:
         self.stop(effect.tag)
         if self._assistant is None:
-            self._took(Failed(effect.tag, "No assistant is set up.", "Name its endpoint below [assistant]."))
+            self._on_answer(Failed(effect.tag, "No assistant is set up.", "Name its endpoint below [assistant]."))
             return
         turn = self._turns[effect.tag] = _Turn()
         arguments = (effect, self._assistant, turn)
@@ -142,7 +142,7 @@ class Chats:
             return
         if is_last and self._turns.get(tag) is turn:
             del self._turns[tag]
-        self._took(message)
+        self._on_answer(message)
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ class Commands:
 
     def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)
-        self._took = on_answer
+        self._on_answer = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         #: `casparian sql --warm`: loaded, and waiting for a query on its stdin.
@@ -164,7 +164,7 @@ class Commands:
 
     def _tell(self, running: _Running, message: Message) -> None:
         if not running.is_stopped:
-            self._took(message)
+            self._on_answer(message)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Past:
 
     def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)
-        self._took = on_answer
+        self._on_answer = on_answer
         self._loop = asyncio.get_running_loop()
         self._reading: dict[Tag, _Reading] = {}
 
@@ -283,7 +283,7 @@ class Past:
             return
         if is_last and self._reading.get(tag) is reading:
             del self._reading[tag]
-        self._took(message)
+        self._on_answer(message)
 
 
 _REMEDY = "`casparian log verify` checks the log."

@@ -53,7 +53,7 @@ class FeedReader:
         self._heard_at = time.monotonic()
         self._said_silence_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._asker = Asker("snapshot", home, actor, self._took)
+        self._asker = Asker("snapshot", home, actor, self._on_answer)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.set(zmq.LINGER, 0)
@@ -118,7 +118,7 @@ class FeedReader:
         self._is_asking = True
         self._asker.ask(_TAG, _snapshot)
 
-    def _took(self, answer: Message) -> None:
+    def _on_answer(self, answer: Message) -> None:
         self._is_asking = False
         if isinstance(answer, Failed):
             if not self._is_gone:

@@ -32,7 +32,7 @@ class Files:
 
     def __init__(self, home: Home, on_answer: Callable[[Message], None]) -> None:
         self._home = home
-        self._took = on_answer
+        self._on_answer = on_answer
         self._looking: dict[Tag, asyncio.Task[None]] = {}
         self._listing: set[asyncio.Task[None]] = set()
 
@@ -67,18 +67,18 @@ class Files:
         try:
             await work
         except OSError as error:
-            self._took(_refused(tag, error))
+            self._on_answer(_refused(tag, error))
         except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
-            self._took(Failed(tag, f"The console could not do this: {type(error).__name__}: {error}."))
+            self._on_answer(Failed(tag, f"The console could not do this: {type(error).__name__}: {error}."))
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     async def _list(self, effect: ListDirectory) -> None:
         path = _expanded(effect.path)
         try:
-            self._took(Listing(effect.tag, path, await asyncio.to_thread(_entries, path)))
+            self._on_answer(Listing(effect.tag, path, await asyncio.to_thread(_entries, path)))
         except OSError as error:
-            self._took(_refused(effect.tag, error))
+            self._on_answer(_refused(effect.tag, error))
 
     async def _watch(self, effect: Watch) -> None:
         path = _expanded(effect.path)
@@ -91,7 +91,7 @@ class Files:
                 fresh = await asyncio.to_thread(_digest, path)
                 if fresh != digest:
                     digest = fresh
-                    self._took(Output(effect.tag, path))
+                    self._on_answer(Output(effect.tag, path))
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _follow(self, effect: FollowLog) -> None:
@@ -103,9 +103,11 @@ class Files:
                 path = await asyncio.to_thread(_newest_log, self._home, effect.job_id)
                 if path is None and not is_told:
                     is_told = True
-                    self._took(Failed(effect.tag, "This job has no log yet.", "It appears here when there is one."))
+                    self._on_answer(
+                        Failed(effect.tag, "This job has no log yet.", "It appears here when there is one.")
+                    )
                 while path is not None and (text := await asyncio.to_thread(tail.read, path)):
-                    self._took(Output(effect.tag, text, tail.take_lines_before()))
+                    self._on_answer(Output(effect.tag, text, tail.take_lines_before()))
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             tail.close()

@@ -63,7 +63,7 @@ class Asker:
         self._name = name
         self._home = home
         self._actor = actor
-        self._took = on_answer
+        self._on_answer = on_answer
         self._loop = asyncio.get_running_loop()
         self._line: _Line | None = None
 
@@ -124,7 +124,7 @@ class Asker:
     def _answered(self, line: _Line, answer: Message) -> None:
         if not line.is_given_up:
             line.waiting.popleft()
-            self._took(answer)
+            self._on_answer(answer)
 
 
 #: Terminals drop longer OSC 52 sequences without a word.
@@ -162,7 +162,7 @@ class Performer:
     ) -> None:
         self._around = around
         self._terminal = terminal
-        self._took = on_answer
+        self._on_answer = on_answer
         self._seq = seq
         self._queries = Asker("queries", around.home, around.actor, on_answer)
         self._requests = Asker("requests", around.home, around.actor, on_answer)
@@ -212,9 +212,9 @@ class Performer:
         """Nobody answers any more what was asked: say so, but for what the next snapshot asks anew."""
         for tag in self._queries.give_up():
             if not is_load(tag):
-                self._took(Failed(tag, "The sentinel went away before it answered.", "Ask again when it is back."))
+                self._on_answer(Failed(tag, "The sentinel went away before it answered.", "Ask again when it is back."))
         for tag in self._requests.give_up():
-            self._took(
+            self._on_answer(
                 Failed(
                     tag, "The sentinel went away before it answered; this may be done or not.", "Look when it is back."
                 )
@@ -239,7 +239,7 @@ class Performer:
         encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
         if len(encoded) > CLIPBOARD_BYTES:
             size = f"{len(text):,} characters"
-            self._took(
+            self._on_answer(
                 Failed(("terminal", "copy"), f"{size} are more than a terminal's clipboard takes.", "Copy less.")
             )
             return
@@ -249,7 +249,7 @@ class Performer:
         opener = shutil.which("xdg-open")
         has_desktop = self._around.environment.get("DISPLAY") or self._around.environment.get("WAYLAND_DISPLAY")
         if opener is None or not has_desktop:
-            self._took(Failed(("terminal", "open"), "No desktop to open a folder on.", f"It is {path}"))
+            self._on_answer(Failed(("terminal", "open"), "No desktop to open a folder on.", f"It is {path}"))
             return
         try:
             subprocess.Popen(
@@ -260,7 +260,7 @@ class Performer:
                 start_new_session=True,
             )
         except OSError as error:
-            self._took(Failed(("terminal", "open"), f"{opener} did not start: {error.strerror}.", f"It is {path}"))
+            self._on_answer(Failed(("terminal", "open"), f"{opener} did not start: {error.strerror}.", f"It is {path}"))
 
 
 def _query(effect: RunQuery, seq: int) -> Question:

@@ -54,7 +54,7 @@ class Stage:
         self._news = asyncio.Event()
         command = (sys.executable, "-c", script)
         around = ConsoleContext(home, "user:test@console", command, assistant, environment={})
-        self.performer = Performer(around, self, self._took, lambda: 0)
+        self.performer = Performer(around, self, self._on_answer, lambda: 0)
 
     def write_raw(self, sequence: str) -> None:
         self.written.append(sequence)
@@ -65,7 +65,7 @@ class Stage:
     def quit(self) -> None:
         self.has_quit = True
 
-    def _took(self, message: Message) -> None:
+    def _on_answer(self, message: Message) -> None:
         self.answers.append(message)
         self._news.set()
 

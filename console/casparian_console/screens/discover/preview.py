@@ -84,7 +84,7 @@ class Preview:
         what, file_id = message.tag[1], message.tag[2]
         self.revision += 1
         if what == "look":
-            return self._took_look(message)
+            return self._on_look(message)
         is_mine = self.file is not None and self.file.file_id == file_id
         if what == "jobs":
             self._asked = ""
@@ -95,7 +95,7 @@ class Preview:
                 self.jobs = message.rows
         return self.choose(self.file) if what == "jobs" and not is_mine else []
 
-    def _took_look(self, message: Answer | Output | Ended | Failed) -> Effects:
+    def _on_look(self, message: Answer | Output | Ended | Failed) -> Effects:
         if isinstance(message, Output):
             self._chunks.append(message.text)
             return []
