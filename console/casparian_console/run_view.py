@@ -7,6 +7,7 @@ jobs; what ended between a gap and its snapshot is counted when the run is over,
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -40,6 +41,10 @@ class RunView:
     #: The jobs that this run is about; None: all.
     wanted: set[str] | None = None
     open: dict[str, OpenJob] = field(default_factory=dict)
+    #: Wanted jobs that the snapshot counted and did not list, as far as is known; `keep_open` leaves out those that ended.
+    unlisted: set[str] = field(default_factory=set)
+    #: Parser and version of the jobs that were counted and not listed.
+    unlisted_parsers: set[tuple[str, str]] = field(default_factory=set)
     ended: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     quarantined: int = 0
@@ -73,6 +78,7 @@ class RunView:
                 for job in item.jobs
                 if self._is_wanted(job["job_id"])
             }
+            self._count_unlisted(item)
             self.has_snapshot = True
         elif isinstance(item, FeedEvent):
             self._event(item)
@@ -86,6 +92,23 @@ class RunView:
                 for one in item.values.get("parked", [])
                 if one["tries"] >= STUCK_AFTER_TRIES
             }
+
+    def _count_unlisted(self, snapshot: Snapshot) -> None:
+        listed = Counter((job["parser"], job.get("parser_version", "")) for job in snapshot.jobs)
+        counted: Counter[tuple[str, str]] = Counter()
+        for group in snapshot.groups:
+            counted[group["parser"], group["parser_version"]] += group["jobs"]
+        self.unlisted_parsers = {kin for kin, jobs in counted.items() if jobs > listed[kin]}
+        self.unlisted = set(self.wanted or ()) - self.open.keys() if snapshot.left_out else set()
+
+    @property
+    def must_look(self) -> bool:
+        """Everything that was listed has ended: which of the others are still open, the tables know."""
+        return self.has_snapshot and not self.open and bool(self.unlisted)
+
+    def keep_open(self, job_ids: Iterable[str]) -> None:
+        """Of what was not listed only these are open."""
+        self.unlisted &= set(job_ids)
 
     def _event(self, event: FeedEvent) -> None:
         data = event.data
@@ -132,11 +155,15 @@ class RunView:
                 self.intake = ""
 
     def _state(self, job_id: str, state: str) -> None:
+        if job_id in self.unlisted:
+            self.unlisted.discard(job_id)
+            self.open[job_id] = OpenJob(job_id, job_id, "", state)
         if job := self.open.get(job_id):
             job.state = state
 
     def _end(self, job_id: str, status: str) -> OpenJob | None:
         self.ended[status] += 1
+        self.unlisted.discard(job_id)
         return self.open.pop(job_id, None)
 
     def _is_wanted(self, job_id: str) -> bool:
@@ -154,11 +181,20 @@ class RunView:
     @property
     def is_idle(self) -> bool:
         """Nothing is left that could still run: open jobs, if any, belong to paused parsers or wait for a folder."""
-        return self.has_snapshot and all(
-            job.job_id in self.stuck
-            or (job.state == "QUEUED" and not self.paused.isdisjoint({(job.parser, ""), (job.parser, job.version)}))
+        if not self.has_snapshot or (self.unlisted and not all(map(self._is_held, self.unlisted_parsers))):
+            return False
+        return all(
+            job.job_id in self.stuck or (job.state == "QUEUED" and self._is_held((job.parser, job.version)))
             for job in self.open.values()
         )
+
+    def _is_held(self, kin: tuple[str, str]) -> bool:
+        return not self.paused.isdisjoint({(kin[0], ""), kin})
+
+    @property
+    def left(self) -> int:
+        """Jobs that have not ended."""
+        return len(self.open) + len(self.unlisted)
 
     @property
     def running(self) -> list[OpenJob]:
@@ -172,7 +208,7 @@ class RunView:
 
     def lines(self, now: float, width: int) -> list[str]:
         """The state as lines no wider than `width`."""
-        done, total = self.ended.total(), self.ended.total() + len(self.open)
+        done, total = self.ended.total(), self.ended.total() + self.left
         share = done / total if total else 1.0
         filled = round(_BAR * share)
         seconds = max(now - self.started, 1e-9)

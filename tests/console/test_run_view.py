@@ -117,3 +117,58 @@ def test_a_commit_whose_folder_refuses_its_files_again_and_again_is_not_waited_f
     assert not watch(
         queued(1), queued(2), committed, Metric("trouble", {"seq": 1, "parked": [{**parked, "tries": 3}]})
     ).is_idle
+
+
+# --- more jobs than a snapshot lists ----------------------------------------------------------------------------------
+
+
+def listed(number: int) -> dict[str, Any]:
+    made = f"{number:016x}"
+    return {"job_id": made, "input": f"/logs/{number}.fix", "parser": "fix", "parser_version": "1.0", "state": "QUEUED"}
+
+
+def long_queue(jobs: int, listed_jobs: int) -> RunView:
+    """A run over so many jobs, of which the snapshot lists the first."""
+    view = RunView(started=0.0, wanted={f"{number:016x}" for number in range(jobs)})
+    group = {"type": "PARSE", "state": "QUEUED", "parser": "fix", "parser_version": "1.0", "input": "", "jobs": jobs}
+    view.apply(Snapshot(0, [listed(number) for number in range(listed_jobs)], [], {}, [group]))
+    return view
+
+
+def hear(view: RunView, *told: tuple[str, dict[str, Any]]) -> None:
+    for kind, data in told:
+        view.apply(FeedEvent(1, 0, kind, 1, "sentinel", data))
+
+
+def test_a_run_goes_on_until_the_jobs_that_no_snapshot_listed_have_ended_too() -> None:
+    view = long_queue(3, 1)
+    assert (view.left, view.is_idle, view.must_look) == (3, False, False)
+    hear(view, completed(0))
+    assert (view.left, view.is_idle, view.must_look) == (2, False, True)
+    hear(view, ("JobLeased", {"job_id": f"{1:016x}"}), completed(1), completed(2))
+
+    assert (view.left, view.is_idle, view.ended.total()) == (0, True, 3)
+    assert "3/3 jobs" in view.lines(1.0, 100)[0]
+
+
+def test_jobs_that_had_ended_before_the_snapshot_are_not_waited_for_once_the_tables_have_said_so() -> None:
+    view = long_queue(3, 1)
+    hear(view, completed(0))
+    view.keep_open([f"{2:016x}", "another"])
+    assert (view.left, view.is_idle) == (1, False)
+    hear(view, completed(2))
+    assert view.is_idle
+
+
+def test_jobs_that_no_snapshot_listed_do_not_keep_a_run_going_while_their_parser_is_paused() -> None:
+    view = long_queue(3, 1)
+    hear(view, ("ParserPaused", {"name": "fix"}))
+    assert view.is_idle
+    hear(view, ("ParserResumed", {"name": "fix"}))
+    assert not view.is_idle
+
+
+def test_a_snapshot_that_lists_all_leaves_nothing_to_look_for() -> None:
+    view = long_queue(1, 1)
+    hear(view, completed(0))
+    assert (view.must_look, view.is_idle) == (False, True)

@@ -39,8 +39,9 @@ from casparian_app.texts import count
 from casparian_app.versions import waiting_versions
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
-from casparian_protocol.feed import Snapshot
+from casparian_protocol.feed import Metric, Snapshot
 from casparian_protocol.home import is_home
+from casparian_protocol.queries.selections import OpenJobsOf
 
 
 class NoWorkerStaysAlive(WorkFailed):
@@ -180,7 +181,7 @@ class _Run:
 
     @property
     def left(self) -> int:
-        return len(self.view.open)
+        return self.view.left
 
     @property
     def is_for_nobody(self) -> bool:
@@ -274,6 +275,8 @@ def _follow(
                 _learn_what_waits(gateway, view)
             before = view.intake
             view.apply(item)
+            if view.must_look and isinstance(item, Snapshot | Metric):
+                view.keep_open(row["id"] for row in gateway.query(OpenJobsOf(with_scans=True)))
             if view.intake and view.intake != before:
                 app.say(f"no new work is taken: {cell(view.intake)}; what runs may finish, the rest waits")
             redraw()
