@@ -18,6 +18,7 @@ import zmq
 from bench.stamps import Stamp
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest
+from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.codec import decode, encode
 
@@ -89,7 +90,8 @@ class BusWorker:
 
     def _perform(self, assignment: m.Assignment) -> m.FinishedJob:
         self._bodies.hit()
-        manifest = Manifest(source_hash=assignment.job.work.content)
+        work = assignment.job.work
+        manifest = Manifest(source_hash=work.input.content_hash if isinstance(work, ParseWork) else "")
         return m.FinishedJob(job_id=assignment.job.job_id, epoch=assignment.epoch, manifest=manifest)
 
     def _send(self, message: m.Message) -> None:
