@@ -36,8 +36,6 @@ from casparian_sentinel import (
     caches,
     chain_of,
     check_seals,
-    compare_dump,
-    compare_tables,
     cut_log,
     end_of_log,
     examine_log,
@@ -45,9 +43,7 @@ from casparian_sentinel import (
     export_parquet,
     export_signed,
     gather_witnesses,
-    has_home_key,
     head_at,
-    home_key,
     log_stats,
     log_tail,
     plan_repair,
@@ -59,17 +55,33 @@ from casparian_sentinel import (
 )
 
 if TYPE_CHECKING:
-    from casparian_sentinel import Event, LogStats, Position
-if TYPE_CHECKING:
-    from casparian_sentinel import Comparison, Findings, Head, RepairPlan, SealCheck, Verification, Witness
+    from casparian_sentinel import (
+        Comparison,
+        Event,
+        Findings,
+        Head,
+        LogStats,
+        Position,
+        RepairPlan,
+        SealCheck,
+        Verification,
+        Witness,
+    )
 
 __all__ = [
     "EXPORT_FORMS",
     "Event",
+    "Verified",
     "events_between",
+    "examined",
     "export_events",
+    "export_for_outsiders",
     "figures",
     "last_events",
+    "rebuild_tables",
+    "repair",
+    "seal",
+    "verify",
     "whole_end",
     "write_events",
 ]
@@ -165,7 +177,7 @@ def verify(home: Home, *, wants_tables: bool | None) -> Verified:
     found = verify_log(RealFs(), home.log)
     objection = _objection(home, witnesses) if found.is_sound else None
     has_seals = found.is_sound and bool(found.event_count) and objection is None and (home.log / SEALS_FOLDER).is_dir()
-    has_key = not has_seals or has_home_key(home.keys)
+    has_key = not has_seals or _has_key(home)
     seals = _checked_seals(home) if has_seals and has_key else []
     tables, why_not = _compared(home, wants_tables, found) if objection is None else (None, "the log is not whole")
     return Verified(found, witnesses, objection, seals, has_key, tables, why_not, time.monotonic() - began)
@@ -180,7 +192,15 @@ def _objection(home: Home, witnesses: Sequence[Witness]) -> CasparianError | Non
     return None
 
 
+def _has_key(home: Home) -> bool:
+    from casparian_sentinel import has_home_key
+
+    return has_home_key(home.keys)
+
+
 def _checked_seals(home: Home) -> list[SealCheck]:
+    from casparian_sentinel import home_key
+
     key = bytes.fromhex(home_key(home.keys).public_key)
     return check_seals(RealFs(), home.log, examined(home).end, key)
 
@@ -199,6 +219,8 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
         if wanted:
             raise
         return None, f"{cause} Stop it, or verify a copy of the home."
+    from casparian_sentinel import compare_tables
+
     with lock, tempfile.TemporaryDirectory(prefix="casparian-verify-") as scratch:
         compared = compare_tables(home, examined(home).end.position, Path(scratch))
     return compared, compared.not_compared
@@ -210,6 +232,8 @@ def _compared_beside_a_daemon(home: Home) -> Comparison | None:
         client = Client.connect(home)
     except NoSentinel:
         return None
+    from casparian_sentinel import compare_dump
+
     with client, tempfile.TemporaryDirectory(prefix="casparian-verify-") as scratch:
         dump, seq, sha256 = client.dump_tables()
         try:
@@ -242,6 +266,8 @@ def _durable_head(home: Home, found: Findings) -> Head:
 
 def seal(home: Home) -> tuple[Path, dict[str, Any]]:
     """Sign the head of the chain with the home's key; the file, beside which `.minisig` lies, and what it says."""
+    from casparian_sentinel import home_key
+
     found, key = examined(home), home_key(home.keys)
     return seal_head(
         RealFs(),
@@ -256,6 +282,8 @@ def seal(home: Home) -> tuple[Path, dict[str, Any]]:
 
 def export_for_outsiders(home: Home, target: Path, script: bytes) -> dict[str, Any]:
     """Write a new directory with raw bytes, lines, digests and a signature; `script` is the program that checks them."""
+    from casparian_sentinel import home_key
+
     found, key = examined(home), home_key(home.keys)
     return export_signed(
         RealFs(),

@@ -29,16 +29,12 @@ from casparian_protocol.wire.operations import OPERATIONS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from casparian_sentinel import LocalSentinel
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from casparian_protocol.feed import Feed
-    from casparian_sentinel import Projection, Relations
+    from casparian_sentinel import LocalSentinel, Projection, Relations
 
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
+_SEQ = re.compile(r"[0-9]{1,19}\Z")
 
 
 class Gateway(Protocol):
@@ -85,7 +81,9 @@ class Gateway(Protocol):
         ...
 
 
-class _Remote:
+class RemoteGateway:
+    """Over the bus of a running sentinel."""
+
     is_daemon = True
     as_of_seq = None
 
@@ -125,7 +123,9 @@ class _Remote:
         return self.client.follow()
 
 
-class _Local:
+class LocalGateway:
+    """In this process, which has opened the home under its lock."""
+
     is_daemon = False
     as_of_seq = None
 
@@ -160,66 +160,9 @@ class _Local:
         raise NoDaemon("The feed needs a running daemon.", remedy="Start one with `casparian start`.")
 
 
-def rows_of_table(gateway: Gateway, name: str, columns: frozenset[str] | None) -> TableRows:
-    """The question for those columns (None: all) that a table of the projection has."""
-    listed = (row for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name))
-    known: list[str] = json.loads(next(listed)["columns"] or "[]")
-    return TableRows(name, tuple(column for column in known if columns is None or column.lower() in columns))
-
-
-def read_blob(home: Home, digest: str) -> bytes:
-    """The bytes that were stored under this digest. Raises `BlobMissing`."""
-    from casparian_sentinel import BlobStore, RealFs
-
-    return BlobStore(RealFs(), home.blobs).get(digest)
-
-
-@contextmanager
-def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = False) -> Iterator[Gateway]:
-    """The home's gateway, as of an event's number or an ISO time when `as_of` gives one.
-
-    Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
-    """
-    if not is_home(home):
-        if not creates_home:
-            raise NoHome(home)
-        make_home(home)
-    if as_of is not None:
-        with open_past(home, as_of) as past:
-            yield past
-        return
-    with ExitStack() as opened:
-        yield _owner_of(home, opened)
-
-
-def _owner_of(home: Home, opened: ExitStack) -> Gateway:
-    """The daemon if it answers, else this process. Whoever has the home for a moment is waited for: a command, a boot."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return _Remote(opened.enter_context(Client.connect(home)))
-        except NoSentinel:
-            from casparian_sentinel import LocalSentinel, LogInUse
-        left_seconds = deadline - time.monotonic()
-        try:
-            sentinel = opened.enter_context(LocalSentinel(home, patience_seconds=max(0.0, left_seconds)))
-            return _Local(sentinel, home, default_actor("cli"))
-        except LogInUse:
-            if left_seconds <= 0:
-                raise
-            time.sleep(_LOOK_AGAIN_SECONDS)  # a daemon that boots answers soon; nothing can be awaited before it binds
-
-
-def _given(args: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in args.items() if value is not None}
-
-
-_SEQ = re.compile(r"[0-9]{1,19}\Z")
-
-
 @dataclass(frozen=True, slots=True)
 class PastHome(Home):
-    """The home, with its catalogue and small files in a temporary directory."""
+    """The home, with its views over outputs and small files in a temporary directory."""
 
     temporary: Path = Path()
 
@@ -233,7 +176,7 @@ class PastHome(Home):
 
 
 class PastGateway:
-    """Answers from a projection of the past."""
+    """From tables of the past; it changes nothing."""
 
     is_daemon = False
 
@@ -282,6 +225,63 @@ class PastGateway:
                 f"{gone[0]} cannot be read as of event {self.as_of_seq:,}: {self._missing[gone[0]]} is no longer on disk.",
                 remedy="Bring the file back from a backup, or ask as of a later event.",
             )
+
+
+def _given(args: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if value is not None}
+
+
+def rows_of_table(gateway: Gateway, name: str, columns: frozenset[str] | None) -> TableRows:
+    """The question for those columns (None: all) that a table of the projection has."""
+    listed = (row for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name))
+    known: list[str] = json.loads(next(listed)["columns"] or "[]")
+    return TableRows(name, tuple(column for column in known if columns is None or column.lower() in columns))
+
+
+def read_blob(home: Home, digest: str) -> bytes:
+    """The bytes that were stored under this digest. Raises `BlobMissing`."""
+    from casparian_sentinel import BlobStore, RealFs
+
+    return BlobStore(RealFs(), home.blobs).get(digest)
+
+
+# --- opening one ---
+
+
+@contextmanager
+def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = False) -> Iterator[Gateway]:
+    """The home's gateway, as of an event's number or an ISO time when `as_of` gives one.
+
+    Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
+    """
+    if not is_home(home):
+        if not creates_home:
+            raise NoHome(home)
+        make_home(home)
+    if as_of is not None:
+        with open_past(home, as_of) as past:
+            yield past
+        return
+    with ExitStack() as opened:
+        yield _owner_of(home, opened)
+
+
+def _owner_of(home: Home, opened: ExitStack) -> Gateway:
+    """The daemon if it answers, else this process. Whoever has the home for a moment is waited for: a command, a boot."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return RemoteGateway(opened.enter_context(Client.connect(home)))
+        except NoSentinel:
+            from casparian_sentinel import LocalSentinel, LogInUse
+        left_seconds = deadline - time.monotonic()
+        try:
+            sentinel = opened.enter_context(LocalSentinel(home, patience_seconds=max(0.0, left_seconds)))
+            return LocalGateway(sentinel, home, default_actor("cli"))
+        except LogInUse:
+            if left_seconds <= 0:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)  # a daemon that boots answers soon; nothing can be awaited before it binds
 
 
 @contextmanager

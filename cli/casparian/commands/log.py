@@ -18,10 +18,8 @@ from casparian_app.problems import UsageProblem, WorkFailed
 from casparian_app.texts import count, size, when
 
 if TYPE_CHECKING:
-    from casparian_app.event_log import Event
+    from casparian_app.event_log import Event, Verified
     from casparian_protocol.feed import FeedEvent
-if TYPE_CHECKING:
-    from casparian_app.event_log import Verified
 
 
 @click.group(cls=Group)

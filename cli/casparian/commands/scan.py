@@ -21,10 +21,7 @@ from casparian_app.texts import count, size
 from casparian_protocol.queries.files import FilesByKind
 
 if TYPE_CHECKING:
-    from casparian_app.files import Hashed, ScanOptions, ScanProgress, ScanTotals
-    from casparian_app.gateway import Gateway
-if TYPE_CHECKING:
-    from casparian_app.files import HexRow, Preview
+    from casparian_app.files import Hashed, HexRow, Preview, ScanOptions, ScanProgress, ScanTotals
 
 
 @click.command(

@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from casparian_app.daemons import spawn_daemon
 from casparian_app.gateway import Gateway, open_gateway
+from casparian_protocol.client import TablesAway
 from casparian_protocol.home import Home
+from casparian_protocol.queries.parsers import LastEventSeq
 
 
 def copy_of(original: Path, root: Path) -> Home:
     shutil.copytree(original, root, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
     os.chmod(root, 0o700)
     return Home(root)
+
+
+@contextmanager
+def running(home: Home) -> Iterator[Home]:
+    """A daemon without workers whose tables can be asked, as long as the block lasts."""
+    child = spawn_daemon(home, ["--no-workers", "--with-parent", "--no-planning"])
+    try:
+        _await_tables(home, time.monotonic() + 60)
+        yield home
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+def _await_tables(home: Home, deadline: float) -> None:
+    """On a busy machine a projector that has just started may be silent for longer than a client waits."""
+    while True:
+        try:
+            with open_gateway(home) as gateway:
+                gateway.query(LastEventSeq())
+            return
+        except TablesAway:
+            if time.monotonic() > deadline:
+                raise
 
 
 @pytest.fixture(scope="module")

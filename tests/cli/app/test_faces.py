@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,10 +14,18 @@ import pytest
 
 import casparian_sentinel
 import casparian_worker
+from tests.cli.app.conftest import copy_of, running
 
 ROOT = Path(__file__).resolve().parents[3]
 FACES = [casparian_sentinel, casparian_worker]
 COMMANDS = sorted(path.stem for path in (ROOT / "cli/casparian/commands").glob("[a-z]*.py"))
+
+
+@pytest.fixture(scope="module")
+def watched_home(original_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with a running daemon."""
+    with running(copy_of(original_home, tmp_path_factory.mktemp("watched") / "home")) as home:
+        yield home.root
 
 
 def homes(face: ModuleType) -> dict[str, str]:
@@ -93,3 +102,13 @@ def test_no_command_imports_duckdb_or_pyarrow_before_it_is_called() -> None:
     loaded = loaded_by("\n".join(f"import casparian.commands.{name}" for name in COMMANDS))
     assert loaded & {"duckdb", "pyarrow", "casparian_sentinel.local", "casparian_worker.agent"} == set()
     assert {f"casparian.commands.{name}" for name in COMMANDS} <= loaded
+
+
+@pytest.mark.parametrize("line", ["log tail -n 1", "log stats", "files --limit 1", "jobs --limit 1", "status"])
+def test_a_look_at_a_home_beside_a_daemon_imports_neither_duckdb_nor_pyarrow(line: str, watched_home: Path) -> None:
+    """What a person types all day must not wait for libraries of tables: those are the daemon's."""
+    words = ["--home", str(watched_home), *line.split()]
+    script = (
+        f"from casparian.app import run\nfrom casparian.main import casparian\nassert run(casparian, {words!r}) == 0"
+    )
+    assert loaded_by(script) & {"duckdb", "pyarrow", "casparian_sentinel.local", "casparian_worker.agent"} == set()

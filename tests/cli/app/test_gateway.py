@@ -7,14 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from casparian_app.daemons import spawn_daemon
 from casparian_app.gateway import Gateway, open_gateway, read_blob
 from casparian_app.problems import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.home import Home
@@ -25,20 +23,9 @@ from casparian_protocol.queries.outputs import ViolationFilter
 from casparian_protocol.queries.parsers import LastEventSeq, ParserVersions
 from casparian_protocol.queries.selections import Selection
 from casparian_protocol.wire.operations import OPERATIONS
-from tests.cli.app.conftest import copy_of
+from tests.cli.app.conftest import copy_of, running
 
 DAEMON_ONLY = sorted(name for name, operation in OPERATIONS.items() if operation.is_daemon_only)
-
-
-@contextmanager
-def running(home: Home) -> Iterator[Home]:
-    """A daemon without workers, as long as the test lasts."""
-    child = spawn_daemon(home, ["--no-workers", "--with-parent", "--no-planning"])
-    try:
-        yield home
-    finally:
-        child.terminate()
-        child.wait(20)
 
 
 @pytest.fixture(scope="module")
