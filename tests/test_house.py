@@ -16,17 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_MOST = {
-    "modules": 480,
+    "modules": 474,
     "import circles": 3,
-    "modules over 450 lines": 3,
+    "modules over 450 lines": 1,
     "JobType.X outside kinds/": 0,
     "max(version)": 0,
-    "SQL texts in front ends": 11,
+    "SQL texts in front ends": 0,
     "imports of insides by front ends": 0,
 }
 AT_LEAST = {
     "median lines of a module": 140,
-    "tests per line": 0.62,
+    "tests per line": 0.65,
     "shim: tests per line": 0.6,
     "protocol: tests per line": 0.5,
     "cli: tests per line": 0.5,
@@ -94,3 +94,4 @@ def test_sql_is_told_from_prose_that_begins_like_it() -> None:
     ]
     found = house().sql_texts(sources(screen="\n".join(f'x = "{text}"' for text in texts)))
     assert found == {"cli/a/screen.py": 3}
+    assert house().sql_texts(house().Sources({"cli/casparian_app/sql.py": 'x = "select id from cf_files"'})) == {}
