@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 from casparian_app.gateway import Gateway
 from casparian_app.texts import count, when
 from casparian_protocol.errors import RETRYABLE_ONCE
-from casparian_protocol.jobs import JobSpec, Work
+from casparian_protocol.events import CATALOGUE
+from casparian_protocol.jobs import JobSpec, JobState, Work
 from casparian_protocol.queries.jobs import JobRow, JobStory, StoryEvent
 
 Data = Mapping[str, Any]
@@ -45,9 +46,21 @@ def sentence(event: Told) -> str:
 def ending(events: Sequence[Told]) -> str:
     """How it stands at the end of the story."""
     for event in reversed(events):
-        if event.part == "job" and event.type in _ENDINGS:
-            return _ENDINGS[event.type]
+        if event.part != "job":
+            continue
+        if event.type == "FailureClosed":
+            return "It ended in failure, and somebody closed it: no more attention is needed."
+        if event.type == "JobQueued":
+            return "It waits to be run."
+        if (state := _state_behind(event)) is not None:
+            return _ENDINGS[state]
     return "Nothing is recorded about it."
+
+
+def _state_behind(event: Told) -> JobState | None:
+    """The state that an event of this type leads its job to; None when it changes none."""
+    known = CATALOGUE.get(event.type)
+    return known.about.leads_to[0] if known is not None and known.about.leads_to else None
 
 
 def _by(event: Told) -> str:
@@ -220,27 +233,23 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "SentinelStopped": _fixed("The sentinel stopped"),
 }
 
+#: How a job stands behind its newest event that led to a state, by the first state that such an event leads to.
 _ENDINGS = {
-    "JobQueued": "It waits to be run.",
-    "JobReplayed": "It waits to be run again.",
-    "JobDue": "It waits to be run again.",
-    "JobLeased": "It is under way.",
-    "JobStarted": "It is under way.",
-    "JobProgressed": "It is under way.",
-    "JobOutputsCommitted": "It is committed; its files are being put in place.",
-    "JobCompleted": "It ended well.",
-    "JobFailed": "It ended in failure; `casparian job retry ID` runs it again.",
-    "JobRetryScheduled": "It waits for its retry.",
-    "JobDeadLettered": "It was given up; `casparian job retry ID` runs it again.",
-    "JobCancelled": "It was cancelled.",
-    "FailureClosed": "It ended in failure, and the failure was closed by hand: nothing needs to be done.",
-    "LeaseExpired": "It waits to be run again.",
+    JobState.QUEUED: "It waits to be run again.",
+    JobState.LEASED: "It is under way.",
+    JobState.RUNNING: "It is under way.",
+    JobState.COMMITTED: "It is committed; its files are being put in place.",
+    JobState.COMPLETED: "It ended well.",
+    JobState.FAILED: "It ended in failure; `casparian job retry ID` runs it again.",
+    JobState.RETRY_WAIT: "It waits for its retry.",
+    JobState.DEAD_LETTER: "It was given up; `casparian job retry ID` runs it again.",
+    JobState.CANCELLED: "It was cancelled.",
 }
 
 
 # --- which events ---
 
-_UNDER_WAY = frozenset({"JobLeased", "JobStarted", "JobOutputsCommitted"})
+_HELD = frozenset({JobState.LEASED, JobState.RUNNING, JobState.COMMITTED})
 
 
 def story(gateway: Gateway, job: JobRow) -> list[Told]:
@@ -283,9 +292,10 @@ def _that_matters(events: Sequence[Told]) -> Iterator[Told]:
     holder = ""
     for event in events:
         if event.part == "job":
+            state = _state_behind(event)
             if event.type == "JobLeased":
                 holder = event.data["worker_id"]
-            elif event.type not in _UNDER_WAY and event.type not in ("QuarantineRecorded", "JobCancelRequested"):
+            elif state is not None and state not in _HELD:
                 holder = ""
         elif event.type in ("WorkerLost", "WorkerLeft"):
             if (event.seq not in causes) if causes else (event.data["worker_id"] != holder):
