@@ -12,7 +12,7 @@ from casparian_console.canvas import ASCII, UNICODE
 from casparian_console.facts.store import Throughput
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.monitoring import binned, chart
-from tests.console.driving import Driver, matches_snapshot
+from tests.console.driving import Driver, matches_snapshot, run_job
 from tests.console.jobs_scene import work_day
 
 #: More rows than `monitored` has read.
@@ -246,3 +246,13 @@ def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> 
     flow.ended("0" * 16)
     flow.told([worker("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
     assert flow.per_second(6_000_000) == 70.0
+
+
+def test_running_jobs_that_have_reported_no_rows_yet_are_no_throughput_of_zero_without_a_word() -> None:
+    driver = Driver()
+    driver.snapshot()
+    run_job(driver, 1)
+    sample(driver, [0.0, 0.0, 0.0])
+    assert "no rows reported yet" in driver.text(120, 40)
+    driver.press("alt-j", "m")
+    assert "No rows were reported yet: a parser reports them batch by batch." in driver.text(200, 40)

@@ -327,7 +327,9 @@ def _jobs(context: Context) -> list[Line]:
     dead = f", {facts.dead:,} dead" if facts.dead else ""
     done = "done" if dead else "complete"
     ended: Line = [("bad" if bad else "dim", f"{facts.failed:,} failed{dead}"), ("", f", {facts.done:,} {done}")]
-    rate = f"{short(facts.rows_per_second)} rows/s" if facts.running else "idle"
+    rate = f"{short(facts.rows_per_second)} rows/s" if facts.rows_per_second else "idle"
+    if facts.running and not facts.rows_per_second:
+        rate = "no rows reported yet"
     return [[("bold", f"{facts.running:,} running"), ("", f", {facts.waiting:,} waiting")], ended, [("dim", rate)]]
 
 

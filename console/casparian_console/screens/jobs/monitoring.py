@@ -264,6 +264,8 @@ def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> li
     rows = max(1, height - 3)
     drawn = chart(rates, width, rows, glyphs)
     scale: Line = [("dim", f"{_span(reading)}, highest {short(highest)} rows/s")]
+    if reading.running and not highest:
+        scale = [("dim", "No rows were reported yet: a parser reports them batch by batch.")]
     return [told, *([("accent", row)] for row in drawn), scale]
 
 
