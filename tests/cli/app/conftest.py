@@ -29,14 +29,14 @@ def running(home: Home) -> Iterator[Home]:
     """A daemon without workers whose tables can be asked, as long as the block lasts."""
     child = spawn_daemon(home, ["--no-workers", "--with-parent", "--no-planning"])
     try:
-        _await_tables(home, time.monotonic() + 60)
+        await_tables(home, time.monotonic() + 60)
         yield home
     finally:
         child.terminate()
         child.wait(20)
 
 
-def _await_tables(home: Home, deadline: float) -> None:
+def await_tables(home: Home, deadline: float) -> None:
     """On a busy machine a projector that has just started may be silent for longer than a client waits."""
     while True:
         try:

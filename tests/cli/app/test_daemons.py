@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from casparian_app.problems import NoHome
 from casparian_app.registering import register_parser
 from casparian_protocol.home import Home
 from casparian_protocol.queries.jobs import JobsListed
-from casparian_protocol.queries.parsers import LastEventSeq
+from tests.cli.app.conftest import await_tables
 
 
 def test_a_home_that_is_not_there_does_not_stand(tmp_path: Path) -> None:
@@ -39,8 +40,7 @@ def test_without_a_daemon_the_queue_is_that_of_the_log(own_home: Home) -> None:
 def test_beside_a_daemon_the_same_is_told_by_it(own_home: Home) -> None:
     child = spawn_daemon(own_home, ["--no-workers", "--with-parent"])
     try:
-        with open_gateway(own_home) as gateway:
-            gateway.query(LastEventSeq())  # its tables are there: before, `status` answers without them
+        await_tables(own_home, time.monotonic() + 60)  # before they are there, `status` answers without them
         found = status(own_home)
         assert found.is_daemon and found.sentinel.pid == child.pid and found.sentinel.mode == "daemon"
         assert found.queue["failed"] == 1
