@@ -257,8 +257,14 @@ def test_groups_count_every_job_once_and_their_pages_bring_each_member_once(
     assert counted == sum(row["jobs"] for row in asker.found(jobs.JobsByStatus())) > 200
 
 
-#: Where people's own SQL is composed: the SQL command, samples and profiles of published outputs; the demo types commands.
-_MAY_HAVE_SQL = ("casparian_app/sql.py", "screens/inspect/queries.py", "casparian/demo/", "casparian/samples/")
+#: Where people's own SQL is composed: the SQL command and screen, samples of published outputs; the demo types commands.
+_MAY_HAVE_SQL = (
+    "casparian_app/sql.py",
+    "screens/inspect/queries.py",
+    "screens/inspect/sql.py",
+    "casparian/demo/",
+    "casparian/samples/",
+)
 _SELECT = re.compile(r"\bselect\b.+\bfrom\b", re.DOTALL | re.IGNORECASE)
 
 

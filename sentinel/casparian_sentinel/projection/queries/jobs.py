@@ -101,7 +101,7 @@ _MATCHING = _GROUPED.format(
 )
 _TOTALS = f"""
 select status, count(*)::bigint as jobs, {total("rows_valid")} as rows, {total("quarantine_rows")} as quarantined
-from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status
+from cf_processing_queue where status in ({_ENDED}) and closed_at is null group by status order by status
 """
 
 

@@ -86,7 +86,7 @@ def _ended(query: selections.EndedJobsOf) -> Select:
     sql = f"""{_latest(query.selection)}
     select status, count(*)::bigint as jobs, (count(*) filter (where sequence <= $began))::bigint as before,
         {total("rows_valid")} as rows, {total("quarantine_rows")} as quarantined, {total("rows_skipped")} as skipped
-    from ended where sequence > $planned group by status"""
+    from ended where sequence > $planned group by status order by status"""
     return selected(sql, query.selection, served=query.served, planned=query.planned, began=query.began)
 
 
