@@ -149,8 +149,8 @@ class TableQueries:
         found = tables.query(sql, params).slice(0, limit_rows)
         return Rows(tables.seq, found.column_names, [list(row) for row in plain_rows(found)])
 
-    async def publish_catalogue(self, at_least_seq: int) -> None:
-        """Nobody reads a catalogue here."""
+    async def publish_output_views(self, at_least_seq: int) -> None:
+        """Nobody reads the views here."""
 
     def applied(self, seq: int) -> None:
         for at_least_seq, waiting in self._waiting:
