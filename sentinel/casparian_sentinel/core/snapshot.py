@@ -14,7 +14,8 @@ from typing import Any
 from casparian_protocol.events import WorkerJoined
 from casparian_protocol.events.nested import as_map, from_map
 from casparian_protocol.jobs import JobState, Manifest, OutputStatus
-from casparian_protocol.jobs.kinds import WORKS, Work, facts_of_work, unchecked_work_of
+from casparian_protocol.jobs.kinds import WORKS, Work, unchecked_work_of
+from casparian_protocol.jobs.kinds.work import Checked
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.evolve import rebuild
@@ -64,8 +65,15 @@ class _Works:
 
     def dump(self, work: Work) -> list[Any]:
         """`[number in shared, other values]`."""
-        facts = facts_of_work(work)
-        maps = {name: value for name in work.names() if isinstance(value := getattr(work, name), dict)}
+        maps, own = {}, []
+        for name in work.names():
+            value = getattr(work, name)
+            if value.__class__ is dict:
+                maps[name] = value
+            else:
+                own.append(
+                    {each: getattr(value, each) for each in value.names()} if isinstance(value, Checked) else value
+                )
         key = (work.kind, *map(id, maps.values()))
         number = self._by_identity.get(key)
         if number is None:
@@ -73,7 +81,7 @@ class _Works:
             number = self._by_identity[key] = self._by_content.setdefault(pack(row), len(self.shared))
             if number == len(self.shared):
                 self.shared.append(row)
-        return [number, [facts[name] for name in work.names() if name not in maps]]
+        return [number, own]
 
 
 def _load_work(state: State, shared: list[list[Any]], number: int, own: list[Any]) -> Work:

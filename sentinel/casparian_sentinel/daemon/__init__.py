@@ -1,8 +1,6 @@
-"""The daemon: the shell around the pure core: sockets, files, clocks and child processes.
+"""The daemon: the shell around the pure core, everything that touches the world while a sentinel runs.
 
-`main` is the process (lock, log, exit code) and `shell` its wiring; `engine` lets the core decide and `group_commit`
-makes decisions durable before anybody hears of them; `bus`, `inbox` and `outbox` speak to workers and clients,
-`requests` performs their operations, `feed` publishes; `promoter` moves files, `projector` and `local_workers` keep child
-processes alive, `planner` turns files into jobs, `intake` watches the disk, `boot` opens the log, `snapshot` shortens that.
-Decisions are the core's, bytes on disk the log's, SQL the projector's.
+`main` is the process, `boot` opens the log, `shell` connects the parts, `life` begins and ends it. `bus` is what clients and
+workers hear and say, `journal` makes decisions durable and acts on them, `children` are the processes that it keeps alive.
+`planner` turns files into jobs, `upkeep` watches the disk, `failures` is what becomes of errors. Deciding is the core's.
 """
