@@ -101,7 +101,7 @@ def footer_rows(actions: Iterable[Action], width: int, rows: int) -> list[list[t
             at, used = at + 1, 0
         found[at].append((action, entry))
         used += line_width(entry)
-    return found
+    return [*found[at + 1 :], *found[: at + 1]]  # an empty row is above: keys are in the lowest line
 
 
 def _entry(action: Action) -> Line:

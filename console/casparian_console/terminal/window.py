@@ -79,6 +79,8 @@ ALL_NAMES = frozenset(name for key in Keys if (name := name_of(key)) is not None
 
 
 _DOUBLE_CLICK_SECONDS = 0.4
+#: A hand moves a little between two clicks.
+_DOUBLE_CLICK_COLUMNS = 2
 _WHEEL_LINES = 3
 _BLANK = Char(" ", "")
 #: Stands in the cell behind a wide character.
@@ -198,7 +200,8 @@ class FrameWindow(Window):
         elif event.event_type == MouseEventType.MOUSE_DOWN and event.button == MouseButton.LEFT:
             now = time.monotonic()
             before, last_row, last_column = self._clicked
-            is_double = now - before < _DOUBLE_CLICK_SECONDS and (row, column) == (last_row, last_column)
+            is_near = row == last_row and abs(column - last_column) <= _DOUBLE_CLICK_COLUMNS
+            is_double = is_near and now - before < _DOUBLE_CLICK_SECONDS
             self._clicked = (0.0 if is_double else now, row, column)
             self._press(Click(row, column, 2 if is_double else 1))
         return NotImplemented
