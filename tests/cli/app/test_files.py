@@ -165,7 +165,7 @@ def test_a_file_that_was_never_scanned_is_refused_with_what_helps(fresh: Gateway
     assert refused.value.remedy == f"`casparian scan {place / 'a.txt'}` takes it in."
     with pytest.raises(NotInFileIndex) as refused:
         files_named(fresh, ["nowhere.txt"])
-    assert refused.value.remedy is not None and refused.value.remedy.startswith("Nothing lies there either.")
+    assert refused.value.remedy is not None and refused.value.remedy.startswith("There is no such file either.")
 
 
 def test_a_tag_goes_on_and_off_by_name_and_by_filter(fresh: Gateway, place: Path) -> None:
