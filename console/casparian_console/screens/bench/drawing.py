@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle
 from casparian_console.facts.registry import Contract, Parser, Registry
+from casparian_console.listing import Cursor
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.bench.entries import CANNOT_RUN, HEADINGS, Entry, entry_lines, state_of, success_rate
-from casparian_console.screens.bench.trials import result_lines
+from casparian_console.screens.bench.entries import (
+    CANNOT_RUN,
+    HEADINGS,
+    Entries,
+    Entry,
+    entry_lines,
+    state_of,
+    success_rate,
+)
+from casparian_console.screens.bench.trials import Runner, Trial, result_lines
 from casparian_console.text import ago, clean, clock, count, pad, size
-
-if TYPE_CHECKING:
-    from casparian_console.screens.bench.screen import Bench
 
 _STATES = {"approved": ("done", "ok"), "rejected": ("failed", "bad"), "proposed": ("warning", "accent")}
 
@@ -172,6 +178,24 @@ class Layout:
             self._result = result_lines(trial, width, context.glyphs, context.facts.now_us)
             self._result_key = key
         return self._result
+
+
+class Bench(Protocol):
+    """What of the screen is drawn."""
+
+    cursor: Cursor
+    entries: Entries
+    is_right: bool
+    listed: list[Entry]
+    look: Layout
+    runner: Runner
+    top: int
+
+    def entry(self) -> Entry | None: ...
+
+    def trial(self) -> Trial | None: ...
+
+    def is_result(self) -> bool: ...
 
 
 def draw(bench: Bench, context: Context, width: int, height: int) -> list[Line]:

@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from casparian_console.actions import Action, existing
 from casparian_console.canvas import Glyphs, Line
@@ -22,14 +22,12 @@ from casparian_console.kinds import look_of
 from casparian_console.messages import Ended, Failed, Output
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context
-from casparian_console.screens.discover.files import File, Filter, ids_of, tag_names
+from casparian_console.screens.discover.files import Dropdown, File, Filter, Window, ids_of, tag_names
+from casparian_console.screens.discover.preview import Preview
 from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
-
-if TYPE_CHECKING:
-    from casparian_console.screens.discover.screen import Discover
 
 COMMAND = ("discover", "tagged")
 
@@ -174,6 +172,19 @@ def _words(result: dict[str, Any]) -> str:
     short_cut = "" if result.get("is_complete") else "; cut short, nothing was taken as vanished"
     files = f"{count(result.get('files', 0), 'file')}, {size(result.get('bytes', 0))}"
     return f"{files}: {', '.join(changes) or 'nothing'}{unreadable}{short_cut}"
+
+
+class Discover(Protocol):
+    """What of the screen the dialogs are about."""
+
+    dropdowns: tuple[Dropdown, Dropdown]
+    is_right: bool
+    preview: Preview
+    prompt: PathPrompt | None
+    scan: Scan
+    window: Window
+
+    def file(self) -> File | None: ...
 
 
 def offer(discover: Discover, context: Context) -> Effects:

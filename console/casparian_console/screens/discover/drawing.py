@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from casparian_console.canvas import Line, block, box, fit, line_width, restyle
+from casparian_console.listing import Cursor
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.discover.explorer import draw_explorer
-from casparian_console.screens.discover.files import File
-from casparian_console.screens.discover.preview import body_lines, head_lines
+from casparian_console.screens.discover.commands import Scan
+from casparian_console.screens.discover.explorer import Explorer, draw_explorer
+from casparian_console.screens.discover.files import Dropdown, File, Window
+from casparian_console.screens.discover.preview import Preview, body_lines, head_lines
 from casparian_console.text import clean, clip, clip_left, count, pad, size
-
-if TYPE_CHECKING:
-    from casparian_console.screens.discover.screen import Discover
 
 _SIGNS = {
     "processed": ("done", "ok"),
@@ -49,6 +48,23 @@ class Layout:
             self._body = body_lines(preview, reasons, context.facts.now_us, width, context.glyphs)
             self._body_key = key
         return self._body
+
+
+class Discover(Protocol):
+    """What of the screen is drawn."""
+
+    cursor: Cursor
+    dropdowns: tuple[Dropdown, Dropdown]
+    explorer: Explorer
+    is_right: bool
+    look: Layout
+    preview: Preview
+    scan: Scan
+    window: Window
+
+    def dropdown(self) -> Dropdown | None: ...
+
+    def settle(self) -> None: ...
 
 
 def draw(discover: Discover, context: Context, width: int, height: int) -> list[Line]:
