@@ -6,14 +6,17 @@ Reads a `Shell`, changes nothing. Also knows what lies under a click in the bars
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from casparian_console.actions import Action, footer_rows
+from casparian_console.assistant.sidebar import Sidebar
 from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, restyle, spread
+from casparian_console.editor import Editor
+from casparian_console.facts.store import Facts
+from casparian_console.overlays import Overlay
+from casparian_console.screen import Context, Screen
 from casparian_console.text import clean, short
-
-if TYPE_CHECKING:
-    from casparian_console.shell import Shell
+from casparian_console.travel import Travel
 
 #: Below this nothing sensible fits.
 _TOO_SMALL = (60, 12)
@@ -22,6 +25,33 @@ _LAG = 1000
 _WIDE = 120
 _ROOMY = 100
 _TALL, _VERY_WIDE = 36, 160
+
+
+class Shell(Context, Protocol):
+    """What of the shell is drawn."""
+
+    screens: dict[str, Screen]
+    mode: str
+    overlay: Overlay | None
+    searching: Editor | None
+    travel: Travel
+    sidebar: Sidebar
+    message: tuple[str, str]
+    present: Facts
+
+    @property
+    def current(self) -> Screen: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def footer_height(self) -> int: ...
+
+    @property
+    def is_cut_off(self) -> bool: ...
+
+    def working(self) -> list[Action]: ...
 
 
 def draw(shell: Shell, width: int, height: int) -> list[Line]:

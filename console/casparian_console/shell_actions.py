@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from casparian_console.actions import Action, existing, keys_of
 from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
+from casparian_console.assistant.sidebar import Sidebar
 from casparian_console.canvas import Glyphs, Line, fit, restyle
 from casparian_console.editor import Editor
-from casparian_console.effects import Copy, Effects, Suspend
+from casparian_console.effects import Copy, Effects, RunOperation, Suspend
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.overlays import Overlay, TextView, ranked, wrapped
+from casparian_console.screen import Context, Screen
 from casparian_console.text import clean, clip, clock
-
-if TYPE_CHECKING:
-    from casparian_console.shell import Shell
+from casparian_console.travel import Travel
 
 
 @dataclass
@@ -190,6 +190,31 @@ class CommandLog(deque[LoggedCommand]):
         view = TextView("Command log", lines, keys={"y": ("copies all", lambda: [Copy(text)])})
         view.top = len(lines)
         return view
+
+
+class Shell(Context, Protocol):
+    """What of the shell its own actions need."""
+
+    screens: dict[str, Screen]
+    mode: str
+    searching: Editor | None
+    travel: Travel
+    sidebar: Sidebar
+    undo: RunOperation | None
+    commands: CommandLog
+
+    @property
+    def current(self) -> Screen: ...
+
+    def actions(self) -> list[Action]: ...
+
+    def working(self) -> list[Action]: ...
+
+    def works(self, action: Action) -> bool: ...
+
+    def perform(self, action: Action) -> Effects: ...
+
+    def refuse(self, action: Action) -> None: ...
 
 
 def show_help(shell: Shell) -> Effects:
