@@ -57,14 +57,15 @@ _MARK_REPLAYED = """
 update cf_dead_letter set replayed_at = r.replayed_at from replayed r
 where original_job_id = r.id and cf_dead_letter.replayed_at is null
 """
+#: The key alone is a condition: with another one beside it DuckDB reads the whole table instead of the index.
 _MARK_FILES = """
-update scout_files set status = m.status from marks m
-where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
+update scout_files set status = case when scout_files.status <> 'vanished'
+    and coalesce(m.content_hash = scout_files.content_hash, true) then m.status else scout_files.status end
+from marks m where scout_files.id = m.id
 """
-#: Not `id = ?`: with other conditions beside it DuckDB would read the whole table instead of the index.
 _MARK_FILE = """
-update scout_files set status = ?
-where id in (select unnest([?::varchar])) and status <> 'vanished' and coalesce(? = content_hash, true)
+update scout_files set status = case when status <> 'vanished' and coalesce(? = content_hash, true) then ? else status end
+where id = ?
 """
 _CLOSINGS = pa.schema(
     [("id", pa.string()), ("closed_by", pa.string()), ("at", pa.timestamp("us")), ("reason", pa.string())]
@@ -198,7 +199,7 @@ class Tables:
     def _mark_files(self, statuses: dict[tuple[str, str | None], str]) -> None:
         if len(statuses) <= FEW_ROWS:
             for (file_id, content_hash), status in statuses.items():
-                self._db.execute(_MARK_FILE, (status, file_id, content_hash))
+                self._db.execute(_MARK_FILE, (content_hash, status, file_id))
             return
         files, hashes = zip(*statuses, strict=True)
         columns: dict[str, Any] = {
