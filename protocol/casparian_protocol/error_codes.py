@@ -51,7 +51,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "A value could not be converted: the parser raised ValueError or ArithmeticError, or a reader met a malformed "
         "record.",
         "parser or input",
-        "`casparian job show ID` names the line. Turn away single records with `ctx.reject(…)` instead of raising.",
+        "Turn away single records with `ctx.reject(…)` instead of raising; `casparian job show ID` names the line.",
     ),
     ErrorCode.UNKNOWN_ERROR: Explained(
         "The parser raised an exception of its own, or the guest process ended without saying why.",
