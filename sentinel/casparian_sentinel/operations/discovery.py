@@ -43,6 +43,9 @@ from casparian_sentinel.core.files import find_source
 from casparian_sentinel.operations.planning import scan_job
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 
+#: What is taken while the disk is nearly full.
+SMALL_UPLOAD_BYTES = 1024 * 1024
+
 
 def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
     if not args.path.startswith("/"):
@@ -108,10 +111,16 @@ def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
 
 
 def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Steps:
-    """A piece of a blob that a later operation names. A paused intake means that the disk is full."""
-    if context.state.intake_paused is not None:
+    """A piece of a blob that a later operation names.
+
+    A paused intake means that the disk is nearly full: small blobs are taken even then, so that files are found, tagged and
+    corrected parsers registered.
+    """
+    if context.state.intake_paused is not None and args.size > SMALL_UPLOAD_BYTES:
         raise OperationRefused(
-            f"No blob is taken: {context.state.intake_paused}.", "Free disk space; it is taken then.", "INTAKE_PAUSED"
+            f"A blob of {args.size:,} bytes is not taken: {context.state.intake_paused}.",
+            f"Free disk space; meanwhile blobs of up to {SMALL_UPLOAD_BYTES:,} bytes are taken.",
+            "INTAKE_PAUSED",
         )
     result: UploadResult = yield InThread(lambda: context.uploads.take(args, piece))
     return result

@@ -57,12 +57,12 @@ _MARK_REPLAYED = """
 update cf_dead_letter set replayed_at = r.replayed_at from replayed r
 where original_job_id = r.id and cf_dead_letter.replayed_at is null
 """
-#: The key alone is a condition: with another one beside it DuckDB reads the whole table instead of the index.
+#: A file may be marked for several contents at once: a mark for another content than it has must not be joined.
 _MARK_FILES = """
-update scout_files set status = case when scout_files.status <> 'vanished'
-    and coalesce(m.content_hash = scout_files.content_hash, true) then m.status else scout_files.status end
-from marks m where scout_files.id = m.id
+update scout_files set status = m.status from marks m
+where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
 """
+#: The key alone is a condition: with another one beside it DuckDB reads the whole table instead of the index.
 _MARK_FILE = """
 update scout_files set status = case when status <> 'vanished' and coalesce(? = content_hash, true) then ? else status end
 where id = ?

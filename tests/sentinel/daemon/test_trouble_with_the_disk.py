@@ -83,6 +83,10 @@ def test_below_the_floor_new_work_is_refused_beforehand_until_there_is_room_with
         with pytest.raises(RequestRefused, match="No new work is taken") as refused:
             client.request("queue")
         assert refused.value.reply_code == "INTAKE_PAUSED"
+        client.upload(b"a small blob, as scans and tags need")
+        with pytest.raises(RequestRefused, match="A blob of 1,048,577 bytes is not taken") as too_large:
+            client.upload(bytes(1024 * 1024 + 1))
+        assert too_large.value.reply_code == "INTAKE_PAUSED"
 
     with LocalSentinel(home) as sentinel, pytest.raises(OperationRefused, match="No new work is taken"):
         sentinel.request("queue")

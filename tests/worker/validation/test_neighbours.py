@@ -350,11 +350,12 @@ def _seen_all(validator: OutputValidator, came: pa.RecordBatch) -> list[Seen]:
 def test_single_precision_and_uuids_are_judged_alike_as_values_of_rows_and_as_arrow(kind: Any) -> None:
     numpy = pytest.importorskip("numpy")
     numbers = [0.1, 0.5, 1.0, -2.5e-7, 3e38, math.inf, -math.inf, math.nan, -0.0]
+    halves = [65504.0 if number == 3e38 else number for number in numbers]  # the largest that float16 has
     kind = dict(kind) if isinstance(kind, dict) else kind
     checks = {"lossy": kind.pop("lossy")} if isinstance(kind, dict) and "lossy" in kind else {}
     columns = [
         ([numpy.float32(number) for number in numbers], pa.array(numbers, pa.float32())),
-        ([numpy.float16(number) for number in numbers], pa.array([numpy.float16(n) for n in numbers], pa.float16())),
+        ([numpy.float16(number) for number in halves], pa.array([numpy.float16(n) for n in halves], pa.float16())),
         (
             [uuid.UUID(int=5), uuid.UUID(int=2**127)],
             pa.array([uuid.UUID(int=5).bytes, uuid.UUID(int=2**127).bytes], pa.uuid()),
