@@ -79,6 +79,7 @@ from information_schema.columns
 where table_schema = 'main' and table_name not in ('cf_position', 'cf_settled_jobs', 'cf_unsettled_jobs') group by table_name
 union all
 select 'output', output, max_by(schema_json, approved_at) from cf_schema_contracts where state = 'APPROVED' group by output
+order by kind, name
 """
 
 
