@@ -14,7 +14,7 @@ from pathlib import Path
 
 from casparian import reference as commands
 from casparian.shipped import read_documented, reference_page
-from casparian_console import reference as console
+from casparian_console import shell_actions as console
 from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS, counts_against_parser
 from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode, code_of_name
 from casparian_protocol.wire import describe as protocol

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from casparian_console.canvas import Line
-from casparian_console.text import clean, width_of
+from casparian_console.canvas import Line, clean, width_of
 
 #: More than anyone types; a pasted novel is cut.
 LIMIT_CHARACTERS = 20_000

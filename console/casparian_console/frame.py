@@ -8,14 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from casparian_console.actions import Action, footer_rows
 from casparian_console.assistant.sidebar import Sidebar
-from casparian_console.canvas import ASCII, Line, as_ascii, block, fit, line_width, overlaid, restyle, spread
+from casparian_console.canvas import (
+    ASCII,
+    Line,
+    as_ascii,
+    block,
+    clean,
+    fit,
+    line_width,
+    overlaid,
+    restyle,
+    short,
+    spread,
+)
 from casparian_console.editor import Editor
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import Overlay
-from casparian_console.screen import Context, Screen
-from casparian_console.text import clean, short
+from casparian_console.screen import Action, Context, Screen, footer_rows
 from casparian_console.travel import Travel
 
 #: Below this nothing sensible fits.

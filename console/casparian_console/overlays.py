@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 from os.path import expanduser
 from typing import Any
 
-from casparian_console.actions import fuzzy
-from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
+from casparian_console.canvas import Glyphs, Line, block, box, clean, clip, fit, fuzzy, restyle, width_of
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, ListDirectory, Tag
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Listing
-from casparian_console.text import clean, clip, width_of
+from casparian_console.messages import Effects, ListDirectory, Listing, Tag
 
 
 class Overlay:

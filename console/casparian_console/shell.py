@@ -11,31 +11,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console import frame, shell_actions
-from casparian_console.actions import Action, matches
 from casparian_console.assistant.sidebar import Sidebar
-from casparian_console.canvas import UNICODE, Glyphs, Line
+from casparian_console.canvas import UNICODE, Glyphs, Line, clean
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, Quit, RunCommand, RunOperation, Suspend
 from casparian_console.facts.store import Facts, is_load
 from casparian_console.messages import (
     Answer,
     Click,
     Done,
+    Effects,
     Failed,
     Gone,
     Heard,
     Key,
     Message,
     Paste,
+    Quit,
+    RunCommand,
+    RunOperation,
     Scroll,
+    Suspend,
     Tagged,
     Tick,
 )
 from casparian_console.overlays import Choose, Confirm, Overlay, Prompt, TextView
-from casparian_console.screen import Screen
+from casparian_console.screen import Action, Screen, matches
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import CommandLog
-from casparian_console.text import clean
 from casparian_console.travel import Travel
 from casparian_protocol.feed import FeedEvent
 

@@ -1,23 +1,28 @@
-"""The actions that work on every screen, with what they open: help, the command palette, and the command log."""
+"""The actions that work on every screen, with what they open: help, the command palette, the command log.
+
+Help and the reference page (docs/reference/console.md) list the same tables that bind the keys.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Protocol
 
-from casparian_console.actions import Action, existing, keys_of
+from casparian_console import shell_actions
+from casparian_console.assistant import sidebar
 from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
 from casparian_console.assistant.sidebar import Sidebar
-from casparian_console.canvas import Glyphs, Line, fit, restyle
+from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, restyle
 from casparian_console.editor import Editor
-from casparian_console.effects import Copy, Effects, RunOperation, Suspend
 from casparian_console.listing import Cursor, Fixed
+from casparian_console.messages import Copy, Effects, RunOperation, Suspend
 from casparian_console.overlays import Overlay, TextView, ranked, wrapped
-from casparian_console.screen import Context, Screen
-from casparian_console.text import clean, clip, clock
+from casparian_console.screen import Action, Context, Screen, existing, key_name, keys_of
+from casparian_console.screens import SCREENS
+from casparian_console.travel import ACTIONS as TRAVEL
 from casparian_console.travel import Travel
 
 
@@ -392,3 +397,30 @@ BESIDE_TEXT = tuple(
     if action.id not in (MOVE, "shell.back")
     and (keys := tuple(key for key in action.keys if key.startswith(("alt-", "ctrl-"))))
 )
+
+
+_REFERENCE_HEAD = """\
+# Keys of the console
+
+Made from the tables that bind the keys (`python -m docs.generated`). What a key means can depend on what is open;
+`?` in the console lists what is there, the lowest line what works right now. A key that changes something is marked *; it asks
+first where work or data are hit, and is refused in the past and while no sentinel answers. The [how-to](../how-to/console.md)
+explains the screens.
+"""
+
+
+def reference() -> str:
+    parts = [_REFERENCE_HEAD]
+    tables: list[tuple[str, Iterable[Action]]] = [("Everywhere", shell_actions.ACTIONS)]
+    tables += [(screen.title, screen.ACTIONS) for screen in SCREENS]
+    tables += [("Time travel", TRAVEL), ("Assistant", sidebar.ACTIONS)]
+    for title, actions in tables:
+        parts.append(f"\n## {title}\n\n| key | does |\n|---|---|\n")
+        parts += [_reference_row(action) for action in actions]
+    return "".join(parts)
+
+
+def _reference_row(action: Action) -> str:
+    keys = " ".join(f"`{key_name(key)}`" for key in action.keys)
+    mark = " *" if action.is_change else ""
+    return f"| {keys} | {action.help.replace('|', '&#124;')}{mark} |\n"

@@ -8,8 +8,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from casparian_console.canvas import ASCII, UNICODE, line_width, plain
-from casparian_console.effects import Effect, Effects, RunOperation, RunQuery, Tag
-from casparian_console.messages import Answer, Done, Failed, Heard, Key, Message, Tick
+from casparian_console.messages import (
+    Answer,
+    Done,
+    Effect,
+    Effects,
+    Failed,
+    Heard,
+    Key,
+    Message,
+    RunOperation,
+    RunQuery,
+    Tag,
+    Tick,
+)
 from casparian_console.shell import Shell
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Snapshot
 from casparian_protocol.queries.jobs import GroupedJob, JobGroupRow

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from casparian_console.effects import Effects, RunCommand
-from casparian_console.messages import Ended, Output
+from casparian_console.messages import Effects, Ended, Output, RunCommand
 from casparian_console.screens.inspect import Inspect
 from tests.console.driving import Driver, complete, job_id, run_job
 

@@ -12,29 +12,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import casparian_sentinel
-from casparian_console.effects import (
+from casparian_console.messages import (
+    Answer,
     Chat,
+    Click,
+    Done,
     Effect,
+    Ended,
+    Failed,
     FollowLog,
+    Gone,
+    Heard,
     ListDirectory,
+    Listing,
     LoadPast,
+    Output,
+    Paste,
+    PastEvents,
     Quit,
     RunCommand,
     RunOperation,
     RunQuery,
-)
-from casparian_console.messages import (
-    Answer,
-    Click,
-    Done,
-    Ended,
-    Failed,
-    Gone,
-    Heard,
-    Listing,
-    Output,
-    Paste,
-    PastEvents,
     Scroll,
     ToolCalls,
 )

@@ -17,9 +17,24 @@ from casparian_console.assistant.turns import (
     TURNS,
     Conversation,
 )
-from casparian_console.effects import Chat, Effects, LoadPast, RunCommand, RunOperation, StopCommand
-from casparian_console.messages import Click, Done, Ended, Failed, Output, Paste, PastEvents, Scroll, ToolCalls
-from casparian_console.text import width_of
+from casparian_console.canvas import width_of
+from casparian_console.messages import (
+    Chat,
+    Click,
+    Done,
+    Effects,
+    Ended,
+    Failed,
+    LoadPast,
+    Output,
+    Paste,
+    PastEvents,
+    RunCommand,
+    RunOperation,
+    Scroll,
+    StopCommand,
+    ToolCalls,
+)
 from casparian_protocol.feed import FeedEvent
 from tests.console.driving import Driver, fail, job_id, matches_snapshot, queued, run_job
 

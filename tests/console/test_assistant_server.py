@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from casparian_console.effects import Chat, Effects, RunCommand, StopCommand
-from casparian_console.messages import Ended, Message, Output
+from casparian_console.messages import Chat, Effects, Ended, Message, Output, RunCommand, StopCommand
 from casparian_console.terminal.chat import Assistant, Chats
 from tests.console.driving import Driver
 from tests.console.fake_model import FakeModel, Turn, serving

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import ListDirectory, LoadPast, RunCommand, RunOperation, RunQuery, StopCommand, Watch
-from casparian_console.messages import Ended, Gone, Listing, Output, PastEvents
+from casparian_console.messages import (
+    Ended,
+    Gone,
+    ListDirectory,
+    Listing,
+    LoadPast,
+    Output,
+    PastEvents,
+    RunCommand,
+    RunOperation,
+    RunQuery,
+    StopCommand,
+    Watch,
+)
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
 from casparian_console.screens.bench.trials import verdict

@@ -8,8 +8,21 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Effects, ListDirectory, LoadPast, RunCommand, RunOperation, RunQuery, StopCommand
-from casparian_console.messages import Answer, Click, Ended, Output, PastEvents, Scroll
+from casparian_console.messages import (
+    Answer,
+    Click,
+    Effects,
+    Ended,
+    ListDirectory,
+    LoadPast,
+    Output,
+    PastEvents,
+    RunCommand,
+    RunOperation,
+    RunQuery,
+    Scroll,
+    StopCommand,
+)
 from casparian_console.screens.discover import Discover
 from casparian_console.screens.discover.files import LABELS, PAGE_ROWS, PAGES, SOURCES
 from casparian_protocol.queries.files import FileFilter

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from casparian_console.effects import RunQuery
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
-from casparian_console.messages import Answer, Heard
+from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import RunQuery
 from casparian_console.facts.book import KEPT
 from casparian_console.facts.jobs import Standing
-from casparian_console.messages import Answer, Heard
+from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_console.screens.jobs import Jobs
 from casparian_protocol.feed import Snapshot
 from casparian_protocol.queries.jobs import JobsById, JobsMatching, JobsOfGroup

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from casparian_console.effects import RunOperation, RunQuery
-from casparian_console.messages import Gone
+from casparian_console.messages import Gone, RunOperation, RunQuery
 from tests.console.driving import Driver, complete, fail, files_wait, job_id, matches_snapshot, queued, run_job
 
 

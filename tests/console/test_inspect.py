@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Copy, ListDirectory, RunCommand, RunQuery, StopCommand
-from casparian_console.messages import Click, Ended, Listing, Output
+from casparian_console.messages import (
+    Click,
+    Copy,
+    Ended,
+    ListDirectory,
+    Listing,
+    Output,
+    RunCommand,
+    RunQuery,
+    StopCommand,
+)
 from casparian_protocol.queries.outputs import OriginOfRow
 from tests.console.driving import complete, job_id, matches_snapshot, run_job
 from tests.console.inspecting import COLUMNS, InspectDriver, command_of, order, sql_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from casparian_console.screens.inspect.column import OneColumn
+from casparian_console.screens.inspect.profile import OneColumn
 from tests.console.inspecting import COLUMNS, InspectDriver, command_of, order, sql_of
 
 VALUES = [("value", "string"), ("rows", "int64"), ("total", "int64")]

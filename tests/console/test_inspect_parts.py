@@ -12,9 +12,8 @@ import pytest
 
 from casparian_app.export import write_text
 from casparian_console.canvas import ASCII, UNICODE, line_width, plain
-from casparian_console.effects import RunCommand
-from casparian_console.messages import Ended, Output
-from casparian_console.screens.inspect import queries
+from casparian_console.messages import Ended, Output, RunCommand
+from casparian_console.screens.inspect import sql_text
 from casparian_console.screens.inspect.answers import Column, Question, Table, cell_text, kind_of
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.profile import ProfileList, blocks, read
@@ -61,7 +60,7 @@ def ask(sql: str) -> Table:
 
 def test_a_profile_of_every_type_passes_the_guards_and_tells_the_truth() -> None:
     columns = [column for column in ask('select * from "odd"').columns if not column.name.startswith("_cf_")]
-    answer = ask(queries.profile('"odd"', columns, 100))
+    answer = ask(sql_text.profile('"odd"', columns, 100))
     known = {each.column.name: each for each in read(columns, answer)}
 
     assert (known["whole"].nulls, known["whole"].distinct, known["whole"].low, known["whole"].high) == (
@@ -84,18 +83,18 @@ def test_a_profile_of_every_type_passes_the_guards_and_tells_the_truth() -> None
 
 
 def test_a_profile_of_many_rows_estimates_the_different_values() -> None:
-    sql = queries.profile('"odd"', [Column("whole", "int64")], 10_000_000)
+    sql = sql_text.profile('"odd"', [Column("whole", "int64")], 10_000_000)
     assert "approx_count_distinct" in sql and "count(distinct" not in sql
     assert ask(sql).rows[0][0] == 100
 
 
 def test_conditions_and_names_stay_what_they_are() -> None:
-    assert len(ask(queries.sample('"odd"', "whole < 3 -- not more")).rows) == 3
-    assert ask(queries.quarantined("odd", "type_mismatch", "it's", ["00"])).rows[0][0] == "x"
-    assert ask(queries.quarantined("odd", "parser_rejected", "", ())).rows
-    assert not ask(queries.quarantined("odd", "parser_rejected", "it's", ())).rows
-    assert not ask(queries.quarantined("odd", "", "", ["ff", "fe"])).rows
-    assert queries.typed_name("fix_orders@v1") == '"fix_orders@v1"'
+    assert len(ask(sql_text.sample('"odd"', "whole < 3 -- not more")).rows) == 3
+    assert ask(sql_text.quarantined("odd", "type_mismatch", "it's", ["00"])).rows[0][0] == "x"
+    assert ask(sql_text.quarantined("odd", "parser_rejected", "", ())).rows
+    assert not ask(sql_text.quarantined("odd", "parser_rejected", "it's", ())).rows
+    assert not ask(sql_text.quarantined("odd", "", "", ["ff", "fe"])).rows
+    assert sql_text.typed_name("fix_orders@v1") == '"fix_orders@v1"'
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from casparian_console.effects import RunCommand, RunQuery
-from casparian_console.messages import Ended, Output
+from casparian_console.messages import Ended, Output, RunCommand, RunQuery
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import complete, job_id, matches_snapshot, run_job
 from tests.console.inspecting import BAD_COLUMNS, InspectDriver, bad, command_of, sql_of

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import RunCommand, RunQuery, StopCommand
-from casparian_console.messages import Ended, Paste
+from casparian_console.messages import Ended, Paste, RunCommand, RunQuery, StopCommand
 from casparian_console.screens.inspect.sql_text import candidates
 from tests.console.driving import matches_snapshot
 from tests.console.inspecting import InspectDriver, command_of, lineage, sql_of

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from casparian_console.effects import Copy, Effect, OpenFolder, RunOperation, RunQuery
-from casparian_console.messages import Failed
+from casparian_console.canvas import clock
+from casparian_console.messages import Copy, Effect, Failed, OpenFolder, RunOperation, RunQuery
 from casparian_console.screens.jobs import Jobs
-from casparian_console.text import clock
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 from tests.console.jobs_scene import fail_many, work_day

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from casparian_console.effects import Effect, FollowLog, RunCommand, RunQuery, StopCommand, Tag
-from casparian_console.messages import Ended, Output
+from casparian_console.messages import Effect, Ended, FollowLog, Output, RunCommand, RunQuery, StopCommand, Tag
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.detail import attempts
 from casparian_console.screens.jobs.logs import LINES_KEPT, LogView

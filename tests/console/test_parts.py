@@ -8,27 +8,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_console.actions import fuzzy
 from casparian_console.canvas import (
     ASCII,
     UNICODE,
+    ago,
     as_ascii,
     box,
+    clean,
+    clip,
+    clip_left,
+    clock,
     columns_of,
+    duration,
     fit,
+    fuzzy,
     line_width,
     overlaid,
+    pad,
     plain,
+    short,
+    size,
     sparkline,
     spread,
+    width_of,
 )
 from casparian_console.editor import Editor
+from casparian_console.history import read_moment
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.overlays import wrapped
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import ACTIONS
-from casparian_console.text import ago, clean, clip, clip_left, clock, duration, pad, short, size, width_of
-from casparian_console.travel.history import read_moment
 from tests.console.driving import NOW_US, SECOND_US
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40).map(clean)

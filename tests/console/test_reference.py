@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from casparian_console.reference import reference
+from casparian_console.shell_actions import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "console.md"
 
 
 def test_the_page_of_keys_is_made_from_the_actions() -> None:
-    remedy = "run: python -m casparian_console.reference > docs/reference/console.md"
+    remedy = "run: python -m casparian_console.shell_actions > docs/reference/console.md"
     assert PAGE.read_text(encoding="utf-8") == reference(), remedy

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from casparian_console.canvas import line_width
-from casparian_console.effects import Copy, Quit, RunOperation, Suspend
-from casparian_console.messages import Click, Gone
+from casparian_console.messages import Click, Copy, Gone, Quit, RunOperation, Suspend
 from casparian_console.overlays import Choose, TextView
 from tests.console.driving import Driver, matches_snapshot
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from casparian_console.effects import Effect, LoadPast, StopCommand
 from casparian_console.facts.jobs import Standing
+from casparian_console.history import KEPT, History, Past
 from casparian_console.listing import Cursor
-from casparian_console.messages import Ended, Heard, PastEvents
+from casparian_console.messages import Effect, Ended, Heard, LoadPast, PastEvents, StopCommand
 from casparian_console.screen import Screen
-from casparian_console.travel.history import KEPT, History, Past
-from casparian_console.travel.travel import Places
+from casparian_console.travel import Places
 from casparian_protocol.feed import FeedEvent, Snapshot
 from tests.console.driving import SECOND_US, Driver, complete, fail, job_id, matches_snapshot, queued, run_job
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from casparian_console.actions import Action, matches
 from casparian_console.assistant.turns import Conversation, Entry, Turns
-from casparian_console.canvas import Glyphs, Line, block, fit, line_width
+from casparian_console.canvas import Glyphs, Line, block, clean, fit, line_width, width_of
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects
-from casparian_console.messages import Click, Scroll
-from casparian_console.text import clean, width_of
+from casparian_console.messages import Click, Effects, Scroll
+from casparian_console.screen import Action, matches
 
 _PIECE_CHARACTERS = 2_000
 _WHO = {"you": ("accent bold", "you"), "model": ("title", "assistant"), "request": ("warn bold", "it asks you")}

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects
+from casparian_console.canvas import Glyphs, Line, clean, clip, count
 from casparian_console.facts.store import Facts
+from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay, wrapped
-from casparian_console.text import clean, clip, count
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_shim.text import scrub

@@ -13,9 +13,20 @@ from typing import Any, Literal
 
 from casparian_console.assistant import tools
 from casparian_console.assistant.tools import Decision, hits, seen
-from casparian_console.effects import Chat, Effects, RunCommand, RunOperation, StopCommand, Tag
-from casparian_console.messages import Done, Ended, Failed, Output, ToolCalls
-from casparian_console.text import clean, count, size
+from casparian_console.canvas import clean, count, size
+from casparian_console.messages import (
+    Chat,
+    Done,
+    Effects,
+    Ended,
+    Failed,
+    Output,
+    RunCommand,
+    RunOperation,
+    StopCommand,
+    Tag,
+    ToolCalls,
+)
 
 Message = dict[str, Any]
 Role = Literal["you", "model", "tool", "note", "problem", "request"]

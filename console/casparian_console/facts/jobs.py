@@ -15,8 +15,8 @@ from typing import Any, TypedDict
 
 from sortedcontainers import SortedKeyList
 
+from casparian_console.canvas import shared_folder
 from casparian_console.kinds import look_of
-from casparian_console.text import shared_folder
 from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobState
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from casparian_console.effects import RunQuery, Tag
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing
 from casparian_console.kinds import look_of
+from casparian_console.messages import RunQuery, Tag
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.queries import Query

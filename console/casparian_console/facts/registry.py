@@ -11,8 +11,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from casparian_console.canvas import clock, count
 from casparian_console.messages import Answer
-from casparian_console.text import clock, count
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.queries.outputs import OutputListed
 from casparian_protocol.queries.parsers import ContractListed, ParserVersion

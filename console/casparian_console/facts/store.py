@@ -13,14 +13,13 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from casparian_console.effects import RunQuery, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Settled
 from casparian_console.facts.registry import JobEvent, Registry
 from casparian_console.facts.unlisted import Unlisted
-from casparian_console.messages import Answer
+from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries.jobs import JobsMatching

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from casparian_console.effects import RunQuery, Tag
 from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import CLOSED, ENDED_STATES, BucketKey, Standing
-from casparian_console.messages import Answer
+from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.queries.jobs import GroupedJob
 

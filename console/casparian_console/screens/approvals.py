@@ -10,14 +10,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from casparian_console.canvas import Line, block, fit, restyle
-from casparian_console.effects import Effects, RunOperation, RunQuery
+from casparian_console.canvas import Line, ago, block, clean, count, fit, pad, restyle
 from casparian_console.facts.registry import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer, Tagged
+from casparian_console.messages import Answer, Effects, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
-from casparian_console.text import ago, clean, count, pad
 from casparian_protocol.queries.parsers import ContractBefore
 
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")

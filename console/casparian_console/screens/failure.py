@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from casparian_console.canvas import Line
+from casparian_console.canvas import Line, clean
 from casparian_console.overlays import wrapped
-from casparian_console.text import clean
 from casparian_protocol.error_codes import EXPLAINED
 from casparian_protocol.errors import ErrorCode
 

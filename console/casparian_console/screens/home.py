@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casparian_console.actions import Action, existing
-from casparian_console.canvas import Glyphs, Line, block, box, fit, restyle
-from casparian_console.effects import Effects
+from casparian_console.canvas import Glyphs, Line, ago, block, box, clean, clip, count, fit, restyle, short, size
 from casparian_console.facts.jobs import Bucket, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.listing import Cursor, Fixed, Match
-from casparian_console.messages import Tagged
-from casparian_console.screen import Context, Screen
+from casparian_console.messages import Effects, Tagged
+from casparian_console.screen import Action, Context, Screen, existing
 from casparian_console.screens.approvals import Approvals
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.monitoring import live_panels
-from casparian_console.text import ago, clean, clip, count, short, size
 
 #: Causes of failure that are listed; Jobs has them all.
 FAILURES_LISTED = 200

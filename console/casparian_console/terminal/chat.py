@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from casparian_console.effects import Chat, Tag
-from casparian_console.messages import Ended, Failed, Message, Output, ToolCalls
+from casparian_console.messages import Chat, Ended, Failed, Message, Output, Tag, ToolCalls
 
 #: A model may think for long before its first word.
 _SILENT_SECONDS = 300.0

@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from casparian_console.effects import LoadPast, RunCommand, Tag
-from casparian_console.messages import Ended, Failed, Message, Output, PastEvents
+from casparian_console.messages import Ended, Failed, LoadPast, Message, Output, PastEvents, RunCommand, Tag
 from casparian_protocol.feed import FeedEvent
 
 _PIECE_BYTES = 64 * 1024

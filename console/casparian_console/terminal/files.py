@@ -15,8 +15,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from casparian_console.effects import FollowLog, ListDirectory, Tag, Watch
-from casparian_console.messages import Failed, Listing, Message, Output
+from casparian_console.messages import Failed, FollowLog, ListDirectory, Listing, Message, Output, Tag, Watch
 from casparian_protocol.home import Home
 
 _LOOK_SECONDS = 0.25

@@ -10,8 +10,7 @@ from typing import Literal
 
 from prompt_toolkit.styles import Attrs, Style
 
-from casparian_console.canvas import Line, plain
-from casparian_console.text import width_of
+from casparian_console.canvas import Line, plain, width_of
 from casparian_protocol.errors import CasparianError
 
 Theme = Literal["dark", "light", "mono"]

@@ -14,13 +14,18 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
 
-from casparian_console.effects import (
+from casparian_console.facts.store import is_load
+from casparian_console.messages import (
+    Answer,
     Chat,
     Copy,
+    Done,
     Effect,
+    Failed,
     FollowLog,
     ListDirectory,
     LoadPast,
+    Message,
     OpenFolder,
     Quit,
     RunCommand,
@@ -32,8 +37,6 @@ from casparian_console.effects import (
     WarmUp,
     Watch,
 )
-from casparian_console.facts.store import is_load
-from casparian_console.messages import Answer, Done, Failed, Message
 from casparian_console.terminal.chat import Assistant, Chats
 from casparian_console.terminal.commands import Commands, Past
 from casparian_console.terminal.files import Files

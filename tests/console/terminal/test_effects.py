@@ -17,22 +17,28 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from casparian_console.effects import (
+from casparian_console.messages import (
     Chat,
     Copy,
+    Ended,
+    Failed,
     FollowLog,
     ListDirectory,
+    Listing,
     LoadPast,
+    Message,
     OpenFolder,
+    Output,
+    PastEvents,
     Quit,
     RunCommand,
     RunOperation,
     RunQuery,
     StopCommand,
+    ToolCalls,
     WarmUp,
     Watch,
 )
-from casparian_console.messages import Ended, Failed, Listing, Message, Output, PastEvents, ToolCalls
 from casparian_console.terminal.chat import Assistant
 from casparian_console.terminal.commands import STRETCH_EVENTS
 from casparian_console.terminal.files import LINE_LIMIT_CHARACTERS

@@ -12,8 +12,8 @@ import pytest
 import uvloop
 
 from casparian_console.messages import Gone, Heard, Message
-from casparian_console.terminal import feed
-from casparian_console.terminal.feed import FeedReader
+from casparian_console.terminal import runner
+from casparian_console.terminal.runner import FeedReader
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
 from tests.console.terminal.peer import Peer
 
@@ -129,7 +129,7 @@ def test_a_gap_is_said_and_closed_by_a_new_snapshot(tmp_path: Path) -> None:
 
 
 def test_silence_is_told_again_and_again_while_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(runner, "SILENCE_SECONDS", 0.2)
     with Peer(tmp_path) as peer:
 
         async def tell(listener: Listener) -> None:
@@ -184,7 +184,7 @@ def test_a_sentinel_that_goes_is_said_at_once_and_the_next_one_joined(tmp_path: 
 def test_a_sentinel_that_went_before_its_feed_was_joined_is_missed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(runner, "SILENCE_SECONDS", 0.3)
     peer = Peer(tmp_path)
 
     async def tell(listener: Listener) -> None:

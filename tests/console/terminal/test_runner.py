@@ -10,8 +10,7 @@ import pytest
 import uvloop
 
 from casparian_console.canvas import Line, plain
-from casparian_console.effects import Effects
-from casparian_console.messages import Heard, Key, Message, Tick
+from casparian_console.messages import Effects, Heard, Key, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle
+from casparian_console.canvas import Glyphs, Line, ago, bar, box, clean, clock, count, fit, pad, restyle, size
 from casparian_console.facts.registry import Contract, Parser, Registry
 from casparian_console.listing import Cursor
 from casparian_console.overlays import wrapped
@@ -24,7 +24,6 @@ from casparian_console.screens.bench.entries import (
     success_rate,
 )
 from casparian_console.screens.bench.trials import Runner, Trial, result_lines
-from casparian_console.text import ago, clean, clock, count, pad, size
 
 _STATES = {"approved": ("done", "ok"), "rejected": ("failed", "bad"), "proposed": ("warning", "accent")}
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects, RunQuery, Tag
+from casparian_console.canvas import Glyphs, Line, ago, clean, count, size
 from casparian_console.facts.registry import Parser, Registry
-from casparian_console.messages import Answer
+from casparian_console.messages import Answer, Effects, RunQuery, Tag
 from casparian_console.overlays import Choose
-from casparian_console.text import ago, clean, count, size
 from casparian_protocol.queries.files import InputFile, InputsOfParser, RecentFiles
 
 Kind = Literal["registered", "file", "quick"]

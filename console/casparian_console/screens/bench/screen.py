@@ -1,26 +1,99 @@
-"""The Parser Bench: parsers at the left, the chosen one's detail or test result at the right.
-
-Owns the selection, which pane the keys move, the files in `parsers/` and the tests. What a test does is `casparian run`'s,
-what a contract changes is `approvals`', how it looks is `drawing`'s.
-"""
+"""The Parser Bench: its keys, and its two panes: parsers at the left, the chosen detail or test result at the right."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from casparian_console.canvas import Line
-from casparian_console.effects import Effects, ListDirectory, RunOperation, RunQuery
+from casparian_console.canvas import Line, clean, count
 from casparian_console.facts.registry import Contract, Parser
 from casparian_console.listing import Cursor, Fixed, Match
-from casparian_console.messages import Answer, Ended, Failed, Listing, Output, Tagged
+from casparian_console.messages import (
+    Answer,
+    Effects,
+    Ended,
+    Failed,
+    ListDirectory,
+    Listing,
+    Output,
+    RunOperation,
+    RunQuery,
+    Tagged,
+)
 from casparian_console.overlays import PathPrompt, TextView
-from casparian_console.screen import Context, Screen
+from casparian_console.screen import Action, Context, Screen, existing
 from casparian_console.screens.approvals import ask_reason, contract_view
-from casparian_console.screens.bench import actions, drawing
+from casparian_console.screens.bench import drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
 from casparian_console.screens.bench.trials import WATCH, Runner, Trial, diff_lines
-from casparian_console.text import clean, count
 from casparian_protocol.queries.parsers import ContractBefore
+
+
+def _now(context: Any) -> bool:
+    return context.past_seq is None
+
+
+def _can_test(bench: Any, context: Any) -> bool:
+    entry = bench.entry()
+    return _now(context) and entry is not None and entry.can_run
+
+
+def _is_tested(bench: Any, context: Any) -> bool:
+    return _can_test(bench, context) and bench.trial() is not None
+
+
+def _is_running(bench: Any, _context: Any) -> bool:
+    trial = bench.trial()
+    return trial is not None and trial.is_running
+
+
+def _can_watch(bench: Any, context: Any) -> bool:
+    return _can_test(bench, context) and bool(bench.entry().path)
+
+
+def _has_waiting(bench: Any, context: Any) -> bool:
+    return _now(context) and bool(bench.waiting(context))
+
+
+def _can_pause(bench: Any, _context: Any) -> bool:
+    parser = bench.parser()
+    return parser is not None and not parser.paused
+
+
+def _can_resume(bench: Any, _context: Any) -> bool:
+    parser = bench.parser()
+    return parser is not None and bool(parser.paused)
+
+
+ACTIONS: tuple[Action, ...] = existing(
+    (
+        Action("bench.open", ("enter",), "detail/result", "Switch between the parser's detail and its last test",
+               lambda s, c: s.toggle(c), lambda s, c: s.entry() is not None, 60),
+        Action("bench.pane", ("tab",), "pane", "Switch between the list and the pane at its right",
+               lambda s, c: s.switch(c), weight=25),
+        Action("bench.test", ("t",), "test", "Test the parser on a file; those that failed last come first",
+               lambda s, c: s.test(c), _can_test, 90),
+        Action("bench.quick", ("N",), "quick test", "Test any Python file with a parser in it, registered or not",
+               lambda s, c: s.quick(c), lambda s, c: _now(c), 70),
+        Action("bench.again", ("r",), "again", "Run the last test of this parser again",
+               lambda s, c: s.again(c), _is_tested, 65),
+        Action("bench.stop", ("c",), "stop test", "Stop the test that runs",
+               lambda s, c: s.stop(c), _is_running, 85),
+        Action("bench.watch", ("w",), "watch", "Test the parser whenever its file is saved; again: stop that",
+               lambda s, c: s.watch(c), _can_watch, 45),
+        Action("bench.diff", ("D",), "schema diff", "Compare the declared columns with those that a test observed",
+               lambda s, c: s.schema_diff(c), _can_test, 55),
+        Action("bench.approve", ("a",), "approve", "Approve a proposed contract; shows what it changes first",
+               lambda s, c: s.approve(c), _has_waiting, 88, needs="decide_contract", is_change=True),
+        Action("bench.reject", ("x",), "reject", "Reject a proposed contract, with a reason",
+               lambda s, c: s.reject(c), _has_waiting, 50, needs="decide_contract", is_change=True),
+        Action("bench.pause", ("p",), "pause", "Start no more jobs of this parser; they stay queued",
+               lambda s, c: s.pause(c), _can_pause, 58, needs="pause", is_change=True),
+        Action("bench.resume", ("u",), "resume", "Let the jobs of a paused parser run again",
+               lambda s, c: s.resume(c), _can_resume, 80, needs="resume", is_change=True),
+    )
+)  # fmt: skip
+
 
 #: `parsers/` is listed again so often while the bench is looked at: directories tell nobody that they changed.
 _LIST_AGAIN_US = 5_000_000
@@ -29,7 +102,7 @@ _LIST_AGAIN_US = 5_000_000
 class Bench(Screen):
     name = "bench"
     title = "Parser Bench"
-    ACTIONS = actions.ACTIONS
+    ACTIONS = ACTIONS
 
     def __init__(self) -> None:
         self.entries = Entries()

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects, RunCommand, StopCommand, Tag, Watch
-from casparian_console.messages import Ended, Failed, Output
+from casparian_console.canvas import Glyphs, Line, clean, clip, count, duration, pad, width_of
+from casparian_console.messages import Effects, Ended, Failed, Output, RunCommand, StopCommand, Tag, Watch
 from casparian_console.overlays import wrapped
 from casparian_console.screens.bench.entries import Entry, Identity
 from casparian_console.screens.failure import Failure, failure_lines
-from casparian_console.text import clean, clip, count, duration, pad, width_of
 
 State = Literal["running", "success", "partial_success", "no_data", "failed", "refused", "stopped"]
 

@@ -13,18 +13,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from casparian_console.actions import Action, existing
-from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Copy, Effects, OpenFolder, RunCommand, RunOperation, StopCommand, Tag
+from casparian_console.canvas import Glyphs, Line, clean, clip_left, count, short, size
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Standing
 from casparian_console.kinds import look_of
-from casparian_console.messages import Ended, Failed, Output
+from casparian_console.messages import (
+    Copy,
+    Effects,
+    Ended,
+    Failed,
+    OpenFolder,
+    Output,
+    RunCommand,
+    RunOperation,
+    StopCommand,
+    Tag,
+)
 from casparian_console.overlays import PathPrompt
-from casparian_console.screen import Context
+from casparian_console.screen import Action, Context, existing
 from casparian_console.screens.discover.files import Dropdown, File, Filter, Window, ids_of, tag_names
 from casparian_console.screens.discover.preview import Preview
-from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from casparian_console.canvas import Line, block, box, fit, line_width, restyle
+from casparian_console.canvas import (
+    Line,
+    block,
+    box,
+    clean,
+    clip,
+    clip_left,
+    count,
+    fit,
+    line_width,
+    pad,
+    restyle,
+    size,
+)
 from casparian_console.listing import Cursor
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
@@ -13,7 +26,6 @@ from casparian_console.screens.discover.commands import Scan
 from casparian_console.screens.discover.explorer import Explorer, draw_explorer
 from casparian_console.screens.discover.files import Dropdown, File, Window
 from casparian_console.screens.discover.preview import Preview, body_lines, head_lines
-from casparian_console.text import clean, clip, clip_left, count, pad, size
 
 _SIGNS = {
     "processed": ("done", "ok"),

@@ -6,16 +6,14 @@ import json
 from heapq import nlargest
 from typing import Any, Literal
 
-from casparian_console.canvas import Glyphs, Line, bar, box, fit, restyle, spread
+from casparian_console.canvas import Glyphs, Line, bar, box, clean, clip_left, count, fit, restyle, short, size, spread
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, RunCommand, RunQuery
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer, Ended, Failed, Output
+from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.discover.files import Source
 from casparian_console.screens.discover.matching import Matcher
-from casparian_console.text import clean, clip_left, count, short, size
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.queries.files import Folder, Folders
 from casparian_protocol.tagging import check_tag

@@ -10,13 +10,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
-from casparian_console.canvas import Glyphs, Line, fit, restyle, spread
+from casparian_console.canvas import Glyphs, Line, clean, clip_left, fit, restyle, short, spread
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, RunQuery
 from casparian_console.facts.registry import Registry
 from casparian_console.listing import Cursor, Fixed
-from casparian_console.messages import Answer
-from casparian_console.text import clean, clip_left, short
+from casparian_console.messages import Answer, Effects, RunQuery
 from casparian_protocol.queries.files import (
     FileFilter,
     FilePage,

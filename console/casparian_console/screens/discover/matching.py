@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from casparian_console.effects import Effects, RunQuery
-from casparian_console.messages import Answer
+from casparian_console.messages import Answer, Effects, RunQuery
 from casparian_console.screens.discover.files import Source
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob

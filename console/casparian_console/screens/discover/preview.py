@@ -7,13 +7,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from casparian_console.canvas import Glyphs, Line
-from casparian_console.effects import Effects, RunCommand, RunQuery
+from casparian_console.canvas import Glyphs, Line, ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
 from casparian_console.facts.jobs import STANDINGS, Standing
-from casparian_console.messages import Answer, Ended, Failed, Output
+from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery
 from casparian_console.overlays import wrapped
 from casparian_console.screens.discover.files import File
-from casparian_console.text import ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
 from casparian_protocol.queries.files import AboutFile, FileAbout, JobOfFile, JobsOfFile
 
 View = Literal["records", "text", "hex", "about"]

@@ -7,9 +7,8 @@ patterns and putting tags on belong to its parts; how it looks is `drawing`'s.
 from __future__ import annotations
 
 from casparian_console.canvas import Line
-from casparian_console.effects import Effects
 from casparian_console.listing import Cursor, Fixed, Match
-from casparian_console.messages import Answer, Done, Ended, Failed, Listing, Output, Tagged
+from casparian_console.messages import Answer, Done, Effects, Ended, Failed, Listing, Output, Tagged
 from casparian_console.overlays import PathPrompt
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.discover import commands, drawing

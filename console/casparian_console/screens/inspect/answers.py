@@ -1,7 +1,6 @@
-"""What `casparian sql` answers: asked as a command of its own, taken line by line, kept until the next answer is whole.
+"""What `casparian sql` answers: to the screen, line by line, kept until the next answer is whole; or into a file.
 
-A new question stops the old one, whose late words are dropped: each has a number in its tag. The old table stays in sight
-until the new one is there. Pure: effects and messages only.
+The command is a process of its own, so that a query can be stopped and cannot harm the console.
 """
 
 from __future__ import annotations
@@ -11,12 +10,24 @@ import json
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from pathlib import PurePath
 from typing import Any
 
-from casparian_console.effects import Effects, RunCommand, StopCommand, Tag
-from casparian_console.messages import Ended, Failed, Output, Tagged
+from casparian_console.canvas import clean
+from casparian_console.messages import (
+    Effects,
+    Ended,
+    Failed,
+    ListDirectory,
+    Listing,
+    Output,
+    RunCommand,
+    StopCommand,
+    Tag,
+    Tagged,
+)
+from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
-from casparian_console.text import clean
 
 #: A number is given once, whoever asks: the late words of a view that is gone mean nothing to the next one.
 NUMBERS = itertools.count(1)
@@ -274,3 +285,81 @@ def sort_key(value: Any, kind: str) -> tuple[int, Any]:
         except InvalidOperation:
             pass
     return (1, cell_text(value, kind))
+
+
+SLOT = "export"
+FORMS = (("parquet", "Parquet, zstd"), ("csv", "CSV with a header"), ("jsonl", "JSON, an object a line"))
+
+
+class Export:
+    """At most one at a time."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        self._sql = ""
+        self._form = ""
+        self._path = ""
+        self._past_seq: int | None = None
+
+    def start(self, sql: str, name: str, context: Context) -> Effects:
+        """Ask for the form and the path."""
+        if self.is_running:
+            context.say(f"{self._path} is being written; ctrl-x stops it.", "warn")
+            return []
+        self._sql = sql
+        plain = "".join(letter if letter.isalnum() or letter in "_-." else "_" for letter in clean(name)).lstrip(".-")
+        return context.choose("Write as", FORMS, lambda form: self._prompt(form, plain or "answer", context))
+
+    def _prompt(self, form: str, name: str, context: Context) -> Effects:
+        self._form = form
+        hint = "relative to where the console was started"
+        return context.prompt("Write to", lambda path: self._look(path, context), text=f"{name}.{form}", hint=hint)
+
+    def _look(self, path: str, context: Context) -> Effects:
+        """Whether the file is there already is seen in its directory."""
+        if path.startswith("~"):
+            context.say("~ is not expanded here: write the whole path, or one relative to where you are.", "warn")
+            return []
+        self._path, self._past_seq = path, context.past_seq
+        return [ListDirectory(("inspect", SLOT, "directory"), str(PurePath(path).parent))]
+
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
+        if isinstance(message, Listing):
+            return self._found(message, context)
+        if isinstance(message, Ended):
+            self.is_running = False
+            if message.code == 0:
+                told = [line for line in message.stderr.splitlines() if "written to" in line]
+                context.say(told[-1] if told else f"Written to {self._path}.", "ok")
+            else:
+                context.say(f"Nothing was written: {' '.join(map(str.strip, problem_lines(message.stderr)))}", "bad")
+        elif isinstance(message, Failed):
+            self.is_running = False
+        return []
+
+    def _found(self, listing: Listing, context: Context) -> Effects:
+        name = PurePath(self._path).name
+        entry = next((entry for entry in listing.entries if entry[0] == name), None)
+        if entry is not None and entry[1]:
+            context.say(f"{self._path} is a directory; name a file in it.", "warn")
+            return []
+        command = RunCommand(
+            ("inspect", SLOT, "write"),
+            sql_command(self._sql, self._past_seq, "--format", self._form, "--out", self._path),
+        )
+        if entry is None:
+            return self._begin(command, context)
+        question = f"Replace {clean(self._path)}? It exists, with {entry[3]:,} bytes."
+        return context.open(Confirm("Replace a file", question, lambda: self._begin(command, context)))
+
+    def _begin(self, command: RunCommand, context: Context) -> Effects:
+        self.is_running = True
+        context.say(f"Writing {self._path}; ctrl-x stops it.")
+        return [command]
+
+    def stop(self, context: Context) -> Effects:
+        if not self.is_running:
+            return []
+        self.is_running = False
+        context.say(f"Stopped; {self._path} was not written.", "warn")
+        return [StopCommand(("inspect", SLOT, "write"))]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from casparian_console.canvas import Glyphs, Line, fit, restyle
+from casparian_console.canvas import Glyphs, Line, clean, clip, fit, pad, pad_left, restyle, width_of
 from casparian_console.listing import Cursor, Match
 from casparian_console.screens.inspect.answers import Table, cell_text, is_number, sort_key
-from casparian_console.text import clean, clip, pad, pad_left, width_of
 
 _MEASURED_ROWS = 200
 _WIDEST = 40

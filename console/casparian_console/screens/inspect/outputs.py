@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from casparian_console.canvas import Glyphs, Line, block, fit, restyle
-from casparian_console.effects import Effects
+from casparian_console.canvas import (
+    Glyphs,
+    Line,
+    ago,
+    block,
+    clean,
+    clip,
+    count,
+    fit,
+    pad,
+    pad_left,
+    restyle,
+    short,
+    size,
+)
 from casparian_console.facts.registry import Output
 from casparian_console.listing import Cursor, Match
+from casparian_console.messages import Effects
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed
-from casparian_console.screens.inspect.queries import name, sample
-from casparian_console.screens.inspect.rows import Origins
-from casparian_console.screens.inspect.view import View, headline
-from casparian_console.text import ago, clean, clip, count, pad, pad_left, short, size
+from casparian_console.screens.inspect.sql_text import name, sample
+from casparian_console.screens.inspect.view import Origins, View, headline
 
 #: What the list is ordered by, in turn; always by name among equals.
 ORDERS = ("name", "rows", "quarantined", "last commit")

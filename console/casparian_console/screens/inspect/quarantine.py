@@ -1,26 +1,21 @@
-"""Rows that broke their contract: violations by output, code and column; Enter shows the rows, the value at fault marked.
-
-Counts come from the projection (in the past from `casparian quarantine summary --as-of`), rows from the quarantine tables.
-What a failed job left behind was never published: it is listed as such, and shown like the others.
-"""
+"""Rows that broke their contract: the violations by output, code and column, and the rows of one, the values at fault marked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, block, fit, restyle
-from casparian_console.effects import Effects, RunCommand, RunQuery
+from casparian_console.canvas import Glyphs, Line, block, clean, clip, count, fit, pad, pad_left, restyle
 from casparian_console.listing import Cursor, Match
-from casparian_console.messages import Answer, Ended, Output, Tagged
-from casparian_console.overlays import Prompt
+from casparian_console.messages import Answer, Effects, Ended, Output, RunCommand, RunQuery, Tagged
+from casparian_console.overlays import Prompt, wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.inspect.answers import NUMBERS, problem_lines
-from casparian_console.screens.inspect.grid import Placed
-from casparian_console.screens.inspect.rows import Origins
-from casparian_console.screens.inspect.view import View, headline
-from casparian_console.text import clean, clip, count, pad, pad_left
+from casparian_console.screens.inspect import sql_text
+from casparian_console.screens.inspect.answers import NULL, NUMBERS, Question, Table, cell_text, problem_lines
+from casparian_console.screens.inspect.grid import Grid, Placed
+from casparian_console.screens.inspect.view import Origins, View, divider, headline, job_of, row_words, show_row
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 
 SLOT = "violations"
@@ -213,3 +208,223 @@ def _text(output: str, code: str, column: str, rows: str, files: str, width: int
     wide = max(12, (width - 2 - 20 - 10 - 7 - 15) // 2)
     cells = [clip(clean(text), wide - 1, glyphs.ellipsis) for text in (output, column)]
     return f"  {pad(cells[0], wide)}{pad(clean(code), 20)}{pad(cells[1], wide)}{pad_left(rows, 10)}{pad_left(files, 7)}"
+
+
+SHOWN_ROWS = 500
+_IDENTITY = ("_cf_job_id", "_cf_output_row_index")
+
+
+class BadRows(View):
+    """`violation` is what was chosen; rows may have others besides."""
+
+    def __init__(self, origins: Origins, violation: Violation, jobs: Sequence[str]) -> None:
+        super().__init__(origins)
+        self.violation, self.jobs = violation, jobs
+        self.question = Question("badrows")
+        self.rows = Grid({"_cf_source_row": "line"})
+        #: What the rows fulfil, and what was last typed: it may have been refused.
+        self.condition = ""
+        self._typed = ""
+        self._counted = 0
+        self.has_lineage = False
+        where = f" in {violation.column}" if violation.column else ""
+        unpublished = "" if violation.is_committed else ", of jobs that failed"
+        self.title = f"{violation.code}{where} of {violation.output}{unpublished}"
+        self._rows_at = 1
+        self._rows_end = 12
+
+    def enter(self, context: Context) -> Effects:
+        return self.changed(context)
+
+    def leave(self) -> Effects:
+        return self.question.stop()
+
+    def changed(self, context: Context) -> Effects:
+        if self.question.is_running:
+            return []
+        if not self.question.is_asked:
+            return self.refresh(context)
+        if self._count(context) == self._counted:
+            return []
+        is_elsewhere = context.past_seq is not None or self.question.past_seq is not None
+        has_rested = context.facts.link == "live" and self.question.has_rested(context.facts.now_us)
+        return self.refresh(context) if is_elsewhere or has_rested else []
+
+    def _count(self, context: Context) -> int:
+        """Quarantined rows of the output: while there are as many, they are the same."""
+        output = context.facts.registry.outputs.get(self.violation.output)
+        return output.quarantined if output is not None else 0
+
+    def refresh(self, context: Context) -> Effects:
+        self._typed, self._counted = self.condition, self._count(context)
+        return self._ask(self.condition, context)
+
+    def _ask(self, condition: str, context: Context) -> Effects:
+        sql = sql_text.ordered(self._sql(condition), self.rows.sorting)
+        return self.question.ask(sql, context, limit_rows=SHOWN_ROWS)
+
+    def on_answer(self, message: Tagged, context: Context) -> Effects:
+        table = self.question.table if self.question.on_answer(message, context) and not self.question.problem else None
+        if table is None:
+            return []
+        self.condition = self._typed
+        self.rows.show(table, _identities(table), columns=self._columns(table), marks=_Marks(table))
+        return self._need(context)
+
+    def _columns(self, table: Table) -> list[int]:
+        """The line, the column at fault, then the data; lineage and verdict are below."""
+        data = [at for at, column in enumerate(table.columns) if not column.name.startswith(sql_text.LINEAGE_PREFIX)]
+        first = [table.place("_cf_source_row"), table.place(self.violation.column)]
+        front = [at for at in first if at is not None]
+        return [*front, *(at for at in data if at not in front)]
+
+    def _need(self, context: Context) -> Effects:
+        row = self.rows.selected
+        return (
+            self.origins.need(job_of(self.rows.table, row), self.violation.output, context) if row is not None else []
+        )
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def open(self, context: Context) -> Effects:
+        return show_row(self.rows, f"A quarantined row of {clean(self.violation.output)}", context)
+
+    def move(self, key: str, context: Context) -> Effects:
+        return [*self.moved(self.rows, self.question, key, context), *self._need(context)]
+
+    def toggle_lineage(self, context: Context) -> Effects:
+        self.has_lineage = not self.has_lineage
+        return self._need(context)
+
+    def filter(self, context: Context) -> Effects:
+        prompt = Prompt("Quarantined rows where", lambda text: self._filtered(text, context), self._typed,
+                        "SQL; all columns are text here, such as: side = '5'   (empty: all rows)", may_be_empty=True)  # fmt: skip
+        return context.open(prompt)
+
+    def _filtered(self, text: str, context: Context) -> Effects:
+        self._typed = text
+        return self._ask(text, context)
+
+    def escape(self) -> bool:
+        if self.has_lineage:
+            self.has_lineage = False
+            return True
+        return False
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        if not self._rows_at < row < self._rows_end:
+            return []
+        hit = self.rows.click(row - self._rows_at - 1)
+        return [*self._need(context), *(self.open(context) if hit and clicks > 1 else [])]
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        self.rows.scroll(lines)
+        return self._need(context)
+
+    @property
+    def grid(self) -> Grid | None:
+        return self.rows
+
+    @property
+    def export_sql(self) -> str:
+        return self._sql(self.condition)
+
+    def _sql(self, condition: str) -> str:
+        chosen = self.violation
+        sql = sql_text.quarantined(
+            chosen.output, chosen.code, chosen.column, self.jobs, is_committed=chosen.is_committed
+        )
+        return sql_text.sample(f"(\n{sql}\n)", condition) if condition.strip() else sql
+
+    @property
+    def export_name(self) -> str:
+        return f"{self.violation.output}_quarantine"
+
+    def summary(self, context: Context) -> str:
+        return f"Quarantined rows, {self.title}: {row_words(self.rows)}"
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def draw(self, context: Context, width: int, height: int) -> list[Line]:
+        question = self.question
+        below = min(14, max(9, height // 3))
+        told: list[Line] = [[("bad", f" {line}")] for line in question.problem[:3]]
+        self._rows_at = 1 + len(told)
+        room = height - below - 1 - self._rows_at
+        self._rows_end = self._rows_at + room
+        grid = self.rows.draw(width, room, context.glyphs) if question.table is not None else []
+        if question.table is not None and not question.table.rows:
+            grid.append([("dim", "  No rows.")])
+        lines = [headline([("title", clean(self.title))], self._state(context), width), *told]
+        lines += block(grid, width, room)
+        what = "lineage of the selected row" if self.has_lineage else "what is wrong with the selected row"
+        lines.append(divider(what, "", width, context.glyphs, is_focused=False))
+        return block([*lines, *self._below(context, width)], width, height)
+
+    def _state(self, context: Context) -> str:
+        question = self.question
+        if question.is_running:
+            return f"reading {question.seconds(context.facts.now_us):.0f} s"
+        if question.table is None:
+            return ""
+        shown = count(len(question.table.rows), "row")
+        told = [f"the first {shown}{question.hint}" if question.table.is_cut else shown, self.rows.window()]
+        told += [f"where {clean(self.condition)[:40]}"] if self.condition else []
+        return ", ".join(part for part in told if part)
+
+    def _below(self, context: Context, width: int) -> list[Line]:
+        row = self.rows.selected
+        if row is None:
+            return []
+        table, output = self.rows.table, self.violation.output
+        if self.has_lineage:
+            return self.origins.lines(table, row, output, context)
+        lines: list[Line] = []
+        for each in violations(table, row):
+            where = f" in {clean(each.get('column'))}" if each.get("column") else ""
+            got = clip(cell_text(each.get("got")), max(20, width - 50), context.glyphs.ellipsis)
+            lines.append([("bad", f"  {context.glyphs.failed} {clean(each.get('code'))}{where}"), ("", f"  got {got}")])
+            if each.get("expected"):
+                lines.append([("dim", f"    expected {clean(each['expected'])}")])
+        job = self.origins.known(job_of(table, row), output, context)
+        line = table.value(row, "_cf_source_row")
+        place = (
+            f"line {line:,}"
+            if isinstance(line, int)
+            else f"row {table.value(row, '_cf_output_row_index')} of the output"
+        )
+        file = clean(job.get("file") or f"job {job_of(table, row)}")
+        lines.append([("dim", "  from "), ("", file), ("", f"  {place}")])
+        raw = table.value(row, "_cf_raw")
+        if raw is None:
+            return [*lines, [("dim", f"  raw  {NULL} (the parser gave no _cf_raw)")]]
+        first, *more = wrapped(cell_text(raw), max(20, width - 8))
+        return [*lines, [("dim", "  raw  "), *first], *([("", " " * 7), *line] for line in more)]
+
+
+class _Marks:
+    """The columns at fault of each row, computed when the row is drawn."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._places = {column.name: at for at, column in enumerate(table.columns)}
+        self._known: dict[int, frozenset[int]] = {}
+
+    def __call__(self, row: int) -> frozenset[int]:
+        if row not in self._known:
+            names = (str(each.get("column")) for each in violations(self._table, row))
+            self._known[row] = frozenset(self._places[name] for name in names if name in self._places)
+        return self._known[row]
+
+
+def violations(table: Table, row: int) -> list[dict[str, Any]]:
+    """`_cf_violations` of a row."""
+    found = table.value(row, "_cf_violations")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _identities(table: Table) -> list[tuple[str, ...]] | None:
+    places = [table.place(name) for name in _IDENTITY]
+    if None in places:
+        return None
+    return [tuple(str(row[at]) for at in places if at is not None) for row in table.rows]

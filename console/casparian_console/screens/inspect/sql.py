@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import re
 
-from casparian_console.canvas import Line, block, fit
+from casparian_console.canvas import Line, block, clip, count, duration, fit, pad
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects, RunQuery
 from casparian_console.listing import MOVES
-from casparian_console.messages import Answer, Tagged
+from casparian_console.messages import Answer, Effects, RunQuery, Tagged
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
-from casparian_console.screens.inspect import queries, rows
+from casparian_console.screens.inspect import sql_text
 from casparian_console.screens.inspect.answers import Question
 from casparian_console.screens.inspect.grid import Grid
-from casparian_console.screens.inspect.queries import typed_name
-from casparian_console.screens.inspect.rows import Origins
-from casparian_console.screens.inspect.sql_text import candidates, coloured, error_place
+from casparian_console.screens.inspect.sql_text import candidates, coloured, error_place, typed_name
 from casparian_console.screens.inspect.table import identities
-from casparian_console.screens.inspect.view import View, divider, headline
-from casparian_console.text import clip, count, duration, pad
+from casparian_console.screens.inspect.view import (
+    Origins,
+    View,
+    divider,
+    headline,
+    row_words,
+    show_row,
+)
 from casparian_protocol.queries.outputs import TableColumns
 
 ANSWER_ROWS = 2000
@@ -91,7 +94,7 @@ class Sql(View):
 
     def sorted_rows(self, context: Context) -> Effects:
         """The query that was run, whatever the editor holds by now."""
-        sql = queries.ordered(self._asked, self.answer.sorting)
+        sql = sql_text.ordered(self._asked, self.answer.sorting)
         return self.question.ask(sql, context, limit_rows=ANSWER_ROWS)
 
     def refresh(self, context: Context) -> Effects:
@@ -188,7 +191,7 @@ class Sql(View):
     # --- the answer ---------------------------------------------------------------------------------------------------
 
     def open(self, context: Context) -> Effects:
-        return rows.show_row(self.answer, "A row of the answer", context)
+        return show_row(self.answer, "A row of the answer", context)
 
     def move(self, key: str, context: Context) -> Effects:
         return self.moved(self.answer, self.question, key, context) if key in MOVES else []
@@ -215,7 +218,7 @@ class Sql(View):
         return self.question.sql if self.question.table is not None else ""
 
     def summary(self, context: Context) -> str:
-        return f"SQL editor: {self.editor.text.strip() or 'empty'}; {rows.row_words(self.grid)}"
+        return f"SQL editor: {self.editor.text.strip() or 'empty'}; {row_words(self.grid)}"
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from casparian_console.canvas import Line, block
-from casparian_console.effects import Effects
+from casparian_console.canvas import Line, block, clean, count, duration, short
 from casparian_console.listing import Match
-from casparian_console.messages import Tagged
+from casparian_console.messages import Effects, Tagged
 from casparian_console.overlays import Prompt
 from casparian_console.screen import Context
-from casparian_console.screens.inspect import queries, rows
+from casparian_console.screens.inspect import sql_text
 from casparian_console.screens.inspect.answers import Question, Table
 from casparian_console.screens.inspect.grid import Grid
 from casparian_console.screens.inspect.profile import ORDERS, Profile, ProfileList, read
-from casparian_console.screens.inspect.rows import Origins, job_of
-from casparian_console.screens.inspect.view import View, divider, headline
-from casparian_console.text import clean, count, duration, short
+from casparian_console.screens.inspect.view import (
+    Origins,
+    View,
+    divider,
+    headline,
+    job_of,
+    row_words,
+    show_row,
+)
 
 SAMPLE_ROWS = 500
 _LINEAGE_LINES = 12
@@ -72,7 +77,7 @@ class OneTable(View):
         return [*self.profile.stop(), *self.sample.ask(self._sql(self._typed), context, limit_rows=SAMPLE_ROWS)]
 
     def _sql(self, condition: str) -> str:
-        return queries.ordered(queries.sample(queries.name(self.output), condition), self.rows.sorting)
+        return sql_text.ordered(sql_text.sample(sql_text.name(self.output), condition), self.rows.sorting)
 
     def changed(self, context: Context) -> Effects:
         """Rows depend on commits alone: walking in the past asks again only where there was one."""
@@ -115,7 +120,7 @@ class OneTable(View):
         columns = [table.columns[at] for at in _data_columns(table)]
         if not columns:
             return []
-        sql = queries.profile(queries.name(self.output), columns, output.rows if output is not None else 0)
+        sql = sql_text.profile(sql_text.name(self.output), columns, output.rows if output is not None else 0)
         # One row comes; one more would be asked for to know of more.
         return [*self.profile.ask(sql, context, limit_rows=1), *self._need(context)]
 
@@ -137,7 +142,7 @@ class OneTable(View):
         if not self.is_in_rows:
             found = self.columns.selected
             return self._open_column(self, found, context) if found is not None else []
-        return rows.show_row(self.rows, f"A row of {clean(self.output)}", context)
+        return show_row(self.rows, f"A row of {clean(self.output)}", context)
 
     def move(self, key: str, context: Context) -> Effects:
         if not self.is_in_rows:
@@ -212,7 +217,7 @@ class OneTable(View):
 
     @property
     def export_sql(self) -> str:
-        return queries.sample(queries.name(self.output), self.condition)
+        return sql_text.sample(sql_text.name(self.output), self.condition)
 
     @property
     def export_name(self) -> str:
@@ -220,7 +225,7 @@ class OneTable(View):
 
     def summary(self, context: Context) -> str:
         condition = f" where {self.condition}" if self.condition else ""
-        return f"Output {self.output}{condition}; {rows.row_words(self.grid)}"
+        return f"Output {self.output}{condition}; {row_words(self.grid)}"
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 
@@ -298,7 +303,7 @@ class OneTable(View):
 
 
 def _data_columns(table: Table) -> list[int]:
-    return [at for at, column in enumerate(table.columns) if not column.name.startswith(queries.LINEAGE_PREFIX)]
+    return [at for at, column in enumerate(table.columns) if not column.name.startswith(sql_text.LINEAGE_PREFIX)]
 
 
 def identities(table: Table) -> list[tuple[str, str]] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from casparian_console.actions import Action, existing
-from casparian_console.effects import Effects
-from casparian_console.screen import Context
+from casparian_console.messages import Effects
+from casparian_console.screen import Action, Context, existing
 from casparian_console.screens.jobs import job_commands
 from casparian_console.screens.jobs.screen import Jobs
 

@@ -9,13 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casparian_console.canvas import Glyphs, Line, bar, fit, line_width, restyle, spread
+from casparian_console.canvas import (
+    Glyphs,
+    Line,
+    ago,
+    bar,
+    clean,
+    clip,
+    clip_left,
+    count,
+    duration,
+    fit,
+    line_width,
+    pad_left,
+    restyle,
+    short,
+    size,
+    spread,
+)
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Progress, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.kinds import look_of
 from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
-from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad_left, short, size
 
 #: Files a minute are measured over the last minute.
 _RATE_SECONDS = 60

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_console.effects import Effects, RunOperation
+from casparian_console.canvas import clean, count
 from casparian_console.facts.jobs import Job
-from casparian_console.messages import Done, Failed, Tagged
+from casparian_console.messages import Done, Effects, Failed, RunOperation, Tagged
 from casparian_console.screen import Context
-from casparian_console.text import clean, count
 
 _IN_FLIGHT = 8
 _NAMED = 6

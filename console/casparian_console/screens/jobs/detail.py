@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from casparian_console.effects import Effects, RunCommand, RunQuery, Tag
+from casparian_console.canvas import clock
 from casparian_console.facts.jobs import Job
-from casparian_console.messages import Answer, Ended, Failed, Output, Tagged
+from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery, Tag, Tagged
 from casparian_console.screen import Context
-from casparian_console.text import clock
 from casparian_protocol.queries import Query
 from casparian_protocol.queries.failures import OtherOccurrences
 from casparian_protocol.queries.jobs import JobFiles, JobHistory, JobsWithPrefix, JobViolations

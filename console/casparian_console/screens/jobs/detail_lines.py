@@ -6,7 +6,22 @@ import json
 import shlex
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, bar, block, line_width
+from casparian_console.canvas import (
+    Glyphs,
+    Line,
+    ago,
+    bar,
+    block,
+    clean,
+    clip_left,
+    clock,
+    count,
+    duration,
+    line_width,
+    pad,
+    size,
+    width_of,
+)
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.overlays import wrapped
@@ -15,7 +30,6 @@ from casparian_console.screens.failure import Failure, context_of, failure_lines
 from casparian_console.screens.jobs.cards import progress_words, share_of
 from casparian_console.screens.jobs.detail import Detail, Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
-from casparian_console.text import ago, clean, clip_left, clock, count, duration, pad, size, width_of
 from casparian_protocol.jobs import JobSpec, ParseWork
 
 _LABEL = 12

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import attrgetter
 
-from casparian_console.canvas import Glyphs, Line, restyle
+from casparian_console.canvas import Glyphs, Line, clean, clip, restyle
 from casparian_console.editor import Editor
-from casparian_console.effects import Effects
 from casparian_console.facts.jobs import STANDINGS as ALL_STANDINGS
 from casparian_console.facts.jobs import BucketKey, Job, Standing
 from casparian_console.kinds import KINDS, look_of
+from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay
-from casparian_console.text import clean, clip
 from casparian_protocol.queries.jobs import JobsMatching
 
 #: What no path and no id contains.

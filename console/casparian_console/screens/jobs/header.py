@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from casparian_console.canvas import Line, box, fit, line_width, spread
+from casparian_console.canvas import Line, box, clean, clip, count, duration, fit, line_width, short, size, spread
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_files, progress_words
 from casparian_console.screens.jobs.filter import Filter
 from casparian_console.screens.jobs.job_list import OPEN, JobGroup
-from casparian_console.text import clean, clip, count, duration, short, size
 
 
 def totals_line(context: Context, wanted: Filter, width: int, above: tuple[str, str] = ("", "")) -> Line:

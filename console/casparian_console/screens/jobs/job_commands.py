@@ -6,9 +6,10 @@ import shlex
 from dataclasses import replace
 from itertools import islice
 
-from casparian_console.effects import Copy, Effects, OpenFolder, RunOperation
+from casparian_console.canvas import clean, count
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
 from casparian_console.kinds import look_of
+from casparian_console.messages import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs import changes
@@ -16,7 +17,6 @@ from casparian_console.screens.jobs.filter import Filter, FilterDialog
 from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN, JobGroup
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.screen import Jobs
-from casparian_console.text import clean, count
 
 _RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})
 _RERUNNABLE = frozenset({"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "DEAD_LETTER", "CANCELLED"})

@@ -8,11 +8,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from casparian_console.canvas import Glyphs, Line, fit, line_width, spread
-from casparian_console.effects import Effects, FollowLog, StopCommand, Tag
+from casparian_console.canvas import Glyphs, Line, clean, clip, count, fit, line_width, spread
 from casparian_console.listing import Match
+from casparian_console.messages import Effects, FollowLog, StopCommand, Tag
 from casparian_console.overlays import wrapped
-from casparian_console.text import clean, clip, count
 
 #: Older lines are dropped, and counted: more than an ordinary job log of 10 MB has.
 LINES_KEPT = 200_000

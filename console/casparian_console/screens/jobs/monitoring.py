@@ -7,9 +7,25 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from casparian_console.canvas import Glyphs, Line, block, box, fit, sparkline
+from casparian_console.canvas import (
+    Glyphs,
+    Line,
+    ago,
+    block,
+    box,
+    clean,
+    clip,
+    clip_left,
+    count,
+    duration,
+    fit,
+    pad,
+    pad_left,
+    short,
+    size,
+    sparkline,
+)
 from casparian_console.facts.store import Facts, Sample
-from casparian_console.text import ago, clean, clip, clip_left, count, duration, pad, pad_left, short, size
 
 
 def binned(values: Sequence[float], columns: int) -> list[float]:

@@ -10,11 +10,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from casparian_console.canvas import Line, beside, block
-from casparian_console.effects import Effects
+from casparian_console.canvas import Line, beside, block, clean
 from casparian_console.facts.jobs import Job
 from casparian_console.listing import CardCursor, Match
-from casparian_console.messages import Ended, Failed, Output, Tagged
+from casparian_console.messages import Effects, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
 from casparian_console.screens.jobs.cards import HEADINGS, CardContext, card, card_height, job_line
 from casparian_console.screens.jobs.changes import Changes
@@ -25,7 +24,6 @@ from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipelin
 from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobGroupKey, JobList, job_group_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
-from casparian_console.text import clean
 
 #: Rows before the end of what is known of an open group at which the next page is asked for.
 _AHEAD = 100

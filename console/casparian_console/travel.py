@@ -11,15 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from casparian_console.actions import Action
-from casparian_console.canvas import Line, fit, line_width, spread
-from casparian_console.effects import Effects, LoadPast, StopCommand
+from casparian_console.canvas import Line, clean, clip, clock, fit, line_width, spread
 from casparian_console.facts.store import Facts
+from casparian_console.history import MOMENT_HINT, History, NoMoment, Past, read_moment
 from casparian_console.listing import Cursor
-from casparian_console.messages import Ended, Failed, Output, PastEvents
-from casparian_console.screen import Screen
-from casparian_console.text import clean, clip, clock
-from casparian_console.travel.history import MOMENT_HINT, History, NoMoment, Past, read_moment
+from casparian_console.messages import Effects, Ended, Failed, LoadPast, Output, PastEvents, StopCommand
+from casparian_console.screen import Action, Screen
 from casparian_protocol.feed import FeedEvent, FeedItem, Snapshot
 
 _OURS = "casparian_console.screens"

@@ -1,8 +1,13 @@
-"""What the console asks about a kind of job, and the answers that most kinds give."""
+"""How the console shows each kind of job: one object a kind, with the same few methods (`JobLook`).
+
+A new kind is a class and a line in `KINDS`. Lists, groups and cards ask the object, never the name of the kind.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
+
+from casparian_console.canvas import count
 
 
 class Ended(Protocol):
@@ -33,3 +38,27 @@ class JobLook:
     def columns(self, job: Ended) -> tuple[str, ...]:
         """What came of an ended one, beside what every job has."""
         return ()
+
+
+class ParseLook(JobLook):
+    is_grouped_by_parser = True
+    is_rerunnable = True
+
+
+class ScanLook(JobLook):
+    finds_files = True
+
+    def columns(self, job: Ended) -> tuple[str, ...]:
+        return (count(job.files, "file"),)
+
+
+KINDS: dict[str, JobLook] = {
+    "PARSE": ParseLook(),
+    "SCAN": ScanLook(),
+}
+_OTHER = JobLook()
+
+
+def look_of(kind: str) -> JobLook:
+    """A kind that this console does not know is shown all the same."""
+    return KINDS.get(kind, _OTHER)
