@@ -184,8 +184,10 @@ def figures(sources: Sources) -> dict[str, float]:
         told[f"{package}: tests per line"] = round(lines_of(about.values()) / max(1, lines_of(own.values())), 2)
     for package in PACKAGES:
         told[f"{package}: dict[str, Any]"] = _count(_LOOSE, sources.below(package).values())
-    outside = {name: text for name, text in sources.below(*PACKAGES).items() if "kinds" not in Path(name).parts}
-    told["JobType.X outside kinds/"] = _count(_JOB_TYPE, outside.values())
+    outside = {
+        name: text for name, text in sources.below(*PACKAGES).items() if "kinds" not in Path(name).with_suffix("").parts
+    }
+    told["JobType.X outside kinds"] = _count(_JOB_TYPE, outside.values())
     told["max(version)"] = _count(_MAX_VERSION, sources.below(*PACKAGES).values())
     told["SQL texts in front ends"] = sum(sql_texts(sources).values())
     told["imports of insides by front ends"] = insides(sources)

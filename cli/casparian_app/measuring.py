@@ -22,8 +22,7 @@ from typing import Any
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.home import Home
-from casparian_protocol.home.layout import IPC_PATH_LIMIT_BYTES
+from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
 from casparian_shim.landlock import abi_version
 from casparian_shim.process import available_bytes
 

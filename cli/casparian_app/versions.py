@@ -13,7 +13,7 @@ from casparian_app.gateway import Gateway
 from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.parsers.parameters import accept, read
+from casparian_protocol.parsers.metadata import accept_parameter, read_parameter
 from casparian_protocol.queries.parsers import ContractsListed, ParserVersion, ParserVersions, StoredParameters
 from casparian_protocol.wording import what_to_do, why_waits
 
@@ -226,7 +226,7 @@ def _parameter(declared: dict[str, Any], name: str, stored: dict[str, Any]) -> P
     if name not in stored:
         return {"name": name, "value": default, "default": default, "origin": "default"}
     try:
-        value, origin = accept(declared, name, stored[name]), "set"
+        value, origin = accept_parameter(declared, name, stored[name]), "set"
     except ParameterRefused:
         value, origin = stored[name], "set, of another type than this version declares"
     return {"name": name, "value": value, "default": default, "origin": origin}
@@ -237,7 +237,7 @@ def set_parameters(
 ) -> None:
     """Set parameters from `NAME=VALUE`, give others their declared defaults back. Raises `UsageProblem` for a wrong value."""
     try:
-        wanted = dict(read(version.declared, text) for text in given)
+        wanted = dict(read_parameter(version.declared, text) for text in given)
     except ParameterRefused as refused:
         raise UsageProblem(refused.problem, remedy=refused.remedy or "") from refused
     gateway.request("set_parameters", parser=version.name, values=wanted, unset=list(unset), reset=reset, reason=reason)

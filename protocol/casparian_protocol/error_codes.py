@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from casparian_protocol.contract.problems import ViolationCode
+from casparian_protocol.contract.formats import ViolationCode
 from casparian_protocol.errors import NEVER_THE_PARSERS, RETRYABLE_ONCE, ErrorCode
 from casparian_shim.errors import TRANSIENT
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from casparian_protocol.home import trees
+from casparian_protocol import trees
 
 _RENAME_NOREPLACE = 1
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from casparian_protocol.home import Home, remove_tree
+from casparian_protocol.home import Home
+from casparian_protocol.trees import remove_tree
 from tests.cli.calls import Caller
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "home.md"

@@ -26,11 +26,13 @@ def file_of(place: str) -> Path:
 
 
 def names_in(file: Path) -> set[str]:
-    """Functions and classes of a module, and the methods of its classes as `Class.method`."""
+    """Functions, classes and tables of a module, and the methods of its classes as `Class.method`."""
     names = set()
     for node in ast.parse(file.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
         if isinstance(node, ast.ClassDef):
             names |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
     return names

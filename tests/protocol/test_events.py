@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from casparian_protocol import events
 from casparian_protocol.events import CATALOGUE, VERSIONS, Event, MalformedEvent, Unknown, decode
-from casparian_protocol.events.nested import as_map, from_map
-from casparian_protocol.events.older import STEPS, missing_steps
+from casparian_protocol.events.base import as_map, from_map
+from casparian_protocol.events.packing import STEPS, missing_steps
 from casparian_protocol.jobs import (
     NEXT,
     JobError,

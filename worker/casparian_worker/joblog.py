@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from casparian_protocol.home import Home, remove_tree
+from casparian_protocol.home import Home
 from casparian_protocol.settings import JobLogSettings
+from casparian_protocol.trees import remove_tree
 from casparian_shim.frames import LogLevel
 from casparian_shim.text import scrub
 

@@ -36,7 +36,7 @@ from casparian_protocol.parsers import (
     source_text,
     unpack_bundle,
 )
-from casparian_protocol.parsers.parameters import read
+from casparian_protocol.parsers.metadata import read_parameter
 from casparian_protocol.queries.parsers import ArtifactOf
 
 _NAMED = re.compile(r"[a-z][a-z0-9_]{0,62}(?:@.{1,64})?")
@@ -179,7 +179,7 @@ def read_params(given: Sequence[str], declared: Mapping[str, ParserParam]) -> di
     values = {name: default for name, default in defaults.items() if declared[name].kind == "value"}
     for text in given:
         try:
-            name, value = read(defaults, text)
+            name, value = read_parameter(defaults, text)
         except ParameterRefused as refused:
             raise ParamRefused(f"--param: {refused.problem}", remedy=refused.remedy or "") from refused
         values[name] = _file(name, str(value)) if declared[name].kind == "file" else value

@@ -7,34 +7,36 @@ functions that need it (`arrow_schema`, patterns).
 """
 
 from casparian_protocol.contract.diff import Change, ContractDiff, Misfit, diff, misfits
+from casparian_protocol.contract.formats import Judged, ViolationCode
 from casparian_protocol.contract.model import (
     BUILT_IN_POLICY,
-    FOR_PARSERS,
-    RAW_COLUMN,
-    ROW_ID_COLUMN,
     Column,
     Contract,
+    ContractInvalid,
     Mode,
     PolicyBreach,
     QuarantinePolicy,
     breach,
     cascade,
-    check_output_name,
-    is_reserved,
     unbuilt_keys,
 )
-from casparian_protocol.contract.problems import ContractInvalid, Judged, NameInvalid, ViolationCode
 from casparian_protocol.contract.schemas import arrow_schema, arrow_type, json_schema, json_schema_text
 from casparian_protocol.contract.types import (
+    FOR_PARSERS,
+    RAW_COLUMN,
+    ROW_ID_COLUMN,
     AnyType,
     DataType,
     DecimalType,
     ListType,
+    NameInvalid,
     SimpleType,
     StructField,
     StructType,
     ZonedTimestampType,
+    check_output_name,
     describe,
+    is_reserved,
 )
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""Formats of dates and times: strptime patterns, read strictly.
+"""Formats of dates and times: strptime patterns, read strictly. Also what reading any text gives: `Judged`.
 
 C's and pyarrow's `strptime` accept 30 February, one digit for two, and extra spaces. Here a pattern becomes a regular
-expression that Python and RE2 read alike; its parts are then checked against the calendar.
+expression that Python and RE2 read alike; its parts are then checked against the calendar. `ViolationCode` lists the codes
+of values that do not fit, for code, command line, console and MCP.
 """
 
 from __future__ import annotations
@@ -9,9 +10,31 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
-from casparian_protocol.contract.problems import Judged, ViolationCode
+
+class ViolationCode(StrEnum):
+    TYPE_MISMATCH = "type_mismatch"
+    NULL_NOT_ALLOWED = "null_not_allowed"
+    FORMAT_MISMATCH = "format_mismatch"
+    PRECISION_EXCEEDED = "precision_exceeded"
+    TIMEZONE_REQUIRED = "timezone_required"
+    VALUE_NOT_ALLOWED = "value_not_allowed"
+    OUT_OF_RANGE = "out_of_range"
+    NOT_UNIQUE = "not_unique"
+    COLUMN_MISSING = "column_missing"
+    COLUMN_EXTRA = "column_extra"
+    PARSER_REJECTED = "parser_rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one text means to one type: a value, or the code that says why it has none."""
+
+    value: object = None
+    code: ViolationCode | None = None
+
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 LONG_MONTHS = (

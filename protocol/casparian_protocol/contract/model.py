@@ -1,15 +1,16 @@
-"""The model of a contract: names of outputs and columns, columns with their checks, the quarantine policy.
+"""The model of a contract: its columns with their checks, and the quarantine policy.
 
 A contract is read from a literal in a parser or from a JSON file, and written in one canonical form whose hash
-identifies it. Each layer of the quarantine policy (config file, stored override, contract, command line) sets some
-keys: `cascade` merges the layers, `breach` says whether counts exceed the result. Failing the job is the worker's.
+identifies it. `say` turns pydantic's errors about a literal into one line each, with the place and a suggestion. Each layer of
+the quarantine policy (config file, stored override, contract, command line) sets some keys: `cascade` merges the layers,
+`breach` says whether counts exceed the result. Failing the job is the worker's.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Required, Self, TypedDict, cast
@@ -26,60 +27,90 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from casparian_protocol.bounds import COUNT_MAX, Count, PathText
 from casparian_protocol.contract.formats import Format, compile_format
-from casparian_protocol.contract.problems import ContractInvalid, NameInvalid, say
 from casparian_protocol.contract.text import read_literal, write_literal
-from casparian_protocol.contract.types import DataType, describe
+from casparian_protocol.contract.types import DataType, case_twins, column_fault, describe
+from casparian_protocol.errors import CasparianError, ErrorCode
 
-RESERVED_PREFIX = "_cf_"
-ROW_ID_COLUMN = "__cf_row_id"
-RAW_COLUMN = "_cf_raw"
-FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN})
-MAX_COLUMN_NAME_CHARS = 255
+
+class ContractInvalid(CasparianError):
+    """A contract's literal breaks the format; `problems` has one line a fault, each with its place."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, problems: Sequence[str], *, place: str = "contract") -> None:
+        self.problems = tuple(problems)
+        self.place = place
+        super().__init__(
+            f"The {place} is not valid: " + "; ".join(self.problems),
+            remedy="Correct the named places; docs/reference/contract-format.md has every key, type and check.",
+        )
+
+
+#: the keys at each depth; kept beside the models by a test
+CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")
+COLUMN_KEYS = (
+    "name", "type", "nullable", "format", "null_values", "pattern", "values", "min", "max", "unique", "lossy",
+    "description",
+)  # fmt: skip
+POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
+MAX_PROBLEMS = 20
+#: What pydantic says of Python, as somebody says it who wrote a literal.
+_IN_WORDS = {
+    "missing": "it must be given",
+    "tuple_type": "it must be a list",
+    "list_type": "it must be a list",
+    "dict_type": "it must be a dictionary",
+    "model_type": "it must be a dictionary",
+    "string_type": "it must be text",
+    "bool_type": "it must be True or False",
+    "int_type": "it must be a whole number",
+    "float_type": "it must be a number",
+}
+
+
+def say(faults: ValidationError, literal: object) -> list[str]:
+    """One line a fault."""
+    errors = faults.errors(include_url=False, include_context=False)
+    lines = list(dict.fromkeys(_line(error, literal) for error in errors))
+    return [*lines[:MAX_PROBLEMS], f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else lines
+
+
+def _line(error: ErrorDetails, literal: object) -> str:
+    place = _place(error["loc"], literal)
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(error["loc"], place)
+    message = _IN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _unknown_key(loc: Sequence[str | int], place: str) -> str:
+    keys = POLICY_KEYS if loc[0] == "quarantine" and len(loc) > 1 else COLUMN_KEYS if len(loc) > 1 else CONTRACT_KEYS
+    nearest = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.0)
+    return f"{place}: there is no such key; did you mean {nearest[0]!r}?" if nearest else f"{place}: no such key"
+
+
+def _place(loc: Sequence[str | int], literal: object) -> str:
+    """`columns[3] 'price'.min`: where it is, with the column's own name when it has one."""
+    place, here = "", literal
+    for step in loc:
+        if isinstance(step, int):
+            place += f"[{step}]"
+        elif str(step) not in {"str", "int", "float", "bool", "tuple"} and "[" not in str(step):
+            place += f"{'.' if place else ''}{str(step)[:80]}"
+        try:
+            here = here[step]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            here = None
+        if isinstance(step, int) and isinstance(here, dict) and isinstance(here.get("name"), str):
+            place += f" {here['name'][:80]!r}"
+    return place
+
+
 MAX_COLUMNS_COUNT = 4096
-
-_OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
-
-def check_output_name(name: str) -> str:
-    """The name itself, or `NameInvalid`."""
-    if not _OUTPUT_NAME.fullmatch(name):
-        raise NameInvalid("output", name, "must be a lower-case letter and up to 62 of a-z, 0-9 and _")
-    return name
-
-
-def is_reserved(name: str) -> bool:
-    """Whether a name belongs to Casparian, in any spelling of case; parsers may use two of them."""
-    folded = name.casefold()
-    return folded.startswith((RESERVED_PREFIX, "_" + RESERVED_PREFIX))
-
-
-def column_fault(name: str) -> str | None:
-    """Why a column may not have this name, or None."""
-    if not name:
-        return "is empty"
-    if len(name) > MAX_COLUMN_NAME_CHARS:
-        return f"is longer than {MAX_COLUMN_NAME_CHARS} characters"
-    if is_reserved(name):
-        return f"is reserved: names starting with {RESERVED_PREFIX} belong to Casparian"
-    if not name.isprintable():
-        return "has control or unprintable characters"
-    return None
-
-
-def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that SQL would not tell apart, equal ones too."""
-    seen: dict[str, str] = {}
-    twins = []
-    for name in names:
-        folded = name.casefold()
-        if folded in seen:
-            twins.append((seen[folded], name))
-        else:
-            seen[folded] = name
-    return twins
 
 
 def _whole_to_float(value: object) -> object:

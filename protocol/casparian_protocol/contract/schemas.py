@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from casparian_protocol.contract.model import MAX_COLUMN_NAME_CHARS, MAX_COLUMNS_COUNT, UNBUILT_KEYS, QuarantinePolicy
+from casparian_protocol.contract.model import MAX_COLUMNS_COUNT, UNBUILT_KEYS, QuarantinePolicy
 from casparian_protocol.contract.types import (
     ALIASES,
+    MAX_COLUMN_NAME_CHARS,
     SIMPLE_NAMES,
     AnyType,
     DecimalType,

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from casparian_protocol.contract.formats import Format, at_offset, nanoseconds_of, read_with
-from casparian_protocol.contract.problems import Judged, ViolationCode
+from casparian_protocol.contract.formats import Format, Judged, ViolationCode, at_offset, nanoseconds_of, read_with
 from casparian_protocol.contract.types import (
     AnyType,
     DecimalType,

@@ -1,4 +1,4 @@
-"""The types of a contract: how they are spelled, their aliases and their canonical form.
+"""The names and types that a contract may use: which names are allowed, how types are spelled, their canonical form.
 
 `read_type` reads a spelling, `write_type` gives the canonical one. What a text means to a type is in `text`, the Arrow
 type in `schemas`.
@@ -9,11 +9,76 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+)
+
+from casparian_protocol.errors import CasparianError, ErrorCode
+
+RESERVED_PREFIX = "_cf_"
+ROW_ID_COLUMN = "__cf_row_id"
+RAW_COLUMN = "_cf_raw"
+FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN})
+MAX_COLUMN_NAME_CHARS = 255
+
+_OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def check_output_name(name: str) -> str:
+    """The name itself, or `NameInvalid`."""
+    if not _OUTPUT_NAME.fullmatch(name):
+        raise NameInvalid("output", name, "must be a lower-case letter and up to 62 of a-z, 0-9 and _")
+    return name
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name belongs to Casparian, in any spelling of case; parsers may use two of them."""
+    folded = name.casefold()
+    return folded.startswith((RESERVED_PREFIX, "_" + RESERVED_PREFIX))
+
+
+def column_fault(name: str) -> str | None:
+    """Why a column may not have this name, or None."""
+    if not name:
+        return "is empty"
+    if len(name) > MAX_COLUMN_NAME_CHARS:
+        return f"is longer than {MAX_COLUMN_NAME_CHARS} characters"
+    if is_reserved(name):
+        return f"is reserved: names starting with {RESERVED_PREFIX} belong to Casparian"
+    if not name.isprintable():
+        return "has control or unprintable characters"
+    return None
+
+
+def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that SQL would not tell apart, equal ones too."""
+    seen: dict[str, str] = {}
+    twins = []
+    for name in names:
+        folded = name.casefold()
+        if folded in seen:
+            twins.append((seen[folded], name))
+        else:
+            seen[folded] = name
+    return twins
+
+
+class NameInvalid(CasparianError):
+    """A name of an output or column that the rules refuse."""
+
+    code = ErrorCode.OUTPUT_NAME
+
+    def __init__(self, kind: str, name: str, rule: str) -> None:
+        self.name = name
+        super().__init__(f"The {kind} name {name[:80]!r} {rule}.", remedy=f"Rename the {kind} in the parser.")
+
 
 SimpleName = Literal[
     "string", "boolean", "int64", "float64", "date", "time", "timestamp", "timestamp_ns", "duration", "binary"

@@ -44,7 +44,7 @@ from casparian_protocol.events.jobs import (
     QuarantineCount,
     QuarantineRecorded,
 )
-from casparian_protocol.events.older import upcast
+from casparian_protocol.events.packing import upcast
 from casparian_protocol.events.registry import (
     ContractApproved,
     ContractProposed,

@@ -17,8 +17,7 @@ from casparian_protocol.jobs.manifest import (
     part_at,
     published_path,
 )
-from casparian_protocol.jobs.spec import JobError, JobSpec
-from casparian_protocol.jobs.states import (
+from casparian_protocol.jobs.spec import (
     ENDED,
     FILTERS,
     IN_PROGRESS,
@@ -26,6 +25,8 @@ from casparian_protocol.jobs.states import (
     NEXT,
     OPEN,
     PENDING,
+    JobError,
+    JobSpec,
     JobState,
     OutputStatus,
 )

@@ -4,14 +4,18 @@ Nothing here imports or runs a parser. Registering one is the sentinel's, runnin
 """
 
 from casparian_protocol.parsers.bundle import (
+    ArtifactStatement,
     BundleRefused,
     UnpackedAltered,
+    UntrustedArtifact,
     blake3_of,
     pack_bundle,
     read_bundle,
     sha256_of,
     source_digest,
+    statement_of,
     unpack_bundle,
+    verify_bundle,
 )
 from casparian_protocol.parsers.collect import (
     CONTRACT_SUFFIX,
@@ -26,9 +30,13 @@ from casparian_protocol.parsers.collect import (
     read_contract_file,
 )
 from casparian_protocol.parsers.errors import EntryNotFound, NotAParser, ParserSourceError
-from casparian_protocol.parsers.metadata import NAME_PATTERN, ParserMetadata, ParserParam, read_metadata
-from casparian_protocol.parsers.parameters import ParameterRefused
-from casparian_protocol.parsers.signing import ArtifactStatement, UntrustedArtifact, statement_of, verify_bundle
+from casparian_protocol.parsers.metadata import (
+    NAME_PATTERN,
+    ParameterRefused,
+    ParserMetadata,
+    ParserParam,
+    read_metadata,
+)
 from casparian_protocol.parsers.source import (
     BASE_MODULES,
     EntryPoint,

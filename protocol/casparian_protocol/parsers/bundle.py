@@ -1,15 +1,19 @@
-"""A bundle: the files of one parser as one immutable blob.
+"""A bundle: the files of one parser as one immutable blob, and the signature that vouches for it.
 
 The blob is a ZIP in exactly one form, so that equal files give equal bytes. `read_bundle` does not trust it, which is
 why it does not use `zipfile`: central directory and local headers must agree, entries must lie back to back, nothing
 may be encrypted, linked or named twice, and no more than the allowed bytes are inflated. `unpack_bundle` writes the
-files below a directory, or checks what was unpacked earlier. Which files belong into a bundle is decided in `collect`,
-signatures are `signing`, storing the blob is the sentinel's.
+files below a directory, or checks what was unpacked earlier.
+
+The signature covers a statement in canonical JSON: the files' digests, and what the artifact claims to be. The caller says
+which public keys are trusted. Which files belong into a bundle is decided in `collect`; storing the blob and keeping the
+home's private key are the sentinel's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -17,11 +21,14 @@ import stat
 import struct
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict
 
 from casparian_protocol.errors import CasparianError
 
@@ -264,3 +271,81 @@ def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
             relative = (Path(folder) / name).relative_to(directory).as_posix()
             if relative not in files and not (name.endswith(".pyc") and Path(folder).name == "__pycache__"):
                 raise UnpackedAltered(directory, relative)
+
+
+# --- signatures ---
+
+#: Stands before what is signed, so that a signature for one purpose is worth nothing for another.
+_PURPOSE = b"casparian artifact 1\n"
+
+
+class UntrustedArtifact(CasparianError):
+    """The artifact is not signed by a key that this home trusts."""
+
+    def __init__(self, parser: str, version: str, why: str) -> None:
+        super().__init__(
+            f"The artifact {ascii(parser)[1:-1]} {ascii(version)[1:-1]} is not trusted: {why}.",
+            remedy=f"`casparian parser show {ascii(parser)[1:-1]}` names its signer; "
+            "`casparian parser register PATH` signs the source with this home's key.",
+        )
+
+
+class ArtifactStatement(BaseModel):
+    """What a signature covers: every file of the bundle, and what the artifact claims to be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    parser: str
+    version: str
+    #: (name, SHA-256 hex) of each file, sorted by name.
+    files: tuple[tuple[str, str], ...]
+    #: BLAKE3 of `uv.lock`; empty without dependencies.
+    lock_hash: str
+    #: Output → hash of its proposed contract; empty when the output has none.
+    contracts: dict[str, str]
+
+    def signed_bytes(self) -> bytes:
+        """The bytes that are signed: sorted keys, no spaces, ASCII only."""
+        return _PURPOSE + json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def statement_of(
+    files: Mapping[str, bytes], *, parser: str, version: str, lock_hash: str, contracts: Mapping[str, str]
+) -> ArtifactStatement:
+    """The statement about these files."""
+    return ArtifactStatement(
+        parser=parser,
+        version=version,
+        files=tuple((name, sha256_of(files[name])) for name in sorted(files)),
+        lock_hash=lock_hash,
+        contracts=dict(contracts),
+    )
+
+
+def verify_statement(statement: ArtifactStatement, signature: str, signed_by: str, trusted: Collection[str]) -> None:
+    """Check `signature` (hex) by the key `signed_by` (hex), one of `trusted`; raises `UntrustedArtifact`."""
+    if signed_by not in trusted:
+        raise UntrustedArtifact(statement.parser, statement.version, f"the key {signed_by[:64]!a} is not trusted")
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed_by))
+        key.verify(bytes.fromhex(signature), statement.signed_bytes())
+    except (InvalidSignature, ValueError) as cause:  # ValueError: not hex, or not 32 bytes
+        raise UntrustedArtifact(statement.parser, statement.version, "its signature does not fit") from cause
+
+
+def verify_bundle(
+    blob: bytes,
+    *,
+    parser: str,
+    version: str,
+    lock_hash: str,
+    contracts: Mapping[str, str],
+    signature: str,
+    signed_by: str,
+    trusted: Collection[str],
+) -> None:
+    """Check that a trusted key signed exactly this blob under this name: at registration, lease and before spawn."""
+    statement = statement_of(
+        read_bundle(blob), parser=parser, version=version, lock_hash=lock_hash, contracts=contracts
+    )
+    verify_statement(statement, signature, signed_by, trusted)

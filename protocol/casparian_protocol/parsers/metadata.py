@@ -1,39 +1,39 @@
-"""What a parser declares: literals at the top level of its module or in the body of its class, read by AST.
+"""What a parser declares (name, version, topics, outputs, parameters, …), and values for the parameters it declares.
 
-Only plain assignments count (`name = …`, `name: str = …`, `name, version = …, …`). A value that would have to be
-computed is refused with its line. Whether a contract's types make sense is checked in `contract`, whether the code is
-dangerous by the gatekeeper.
+`read_metadata` checks the literals that `source` found in the code. `accept_parameter` checks a value that a person, a source
+or a rule gives against the declared default. Whether a contract's types make sense is checked in `contract`, whether the
+code is dangerous by the gatekeeper.
 """
 
 from __future__ import annotations
 
 import ast
-import math
+import difflib
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import BadGlob, compile_glob
 from casparian_protocol.parsers.bundle import name_problem
 from casparian_protocol.parsers.errors import (
     MetadataInvalid,
     MetadataMissing,
-    MetadataNotLiteral,
-    MetadataTwice,
     SourceNotText,
 )
 from casparian_protocol.parsers.source import (
-    METADATA_FIELDS,
     EntryPoint,
     ImportFound,
-    body_of,
+    Literals,
+    collect_literals,
     find_entry_point,
     find_imports,
+    json_value,
     parse_source,
 )
 
@@ -258,106 +258,85 @@ def _brief(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-@dataclass(frozen=True, slots=True)
-class LiteralFound:
-    """One field, its value, and where the value stands."""
-
-    value: object
-    line: int
+# --- values for parameters ---
 
 
-@dataclass(frozen=True, slots=True)
-class Literals:
-    """Every metadata field that the source gives, each once."""
-
-    filename: str
-    found: Mapping[str, LiteralFound]
-
-    def get(self, field: str) -> LiteralFound | None:
-        """The field, or None when the source does not give it."""
-        return self.found.get(field)
+class ParameterRefused(CasparianError):
+    """The parser has no such parameter, or the value does not fit it."""
 
 
-def collect_literals(tree: ast.Module, entry: EntryPoint, filename: str) -> Literals:
-    """The metadata of the parser at `entry`; the class body and the top level may each give a field, not both."""
-    lines: dict[str, int] = {}
-    found: dict[str, LiteralFound] = {}
-    for field, node, line in (*_assignments(tree.body), *_assignments(body_of(tree, entry))):
-        if field in lines:
-            raise MetadataTwice(filename, line, field, lines[field])
-        lines[field] = line
-        found[field] = LiteralFound(_literal(node, field, line, filename), line)
-    return Literals(filename, found)
+def accept_parameter(declared: Mapping[str, JsonValue], name: str, value: JsonValue, origin: str = "") -> JsonValue:
+    """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
+
+    A text stands for what it says in JSON where the default is not text (sources and rules may have been given before the
+    parser was known); a whole number is a float where the default is one.
+    """
+    if name not in declared:
+        raise _no_such_parameter(declared, name)
+    default = declared[name]
+    if isinstance(value, str) and default is not None and not isinstance(default, str):
+        value = guess_value(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        told = f" (from {origin})" if origin else ""
+        raise ParameterRefused(
+            f"The parameter {name}{told} is {_as_json(value)}; it must be {_kind_of_default(default)}, as its default"
+            f" {_as_json(default)} is.",
+            remedy=_how_to_write(name, default),
+        )
+    return value
 
 
-def json_value(value: object, filename: str, line: int, field: str) -> JsonValue:
-    """The value as JSON would hold it (tuples become lists); what JSON cannot hold is an error, not a guess."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, list | tuple):
-        return [json_value(item, filename, line, field) for item in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: json_value(item, filename, line, field) for key, item in value.items()}
-    why = f"it contains a {type(value).__name__} that JSON cannot hold"
-    raise MetadataInvalid(
-        filename, line, field, why, "text, finite numbers, True/False/None, lists, dicts with text keys"
-    )
+def read_parameter(declared: Mapping[str, JsonValue], text: str) -> tuple[str, JsonValue]:
+    """`name=value` as a name and a value: text where the default is text, else JSON; without a default whichever fits."""
+    name, has_value, value = text.partition("=")
+    if not has_value:
+        raise ParameterRefused(f"{text[:80]!r} gives no value.", remedy="Write name=value.")
+    if name not in declared:
+        raise _no_such_parameter(declared, name)
+    default = declared[name]
+    if isinstance(default, str):
+        return name, value
+    return name, accept_parameter(declared, name, guess_value(value))
 
 
-def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr | None, int]]:
-    """(field, value, line) of each assignment to a metadata field; the value is None when it has none of its own."""
-    for node in body:
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    yield from _unpacked(target, value)
-            case ast.AnnAssign(target=ast.Name(id=field), value=ast.expr() as value) if field in METADATA_FIELDS:
-                yield field, value, node.lineno
-            case ast.AugAssign(target=ast.Name(id=field)) if field in METADATA_FIELDS:
-                yield field, None, node.lineno
-
-
-def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr | None, int]]:
-    if isinstance(target, ast.Name) and target.id in METADATA_FIELDS:
-        yield target.id, value, target.lineno
-    if not isinstance(target, ast.Tuple | ast.List):
-        return
-    values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
-    is_plain = len(values) == len(target.elts) and not any(
-        isinstance(one, ast.Starred) for one in (*values, *target.elts)
-    )
-    for index, part in enumerate(target.elts):
-        if isinstance(part, ast.Name) and part.id in METADATA_FIELDS:
-            yield part.id, values[index] if is_plain else None, part.lineno
-
-
-def _literal(node: ast.expr | None, field: str, line: int, filename: str) -> object:
-    if node is None:
-        raise MetadataNotLiteral(filename, line, field)
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Dict):
-            _refuse_repeated_keys(inner, field, filename)
+def guess_value(text: str) -> JsonValue:
+    """JSON when it is JSON, else the text itself: for values whose parser is not known yet."""
     try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError) as cause:  # TypeError: an unhashable key
-        raise MetadataNotLiteral(filename, _first_computed(node) or line, field) from cause
+        value: JsonValue = json.loads(text)
+        return value
+    except (ValueError, RecursionError):
+        return text
 
 
-def _refuse_repeated_keys(node: ast.Dict, field: str, filename: str) -> None:
-    """Python would keep the last of two equal keys, in silence."""
-    lines: dict[str, int] = {}
-    for key in node.keys:
-        if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
-            continue
-        if key.value in lines:
-            raise MetadataTwice(filename, key.lineno, f"{field}[{key.value!a}]", lines[key.value])
-        lines[key.value] = key.lineno
+def _kind_of_default(value: object) -> str:
+    return {
+        str: "text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        list: "a list",
+        dict: "a map",
+    }.get(type(value), "as declared")
 
 
-def _first_computed(node: ast.expr) -> int | None:
-    """The line of the first name, call or other computed part inside what should be a literal."""
-    plain = ast.Constant | ast.Dict | ast.List | ast.Tuple | ast.Set | ast.expr_context | ast.UnaryOp | ast.unaryop
-    lines = [inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.expr) and not isinstance(inner, plain)]
-    return min(lines, default=None)
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _how_to_write(name: str, default: object) -> str:
+    if isinstance(default, str):
+        return f"Write {name}=TEXT."
+    return f"Write {name}= and JSON, for example {name}={_as_json(default)}."
+
+
+def _no_such_parameter(declared: Mapping[str, JsonValue], name: str) -> ParameterRefused:
+    near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
+    if near:
+        remedy = f"Did you mean {near[0]}?"
+    elif declared:
+        remedy = f"It has: {', '.join(declared)}."
+    else:
+        remedy = 'It declares none: params = {"tz": "UTC"} would be one.'
+    return ParameterRefused(f"The parser has no parameter {name[:80]!r}.", remedy=remedy)

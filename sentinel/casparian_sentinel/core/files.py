@@ -19,7 +19,7 @@ from casparian_protocol.events import (
     TagRuleAdded,
     TagRuleRemoved,
 )
-from casparian_protocol.events.nested import as_map
+from casparian_protocol.events.base import as_map
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.commands import (

@@ -6,7 +6,7 @@ A key is open or was queued lately at most once; that, with the plan's look into
 from __future__ import annotations
 
 from casparian_protocol.events import FailureClosed, JobCancelled, JobCancelRequested, JobQueued, JobReplayed
-from casparian_protocol.events.nested import as_map
+from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs import ENDED, JobSpec, JobState
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.attempts import ask_to_cancel

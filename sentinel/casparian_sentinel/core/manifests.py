@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import QuarantineCount, QuarantineRecorded
-from casparian_protocol.events.nested import as_map
+from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs import JobError, Manifest, published_path
 from casparian_protocol.packing import pack
 

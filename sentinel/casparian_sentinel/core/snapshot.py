@@ -12,10 +12,9 @@ from dataclasses import fields
 from typing import Any
 
 from casparian_protocol.events import WorkerJoined
-from casparian_protocol.events.nested import as_map, from_map
+from casparian_protocol.events.base import as_map, from_map
 from casparian_protocol.jobs import JobState, Manifest, OutputStatus
-from casparian_protocol.jobs.kinds import WORKS, Work, unchecked_work_of
-from casparian_protocol.jobs.kinds.work import Checked
+from casparian_protocol.jobs.kinds import WORKS, Checked, Work, unchecked_work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.evolve import rebuild

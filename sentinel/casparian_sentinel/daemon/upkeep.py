@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from casparian_protocol.client import RequestRefused
-from casparian_protocol.home import Home, follow, remove_if_unused, rotate_if_large
-from casparian_protocol.home.daemon_log import STANDARD_DESCRIPTORS
+from casparian_protocol.home import STANDARD_DESCRIPTORS, Home, follow, rotate_if_large
 from casparian_protocol.settings import DaemonSettings
+from casparian_protocol.trees import remove_if_unused
 from casparian_sentinel.commit.promote import move_aside, published_parts
 from casparian_sentinel.core.commands import PauseIntake, ResumeIntake
 from casparian_sentinel.core.state import State

@@ -13,8 +13,7 @@ import msgpack
 
 from casparian_protocol import events
 from casparian_protocol.events import VERSIONS
-from casparian_protocol.events.older import upcast
-from casparian_protocol.events.packing import CAUSE_KEY, MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event
+from casparian_protocol.events.packing import CAUSE_KEY, MAX_EVENT_BYTES, Cause, Fact, check_shape, pack_event, upcast
 from casparian_sentinel.log.errors import DamagedBatch
 
 __all__ = ["MAX_EVENT_BYTES", "Event", "Fact", "body_of", "event_count", "pack_event", "pack_events", "unpack_events"]

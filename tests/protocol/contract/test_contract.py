@@ -25,8 +25,7 @@ from casparian_protocol.contract import (
     json_schema,
     json_schema_text,
 )
-from casparian_protocol.contract.model import UNBUILT_KEYS
-from casparian_protocol.contract.problems import COLUMN_KEYS, CONTRACT_KEYS, POLICY_KEYS
+from casparian_protocol.contract.model import COLUMN_KEYS, CONTRACT_KEYS, POLICY_KEYS, UNBUILT_KEYS
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference"
 

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_protocol.contract import ViolationCode
-from casparian_protocol.contract.formats import NANOSECONDS_MAX, at_offset, compile_format, nanoseconds_of, read_with
-from casparian_protocol.contract.problems import Judged
+from casparian_protocol.contract.formats import (
+    NANOSECONDS_MAX,
+    Judged,
+    at_offset,
+    compile_format,
+    nanoseconds_of,
+    read_with,
+)
 
 MISMATCH = Judged(code=ViolationCode.FORMAT_MISMATCH)
 PRECISION = Judged(code=ViolationCode.PRECISION_EXCEEDED)

@@ -22,13 +22,8 @@ from casparian_protocol.contract import (
     is_reserved,
     unbuilt_keys,
 )
-from casparian_protocol.contract.model import (
-    MAX_COLUMN_NAME_CHARS,
-    MAX_COLUMNS_COUNT,
-    case_twins,
-    column_fault,
-)
-from casparian_protocol.contract.problems import MAX_PROBLEMS
+from casparian_protocol.contract.model import MAX_COLUMNS_COUNT, MAX_PROBLEMS
+from casparian_protocol.contract.types import MAX_COLUMN_NAME_CHARS, case_twins, column_fault
 from casparian_protocol.errors import ErrorCode
 
 # --- names

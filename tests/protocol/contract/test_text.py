@@ -12,8 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from casparian_protocol.contract import ViolationCode
-from casparian_protocol.contract.formats import NANOSECONDS_MAX, compile_format
-from casparian_protocol.contract.problems import Judged
+from casparian_protocol.contract.formats import NANOSECONDS_MAX, Judged, compile_format
 from casparian_protocol.contract.text import (
     MAX_DURATION_MICROSECONDS,
     fit_decimal,

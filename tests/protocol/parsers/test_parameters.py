@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.parsers.parameters import accept, guess, read
+from casparian_protocol.parsers.metadata import accept_parameter, guess_value, read_parameter
 
 DECLARED: dict[str, JsonValue] = {
     "tz": "UTC",
@@ -48,7 +48,7 @@ DECLARED: dict[str, JsonValue] = {
     ],
 )
 def test_a_value_becomes_one_of_the_defaults_type(name: str, value: JsonValue, taken: JsonValue) -> None:
-    found = accept(DECLARED, name, value)
+    found = accept_parameter(DECLARED, name, value)
 
     assert found == taken
     assert type(found) is type(taken)
@@ -73,7 +73,7 @@ def test_a_value_becomes_one_of_the_defaults_type(name: str, value: JsonValue, t
 )
 def test_a_value_of_another_type_is_refused(name: str, value: JsonValue, words: str, remedy: str) -> None:
     with pytest.raises(ParameterRefused) as refused:
-        accept(DECLARED, name, value)
+        accept_parameter(DECLARED, name, value)
 
     assert words in refused.value.problem
     assert remedy in refused.value.remedy
@@ -82,7 +82,7 @@ def test_a_value_of_another_type_is_refused(name: str, value: JsonValue, words: 
 
 def test_a_refusal_says_where_the_value_came_from() -> None:
     with pytest.raises(ParameterRefused, match=r"^The parameter limit \(from the rule r1\) is \"x\";"):
-        accept(DECLARED, "limit", "x", "the rule r1")
+        accept_parameter(DECLARED, "limit", "x", "the rule r1")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_refusal_says_where_the_value_came_from() -> None:
     ],
 )
 def test_a_parameter_that_is_not_declared_is_refused(declared: dict[str, JsonValue], name: str, remedy: str) -> None:
-    for ask in (lambda: accept(declared, name, 1), lambda: read(declared, f"{name}=1")):
+    for ask in (lambda: accept_parameter(declared, name, 1), lambda: read_parameter(declared, f"{name}=1")):
         with pytest.raises(ParameterRefused) as refused:
             ask()
         assert refused.value.problem == f"The parser has no parameter '{name}'."
@@ -115,13 +115,13 @@ def test_a_parameter_that_is_not_declared_is_refused(declared: dict[str, JsonVal
     ],
 )
 def test_name_and_value_are_read_from_one_argument(text: str, name: str, value: JsonValue) -> None:
-    assert read(DECLARED, text) == (name, value)
+    assert read_parameter(DECLARED, text) == (name, value)
 
 
 @pytest.mark.parametrize("text", ["", "limit", "limit: 7"])
 def test_an_argument_without_a_value_is_refused(text: str) -> None:
     with pytest.raises(ParameterRefused) as refused:
-        read(DECLARED, text)
+        read_parameter(DECLARED, text)
 
     assert refused.value.remedy == "Write name=value."
 
@@ -135,8 +135,8 @@ JSON_VALUES = st.recursive(
 
 @given(JSON_VALUES)
 def test_a_value_written_as_json_is_read_as_itself(value: Any) -> None:
-    assert guess(json.dumps(value)) == value
-    assert read({"any": None}, f"any={json.dumps(value)}") == ("any", value)
+    assert guess_value(json.dumps(value)) == value
+    assert read_parameter({"any": None}, f"any={json.dumps(value)}") == ("any", value)
 
 
 @given(st.text(max_size=30))
@@ -144,20 +144,20 @@ def test_what_is_no_json_is_the_text_itself(text: str) -> None:
     try:
         json.loads(text)
     except ValueError:
-        assert guess(text) == text
+        assert guess_value(text) == text
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000])
 def test_what_python_does_not_read_is_the_text_itself(text: str) -> None:
-    assert guess(text) == text
+    assert guess_value(text) == text
 
 
 @given(st.sampled_from(sorted(DECLARED)), JSON_VALUES)
 def test_what_is_accepted_has_the_defaults_type_and_is_accepted_again(name: str, value: Any) -> None:
     try:
-        taken = accept(DECLARED, name, value)
+        taken = accept_parameter(DECLARED, name, value)
     except ParameterRefused:
         return
     default = DECLARED[name]
     assert default is None or type(taken) is type(default)
-    assert accept(DECLARED, name, taken) == taken
+    assert accept_parameter(DECLARED, name, taken) == taken

@@ -19,7 +19,7 @@ from casparian_protocol.parsers import (
     statement_of,
     verify_bundle,
 )
-from casparian_protocol.parsers.signing import verify
+from casparian_protocol.parsers.bundle import verify_statement
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SIGNER = KEY.public_key().public_bytes_raw().hex()
@@ -112,7 +112,7 @@ def test_a_signature_for_another_purpose_is_worth_nothing() -> None:
     """The purpose stands before what is signed."""
     bare = STATEMENT.signed_bytes().partition(b"\n")[2]
     with pytest.raises(UntrustedArtifact):
-        verify(STATEMENT, KEY.sign(bare).hex(), SIGNER, {SIGNER})
+        verify_statement(STATEMENT, KEY.sign(bare).hex(), SIGNER, {SIGNER})
 
 
 def test_a_statement_is_exactly_its_fields() -> None:

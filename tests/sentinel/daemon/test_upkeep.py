@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from casparian_protocol.client import NoSentinel, RequestRefused, TablesAway
-from casparian_protocol.home import Home, remove_if_unused
+from casparian_protocol.home import Home
+from casparian_protocol.trees import remove_if_unused
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.daemon.options import ServiceManager
 from tests.sentinel.daemon.test_local_workers import MODULE

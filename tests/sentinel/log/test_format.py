@@ -167,5 +167,5 @@ def test_the_pure_part_imports_nothing_that_touches_the_world(module: Any) -> No
     assert imported <= {
         "__future__", "collections", "dataclasses", "typing", "msgpack", "hashlib", "struct", "zlib",
         "casparian_sentinel.log.errors", "casparian_sentinel.log.event", "casparian_protocol",
-        "casparian_protocol.events", "casparian_protocol.events.older", "casparian_protocol.events.packing",
+        "casparian_protocol.events", "casparian_protocol.events.packing",
     }  # fmt: skip

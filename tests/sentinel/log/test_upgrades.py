@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casparian_protocol.events import VERSIONS
-from casparian_protocol.events.older import STEPS, missing_steps
+from casparian_protocol.events.packing import STEPS, missing_steps
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon.journal.snapshots import fold_upto
 from casparian_sentinel.log.errors import LogTooNew

@@ -21,9 +21,10 @@ from typing import Protocol
 
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.home import Home, remove_tree
+from casparian_protocol.home import Home
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import UnpackedAltered, blake3_of, unpack_bundle
+from casparian_protocol.trees import remove_tree
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment, Fetch, Message
 from casparian_worker.agent.leases import LeaseKey
 from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerContext

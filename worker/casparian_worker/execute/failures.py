@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
+from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode, ErrorReport
 from casparian_protocol.jobs import JobError
-from casparian_protocol.jobs.spec import Scalar
 from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.errors import ContextValue, bounded_value, code_for_exception, retryable
 from casparian_shim.text import scrub

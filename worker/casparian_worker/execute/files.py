@@ -19,7 +19,7 @@ from typing import Self
 from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError, ErrorCode
-from casparian_protocol.home import measure_tree, remove_if_unused, remove_scratch
+from casparian_protocol.trees import measure_tree, remove_if_unused, remove_scratch
 from casparian_shim.text import scrub
 from casparian_worker.discovery.files import InputChanged
 from casparian_worker.validation import LimitExceeded

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from casparian_protocol.home import remove_tree
+from casparian_protocol.trees import remove_tree
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIMIT, SinkCounts
 

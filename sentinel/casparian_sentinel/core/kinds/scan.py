@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
-from casparian_protocol.events.nested import as_map
+from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
 from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles

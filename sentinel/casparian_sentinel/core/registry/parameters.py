@@ -12,7 +12,7 @@ from typing import Any
 from casparian_protocol.events import ParserParametersSet
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.parsers.parameters import accept, guess
+from casparian_protocol.parsers.metadata import accept_parameter, guess_value
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.registry.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State
@@ -34,10 +34,10 @@ def set_parameters(decision: DecisionBuilder, command: SetParameters) -> None:
     stored = {} if command.is_reset else dict(line.params)
     try:
         for name in command.unset:
-            accept(declared, name, declared.get(name))
+            accept_parameter(declared, name, declared.get(name))
             stored.pop(name, None)
         for name, value in command.values.items():
-            stored[name] = accept(declared, name, value)
+            stored[name] = accept_parameter(declared, name, value)
     except ParameterRefused as refused:
         decision.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
         return
@@ -70,7 +70,7 @@ def refusal_of(state: State, tag: str, given: Mapping[str, Any]) -> ParameterRef
         refusals = []
         for declared in takers:
             try:
-                accept(declared, name, value)
+                accept_parameter(declared, name, value)
             except ParameterRefused as refused:
                 if name in declared:
                     return refused
@@ -94,7 +94,7 @@ def effective(
         for name, value in given.items():
             if name in values:
                 if declared[name] is None and isinstance(value, str) and origin != "set":
-                    value = guess(value)  # as `parser set` reads it: JSON if it is JSON
-                values[name] = accept(declared, name, value, origin)
+                    value = guess_value(value)  # as `parser set` reads it: JSON if it is JSON
+                values[name] = accept_parameter(declared, name, value, origin)
                 origins[name] = origin
     return values, origins

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.home import measure_tree, remove_if_unused, remove_scratch, remove_tree
+from casparian_protocol.trees import measure_tree, remove_if_unused, remove_scratch, remove_tree
 
 
 def deep(root: Path, levels: int) -> None:

@@ -12,13 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_protocol.home import (
-    measure_tree,
-    open_directory,
-    remove_if_unused,
-    remove_scratch,
-    remove_tree,
-)
+from casparian_protocol.trees import measure_tree, open_directory, remove_if_unused, remove_scratch, remove_tree
 
 NAMES = st.sampled_from(["a", "b", ".c", "d e", "é", "-rf", "*", "a\nb"])
 #: A tree: a directory as a map, a file as its bytes, a link as its target.
@@ -124,7 +118,7 @@ def test_what_the_disk_does_not_let_go_is_told_and_the_rest_is_removed(
             raise PermissionError(1, "not permitted", path)
         unlink(path, dir_fd=dir_fd)
 
-    monkeypatch.setattr("casparian_protocol.home.trees.os.unlink", stubborn)
+    monkeypatch.setattr("casparian_protocol.trees.os.unlink", stubborn)
     remove_scratch(scratch)
 
     assert [path.name for path in scratch.iterdir()] == ["stuck"]

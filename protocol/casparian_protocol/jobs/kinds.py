@@ -1,0 +1,309 @@
+"""Kinds of jobs: what each asks a worker to do. `JobSpec.work` is one of them, told apart by its `kind`.
+
+A kind is one dataclass here (its work, and its briefing if a worker needs to be told more) and one line in `WORKS`. The
+core, the worker, the projection and the console each have a table with the same keys; CONTRIBUTING.md, "Adding a job
+kind", lists them. A daemon keeps one work for each open job, so the classes have slots.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
+
+from casparian_protocol.bounds import (
+    Count,
+    HashText,
+    IdText,
+    Json,
+    LongText,
+    PathText,
+    PositiveSmallCount,
+    Scalar,
+    ShortText,
+    TagText,
+    VersionText,
+)
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+_NONE: Mapping[str, Any] = {}
+
+
+class Checked:
+    """A dataclass whose fields pydantic checks strictly wherever it is read from outside."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore", revalidate_instances="always")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Strict means the fields: a map is welcome where an instance could stand."""
+        schema = handler(source)
+        inner = schema
+        while inner["type"] != "dataclass":
+            inner = inner["schema"]
+        inner["strict"] = False
+        return schema
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        known = _NAMES.get(cls)
+        if known is None:
+            known = _NAMES[cls] = tuple(each.name for each in dataclasses.fields(cls))
+        return known
+
+
+class Briefing(Checked):
+    """What a worker is told beside the job itself, by kinds that need more."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(Checked):
+    """What one job is to do."""
+
+    kind: ClassVar[str]
+    briefing: ClassVar[type[Briefing] | None] = None
+
+    #: Whose work it is: jobs of one parser version are paused, tried and trusted together. Empty: no parser's.
+    parser: ShortText = ""
+    parser_version: VersionText = ""
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as lists of jobs show it: a path, as a rule."""
+        raise NotImplementedError
+
+    @property
+    def content(self) -> str:
+        """What tells its input from others: two failures with the same content have the same cause."""
+        return self.subject
+
+    @property
+    def topic(self) -> str:
+        """The tag that caused it; empty when none did."""
+        return ""
+
+    @property
+    def contracts(self) -> Mapping[str, str]:
+        """output → hash of the contract that its rows are held against."""
+        return _NONE
+
+    @property
+    def output_versions(self) -> Mapping[str, int]:
+        """output → the version of it that rows of this job go to."""
+        return _NONE
+
+
+# --- PARSE: give one file to a parser, and commit the rows that it makes of it ---
+
+_OUTPUTS = Field(max_length=256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInput(Checked):
+    """The file that a parser is given."""
+
+    path: PathText
+    file_id: IdText = ""
+    #: BLAKE3, hex, as the scan saw it; the worker hashes again and the two must agree.
+    content_hash: HashText = ""
+    size: Count = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseBriefing(Briefing):
+    kind = "PARSE"
+    #: Entry module of the bundle, and whether it is a function or a class.
+    entry: ShortText = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseWork(Work):
+    kind = "PARSE"
+    briefing = ParseBriefing
+
+    input: JobInput
+    artifact: HashText = ""
+    #: output → hash of its approved contract.
+    contracts: Annotated[dict[ShortText, HashText], _OUTPUTS] = field(default_factory=dict)
+    #: output → the version of it that the rows go to, fixed when the job is queued.
+    output_versions: Annotated[dict[ShortText, PositiveSmallCount], _OUTPUTS] = field(default_factory=dict)
+    #: Every declared parameter with its effective value, fixed when the job is queued.
+    params: Annotated[dict[ShortText, Json], _OUTPUTS] = field(default_factory=dict)
+    #: Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default.
+    param_origins: Annotated[dict[ShortText, ShortText], _OUTPUTS] = field(default_factory=dict)
+    #: output → effective quarantine policy, resolved when queued.
+    policies: Annotated[dict[ShortText, dict[ShortText, Scalar]], _OUTPUTS] = field(default_factory=dict)
+    #: The tag of the file that the parser asked for.
+    tag: TagText = ""
+    #: Whether rows of earlier contents of the file stay live.
+    on_change: Literal["replace", "append"] = "replace"
+
+    @property
+    def subject(self) -> str:
+        return self.input.path
+
+    @property
+    def content(self) -> str:
+        return self.input.content_hash or self.input.path
+
+    @property
+    def topic(self) -> str:
+        return self.tag
+
+
+# --- SCAN: walk a directory, and record which of its files are new, changed or gone ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanBriefing(Briefing):
+    kind = "SCAN"
+    #: Rules that tag what the scan finds, and tags that some parser wants hashed.
+    rules: list[dict[ShortText, Json]] = field(default_factory=list)
+    wanted_tags: list[TagText] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanWork(Work):
+    kind = "SCAN"
+    briefing = ScanBriefing
+
+    root: PathText
+    source_id: IdText = ""
+    #: excludes, tag, hash, pattern.
+    options: Annotated[dict[ShortText, Scalar | list[LongText]], Field(max_length=32)] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        return self.root
+
+
+# --- the table, and reading a work by its kind ---
+
+#: kind → what its jobs carry.
+WORKS: dict[str, type[Work]] = {
+    "PARSE": ParseWork,
+    "SCAN": ScanWork,
+}
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _checked(model: type, value: object) -> Any:
+    adapter = _ADAPTERS.get(model)
+    if adapter is None:
+        adapter = _ADAPTERS[model] = TypeAdapter(model)
+    return adapter.validate_python(value)
+
+
+def work_of(value: object) -> Work:
+    """The work that a map says, checked. Raises `ValueError`."""
+    work: Work = _checked(_kind_of(value), value)
+    return work
+
+
+def unchecked_work_of(facts: Mapping[str, Any]) -> Work:
+    """The work that a map says, whatever its values: an earlier program may have checked less."""
+    model = _kind_of(facts)
+    values = {name: facts[name] for name in model.names() if name in facts}
+    for name, part in _parts_of(model.kind):
+        if isinstance(own := values.get(name), Mapping):
+            values[name] = part(**{each: own[each] for each in part.names() if each in own})
+    return model(**values)
+
+
+@cache
+def _parts_of(kind: str) -> tuple[tuple[str, type[Checked]], ...]:
+    """Fields that are objects of their own."""
+    types = get_type_hints(WORKS[kind])
+    found = ((name, types[name]) for name in WORKS[kind].names())
+    return tuple((name, part) for name, part in found if isinstance(part, type) and issubclass(part, Checked))
+
+
+def briefing_of(value: object) -> Briefing:
+    """The briefing that a map says, of its kind's type. Raises `ValueError`."""
+    model = _kind_of(value).briefing
+    if model is None:
+        raise ValueError("this kind of job has no briefing")
+    briefing: Briefing = _checked(model, value)
+    return briefing
+
+
+def _kind_of(value: object) -> type[Work]:
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    model = WORKS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ValueError(f"{str(kind)[:40]!r} is not a kind of job: one of {', '.join(sorted(WORKS))}")
+    return model
+
+
+def facts_of_work(part: Work | Briefing) -> dict[str, Any]:
+    """The work, or a briefing, as a map; the maps inside are shared, not copied."""
+    return {"kind": part.kind, **_plain(part)}
+
+
+def _plain(part: Checked) -> dict[str, Any]:
+    data = {}
+    for name in part.names():
+        value = getattr(part, name)
+        data[name] = _plain(value) if isinstance(value, Checked) else value
+    return data
+
+
+#: Fields of messages and events: checked and written as the `kind` in them says.
+AnyWork = Annotated[
+    Work, PlainValidator(work_of), PlainSerializer(facts_of_work), WithJsonSchema({"type": "a work, by its `kind`"})
+]
+AnyBriefing = Annotated[
+    Briefing,
+    PlainValidator(briefing_of),
+    PlainSerializer(facts_of_work),
+    WithJsonSchema({"type": "a briefing, by its `kind`"}),
+]
+
+
+# --- jobs as they were written before each kind had a work of its own ---
+
+_OF_EVERY_KIND = ("job_id", "key", "priority", "generation", "rerun_of", "queued_at")
+_OF_PARSE = (
+    "parser",
+    "parser_version",
+    "input",
+    "artifact",
+    "contracts",
+    "output_versions",
+    "params",
+    "param_origins",
+    "policies",
+)
+
+
+def with_work(job: dict[str, Any]) -> dict[str, Any]:
+    """A job as it was written before kinds had works of their own: every field at one level, and a `type`.
+
+    What never was such a job stays as it is: whoever reads it says what is wrong.
+    """
+    if "type" not in job or not isinstance(job.get("input"), dict):
+        return job
+    common = {name: job[name] for name in _OF_EVERY_KIND if name in job}
+    options = job.get("options", {})
+    if job["type"] == "SCAN":
+        work = {
+            "kind": "SCAN",
+            "root": job["input"].get("path", ""),
+            "source_id": job.get("source_id", ""),
+            "options": options,
+        }
+    else:
+        work = {name: job[name] for name in _OF_PARSE if name in job}
+        work |= {"kind": job["type"], "tag": job.get("topic", ""), "on_change": options.get("on_change", "replace")}
+    return {**common, "work": work}
