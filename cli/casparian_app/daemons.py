@@ -22,7 +22,7 @@ from casparian_protocol.home import Home, is_home
 from casparian_protocol.jobs import FILTERS
 from casparian_protocol.queries import Query
 from casparian_protocol.queries.jobs import JobsByStatus, OpenFailuresByStatus
-from casparian_protocol.queries.parsers import (
+from casparian_protocol.queries.registry import (
     ContractsListed,
     JoinedWorkers,
     LastEventSeq,
@@ -30,9 +30,9 @@ from casparian_protocol.queries.parsers import (
     PausedParser,
     PausedParsers,
     PoisonCount,
+    WaitingTags,
     WorkerRow,
 )
-from casparian_protocol.queries.sources import WaitingTags
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.daemon import StatusResult

@@ -18,7 +18,7 @@ from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count
 from casparian_protocol.queries.files import AllFiles, FileFilter, FileId, FileIds, FilesNamed, KnownFiles
-from casparian_protocol.queries.sources import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
+from casparian_protocol.queries.registry import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
 from casparian_protocol.tagging import RuleSet, TagRule, check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
 from casparian_worker import (

@@ -34,7 +34,7 @@ from casparian_protocol.queries.jobs import (
     JobViolations,
 )
 from casparian_protocol.queries.outputs import LiveJobsOfOutput
-from casparian_protocol.queries.parsers import ArtifactOf
+from casparian_protocol.queries.registry import ArtifactOf
 from casparian_protocol.settings import load
 from casparian_protocol.wording import in_words
 

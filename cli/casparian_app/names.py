@@ -12,9 +12,9 @@ from typing import Literal
 
 from casparian_app.gateway import Gateway
 from casparian_app.problems import UsageProblem
-from casparian_protocol.queries.failures import FingerprintsWithPrefix
 from casparian_protocol.queries.jobs import JobRow, JobsWithPrefix, RecentJobIds
-from casparian_protocol.queries.sources import KnownNames
+from casparian_protocol.queries.outputs import FingerprintsWithPrefix
+from casparian_protocol.queries.registry import KnownNames
 from casparian_shim.text import scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]

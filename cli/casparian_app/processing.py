@@ -14,6 +14,7 @@ from casparian_app.gateway import Gateway
 from casparian_app.names import hint, need, unknown
 from casparian_app.problems import UsageProblem, WorkFailed
 from casparian_app.texts import count
+from casparian_protocol.queries.registry import FilesWithTag, KnownBelow, TakenTags
 from casparian_protocol.queries.selections import (
     EndedJobsOf,
     FailureCountOf,
@@ -28,7 +29,6 @@ from casparian_protocol.queries.selections import (
     UnclaimedTags,
     UntaggedCount,
 )
-from casparian_protocol.queries.sources import FilesWithTag, KnownBelow, TakenTags
 
 __all__ = [
     "NobodyTakes",

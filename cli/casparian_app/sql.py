@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName
-from casparian_protocol.queries.parsers import StateTables
+from casparian_protocol.queries.registry import StateTables
 from casparian_sentinel import ask_sql, prepare_sql, sql_relations
 
 if TYPE_CHECKING:

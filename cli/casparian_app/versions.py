@@ -14,7 +14,7 @@ from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers.metadata import accept_parameter, read_parameter
-from casparian_protocol.queries.parsers import ContractsListed, ParserVersion, ParserVersions, StoredParameters
+from casparian_protocol.queries.registry import ContractsListed, ParserVersion, ParserVersions, StoredParameters
 from casparian_protocol.wording import what_to_do, why_waits
 
 

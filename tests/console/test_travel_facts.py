@@ -19,7 +19,7 @@ from casparian_sentinel.core.evolve import evolve
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
-from casparian_sentinel.operations.views import open_job
+from casparian_sentinel.operations.daemon import open_job
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.past import fold_from_scratch
 from tests.sentinel.projection.lives import new_home, write_history

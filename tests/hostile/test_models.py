@@ -37,7 +37,7 @@ from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.operations.steps import OperationRefused
-from casparian_sentinel.projection.rows import as_json
+from casparian_sentinel.projection.database import as_json
 from casparian_sentinel.projection.store import Projection
 from tests.hostile.extremes import EXTREMES, NUMBERS, spoiled
 from tests.sentinel.core.play import CONTRACT, DIGEST

@@ -7,9 +7,8 @@ from blake3 import blake3
 
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
 from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
-from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.blobs import SILENT_SECONDS, UPLOADS_MAX, BlobStore, UploadRefused, Uploads
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.uploads import SILENT_SECONDS, UPLOADS_MAX, UploadRefused, Uploads
 
 CONTENT = b"one,two,three\n" * 1000
 

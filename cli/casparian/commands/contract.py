@@ -15,7 +15,7 @@ from casparian.render import as_json, cell, fields, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import known, unknown
 from casparian_app.texts import when
-from casparian_protocol.queries.parsers import ContractListed, ContractsListed
+from casparian_protocol.queries.registry import ContractListed, ContractsListed
 
 _ID = re.compile(r"[0-9a-f]{4,64}\Z")
 

@@ -12,7 +12,7 @@ from casparian.render import as_json, cell, fields, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import UnknownName, find_fingerprint
 from casparian_app.texts import count, when, when_short
-from casparian_protocol.queries.failures import Cause, CauseOf, CausesListed, FilesOfCause, JobsOfCause
+from casparian_protocol.queries.outputs import Cause, CauseOf, CausesListed, FilesOfCause, JobsOfCause
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8

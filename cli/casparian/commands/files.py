@@ -18,7 +18,7 @@ from casparian_app.names import need
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count, size
 from casparian_protocol.queries.files import FileCandidates, FileFilter, FilesListed
-from casparian_protocol.queries.sources import RulesListed
+from casparian_protocol.queries.registry import RulesListed
 
 
 @click.command(

@@ -18,7 +18,7 @@ from casparian_app.names import unknown
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count, size, when
 from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
-from casparian_protocol.queries.parsers import ContractOfOutput
+from casparian_protocol.queries.registry import ContractOfOutput
 
 
 @click.group(cls=Group)

@@ -25,7 +25,7 @@ from casparian_app.versions import (
     set_parameters,
     versions_of,
 )
-from casparian_protocol.queries.parsers import ContractsListed
+from casparian_protocol.queries.registry import ContractsListed
 
 if TYPE_CHECKING:
     from casparian_app.registering import PreparedArtifact

@@ -15,7 +15,7 @@ from casparian_app.gateway import Gateway
 from casparian_app.names import need
 from casparian_app.problems import UsageProblem
 from casparian_app.texts import count, when
-from casparian_protocol.queries.sources import SourceListed, SourcesListed
+from casparian_protocol.queries.registry import SourceListed, SourcesListed
 
 #: `--on-change` as people read it.
 WHAT_CHANGE_DOES = {

@@ -37,7 +37,7 @@ from casparian_protocol.parsers import (
     unpack_bundle,
 )
 from casparian_protocol.parsers.metadata import read_parameter
-from casparian_protocol.queries.parsers import ArtifactOf
+from casparian_protocol.queries.registry import ArtifactOf
 
 _NAMED = re.compile(r"[a-z][a-z0-9_]{0,62}(?:@.{1,64})?")
 

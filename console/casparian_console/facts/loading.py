@@ -27,8 +27,7 @@ from casparian_protocol.queries.jobs import (
     JobsOfGroup,
 )
 from casparian_protocol.queries.outputs import OutputsListed
-from casparian_protocol.queries.parsers import ContractsListed, ParserVersions
-from casparian_protocol.queries.sources import Sources, WaitingTags
+from casparian_protocol.queries.registry import ContractsListed, ParserVersions, Sources, WaitingTags
 
 #: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
 RECENT_JOBS = 1_000

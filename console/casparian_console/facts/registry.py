@@ -15,7 +15,7 @@ from casparian_console.canvas import clock, count
 from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.queries.outputs import OutputListed
-from casparian_protocol.queries.parsers import ContractListed, ParserVersion
+from casparian_protocol.queries.registry import ContractListed, ParserVersion
 from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files, what_to_do, why_waits
 
 

@@ -16,7 +16,7 @@ from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Effects, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
-from casparian_protocol.queries.parsers import ContractBefore
+from casparian_protocol.queries.registry import ContractBefore
 
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
 

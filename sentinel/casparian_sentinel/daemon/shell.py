@@ -44,7 +44,7 @@ from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.planner import Planner
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
 from casparian_sentinel.log.errors import LogFull
-from casparian_sentinel.operations import views
+from casparian_sentinel.operations.daemon import metrics, queue_counts
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 
@@ -150,7 +150,7 @@ class Shell:
     def _make_readers(self, clock: Clock, output: int) -> None:
         """Whoever follows the log: readers of the feed, the projector, the snapshots; and the promoter."""
         home, booted = self.home, self.booted
-        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: views.metrics(self.context, self.feed.seq))
+        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: metrics(self.context, self.feed.seq))
         self.feed.seq = booted.log.end.seq
         self.queries = ProjectionQueries(
             self.zmq, home, lambda: self.projector.state if self.projector.is_given_up else ""
@@ -347,7 +347,7 @@ class Shell:
 
     def words(self) -> str:
         """How things stand, in a line for whoever supervises this process."""
-        counts = views.queue_counts(self.booted.state)
+        counts = queue_counts(self.booted.state)
         told = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
         if self.booted.state.intake_paused is not None:
             told.append(f"no new work is taken: {self.booted.state.intake_paused}")

@@ -1,18 +1,34 @@
-"""Operations on the daemon itself: is it there, its settings, its end. How it stands is `views`'.
+"""Operations on the daemon itself: ping, status, snapshot, metrics, settings, drain and stop.
 
-Settings are loaded when a process starts. Some are read at every use, so that a running daemon can take them over
-(`settings.RELOADABLE`); all others are named and stay until the next start.
+`status`, `snapshot` and `metrics` are views of the state: they read it and never wait. Settings are loaded when a process
+starts; those in `settings.RELOADABLE` are read at every use, so a running daemon can take them over, and the others stay
+until the next start.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
 
+from casparian_protocol.feed import Metric
+from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
+from casparian_protocol.wire.operations import daemon as wire
 from casparian_protocol.wire.operations.base import Done, NoArgs
-from casparian_protocol.wire.operations.daemon import PingResult, ReloadResult, SettingChange, SettingsResult, StopArgs
+from casparian_protocol.wire.operations.daemon import (
+    SNAPSHOT_WAITING_JOBS,
+    PingResult,
+    ReloadResult,
+    SettingChange,
+    SettingsResult,
+    StopArgs,
+)
+from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
 from casparian_sentinel.operations.steps import AdoptSettings, Context, EndDaemon, InThread, Steps
 
 logger = logging.getLogger(__name__)
@@ -51,3 +67,196 @@ def drain(context: Context, args: NoArgs, actor: str) -> Steps:
 def stop(context: Context, args: StopArgs, actor: str) -> Steps:
     yield EndDaemon(now=args.now)
     return Done(seq=context.durable_seq())
+
+
+#: Waiting jobs may be very many; jobs under way are as many as slots.
+_WAITING = frozenset({JobState.QUEUED, JobState.RETRY_WAIT})
+
+WorkerState = Literal["idle", "busy", "draining", "stalled"]
+
+
+def status(context: Context) -> wire.StatusResult:
+    state = context.state
+    durable_seq = context.durable_seq()
+    projected_seq, projector_state = context.projection()
+    starting = sorted((name, pid) for name, pid in context.local_pids().items() if name not in context.presence.workers)
+    return wire.StatusResult(
+        pid=context.pid,
+        seq=durable_seq,
+        ready=context.is_ready(),
+        planning=context.is_planning(),
+        version=context.version,
+        home=str(context.home.root),
+        mode=context.mode,
+        workers=workers(context),
+        starting=[wire.StartingWorker(id=name, pid=pid) for name, pid in starting],
+        queue=queue_counts(state),
+        projection=wire.ProjectionView(
+            seq=projected_seq,
+            lag=max(0, durable_seq - projected_seq),
+            state=projector_state,
+            phase=str(context.projector_phase()),
+            poison_events=context.poison_events(),
+        ),
+        parsers=wire.ParsersView(
+            paused=[
+                wire.PausedParser(name=name, version=version, reason=reason)
+                for name, version, reason in sorted(state.paused_parsers())
+            ]
+        ),
+        intake=state.intake_paused or "open",
+        given_up=[wire.WorkerGivenUp.model_validate(one) for one in context.given_up()],
+        polled=context.polled(),
+        parked=[wire.ParkedCommit.model_validate(one) for one in context.parked()],
+        internal_errors=wire.InternalErrors.model_validate(context.internal()),
+    )
+
+
+def queue_counts(state: State) -> wire.QueueCounts:
+    counts = state.counts
+    return wire.QueueCounts(
+        queued=counts[JobState.QUEUED] + counts[JobState.LEASED],
+        running=counts[JobState.RUNNING] + counts[JobState.COMMITTED],
+        retrying=counts[JobState.RETRY_WAIT],
+        dead_letter=counts[JobState.DEAD_LETTER],
+    )
+
+
+def snapshot(context: Context) -> wire.SnapshotResult:
+    state, presence = context.state, context.presence
+    return wire.SnapshotResult(
+        seq=state.seq,
+        jobs=[open_job(job, presence.jobs.get(job.job_id)) for job in _listed(state)],
+        groups=open_groups(state),
+        workers=workers(context),
+        totals={job_state.value: count for job_state, count in state.counts.items()},
+    )
+
+
+def _listed(state: State) -> Iterator[OpenJob]:
+    """Jobs under way, and the first that wait, in the order in which they were queued."""
+    waiting = 0
+    for job in state.jobs.values():
+        if job.state not in _WAITING:
+            yield job
+        elif waiting < SNAPSHOT_WAITING_JOBS:
+            waiting += 1
+            yield job
+
+
+def open_groups(state: State) -> list[wire.OpenGroup]:
+    """Every open job, counted by how it stands."""
+    groups = Counter(
+        (job.work.kind, job.state.value, job.work.parser, job.work.parser_version, _scanned(job.work))
+        for job in state.jobs.values()
+    )
+    return [
+        wire.OpenGroup(type=kind, state=job_state, parser=parser, parser_version=version, input=path, jobs=groups[key])
+        for key in sorted(groups)
+        for kind, job_state, parser, version, path in [key]
+    ]
+
+
+def _scanned(work: Work) -> str:
+    """A job that no parser does is a group of its own."""
+    return "" if work.parser else work.subject
+
+
+def open_job(job: OpenJob, seen: RunningAttempt | None) -> wire.OpenJob:
+    return wire.OpenJob(
+        job_id=job.job_id,
+        type=job.work.kind,
+        state=job.state.value,
+        parser=job.work.parser,
+        parser_version=job.work.parser_version,
+        input=job.work.subject,
+        attempt=job.next_attempt,
+        epoch=job.epoch,
+        worker_id=job.worker_id,
+        retry_count=job.retry_count,
+        not_before=job.not_before,
+        queued_at=job.queued_at,
+        priority=job.priority,
+        progress=seen.progress if seen is not None and seen.epoch == job.epoch else None,
+    )
+
+
+def workers(context: Context) -> list[wire.WorkerView]:
+    now_s = context.now().monotonic_s
+    return [_worker(worker, context.state, context.presence, now_s) for worker in context.presence.workers.values()]
+
+
+def _worker(worker: ConnectedWorker, state: State, presence: WorkerPresence, now_s: float) -> wire.WorkerView:
+    held = state.epochs_held.get(worker.worker_id, {})
+    jobs = [job for job_id in held if (job := state.jobs.get(job_id)) is not None]
+    return wire.WorkerView(
+        id=worker.worker_id,
+        pid=worker.pid,
+        host=worker.host,
+        state=worker_state(worker, jobs, presence),
+        slots=worker.slots,
+        sandbox=worker.sandbox,
+        cpu_percent=worker.cpu_percent,
+        rss_bytes=worker.rss_bytes,
+        last_beat_seconds_ago=max(0.0, now_s - worker.last_beat_s),
+        jobs=[_job_on_worker(job, presence.jobs.get(job.job_id), now_s) for job in jobs],
+    )
+
+
+def worker_state(worker: ConnectedWorker, jobs: list[OpenJob], presence: WorkerPresence) -> WorkerState:
+    if worker.is_draining:
+        return "draining"
+    if any(seen.is_stalled for job in jobs if (seen := presence.jobs.get(job.job_id)) is not None):
+        return "stalled"
+    return "busy" if jobs else "idle"
+
+
+def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> wire.JobOnWorker:
+    return wire.JobOnWorker(
+        job_id=job.job_id,
+        epoch=job.epoch,
+        guest_pid=job.guest_pid,
+        parser=job.work.parser,
+        input=job.work.subject,
+        progress=seen.progress if seen is not None else None,
+        seconds=max(0.0, now_s - seen.since_s) if seen is not None else 0.0,
+    )
+
+
+def metrics(context: Context, published_seq: int) -> list[Metric]:
+    """The readings of this moment; `published_seq` tells readers which events they must have seen."""
+    rows = bytes_ = 0.0
+    for seen in context.presence.jobs.values():
+        progress = seen.progress
+        if progress is not None and progress.throughput_per_sec is not None:
+            rows += progress.throughput_per_sec if progress.unit in ("rows", "records") else 0.0
+            bytes_ += progress.throughput_per_sec if progress.unit == "bytes" else 0.0
+    projected_seq, projector_state = context.projection()
+    return [
+        Metric("queue", {"seq": published_seq, **queue_counts(context.state).model_dump()}),
+        Metric(
+            "workers",
+            {
+                "seq": published_seq,
+                "workers": [worker.model_dump() for worker in workers(context)],
+                "local_workers": context.local_workers,
+                "stalled_after_seconds": context.presence.liveness.stalled_after_seconds,
+                "given_up": context.given_up(),
+            },
+        ),
+        Metric(
+            "throughput",
+            {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
+        ),
+        Metric("sinks", {"seq": published_seq, "sinks": context.presence.sinks.readings()}),
+        Metric(
+            "projection",
+            {
+                "seq": published_seq,
+                "applied": projected_seq,
+                "state": projector_state,
+                "poison_events": context.poison_events(),
+            },
+        ),
+        Metric("trouble", {"seq": published_seq, "parked": context.parked(), "internal_errors": context.internal()}),
+    ]

@@ -159,7 +159,7 @@ def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
 
 def _check_changes(context: Context, digest: str) -> None:
     """The caller said that it is durable: an event must never name a blob that is not there, or is of another kind."""
-    from casparian_sentinel.projection.changes import NotChanges, read_changes
+    from casparian_sentinel.projection.files import NotChanges, read_changes
 
     try:
         read_changes(context.blobs.get(digest))
@@ -168,7 +168,7 @@ def _check_changes(context: Context, digest: str) -> None:
 
 
 def _check_revised(context: Context, digest: str) -> dict[str, int]:
-    from casparian_sentinel.projection.changes import NotChanges, read_changes
+    from casparian_sentinel.projection.files import NotChanges, read_changes
 
     try:
         made = Counter(read_changes(context.blobs.get(digest)).column("change").to_pylist())
@@ -184,7 +184,7 @@ def _check_revised(context: Context, digest: str) -> dict[str, int]:
 
 
 def _check_tagged(context: Context, digest: str, tag: str) -> None:
-    from casparian_sentinel.projection.changes import NotChanges, read_tagged
+    from casparian_sentinel.projection.files import NotChanges, read_tagged
 
     try:
         read_tagged(context.blobs.get(digest), tag)

@@ -12,7 +12,7 @@ from typing import Any
 from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
 from casparian_protocol.wire.operations.base import NoArgs, Result
 from casparian_sentinel.core.commands import Dispatch
-from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry, views
+from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry
 from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Steps
 
 UNKNOWN = "user:unknown@client"
@@ -40,14 +40,14 @@ def _now(view: Callable[[Context], Result]) -> Handler:
 
 def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
     """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
-    picture = views.snapshot(context)
+    picture = daemon.snapshot(context)
     yield Decide(Dispatch())
     return picture
 
 
 HANDLERS: dict[str, Handler] = {
     "ping": _now(daemon.ping),
-    "status": _now(views.status),
+    "status": _now(daemon.status),
     "snapshot": _snapshot,
     "queue": planning.queue,
     "cancel": jobs.cancel,

@@ -26,7 +26,7 @@ from casparian_protocol.queries import Query, UnknownQuery, query_of
 from casparian_protocol.values import plain_values
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
 from casparian_sentinel.projection.queries import select_of
-from casparian_sentinel.sql.depth import DEPTH_LIMIT, is_too_deep
+from casparian_sentinel.sql.second_look import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
 #: An answer is one attachment, which no client takes larger: the caller is told to ask for less.

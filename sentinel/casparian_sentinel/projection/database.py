@@ -1,24 +1,114 @@
-"""The file `state.duckdb`: how it is opened, and when what is there is forgotten and made anew.
+"""The file `state.duckdb`: how it is opened, when it is made anew, and how rows are handed to it.
 
-It is disposable: a file of another schema or of other code, one that the machine went down with, a damaged one is removed,
-and the caller applies the log from its start. What is written into it is `store`'s and `tables`' business.
+It is disposable: a file of another schema or of other code, one that was open when the machine went down, or a damaged one is
+removed, and the caller applies the log from its start. `PositionFile` keeps the position in the log beside the tables, as a
+witness of how long the log was; without it, `python -m casparian_sentinel.projection.database PATH` prints the tables' own
+position as a JSON map, or null. Which rows are written is decided by `jobs`, `files`, `registry` and `liveness`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pydantic_core import to_json
 
 from casparian_protocol.errors import CasparianError
-from casparian_sentinel.projection.rows import Types
+from casparian_sentinel.log.errors import DamagedBatch
+from casparian_sentinel.log.format import CHAIN_ID_BYTES, Head
+from casparian_sentinel.log.recovery import pack_seal, unpack_seal
+
+#: So many rows are handed over sooner one by one than as a table.
+FEW_ROWS = 2
+_SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
+Row = dict[str, Any]
+ReadBlob = Callable[[str], bytes]
+#: table → column → its type.
+Types = Mapping[str, Mapping[str, pa.DataType]]
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON of an event's data or of our models; what JSON has no word for becomes text."""
+    text: bytes = to_json(value, fallback=str, bytes_mode="hex", inf_nan_mode="strings")
+    return text.decode()
+
+
+def as_columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Rows that all have the same keys in the same order, as a table."""
+    columns = zip(*(row.values() for row in rows), strict=True)
+    return pa.table({name: pa.array(column, types[name]) for name, column in zip(rows[0], columns, strict=True)})
+
+
+@contextmanager
+def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
+    """The rows as a relation of this name while inside."""
+    db.register(name, rows)
+    try:
+        yield
+    finally:
+        db.unregister(name)
+
+
+@contextmanager
+def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[tuple[str, list[Any]]]:
+    """SQL that stands for the rows as a relation of this name while inside, and its parameters: few rows need no table."""
+    if rows.num_rows > FEW_ROWS:
+        with registered(db, name, rows):
+            yield name, []
+        return
+    marks = ", ".join(f"?::{_SQL_TYPES[column.type]}" for column in rows.schema)
+    values = ", ".join(f"({marks})" for _ in range(rows.num_rows))
+    columns = ", ".join(f'"{column}"' for column in rows.column_names)
+    parameters = [value for row in rows.to_pylist() for value in row.values()]
+    yield f"(values {values}) {name}({columns})", parameters
+
+
+def insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Append; columns that the rows lack are NULL."""
+    if rows.num_rows > FEW_ROWS:
+        with registered(db, "fresh", rows):
+            db.execute(f"insert into {table} by name select * from fresh")
+        return
+    columns, marks = ", ".join(f'"{name}"' for name in rows.column_names), ", ".join("?" * rows.num_columns)
+    for row in rows.to_pylist():
+        db.execute(f"insert into {table} ({columns}) values ({marks})", list(row.values()))
+
+
+# --- single rows of small tables
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+def at(microseconds: int) -> datetime:
+    """Log time as the naive UTC that the tables hold."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def new_row(table: str, **values: Any) -> Statement:
+    columns = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    return Statement(f"insert into {table} ({columns}) values ({marks})", tuple(values.values()))
+
 
 _log = logging.getLogger("casparian.projection")
 
@@ -152,3 +242,39 @@ def _connect_patiently(path: Path) -> duckdb.DuckDBPyConnection:
                     f"Another process holds {path}.", remedy="End it; the projection belongs to one process at a time."
                 ) from cause
         time.sleep(_LOCK_POLL_SECONDS)  # DuckDB offers nothing to wait on
+
+
+_CHAIN_UNKNOWN = bytes(CHAIN_ID_BYTES)
+_LIMIT_BYTES = 4096
+
+
+class PositionFile:
+    """Opened by whoever opens the tables for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._seq = unpack_seal(os.pread(self._descriptor, _LIMIT_BYTES, 0))[1].seq
+        except DamagedBatch:  # new, or from before a power cut
+            self._seq = 0
+
+    def write(self, head: Head) -> None:
+        if head.seq >= self._seq:
+            os.pwrite(self._descriptor, pack_seal(_CHAIN_UNKNOWN, head), 0)
+            self._seq = head.seq
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def position_in(path: Path) -> dict[str, object] | None:
+    """Where the tables in the file stand; None before the first event. Raises `duckdb.Error`."""
+    with duckdb.connect(str(path), read_only=True) as db:
+        found = db.execute("select seq, batch_no, segment, byte_offset, sha256 from cf_position").fetchone()
+    if found is None or not found[2]:
+        return None
+    return dict(zip(("seq", "batch_no", "segment", "offset", "sha256"), found, strict=True))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(position_in(Path(sys.argv[1]))))

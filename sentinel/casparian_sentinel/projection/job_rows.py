@@ -13,9 +13,9 @@ from casparian_protocol.events import JobOutputsCommitted, JobProgressed, JobQue
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import JobError, JobSpec, JobState, Manifest, published_path
 from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.database import Row, as_json
 from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Change
-from casparian_sentinel.projection.rows import Row, as_json
 
 
 @dataclass(frozen=True, slots=True)

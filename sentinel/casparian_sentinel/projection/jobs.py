@@ -35,10 +35,10 @@ from casparian_protocol.job_life import advance
 from casparian_protocol.jobs import ENDED, JobError, JobState, Manifest
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.projection import job_rows
+from casparian_sentinel.projection.database import Row
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
 from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Committed
-from casparian_sentinel.projection.rows import Row
 
 _ENDED_NAMES = frozenset(state.value for state in ENDED)
 #: What a job that is run again still shows of the attempt before, until it has a newer one.

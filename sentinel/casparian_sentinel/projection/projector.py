@@ -32,10 +32,9 @@ from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
-from casparian_sentinel.projection.database import boot_id, discard
+from casparian_sentinel.projection.database import PositionFile, boot_id, discard
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import StartAgain
-from casparian_sentinel.projection.position import PositionFile
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 

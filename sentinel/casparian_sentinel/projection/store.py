@@ -38,14 +38,12 @@ from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
 from casparian_sentinel.log.event import Event
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.projection import changes, contents, database, poison
+from casparian_sentinel.projection import database, files, liveness, poison, registry
 from casparian_sentinel.projection.answers import rows_of, table_of
-from casparian_sentinel.projection.facts import statements
+from casparian_sentinel.projection.database import PositionFile, Row
 from casparian_sentinel.projection.job_rows import Succeeded
 from casparian_sentinel.projection.jobs import JobFold
 from casparian_sentinel.projection.liveness import Change
-from casparian_sentinel.projection.position import PositionFile
-from casparian_sentinel.projection.rows import Row
 from casparian_sentinel.projection.tables import Closing, Tables
 
 _log = logging.getLogger("casparian.projection")
@@ -61,6 +59,9 @@ _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
 _AFTER_JOBS = (JobCompleted, ParserResumed)
 #: Events after which the catalog shows something else.
 _SHOWN = (JobCompleted, ContractApproved, ContentsRecognised)
+
+#: Events that become statements over small tables.
+_HANDLERS = {**files.HANDLERS, **registry.HANDLERS}
 
 
 class Projection:
@@ -211,7 +212,8 @@ class Projection:
             self.outputs_changed |= _left_rows(fact)
             return
         self._apply_files(event, fact)
-        made = statements(event, fact, self._read_blob)
+        handler = _HANDLERS.get(type(fact))
+        made = handler(event, fact, self._read_blob) if handler is not None else []
         if made and isinstance(fact, _AFTER_JOBS):
             self._flush_jobs()
         if isinstance(fact, FailureClosed):
@@ -227,14 +229,14 @@ class Projection:
         match fact:
             case FilesObserved(blob=blob) | FilesRevised(blob=blob):
                 self._flush_jobs()
-                changes.apply_observed(self._db, event, fact, self._read_blob(blob))
+                files.apply_observed(self._db, event, fact, self._read_blob(blob))
             case FilesTagged(blob=blob):
                 self._flush_jobs()
-                changes.apply_tagged(self._db, event, fact, self._read_blob(blob) if blob else None)
+                files.apply_tagged(self._db, event, fact, self._read_blob(blob) if blob else None)
             case ContentsRecognised():
                 self._flush_jobs()
-                recognised = contents.recognised(event, fact, self._read_blob)
-                contents.mark_processed(self._db, recognised)
+                recognised = liveness.recognised(event, fact, self._read_blob)
+                liveness.mark_processed(self._db, recognised)
                 self._liveness += recognised
 
     def _flush_jobs(self) -> None:
@@ -248,7 +250,7 @@ class Projection:
         """Which rows are live, after all that this run of events said about it, in its order."""
         if self._liveness:
             ordered = sorted(self._liveness, key=lambda change: change.seq)
-            contents.fold(self._db, self._types, ordered, self._commits)
+            liveness.fold(self._db, self._types, ordered, self._commits)
         self._liveness, self._commits = [], {}
 
     def _close_failures(self) -> None:

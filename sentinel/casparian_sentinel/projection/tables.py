@@ -17,8 +17,17 @@ import pyarrow as pa
 from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import JobState
 from casparian_sentinel.log.event import Event
+from casparian_sentinel.projection.database import (
+    FEW_ROWS,
+    Row,
+    Types,
+    as_columns,
+    as_json,
+    insert,
+    registered,
+    relation,
+)
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
-from casparian_sentinel.projection.rows import FEW_ROWS, Row, Types, as_columns, as_json, insert, registered, relation
 
 #: Times are counted in µs.
 _MARK_OF = {pa.timestamp("us"): "make_timestamp(?)"}

@@ -1,14 +1,43 @@
-"""The query as DuckDB itself reads it, held against the same rules as in `guard`. Pure.
+"""What DuckDB is about to run: how deep the text's brackets go, and its own tree of the query held against the rules of `guard`.
 
-Two parsers may disagree about a text, and the one that runs it is DuckDB: what it would read, call or change is taken from
-its own tree (`json_serialize_sql`), so a query that means something else to sqlglot gains nothing by it. What a query may call is
-listed here, for both looks.
+Two parsers may disagree about a text, and DuckDB is the one that runs it. What it would read, call or change is taken from
+its own tree (`json_serialize_sql`), so that a query which means something else to sqlglot gains nothing. `is_too_deep` looks
+at the text alone, before any parser sees it: a parser's time and stack grow with depth. The functions that a query may call
+are listed here, for both looks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
+
+#: Far beyond what people and programs write, far below what a parser takes seconds for.
+DEPTH_LIMIT = 200
+_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|[()\[\]{}]|\.|\w+|\S""", re.DOTALL)
+_BRACKET = re.compile(r"[()\[\]{}]|\.|\w+|\S")
+_AMBIGUOUS = re.compile(r"\\'|\$")
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+
+
+def is_too_deep(sql: str) -> bool:
+    """Brackets within brackets, or names behind dots, beyond `DEPTH_LIMIT`."""
+    depth = chain = 0
+    before = ""
+    for piece in (_BRACKET if _AMBIGUOUS.search(sql) else _TOKEN).findall(sql):
+        if piece in _OPENING:
+            depth += 1
+        elif piece in _CLOSING:
+            depth = max(0, depth - 1)
+        if piece == ".":
+            chain += 1
+        elif before != ".":
+            chain = 0
+        before = piece
+        if depth > DEPTH_LIMIT or chain > DEPTH_LIMIT:
+            return True
+    return False
+
 
 #: Table functions that compute and read nothing. sqlglot has names of its own for two of them.
 TABLE_FUNCTIONS = frozenset(

@@ -15,7 +15,7 @@ from casparian_app.daemons import spawn_daemon
 from casparian_app.gateway import Gateway, open_gateway
 from casparian_protocol.client import TablesAway
 from casparian_protocol.home import Home
-from casparian_protocol.queries.parsers import LastEventSeq
+from casparian_protocol.queries.registry import LastEventSeq
 
 
 def copy_of(original: Path, root: Path) -> Home:

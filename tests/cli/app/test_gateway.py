@@ -20,7 +20,7 @@ from casparian_protocol.queries import QUERIES
 from casparian_protocol.queries.files import FileFilter, FilesListed
 from casparian_protocol.queries.jobs import JobsByStatus, JobsListed
 from casparian_protocol.queries.outputs import ViolationFilter
-from casparian_protocol.queries.parsers import LastEventSeq, ParserVersions
+from casparian_protocol.queries.registry import LastEventSeq, ParserVersions
 from casparian_protocol.queries.selections import Selection
 from casparian_protocol.wire.operations import OPERATIONS
 from tests.cli.app.conftest import copy_of, running

@@ -22,8 +22,8 @@ from casparian_app.names import (
 )
 from casparian_app.problems import UsageProblem
 from casparian_protocol.contract import ViolationCode
-from casparian_protocol.queries.failures import CausesListed
 from casparian_protocol.queries.jobs import JobsListed
+from casparian_protocol.queries.outputs import CausesListed
 from casparian_shim.errors import ErrorCode
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)

@@ -13,7 +13,7 @@ from casparian_app.problems import UsageProblem
 from casparian_app.registering import CaseResult, ParserTestsFailed, register_parser, run_bundle_tests
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_protocol.queries.parsers import ContractsListed, ParserVersions
+from casparian_protocol.queries.registry import ContractsListed, ParserVersions
 
 SOURCE = """
 name, version, topics = "lines", "1.0.0", ["lines"]

@@ -11,7 +11,7 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now
-from casparian_sentinel.operations import views
+from casparian_sentinel.operations import daemon
 from casparian_sentinel.operations.steps import Context
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.core.play import Table, spec
@@ -29,10 +29,10 @@ def _context(table: Table, root: Path) -> Context:
 def test_a_snapshot_counts_every_open_job_and_lists_the_first_that_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "SNAPSHOT_WAITING_JOBS", 100)
+    monkeypatch.setattr(daemon, "SNAPSHOT_WAITING_JOBS", 100)
     table = Table().with_parser()
     table.queue(*(spec(n) for n in range(1, 301)))
-    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)).model_dump())
+    taken = Snapshot.of(daemon.snapshot(_context(table, tmp_path)).model_dump())
 
     assert [job["job_id"] for job in taken.jobs] == [spec(n).job_id for n in range(1, 101)]
     assert taken.groups == [
@@ -46,7 +46,7 @@ def test_jobs_under_way_are_listed_however_many_wait_before_them(tmp_path: Path)
     table.queue(*(spec(n) for n in range(1, 4)))
     table.hello("w1")
     table.want()
-    taken = Snapshot.of(views.snapshot(_context(table, tmp_path)).model_dump())
+    taken = Snapshot.of(daemon.snapshot(_context(table, tmp_path)).model_dump())
 
     states = {job["job_id"]: job["state"] for job in taken.jobs}
     assert sorted(states.values()) == ["LEASED", "QUEUED", "QUEUED"]

@@ -12,7 +12,7 @@ import zmq
 
 from casparian_sentinel.projection.answers import read_question
 from casparian_sentinel.projection.lanes import Lanes
-from casparian_sentinel.sql.depth import is_too_deep
+from casparian_sentinel.sql.second_look import is_too_deep
 
 ENDLESS = "select count(*) from range(10000000000) a, range(1000) b"
 

@@ -26,7 +26,7 @@ from casparian_console.screens.approvals import ask_reason, contract_view
 from casparian_console.screens.bench import drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
 from casparian_console.screens.bench.trials import WATCH, Runner, Trial, diff_lines
-from casparian_protocol.queries.parsers import ContractBefore
+from casparian_protocol.queries.registry import ContractBefore
 
 
 def _now(context: Any) -> bool:

@@ -16,8 +16,8 @@ from casparian_console.facts.jobs import Job
 from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery, Tag, Tagged
 from casparian_console.screen import Context
 from casparian_protocol.queries import Query
-from casparian_protocol.queries.failures import OtherOccurrences
 from casparian_protocol.queries.jobs import JobFiles, JobHistory, JobsWithPrefix, JobViolations
+from casparian_protocol.queries.outputs import OtherOccurrences
 from casparian_protocol.wording import in_columns
 
 _MOST_FILES, _MOST_VIOLATIONS, _MOST_EVENTS = 200, 50, 100

@@ -79,7 +79,7 @@ def signed_heads_of_others(fs: Fs, home: Home, chain_id: bytes) -> Iterator[Path
 
 def tables_in_a_process(path: Path) -> Head | None:
     """Ask the tables themselves, in a process of its own: this one need not know DuckDB."""
-    command = [sys.executable, "-I", "-m", "casparian_sentinel.projection.position", str(path)]
+    command = [sys.executable, "-I", "-m", "casparian_sentinel.projection.database", str(path)]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TABLES_SECONDS, check=True

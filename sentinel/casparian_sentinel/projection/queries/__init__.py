@@ -9,17 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_protocol.queries import Query
-from casparian_sentinel.projection.queries import failures, files, jobs, outputs, parsers, selections, sources
+from casparian_sentinel.projection.queries import files, jobs, outputs, registry, selections
 from casparian_sentinel.projection.queries.statement import Answer, Select, select
 
 ANSWERS: dict[type, Answer] = {
     **jobs.ANSWERS,
     **selections.ANSWERS,
     **files.ANSWERS,
-    **sources.ANSWERS,
     **outputs.ANSWERS,
-    **failures.ANSWERS,
-    **parsers.ANSWERS,
+    **registry.ANSWERS,
 }
 
 __all__ = ["ANSWERS", "Select", "select_of"]

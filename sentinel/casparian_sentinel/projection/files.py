@@ -1,12 +1,14 @@
-"""Blobs about files (Arrow IPC): what a scan changed, and which files got a tag. Read and checked, and put into the tables.
+"""Events about files: sources, tagging rules, scans, and the blobs that list files.
 
-A scan of a million files is one event and one blob, applied in a few statements. Whoever lets an event name a blob reads it
-with the same reader first: a blob of another kind is refused when it is named, and never becomes part of the log. New and
-changed rows replace the old ones; what a scan did not mention stays as it is.
+An event about one source, rule or scan becomes `Statement`s (`HANDLERS`). An event about very many files names a blob (Arrow
+IPC), which is applied in a few statements: new and changed rows replace the old ones, and files that it does not mention stay
+as they are. Whoever decides an event that names such a blob reads it first with the same reader (`check_changes`,
+`read_changes`, `read_tagged`), so that a blob of another kind never becomes part of the log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +16,113 @@ import duckdb
 import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.events import FilesObserved, FilesRevised, FilesTagged
+from casparian_protocol.events import Event as TypedEvent
+from casparian_protocol.events import (
+    FilesObserved,
+    FilesRevised,
+    FilesTagged,
+    ScanFinished,
+    ScanStarted,
+    SourceAdded,
+    SourceRemoved,
+    TagRuleAdded,
+    TagRuleRemoved,
+)
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.projection.rows import at, registered
+from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
+
+
+def _source_added(event: Event, fact: SourceAdded, _blob: ReadBlob) -> list[Statement]:
+    return [
+        new_row(
+            "scout_sources",
+            id=fact.source_id,
+            name=fact.name,
+            source_type="directory",
+            path=fact.path,
+            poll_interval_secs=fact.poll_seconds,
+            enabled=True,
+            added_at=at(event.ts),
+            params_json=as_json(fact.params or {}),
+            on_change=(fact.options or {}).get("on_change") or "replace",
+        )
+    ]
+
+
+def _source_removed(event: Event, fact: SourceRemoved, _blob: ReadBlob) -> list[Statement]:
+    return [Statement("delete from scout_sources where id = ?", (fact.source_id,))]
+
+
+def _scan_started(event: Event, fact: ScanStarted, _blob: ReadBlob) -> list[Statement]:
+    return [
+        new_row(
+            "cf_scans",
+            id=fact.scan_id,
+            source_id=fact.source_id or None,
+            job_id=fact.job_id or None,
+            roots=as_json(fact.roots),
+            started_at=at(event.ts),
+        )
+    ]
+
+
+def _files_counted(event: Event, fact: FilesObserved, _blob: ReadBlob) -> list[Statement]:
+    counts = {name: getattr(fact, name) for name in ("new", "changed", "vanished", "renamed")}
+    sets = ", ".join(f"{name} = coalesce({name}, 0) + ?" for name in counts)
+    return [Statement(f"update cf_scans set {sets} where id = ?", (*counts.values(), fact.scan_id))]
+
+
+def _scan_finished(event: Event, fact: ScanFinished, _blob: ReadBlob) -> list[Statement]:
+    return [
+        Statement(
+            "update cf_scans set finished_at = ?, is_complete = ?, files = ?, bytes = ?, unchanged = ?, unreadable = ?,"
+            " seconds = ? where id = ?",
+            (
+                at(event.ts),
+                fact.complete,
+                fact.files,
+                fact.bytes,
+                fact.unchanged,
+                fact.unreadable,
+                fact.seconds,
+                fact.scan_id,
+            ),
+        )
+    ]
+
+
+def _rule_added(event: Event, fact: TagRuleAdded, _blob: ReadBlob) -> list[Statement]:
+    rule = fact.rule
+    return [
+        Statement("delete from scout_tagging_rules where id = ?", (rule.id,)),
+        new_row(
+            "scout_tagging_rules",
+            id=rule.id,
+            name=rule.name,
+            source_id=rule.source_id or None,
+            pattern=rule.pattern,
+            tag=rule.tag,
+            priority=rule.priority,
+            enabled=rule.enabled,
+            rule_json=as_json(event.data["rule"]),
+        ),
+    ]
+
+
+def _rule_removed(event: Event, fact: TagRuleRemoved, _blob: ReadBlob) -> list[Statement]:
+    return [Statement("delete from scout_tagging_rules where id = ?", (fact.rule_id,))]
+
+
+HANDLERS: dict[type[TypedEvent], Callable[[Event, Any, ReadBlob], list[Statement]]] = {
+    SourceAdded: _source_added,
+    SourceRemoved: _source_removed,
+    ScanStarted: _scan_started,
+    FilesObserved: _files_counted,
+    ScanFinished: _scan_finished,
+    TagRuleAdded: _rule_added,
+    TagRuleRemoved: _rule_removed,
+}
+
 
 #: What a change may say of a file; a blob of an older version may lack some.
 COLUMNS: dict[str, pa.DataType] = {

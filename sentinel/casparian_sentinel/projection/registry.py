@@ -1,4 +1,7 @@
-"""Events about parsers, contracts and outputs, as statements over the tables of the registry."""
+"""Events about parsers, contracts, outputs and workers, as statements over their tables.
+
+These tables are small and seldom change. Events about jobs are folded by `jobs`, events about files by `files`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from casparian_protocol.events import (
     ContractApproved,
     ContractProposed,
     ContractRejected,
+    JobCompleted,
     OutputContractsChanged,
     OutputVersionClosed,
     OutputVersionCreated,
@@ -25,11 +29,14 @@ from casparian_protocol.events import (
     ParserRetired,
     ParserVersionWaits,
     QuarantinePolicySet,
+    WorkerJoined,
+    WorkerLeft,
+    WorkerLost,
 )
 from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.parsers.bundle import read_bundle
 from casparian_sentinel.log.event import Event
-from casparian_sentinel.projection.rows import ReadBlob, Statement, as_json, at, new_row
+from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row
 
 #: Of an entry module; a longer one is in the bundle.
 _SOURCE_BYTES = 1024 * 1024
@@ -282,6 +289,42 @@ def _policy_set(event: Event, fact: QuarantinePolicySet, _blob: ReadBlob) -> lis
     ]
 
 
+def _worker_joined(event: Event, fact: WorkerJoined, _blob: ReadBlob) -> list[Statement]:
+    return [
+        Statement("delete from cf_workers where worker_id = ?", (fact.worker_id,)),
+        new_row(
+            "cf_workers",
+            worker_id=fact.worker_id,
+            host=fact.host,
+            pid=fact.pid,
+            slots=fact.slots,
+            labels=as_json(fact.labels),
+            version=fact.version,
+            sandbox=fact.sandbox,
+            state="joined",
+            joined_at=at(event.ts),
+        ),
+    ]
+
+
+def _worker_gone(event: Event, fact: WorkerLost | WorkerLeft, _blob: ReadBlob) -> list[Statement]:
+    state = "lost" if isinstance(fact, WorkerLost) else "left"
+    return [
+        Statement(
+            "update cf_workers set state = ?, left_at = ?, reason = ? where worker_id = ?",
+            (state, at(event.ts), fact.reason if isinstance(fact, WorkerLost) else None, fact.worker_id),
+        )
+    ]
+
+
+def _completed_damaged(event: Event, fact: JobCompleted, _blob: ReadBlob) -> list[Statement]:
+    if fact.damaged_left_out:  # which the others are, `casparian verify` says
+        return [Statement("update cf_output_parts set is_damaged = true where job_id = ?", (fact.job_id,))]
+    return [
+        Statement("update cf_output_parts set is_damaged = true where path = ?", (path,)) for path in fact.damaged or []
+    ]
+
+
 HANDLERS: dict[type[TypedEvent], Callable[[Event, Any, ReadBlob], list[Statement]]] = {
     ParserRegistered: _parser_registered,
     ParserRetired: _parser_retired,
@@ -299,4 +342,8 @@ HANDLERS: dict[type[TypedEvent], Callable[[Event, Any, ReadBlob], list[Statement
     ContractApproved: _contract_decided,
     ContractRejected: _contract_decided,
     QuarantinePolicySet: _policy_set,
+    WorkerJoined: _worker_joined,
+    WorkerLost: _worker_gone,
+    WorkerLeft: _worker_gone,
+    JobCompleted: _completed_damaged,
 }
