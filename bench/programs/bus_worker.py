@@ -20,7 +20,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest
 from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import decode, encode
 
 WINDOW_JOBS = 512
 _FINISH_JOBS = 100

@@ -34,7 +34,7 @@ from bench.world import (
     register,
     wait_until_idle,
 )
-from casparian.samples.fix_logs import write_big_log
+from casparian.demo.fix_logs import write_big_log
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
 

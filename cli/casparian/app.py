@@ -1,26 +1,29 @@
-"""What every command shares: the home, the gateway to it, the streams, exit codes, the options that stand anywhere on the line.
+"""What every command shares: the home, the gateway to it, the streams, exit codes, and the options of several commands.
 
 `--home`, `--json`, `--quiet` and `-v` are accepted before and after the command's name. Errors become at most three
-lines on stderr and an exit code; a traceback is shown only with `-v`.
+lines on stderr and an exit code; a traceback is shown only with `-v`. The bounds of numbers on the command line are those of
+the wire and the log.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import rich_click as click
 
-from casparian_app.problems import NoDaemon, NoHome, UsageProblem
+from casparian_app.texts import NoDaemon, NoHome, UsageProblem
+from casparian_protocol.bounds import COUNT_MAX, INT32_MAX, INT32_MIN
 from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.home import Home, home_from, is_home
 from casparian_shim.text import scrub
@@ -56,7 +59,7 @@ class App:
     has_answered: bool = False
     is_quiet: bool = False
     is_verbose: bool = False
-    #: The event or time that a reading command asks about (`options.as_of_option`); None for now.
+    #: The event or time that a reading command asks about (`as_of_option`); None for now.
     as_of: str | None = None
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
@@ -300,3 +303,63 @@ def _refused(error: CasparianError) -> Failure:
 
 #: Hands the App to a command function as its first argument.
 pass_app: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pass_decorator(App)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+#: As much as anybody waits; in milliseconds it still fits 32 bits.
+_TIMEOUT_SECONDS_MAX = 1_000_000
+
+
+class _Seconds(click.FloatRange):
+    """A range of seconds; NaN is none of them, though no comparison says so."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return found
+
+
+COUNT = click.IntRange(0, COUNT_MAX)
+POSITIVE = click.IntRange(1, COUNT_MAX)
+INT32 = click.IntRange(INT32_MIN, INT32_MAX)
+TIMEOUT = _Seconds(0.1, _TIMEOUT_SECONDS_MAX)
+WAIT_SECONDS = _Seconds(0, 86_400)
+POLL_SECONDS = click.IntRange(0, 86_400 * 365)
+
+
+def as_of_option(command: F) -> F:
+    """`--as-of` for a reading command; `App.gateway` heeds it."""
+    option = click.option(
+        "--as-of",
+        metavar="SEQ|TIME",
+        expose_value=False,
+        callback=_remember,
+        help="Answer as of event SEQ of the log, or of an ISO time (default: now).",
+    )
+    return option(command)
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(App).as_of = value
+
+
+def force_option(command: F) -> F:
+    """`--force` for a command that writes a file."""
+    return click.option("--force", is_flag=True, help="Overwrite an existing file.")(command)
+
+
+def named_values(given: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` where the parser is not known yet; the parser that takes a file says what type the text stands for."""
+    values: dict[str, str] = {}
+    for text in given:
+        name, has_value, value = text.partition("=")
+        if not has_value or not name:
+            raise UsageProblem(f"--param {text[:80]!r} gives no value.", remedy="Write --param name=value.")
+        if name in values:
+            raise UsageProblem(f"--param {name[:80]} is given twice.", remedy="Give each parameter once.")
+        values[name] = value
+    return values

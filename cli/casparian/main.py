@@ -14,9 +14,9 @@ from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("begin", "Run the whole main job on generated FIX logs, explained step by step."),
-    "init": ("begin", "Create a home with a commented config.toml."),
-    "new": ("begin", "Write the skeleton of a new parser."),
+    "demo": ("home", "Run the whole main job on generated FIX logs, explained step by step."),
+    "init": ("home", "Create a home with a commented config.toml."),
+    "new": ("home", "Write the skeleton of a new parser."),
     "run": ("run", "Run a parser on files without registering it (dev mode)."),
     "scan": ("scan", "Find files and take them into the catalogue."),
     "preview": ("scan", "Show what kind of file it is, and its first records."),
@@ -24,7 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "tag": ("files", "Put a tag on files."),
     "untag": ("files", "Remove a tag from files."),
     "rule": ("files", "Manage the rules that tag files by their path."),
-    "source": ("source", "Manage the directories that are scanned for files."),
+    "source": ("scan", "Manage the directories that are scanned for files."),
     "parser": ("parser", "Register parsers, and manage their versions and parameters."),
     "contract": ("contract", "List, show, compare, approve and reject contracts."),
     "start": ("daemon", "Start the daemon: sentinel and local workers."),
@@ -36,16 +36,16 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "tui": ("console", "The same as `console`."),
     "jobs": ("jobs", "List jobs; replay dead letters."),
     "job": ("jobs", "Show one job; follow, retry, rerun, cancel or close it."),
-    "errors": ("errors", "Show and close failures, grouped by root cause."),
-    "story": ("prove", "Tell what happened to a job, in order, with causes."),
-    "quarantine": ("quarantine", "Show and export the rows that broke their contract."),
+    "errors": ("failures", "Show and close failures, grouped by root cause."),
+    "story": ("log", "Tell what happened to a job, in order, with causes."),
+    "quarantine": ("failures", "Show and export the rows that broke their contract."),
     "sql": ("outputs", "Query outputs, quarantines and state with read-only SQL."),
     "outputs": ("outputs", "Show the published tables, their files and their history."),
-    "verify": ("prove", "Run committed jobs again and compare the results."),
+    "verify": ("log", "Run committed jobs again and compare the results."),
     "log": ("log", "Read, verify, seal, export and repair the event log."),
-    "config": ("config", "Show, check and reload the settings."),
-    "doctor": ("doctor", "Check the machine and the home."),
-    "support-bundle": ("doctor", "Write a file for those who help you: no data, no secrets."),
+    "config": ("home", "Show, check and reload the settings."),
+    "doctor": ("home", "Check the machine and the home."),
+    "support-bundle": ("home", "Write a file for those who help you: no data, no secrets."),
 }
 
 #: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.

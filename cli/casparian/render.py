@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from rich.cells import cell_len, set_cell_size
 
 from casparian.app import App
-from casparian_app.export import cell_rows, write_text
 from casparian_app.names import UnknownName
+from casparian_app.sql import cell_rows, write_text
 from casparian_app.texts import count, json_text, listed, plain
 from casparian_shim.text import plain_decimal, scrub
 

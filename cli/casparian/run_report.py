@@ -1,6 +1,6 @@
 """What `casparian run` tells: of each input its outputs with first rows, schema and violations, then the accounting.
 
-Draws what `observe` remembers; for `--json` the same as plain values. Decides nothing.
+Draws what an `Observer` remembers; for `--json` the same as plain values. Decides nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from casparian.app import App
 from casparian.render import cell, draw_grid, screen_width
-from casparian_app.devrun.observe import ColumnSeen, InputRun, Observer
+from casparian_app.devrun.rows import ColumnSeen, InputRun, Observer
 from casparian_app.texts import count
 
 _VIOLATIONS_SHOWN = 20

@@ -7,12 +7,12 @@ terminal. It knows the sentinel and the worker by what they list in their `__ini
 | module | use case |
 |---|---|
 | `gateway` | ask whoever owns the home: the running sentinel, this process, or the past |
-| `names`, `problems`, `texts` | what people call things; refusals; numbers and times in sentences, JSON documents |
+| `names`, `texts` | what people call things; refusals, numbers and times in sentences, JSON documents |
 | `files`, `processing` | scan, look into a file, tag; which files are asked for, and what became of them |
-| `registering`, `versions`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |
+| `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |
 | `jobs`, `stories` | list jobs, everything about one, run it again and compare; tell its story |
-| `sql`, `export` | a person's SQL; answers as files |
+| `sql` | a person's SQL; answers as files |
 | `event_log` | read the log, prove it, mend it |
 | `daemons` | start a daemon, and say how it stands |
-| `doctor`, `measuring`, `support`, `support_reduce` | check the machine and the home; write a support bundle |
+| `doctor`, `measuring`, `support` | check the machine and the home; write a support bundle |
 """

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from casparian_app.gateway import Gateway, open_gateway
 from casparian_app.measuring import count_orphans
-from casparian_app.problems import NoDaemon, NoHome, WorkFailed
+from casparian_app.texts import NoDaemon, NoHome, WorkFailed
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.home import Home, is_home
 from casparian_protocol.jobs import FILTERS

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from casparian_app.export import written_aside
-from casparian_app.problems import NoHome, UsageProblem
+from casparian_app.sql import written_aside
+from casparian_app.texts import NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import LogRepaired

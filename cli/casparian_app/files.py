@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from casparian_app.gateway import Gateway
 from casparian_app.names import unknown
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count
+from casparian_app.texts import UsageProblem, count
 from casparian_protocol.queries.files import AllFiles, FileFilter, FileId, FileIds, FilesNamed, KnownFiles
 from casparian_protocol.queries.registry import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
 from casparian_protocol.tagging import RuleSet, TagRule, check_tag

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from casparian_app.problems import NoDaemon, NoHome, UsageProblem
+from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from casparian_app.gateway import Gateway, read_blob
 from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, known, need, unknown
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count
-from casparian_app.versions import WaitingVersion, waiting_versions
+from casparian_app.parsers import WaitingVersion, waiting_versions
+from casparian_app.texts import UsageProblem, count
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import FILTERS, JobSpec, JobState, ParseWork, RecordAccounting
 from casparian_protocol.queries.jobs import (

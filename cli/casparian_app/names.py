@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from casparian_app.gateway import Gateway
-from casparian_app.problems import UsageProblem
+from casparian_app.texts import UsageProblem
 from casparian_protocol.queries.jobs import JobRow, JobsWithPrefix, RecentJobIds
 from casparian_protocol.queries.outputs import FingerprintsWithPrefix
 from casparian_protocol.queries.registry import KnownNames

@@ -12,8 +12,7 @@ from typing import Any
 
 from casparian_app.gateway import Gateway
 from casparian_app.names import hint, need, unknown
-from casparian_app.problems import UsageProblem, WorkFailed
-from casparian_app.texts import count
+from casparian_app.texts import UsageProblem, WorkFailed, count
 from casparian_protocol.queries.registry import FilesWithTag, KnownBelow, TakenTags
 from casparian_protocol.queries.selections import (
     EndedJobsOf,

@@ -1,18 +1,24 @@
-"""SQL of a person over the published tables, the quarantines and the state, in a confined process.
+"""A person's SQL over the published tables, rows in quarantine, and answers as files.
 
-The only place where a front end's own text becomes a query. All that front ends ask by themselves has a name.
+A query runs in a process of its own with limits; files are written aside and renamed, so that nobody sees half of one.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+import casparian_sentinel as sentinel  # what it lists is loaded when it is used: DuckDB takes its time
 from casparian_app.gateway import Gateway, PastGateway
-from casparian_app.names import UnknownName
+from casparian_app.names import UnknownName, hint
+from casparian_app.texts import UsageProblem, json_text
 from casparian_protocol.queries.registry import StateTables
-from casparian_sentinel import ask_sql, prepare_sql, sql_relations
+from casparian_shim.text import scrub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
 def prepare() -> subprocess.Popen[bytes]:
     """A confined process that has everything loaded and waits for the query of one `ask(..., prepared=...)`."""
-    return prepare_sql()
+    return sentinel.prepare_sql()
 
 
 def ask(
@@ -33,10 +39,10 @@ def ask(
 ) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
     gateway.publish_output_views()
-    known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
+    known = sentinel.sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
-    return ask_sql(
+    return sentinel.ask_sql(
         gateway.home,
         query,
         known,
@@ -52,7 +58,7 @@ def quarantined_rows(
 ) -> pa.Table:
     """Published rows in the quarantine of an output: those with a violation of this code, of the job with this id."""
     gateway.publish_output_views()
-    known = sql_relations(gateway.home, [])
+    known = sentinel.sql_relations(gateway.home, [])
     if output not in known.quarantines:
         raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")
     conditions = ["true"]
@@ -63,7 +69,7 @@ def quarantined_rows(
     ending = f" limit {limit}" if limit else ""
     order = "order by _cf_job_id, _cf_output_row_index"
     query = f'select * from quarantine."{output}" where {" and ".join(conditions)} {order}{ending}'
-    return ask_sql(gateway.home, query, known, gateway.state_table)
+    return sentinel.ask_sql(gateway.home, query, known, gateway.state_table)
 
 
 def uncommitted_rows(
@@ -97,3 +103,166 @@ def output_of_uncommitted(path: Path) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+FILE_FORMS = ("csv", "tsv", "json", "jsonl", "parquet")
+#: Rows that are Python objects at a time, when they are written a line each.
+_BATCH_ROWS = 10_000
+#: Stands for no value in tab-separated lines, as in COPY of SQL databases; text that is empty is empty.
+TSV_NULL = "\\N"
+#: Ending of a name → what is written.
+FORM_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+class UnknownForm(UsageProblem):
+    """The file's name does not say which form to write, or contradicts the options."""
+
+
+class TargetExists(UsageProblem):
+    """The file exists already."""
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(f"{target} is there already.", remedy="Name another file, or overwrite it with --force.")
+
+
+class TargetUnwritable(UsageProblem):
+    """The file cannot be written there."""
+
+    def __init__(self, target: Path, why: str) -> None:
+        super().__init__(
+            f"{target} cannot be written: {why}.", remedy="Name a file in a directory that you may write to."
+        )
+
+
+def form_of(target: Path, given: str | None, allowed: Collection[str]) -> str:
+    """The form to write: by the option, else by the name's ending; refused when the two differ or neither says it."""
+    suffix = target.suffix.lower()
+    by_name = FORM_OF_SUFFIX.get(suffix)
+    if by_name not in allowed:
+        by_name = None
+    if given is not None:
+        if by_name is not None and by_name != given:
+            raise UnknownForm(
+                f"{target.name} ends as {by_name} does, and --format says {given}.",
+                remedy="Leave out --format, or change the name.",
+            )
+        return given
+    if by_name is None:
+        endings = [ending for ending, form in FORM_OF_SUFFIX.items() if form in allowed]
+        raise UnknownForm(
+            f"{target.name} does not say which form to write.",
+            remedy=f"{hint(suffix, endings)}End the name in one of {' '.join(endings)}",
+        )
+    return by_name
+
+
+@contextmanager
+def written_aside(target: Path, *, force: bool) -> Iterator[Path]:
+    """A path beside the target to write to; it takes the target's place when all went well, and is gone otherwise."""
+    check_free(target, force=force)
+    aside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        yield aside
+        check_free(target, force=force)  # it may have come meanwhile
+        aside.replace(target)
+    except OSError as cause:
+        raise TargetUnwritable(target, cause.strerror or str(cause)) from cause
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def check_free(target: Path, *, force: bool) -> None:
+    """Refuse to overwrite unless that is wanted, and a place that can hold no file at all."""
+    if target.is_dir():
+        raise TargetUnwritable(target, "it is a directory")
+    if not force and os.path.lexists(target):
+        raise TargetExists(target)
+    if not target.absolute().parent.is_dir():
+        raise TargetUnwritable(target, "its directory is not there")
+
+
+def write_answer(answer: pa.Table, form: str, target: Path, *, force: bool) -> None:
+    """The answer as a file of this form."""
+    with written_aside(target, force=force) as aside:
+        if form == "parquet":
+            import pyarrow.parquet as pq
+
+            from casparian_protocol.values import parquet_table
+
+            pq.write_table(parquet_table(answer), aside, compression="zstd")
+        elif form == "csv":
+            import pyarrow.csv as csv
+
+            from casparian_protocol.values import flat_table
+
+            csv.write_csv(flat_table(answer), aside)
+        else:
+            with aside.open("w", encoding="utf-8", newline="") as out:
+                write_text(answer, form, out)
+
+
+def write_text(answer: pa.Table, form: str, out: TextIO, *, indent: int | None = None) -> None:
+    """The answer as text: `csv`, `tsv`, `json` (a list of objects), `jsonl` (an object a line) or `arrays`.
+
+    `arrays`: a line with the columns and their types, then an array a row, by place.
+    """
+    if form == "csv":
+        _write_csv(answer, out)
+    elif form == "tsv":
+        _write_tsv(answer, out)
+    elif form == "json":
+        from casparian_protocol.values import plain_rows
+
+        out.write(json_text(plain_rows(answer), has_data=True, indent=indent) + "\n")
+    else:
+        _write_lines(answer, out, as_arrays=form == "arrays")
+
+
+def _write_lines(answer: pa.Table, out: TextIO, *, as_arrays: bool) -> None:
+    from casparian_protocol.values import plain_rows, plain_values
+
+    if as_arrays:
+        columns = [{"name": field.name, "type": str(field.type)} for field in answer.schema]
+        out.write(json_text({"columns": columns}) + "\n")
+    for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
+        rows = zip(*map(plain_values, batch.columns), strict=True) if as_arrays else plain_rows(batch)
+        for row in rows:
+            out.write(json_text(row, has_data=True) + "\n")
+
+
+def cell_rows(answer: pa.Table) -> Iterator[tuple[str | None, ...]]:
+    """Rows as the texts of their cells, by place: an answer may have two columns of one name."""
+    from casparian_protocol.values import cell_texts
+
+    for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
+        yield from zip(*map(cell_texts, batch.columns), strict=True)
+
+
+def _write_tsv(answer: pa.Table, out: TextIO) -> None:
+    """A line with the names, then one a row; tab, line break and backslash inside a value are escaped."""
+    out.write("\t".join(_tsv(name) for name in answer.column_names) + "\n")
+    for row in cell_rows(answer):
+        out.write("\t".join(map(_tsv, row)) + "\n")
+
+
+def _tsv(text: str | None) -> str:
+    """Backslashes doubled, then everything that a terminal might obey as an escape: both can be undone."""
+    return TSV_NULL if text is None else scrub(text.replace("\\", "\\\\"))
+
+
+def _write_csv(answer: pa.Table, out: TextIO) -> None:
+    import pyarrow as pa
+    import pyarrow.csv as csv
+
+    from casparian_protocol.values import flat_table
+
+    sink = pa.BufferOutputStream()
+    csv.write_csv(flat_table(answer), sink)
+    out.write(sink.getvalue().to_pybytes().decode("utf-8"))

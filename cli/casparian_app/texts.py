@@ -1,6 +1,8 @@
-"""How answers read: numbers, sizes, times and lists in sentences, and JSON documents. The same words in every front end.
+"""The words of every front end: refusals, numbers, sizes, times and lists in sentences, and JSON documents.
 
-Escaping for a terminal is the front end's. In a document times are ISO 8601, decimals are text, and there is no NaN.
+A use case fails in one of three ways: it was called wrongly, no daemon answers, or the work failed. What each means to the
+user is the front end's decision: the command line exits with 2, 3 and 1. Escaping for a terminal is the front end's too. In
+a document times are ISO 8601, decimals are text, and there is no NaN.
 """
 
 from __future__ import annotations
@@ -12,7 +14,36 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.home import Home
 from casparian_shim.text import plain_decimal
+
+
+class UsageProblem(CasparianError):
+    """The command was called in a way that cannot be meant. Exit code 2."""
+
+    @property
+    def reply_code(self) -> str:
+        """USAGE, as for a command line that cannot be read; a subclass goes by its own name."""
+        return "USAGE" if type(self) is UsageProblem else ""
+
+
+class WorkFailed(CasparianError):
+    """The command ran, and its work failed. Exit code 1."""
+
+
+class NoDaemon(CasparianError):
+    """There is no running daemon, or no home, to ask."""
+
+
+class NoHome(NoDaemon):
+    """There is no home where one was named."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(
+            f"There is no home at {home.root}.",
+            remedy="`casparian init` makes one; --home or CASPARIAN_HOME names another.",
+        )
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

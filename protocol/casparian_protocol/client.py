@@ -26,8 +26,15 @@ from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_of
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES, Refused, Reply, Request
+from casparian_protocol.wire.messages import (
+    ATTACHMENT_LIMIT_BYTES,
+    BODY_LIMIT_BYTES,
+    Refused,
+    Reply,
+    Request,
+    decode,
+    encode,
+)
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
 from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, ProjectionView
 

@@ -17,8 +17,8 @@ from rich.cells import cell_len
 
 from casparian.app import App
 from casparian.render import only_columns, print_answer
-from casparian_app.export import TSV_NULL, TargetExists, TargetUnwritable, UnknownForm, form_of, write_answer
 from casparian_app.names import UnknownName
+from casparian_app.sql import TSV_NULL, TargetExists, TargetUnwritable, UnknownForm, form_of, write_answer
 from tests.cli.calls import Caller
 
 WIDE = pa.table({f"column_number_{number}": [f"value {number}", "x" * number] for number in range(46)})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from casparian.shipped import bundled
-from casparian_app.registering import CaseResult, run_bundle_tests
+from casparian_app.parsers import CaseResult, run_bundle_tests
 from tests.cli.calls import Caller
 
 PARSER = '''

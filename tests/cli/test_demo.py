@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from casparian.demo.fix_logs import Truth, generate
 from casparian.demo.session import Narrator, Session, choose
 from casparian.demo.steps import Story
-from casparian.samples.fix_logs import Truth, generate
 from tests.end_to_end.world import run_here
 from tests.ending import await_end
 

@@ -10,9 +10,9 @@ import pytest
 
 from casparian.demo import facts
 from casparian.demo.facts import FileFound, Found, LineageFound, OrderFound, check
+from casparian.demo.fix_logs import Truth, generate
 from casparian.demo.session import Narrator, PlaceTaken, aligned, choose, command_lines
 from casparian.demo.steps import check_lines, verdict
-from casparian.samples.fix_logs import Truth, generate
 
 HASH = "ab" * 32
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from casparian.standalone import verify_export
+from casparian import verify_export
 from casparian_protocol.minisign import SignatureUnfit, verify
 from tests.cli.calls import Answer, Caller
 

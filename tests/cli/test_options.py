@@ -9,9 +9,8 @@ import rich_click as click
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian.app import App
-from casparian.options import COUNT, INT32, POLL_SECONDS, POSITIVE, TIMEOUT, as_of_option, force_option, named_values
-from casparian_app.problems import UsageProblem
+from casparian.app import COUNT, INT32, POLL_SECONDS, POSITIVE, TIMEOUT, App, as_of_option, force_option, named_values
+from casparian_app.texts import UsageProblem
 from casparian_protocol.bounds import COUNT_MAX, INT32_MAX, INT32_MIN
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)

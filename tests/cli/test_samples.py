@@ -11,9 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian.samples.fix_faults import FAULTS, GARBAGE_LINES, OUTPUTS, FileTruth
-from casparian.samples.fix_logs import VENUES, Truth, generate, write_big_log
-from casparian.samples.fix_orders import LIVES, SOH, Dice, Fields, Life, Order, Ticker, broken, cents, encode, stamp
+from casparian.demo.fix_logs import VENUES, Truth, generate, write_big_log
+from casparian.demo.fix_orders import (
+    FAULTS,
+    GARBAGE_LINES,
+    LIVES,
+    OUTPUTS,
+    SOH,
+    Dice,
+    Fields,
+    FileTruth,
+    Life,
+    Order,
+    Ticker,
+    broken,
+    cents,
+    encode,
+    stamp,
+)
 
 MESSAGE = re.compile(rb"8=FIX.*")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from casparian_app.support_reduce import Reducer, own_folders, vocabulary
+from casparian_app.support import Reducer, own_folders, vocabulary
 from tests.cli.calls import Caller
 
 PLANTED = (

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from casparian_app.export import write_text
+from casparian_app.sql import write_text
 from casparian_console.canvas import ASCII, UNICODE, line_width, plain
 from casparian_console.messages import Ended, Output, RunCommand
 from casparian_console.screens.inspect import sql_text

@@ -4,7 +4,7 @@ from collections import Counter
 
 from casparian.demo import facts
 from casparian.demo.facts import Found, check
-from casparian.samples.fix_logs import generate
+from casparian.demo.fix_logs import generate
 from casparian.shipped import bundled
 from tests.end_to_end.world import World, wait_for
 from tests.ending import await_end

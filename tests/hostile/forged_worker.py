@@ -19,7 +19,7 @@ import zmq
 
 from casparian_protocol.jobs import JobError, Manifest
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import decode, encode
 
 _ANSWER_SECONDS = 0.4
 WRONG: list[Any] = [

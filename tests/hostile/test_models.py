@@ -25,7 +25,7 @@ from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.settings import SettingsError, known_keys, load
 from casparian_protocol.wire import Progress
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import decode
+from casparian_protocol.wire.messages import decode
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_sentinel.commit.offers import read_manifests
 from casparian_sentinel.core import commands as c

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Held, Message
+from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Held, Message, decode, encode
 from casparian_worker.agent.reports import RunningJob, Usage, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
 from casparian_worker.execute.stream import StreamCounters

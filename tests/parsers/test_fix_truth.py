@@ -6,7 +6,7 @@ import pytest
 from fix_parser import outputs
 from fix_tables import HEADER, ORDER_FIELDS, SESSION_FIELDS
 
-from casparian.samples.fix_logs import generate, write_big_log
+from casparian.demo.fix_logs import generate, write_big_log
 from casparian_protocol.contract import Contract
 from tests.parsers.fix_runs import read, verdicts
 

@@ -15,8 +15,7 @@ from casparian_protocol.client import Client
 from casparian_protocol.feed import FeedEvent, Metric, encode_event, encode_metric
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import pack, unpack
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import Message, Reply, ReplyError, Request
+from casparian_protocol.wire.messages import Message, Reply, ReplyError, Request, decode, encode
 
 Socket = zmq.Socket[bytes]
 #: An answer to a request: the frames behind the identity, or none.

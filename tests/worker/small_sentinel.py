@@ -20,7 +20,6 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, JobSpec, ParseWork
 from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.parsers import pack_bundle
-from casparian_protocol.wire.codec import decode, encode
 from casparian_protocol.wire.messages import (
     PROTOCOL_VERSION,
     Assign,
@@ -31,6 +30,8 @@ from casparian_protocol.wire.messages import (
     Hello,
     Message,
     Welcome,
+    decode,
+    encode,
 )
 from tests.worker.attempts import ROWS
 

@@ -9,8 +9,7 @@ import pytest
 
 from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import ErrorCode, ErrorReport, is_parsers_own
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import Fail
+from casparian_protocol.wire.messages import Fail, decode, encode
 from casparian_worker.execute.failures import QuarantineExceeded, error_of_exit, of_exception, of_report
 from casparian_worker.execute.files import InputUnreadable
 from casparian_worker.guest import GuestExit

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from casparian.app import App, Command, ExitCode, pass_app
-from casparian_app.problems import UsageProblem
+from casparian_app.texts import UsageProblem
 from casparian_protocol.client import default_actor
 from casparian_protocol.settings import load
 

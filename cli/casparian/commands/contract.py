@@ -8,9 +8,8 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, ExitCode, Group, pass_app
+from casparian.app import App, ExitCode, Group, as_of_option, pass_app
 from casparian.commands.parser import print_verdicts
-from casparian.options import as_of_option
 from casparian.render import as_json, cell, fields, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import known, unknown

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import App, Command, ExitCode, pass_app
-from casparian.options import TIMEOUT, WAIT_SECONDS, as_of_option
+from casparian.app import TIMEOUT, WAIT_SECONDS, App, Command, ExitCode, as_of_option, pass_app
 from casparian.render import as_json, cell, fields, table
-from casparian_app.problems import NoHome, UsageProblem, WorkFailed
-from casparian_app.texts import count, size
+from casparian_app.texts import NoHome, UsageProblem, WorkFailed, count, size
 from casparian_protocol import wording
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load

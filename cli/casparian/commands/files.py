@@ -10,13 +10,11 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, ExitCode, Group, pass_app
-from casparian.options import COUNT, INT32, POSITIVE, named_values
+from casparian.app import COUNT, INT32, POSITIVE, App, Command, ExitCode, Group, named_values, pass_app
 from casparian.render import as_json, shown_values, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count, size
+from casparian_app.texts import UsageProblem, count, size
 from casparian_protocol.queries.files import FileCandidates, FileFilter, FilesListed
 from casparian_protocol.queries.registry import RulesListed
 

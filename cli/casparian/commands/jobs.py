@@ -10,9 +10,8 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, ExitCode, Group, pass_app
+from casparian.app import COUNT, POSITIVE, App, ExitCode, Group, as_of_option, pass_app
 from casparian.commands.parser import say_waiting
-from casparian.options import COUNT, POSITIVE, as_of_option
 from casparian.render import as_json, as_ndjson, cell, fields, section, table
 from casparian_app.gateway import Gateway
 from casparian_app.jobs import (
@@ -27,8 +26,7 @@ from casparian_app.jobs import (
     rerun_job,
 )
 from casparian_app.names import find_job
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count, size, when, when_short
+from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol import wording
 from casparian_protocol.jobs import WORKS, ParseWork
 from casparian_protocol.queries.jobs import JobCommit, JobRow

@@ -1,4 +1,4 @@
-"""`log tail/stats/export` read the event log; `verify` and `seal` prove that it is what was written; `repair` mends it."""
+"""`log`, `story`, `verify`: the event log, what it says about a job, and the proof that a job can be repeated."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import App, ExitCode, Group, pass_app
-from casparian.options import POSITIVE, force_option
+from casparian.app import POSITIVE, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import as_json, as_ndjson, cell, fields, table
-from casparian_app.export import form_of
-from casparian_app.problems import UsageProblem, WorkFailed
-from casparian_app.texts import count, size, when
+from casparian_app.names import find_job
+from casparian_app.sql import form_of
+from casparian_app.stories import Told, ending, sentence, with_progress
+from casparian_app.stories import story as story_of
+from casparian_app.texts import UsageProblem, WorkFailed, count, size, when
 
 if TYPE_CHECKING:
     from casparian_app.event_log import Event, Verified
+    from casparian_app.jobs import Reproduction
     from casparian_protocol.feed import FeedEvent
 
 
@@ -150,7 +152,7 @@ casparian log verify --tables   # also folds a long log from scratch and compare
     help="Compare the tables with the log, or do not (default: when the log has at most 10,000 events).",
 )
 @pass_app
-def verify(app: App, wants_tables: bool | None) -> ExitCode:
+def verify_log(app: App, wants_tables: bool | None) -> ExitCode:
     """Check the log's checksums, sequence numbers, hash chain and seals, and compare the tables with it.
 
     Nothing is changed. Exit 1 when something is damaged or differs.
@@ -263,7 +265,7 @@ def export_for_outsiders(app: App, target: Path) -> ExitCode:
     """`log export DIR --signed`."""
     from casparian_app import event_log
 
-    script = resources.files("casparian.standalone").joinpath("verify_export.py").read_bytes()
+    script = resources.files("casparian").joinpath("verify_export.py").read_bytes()
     manifest = event_log.export_for_outsiders(app.home, target, script)
     if app.is_json:
         as_json(app, manifest)
@@ -350,4 +352,89 @@ def rebuild(app: App) -> ExitCode:
     return ExitCode.OK
 
 
-COMMANDS: dict[str, click.Command] = {"log": log}
+@click.command(
+    cls=Command,
+    examples="""casparian verify 3f2a91c0
+casparian verify fix_orders --sample 20""",
+)
+@click.argument("what", metavar="JOB|OUTPUT")
+@click.option(
+    "--sample", type=POSITIVE, metavar="N", help="Check N of an output's jobs, chosen at random (default: all)."
+)
+@pass_app
+def verify_job(app: App, what: str, sample: int | None) -> ExitCode:
+    """Run a job again as it was (parser, contract, time, input) and compare the result with what it published.
+
+    Files are compared byte for byte, or else row for row. OUTPUT stands for all jobs with live rows in its live version.
+    Nothing in the home is changed. Exit 1 when a job cannot be reproduced.
+    """
+    from casparian_app.jobs import recorded_jobs, run_again
+
+    with app.gateway() as gateway:
+        recorded = recorded_jobs(gateway, what, sample)
+    found: list[Reproduction] = []
+    for job in recorded:
+        found.append(run_again(app.home, job))
+        if not app.is_json:
+            _print(app, found[-1])
+    good = sum(one.is_reproduced for one in found)
+    if app.is_json:
+        as_json(app, [{**asdict(one), "is_reproduced": one.is_reproduced} for one in found])
+    else:
+        app.say(f"{good:,} of {count(len(found), 'job')} reproduced")
+    return ExitCode.OK if good == len(found) else ExitCode.FAILED
+
+
+def _print(app: App, found: Reproduction) -> None:
+    verdict = "reproduced" if found.is_reproduced else "NOT REPRODUCED"
+    print(f"job {found.job_id}: {verdict}", file=app.out)
+    if found.error:
+        print(f"  it cannot be run again: {cell(found.error)}", file=app.out)
+    for file in found.files:
+        detail = f": {file.detail}" if file.detail else ""
+        print(f"  {file.verdict.replace('_', ' ')}  {cell(file.path)}{cell(detail)}", file=app.out)
+
+
+@click.command(cls=Command, examples="casparian story 3f2a91c0\ncasparian story 3f2a91c0 --progress --json")
+@click.argument("job_id", metavar="JOB")
+@click.option("--progress", is_flag=True, help="Include every progress report from the log.")
+@as_of_option
+@pass_app
+def story(app: App, job_id: str, progress: bool) -> ExitCode:
+    """Tell what happened to a job, from what led to it to how it stands now."""
+    with app.gateway() as gateway:
+        job = find_job(gateway, job_id)
+        events = story_of(gateway, job)
+    if progress and events:
+        from casparian_app.event_log import events_between
+
+        is_over = job["end_time"] or app.as_of is not None
+        last = events[-1].seq if is_over else None
+        events = with_progress(events, events_between(app.home, events[0].seq, last), job["id"])
+    if app.is_json:
+        as_json(
+            app, {"job_id": job["id"], "status": job["status"], "events": [_verify_document(one) for one in events]}
+        )
+        return ExitCode.OK
+    print(f"job {job['id']}", file=app.out)
+    for event in events:
+        mark = {"before": "before", "job": "", "around": "around"}[event.part]
+        print(f"{event.seq:>8}  {when(event.ts)}  {mark:<6}  {cell(sentence(event))}", file=app.out)
+    print(ending(events), file=app.out)
+    return ExitCode.OK
+
+
+def _verify_document(event: Told) -> dict[str, object]:
+    return {
+        "seq": event.seq,
+        "ts": event.ts,
+        "type": event.type,
+        "actor": event.actor,
+        "part": event.part,
+        "cause": event.cause,
+        "sentence": sentence(event),
+        "data": dict(event.data),
+    }
+
+
+COMMANDS: dict[str, click.Command] = {"log": log, "verify": verify_job, "story": story}

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import rich_click as click
 
-from casparian.app import App, Command, ExitCode, Group, pass_app
-from casparian.options import POSITIVE, TIMEOUT, as_of_option, force_option
+from casparian.app import POSITIVE, TIMEOUT, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
-from casparian_app.export import FILE_FORMS, check_free, form_of, write_answer
 from casparian_app.names import unknown
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count, size, when
+from casparian_app.sql import FILE_FORMS, check_free, form_of, write_answer
+from casparian_app.texts import UsageProblem, count, size, when
 from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
 from casparian_protocol.queries.registry import ContractOfOutput
 

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import App, ExitCode, Group, pass_app
-from casparian.options import as_of_option
+from casparian.app import App, ExitCode, Group, as_of_option, pass_app
 from casparian.render import as_json, cell, fields, section, table
 from casparian_app.names import UnknownName, need
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count, size, when, when_short
-from casparian_app.versions import (
+from casparian_app.parsers import (
     Parameter,
     ParserStanding,
     WaitingVersion,
@@ -25,10 +22,11 @@ from casparian_app.versions import (
     set_parameters,
     versions_of,
 )
+from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol.queries.registry import ContractsListed
 
 if TYPE_CHECKING:
-    from casparian_app.registering import PreparedArtifact
+    from casparian_app.parsers import PreparedArtifact
 
 _CONTRACT_COLUMNS = (
     "contract_id",
@@ -254,7 +252,7 @@ _FILES_SHOWN = 12
 @pass_app
 def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     """Bundle, check, test, sign and store a parser, and propose its contracts for approval."""
-    from casparian_app.registering import register_parser
+    from casparian_app.parsers import register_parser
 
     with app.gateway(creates_home=True) as gateway:
         done = register_parser(gateway, path, runs_tests=not no_tests)
@@ -310,7 +308,7 @@ def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
 @pass_app
 def test(app: App, path: Path, update: bool) -> ExitCode:
     """Run the tests beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
-    from casparian_app.registering import run_bundle_tests
+    from casparian_app.parsers import run_bundle_tests
 
     results = run_bundle_tests(path, is_update=update)
     failed = [one for one in results if not one.is_passed]

@@ -16,12 +16,11 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import App, Command, ExitCode, pass_app
+from casparian.app import POSITIVE, App, Command, ExitCode, pass_app
 from casparian.commands.parser import say_waiting
-from casparian.options import POSITIVE
 from casparian.render import as_json, cell
 from casparian_app.gateway import Gateway
-from casparian_app.problems import NoHome, UsageProblem, WorkFailed
+from casparian_app.parsers import waiting_versions
 from casparian_app.processing import (
     Outcome,
     Selection,
@@ -35,8 +34,7 @@ from casparian_app.processing import (
     unclaimed,
     untagged,
 )
-from casparian_app.texts import count
-from casparian_app.versions import waiting_versions
+from casparian_app.texts import NoHome, UsageProblem, WorkFailed, count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Metric, Snapshot

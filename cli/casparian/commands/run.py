@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
 
-from casparian.app import App, Command, ExitCode, pass_app
-from casparian.options import POSITIVE
+from casparian.app import POSITIVE, App, Command, ExitCode, pass_app
 from casparian.render import as_json, cell
-from casparian_app.problems import UsageProblem
-from casparian_app.texts import count
+from casparian_app.texts import UsageProblem, count
 from casparian_shim.text import scrub
 
 if TYPE_CHECKING:
-    from casparian_app.devrun.observe import InputRun
     from casparian_app.devrun.parser import DevParser
-    from casparian_app.devrun.sink import Sink
+    from casparian_app.devrun.rows import InputRun, Sink
     from casparian_shim.frames import LogLevel
 
 _ROWS_SHOWN = 10
@@ -130,7 +127,7 @@ def run(
     when everything was parsed, even with violations; exit 1 when the parser fails.
     """
     from casparian_app.devrun.parser import read_params, with_contracts
-    from casparian_app.devrun.sink import Sink, read_target
+    from casparian_app.devrun.rows import Sink, read_target
 
     if uri is None and (whatif or force):
         raise OptionNeedsSink("--whatif" if whatif else "--force")
@@ -209,7 +206,7 @@ class _Session:
         if self._sink is not None:
             self._sink.add(output, batch, is_quarantine=is_bad)
         if self._is_raw and not is_bad and not self._app.is_json:
-            from casparian_app.devrun.sink import json_line
+            from casparian_app.devrun.rows import json_line
             from casparian_protocol.values import plain_rows
 
             for row in plain_rows(batch):

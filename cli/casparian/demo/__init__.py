@@ -1,5 +1,6 @@
-"""`casparian demo`: the whole main job on generated FIX logs, told step by step and checked against what was planted.
+"""`casparian demo`: the whole main job on generated FIX logs, explained step by step and checked against what was planted.
 
-`steps` is the story; `session` calls the real command line and words what is said; `watch` shows the live progress; `facts`
-reads what came out and holds it against the generator's truth.
+`steps` is the story; `session` calls the real command line, says what happens and shows the live progress; `fix_orders` and
+`fix_logs` make the logs and keep the truth about them, which benchmarks and tests use too; `facts` compares what came out
+with that truth.
 """

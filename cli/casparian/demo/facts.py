@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from casparian.samples.fix_faults import OUTPUTS, BrokenOrder, FileTruth, Truth
+from casparian.demo.fix_orders import OUTPUTS, BrokenOrder, FileTruth, Truth
 
 Row = Mapping[str, Any]
 

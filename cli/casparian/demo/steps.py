@@ -13,10 +13,9 @@ from blake3 import blake3
 
 from casparian.demo import facts
 from casparian.demo.facts import Check, Found, LineageFound, check
-from casparian.demo.session import Narrator, Place, Session, aligned, cut
-from casparian.demo.watch import WORKERS, follow, running_daemon
-from casparian.samples.fix_faults import OUTPUTS
-from casparian.samples.fix_logs import Truth, generate
+from casparian.demo.fix_logs import Truth, generate
+from casparian.demo.fix_orders import OUTPUTS
+from casparian.demo.session import WORKERS, Narrator, Place, Session, aligned, cut, follow, running_daemon
 from casparian.shipped import bundled
 from casparian_protocol.home import Home
 from casparian_shim.text import scrub

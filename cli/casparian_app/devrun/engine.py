@@ -18,9 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from casparian_app.devrun.observe import InputRun, Observer, OnRows
 from casparian_app.devrun.parser import DevParser
-from casparian_app.problems import UsageProblem, WorkFailed
+from casparian_app.devrun.rows import InputRun, Observer, OnRows
+from casparian_app.texts import UsageProblem, WorkFailed
 from casparian_protocol.contract import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN, Contract, is_reserved
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, RecordAccounting

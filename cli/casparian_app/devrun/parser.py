@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from casparian_app.gateway import Gateway, read_blob
-from casparian_app.problems import UsageProblem
+from casparian_app.texts import UsageProblem
 from casparian_protocol.contract import Contract, check_output_name
 from casparian_protocol.parsers import (
     CONTRACT_SUFFIX,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from casparian_protocol.tagging import TagRule, check_rule, check_tag
 from casparian_protocol.wire.operations.base import Done
 from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
-from casparian_protocol.wire.operations.discovery import (
+from casparian_protocol.wire.operations.registry import (
     AddRuleArgs,
     AddSourceArgs,
     AddSourceResult,

@@ -18,8 +18,8 @@ from casparian_app.daemons import (
 )
 from casparian_app.files import ScanOptions, scan_roots
 from casparian_app.gateway import Gateway, open_gateway
-from casparian_app.problems import NoHome
-from casparian_app.registering import register_parser
+from casparian_app.parsers import register_parser
+from casparian_app.texts import NoHome
 from casparian_protocol.home import Home
 from casparian_protocol.queries.jobs import JobsListed
 from tests.cli.app.conftest import await_tables

@@ -23,7 +23,7 @@ from casparian_app.devrun.parser import (
     registered_parser,
     with_contracts,
 )
-from casparian_app.devrun.sink import (
+from casparian_app.devrun.rows import (
     SCHEMES,
     ColumnsDiffer,
     Sink,

@@ -22,9 +22,9 @@ from casparian_app.event_log import (
     whole_end,
     write_events,
 )
-from casparian_app.export import TargetExists
 from casparian_app.gateway import open_gateway
-from casparian_app.problems import NoHome, UsageProblem
+from casparian_app.sql import TargetExists
+from casparian_app.texts import NoHome, UsageProblem
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries.jobs import JobsListed

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from casparian_app.export import (
+from casparian_app.sql import (
     FILE_FORMS,
     TSV_NULL,
     TargetExists,

@@ -14,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from casparian_app.gateway import Gateway, open_gateway, read_blob
-from casparian_app.problems import NoDaemon, NoHome, UsageProblem
+from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.home import Home
 from casparian_protocol.queries import QUERIES
 from casparian_protocol.queries.files import FileFilter, FilesListed

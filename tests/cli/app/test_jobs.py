@@ -26,7 +26,7 @@ from casparian_app.jobs import (
     run_again,
 )
 from casparian_app.names import UnknownName
-from casparian_app.problems import UsageProblem
+from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import FILTERS, JobState, ParseWork
 from casparian_protocol.queries.jobs import JobsListed

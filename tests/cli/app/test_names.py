@@ -20,7 +20,7 @@ from casparian_app.names import (
     need,
     unknown,
 )
-from casparian_app.problems import UsageProblem
+from casparian_app.texts import UsageProblem
 from casparian_protocol.contract import ViolationCode
 from casparian_protocol.queries.jobs import JobsListed
 from casparian_protocol.queries.outputs import CausesListed

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from casparian_app.files import ScanOptions, scan_roots
 from casparian_app.gateway import Gateway, open_gateway
 from casparian_app.names import UnknownName
-from casparian_app.problems import UsageProblem
 from casparian_app.processing import (
     NobodyTakes,
     Outcome,
@@ -28,6 +27,7 @@ from casparian_app.processing import (
     unclaimed,
     untagged,
 )
+from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
 
 ALL = Selection()

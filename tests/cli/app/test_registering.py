@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from casparian_app.gateway import Gateway, open_gateway
-from casparian_app.problems import UsageProblem
-from casparian_app.registering import CaseResult, ParserTestsFailed, register_parser, run_bundle_tests
+from casparian_app.parsers import CaseResult, ParserTestsFailed, register_parser, run_bundle_tests
+from casparian_app.texts import UsageProblem
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.queries.registry import ContractsListed, ParserVersions

@@ -10,17 +10,17 @@ import pytest
 
 from casparian_app.gateway import Gateway, open_gateway
 from casparian_app.names import UnknownName
-from casparian_app.problems import UsageProblem
-from casparian_app.registering import register_parser
-from casparian_app.versions import (
+from casparian_app.parsers import (
     ParserStanding,
     newest_or_current,
     parameters,
     parser_versions,
+    register_parser,
     set_parameters,
     versions_of,
     waiting_versions,
 )
+from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
 
 PARSER = """

@@ -13,8 +13,7 @@ import zmq
 
 from casparian_protocol.feed import FeedEvent, Metric, encode_event, encode_metric
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import Reply, Request
+from casparian_protocol.wire.messages import Reply, Request, decode, encode
 
 
 class Peer:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from casparian_protocol.packing import MalformedMessage, unpack
 from casparian_protocol.wire import MessageTooLarge, Progress, describe
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import decode, encode
 from casparian_protocol.wire.operations import OPERATIONS, BadArguments, UnknownOperation, parse_args
 
 JOB = "00112233aabbccdd"

@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_protocol.wire import Progress, ProgressMeter
-from casparian_protocol.wire.codec import encode
 from casparian_protocol.wire.heartbeats import ETA_LIMIT_SECONDS, bounded_count
-from casparian_protocol.wire.messages import ProgressReport
+from casparian_protocol.wire.messages import ProgressReport, encode
 from casparian_shim.bounds import COUNT_MAX
 
 COUNTS = st.one_of(st.integers(0, COUNT_MAX), st.sampled_from([0, 1, 2**53 - 1]))

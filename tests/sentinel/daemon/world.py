@@ -21,7 +21,7 @@ from casparian_protocol.client import Client
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import decode, encode
+from casparian_protocol.wire.messages import decode, encode
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.registry.keys import home_key

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from casparian.standalone import verify_export
+from casparian import verify_export
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.signed import export_signed
 from casparian_sentinel.ports import RealFs

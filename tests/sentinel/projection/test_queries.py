@@ -261,7 +261,6 @@ _MAY_HAVE_SQL = (
     "screens/inspect/queries.py",
     "screens/inspect/sql.py",
     "casparian/demo/",
-    "casparian/samples/",
 )
 _SELECT = re.compile(r"\bselect\b.+\bfrom\b", re.DOTALL | re.IGNORECASE)
 

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from casparian_protocol.jobs import Manifest, StagedFile
 from casparian_protocol.packing import pack, unpack
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, HEARTBEAT_LIMIT_BYTES, Heartbeat, Held
+from casparian_protocol.wire.messages import (
+    ATTACHMENT_LIMIT_BYTES,
+    HEARTBEAT_LIMIT_BYTES,
+    Heartbeat,
+    Held,
+    decode,
+    encode,
+)
 from casparian_shim.frames import Progress
 from casparian_worker.agent.reports import RunningJob, Usage, finishes_of, heartbeat_of
 from casparian_worker.execute.stream import StreamCounters

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from casparian_protocol.wire.codec import encode
-from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks
+from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks, encode
 from casparian_worker.agent.reports import SinkReports
 from casparian_worker.staging import (
     SinkMeters,

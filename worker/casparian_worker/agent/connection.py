@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from casparian_protocol.packing import MalformedMessage
-from casparian_protocol.wire.codec import decode, encode
-from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Message
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Message, decode, encode
 
 logger = logging.getLogger(__name__)
 

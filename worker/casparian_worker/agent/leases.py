@@ -18,7 +18,7 @@ from enum import Enum
 from casparian_protocol.jobs import JobError, Manifest
 from casparian_protocol.wire import MessageTooLarge, ProgressMeter, Rhythm
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.codec import encode
+from casparian_protocol.wire.messages import encode
 from casparian_worker.agent.reports import Counters, RunningJob, Usage, finishes_of, heartbeat_of
 from casparian_worker.execute.stopping import StopCause
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.wire.operations import daemon, discovery, jobs, registry
+from casparian_protocol.wire.operations import daemon, jobs, registry
 from casparian_protocol.wire.operations.base import Args, Done, NoArgs, Result
 
 __all__ = ["OPERATIONS", "BadArguments", "Operation", "UnknownOperation", "parse_args"]
@@ -69,15 +69,15 @@ _OPERATIONS = (
         registry.DecideContractResult,
     ),
     Operation("set_policy", "store a quarantine policy", registry.PolicyArgs, Done),
-    Operation("add_source", "a directory becomes a source", discovery.AddSourceArgs, discovery.AddSourceResult),
+    Operation("add_source", "a directory becomes a source", registry.AddSourceArgs, registry.AddSourceResult),
     Operation(
         "remove_source",
         "a source is scanned no more; its files stay known",
-        discovery.SourceArgs,
-        discovery.SourceResult,
+        registry.SourceArgs,
+        registry.SourceResult,
     ),
     Operation(
-        "rescan", "queue a SCAN job for a source", discovery.SourceArgs, discovery.RescanResult, is_daemon_only=True
+        "rescan", "queue a SCAN job for a source", registry.SourceArgs, registry.RescanResult, is_daemon_only=True
     ),
     Operation(
         "upload",
@@ -86,18 +86,18 @@ _OPERATIONS = (
         daemon.UploadResult,
         takes_bytes=True,
     ),
-    Operation("begin_scan", "the client starts a scan of its own", discovery.BeginScanArgs, discovery.BeginScanResult),
-    Operation("observe", "what the client's scan found changed", discovery.ObserveArgs, Done),
-    Operation("end_scan", "the client's scan ended", discovery.EndScanArgs, Done),
+    Operation("begin_scan", "the client starts a scan of its own", registry.BeginScanArgs, registry.BeginScanResult),
+    Operation("observe", "what the client's scan found changed", registry.ObserveArgs, Done),
+    Operation("end_scan", "the client's scan ended", registry.EndScanArgs, Done),
     Operation(
         "revise",
         "known files get the tags of changed rules, or their digest",
-        discovery.ReviseArgs,
-        discovery.ReviseResult,
+        registry.ReviseArgs,
+        registry.ReviseResult,
     ),
-    Operation("tag", "files get or lose a tag by hand", discovery.TagArgs, discovery.TagResult),
-    Operation("add_rule", "a tagging rule", discovery.AddRuleArgs, discovery.RuleResult),
-    Operation("remove_rule", "a tagging rule is gone", discovery.RemoveRuleArgs, discovery.RuleResult),
+    Operation("tag", "files get or lose a tag by hand", registry.TagArgs, registry.TagResult),
+    Operation("add_rule", "a tagging rule", registry.AddRuleArgs, registry.RuleResult),
+    Operation("remove_rule", "a tagging rule is gone", registry.RemoveRuleArgs, registry.RuleResult),
     Operation("settings", "the settings that the daemon runs with", NoArgs, daemon.SettingsResult, is_daemon_only=True),
     Operation(
         "reload", "take over the settings that need no restart", NoArgs, daemon.ReloadResult, is_daemon_only=True

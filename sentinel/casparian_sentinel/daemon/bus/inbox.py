@@ -16,7 +16,6 @@ from typing import Any
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack
-from casparian_protocol.wire.codec import decode
 from casparian_protocol.wire.messages import (
     ATTACHMENT_LIMIT_BYTES,
     PROTOCOL_VERSION,
@@ -35,6 +34,7 @@ from casparian_protocol.wire.messages import (
     Sinks,
     Started,
     Want,
+    decode,
 )
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit import offers

@@ -17,7 +17,6 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import METRIC_TOPIC, FeedEvent, Metric, encode_event, encode_metric
 from casparian_protocol.packing import pack
 from casparian_protocol.wire import MessageTooLarge
-from casparian_protocol.wire.codec import encode
 from casparian_protocol.wire.messages import (
     ATTACHMENT_LIMIT_BYTES,
     Assign,
@@ -29,6 +28,7 @@ from casparian_protocol.wire.messages import (
     Refused,
     Reply,
     ReplyError,
+    encode,
 )
 from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.daemon.bus.socket import Bus, LoopSocket, ZmqContext, prepare_endpoint

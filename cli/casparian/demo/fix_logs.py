@@ -10,31 +10,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from casparian.samples.fix_faults import (
+from casparian.demo.fix_orders import (
     BROKEN_ORDER_FAULT,
     FAULTS,
     GARBAGE_LINES,
-    PRICE_WITH_COMMA,
-    BrokenOrder,
-    FileTruth,
-    Truth,
-    with_comma,
-)
-from casparian.samples.fix_orders import (
     LIVES,
+    PRICE_WITH_COMMA,
     SOH,
     SYMBOLS,
     TEXTS,
+    BrokenOrder,
     Dice,
     Fields,
+    FileTruth,
     Message,
     Order,
     Ticker,
+    Truth,
     broken,
     cents,
     encode,
     filled,
     stamp,
+    with_comma,
 )
 
 __all__ = ["BrokenOrder", "FileTruth", "Truth", "generate", "write_big_log"]
