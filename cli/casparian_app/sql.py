@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import casparian_sentinel as sentinel  # what it lists is loaded when it is used: DuckDB takes its time
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName, hint
 from casparian_app.texts import UsageProblem, json_text
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 
 def prepare() -> subprocess.Popen[bytes]:
     """A confined process that has everything loaded and waits for the query of one `ask(..., prepared=...)`."""
-    return sentinel.prepare_sql()
+    from casparian_sentinel import prepare_sql
+
+    return prepare_sql()
 
 
 def ask(
@@ -38,11 +39,13 @@ def ask(
     prepared: subprocess.Popen[bytes] | None = None,
 ) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
+    from casparian_sentinel import ask_sql, sql_relations
+
     gateway.publish_output_views()
-    known = sentinel.sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
+    known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
-    return sentinel.ask_sql(
+    return ask_sql(
         gateway.home,
         query,
         known,
@@ -57,8 +60,10 @@ def quarantined_rows(
     gateway: Gateway, output: str, *, code: str | None = None, job: str | None = None, limit: int | None = None
 ) -> pa.Table:
     """Published rows in the quarantine of an output: those with a violation of this code, of the job with this id."""
+    from casparian_sentinel import ask_sql, sql_relations
+
     gateway.publish_output_views()
-    known = sentinel.sql_relations(gateway.home, [])
+    known = sql_relations(gateway.home, [])
     if output not in known.quarantines:
         raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")
     conditions = ["true"]
@@ -69,7 +74,7 @@ def quarantined_rows(
     ending = f" limit {limit}" if limit else ""
     order = "order by _cf_job_id, _cf_output_row_index"
     query = f'select * from quarantine."{output}" where {" and ".join(conditions)} {order}{ending}'
-    return sentinel.ask_sql(gateway.home, query, known, gateway.state_table)
+    return ask_sql(gateway.home, query, known, gateway.state_table)
 
 
 def uncommitted_rows(

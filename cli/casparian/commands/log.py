@@ -353,6 +353,7 @@ def rebuild(app: App) -> ExitCode:
 
 
 @click.command(
+    "verify",
     cls=Command,
     examples="""casparian verify 3f2a91c0
 casparian verify fix_orders --sample 20""",
