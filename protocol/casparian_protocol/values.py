@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from casparian_shim.text import plain_decimal, shortest_decimal
+
+#: A row of some table: column → a value that JSON has.
+PlainRow: TypeAlias = dict[str, Any]
 
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _DAY_SECONDS = 86_400
@@ -78,7 +81,7 @@ def plain_values(column: pa.Array | pa.ChunkedArray, *, keeps_scale: bool = True
     return list(as_texts(column, keeps_scale=keeps_scale).to_pylist())
 
 
-def plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+def plain_rows(table: pa.Table | pa.RecordBatch) -> list[PlainRow]:
     """Rows by column name, as values that JSON has."""
     names = table.schema.names
     columns = [plain_values(column) for column in table.columns]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from casparian_protocol import events
 from casparian_protocol.events import CATALOGUE, VERSIONS, Event, MalformedEvent, Unknown, decode
 from casparian_protocol.events.base import as_map, from_map
-from casparian_protocol.events.packing import STEPS, missing_steps
+from casparian_protocol.events.packing import CAUSE_KEY, STEPS, fact_of, missing_steps, pack_event
 from casparian_protocol.jobs import (
     NEXT,
     JobError,
@@ -92,6 +92,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(list(hint))
     if isinstance(hint, type) and issubclass(hint, tuple):
         return st.tuples(*(values_of(part) for part in get_type_hints(hint).values())).map(lambda row: hint(*row))
+    if origin is list:
+        return st.lists(values_of(parts[0]), max_size=3)
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: TEXT, int: NUMBERS, bool: st.booleans(), float: st.floats(0, 1e6), Any: TEXT | NUMBERS, type(None): st.none()
     }  # fmt: skip
@@ -112,6 +114,22 @@ def test_every_event_is_read_back_from_the_log_as_it_was_recorded(event: Event) 
     assert again == event
     assert again.to_data() == stored
     assert again.subject == event.subject
+
+
+@given(
+    st.sampled_from(list(CATALOGUE.values())).flatmap(any_event),
+    st.integers(0, 2**53),
+    st.sampled_from(["sentinel", "op:ada", "worker:w1"]),
+    st.sampled_from([0, 7, "op:3f"]),
+)
+def test_an_events_bytes_give_its_time_actor_and_cause_back(
+    event: Event, ts: int, actor: str, cause: int | str
+) -> None:
+    packed = pack_event(fact_of(ts, event, actor, cause), has_text_keys=event.about.has_text_keys)
+
+    stored_ts, name, version, stored_actor, data = msgpack.unpackb(packed, strict_map_key=True)
+    assert (stored_ts, stored_actor, data.pop(CAUSE_KEY, 0)) == (ts, actor, cause)
+    assert decode(name, version, data) == event
 
 
 def test_the_catalogue_holds_every_event_and_its_text_is_made_of_sentences() -> None:

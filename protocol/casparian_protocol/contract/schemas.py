@@ -6,7 +6,7 @@ pyarrow is imported on use only.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from casparian_protocol.contract.model import MAX_COLUMNS_COUNT, UNBUILT_KEYS, QuarantinePolicy
 from casparian_protocol.contract.types import (
@@ -61,12 +61,15 @@ def arrow_schema(contract: Contract) -> Any:
     return pa.schema([pa.field(column.name, arrow_type(column.type), column.nullable) for column in contract.columns])
 
 
+#: A JSON Schema, or part of one.
+JsonSchema: TypeAlias = dict[str, Any]
+
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _BOUND = {"type": ["number", "string"]}
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> JsonSchema:
     """The schema, draft 2020-12. What it cannot say (zones, RE2, unique names) registration still checks."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -92,7 +95,7 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _column() -> dict[str, Any]:
+def _column() -> JsonSchema:
     return {
         "type": "object",
         "additionalProperties": False,
@@ -114,7 +117,7 @@ def _column() -> dict[str, Any]:
     }
 
 
-def _kind(name: str, properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+def _kind(name: str, properties: JsonSchema, optional: JsonSchema | None = None) -> JsonSchema:
     return {
         "type": "object",
         "additionalProperties": False,
@@ -123,7 +126,7 @@ def _kind(name: str, properties: dict[str, Any], optional: dict[str, Any] | None
     }
 
 
-def _type() -> dict[str, Any]:
+def _type() -> JsonSchema:
     field = {
         "type": "object",
         "additionalProperties": False,
@@ -150,7 +153,7 @@ def _type() -> dict[str, Any]:
     }
 
 
-def _policy() -> dict[str, Any]:
+def _policy() -> JsonSchema:
     schema = QuarantinePolicy.model_json_schema()
     for unbuilt in UNBUILT_KEYS:
         del schema["properties"][unbuilt]

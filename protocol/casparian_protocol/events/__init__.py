@@ -7,10 +7,8 @@ shape a new version with a step in `older`. `docs/reference/events.md` is genera
 
 from __future__ import annotations
 
-from typing import Any
-
 from casparian_protocol.events import files, jobs, registry, system
-from casparian_protocol.events.base import About, Event, Field, MalformedEvent, Unknown
+from casparian_protocol.events.base import About, Event, EventData, Field, MalformedEvent, Unknown
 from casparian_protocol.events.files import (
     ContentsRecognised,
     FileContent,
@@ -87,6 +85,7 @@ __all__ = [
     "ContractProposed",
     "ContractRejected",
     "Event",
+    "EventData",
     "FailureClosed",
     "Field",
     "FileContent",
@@ -158,7 +157,7 @@ LAZY: frozenset[str] = frozenset(name for name, cls in CATALOGUE.items() if cls.
 NOT_AUDITED: frozenset[str] = LAZY
 
 
-def decode(name: str, version: int, data: dict[str, Any]) -> Event:
+def decode(name: str, version: int, data: EventData) -> Event:
     """The event that was recorded so; `Unknown` for a type, or a version of one, that is newer than this program.
 
     Raises `MalformedEvent` for data that no version of the type has.

@@ -35,6 +35,8 @@ from pydantic import BaseModel, ValidationError
 from casparian_protocol.jobs import JobState
 from casparian_protocol.jobs.kinds import Work, facts_of_work, unchecked_work_of
 
+#: The fields of an event as the log keeps them: plain values by the names of that version.
+EventData: TypeAlias = dict[str, Any]
 Read = Callable[[Any], Any]
 E = TypeVar("E", bound="Event")
 
@@ -103,7 +105,7 @@ class Event:
         except TypeError:
             return cls(**shape.known(data))
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> EventData:
         """The event as a map for the log. Raises `MalformedEvent` when a field has not the type that it must have."""
         return (self._shape or _shape_of(type(self))).write(self)
 
@@ -122,9 +124,9 @@ class Unknown(Event):
 
     type: str
     version: int
-    data: dict[str, Any]
+    data: EventData
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> EventData:
         return self.data
 
     @property
@@ -173,7 +175,7 @@ class Shape:
         self.write = self._writer()
         self.subjects = tuple(name for name in _SUBJECTS if name in self.names)
 
-    def _writer(self) -> Callable[[Event], dict[str, Any]]:
+    def _writer(self) -> Callable[[Event], EventData]:
         """A function compiled for this class, as dataclasses compile their `__init__`: every event passes it."""
         defaults = dict(self.optional)
         known: dict[str, Any] = {"check": self._check}
@@ -203,7 +205,7 @@ class Shape:
             "    return data",
         ]
         exec("\n".join(lines), known)  # noqa: S102 -- made of our own field names
-        made: Callable[[Event], dict[str, Any]] = known["write"]
+        made: Callable[[Event], EventData] = known["write"]
         return made
 
     def _check(self, event: Event) -> None:
@@ -213,7 +215,7 @@ class Shape:
             if allowed and type(value) not in allowed:
                 raise MalformedEvent(f"{self._event}.{name} is {type(value).__name__}, {str(value)[:80]!r}")
 
-    def known(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def known(self, data: Mapping[str, Any]) -> EventData:
         """The map without what this version does not know. Raises `MalformedEvent` when something is missing."""
         may_be_missing = {name for name, _default in self.optional}
         missing = [name for name in self.names if name not in data and name not in may_be_missing]
@@ -322,7 +324,7 @@ Write: TypeAlias = Callable[[Any], Any]
 M = TypeVar("M", bound=BaseModel)
 
 
-def as_map(model: BaseModel) -> dict[str, Any]:
+def as_map(model: BaseModel) -> EventData:
     """The model as a map of plain values; the same as `model_dump`, quicker. What it holds is shared, and not to be changed."""
     writers = _writers(type(model))
     if not writers:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.events.base import Event, event
 from casparian_protocol.tagging import TagRule
 
@@ -25,8 +26,8 @@ class SourceAdded(Event):
     name: str
     path: Annotated[str, "absolute"]
     poll_seconds: Annotated[int, "0 = only when asked"]
-    options: Annotated[Mapping[str, Any], "excludes, pattern, tag"]
-    params: Annotated[Mapping[str, Any], "parameters for parsers that take its files"] = field(default_factory=dict)
+    options: Annotated[Mapping[str, Scalar | list[str]], "excludes, pattern, tag"]
+    params: Annotated[Mapping[str, Json], "parameters for parsers that take its files"] = field(default_factory=dict)
 
 
 @event()

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import msgpack
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.events.base import Event, MalformedEvent
+from casparian_protocol.events.base import Event, EventData, MalformedEvent
 from casparian_protocol.jobs import PLAIN_PART_NAMES
 from casparian_protocol.jobs.kinds import with_work
 
@@ -27,7 +27,7 @@ Cause: TypeAlias = int | str
 #: Where the cause lies in the data of a packed event; no event has a field of this name.
 CAUSE_KEY = "_cause"
 #: (ts, type, v, actor, data, cause); the log adds the sequence number. Without a cause it has five parts.
-Fact: TypeAlias = tuple[int, str, int, str, dict[str, Any]] | tuple[int, str, int, str, dict[str, Any], Cause]
+Fact: TypeAlias = tuple[int, str, int, str, EventData] | tuple[int, str, int, str, EventData, Cause]
 
 #: Values that msgpack reads back as they were written.
 _FLAT_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
@@ -122,28 +122,27 @@ def _name_of(fact: Any) -> str:
 
 # --- earlier versions ---
 
-Data: TypeAlias = dict[str, Any]
-Step: TypeAlias = Callable[[Data], Data]
+Step: TypeAlias = Callable[[EventData], EventData]
 
 
-def _job_with_targets(data: Data) -> Data:
+def _job_with_targets(data: EventData) -> EventData:
     """Before version 2 every output had one version, and parameters were the declared defaults."""
     job = data["job"]
     targets = dict.fromkeys(job.get("contracts", {}), 1)
     return {**data, "job": {**job, "output_versions": targets, "param_origins": {}}}
 
 
-def _job_with_work(data: Data) -> Data:
+def _job_with_work(data: EventData) -> EventData:
     """Before version 3 a job had the fields of every kind at one level."""
     return {**data, "job": with_work(data["job"])}
 
 
-def _approval_with_origin(data: Data) -> Data:
+def _approval_with_origin(data: EventData) -> EventData:
     """Before version 2 somebody decided about each contract, and the current version followed from the approvals."""
     return {**data, "carried_from": "", "derives_current": True}
 
 
-def _retirement_that_derives(data: Data) -> Data:
+def _retirement_that_derives(data: EventData) -> EventData:
     return {**data, "derives_current": True}
 
 
@@ -159,7 +158,7 @@ STEPS: dict[tuple[str, int], Step] = {
 }
 
 
-def upcast(name: str, version: int, known: int, data: Data) -> Data:
+def upcast(name: str, version: int, known: int, data: EventData) -> EventData:
     """The data of an event of this version as version `known` says it; `known` is not below `version`."""
     while version < known:
         data = STEPS[name, version](data)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
+from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.events.base import Event, event
 from casparian_protocol.jobs import OutputStatus
 
@@ -16,6 +17,18 @@ class Problem(TypedDict):
     column: str
     what: str
     code: str
+
+
+class FoundInSource(TypedDict):
+    """One place in the source of a parser that a reviewer should look at, found by the gatekeeper."""
+
+    file: str
+    line: int
+    column: int
+    rule: str
+    severity: str
+    what: str
+    why: str
 
 
 @event()
@@ -31,13 +44,13 @@ class ParserRegistered(Event):
     lock_hash: Annotated[str, "empty without dependencies"]
     topics: tuple[str, ...]
     outputs: Annotated[Mapping[str, str], "{output: contract hash or empty}"]
-    params: Annotated[Mapping[str, Any], "{name: declared default}"]
+    params: Annotated[Mapping[str, Json], "{name: declared default}"]
     entry: Annotated[str, "entry module file in the bundle"]
     kind: Annotated[str, "function|class"]
     may_drop_records: Annotated[bool, "true: it declares that records may end as nothing"] = False
     signed_by: Annotated[str, "public key, hex"]
     signature: Annotated[str, "hex"]
-    findings: Annotated[tuple[Mapping[str, Any], ...], "gatekeeper findings, at most 50"]
+    findings: Annotated[tuple[FoundInSource, ...], "gatekeeper findings, at most 50"]
 
 
 @event(version=2)
@@ -84,7 +97,7 @@ class ParserParametersSet(Event):
     """What a parser's jobs get as parameters from now on, instead of the declared defaults."""
 
     name: str
-    params: Annotated[Mapping[str, Any], "all stored values, {name: value}; empty: the declared defaults"]
+    params: Annotated[Mapping[str, Json], "all stored values, {name: value}; empty: the declared defaults"]
     reason: str
 
 
@@ -194,4 +207,4 @@ class QuarantinePolicySet(Event):
 
     parser: str
     output: Annotated[str, "empty = all outputs"]
-    policy: Annotated[Mapping[str, Any], "the policy as a map; empty: none any more"]
+    policy: Annotated[Mapping[str, Scalar], "the policy as a map; empty: none any more"]

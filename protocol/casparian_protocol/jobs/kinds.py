@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Never, TypeAlias, get_type_hints
 
 from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
 
@@ -30,7 +30,9 @@ from casparian_protocol.bounds import (
 )
 
 _NAMES: dict[type, tuple[str, ...]] = {}
-_NONE: Mapping[str, Any] = {}
+#: A work, a briefing or a job as messages and events carry it: plain values by the names of its fields.
+JobFacts: TypeAlias = dict[str, Any]
+_NONE: Mapping[str, Never] = {}
 
 
 class Checked:
@@ -211,10 +213,10 @@ def work_of(value: object) -> Work:
     return work
 
 
-def unchecked_work_of(facts: Mapping[str, Any]) -> Work:
+def unchecked_work_of(facts: Mapping[str, object]) -> Work:
     """The work that a map says, whatever its values: an earlier program may have checked less."""
     model = _kind_of(facts)
-    values = {name: facts[name] for name in model.names() if name in facts}
+    values: JobFacts = {name: facts[name] for name in model.names() if name in facts}
     for name, part in _parts_of(model.kind):
         if isinstance(own := values.get(name), Mapping):
             values[name] = part(**{each: own[each] for each in part.names() if each in own})
@@ -246,12 +248,12 @@ def _kind_of(value: object) -> type[Work]:
     return model
 
 
-def facts_of_work(part: Work | Briefing) -> dict[str, Any]:
+def facts_of_work(part: Work | Briefing) -> JobFacts:
     """The work, or a briefing, as a map; the maps inside are shared, not copied."""
     return {"kind": part.kind, **_plain(part)}
 
 
-def _plain(part: Checked) -> dict[str, Any]:
+def _plain(part: Checked) -> JobFacts:
     data = {}
     for name in part.names():
         value = getattr(part, name)
@@ -287,7 +289,7 @@ _OF_PARSE = (
 )
 
 
-def with_work(job: dict[str, Any]) -> dict[str, Any]:
+def with_work(job: JobFacts) -> JobFacts:
     """A job as it was written before kinds had works of their own: every field at one level, and a `type`.
 
     What never was such a job stays as it is: whoever reads it says what is wrong.

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from casparian_protocol.bounds import IdText, Int32, JobId, Microseconds, Scalar, ShortText, SmallCount
-from casparian_protocol.jobs.kinds import AnyWork, facts_of_work, with_work
+from casparian_protocol.jobs.kinds import AnyWork, JobFacts, facts_of_work, with_work
 
 
 class JobState(StrEnum):
@@ -113,7 +113,7 @@ class JobSpec(_Model):
     rerun_of: IdText = ""
     queued_at: Microseconds = 0
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> JobFacts:
         """The job for people: what its kind carries beside what every job has."""
         facts = {**self.__dict__, **facts_of_work(self.work)}
         return {"type": facts.pop("kind"), **{name: value for name, value in facts.items() if name != "work"}}

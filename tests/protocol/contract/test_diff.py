@@ -138,6 +138,12 @@ CONTRACTS = st.lists(CHECKS, min_size=1, max_size=3, unique_by=lambda one: one["
 )
 
 
+@given(CONTRACTS)
+def test_the_canonical_text_is_read_back_to_the_same_contract_and_hash(one: Contract) -> None:
+    again = Contract.from_json(one.canonical_json())
+    assert (again, again.hash(), again.canonical_json()) == (one, one.hash(), one.canonical_json())
+
+
 @given(CONTRACTS, CONTRACTS)
 def test_equal_contracts_have_no_change_and_different_ones_have(one: Contract, other: Contract) -> None:
     assert diff(one, one).changes == ()
