@@ -28,7 +28,7 @@ from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.projection.kinds import KINDS as ROWS
 from casparian_sentinel.projection.kinds import JobRows
 from casparian_worker.execute import CancelToken, Finished, Outcome, WorkerContext
-from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.execute.run import StreamCounters
 from casparian_worker.kinds import RUNNERS, JobRun
 from casparian_worker.staging import StagingDirectory
 from tests.sentinel.core.play import Table, assignments

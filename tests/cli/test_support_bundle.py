@@ -46,7 +46,7 @@ def plant(home: Path) -> None:
         "2026-05-01 10:00:00,123 sentinel INFO Ready: pid 77, event 12, home /srv/secret-project.",
         "2026-05-01 10:00:01,123 sentinel ERROR password=hunter2 token sk_live_51Hxyz for anna@example.org",
         "Traceback (most recent call last):",
-        f'  File "{home}/x/casparian_worker/agent/agent.py", line 42, in run',
+        f'  File "{home}/x/casparian_worker/agent.py", line 42, in run',
         "ValueError: could not read 'Mueller;DE89370400440532013000;4711.99' in /srv/secret-project/Mueller.csv row 48151623",
     ]
     (home / "logs" / "daemon.log").write_text("\n".join(said) + "\n")
@@ -69,7 +69,7 @@ def test_nothing_of_the_users_is_in_it_and_what_helps_is(lived: Caller, tmp_path
 
     log = found["daemon.log"]
     assert "2026-05-01 10:00:00,123 sentinel INFO Ready: pid 77, event 12, home ~" in log
-    assert "casparian_worker/agent/agent.py" in log and "line 42" in log
+    assert "casparian_worker/agent.py" in log and "line 42" in log
     assert "ValueError: could not read" in log
     events: list[dict[str, Any]] = [json.loads(line) for line in found["events.jsonl"].splitlines()]
     failed = next(event for event in events if event["type"] == "JobFailed")

@@ -20,10 +20,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from casparian_protocol.wire.messages import Fenced, Finish, Message
+from casparian_worker import agent
 from casparian_worker.__main__ import main
-from casparian_worker.agent import agent
-from casparian_worker.agent.connection import WorkerBus
-from casparian_worker.staging import StagedParquet
+from casparian_worker.connection import WorkerBus
+from casparian_worker.sinks import StagedParquet
 
 LATE, FENCED, STALL = "late.json", "fenced.json", "stall"
 _LOOK_SECONDS = 0.02

@@ -57,8 +57,8 @@ def test_the_map_names_many_places() -> None:
 
 
 def test_a_place_that_is_gone_is_found() -> None:
-    page = "`sentinel/core/decide.py::decide` `sentinel/core/gone.py` `worker/agent/leases.py::LeaseTable.gone`"
-    assert list(missing_places(page)) == ["sentinel/core/gone.py", "worker/agent/leases.py::LeaseTable.gone"]
+    page = "`sentinel/core/decide.py::decide` `sentinel/core/gone.py` `worker/leases.py::LeaseTable.gone`"
+    assert list(missing_places(page)) == ["sentinel/core/gone.py", "worker/leases.py::LeaseTable.gone"]
 
 
 def test_modules_that_a_package_names_are_there() -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.wire.messages import Fail, Finish, FinishedJob, Held, Message, decode, encode
-from casparian_worker.agent.reports import RunningJob, Usage, heartbeat_of
 from casparian_worker.execute import Failed, Outcome
-from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.execute.run import StreamCounters
 from casparian_worker.guest import children
+from casparian_worker.reports import RunningJob, Usage, heartbeat_of
 from tests.hostile.rogue_modes import Mode, all_modes
 from tests.worker.attempts import Desk
 

@@ -1,4 +1,4 @@
-"""The shipped worker's core (`casparian_worker.agent.leases`) in a simulated process: slots, staging and a clock around it.
+"""The shipped worker's core (`casparian_worker.leases`) in a simulated process: slots, staging and a clock around it.
 
 Whatever a worker decides and says is the shipped code. Simulated is what the agent and its threads do: attempts take some
 time in as many slots as there are, stage through the simulated disk as `casparian_worker.staging` does (a directory of the
@@ -22,7 +22,8 @@ from casparian_protocol.jobs.kinds import ParseWork, ScanWork
 from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.ports import write_all
-from casparian_worker.agent.leases import (
+from casparian_worker.execute.run import StreamCounters
+from casparian_worker.leases import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -42,8 +43,7 @@ from casparian_worker.agent.leases import (
     Tick,
     Unsent,
 )
-from casparian_worker.agent.reports import Usage
-from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.reports import Usage
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -14,9 +14,10 @@ from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, ParseWork
 from casparian_protocol.settings import LimitSettings, Settings
-from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, ParseTask, WorkerContext, execute
-from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, WorkerContext
+from casparian_worker.execute.run import StreamCounters
 from casparian_worker.guest import BASE_ENVIRONMENT, Environment
+from casparian_worker.kinds.parse import ParseTask, execute
 from casparian_worker.staging import seal_together
 
 JOB_ID = "0123456789abcdef"

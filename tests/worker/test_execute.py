@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from casparian_shim.landlock import abi_version
-from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped, execute
+from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped
+from casparian_worker.kinds.parse import execute
 from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, Desk
 
 ANY = {"columns": [{"name": "a", "type": "string"}]}
@@ -182,7 +183,7 @@ def test_a_failure_has_its_code_and_leaves_nothing(desk: Desk, name: str) -> Non
 def test_a_log_that_the_disk_does_not_take_fails_the_attempt_and_keeps_nothing_open(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    monkeypatch.setattr("casparian_worker.execute.attempt.joblog_path", lambda *_: Path("/dev/full"))
+    monkeypatch.setattr("casparian_worker.kinds.parse.joblog_path", lambda *_: Path("/dev/full"))
     error = desk.failed(source).error
 
     assert (error.code, error.retryable, error.origin) == ("DISK_FULL", True, "environment")

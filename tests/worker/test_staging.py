@@ -11,16 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 
-from casparian_worker.agent.slots import Sealer
-from casparian_worker.staging import (
-    ParquetStaging,
-    Sink,
-    StagedParquet,
-    StagingDirectory,
-    WriterSettings,
-    seal_together,
-)
-from casparian_worker.staging.directory import IN_MEMORY_BYTES, remove_attempt
+from casparian_worker.sinks import ParquetStaging, Sink, StagedParquet, WriterSettings
+from casparian_worker.slots import Sealer
+from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, seal_together
 
 JOB = "0123456789abcdef"
 

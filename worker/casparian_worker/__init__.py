@@ -1,9 +1,10 @@
 """The worker: does the work that the sentinel assigns, decides nothing, and trusts no guest.
 
-`agent` talks to the sentinel and keeps what is held; `execute` is one attempt at one file; `guest` starts, limits and ends
-the processes that run parsers; `validation` judges what they send; `staging` writes and seals files; `discovery` scans;
-`joblog` keeps the logs of jobs. The names below are for `casparian_app`: dev mode and a bundle's own tests run parsers, and
-a command scans, without a sentinel.
+`leases` decides what is held and said, as a pure state machine; `agent` is the loop around it, with `connection` (the
+socket), `slots` (the threads), `artifacts` (bundles and contracts) and `reports` (what is said in which messages). `kinds`
+runs each kind of job: PARSE with `execute`, which reads a guest, `guest`, which starts and ends one, `validation`, `sinks` and
+`staging`; SCAN with `discovery`. The names below are for `casparian_app`: dev mode and a bundle's own tests run parsers,
+and a command scans, without a sentinel.
 """
 
 from __future__ import annotations
@@ -14,32 +15,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from casparian_worker.__main__ import run as run_worker
     from casparian_worker.discovery.file_index import ChangeWriter, FileRow, as_file_index, retag
-    from casparian_worker.discovery.files import InputChanged, hash_file, path_os, path_text
+    from casparian_worker.discovery.files import (
+        DEFAULT_EXCLUDES,
+        InputChanged,
+        WalkOptions,
+        hash_file,
+        path_os,
+        path_text,
+    )
     from casparian_worker.discovery.preview import HexRow, Preview, hex_rows, preview
     from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
-    from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, WalkOptions
-    from casparian_worker.execute.attempt import Failed, Outcome, ParseTask, WorkerContext
-    from casparian_worker.execute.attempt import execute as execute_task
     from casparian_worker.execute.failures import Unaccounted, UndeclaredOutput
     from casparian_worker.execute.failures import of_exception as error_of_exception
     from casparian_worker.execute.failures import of_report as error_of_report
-    from casparian_worker.execute.files import Source
+    from casparian_worker.execute.files import Origin, Source
     from casparian_worker.execute.outputs import JudgedOutput
     from casparian_worker.execute.records import SourceRecords, all_skips
-    from casparian_worker.execute.stopping import CancelToken
-    from casparian_worker.execute.stream import (
-        GuestStream,
-        StreamCounters,
-        TextLog,
-        Watchdog,
-        error_after_cut,
-        error_after_end,
-    )
+    from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
+    from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
     from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec
-    from casparian_worker.joblog import Origin
+    from casparian_worker.kinds.parse import ParseTask
+    from casparian_worker.kinds.parse import execute as execute_task
     from casparian_worker.reproduce import PublishedFile, RecordedJob, Reproduction
     from casparian_worker.reproduce import reproduce as reproduce_job
-    from casparian_worker.staging import Lineage
+    from casparian_worker.sinks import Lineage
     from casparian_worker.validation import ReservedColumn, ValidationLimits
     from casparian_worker.validation.mixed import is_mixed
     from casparian_worker.validation.quarantine import rejected_batch, with_texts
@@ -107,12 +106,12 @@ __all__ = [
 
 #: Public name → its module, and its name there when that is another one.
 _HOMES = {
-    "CancelToken": "casparian_worker.execute.stopping",
+    "CancelToken": "casparian_worker.execute.run",
     "ChangeWriter": "casparian_worker.discovery.file_index",
     "ColdSpawner": "casparian_worker.guest",
-    "DEFAULT_EXCLUDES": "casparian_worker.discovery.walk",
+    "DEFAULT_EXCLUDES": "casparian_worker.discovery.files",
     "Environment": "casparian_worker.guest",
-    "Failed": "casparian_worker.execute.attempt",
+    "Failed": "casparian_worker.execute.run",
     "FileRow": "casparian_worker.discovery.file_index",
     "Guest": "casparian_worker.guest",
     "GuestSpec": "casparian_worker.guest",
@@ -120,10 +119,10 @@ _HOMES = {
     "HexRow": "casparian_worker.discovery.preview",
     "InputChanged": "casparian_worker.discovery.files",
     "JudgedOutput": "casparian_worker.execute.outputs",
-    "Lineage": "casparian_worker.staging",
-    "Origin": "casparian_worker.joblog",
-    "Outcome": "casparian_worker.execute.attempt",
-    "ParseTask": "casparian_worker.execute.attempt",
+    "Lineage": "casparian_worker.sinks",
+    "Origin": "casparian_worker.execute.files",
+    "Outcome": "casparian_worker.execute.run",
+    "ParseTask": "casparian_worker.kinds.parse",
     "Preview": "casparian_worker.discovery.preview",
     "PublishedFile": "casparian_worker.reproduce",
     "REJECT_REASON_COLUMN": "casparian_worker.validation.validator",
@@ -141,16 +140,16 @@ _HOMES = {
     "Unaccounted": "casparian_worker.execute.failures",
     "UndeclaredOutput": "casparian_worker.execute.failures",
     "ValidationLimits": "casparian_worker.validation",
-    "WalkOptions": "casparian_worker.discovery.walk",
+    "WalkOptions": "casparian_worker.discovery.files",
     "Watchdog": "casparian_worker.execute.stream",
-    "WorkerContext": "casparian_worker.execute.attempt",
+    "WorkerContext": "casparian_worker.execute.run",
     "all_skips": "casparian_worker.execute.records",
     "as_file_index": "casparian_worker.discovery.file_index",
     "error_after_cut": "casparian_worker.execute.stream",
     "error_after_end": "casparian_worker.execute.stream",
     "error_of_exception": "casparian_worker.execute.failures:of_exception",
     "error_of_report": "casparian_worker.execute.failures:of_report",
-    "execute_task": "casparian_worker.execute.attempt:execute",
+    "execute_task": "casparian_worker.kinds.parse:execute",
     "file_id": "casparian_worker.discovery.scan",
     "hash_file": "casparian_worker.discovery.files",
     "hex_rows": "casparian_worker.discovery.preview",

@@ -24,8 +24,8 @@ from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
 from casparian_shim import process
 from casparian_shim.process import remember_absent
-from casparian_worker.agent.agent import RESEND_SECONDS, Agent, AgentOptions
-from casparian_worker.agent.connection import DEFAULT_WAIT_SECONDS
+from casparian_worker.agent import RESEND_SECONDS, Agent, AgentOptions
+from casparian_worker.connection import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import children
 from casparian_worker.guest.spawner import SHIM_FOLDER
 

@@ -22,8 +22,9 @@ from casparian_protocol.jobs import Manifest, part_at, published_path
 from casparian_protocol.jobs.kinds import ParseWork
 from casparian_protocol.settings import Settings
 from casparian_protocol.values import plain_rows
-from casparian_worker.agent.work import Artifacts
-from casparian_worker.execute import CancelToken, Failed, ParseTask, WorkerContext, execute
+from casparian_worker.artifacts import Artifacts
+from casparian_worker.execute import CancelToken, Failed, WorkerContext
+from casparian_worker.kinds.parse import ParseTask, execute
 
 _SLICE_ROWS = 65_536
 _PIECE_BYTES = 1024 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_worker.agent.leases import LeaseKey, LeaseTable, Stage
+from casparian_worker.leases import LeaseKey, LeaseTable, Stage
 
 _cancel = LeaseTable._cancel
 

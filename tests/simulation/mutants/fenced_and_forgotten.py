@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_worker.agent.leases import Lease, LeaseTable
-from casparian_worker.execute.stopping import StopCause
+from casparian_worker.execute.run import StopCause
+from casparian_worker.leases import Lease, LeaseTable
 
 _give_up = LeaseTable._give_up
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_worker.agent.leases import LeaseTable
+from casparian_worker.leases import LeaseTable
 
 
 def _nothing(table: LeaseTable, now_s: float) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_protocol.wire.messages import Assignment
-from casparian_worker.agent.leases import LeaseTable, Stage
+from casparian_worker.leases import LeaseTable, Stage
 
 _assigned = LeaseTable._assigned
 

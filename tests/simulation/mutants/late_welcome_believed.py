@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_protocol.wire.messages import Welcome
-from casparian_worker.agent.leases import LeaseTable
-from casparian_worker.execute.stopping import StopCause
+from casparian_worker.execute.run import StopCause
+from casparian_worker.leases import LeaseTable
 
 _welcomed = LeaseTable._welcomed
 

@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_worker.discovery.file_index import BadChanges, apply_changes, decode_changes, encode_changes, retag
+from casparian_worker.discovery.files import RootUnreadable, WalkOptions
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
-from casparian_worker.discovery.walk import RootUnreadable, WalkOptions
 
 CSV_RULE = TagRule(id="r1", name="csv", pattern="**/*.csv", tag="csv")
 

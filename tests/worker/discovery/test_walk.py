@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_worker.discovery.files import CacheKey, InputChanged, hash_file, names_text, path_os, path_text
-from casparian_worker.discovery.walk import RootUnreadable, WalkCounts, WalkOptions, walk
+from casparian_worker.discovery.files import (
+    CacheKey,
+    InputChanged,
+    RootUnreadable,
+    WalkCounts,
+    WalkOptions,
+    hash_file,
+    names_text,
+    path_os,
+    path_text,
+    walk,
+)
 
 
 def found(root: Path, **options: object) -> tuple[list[str], WalkCounts]:

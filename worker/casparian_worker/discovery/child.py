@@ -18,9 +18,8 @@ from casparian_protocol.bounds import Json
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_shim import process
-from casparian_worker.discovery.files import path_os
+from casparian_worker.discovery.files import DEFAULT_EXCLUDES, RootUnreadable, WalkOptions, path_os
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
-from casparian_worker.discovery.walk import DEFAULT_EXCLUDES, RootUnreadable, WalkOptions
 from casparian_worker.guest.launch import die_with
 
 

@@ -16,11 +16,20 @@ import pyarrow as pa
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
-from casparian_worker.discovery.file_index import ChangeWriter, FileRow, decode_changes, split_gone
-from casparian_worker.discovery.files import CacheKey, InputChanged, hash_file, path_os, path_text
-from casparian_worker.discovery.previous import Previous
+from casparian_worker.discovery.file_index import ChangeWriter, FileRow, Previous, decode_changes, split_gone
+from casparian_worker.discovery.files import (
+    CacheKey,
+    Found,
+    InputChanged,
+    Unreadable,
+    WalkCounts,
+    WalkOptions,
+    hash_file,
+    path_os,
+    path_text,
+    walk,
+)
 from casparian_worker.discovery.sniff import sniff_file
-from casparian_worker.discovery.walk import Found, Unreadable, WalkCounts, WalkOptions, walk
 
 _PROGRESS_EVERY_SECONDS = 0.1
 

@@ -1,21 +1,29 @@
-"""One attempt at one file: open the input, run a guest on it, judge and stage its rows, count.
+"""What all attempts share, and the machinery that reads a guest: no kind of job and no sentinel is known here.
 
-`attempt` runs it; `files` opens the input, `stream` reads the guest, `outputs` judges and counts rows, `records` compares
-them with what the readers gave out, `stopping` ends an attempt early, `failures` says by which code it failed. Talking to the
-sentinel is `agent`'s.
+`run` is what a kind is given and answers, `files` the input, scratch directory and log; `stream` reads the guest, `outputs`
+judges and counts rows, `records` compares them with what the readers gave out, `failures` says by which code an attempt failed.
 """
 
-from casparian_worker.execute.attempt import Failed, Finished, Outcome, ParseTask, WorkerContext, execute
-from casparian_worker.execute.stopping import CancelToken, StopCause, Stopped
+from casparian_worker.execute.run import (
+    CancelToken,
+    Failed,
+    Finished,
+    JobRun,
+    Outcome,
+    Runner,
+    StopCause,
+    Stopped,
+    WorkerContext,
+)
 
 __all__ = [
     "CancelToken",
     "Failed",
     "Finished",
+    "JobRun",
     "Outcome",
-    "ParseTask",
+    "Runner",
     "StopCause",
     "Stopped",
     "WorkerContext",
-    "execute",
 ]

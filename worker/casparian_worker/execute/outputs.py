@@ -18,7 +18,7 @@ from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.records import SourceRecords
-from casparian_worker.staging import Lineage, Sink, WriterSettings
+from casparian_worker.sinks import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 
 #: A parser that rejects every second row of a batch of 64k needs half as many; far more is an attack on memory.

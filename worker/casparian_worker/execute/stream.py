@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -35,12 +34,11 @@ from casparian_shim.frames import (
 )
 from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
 from casparian_worker.execute.failures import TimeIsUp, error_of_exit
-from casparian_worker.execute.files import check_scratch
+from casparian_worker.execute.files import Origin, check_scratch
 from casparian_worker.execute.outputs import BatchConsumer
 from casparian_worker.execute.records import SourceRecords
-from casparian_worker.execute.stopping import CancelToken
+from casparian_worker.execute.run import CancelToken, StreamCounters
 from casparian_worker.guest import Guest, StartTimeout
-from casparian_worker.joblog import Origin
 from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
 
 #: A guest that has sent everything, or whose stream is gone, has this long to be gone itself.
@@ -100,17 +98,6 @@ class TextLog(Protocol):
     def write(self, level: LogLevel, origin: Origin, text: str) -> None: ...
 
     def flush(self) -> None: ...
-
-
-@dataclass(slots=True)
-class StreamCounters:
-    """What has come so far. Written by the thread that reads, read by others: each value for itself."""
-
-    rows: int = 0
-    bytes: int = 0
-    batches: int = 0
-    quarantined: int = 0
-    told: Progress = field(default_factory=Progress)
 
 
 class Watchdog:

@@ -6,13 +6,14 @@ begins as.
 """
 
 from casparian_worker.guest.children import GuestExit
-from casparian_worker.guest.process import Guest, Level
 from casparian_worker.guest.spawner import (
     BASE_ENVIRONMENT,
     ColdSpawner,
     Environment,
+    Guest,
     GuestLimits,
     GuestSpec,
+    Level,
     Spawner,
     StartTimeout,
     limits_from,

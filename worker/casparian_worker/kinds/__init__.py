@@ -6,8 +6,8 @@ staged, the answer to the sentinel) is `agent`'s and asks nothing about kinds.
 
 from __future__ import annotations
 
+from casparian_worker.execute.run import JobRun, Runner
 from casparian_worker.kinds.parse import run_parse
-from casparian_worker.kinds.runner import JobRun, Runner
 from casparian_worker.kinds.scan import run_scan
 
 __all__ = ["RUNNERS", "JobRun", "Runner"]

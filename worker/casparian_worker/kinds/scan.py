@@ -26,12 +26,11 @@ from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
 from casparian_worker.discovery.child import ScanDone, ScanOrder, ScanSaid
-from casparian_worker.execute.attempt import Failed, Finished, Outcome
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.files import held_scratch
+from casparian_worker.execute.run import Failed, Finished, JobRun, Outcome
 from casparian_worker.execute.stream import TICK_SECONDS
 from casparian_worker.guest import children
-from casparian_worker.kinds.runner import JobRun
 from casparian_worker.staging import StagingDirectory
 
 CHANGES = "changes.arrow"

@@ -6,7 +6,7 @@ belong to the worker's other parts.
 """
 
 from casparian_worker.validation.arrow_guard import ValidationLimits, read_batch, read_schema
-from casparian_worker.validation.errors import ArrowRefused, LimitExceeded, OutputFailed, ReservedColumn
+from casparian_worker.validation.cast import ArrowRefused, LimitExceeded, OutputFailed, ReservedColumn
 from casparian_worker.validation.quarantine import quarantine_schema
 from casparian_worker.validation.validator import Checked, Counts, OutputValidator
 

@@ -20,7 +20,7 @@ from casparian_protocol.contract import FOR_PARSERS, is_reserved
 from casparian_protocol.contract.model import MAX_COLUMNS_COUNT
 from casparian_protocol.contract.types import MAX_COLUMN_NAME_CHARS
 from casparian_shim.frames.mixed import MIXED_METADATA
-from casparian_worker.validation.errors import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
+from casparian_worker.validation.cast import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
 from casparian_worker.validation.mixed import MIXED_TYPE, check_mixed, is_mixed
 
 MIB = 1024 * 1024

@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from casparian_shim.arrow.kinds import iso_text
 from casparian_shim.frames.mixed import MIXED_FIELDS, MIXED_METADATA, NESTED_DEPTH_MAX, ValueKind
 from casparian_shim.text import shortest_decimal
-from casparian_worker.validation.cast import rows_of
-from casparian_worker.validation.errors import ArrowRefused
+from casparian_worker.validation.cast import ArrowRefused, rows_of
 
 MIXED_TYPE = pa.struct([(name, getattr(pa, kind)()) for name, kind in MIXED_FIELDS])
 _LONGEST_COUNT_CHARS = 20

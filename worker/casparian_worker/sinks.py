@@ -1,9 +1,8 @@
 """Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
 
 `StagedParquet` writes row groups of bounded size with settings that never vary: the same rows in the same batches give the
-same bytes. Memory holds one row group at most. A change of columns (only quarantine knows it) begins a further file.
-`Lineage` says in every row where it came from. Files and their durability are `directory`'s, taking them into `outputs/` is
-the sentinel's.
+same bytes. Memory holds one row group at most. A change of columns (only quarantine has them) begins a further file.
+`Lineage` says in every row where it came from. Files and their durability are `staging`'s.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.staging.directory import SINK_URIS, SinkMeters, StagedSink, StagingDirectory, seal_together
+from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingDirectory, seal_together
 
 Kind = Literal["data", "quarantine"]
-
 ROW_GROUP_BYTES = 128 * 1024 * 1024
 _UTC_MICROSECONDS = pa.timestamp("us", "UTC")
 SOURCE_ROW = pa.field("_cf_source_row", pa.int64())

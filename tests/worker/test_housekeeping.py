@@ -10,7 +10,8 @@ import pytest
 
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import JobLogSettings
-from casparian_worker.agent.upkeep import Housekeeping, UsageMeter
+from casparian_worker.execute.files import Housekeeping
+from casparian_worker.reports import UsageMeter
 
 
 def test_a_heartbeat_says_what_is_used_and_asks_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 A file is digested while it is written; small ones stay in memory until they are complete. Sealing makes files and
 directories durable; until then an attempt is worth nothing. `SinkMeters` counts what is written where and how long that
-takes, since this worker's start: slots and the sealer add, whoever reports reads, from any thread.
+takes, since this worker's start: slots and the sealer add, the agent reads, from any thread. `sinks` decides what is
+written; the sentinel moves it into `outputs/`.
 """
 
 from __future__ import annotations

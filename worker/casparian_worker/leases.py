@@ -19,8 +19,8 @@ from casparian_protocol.jobs import JobError, Manifest
 from casparian_protocol.wire import MessageTooLarge, ProgressMeter, Rhythm
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.messages import encode
-from casparian_worker.agent.reports import Counters, RunningJob, Usage, finishes_of, heartbeat_of
-from casparian_worker.execute.stopping import StopCause
+from casparian_worker.execute.run import StopCause
+from casparian_worker.reports import Counters, RunningJob, Usage, finishes_of, heartbeat_of
 
 #: Jobs in hand for each slot: one that runs, one that waits.
 DEPTH = 2
@@ -28,7 +28,6 @@ DEPTH = 2
 _LAST_ANSWERS_SECONDS = 2.0
 #: Ends of leases that are remembered, so that an assignment that comes again is given back and not run again.
 _ENDED_MAX = 4096
-
 #: A job and its epoch.
 LeaseKey = tuple[str, int]
 

@@ -1,6 +1,6 @@
 """What a worker that a person started says about its sentinel."""
 
-from casparian_worker.agent.connection import LEFT, NO_SENTINEL, REFUSED, Contact
+from casparian_worker.connection import LEFT, NO_SENTINEL, REFUSED, Contact
 
 
 class Clock:

@@ -1,8 +1,8 @@
-"""The shell of a worker: one loop that hands what happens to `LeaseTable.step` and does what comes back.
+"""The shell of a worker: one loop that hands what happens to `LeaseTable.step` and performs what it returns.
 
-Owns the socket, the clock, the slots, the thread that seals and the one that tidies up. It decides nothing about leases:
-that is `leases`. Beside them it fetches blobs, reports what was written and, for whoever started it by hand, says whether
-a sentinel answers.
+Owns the socket, the clock, the slots, the thread that seals and the one that removes old files. Leases are decided by
+`leases`. Beside them the agent fetches blobs, reports what was written and, for a worker that a person started, says
+whether a sentinel answers.
 """
 
 from __future__ import annotations
@@ -32,8 +32,13 @@ from casparian_protocol.wire.messages import (
     Shutdown,
     Welcome,
 )
-from casparian_worker.agent.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
-from casparian_worker.agent.leases import (
+from casparian_worker.artifacts import BusTransfer, SameDiskTransfer
+from casparian_worker.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
+from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
+from casparian_worker.execute.failures import Origin, of_exception
+from casparian_worker.execute.files import Housekeeping
+from casparian_worker.guest import Level
+from casparian_worker.leases import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -53,17 +58,11 @@ from casparian_worker.agent.leases import (
     Tick,
     Unsent,
 )
-from casparian_worker.agent.reports import SinkReports
-from casparian_worker.agent.slots import Sealer, Slots
-from casparian_worker.agent.upkeep import Housekeeping, UsageMeter
-from casparian_worker.agent.work import Attempt, BusTransfer, JobRunner, Result, SameDiskTransfer
-from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
-from casparian_worker.execute.failures import Origin, of_exception
-from casparian_worker.guest import Level
+from casparian_worker.reports import SinkReports, UsageMeter
+from casparian_worker.slots import Attempt, JobRunner, Result, Sealer, Slots
 from casparian_worker.staging import remove_attempt
 
 logger = logging.getLogger(__name__)
-
 RESEND_SECONDS = 5.0
 _SLOTS_END_SECONDS = 10.0
 _JOINING_SECONDS = 0.1

@@ -9,7 +9,7 @@ import pytest
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import JobLogSettings
 from casparian_shim.frames import LogLevel
-from casparian_worker.joblog import BURST_LINES, JobLog, rotate
+from casparian_worker.execute.files import BURST_LINES, JobLog, rotate
 
 
 def test_a_guest_cannot_forge_lines_origins_or_escapes(tmp_path: Path) -> None:

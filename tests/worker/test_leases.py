@@ -36,7 +36,8 @@ from casparian_protocol.wire.messages import (
     Want,
     Welcome,
 )
-from casparian_worker.agent.leases import (
+from casparian_worker.execute.run import StopCause
+from casparian_worker.leases import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -57,8 +58,7 @@ from casparian_worker.agent.leases import (
     Tick,
     Unsent,
 )
-from casparian_worker.agent.reports import Usage
-from casparian_worker.execute.stopping import StopCause
+from casparian_worker.reports import Usage
 
 LEASE_SECONDS = 10.0
 RESEND_SECONDS = 2.0

@@ -17,8 +17,8 @@ from casparian_protocol.wire.messages import (
     encode,
 )
 from casparian_shim.frames import Progress
-from casparian_worker.agent.reports import RunningJob, Usage, finishes_of, heartbeat_of
-from casparian_worker.execute.stream import StreamCounters
+from casparian_worker.execute.run import StreamCounters
+from casparian_worker.reports import RunningJob, Usage, finishes_of, heartbeat_of
 
 
 def held(number: int) -> Held:

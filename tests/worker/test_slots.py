@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event, Lock
 
-from casparian_worker.agent.slots import Slots
+from casparian_worker.slots import Slots
 
 SECONDS = 10.0
 

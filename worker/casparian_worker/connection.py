@@ -18,7 +18,6 @@ from casparian_protocol.packing import MalformedMessage
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Message, decode, encode
 
 logger = logging.getLogger(__name__)
-
 _LINGER_MILLISECONDS = 1000
 _RECONNECT_MILLISECONDS = (50, 1000)
 _DRAIN_LIMIT = 256

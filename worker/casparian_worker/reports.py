@@ -1,13 +1,19 @@
-"""What a worker reports, in messages that fit: heartbeats with progress, offers of finished jobs, counts of what was written.
+"""What a worker reports, in messages that fit: heartbeats with usage and progress, offers of finished jobs, counts of what
+was written.
 
-Which lease is in what stage is `leases`'s; measuring is done by whoever works. Nothing here waits or sends by itself.
+The stage of each lease is kept by `leases`; counting is done by the threads that work. Nothing here waits or sends by itself.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import resource
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from casparian_protocol.jobs import Manifest
@@ -31,7 +37,6 @@ from casparian_shim.frames import Progress as GuestProgress
 from casparian_worker.staging import SinkMeter, SinkMeters
 
 logger = logging.getLogger(__name__)
-
 #: A manifest beyond this travels as an attachment.
 _MANIFEST_IN_BODY_BYTES = 8 * 1024
 _FINISH_BODY_BYTES = 48 * 1024
@@ -236,3 +241,48 @@ class SinkReports:
         if send(Sinks(since=self._since_us, sinks=[counts for _, counts in group.values()])):
             self._sent |= {meter: changes for meter, (changes, _) in group.items()}
             self._sent_at_s = now_s
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class UsageMeter:
+    """CPU since it was asked last, memory now, free space when `look_at_disk` looked last."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: whose disk's free space is told."""
+        self._folder = folder
+        self._free_bytes = 0
+        self._cpu_s, self._at_s = _cpu_seconds(), time.monotonic()
+        self.look_at_disk()
+
+    def read(self) -> Usage:
+        """Never waits for a disk."""
+        return Usage(self.cpu_percent(), rss_bytes(), self._free_bytes)
+
+    def look_at_disk(self) -> None:
+        """From any thread; 0 where the system does not say."""
+        try:
+            self._free_bytes = shutil.disk_usage(self._folder).free
+        except OSError:
+            self._free_bytes = 0
+
+    def cpu_percent(self) -> float:
+        """Of one core, since the last call; guests that have ended count with it."""
+        cpu_s, at_s = _cpu_seconds(), time.monotonic()
+        used, elapsed = cpu_s - self._cpu_s, at_s - self._at_s
+        self._cpu_s, self._at_s = cpu_s, at_s
+        return round(100 * max(0.0, used) / elapsed, 1) if elapsed > 0 else 0.0
+
+
+def rss_bytes() -> int:
+    """Resident memory; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def _cpu_seconds() -> float:
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime

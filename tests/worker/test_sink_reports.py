@@ -9,15 +9,9 @@ import pyarrow as pa
 import pytest
 
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks, encode
-from casparian_worker.agent.reports import SinkReports
-from casparian_worker.staging import (
-    SinkMeters,
-    StagedParquet,
-    StagingDirectory,
-    WriterSettings,
-    seal_together,
-)
-from casparian_worker.staging.directory import IN_MEMORY_BYTES
+from casparian_worker.reports import SinkReports
+from casparian_worker.sinks import StagedParquet, WriterSettings
+from casparian_worker.staging import IN_MEMORY_BYTES, SinkMeters, StagingDirectory, seal_together
 
 JOB = "0123456789abcdef"
 URI = "parquet://outputs"

@@ -1,7 +1,8 @@
-"""The threads of a worker: one for each slot, and one that makes finished attempts durable.
+"""The threads of a worker: one for each slot, which runs leases from start to end, and one that makes finished attempts durable.
 
-All live as long as the worker: guests die with the thread that started them. A group of attempts is made durable together,
-so that guests go on while a disk syncs: up to 16 of them, or what came within 5 ms of the first.
+All live as long as the worker: guests die with the thread that started them. `JobRunner` runs one lease as its kind says and
+never raises. A group of attempts is made durable together, so that guests go on while a disk syncs: up to 16 of them, or
+what came within 5 ms of the first.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
+from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.packing import pack
+from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Assignment
+from casparian_worker.artifacts import Artifacts, BlobTransfer
+from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerContext
+from casparian_worker.execute.failures import of_exception
+from casparian_worker.execute.run import CancelToken, StreamCounters
+from casparian_worker.kinds import RUNNERS, JobRun
+from casparian_worker.leases import LeaseKey
 from casparian_worker.staging import StagingDirectory, seal_together
 
 logger = logging.getLogger(__name__)
-
 GROUP_JOBS = 16
 GROUP_SECONDS = 0.005
-
 Work = TypeVar("Work")
 Owner = TypeVar("Owner")
 
@@ -133,3 +143,91 @@ def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
     except Exception as accident:
         logger.exception("%d attempts could not be made durable.", len(group))
         return [accident] * len(group)
+
+
+class ManifestTooLarge(CasparianError):
+    """An attempt's own account of itself does not fit a message."""
+
+    code = ErrorCode.LIMIT_EXCEEDED
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(
+            f"The manifest of this attempt has {size_bytes:,} bytes, more than {ATTACHMENT_LIMIT_BYTES:,}.",
+            remedy="Write fewer files or outputs: split the input.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One lease on its way through a slot: what others may read of it, and how they stop it."""
+
+    assignment: Assignment
+    stop: CancelToken = field(default_factory=CancelToken)
+    counters: StreamCounters = field(default_factory=StreamCounters)
+
+    @property
+    def key(self) -> LeaseKey:
+        return self.assignment.job.job_id, self.assignment.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an attempt."""
+
+    attempt: Attempt
+    outcome: Outcome | Stopped
+
+
+class JobRunner:
+    """What all slots share."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        transfer: BlobTransfer,
+        on_started: Callable[[Attempt, int], None],
+        on_done: Callable[[Result], None],
+    ) -> None:
+        self._context = context
+        self._artifacts = Artifacts(context.home, transfer.fetch)
+        self._on_started = on_started
+        self._on_done = on_done
+
+    def do(self, attempt: Attempt) -> None:
+        """One lease to its end."""
+        outcome: Outcome | Stopped
+        try:
+            attempt.stop.check()
+            outcome = self._run(attempt)
+            if isinstance(outcome, Finished):
+                _require_packable(outcome)
+        except Stopped as stopped:
+            outcome = stopped
+        except CasparianError as error:
+            outcome = Failed(of_exception(error, "environment"))
+        except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this lease, reported, not the slot
+            outcome = Failed(of_exception(accident, "worker"))
+        self._on_done(Result(attempt, outcome))
+
+    def _run(self, attempt: Attempt) -> Outcome:
+        run = JobRun(
+            attempt.assignment,
+            self._context,
+            attempt.stop,
+            attempt.counters,
+            partial(self._on_started, attempt),
+            self._artifacts.bundle,
+            self._artifacts.contract,
+        )
+        return RUNNERS[attempt.assignment.job.work.kind](run)
+
+
+def _require_packable(finished: Finished) -> None:
+    """Raise here, where it ends one lease, and not in the loop that speaks for all."""
+    try:
+        size_bytes = len(pack(finished.manifest.model_dump()))
+        if size_bytes > ATTACHMENT_LIMIT_BYTES:
+            raise ManifestTooLarge(size_bytes)
+    except Exception:
+        finished.staging.remove()
+        raise

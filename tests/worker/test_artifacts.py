@@ -13,15 +13,8 @@ from casparian_protocol.errors import ErrorCode
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.parsers import pack_bundle
 from casparian_protocol.wire.messages import Fetch, Message
-from casparian_worker.agent import work
-from casparian_worker.agent.work import (
-    Artifacts,
-    BlobForged,
-    BlobMissing,
-    BusTransfer,
-    FetchTimeout,
-    SameDiskTransfer,
-)
+from casparian_worker import artifacts
+from casparian_worker.artifacts import Artifacts, BlobForged, BlobMissing, BusTransfer, FetchTimeout, SameDiskTransfer
 from tests.worker.attempts import ROWS
 
 BUNDLE = pack_bundle({"parser.py": b"def parse(path): return None\n"})
@@ -107,7 +100,7 @@ def test_a_blob_that_is_asked_for_twice_comes_to_both() -> None:
 
 
 def test_what_is_awaited_is_asked_again_and_what_nobody_awaits_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(artifacts, "FETCH_SECONDS", 0.05)
     loop = Loop()
     waiting = loop.fetch(DIGEST)
     loop.transfer.ask_again()

@@ -1,0 +1,140 @@
+"""One run of a job in a slot: what every kind is given, how it is stopped early, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from casparian_protocol.contract import Contract
+from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobError, Manifest
+from casparian_protocol.settings import Settings
+from casparian_protocol.wire.messages import Assignment
+from casparian_shim.frames import Progress
+from casparian_worker.guest import (
+    ColdSpawner,
+    Spawner,
+)
+from casparian_worker.staging import SinkMeters, StagingDirectory
+
+
+class StopCause(Enum):
+    """Who wants the attempt to end."""
+
+    CANCELLED = "cancelled"
+    FENCED = "fenced"
+    SHUTDOWN = "shutdown"
+    LEASE_LOST = "no sentinel in time"
+
+
+class Stopped(Exception):
+    """The attempt ended because it was asked to."""
+
+    def __init__(self, cause: StopCause) -> None:
+        super().__init__(cause.value)
+        self.cause = cause
+
+
+class Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+class CancelToken:
+    """One attempt's wish to end. The first cause counts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Stoppable | None = None
+        self.cause: StopCause | None = None
+
+    def request(self, cause: StopCause) -> None:
+        """End it: now if it runs, before it starts otherwise. Does not wait."""
+        with self._lock:
+            if self.cause is not None:
+                return
+            self.cause = cause
+            running = self._running
+        if running is not None:
+            running.stop()
+
+    def attach(self, running: Stoppable) -> None:
+        """What has to be told; raises `Stopped` when the wish came first."""
+        with self._lock:
+            self._running = running
+        self.check()
+
+    def detach(self) -> None:
+        """Nothing runs any more."""
+        with self._lock:
+            self._running = None
+
+    def check(self) -> None:
+        """Raise `Stopped` if so wished."""
+        if self.cause is not None:
+            raise Stopped(self.cause)
+
+
+@dataclass(slots=True)
+class StreamCounters:
+    """What has come so far. Written by the thread that reads, read by others: each value for itself."""
+
+    rows: int = 0
+    bytes: int = 0
+    batches: int = 0
+    quarantined: int = 0
+    told: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What all attempts of a worker share."""
+
+    home: Home
+    settings: Settings
+    spawner: Spawner = field(default_factory=ColdSpawner)
+    start_seconds: float = 5.0
+    follow_links: bool = False
+    meters: SinkMeters = field(default_factory=SinkMeters)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Everything staged, nothing durable yet: seal `staging`, then offer `manifest`."""
+
+    manifest: Manifest
+    staging: StagingDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why not. `uncommitted` names quarantine files worth keeping, in `staging`, to be sealed first."""
+
+    error: JobError
+    uncommitted: Manifest | None = None
+    staging: StagingDirectory | None = None
+
+
+Outcome = Finished | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One lease, in the thread of a slot. `stop` ends it early; `counters` are what heartbeats tell of it."""
+
+    assignment: Assignment
+    context: WorkerContext
+    stop: CancelToken
+    counters: StreamCounters
+    #: To be called once, with the process id of what was started.
+    on_started: Callable[[int], None]
+    #: The unpacked bundle, and the contract, that have this hash; fetched from the sentinel when they are not here.
+    bundle: Callable[[str], Path]
+    contract: Callable[[str], Contract]
+
+
+#: Runs one attempt to its end. Raises `Stopped`; any other error is an accident that ends this attempt alone.
+Runner: TypeAlias = Callable[[JobRun], Outcome]
