@@ -12,11 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from casparian_protocol.events import (
+    Event,
+    IntakePaused,
+    IntakeResumed,
+    JobCompleted,
+    JobDeadLettered,
+    JobEvent,
+    JobFailed,
+    JobProgressed,
+    JobQueued,
+    JobReplayed,
+    ParserHalfOpened,
+    ParserPaused,
+    ParserResumed,
+)
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence, Snapshot
-from casparian_protocol.jobs import JobSpec
+from casparian_protocol.job_life import JobLife, advance, target_of
+from casparian_protocol.jobs import ENDED, JobState
+from casparian_protocol.wire import Progress
 from casparian_shim.text import scrub
 
-_ENDS = {"JobFailed": "FAILED", "JobDeadLettered": "DEAD_LETTER", "JobCancelled": "CANCELLED"}
 _BAR = 24
 _RUNNING_SHOWN = 6
 #: A commit that was refused so often is not waited for.
@@ -24,13 +40,12 @@ STUCK_AFTER_TRIES = 3
 
 
 @dataclass(slots=True)
-class OpenJob:
+class OpenJob(JobLife):
     job_id: str
     input: str
-    parser: str
-    state: str
+    parser: str = ""
     version: str = ""
-    progress: dict[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
 
 
 @dataclass(slots=True)
@@ -66,22 +81,11 @@ class RunView:
         """Fold one item of the feed."""
         self.silent_seconds = item.seconds if isinstance(item, Silence) else 0.0
         if isinstance(item, Snapshot):
-            self.open = {
-                job["job_id"]: OpenJob(
-                    job["job_id"],
-                    job["input"],
-                    job["parser"],
-                    job["state"],
-                    job.get("parser_version", ""),
-                    job.get("progress") or {},
-                )
-                for job in item.jobs
-                if self._is_wanted(job["job_id"])
-            }
+            self.open = {job["job_id"]: _listed(job) for job in item.jobs if self._is_wanted(job["job_id"])}
             self._count_unlisted(item)
             self.has_snapshot = True
         elif isinstance(item, FeedEvent):
-            self._event(item)
+            self._fold(item.seq, item.ts, item.decoded())
         elif isinstance(item, Metric) and item.name == "workers":
             given_up = item.values.get("given_up", [])
             is_hopeless = given_up and not item.values["workers"] and len(given_up) == item.values["local_workers"]
@@ -110,73 +114,53 @@ class RunView:
         """Of what was not listed only these are open."""
         self.unlisted &= set(job_ids)
 
-    def _event(self, event: FeedEvent) -> None:
-        data = event.data
-        match event.type:
-            case "JobQueued" | "JobReplayed":
-                spec = JobSpec.model_validate(data["job"])
+    def _fold(self, seq: int, at: int, event: Event) -> None:
+        match event:
+            case JobQueued(job=spec) | JobReplayed(job=spec):
                 if self._is_wanted(spec.job_id):
                     work = spec.work
-                    self.open[spec.job_id] = OpenJob(
-                        spec.job_id, work.subject, work.parser, "QUEUED", work.parser_version
-                    )
-            case "JobLeased":
-                self._state(data["job_id"], "LEASED")
-            case "JobStarted":
-                self._state(data["job_id"], "RUNNING")
-            case "JobOutputsCommitted":
-                self._state(data["job_id"], "COMMITTED")
-            case "LeaseExpired" | "JobDue":
-                self._state(data["job_id"], "QUEUED")
-            case "JobRetryScheduled":
-                self._state(data["job_id"], "RETRY_WAIT")
-            case "JobProgressed":
-                if job := self.open.get(data["job_id"]):
-                    job.progress = data["progress"]
-            case "JobCompleted":
-                if not self._is_wanted(data["job_id"]):
-                    return
-                self._end(data["job_id"], data["status"])
-                self.rows += data["rows"]
-                self.quarantined += data["quarantined"]
-                self.skipped += data["skipped"]
-            case "JobFailed" | "JobDeadLettered" | "JobCancelled":
-                self._fail(event)
-            case "ParserPaused":
-                self.paused.add((data["name"], data.get("version", "")))
-            case "ParserHalfOpened":
-                self.paused.discard((data["name"], data["version"]))
-            case "ParserResumed":
-                version = data.get("version", "")
-                self.paused = {each for each in self.paused if each[0] != data["name"] or version not in ("", each[1])}
-            case "IntakePaused":
-                self.intake = data.get("reason", "paused")
-            case "IntakeResumed":
+                    self.open[spec.job_id] = OpenJob(spec.job_id, work.subject, work.parser, work.parser_version)
+            case JobProgressed(job_id=job_id, progress=progress):
+                if job := self.open.get(job_id):
+                    job.progress = progress
+            case JobEvent() if event.about.leads_to:
+                self._advance(seq, at, event)
+            case ParserPaused(name=name, version=version):
+                self.paused.add((name, version))
+            case ParserHalfOpened(name=name, version=version):
+                self.paused.discard((name, version))
+            case ParserResumed(name=name, version=version):
+                self.paused = {each for each in self.paused if each[0] != name or version not in ("", each[1])}
+            case IntakePaused(reason=reason):
+                self.intake = reason or "paused"
+            case IntakeResumed():
                 self.intake = ""
 
-    def _state(self, job_id: str, state: str) -> None:
+    def _advance(self, seq: int, at: int, event: JobEvent) -> None:
+        job_id = event.subject
         if job_id in self.unlisted:
             self.unlisted.discard(job_id)
-            self.open[job_id] = OpenJob(job_id, job_id, "", state)
-        if job := self.open.get(job_id):
-            job.state = state
+            self.open[job_id] = OpenJob(job_id, job_id)
+        job = self.open.get(job_id)
+        if job is not None:
+            advance(job, seq, at, event)
+        state = target_of(event)
+        if state in ENDED and self._is_wanted(job_id):
+            self.open.pop(job_id, None)
+            self._end(event, state.value, PurePath(job.input).name if job is not None else job_id)
 
-    def _end(self, job_id: str, status: str) -> OpenJob | None:
+    def _end(self, event: JobEvent, status: str, name: str) -> None:
         self.ended[status] += 1
-        self.unlisted.discard(job_id)
-        return self.open.pop(job_id, None)
+        match event:
+            case JobCompleted():
+                self.rows += event.rows
+                self.quarantined += event.quarantined
+                self.skipped += event.skipped
+            case JobFailed(error=error) | JobDeadLettered(error=error) if error is not None:
+                self.failures.append(f"{name}: {error.code}: {error.message}")
 
     def _is_wanted(self, job_id: str) -> bool:
         return self.wanted is None or job_id in self.wanted
-
-    def _fail(self, event: FeedEvent) -> None:
-        if not self._is_wanted(event.data["job_id"]):
-            return
-        job = self._end(event.data["job_id"], _ENDS[event.type])
-        error = event.data.get("error") or {}
-        if error:
-            name = PurePath(job.input).name if job else event.data["job_id"]
-            self.failures.append(f"{name}: {error.get('code', '')}: {error.get('message', '')}")
 
     @property
     def is_idle(self) -> bool:
@@ -238,7 +222,15 @@ class RunView:
         return f" · {left:.0f} s left" if left < 100 else f" · {left / 60:.0f} min left"
 
     def _running_line(self, job: OpenJob) -> str:
-        done, total = job.progress.get("items_done"), job.progress.get("items_total")
-        unit = job.progress.get("unit", "")
-        far = f" {100 * done / total:.0f}%" if done is not None and total else f" {done:,} {unit}" if done else ""
+        far = ""
+        if job.progress is not None:
+            done, total, unit = job.progress.items_done, job.progress.items_total, job.progress.unit
+            far = f" {100 * done / total:.0f}%" if total else f" {done:,} {unit}" if done else ""
         return f"  ↻ {job.parser} {PurePath(job.input).name}{far}"
+
+
+def _listed(job: dict[str, Any]) -> OpenJob:
+    """A job of a snapshot."""
+    progress = Progress.model_validate(job["progress"]) if job.get("progress") else None
+    state = JobState(job["state"])
+    return OpenJob(job["job_id"], job["input"], job["parser"], job["parser_version"], progress, state=state)

@@ -25,6 +25,7 @@ from casparian_console.messages import (
 from casparian_console.shell import Shell
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Snapshot
 from casparian_protocol.queries.jobs import GroupedJob, JobGroupRow
+from tests.console.events import whole
 
 #: 2026-03-05 14:00:00 UTC.
 NOW_US = 1_772_719_200_000_000
@@ -82,7 +83,7 @@ class Driver:
     def event(self, kind: str, **data: Any) -> Effects:
         self.seq += 1
         self.now_us += SECOND_US
-        self.log.append(FeedEvent(self.seq, self.now_us, kind, 1, "test", data))
+        self.log.append(whole(self.seq, self.now_us, kind, data))
         return self.hear(self.log[-1])
 
     def hear(self, *items: FeedItem) -> Effects:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.messages import Answer, Heard, RunQuery
-from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
+from casparian_protocol.feed import Gap, Silence, Snapshot
+from casparian_protocol.jobs import JobState
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
+from tests.console.events import whole
 
 OPEN_JOB = {
     "job_id": job_id(1),
@@ -225,7 +227,7 @@ def test_an_output_grows_with_each_commit_and_not_twice_with_what_was_loaded() -
     driver = Driver(seq=10)
     driver.snapshot()
     driver.answer(("facts", "outputs"), OUTPUT_COLUMNS, [("fix_orders", "fix", 1, 500, 1000, 5, 1, 1)])
-    driver.hear(FeedEvent(9, 1, "JobOutputsCommitted", 1, "w", {"job_id": job_id(7), "versions": {"fix_orders": 1}}))
+    driver.hear(whole(9, 1, "JobOutputsCommitted", {"job_id": job_id(7), "versions": {"fix_orders": 1}}))
 
     complete(driver, run_job(driver, 8), rows=11, bad=1)
 
@@ -249,7 +251,9 @@ def test_a_breaker_pauses_one_version_and_its_probe_resumes_it() -> None:
 
 def test_a_hundred_thousand_ended_jobs_are_taken_at_once() -> None:
     book = JobBook(keeps_all=True)
-    book.know([Job(job_id(n), "PARSE", "COMPLETED", "fix", "1", ended_at=n, rows=1) for n in range(100_000)], 1)
+    book.know(
+        [Job(job_id(n), "PARSE", "fix", "1", state=JobState.COMPLETED, ended_at=n, rows=1) for n in range(100_000)], 1
+    )
 
     (bucket,) = book.ordered()
     assert bucket.first is not None
@@ -274,7 +278,7 @@ def test_files_are_counted_again_after_a_scan_and_not_without_one() -> None:
     driver.tick(10)
     assert driver.metric("projection", applied=0) == []
 
-    driver.event("FilesTagged", scan_id="s", tags=[])
+    driver.event("FilesTagged", tag="fix", files=1)
 
     assert [load.tag[1] for load in driver.metric("projection", applied=0) if isinstance(load, RunQuery)] == [
         "files",

@@ -11,6 +11,7 @@ from casparian_console.facts.jobs import Job
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.filter import Filter, all_matches, matches, matching_places
 from casparian_console.screens.jobs.job_list import JobGroup, JobList
+from casparian_protocol.jobs import JobState
 from tests.console.driving import NOW_US, Driver, complete, run_job
 
 JOBS = 100_000
@@ -20,9 +21,8 @@ def made(number: int, state: str = "COMPLETED", **fields: Any) -> Job:
     at = NOW_US - number * 1000
     ended = at if state in ("COMPLETED", "FAILED") else 0
     path = f"/data/Venue/{number:06d}.log"
-    return Job(
-        f"{number:016x}", "PARSE", state, "fix", "1.0.0", path, queued_at=at, started_at=ended, ended_at=ended, **fields
-    )
+    times: dict[str, Any] = {"queued_at": at, "started_at": ended, "ended_at": ended}
+    return Job(f"{number:016x}", "PARSE", "fix", "1.0.0", path, state=JobState(state), **times, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from casparian_console.canvas import ASCII, UNICODE
 from casparian_console.facts.store import Throughput
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.monitoring import binned, chart
+from casparian_protocol.events import JobCancelled, JobOutputsCommitted
 from tests.console.driving import Driver, matches_snapshot, run_job
 from tests.console.jobs_scene import work_day
 
@@ -232,18 +233,23 @@ def test_more_samples_than_columns_become_means() -> None:
     assert binned([1, 2], 5) == [1, 2]
 
 
+def committed(job_id: str, rows: int) -> JobOutputsCommitted:
+    counts: dict[str, Any] = {"rows": rows, "quarantined": 0, "skipped": 0, "seconds": 1.0, "part_names": 2}
+    return JobOutputsCommitted(job_id=job_id, epoch=1, versions={}, **counts)
+
+
 def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> None:
     flow = Throughput()
     assert flow.per_second(1_000_000) == 0.0
-    flow.committed("short", 500)
+    flow.fold(committed("short", 500))
     flow.told([worker("w1", jobs=[held("a", 300)])])
     assert flow.per_second(2_000_000) == 800.0
     flow.told([worker("w1", jobs=[held("a", 700)])])
-    flow.committed("0" * 16, 1000)
+    flow.fold(committed("0" * 16, 1000))
     assert flow.per_second(4_000_000) == 350.0  # 700 in two seconds
     assert flow.per_second(5_000_000) == 0.0
     flow.told([worker("w1", jobs=[held("a", 50)])])
-    flow.ended("0" * 16)
+    flow.fold(JobCancelled(job_id="0" * 16, reason=""))
     flow.told([worker("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
     assert flow.per_second(6_000_000) == 70.0
 

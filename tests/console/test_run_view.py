@@ -3,7 +3,8 @@
 from typing import Any
 
 from casparian_console.run_view import RunView
-from casparian_protocol.feed import FeedEvent, Metric, Silence, Snapshot
+from casparian_protocol.feed import Metric, Silence, Snapshot
+from tests.console.events import whole
 
 
 def job(number: int) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def watch(*items: Any) -> RunView:
     view = RunView(started=0.0)
     view.apply(Snapshot(0, [], [], {}))
     for seq, item in enumerate(items, 1):
-        view.apply(FeedEvent(seq, 0, item[0], 1, "sentinel", item[1]) if isinstance(item, tuple) else item)
+        view.apply(whole(seq, 0, *item) if isinstance(item, tuple) else item)
     return view
 
 
@@ -80,7 +81,7 @@ def test_silence_is_said_and_the_next_word_ends_it() -> None:
     view = watch(Silence(4.0))
     assert any("nothing heard" in line for line in view.lines(5.0, 80))
 
-    view.apply(FeedEvent(9, 0, "JobQueued", 1, "sentinel", {"job": job(3)}))
+    view.apply(whole(9, 0, *queued(3)))
     assert not any("nothing heard" in line for line in view.lines(5.0, 80))
 
 
@@ -137,7 +138,7 @@ def long_queue(jobs: int, listed_jobs: int) -> RunView:
 
 def hear(view: RunView, *told: tuple[str, dict[str, Any]]) -> None:
     for kind, data in told:
-        view.apply(FeedEvent(1, 0, kind, 1, "sentinel", data))
+        view.apply(whole(1, 0, kind, data))
 
 
 def test_a_run_goes_on_until_the_jobs_that_no_snapshot_listed_have_ended_too() -> None:

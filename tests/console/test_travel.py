@@ -14,6 +14,7 @@ from casparian_console.screen import Screen
 from casparian_console.travel import Places
 from casparian_protocol.feed import FeedEvent, Snapshot
 from tests.console.driving import SECOND_US, Driver, complete, fail, job_id, matches_snapshot, queued, run_job
+from tests.console.events import whole
 
 
 class Traveller(Driver):
@@ -123,7 +124,7 @@ def test_after_a_gap_the_log_is_asked_for_what_is_missing() -> None:
     driver = traveller()
     driver.travel()
     driver.press("home")
-    driver.log += [FeedEvent(seq, driver.now_us, "JobDue", 1, "test", {"job_id": job_id(3)}) for seq in (13, 14)]
+    driver.log += [whole(seq, driver.now_us, "JobDue", {"job_id": job_id(3)}) for seq in (13, 14)]
     effects = [effect for effect in driver.send(Heard(Snapshot(14, [], [], {}))) if isinstance(effect, LoadPast)]
     assert effects[0].from_seq == 13
     driver.read(effects)

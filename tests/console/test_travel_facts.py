@@ -27,7 +27,11 @@ from tests.sentinel.projection.lives import new_home, write_history
 #: What a snapshot does not tell of a job that is open then: who folds all events knows more.
 _NOT_IN_A_SNAPSHOT = frozenset({"topic", "started_at", "error_code", "error_message", "fingerprint"})
 #: Live readings, what is only of open jobs, and the seconds, which the made log tells twice and differently.
-_NOT_IN_THE_TABLES = frozenset({"progress", "progressed_at", "not_before", "seconds", "seq", "era"})
+_NOT_IN_THE_TABLES = frozenset({"progress", "progressed_at", "not_before", "seconds", "era"})
+#: Of a job's life the console shows neither: the core alone decides by them.
+_NOT_SHOWN = frozenset(
+    {"last_seq", "leased_at", "guest_pid", "losses", "memory_failures", "delay_seconds", "is_cancel_requested"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def told(facts: Facts, were_open: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def _told(job: Job, was_open: bool) -> dict[str, Any]:
-    left_out = _NOT_IN_THE_TABLES | (_NOT_IN_A_SNAPSHOT if was_open else set())
+    left_out = _NOT_IN_THE_TABLES | _NOT_SHOWN | (_NOT_IN_A_SNAPSHOT if was_open else set())
     return {name: value for name, value in asdict(job).items() if name not in left_out}
 
 

@@ -1,6 +1,6 @@
 """The book of jobs: every bucket, the jobs that are known one by one, and what moved since a list was read.
 
-Events come in through `replace`; sums of answers through `count_open` and `count_ended`, jobs of answers through `know`. A book
+Events come in through `fold`; sums of answers through `count_open` and `count_ended`, jobs of answers through `know`. A book
 can be forked in a few milliseconds, however many jobs it knows: both books share what neither has changed since (`era` says
 whose it is), which is how the console goes back in time.
 """
@@ -8,13 +8,14 @@ whose it is), which is how the console goes back in time.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from itertools import count
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from casparian_console.facts.jobs import (
     ENDED_STATES,
@@ -26,12 +27,21 @@ from casparian_console.facts.jobs import (
     Counts,
     Job,
     Kin,
-    Progress,
     Standing,
     recency,
 )
 from casparian_console.kinds import look_of
-from casparian_protocol.jobs import ParseWork
+from casparian_protocol.events import (
+    Event,
+    FailureClosed,
+    JobCancelRequested,
+    JobEvent,
+    JobProgressed,
+    JobQueued,
+    JobReplayed,
+    ScanFinished,
+)
+from casparian_protocol.wire import Progress
 
 _OPEN_STANDINGS = (Standing.RUNNING, Standing.WAITING)
 #: Jobs of a bucket that are known one by one; running ones always are. An open group may list more.
@@ -48,6 +58,15 @@ class Move(NamedTuple):
     key: BucketKey
     recency: tuple[int, str]
     job: Job
+
+
+class Settled(NamedTuple):
+    """What an ended, closed or replayed job does to the totals of its state: one more or one less, and its rows."""
+
+    state: str
+    sign: int
+    rows: int = 0
+    quarantined: int = 0
 
 
 class Change(NamedTuple):
@@ -94,7 +113,7 @@ _REVISIONS = count(1)
 
 
 class JobBook:
-    """Jobs by id and in buckets. `replace` is the only way in for what events tell; a job's fields change nowhere else."""
+    """Jobs by id and in buckets. `fold` is the only way in for events; a job's fields change nowhere else."""
 
     def __init__(self, *, keeps_all: bool = False) -> None:
         self.by_id: dict[str, Job] = {}
@@ -146,37 +165,83 @@ class JobBook:
 
     # --- what events tell ---------------------------------------------------------------------------------------------
 
-    def replace(self, job_id: str, **changes: Any) -> Job:
-        """Make or change a job; it moves to the bucket where it belongs now."""
+    def fold(self, seq: int, at: int, actor: str, event: Event) -> tuple[Settled, ...]:
+        """Apply an event; what it does to the totals of ended jobs."""
+        match event:
+            case JobProgressed():
+                self.touch(event.job_id, event.progress, at, seq)
+            case JobQueued(job=spec):
+                self.put(Job.of(spec, seq=seq, at=at))
+            case JobReplayed(job=spec):
+                known = self.by_id.get(spec.job_id)
+                was_counted = known is None or not known.is_closed
+                self.put(Job.of(spec, seq=seq, at=at))
+                return (Settled(event.from_state, -1),) if was_counted else ()
+            case FailureClosed():
+                known = self.by_id.get(event.job_id)
+                if known is not None and known.standing is Standing.FAILED:
+                    return (Settled(self._close(known.job_id, actor, seq).state, -1),)
+            case ScanFinished() if event.scan_id in self.by_id:  # a SCAN job gives its scan its own id
+                with self._moving(event.scan_id) as job:
+                    job.files = event.files
+            case JobCancelRequested() if event.job_id in self.by_id:
+                with self._moving(event.job_id) as job:
+                    job.take(seq, at, event)
+            case JobEvent() if event.about.leads_to:
+                with self._moving(event.subject) as job:
+                    job.take(seq, at, event)
+                return self._settled(job, seq)
+        return ()
+
+    def _settled(self, job: Job, seq: int) -> tuple[Settled, ...]:
+        """What a job that has just ended does to the totals; a success closes the failures of its parser on its input."""
+        if job.state not in ENDED_STATES:
+            return ()
+        ended = Settled(job.state, 1, job.rows, job.quarantined)
+        if job.standing is not Standing.DONE:
+            return (Settled(job.state, 1),)
+        failures = self._failures.get((job.type, job.parser, job.input), ())
+        closed = [Settled(self._close(job_id, job.job_id, seq).state, -1) for job_id in failures]
+        return (ended, *closed)
+
+    def _close(self, job_id: str, by: str, seq: int) -> Job:
+        """A failure needs no more attention."""
+        with self._moving(job_id) as job:
+            job.closed_by, job.last_seq = by, seq
+        return job
+
+    def put(self, fresh: Job) -> None:
+        """A job as it is told of as a whole, in place of what was known of it."""
+        with self._moving(fresh.job_id, fresh):
+            pass
+
+    @contextmanager
+    def _moving(self, job_id: str, fresh: Job | None = None) -> Iterator[Job]:
+        """The job, to be changed (or `fresh` in its place); then it goes to the bucket where it belongs.
+
+        A job that nobody has told of is made: its snapshot is older than the console's history.
+        """
         self.revision = next(_REVISIONS)
         job = self.by_id.get(job_id)
         was = job.standing if job is not None else None
-        if job is None:
-            kind, state = changes.pop("type", ParseWork.kind), changes.pop("state", "QUEUED")
-            job = self.by_id[job_id] = Job(job_id, kind, state, era=self._era)
-        else:
+        if job is not None:
             self._leave(job)
-            if job.era is not self._era:
-                job = self.by_id[job_id] = copy(job)
-                job.era = self._era
-        for name, value in changes.items():
-            setattr(job, name, value)
+        if fresh is not None or job is None or job.era is not self._era:
+            job = fresh or (copy(job) if job is not None else Job(job_id))
+            job.era = self._era
+            self.by_id[job_id] = job
+        yield job
         self._join(job)
         self._note_stretch(job, was)
-        return job
-
-    def close_failures(self, job: Job, seq: int) -> list[str]:
-        """This job succeeded, and closes the failures of its parser on its input; the states of those that are known."""
-        failures = self._failures.get((job.type, job.parser, job.input), ())
-        return [self.replace(job_id, closed_by=job.job_id, seq=seq).state for job_id in failures]
 
     def touch(self, job_id: str, progress: Progress, at_us: int, seq: int) -> None:
         """Progress: numbers only, so the job stays where it is."""
         job = self.by_id.get(job_id)
         if job is not None:
             if job.era is not self._era:
-                job = self.replace(job_id)
-            job.progress, job.progressed_at, job.seq = progress, at_us, max(job.seq, seq)
+                with self._moving(job_id) as job:
+                    pass
+            job.progress, job.progressed_at, job.last_seq = progress, at_us, max(job.last_seq, seq)
             self.revision = next(_REVISIONS)
 
     # --- what snapshots and answers tell ------------------------------------------------------------------------------
@@ -226,7 +291,7 @@ class JobBook:
         fresh: dict[BucketKey, list[Job]] = {}
         for job in jobs:
             known = self.by_id.get(job.job_id)
-            is_older = known is not None and known.state in ENDED_STATES and known.seq <= seq
+            is_older = known is not None and known.state in ENDED_STATES and known.last_seq <= seq
             if known is not None and is_older and known.ended_at != job.ended_at:
                 self._unlist(known)
                 known = None

@@ -11,13 +11,27 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypedDict
+from typing import Any
 
 from sortedcontainers import SortedKeyList
 
 from casparian_console.canvas import shared_folder
 from casparian_console.kinds import look_of
-from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobState
+from casparian_protocol.events import (
+    Event,
+    JobCompleted,
+    JobDeadLettered,
+    JobDue,
+    JobFailed,
+    JobLeased,
+    JobOutputsCommitted,
+    JobRetryScheduled,
+    JobStarted,
+    LeaseExpired,
+)
+from casparian_protocol.job_life import JobLife, advance
+from casparian_protocol.jobs import ENDED, IN_PROGRESS, OPEN, JobError, JobSpec, JobState, ParseWork
+from casparian_protocol.wire import Progress
 
 
 class Standing(IntEnum):
@@ -54,46 +68,19 @@ Kin = tuple[str, str, str]
 SECOND_US = 1_000_000
 
 
-class Payload(TypedDict, total=False):
-    rows: int
-    bytes: int
-    quarantined: int
-    batches: int
-
-
-class Progress(TypedDict, total=False):
-    """`casparian_protocol.wire.Progress`, as events and heartbeats carry it."""
-
-    items_done: int | None
-    items_total: int | None
-    unit: str
-    throughput_per_sec: float | None
-    eta_seconds: int | None
-    updated_at: int
-    payload: Payload
-
-
 @dataclass(slots=True, eq=False)
-class Job:
-    """One job as the screens know it. Times are µs UTC, 0 = not yet."""
+class Job(JobLife):
+    """One job as the screens know it: its life, and what it is, read and wrote. Times are µs UTC, 0 = not yet."""
 
     job_id: str
-    type: str
-    state: str
+    type: str = ParseWork.kind
     parser: str = ""
     version: str = ""
     input: str = ""
     topic: str = ""
-    attempt: int = 0
-    epoch: int = 0
-    worker_id: str = ""
-    retry_count: int = 0
-    not_before: int = 0
     queued_at: int = 0
-    started_at: int = 0
-    ended_at: int = 0
-    #: Of the running attempt.
-    progress: Progress = field(default_factory=Progress)
+    #: Of the running attempt; None before its first report.
+    progress: Progress | None = None
     progressed_at: int = 0
     rows: int = 0
     quarantined: int = 0
@@ -106,13 +93,54 @@ class Job:
     error_code: str = ""
     error_message: str = ""
     fingerprint: str = ""
-    reason: str = ""
     #: Of a failure that needs no more attention: the job that succeeded since, or the person who says so.
     closed_by: str = ""
-    #: Sequence of the event that last changed it; 0 when it is known from an answer only.
-    seq: int = 0
     #: Whose it is: a book changes jobs and buckets of its own era only, and a copy of the others.
     era: object = None
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @classmethod
+    def of(cls, spec: JobSpec, *, seq: int, at: int) -> Job:
+        """As it is when it is queued, or replayed."""
+        work = spec.work
+        return cls(
+            spec.job_id,
+            work.kind,
+            work.parser,
+            work.parser_version,
+            work.subject,
+            work.topic,
+            spec.queued_at or at,
+            last_seq=seq,
+        )
+
+    def take(self, seq: int, at: int, event: Event) -> None:
+        """Make of it what it is behind an event of its life."""
+        advance(self, seq, at, event)
+        match event:
+            case JobLeased() | LeaseExpired() | JobDue():
+                self.progress = None
+            case JobStarted():
+                self.progressed_at = at
+            case JobRetryScheduled(error=error) | JobFailed(error=error):
+                self._failed_of(error)
+            case JobDeadLettered(error=error) if error is not None:
+                self._failed_of(error)
+            case JobOutputsCommitted(manifest=manifest, versions=versions):
+                files = manifest.files if manifest is not None else []
+                self.outputs = tuple(sorted(versions or (manifest.outputs if manifest is not None else ())))
+                self.bytes = sum(file.bytes for file in files if file.kind == "data")
+            case JobCompleted():
+                self.rows, self.quarantined, self.skipped = event.rows, event.quarantined, event.skipped
+                self.seconds = event.seconds
+                self.error_code = self.error_message = self.fingerprint = ""
+
+    def _failed_of(self, error: JobError) -> None:
+        self.error_code, self.error_message, self.fingerprint = error.code, error.message, error.fingerprint
 
     @property
     def standing(self) -> Standing:

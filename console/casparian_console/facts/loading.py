@@ -1,20 +1,23 @@
-"""How jobs enter the book: from a snapshot, from events, from the projection's history.
+"""What the tables and a snapshot tell of jobs: what is asked, and how the answers enter the book.
 
-What the projection answers is older or younger than the feed by a little; a job that the feed has spoken of is left to
-the feed.
+An answer is older or younger than the feed by a little; a job that the feed has spoken of is left to the feed. Events enter
+through the book's own `fold`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_console.facts.book import JobBook
+from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing
 from casparian_console.kinds import look_of
-from casparian_console.messages import RunQuery, Tag
+from casparian_console.messages import Answer, RunQuery, Tag
+from casparian_protocol.events import Event, JobEvent, JobProgressed, JobQueued, JobReplayed
 from casparian_protocol.feed import FeedEvent, Snapshot
-from casparian_protocol.jobs import JobSpec
+from casparian_protocol.jobs import JobState
 from casparian_protocol.queries import Query
 from casparian_protocol.queries.files import FileSums
 from casparian_protocol.queries.jobs import (
@@ -28,6 +31,7 @@ from casparian_protocol.queries.jobs import (
 )
 from casparian_protocol.queries.outputs import OutputsListed
 from casparian_protocol.queries.registry import ContractsListed, ParserVersions, Sources, WaitingTags
+from casparian_protocol.wire import Progress
 
 #: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
 RECENT_JOBS = 1_000
@@ -35,8 +39,11 @@ PAGE_JOBS = 500
 #: Jobs that are asked for by their ids at once.
 IDS_AT_ONCE = 500
 
-#: What an ended or replayed job does to the totals: state, sign, rows, quarantined rows.
-Settled = tuple[str, int, int, int]
+#: Buckets without a known job of which a page is asked for at once.
+_PAGES_AT_ONCE = 8
+#: States of jobs that an answer may add: what is under way the snapshot and the feed tell of.
+_TAKEN = ENDED_STATES | {"QUEUED"}
+_Page = tuple[BucketKey, str]
 
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
 _NOT_LEASED = frozenset({"QUEUED", "RETRY_WAIT"})
@@ -105,26 +112,30 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
     seconds = {held["job_id"]: held["seconds"] for worker in taken.workers for held in worker["jobs"]}
     stuck = _stuck(taken)
     for job in taken.jobs:
-        progress = job.get("progress") or {}
-        reported_at = progress.get("updated_at", 0)  # also without progress since the report before
-        book.replace(
-            job["job_id"],
-            type=job["type"],
-            state=job["state"],
-            parser=job["parser"],
-            version=job["parser_version"],
-            input=job["input"],
-            attempt=job["attempt"] - (job["state"] in _NOT_LEASED),  # those that it had
-            epoch=job["epoch"],
-            worker_id=job["worker_id"],
-            retry_count=job["retry_count"],
-            not_before=job["not_before"],
-            queued_at=job["queued_at"],
-            # one that waits at its worker behind another has not begun
-            started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
-            progress=progress,
-            progressed_at=min(reported_at, now_us - stalled_after_us) if job["job_id"] in stuck else reported_at,
-            seq=taken.seq,
+        progress = _progress_of(job["progress"])
+        reported_at = (
+            progress.updated_at if progress is not None else 0
+        )  # also without progress since the report before
+        book.put(
+            Job(
+                job["job_id"],
+                job["type"],
+                job["parser"],
+                job["parser_version"],
+                job["input"],
+                state=JobState(job["state"]),
+                attempt=job["attempt"] - (job["state"] in _NOT_LEASED),  # those that it had
+                epoch=job["epoch"],
+                worker_id=job["worker_id"],
+                retry_count=job["retry_count"],
+                not_before=job["not_before"],
+                queued_at=job["queued_at"],
+                # one that waits at its worker behind another has not begun
+                started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
+                progress=progress,
+                progressed_at=min(reported_at, now_us - stalled_after_us) if job["job_id"] in stuck else reported_at,
+                last_seq=taken.seq,
+            )
         )
     if taken.groups:
         book.count_open(
@@ -140,10 +151,31 @@ def _stuck(taken: Snapshot) -> set[str]:
     return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
 
 
-def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Counter[tuple[str, str]]:
-    """Count the ended jobs as of `seq`; sums by (state, number): jobs, rows and quarantined rows, closed failures left out."""
+@dataclass(slots=True)
+class Totals:
+    """Ended jobs of the whole home by state, and rows. Exact as of `seq` plus every event behind it; unknown before."""
+
+    seq: int = -1
+    by_state: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    quarantined: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        return self.seq >= 0
+
+    def settle(self, seq: int, settled: Iterable[Settled]) -> None:
+        """Count an ended job, once: what the answer contains already is left out."""
+        for each in settled if seq > self.seq else ():
+            self.by_state[each.state] += each.sign
+            self.rows += each.rows
+            self.quarantined += each.quarantined
+
+
+def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Totals:
+    """Count the ended jobs as of `seq`; in the totals closed failures are left out."""
     counted: dict[BucketKey, tuple[Counts, int, set[str]]] = {}
-    totals: Counter[tuple[str, str]] = Counter()
+    totals = Totals(seq)
     for row in rows:
         if row["status"] not in ENDED_STATES:
             continue  # the snapshot and the feed know better what is open
@@ -154,8 +186,9 @@ def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Counter[tup
         sums.add(Counts(row["jobs"], row["rows"], row["quarantined"], row["skipped"], row["bytes"]))
         counted[key] = (sums, max(latest_at, row["latest_at"]), outputs | set(row["outputs"]))
         if not row["is_closed"]:
-            for number, value in (("jobs", row["jobs"]), ("rows", row["rows"]), ("quarantined", row["quarantined"])):
-                totals[row["status"], number] += value
+            totals.by_state[row["status"]] += row["jobs"]
+            totals.rows += row["rows"]
+            totals.quarantined += row["quarantined"]
     book.count_ended({key: (sums, at, outputs) for key, (sums, at, outputs) in counted.items()}, seq)
     return totals
 
@@ -166,7 +199,7 @@ def job_of(row: GroupedJob) -> Job:
     return Job(
         row["id"],
         row["job_type"],
-        row["status"],
+        state=JobState(row["status"]),
         parser=row["plugin_name"] or "",
         version=row["parser_version"] or "",
         input=row["input_file"] or "",
@@ -196,16 +229,7 @@ def job_of(row: GroupedJob) -> Job:
 
 def queued_again(job: Job) -> Job:
     """The job as it was before the events that its answer knows already: counted among those that wait."""
-    return Job(
-        job.job_id,
-        job.type,
-        "QUEUED",
-        parser=job.parser,
-        version=job.version,
-        input=job.input,
-        topic=job.topic,
-        queued_at=job.queued_at,
-    )
+    return Job(job.job_id, job.type, job.parser, job.version, job.input, job.topic, job.queued_at)
 
 
 def outputs_of(paths: str) -> tuple[str, ...]:
@@ -214,126 +238,121 @@ def outputs_of(paths: str) -> tuple[str, ...]:
     return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
 
 
-def fold_job(book: JobBook, event: FeedEvent) -> tuple[Settled, ...]:
-    """Apply an event about a job; its effects on the totals, each as (state, sign, rows, quarantined)."""
-    data, seq, at = event.data, event.seq, event.ts
-    match event.type:
-        case "JobQueued" | "JobReplayed":
-            spec = JobSpec.model_validate(data["job"])
-            known = book.get(spec.job_id)
-            was_counted = event.type == "JobReplayed" and not (known is not None and known.is_closed)
-            book.replace(spec.job_id, **_fresh(spec, at), seq=seq)
-            if was_counted:
-                return ((data["from_state"], -1, 0, 0),)
-        case "FailureClosed":
-            known = book.get(data["job_id"])
-            if known is not None and known.standing is Standing.FAILED:
-                book.replace(known.job_id, closed_by=event.actor, seq=seq)
-                return ((known.state, -1, 0, 0),)
-        case "ScanFinished" if book.get(data["scan_id"]) is not None:  # a SCAN job gives its scan its own id
-            book.replace(data["scan_id"], files=data["files"])
-        case "JobLeased":
-            _change(
-                book,
-                event,
-                state="LEASED",
-                started_at=0,
-                worker_id=data["worker_id"],
-                attempt=data["attempt"],
-                epoch=seq,
-                progress={},
-            )
-        case "JobStarted":
-            _change(book, event, state="RUNNING", started_at=at, progressed_at=at)
-        case "JobProgressed":
-            book.touch(data["job_id"], data["progress"], at, seq)
-        case "LeaseExpired" | "JobDue":
-            _change(book, event, state="QUEUED", epoch=0, worker_id="", progress={})
-        case "JobRetryScheduled":
-            _change(
-                book,
-                event,
-                state="RETRY_WAIT",
-                not_before=data["not_before"],
-                retry_count=data["retry_count"],
-                epoch=0,
-                worker_id="",
-                **_error(data),
-            )
-        case "JobOutputsCommitted":
-            manifest = data.get("manifest") or {}
-            written = sum(file["bytes"] for file in manifest.get("files", []) if file["kind"] == "data")
-            outputs = tuple(sorted(data.get("versions") or manifest.get("outputs") or {}))
-            _change(book, event, state="COMMITTED", outputs=outputs, bytes=written)
-        case "JobCompleted":
-            _change(
-                book,
-                event,
-                state=data["status"],
-                ended_at=at,
-                rows=data["rows"],
-                quarantined=data["quarantined"],
-                skipped=data["skipped"],
-                seconds=data["seconds"],
-                error_code="",
-                error_message="",
-                fingerprint="",
-            )
-            closed = book.close_failures(book.by_id[data["job_id"]], seq)
-            return ((data["status"], 1, data["rows"], data["quarantined"]), *((state, -1, 0, 0) for state in closed))
-        case "JobFailed":
-            _change(book, event, state="FAILED", ended_at=at, **_error(data))
-            return (("FAILED", 1, 0, 0),)
-        case "JobDeadLettered":
-            _change(book, event, state="DEAD_LETTER", ended_at=at, reason=data["reason"], **_error(data))
-            return (("DEAD_LETTER", 1, 0, 0),)
-        case "JobCancelled":
-            _change(book, event, state="CANCELLED", ended_at=at, reason=data["reason"])
-            return (("CANCELLED", 1, 0, 0),)
-    return ()
+def _progress_of(told: Mapping[str, object] | None) -> Progress | None:
+    return Progress.model_validate(told) if told else None
 
 
-def _fresh(spec: JobSpec, at: int) -> dict[str, Any]:
-    return {
-        "type": spec.work.kind,
-        "state": "QUEUED",
-        "parser": spec.work.parser,
-        "version": spec.work.parser_version,
-        "input": spec.work.subject,
-        "topic": spec.work.topic,
-        "attempt": 0,
-        "epoch": 0,
-        "queued_at": spec.queued_at or at,
-        "started_at": 0,
-        "ended_at": 0,
-        "rows": 0,
-        "quarantined": 0,
-        "skipped": 0,
-        "bytes": 0,
-        "seconds": 0.0,
-        "outputs": (),
-        "worker_id": "",
-        "retry_count": 0,
-        "progress": {},
-        "error_code": "",
-        "error_message": "",
-        "fingerprint": "",
-        "reason": "",
-        "closed_by": "",
-    }
+def _is_of_open_job(event: Event) -> bool:
+    """An event of a job's life, but for the one that begins it."""
+    if isinstance(event, JobQueued | JobReplayed):
+        return False
+    return isinstance(event, JobProgressed) or (isinstance(event, JobEvent) and bool(event.about.leads_to))
 
 
-def _error(data: dict[str, Any]) -> dict[str, Any]:
-    error = data.get("error") or {}
-    if not error:
-        return {}
-    return {
-        "error_code": error.get("code", ""),
-        "error_message": error.get("message", ""),
-        "fingerprint": error.get("fingerprint", ""),
-    }
+class Unlisted:
+    """Jobs that are counted and not known: what was asked about them, and how far the pages reach. The book is the caller's.
 
+    A snapshot lists the first jobs that wait, and the book evicts what is too many. An event about such a job is held until
+    the tables have said whose job it is; then it is folded like any other.
+    """
 
-def _change(book: JobBook, event: FeedEvent, **changes: Any) -> None:
-    """A job that nobody has told of (its snapshot is older than the console's history) is made."""
-    book.replace(event.data["job_id"], **changes, seq=event.seq)
+    def __init__(self) -> None:
+        #: Job id → events about it that wait for it to be known.
+        self._held: dict[str, list[FeedEvent]] = {}
+        self._is_asking_ids = False
+        #: How far the pages of a bucket and state reach: the place of the last row; None behind the last page.
+        self._reached: dict[_Page, tuple[int, str] | None] = {}
+        self._awaited: set[_Page] = set()
+
+    def fork(self) -> Unlisted:
+        fresh = Unlisted()
+        fresh._held = {job_id: events[:] for job_id, events in self._held.items()}
+        fresh._reached, fresh._awaited = self._reached.copy(), self._awaited.copy()
+        fresh._is_asking_ids = self._is_asking_ids
+        return fresh
+
+    def begin_anew(self) -> None:
+        """A snapshot tells of everything that is open."""
+        self._held.clear()
+        self._awaited.clear()
+        self._is_asking_ids = False
+
+    # --- jobs that events name ----------------------------------------------------------------------------------------
+
+    def holds(self, book: JobBook, record: FeedEvent, event: Event) -> bool:
+        """Whether the event waits: it is about one of those that the snapshot counted, or that were evicted."""
+        job_id = event.subject
+        if not _is_of_open_job(event) or book.get(job_id) is not None:
+            return False
+        if job_id not in self._held and not book.is_partial(Standing.WAITING):
+            return False
+        self._held.setdefault(job_id, []).append(record)
+        return True
+
+    def identify(self) -> list[RunQuery]:
+        """Ask who the named jobs are: all at once, one question at a time."""
+        if not self._held or self._is_asking_ids:
+            return []
+        self._is_asking_ids = True
+        return [by_id(list(self._held)[:IDS_AT_ONCE])]
+
+    # --- pages --------------------------------------------------------------------------------------------------------
+
+    def more(self, book: JobBook, key: BucketKey) -> list[RunQuery]:
+        """The next page of a bucket of ended jobs, unless it is on its way or all are known."""
+        bucket = book.buckets.get(key)
+        if bucket is None or bucket.is_whole or key[0] in (Standing.RUNNING, Standing.WAITING) or key[4] == CLOSED:
+            return []
+        asked = []
+        for state in states_of(key[0]):
+            page = (key, state)
+            if page not in self._awaited and self._reached.get(page, (0, "")) is not None:
+                self._awaited.add(page)
+                asked.append(page_of(key, state, self._reached.get(page)))
+        return asked
+
+    def first_pages(self, book: JobBook) -> list[RunQuery]:
+        """The first page of buckets of which nothing but their sums is known, the latest first."""
+        bare = [bucket for bucket in book.buckets.values() if not bucket.jobs and bucket.counted.jobs]
+        bare.sort(key=lambda bucket: (bucket.key[0], -bucket.latest_at))
+        asked: list[RunQuery] = []
+        for bucket in bare:
+            if len(asked) >= _PAGES_AT_ONCE:
+                break
+            asked += self.more(book, bucket.key)
+        return asked
+
+    def pin(self, book: JobBook, keys: Collection[BucketKey]) -> None:
+        """These buckets are listed now, the others not any more: what is known of them beyond the first is evicted."""
+        for key in book.pinned - set(keys):
+            book.let_go(key)
+            for state in states_of(key[0]):
+                self._reached.pop((key, state), None)
+        book.pinned |= set(keys)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def on_answer(self, book: JobBook, answer: Answer) -> Iterable[FeedEvent]:
+        """Take the jobs in; the events that waited for them, to be folded now."""
+        rows: list[GroupedJob] = answer.rows
+        jobs = [job_of(row) for row in rows]
+        if answer.tag[1] == "byid":
+            self._is_asking_ids = False
+        elif answer.tag[1] == "page":
+            page = page_key(answer.tag)
+            self._awaited.discard(page)
+            is_last = len(jobs) < PAGE_JOBS
+            if page[0] in book.pinned or is_last:
+                self._reached[page] = None if is_last else (jobs[-1].at, jobs[-1].job_id)
+        named = [job for job in jobs if job.job_id in self._held]
+        others = [job for job in jobs if job.job_id not in self._held and job.state in _TAKEN]
+        book.know(others, answer.seq)
+        book.know(map(queued_again, named), answer.seq)
+        return [event for job in named for event in self._held.pop(job.job_id)]
+
+    def refused(self, tag: Tag) -> None:
+        """It is asked again when it is wanted again."""
+        if tag[1] == "byid":
+            self._is_asking_ids = False
+        elif tag[1] == "page":
+            self._awaited.discard(page_key(tag))

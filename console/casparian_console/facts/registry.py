@@ -6,14 +6,43 @@ Counts of files are known from the last answer and moved by scans' counts; detai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from casparian_console.canvas import clock, count
+from casparian_console.facts.jobs import SECOND_US
 from casparian_console.messages import Answer
-from casparian_protocol.feed import FeedEvent
+from casparian_protocol.events import (
+    ContentsRecognised,
+    ContractApproved,
+    ContractProposed,
+    ContractRejected,
+    Event,
+    FilesObserved,
+    FilesRevised,
+    FilesTagged,
+    JobCompleted,
+    JobDeadLettered,
+    JobFailed,
+    JobOutputsCommitted,
+    OutputVersionSetLive,
+    ParserCurrentChanged,
+    ParserHalfOpened,
+    ParserPaused,
+    ParserRegistered,
+    ParserResumed,
+    ParserRetired,
+    ParserVersionWaits,
+    Problem,
+    ScanFinished,
+    SourceAdded,
+    SourceRemoved,
+    TagRuleAdded,
+    TagRuleRemoved,
+)
+from casparian_protocol.jobs import Manifest
 from casparian_protocol.queries.outputs import OutputListed
 from casparian_protocol.queries.registry import ContractListed, ParserVersion
 from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files, what_to_do, why_waits
@@ -83,15 +112,15 @@ class Output:
 
 
 #: After these only the tables know how many files there are of each kind.
-_CHANGES_FILES = frozenset(
-    {"FilesObserved", "FilesRevised", "FilesTagged", "ScanFinished", "TagRuleAdded", "TagRuleRemoved"}
-)
+_CHANGES_FILES = (FilesObserved, FilesRevised, FilesTagged, ScanFinished, TagRuleAdded, TagRuleRemoved)
 
 
-class JobEvent(NamedTuple):
+class Told(NamedTuple):
     """An event, and what the job that it is about says of itself: its parser ("" without one) and its last error."""
 
-    event: FeedEvent
+    seq: int
+    at: int
+    event: Event
     parser: str = ""
     problem: str = ""
 
@@ -204,136 +233,129 @@ class Registry:
         elif table == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
 
-    def fold(self, told: JobEvent, tables: Iterable[str] = TABLES) -> None:
+    def fold(self, told: Told, tables: Iterable[str] = TABLES) -> None:
         """Apply an event to those of `tables` whose last answer is older than it."""
         for table in tables:
-            if told.event.seq > self._loaded.get(table, -1):
+            if told.seq > self._loaded.get(table, -1):
                 _FOLDS[table](self, told)
 
-    def _fold_sources(self, told: JobEvent) -> None:
-        data = told.event.data
-        match told.event.type:
-            case "SourceAdded":
-                self.sources[data["source_id"]] = Source(
-                    data["source_id"], data["name"], data["path"], data.get("poll_seconds", 0)
-                )
-            case "SourceRemoved":
-                self.sources.pop(data["source_id"], None)
+    def _fold_sources(self, told: Told) -> None:
+        match told.event:
+            case SourceAdded() as event:
+                self.sources[event.source_id] = Source(event.source_id, event.name, event.path, event.poll_seconds)
+            case SourceRemoved(source_id=source_id):
+                self.sources.pop(source_id, None)
 
-    def _fold_files(self, told: JobEvent) -> None:
-        data = told.event.data
-        match told.event.type:
-            case "FilesObserved":
-                self.files += data["new"] - data["vanished"]
-                self.untagged += data["new"] - data["tagged"]
-                self.stale.add("files")
-            case kind if kind in _CHANGES_FILES:
-                self.stale.add("files")
+    def _fold_files(self, told: Told) -> None:
+        event = told.event
+        if isinstance(event, FilesObserved):
+            self.files += event.new - event.vanished
+            self.untagged += event.new - event.tagged
+        if isinstance(event, _CHANGES_FILES):
+            self.stale.add("files")
 
-    def _fold_waiting(self, told: JobEvent) -> None:
-        if told.event.type in _CHANGES_FILES:
+    def _fold_waiting(self, told: Told) -> None:
+        if isinstance(told.event, _CHANGES_FILES):
             self.stale.add("waiting")
 
-    def _fold_parsers(self, told: JobEvent) -> None:
-        event, data = told.event, told.event.data
-        match event.type:
-            case "ParserRegistered":
-                key = (data["name"], data["version"])
-                self.parsers[key] = Parser(
-                    *key,
-                    registered_at=event.ts,
-                    artifact=data["artifact"],
-                    topics=tuple(data.get("topics", ())),
-                    outputs=tuple(data.get("outputs", ())),
+    def _fold_parsers(self, told: Told) -> None:
+        match told.event:
+            case ParserRegistered() as event:
+                self.parsers[event.name, event.version] = Parser(
+                    event.name,
+                    event.version,
+                    registered_at=told.at,
+                    artifact=event.artifact,
+                    topics=event.topics,
+                    outputs=tuple(event.outputs),
                 )
-            case "ParserRetired":
-                if parser := self.parsers.get((data["name"], data["version"])):
+            case ParserRetired(name=name, version=version):
+                if parser := self.parsers.get((name, version)):
                     parser.state = "retired"
-            case "ParserCurrentChanged":
-                for parser in self.parsers.values():
-                    if parser.name == data["name"]:
-                        parser.is_current = parser.version == data["version"]
-                        if parser.is_current:
-                            parser.waits = parser.waits_remedy = ""
-            case "ParserVersionWaits":
-                if parser := self.parsers.get((data["name"], data["version"])):
-                    parser.waits, parser.waits_remedy = _waits(parser.name, parser.version, data)
-            case "ParserPaused" | "ParserHalfOpened" | "ParserResumed":
-                self._breaker(event)
-            case "JobCompleted" | "JobFailed" | "JobDeadLettered" if told.parser:
+            case ParserCurrentChanged(name=name, version=version):
+                for parser in self._versions(name):
+                    parser.is_current = parser.version == version
+                    if parser.is_current:
+                        parser.waits = parser.waits_remedy = ""
+            case ParserVersionWaits(name=name, version=version) as event:
+                if parser := self.parsers.get((name, version)):
+                    parser.waits, parser.waits_remedy = _waits(
+                        name, version, event.problems, event.left_out, event.like, may_be_chosen=event.may_be_chosen
+                    )
+            case ParserPaused(name=name, version=version) as event:
+                cooldown_us = round((event.cooldown_seconds or 0) * SECOND_US)
+                for parser in self._versions(name, version):
+                    parser.paused = event.reason or "paused"
+                    parser.breaker = "open" if version else parser.breaker
+                    parser.probe_at = told.at + cooldown_us if version and cooldown_us else 0
+            case ParserHalfOpened(name=name, version=version):
+                for parser in self._versions(name, version):
+                    parser.breaker, parser.probe_at = "half_open", 0
+            case ParserResumed(name=name, version=version):
+                for parser in self._versions(name, version):
+                    parser.paused, parser.breaker, parser.probe_at = "", "closed", 0
+            case JobCompleted() | JobFailed() | JobDeadLettered() if told.parser:
                 self._count_run(told)
 
-    def _fold_contracts(self, told: JobEvent) -> None:
-        event, data = told.event, told.event.data
-        match event.type:
-            case "ContractProposed":
-                self.contracts[data["contract_id"]] = Contract(
-                    data["contract_id"],
-                    data["parser"],
-                    data["version"],
-                    data["output"],
+    def _versions(self, name: str, version: str = "") -> list[Parser]:
+        """The versions of a parser, or the one."""
+        return [each for each in self.parsers.values() if each.name == name and version in ("", each.version)]
+
+    def _fold_contracts(self, told: Told) -> None:
+        match told.event:
+            case ContractProposed() as event:
+                self.contracts[event.contract_id] = Contract(
+                    event.contract_id,
+                    event.parser,
+                    event.version,
+                    event.output,
                     "proposed",
-                    data["columns"],
-                    data["contract_hash"],
-                    event.ts,
+                    event.columns,
+                    event.contract_hash,
+                    told.at,
                 )
-            case "ContractApproved" | "ContractRejected":
-                if contract := self.contracts.get(data["contract_id"]):
-                    contract.state = event.type.removeprefix("Contract").lower()
+            case ContractApproved(contract_id=contract_id) if contract := self.contracts.get(contract_id):
+                contract.state = "approved"
+            case ContractRejected(contract_id=contract_id) if contract := self.contracts.get(contract_id):
+                contract.state = "rejected"
 
-    def _fold_outputs(self, told: JobEvent) -> None:
-        if told.event.type == "JobOutputsCommitted":
-            self._committed(told.event, told.parser)
-            self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
-        elif told.event.type == "ContentsRecognised":
-            self.stale.add("outputs")
-        elif told.event.type == "OutputVersionSetLive" and (output := self.outputs.get(told.event.data["output"])):
-            output.version = told.event.data["version"]
-            self.stale.add("outputs")
+    def _fold_outputs(self, told: Told) -> None:
+        match told.event:
+            case JobOutputsCommitted() as event:
+                self._committed(event, told)
+                self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
+            case ContentsRecognised():
+                self.stale.add("outputs")
+            case OutputVersionSetLive() as event if output := self.outputs.get(event.output):
+                output.version = event.version
+                self.stale.add("outputs")
 
-    def _count_run(self, told: JobEvent) -> None:
+    def _count_run(self, told: Told) -> None:
         """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
-        is_success = told.event.type == "JobCompleted"
-        for known in self.parsers.values():
-            if known.name == told.parser:
-                known.runs += 1
-                known.successes += is_success
-                known.last_run_at = told.event.ts
-                known.last_failure = known.last_failure if is_success else told.problem
+        is_success = isinstance(told.event, JobCompleted)
+        for known in self._versions(told.parser):
+            known.runs += 1
+            known.successes += is_success
+            known.last_run_at = told.at
+            known.last_failure = known.last_failure if is_success else told.problem
 
-    def _breaker(self, event: FeedEvent) -> None:
-        data = event.data
-        version = data.get("version", "")
-        for parser in self.parsers.values():
-            if parser.name != data["name"] or version not in ("", parser.version):
-                continue
-            if event.type == "ParserPaused":
-                parser.paused = data["reason"] or "paused"
-                parser.breaker = "open" if version else parser.breaker
-                cooldown_us = round((data.get("cooldown_seconds") or 0) * 1e6)
-                parser.probe_at = event.ts + cooldown_us if version and cooldown_us else 0
-            elif event.type == "ParserHalfOpened":
-                parser.breaker, parser.probe_at = "half_open", 0
-            else:
-                parser.paused, parser.breaker, parser.probe_at = "", "closed", 0
-
-    def _committed(self, event: FeedEvent, owner: str) -> None:
-        manifest = event.data.get("manifest") or {}
-        for name, version in (event.data.get("versions") or {}).items():
+    def _committed(self, event: JobOutputsCommitted, told: Told) -> None:
+        manifest = event.manifest or Manifest()
+        for name, version in event.versions.items():
             output = self.outputs.setdefault(name, Output(name))
             output.version = output.version or version  # the first commit; from then on an event says which is live
-            output.parser = max(output.parser, owner)
-            accounting = manifest.get("outputs", {}).get(name, {})
-            output.rows += accounting.get("valid", 0)
-            output.quarantined += accounting.get("quarantined", 0)
-            output.last_commit = event.ts
-            for file in manifest.get("files", []):
-                if file["kind"] == "data" and file["output"] == name:
+            output.parser = max(output.parser, told.parser)
+            if accounting := manifest.outputs.get(name):
+                output.rows += accounting.valid
+                output.quarantined += accounting.quarantined
+            output.last_commit = told.at
+            for file in manifest.files:
+                if file.kind == "data" and file.output == name:
                     output.files += 1
-                    output.bytes += file["bytes"]
+                    output.bytes += file.bytes
 
 
-_FOLDS: dict[str, Callable[[Registry, JobEvent], None]] = {
+_FOLDS: dict[str, Callable[[Registry, Told], None]] = {
     "sources": Registry._fold_sources,
     "files": Registry._fold_files,
     "waiting": Registry._fold_waiting,
@@ -343,20 +365,28 @@ _FOLDS: dict[str, Callable[[Registry, JobEvent], None]] = {
 }
 
 
-def _waits(name: str, version: str, data: Mapping[str, Any]) -> tuple[str, str]:
+def _waits(
+    name: str, version: str, problems: Sequence[Problem], left_out: int, like: str, *, may_be_chosen: bool
+) -> tuple[str, str]:
     """Why a version waits and what helps, from the facts that were recorded; empty when nothing is in its way."""
-    problems = data["problems"]
     if not problems:
         return "", ""
-    remedy = what_to_do(name, version, problems, may_be_chosen=data["may_be_chosen"], like=data["like"])
-    return why_waits(problems, data["left_out"]), remedy
+    remedy = what_to_do(name, version, problems, may_be_chosen=may_be_chosen, like=like)
+    return why_waits(problems, left_out), remedy
 
 
 def _parser(row: ParserVersion) -> Parser:
     waits: tuple[str, str] = ("", "")
     if row["waits_json"]:
-        recorded = {**json.loads(row["waits_json"]), "may_be_chosen": row["may_be_chosen"]}
-        waits = _waits(row["name"], row["version"], recorded)
+        found = json.loads(row["waits_json"])
+        waits = _waits(
+            row["name"],
+            row["version"],
+            found["problems"],
+            found["left_out"],
+            found["like"],
+            may_be_chosen=row["may_be_chosen"],
+        )
     breaker = row["breaker"] or "closed"
     held = row["breaker_reason"] or "its circuit breaker is open" if breaker != "closed" else ""
     by_hand = (row["pause_reason"] or "paused") if row["paused_at"] is not None else ""

@@ -14,18 +14,44 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from casparian_console.facts import loading
-from casparian_console.facts.book import JobBook
+from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
-from casparian_console.facts.loading import Settled
-from casparian_console.facts.registry import JobEvent, Registry
-from casparian_console.facts.unlisted import Unlisted
+from casparian_console.facts.loading import Totals, Unlisted
+from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
+from casparian_protocol.events import (
+    Event,
+    FailureClosed,
+    IntakePaused,
+    IntakeResumed,
+    JobCancelled,
+    JobCompleted,
+    JobDeadLettered,
+    JobEvent,
+    JobFailed,
+    JobLeased,
+    JobOutputsCommitted,
+    JobProgressed,
+    JobQueued,
+    JobReplayed,
+    JobRetryScheduled,
+    JobStarted,
+    LeaseExpired,
+    SentinelStarted,
+    WorkerJoined,
+    WorkerLeft,
+    WorkerLost,
+)
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries.jobs import JobsMatching
+from casparian_protocol.wire import Progress
 
 _SECOND_US = 1_000_000
-_ENDS = frozenset({"JobFailed", "JobDeadLettered", "JobCancelled", "JobRetryScheduled", "LeaseExpired"})
+#: Without a commit: what the attempt had read was read.
+_ENDS = (JobFailed, JobDeadLettered, JobCancelled, JobRetryScheduled, LeaseExpired)
+#: Too many of them, and nobody looks for them among what happened last.
+_COMMON = (JobProgressed, JobQueued, JobLeased, JobStarted)
 
 
 @dataclass(slots=True)
@@ -44,18 +70,12 @@ class Throughput:
                 self._fresh += max(0, int(rows) - (before if epoch == held["epoch"] else 0))
                 self._told[held["job_id"]] = (held["epoch"], int(rows))
 
-    def fold(self, event: FeedEvent) -> None:
-        if event.type == "JobOutputsCommitted":
-            self.committed(event.data["job_id"], event.data.get("rows", 0) + event.data.get("quarantined", 0))
-        elif event.type in _ENDS:
-            self.ended(event.data["job_id"])
-
-    def committed(self, job_id: str, rows: int) -> None:
-        self._fresh += max(0, rows - self._told.pop(job_id, (0, 0))[1])
-
-    def ended(self, job_id: str) -> None:
-        """Without a commit: what it had read was read."""
-        self._told.pop(job_id, None)
+    def fold(self, event: Event) -> None:
+        if isinstance(event, JobOutputsCommitted):
+            before = self._told.pop(event.job_id, (0, 0))[1]
+            self._fresh += max(0, event.rows + event.quarantined - before)
+        elif isinstance(event, _ENDS):
+            self._told.pop(event.job_id, None)
 
     def per_second(self, now_us: int) -> float:
         """Since it was asked last; 0 the first time."""
@@ -85,24 +105,10 @@ class Sample:
     bytes_per_second: float
 
 
-@dataclass(slots=True)
-class Totals:
-    """Ended jobs of the whole home by state, and rows. Exact as of `seq` plus every event behind it; unknown before."""
-
-    seq: int = -1
-    by_state: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    quarantined: int = 0
-
-    @property
-    def is_known(self) -> bool:
-        return self.seq >= 0
-
-
 class _Behind(NamedTuple):
     """An event that came while a load was on its way, and what it does to the totals."""
 
-    told: JobEvent
+    told: Told
     settled: tuple[Settled, ...]
 
 
@@ -177,17 +183,20 @@ class Facts:
         """The sentinel went away: the picture stays, marked as old."""
         self.link, self.link_problem = "gone", problem
 
-    def fold(self, event: FeedEvent) -> None:
+    def fold(self, record: FeedEvent) -> None:
         """One event of the log, in order."""
-        self.seq = self.jobs.seq = max(self.seq, event.seq)
+        event = record.decoded()
+        self.seq = self.jobs.seq = max(self.seq, record.seq)
         self._throughput.fold(event)
-        if self.unlisted.holds(self.jobs, event):
+        if self.unlisted.holds(self.jobs, record, event):
             return
-        settled = loading.fold_job(self.jobs, event)
-        if (event.type in ("JobReplayed", "FailureClosed") and not settled) or self._may_close_more(event):
+        settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
+        is_unknown = isinstance(event, JobReplayed | FailureClosed) and not settled
+        # a success may close failures of its input that are not known here, too
+        if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
             self.registry.stale.add("groups")  # which bucket lost a job only the tables know
         self._processes(event)
-        self._told(event, settled)
+        self._told(record, event, settled)
 
     def refused(self, tag: Tag) -> None:
         """A load failed, as while the projector starts: it is asked for again."""
@@ -218,16 +227,16 @@ class Facts:
         """The answer to one of the loads, and again what happened behind it."""
         table = answer.tag[1]
         if table not in loading.LOADS:
-            for event in self.unlisted.on_answer(self.jobs, answer):
-                self._refold(event)
+            for record in self.unlisted.on_answer(self.jobs, answer):
+                self._refold(record)
             return
-        later = [each for each in self._behind if each.told.event.seq > answer.seq]
+        later = [each for each in self._behind if each.told.seq > answer.seq]
         if table == "jobs":
             self.jobs.know(map(loading.job_of, answer.rows), answer.seq)
         elif table == "groups":
-            self._take_totals(answer)
+            self.totals = loading.take_groups(self.jobs, answer.rows, answer.seq)
             for each in later:
-                self._settle(each.told.event.seq, each.settled)
+                self.totals.settle(each.told.seq, each.settled)
         else:
             self.registry.on_answer(table, answer)
             for each in later:
@@ -262,27 +271,24 @@ class Facts:
         """These buckets are listed now, the others not any more: what is known of them beyond the first is evicted."""
         self.unlisted.pin(self.jobs, keys)
 
-    def _may_close_more(self, event: FeedEvent) -> bool:
-        """A success may close failures of its input that are not known here."""
-        return event.type == "JobCompleted" and self.jobs.is_partial(Standing.FAILED)
-
-    def _refold(self, event: FeedEvent) -> None:
+    def _refold(self, record: FeedEvent) -> None:
         """An event that had to wait until its job was known."""
-        at, self.jobs.seq = self.jobs.seq, event.seq
-        settled = loading.fold_job(self.jobs, event)
+        event = record.decoded()
+        at, self.jobs.seq = self.jobs.seq, record.seq
+        settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
         self.jobs.seq = at
-        self._told(event, settled)
+        self._told(record, event, settled)
 
-    def _told(self, event: FeedEvent, settled: tuple[Settled, ...]) -> None:
+    def _told(self, record: FeedEvent, event: Event, settled: tuple[Settled, ...]) -> None:
         """What an event, about a job or not, does to everything but the jobs."""
-        job = self.jobs.get(event.data.get("job_id", ""))
-        told = JobEvent(event, job.parser, job.error_message) if job is not None else JobEvent(event)
+        job = self.jobs.get(event.subject) if isinstance(event, JobEvent) else None
+        told = Told(record.seq, record.ts, event, *((job.parser, job.error_message) if job is not None else ()))
         self.registry.fold(told)
-        self._settle(event.seq, settled)
+        self.totals.settle(record.seq, settled)
         if self._awaited:
             self._behind.append(_Behind(told, settled))
-        if event.type not in ("JobProgressed", "JobQueued", "JobLeased", "JobStarted"):
-            self.recent.append(event)
+        if not isinstance(event, _COMMON):
+            self.recent.append(record)
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
@@ -293,24 +299,6 @@ class Facts:
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker["id"]: worker for worker in taken.workers}
         return self._load(list(loading.LOADS))  # the old tables are shown until then
-
-    def _take_totals(self, answer: Answer) -> None:
-        fresh = Totals(seq=answer.seq)
-        for (state, number), value in loading.take_groups(self.jobs, answer.rows, answer.seq).items():
-            if number == "jobs":
-                fresh.by_state[state] += value
-            elif number == "rows":
-                fresh.rows += value
-            else:
-                fresh.quarantined += value
-        self.totals = fresh
-
-    def _settle(self, seq: int, settled: tuple[Settled, ...]) -> None:
-        """Count an ended job, once: what the loaded totals contain already is left out."""
-        for state, sign, rows, quarantined in settled if seq > self.totals.seq else ():
-            self.totals.by_state[state] += sign
-            self.totals.rows += rows
-            self.totals.quarantined += quarantined
 
     def count_from_nothing(self) -> None:
         """Before folding a log from its first event: totals begin at zero and are exact."""
@@ -330,32 +318,31 @@ class Facts:
         fresh.unlisted = self.unlisted.fork()
         return fresh
 
-    def _processes(self, event: FeedEvent) -> None:
-        data = event.data
-        match event.type:
-            case "WorkerJoined":
-                known = self.workers.get(data["worker_id"], {})
-                self.workers[data["worker_id"]] = {
+    def _processes(self, event: Event) -> None:
+        match event:
+            case WorkerJoined(worker_id=worker_id):
+                known = self.workers.get(worker_id, {})
+                self.workers[worker_id] = {
                     "cpu_percent": 0.0,
                     "rss_bytes": 0,
                     "jobs": [],
                     **known,
-                    "id": data["worker_id"],
-                    "pid": data["pid"],
-                    "host": data["host"],
-                    "slots": data["slots"],
+                    "id": worker_id,
+                    "pid": event.pid,
+                    "host": event.host,
+                    "slots": event.slots,
                     "state": "idle",
-                    "sandbox": data.get("sandbox", "none"),
+                    "sandbox": event.sandbox,
                     "last_beat_seconds_ago": 0.0,
                 }
-            case "WorkerLost" | "WorkerLeft":
-                self.workers.pop(data["worker_id"], None)
-            case "SentinelStarted":
+            case WorkerLost(worker_id=worker_id) | WorkerLeft(worker_id=worker_id):
+                self.workers.pop(worker_id, None)
+            case SentinelStarted():
                 self.workers.clear()
                 self.sinks = ()
-            case "IntakePaused":
-                self.intake_paused = data.get("reason", "") or "paused"
-            case "IntakeResumed":
+            case IntakePaused(reason=reason):
+                self.intake_paused = reason or "paused"
+            case IntakeResumed():
                 self.intake_paused = ""
 
     def _reading(self, metric: Metric) -> None:
@@ -371,8 +358,9 @@ class Facts:
                     job = self.jobs.get(held["job_id"])
                     if job is None or not held["progress"] or job.epoch != held["epoch"]:
                         continue
-                    if held["progress"].get("items_done") != job.progress.get("items_done"):
-                        self.jobs.touch(job.job_id, held["progress"], self.now_us, job.seq)
+                    progress = Progress.model_validate(held["progress"])
+                    if job.progress is None or progress.items_done != job.progress.items_done:
+                        self.jobs.touch(job.job_id, progress, self.now_us, job.last_seq)
         elif metric.name == "trouble":
             parked, internal = values.get("parked", []), values.get("internal_errors", {})
             self.troubles["trouble"] = wording.say_parked(parked) + wording.say_internal(internal)

@@ -161,7 +161,7 @@ class Scan:
                 job = bucket.first
                 if job is None:
                     continue
-                done = job.progress.get("items_done")
+                done = job.progress.items_done if job.progress is not None else 0
                 lines += [
                     [("accent", f"{glyphs.running} rescan"), ("dim", f" {job.state.lower()}")],
                     [("", f"  {clip_left(clean(job.input), width - 2, glyphs.ellipsis)}")],

@@ -28,10 +28,11 @@ from casparian_console.canvas import (
     spread,
 )
 from casparian_console.facts.book import JobBook
-from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Progress, Standing
+from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Standing
 from casparian_console.facts.store import Facts
 from casparian_console.kinds import look_of
 from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
+from casparian_protocol.wire import Progress
 
 #: Files a minute are measured over the last minute.
 _RATE_SECONDS = 60
@@ -344,18 +345,19 @@ def _job_worries(look: CardContext, job: Job) -> Line:
     return []
 
 
-def share_of(progress: Progress) -> float | None:
+def share_of(progress: Progress | None) -> float | None:
     """How much is done, from 0 to 1; None while the total is not known."""
-    total = progress.get("items_total")
-    return min(1.0, (progress.get("items_done") or 0) / total) if total else None
+    if progress is None or not progress.items_total:
+        return None
+    return min(1.0, progress.items_done / progress.items_total)
 
 
-def progress_words(progress: Progress, *, is_moving: bool = True) -> list[str]:
-    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a progress envelope tells; no rate and ETA of what does not move."""
-    if not progress:
+def progress_words(progress: Progress | None, *, is_moving: bool = True) -> list[str]:
+    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a job reported; no rate and ETA of what does not move."""
+    if progress is None:
         return []
-    done, total, unit = progress.get("items_done") or 0, progress.get("items_total"), progress.get("unit", "unknown")
-    rate, eta = progress.get("throughput_per_sec"), progress.get("eta_seconds")
+    done, total, unit = progress.items_done, progress.items_total, progress.unit
+    rate, eta = progress.throughput_per_sec, progress.eta_seconds
     if unit == "bytes":
         words = [f"{size(done)}/{size(total)}" if total else size(done)]
     else:

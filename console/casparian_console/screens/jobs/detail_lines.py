@@ -149,8 +149,7 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
     dot = f" {write.glyphs.dot} "
     is_stalled = facts.is_stalled(job)
     write.text(dot.join(progress_words(progress, is_moving=not is_stalled)) or "Nothing was reported yet.")
-    payload: dict[str, Any] = dict(progress.get("payload") or {})
-    for name, value in sorted(payload.items()):
+    for name, value in sorted(progress.payload.items() if progress is not None else ()):
         write.pair(clean(name), size(int(value)) if name.endswith("bytes") else f"{value:,}")
     if job.started_at and job.state == "RUNNING":
         write.pair("runs for", duration((facts.now_us - job.started_at) / 1e6))
