@@ -1,4 +1,4 @@
-"""What Jobs asks for: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line.
+"""Changing jobs: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line.
 
 Many jobs are asked for one after another, a few at a time, so that ten thousand of them neither flood the sentinel nor
 hold up the screen. Replays of a cause go through the sentinel's own pages.
@@ -7,14 +7,17 @@ hold up the screen. Replays of a cause go through the sentinel's own pages.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from casparian_console.canvas import clean, count
-from casparian_console.facts.jobs import Job
+from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
+from casparian_console.kinds import look_of
 from casparian_console.messages import Done, Effects, Failed, RunOperation, Tagged
+from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
+from casparian_console.screens.jobs.job_list import JobGroup
 
 _IN_FLIGHT = 8
 _NAMED = 6
@@ -97,13 +100,94 @@ class Batch:
         return f"{text}."
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is changed: one job, or all listed jobs of a group. `total` counts those of the group that are not known too."""
+
+    group: JobGroup
+    jobs: list[Job]
+    total: int
+    has_text_filter: bool = False
+
+    @property
+    def label(self) -> str:
+        return clean(look_of(self.group.type).label(self.group.key[2], self.group.version))
+
+    def words(self, noun: str) -> str:
+        """`3 jobs of fix 1.2`; of a group that is not known as a whole `the 2,000 listed of 12,345 jobs of fix 1.2`."""
+        known = len(self.jobs)
+        what = (
+            count(known, noun)
+            if known == 1 or known >= self.total
+            else f"the {known:,} listed of {count(self.total, noun)}"
+        )
+        return f"{what} of {self.label}"
+
+
 @dataclass
 class Changes:
-    """Everything that was asked for and is not answered yet."""
+    """Everything that was asked for and is not answered yet. Many jobs are asked about first, and the question says how many."""
 
+    #: Keeps the cursor where it is, while the jobs under it leave.
+    stay: Callable[[], None]
+    #: A fingerprint as it is shown.
+    shown: Callable[[str], str]
     batch: Batch | None = None
     _replayed: int = 0
     _refused: Counter[str] = field(default_factory=Counter)
+
+    def retry(self, chosen: Chosen, context: Context) -> Effects:
+        """One job at once; a group after a question that names how many."""
+        jobs = chosen.jobs
+        if len(jobs) == 1:
+            self.stay()
+            return [one("retry", jobs[0])]
+        is_whole_cause = chosen.group.key[4] == jobs[0].fingerprint != "" and not chosen.has_text_filter
+        if is_whole_cause and all(job.state == "DEAD_LETTER" for job in jobs):
+            return self.replay(chosen, context)
+        return self._ask("retry", jobs, f"Let {chosen.words('job')} try again?", context)
+
+    def rerun(self, chosen: Chosen, context: Context) -> Effects:
+        question = f"Run {chosen.words('input')} again, with the parser's current version?"
+        rows = sum(job.rows for job in chosen.jobs if job.standing is Standing.DONE)
+        if rows:
+            question += f" This replaces {count(rows, 'row')}."
+        return self._ask("rerun", chosen.jobs, question, context)
+
+    def cancel(self, chosen: Chosen, context: Context) -> Effects:
+        running = sum(job.standing is Standing.RUNNING for job in chosen.jobs)
+        question = f"Cancel {chosen.words('job')}, {running:,} of them running? They leave no output."
+        return self._ask("cancel", [job for job in chosen.jobs if job.state in OPEN_STATES], question, context)
+
+    def replay(self, chosen: Chosen, context: Context) -> Effects:
+        """Dead letters: one, or all with the cause of the chosen group."""
+        jobs = chosen.jobs
+        if len(jobs) == 1:
+            self.stay()
+            return [replay_one(jobs[0])]
+        cause = jobs[0].fingerprint
+        if not cause:
+            return self._ask("retry", jobs, f"Let {count(len(jobs), 'dead letter')} try again?", context)
+        question = f"Let all dead letters with {self.shown(cause)} try again? {len(jobs):,} are known here."
+
+        def start() -> Effects:
+            self.stay()
+            return self.replay_page(fingerprint=cause)
+
+        return context.open(Confirm("Replay", question, start, named(jobs)))
+
+    def replay_all(self, context: Context) -> Effects:
+        question = f"Let all {count(context.facts.dead, 'dead letter')} of this home try again?"
+        return context.open(Confirm("Replay", question, self.replay_page, [f"home: {clean(context.home)}"]))
+
+    def _ask(self, op: str, jobs: list[Job], question: str, context: Context) -> Effects:
+        """Ask a person, then the sentinel."""
+
+        def start() -> Effects:
+            self.stay()
+            return [one(op, jobs[0])] if len(jobs) == 1 else self.many(op, jobs, context)
+
+        return context.open(Confirm(op.capitalize(), question, start, named(jobs)))
 
     def many(self, op: str, jobs: Sequence[Job], context: Context) -> Effects:
         """Begin; what is under way already gets the jobs added, if it is the same operation."""
@@ -137,7 +221,7 @@ class Changes:
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 
-    def replay(self, *, fingerprint: str = "", after: str = "") -> Effects:
+    def replay_page(self, *, fingerprint: str = "", after: str = "") -> Effects:
         """All dead letters, or those of a cause; the answer may ask for the next page."""
         if not after:
             self._replayed, self._refused = 0, Counter()
@@ -159,4 +243,4 @@ class Changes:
             text += f"; {count(jobs, 'job')} stay dead: {clean(reason)}"
         context.say(f"{text}.", "warn" if self._refused else "ok")
         after = message.result.get("next_after", "")
-        return self.replay(fingerprint=message.tag[2], after=after) if after else []
+        return self.replay_page(fingerprint=message.tag[2], after=after) if after else []

@@ -1,4 +1,4 @@
-"""The mode Jobs: which part of it is open, what is selected, where keys and answers go. What it changes is `job_commands`'s.
+"""The mode Jobs: which part of it is open, what is selected, where keys and answers go. What keys do is `actions`'s.
 
 Only one part is in front at a time: the log of a job, monitoring, the detail (beside the list where there is room), the
 list. `Esc` leaves them in that order, then the dead letters, then the filter.
@@ -49,7 +49,7 @@ class Jobs(Screen):
         self.detail = Detail()
         self.log: LogView | None = None
         self.monitoring = Monitoring()
-        self.changes = Changes()
+        self.changes = Changes(self.stay, self.job_list.fingerprint)
         self.has_pipeline = False
         #: A person has opened or closed the detail.
         self.is_detail_decided = False
