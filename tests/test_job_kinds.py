@@ -19,7 +19,7 @@ from casparian_protocol.jobs.kinds import Briefing
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.messages import decode, encode
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import KINDS as DECISIONS
 from casparian_sentinel.core.kinds import JobKind

@@ -23,9 +23,8 @@ from casparian_protocol.jobs.kinds import JobInput, ParseWork
 from casparian_protocol.queries.jobs import JobGroups
 from casparian_protocol.settings import Settings
 from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.journal.snapshots import pack_snapshot, write_snapshot
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.daemon.snapshots import pack_snapshot, write_snapshot
+from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.log.writer import LogWriter
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.store import Projection

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_sentinel.blobs import BlobStore
-    from casparian_sentinel.daemon.journal.witnesses import caches, signed_heads_of_others
-    from casparian_sentinel.daemon.journal.witnesses import witnesses_of as gather_witnesses
+    from casparian_sentinel.daemon.boot import caches, signed_heads_of_others
+    from casparian_sentinel.daemon.boot import witnesses_of as gather_witnesses
     from casparian_sentinel.daemon.main import run as run_daemon
     from casparian_sentinel.local import LocalSentinel
     from casparian_sentinel.log.errors import LogCorrupt, LogInUse
-    from casparian_sentinel.log.event import Event
-    from casparian_sentinel.log.format import Head, Position
-    from casparian_sentinel.log.lock import HomeLock
+    from casparian_sentinel.log.format import Event, Head, Position
     from casparian_sentinel.log.reader import LogReader
-    from casparian_sentinel.log.recovery import Findings
+    from casparian_sentinel.log.recovery import Findings, LogReplaced, LogShorter, Witness
     from casparian_sentinel.log.recovery import examine as examine_log
     from casparian_sentinel.log.repair import RepairPlan, chain_of, plan_repair, repair_recorded, unrecorded_repair
     from casparian_sentinel.log.repair import repair as cut_log
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from casparian_sentinel.log.views import LogStats, end_of_log, export_jsonl, export_parquet
     from casparian_sentinel.log.views import stats as log_stats
     from casparian_sentinel.log.views import tail as log_tail
-    from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
-    from casparian_sentinel.log.writer import LogWriter
+    from casparian_sentinel.log.writer import HomeLock, LogWriter
     from casparian_sentinel.output_views import published_files
     from casparian_sentinel.ports import RealFs
     from casparian_sentinel.projection.past import (
@@ -126,16 +123,16 @@ _HOMES = {
     "BlobStore": "casparian_sentinel.blobs",
     "BundleTest": "casparian_sentinel.registry.bundle_tests",
     "Comparison": "casparian_sentinel.projection.past",
-    "Event": "casparian_sentinel.log.event",
+    "Event": "casparian_sentinel.log.format",
     "Findings": "casparian_sentinel.log.recovery",
     "Head": "casparian_sentinel.log.format",
-    "HomeLock": "casparian_sentinel.log.lock",
+    "HomeLock": "casparian_sentinel.log.writer",
     "LocalSentinel": "casparian_sentinel.local",
     "LogCorrupt": "casparian_sentinel.log.errors",
     "LogInUse": "casparian_sentinel.log.errors",
     "LogReader": "casparian_sentinel.log.reader",
-    "LogReplaced": "casparian_sentinel.log.witness",
-    "LogShorter": "casparian_sentinel.log.witness",
+    "LogReplaced": "casparian_sentinel.log.recovery",
+    "LogShorter": "casparian_sentinel.log.recovery",
     "LogStats": "casparian_sentinel.log.views",
     "LogWriter": "casparian_sentinel.log.writer",
     "Observed": "casparian_sentinel.registry.bundle_tests",
@@ -148,12 +145,12 @@ _HOMES = {
     "SEALS_FOLDER": "casparian_sentinel.log.signed",
     "SealCheck": "casparian_sentinel.log.signed",
     "Verification": "casparian_sentinel.log.verify",
-    "Witness": "casparian_sentinel.log.witness",
+    "Witness": "casparian_sentinel.log.recovery",
     "ask_sql": "casparian_sentinel.sql.ask:ask",
     "prepare_sql": "casparian_sentinel.sql.ask:prepare",
     "bundle_differences": "casparian_sentinel.registry.bundle_tests:differences",
     "bundle_tests": "casparian_sentinel.registry.bundle_tests",
-    "caches": "casparian_sentinel.daemon.journal.witnesses",
+    "caches": "casparian_sentinel.daemon.boot",
     "chain_of": "casparian_sentinel.log.repair",
     "check_seals": "casparian_sentinel.log.signed",
     "check_sql": "casparian_sentinel.sql.guard:check",
@@ -166,7 +163,7 @@ _HOMES = {
     "export_parquet": "casparian_sentinel.log.views",
     "export_signed": "casparian_sentinel.log.signed",
     "fold_from_scratch": "casparian_sentinel.projection.past",
-    "gather_witnesses": "casparian_sentinel.daemon.journal.witnesses:witnesses_of",
+    "gather_witnesses": "casparian_sentinel.daemon.boot:witnesses_of",
     "has_home_key": "casparian_sentinel.registry.keys",
     "head_at": "casparian_sentinel.log.signed",
     "home_key": "casparian_sentinel.registry.keys",
@@ -180,7 +177,7 @@ _HOMES = {
     "repair_recorded": "casparian_sentinel.log.repair",
     "run_daemon": "casparian_sentinel.daemon.main:run",
     "seal_head": "casparian_sentinel.log.signed",
-    "signed_heads_of_others": "casparian_sentinel.daemon.journal.witnesses",
+    "signed_heads_of_others": "casparian_sentinel.daemon.boot",
     "sql_relations": "casparian_sentinel.sql.ask:relations",
     "unrecorded_repair": "casparian_sentinel.log.repair",
     "updated_expectation": "casparian_sentinel.registry.bundle_tests:updated",

@@ -19,18 +19,23 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Result
-from casparian_sentinel.core import commands
-from casparian_sentinel.core.decision import Decision, DropStaging, Effect, KeepUncommitted, Promote, Rejected
-from casparian_sentinel.core.workers.presence import after_boot
-from casparian_sentinel.daemon.boot import Booted, boot, first_commands
-from casparian_sentinel.daemon.journal.engine import Engine
-from casparian_sentinel.daemon.journal.group_commit import Entry, batches_of
-from casparian_sentinel.daemon.journal.promoter import parked_view, perform
-from casparian_sentinel.daemon.journal.snapshots import pack_snapshot, write_snapshot
-from casparian_sentinel.daemon.journal.witnesses import tables_in_a_process
+from casparian_sentinel.core import (
+    Decision,
+    DropStaging,
+    Effect,
+    KeepUncommitted,
+    Promote,
+    Rejected,
+    after_boot,
+    commands,
+)
+from casparian_sentinel.daemon.boot import Booted, boot, first_commands, tables_in_a_process
+from casparian_sentinel.daemon.journal import Engine, Entry, batches_of
+from casparian_sentinel.daemon.promoter import parked_view, perform
+from casparian_sentinel.daemon.snapshots import pack_snapshot, write_snapshot
 from casparian_sentinel.daemon.upkeep import judge_intake
 from casparian_sentinel.log.errors import LogFull
-from casparian_sentinel.log.lock import HomeLock
+from casparian_sentinel.log.writer import HomeLock
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,

@@ -15,7 +15,7 @@ from casparian_console.messages import Answer
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
-from casparian_sentinel.core.evolve import evolve
+from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.reader import LogReader

@@ -19,7 +19,7 @@ from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.settings import load
-from casparian_sentinel.daemon.children.local_workers import worker_command
+from casparian_sentinel.daemon.children import worker_command
 from casparian_sentinel.daemon.main import run_with
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.ports import RealClock, RealFs

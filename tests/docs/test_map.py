@@ -57,7 +57,7 @@ def test_the_map_names_many_places() -> None:
 
 
 def test_a_place_that_is_gone_is_found() -> None:
-    page = "`sentinel/core/decide.py::decide` `sentinel/core/gone.py` `worker/leases.py::LeaseTable.gone`"
+    page = "`sentinel/core/handlers.py::decide` `sentinel/core/gone.py` `worker/leases.py::LeaseTable.gone`"
     assert list(missing_places(page)) == ["sentinel/core/gone.py", "worker/leases.py::LeaseTable.gone"]
 
 

@@ -27,15 +27,14 @@ from casparian_protocol.wire import Progress
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.messages import decode
 from casparian_protocol.wire.operations import OPERATIONS
+from casparian_sentinel import core as c
 from casparian_sentinel.commit.offers import read_manifests
-from casparian_sentinel.core import commands as c
 from casparian_sentinel.core.decision import Decision, SendToWorker
 from casparian_sentinel.core.manifests import needs_blob
-from casparian_sentinel.daemon.bus.inbox import command_of
-from casparian_sentinel.daemon.bus.outbox import encode_parts
+from casparian_sentinel.daemon.bus import encode_parts
+from casparian_sentinel.daemon.inbox import command_of
 from casparian_sentinel.local import LocalSentinel
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.projection.database import as_json
 from casparian_sentinel.projection.store import Projection

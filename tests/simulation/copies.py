@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
+from casparian_sentinel.core.presence import WorkerPresence
 from casparian_sentinel.core.state import Breaker, OpenJob, OutputOwner, ParserLine, State
-from casparian_sentinel.core.workers.presence import WorkerPresence
 
 _QUEUES = tuple(name for name in State.__slots__ if name.startswith("ready"))
 _FIELDS = tuple(name for name in State.__slots__ if name not in _QUEUES)

@@ -18,13 +18,13 @@ from functools import partial
 
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decide import step
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
-from casparian_sentinel.core.evolve import evolve, validate
+from casparian_sentinel.core.folding import evolve, validate
+from casparian_sentinel.core.handlers import step
+from casparian_sentinel.core.presence import WorkerPresence, after_boot
 from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers.presence import WorkerPresence, after_boot
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Event
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, offer, spec
 from tests.simulation.copies import copied_live, copied_state, known_of
 from tests.simulation.invariants import Judge, Violated

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from casparian_protocol.jobs import JobError
 from casparian_protocol.settings import BreakerSettings
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision
 from tests.sentinel.core.play import ANN
 from tests.simulation.faults import Faults, Shape

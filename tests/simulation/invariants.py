@@ -16,8 +16,7 @@ import msgpack
 from blake3 import blake3
 
 from casparian_protocol.jobs import Manifest, published_path
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import HEADER_BYTES
+from casparian_sentinel.log.format import HEADER_BYTES, Event
 from tests.simulation.simfs import File, Node, SimFs
 
 _ENDS_A_LEASE = frozenset(

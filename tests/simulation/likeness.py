@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Event
 
 if TYPE_CHECKING:
     from tests.simulation.exhaustive import Place, Small

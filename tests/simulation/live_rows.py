@@ -11,7 +11,7 @@ from typing import Any
 
 from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ParseWork
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.state import OpenJob
 from casparian_sentinel.operations.steps import OperationRefused
 from tests.simulation.invariants import Violated

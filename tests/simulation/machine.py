@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from casparian_sentinel.daemon import boot, shell
-from casparian_sentinel.daemon.journal import group_commit, promoter
+from casparian_sentinel.daemon import boot, journal, promoter, shell
 
 
 @contextmanager
@@ -79,6 +78,6 @@ class _NoSockets:
 _SIMULATED: tuple[tuple[ModuleType, dict[str, Any]], ...] = (
     (boot, {"boot_id": lambda: "b", "os": _SameMachine(), "socket": _SameMachine()}),
     (shell, {"ThreadPoolExecutor": _NoThreads, "zmq": _NoSockets}),
-    (group_commit, {"ThreadPoolExecutor": _NoThreads}),
+    (journal, {"ThreadPoolExecutor": _NoThreads}),
     (promoter, {"ThreadPoolExecutor": _NoThreads}),
 )

@@ -21,11 +21,11 @@ from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire import messages as m
+from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.daemon.bus.requests import Requests
-from casparian_sentinel.daemon.children.projector import ProjectionAway
 from casparian_sentinel.daemon.planner import Planner
+from casparian_sentinel.daemon.projector import ProjectionAway
+from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.operations.table import begin

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 from casparian_protocol.events.packing import Cause
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision
-from casparian_sentinel.daemon import life as ending
+from casparian_sentinel.daemon import main as ending
 from casparian_sentinel.daemon.boot import Booted
-from casparian_sentinel.daemon.bus.inbox import Inbox
-from casparian_sentinel.daemon.journal.engine import Engine
-from casparian_sentinel.daemon.journal.group_commit import Entry
-from casparian_sentinel.daemon.journal.promoter import Promoter
-from casparian_sentinel.daemon.journal.snapshots import Snapshotter
+from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.journal import Engine, Entry
 from casparian_sentinel.daemon.options import Options
+from casparian_sentinel.daemon.promoter import Promoter
 from casparian_sentinel.daemon.shell import Shell
+from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.log.format import Head
 
 if TYPE_CHECKING:
@@ -242,7 +241,7 @@ class SimShell(Shell):
         self.drain_requested.set()
 
     async def live(self) -> None:
-        """As `ending.run`, but that nobody outside is told; no `finally`, since a killed process runs none either."""
+        """As `ending.live`, but that nobody outside is told; no `finally`, since a killed process runs none either."""
         await self.begin()
         if self.failure is None:
             await self.drain_requested.wait()

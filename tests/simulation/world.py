@@ -22,16 +22,16 @@ from casparian_protocol.jobs import JobError, JobSpec
 from casparian_protocol.jobs.kinds import ScanWork
 from casparian_protocol.settings import DaemonSettings, LivenessSettings, LogSettings, RetrySettings, Settings
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decide import decide
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision
-from casparian_sentinel.core.evolve import UnfoldableLog, evolve, validate
+from casparian_sentinel.core.folding import UnfoldableLog, evolve, validate
+from casparian_sentinel.core.handlers import decide
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
+from casparian_sentinel.daemon import journal
 from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.journal import engine
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Event
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
 from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, Shape, drawn, drawn_shape
@@ -639,7 +639,7 @@ class World:
             decide(*arguments)
             raise Mishap
 
-        with patch.object(engine, "decide", failing):
+        with patch.object(journal, "decide", failing):
             yield
 
     def make_attempt_directory(self, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 What led to an event lies in the data under `_cause`, so that programs from before causes were recorded still read it. The
 core packs an event before it becomes part of anything, the log writes these bytes. Where an event lies in a batch and how
-it is read back is the log's (`casparian_sentinel.log.event`).
+it is read back is the log's (`casparian_sentinel.log.format`).
 
 Nothing rewrites the log: an event keeps the version it was written in, and `upcast` brings its data to today's. A step of
 `STEPS` never looks at other events and is never changed once it was released.

@@ -19,10 +19,7 @@ from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.staging import directory_below, opened_regular, pieces_of, staged_by
-from casparian_sentinel.core.attempts import current_attempt
-from casparian_sentinel.core.commands import FailReceived, FinishedItem, FinishReceived
-from casparian_sentinel.core.manifests import needs_blob
-from casparian_sentinel.core.state import State
+from casparian_sentinel.core import FailReceived, FinishedItem, FinishReceived, State, current_attempt, needs_blob
 from casparian_sentinel.ports import Fs
 
 #: What lies there is not what was offered: the worker's doing. Any other error is our disk's, and blames nobody.

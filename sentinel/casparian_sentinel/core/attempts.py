@@ -24,15 +24,7 @@ from casparian_protocol.events import (
 from casparian_protocol.jobs import PART_NAMES, JobError, JobState
 from casparian_protocol.wire.messages import Cancel, Committed, Failed, Fenced, Held
 from casparian_sentinel.core.breaker import after_failure, after_success
-from casparian_sentinel.core.commands import (
-    AbandonAttempt,
-    FailReceived,
-    FinishedItem,
-    FinishReceived,
-    JobsStarted,
-    Promoted,
-    ReleaseReceived,
-)
+from casparian_sentinel.core.commands import AbandonAttempt, Promoted
 from casparian_sentinel.core.decision import (
     DecisionBuilder,
     DropStaging,
@@ -49,8 +41,15 @@ from casparian_sentinel.core.manifests import (
     needs_blob,
     quarantine_of,
 )
+from casparian_sentinel.core.presence import RunningAttempt
 from casparian_sentinel.core.state import COMMITTED, FAILED, OpenJob, State
-from casparian_sentinel.core.workers.presence import RunningAttempt
+from casparian_sentinel.core.worker_commands import (
+    FailReceived,
+    FinishedItem,
+    FinishReceived,
+    JobsStarted,
+    ReleaseReceived,
+)
 
 
 def held(job_id: str, epoch: int) -> Held:

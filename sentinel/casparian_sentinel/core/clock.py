@@ -27,7 +27,7 @@ from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Promote
 from casparian_sentinel.core.leasing import probe, rebalance
 from casparian_sentinel.core.registry.versions import adopt
 from casparian_sentinel.core.state import Commit, OpenJob
-from casparian_sentinel.core.workers.lifecycle import lose_worker
+from casparian_sentinel.core.workers import lose_worker
 
 
 def tick(decision: DecisionBuilder, command: Tick) -> None:

@@ -1,8 +1,8 @@
 """What the outside asks of the core: one frozen dataclass a command, in the imperative or as what was just received.
 
-A command carries everything a decision needs that is not in the state: who asks, fresh ids, facts that were checked on
-disk beforehand. Times come separately (`Now`). Messages of workers are carried as the codec made them, never copied.
-Nothing here decides; `decide` has one handler for each command.
+A command carries everything a decision needs that is not in the state: who asks, fresh ids, facts that were checked on disk
+beforehand. Times come separately (`Now`). What workers send stands in `worker_commands`; `Command` is the union of all. Nothing
+here decides; `decide` has one handler for each command.
 """
 
 from __future__ import annotations
@@ -11,77 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from casparian_protocol.contract import Misfit
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core.registry.commands import (
-    ContractFacts as ContractFacts,
-)
-from casparian_sentinel.core.registry.commands import (
-    DecideContract as DecideContract,
-)
-from casparian_sentinel.core.registry.commands import (
-    PauseParser as PauseParser,
-)
-from casparian_sentinel.core.registry.commands import (
-    RegisterParser as RegisterParser,
-)
-from casparian_sentinel.core.registry.commands import (
-    RegistryCommand as RegistryCommand,
-)
-from casparian_sentinel.core.registry.commands import (
-    ResumeParser as ResumeParser,
-)
-from casparian_sentinel.core.registry.commands import (
-    RetireParser as RetireParser,
-)
-from casparian_sentinel.core.registry.commands import (
-    SetParameters as SetParameters,
-)
-from casparian_sentinel.core.registry.commands import (
-    SetQuarantinePolicy as SetQuarantinePolicy,
-)
-from casparian_sentinel.core.registry.commands import (
-    UseVersion as UseVersion,
-)
-from casparian_sentinel.core.workers.commands import (
-    BeatReceived as BeatReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    ByeReceived as ByeReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    FailReceived as FailReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    FinishedItem as FinishedItem,
-)
-from casparian_sentinel.core.workers.commands import (
-    FinishReceived as FinishReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    FromWorker as FromWorker,
-)
-from casparian_sentinel.core.workers.commands import (
-    HelloReceived as HelloReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    JobsStarted as JobsStarted,
-)
-from casparian_sentinel.core.workers.commands import (
-    ProgressReceived as ProgressReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    ReleaseReceived as ReleaseReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    SinksReceived as SinksReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    WantReceived as WantReceived,
-)
-from casparian_sentinel.core.workers.commands import (
-    WorkerCommand as WorkerCommand,
-)
+from casparian_sentinel.core.worker_commands import WorkerCommand
 
 SENTINEL = "sentinel"
 
@@ -359,6 +292,117 @@ class CloseFailures:
     actor: str
 
 
+# --- about parsers, contracts and versions ---
+
+#: (hash of the contract that rows lie under, hash of another) → why such rows may not satisfy the other.
+Fits: TypeAlias = Mapping[tuple[str, str], tuple[Misfit, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFacts:
+    """A contract as registration proposes it; its canonical JSON is already a durable blob named by `contract_hash`."""
+
+    contract_id: str
+    scope_id: str
+    output: str
+    contract_hash: str
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterParser:
+    """An artifact whose blobs are durable. `outputs` maps each output to its contract hash, "" without contract."""
+
+    parser_id: str
+    name: str
+    version: str
+    artifact: str
+    actor: str
+    sha256: str = ""
+    source_hash: str = ""
+    lock_hash: str = ""
+    logic_hash: str = ""
+    topics: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    entry: str = ""
+    kind: str = "function"
+    may_drop_records: bool = False
+    signed_by: str = ""
+    signature: str = ""
+    findings: tuple[Any, ...] = ()
+    contracts: tuple[ContractFacts, ...] = ()
+    #: Whether approvals of identical contracts carry over (`approvals.carry_over`).
+    carries_over: bool = False
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DecideContract:
+    """`selector`: `parser`, `parser@version`, `parser@version/output`, or an id's prefix of at least 4 digits."""
+
+    selector: str
+    approve: bool
+    reason: str
+    actor: str
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UseVersion:
+    """Another version of the parser takes new and changed files."""
+
+    parser: str
+    version: str
+    reason: str
+    actor: str
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetParameters:
+    """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
+
+    parser: str
+    values: Mapping[str, Any]
+    reason: str
+    actor: str
+    unset: tuple[str, ...] = ()
+    is_reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseParser:
+    parser: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeParser:
+    parser: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireParser:
+    parser: str
+    version: str
+    actor: str
+    fits: Fits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuarantinePolicy:
+    """A stored override for one output, or for all of a parser's when `output` is empty. An empty policy removes it."""
+
+    parser: str
+    output: str
+    policy: Mapping[str, Any]
+    actor: str
+
+
 Command: TypeAlias = (
     WorkerCommand
     | AbandonAttempt
@@ -377,7 +421,14 @@ Command: TypeAlias = (
     | CancelJob
     | ReplayJob
     | ReplayDeadLetters
-    | RegistryCommand
+    | RegisterParser
+    | DecideContract
+    | UseVersion
+    | SetParameters
+    | PauseParser
+    | ResumeParser
+    | RetireParser
+    | SetQuarantinePolicy
     | AddSource
     | RemoveSource
     | AddRule

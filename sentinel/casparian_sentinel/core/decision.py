@@ -15,8 +15,8 @@ from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
 from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.presence import PresenceDraft
 from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers.presence import PresenceDraft
 
 
 @dataclass(frozen=True, slots=True)

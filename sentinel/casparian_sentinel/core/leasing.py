@@ -15,8 +15,8 @@ from casparian_sentinel.core.attempts import give_back, held, internal_error
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.manifests import fitted
+from casparian_sentinel.core.presence import ConnectedWorker
 from casparian_sentinel.core.state import OpenJob, State
-from casparian_sentinel.core.workers.presence import ConnectedWorker
 
 ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024

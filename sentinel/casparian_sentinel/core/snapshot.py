@@ -17,7 +17,7 @@ from casparian_protocol.jobs import JobState, Manifest, OutputStatus
 from casparian_protocol.jobs.kinds import WORKS, Checked, Work, unchecked_work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core.evolve import rebuild
+from casparian_sentinel.core.folding import rebuild
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import (
     Breaker,

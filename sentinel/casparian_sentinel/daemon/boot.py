@@ -1,29 +1,46 @@
-"""Boot: from a home on disk to an open log and the state it says. The same for the daemon and for local mode.
+"""Boot: from a home on disk to an open log and the state that it says. The same for the daemon and for local mode.
 
-The caller holds the home's lock. Recovery of the log is the log's, folding the core's; here is the order of things, and
-the choice between a snapshot with the tail behind it and the whole log.
+The caller holds the home's lock. Recovery is the log's and folding is the core's. Here is the order of steps, the choice
+between the snapshot with the events behind it and the whole log, and the witnesses: what in the home shows how far the log once
+reached (the tables, the snapshot, signed heads, published files). Each of them saw durable events only; `log.recovery` compares
+them with the log.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from casparian_protocol.home import Home
+from casparian_protocol.jobs import part_at
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.commit.promote import published_parts
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
-from casparian_sentinel.core.commands import RecordStart, RecordTornTail
-from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.journal.snapshots import Snapshot, fold_upto, read_document, snapshot_of
-from casparian_sentinel.daemon.journal.witnesses import AskTables, gather
-from casparian_sentinel.log.errors import LogCorrupt
+from casparian_sentinel.core import RecordStart, RecordTornTail, State
+from casparian_sentinel.daemon.snapshots import Snapshot, fold_upto, head_of, read_document, snapshot_of
+from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
+from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
+from casparian_sentinel.log.recovery import NOWHERE, Witness, unpack_seal
+from casparian_sentinel.log.signed import SEALS_FOLDER
 from casparian_sentinel.log.writer import LogWriter, Recovery
-from casparian_sentinel.ports import Fs
+from casparian_sentinel.ports import Fs, RealFs
+
+_POSITION_LIMIT_BYTES = 4096
+_SIGNED_LIMIT_BYTES = 64 * 1024
+_TABLES_SECONDS = 60.0
+
+#: Reads where the tables of `state.duckdb` stand; None when it cannot be read.
+AskTables = Callable[[Path], Head | None]
 
 logger = logging.getLogger(__name__)
 
@@ -99,3 +116,140 @@ def boot_id() -> str:
 def alive_attempts(state: State) -> frozenset[tuple[str, int]]:
     """Attempts whose staging must stay: leased, or committed and not yet promoted."""
     return frozenset((job.job_id, job.epoch) for job in state.jobs.values() if job.epoch)
+
+
+def gather(fs: Fs, home: Home, snapshot: dict[str, Any] | None, ask_tables: AskTables | None = None) -> list[Witness]:
+    """Everybody who knows. `snapshot` is the document of the snapshot of open state.
+
+    `ask_tables` is only asked when the small file beside the tables is not there.
+    """
+    found: list[Witness] = []
+    tables = _position(fs, home.state_position)
+    if tables is None and ask_tables is not None and fs.exists(home.state_db):
+        tables = ask_tables(home.state_db)
+    if tables is not None:
+        found.append(Witness(f"the tables ({home.state_db.name})", tables))
+    elif not fs.exists(home.state_db):
+        found += _unknown_parts(fs, home)
+    taken = head_of(snapshot) if snapshot is not None else None
+    if taken is not None:
+        found.append(Witness(f"the snapshot ({home.snapshot_file.name})", taken[1], taken[0]))
+    for path, signed in _signed_heads(fs, home):
+        found.append(Witness(f"a signed head ({SEALS_FOLDER}/{path.name})", signed[1], signed[0]))
+    return found
+
+
+def witnesses_of(home: Home) -> list[Witness]:
+    """`gather` for a home at rest or beside a daemon: with its snapshot, its tables asked in a process of their own."""
+    fs = RealFs()
+    return gather(fs, home, read_document(fs, home.snapshot_file), tables_in_a_process)
+
+
+def caches(home: Home) -> list[Path]:
+    """Files that were computed from the log, and go aside with what they know of it when it is cut."""
+    wal = home.state_db.with_name(home.state_db.name + ".wal")
+    return [home.snapshot_file, home.state_position, home.state_db, wal]
+
+
+def signed_heads_of_others(fs: Fs, home: Home, chain_id: bytes) -> Iterator[Path]:
+    """Files of signed heads that belong to another chain than this."""
+    for path, (signed_chain, _head) in _signed_heads(fs, home):
+        if signed_chain != chain_id:
+            yield path
+            yield path.with_name(f"{path.name}.minisig")
+
+
+def tables_in_a_process(path: Path) -> Head | None:
+    """Ask the tables themselves, in a process of its own: this one need not know DuckDB."""
+    command = [sys.executable, "-I", "-m", "casparian_sentinel.projection.database", str(path)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TABLES_SECONDS, check=True
+        )
+        said = json.loads(done.stdout)
+    except (subprocess.SubprocessError, ValueError, OSError) as cause:
+        logger.warning("The position of %s cannot be read (%s).", path.name, cause)
+        return None
+    if said is None:
+        return None
+    return Head(Position(said["segment"], said["offset"]), said["batch_no"], said["seq"], bytes.fromhex(said["sha256"]))
+
+
+def _position(fs: Fs, path: Path) -> Head | None:
+    content = _content(fs, path, _POSITION_LIMIT_BYTES)
+    if content is None:
+        return None
+    try:
+        return unpack_seal(content)[1]
+    except DamagedBatch:  # it is never synced: after a power cut, the tables themselves are asked
+        return None
+
+
+def _unknown_parts(fs: Fs, home: Home) -> list[Witness]:
+    """Without tables: published files of jobs that the log says nothing about, unless it says that it was repaired.
+
+    Costs reading the whole log, as the tables that are to be made again do.
+    """
+    by_job: dict[str, str] = {}
+    for paths in published_parts(fs, home):
+        for path in paths:
+            part = part_at(path)
+            if part is not None:
+                by_job.setdefault(part.job_id, path)
+    if not by_job:
+        return []
+    known = _committed_jobs(fs, home.log)
+    unknown = sorted(path for job_id, path in by_job.items() if known is not None and job_id not in known)
+    if not unknown:
+        return []
+    whose = "a job" if len(unknown) == 1 else f"{len(unknown):,} jobs"
+    knows = f"is the data of {whose} that it knows nothing of"
+    return [Witness(unknown[0], None, knows=knows)]
+
+
+def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
+    """Jobs whose commits the log has; None when it cannot tell: it is damaged, or says itself that a part was lost."""
+    segments = list_segments(fs, directory)
+    found: set[str] = set()
+    if not segments:
+        return found
+    descriptor = fs.open_read(segment_path(directory, segments[-1]))
+    try:
+        end = Position(segments[-1], fs.size(descriptor))
+    finally:
+        fs.close(descriptor)
+    try:
+        with LogReader(fs, directory) as reader:
+            for _head, events in reader.event_batches(reader.start(), end, as_written=True):
+                for event in events:
+                    if event.type == "LogRepaired":
+                        return None
+                    if event.type == "JobOutputsCommitted":
+                        found.add(str(event.data.get("job_id", "")))
+    except LogCorrupt as damage:  # a torn tail at most, or else whoever opens the log says so
+        return found if damage.segment == segment_name(segments[-1]) else None
+    return found
+
+
+def _signed_heads(fs: Fs, home: Home) -> Iterator[tuple[Path, tuple[bytes, Head]]]:
+    """They do not say at which byte; whether they are truly signed is `log verify`'s to find out."""
+    folder = home.log / SEALS_FOLDER
+    for name in fs.names(folder) if fs.exists(folder) else ():
+        if not name.endswith(".json"):
+            continue
+        try:
+            said = json.loads(_content(fs, folder / name, _SIGNED_LIMIT_BYTES) or b"")
+            head = Head(NOWHERE, int(said["batch_no"]), int(said["seq"]), bytes.fromhex(said["head_sha256"]))
+            yield folder / name, (bytes.fromhex(said["chain_id"]), head)
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def _content(fs: Fs, path: Path, limit_bytes: int) -> bytes | None:
+    if not fs.exists(path):
+        return None
+    descriptor = fs.open_read(path)
+    try:
+        return fs.pread(descriptor, limit_bytes, 0)
+    finally:
+        fs.close(descriptor)

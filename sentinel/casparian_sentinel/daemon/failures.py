@@ -16,7 +16,7 @@ from typing import Any
 
 from casparian_protocol.events import Event, JobDeadLettered, JobFailed, JobRetryScheduled, ParserPaused
 from casparian_protocol.jobs import JobError
-from casparian_sentinel.core.decision import Decision
+from casparian_sentinel.core import Decision
 
 TRACEBACKS_A_MINUTE = 5
 _MINUTE_SECONDS = 60.0

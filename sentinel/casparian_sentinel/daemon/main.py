@@ -1,36 +1,49 @@
-"""The daemon as a process: the lock for its whole life, where its words go, the loop, the exit code.
+"""The daemon as a process, from start to exit code: the home's lock, its log file, the loop, and the order of ending.
 
-`run` is called by the command line in the process that is to be the daemon; `python -m casparian_sentinel.daemon` does
-the same from outside. Start-up errors are raised as they are; once serving, everything ends in an exit code.
+`run` is called by the command line in the process that becomes the daemon; `python -m casparian_sentinel.daemon.main` calls it
+too. Errors while starting are raised as they are; once serving, everything ends in an exit code.
+
+`live` begins, serves and ends. It ends in the order that loses nothing: drain, so that running jobs may finish; stop the
+workers, which give back what they hold; record the stop, durable and sealed. A daemon whose log failed leaves that out: nothing
+more may be written.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import gc
 import logging
 import os
 import sys
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from casparian_protocol.client import RequestRefused
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home, open_daemon_log, record_sockets
-from casparian_protocol.settings import Settings
+from casparian_protocol.jobs import JobState
+from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.jobs import QueueArgs
-from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.journal.witnesses import tables_in_a_process
-from casparian_sentinel.daemon.life import run as live_and_end
+from casparian_sentinel.core import commands
+from casparian_sentinel.daemon.boot import boot, tables_in_a_process
 from casparian_sentinel.daemon.options import Options, ServiceManager
+from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
 from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
-from casparian_sentinel.log.lock import HomeLock
+from casparian_sentinel.log.writer import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
+from casparian_shim import process
 from casparian_shim.text import scrub
 
 #: How long a starting daemon waits for a command that has the home without one.
 _COMMANDS_END_SECONDS = 10.0
+_GOODBYE_SECONDS = 5.0
+_VIEWS_SECONDS = 30.0
 
 logger = logging.getLogger("casparian_sentinel")
 
@@ -89,7 +102,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
             gc.freeze()  # the loaded state is not garbage; a full collection over it would stall the loop
 
             async def life() -> int:
-                return await live_and_end(Shell(home, settings, options, booted, clock, fs, version(), output))
+                return await live(Shell(home, settings, options, booted, clock, fs, version(), output))
 
             return uvloop.run(life())
         finally:
@@ -116,3 +129,152 @@ def _log_to(output: int, *, also_stderr: bool) -> list[logging.Handler]:
         handlers.append(handler)
     logger.setLevel(logging.INFO)
     return handlers
+
+
+async def live(shell: Shell) -> int:
+    """Returns the exit code: 0 after a clean end, 1 when the sentinel had to stop."""
+    try:
+        await shell.begin()
+        if shell.failure is None:
+            _announce(shell)
+            await shell.until(lambda: shell.drain_requested.is_set() or shell.stop_requested.is_set() or is_idle(shell))
+        shell.options.service.stopping(_farewell(shell))
+        if shell.failure is None:
+            await _end_cleanly(shell)
+    finally:
+        await _close(shell)
+    return 0 if shell.failure is None else 1
+
+
+def _farewell(shell: Shell) -> str:
+    if shell.failure is not None:
+        return f"stops: {shell.failure}"
+    return "idle" if is_idle(shell) and not shell.drain_requested.is_set() else "draining"
+
+
+def is_idle(shell: Shell) -> bool:
+    """For `until_idle`: planned, and nothing open that could still move."""
+    if not shell.options.until_idle or shell.planner.is_planning:
+        return False
+    return not shell.promoter.is_busy and shell.inbox.requests_open == 0 and not can_move(shell)
+
+
+def can_move(shell: Shell) -> bool:
+    """Whether some open job may still change by itself soon.
+
+    Not those queued for a paused parser, nor those whose committed files the disk has refused several times.
+    """
+    state = shell.booted.state
+    blocked, stuck = state.blocked_lanes(), shell.promoter.stuck_jobs
+    return any(
+        (job.state is not JobState.QUEUED or job.lane not in blocked) and job.job_id not in stuck
+        for job in state.jobs.values()
+    )
+
+
+def _announce(shell: Shell) -> None:
+    """The pid file, then the notice to whoever waits."""
+    pid_file = shell.home.pid_file
+    aside = pid_file.with_suffix(".new")
+    aside.write_text(f"{os.getpid()}\n", encoding="ascii")
+    aside.replace(pid_file)
+    descriptor = shell.options.ready_descriptor
+    if descriptor is not None:
+        try:
+            os.write(descriptor, b"ready\n")
+        except BrokenPipeError:
+            logger.info("The process that started the sentinel did not wait for it.")
+        os.close(descriptor)
+    shell.options.service.ready(shell.words())
+    logger.info("Ready: pid %d, event %d, home %s.", os.getpid(), shell.journal.durable.seq, shell.home.root)
+
+
+async def _end_cleanly(shell: Shell) -> None:
+    state, presence, engine = shell.booted.state, shell.engine.presence, shell.engine
+    shell.planner.close()
+    engine.submit(commands.Drain())
+    if not shell.stop_requested.is_set():
+        await shell.until(
+            lambda: not state.epochs_held or shell.stop_requested.is_set(), shell.settings.daemon.drain_seconds
+        )
+    if shell.failure is not None:
+        return
+    engine.submit(commands.Stop())
+    await shell.until(lambda: not presence.workers or shell.failure is not None, _GOODBYE_SECONDS)
+    await shell.workers.close(grace_seconds=1.0)
+    await shell.until(lambda: not shell.promoter.is_busy or shell.failure is not None, _GOODBYE_SECONDS)
+    if shell.failure is not None:
+        return
+    reason = "idle" if shell.options.until_idle and not shell.drain_requested.is_set() else "asked to stop"
+    engine.submit(commands.RecordStop(reason))
+    await shell.journal.settle()
+    if shell.has_published and not shell.stop_requested.is_set():
+        await _publish(shell)
+
+
+async def _publish(shell: Shell) -> None:
+    """Leave a catalogue that shows everything committed; without it the next start makes one."""
+    try:
+        async with asyncio.timeout(_VIEWS_SECONDS):
+            await shell.queries.publish_output_views(shell.journal.durable.seq)
+    except (ProjectionAway, RequestRefused, TimeoutError) as cause:
+        logger.warning("The catalogue was not brought up to date: %s", cause or "no answer in time")
+
+
+async def _close(shell: Shell) -> None:
+    """Let go of everything; children first, the log last."""
+    shell.planner.close()
+    shell.orphans.close()
+    shell.snapshotter.close()
+    await shell.workers.close(grace_seconds=0.0)
+    await shell.projector.close()
+    shell.promoter.close()
+    shell.queries.close()
+    shell.journal.close()
+    shell.threads.shutdown(wait=True)
+    shell.context.uploads.close()
+    shell.bus.close()
+    shell.feed.close()
+    shell.zmq.destroy(linger=0)
+    _remove_sockets(shell.home)
+    shell.home.pid_file.unlink(missing_ok=True)
+    if shell.failure is None:
+        shell.snapshotter.write_last(shell.journal.durable)
+    shell.booted.log.close(seal=shell.failure is None)
+    if shell.failure is None:
+        logger.info("Stopped at event %d.", shell.journal.durable.seq)
+
+
+def _remove_sockets(home: Home) -> None:
+    """A projector that was killed left its own."""
+    for endpoint in (home.bus_endpoint, home.feed_endpoint, home.query_endpoint):
+        Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+    home.sockets_record.unlink(missing_ok=True)
+
+
+def main() -> int:
+    process.reset_signals(keep=process.TERMINAL)
+    parser = argparse.ArgumentParser(prog="casparian sentinel", description="Run the daemon of a home.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--until-idle", action="store_true")
+    parser.add_argument("--ready-fd", type=int)
+    given = parser.parse_args()
+    home = Home(given.home.absolute())
+    try:
+        settings = load(home, os.environ).settings
+        return run(
+            home,
+            settings,
+            workers=given.workers,
+            until_idle=given.until_idle,
+            ready_descriptor=given.ready_fd,
+            log_to_stderr=True,
+        )
+    except CasparianError as error:
+        print(f"casparian: {error.problem}\n  {error.remedy}", file=sys.stderr)  # noqa: T201 -- a program's last words
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,12 +21,11 @@ from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.jobs import QueueArgs
-from casparian_sentinel.core.commands import SENTINEL, QueueJobs
-from casparian_sentinel.core.state import COMMITTED, Source, State
-from casparian_sentinel.daemon.bus.requests import Requests
-from casparian_sentinel.daemon.children import tree_digest
+from casparian_sentinel.core import COMMITTED, SENTINEL, QueueJobs, Source, State
+from casparian_sentinel.daemon import tree_digest
 from casparian_sentinel.daemon.failures import Tasks
-from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.daemon.journal import Engine
+from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.operations import planning
 
 #: As scans leave out (discovery.md), whatever a source adds to them.

@@ -1,7 +1,7 @@
 """The daemon's wiring: what is connected to what, and what each tick of the clock does.
 
 Every part is a module of its own; this one makes them, carries effects from durable decisions to whoever performs them,
-and knows how a daemon begins. How it ends is `life`'s. It decides nothing about jobs.
+and knows how a daemon begins. How it ends is `main`'s. It decides nothing about jobs.
 """
 
 from __future__ import annotations
@@ -24,24 +24,29 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
-from casparian_sentinel.core import commands
-from casparian_sentinel.core.clock import promotion_of
-from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, PlanFiles, Promote, SendToWorker
-from casparian_sentinel.core.workers.presence import after_boot
+from casparian_sentinel.core import (
+    DropStaging,
+    Effect,
+    KeepUncommitted,
+    PlanFiles,
+    Promote,
+    SendToWorker,
+    after_boot,
+    commands,
+    promotion_of,
+)
 from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
-from casparian_sentinel.daemon.bus.inbox import Inbox
-from casparian_sentinel.daemon.bus.outbox import FeedPublisher, Outbox
-from casparian_sentinel.daemon.bus.requests import Requests
-from casparian_sentinel.daemon.bus.socket import Bus, ZmqContext
-from casparian_sentinel.daemon.children.local_workers import LocalWorkers
-from casparian_sentinel.daemon.children.projector import ProjectionQueries, Projector
+from casparian_sentinel.daemon.bus import Bus, FeedPublisher, Outbox, ZmqContext
+from casparian_sentinel.daemon.children import LocalWorkers
 from casparian_sentinel.daemon.failures import InternalErrors, Tasks, ToldFailures
-from casparian_sentinel.daemon.journal.engine import Engine
-from casparian_sentinel.daemon.journal.group_commit import Entry, GroupCommit
-from casparian_sentinel.daemon.journal.promoter import Promoter, Sweep
-from casparian_sentinel.daemon.journal.snapshots import Snapshotter
+from casparian_sentinel.daemon.inbox import Inbox
+from casparian_sentinel.daemon.journal import Engine, Entry, GroupCommit
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.planner import Planner
+from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
+from casparian_sentinel.daemon.promoter import Promoter, Sweep
+from casparian_sentinel.daemon.requests import Requests
+from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
 from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.operations.daemon import metrics, queue_counts
@@ -57,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 
 class Shell:
-    """All of a running daemon. Made inside the loop; `life.run` drives it from beginning to end."""
+    """All of a running daemon. Made inside the loop; `main.live` drives it from beginning to end."""
 
     def __init__(
         self,

@@ -20,11 +20,10 @@ from casparian_protocol.home import STANDARD_DESCRIPTORS, Home, follow, rotate_i
 from casparian_protocol.settings import DaemonSettings
 from casparian_protocol.trees import remove_if_unused
 from casparian_sentinel.commit.promote import move_aside, published_parts
-from casparian_sentinel.core.commands import PauseIntake, ResumeIntake
-from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
+from casparian_sentinel.core import PauseIntake, ResumeIntake, State
 from casparian_sentinel.daemon.failures import Tasks
-from casparian_sentinel.daemon.journal.group_commit import GroupCommit
+from casparian_sentinel.daemon.journal import GroupCommit
+from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.log.errors import LogBroken
 from casparian_sentinel.ports import Fs
 

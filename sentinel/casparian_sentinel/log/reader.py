@@ -15,17 +15,19 @@ from types import TracebackType
 from typing import Self
 
 from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt, LogTooNew
-from casparian_sentinel.log.event import Event, NewerEvent, current_events
 from casparian_sentinel.log.format import (
     BATCH_MAGIC,
     HEADER_BYTES,
     PREFIX_BYTES,
     Batch,
+    Event,
     Head,
+    NewerEvent,
     Position,
     SegmentHeader,
     batch_size,
     check_continues,
+    current_events,
     genesis,
     unpack_batch,
     unpack_header,

@@ -27,9 +27,17 @@ from casparian_sentinel.log.reader import (
     segment_name,
     segment_path,
 )
-from casparian_sentinel.log.recovery import SEAL_NAME, durability_witness, read_seal
+from casparian_sentinel.log.recovery import (
+    SEAL_NAME,
+    LogReplaced,
+    LogShorter,
+    Witness,
+    durability_witness,
+    durable_upto,
+    hold_against,
+    read_seal,
+)
 from casparian_sentinel.log.signed import SEALS_FOLDER
-from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness, durable_upto, hold_against
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 
 DAMAGED_FOLDER = "damaged"

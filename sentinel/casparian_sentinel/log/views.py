@@ -17,8 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Position
+from casparian_sentinel.log.format import Event, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.ports import Fs

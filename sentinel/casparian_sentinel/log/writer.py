@@ -1,37 +1,58 @@
-"""The one that appends: batches in one write each, durability on demand, new segments when one is full.
+"""The only writer of a log: the lock that makes a process the only one, and the appender.
 
-`append` may run while `sync` runs in another thread: a sync covers what was written when it started. Nothing may be
-answered, dispatched or published before `durable` has reached it. A failed sync, or any write error but a full
-disk, ends the writer for good: what the kernel still holds is unknown then, and a second sync would report success all the same.
+`HomeLock` owns `run/sentinel.lock`. The kernel drops the lock with its holder; pid and role in the file are for messages only.
+
+`LogWriter` appends batches in one write each, syncs on demand, and begins a new segment when one is full. `append` may run
+while `sync` runs in another thread: a sync covers what was written when it started. Nothing may be answered, dispatched or
+published before `durable` has reached it. A failed sync, or any write error but a full disk, ends the writer for good: what the
+kernel still holds is unknown then, and a second sync would report success all the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from types import TracebackType
+from typing import Literal, NamedTuple, Self, TypeVar
 
-from casparian_sentinel.log.errors import LogBroken, LogFull
-from casparian_sentinel.log.event import Fact, body_of, pack_event
+from casparian_protocol.events.packing import Fact, pack_event
+from casparian_sentinel.log.errors import LogBroken, LogFull, LogInUse
 from casparian_sentinel.log.format import (
     CHAIN_ID_BYTES,
     Head,
     Position,
     SegmentHeader,
+    body_of,
     genesis,
     head_behind,
     pack_batch,
     pack_header,
 )
 from casparian_sentinel.log.reader import segment_path
-from casparian_sentinel.log.recovery import Findings, TornTail, cut_torn_tail, examine, renew_unproven, write_seal
-from casparian_sentinel.log.witness import Witness
+from casparian_sentinel.log.recovery import (
+    Findings,
+    TornTail,
+    Witness,
+    cut_torn_tail,
+    examine,
+    renew_unproven,
+    write_seal,
+)
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
+
+#: A daemon has the home for long, a command that runs without one only while it works.
+Role = Literal["sentinel", "command"]
+
+_LINE_BYTES = 40
+_LOOK_AGAIN_SECONDS = 0.02
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024
@@ -40,6 +61,66 @@ RESERVE_NAME = "reserve"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
+
+
+class HomeLock:
+    """Held from `acquire` to `release` or the end of the process. The file stays; only its lock matters."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path, role: Role = "sentinel", *, patience_seconds: float = 0.0) -> HomeLock:
+        """Take the lock, or raise `LogInUse` with the holder's pid.
+
+        At once, unless a command holds it: that one is waited for up to `patience_seconds`.
+        """
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        deadline = time.monotonic() + patience_seconds
+        try:
+            while not _lock(descriptor):
+                owner_pid, owner_role = _read_owner(descriptor)
+                if owner_role == "sentinel" or time.monotonic() >= deadline:
+                    raise LogInUse(path, owner_pid, owner_role)
+                time.sleep(_LOOK_AGAIN_SECONDS)  # the kernel has no lock with a deadline
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d %s\n" % (os.getpid(), role.encode()), 0)
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_owner(descriptor: int) -> tuple[int | None, Role]:
+    """Nobody yet in the moment between locking and writing: that moment is waited for like a command."""
+    words = os.pread(descriptor, _LINE_BYTES, 0).split()
+    if not words or not words[0].isdigit():
+        return None, "command"
+    return int(words[0]), "command" if words[1:] == [b"command"] else "sentinel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ from casparian_protocol.wire.operations.daemon import (
     SettingsResult,
     StopArgs,
 )
-from casparian_sentinel.core.state import OpenJob, State
-from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence
+from casparian_sentinel.core import ConnectedWorker, OpenJob, RunningAttempt, State, WorkerPresence
 from casparian_sentinel.operations.steps import AdoptSettings, Context, EndDaemon, InThread, Steps
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from casparian_protocol.wire.operations.registry import (
     TagArgs,
     TagResult,
 )
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core import (
     AddRule,
     AddSource,
     BeginScan,
@@ -38,8 +38,8 @@ from casparian_sentinel.core.commands import (
     RemoveSource,
     ReviseFiles,
     TagFiles,
+    find_source,
 )
-from casparian_sentinel.core.files import find_source
 from casparian_sentinel.operations.planning import scan_job
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 

@@ -28,9 +28,8 @@ from casparian_protocol.wire.operations.jobs import (
     RerunFailedArgs,
     RerunFailedResult,
 )
-from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
-from casparian_sentinel.core.jobs import refusal
-from casparian_sentinel.core.state import ParserLine
+from casparian_sentinel.core import CancelJob, CloseFailures, ParserLine, QueueJobs, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core import refusal_of_job as refusal
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused, Steps, as_maps
 from casparian_sentinel.projection.queries.planning import (

@@ -30,10 +30,8 @@ from casparian_protocol.tagging import RuleSet
 from casparian_protocol.wire.operations.jobs import Asked, QueueArgs, QueueResult, Skipped
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core.commands import SENTINEL, QueueJobs, RecogniseContents
-from casparian_sentinel.core.registry.parameters import effective
-from casparian_sentinel.core.registry.versions import targets_of
-from casparian_sentinel.core.state import ParserLine, ParserVersion, State
+from casparian_sentinel.core import SENTINEL, ParserLine, ParserVersion, QueueJobs, RecogniseContents, State, targets_of
+from casparian_sentinel.core import effective_parameters as effective
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Part, as_maps
 from casparian_sentinel.projection.queries.planning import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
 

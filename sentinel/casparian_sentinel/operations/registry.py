@@ -37,7 +37,8 @@ from casparian_protocol.wire.operations.registry import (
     UseResult,
     VersionVerdict,
 )
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core import Contract as KnownContract
+from casparian_sentinel.core import (
     ContractFacts,
     DecideContract,
     PauseParser,
@@ -47,10 +48,10 @@ from casparian_sentinel.core.commands import (
     SetParameters,
     SetQuarantinePolicy,
     UseVersion,
+    select_contracts,
 )
-from casparian_sentinel.core.registry.parameters import declared_of, effective
-from casparian_sentinel.core.registry.parsers import select_contracts
-from casparian_sentinel.core.state import Contract as KnownContract
+from casparian_sentinel.core import declared_parameters as declared_of
+from casparian_sentinel.core import effective_parameters as effective
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
 from casparian_sentinel.registry.keys import home_key
 

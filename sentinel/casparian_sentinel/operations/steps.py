@@ -19,9 +19,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.base import Result
 from casparian_sentinel.blobs import BlobStore, Uploads
-from casparian_sentinel.core.commands import Command, Now
-from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers.presence import WorkerPresence
+from casparian_sentinel.core import Command, Now, State, WorkerPresence
 
 
 @dataclass(frozen=True, slots=True)

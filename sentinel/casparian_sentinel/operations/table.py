@@ -11,7 +11,7 @@ from typing import Any
 
 from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
 from casparian_protocol.wire.operations.base import NoArgs, Result
-from casparian_sentinel.core.commands import Dispatch
+from casparian_sentinel.core import Dispatch
 from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry
 from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Steps
 

@@ -18,14 +18,14 @@ from casparian_protocol.jobs import (
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.wire import Progress
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decide import decide, step
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision, Effect, SendToWorker
-from casparian_sentinel.core.evolve import validate
+from casparian_sentinel.core.folding import validate
+from casparian_sentinel.core.handlers import decide, step
+from casparian_sentinel.core.presence import WorkerPresence, after_boot
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import OpenJob, State
-from casparian_sentinel.core.workers.presence import WorkerPresence, after_boot
-from casparian_sentinel.log.event import Event
+from casparian_sentinel.log.format import Event
 
 ANN = "user:ann@cli"
 CONTRACT = "c" * 64

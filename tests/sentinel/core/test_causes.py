@@ -9,9 +9,9 @@ import msgpack
 from casparian_protocol.events.packing import pack_event
 from casparian_protocol.jobs import JobError
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.decide import step
-from casparian_sentinel.log.event import Event, body_of, unpack_events
+from casparian_sentinel import core as c
+from casparian_sentinel.core.handlers import step
+from casparian_sentinel.log.format import Event, body_of, unpack_events
 from tests.sentinel.core.play import ANN, Table, spec
 
 

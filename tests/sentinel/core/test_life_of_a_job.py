@@ -8,7 +8,7 @@ from casparian_protocol.jobs import JobError, JobState, Manifest, published_path
 from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote, PublishOutputViews, Rejected
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
 

@@ -6,8 +6,8 @@ import pytest
 
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.evolve import evolve
+from casparian_sentinel import core as c
+from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from tests.sentinel.core.play import Table, assignments, spec, types

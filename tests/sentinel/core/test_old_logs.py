@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core.evolve import evolve
+from casparian_sentinel import core as c
+from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log.event import Event, current_events
+from casparian_sentinel.log.format import Event, current_events
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, Table, spec, types
 
 OTHER = "e" * 64

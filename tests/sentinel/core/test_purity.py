@@ -1,4 +1,4 @@
-"""The core is pure, its tables are complete, and the reference pages say what the code says."""
+"""The core is pure, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ import pytest
 import casparian_sentinel.core
 from casparian_protocol.events import CATALOGUE, JobDue, Unknown
 from casparian_sentinel.core import commands
-from casparian_sentinel.core.decide import _HANDLERS as DECIDERS
-from casparian_sentinel.core.describe import PAGES
-from casparian_sentinel.core.evolve import HANDLERS as EVOLVERS
-from casparian_sentinel.core.evolve import NOT_FOLDED, UnfoldableLog, apply
+from casparian_sentinel.core.folding import HANDLERS as EVOLVERS
+from casparian_sentinel.core.folding import NOT_FOLDED, UnfoldableLog, apply
+from casparian_sentinel.core.handlers import _HANDLERS as DECIDERS
 from casparian_sentinel.core.snapshot import UnreadableSnapshot, dump, load
 from casparian_sentinel.core.state import State
 from tests.sentinel.core.play import Table, spec
 
 CORE = Path(casparian_sentinel.core.__file__).parent
-REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 #: Standard-library modules that reach no clock, file, socket, process or randomness.
 PURE = {
     "__future__",
@@ -38,7 +36,7 @@ PURE = {
     "typing",
     "zlib",
 }
-#: `packaging.version` compares versions by PEP 440 and does nothing else; `describe` is printed by hand.
+#: `packaging.version` compares versions by PEP 440 and does nothing else.
 ALSO = {"packaging.version"}
 
 
@@ -54,15 +52,13 @@ def _imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.stem)
 def test_a_module_of_the_core_imports_nothing_that_touches_the_world(path: Path) -> None:
-    allowed = PURE | ALSO | ({"sys"} if path.stem == "describe" else set())
+    allowed = PURE | ALSO
     ours = ("casparian_protocol", "casparian_sentinel.core")
     assert {name for name in _imports(path) if name not in allowed and not name.startswith(ours)} == set()
 
 
 def test_importing_the_core_loads_no_heavy_library() -> None:
-    code = (
-        "import sys, casparian_sentinel.core.decide; print({'duckdb', 'pyarrow', 'zmq', 'asyncio'} & set(sys.modules))"
-    )
+    code = "import sys, casparian_sentinel.core.handlers; print({'duckdb', 'pyarrow', 'zmq', 'asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -119,9 +115,3 @@ def test_a_snapshot_survives_msgpack_and_says_the_same() -> None:
         load({**kept, "jobs": [[1]]})
     with pytest.raises(UnreadableSnapshot):
         load({"format": 0})
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_reference_page_is_current(page: str) -> None:
-    """When this fails: `python -m casparian_sentinel.core.describe PAGE > docs/reference/PAGE.md`."""
-    assert (REFERENCE / f"{page}.md").read_text(encoding="utf-8") == PAGES[page]()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision, Rejected
 from tests.sentinel.core.play import ANN, Table, spec, types
 

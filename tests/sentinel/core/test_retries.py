@@ -8,7 +8,7 @@ from casparian_protocol.errors import ErrorCode
 from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import BreakerSettings, RetrySettings
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.attempts import back_off_seconds
 from casparian_sentinel.core.decision import Rejected
 from casparian_shim.errors import RETRYABLE_ONCE, TRANSIENT, retryable

@@ -8,9 +8,9 @@ import pytest
 
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision
-from casparian_sentinel.core.workers.sink_metrics import ABSENT_LIMIT
+from casparian_sentinel.core.presence import ABSENT_LIMIT
 from tests.sentinel.core.play import Table, sent, types
 
 URI = "parquet://outputs"

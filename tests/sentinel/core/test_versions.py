@@ -10,9 +10,9 @@ from casparian_protocol.contract import Misfit
 from casparian_protocol.events import JobFailed, OutputVersionClosed, Problem
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision, Rejected
-from casparian_sentinel.core.evolve import apply
+from casparian_sentinel.core.folding import apply
 from casparian_sentinel.core.snapshot import dump, load
 from tests.sentinel.core.play import ANN, CONTRACT, Table, assignments, offer, spec, types
 

@@ -9,10 +9,10 @@ import pytest
 from casparian_protocol.events import LeaseExpired
 from casparian_protocol.jobs import IN_PROGRESS, PENDING, JobState
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
+from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Promote
 from casparian_sentinel.core.snapshot import dump, load
-from casparian_sentinel.core.workers.lifecycle import name_taken_by
+from casparian_sentinel.core.workers import name_taken_by
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
 
 

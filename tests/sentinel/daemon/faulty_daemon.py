@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from casparian_sentinel.core import commands, decide
-from casparian_sentinel.daemon.__main__ import main
+from casparian_sentinel.core import handlers, worker_commands
+from casparian_sentinel.daemon.main import main
 
 
-def _fails(case: Any, command: commands.FinishReceived) -> None:
+def _fails(case: Any, command: worker_commands.FinishReceived) -> None:
     raise ZeroDivisionError("a fault of ours")
 
 
-decide._HANDLERS[commands.FinishReceived] = _fails
+handlers._HANDLERS[worker_commands.FinishReceived] = _fails
 
 if __name__ == "__main__":
     sys.exit(main())

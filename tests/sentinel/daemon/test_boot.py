@@ -13,10 +13,10 @@ from casparian_protocol.settings import LogSettings, Settings
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.journal.snapshots import make_snapshot, pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.snapshots import make_snapshot, pack_snapshot, write_snapshot
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.log.errors import LogInUse
-from casparian_sentinel.log.witness import LogReplaced
+from casparian_sentinel.log.recovery import LogReplaced
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.daemon.world import Daemon, new_home

@@ -18,16 +18,15 @@ from casparian_protocol.events import Event, JobDeadLettered, JobDue, JobFailed,
 from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ViolationCount
 from casparian_protocol.tagging import TagRule
 from casparian_protocol.wire import messages as m
+from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import Promoted
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.core import decide
+from casparian_sentinel.core import handlers
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
-from casparian_sentinel.core.evolve import UnfoldableLog
+from casparian_sentinel.core.folding import UnfoldableLog
 from casparian_sentinel.daemon.failures import BURST_LINES, InternalErrors, ToldFailures
-from casparian_sentinel.daemon.journal.engine import INTERNAL_TRIES, Engine, StateBroken
-from casparian_sentinel.daemon.journal.group_commit import Entry
-from casparian_sentinel.daemon.journal.promoter import Promoter, perform
+from casparian_sentinel.daemon.journal import INTERNAL_TRIES, Engine, Entry, StateBroken
+from casparian_sentinel.daemon.promoter import Promoter, perform
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.ports import RealClock, RealFs
@@ -72,14 +71,14 @@ def desk(caplog: pytest.LogCaptureFixture) -> Desk:
 @contextmanager
 def failing(kind: type, when: Callable[[Any], bool] = lambda command: True) -> Iterator[None]:
     """The handler of this command does its work and then fails."""
-    handler = decide._HANDLERS[kind]
+    handler = handlers._HANDLERS[kind]
 
     def fails(decision: Any, command: Any) -> None:
         handler(decision, command)
         if when(command):
             raise ZeroDivisionError("a fault of ours")
 
-    with patch.dict(decide._HANDLERS, {kind: fails}):
+    with patch.dict(handlers._HANDLERS, {kind: fails}):
         yield
 
 
@@ -158,7 +157,7 @@ def test_a_duty_of_the_clock_that_fails_holds_up_no_other(desk: Desk) -> None:
 
 
 def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
-    with patch.object(decide, "apply", side_effect=UnfoldableLog(1, "it cannot be")), pytest.raises(UnfoldableLog):
+    with patch.object(handlers, "apply", side_effect=UnfoldableLog(1, "it cannot be")), pytest.raises(UnfoldableLog):
         desk.submit(c.AddRule(RULE, ANN))
 
     assert not desk.entries, "nothing of it may become durable"

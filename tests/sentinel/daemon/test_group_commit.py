@@ -11,7 +11,7 @@ from typing import Any
 from casparian_protocol.events import Event, JobProgressed, SourceRemoved
 from casparian_protocol.wire import Progress
 from casparian_sentinel.core.decision import Decision, PlanFiles
-from casparian_sentinel.daemon.journal.group_commit import (
+from casparian_sentinel.daemon.journal import (
     EVENTS_PER_BATCH,
     LAZY_SECONDS,
     Entry,

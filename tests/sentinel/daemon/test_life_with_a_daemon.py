@@ -174,7 +174,7 @@ def test_a_killed_sentinel_adopts_running_jobs_when_it_returns(home: Home, tmp_p
 
 
 def test_a_second_daemon_is_refused_with_the_owners_pid(served: Daemon) -> None:
-    argv = [sys.executable, "-m", "casparian_sentinel.daemon", "--home", str(served.home.root)]
+    argv = [sys.executable, "-m", "casparian_sentinel.daemon.main", "--home", str(served.home.root)]
     second = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert second.returncode == 1
     assert f"pid {served.process.pid}" in second.stderr

@@ -9,8 +9,7 @@ from typing import Any
 
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.children.child import GIVE_UP_AFTER, Backoff, said_of_exit
-from casparian_sentinel.daemon.children.local_workers import read_pids
+from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, read_pids, said_of_exit
 from tests.ending import await_end
 from tests.sentinel.daemon.world import PATIENCE_SECONDS, Daemon, event_types, new_home, until
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from casparian_sentinel.core.state import COMMITTED, FAILED, Source, State
-from casparian_sentinel.daemon.children.tree_digest import digest_of
 from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.planner import TRIES_OF_A_TREE, Polls, look_in_a_process
+from casparian_sentinel.daemon.tree_digest import digest_of
 
 
 class Played:

@@ -56,7 +56,7 @@ class Daemon:
 
     def __init__(self, home: Home, *arguments: str, module: Sequence[str] = (), **environment: str) -> None:
         reading, writing = os.pipe()
-        argv = [sys.executable, *(module or ("-m", "casparian_sentinel.daemon")), "--home", str(home.root)]
+        argv = [sys.executable, *(module or ("-m", "casparian_sentinel.daemon.main")), "--home", str(home.root)]
         argv += ["--ready-fd", str(writing), *(arguments or ("--workers", "0"))]
         self.home = home
         self.log = home.root.parent / "stderr.txt"

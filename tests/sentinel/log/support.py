@@ -6,8 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from casparian_sentinel.log.event import Event, Fact
-from casparian_sentinel.log.format import Head
+from casparian_protocol.events.packing import Fact
+from casparian_sentinel.log.format import Event, Head
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.writer import LogWriter

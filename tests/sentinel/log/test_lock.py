@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.log.errors import LogInUse
-from casparian_sentinel.log.lock import HomeLock
+from casparian_sentinel.log.writer import HomeLock
 
 HOLD = """
 import sys
 from pathlib import Path
-from casparian_sentinel.log.lock import HomeLock
+from casparian_sentinel.log.writer import HomeLock
 with HomeLock.acquire(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.event import Event, pack_events
-from casparian_sentinel.log.format import HEADER_BYTES, Head, pack_batch
+from casparian_sentinel.log.format import HEADER_BYTES, Event, Head, pack_batch, pack_events
 from casparian_sentinel.log.reader import LogReader, segment_name
-from casparian_sentinel.log.recovery import SEAL_NAME, TORN_FOLDER
+from casparian_sentinel.log.recovery import SEAL_NAME, TORN_FOLDER, LogReplaced, LogShorter, Witness
 from casparian_sentinel.log.verify import verify
-from casparian_sentinel.log.witness import LogReplaced, LogShorter, Witness
 from casparian_sentinel.log.writer import LogWriter, Recovery
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import UnsyncedFs, all_events, fact, fill, open_log

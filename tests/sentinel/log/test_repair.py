@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.log.format import Position
-from casparian_sentinel.log.recovery import examine
+from casparian_sentinel.log.recovery import LogShorter, Witness, examine
 from casparian_sentinel.log.repair import BeyondRepair, NothingToRepair, RepairPlan, plan_repair, repair
 from casparian_sentinel.log.signed import check_seals, seal_head
 from casparian_sentinel.log.verify import verify
-from casparian_sentinel.log.witness import LogShorter, Witness
 from casparian_sentinel.registry.keys import home_key
 from tests.sentinel.log.support import CHAIN_ID, UnsyncedFs, all_events, fill, open_log
 

@@ -11,10 +11,9 @@ import pytest
 from casparian_protocol.events import VERSIONS
 from casparian_protocol.events.packing import STEPS, missing_steps
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.journal.snapshots import fold_upto
+from casparian_sentinel.daemon.snapshots import fold_upto
 from casparian_sentinel.log.errors import LogTooNew
-from casparian_sentinel.log.event import Event, current_events
-from casparian_sentinel.log.format import HEADER_BYTES
+from casparian_sentinel.log.format import HEADER_BYTES, Event, current_events
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.repair import plan_repair

@@ -14,8 +14,8 @@ import pytest
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.format import HEADER_BYTES, Position
 from casparian_sentinel.log.reader import list_segments
+from casparian_sentinel.log.recovery import Witness
 from casparian_sentinel.log.verify import verify
-from casparian_sentinel.log.witness import Witness
 from casparian_sentinel.log.writer import LogWriter
 from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import CHAIN_ID, FailingFs, all_events, fact, fill, open_log

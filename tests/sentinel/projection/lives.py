@@ -10,9 +10,9 @@ import msgpack
 import pyarrow as pa
 
 from casparian_protocol.events import decode
+from casparian_protocol.events.packing import Fact
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.log.event import Fact
 from casparian_sentinel.log.format import Position
 from casparian_sentinel.log.writer import LogWriter
 from casparian_sentinel.ports import RealFs

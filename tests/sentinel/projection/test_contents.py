@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.projection.liveness import Committed, Recognised
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection

@@ -11,9 +11,8 @@ import pytest
 from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.core import commands as c
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel import core as c
+from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.projection.store import Projection
 from tests.sentinel.core.play import ANN, Table, offer, spec
 

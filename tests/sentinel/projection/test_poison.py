@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from casparian_protocol.events.packing import Fact
 from casparian_protocol.home import Home
-from casparian_sentinel.log.event import Event, Fact
-from casparian_sentinel.log.format import Head, Position
+from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.projection import past, projector
 from casparian_sentinel.projection.database import discard
 from casparian_sentinel.projection.store import Projection

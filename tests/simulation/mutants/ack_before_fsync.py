@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_sentinel.daemon.journal.group_commit import GroupCommit
+from casparian_sentinel.daemon.journal import GroupCommit
 from casparian_sentinel.log.format import Head
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from casparian_sentinel.daemon.journal.group_commit import Entry, GroupCommit
+from casparian_sentinel.daemon.journal import Entry, GroupCommit
 
 _add = GroupCommit.add
 

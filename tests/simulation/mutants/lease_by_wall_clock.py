@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from casparian_sentinel.core import presence
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers import presence
 from casparian_sentinel.daemon import shell
-from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.daemon.journal import Engine
 
 
 def _wall_only(engine: Engine) -> Now:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_sentinel.core import clock, decide
+from casparian_sentinel.core import clock, handlers
 from casparian_sentinel.core.commands import RecordStart
 from casparian_sentinel.core.decision import DecisionBuilder, Promote
 
@@ -19,5 +19,5 @@ def _start(decision: DecisionBuilder, command: RecordStart) -> None:
 
 @contextmanager
 def mutated() -> Iterator[None]:
-    with patch.dict(decide._HANDLERS, {RecordStart: _start}):
+    with patch.dict(handlers._HANDLERS, {RecordStart: _start}):
         yield

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_protocol.events import decode
-from casparian_sentinel.log.event import Event
-from casparian_sentinel.log.format import Head
+from casparian_sentinel.log.format import Event, Head
 from casparian_sentinel.projection.store import Projection
 
 _MOVE = "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?"

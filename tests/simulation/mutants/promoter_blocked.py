@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from casparian_protocol.home import Home
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.daemon.journal import promoter
+from casparian_sentinel.daemon import promoter
 from tests.sentinel.daemon import test_failure_policy
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from casparian_sentinel.core.decision import Promote
-from casparian_sentinel.daemon.journal.group_commit import Entry, GroupCommit
+from casparian_sentinel.daemon.journal import Entry, GroupCommit
 
 _add = GroupCommit.add
 

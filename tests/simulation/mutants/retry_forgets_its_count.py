@@ -8,10 +8,10 @@ from dataclasses import replace
 from unittest.mock import patch
 
 from casparian_protocol.events import JobRetryScheduled
-from casparian_sentinel.core import evolve
+from casparian_sentinel.core import folding
 from casparian_sentinel.core.state import State
 
-_scheduled = evolve._attempt_failed
+_scheduled = folding._attempt_failed
 
 
 def _forgetful(state: State, seq: int, ts: int, event: JobRetryScheduled) -> None:
@@ -20,5 +20,5 @@ def _forgetful(state: State, seq: int, ts: int, event: JobRetryScheduled) -> Non
 
 @contextmanager
 def mutated() -> Iterator[None]:
-    with patch.dict(evolve.HANDLERS, {JobRetryScheduled: _forgetful}):
+    with patch.dict(folding.HANDLERS, {JobRetryScheduled: _forgetful}):
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.journal import promoter
+from casparian_sentinel.daemon import promoter
 from casparian_sentinel.ports import Fs
 from tests.simulation.world import World
 

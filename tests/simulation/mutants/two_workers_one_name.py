@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 from casparian_protocol.wire.messages import Hello
 from casparian_sentinel.core.commands import Now
-from casparian_sentinel.core.workers.presence import ConnectedWorker, WorkerPresence
-from casparian_sentinel.daemon.bus import inbox
+from casparian_sentinel.core.presence import ConnectedWorker, WorkerPresence
+from casparian_sentinel.daemon import inbox
 
 
 def _nobody(live: WorkerPresence, now: Now, message: Hello) -> ConnectedWorker | None:

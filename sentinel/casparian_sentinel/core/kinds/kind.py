@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 
 from casparian_protocol.jobs import Manifest
 from casparian_protocol.jobs.kinds import Briefing, Work
-from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.worker_commands import FinishedItem
 
 W = TypeVar("W", bound=Work)
 

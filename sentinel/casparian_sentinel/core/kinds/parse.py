@@ -7,10 +7,10 @@ from operator import attrgetter, is_
 
 from casparian_protocol.jobs import STAGED_NAME, Manifest
 from casparian_protocol.jobs.kinds import Briefing, ParseBriefing, ParseWork, Work
-from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.registry.versions import refusal_of_target
 from casparian_sentinel.core.state import State
+from casparian_sentinel.core.worker_commands import FinishedItem
 
 _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8

@@ -5,10 +5,10 @@ from __future__ import annotations
 from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
 from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
-from casparian_sentinel.core.commands import FinishedItem
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.state import OpenJob, State
+from casparian_sentinel.core.worker_commands import FinishedItem
 
 _CHANGES = ("new", "changed", "vanished", "renamed", "tagged")
 

@@ -13,8 +13,8 @@ from casparian_protocol.events import ParserParametersSet
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers.metadata import accept_parameter, guess_value
+from casparian_sentinel.core.commands import SetParameters
 from casparian_sentinel.core.decision import DecisionBuilder
-from casparian_sentinel.core.registry.commands import SetParameters
 from casparian_sentinel.core.state import ParserLine, State
 
 _PARAMETERS_BYTES = 8 * 1024

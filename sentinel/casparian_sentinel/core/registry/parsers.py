@@ -20,8 +20,7 @@ from casparian_protocol.events import (
 from casparian_protocol.jobs import OUTPUT_NAME
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.attempts import recall
-from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
-from casparian_sentinel.core.registry.commands import (
+from casparian_sentinel.core.commands import (
     DecideContract,
     PauseParser,
     RegisterParser,
@@ -29,6 +28,7 @@ from casparian_sentinel.core.registry.commands import (
     RetireParser,
     SetQuarantinePolicy,
 )
+from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.registry.versions import VersionVerdict, follow_retired, forget_waiting, settle
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 

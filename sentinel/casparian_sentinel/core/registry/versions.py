@@ -28,8 +28,8 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.wording import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
+from casparian_sentinel.core.commands import Fits, UseVersion
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
-from casparian_sentinel.core.registry.commands import Fits, UseVersion
 from casparian_sentinel.core.state import OutputOwner, ParserLine, ParserVersion, State
 
 By: TypeAlias = Literal["approval", "hand", "retirement", "start"]

@@ -23,8 +23,8 @@ from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.settings import ProjectionSettings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
-from casparian_sentinel.daemon.bus.socket import LoopSocket, ZmqContext
-from casparian_sentinel.daemon.children.child import FIRST_BACKOFF_SECONDS, Backoff, Child
+from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
+from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.ports import Clock
 

@@ -38,7 +38,7 @@ from casparian_protocol.wire.messages import (
 )
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit import offers
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core import (
     BeatReceived,
     ByeReceived,
     Command,
@@ -48,13 +48,12 @@ from casparian_sentinel.core.commands import (
     ReleaseReceived,
     SinksReceived,
     WantReceived,
+    name_taken_by,
+    needs_blob,
 )
-from casparian_sentinel.core.manifests import needs_blob
-from casparian_sentinel.core.workers.lifecycle import name_taken_by
-from casparian_sentinel.daemon.bus.outbox import Outbox
-from casparian_sentinel.daemon.bus.socket import Bus
+from casparian_sentinel.daemon.bus import Bus, Outbox
 from casparian_sentinel.daemon.failures import Tasks
-from casparian_sentinel.daemon.journal.engine import Engine, StateBroken
+from casparian_sentinel.daemon.journal import Engine, StateBroken
 
 _LABELS_LIMIT_BYTES = 4096
 #: Connected workers of one sentinel.

@@ -22,7 +22,7 @@ from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
 from casparian_sentinel.commit.staging import remove_attempt, sweep
-from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote
+from casparian_sentinel.core import DropStaging, KeepUncommitted, Promote
 from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256

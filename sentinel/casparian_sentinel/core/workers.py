@@ -24,21 +24,20 @@ from casparian_protocol.wire.messages import (
     Welcome,
 )
 from casparian_sentinel.core.attempts import ask_to_cancel, current_attempt, held, lose_all, note_start
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core.commands import Now, WorkerGone
+from casparian_sentinel.core.decision import DecisionBuilder
+from casparian_sentinel.core.leasing import lease_to
+from casparian_sentinel.core.presence import ConnectedWorker, RunningAttempt, WorkerPresence, joined_by
+from casparian_sentinel.core.state import COMMITTED, OpenJob, State
+from casparian_sentinel.core.worker_commands import (
     BeatReceived,
     ByeReceived,
     FromWorker,
     HelloReceived,
-    Now,
     ProgressReceived,
     SinksReceived,
     WantReceived,
-    WorkerGone,
 )
-from casparian_sentinel.core.decision import DecisionBuilder
-from casparian_sentinel.core.leasing import lease_to
-from casparian_sentinel.core.state import COMMITTED, OpenJob, State
-from casparian_sentinel.core.workers.presence import ConnectedWorker, RunningAttempt, WorkerPresence, joined_by
 
 SAY_HELLO = "say hello first: this sentinel does not know you"
 _PROGRESS_SECONDS = 1.0

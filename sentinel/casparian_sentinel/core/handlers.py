@@ -11,24 +11,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.events.packing import Cause
-from casparian_sentinel.core import attempts, clock, files, jobs, leasing
+from casparian_sentinel.core import attempts, clock, files, jobs, leasing, workers
 from casparian_sentinel.core import commands as c
+from casparian_sentinel.core import worker_commands as w
 from casparian_sentinel.core.clock import DUTIES
-from casparian_sentinel.core.commands import (
+from casparian_sentinel.core.commands import Command, Tick
+from casparian_sentinel.core.decision import Decision, DecisionBuilder
+from casparian_sentinel.core.folding import apply
+from casparian_sentinel.core.presence import PresenceDraft, WorkerPresence
+from casparian_sentinel.core.registry import parameters, parsers, versions
+from casparian_sentinel.core.state import State
+from casparian_sentinel.core.worker_commands import (
     BeatReceived,
-    Command,
     FailReceived,
     FinishReceived,
     JobsStarted,
     ReleaseReceived,
-    Tick,
 )
-from casparian_sentinel.core.decision import Decision, DecisionBuilder
-from casparian_sentinel.core.evolve import apply
-from casparian_sentinel.core.registry import parameters, parsers, versions
-from casparian_sentinel.core.state import State
-from casparian_sentinel.core.workers import lifecycle
-from casparian_sentinel.core.workers.presence import PresenceDraft, WorkerPresence
 
 
 def _dispatch(decision: DecisionBuilder, command: c.Dispatch) -> None:
@@ -36,18 +35,18 @@ def _dispatch(decision: DecisionBuilder, command: c.Dispatch) -> None:
 
 
 _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
-    c.HelloReceived: lifecycle.on_hello,
-    c.BeatReceived: lifecycle.on_heartbeat,
-    c.ProgressReceived: lifecycle.on_progress,
-    c.SinksReceived: lifecycle.on_sinks,
-    c.WantReceived: lifecycle.on_want,
-    c.ByeReceived: lifecycle.on_bye,
+    w.HelloReceived: workers.on_hello,
+    w.BeatReceived: workers.on_heartbeat,
+    w.ProgressReceived: workers.on_progress,
+    w.SinksReceived: workers.on_sinks,
+    w.WantReceived: workers.on_want,
+    w.ByeReceived: workers.on_bye,
     c.AbandonAttempt: attempts.abandon,
-    c.WorkerGone: lifecycle.on_gone,
-    c.JobsStarted: attempts.on_started,
-    c.FinishReceived: attempts.on_finish,
-    c.FailReceived: attempts.on_fail,
-    c.ReleaseReceived: attempts.on_released,
+    c.WorkerGone: workers.on_gone,
+    w.JobsStarted: attempts.on_started,
+    w.FinishReceived: attempts.on_finish,
+    w.FailReceived: attempts.on_fail,
+    w.ReleaseReceived: attempts.on_released,
     c.Promoted: attempts.on_promoted,
     c.Tick: clock.tick,
     c.Dispatch: _dispatch,

@@ -20,10 +20,10 @@ from blake3 import blake3
 
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack, unpack
-from casparian_sentinel.core.evolve import evolve
-from casparian_sentinel.core.snapshot import OtherFormat, UnreadableSnapshot, dump, load
-from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.children.child import Child
+from casparian_sentinel.core import OtherFormat, State, UnreadableSnapshot, evolve
+from casparian_sentinel.core import dump_state as dump
+from casparian_sentinel.core import load_state as load
+from casparian_sentinel.daemon.children import Child
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader

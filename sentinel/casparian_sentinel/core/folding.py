@@ -56,14 +56,15 @@ from casparian_protocol.job_life import advance, may_follow, target_of
 from casparian_protocol.jobs import ENDED, OPEN, JobState
 from casparian_sentinel.core import breaker
 from casparian_sentinel.core.kinds import kind_of
-from casparian_sentinel.core.ready import Entry, ReadyQueue
 from casparian_sentinel.core.registry import fold as registry
 from casparian_sentinel.core.state import (
     COMMITTED,
     FAILED,
     SETTLED_LIMIT,
     Commit,
+    Entry,
     OpenJob,
+    ReadyQueue,
     Source,
     State,
 )
@@ -184,7 +185,7 @@ OfJob: TypeAlias = (
 
 
 class Recorded(Protocol):
-    """An event of the log (`casparian_sentinel.log.event.Event`)."""
+    """An event of the log (`casparian_sentinel.log.format.Event`)."""
 
     @property
     def seq(self) -> int: ...

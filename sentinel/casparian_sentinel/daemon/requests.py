@@ -13,11 +13,10 @@ from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.events.packing import Cause
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
-from casparian_sentinel.core.commands import Command, Dispatch
-from casparian_sentinel.core.decision import Rejected
-from casparian_sentinel.daemon.bus.outbox import Outbox, error_frames, reply_frames
-from casparian_sentinel.daemon.children.projector import ProjectionAway, ProjectionQueries
-from casparian_sentinel.daemon.journal.engine import Engine
+from casparian_sentinel.core import Command, Dispatch, Rejected
+from casparian_sentinel.daemon.bus import Outbox, error_frames, reply_frames
+from casparian_sentinel.daemon.journal import Engine
+from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,

@@ -1,1 +1,0 @@
-"""Workers: how they come and go (`lifecycle`), what is so of them right now (`presence`), what they wrote where."""

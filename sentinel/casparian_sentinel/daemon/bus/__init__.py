@@ -1,1 +1,0 @@
-"""What goes over the bus: the socket, what arrives, what leaves, and the requests of clients."""

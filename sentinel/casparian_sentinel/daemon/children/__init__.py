@@ -1,1 +1,0 @@
-"""Processes that the daemon keeps running: local workers, the projector, and helpers that compute one answer."""
