@@ -326,7 +326,7 @@ def _write_processed(
         for one in state.processed[file].values()
     ]
     if rows:
-        insert(db, "cf_processed_contents", as_columns(rows, types))
+        insert(db, "cf_processed_contents", rows, types)
 
 
 def _write_commits(
@@ -340,7 +340,7 @@ def _write_commits(
         else:
             settled.append({"job_id": job_id, "content_hash": commit.content_hash, **life})
     if new:
-        insert(db, "cf_commits", as_columns(new, types))
+        insert(db, "cf_commits", new, types)
     if settled:
         with registered(db, "settled", as_columns(settled, types)):
             db.execute(_UPDATE_COMMITS)

@@ -21,16 +21,14 @@ from casparian_sentinel.projection.database import (
     FEW_ROWS,
     Row,
     Types,
-    as_columns,
     as_json,
     insert,
+    mark_of,
     registered,
     relation,
 )
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
 
-#: Times are counted in µs.
-_MARK_OF = {pa.timestamp("us"): "make_timestamp(?)"}
 #: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
 _SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
 _COUNT_RUN = """
@@ -100,7 +98,7 @@ class Tables:
 
     def append(self, table: str, rows: Sequence[Row]) -> None:
         if rows:
-            insert(self._db, table, as_columns(rows, self._types[table]))
+            insert(self._db, table, rows, self._types[table])
 
     def write(self, changes: JobChanges) -> None:
         """The rows of jobs as they now stand, and everything that these events add, mark and count."""
@@ -144,21 +142,20 @@ class Tables:
 
     def audit(self, told: Sequence[tuple[Event, TypedEvent]]) -> None:
         """What happened, as it stands in the log; `subject` is what a person would search for."""
-        events = [event for event, _fact in told]
-        columns = {
-            "seq": [event.seq for event in events],
-            "ts": [event.ts for event in events],
-            "type": [event.type for event in events],
-            "actor": [event.actor for event in events],
-            "subject": [fact.subject for _event, fact in told],
-            "cause_seq": [event.cause if isinstance(event.cause, int) and event.cause else None for event in events],
-            "request": [event.cause if isinstance(event.cause, str) else None for event in events],
-            "data": [as_json(event.data) for event in events],
-        }
-        types = self._types["cf_audit"]
-        insert(
-            self._db, "cf_audit", pa.table({name: pa.array(column, types[name]) for name, column in columns.items()})
-        )
+        rows = [
+            {
+                "seq": event.seq,
+                "ts": event.ts,
+                "type": event.type,
+                "actor": event.actor,
+                "subject": fact.subject,
+                "cause_seq": event.cause if isinstance(event.cause, int) and event.cause else None,
+                "request": event.cause if isinstance(event.cause, str) else None,
+                "data": as_json(event.data),
+            }
+            for event, fact in told
+        ]
+        self.append("cf_audit", rows)
 
     def _write_jobs(self, changes: JobChanges) -> None:
         rows = changes.jobs
@@ -175,7 +172,8 @@ class Tables:
     def _alter(self, row: Row, names: Sequence[str]) -> None:
         """Write these columns of a job that lies among the unsettled ones."""
         if names:
-            sets = ", ".join(f"{name} = {_MARK_OF.get(self._types['cf_unsettled_jobs'][name], '?')}" for name in names)
+            types = self._types["cf_unsettled_jobs"]
+            sets = ", ".join(f"{name} = {mark_of(types[name])}" for name in names)
             values = [row[name] for name in names]
             self._db.execute(f"update cf_unsettled_jobs set {sets} where id = ?", (*values, row["id"]))
 
