@@ -25,8 +25,7 @@ import rich_click as click
 from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.home import Home, home_from, is_home
-from casparian_shim.bounds import COUNT_MAX, INT32_MAX, INT32_MIN
-from casparian_shim.text import scrub
+from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, scrub
 
 if TYPE_CHECKING:
     from casparian_app.gateway import Gateway

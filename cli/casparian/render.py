@@ -20,7 +20,7 @@ from casparian.app import App
 from casparian_app.names import UnknownName
 from casparian_app.sql import cell_rows, write_text
 from casparian_app.texts import count, json_text, listed, plain
-from casparian_shim.text import plain_decimal, scrub
+from casparian_shim.safe import plain_decimal, scrub
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,8 +23,7 @@ from typing import Any
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
-from casparian_shim.landlock import abi_version
-from casparian_shim.process import available_bytes
+from casparian_shim.process import abi_version, available_bytes
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
 #: Larger than `struct timex` anywhere; what adjtimex returns when nobody keeps the clock.

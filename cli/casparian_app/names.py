@@ -15,7 +15,7 @@ from casparian_app.texts import UsageProblem
 from casparian_protocol.queries.jobs import JobRow, JobsWithPrefix, RecentJobIds
 from casparian_protocol.queries.outputs import FingerprintsWithPrefix
 from casparian_protocol.queries.registry import KnownNames
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
 

@@ -17,7 +17,7 @@ from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName, hint
 from casparian_app.texts import UsageProblem, json_text
 from casparian_protocol.queries.registry import StateTables
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
     import pyarrow as pa

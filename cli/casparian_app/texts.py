@@ -16,7 +16,7 @@ from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_shim.text import plain_decimal
+from casparian_shim.safe import plain_decimal
 
 
 class UsageProblem(CasparianError):

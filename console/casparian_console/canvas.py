@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from wcwidth import wcwidth
 
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 #: Longer texts are never shown on one line: cut before anything that costs by the character is done with them.
 _LONGEST = 4000

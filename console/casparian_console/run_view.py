@@ -31,7 +31,7 @@ from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence, Snapsh
 from casparian_protocol.job_life import JobLife, advance, target_of
 from casparian_protocol.jobs import ENDED, JobState
 from casparian_protocol.wire import Progress
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 _BAR = 24
 _RUNNING_SHOWN = 6

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from casparian_shim.bounds import COUNT_MAX, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 
 __all__ = ["COUNT_MAX", "INT32_MAX", "INT32_MIN", "INT64_MAX", "INT64_MIN"]
 

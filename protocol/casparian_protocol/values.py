@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casparian_shim.text import plain_decimal, shortest_decimal
+from casparian_shim.safe import plain_decimal, shortest_decimal
 
 #: A row of some table: column → a value that JSON has.
 PlainRow: TypeAlias = dict[str, Any]

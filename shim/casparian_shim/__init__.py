@@ -2,8 +2,8 @@
 
 Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import
 pyarrow. `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows,
-`arrow` makes record batches, `frames` is the protocol between guest and worker. `frames`, `errors`, `trace`, `text`,
-`process` and `bounds` need the standard library only and are used by every other part of Casparian.
+`arrow` makes record batches, `sdk` reads inputs, `frames` is the protocol between guest and worker. `frames`, `errors`,
+`trace`, `safe` and `process` need the standard library only and are used by every other part of Casparian.
 """
 
 from typing import TYPE_CHECKING

@@ -7,12 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.codec import encode_progress
-from casparian_shim.frames.kinds import Progress
-from casparian_shim.job import GuestJob
+from casparian_shim.frames.kinds import GuestJob, Progress
+from casparian_shim.safe import COUNT_MAX
 from casparian_shim.sdk.records import current_tape
 from casparian_shim.sideband import FrameSender
 

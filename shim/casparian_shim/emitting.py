@@ -12,24 +12,34 @@ import pyarrow as pa
 from casparian_shim.arrow.batches import (
     BATCH_ROWS_MAX,
     BATCH_TARGET_BYTES,
+    PART_BYTES_MAX,
+    Column,
     Row,
     aligned,
     batch_of_columns,
     columns_of_rows,
+    columns_of_table,
     estimated_bytes,
     fitted,
     messages,
+    slice_bytes,
 )
 from casparian_shim.arrow.columns import text_of
 from casparian_shim.arrow.kinds import kinded
-from casparian_shim.arrow.tables import PART_BYTES_MAX, Column, columns_of_table, slice_bytes
-from casparian_shim.bounds import INT64_MAX, INT64_MIN
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.codec import encode_output_end, encode_output_start
-from casparian_shim.frames.kinds import BATCH_BYTES_MAX, OUTPUT_NAME, LogLevel, OutputEnd, OutputKind, OutputStart
-from casparian_shim.frames.mixed import ValueKind
-from casparian_shim.frames.state import BadOutputName
+from casparian_shim.frames.kinds import (
+    BATCH_BYTES_MAX,
+    OUTPUT_NAME,
+    LogLevel,
+    OutputEnd,
+    OutputKind,
+    OutputStart,
+    ValueKind,
+)
+from casparian_shim.frames.reader import BadOutputName
 from casparian_shim.process import ensure_room
+from casparian_shim.safe import INT64_MAX, INT64_MIN
 from casparian_shim.sideband import FrameSender
 
 UNDECLARED_OUTPUT = "output"

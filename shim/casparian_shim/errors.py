@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from casparian_shim.bounds import INT64_MAX, INT64_MIN
+from casparian_shim.safe import INT64_MAX, INT64_MIN
 
 ContextValue = str | int | float | bool | None
 

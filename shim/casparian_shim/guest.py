@@ -36,8 +36,7 @@ from casparian_shim.errors import (
     retryable,
 )
 from casparian_shim.frames.codec import encode_end_of_stream, encode_failure, encode_hello
-from casparian_shim.frames.kinds import PROTOCOL_VERSION, Hello, LogLevel
-from casparian_shim.job import DEV, GuestJob
+from casparian_shim.frames.kinds import DEV, PROTOCOL_VERSION, GuestJob, Hello, LogLevel
 from casparian_shim.sideband import FrameSender, SidebandHandler, SidebandStream
 from casparian_shim.trace import exception_name, is_machinery, normalise_trace, own_traceback, raised_at
 

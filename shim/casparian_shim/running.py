@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from casparian_shim.arrow.tables import is_table
+from casparian_shim.arrow.batches import is_table
 from casparian_shim.context import Context
 from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
-from casparian_shim.frames.kinds import OUTPUT_NAME
-from casparian_shim.job import GuestJob
+from casparian_shim.frames.kinds import OUTPUT_NAME, GuestJob
 from casparian_shim.sdk.values import Output
 from casparian_shim.trace import type_name
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 from tests.end_to_end.world import World, run_here, wait_for
 
 #: A title, colours, a cleared screen, C1, a line of its own, a carriage return, a right-to-left override, a zero-width space.

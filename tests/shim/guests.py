@@ -26,7 +26,7 @@ from casparian_shim.frames import (
     StreamCut,
     StreamState,
 )
-from casparian_shim.job import GuestJob
+from casparian_shim.frames.kinds import GuestJob
 
 GUEST = Path(casparian_shim.__file__).parent / "guest.py"
 SITE_PACKAGES = str(Path(pa.__file__).parent.parent)

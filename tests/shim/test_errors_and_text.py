@@ -20,7 +20,7 @@ from casparian_shim.errors import (
     code_for_exception,
     retryable,
 )
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 from casparian_shim.trace import fingerprint, normalise_text, normalise_trace, raised_at
 
 
@@ -211,7 +211,7 @@ def test_scrubbed_text_is_printable_utf8_and_scrubbing_twice_changes_nothing(tex
 def test_the_shared_words_need_neither_pyarrow_nor_anything_else_foreign() -> None:
     code = (
         "import sys\n"
-        "import casparian_shim, casparian_shim.frames, casparian_shim.trace, casparian_shim.text\n"
+        "import casparian_shim, casparian_shim.frames, casparian_shim.trace, casparian_shim.safe\n"
         "print('pyarrow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.errors import ErrorCode, ErrorReport, retryable
 from casparian_shim.frames import (
     BATCH_BYTES_MAX,
@@ -36,6 +35,7 @@ from casparian_shim.frames import (
     encode_output_start,
     encode_progress,
 )
+from casparian_shim.safe import COUNT_MAX
 from tests.shim.decoding import FrameDecoder
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -11,7 +11,7 @@ import pytest
 import casparian_shim
 from casparian_shim.errors import ErrorCode
 from casparian_shim.frames import Hello, LogLevel, OutputKind
-from casparian_shim.frames.mixed import ValueKind
+from casparian_shim.frames.kinds import ValueKind
 from tests.shim.guests import run_guest
 
 SHAPES = {
@@ -324,7 +324,7 @@ def test_the_shim_works_where_nothing_but_pyarrow_can_be_imported(tmp_path: Path
 
 
 def test_nothing_of_the_shim_but_its_arrow_part_imports_pyarrow() -> None:
-    code = "import sys, casparian_shim.guest, casparian_shim.job\nprint('pyarrow' in sys.modules)"
+    code = "import sys, casparian_shim.guest, casparian_shim.frames.kinds\nprint('pyarrow' in sys.modules)"
     environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

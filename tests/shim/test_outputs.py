@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_shim.arrow.batches import BATCH_ROWS_MAX, RowTooLarge
-from casparian_shim.arrow.tables import ColumnNameNotText
+from casparian_shim.arrow.batches import BATCH_ROWS_MAX, ColumnNameNotText, RowTooLarge
 from casparian_shim.emitting import ColumnWithoutName, Outputs, OutputUnknown, RowWithoutColumns, _row_id
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
-from casparian_shim.frames.state import BadOutputName
+from casparian_shim.frames.reader import BadOutputName
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender, of_kind
 

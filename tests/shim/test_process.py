@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from casparian_shim import process
 from casparian_shim.errors import ErrorCode
 from casparian_shim.process import OomRisk, available_bytes, ensure_room
-from casparian_shim.text import PLAIN_EXPONENT_MAX, plain_decimal, scrub, shortest_decimal
+from casparian_shim.safe import PLAIN_EXPONENT_MAX, plain_decimal, scrub, shortest_decimal
 
 # --- signals
 

@@ -19,14 +19,14 @@ from casparian_shim.arrow.batches import (
     batch_of_columns,
     columns_of_rows,
     estimated_bytes,
+    is_table,
     messages,
 )
 from casparian_shim.arrow.columns import MIXED_TYPE, column_of_values, text_of
 from casparian_shim.arrow.kinds import kinded, payload
-from casparian_shim.arrow.tables import is_table
 from casparian_shim.emitting import _row_id
-from casparian_shim.frames.mixed import ValueKind
-from casparian_shim.frames.mixed import ValueKind as K
+from casparian_shim.frames.kinds import ValueKind
+from casparian_shim.frames.kinds import ValueKind as K
 from casparian_shim.process import OomRisk, available_bytes, ensure_room
 from casparian_shim.running import _is_by_output
 

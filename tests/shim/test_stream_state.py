@@ -17,7 +17,7 @@ from casparian_shim.frames import (
     ProtocolBreach,
     StreamState,
 )
-from casparian_shim.frames.state import BadOutputName
+from casparian_shim.frames.reader import BadOutputName
 
 HELLO = Hello(1, "token", 7, "3.11")
 ORDERS = OutputStart(0, "orders", OutputKind.ROWS, b"schema")

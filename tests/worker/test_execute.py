@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from casparian_shim.landlock import abi_version
+from casparian_shim.process import abi_version
 from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped
 from casparian_worker.kinds.parse import execute
 from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, Desk

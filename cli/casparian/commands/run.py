@@ -20,7 +20,7 @@ import rich_click as click
 from casparian.app import POSITIVE, App, Command, ExitCode, pass_app
 from casparian.render import as_json, cell
 from casparian_app.texts import UsageProblem, count
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
     from casparian_app.devrun.parser import DevParser

@@ -24,7 +24,7 @@ from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.home import Home
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
     from rich.live import Live

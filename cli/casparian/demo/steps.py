@@ -18,7 +18,7 @@ from casparian.demo.fix_orders import OUTPUTS
 from casparian.demo.session import WORKERS, Narrator, Place, Session, aligned, cut, follow, running_daemon
 from casparian.shipped import bundled
 from casparian_protocol.home import Home
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 _SEED = 20240102
 _FILES = 12

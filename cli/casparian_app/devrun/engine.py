@@ -25,7 +25,7 @@ from casparian_protocol.contract import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN, 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_shim.frames import LogLevel, OutputKind, StreamCut
-from casparian_shim.job import DEV, GuestJob
+from casparian_shim.frames.kinds import DEV, GuestJob
 from casparian_worker import (
     REJECT_REASON_COLUMN,
     ROW_INDEX_COLUMN,

@@ -19,7 +19,7 @@ from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay, wrapped
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.operations import OPERATIONS
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 _SUMMARY_CHARACTERS = 4_000
 

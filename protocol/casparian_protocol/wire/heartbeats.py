@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from casparian_protocol.bounds import Count, Finite, Int64, Microseconds, Rate
-from casparian_shim.bounds import COUNT_MAX
+from casparian_shim.safe import COUNT_MAX
 
 #: A lease sees at least so many beats, however seldom the setting asks for one.
 BEATS_A_LEASE = 5

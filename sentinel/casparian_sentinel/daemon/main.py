@@ -38,7 +38,7 @@ from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
 from casparian_sentinel.log.writer import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim import process
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 #: How long a starting daemon waits for a command that has the home without one.
 _COMMANDS_END_SECONDS = 10.0

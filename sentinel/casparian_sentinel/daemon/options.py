@@ -16,7 +16,7 @@ from typing import Any
 from casparian_protocol.home import Home
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, worker_command
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 #: Tell twice within the time that the manager waits, as sd_watchdog_enabled(3) advises; more often than it may miss one.
 _SHARE = 0.4

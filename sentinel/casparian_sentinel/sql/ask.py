@@ -25,7 +25,7 @@ from casparian_protocol.home import Home
 from casparian_sentinel import output_views
 from casparian_sentinel.projection.database import INTERNAL
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 TIMEOUT_SECONDS = 600.0
 MEMORY_BYTES = 4 * 1024**3

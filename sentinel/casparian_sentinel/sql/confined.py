@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from casparian_sentinel.sql.second_look import objection
 from casparian_shim import process
-from casparian_shim.landlock import restrict
+from casparian_shim.process import restrict
 
 _PR_SET_PDEATHSIG = 1
 _PROBLEM_LIMIT_CHARACTERS = 4000

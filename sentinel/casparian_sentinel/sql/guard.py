@@ -19,7 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from casparian_protocol.errors import CasparianError
 from casparian_sentinel.sql.second_look import TABLE_FUNCTIONS, is_refused_function
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 
 QUERY_LIMIT_CHARACTERS = 100_000
 #: Longest path of brackets within brackets; far beyond what people write, far below what a parser's stack holds.

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from casparian_shim.arrow.kinds import kinded, payload, readable
-from casparian_shim.frames.mixed import MIXED_FIELDS, MIXED_METADATA, ValueKind
+from casparian_shim.frames.kinds import MIXED_FIELDS, MIXED_METADATA, ValueKind
 
 _PLAIN_TESTS = (
     pa.types.is_boolean,
@@ -145,7 +145,7 @@ _NOT_TYPED = (pa.ArrowException, OverflowError, ValueError, TypeError)
 
 
 def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
-    """The array, and whether it is a mixed one (`casparian_shim.frames.mixed`). None is null; NaN stays NaN."""
+    """The array, and whether it is a mixed one (`casparian_shim.frames.kinds`). None is null; NaN stays NaN."""
     types = _classes(values)
     if not types:
         return pa.nulls(len(values), pa.string()), False

@@ -1,7 +1,8 @@
 """What one Python value is: its kind and the exact value, whatever class carries it.
 
-A class that only looks like a number, or whose methods raise, is `OTHER`, described by its name: `str` and `repr` of a
-stranger's class are never called. Numbers, texts and times of subclasses are read past what those override.
+A class that only looks like a number, or whose methods raise, is `OTHER`, described by its name: `str` and `repr` of an
+unknown class are never called. Numbers, texts and times of subclasses are read past what those override. numpy's scalars and
+arrays are recognised without importing numpy.
 """
 
 import datetime
@@ -11,14 +12,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from casparian_shim.frames.mixed import NESTED_DEPTH_MAX, ValueKind
-from casparian_shim.text import plain_decimal
+from casparian_shim.frames.kinds import NESTED_DEPTH_MAX, ValueKind
+from casparian_shim.safe import plain_decimal
 
 #: The exact value in plain terms: str, bool, int (also the counts of times), float, Decimal, bytes; a list of `Kinded`;
 #: a dict of name → `Kinded`. `OTHER` has its description.
 Kinded = tuple[ValueKind, Any]
 _Reader = Callable[[Any, int], Kinded]
-
 NULL: Kinded = (ValueKind.NULL, None)
 _DESCRIPTION_CHARS_MAX = 200
 _EPOCH_ORDINAL = 719_163
@@ -154,9 +154,7 @@ def _foreign_reader(kind: type) -> _Reader | None:
         )  # as in a column of Arrow's
     numpy = sys.modules.get("numpy") if package == "numpy" else None
     if numpy is not None:
-        from casparian_shim.arrow import numpy_kinds
-
-        return numpy_kinds.reader_for(kind, numpy)
+        return _numpy_reader_for(kind, numpy)
     if package == "pyarrow" and name == "MonthDayNano":
         return lambda value, depth: (ValueKind.OTHER, f"{value[0]} months, {value[1]} days, {value[2]} ns")
     return _arrow_scalar if package == "pyarrow" and name.endswith("Scalar") else None
@@ -207,7 +205,7 @@ _READERS: dict[type, _Reader] = {
 
 
 def payload(value: Kinded) -> bytes | None:
-    """The value as it travels in a mixed column (`casparian_shim.frames.mixed`)."""
+    """The value as it travels in a mixed column (`casparian_shim.frames.kinds`)."""
     kind, plain = value
     if kind is ValueKind.BYTES:
         return bytes(plain)
@@ -319,3 +317,83 @@ def iso_text(kind: ValueKind, count: int) -> str:
 
 def _fraction(rest: int, digits: int) -> str:
     return f".{rest:0{digits}d}".rstrip("0") if rest else ""
+
+
+# --- numpy, which is the parser's and is never imported here -----------------------------------------------------------
+
+_NOT_A_TIME = -(2**63)
+
+
+def _numpy_reader_for(kind: type, numpy: Any) -> _Reader | None:
+    """The reader of one of numpy's own classes; None leaves it to the class it derives from (`float64`, `str_`)."""
+    for name, reader in _NUMPY_READERS.items():
+        base = getattr(numpy, name, None)
+        if isinstance(base, type) and issubclass(kind, base):
+            return reader
+    return None
+
+
+def _numpy_bool(value: Any, depth: int) -> Kinded:
+    return ValueKind.BOOL, bool(value)
+
+
+def _numpy_integer(value: Any, depth: int) -> Kinded:
+    return ValueKind.INT, int(value)
+
+
+def _numpy_floating(value: Any, depth: int) -> Kinded:
+    plain = float(value)
+    if plain != value and value == value:  # a long double that a double does not hold
+        return ValueKind.OTHER, described(type(value))
+    return ValueKind.FLOAT, plain
+
+
+def _numpy_single(value: Any, depth: int) -> Kinded:
+    return ValueKind.FLOAT32, float(value)
+
+
+def _numpy_datetime64(value: Any, depth: int) -> Kinded:
+    unit, count = _numpy_count(value, ("D", "us", "ns"))
+    if count is None:
+        return NULL
+    if unit == "D":
+        return ValueKind.DATE, count
+    return (ValueKind.DATETIME if unit == "us" else ValueKind.DATETIME_NS), count
+
+
+def _numpy_timedelta64(value: Any, depth: int) -> Kinded:
+    unit, count = _numpy_count(value, ("us", "ns"))
+    if count is None:
+        return NULL
+    return (ValueKind.DURATION if unit == "us" else ValueKind.DURATION_NS), count
+
+
+def _numpy_count(value: Any, units: tuple[str, ...]) -> tuple[str, int | None]:
+    """The count in the coarsest unit that is exact; None for NaT. ValueError where none is: numpy overflows silently."""
+    if value != value:
+        return units[0], None
+    own = str(value.dtype).partition("[")[2].rstrip("]")
+    wanted = units if own in ("Y", "M", "W", "D") else tuple(unit for unit in units if unit != "D")
+    for unit in wanted:
+        kind = type(value)
+        count = int(value.astype(f"{value.dtype.kind}8[{unit}]").astype("i8"))
+        if count != _NOT_A_TIME and kind(kind(count, unit), own) == value and kind(count, unit) == value:
+            return unit, count
+    raise ValueError(own)
+
+
+def _numpy_ndarray(value: Any, depth: int) -> Kinded:
+    return kinded(list(value), depth) if value.ndim else kinded(value[()], depth)
+
+
+_NUMPY_READERS: dict[str, _Reader] = {
+    "bool_": _numpy_bool,
+    "float64": lambda value, depth: (ValueKind.FLOAT, float.__float__(value)),
+    "timedelta64": _numpy_timedelta64,  # before `integer`: to numpy it is one
+    "integer": _numpy_integer,
+    "float32": _numpy_single,
+    "float16": _numpy_single,
+    "floating": _numpy_floating,
+    "datetime64": _numpy_datetime64,
+    "ndarray": _numpy_ndarray,
+}

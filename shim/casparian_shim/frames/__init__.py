@@ -20,7 +20,7 @@ worker reads it with `pa.ipc.read_record_batch(payload, schema)`. The start's JS
 **Switching.** A further start of an open index makes it the current output again; batches always belong to the
 current output. It carries the schema that counts from there on. For kind `rows` column names and their order never
 change; types may, because a column whose values fit no one type is sent with each value beside its kind for that batch
-(`mixed`, field metadata `cf.fallback = kinds`) and typed again after it, or because a later batch needed another type
+(`ValueKind`, field metadata `cf.fallback = kinds`) and typed again after it, or because a later batch needed another type
 (a wider decimal, all-null text → any type). Who reads the schemas (the worker) compares names; `StreamState`, which
 knows no Arrow, accepts the switch.
 
@@ -75,8 +75,7 @@ from casparian_shim.frames.kinds import (
     ProtocolBreach,
     StreamCut,
 )
-from casparian_shim.frames.reader import FrameReader
-from casparian_shim.frames.state import OpenOutput, StreamState
+from casparian_shim.frames.reader import FrameReader, OpenOutput, StreamState
 
 __all__ = [
     "BATCH_BYTES_MAX",

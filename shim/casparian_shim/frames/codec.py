@@ -2,7 +2,7 @@
 
 `encode_*` raise ValueError for what the format cannot carry: an error of ours. Reading is one generator that says how
 many bytes it needs next and gets exactly those; every length is checked against its limit before it is requested.
-Whether a frame may come at this point of the stream is decided in `state`.
+Whether a frame may come at this point of the stream is decided by `reader.StreamState`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
-from casparian_shim.bounds import COUNT_MAX, INT32_MAX
 from casparian_shim.errors import ErrorReport, MalformedErrorReport
 from casparian_shim.frames import kinds
 from casparian_shim.frames.kinds import (
@@ -32,6 +31,7 @@ from casparian_shim.frames.kinds import (
     Progress,
     ProtocolBreach,
 )
+from casparian_shim.safe import COUNT_MAX, INT32_MAX
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _U32 = struct.Struct(">I")

@@ -1,23 +1,25 @@
-"""The kinds of frames, their limits, and the two ways in which a stream can be wrong.
+"""The vocabulary of guest and worker: the job that a guest is started with, the kinds of frames and their limits, the kinds
+of values in a mixed column, and the two ways in which a stream can be wrong.
 
-Frozen values only; bytes are made in `encode` and read in `decode`.
+Frozen values only; bytes of frames are made and read in `codec`.
 """
 
+import json
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
+from typing import Any
 
 from casparian_shim.errors import CasparianError, ErrorCode, ErrorReport
 
 PROTOCOL_VERSION = 1
-
 BATCH_BYTES_MAX = 64 * 1024 * 1024
 LOG_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 8 * 1024 * 1024
 JSON_BYTES_MAX = 256 * 1024
 OUTPUTS_MAX = 1024
-
 END_OF_STREAM = 0
 FAILURE = 0xFFFFFFFF
 LOG = 0xFFFFFFFE
@@ -25,7 +27,6 @@ OUTPUT_START = 0xFFFFFFFD
 OUTPUT_END = 0xFFFFFFFC
 PROGRESS = 0xFFFFFFFB
 HELLO = 0xFFFFFFFA
-
 #: What an output may be called.
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -149,3 +150,119 @@ class StreamCut(CasparianError):
         )
         self.is_inside_frame = frame is not None
         self.offset = offset
+
+
+#: Marks a field whose values fit no one Arrow type (`ValueKind`). The frames' schema is the only place that says so.
+MIXED_METADATA = {b"cf.fallback": b"kinds"}
+MIXED_FIELDS = (("kind", "uint8"), ("value", "binary"))
+#: Deeper lists and dicts are `OTHER`: no type of a contract nests deeper.
+NESTED_DEPTH_MAX = 16
+
+
+class ValueKind(IntEnum):
+    """What a value of a mixed column is, whatever stands beside it.
+
+    The field has the Arrow type `struct<kind: uint8, value: binary>`; neither the struct nor `kind` is ever NULL, and `value`
+    is NULL for the kind `NULL` alone. What `value` holds, as ASCII if not said otherwise:
+
+    | kind | value |
+    |---|---|
+    | `TEXT` | the text itself, UTF-8 |
+    | `BOOL` | `true` or `false` |
+    | `INT` | digits, a `-` before them if negative; any length |
+    | `FLOAT`, `FLOAT32` | the shortest digits that read back to it in that width, or `nan`, `inf`, `-inf` |
+    | `DECIMAL` | its digits as Python writes them, or `NaN`, `Infinity`, … |
+    | `DATE` | days since 1970-01-01 |
+    | `DATETIME`, `INSTANT` | microseconds since 1970-01-01T00:00, without a zone and in UTC |
+    | `DATETIME_NS`, `INSTANT_NS` | the same in nanoseconds, for what is finer than microseconds |
+    | `TIME` | microseconds since midnight |
+    | `DURATION`, `DURATION_NS` | microseconds, nanoseconds |
+    | `BYTES` | the bytes |
+    | `LIST` | a JSON array of `[kind, value]`, bytes in it as hexadecimal, lists and dicts as their arrays and objects |
+    | `DICT` | a JSON object of name → `[kind, value]` |
+    | `OTHER` | for people: what came instead of a value (UTF-8) |
+
+    Values are written by `casparian_shim.arrow.kinds`, read and judged by the worker.
+    """
+
+    NULL = 0
+    TEXT = 1
+    BOOL = 2
+    INT = 3
+    FLOAT = 4
+    DECIMAL = 5
+    DATE = 6
+    DATETIME = 7
+    DATETIME_NS = 8
+    INSTANT = 9
+    INSTANT_NS = 10
+    TIME = 11
+    DURATION = 12
+    DURATION_NS = 13
+    BYTES = 14
+    LIST = 15
+    DICT = 16
+    OTHER = 17
+    #: As one with the width of a double it would read otherwise: 0.1 is 0.10000000149011612 there.
+    FLOAT32 = 18
+
+
+PRODUCTION = "production"
+DEV = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestJob:
+    """One job for one guest. Written by the worker, which is trusted; read once."""
+
+    token: str
+    #: The connected socket, inherited.
+    socket_fd: int
+    #: The parser: a file, or a directory together with `entry`.
+    parser_path: str
+    input_path: str
+    #: The input, opened by the worker (the very file it hashed); None: open `input_path`.
+    input_fd: int | None = None
+    #: The module of a bundle that is the parser, `fix_parser.py`.
+    entry: str | None = None
+    #: Declared outputs. Empty: any valid name will do.
+    outputs: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: Where imports may come from beside the interpreter's own library: the environment's site-packages.
+    sys_paths: tuple[str, ...] = ()
+    #: Arrow IPC files with reference data, by name.
+    context_paths: Mapping[str, str] = field(default_factory=dict)
+    scratch_path: str = ""
+    job_id: str = ""
+    source_hash: str = ""
+    #: `production`: prints and logging become frames. `dev`: they go where the terminal is.
+    mode: str = PRODUCTION
+    #: What one batch may take on the wire (`limits.batch_bytes`).
+    batch_bytes: int = BATCH_BYTES_MAX
+    #: Where the author keeps the parser, when that is not where it runs: tracebacks name this directory.
+    shown_path: str = ""
+
+    @property
+    def bundle_path(self) -> str:
+        """The directory the parser lies in."""
+        return self.parser_path if self.entry is not None else os.path.dirname(os.path.abspath(self.parser_path))
+
+    @property
+    def parser_file(self) -> str:
+        """The file that is the parser."""
+        if self.entry is None:
+            return self.parser_path
+        return os.path.join(self.parser_path, self.entry if self.entry.endswith(".py") else f"{self.entry}.py")
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode("ascii")
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "GuestJob":
+        raw = json.loads(text)
+        unknown = raw.keys() - {known.name for known in fields(cls)}
+        if unknown:
+            raise ValueError(f"the job has unknown fields: {sorted(unknown)}")
+        for name in ("outputs", "sys_paths"):
+            raw[name] = tuple(raw.get(name, ()))
+        return cls(**raw)

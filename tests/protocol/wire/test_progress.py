@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from casparian_protocol.wire import Progress, ProgressMeter
 from casparian_protocol.wire.heartbeats import ETA_LIMIT_SECONDS, bounded_count
 from casparian_protocol.wire.messages import ProgressReport, encode
-from casparian_shim.bounds import COUNT_MAX
+from casparian_shim.safe import COUNT_MAX
 
 COUNTS = st.one_of(st.integers(0, COUNT_MAX), st.sampled_from([0, 1, 2**53 - 1]))
 SECONDS = st.floats(0, 1e9, allow_nan=False) | st.sampled_from([0.0, 1e-9, 1.0, 3600.0])

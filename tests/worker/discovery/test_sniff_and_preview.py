@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 from casparian_worker.discovery.preview import PREVIEW_BYTES, hex_rows, infer_type, preview
 from casparian_worker.discovery.sniff import HEAD_BYTES, KINDS, sniff, sniff_file
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_shim.arrow import FALLBACK_METADATA
-from casparian_shim.frames.mixed import ValueKind as K
+from casparian_shim.frames.kinds import ValueKind as K
 from casparian_worker.validation import ArrowRefused, Checked, OutputValidator, read_batch, read_schema
 from casparian_worker.validation.mixed import MIXED_TYPE, Mixed
 from casparian_worker.validation.quarantine import as_text, with_texts

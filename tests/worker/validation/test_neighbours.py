@@ -24,8 +24,7 @@ from hypothesis import strategies as st
 from casparian_app.devrun.engine import run_input
 from casparian_app.devrun.parser import load_parser
 from casparian_protocol.contract import Contract
-from casparian_shim.arrow.batches import aligned, batch_of_columns, columns_of_rows, messages
-from casparian_shim.arrow.tables import columns_of_table
+from casparian_shim.arrow.batches import aligned, batch_of_columns, columns_of_rows, columns_of_table, messages
 from casparian_worker.validation import Checked, OutputFailed, OutputValidator, read_batch, read_schema
 from tests.worker.attempts import Desk
 from tests.worker.validation.python_values import verdict

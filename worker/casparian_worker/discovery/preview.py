@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 from casparian_worker.discovery.files import open_regular, path_os
 from casparian_worker.discovery.sniff import (
     HEAD_BYTES,

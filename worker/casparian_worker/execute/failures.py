@@ -18,9 +18,8 @@ from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode, ErrorReport
 from casparian_protocol.jobs import JobError
-from casparian_shim.bounds import COUNT_MAX
 from casparian_shim.errors import ContextValue, bounded_value, code_for_exception, retryable
-from casparian_shim.text import scrub
+from casparian_shim.safe import COUNT_MAX, scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 

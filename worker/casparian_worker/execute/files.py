@@ -32,7 +32,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.settings import JobLogSettings
 from casparian_protocol.trees import measure_tree, remove_if_unused, remove_scratch, remove_tree
 from casparian_shim.frames import LogLevel
-from casparian_shim.text import scrub
+from casparian_shim.safe import scrub
 from casparian_worker.discovery.files import InputChanged
 from casparian_worker.validation import LimitExceeded
 

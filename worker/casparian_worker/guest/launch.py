@@ -52,7 +52,7 @@ def _watch_parent(worker_pid: int) -> None:
 
 def leave_others_alone() -> None:
     """No signal from here reaches the worker, or anybody but this guest's own children; where the kernel can do that."""
-    from casparian_shim.landlock import keep_signals_inside
+    from casparian_shim.process import keep_signals_inside
 
     try:
         keep_signals_inside()

@@ -31,7 +31,7 @@ import casparian_shim
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import LogLevel
-from casparian_shim.job import GuestJob
+from casparian_shim.frames.kinds import GuestJob
 from casparian_worker.guest import children, launch
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
 

@@ -25,7 +25,7 @@ from casparian_protocol.jobs.kinds import ParseBriefing, ParseWork
 from casparian_protocol.parsers import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
-from casparian_shim.job import GuestJob
+from casparian_shim.frames.kinds import GuestJob
 from casparian_worker.discovery.files import path_os
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
 from casparian_worker.execute.files import InputUnreadable, JobLog, Origin, Source, held_scratch, joblog_path

@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from casparian_protocol.contract import FOR_PARSERS, is_reserved
 from casparian_protocol.contract.model import MAX_COLUMNS_COUNT
 from casparian_protocol.contract.types import MAX_COLUMN_NAME_CHARS
-from casparian_shim.frames.mixed import MIXED_METADATA
+from casparian_shim.frames.kinds import MIXED_METADATA
 from casparian_worker.validation.cast import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
 from casparian_worker.validation.mixed import MIXED_TYPE, check_mixed, is_mixed
 

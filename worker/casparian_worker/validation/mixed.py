@@ -1,4 +1,4 @@
-"""Columns whose values are of several kinds, as `casparian_shim.frames.mixed` describes them: taken apart by kind.
+"""Columns whose values are of several kinds, as `casparian_shim.frames.kinds` describes them: taken apart by kind.
 
 Each kind becomes the typed array it would have been had the column held nothing else, so that every value is judged and
 rendered by the same rules as in a column of its own. Whole arrays at a time; lists and dicts are read one by one, since
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.arrow.kinds import iso_text
-from casparian_shim.frames.mixed import MIXED_FIELDS, MIXED_METADATA, NESTED_DEPTH_MAX, ValueKind
-from casparian_shim.text import shortest_decimal
+from casparian_shim.frames.kinds import MIXED_FIELDS, MIXED_METADATA, NESTED_DEPTH_MAX, ValueKind
+from casparian_shim.safe import shortest_decimal
 from casparian_worker.validation.cast import ArrowRefused, rows_of
 
 MIXED_TYPE = pa.struct([(name, getattr(pa, kind)()) for name, kind in MIXED_FIELDS])

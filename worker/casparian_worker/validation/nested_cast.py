@@ -27,7 +27,7 @@ from casparian_protocol.contract import (
     arrow_type,
     describe,
 )
-from casparian_shim.frames.mixed import ValueKind
+from casparian_shim.frames.kinds import ValueKind
 from casparian_worker.validation.cast import Cast, Found, refuse, refuse_all, row_numbers, rows_of
 from casparian_worker.validation.mixed import Mixed, Part, gather, read_dict, read_list
 from casparian_worker.validation.scalar_cast import cast_text, cast_typed, is_text

@@ -1,8 +1,11 @@
-"""Text from outside made safe to show, and decimals in plain notation. Standard library only.
+"""What may come from another process: text made harmless to show, decimals in plain notation, bounds of numbers.
 
-`scrub` shows escape sequences, bidi controls, invisible characters and lone surrogates as escapes, and changes nothing
-else. It does not shorten, and it is not for JSON, which has its own escapes. Decimals read `0`, `0.0000000001`,
-`185.60`, never `0E-10` or `1E+2`.
+Standard library only. `scrub` shows escape sequences, bidi controls, invisible characters and lone surrogates as escapes, and
+changes nothing else. It does not shorten, and it is not for JSON, which has its own escapes. Decimals read `0`,
+`0.0000000001`, `185.60`, never `0E-10` or `1E+2`.
+
+msgpack, JSON, Arrow and DuckDB keep each number within the bounds exactly, and sums of a thousand counts fit 64 bits. The
+pydantic types are in `casparian_protocol`.
 """
 
 from __future__ import annotations
@@ -10,6 +13,10 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+#: Counts of rows, bytes, records, events. What every reader of JSON keeps exact; a thousand of them fit 64 bits.
+COUNT_MAX = 2**53 - 1
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # C0, DEL, C1, soft hyphen, combining grapheme joiner, Arabic letter mark, Mongolian vowel separator,
 # Hangul fillers, zero-width and bidi marks, line and paragraph separators, invisible operators,
 # lone surrogates, BOM, interlinear annotation, tag characters.
