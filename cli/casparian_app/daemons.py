@@ -35,7 +35,7 @@ from casparian_protocol.queries.registry import (
 )
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wire.operations.daemon import StatusResult
+from casparian_protocol.wire.operations.daemon import STATUS, StatusResult
 from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files
 
 #: A daemon that could not open its home ends so (`casparian start --foreground`).
@@ -162,7 +162,7 @@ def status(home: Home) -> Status:
         with open_gateway(home) as gateway:
             return _without_daemon(gateway)
     with client:
-        found = StatusResult.model_validate(client.request("status"))
+        found = client.perform(STATUS())
         queue, waiting = found.queue.model_dump(), None
         if found.projection.phase == ProjectorPhase.READY:
             try:
@@ -174,7 +174,7 @@ def status(home: Home) -> Status:
 
 
 def _without_daemon(gateway: Gateway) -> Status:
-    found = StatusResult.model_validate(gateway.request("status"))
+    found = gateway.perform(STATUS())
     queue = found.queue.model_dump() | open_failures(gateway.query)
     (poison,) = gateway.query(PoisonCount())
     waiting = find_waiting_files(gateway.query)

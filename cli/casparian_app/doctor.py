@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -25,6 +24,7 @@ from casparian_protocol import wording
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, SettingsError, load
+from casparian_protocol.wire.operations.daemon import StatusResult
 
 #: Older versions lack what Casparian uses.
 MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
@@ -268,19 +268,19 @@ def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:
     return Check("daemon", Verdict.OK, "not running; commands open the home themselves")
 
 
-def judge_trouble(status: Mapping[str, Any] | None) -> Check:
+def judge_trouble(status: StatusResult | None) -> Check:
     """What a running daemon could not do, and goes on without."""
     if status is None:
         return Check("trouble", Verdict.OK, "no daemon runs to ask")
-    parked = wording.say_parked(status.get("parked", []))
+    parked = wording.say_parked([one.model_dump() for one in status.parked])
     if parked:
         why = "Give the daemon's user the right to write there, or free space; it goes on by itself."
         return Check("trouble", Verdict.FAIL, "; ".join(parked), why)
-    poison = wording.say_poison(status["projection"].get("poison_events", 0))
+    poison = wording.say_poison(status.projection.poison_events)
     if poison:
         why = "Restore blobs that are missing from a copy of the home; report what else is named."
         return Check("trouble", Verdict.FAIL, poison[0], why)
-    internal = wording.say_internal(status.get("internal_errors", {}))
+    internal = wording.say_internal(status.internal_errors.model_dump())
     if internal:
         return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle FILE`.")
     return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")

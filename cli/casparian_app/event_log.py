@@ -23,6 +23,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import LogRepaired
 from casparian_protocol.events.packing import fact_of
 from casparian_protocol.home import Home, is_home, make_home
+from casparian_protocol.wire.operations.daemon import PING
 from casparian_sentinel import (
     SEALS_FOLDER,
     HomeLock,
@@ -258,7 +259,7 @@ def _durable_head(home: Home, found: Findings) -> Head:
     """The end of what is surely durable: a running sentinel knows, without one it is all that is there."""
     try:
         with Client.connect(home) as client:
-            seq = int(client.request("ping")["seq"])
+            seq = client.perform(PING()).seq
     except NoSentinel:
         return found.end
     return found.end if seq >= found.end.seq else head_at(RealFs(), home.log, seq, found.end.position)

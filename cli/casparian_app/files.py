@@ -20,6 +20,7 @@ from casparian_protocol.queries.files import AllFiles, FileFilter, FileId, FileI
 from casparian_protocol.queries.registry import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
 from casparian_protocol.tagging import RuleSet, TagRule, check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
+from casparian_protocol.wire.operations.registry import BEGIN_SCAN, END_SCAN, OBSERVE, REVISE, TAG, TagResult
 from casparian_worker import (
     DEFAULT_EXCLUDES,
     ChangeWriter,
@@ -162,7 +163,7 @@ def _scan_one(
 ) -> ScanOutcome:
     text = path_text(root)
     known = gateway.query_table(KnownFiles(text))
-    scan_id = gateway.request("begin_scan", roots=[text], source_id=source_id)["scan_id"]
+    scan_id = gateway.perform(BEGIN_SCAN(roots=[text], source_id=source_id)).scan_id
     outcome = scan(
         root,
         known,
@@ -173,8 +174,7 @@ def _scan_one(
         should_stop=should_stop,
     )
     if outcome.change_count:
-        gateway.request(
-            "observe",
+        seen = OBSERVE(
             scan_id=scan_id,
             blob=gateway.upload(outcome.blob),
             new=outcome.new,
@@ -183,8 +183,8 @@ def _scan_one(
             renamed=outcome.renamed,
             tagged=outcome.retagged,
         )
-    gateway.request(
-        "end_scan",
+        gateway.perform(seen)
+    ended = END_SCAN(
         scan_id=scan_id,
         complete=outcome.is_complete,
         files=outcome.counts.files,
@@ -193,6 +193,7 @@ def _scan_one(
         unreadable=outcome.counts.unreadable_count,
         seconds=outcome.seconds,
     )
+    gateway.perform(ended)
     return outcome
 
 
@@ -237,7 +238,7 @@ class Tagged:
     """How many files were meant, what the sentinel answered, and what was digested for it."""
 
     files: int
-    answer: dict[str, object]
+    answer: TagResult
     hashed: Hashed
 
 
@@ -247,9 +248,10 @@ def change_tag(gateway: Gateway, tag: str, chosen: FileFilter | Sequence[str], *
     rows = gateway.query(FileIds(chosen)) if isinstance(chosen, FileFilter) else files_named(gateway, chosen)
     ids = [row["id"] for row in rows]
     if len(ids) <= FILE_IDS_LIMIT:
-        answer = gateway.request("tag", tag=tag, remove=remove, files=len(ids), file_ids=ids)
+        call = TAG(tag=tag, remove=remove, files=len(ids), file_ids=ids)
     else:
-        answer = gateway.request("tag", tag=tag, remove=remove, files=len(ids), blob=_ids_blob(gateway, ids))
+        call = TAG(tag=tag, remove=remove, files=len(ids), blob=_ids_blob(gateway, ids))
+    answer = gateway.perform(call)
     return Tagged(len(ids), answer, Hashed(0, ()) if remove else hash_missing(gateway, tag))
 
 
@@ -266,7 +268,7 @@ def hash_missing(gateway: Gateway, tag: str) -> Hashed:
             unread.append((row.path, str(error)))
     hashed = writer.counts["rehashed"]
     if hashed:
-        gateway.request("revise", blob=gateway.upload(writer.finish()))
+        gateway.perform(REVISE(blob=gateway.upload(writer.finish())))
     return Hashed(hashed, tuple(unread))
 
 
@@ -274,7 +276,7 @@ def retag_all(gateway: Gateway) -> int:
     """Apply the rules as they now are to every known file, in one event; returns how many files changed their tags."""
     blob, changed = retag(gateway.query_table(AllFiles()), RuleSet(known_rules(gateway)))
     if changed:
-        gateway.request("revise", blob=gateway.upload(blob))
+        gateway.perform(REVISE(blob=gateway.upload(blob)))
     return changed
 
 

@@ -24,7 +24,8 @@ from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.queries.outputs import TableColumns, TableRows
-from casparian_protocol.wire.operations import OPERATIONS
+from casparian_protocol.wire.operations.base import Call, Done, R
+from casparian_protocol.wire.operations.daemon import PING, PingResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,8 +53,8 @@ class Gateway(Protocol):
         """The event that the past ends with; None for now."""
         ...
 
-    def request(self, op: str, **args: Any) -> dict[str, Any]:
-        """Perform an operation of `casparian_protocol.wire.operations`; arguments that are None are left out."""
+    def perform(self, call: Call[R]) -> R:
+        """Perform an operation of `casparian_protocol.wire.operations`, such as `QUEUE(parser="fix")`; its result."""
         ...
 
     def query(self, query: Query[RowT]) -> list[RowT]:
@@ -90,11 +91,12 @@ class RemoteGateway:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.home = client.home
-        self._seq = int(client.request("ping")["seq"])
+        self._seq = client.perform(PING()).seq
 
-    def request(self, op: str, **args: Any) -> dict[str, Any]:
-        result = self.client.request(op, _given(args))
-        self._seq = max(self._seq, int(result.get("seq", 0)))
+    def perform(self, call: Call[R]) -> R:
+        result = self.client.perform(call)
+        if isinstance(result, Done | PingResult):
+            self._seq = max(self._seq, result.seq)
         return result
 
     def query(self, query: Query[RowT]) -> list[RowT]:
@@ -134,11 +136,12 @@ class LocalGateway:
         self._actor = actor
         self.home = home
 
-    def request(self, op: str, **args: Any) -> dict[str, Any]:
-        if op in OPERATIONS and OPERATIONS[op].is_daemon_only:
-            raise NoDaemon(f"`{op}` needs a running daemon.", remedy="Start one with `casparian start`.")
-        result: dict[str, Any] = self._sentinel.request(op, _given(args), actor=self._actor)
-        return result
+    def perform(self, call: Call[R]) -> R:
+        if call.operation.is_daemon_only:
+            raise NoDaemon(
+                f"`{call.operation.name}` needs a running daemon.", remedy="Start one with `casparian start`."
+            )
+        return self._sentinel.perform(call, actor=self._actor)
 
     def query(self, query: Query[RowT]) -> list[RowT]:
         rows: list[RowT] = self._sentinel.ask(query)
@@ -187,8 +190,8 @@ class PastGateway:
         self._projection = projection
         self._missing: dict[str, str] = {}
 
-    def request(self, op: str, **_args: Any) -> dict[str, Any]:
-        self._refuse(f"`{op}`")
+    def perform(self, call: Call[R]) -> R:
+        self._refuse(f"`{call.operation.name}`")
 
     def upload(self, content: bytes) -> str:
         self._refuse("An upload")
@@ -225,10 +228,6 @@ class PastGateway:
                 f"{gone[0]} cannot be read as of event {self.as_of_seq:,}: {self._missing[gone[0]]} is no longer on disk.",
                 remedy="Bring the file back from a backup, or ask as of a later event.",
             )
-
-
-def _given(args: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in args.items() if value is not None}
 
 
 def rows_of_table(gateway: Gateway, name: str, columns: frozenset[str] | None) -> TableRows:

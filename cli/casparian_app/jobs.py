@@ -9,7 +9,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,15 @@ from casparian_protocol.queries.jobs import (
 from casparian_protocol.queries.outputs import LiveJobsOfOutput
 from casparian_protocol.queries.registry import ArtifactOf
 from casparian_protocol.settings import load
+from casparian_protocol.wire.operations.daemon import STATUS, ParkedCommit
+from casparian_protocol.wire.operations.jobs import (
+    REPLAY,
+    RERUN,
+    RERUN_FAILED,
+    JobResult,
+    ReplayResult,
+    RerunFailedResult,
+)
 from casparian_protocol.wording import in_words
 
 if TYPE_CHECKING:
@@ -99,7 +108,7 @@ class JobDetails:
     violations: list[JobViolation]
     history: list[JobEvent]
     #: What keeps a committed job's files from being put in place; None when nothing does.
-    parked: dict[str, Any] | None = None
+    parked: ParkedCommit | None = None
 
     @property
     def spec(self) -> JobSpec | None:
@@ -152,11 +161,11 @@ def job_details(gateway: Gateway, job_id: str) -> JobDetails:
     )
 
 
-def _parked(gateway: Gateway, job: JobRow) -> dict[str, Any] | None:
+def _parked(gateway: Gateway, job: JobRow) -> ParkedCommit | None:
     if job["status"] != JobState.COMMITTED.value:
         return None
-    parked: list[dict[str, Any]] = gateway.request("status").get("parked", [])
-    return next((one for one in parked if one["job_id"] == job["id"]), None)
+    parked = gateway.perform(STATUS()).parked
+    return next((one for one in parked if one.job_id == job["id"]), None)
 
 
 def log_file(gateway: Gateway, job_id: str) -> Path | None:
@@ -192,7 +201,7 @@ class Again:
 class Rerun:
     """A new job on an ended job's input."""
 
-    answer: dict[str, Any]
+    answer: JobResult
     replaces_rows: int
     #: Versions of its parser that wait, so that an earlier one does the work.
     waiting: list[WaitingVersion]
@@ -200,35 +209,44 @@ class Rerun:
 
 def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None) -> Again:
     """Let dead letters try again with the parser's current version: one, all of a cause, or all."""
-    selection: dict[str, Any] = {"all_dead": True}
-    if job_id is not None:
-        selection = {"job_id": find_job(gateway, job_id)["id"]}
-    elif fingerprint is not None:
-        selection = {"fingerprint": find_fingerprint(gateway, fingerprint)}
-    return _in_parts(gateway, "replay", "replayed", selection)
+    found = None if job_id is None else find_job(gateway, job_id)["id"]
+    cause = None if fingerprint is None else find_fingerprint(gateway, fingerprint)
+    is_all = found is None and cause is None
+
+    def part(after: str) -> tuple[int, ReplayResult]:
+        done = gateway.perform(REPLAY(job_id=found, fingerprint=cause, all_dead=is_all, after=after))
+        return done.replayed, done
+
+    return _in_parts(part)
 
 
 def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
     """Run an ended job's input again, as a new job with the parser's current version and parameters."""
     found = find_job(gateway, job_id)
     replaced = sum(commit["rows"] for commit in gateway.query(JobCommits(found["id"])) if commit["is_live"])
-    answer = gateway.request("rerun", job_id=found["id"])
+    answer = gateway.perform(RERUN(job_id=found["id"]))
     return Rerun(answer, replaced, waiting_versions(gateway, [found["plugin_name"] or ""]))
 
 
 def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False) -> Again:
     """Run all inputs again whose newest job failed and that nobody dealt with since; a trial only counts them."""
     need(gateway, "parser", parser)
-    return _in_parts(gateway, "rerun_failed", "rerun", {"parser": parser, "code": code, "dry_run": is_trial})
+
+    def part(after: str) -> tuple[int, RerunFailedResult]:
+        done = gateway.perform(RERUN_FAILED(parser=parser, code=code, dry_run=is_trial, after=after))
+        return done.rerun, done
+
+    return _in_parts(part)
 
 
-def _in_parts(gateway: Gateway, op: str, counted: str, selection: Mapping[str, Any]) -> Again:
+def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]]) -> Again:
+    """All parts together: `part` does the one behind an id, and says how many jobs of it run again."""
     jobs, refused, after = 0, Counter[str](), ""
     while True:
-        done = gateway.request(op, **selection, after=after)
-        jobs += done[counted]
-        refused.update({one["reason"]: one["jobs"] for one in done["refused"]})
-        after = done["next_after"]
+        number, done = part(after)
+        jobs += number
+        refused.update({one.reason: one.jobs for one in done.refused})
+        after = done.next_after
         if not after:
             return Again(jobs, refused)
 

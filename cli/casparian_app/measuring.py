@@ -18,11 +18,11 @@ import zoneinfo
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
+from casparian_protocol.wire.operations.daemon import PING, STATUS, StatusResult
 from casparian_shim.process import abi_version, available_bytes
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
@@ -217,11 +217,9 @@ def daemon_of(home: Home) -> tuple[int | None, str]:
     """The pid of the sentinel that answers for this home, or None and why there is none."""
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
-            answer = client.request("ping", timeout_seconds=2.0)
+            return client.perform(PING(), timeout_seconds=2.0).pid, ""
     except (NoSentinel, RequestRefused) as cause:
         return None, cause.problem
-    pid = answer.get("pid")
-    return (pid if isinstance(pid, int) else 0), ""
 
 
 def objection_to_log(home: Home) -> CasparianError | None:
@@ -261,11 +259,11 @@ def _ends_like_parquet(path: str) -> bool:
         return False
 
 
-def status_of(home: Home) -> dict[str, Any] | None:
+def status_of(home: Home) -> StatusResult | None:
     """What the sentinel of this home says about itself; None when none answers."""
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
-            return client.request("status", timeout_seconds=5.0)
+            return client.perform(STATUS(), timeout_seconds=5.0)
     except (NoSentinel, RequestRefused):
         return None
 

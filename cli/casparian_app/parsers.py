@@ -25,6 +25,8 @@ from casparian_protocol.parsers import read_bundle as unpack
 from casparian_protocol.parsers.metadata import accept_parameter, read_parameter
 from casparian_protocol.queries.registry import ContractsListed, ParserVersion, ParserVersions, StoredParameters
 from casparian_protocol.settings import Settings, load
+from casparian_protocol.wire.operations.base import Call
+from casparian_protocol.wire.operations.registry import REGISTER, SET_PARAMETERS, RegisterResult
 from casparian_protocol.wording import what_to_do, why_waits
 from casparian_sentinel import (
     BundleTest,
@@ -63,7 +65,7 @@ class Registered:
 
     prepared: PreparedArtifact
     tests_passed: int
-    answer: dict[str, Any]
+    answer: RegisterResult
 
 
 def register_parser(gateway: Gateway, path: Path, *, runs_tests: bool = True) -> Registered:
@@ -75,7 +77,8 @@ def register_parser(gateway: Gateway, path: Path, *, runs_tests: bool = True) ->
     passed = _run_tests(path) if runs_tests else 0
     for content in prepared.blobs.values():
         gateway.upload(content)
-    return Registered(prepared, passed, gateway.request("register", artifact=prepared.facts()))
+    registered = Call(REGISTER, REGISTER.read_args({"artifact": prepared.facts()}))
+    return Registered(prepared, passed, gateway.perform(registered))
 
 
 def _run_tests(path: Path) -> int:
@@ -431,4 +434,4 @@ def set_parameters(
         wanted = dict(read_parameter(version.declared, text) for text in given)
     except ParameterRefused as refused:
         raise UsageProblem(refused.problem, remedy=refused.remedy or "") from refused
-    gateway.request("set_parameters", parser=version.name, values=wanted, unset=list(unset), reset=reset, reason=reason)
+    gateway.perform(SET_PARAMETERS(parser=version.name, values=wanted, unset=list(unset), reset=reset, reason=reason))

@@ -28,6 +28,7 @@ from casparian_protocol.queries.selections import (
     UnclaimedTags,
     UntaggedCount,
 )
+from casparian_protocol.wire.operations.daemon import PING
 
 __all__ = [
     "NobodyTakes",
@@ -178,7 +179,7 @@ class Period:
 
 def period(gateway: Gateway) -> Period:
     """From now on, and from the last start and the last reason to plan on."""
-    began = int(gateway.request("ping")["seq"])
+    began = gateway.perform(PING()).seq
     (found,) = gateway.query(PlanPeriodAt(began))
     return Period(found["served"], max(found["served"], found["planned"]), began)
 

@@ -32,6 +32,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import CATALOGUE
 from casparian_protocol.home import Home, old_name
 from casparian_protocol.settings import load
+from casparian_protocol.wire.operations.daemon import STATUS
 
 _README = """Casparian support bundle.
 
@@ -165,7 +166,7 @@ def _settings(home: Home, reducer: Reducer) -> dict[str, Any]:
 def _status(home: Home, reducer: Reducer) -> dict[str, Any]:
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
-            found = client.request("status", timeout_seconds=5.0)
+            found = client.perform(STATUS(), timeout_seconds=5.0).model_dump()
     except (NoSentinel, RequestRefused) as cause:
         return {"daemon": reducer.text(cause.problem)}
     reduced: dict[str, Any] = reducer.data(found)

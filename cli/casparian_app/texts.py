@@ -104,6 +104,8 @@ def dated(document: Any) -> Any:
 
     A time is known by its name (`…_at`, `ts`, `first_seen`, …) and its size, so that a user's own numbers stay numbers.
     """
+    if hasattr(document, "model_dump"):  # a result of the protocol; pydantic is not imported for it
+        document = document.model_dump()
     if isinstance(document, Mapping):
         return {name: _dated(name, value) for name, value in document.items()}
     if isinstance(document, list | tuple):

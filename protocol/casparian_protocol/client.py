@@ -35,8 +35,8 @@ from casparian_protocol.wire.messages import (
     decode,
     encode,
 )
-from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
-from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, ProjectionView
+from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES, Call, R
+from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, STATUS, UPLOAD, UploadResult
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
@@ -111,18 +111,19 @@ def default_actor(client: str) -> str:
     return f"user:{name[:64]}@{client}"
 
 
-def upload(content: bytes, send: Callable[[dict[str, Any], bytes], dict[str, Any]]) -> str:
+def upload(content: bytes, perform: Callable[[Call[UploadResult], bytes], UploadResult]) -> str:
     """Send bytes in pieces with the operation `upload`; their digest."""
     from blake3 import blake3  # only uploads need it
 
     digest = blake3(content).hexdigest()
-    args: dict[str, Any] = {"size": len(content), "digest": digest}
-    answer = send({**args, "offset": 0}, content[:UPLOAD_PIECE_BYTES])
-    while not answer["is_complete"]:
-        offset = answer["received"]
-        piece = content[offset : offset + UPLOAD_PIECE_BYTES]
-        answer = send({**args, "upload": answer["upload"], "offset": offset}, piece)
-    return digest
+    known = ""
+    received = 0
+    while True:
+        piece = content[received : received + UPLOAD_PIECE_BYTES]
+        answer = perform(UPLOAD(upload=known, offset=received, size=len(content), digest=digest), piece)
+        if answer.is_complete:
+            return digest
+        known, received = answer.upload, answer.received
 
 
 class Client:
@@ -143,7 +144,7 @@ class Client:
         _require_listener(home)
         client = cls(home, actor=actor)
         try:
-            client.request("ping", timeout_seconds=timeout_seconds)
+            client.request("ping", timeout_seconds=timeout_seconds)  # any answer will do
         except BaseException:
             client.close()
             raise
@@ -161,6 +162,13 @@ class Client:
         """Close every socket, the feeds' too."""
         self._context.destroy(linger=0)
 
+    def perform(self, call: Call[R], *, timeout_seconds: float | None = None, attachments: Sequence[bytes] = ()) -> R:
+        """Perform an operation and return its result. Raises `RequestRefused` or `NoSentinel`."""
+        result = self.request(
+            call.operation.name, call.packed(), timeout_seconds=timeout_seconds, attachments=attachments
+        )
+        return call.operation.read_result(result)
+
     def request(
         self,
         op: str,
@@ -170,7 +178,7 @@ class Client:
         timeout_seconds: float | None = None,
         attachments: Sequence[bytes] = (),
     ) -> dict[str, Any]:
-        """Perform an operation (`operations.py`) and return its result. Raises `RequestRefused` or `NoSentinel`."""
+        """`perform` for an operation that is known by its name only: its result as the map that came."""
         request = Request(id=secrets.token_hex(8), op=op, args=args or {}, actor=actor or self.actor)
         self._bus.send_multipart(encode(request, attachments))
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
@@ -187,7 +195,7 @@ class Client:
 
     def upload(self, content: bytes) -> str:
         """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
-        return upload(content, lambda args, piece: self.request("upload", args, attachments=[piece]))
+        return upload(content, lambda call, piece: self.perform(call, attachments=[piece]))
 
     @overload
     def query(
@@ -296,8 +304,7 @@ class Client:
 
     def _require_projector(self, *, is_late: bool) -> None:
         """Raise `TablesAway` unless whoever is to answer may still be starting, or only slow."""
-        status = self.request("status", timeout_seconds=_SILENCE_SECONDS)
-        projection = ProjectionView.model_validate(status["projection"])
+        projection = self.perform(STATUS(), timeout_seconds=_SILENCE_SECONDS).projection
         if projection.phase in PROJECTOR_GONE:
             raise TablesAway(f"the projector is {projection.state}")
         if projection.phase == ProjectorPhase.READY and is_late:

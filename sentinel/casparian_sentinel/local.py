@@ -18,7 +18,7 @@ from casparian_protocol.client import Rows, upload
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
-from casparian_protocol.wire.operations.base import Result
+from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_sentinel.core import (
     Decision,
     DropStaging,
@@ -114,10 +114,14 @@ class LocalSentinel:
         """The last event; everything here is durable."""
         return self._booted.log.durable.seq
 
+    def perform(self, call: Call[R], actor: str = "", attachments: Sequence[bytes] = ()) -> R:
+        """Perform an operation; its result. Raises what a daemon would answer as an error."""
+        return call.operation.read_result(self.request(call.operation.name, call.packed(), actor, attachments))
+
     def request(
         self, op: str, args: dict[str, Any] | None = None, actor: str = "", attachments: Sequence[bytes] = ()
     ) -> dict[str, Any]:
-        """Perform an operation; its result. Raises what a daemon would answer as an error."""
+        """`perform` for an operation that is known by its name only: its result as a daemon would send it."""
         steps = begin(self._context, op, args or {}, actor_of(actor), attachments)
         cause = f"{op}:{self._context.new_id()}"
         answer: Any = None
@@ -131,7 +135,7 @@ class LocalSentinel:
 
     def upload(self, content: bytes) -> str:
         """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
-        return upload(content, lambda args, piece: self.request("upload", args, attachments=[piece]))
+        return upload(content, lambda call, piece: self.perform(call, attachments=[piece]))
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """Read-only SQL of ours over the projection, caught up to the end of the log."""

@@ -26,9 +26,27 @@ from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.wire.messages import Refused, Request
+from casparian_protocol.wire.operations.daemon import ParsersView, ProjectionView, QueueCounts, StatusResult
 from tests.protocol.small_bus import head_of, no, rows, say, small_bus, talk, yes
 
-STATUS = {"seq": 9, "lag": 0, "state": "ready", "phase": "ready", "poison_events": 0}
+
+def status_with(phase: str, state: str) -> dict[str, Any]:
+    """The answer to `status` of a sentinel that does nothing else, by how its projector is."""
+    return StatusResult(
+        pid=1,
+        seq=9,
+        ready=True,
+        version="0",
+        home="/",
+        mode="daemon",
+        workers=[],
+        queue=QueueCounts(queued=0, running=0, retrying=0, dead_letter=0),
+        projection=ProjectionView(seq=9, lag=0, state=state, phase=phase),
+        parsers=ParsersView(),
+    ).model_dump()
+
+
+READY = status_with("ready", "ready")
 
 
 @pytest.fixture
@@ -232,7 +250,7 @@ def test_answers_to_other_questions_and_signs_of_work_are_passed_over(home: Home
 
 @pytest.mark.parametrize("phase", ["away", "given_up", "broken"])
 def test_a_projector_that_is_gone_is_told_at_once(home: Home, phase: str) -> None:
-    status = {"projection": {**STATUS, "phase": phase, "state": f"in the phase {phase}"}}
+    status = status_with(phase, f"in the phase {phase}")
     with talk(home, status=lambda request: yes(request, status)) as (client, _), pytest.raises(TablesAway) as away:
         client.query("select 1")
 
@@ -246,7 +264,7 @@ def test_a_projector_that_is_ready_and_says_nothing_is_given_a_second_look(
     monkeypatch.setattr("casparian_protocol.client._FIRST_SILENCE_SECONDS", 0.02)
     monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.05)
     with (
-        talk(home, status=lambda request: yes(request, {"projection": STATUS})) as (client, bus),
+        talk(home, status=lambda request: yes(request, READY)) as (client, bus),
         pytest.raises(TablesAway, match="the projector says nothing"),
     ):
         client.query("select 1")
@@ -261,7 +279,7 @@ def test_a_projector_that_only_starts_is_waited_for(home: Home, monkeypatch: pyt
 
     def status(request: Request) -> Sequence[bytes]:
         looks.release()
-        return yes(request, {"projection": {**STATUS, "phase": "starting", "state": "starting"}})
+        return yes(request, status_with("starting", "starting"))
 
     def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
         asked.append(frames)
@@ -290,7 +308,7 @@ def test_a_question_that_takes_too_long_ends_and_its_answer_reaches_nobody(
             return [[b"working", pack({"id": head_of(frames)["id"]})]]
         return [rows(slow[0], 1, ["x"], [[1]]), rows(frames, 2, ["x"], [[2]])]
 
-    with talk(home, status=lambda request: yes(request, {"projection": STATUS}), tables=tables) as (client, _):
+    with talk(home, status=lambda request: yes(request, READY), tables=tables) as (client, _):
         with pytest.raises(TablesAway):
             client._ask_tables("first", [b"query", pack({"id": "first"})], 0.05)
         assert client.query("select 2 as x").rows == [[2]]

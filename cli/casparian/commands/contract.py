@@ -15,6 +15,7 @@ from casparian_app.gateway import Gateway
 from casparian_app.names import known, unknown
 from casparian_app.texts import when
 from casparian_protocol.queries.registry import ContractListed, ContractsListed
+from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
 
 _ID = re.compile(r"[0-9a-f]{4,64}\Z")
 
@@ -190,16 +191,14 @@ def _decide(app: App, selector: str, reason: str, *, approve: bool) -> ExitCode:
         name = selector.partition("@")[0].partition("/")[0]
         if not _ID.match(selector) and name not in {*known(gateway, "contract"), *known(gateway, "output")}:
             raise unknown(gateway, "contract", selector)
-        result = gateway.request("decide_contract", selector=selector, approve=approve, reason=reason)
+        result = gateway.perform(DECIDE_CONTRACT(selector=selector, approve=approve, reason=reason))
     if app.is_json:
         as_json(app, result)
         return ExitCode.OK
-    for one in result["decided"]:
-        print(
-            f"{one['state'].lower()}: {one['parser']}@{one['version']}/{one['output']} ({one['contract_id'][:8]})",
-            file=app.out,
-        )
-    print_verdicts(app, result["versions"])
+    for one in result.decided:
+        named = f"{one.parser}@{one.version}/{one.output}"
+        print(f"{one.state.lower()}: {named} ({one.contract_id[:8]})", file=app.out)
+    print_verdicts(app, result.versions)
     return ExitCode.OK
 
 

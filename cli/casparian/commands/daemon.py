@@ -18,6 +18,7 @@ from casparian_protocol import wording
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.operations.daemon import PING, STOP
 
 if TYPE_CHECKING:
     from casparian_app.daemons import PastStatus, Status
@@ -121,8 +122,8 @@ def _end_with_parent() -> None:
 def stop(app: App, now: bool, timeout: float) -> ExitCode:
     """Stop the daemon: running jobs may finish, and nothing is lost."""
     with app.daemon_client() as client:
-        pid = int(client.request("ping")["pid"])
-        client.request("stop", {"now": now})
+        pid = client.perform(PING()).pid
+        client.perform(STOP(now=now))
     if not _gone(pid, timeout):
         raise WorkFailed(
             f"The daemon (pid {pid}) is still draining.", remedy="`casparian stop --now` stops guests at once."

@@ -23,6 +23,7 @@ from casparian_protocol.queries.outputs import (
     ViolationsListed,
     ViolationSums,
 )
+from casparian_protocol.wire.operations.jobs import CLOSE
 
 #: Enough to name a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
@@ -168,11 +169,11 @@ def close(app: App, fingerprint: str, reason: str) -> ExitCode:
     """Close every open failure of one cause, so that they are no longer counted."""
     with app.gateway() as gateway:
         known = find_fingerprint(gateway, fingerprint)
-        result = gateway.request("close", fingerprint=known, reason=reason)
+        result = gateway.perform(CLOSE(fingerprint=known, reason=reason))
     if app.is_json:
         as_json(app, result)
     else:
-        app.say(f"{count(result['closed'], 'failure')} of ERR-{known} closed")
+        app.say(f"{count(result.closed, 'failure')} of ERR-{known} closed")
     return ExitCode.OK
 
 

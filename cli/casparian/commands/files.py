@@ -17,6 +17,7 @@ from casparian_app.names import need
 from casparian_app.texts import UsageProblem, count, size
 from casparian_protocol.queries.files import FileCandidates, FileFilter, FilesListed
 from casparian_protocol.queries.registry import RulesListed
+from casparian_protocol.wire.operations.registry import ADD_RULE, REMOVE_RULE
 
 
 @click.command(
@@ -266,13 +267,13 @@ def add(
                 **predicates,
             )
         )
-        result = gateway.request("add_rule", rule=made.model_dump(mode="json"))
+        result = gateway.perform(ADD_RULE(rule=made.model_dump(mode="json")))
         tagged = retag_all(gateway)
         say_unread(app, hash_missing(gateway, tag))
     if app.is_json:
-        as_json(app, {**result, "files": tagged})
+        as_json(app, {**result.model_dump(), "files": tagged})
     else:
-        app.say(f"rule {result['rule_id'][:8]}: {count(tagged, 'known file')} tagged {tag}")
+        app.say(f"rule {result.rule_id[:8]}: {count(tagged, 'known file')} tagged {tag}")
         if given:
             app.say("New jobs of these files get the parameters; processed files stay as they are.")
     return ExitCode.OK
@@ -318,12 +319,12 @@ def remove(app: App, named: str) -> ExitCode:
 
     with app.gateway() as gateway:
         need(gateway, "rule", named)
-        result = gateway.request("remove_rule", rule=named)
+        result = gateway.perform(REMOVE_RULE(rule=named))
         untagged = retag_all(gateway)
     if app.is_json:
-        as_json(app, {**result, "files": untagged})
+        as_json(app, {**result.model_dump(), "files": untagged})
     else:
-        app.say(f"rule {result['rule_id'][:8]} removed: {count(untagged, 'file')} changed")
+        app.say(f"rule {result.rule_id[:8]} removed: {count(untagged, 'file')} changed")
     return ExitCode.OK
 
 

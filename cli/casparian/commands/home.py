@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -26,6 +26,7 @@ from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
+from casparian_protocol.wire.operations.daemon import RELOAD, SETTINGS
 
 #: One of these in a directory makes it a home.
 _MARKS = ("config.toml", "log", "run")
@@ -259,18 +260,17 @@ def takes_effect(key: str) -> str:
     return "config reload" if key in RELOADABLE else "restart"
 
 
-def _differs(key: str, values: dict[str, Any], running: dict[str, Any]) -> bool:
+def _differs(key: str, values: Mapping[str, object], running: Mapping[str, object]) -> bool:
     return key not in READ_BY_COMMANDS and values[key] != running[key]
 
 
-def _of_daemon(app: App) -> dict[str, Any] | None:
+def _of_daemon(app: App) -> Mapping[str, object] | None:
     """What the running daemon has; None when none answers, or one that cannot say it."""
     if not app.home.log.is_dir():
         return None
     try:
         with Client.connect(app.home, 2.0) as client:
-            found: dict[str, Any] = client.request("settings")["settings"]
-            return found
+            return client.perform(SETTINGS()).settings
     except (NoSentinel, RequestRefused):
         return None
 
@@ -287,20 +287,20 @@ def _what_to_do(keys: Collection[str]) -> str:
 def reload(app: App) -> ExitCode:
     """Let the running daemon take over changed settings that need no restart. Exit 1 when a change needs one."""
     with app.daemon_client() as client:
-        result = client.request("reload")
+        result = client.perform(RELOAD())
     if app.is_json:
-        as_json(app, {"changed": result["changed"], "needs_restart": result["needs_restart"]})
+        as_json(app, {"changed": result.changed, "needs_restart": result.needs_restart})
     else:
-        for key, change in result["changed"].items():
-            print(f"{key}: {_shown(change['before'])} → {_shown(change['now'])}", file=app.out)
-        if not result["changed"] and not result["needs_restart"]:
+        for key, change in result.changed.items():
+            print(f"{key}: {_shown(change.before)} → {_shown(change.now)}", file=app.out)
+        if not result.changed and not result.needs_restart:
             app.say("Nothing was changed since the daemon took its settings.")
-        if result["needs_restart"]:
-            app.say(f"not taken over: {', '.join(result['needs_restart'])}")
+        if result.needs_restart:
+            app.say(f"not taken over: {', '.join(result.needs_restart)}")
             app.say("these are fixed when the daemon and its workers start: `casparian stop`, then `casparian start`")
-        if any(key.startswith("quarantine.") for key in result["changed"]):
+        if any(key.startswith("quarantine.") for key in result.changed):
             app.say("jobs that are queued keep the policy they were queued with; new ones get this")
-    return ExitCode.FAILED if result["needs_restart"] else ExitCode.OK
+    return ExitCode.FAILED if result.needs_restart else ExitCode.OK
 
 
 @config.command(examples="$EDITOR $(casparian config path)")

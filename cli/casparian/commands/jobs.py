@@ -30,6 +30,7 @@ from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol import wording
 from casparian_protocol.jobs import WORKS, ParseWork
 from casparian_protocol.queries.jobs import JobCommit, JobRow
+from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 
 
 @click.group(
@@ -154,7 +155,7 @@ def show(app: App, job_id: str) -> ExitCode:
         return ExitCode.OK
     row = found.row
     fields(app, _summary(row))
-    for line in wording.say_parked([found.parked] if found.parked else []):
+    for line in wording.say_parked([found.parked.model_dump()] if found.parked else []):
         print(f"trouble: {cell(line)}", file=app.out)
     _print_accounting(app, found)
     for commit in found.commits:
@@ -279,30 +280,19 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     app.out.write(log.read())
 
 
-def _change(app: App, op: str, job_id: str, said: str, **args: Any) -> ExitCode:
-    with app.gateway() as gateway:
-        found = find_job(gateway, job_id)
-        result = gateway.request(op, job_id=found["id"], **args)
-    if app.is_json:
-        as_json(app, result)
-    else:
-        app.say(said.format(id=result["job_id"][:8], state=result.get("state", "")))
-    return ExitCode.OK
-
-
 @job.command("retry", examples="casparian job retry 3f2a91c0")
 @click.argument("job_id", metavar="ID")
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
     """Queue a failed, dead-lettered or cancelled job again, with the version and the policies it was queued with."""
     with app.gateway() as gateway:
-        result = gateway.request("retry", job_id=find_job(gateway, job_id)["id"])
+        result = gateway.perform(RETRY(job_id=find_job(gateway, job_id)["id"]))
     if app.is_json:
         as_json(app, result)
         return ExitCode.OK
-    app.say(f"job {result['job_id'][:8]} waits again")
-    now = result.get("policies_now", {})
-    for output, policy in sorted(result.get("policies", {}).items()):
+    app.say(f"job {result.job_id[:8]} waits again")
+    now = result.policies_now
+    for output, policy in sorted(result.policies.items()):
         app.say(f"  {cell(output)}: {policy_words(policy)}, as when it was queued")
         if now and now.get(output) != policy:
             app.say(f"  a new job would get: {policy_words(now.get(output, {}))} (`casparian job rerun` makes one)")
@@ -317,7 +307,7 @@ def close(app: App, job_id: str, reason: str) -> ExitCode:
     """Close the failure of a job, so that it is no longer counted. A later success on its file or content does the same."""
     with app.gateway() as gateway:
         found = find_job(gateway, job_id)
-        result = gateway.request("close", job_id=found["id"], reason=reason)
+        result = gateway.perform(CLOSE(job_id=found["id"], reason=reason))
     if app.is_json:
         as_json(app, result)
     else:
@@ -331,7 +321,13 @@ def close(app: App, job_id: str, reason: str) -> ExitCode:
 @pass_app
 def cancel(app: App, job_id: str, reason: str) -> ExitCode:
     """Cancel an open job; it leaves no output."""
-    return _change(app, "cancel", job_id, "job {id}: {state}", reason=reason)
+    with app.gateway() as gateway:
+        result = gateway.perform(CANCEL(job_id=find_job(gateway, job_id)["id"], reason=reason))
+    if app.is_json:
+        as_json(app, result)
+    else:
+        app.say(f"job {result.job_id[:8]}: {result.state}")
+    return ExitCode.OK
 
 
 # --- again ---
@@ -388,10 +384,12 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
     with app.gateway() as gateway:
         done = rerun_job(gateway, job_id)
     if app.is_json:
-        as_json(app, {**done.answer, "replaces_rows": done.replaces_rows, "waiting_versions": done.waiting})
+        as_json(
+            app, {**done.answer.model_dump(), "replaces_rows": done.replaces_rows, "waiting_versions": done.waiting}
+        )
         return ExitCode.OK
     replaces = f"; it replaces {count(done.replaces_rows, 'row')}" if done.replaces_rows else ""
-    app.say(f"queued as job {done.answer['job_id'][:8]}{replaces}")
+    app.say(f"queued as job {done.answer.job_id[:8]}{replaces}")
     say_waiting(app, done.waiting)
     return ExitCode.OK
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from casparian_app.parsers import (
 )
 from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol.queries.registry import ContractsListed
+from casparian_protocol.wire.operations.base import Call, Done
+from casparian_protocol.wire.operations.registry import PAUSE, RESUME, RETIRE, USE_VERSION, VersionVerdict
 
 if TYPE_CHECKING:
     from casparian_app.parsers import PreparedArtifact
@@ -45,12 +47,12 @@ def parser() -> None:
     """Register parsers, and manage their versions and parameters."""
 
 
-def print_verdicts(app: App, verdicts: Sequence[Mapping[str, Any]]) -> None:
+def print_verdicts(app: App, verdicts: Sequence[VersionVerdict]) -> None:
     """What an operation made of versions: which is current, which waits, and why."""
     for verdict in verdicts:
-        print(cell(verdict["said"]), file=app.out)
-        if verdict["remedy"]:
-            app.say(f"  {cell(verdict['remedy'])}")
+        print(cell(verdict.said), file=app.out)
+        if verdict.remedy:
+            app.say(f"  {cell(verdict.remedy)}")
 
 
 def _print_waiting(app: App, versions: Sequence[ParserStanding]) -> None:
@@ -183,13 +185,13 @@ def use(app: App, named: str, reason: str) -> ExitCode:
     if not reason.strip():
         raise UsageProblem("A reason is needed.", remedy="Say it with --reason; it is kept in the log.")
     with app.gateway() as gateway:
-        result = gateway.request("use_version", parser=name, version=version, reason=reason)
+        result = gateway.perform(USE_VERSION(parser=name, version=version, reason=reason))
     if app.is_json:
         as_json(app, result)
-    elif result["already"]:
+    elif result.already:
         app.say(f"{name} {version} is current already")
     else:
-        before = f", instead of {result['previous']}" if result["previous"] else ""
+        before = f", instead of {result.previous}" if result.previous else ""
         print(f"{name} {version} is current{before}: new and changed files go to it", file=app.out)
         app.say("Processed files are not touched; `casparian job rerun ID` runs one again with it.")
     return ExitCode.OK
@@ -262,24 +264,24 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     if app.is_json:
         left_out = [{"name": one.name, "why": one.why} for one in prepared.left_out]
         findings = [finding.model_dump() for finding in prepared.findings]
-        as_json(app, {**result, "findings": findings, "files": prepared.sizes, "left_out": left_out})
+        as_json(app, {**result.model_dump(), "findings": findings, "files": prepared.sizes, "left_out": left_out})
         return ExitCode.OK
-    verb = "known already" if result["already"] else "registered"
-    print(f"{verb}: {result['name']} {result['version']}  artifact {result['artifact'][:16]}", file=app.out)
-    carried = {each["output"]: each["version"] for each in result["carried"]}
-    for contract in result["contracts"]:
-        origin = carried.get(contract["output"])
+    verb = "known already" if result.already else "registered"
+    print(f"{verb}: {result.name} {result.version}  artifact {result.artifact[:16]}", file=app.out)
+    carried = {each.output: each.version for each in result.carried}
+    for contract in result.contracts:
+        origin = carried.get(contract.output)
         told = f" (identical to the contract approved for {origin})" if origin else ""
-        print(f"  contract {contract['contract_id'][:8]} {contract['output']}: {contract['state']}{told}", file=app.out)
+        print(f"  contract {contract.contract_id[:8]} {contract.output}: {contract.state}{told}", file=app.out)
     for line in _bundle_lines(prepared):
         print(line, file=app.out)
     for finding in prepared.findings:
         place = f"{finding.file}:{finding.line}:{finding.column}"
         app.say(f"  gatekeeper: {cell(place)}: {cell(finding.what)} ({finding.rule}): {cell(finding.why)}")
-    print_verdicts(app, result["versions"])
-    waiting = [contract for contract in result["contracts"] if contract["state"].lower() == "proposed"]
+    print_verdicts(app, result.versions)
+    waiting = [contract for contract in result.contracts if contract.state.lower() == "proposed"]
     if waiting:
-        named = f"{result['name']}@{result['version']}"
+        named = f"{result.name}@{result.version}"
         app.say(
             f"Nothing runs unapproved: `casparian contract approve {named}` approves {count(len(waiting), 'contract')}."
         )
@@ -330,10 +332,11 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def _ask(app: App, op: str, said: str, **args: Any) -> ExitCode:
+def _change(app: App, name: str, change: Callable[[], Call[Done]], said: str) -> ExitCode:
+    """Change the parser with this name, and say what that means."""
     with app.gateway() as gateway:
-        need(gateway, "parser", args["parser"])
-        result = gateway.request(op, **args)
+        need(gateway, "parser", name)
+        result = gateway.perform(change())
     if app.is_json:
         as_json(app, result)
     else:
@@ -383,7 +386,7 @@ def health(app: App, name: str) -> ExitCode:
 @pass_app
 def pause(app: App, name: str, reason: str) -> ExitCode:
     """Pause a parser: its jobs stay queued, and running ones may finish."""
-    return _ask(app, "pause", f"{name} is paused; its jobs stay queued", parser=name, reason=reason)
+    return _change(app, name, lambda: PAUSE(parser=name, reason=reason), f"{name} is paused; its jobs stay queued")
 
 
 @parser.command("resume", examples="casparian parser resume fix_parser")
@@ -392,7 +395,7 @@ def pause(app: App, name: str, reason: str) -> ExitCode:
 @pass_app
 def resume(app: App, name: str, reason: str) -> ExitCode:
     """Resume a paused parser: its queued jobs run again."""
-    return _ask(app, "resume", f"{name} runs again", parser=name, reason=reason)
+    return _change(app, name, lambda: RESUME(parser=name, reason=reason), f"{name} runs again")
 
 
 @parser.command("retire", examples="casparian parser retire fix_parser@0.9.0")
@@ -405,12 +408,12 @@ def retire(app: App, named: str) -> ExitCode:
         raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
     with app.gateway() as gateway:
         need(gateway, "parser", name)
-        result = gateway.request("retire", parser=name, version=version)
+        result = gateway.perform(RETIRE(parser=name, version=version))
     if app.is_json:
         as_json(app, result)
         return ExitCode.OK
     app.say(f"{name} {version} is retired")
-    print_verdicts(app, result["versions"])
+    print_verdicts(app, result.versions)
     return ExitCode.OK
 
 

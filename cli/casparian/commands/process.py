@@ -40,6 +40,9 @@ from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Metric, Snapshot
 from casparian_protocol.home import is_home
 from casparian_protocol.queries.selections import OpenJobsOf
+from casparian_protocol.wire.operations.base import Call
+from casparian_protocol.wire.operations.daemon import DRAIN, PING, STATUS, STOP
+from casparian_protocol.wire.operations.jobs import QUEUE, Asked, QueueResult, Skipped
 
 
 class NoWorkerStaysAlive(WorkFailed):
@@ -101,10 +104,16 @@ def process(
     if not is_home(app.home):
         raise NoHome(app.home)
     asked = selection_of(parser, tag, path)
-    request = {"parser": parser, "tag": tag, "path": asked.path, "limit": limit}
-    request["include_cancelled"] = include_cancelled or None
     with app.gateway() as gateway:
         check(gateway, asked)
+        request = QUEUE(
+            parser=parser,
+            tag=tag,
+            path=asked.path,
+            limit=limit,
+            include_cancelled=include_cancelled,
+            dry_run=dry_run,
+        )
         if dry_run:
             return _dry_run(app, gateway, asked, request)
     interrupts = _Interrupts()
@@ -113,12 +122,12 @@ def process(
             _await_scans(app, gateway, asked, interrupts, child)
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
-            if any(one.get("code") == "NOT_HASHED" for one in run.queued["skipped"]) and not interrupts.count:
+            if run.needs_hashes and not interrupts.count:
                 # The run just ended digested files that were only known by name; now they can be told apart.
                 run.queue_and_follow(request)
             ended = None
             if not interrupts.count:
-                gateway.request("ping")  # what is counted now is no older than what was seen
+                gateway.perform(PING())  # what is counted now is no older than what was seen
                 ended = outcome(gateway, asked, run.period)
         if ended is None:  # the daemon was asked to end: count when it has
             with app.gateway() as gateway:
@@ -136,13 +145,13 @@ def _await_scans(
         _follow(app, gateway, interrupts, child, RunView(started=time.monotonic(), wanted=scans))
 
 
-def _dry_run(app: App, gateway: Gateway, asked: Selection, request: dict[str, Any]) -> ExitCode:
-    found = gateway.request("queue", **request, dry_run=True)
+def _dry_run(app: App, gateway: Gateway, asked: Selection, request: Call[QueueResult]) -> ExitCode:
+    found = gateway.perform(request)
     lost = unclaimed(gateway, asked)
     if app.is_json:
-        as_json(app, {"asked": found["asked"], "not_queued": found["skipped"], "no_parser": lost})
+        as_json(app, {"asked": found.asked, "not_queued": found.skipped, "no_parser": lost})
         return ExitCode.OK
-    for line in _asked_lines(found, lost):
+    for line in _asked_lines(found.asked, found.skipped, lost):
         print(line, file=app.out)
     return ExitCode.OK
 
@@ -163,19 +172,23 @@ class _Run:
         self.began_at_s = time.monotonic()
         self.period = period(gateway)
         self.unclaimed = unclaimed(gateway, asked)
-        self.queued: dict[str, Any] = {}
+        self.queued = QueueResult(queued=0, already=0)
         self.view = RunView(started=self.began_at_s)
 
-    def queue_and_follow(self, request: dict[str, Any]) -> None:
-        self.queued = self.gateway.request("queue", **request)
+    def queue_and_follow(self, request: Call[QueueResult]) -> None:
+        self.queued = self.gateway.perform(request)
         if not self.app.is_json:
             _say_queued(self.app, self.queued, self.unclaimed, untagged(self.gateway, self.asked))
-            parsers = {one["parser"] for one in self.queued["asked"] if one["files"]}
+            parsers = {one.parser for one in self.queued.asked if one.files}
             say_waiting(self.app, waiting_versions(self.gateway, parsers))
-        awaits_scan = any(one.get("code") == "NOT_HASHED" for one in self.queued["skipped"])
-        wanted = open_jobs(self.gateway, self.asked, with_scans=awaits_scan)
+        wanted = open_jobs(self.gateway, self.asked, with_scans=self.needs_hashes)
         self.view = RunView(started=time.monotonic(), wanted=wanted)
         _follow(self.app, self.gateway, self.interrupts, self.child, self.view)
+
+    @property
+    def needs_hashes(self) -> bool:
+        """Files were left out until a scan has digested them."""
+        return any(one.code == "NOT_HASHED" for one in self.queued.skipped)
 
     @property
     def left(self) -> int:
@@ -184,9 +197,7 @@ class _Run:
     @property
     def is_for_nobody(self) -> bool:
         """There are files, and not one of them is any parser's."""
-        return bool(self.unclaimed) and not any(
-            one["files"] for one in (*self.queued["asked"], *self.queued["skipped"])
-        )
+        return bool(self.unclaimed) and not _has_files(self.queued)
 
 
 @contextmanager
@@ -225,41 +236,49 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
         child.wait()
 
 
-def _say_queued(app: App, queued: dict[str, Any], lost: Sequence[Unclaimed], without_tag: int) -> None:
-    asked, left = _asked_lines({**queued, "skipped": []}, []), _asked_lines({**queued, "asked": []}, lost)
-    for line in (*asked, f"{count(queued['queued'], 'job')} queued", *left):
+def _say_queued(app: App, done: QueueResult, lost: Sequence[Unclaimed], without_tag: int) -> None:
+    for line in (
+        *_asked_lines(done.asked, [], []),
+        f"{count(done.queued, 'job')} queued",
+        *_asked_lines([], done.skipped, lost),
+    ):
         app.say(line)
-    if any(one.get("failed") for one in queued["asked"]):
+    if any(one.failed for one in done.asked):
         app.say("`casparian job rerun --failed` runs what failed before again, with the parsers' current versions")
-    if without_tag and not any(one["files"] for one in (*queued["asked"], *queued["skipped"])):
+    if without_tag and not _has_files(done):
         known = count(without_tag, "known file")
         app.say(
             f"{known} without a tag: `casparian files --untagged` lists them, `casparian tag FILES TAG` puts one on"
         )
 
 
-def _asked_lines(queued: dict[str, Any], lost: Sequence[Unclaimed]) -> Iterator[str]:
+def _has_files(done: QueueResult) -> bool:
+    """Whether any file that was meant is some parser's."""
+    return any(one.files for one in done.asked) or any(one.files for one in done.skipped)
+
+
+def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Sequence[Unclaimed]) -> Iterator[str]:
     """What was asked for, and why not all of it is new work: the parts add up to the files."""
-    for one in queued["asked"]:
-        if not one["files"]:
-            yield f"{cell(one['parser'])}: no file carries a tag that it takes ({cell(', '.join(one.get('topics', [])))})"
+    for one in asked:
+        if not one.files:
+            yield f"{cell(one.parser)}: no file carries a tag that it takes ({cell(', '.join(one.topics))})"
             continue
         parts = [
-            (one["ended"] - one.get("failed", 0), "processed before"),
-            (one.get("failed", 0), "failed before"),
-            (one["open"], "queued before"),
-            (one["duplicates"], "with the bytes of another"),
-            (one["cancelled"], "cancelled before"),
-            (one["not_hashed"], "not hashed yet"),
+            (one.ended - one.failed, "processed before"),
+            (one.failed, "failed before"),
+            (one.open, "queued before"),
+            (one.duplicates, "with the bytes of another"),
+            (one.cancelled, "cancelled before"),
+            (one.not_hashed, "not hashed yet"),
         ]
-        new = one["files"] - sum(number for number, _ in parts)
+        new = one.files - sum(number for number, _ in parts)
         told = [f"{number:,} {words}" for number, words in [(new, "new"), *parts] if number]
-        yield f"{cell(one['parser'])}: {count(one['files'], 'file')}: {', '.join(told)}"
-    for one in queued["skipped"]:
-        yield f"not queued: {count(one['files'], 'file')} for {cell(one['parser'])}: {cell(one['reason'])}"
-    for one in lost:
-        words = f"no parser takes the tag {cell(one['tag'])}"
-        yield f"not queued: {count(one['files'], 'file')}: {words}. {cell(one['hint'])}".rstrip()
+        yield f"{cell(one.parser)}: {count(one.files, 'file')}: {', '.join(told)}"
+    for each in skipped:
+        yield f"not queued: {count(each.files, 'file')} for {cell(each.parser)}: {cell(each.reason)}"
+    for tag in lost:
+        words = f"no parser takes the tag {cell(tag['tag'])}"
+        yield f"not queued: {count(tag['files'], 'file')}: {words}. {cell(tag['hint'])}".rstrip()
 
 
 def _follow(
@@ -292,9 +311,9 @@ def _follow(
 
 def _learn_what_waits(gateway: Gateway, view: RunView) -> None:
     """What will not move by itself."""
-    status = gateway.request("status")
-    view.paused = {(one["name"], one["version"]) for one in status["parsers"]["paused"]}
-    view.intake = "" if status["intake"] == "open" else status["intake"]
+    status = gateway.perform(STATUS())
+    view.paused = {(one.name, one.version) for one in status.parsers.paused}
+    view.intake = "" if status.intake == "open" else status.intake
 
 
 def _pass_on(gateway: Gateway, child: subprocess.Popen[bytes] | None, times: int) -> str:
@@ -302,9 +321,9 @@ def _pass_on(gateway: Gateway, child: subprocess.Popen[bytes] | None, times: int
     if child is None:
         raise KeyboardInterrupt  # the daemon is not ours to stop; its jobs go on
     if times == 1:
-        gateway.request("drain")
+        gateway.perform(DRAIN())
         return "finishing what runs; Ctrl-C again stops at once"
-    gateway.request("stop", now=True)
+    gateway.perform(STOP(now=True))
     return "stopping"
 
 
@@ -336,7 +355,7 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
     left, interrupts, seconds = run.left, run.interrupts.count, time.monotonic() - run.began_at_s
     if app.is_json:
         document = {**ended.summary(), "seconds": round(seconds, 3), "queued": ended.queued}
-        document |= {"asked": run.queued["asked"], "not_queued": run.queued["skipped"], "no_parser": run.unclaimed}
+        document |= {"asked": run.queued.asked, "not_queued": run.queued.skipped, "no_parser": run.unclaimed}
         as_json(
             app,
             {

@@ -19,8 +19,11 @@ from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
 from casparian_app.texts import UsageProblem, count, size, when
+from casparian_protocol.bounds import Scalar
 from casparian_protocol.queries.files import FilesByKind
 from casparian_protocol.queries.registry import SourceListed, SourcesListed
+from casparian_protocol.wire.operations.daemon import STATUS
+from casparian_protocol.wire.operations.registry import ADD_SOURCE, REMOVE_SOURCE, RESCAN
 
 if TYPE_CHECKING:
     from casparian_app.files import Hashed, HexRow, Preview, ScanOptions, ScanProgress, ScanTotals
@@ -322,22 +325,21 @@ def add(
     root = os.path.abspath(path)
     if not os.path.isdir(root):
         raise UsageProblem(f"{path} is not a directory.", remedy="Name the directory that holds the files.")
-    options = {"tags": list(tags), "excludes": list(excludes), "patterns": list(patterns), "on_change": on_change}
+    options: dict[str, Scalar | list[str]] = {
+        "tags": list(tags),
+        "excludes": list(excludes),
+        "patterns": list(patterns),
+        "on_change": on_change,
+    }
     with app.gateway(creates_home=True) as gateway:
-        result = gateway.request(
-            "add_source",
-            name=name or os.path.basename(root) or root,
-            path=root,
-            poll_seconds=poll_seconds,
-            options=options,
-            **({"params": given} if given else {}),
+        named = name or os.path.basename(root) or root
+        result = gateway.perform(
+            ADD_SOURCE(name=named, path=root, poll_seconds=poll_seconds, options=options, params=given)
         )
     if app.is_json:
-        as_json(app, {**result, "on_change": on_change})
+        as_json(app, {**result.model_dump(), "on_change": on_change})
     else:
-        app.say(
-            f"source {result['name']} ({result['source_id'][:8]}): `casparian source rescan {result['name']}` scans it now"
-        )
+        app.say(f"source {result.name} ({result.source_id[:8]}): `casparian source rescan {result.name}` scans it now")
         app.say(f"when a file changes, {WHAT_CHANGE_DOES[on_change]}")
     return ExitCode.OK
 
@@ -348,7 +350,7 @@ def list_sources(app: App) -> ExitCode:
     """List the sources with their number of files, the last scan, and the daemon's last look at a polled source."""
     with app.gateway() as gateway:
         found = gateway.query(SourcesListed())
-        polled = gateway.request("status").get("polled", {}) if app.as_of is None else {}
+        polled = gateway.perform(STATUS()).polled if app.as_of is None else {}
     sources = [_source_document(one, polled.get(one["id"])) for one in found]
     if app.is_json:
         as_json(app, sources)
@@ -390,11 +392,11 @@ def remove(app: App, named: str) -> ExitCode:
     """Remove a source: it is no longer scanned, and its files stay in the catalogue."""
     with app.gateway() as gateway:
         need(gateway, "source", named)
-        result = gateway.request("remove_source", source=named)
+        result = gateway.perform(REMOVE_SOURCE(source=named))
     if app.is_json:
         as_json(app, result)
     else:
-        app.say(f"source {cell(result.get('name') or named)} removed; its files stay known")
+        app.say(f"source {cell(result.name or named)} removed; its files stay known")
     return ExitCode.OK
 
 
@@ -406,11 +408,11 @@ def rescan(app: App, named: str) -> ExitCode:
     with app.gateway() as gateway:
         if gateway.is_daemon:
             need(gateway, "source", named)
-            result = gateway.request("rescan", source=named)
+            result = gateway.perform(RESCAN(source=named))
             if app.is_json:
                 as_json(app, result)
             else:
-                app.say(f"job {result['job_id'][:8]} scans it")
+                app.say(f"job {result.job_id[:8]} scans it")
             return ExitCode.OK
         return _rescan_here(app, gateway, named)
 

@@ -24,6 +24,8 @@ from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.home import Home
+from casparian_protocol.wire.operations.daemon import STOP
+from casparian_protocol.wire.operations.jobs import QUEUE, QueueResult
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
@@ -250,7 +252,7 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         try:
             with Client.connect(home, _END_SECONDS) as client:
-                client.request("stop", {"now": True})
+                client.perform(STOP(now=True))
         except (NoSentinel, RequestRefused):
             child.terminate()
     try:
@@ -260,7 +262,7 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is_live: bool) -> dict[str, Any]:
+def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is_live: bool) -> QueueResult:
     """Queue what is pending and watch until nothing is left to do; what the queueing answered."""
     view = RunView(started=time.monotonic())
     with (
@@ -268,7 +270,7 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
         _screen(view, narrator, is_live=is_live) as screen,
         _remembered() as interrupts,
     ):
-        queued = client.request("queue")
+        queued = client.perform(QUEUE())
         with client.follow() as feed:
             for item in feed:
                 if interrupts:

@@ -175,7 +175,8 @@ class Story:
     def _process(self, child: subprocess.Popen[bytes]) -> None:
         noted = self._step("Process: each file in a guest of its own, all or nothing", ["process"])
         began = time.monotonic()
-        noted["queued"] = follow(Home(self._place.home), child, self._narrator, is_live=self._is_live)
+        queued = follow(Home(self._place.home), child, self._narrator, is_live=self._is_live)
+        noted["queued"] = queued.model_dump()
         noted["seconds"] = seconds = round(time.monotonic() - began, 3)
         self._narrator.lines([f"{self.truth.total.line_count:,} lines in {seconds:.1f} s"])
 

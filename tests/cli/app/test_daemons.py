@@ -22,6 +22,7 @@ from casparian_app.parsers import register_parser
 from casparian_app.texts import NoHome
 from casparian_protocol.home import Home
 from casparian_protocol.queries.jobs import JobsListed
+from casparian_protocol.wire.operations.jobs import CLOSE
 from tests.cli.app.conftest import await_tables
 
 
@@ -78,7 +79,7 @@ def test_failures_that_are_open_are_counted(gateway: Gateway) -> None:
 
 def test_a_closed_failure_is_counted_no_more(own: Gateway) -> None:
     (failed,) = own.query(JobsListed(statuses=("FAILED",)))
-    own.request("close", job_id=failed["id"], reason="known")
+    own.perform(CLOSE(job_id=failed["id"], reason="known"))
     assert open_failures(own.query) == {"failed": 0, "dead_letter": 0}
 
 

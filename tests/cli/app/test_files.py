@@ -30,6 +30,7 @@ from casparian_app.names import UnknownName
 from casparian_protocol.home import Home
 from casparian_protocol.queries.files import FileFilter, FilesListed
 from casparian_protocol.tagging import TagRule
+from casparian_protocol.wire.operations.registry import ADD_RULE, ADD_SOURCE, REMOVE_RULE
 
 
 @pytest.fixture
@@ -130,16 +131,21 @@ def test_what_was_passed_by_is_said_in_words(counts: dict[str, int], said: str) 
 def test_tags_that_somebody_takes_or_gives_are_wanted(own: Gateway) -> None:
     assert wanted_tags(own) == {"advice"}
     rule = TagRule(id="0" * 16, name="r", pattern="*.log", tag="logs")
-    own.request("add_rule", rule=rule.model_dump(mode="json"))
+    own.perform(ADD_RULE(rule=rule.model_dump(mode="json")))
     assert wanted_tags(own) == {"advice", "logs"}
 
 
 def test_a_source_is_scanned_as_it_was_added(fresh: Gateway, place: Path) -> None:
-    options = {"tags": ["odd"], "excludes": ["deep"], "patterns": ["*.txt"], "on_change": "replace"}
-    added = fresh.request("add_source", name="in", path=str(place), poll_seconds=0, options=options)
+    options: dict[str, str | list[str]] = {
+        "tags": ["odd"],
+        "excludes": ["deep"],
+        "patterns": ["*.txt"],
+        "on_change": "replace",
+    }
+    added = fresh.perform(ADD_SOURCE(name="in", path=str(place), poll_seconds=0, options={**options}))
 
     source = find_source(fresh, "in")
-    assert source["id"] == added["source_id"] == find_source(fresh, added["source_id"][:8])["id"]
+    assert source["id"] == added.source_id == find_source(fresh, added.source_id[:8])["id"]
     scan_roots(fresh, [source["path"]], options_of_source(fresh, source["id"]), source_id=source["id"])
     assert tags(fresh) == {"a.txt": "odd"}
     assert names(fresh, FileFilter(source="in")) == ["a.txt"]
@@ -202,10 +208,10 @@ def test_a_tagged_file_that_cannot_be_read_is_named(fresh: Gateway, place: Path)
 def test_rules_give_and_take_tags_of_known_files(fresh: Gateway, place: Path) -> None:
     scanned(fresh, place)
     rule = TagRule(id="0" * 16, name="texts", pattern="**/*.txt", tag="text")
-    added = fresh.request("add_rule", rule=rule.model_dump(mode="json"))
+    added = fresh.perform(ADD_RULE(rule=rule.model_dump(mode="json")))
     assert retag_all(fresh) == 2 and retag_all(fresh) == 0
     assert tags(fresh) == {"a.txt": "text", "b.log": None, "deep/c.txt": "text"}
-    fresh.request("remove_rule", rule=added["rule_id"])
+    fresh.perform(REMOVE_RULE(rule=added.rule_id))
     assert retag_all(fresh) == 2
     assert set(tags(fresh).values()) == {None}
 

@@ -23,9 +23,14 @@ from casparian_protocol.queries.outputs import ViolationFilter
 from casparian_protocol.queries.registry import LastEventSeq, ParserVersions
 from casparian_protocol.queries.selections import Selection
 from casparian_protocol.wire.operations import OPERATIONS
+from casparian_protocol.wire.operations.base import Call, Result
+from casparian_protocol.wire.operations.daemon import DRAIN, RELOAD, SETTINGS, STOP
+from casparian_protocol.wire.operations.jobs import QUEUE
+from casparian_protocol.wire.operations.registry import RESCAN
 from tests.cli.app.conftest import copy_of, running
 
-DAEMON_ONLY = sorted(name for name, operation in OPERATIONS.items() if operation.is_daemon_only)
+#: Calls that only a daemon performs.
+DAEMON_ONLY: tuple[Call[Result], ...] = (RESCAN(source="in"), SETTINGS(), RELOAD(), DRAIN(), STOP())
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +55,10 @@ def test_a_home_is_made_when_that_is_wanted(tmp_path: Path) -> None:
 
 
 def test_operations_that_need_a_daemon_say_so(gateway: Gateway) -> None:
-    assert DAEMON_ONLY
-    for name in DAEMON_ONLY:
-        with pytest.raises(NoDaemon, match=f"`{name}` needs a running daemon"):
-            gateway.request(name)
+    assert [call.operation for call in DAEMON_ONLY] == [one for one in OPERATIONS.values() if one.is_daemon_only]
+    for call in DAEMON_ONLY:
+        with pytest.raises(NoDaemon, match=f"`{call.operation.name}` needs a running daemon"):
+            gateway.perform(call)
     with pytest.raises(NoDaemon), gateway.feed():
         pytest.fail("there is a feed")
 
@@ -179,7 +184,7 @@ def test_a_daemon_this_process_and_the_past_answer_every_query_alike(original_ho
 
 def test_the_past_changes_nothing(home: Home) -> None:
     with open_gateway(home, as_of="20") as past:
-        for refuse in (lambda: past.request("queue"), lambda: past.upload(b"x"), past.feed):
+        for refuse in (lambda: past.perform(QUEUE()), lambda: past.upload(b"x"), past.feed):
             with pytest.raises(UsageProblem, match="cannot be done in the past"):
                 refuse()
 

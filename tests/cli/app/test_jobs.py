@@ -165,8 +165,8 @@ def test_a_rerun_says_which_rows_it_replaces(own: Gateway) -> None:
     done = rerun_job(own, by_input(own)["good.txt"])
 
     assert done.replaces_rows == 30 and done.waiting == []
-    assert job_details(own, done.answer["job_id"]).row["status"] == "QUEUED"
-    assert job_details(own, done.answer["job_id"]).row["rerun_of"] == by_input(own, JobFilter("completed"))["good.txt"]
+    assert job_details(own, done.answer.job_id).row["status"] == "QUEUED"
+    assert job_details(own, done.answer.job_id).row["rerun_of"] == by_input(own, JobFilter("completed"))["good.txt"]
 
 
 def test_a_job_that_published_nothing_replaces_nothing(own: Gateway) -> None:

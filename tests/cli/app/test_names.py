@@ -24,6 +24,7 @@ from casparian_app.texts import UsageProblem
 from casparian_protocol.contract import ViolationCode
 from casparian_protocol.queries.jobs import JobsListed
 from casparian_protocol.queries.outputs import CausesListed
+from casparian_protocol.wire.operations.registry import ADD_SOURCE
 from casparian_shim.errors import ErrorCode
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -92,10 +93,10 @@ def test_an_unknown_tag_names_both_lists_of_tags(gateway: Gateway) -> None:
 
 
 def test_a_source_may_be_named_by_the_beginning_of_its_id(own: Gateway, inbox: object) -> None:
-    added = own.request("add_source", name="inbox", path=str(inbox), poll_seconds=0, options={})
+    added = own.perform(ADD_SOURCE(name="inbox", path=str(inbox), poll_seconds=0, options={}))
     need(own, "source", "inbox")
-    need(own, "source", added["source_id"][:4])
-    for unknown_one in ("inbix", added["source_id"][:3]):
+    need(own, "source", added.source_id[:4])
+    for unknown_one in ("inbix", added.source_id[:3]):
         with pytest.raises(UnknownName):
             need(own, "source", unknown_one)
 

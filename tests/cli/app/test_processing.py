@@ -29,6 +29,7 @@ from casparian_app.processing import (
 )
 from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
+from casparian_protocol.wire.operations.jobs import QUEUE
 
 ALL = Selection()
 
@@ -124,7 +125,7 @@ def test_what_is_queued_is_waited_for_by_whoever_asks_for_it(own: Gateway, inbox
     (inbox_copy := inbox.parent / "more").mkdir(exist_ok=True)
     (inbox_copy / "new.txt").write_text("N1;1.25\n")
     scan_roots(own, [str(inbox_copy)], ScanOptions(tags=["advice"], wanted_tags={"advice"}))
-    assert own.request("queue")["queued"] == 1
+    assert own.perform(QUEUE()).queued == 1
 
     (job,) = open_jobs(own, ALL, with_scans=False)
     assert open_jobs(own, Selection("advice"), with_scans=False) == {job}

@@ -51,7 +51,7 @@ def break_test(parser: Path) -> None:
 
 def test_a_parser_whose_tests_pass_is_registered_with_its_contracts_proposed(fresh: Gateway, parser: Path) -> None:
     done = register_parser(fresh, parser)
-    assert (done.tests_passed, done.answer["name"], done.answer["already"]) == (1, "lines", False)
+    assert (done.tests_passed, done.answer.name, done.answer.already) == (1, "lines", False)
     assert [row["version"] for row in fresh.query(ParserVersions())] == ["1.0.0"]
     assert [row["state"] for row in fresh.query(ContractsListed())] == ["PROPOSED"]
     assert set(done.prepared.sizes) >= {"lines.py"}
@@ -60,7 +60,7 @@ def test_a_parser_whose_tests_pass_is_registered_with_its_contracts_proposed(fre
 def test_the_same_parser_again_changes_nothing(fresh: Gateway, parser: Path) -> None:
     first = register_parser(fresh, parser)
     again = register_parser(fresh, parser)
-    assert again.answer["already"] and again.answer["artifact"] == first.answer["artifact"]
+    assert again.answer.already and again.answer.artifact == first.answer.artifact
     assert len(fresh.query(ParserVersions())) == 1
 
 

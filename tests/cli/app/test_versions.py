@@ -22,6 +22,7 @@ from casparian_app.parsers import (
 )
 from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
+from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT, PAUSE, RESUME, RETIRE, USE_VERSION
 
 PARSER = """
 name, version, topics = "odd", "{version}", ["odd"]
@@ -42,7 +43,7 @@ def register(tmp_path: Path) -> Callable[..., None]:
         file.write_text(PARSER.format(version=version, kind=kind))
         register_parser(gateway, file)
         if approves:
-            gateway.request("decide_contract", selector=f"odd@{version}", approve=True, reason="")
+            gateway.perform(DECIDE_CONTRACT(selector=f"odd@{version}", approve=True, reason=""))
 
     return write_and_register
 
@@ -61,7 +62,7 @@ def test_a_version_waits_for_approval_and_then_is_current(empty: Home, register:
         register(gateway, "1.0.0", approves=False)
         assert standings(gateway) == {"1.0.0": "waits for approval"}
         assert parser_versions(gateway)[0].current == ""
-        gateway.request("decide_contract", selector="odd", approve=True, reason="")
+        gateway.perform(DECIDE_CONTRACT(selector="odd", approve=True, reason=""))
         assert standings(gateway) == {"1.0.0": "current"}
         (one,) = parser_versions(gateway)
         assert (one.is_current, one.current, one.waits, one.pause_reason) == (True, "1.0.0", None, None)
@@ -70,7 +71,7 @@ def test_a_version_waits_for_approval_and_then_is_current(empty: Home, register:
 def test_a_rejected_contract_keeps_a_version_from_running(empty: Home, register: Callable[..., None]) -> None:
     with open_gateway(empty, creates_home=True) as gateway:
         register(gateway, "1.0.0", approves=False)
-        gateway.request("decide_contract", selector="odd", approve=False, reason="no")
+        gateway.perform(DECIDE_CONTRACT(selector="odd", approve=False, reason="no"))
         assert standings(gateway) == {"1.0.0": "contract rejected"}
 
 
@@ -92,24 +93,24 @@ def test_an_older_version_is_chosen_by_hand_and_a_retired_one_takes_nothing(
         register(gateway, "1.0.0")
         register(gateway, "1.1.0")
         assert standings(gateway) == {"1.0.0": "ready", "1.1.0": "current"}
-        gateway.request("use_version", parser="odd", version="1.0.0", reason="1.1.0 is odd")
+        gateway.perform(USE_VERSION(parser="odd", version="1.0.0", reason="1.1.0 is odd"))
         assert standings(gateway) == {"1.0.0": "current", "1.1.0": "ready"}
         (chosen,) = [one for one in versions_of(gateway, "odd") if one.is_current]
         assert (chosen.row["current_by"], chosen.row["current_reason"]) == ("hand", "1.1.0 is odd")
-        gateway.request("retire", parser="odd", version="1.1.0")
+        gateway.perform(RETIRE(parser="odd", version="1.1.0"))
         assert standings(gateway)["1.1.0"] == "retired"
 
 
 def test_a_paused_parser_says_who_paused_it_and_why(empty: Home, register: Callable[..., None]) -> None:
     with open_gateway(empty, creates_home=True) as gateway:
         register(gateway, "1.0.0")
-        gateway.request("pause", parser="odd", reason="bad feed")
+        gateway.perform(PAUSE(parser="odd", reason="bad feed"))
         (one,) = parser_versions(gateway)
         assert (one.state, one.pause_reason, one.standing) == ("paused", "bad feed", "current")
         assert one.paused_at is not None
         health = one.health()
         assert (health["state"], health["pause_reason"], health["half_open"]) == ("paused", "bad feed", False)
-        gateway.request("resume", parser="odd", reason="")
+        gateway.perform(RESUME(parser="odd", reason=""))
         assert parser_versions(gateway)[0].health()["state"] == "running"
 
 
@@ -132,7 +133,7 @@ def test_a_version_that_does_not_fit_the_rows_that_lie_waits_with_a_remedy(own: 
     )
     (tmp_path / "advice.py").write_text(source)
     register_parser(own, tmp_path / "advice.py")
-    own.request("decide_contract", selector="advice@2.0.0", approve=True, reason="")
+    own.perform(DECIDE_CONTRACT(selector="advice@2.0.0", approve=True, reason=""))
 
     first, second = parser_versions(own, "advice")
     assert (first.state, second.state) == ("current", "waits")

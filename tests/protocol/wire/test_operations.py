@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from casparian_protocol.wire.operations import OPERATIONS, BadArguments, UnknownOperation, parse_args
+from casparian_protocol.packing import MalformedMessage
+from casparian_protocol.wire.operations import (
+    OPERATIONS,
+    BadArguments,
+    Call,
+    Operation,
+    UnknownOperation,
+    daemon,
+    jobs,
+    parse_args,
+    registry,
+)
+from casparian_protocol.wire.operations.daemon import PING
+from casparian_protocol.wire.operations.jobs import QUEUE, RERUN, JobResult, QueueArgs
 
 NAMES = sorted(OPERATIONS)
 ANYTHING = st.recursive(
@@ -90,3 +103,44 @@ def test_without_arguments_the_defaults_count() -> None:
     taken = parse_args("queue", {})
 
     assert taken.model_dump() == {name: field.default for name, field in type(taken).model_fields.items()}
+
+
+# --- a call ---
+
+
+def test_a_call_carries_only_the_arguments_that_were_given() -> None:
+    call = QUEUE(parser="fix", limit=3)
+
+    assert call == Call(QUEUE, QueueArgs(parser="fix", limit=3))
+    assert call.packed() == {"parser": "fix", "limit": 3}
+    assert parse_args("queue", call.packed()) == call.args
+    assert PING().packed() == {}
+
+
+def test_a_call_with_wrong_arguments_is_refused_where_it_is_made_as_the_sentinel_would_refuse_it() -> None:
+    with pytest.raises(BadArguments) as here:
+        RERUN(job_id="not an id")
+    with pytest.raises(BadArguments) as there:
+        parse_args("rerun", {"job_id": "not an id"})
+
+    assert (here.value.field, here.value.problem) == (there.value.field, there.value.problem)
+    assert here.value.field == "job_id"
+
+
+def test_a_result_is_read_by_the_model_of_its_operation_and_a_wrong_one_names_the_field() -> None:
+    result = JobResult(job_id="3f2a91c0", state="QUEUED", seq=7)
+
+    assert RERUN.read_result(result.model_dump()) == result
+    assert RERUN.read_result({**result.model_dump(), "of_a_newer_sentinel": 1}) == result
+    with pytest.raises(MalformedMessage, match="rerun: seq: Input should be a valid integer"):
+        RERUN.read_result({**result.model_dump(), "seq": "7"})
+
+
+def test_every_operation_of_a_module_is_listed() -> None:
+    declared = {
+        each.name: each
+        for module in (daemon, jobs, registry)
+        for each in vars(module).values()
+        if isinstance(each, Operation)
+    }
+    assert declared == OPERATIONS

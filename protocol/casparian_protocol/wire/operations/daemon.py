@@ -13,7 +13,7 @@ from casparian_protocol.bounds import (
     Rate,
 )
 from casparian_protocol.wire.heartbeats import Progress
-from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, Result
+from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, NoArgs, Operation, Result
 
 
 class PingResult(Result):
@@ -247,3 +247,17 @@ class UploadResult(Result):
     received: Count
     #: The blob is durable under its digest; the upload is over.
     is_complete: bool
+
+
+# --- the operations ---
+
+PING = Operation("ping", "is anybody there", NoArgs, PingResult)
+STATUS = Operation("status", "the sentinel, its workers and its queue in numbers", NoArgs, StatusResult)
+SNAPSHOT = Operation("snapshot", "all that is open at a sequence, for readers of the feed", NoArgs, SnapshotResult)
+UPLOAD = Operation(
+    "upload", "a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
+)
+SETTINGS = Operation("settings", "the settings that the daemon runs with", NoArgs, SettingsResult, is_daemon_only=True)
+RELOAD = Operation("reload", "take over the settings that need no restart", NoArgs, ReloadResult, is_daemon_only=True)
+DRAIN = Operation("drain", "take no new work; what runs may finish", NoArgs, Done, is_daemon_only=True)
+STOP = Operation("stop", "end the daemon", StopArgs, Done, is_daemon_only=True)

@@ -13,7 +13,7 @@ from casparian_protocol.bounds import (
     PositiveCount,
 )
 from casparian_protocol.bounds import ReasonText as Reason
-from casparian_protocol.wire.operations.base import Args, Done, IdPrefix, ParserName, Result, Tag
+from casparian_protocol.wire.operations.base import Args, Done, IdPrefix, Operation, ParserName, Result, Tag
 
 
 class QueueArgs(Args):
@@ -136,3 +136,16 @@ class RerunFailedResult(Done):
     refused: list[RefusedReplay] = Field(default_factory=list)
     #: The last id looked at, to go on from; empty when there is no more.
     next_after: str = ""
+
+
+# --- the operations ---
+
+QUEUE = Operation("queue", "pending files become jobs", QueueArgs, QueueResult)
+CANCEL = Operation("cancel", "stop an open job; it leaves nothing", CancelArgs, JobResult)
+RETRY = Operation("retry", "a failed, dead or cancelled job waits again, with its own artifact", JobArgs, JobResult)
+REPLAY = Operation("replay", "dead letters wait again, their counts reset", ReplayArgs, ReplayResult)
+CLOSE = Operation("close", "failures that need no more attention are counted no more", CloseArgs, CloseResult)
+RERUN = Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult)
+RERUN_FAILED = Operation(
+    "rerun_failed", "inputs that failed, as new jobs with what is current", RerunFailedArgs, RerunFailedResult
+)

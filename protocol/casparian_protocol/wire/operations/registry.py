@@ -26,6 +26,7 @@ from casparian_protocol.wire.operations.base import (
     Digest,
     Done,
     IdPrefix,
+    Operation,
     OutputOrAll,
     ParserName,
     PollSeconds,
@@ -312,3 +313,31 @@ class PolicyArgs(Args):
     parser: ParserName
     output: OutputOrAll = ""
     policy: dict[ShortText, Scalar] = Field(max_length=16)
+
+
+# --- the operations ---
+
+PAUSE = Operation("pause", "jobs of the parser stay queued", PauseArgs, Done)
+RESUME = Operation("resume", "jobs of the parser run again", ResumeArgs, Done)
+RETIRE = Operation("retire", "no new jobs for this version", RetireArgs, RetireResult)
+USE_VERSION = Operation("use_version", "this version takes new and changed files", UseArgs, UseResult)
+SET_PARAMETERS = Operation(
+    "set_parameters", "what jobs get as parameters from now on", SetParametersArgs, SetParametersResult
+)
+REGISTER = Operation("register", "an artifact and its contracts become known", RegisterArgs, RegisterResult)
+DECIDE_CONTRACT = Operation(
+    "decide_contract", "approve or reject proposed contracts", DecideContractArgs, DecideContractResult
+)
+SET_POLICY = Operation("set_policy", "store a quarantine policy", PolicyArgs, Done)
+ADD_SOURCE = Operation("add_source", "a directory becomes a source", AddSourceArgs, AddSourceResult)
+REMOVE_SOURCE = Operation(
+    "remove_source", "a source is scanned no more; its files stay known", SourceArgs, SourceResult
+)
+RESCAN = Operation("rescan", "queue a SCAN job for a source", SourceArgs, RescanResult, is_daemon_only=True)
+BEGIN_SCAN = Operation("begin_scan", "the client starts a scan of its own", BeginScanArgs, BeginScanResult)
+OBSERVE = Operation("observe", "what the client's scan found changed", ObserveArgs, Done)
+END_SCAN = Operation("end_scan", "the client's scan ended", EndScanArgs, Done)
+REVISE = Operation("revise", "known files get the tags of changed rules, or their digest", ReviseArgs, ReviseResult)
+TAG = Operation("tag", "files get or lose a tag by hand", TagArgs, TagResult)
+ADD_RULE = Operation("add_rule", "a tagging rule", AddRuleArgs, RuleResult)
+REMOVE_RULE = Operation("remove_rule", "a tagging rule is gone", RemoveRuleArgs, RuleResult)
