@@ -17,6 +17,8 @@ from casparian_protocol.feed import FeedEvent
 
 _PIECE_BYTES = 64 * 1024
 _STDERR_LIMIT_BYTES = 64 * 1024
+#: Rows of a table, and right behind them its columns in numbers: neither waits for Python to start.
+_SPARES = 2
 #: An interrupted command may take so long to end in order; then it is ended.
 _GRACE_SECONDS = 5.0
 
@@ -36,8 +38,8 @@ class Commands:
         self._on_answer = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        #: `casparian sql --warm`: loaded, and waiting for a query on its stdin.
-        self._spare: asyncio.subprocess.Process | None = None
+        #: `casparian sql --warm`: loaded, and waiting for a query on their stdin; the oldest first.
+        self._spares: list[asyncio.subprocess.Process] = []
         self._warming: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -65,38 +67,41 @@ class Commands:
         for tag in list(self._running):
             self.stop(tag)
         await self.warmed()
-        if self._spare is not None:
-            self._end(self._spare)
+        for spare in self._spares:
+            self._end(spare)
         if self._ending:
             await asyncio.wait(self._ending, timeout=_GRACE_SECONDS + 2)
 
-    # --- a process in reserve ------------------------------------------------------------------------------------------
+    # --- processes in reserve -----------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Start the spare, unless there is one."""
-        is_there = self._spare is not None and self._spare.returncode is None
-        if not (is_there or self._is_closed or self._warming is not None):
+        """Have `_SPARES` ready; they are started one after the other."""
+        if self._warming is None and not self._is_closed:
             self._warming = asyncio.get_running_loop().create_task(self._warm())
 
     async def warmed(self) -> None:
-        """Until the spare is there that is being started."""
+        """Until the spares are there that are being started."""
         if self._warming is not None:
             await asyncio.wait([self._warming])
 
     async def _warm(self) -> None:
+        self._spares = [spare for spare in self._spares if spare.returncode is None]
         with contextlib.suppress(OSError):  # the next query starts its own, and says what is wrong
-            self._spare = await self._start(("sql", "--format", "arrays", "--warm", "-"), asyncio.subprocess.PIPE)
+            while len(self._spares) < _SPARES and not self._is_closed:
+                args = ("sql", "--format", "arrays", "--warm", "-")
+                self._spares.append(await self._start(args, asyncio.subprocess.PIPE))
         self._warming = None
 
     def _from_spare(self, effect: RunCommand) -> asyncio.subprocess.Process | None:
-        """The spare with this query, if it is one that the spare can answer: of now, its rows as arrays."""
-        spare, order = self._spare, _query_of(effect.args)
-        if order is None or spare is None or spare.returncode is not None or spare.stdin is None:
-            return None
-        self._spare = None
-        spare.stdin.write(json.dumps(order).encode() + b"\n")
-        spare.stdin.close()
-        return spare
+        """A spare with this query, if it is one that a spare can answer: of now, its rows as arrays."""
+        order = _query_of(effect.args)
+        while order is not None and self._spares:
+            spare = self._spares.pop(0)
+            if spare.returncode is None and spare.stdin is not None:
+                spare.stdin.write(json.dumps(order).encode() + b"\n")
+                spare.stdin.close()
+                return spare
+        return None
 
     async def _start(self, args: Sequence[str], stdin: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

@@ -31,6 +31,12 @@ from casparian_protocol.events import (
 from casparian_sentinel.log.format import Event
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
+#: Files that were scanned by hand, or for a source that was removed, before their directory became a source.
+_ADOPT_FILES = """
+update scout_files set source_id = $1
+where starts_with(path, $2) and (source_id is null or source_id not in (select id from scout_sources))
+"""
+
 
 def _source_added(event: Event, fact: SourceAdded, _blob: ReadBlob) -> list[Statement]:
     return [
@@ -45,7 +51,8 @@ def _source_added(event: Event, fact: SourceAdded, _blob: ReadBlob) -> list[Stat
             added_at=at(event.ts),
             params_json=as_json(fact.params or {}),
             on_change=(fact.options or {}).get("on_change") or "replace",
-        )
+        ),
+        Statement(_ADOPT_FILES, (fact.source_id, fact.path.rstrip("/") + "/")),
     ]
 
 

@@ -131,6 +131,18 @@ def test_a_query_is_answered_by_the_process_that_was_made_ready_and_the_next_one
     on_stage(tmp_path, tell, script=ASKED)
 
 
+def test_the_columns_in_numbers_that_follow_the_rows_at_once_wait_for_no_start_either(tmp_path: Path) -> None:
+    async def tell(stage: Stage) -> None:
+        stage.performer.perform(WarmUp())
+        await stage.performer._commands.warmed()
+        stage.performer.perform(QUERY)
+        stage.performer.perform(RunCommand(("inspect", "profile"), QUERY.args))
+        await stage.until(lambda: sum(isinstance(each, Ended) for each in stage.answers) == 2)
+        assert [line.split()[0] for line in stage.text().splitlines()] == ["spare", "spare"]
+
+    on_stage(tmp_path, tell, script=ASKED)
+
+
 @pytest.mark.parametrize("args", [("sql", "--format", "csv", "--out", "x", "--", "select 1"),
                                   ("sql", "--format", "arrays", "--limit", "2", "--as-of", "7", "--", "select 1"),
                                   ("jobs", "--json")])  # fmt: skip

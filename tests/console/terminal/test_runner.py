@@ -10,13 +10,15 @@ import pytest
 import uvloop
 
 from casparian_console.canvas import Line, plain
-from casparian_console.messages import Effects, Heard, Key, Message, Tick
+from casparian_console.messages import Answer, Effects, Heard, Key, Message, Tick
 from casparian_console.shell import Shell
+from casparian_console.terminal import script
 from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner
+from casparian_console.terminal.script import Page, play, read_script
 from casparian_protocol.feed import FeedEvent, Snapshot
 from casparian_protocol.home import Home, make_home
-from tests.console.driving import NOW_US
+from tests.console.driving import NOW_US, group
 
 
 class Pane:
@@ -154,3 +156,26 @@ def test_where_a_program_looks_on_a_fault_is_raised(tmp_path: Path) -> None:
             runner.press(Key("f5"))
 
     running(tmp_path, tell, is_strict=True)
+
+
+def test_a_script_that_waits_for_live_sees_numbers_and_not_that_they_are_unknown(tmp_path: Path) -> None:
+    async def tell(runner: Runner, pane: Pane) -> None:
+        assert "not known yet" in shown(runner)
+        told = Answer(("facts", "groups"), 0, [group("FAILED", 3)])
+        asyncio.get_running_loop().call_later(0.03, runner.deliver, [told])
+        lines = await play(runner, Page(80, 24), read_script("wait:live"))
+        text = "\n".join(map(plain, lines))
+        assert "3 failed" in text
+        assert "not known yet" not in text
+
+    running(tmp_path, tell)
+
+
+def test_a_script_that_waits_for_what_never_comes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "_TEXT_SECONDS", 0.02)
+
+    async def tell(runner: Runner, pane: Pane) -> None:
+        with pytest.raises(script.NeverHappened, match="“nowhere” on the screen"):
+            await play(runner, Page(80, 24), read_script("wait:text:nowhere"))
+
+    running(tmp_path, tell)

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from casparian_protocol.queries.files import FilesBySource
+from casparian_protocol.queries.registry import SourcesListed
 from casparian_sentinel.log.format import Event, Head, Position
 from casparian_sentinel.projection.liveness import Committed, Recognised
 from casparian_sentinel.projection.queries import planning
@@ -228,4 +230,20 @@ def test_a_reader_sees_each_content_once_also_while_files_are_put_in_place(seed:
             for row in projection.query("select id from cf_processing_queue where status = 'COMPLETED'").to_pylist()
         }
         assert {row["path"] for row in shown if row["is_live"] and row["job_id"] in done} <= listed
+    projection.close()
+
+
+def test_files_that_were_scanned_before_their_directory_became_a_source_are_the_sources_own(tmp_path: Path) -> None:
+    story = Story(0)
+    story._add("SourceAdded", source_id="src1", name="in", path="/in", poll_seconds=0, options={})
+    story._add("SourceAdded", source_id="src2", name="one", path="/in/f1", poll_seconds=0, options={})
+    projection = Projection(tmp_path / "state.duckdb", story.blobs.__getitem__, "boot")
+    projection.apply(story.events, Head(Position(1, 4), 4, 4, b"\0" * 32))
+    assert projection.ask(FilesBySource()) == [{"source_id": "src1", "root": None, "files": 4}]
+    assert [(each["name"], each["files"]) for each in projection.ask(SourcesListed())] == [("in", 4), ("one", 0)]
+
+    story._add("SourceRemoved", source_id="src1")
+    story._add("SourceAdded", source_id="src3", name="again", path="/in", poll_seconds=0, options={})
+    projection.apply(story.events[4:], Head(Position(1, 6), 6, 6, b"\0" * 32))
+    assert projection.ask(FilesBySource()) == [{"source_id": "src3", "root": None, "files": 4}]
     projection.close()
