@@ -1,10 +1,26 @@
-"""How Hypothesis draws here: the same examples in every run, and no verdict by the clock of a busy machine.
+"""How the suite is run: over several processes, with the same Hypothesis examples in every run and no verdict by a busy clock.
 
-`--hypothesis-profile=searching` draws new examples instead.
+`--hypothesis-profile=searching` draws new examples instead; `-n 0` runs everything in one process.
 """
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+os.environ.pop("PYTHONUNBUFFERED", None)  # our processes buffer what they print, as a user's do
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores, because most tests wait for other processes.
+
+    One process alone for single files, whose tests are sooner done than processes started, and for campaigns, which measure.
+    """
+    if config.option.markexpr == "campaign" or not all(Path(each).is_dir() for each in config.args):
+        return 0
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1

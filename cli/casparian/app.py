@@ -167,9 +167,12 @@ class Group(click.RichGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Nothing after the group's name asks for its help; a program that asked for a document gets no help but a refusal."""
         app = ctx.find_object(App)
-        if not args and self.no_args_is_help and app is not None and app.wants_documents:
+        if args or not self.no_args_is_help:
+            return super().parse_args(ctx, args)
+        if app is not None and app.wants_documents:
             ctx.fail("Missing command.")
-        return super().parse_args(ctx, args)
+        print(ctx.get_help())
+        ctx.exit()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]

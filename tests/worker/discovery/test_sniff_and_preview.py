@@ -32,7 +32,7 @@ ISA = "ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *240
         (b"ElfFile\x00\x00", "evtx"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", "pcap"),
         (b"\x0a\x0d\x0d\x0a\x1c\x00", "pcap"),
-        (gzip.compress(b"x"), "gzip"),
+        (gzip.compress(b"x", mtime=0), "gzip"),
         (b"PK\x03\x04....", "zip"),
         (b"PAR1\x15\x04", "parquet"),
         (b'{"a": 1}', "json"),
