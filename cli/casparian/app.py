@@ -172,7 +172,7 @@ class Group(click.RichGroup):
         if app is not None and app.wants_documents:
             ctx.fail("Missing command.")
         print(ctx.get_help())
-        ctx.exit()
+        raise click.exceptions.Exit(0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
