@@ -167,12 +167,12 @@ class Group(click.RichGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Nothing after the group's name asks for its help; a program that asked for a document gets no help but a refusal."""
         app = ctx.find_object(App)
-        if args or not self.no_args_is_help:
-            return super().parse_args(ctx, args)
-        if app is not None and app.wants_documents:
-            ctx.fail("Missing command.")
-        print(ctx.get_help())
-        raise click.exceptions.Exit(0)
+        if not args and self.no_args_is_help:
+            if app is not None and app.wants_documents:
+                ctx.fail("Missing command.")
+            print(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
