@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import report
+from bench import measure
 from bench.children import PeerEnvironment
 from bench.measure import Benchmark, Setting, described, run
 from bench.rows import BENCHMARKS
@@ -48,19 +48,19 @@ def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
         setting = Setting(scratch, sizes, peers)
         surroundings: dict[str, Any] = {
             "began_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "load_before": report.load_average(),
-            "machine": report.facts(scratch),
+            "load_before": measure.load_average(),
+            "machine": measure.facts(scratch),
         }
         outcomes = run(benchmark, setting, given.runs)
-        surroundings["load_after"] = report.load_average()
+        surroundings["load_after"] = measure.load_average()
         surroundings["peer_versions"] = peers.versions()
-        report.show(
+        measure.show(
             Console(width=160, soft_wrap=True, markup=False, highlight=False), benchmark, outcomes, surroundings
         )
-        return report.document(benchmark, setting, outcomes, given.runs, surroundings)
+        return measure.document(benchmark, setting, outcomes, given.runs, surroundings)
     except Exception as problem:  # noqa: BLE001 - whatever it is, the other benchmarks' results are kept
         print(f"{benchmark.name}: failed: {described(problem)}", file=sys.stderr)
-        return {"format": report.FORMAT, "benchmark": benchmark.name, "failed": described(problem)}
+        return {"format": measure.FORMAT, "benchmark": benchmark.name, "failed": described(problem)}
     finally:
         shutil.rmtree(scratch)
 

@@ -23,7 +23,9 @@ from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.ports import write_all
 from casparian_worker.execute.run import StreamCounters
-from casparian_worker.leases import (
+from casparian_worker.leases import LeaseTable, Stage
+from casparian_worker.reports import Usage
+from casparian_worker.steps import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -32,18 +34,15 @@ from casparian_worker.leases import (
     Failure,
     Input,
     LeaseKey,
-    LeaseTable,
     Leave,
     Output,
     Seal,
     Send,
-    Stage,
     Start,
     Stop,
     Tick,
     Unsent,
 )
-from casparian_worker.reports import Usage
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

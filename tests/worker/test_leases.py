@@ -37,7 +37,9 @@ from casparian_protocol.wire.messages import (
     Welcome,
 )
 from casparian_worker.execute.run import StopCause
-from casparian_worker.leases import (
+from casparian_worker.leases import LeaseTable, Stage
+from casparian_worker.reports import Usage
+from casparian_worker.steps import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -47,18 +49,15 @@ from casparian_worker.leases import (
     Failure,
     Input,
     LeaseKey,
-    LeaseTable,
     Leave,
     Output,
     Seal,
     Send,
-    Stage,
     Start,
     Stop,
     Tick,
     Unsent,
 )
-from casparian_worker.reports import Usage
 
 LEASE_SECONDS = 10.0
 RESEND_SECONDS = 2.0

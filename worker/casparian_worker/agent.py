@@ -38,7 +38,11 @@ from casparian_worker.execute import Failed, Finished, StopCause, Stopped, Worke
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.execute.files import Housekeeping
 from casparian_worker.guest import Level
-from casparian_worker.leases import (
+from casparian_worker.leases import LeaseTable
+from casparian_worker.reports import SinkReports, UsageMeter
+from casparian_worker.slots import Attempt, JobRunner, Result, Sealer, Slots
+from casparian_worker.staging import remove_attempt
+from casparian_worker.steps import (
     AttemptsEnded,
     AttemptStaged,
     AttemptStarted,
@@ -48,7 +52,6 @@ from casparian_worker.leases import (
     Failure,
     Input,
     LeaseKey,
-    LeaseTable,
     Leave,
     Output,
     Seal,
@@ -58,9 +61,6 @@ from casparian_worker.leases import (
     Tick,
     Unsent,
 )
-from casparian_worker.reports import SinkReports, UsageMeter
-from casparian_worker.slots import Attempt, JobRunner, Result, Sealer, Slots
-from casparian_worker.staging import remove_attempt
 
 logger = logging.getLogger(__name__)
 RESEND_SECONDS = 5.0

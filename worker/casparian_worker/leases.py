@@ -11,16 +11,35 @@ again: a hello names every lease in hand, so the sentinel learns of all the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from casparian_protocol.jobs import JobError, Manifest
+from casparian_protocol.jobs import Manifest
 from casparian_protocol.wire import MessageTooLarge, ProgressMeter, Rhythm
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.messages import encode
 from casparian_worker.execute.run import StopCause
-from casparian_worker.reports import Counters, RunningJob, Usage, finishes_of, heartbeat_of
+from casparian_worker.reports import RunningJob, finishes_of, heartbeat_of
+from casparian_worker.steps import (
+    AttemptsEnded,
+    AttemptStaged,
+    AttemptStarted,
+    AttemptStopped,
+    ContactLost,
+    Drop,
+    Failure,
+    Input,
+    LeaseKey,
+    Leave,
+    Output,
+    Seal,
+    Send,
+    Start,
+    Stop,
+    Tick,
+    Unsent,
+)
 
 #: Jobs in hand for each slot: one that runs, one that waits.
 DEPTH = 2
@@ -28,8 +47,6 @@ DEPTH = 2
 _LAST_ANSWERS_SECONDS = 2.0
 #: Ends of leases that are remembered, so that an assignment that comes again is given back and not run again.
 _ENDED_MAX = 4096
-#: A job and its epoch.
-LeaseKey = tuple[str, int]
 
 
 class Stage(Enum):
@@ -61,119 +78,6 @@ class Lease:
     @property
     def held(self) -> m.Held:
         return _held(self.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an attempt failed. `uncommitted` names its sealed quarantine files."""
-
-    error: JobError
-    uncommitted: Manifest | None = None
-
-
-# --- inputs, beside the messages of the sentinel ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed. `counters` has how far the attempts are that have begun."""
-
-    usage: Usage
-    wall_us: int
-    counters: Mapping[LeaseKey, Counters]
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """Its guest runs."""
-
-    key: LeaseKey
-    guest_pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStopped:
-    """It ended because it was asked to, and left nothing."""
-
-    key: LeaseKey
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStaged:
-    """Its files are written and closed, and not durable yet."""
-
-    key: LeaseKey
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptsEnded:
-    """Their files are durable (a manifest), or they failed. Several at once share messages."""
-
-    ends: Sequence[tuple[LeaseKey, Manifest | Failure]]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """No sentinel was there to take this message."""
-
-    message: m.Message
-
-
-Input = m.Message | Tick | AttemptStarted | AttemptStopped | AttemptStaged | AttemptsEnded | Unsent
-
-
-# --- outputs ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    message: m.Message
-    attachments: Sequence[bytes] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Give this to the next free slot."""
-
-    assignment: m.Assignment
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the attempt, or see that it never begins."""
-
-    key: LeaseKey
-    cause: StopCause
-
-
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """Make durable what this attempt staged, and say when it is."""
-
-    key: LeaseKey
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Delete what this attempt staged."""
-
-    key: LeaseKey
-
-
-@dataclass(frozen=True, slots=True)
-class ContactLost:
-    """No sentinel answers any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Nothing more is to be done here. `refused`: why the sentinel does not want this worker; "" otherwise."""
-
-    says_bye: bool = False
-    refused: str = ""
-
-
-Output = Send | Start | Stop | Seal | Drop | ContactLost | Leave
 
 
 class LeaseTable:

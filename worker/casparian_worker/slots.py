@@ -25,8 +25,8 @@ from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerC
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.run import CancelToken, StreamCounters
 from casparian_worker.kinds import RUNNERS, JobRun
-from casparian_worker.leases import LeaseKey
 from casparian_worker.staging import StagingDirectory, seal_together
+from casparian_worker.steps import LeaseKey
 
 logger = logging.getLogger(__name__)
 GROUP_JOBS = 16

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from casparian_worker.leases import LeaseKey, LeaseTable, Stage
+from casparian_worker.leases import LeaseTable, Stage
+from casparian_worker.steps import LeaseKey
 
 _cancel = LeaseTable._cancel
 

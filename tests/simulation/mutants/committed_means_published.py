@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_protocol.wire.messages import Held
-from casparian_worker.leases import Drop, LeaseTable
+from casparian_worker.leases import LeaseTable
+from casparian_worker.steps import Drop
 
 _settle = LeaseTable._settle
 
