@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -28,6 +27,12 @@ import pyarrow.parquet as pq
 from casparian_protocol.contract import Contract, arrow_schema
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_sentinel.projection.queries.planning import (
+    ApprovedContract,
+    LiveOutput,
+    PublishedFile,
+    UncommittedFiles,
+)
 
 _log = logging.getLogger("casparian.catalog")
 
@@ -87,11 +92,11 @@ class Dataset:
 
 def datasets(
     home: Home,
-    files: Iterable[Mapping[str, Any]],
-    contracts: Iterable[Mapping[str, Any]],
-    live_outputs: Iterable[Mapping[str, Any]],
+    files: Iterable[PublishedFile],
+    contracts: Iterable[ApprovedContract],
+    live_outputs: Iterable[LiveOutput],
 ) -> list[Dataset]:
-    """What to publish, from the rows of `queries.OUTPUT_FILES`, `APPROVED_CONTRACTS` and `LIVE_OUTPUTS`. Pure."""
+    """What to publish."""
     found: dict[tuple[str, int], Dataset] = {}
     rows = list(contracts)
     for file in files:
@@ -99,14 +104,16 @@ def datasets(
         dataset = found.setdefault(key, Dataset(*key))
         if file["path"] is not None:  # rows that were superseded leave the output, not the catalog
             (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
-        dataset.contract_hashes.add(file["contract_hash"])
-    own: dict[tuple[str, int], str] = {}
+        if file["contract_hash"] is not None:
+            dataset.contract_hashes.add(file["contract_hash"])
+    own: dict[tuple[str, int], str | None] = {}
     for live in live_outputs:
         key = (live["output"], live["version"])
         own[key] = live["contract_hash"]
         found.setdefault(key, Dataset(*key)).is_live = True
     for key, dataset in found.items():
-        hashes = {own[key]} if own.get(key) else dataset.contract_hashes
+        agreed = own.get(key)
+        hashes = {agreed} if agreed else dataset.contract_hashes
         newest = next((row for row in reversed(rows) if row["contract_hash"] in hashes), None)
         dataset.contract = _contract(newest) if newest is not None else None
     known = {output for output, _version in found}
@@ -116,7 +123,7 @@ def datasets(
     return sorted(found.values(), key=lambda dataset: (dataset.output, dataset.version))
 
 
-def _contract(row: Mapping[str, Any]) -> Contract:
+def _contract(row: ApprovedContract) -> Contract:
     return Contract.from_literal(json.loads(row["schema_json"]))
 
 
@@ -129,8 +136,8 @@ class Kept:
     is_waiting: bool
 
 
-def kept(home: Home, rows: Iterable[Mapping[str, Any]], now: datetime) -> Kept:
-    """What is there of the rows of `queries.UNCOMMITTED_FILES`; whoever moves them there comes a moment after the event."""
+def kept(home: Home, rows: Iterable[UncommittedFiles], now: datetime) -> Kept:
+    """Which of these files are in their places: they are moved there a moment after the event that names them."""
     files: dict[str, list[str]] = {}
     is_waiting = False
     for row in rows:

@@ -19,6 +19,7 @@ import pytest
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel import output_views
+from casparian_sentinel.projection.queries.planning import ApprovedContract, LiveOutput, PublishedFile
 
 _SCHEMA = (
     '{"columns": [{"name": "symbol", "type": "string"},'
@@ -34,27 +35,29 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def _contract(schema: str, hash_: str = "c1", output: str = "advice") -> dict[str, Any]:
-    return {"output": output, "parser": "p", "version": "1", "contract_hash": hash_, "schema_json": schema}
+def _contract(schema: str, hash_: str = "c1", output: str = "advice") -> ApprovedContract:
+    return ApprovedContract(output=output, parser="p", version="1", contract_hash=hash_, schema_json=schema)
 
 
 def _file(
     home: Home, table: pa.Table, *, version: int = 1, part: int = 0, kind: str = "data", hash_: str = "c1"
-) -> dict[str, Any]:
+) -> PublishedFile:
     tree = home.output_version("advice", version) if kind == "data" else home.quarantine_version("advice", version)
     tree.mkdir(parents=True, exist_ok=True)
     path = tree / f"part-{part:016x}-0.parquet"
     pq.write_table(table, path)
     relative = str(path.relative_to(home.root))
-    return {"output": "advice", "version": version, "kind": kind, "path": relative, "rows": 1, "contract_hash": hash_}
+    return PublishedFile(
+        output="advice", version=version, kind=kind, path=relative, rows=1, contract_hash=hash_, parser="p", parser_version="1"
+    )  # fmt: skip
 
 
 def _datasets(
-    home: Home, files: list[dict[str, Any]], contracts: list[dict[str, Any]], live: int = 1, hash_: str = ""
+    home: Home, files: list[PublishedFile], contracts: list[ApprovedContract], live: int = 1, hash_: str = ""
 ) -> list[output_views.Dataset]:
     """With this version live of each output that has files."""
     names = {file["output"] for file in files}
-    versions = [{"output": name, "version": live, "contract_hash": hash_} for name in sorted(names)]
+    versions = [LiveOutput(output=name, version=live, contract_hash=hash_) for name in sorted(names)]
     return output_views.datasets(home, files, contracts, versions)
 
 
@@ -110,7 +113,8 @@ def test_quarantined_rows_have_a_view_of_their_own(home: Home) -> None:
 
 
 def test_a_file_that_is_gone_takes_only_its_own_output_along(home: Home) -> None:
-    lost = {**_file(home, _one("x")), "output": "lost", "path": "outputs/lost/v1/part-gone.parquet"}
+    lost = _file(home, _one("x"))
+    lost["output"], lost["path"] = "lost", "outputs/lost/v1/part-gone.parquet"
     output_views.publish(home, _datasets(home, [_file(home, _one("a")), lost], []))
     assert _ask(home, "select symbol from advice") == [("a",)]
     assert _ask(home, "select view_name from duckdb_views() where view_name like 'lost%'") == []

@@ -43,10 +43,11 @@ def replay(context: Context, dead: int, **args: Any) -> tuple[ReplayResult, list
             if isinstance(step, InThread):
                 answer = {}  # the contracts' policies: there are no blobs here
             elif isinstance(step, Ask) and step.sql == FILE_FACTS:
-                answer = Rows(7, ["id", "source_id", "rel_path", "kind"], [])
+                answer = Rows(7, ["id", "source_id", "rel_path", "kind", "path", "content_hash"], [])
             elif isinstance(step, Ask):
                 assert step.sql == DEAD_LETTERS
-                after, limit = step.params[1:]
+                _fingerprint, after, limit = step.params
+                assert isinstance(after, str) and isinstance(limit, int)
                 found = [spec(n) for n in range(1, dead + 1) if spec(n).job_id > after][:limit]
                 answer = Rows(7, ["id", "spec_json"], [[job.job_id, job.model_dump_json()] for job in found])
             else:

@@ -14,12 +14,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 from blake3 import blake3
 from packaging.version import Version
+from pydantic import JsonValue
 
-from casparian_protocol.client import Rows
+from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import QuarantinePolicy, cascade
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
@@ -32,8 +33,19 @@ from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import SENTINEL, ParserLine, ParserVersion, QueueJobs, RecogniseContents, State, targets_of
 from casparian_sentinel.core import effective_parameters as effective
-from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, Part, as_maps
-from casparian_sentinel.projection.queries.planning import COUNT_ASKED, PLAN_FILES, RECOGNISED_FILES
+from casparian_sentinel.operations.steps import Context, Decide, Part, PolicyKeys, ask, in_thread
+from casparian_sentinel.projection.queries.planning import (
+    COUNT_ASKED,
+    PLAN_FILES,
+    RECOGNISED_FILES,
+    UNHASHED_ROOTS,
+    PlannedFile,
+)
+
+T = TypeVar("T")
+Parameters: TypeAlias = dict[str, JsonValue]
+#: The effective quarantine policy of each output.
+Policies: TypeAlias = dict[str, dict[str, Scalar]]
 
 
 class FileParameters:
@@ -45,20 +57,17 @@ class FileParameters:
         self._sources = sorted((each for each in state.sources.values() if each.params), key=lambda each: each.path)
         self._rules = state.rules if any(rule.params for rule in state.rules.values()) else {}
         self._rule_sets: dict[tuple[str, str], RuleSet] = {}
-        self._known: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
+        self._known: dict[tuple[str, ...], tuple[Parameters, dict[str, str]]] = {}
 
-    def of(self, file: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values by name, and where those came from that are not defaults. Raises `ParameterRefused`.
-
-        `file` has path, tag, and from the catalogue rel_path, source_id, kind, size, content_hash.
-        """
-        path, source_id = file["path"], file.get("source_id") or ""
+    def of(self, file: PlannedFile) -> tuple[Parameters, dict[str, str]]:
+        """Values by name, and where those came from that are not defaults. Raises `ParameterRefused`."""
+        path, source_id = file["path"], file["source_id"] or ""
         sources = [each for each in self._sources if source_id == each.source_id or path.startswith(each.path + "/")]
         rule_id = self._rule_of(file, source_id)
         place = (rule_id, *(each.source_id for each in sources))
         known = self._known.get(place)
         if known is None:
-            layers: list[tuple[str, Mapping[str, Any]]] = [("set", self._stored)]
+            layers: list[tuple[str, Mapping[str, JsonValue]]] = [("set", self._stored)]
             layers += [(f"source {each.name}", each.params) for each in sources]
             if rule_id:
                 rule = self._rules[rule_id]
@@ -66,16 +75,16 @@ class FileParameters:
             known = self._known[place] = effective(self._declared, layers)
         return known
 
-    def _rule_of(self, file: Mapping[str, Any], source_id: str) -> str:
+    def _rule_of(self, file: PlannedFile, source_id: str) -> str:
         """The id of the rule whose parameters count; empty when none does."""
-        tag, rel_path = file.get("tag") or "", file.get("rel_path")
+        tag, rel_path = file["tag"], file["rel_path"]
         if not self._rules or not tag or not rel_path:
             return ""
         rules = self._rule_sets.get((source_id, tag))
         if rules is None:
             of_tag = [rule for rule in self._rules.values() if rule.tag == tag]
             rules = self._rule_sets[source_id, tag] = RuleSet(of_tag, source_id or None)
-        hits = rules.hits(rel_path, file.get("kind"), file.get("size"), file.get("content_hash"))
+        hits = rules.hits(rel_path, file["kind"], file["size"], file["content_hash"])
         return next((hit.rule_id for hit in hits if self._rules[hit.rule_id].params), "")
 
 
@@ -85,15 +94,6 @@ JOBS_PER_DECISION = 500
 #: Recognised contents that an event holds itself.
 CONTENTS_IN_EVENT = 100
 
-#: Wanted files whose content is not known: topics (list), path prefix.
-UNHASHED_ROOTS = """
-select left(f.path, length(f.path) - length(f.rel_path) - 1) as root, f.source_id, count(distinct f.id) as files
-from scout_files f join scout_file_tags t on t.file_id = f.id
-where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is null
-    and starts_with(f.path, ?)
-group by all order by root
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -102,7 +102,7 @@ class Target:
     line: ParserLine
     version: ParserVersion
     topics: list[str]
-    policies: dict[str, dict[str, Any]]
+    policies: Policies
     #: output → the version that the rows go to.
     output_versions: dict[str, int]
     parameters: FileParameters
@@ -128,7 +128,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
             if files:
                 skipped.append(Skipped(parser=line.name, reason=reason, files=files))
             continue
-        policies = yield InThread(partial(policies_of, context, line.name, version))
+        policies = yield from in_thread(partial(policies_of, context, line.name, version))
         target = target_of(context, line, version, topics, policies)
         if actor != SENTINEL:  # nobody reads what planning by itself would say
             asked.append((yield from _asked(line.name, topics, args)))
@@ -153,8 +153,8 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
     rows with the commit of another file.
     """
     while True:
-        found: Rows = yield Ask(RECOGNISED_FILES, (parser, topics, FILES_PER_QUERY), FILES_PER_QUERY)
-        files = as_maps(found)
+        found = yield from ask(RECOGNISED_FILES, parser, topics, FILES_PER_QUERY, limit_rows=FILES_PER_QUERY)
+        files = found.rows
         for on_change in ("replace", "append"):
             pairs = [(file["id"], file["content_hash"]) for file in files if file["on_change"] == on_change]
             if pairs:
@@ -169,7 +169,7 @@ def _record_recognised(context: Context, command: RecogniseContents, pairs: list
     if len(pairs) <= CONTENTS_IN_EVENT:
         yield Decide(replace(command, contents=tuple(pairs)))
     else:
-        blob = yield InThread(lambda: context.blobs.put(pack({"files": pairs})).digest)
+        blob = yield from in_thread(lambda: context.blobs.put(pack({"files": pairs})).digest)
         yield Decide(replace(command, blob=blob))
 
 
@@ -181,8 +181,8 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         if wanted <= 0:
             break
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, wanted)
-        files: Rows = yield Ask(PLAN_FILES, meant, FILES_PER_QUERY)
-        for chunk in _chunks(as_maps(files), JOBS_PER_DECISION):
+        files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY)
+        for chunk in _chunks(files.rows, JOBS_PER_DECISION):
             jobs: list[JobSpec] = []
             told_by: dict[str, int] = {}
             for file in chunk:
@@ -205,8 +205,7 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
 
 def _asked(parser: str, topics: list[str], args: QueueArgs) -> Part[Asked]:
     """The files that this request means, by what is known of them before it queues any."""
-    found: Rows = yield Ask(COUNT_ASKED, (topics, args.path or "", parser))
-    (known,) = as_maps(found)
+    (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser)).rows
     return Asked(
         parser=parser,
         topics=topics,
@@ -230,18 +229,17 @@ def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
 
 def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Part[list[Skipped]]:
     """Wanted files whose content was never hashed: their directories are scanned again, which hashes them."""
-    roots = yield Ask(UNHASHED_ROOTS, (target.topics, args.path or ""))
-    found = as_maps(roots)
-    if not found:
+    found = yield from ask(UNHASHED_ROOTS, target.topics, args.path or "")
+    if not found.rows:
         return []
-    roots_left = [row for row in found if row["root"] and not _was_tried(context, target, row["root"], actor)]
+    roots_left = [row for row in found.rows if row["root"] and not _was_tried(context, target, row["root"], actor)]
     scans = [scan_job(context, row["root"], row["source_id"] or "", {}) for row in roots_left]
     if context.mode == "daemon" and scans:
-        yield Decide(QueueJobs(scans, roots.seq, actor))
+        yield Decide(QueueJobs(scans, found.seq, actor))
         reason = "not hashed yet; their directories are being scanned again"
     else:
         reason = "not hashed yet; scan their directories again"
-    files = sum(row["files"] for row in found)
+    files = sum(row["files"] for row in found.rows)
     return [Skipped(parser=target.line.name, reason=reason, files=files, code="NOT_HASHED")]
 
 
@@ -271,7 +269,7 @@ def target_of(
     line: ParserLine,
     version: ParserVersion,
     topics: list[str],
-    policies: dict[str, dict[str, Any]],
+    policies: Policies,
 ) -> Target:
     """What the jobs of this version have in common now."""
     parameters = FileParameters(context.state, line, version)
@@ -294,7 +292,7 @@ def why_not_runnable(line: ParserLine) -> str:
     return f"version {held.version} waits: {why_waits(held.waits) or 'its contracts are not those of the live rows'}"
 
 
-def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec:
+def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
     """The job that gives one file to the parser. Raises `ParameterRefused` when a parameter is not what it declares."""
     version = target.version
     params, origins = target.parameters.of(file)
@@ -311,14 +309,14 @@ def parse_job(context: Context, target: Target, file: dict[str, Any]) -> JobSpec
             params=params,
             param_origins=origins,
             policies=target.policies,
-            tag=file["tag"] or "",
-            on_change="append" if file.get("on_change") == "append" else "replace",
+            tag=file["tag"],
+            on_change="append" if file["on_change"] == "append" else "replace",
         ),
         queued_at=context.now().wall_us,
     )
 
 
-def scan_job(context: Context, root: str, source_id: str, options: dict[str, Any]) -> JobSpec:
+def scan_job(context: Context, root: str, source_id: str, options: dict[str, Scalar | list[str]]) -> JobSpec:
     """The job that walks a directory; one at a time for each."""
     return JobSpec(
         job_id=context.new_id(),
@@ -329,18 +327,16 @@ def scan_job(context: Context, root: str, source_id: str, options: dict[str, Any
     )
 
 
-def job_key(
-    content_hash: str, artifact: str, contracts: dict[str, str], params: dict[str, Any], generation: int
-) -> str:
+def job_key(content_hash: str, artifact: str, contracts: dict[str, str], params: Parameters, generation: int) -> str:
     """What makes work the same work."""
     parts = [content_hash, artifact, sorted(contracts.items()), sorted(params.items()), generation]
     return blake3(pack(parts)).hexdigest()[:32]
 
 
-def policies_of(context: Context, parser: str, version: ParserVersion) -> dict[str, dict[str, Any]]:
+def policies_of(context: Context, parser: str, version: ParserVersion) -> Policies:
     """The effective quarantine policy of each output: settings < stored < contract."""
     stored = context.state.policies
-    effective: dict[str, dict[str, Any]] = {}
+    effective: Policies = {}
     for output, contract_hash in version.outputs.items():
         layers = [
             _from_settings(context.settings.quarantine),
@@ -356,16 +352,16 @@ def _from_settings(settings: QuarantineSettings) -> QuarantinePolicy:
     return QuarantinePolicy(allow=settings.allow, max_pct=settings.max_pct, max_count=settings.max_count)
 
 
-def _policy(keys: Mapping[str, Any]) -> QuarantinePolicy | None:
+def _policy(keys: PolicyKeys) -> QuarantinePolicy | None:
     return QuarantinePolicy.model_validate(keys) if keys else None
 
 
-def _contract_policy(blobs: BlobStore, contract_hash: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _contract_policy(blobs: BlobStore, contract_hash: str, known: dict[str, PolicyKeys]) -> PolicyKeys:
     if contract_hash not in known:
         known[contract_hash] = json.loads(blobs.get(contract_hash)).get("quarantine") or {}
     return known[contract_hash]
 
 
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -7,19 +7,22 @@ here performs a step.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from casparian_protocol.bounds import Scalar
 from casparian_protocol.client import Rows
 from casparian_protocol.contract import Misfit
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_protocol.queries import Found
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.base import Result
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Command, Now, State, WorkerPresence
+from casparian_sentinel.projection.queries.planning import RowSelect, RowT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Ask:
     """Rows from the projection, as of everything that is durable now. The result is `Rows`."""
 
     sql: str
-    params: tuple[Any, ...] = ()
+    params: tuple[object, ...] = ()
     limit_rows: int = 100_000
 
 
@@ -62,6 +65,8 @@ class AdoptSettings:
 
 Step = Ask | Decide | InThread | EndDaemon | AdoptSettings
 T = TypeVar("T")
+#: What a quarantine policy says, by key.
+PolicyKeys: TypeAlias = Mapping[str, Scalar]
 #: A part of a handler, which yields steps too and returns a `T`.
 Part: TypeAlias = Generator[Step, Any, T]
 #: A whole handler.
@@ -110,12 +115,12 @@ class Context:
     #: How many the daemon was to keep running.
     local_workers: int = 0
     #: Settings that the daemon's command line gave.
-    flags: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, object] = field(default_factory=dict)
     #: The pids of those that it does keep running, by worker id.
     local_pids: Callable[[], dict[str, int]] = dict
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
     #: Policies of contracts by hash, read once.
-    contract_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    contract_policies: dict[str, PolicyKeys] = field(default_factory=dict)
     #: (contract hash, contract hash) → why rows of the first may not satisfy the second; compared once.
     compared_contracts: dict[tuple[str, str], tuple[Misfit, ...]] = field(default_factory=dict)
     #: (artifact, directory) that were scanned because files of theirs had no hash.
@@ -127,5 +132,14 @@ class Context:
         self.uploads = Uploads(self.blobs)
 
 
-def as_maps(rows: Rows) -> Sequence[dict[str, Any]]:
-    return [dict(zip(rows.columns, row, strict=True)) for row in rows.rows]
+def ask(select: RowSelect[RowT], *params: object, limit_rows: int = 100_000) -> Part[Found[RowT]]:
+    """The step `Ask`, with rows of their type."""
+    answer: Rows = yield Ask(select, params, limit_rows)
+    rows: list[Any] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    return Found(answer.seq, rows)
+
+
+def in_thread(work: Callable[[], T]) -> Part[T]:
+    """The step `InThread`, with a result of its type."""
+    result: T = yield InThread(work)
+    return result

@@ -70,7 +70,7 @@ def last_seq_at(home: Home, microseconds: int, end: Position) -> int:
 
 def publish_past_output_views(home: Home, projection: Projection) -> dict[str, str]:
     """Write the catalog of the outputs that were published then; name of a table → a file of it that is gone since."""
-    files = projection.query(planning.OUTPUT_FILES).to_pylist()
+    files = projection.rows(planning.OUTPUT_FILES)
     missing: dict[str, str] = {}
     for file in files:
         if file["path"] is not None and not (home.root / file["path"]).is_file():
@@ -78,9 +78,9 @@ def publish_past_output_views(home: Home, projection: Projection) -> dict[str, s
             for name in (file["output"], f"{file['output']}@v{file['version']}"):
                 missing.setdefault(schema + name, file["path"])
             file["path"] = None
-    contracts = projection.query(planning.APPROVED_CONTRACTS).to_pylist()
-    live_outputs = projection.query(planning.LIVE_OUTPUTS).to_pylist()
-    uncommitted = projection.query(planning.UNCOMMITTED_FILES).to_pylist()
+    contracts = projection.rows(planning.APPROVED_CONTRACTS)
+    live_outputs = projection.rows(planning.LIVE_OUTPUTS)
+    uncommitted = projection.rows(planning.UNCOMMITTED_FILES)
     output_views.publish(
         home,
         output_views.datasets(home, files, contracts, live_outputs),

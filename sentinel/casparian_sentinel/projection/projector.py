@@ -87,11 +87,11 @@ def _apply(
 
 
 def publish_output_views(projection: Projection, home: Home) -> None:
-    files = projection.query(planning.OUTPUT_FILES).to_pylist()
-    contracts = projection.query(planning.APPROVED_CONTRACTS).to_pylist()
-    live_outputs = projection.query(planning.LIVE_OUTPUTS).to_pylist()
+    files = projection.rows(planning.OUTPUT_FILES)
+    contracts = projection.rows(planning.APPROVED_CONTRACTS)
+    live_outputs = projection.rows(planning.LIVE_OUTPUTS)
     found = output_views.datasets(home, files, contracts, live_outputs)
-    left = output_views.kept(home, projection.query(planning.UNCOMMITTED_FILES).to_pylist(), datetime.now(UTC))
+    left = output_views.kept(home, projection.rows(planning.UNCOMMITTED_FILES), datetime.now(UTC))
     output_views.publish(home, found, projection.query(planning.LINEAGE_FILES), left.files)
     projection.outputs_changed = left.is_waiting
 

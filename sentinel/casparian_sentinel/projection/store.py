@@ -43,6 +43,7 @@ from casparian_sentinel.projection.database import PositionFile, Row
 from casparian_sentinel.projection.job_rows import Succeeded
 from casparian_sentinel.projection.jobs import JobFold
 from casparian_sentinel.projection.liveness import Change
+from casparian_sentinel.projection.queries.planning import RowSelect
 from casparian_sentinel.projection.tables import Closing, Tables
 
 _log = logging.getLogger("casparian.projection")
@@ -266,6 +267,11 @@ class Projection:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         return database.ask(self._db, sql, parameters)
+
+    def rows(self, select: RowSelect[RowT], *parameters: object) -> list[RowT]:
+        """The rows of a SELECT of the sentinel's own."""
+        rows: list[Any] = self.query(select, parameters).to_pylist()
+        return rows
 
     def ask(self, query: Query[RowT]) -> list[RowT]:
         """The rows that answer a named query."""

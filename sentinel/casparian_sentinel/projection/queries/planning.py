@@ -1,6 +1,131 @@
-"""What the sentinel asks for itself: plans, reruns, and what it publishes. SQL only; parameters are positional."""
+"""What the sentinel asks for itself: plans, reruns, and what it publishes; each SELECT with the type of its rows.
+
+Parameters are positional, in the order that the comment of a SELECT names them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, TypedDict, TypeVar
 
 from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
+
+RowT = TypeVar("RowT")
+
+
+class RowSelect(str, Generic[RowT]):
+    """The SQL of one SELECT whose rows are `RowT`."""
+
+
+class FilePlace(TypedDict):
+    """A file of the file index, as planning and its parameters see it."""
+
+    id: str
+    path: str
+    rel_path: str | None
+    source_id: str | None
+    kind: str | None
+    content_hash: str
+
+
+class PlannedFile(FilePlace):
+    """A file for which a job can be made."""
+
+    size: int
+    #: The tag for which the file goes to the parser.
+    tag: str
+    #: `append` or `replace`.
+    on_change: str
+    #: The event since which it has this content.
+    content_seq: int | None
+
+
+class AskedFiles(TypedDict):
+    files: int
+    not_hashed: int
+    contents: int
+    cancelled: int
+    open: int
+    ended: int
+    failed: int
+
+
+class Obstacle(TypedDict):
+    obstacle: str
+
+
+class FailedInput(TypedDict):
+    id: str
+    spec_json: str
+    #: Why it cannot run again; empty when it can.
+    obstacle: str
+
+
+class UnhashedRoot(TypedDict):
+    """A directory with wanted files whose content is not known."""
+
+    root: str
+    source_id: str | None
+    files: int
+
+
+class RecognisedFile(TypedDict):
+    id: str
+    content_hash: str
+    on_change: str
+
+
+class EndedJob(TypedDict):
+    id: str
+    status: str
+    spec_json: str
+    plugin_name: str | None
+    retry_count: int
+    closed_at: int | None
+
+
+class JobId(TypedDict):
+    id: str
+
+
+class DeadLetter(TypedDict):
+    id: str
+    spec_json: str
+
+
+class PublishedFile(TypedDict):
+    """A part of an output; `path` is None when its rows are not shown."""
+
+    output: str
+    version: int
+    kind: str
+    path: str | None
+    rows: int
+    contract_hash: str | None
+    parser: str | None
+    parser_version: str | None
+
+
+class UncommittedFiles(TypedDict):
+    output: str
+    job_id: str
+    files: str | None
+    recorded_at: datetime
+
+
+class LiveOutput(TypedDict):
+    output: str
+    version: int
+    contract_hash: str | None
+
+
+class ApprovedContract(TypedDict):
+    output: str
+    parser: str
+    version: str
+    contract_hash: str
+    schema_json: str
+
 
 #: What becomes of a file's earlier rows when it changes: what its source says, or one that it lies in.
 ON_CHANGE = """
@@ -21,7 +146,7 @@ _SPEAKS = f"""
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
-PLAN_FILES = f"""
+PLAN_FILES = RowSelect[PlannedFile](f"""
 select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change, f.content_seq
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
@@ -31,12 +156,12 @@ where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.co
                         and {_SPEAKS})
 qualify row_number() over (partition by f.content_hash order by f.path, t.tag) = 1
 order by f.path limit ?
-"""
+""")
 
 #: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
 #: parser. `contents` counts equal files once; of them `cancelled` have only cancelled jobs, `open` have one that has not
 #: ended, `ended` have one that has; of the ended ones `failed` have none that succeeded.
-COUNT_ASKED = f"""
+COUNT_ASKED = RowSelect[AskedFiles](f"""
 with asked as (
     select distinct f.id, f.content_hash from scout_files f join scout_file_tags t on t.file_id = f.id
     where t.tag in (select unnest($1::varchar[])) and f.status <> 'vanished' and starts_with(f.path, $2)
@@ -55,12 +180,12 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
     count(*) filter (not is_cancelled and not is_open) as ended,
     count(*) filter (not is_cancelled and not is_open and not is_done) as failed
 from contents
-"""
+""")
 
 #: What of files decides about their parameters, and where they lie now: file ids (list).
-FILE_FACTS = """
+FILE_FACTS = RowSelect[FilePlace]("""
 select id, source_id, rel_path, kind, path, content_hash from scout_files where id in (select unnest(?::varchar[]))
-"""
+""")
 
 _FILE_OBSTACLES = """
     when s.status = 'vanished' then 'its file is gone'
@@ -68,17 +193,17 @@ _FILE_OBSTACLES = """
 """
 
 #: What the file index knows that keeps a PARSE job's input from being run again; no row when there is nothing: job id.
-INPUT_OBSTACLE = f"""
+INPUT_OBSTACLE = RowSelect[Obstacle](f"""
 select obstacle from (
     select case {_FILE_OBSTACLES} else '' end as obstacle
     from cf_processing_queue f join scout_files s on s.id = f.file_version_id where f.id = ?
         and f.job_type in {PUBLISHES_CONTENTS}
 ) where obstacle <> ''
-"""
+""")
 
 #: The newest failure of each input that no success closed, and what keeps it from running again (empty: nothing):
 #: parser or '', error code or '', id to go on behind, limit.
-FAILED_INPUTS = f"""
+FAILED_INPUTS = RowSelect[FailedInput](f"""
 with failed as (
     select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
         partition by plugin_name, content_hash order by queued_seq desc) as age
@@ -96,20 +221,21 @@ select f.id, f.spec_json, case
 from failed f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
 left join scout_files s on s.id = f.file_version_id
 where f.age = 1 and $2 in ('', f.error_code) and f.id > $3 order by f.id limit $4
-"""
+""")
 
-#: Tagged files whose content hash is not known yet: topics (list), path prefix or ''. They cannot be planned.
-UNHASHED_FILES = """
-select distinct f.id, f.path from scout_files f join scout_file_tags t on t.file_id = f.id
+#: Directories with wanted files whose content hash is not known, so that they cannot be planned: topics (list), path prefix.
+UNHASHED_ROOTS = RowSelect[UnhashedRoot]("""
+select left(f.path, length(f.path) - length(f.rel_path) - 1) as root, f.source_id, count(distinct f.id) as files
+from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is null
     and starts_with(f.path, ?)
-order by f.path
-"""
+group by all order by root
+""")
 
 #: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
 #: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
 #: limit.
-RECOGNISED_FILES = f"""
+RECOGNISED_FILES = RowSelect[RecognisedFile](f"""
 with open_jobs as (
     select file_version_id as file_id, content_hash, queued_seq from cf_processing_queue
     where plugin_name = $1 and status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')),
@@ -125,26 +251,26 @@ select f.id, f.content_hash, {ON_CHANGE} as on_change from wanting w join scout_
 where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.content_hash)
     and exists (from scout_file_tags t where t.file_id = f.id and t.tag in (select unnest($2::varchar[])))
 order by f.id limit $3
-"""
+""")
 
 #: A job by unique prefix of its id: prefix.
-JOBS_BY_PREFIX = """
+JOBS_BY_PREFIX = RowSelect[EndedJob]("""
 select id, status, spec_json, plugin_name, retry_count, closed_at from cf_processing_queue
 where starts_with(id, ?) order by id limit 3
-"""
+""")
 
 #: Jobs with an open failure of one cause: fingerprint, limit.
-OPEN_FAILURES_OF = """
+OPEN_FAILURES_OF = RowSelect[JobId]("""
 select id from cf_processing_queue
 where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null order by id limit ?
-"""
+""")
 
 #: Dead letters that nobody has closed, in the order of their ids: fingerprint or '', id to go on behind, limit.
-DEAD_LETTERS = """
+DEAD_LETTERS = RowSelect[DeadLetter]("""
 select id, spec_json from cf_processing_queue
 where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(error_fingerprint, ''), ?) and id > ?
 order by id limit ?
-"""
+""")
 
 #: Commits whose rows the catalog shows: live and in place; and those that all their successors, still being put in place,
 #: have superseded, so that no reader sees neither the old rows nor the new ones.
@@ -162,20 +288,20 @@ shown as (
 """
 
 #: Datasets for the catalog: every part in place whose rows are shown; one without rows to show keeps its place, with no file.
-OUTPUT_FILES = f"""
+OUTPUT_FILES = RowSelect[PublishedFile](f"""
 with {_SHOWN_COMMITS}
 select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,
     parser, parser_version
 from cf_output_parts
 where not is_damaged and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS'))
 order by output, version, kind, sequence, path
-"""
+""")
 
 #: What failed jobs left in quarantine, a row a job and output; `files` is a JSON list of paths below the home: nothing.
-UNCOMMITTED_FILES = """
+UNCOMMITTED_FILES = RowSelect[UncommittedFiles]("""
 select output, job_id, files, max(recorded_at) as recorded_at from cf_quarantine where not is_committed
 group by output, job_id, files order by output, job_id
-"""
+""")
 
 #: Where the rows that are shown come from, a row a commit: nothing.
 LINEAGE_FILES = f"""
@@ -187,10 +313,10 @@ from shown c left join scout_files f on f.id = c.file_id left join scout_sources
 """
 
 #: The version of each output that queries see, with the contract that all its rows satisfy: nothing.
-LIVE_OUTPUTS = "select output, version, contract_hash from cf_live_outputs order by output"
+LIVE_OUTPUTS = RowSelect[LiveOutput]("select output, version, contract_hash from cf_live_outputs order by output")
 
 #: Contracts of outputs, newest approval last: nothing.
-APPROVED_CONTRACTS = """
+APPROVED_CONTRACTS = RowSelect[ApprovedContract]("""
 select output, parser, version, contract_hash, schema_json from cf_schema_contracts
 where state = 'APPROVED' order by approved_at
-"""
+""")
