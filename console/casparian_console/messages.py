@@ -12,6 +12,7 @@ from typing import Any
 
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries import Query
+from casparian_protocol.wire.operations import Call, Result
 
 Tag = tuple[str, ...]
 
@@ -29,13 +30,16 @@ class RunOperation:
     """An operation of the protocol. Answered by `Done`; `cli` is the command line it stands for."""
 
     tag: Tag
-    op: str
-    args: dict[str, Any]
+    call: Call[Result]
     cli: str
     #: What the message line says when it is done; `{name}`s are taken from the result.
     said: str = ""
     #: The operation and arguments that take it back, where there is one, and their command line.
     undo: RunOperation | None = None
+
+    @property
+    def op(self) -> str:
+        return self.call.operation.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +214,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An `Ask` was carried out."""
+    """A `RunOperation` was carried out; `op` names the operation."""
 
     tag: Tag
-    result: dict[str, Any]
+    op: str
+    result: Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import CommandLog
 from casparian_console.travel import Travel
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.wire.operations import BadArguments
 
 MINIMUM = (80, 24)
 #: What went wrong stays so long, whatever key is pressed.
@@ -159,7 +160,11 @@ class Shell:
 
     def update(self, message: Message) -> Effects:
         """Take one message. What must be done is returned; what changed shows in the next `view`."""
-        return self._noted(self._update(message))
+        try:
+            return self._noted(self._update(message))
+        except BadArguments as error:  # something typed is longer or other than an operation takes
+            self.say(f"{error.problem} {error.remedy}", "bad")
+            return []
 
     def _update(self, message: Message) -> Effects:
         match message:
@@ -229,7 +234,7 @@ class Shell:
         else:
             outcome = "ok"
             if asked is not None and asked.said:
-                known = {name: clean(value) for name, value in message.result.items()}
+                known = {name: clean(value) for name, value in message.result.model_dump().items()}
                 self.undo = asked.undo
                 hint = "   (U takes it back)" if asked.undo is not None else ""
                 self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")

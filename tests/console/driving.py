@@ -97,7 +97,7 @@ class Driver:
 
     def done(self, ask: Effect, **result: Any) -> Effects:
         assert isinstance(ask, RunOperation)
-        return self.send(Done(ask.tag, result))
+        return self.send(Done(ask.tag, ask.op, ask.call.operation.read_result(result)))
 
     def fail(self, tag: Tag, problem: str, remedy: str = "") -> Effects:
         return self.send(Failed(tag, problem, remedy))

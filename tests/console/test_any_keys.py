@@ -16,7 +16,6 @@ from casparian_console.messages import (
     Answer,
     Chat,
     Click,
-    Done,
     Effect,
     Ended,
     Failed,
@@ -73,6 +72,14 @@ def tables() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as db:
         db.execute(schema.read_text(encoding="utf-8"))
         yield db
+
+
+#: What comes of an operation, beside its sequence.
+_DONE: dict[str, dict[str, Any]] = {
+    "retry": {"job_id": HOSTILE}, "cancel": {"job_id": HOSTILE}, "rerun": {"job_id": HOSTILE}, "replay": {"replayed": 1},
+    "pause": {}, "resume": {}, "decide_contract": {"decided": []}, "tag": {"tag": HOSTILE, "files": 1},
+    "rescan": {"source_id": "s1", "name": HOSTILE, "job_id": HOSTILE},
+}  # fmt: skip
 
 
 class Operator:
@@ -196,7 +203,7 @@ class Operator:
                 rows = rows_of(table_of(self.tables, effect.query))
                 self.asked += self.driver.send(Answer(effect.tag, self.driver.seq, rows))
             elif isinstance(effect, RunOperation):
-                self.asked += self.driver.send(Done(effect.tag, {}))
+                self.asked += self.driver.done(effect, **_DONE[effect.op])
             elif isinstance(effect, LoadPast):
                 self.driver.send(PastEvents(effect.tag, tuple(self.driver.log[effect.from_seq - 1 :])))
                 self.asked += self.driver.send(Ended(effect.tag, 0))

@@ -21,7 +21,6 @@ from casparian_console.canvas import width_of
 from casparian_console.messages import (
     Chat,
     Click,
-    Done,
     Effects,
     Ended,
     Failed,
@@ -36,6 +35,7 @@ from casparian_console.messages import (
     ToolCalls,
 )
 from casparian_protocol.feed import FeedEvent
+from casparian_protocol.wire.operations.jobs import RETRY
 from tests.console.driving import Driver, fail, job_id, matches_snapshot, queued, run_job
 
 
@@ -218,9 +218,9 @@ def test_a_request_waits_for_the_person_and_is_carried_out_in_their_name() -> No
     assert f"casparian job retry {failed}" in text and "/data/venue.log" in text
 
     (ask,) = talk.press("y")
-    assert ask == RunOperation(ask.tag, "retry", {"job_id": failed}, f"casparian job retry {failed}", said=ask.said)  # type: ignore[union-attr]
     assert isinstance(ask, RunOperation)
-    (chat,) = talk.send(Done(ask.tag, {"job_id": failed, "state": "QUEUED"}))
+    assert (ask.call, ask.cli) == (RETRY(job_id=failed), f"casparian job retry {failed}")
+    (chat,) = talk.done(ask, job_id=failed, state="QUEUED")
     assert isinstance(chat, Chat) and "it is done" in talk.told and "QUEUED" in talk.told
 
 
@@ -243,7 +243,7 @@ def test_esc_leaves_a_request_open_to_be_decided_later() -> None:
     assert talk.shell.overlay is None and talk.shell.sidebar.turns.request is not None
     talk.press("ctrl-y")
     (ask,) = talk.press("enter")
-    assert isinstance(ask, RunOperation) and ask.op == "decide_contract" and ask.args["approve"] is True
+    assert isinstance(ask, RunOperation) and ask.op == "decide_contract" and ask.call.packed()["approve"] is True
 
 
 def test_a_request_that_fails_is_told() -> None:

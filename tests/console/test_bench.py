@@ -358,7 +358,7 @@ def test_approving_shows_the_contract_first_and_then_asks_the_sentinel() -> None
     (ask,) = driver.press("a")
 
     assert isinstance(ask, RunOperation)
-    assert (ask.op, ask.args["approve"]) == ("decide_contract", True)
+    assert (ask.op, ask.call.packed()["approve"]) == ("decide_contract", True)
     assert ask.cli == "casparian contract approve advice@1.0.0/advices"
 
 
@@ -370,7 +370,7 @@ def test_rejecting_asks_for_a_reason() -> None:
     (ask,) = driver.press("enter")
 
     assert isinstance(ask, RunOperation)
-    assert ask.args == {"selector": f"c{1:015x}", "approve": False, "reason": "price must be decimal"}
+    assert ask.call.packed() == {"selector": f"c{1:015x}", "approve": False, "reason": "price must be decimal"}
 
 
 def test_pausing_can_be_taken_back_and_a_held_parser_resumes() -> None:
@@ -386,7 +386,7 @@ def test_pausing_can_be_taken_back_and_a_held_parser_resumes() -> None:
     assert isinstance(pause, RunOperation)
     assert isinstance(undo, RunOperation)
     assert isinstance(resume, RunOperation)
-    assert [(each.op, each.args["parser"]) for each in (pause, undo, resume)] == [
+    assert [(each.op, each.call.packed()["parser"]) for each in (pause, undo, resume)] == [
         ("pause", "fix"),
         ("resume", "fix"),
         ("resume", "hl7"),
@@ -409,7 +409,7 @@ def test_the_selection_stays_on_its_parser_while_others_are_registered() -> None
     (ask,) = driver.press("u")
 
     assert isinstance(ask, RunOperation)
-    assert ask.args["parser"] == "hl7"
+    assert ask.call.packed()["parser"] == "hl7"
 
 
 def test_a_parser_whose_contract_was_rejected_is_not_ready_and_says_why_and_what_waits_for_it() -> None:

@@ -426,9 +426,9 @@ def test_a_tag_is_an_operation_that_can_be_taken_back() -> None:
     (undo,) = driver.press("U")
 
     assert ask.cli == "casparian tag /data/cme/b.log urgent"
-    assert (ask.op, ask.args["remove"]) == ("tag", False)
+    assert (ask.op, ask.call.packed()["remove"]) == ("tag", False)
     assert isinstance(undo, RunOperation)
-    assert (undo.args["file_ids"], undo.args["remove"]) == ([FEW[0][0]], True)
+    assert (undo.call.packed()["file_ids"], undo.call.packed()["remove"]) == ([FEW[0][0]], True)
 
 
 def test_a_file_that_was_never_read_is_tagged_by_the_command_which_digests_it() -> None:
@@ -466,7 +466,7 @@ def test_tagging_all_asks_with_the_number_and_many_files_go_through_the_command(
     assert "Put the tag “late” on 1,000 files?" in driver.text()
 
     assert isinstance(few, RunOperation)
-    assert len(few.args["file_ids"]) == 100
+    assert len(few.call.packed()["file_ids"]) == 100
     assert only_command(driver.press("enter")).args == ("tag", "--under", "/", "late")
 
 
@@ -501,7 +501,7 @@ def test_a_scan_can_be_stopped_and_a_chosen_source_is_scanned_by_the_daemon() ->
     (ask,) = driver.press("enter")
 
     assert isinstance(ask, RunOperation)
-    assert (ask.op, ask.args, ask.cli) == ("rescan", {"source": "s1"}, "casparian source rescan desk")
+    assert (ask.op, ask.call.packed(), ask.cli) == ("rescan", {"source": "s1"}, "casparian source rescan desk")
 
 
 # --- the rule explorer ------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_a_contract_is_approved_after_its_diff_was_shown() -> None:
     (done,) = driver.press("a")
 
     assert isinstance(done, RunOperation)
-    assert (done.op, done.args["approve"]) == ("decide_contract", True)
+    assert (done.op, done.call.packed()["approve"]) == ("decide_contract", True)
     assert done.cli == "casparian contract approve fix@1.0.0/fix_orders"
     driver.event("ContractApproved", contract_id="c000000000000001", reason="")
     assert "No contract waits." in driver.text()
@@ -147,7 +147,7 @@ def test_a_rejection_has_a_reason() -> None:
     (ask,) = driver.press("enter")
 
     assert isinstance(ask, RunOperation)
-    assert ask.args == {"selector": "c000000000000001", "approve": False, "reason": "price must be decimal"}
+    assert ask.call.packed() == {"selector": "c000000000000001", "approve": False, "reason": "price must be decimal"}
     assert ask.cli == 'casparian contract reject fix@1.0.0/fix_orders --reason "price must be decimal"'
 
 

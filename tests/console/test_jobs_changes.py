@@ -33,7 +33,11 @@ def jobs_of(driver: Driver) -> Jobs:
 
 def test_one_failed_job_is_retried_at_once_and_the_command_is_shown(day: Driver) -> None:
     (ask,) = asks(day.press("R"))
-    assert (ask.op, ask.args, ask.cli) == ("retry", {"job_id": job_id(30)}, f"casparian job retry {job_id(30)}")
+    assert (ask.op, ask.call.packed(), ask.cli) == (
+        "retry",
+        {"job_id": job_id(30)},
+        f"casparian job retry {job_id(30)}",
+    )
     day.done(ask, job_id=job_id(30), state="QUEUED")
 
     assert f"Job {job_id(30)} waits again." in day.text()
@@ -47,9 +51,9 @@ def test_a_group_is_retried_after_a_question_that_names_how_many(day: Driver) ->
     assert "venue_nyse_20240102.log" in text
     asked = asks(day.press("y"))
 
-    assert {ask.args["job_id"] for ask in asked} == {job_id(1), job_id(2), job_id(3)}
+    assert {ask.call.packed()["job_id"] for ask in asked} == {job_id(1), job_id(2), job_id(3)}
     for ask in asked[:2]:
-        day.done(ask, job_id=ask.args["job_id"], state="QUEUED")
+        day.done(ask, job_id=ask.call.packed()["job_id"], state="QUEUED")
     day.send(Failed(asked[2].tag, "The artifact is gone."))
     assert "2 jobs wait again; 1 refused: The artifact is gone." in day.text(100, 40)
 
@@ -72,7 +76,7 @@ def test_many_jobs_are_asked_for_a_few_at_a_time() -> None:
     while waiting:
         ask = waiting.pop(0)
         done += 1
-        waiting += asks(driver.done(ask, job_id=ask.args["job_id"]))
+        waiting += asks(driver.done(ask, job_id=ask.call.packed()["job_id"]))
         assert len(waiting) <= 8
 
     assert done == 30
@@ -96,7 +100,7 @@ def test_a_batch_ends_when_the_sentinel_goes_away() -> None:
 def test_only_what_a_filter_lets_through_is_retried(day: Driver) -> None:
     day.press("f", "down", "down", "down", *"nyse_20240102", "enter")
 
-    assert [ask.args["job_id"] for ask in asks(day.press("R"))] == [job_id(2)]
+    assert [ask.call.packed()["job_id"] for ask in asks(day.press("R"))] == [job_id(2)]
 
 
 def test_cancelling_asks_and_says_how_many_run(day: Driver) -> None:
@@ -136,17 +140,17 @@ def test_dead_letters_are_listed_alone_and_replayed_one_by_cause_or_all() -> Non
     driver.press("g", "R")
     assert "Let all dead letters with ERR-dddddddd try again? 3 are known here." in driver.text(100, 40)
     (ask,) = asks(driver.press("y"))
-    assert ask.args == {"fingerprint": "d" * 16, "after": ""}
+    assert ask.call.packed() == {"fingerprint": "d" * 16, "after": ""}
     assert ask.cli == f"casparian jobs replay --fingerprint ERR-{'d' * 16}"
 
     driver.press(" ", "j")
     (ask,) = asks(driver.press("R"))
-    assert (ask.args, ask.cli) == ({"job_id": job_id(802)}, f"casparian jobs replay {job_id(802)}")
+    assert (ask.call.packed(), ask.cli) == ({"job_id": job_id(802)}, f"casparian jobs replay {job_id(802)}")
 
     driver.press("A")
     assert "Let all 4 dead letters of this home try again?" in driver.text(100, 40)
     (ask,) = asks(driver.press("y"))
-    assert ask.args == {"all_dead": True, "after": ""}
+    assert ask.call.packed() == {"all_dead": True, "after": ""}
 
     driver.press("esc")
     assert "READY" in driver.text(100, 40)
@@ -160,7 +164,7 @@ def test_a_replay_goes_on_with_the_next_page_and_counts_what_stays_dead() -> Non
     (more,) = asks(
         driver.done(ask, replayed=1000, refused=[{"reason": "the parser is retired", "jobs": 7}], next_after="0" * 16)
     )
-    assert more.args == {"fingerprint": "d" * 16, "after": "0" * 16}
+    assert more.call.packed() == {"fingerprint": "d" * 16, "after": "0" * 16}
     driver.done(more, replayed=1, refused=[], next_after="")
 
     assert "1,001 dead letters wait again; 7 jobs stay dead: the parser is retired." in driver.text(120, 40)
@@ -233,7 +237,7 @@ def test_a_paused_group_says_when_one_job_tries_and_u_lets_it_run_again(day: Dri
         if asked := asks(day.press("u")):
             break
         day.press("k")
-    assert [(ask.op, ask.args, ask.cli) for ask in asked] == [
+    assert [(ask.op, ask.call.packed(), ask.cli) for ask in asked] == [
         ("resume", {"parser": "fix"}, "casparian parser resume fix")
     ]
 
@@ -268,7 +272,7 @@ def test_after_a_retry_the_cursor_stays_where_it_was_and_does_not_go_with_the_jo
     day.lines(100, 40)
     window = jobs_of(day).window
     (ask,) = asks(day.press("R"))
-    second = ask.args["job_id"]
+    second = ask.call.packed()["job_id"]
     day.done(ask, job_id=second, state="QUEUED")
     day.event("JobReplayed", from_state="FAILED", **queued(second, path="/data/fix/venue_nyse_20240102.log"))
     day.lines(100, 40)

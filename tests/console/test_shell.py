@@ -5,6 +5,7 @@ from __future__ import annotations
 from casparian_console.canvas import line_width
 from casparian_console.messages import Click, Copy, Gone, Quit, RunOperation, Suspend
 from casparian_console.overlays import Choose, TextView
+from casparian_protocol.wire.operations.registry import PAUSE, RESUME
 from tests.console.driving import Driver, matches_snapshot
 
 
@@ -95,8 +96,8 @@ def test_text_that_is_pasted_is_never_taken_for_keys() -> None:
 
 def test_an_action_shows_its_command_line_its_outcome_and_a_way_back() -> None:
     driver = live()
-    back = RunOperation(("home", "x"), "resume", {"parser": "fix"}, "casparian parser resume fix")
-    ask = RunOperation(("home", "x"), "pause", {"parser": "fix"}, "casparian parser pause fix", "fix is paused", back)
+    back = RunOperation(("home", "x"), RESUME(parser="fix"), "casparian parser resume fix")
+    ask = RunOperation(("home", "x"), PAUSE(parser="fix"), "casparian parser pause fix", "fix is paused", back)
     driver.shell._noted([ask])
     driver.done(ask)
     assert "fix is paused   (U takes it back)" in driver.text()

@@ -18,7 +18,9 @@ from casparian_console.facts.store import Facts
 from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay, wrapped
 from casparian_protocol.jobs import JobState
-from casparian_protocol.wire.operations import OPERATIONS
+from casparian_protocol.wire.operations import OPERATIONS, BadArguments, Call, Result
+from casparian_protocol.wire.operations.jobs import CANCEL, RETRY
+from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
 from casparian_shim.safe import scrub
 
 _SUMMARY_CHARACTERS = 4_000
@@ -110,8 +112,7 @@ class Command:
 class Request:
     """What a person must agree to; `job_id` or `selector` says what it hits."""
 
-    op: str
-    args: dict[str, Any]
+    call: Call[Result]
     cli: str
     question: str
     job_id: str = ""
@@ -150,7 +151,10 @@ def plan(name: str, arguments: str, *, as_of: str = "") -> Command | Request:
     missing = [key for key, (_, _, is_required) in tool.parameters.items() if is_required and not given.get(key)]
     if missing:
         raise BadCall(f"{name}: {missing[0]} is missing.")
-    return tool.plan({key: value for key, value in given.items() if value is not None}, as_of)
+    try:
+        return tool.plan({key: value for key, value in given.items() if value is not None}, as_of)
+    except BadArguments as cause:
+        raise BadCall(f"{name}: {cause.problem}") from cause
 
 
 def _schema(tool: _Tool) -> dict[str, Any]:
@@ -247,20 +251,20 @@ def _with_reason(line: list[str], reason: str) -> str:
 def _cancel(given: Arguments, _as_of: str) -> Request:
     job_id, reason = _fitting(given, "job_id", _JOB, "a job's id"), _reason(given)
     cli = _with_reason(["job", "cancel", job_id], reason)
-    return Request("cancel", {"job_id": job_id, "reason": reason}, cli, f"Cancel job {job_id}?", job_id)
+    return Request(CANCEL(job_id=job_id, reason=reason), cli, f"Cancel job {job_id}?", job_id)
 
 
 def _retry(given: Arguments, _as_of: str) -> Request:
     job_id = _fitting(given, "job_id", _JOB, "a job's id")
     cli = _with_reason(["job", "retry", job_id], "")
-    return Request("retry", {"job_id": job_id}, cli, f"Try job {job_id} again?", job_id)
+    return Request(RETRY(job_id=job_id), cli, f"Try job {job_id} again?", job_id)
 
 
 def _approve(given: Arguments, _as_of: str) -> Request:
     selector, reason = _fitting(given, "selector", _SELECTOR, "a contract"), _reason(given)
     cli = _with_reason(["contract", "approve", selector], reason)
     question = f"Approve the proposed contracts of {selector}?"
-    return Request("decide_contract", {"selector": selector, "approve": True, "reason": reason}, cli, question)
+    return Request(DECIDE_CONTRACT(selector=selector, approve=True, reason=reason), cli, question)
 
 
 _JOB_ID = ("string", "The job's id, or its first 4 or more digits", True)

@@ -6,7 +6,6 @@ answer. Talking to the model is an effect; which tools there are is `tools`'.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -305,7 +304,7 @@ class Turns:
             return []
         self.request = None
         tag = self._new_tag("ask")
-        return [RunOperation(tag, request.op, request.args, request.cli, said="Done, as the assistant asked.")]
+        return [RunOperation(tag, request.call, request.cli, said="Done, as the assistant asked.")]
 
     def _declined(self, request: tools.Request, context: Any) -> Effects:
         if self.request is not request or self._call is None:
@@ -318,7 +317,7 @@ class Turns:
         assert self._call is not None
         if isinstance(message, Done):
             self._call.entry.text += "\n  done"
-            return self._told(f"The person agreed; it is done: {json.dumps(message.result, default=str)}", context)
+            return self._told(f"The person agreed; it is done: {message.result.model_dump_json()}", context)
         if isinstance(message, Failed):
             self._call.entry.text += f"\n  failed: {message.problem}"
             return self._told(f"The person agreed, but it failed: {message.problem} {message.remedy}", context)

@@ -17,6 +17,7 @@ from casparian_console.messages import Answer, Effects, RunOperation, RunQuery, 
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_protocol.queries.registry import ContractBefore
+from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
 
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
 
@@ -112,8 +113,7 @@ def decide(contract: Waiting, tag: tuple[str, ...], *, approve: bool, reason: st
     why = f" --reason {json.dumps(reason, ensure_ascii=False)}" if reason else ""
     return RunOperation(
         (*tag, contract.contract_id),
-        "decide_contract",
-        {"selector": contract.contract_id, "approve": approve, "reason": reason},
+        DECIDE_CONTRACT(selector=contract.contract_id, approve=approve, reason=reason),
         f"casparian contract {word} {selector(contract)}{why}",
         f"{selector(contract)} is {'approved' if approve else 'rejected'}",
     )

@@ -276,6 +276,6 @@ def _query(effect: RunQuery, seq: int) -> Question:
 
 def _request(effect: RunOperation) -> Question:
     def ask(client: Client) -> Message:
-        return Done(effect.tag, client.request(effect.op, effect.args))
+        return Done(effect.tag, effect.op, client.perform(effect.call))
 
     return ask

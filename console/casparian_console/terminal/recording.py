@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from casparian_console import messages as m
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.wire.operations import OPERATIONS
 
 #: Texts below these names are words of ours, ids, or names that whoever helps has to know.
 _HARMLESS = frozenset(
@@ -156,7 +157,7 @@ class Redactor:
             return (DROPPED + "\n") * min(len(lines), 10_000)
 
 
-_FORM = {"casparian": "console recording", "form": 1}
+_FORM = {"casparian": "console recording", "form": 2}
 _FORM_CHARACTERS = 200
 _DOCUMENT_LIMIT_CHARACTERS = 4_000_000
 _ITEMS: dict[str, Any] = {each.__name__: each for each in (Snapshot, FeedEvent, Metric, Gap, Silence)}
@@ -169,7 +170,6 @@ _MESSAGES: dict[str, Any] = {
         m.Scroll,
         m.Gone,
         m.Answer,
-        m.Done,
         m.Failed,
         m.Output,
         m.Ended,
@@ -269,8 +269,9 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
             return m.Failed(tag, redactor.sentence(problem), redactor.sentence(remedy))
         case m.Answer(tag, seq, rows):
             return m.Answer(tag, seq, [redactor.value("", row) for row in rows])
-        case m.Done(tag, result):
-            return m.Done(tag, redactor.value("", result))
+        case m.Done(tag, op, result):
+            shown = redactor.value("", result.model_dump(mode="json"))
+            return m.Done(tag, op, OPERATIONS[op].read_result(shown))
         case m.Output(tag, text, lines_before):
             return m.Output(tag, redactor.output(text), lines_before)
         case m.Ended(tag, code, stderr, is_cut):
@@ -308,6 +309,8 @@ def encoded(message: m.Message) -> dict[str, Any]:
             return {"m": type(item).__name__, **_fields(item)}
         case m.PastEvents(tag, events):
             return {"m": "PastEvents", "tag": tag, "events": [_fields(event) for event in events]}
+        case m.Done(tag, op, result):
+            return {"m": "Done", "tag": tag, "op": op, "result": result.model_dump(mode="json")}
     return {"m": type(message).__name__, **_fields(message)}
 
 
@@ -321,6 +324,8 @@ def decoded(document: dict[str, Any]) -> m.Message:
         return m.Heard(_ITEMS[kind](**values))
     if kind == "PastEvents":
         return m.PastEvents(values["tag"], tuple(FeedEvent(**event) for event in values["events"]))
+    if kind == "Done":
+        return m.Done(values["tag"], values["op"], OPERATIONS[values["op"]].read_result(values["result"]))
     for name in ("entries", "calls"):
         if name in values:
             values[name] = tuple(tuple(each) for each in values[name])

@@ -45,6 +45,7 @@ from casparian_console.terminal.files import LINE_LIMIT_CHARACTERS
 from casparian_console.terminal.performer import ConsoleContext, Performer
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries.files import FileSums
+from casparian_protocol.wire.operations.registry import PAUSE
 
 TAG = ("jobs", "test")
 Tell = Callable[["Stage"], Awaitable[None]]
@@ -337,7 +338,7 @@ def test_without_a_sentinel_questions_and_requests_are_refused_in_words(tmp_path
         refused = await stage.last(Failed)
         assert "No sentinel answers" in refused.problem
         assert "casparian start" in refused.remedy
-        stage.performer.perform(RunOperation(("jobs", "ask"), "pause", {"parser": "p"}, "casparian parser pause p"))
+        stage.performer.perform(RunOperation(("jobs", "ask"), PAUSE(parser="p"), "casparian parser pause p"))
         await stage.until(lambda: len(stage.answers) == 2)
         assert "No sentinel answers" in stage.answers[1].problem  # type: ignore[union-attr]
 

@@ -28,6 +28,7 @@ from casparian_console.messages import (
 from casparian_console.shell import Shell
 from casparian_console.terminal.recording import BadRecording, Recorder, Redactor, decoded, encoded, read_recording
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.wire.operations.registry import RescanResult
 from tests.console.driving import NOW_US, queued
 
 HOME = "/home/op/.casparian_flow"
@@ -60,7 +61,7 @@ MESSAGES: list[Message] = [
     Click(3, 4, 2),
     Scroll(3, 4, -3),
     Answer(TAG, 7, [{"id": "aa", "input_file": f"{HOME}/{SECRET}.csv", "error_message": SECRET, "rows": 12}]),
-    Done(TAG, {"job_id": "aa", "path": f"/data/{SECRET}"}),
+    Done(TAG, "rescan", RescanResult(source_id="s1", name=f"my {SECRET}", job_id="aa")),
     Failed(TAG, f"/data/{SECRET}: No such file.", f"It is '{SECRET}'."),
     Output(TAG, json.dumps([{"id": 5, "name": SECRET, "note": None, "is_new": True}])),
     Ended(TAG, 0, f"read /data/{SECRET}", False),

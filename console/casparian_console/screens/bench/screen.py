@@ -27,6 +27,7 @@ from casparian_console.screens.bench import drawing
 from casparian_console.screens.bench.entries import OTHER, Entries, Entry, FileChoice, file_query
 from casparian_console.screens.bench.trials import WATCH, Runner, Trial, diff_lines
 from casparian_protocol.queries.registry import ContractBefore
+from casparian_protocol.wire.operations.registry import PAUSE, RESUME
 
 
 def _now(context: Any) -> bool:
@@ -285,16 +286,14 @@ class Bench(Screen):
         name = parser.name
         resume = RunOperation(
             ("bench", "resume", name),
-            "resume",
-            {"parser": name},
+            RESUME(parser=name),
             f"casparian parser resume {name}",
             f"{name} runs again",
         )
         return [
             RunOperation(
                 ("bench", "pause", name),
-                "pause",
-                {"parser": name, "reason": "from the console"},
+                PAUSE(parser=name, reason="from the console"),
                 f'casparian parser pause {name} --reason "from the console"',
                 f"{name} is paused; its jobs stay queued",
                 resume,
@@ -309,8 +308,7 @@ class Bench(Screen):
         return [
             RunOperation(
                 ("bench", "resume", name),
-                "resume",
-                {"parser": name},
+                RESUME(parser=name),
                 f"casparian parser resume {name}",
                 f"{name} runs again",
             )

@@ -36,6 +36,7 @@ from casparian_console.screens.discover.preview import Preview
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
+from casparian_protocol.wire.operations.registry import RESCAN, TAG
 
 COMMAND = ("discover", "tagged")
 
@@ -83,14 +84,13 @@ def _ask(files: Sequence[File], tag: str, *, remove: bool) -> RunOperation:
     more = f" # and {len(files) - 3:,} more" if len(files) > 3 else ""
     return RunOperation(
         ("discover", word, tag),
-        "tag",
-        {"tag": tag, "remove": remove, "file_ids": ids_of(files), "files": len(files)},
+        TAG(tag=tag, remove=remove, file_ids=ids_of(files), files=len(files)),
         shlex.join(["casparian", word, *shown, tag]) + more,
         f"{clean(tag)} {'off' if remove else 'on'} {count(len(files), 'file')}",
     )
 
 
-TAG: Tag = ("discover", "scan")
+_SCAN: Tag = ("discover", "scan")
 
 
 class Scan:
@@ -105,7 +105,7 @@ class Scan:
 
     def start(self, path: str) -> Effects:
         self.path, self.is_running, self.progress, self._result, self._rest = path, True, {}, {}, ""
-        return [RunCommand(TAG, ("scan", path, "--progress", "--json"))]
+        return [RunCommand(_SCAN, ("scan", path, "--progress", "--json"))]
 
     def stop(self, context: Context) -> Effects:
         """Cut short: what was found is kept, nothing counts as vanished."""
@@ -113,7 +113,7 @@ class Scan:
             return []
         self.is_running = False
         context.say(f"The scan of {self.path} was stopped; what it recorded is kept.", "warn")
-        return [StopCommand(TAG)]
+        return [StopCommand(_SCAN)]
 
     def on_answer(self, message: Output | Ended | Failed, context: Context) -> bool:
         """Whether the scan has ended now."""
@@ -274,8 +274,7 @@ def ask_scan(discover: Discover, context: Context) -> Effects:
     name = source.name
     again = RunOperation(
         ("discover", "rescan", source.value),
-        "rescan",
-        {"source": source.value},
+        RESCAN(source=source.value),
         shlex.join(["casparian", "source", "rescan", name]),
         f"{clean(name)} is being scanned: job {{job_id:.8}}",
     )

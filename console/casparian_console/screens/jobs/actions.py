@@ -19,6 +19,7 @@ from casparian_console.screens.jobs.filter import Filter, FilterDialog
 from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.screen import Jobs
+from casparian_protocol.wire.operations.registry import RESUME
 
 _RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})
 _RERUNNABLE = frozenset({"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "DEAD_LETTER", "CANCELLED"})
@@ -271,7 +272,7 @@ def resume(screen: Jobs, context: Context) -> Effects:
         return []
     name = row[0].parser
     command = shlex.join(["casparian", "parser", "resume", name])
-    return [RunOperation(("jobs", "resume", name), "resume", {"parser": name}, command, f"{name} runs again")]
+    return [RunOperation(("jobs", "resume", name), RESUME(parser=name), command, f"{name} runs again")]
 
 
 def open_folder(screen: Jobs, context: Context) -> Effects:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from casparian_console.canvas import clean, count
 from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
@@ -18,9 +17,12 @@ from casparian_console.messages import Done, Effects, Failed, RunOperation, Tagg
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.job_list import JobGroup
+from casparian_protocol.wire.operations import Call
+from casparian_protocol.wire.operations.jobs import CANCEL, REPLAY, RERUN, RETRY, JobResult, ReplayResult
 
 _IN_FLIGHT = 8
 _NAMED = 6
+_CALLS: dict[str, Callable[..., Call[JobResult]]] = {"retry": RETRY, "cancel": CANCEL, "rerun": RERUN}
 _DONE_WORDS = {
     "retry": ("waits again", "wait again"),
     "cancel": ("is stopped", "are stopped"),
@@ -34,7 +36,7 @@ def one(op: str, job: Job) -> RunOperation:
         "cancel": "Job {job_id} is asked to stop: {state}.",
         "rerun": "Queued as job {job_id}.",
     }[op]
-    return RunOperation(("jobs", op, job.job_id), op, {"job_id": job.job_id}, command(op, job.job_id), said)
+    return RunOperation(("jobs", op, job.job_id), _CALLS[op](job_id=job.job_id), command(op, job.job_id), said)
 
 
 def command(op: str, job_id: str) -> str:
@@ -52,8 +54,7 @@ def replay_one(job: Job) -> RunOperation:
     tag = ("jobs", "replay-one", job.job_id)
     return RunOperation(
         tag,
-        "replay",
-        {"job_id": job.job_id},
+        REPLAY(job_id=job.job_id),
         f"casparian jobs replay {job.job_id}",
         "{replayed} dead letter waits again.",
     )
@@ -76,7 +77,9 @@ class Batch:
             job_id = self.waiting.popleft()
             self.in_flight.add(job_id)
             asks.append(
-                RunOperation(("jobs", "batch", self.op, job_id), self.op, {"job_id": job_id}, command(self.op, job_id))
+                RunOperation(
+                    ("jobs", "batch", self.op, job_id), _CALLS[self.op](job_id=job_id), command(self.op, job_id)
+                )
             )
         return asks
 
@@ -225,22 +228,20 @@ class Changes:
         """All dead letters, or those of a cause; the answer may ask for the next page."""
         if not after:
             self._replayed, self._refused = 0, Counter()
-        args: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {"all_dead": True}
+        call = REPLAY(fingerprint=fingerprint, after=after) if fingerprint else REPLAY(all_dead=True, after=after)
         which = f"--fingerprint ERR-{fingerprint}" if fingerprint else "--all-dead"
-        return [
-            RunOperation(
-                ("jobs", "replay", fingerprint), "replay", {**args, "after": after}, f"casparian jobs replay {which}"
-            )
-        ]
+        return [RunOperation(("jobs", "replay", fingerprint), call, f"casparian jobs replay {which}")]
 
     def _on_replayed(self, message: Done | Failed, context: Context) -> Effects:
         if isinstance(message, Failed):
             return []
-        self._replayed += message.result.get("replayed", 0)
-        self._refused.update({each["reason"]: each["jobs"] for each in message.result.get("refused", [])})
+        result = message.result
+        assert isinstance(result, ReplayResult)
+        self._replayed += result.replayed
+        self._refused.update({each.reason: each.jobs for each in result.refused})
         text = f"{count(self._replayed, 'dead letter')} {'waits' if self._replayed == 1 else 'wait'} again"
         for reason, jobs in self._refused.most_common(2):
             text += f"; {count(jobs, 'job')} stay dead: {clean(reason)}"
         context.say(f"{text}.", "warn" if self._refused else "ok")
-        after = message.result.get("next_after", "")
+        after = result.next_after
         return self.replay_page(fingerprint=message.tag[2], after=after) if after else []

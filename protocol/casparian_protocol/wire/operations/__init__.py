@@ -14,7 +14,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations import daemon, jobs, registry
 from casparian_protocol.wire.operations.base import Args, BadArguments, Call, Operation, Result
 
-__all__ = ["OPERATIONS", "BadArguments", "Call", "Operation", "UnknownOperation", "parse_args"]
+__all__ = ["OPERATIONS", "BadArguments", "Call", "Operation", "Result", "UnknownOperation", "parse_args"]
 
 #: By name, in the order in which docs/protocol.md lists them.
 OPERATIONS: dict[str, Operation[..., Result]] = {
