@@ -16,9 +16,9 @@ from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, INT64_MAX, INT6
 
 __all__ = ["COUNT_MAX", "INT32_MAX", "INT32_MIN", "INT64_MAX", "INT64_MIN"]
 
-#: 9999-12-31T23:59:59Z, the last second that a `datetime` can say.
+#: 9999-12-31T23:59:59Z, the last second that a `datetime` can hold.
 MICROSECONDS_MAX = 253_402_300_799_000_000
-#: A hundred years and some: nothing of ours takes longer, and now + this is still a time.
+#: About a hundred years: nothing takes longer, and now plus this is still a valid time.
 SECONDS_MAX = 3_200_000_000.0
 _JSON_DEPTH = 16
 _JSON_TEXT = 64 * 1024
@@ -26,7 +26,7 @@ _SCALAR_TEXT = 16 * 1024
 
 # --- numbers ---
 
-#: How many of anything; bytes; sequences and epochs.
+#: A number of anything: rows, bytes, sequences, epochs.
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 PositiveCount = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 #: What a column of type integer holds.
@@ -63,7 +63,7 @@ IdentifierOrNone = Annotated[str, Field(pattern=r"^(?:[a-z][a-z0-9_]{0,62})?$")]
 VersionText = Annotated[str, Field(max_length=64)]
 TagText = Annotated[str, Field(max_length=128)]
 
-# --- values whose kind is the stranger's choice ---
+# --- values whose type the sender chooses ---
 
 #: A parameter, an option, a fact about a failure.
 Scalar = Annotated[str, Field(max_length=_SCALAR_TEXT)] | Int64 | Finite | bool | None
@@ -90,7 +90,7 @@ def _check_part(value: Any, depth: int) -> None:
             if len(value) > _JSON_TEXT:
                 raise ValueError(f"a text has more than {_JSON_TEXT} characters")
             if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-                raise ValueError("a text holds half a character")
+                raise ValueError("a text contains half a character")
         case list() | tuple():
             for part in value:
                 _check_part(part, depth + 1)
@@ -104,12 +104,12 @@ def _check_part(value: Any, depth: int) -> None:
             raise ValueError(f"a {type(value).__name__} is not a plain value")
 
 
-#: Plain values of any shape, that msgpack and JSON can say.
+#: Plain values of any shape that msgpack and JSON can hold.
 Json = Annotated[Any, AfterValidator(_check_json)]
 
 
 def sum_within(counts: Iterable[int], what: str) -> int:
-    """The sum; a `ValueError` when it is no `Count` any more."""
+    """The sum. Raises `ValueError` when it exceeds a `Count`."""
     total = sum(counts)
     if not 0 <= total <= COUNT_MAX:
         raise ValueError(f"{what} add up to more than {COUNT_MAX:,}")

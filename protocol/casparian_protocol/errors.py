@@ -1,8 +1,8 @@
-"""Errors of our own, for everybody above the shim: whose making a failure is, and the code that programs are told.
+"""Casparian's errors: whether a failure is the parser's fault, and the code that programs see.
 
-The classes live in `casparian_shim.errors`; what each code means to people is `error_codes`'. The core and the projection count
-failures of a parser's own making by the same rule, so that what is shown is what was judged. A code alone does not tell: a
-parser may run into a full disk, and a worker may find what a parser did.
+The classes are in `casparian_shim.errors`; `error_codes` explains each code to people. The core and the projection use the
+same rule for a parser's own failures, so that what is shown is what was decided. A code alone is not enough: a parser may run
+into a full disk, and a worker may detect what a parser did.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = [
     "is_parsers_own",
 ]
 
-#: What a parser does by itself although it may pass: it runs too long, or ends with the status that asks for a retry.
+#: The parser's fault although a retry may help: it runs too long, or exits with the status that asks for a retry.
 _PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESET})
-#: Never a parser's making, whoever says so: the machine, the disk, the input.
+#: Never the parser's fault, whoever reports it: the machine, the disk, the input.
 NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
 
 
@@ -36,7 +36,7 @@ def is_parsers_own(origin: str, code: str) -> bool:
 
 
 def fingerprint_of_code(code: str) -> str:
-    """The fingerprint of a failure of which nothing but its code is known."""
+    """The fingerprint of a failure when only its code is known."""
     return fingerprint("", code, "", {})
 
 
@@ -44,7 +44,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def code_of(error: CasparianError) -> str:
-    """The code under which a refusal is told to programs: the request's, the job's, or the name of the error's class."""
+    """The code that programs see for a refusal: the request's, the job's, or the name of the error's class."""
     code = str(getattr(error, "reply_code", "") or error.code)
     return code_of_name(type(error).__name__) if code == ErrorCode.UNKNOWN_ERROR else code
 

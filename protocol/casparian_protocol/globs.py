@@ -1,4 +1,4 @@
-"""Globs over relative paths, as regular expressions that cannot run away.
+"""Globs over relative paths, compiled to regular expressions with bounded backtracking.
 
 A pattern is read once and becomes one anchored regex. Every wildcard but the last of its stretch commits to the
 first place where what follows it fits (an atomic group), so that a hostile pattern costs at most pattern × path steps.
@@ -6,8 +6,8 @@ Nothing here touches a file system; paths are text with `/` between their parts.
 
 The language: `*` and `?` within one part, `**` for any number of parts, `[abc]` `[a-z]` `[!a]`, `{csv,tsv}` for
 alternatives, `{client}` for one or more characters that are kept as a path field, `{date:%Y-%m-%d}` for a date.
-`\\` takes the next character literally. A pattern without `/` is held against the file's name, wherever it lies; one
-that ends with `/` takes all that lies below.
+`\\` takes the next character literally. A pattern without `/` is matched against the file's name in any directory; one
+that ends with `/` matches everything below.
 """
 
 import re
@@ -52,7 +52,7 @@ class Glob:
 
     pattern: str
     regex: str
-    #: What every matching path must end with (`.csv`), when the pattern says so; empty otherwise.
+    #: The extension that every matching path has (`.csv`), when the pattern fixes one; empty otherwise.
     suffix: str
     #: True when `suffix` is all the pattern asks for (`**/*.csv`).
     suffix_is_all: bool
@@ -78,7 +78,7 @@ def compile_glob(pattern: str) -> Glob:
     if not pattern or len(pattern) > MAX_PATTERN_CHARACTERS:
         raise BadGlob(pattern, f"it must have between 1 and {MAX_PATTERN_CHARACTERS} characters")
     if pattern.startswith("/") or "\0" in pattern:
-        raise BadGlob(pattern, "it is held against paths relative to the source, so it cannot begin with `/`")
+        raise BadGlob(pattern, "it is matched against paths relative to the source, so it cannot begin with `/`")
     formats: dict[str, str] = {}
     names: list[str] = []
     captured: list[str] = []
@@ -201,7 +201,7 @@ def _class_regex(body: str, pattern: str) -> str:
     negated = body[0] in "!^"
     chars = body[1:] if negated else body
     if "/" in chars:
-        raise BadGlob(pattern, "a class cannot hold `/`")
+        raise BadGlob(pattern, "a class cannot contain `/`")
     out: list[str] = []
     at = 0
     while at < len(chars):
@@ -241,7 +241,7 @@ def _date_regex(date_format: str, pattern: str) -> str:
     for index, piece in enumerate(pieces):
         if index % 2 == 0:
             if "/" in piece:
-                raise BadGlob(pattern, "a date format stays within one part of the path, so it cannot hold `/`")
+                raise BadGlob(pattern, "a date format stays within one part of the path, so it cannot contain `/`")
             out.append(re.escape(piece))
         elif piece == "%":
             out.append("%")
@@ -256,7 +256,7 @@ def _date_regex(date_format: str, pattern: str) -> str:
 
 
 def _parts(tokens: list[_Token]) -> list[list[_Token]]:
-    """The tokens of each part between slashes; empty parts (`a//b`, a last `/`) mean nothing and go."""
+    """The tokens of each part between slashes; empty parts (`a//b`, a last `/`) are dropped."""
     parts: list[list[_Token]] = [[]]
     for token in tokens:
         if token.kind == "slash":
@@ -267,7 +267,7 @@ def _parts(tokens: list[_Token]) -> list[list[_Token]]:
 
 
 def _path_regex(parts: list[list[_Token]], *, capture: bool) -> str:
-    """Stretches between globstars: all but the last commit to their first fit, the last is held to the end."""
+    """Stretches between globstars: all but the last commit to their first match, the last must match up to the end."""
     stretches: list[list[str]] = [[]]
     for part in parts:
         if part[0].kind == "globstar":

@@ -42,7 +42,7 @@ class Home:
 
     @property
     def state_position(self) -> Path:
-        """Where in the log the projection stands, for who must not open it; written with each batch, never synced."""
+        """How far into the log the projection is, for processes that must not open it; written with each batch, never synced."""
         return self.root / "state.position"
 
     @property
@@ -61,7 +61,7 @@ class Home:
 
     @property
     def parsers(self) -> Path:
-        """Parsers that somebody works on; the console's Parser Bench lists them. Nothing of ours writes here."""
+        """Parsers under development; the console's Parser Bench lists them. Casparian never writes here."""
         return self.root / "parsers"
 
     @property
@@ -108,7 +108,7 @@ class Home:
 
     @property
     def daemon_log(self) -> Path:
-        """What daemon, projector and workers print when nobody is looking."""
+        """The output of daemon, projector and workers."""
         return self.logs / "daemon.log"
 
     @property
@@ -123,9 +123,9 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """The directory of the ipc sockets: what the daemon recorded, or where one of this environment would put them.
+        """The directory of the ipc sockets: what the daemon recorded, or where one in this environment would put them.
 
-        A daemon's own environment chooses it, and its own name for the home; cron, sudo, systemd and shells have others.
+        The daemon's environment and its path of the home decide it; cron, sudo, systemd and shells may have others.
         """
         try:
             recorded = self.sockets_record.read_text(encoding="utf-8").strip()
@@ -176,7 +176,7 @@ def home_from(given: str | os.PathLike[str] | None, environment: dict[str, str])
 
 
 def is_home(home: Home) -> bool:
-    """Whether a home was made there, even when part of it is gone since."""
+    """Whether a home was made there, even if part of it is gone now."""
     return home.log.is_dir() or home.blobs.is_dir() or home.state_db.exists()
 
 
@@ -199,7 +199,7 @@ def make_home(home: Home) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
     sockets = home.sockets_here
     if sockets != home.run:
-        # The parent counts too: whoever may write there can put a directory of their own in place of ours.
+        # The parent matters too: whoever may write there can replace this directory.
         for directory in (sockets.parent, sockets):
             directory.mkdir(mode=0o700, exist_ok=True)
             status = directory.lstat()
@@ -209,7 +209,7 @@ def make_home(home: Home) -> None:
 
 
 def record_sockets(home: Home) -> None:
-    """Say where the sockets of a daemon of this environment are; the caller holds the home's lock."""
+    """Record where the sockets of a daemon in this environment are. The caller holds the home's lock."""
     aside = home.sockets_record.with_suffix(".new")
     aside.write_text(f"{home.sockets_here}\n", encoding="utf-8")
     aside.replace(home.sockets_record)
@@ -230,14 +230,14 @@ def open_daemon_log(path: Path) -> int:
 
 
 def old_name(path: Path, number: int) -> Path:
-    """`daemon.log.1` is the youngest of the old ones."""
+    """The path of an old log; `daemon.log.1` is the newest."""
     return path.with_name(f"{path.name}.{number}")
 
 
 def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: int) -> bool:
-    """Begin a new file behind `descriptor` when the old one is full; True if so. For the holder of the home's lock.
+    """Rotate the log behind `descriptor` when it is full. True if it was. For the holder of the home's lock.
 
-    When the disk refuses, all stays as it was and the caller gets the `OSError`.
+    When the disk refuses, nothing changes and the caller gets the `OSError`.
     """
     if os.fstat(descriptor).st_size < max_bytes:
         return False
@@ -255,9 +255,9 @@ def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: 
 
 
 def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> bool:
-    """Let descriptors that still write into a rotated file write into the present one; True if any did.
+    """Redirect descriptors that still write to a rotated file to the current one. True if any did.
 
-    What never was the daemon's log (a terminal, a pipe, a file of somebody's choice) is left alone.
+    What never was the daemon's log (a terminal, a pipe, another file) is left alone.
     """
     try:
         present = path.stat()
@@ -281,7 +281,7 @@ def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> boo
 
 
 def _make_room(path: Path, keep_files: int) -> None:
-    """Every old file one number up; those beyond the number to keep are removed."""
+    """Renumber every old file upwards; those beyond the number to keep are removed."""
     numbers = [number for number in range(1, OLD_FILES_MAX + 1) if old_name(path, number).exists()]
     for number in reversed(numbers):
         if number >= keep_files:

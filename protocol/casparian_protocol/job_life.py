@@ -1,8 +1,8 @@
-"""The life of a job: where it stands, and what each of its events makes of that.
+"""The life of a job: its state, and how each event changes it.
 
 This is the one fold of job events. The sentinel's core builds its open jobs on it, the projection its rows, the console and
-`story` what they show; each adds what only it needs. `advance` repeats what an event says and judges nothing: whether an
-event may follow at all is `may_follow`, and only the core asks. What an event said of errors and rows is in the event.
+`story` what they show; each adds what only it needs. `advance` applies an event without checking it: whether an event
+may follow is `may_follow`, which only the core asks. Errors and row counts stay in the events.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for s
 
 @dataclass(slots=True, kw_only=True)
 class JobLife:
-    """Where a job stands, and what its attempts have cost so far. Times are µs UTC, 0 = not (yet)."""
+    """A job's state, and what its attempts have cost so far. Times are µs UTC, 0 = not (yet)."""
 
     state: JobState = JobState.QUEUED
     #: Number of the newest attempt; 0 before the first.
@@ -45,13 +45,13 @@ class JobLife:
     #: Attempts that ended with their worker.
     losses: int = 0
     worker_id: str = ""
-    #: Of the present lease or commit: the sequence of the event that leased it. 0 while nobody has it.
+    #: Epoch of the current lease or commit: the sequence of the event that leased it. 0 while no worker has it.
     epoch: int = 0
     leased_at: int = 0
     started_at: int = 0
     ended_at: int = 0
     guest_pid: int = 0
-    #: When the retry that it waits for is due, and after how long a wait.
+    #: When the next retry is due, and how long the wait is.
     not_before: int = 0
     delay_seconds: float = 0.0
     is_cancel_requested: bool = False
@@ -62,12 +62,12 @@ class JobLife:
 
     @property
     def next_attempt(self) -> int:
-        """The number of the present or next attempt. A lease that was given back untouched is not counted."""
+        """The number of the current or next attempt. A lease that was given back untouched is not counted."""
         return 1 + self.retry_count + self.losses
 
 
 def target_of(event: Event) -> JobState | None:
-    """The state that the event leads its job to; None when it changes none."""
+    """The state that the event puts its job into; None when it changes none."""
     if event.__class__ is JobCompleted:
         return event.status
     leads_to = event.about.leads_to
@@ -80,7 +80,7 @@ def may_follow(state: JobState, target: JobState) -> bool:
 
 
 def advance(life: JobLife, seq: int, ts: int, event: Event) -> None:
-    """Make of `life` what it is behind this event of its job."""
+    """Change `life` to what it is after this event of its job."""
     turn = _TURNS.get(event.__class__)
     if turn is not None:
         turn(life, seq, ts, event)
@@ -161,7 +161,7 @@ def _leave_attempt(life: JobLife) -> None:
 
 
 def _queued(life: JobLife, seq: int, ts: int, event: JobQueued | JobReplayed) -> None:
-    """Nothing of an earlier life counts."""
+    """Start again: nothing of an earlier life counts."""
     fresh = JobLife()
     for name in JobLife.__dataclass_fields__:
         setattr(life, name, getattr(fresh, name))

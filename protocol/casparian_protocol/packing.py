@@ -1,7 +1,7 @@
-"""msgpack: the only module that packs and unpacks it.
+"""msgpack for messages: packs and unpacks values. Events have their own bytes, in `events.packing`.
 
-Sizes are checked before anything is unpacked. Extension types are refused. Whatever is wrong with received bytes is one
-error, `MalformedMessage`.
+Sizes are checked before anything is unpacked. Extension types are refused. Anything wrong with received bytes raises
+`MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgpack
 
 from casparian_protocol.errors import CasparianError
 
-#: How the three sizes of a timestamp begin; the same bytes may stand in a text or number too.
+#: First bytes of msgpack's three timestamp formats; a text or number may contain the same bytes.
 _TIMESTAMP_MARKS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
@@ -34,7 +34,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
-    """Read one msgpack value of at most `limit_bytes`; raises `MalformedMessage` whatever is wrong with it."""
+    """Read one msgpack value of at most `limit_bytes`. Raises `MalformedMessage` for anything else."""
     if len(data) > limit_bytes:
         raise MalformedMessage(f"{len(data):,} bytes exceed the limit of {limit_bytes:,}")
     try:
@@ -58,7 +58,7 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
 
 
 def _refuse_timestamps(value: Any) -> None:
-    """msgpack reads its own extension type without asking a hook."""
+    """msgpack decodes its own extension type without calling the hook."""
     if isinstance(value, msgpack.Timestamp):
         raise MalformedMessage("extension type -1 is not part of the protocol")
     if isinstance(value, list | dict):

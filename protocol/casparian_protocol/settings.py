@@ -2,7 +2,7 @@
 
 Layers, lowest to highest: built-in, `$CASPARIAN_HOME/config.toml`, environment (`CASPARIAN_<GROUP>__<KEY>`), flags. An
 unknown key is an error that names the nearest known one. A test compares this module with `config/casparian.toml`,
-which documents each key. Reads the configuration file; writes nothing.
+which documents each key. It reads the configuration file and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MIB = 1024**2
 ENVIRONMENT_PREFIX = "CASPARIAN_"
 #: Variables with our prefix that are not settings.
 NOT_SETTINGS = frozenset({"CASPARIAN_HOME", "CASPARIAN_LOG_LEVEL"})
-#: Names that predecessors used.
+#: Names that earlier programs used.
 ALIASES = {
     "CASPARIAN_MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
     "MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
 }
 
 
-#: Keys of earlier versions that did nothing: the only value that they could have, and why they are gone. With that value a
-#: key is told and ignored, since an upgrade must not keep a daemon from starting; any other value is refused.
+#: Keys of earlier versions that did nothing: the only value that they could have, and why they are gone. A key with that value
+#: is reported and ignored, because an upgrade must not keep a daemon from starting; any other value is refused.
 REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that this version and machine have")}
 
 
@@ -178,8 +178,8 @@ class Loaded:
     ignored: tuple[str, ...] = ()
 
 
-#: Keys that a running daemon takes over on `config reload`: what is read anew at every plan, decision or check. All others
-#: are fixed when a process starts.
+#: Keys that a running daemon adopts on `config reload`: they are read at every plan, decision or check. All others are
+#: fixed when a process starts.
 RELOADABLE = frozenset(
     {
         *("retry.max_retries", "retry.backoff_seconds", "retry.max_worker_losses"),
@@ -188,7 +188,7 @@ RELOADABLE = frozenset(
         *("liveness.stalled_after_seconds", "log.low_disk_bytes", "daemon.drain_seconds", "approvals.carry_over"),
     }
 )
-#: Keys that no daemon and no worker reads: the next command or console does.
+#: Keys that only commands and the console read, when they start.
 READ_BY_COMMANDS = frozenset(
     {
         *(f"console.{name}" for name in ConsoleSettings.model_fields),
@@ -204,7 +204,7 @@ def by_key(settings: Settings) -> dict[str, JsonValue]:
 
 
 def with_keys(settings: Settings, other: Settings, keys: Collection[str]) -> Settings:
-    """`settings` with these keys as `other` has them."""
+    """`settings` with the values of `other` for these keys."""
     taken: dict[str, dict[str, object]] = settings.model_dump()
     for key in keys:
         group, _, name = key.partition(".")
@@ -248,7 +248,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, object]
 
 
 def _removed(key: str, value: object, origin: str) -> str:
-    """What to say about a key that is gone; raises when its value asks for something that would not happen."""
+    """What to say about a removed key. Raises when its value asks for something that would not happen."""
     only, why = REMOVED[key]
     told = f"The setting {key} (from {origin}) was removed: {why}."
     if value != only:

@@ -1,7 +1,7 @@
 """Tagging rules: which tags a file gets.
 
-A rule sees what a scan knows of a file (relative path, kind, size, content hash), never its content. `RuleSet` compiles
-the rules of one source so that a million paths can be asked. Patterns are `globs`; walking directories, detecting kinds
+A rule sees what a scan knows about a file (relative path, kind, size, content hash), never its content. `RuleSet` compiles
+the rules of one source, so that it is fast for a million paths. Patterns are `globs`; walking directories, detecting kinds
 and storing tags belong to the worker and the sentinel.
 """
 
@@ -17,15 +17,15 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import Glob, compile_glob
 
 MAX_TAG_CHARACTERS = 128
-#: Up to this many candidates are tried one by one; more are asked together first.
+#: Up to this many candidates are tried one by one; more are first tried as one expression.
 _FEW = 3
 
-#: A kind, or a way to find it out that is used only when a rule asks for it.
+#: A kind, or a function that finds it, called only when a rule needs it.
 Kind = str | Callable[[], str | None] | None
 
 
 class BadTag(CasparianError):
-    """The text is not a valid tag: it could not be typed again, or would break a line of output."""
+    """The text is not a valid tag: it could not be typed, or would break a line of output."""
 
     def __init__(self, tag: str) -> None:
         super().__init__(
@@ -35,14 +35,14 @@ class BadTag(CasparianError):
 
 
 def check_tag(tag: str) -> str:
-    """The tag itself; `BadTag` when it is none."""
+    """The tag itself. Raises `BadTag` when it is not valid."""
     if not tag or len(tag) > MAX_TAG_CHARACTERS or tag != tag.strip() or "," in tag or not tag.isprintable():
         raise BadTag(tag)
     return tag
 
 
 class TagRule(BaseModel):
-    """A row of `scout_tagging_rules`. All that it names must hold; what it leaves out is not looked at."""
+    """A row of `scout_tagging_rules`. A file must meet all of its conditions; a condition that is left out is not checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,7 +111,7 @@ class _Compiled:
         )
 
     def ask_path(self, rel_path: str) -> Hit | None:
-        """What the rule would give, as far as the path decides."""
+        """The rule's answer as far as the path decides."""
         if not self.needs_match:
             return self.hit
         if self.quick is not None:
@@ -120,7 +120,7 @@ class _Compiled:
         return None if fields is None else Hit(self.rule.tag, self.rule.id, fields)
 
     def refusal(self, rel_path: str, kind: Kind, size_bytes: int | None, content_hash: str | None) -> str:
-        """Why the predicates do not hold; empty when they do. What is not known does not hold."""
+        """Why the file does not meet the conditions; empty when it does. A condition on what is not known is not met."""
         rule = self.rule
         for pattern, glob in self.excluded:
             if glob.matches(rel_path):
@@ -149,7 +149,7 @@ class _Candidates:
 
     @cached_property
     def together(self) -> Callable[[str], object]:
-        """One regex for all: most files match no rule, and this says so in one step."""
+        """One regex for all rules: most files match none, and this finds that in one step."""
         return re.compile("|".join(f"(?:{rule.glob.regex})" for rule in self.rules), re.DOTALL).match
 
 
@@ -177,7 +177,7 @@ class RuleSet:
         size_bytes: int | None = None,
         content_hash: str | None = None,
     ) -> list[Hit]:
-        """The rules that match, one a tag, by falling priority."""
+        """The rules that match, one for each tag, highest priority first."""
         candidates = self._by_suffix.get(rel_path[rel_path.rfind(".") :], self._general)
         if not candidates.rules or (candidates.ask_together and candidates.together(rel_path) is None):
             return []
@@ -197,7 +197,7 @@ class RuleSet:
         size_bytes: int | None = None,
         content_hash: str | None = None,
     ) -> list[tuple[str, str]]:
-        """(tag, rule id) by falling priority; the first is the file's leading tag."""
+        """(tag, rule id), highest priority first; the first is the file's leading tag."""
         return [(hit.tag, hit.rule_id) for hit in self.hits(rel_path, kind, size_bytes, content_hash)]
 
 
@@ -230,7 +230,7 @@ class Verdict:
 
 
 def check_rule(rule: TagRule) -> TagRule:
-    """The rule itself, when its pattern and tag can be used; raises `BadGlob` or `BadTag`."""
+    """The rule itself. Raises `BadGlob` or `BadTag` when its pattern or tag is not valid."""
     check_tag(rule.tag)
     for pattern in (rule.pattern, *rule.excludes):
         compile_glob(pattern)
@@ -238,7 +238,7 @@ def check_rule(rule: TagRule) -> TagRule:
 
 
 def try_rule(rule: TagRule, files: Iterable[CataloguedFile]) -> list[Verdict]:
-    """Each file with the rule's answer and, where it is no, why. A disabled rule is tried all the same."""
+    """Each file with the rule's answer and, where it does not match, why. A disabled rule is tried too."""
     compiled = _Compiled(check_rule(rule), compile_glob(rule.pattern))
     verdicts: list[Verdict] = []
     for file in files:

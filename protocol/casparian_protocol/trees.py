@@ -1,6 +1,6 @@
 """Opens, measures and removes directory trees that a guest may have filled with anything. Links are never followed.
 
-Works at any depth, and for directories whose mode a guest took away. A scratch directory in use is locked (`flock`) by
+This works at any depth, and for directories whose permissions a guest removed. A scratch directory in use is locked (`flock`) by
 its worker; the kernel releases the lock when that worker dies. The caller says which attempts are over.
 """
 
@@ -21,9 +21,9 @@ _OWNER = 0o700
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with all in it. Raises the first `OSError`; what could be removed is gone all the same.
+    """Remove a directory with all in it. Raises the first `OSError`; everything that could be removed is gone even then.
 
-    Directories below the first level are moved up to it before they are emptied: the tree gets flat instead of being climbed.
+    Directories below the first level are moved up to it before they are emptied, which flattens the tree instead of descending.
     """
     root = _entered(None, os.fspath(path))
     try:
@@ -37,7 +37,7 @@ def remove_tree(path: Path) -> None:
 
 
 def open_directory(path: Path) -> int:
-    """A descriptor of a real directory that we may list and change, also where its mode kept us out. Never a link's."""
+    """A descriptor of a real directory that may be listed and changed, even where its mode did not allow it. Never a link's."""
     return _entered(None, os.fspath(path))
 
 
@@ -104,7 +104,7 @@ def _entries(directory: int) -> list[tuple[str, bool]]:
 
 
 def _entered(parent: int | None, name: str) -> int:
-    """A descriptor of a real directory that we may list and change; opened for us where its mode keeps us out."""
+    """A descriptor of a real directory that may be listed and changed; its mode is changed where it does not allow that."""
     try:
         descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
         if os.fstat(descriptor).st_mode & _OWNER == _OWNER:
@@ -124,9 +124,9 @@ def _entered(parent: int | None, name: str) -> int:
 
 
 def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None:
-    """Call for everything in a directory that somebody may be changing meanwhile; what cannot be looked at is passed over.
+    """Call `on_entry` for everything in a directory that may be changing meanwhile; what cannot be read is skipped.
 
-    Climbs by `..`, and stops where that no longer leads back to the directory it came from.
+    Goes up by `..`, and stops where that no longer leads to the directory it came from.
     """
     try:
         here = os.open(path, _DIRECTORY)
@@ -156,7 +156,7 @@ def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None
 
 
 def _stepped(here: int, name: str) -> int:
-    """The next directory in place of this one."""
+    """Open the next directory and close this one."""
     there = os.open(name, _DIRECTORY, dir_fd=here)
     os.close(here)
     return there
@@ -168,7 +168,7 @@ def _place(directory: int) -> tuple[int, int]:
 
 
 def _measured(directory: int, on_entry: Callable[[os.stat_result], None]) -> list[str]:
-    """Tell about all entries; the names of those that are directories."""
+    """Report all entries; return the names of those that are directories."""
     found: list[str] = []
     try:
         with os.scandir(directory) as scan:
@@ -189,9 +189,9 @@ logger = logging.getLogger(__name__)
 
 
 def remove_scratch(scratch: Path) -> None:
-    """Remove it with everything in it, however deep, directories that the guest closed included. Links are not followed.
+    """Remove it with everything in it, at any depth, including directories that the guest closed. Links are not followed.
 
-    What the disk does not let go stays for the next sweep.
+    What cannot be removed is left for the next sweep.
     """
     try:
         remove_tree(scratch)
@@ -202,7 +202,7 @@ def remove_scratch(scratch: Path) -> None:
 
 
 def remove_if_unused(scratch: Path) -> bool:
-    """Remove it unless a living worker holds it; True if it was removed."""
+    """Remove it unless a running worker has it locked. True if it was removed."""
     try:
         lock = open_directory(scratch)
     except OSError:  # removed at this moment, or no directory

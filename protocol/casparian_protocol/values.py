@@ -2,8 +2,8 @@
 
 Times are ISO 8601 with `T`, without trailing zeros in a fraction; instants are in UTC with `Z`. Decimals are plain
 digits, binary is lower-case hexadecimal. NaN and infinities are the texts `nan`, `inf`, `-inf` where JSON has no number
-for them. No type raises: nanoseconds, years beyond 9999 and before 1, 39 digits. docs/reference/sql.md says the same to
-users. Escaping for terminals (`scrub`) and column widths are the caller's.
+for them. No value of any type raises, not even nanoseconds, years beyond 9999 or before 1, or 39 digits. docs/reference/sql.md
+says the same to users. Escaping for terminals (`scrub`) and column widths are the caller's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def as_texts(array: pa.Array, *, keeps_scale: bool = True) -> pa.StringArray:
 
 
 def plain_values(column: pa.Array | pa.ChunkedArray, *, keeps_scale: bool = True) -> list[Any]:
-    """Every value as one that JSON has: numbers and booleans as such, lists and objects of these, all else as text."""
+    """Every value as a JSON value: numbers and booleans as they are, lists and objects of these, everything else as text."""
     if isinstance(column, pa.ChunkedArray):
         return [value for chunk in column.chunks for value in plain_values(chunk, keeps_scale=keeps_scale)]
     kind = column.type
@@ -82,7 +82,7 @@ def plain_values(column: pa.Array | pa.ChunkedArray, *, keeps_scale: bool = True
 
 
 def plain_rows(table: pa.Table | pa.RecordBatch) -> list[PlainRow]:
-    """Rows by column name, as values that JSON has."""
+    """Rows by column name, as JSON values."""
     names = table.schema.names
     columns = [plain_values(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] if columns else []
@@ -95,7 +95,7 @@ def cell_texts(column: pa.Array | pa.ChunkedArray) -> list[str | None]:
 
 
 def flat_table(table: pa.Table) -> pa.Table:
-    """The table for formats that know text, numbers and truths only (CSV): all else is its text."""
+    """The table for formats that have only text, numbers and booleans (CSV): everything else as text."""
     columns = []
     for column in table.columns:
         kind = column.type
@@ -107,7 +107,7 @@ def flat_table(table: pa.Table) -> pa.Table:
 
 
 def parquet_table(table: pa.Table) -> pa.Table:
-    """The table with what Parquet has no type for (calendar intervals, unions) as text."""
+    """The table with types that Parquet does not have (calendar intervals, unions) as text."""
     columns = [
         pa.chunked_array([as_texts(each) for each in column.chunks], pa.string())
         if _is_not_stored(column.type)
@@ -182,7 +182,7 @@ def _moments(array: pa.Array) -> pa.StringArray:
     if is_zoned:
         array = array.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit), safe=False)
     text = array.cast(pa.string())
-    odd = pc.starts_with(text, "<")  # pyarrow's word for what is beyond its calendar
+    odd = pc.starts_with(text, "<")  # how pyarrow writes values beyond its calendar
     if odd.true_count:
         marks = odd.to_pylist()
         counts, given = _counts(array), text.to_pylist()

@@ -1,4 +1,4 @@
-"""Sentences and names that several front ends and the sentinel's refusals share, so that all say the same.
+"""Sentences and names that the front ends and the sentinel's refusals share.
 
 Names of a job's columns in documents; why a version of a parser waits, and what to do; which files will never run; what
 is wrong with a daemon that still runs. The facts come from events, tables and the operation `status`.
@@ -16,7 +16,7 @@ V = TypeVar("V")
 # --- names in documents ---
 
 
-#: Column of `cf_processing_queue` → its word in documents.
+#: Column of `cf_processing_queue` → its name in documents.
 JOB_WORDS = {
     "job_type": "type",
     "plugin_name": "parser",
@@ -37,7 +37,7 @@ _JOB_COLUMNS = {word: column for column, word in JOB_WORDS.items()}
 
 
 def in_words(row: Mapping[str, V]) -> dict[str, V]:
-    """A row of `cf_processing_queue` as a document has it."""
+    """A row of `cf_processing_queue` with the names that documents use."""
     return {JOB_WORDS.get(name, name): value for name, value in row.items()}
 
 
@@ -51,9 +51,9 @@ def in_columns(document: Mapping[str, V]) -> dict[str, V]:
 
 #: A version waits because jobs of another one are open: it becomes current when they have ended without rows.
 JOBS_OPEN = "JOBS_OPEN"
-#: A version waits because the rows that lie do not satisfy its contract.
+#: A version waits because existing rows do not satisfy its contract.
 CONTRACT = "CONTRACT"
-#: A version waits since before contracts were compared; whether it fits shows when somebody chooses it.
+#: A version was waiting before contracts were compared; whether it fits shows when somebody chooses it.
 NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
@@ -73,7 +73,7 @@ def _place(problem: Mapping[str, object]) -> str:
 def what_to_do(
     parser: str, version: str, problems: Sequence[Mapping[str, object]], *, may_be_chosen: bool, like: str = ""
 ) -> str:
-    """What helps a version that waits, with commands that exist. `like`: a version with the contract of the live rows."""
+    """What to do about a version that waits, as commands. `like`: a version with the contract of the live rows."""
     if problems and all(problem["code"] == JOBS_OPEN for problem in problems):
         return "It becomes current by itself when the open jobs have ended, unless they publish rows."
     use = f"`casparian parser use {parser}@{version} --reason TEXT` makes it current"
@@ -120,7 +120,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True, slots=True)
 class WaitingFiles:
-    """So many files with this tag wait; `parser` is the one that would take them, empty when none would."""
+    """How many files with this tag wait; `parser` is the one that would take them, empty when none would."""
 
     tag: str
     files: int
@@ -129,9 +129,9 @@ class WaitingFiles:
 
 
 def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVersion]) -> list[WaitingFiles]:
-    """What of `counts` (tag → files without a job) no version of a parser may take, in the order of the tags.
+    """The part of `counts` (tag → files without a job) that no version of a parser may take, in order of tags.
 
-    `registered` are in the order of their registration.
+    `registered` is in order of registration.
     """
     versions = list(registered)
     topics = {topic for each in versions if not each.is_retired for topic in each.topics}
@@ -153,7 +153,7 @@ def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVers
 # --- a daemon in trouble ---
 
 
-#: Of several commits that wait for the same thing, so many are named.
+#: How many waiting commits are named; the rest are counted.
 _PARKED_NAMED = 5
 
 
@@ -170,7 +170,7 @@ def say_parked(parked: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def say_poison(count: int) -> list[str]:
-    """Events that no table holds."""
+    """Events that no table could take."""
     if not count:
         return []
     what = "1 event is" if count == 1 else f"{count:,} events are"
@@ -178,7 +178,7 @@ def say_poison(count: int) -> list[str]:
 
 
 def say_internal(errors: Mapping[str, Any]) -> list[str]:
-    """Errors of our own."""
+    """Casparian's own errors."""
     count = errors.get("count", 0)
     if not count:
         return []
@@ -187,6 +187,6 @@ def say_internal(errors: Mapping[str, Any]) -> list[str]:
 
 
 def say_trouble(found: Mapping[str, Any]) -> list[str]:
-    """All of it, from the result of the operation `status`."""
+    """All of these, from the result of the operation `status`."""
     poison = found.get("projection", {}).get("poison_events", 0)
     return [*say_parked(found.get("parked", [])), *say_poison(poison), *say_internal(found.get("internal_errors", {}))]

@@ -52,6 +52,20 @@ def test_every_place_that_a_page_names_exists(page: Path) -> None:
     assert list(missing_places(page.read_text("utf-8"))) == []
 
 
+def test_modules_and_tables_that_adding_a_job_kind_names_exist() -> None:
+    """`export.py` is the reader's own file; its folder and the table beside it are ours."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| \w+ \| `(casparian_\w+)/([\w/]+)\.py`[^|]* \| `(\w+)` \|", text, re.MULTILINE)
+    folders = {folder.rpartition("/")[2]: ROOT / folder for folder in FOLDERS.values()}
+    missing = []
+    for package, module, table in rows:
+        file = folders[package] / f"{module}.py"
+        file = file.parent / "__init__.py" if file.stem == "export" else file
+        if not file.exists() or table not in names_in(file):
+            missing.append(f"{package}/{module}: {table}")
+    assert (len(rows), missing) == (5, [])
+
+
 def test_the_map_names_many_places() -> None:
     assert len(_PLACE.findall((ROOT / "docs/explanation/map-of-the-code.md").read_text("utf-8"))) > 100
 

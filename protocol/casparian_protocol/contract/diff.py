@@ -1,7 +1,7 @@
 """Compares two contracts of one output.
 
 `diff` lists every difference and says whether existing rows satisfy the new contract. `misfits` is stricter: it says
-why rows of both contracts could not lie in one table. An added column or a wider type satisfies existing rows, but
+why rows of both contracts could not share a table. An added column or a wider type satisfies existing rows, but
 gives the table two schemas.
 """
 
@@ -21,7 +21,7 @@ ChangeKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. `compatible`: every row that satisfied the old contract satisfies the new one as it lies."""
+    """One difference. `compatible`: every row that satisfied the old contract satisfies the new one unchanged."""
 
     kind: ChangeKind
     column: str | None
@@ -47,11 +47,11 @@ class ContractDiff:
 
     @property
     def is_compatible(self) -> bool:
-        """Whether old rows satisfy the new contract as they lie. Whether both fit one table is `fits`' question."""
+        """Whether old rows satisfy the new contract unchanged. Whether both can share a table is `misfits`' question."""
         return all(change.compatible for change in self.changes)
 
     def render(self) -> str:
-        """Plain text, one change a line, the verdict last."""
+        """Plain text, one line for each change, the verdict last."""
         if not self.changes:
             return "no change"
         verdict = (
@@ -122,7 +122,7 @@ def _widens(old: AnyType, new: AnyType) -> bool:
 def _loosens(check: str, old: Column, new: Column) -> bool:
     match check:
         case "null_values" | "lossy":
-            return True  # they steer the reading of input, not the rows that lie
+            return True  # they affect how input is read, not existing rows
         case "unique" | "pattern":
             return not getattr(new, check)
         case "values":
@@ -165,27 +165,27 @@ _SCHEMA = frozenset({"added", "removed", "renamed", "type"})
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One reason why rows that lie do not satisfy another contract: the column, and what about it, in words."""
+    """One reason why existing rows do not satisfy another contract: the column, and what about it, in words."""
 
     column: str
     what: str
 
 
-def misfits(lying: Contract, other: Contract) -> tuple[Misfit, ...]:
-    """Why rows that satisfy `lying` may not satisfy `other` as they lie; empty when every one of them does."""
+def misfits(existing: Contract, other: Contract) -> tuple[Misfit, ...]:
+    """Why existing rows, which satisfy `existing`, may not satisfy `other`; empty when they all do."""
     found = [
         Misfit((change.column or "").partition(".")[0], _reason(change))
-        for change in diff(lying, other).changes
+        for change in diff(existing, other).changes
         if change.kind in _SCHEMA or not change.compatible
     ]
-    return (*found, *_texts_that_become_null(lying, other))
+    return (*found, *_texts_that_become_null(existing, other))
 
 
-def _texts_that_become_null(lying: Contract, other: Contract) -> list[Misfit]:
-    """A text that lies in a required column and that the other contract reads as NULL."""
+def _texts_that_become_null(existing: Contract, other: Contract) -> list[Misfit]:
+    """Texts that a required column may hold now and that the other contract reads as NULL."""
     found = []
     for column in other.columns:
-        before = lying.column(column.name)
+        before = existing.column(column.name)
         if before is None or column.nullable or before.type != column.type or column.type.kind != "string":
             continue
         added = sorted(set(column.null_values) - set(before.null_values))
@@ -210,7 +210,7 @@ def _reason(change: Change) -> str:
         case "primary_key":
             return f"the primary key was {before} and is {after}"
         case "check" if (change.column or "").endswith(".unique"):
-            return "its values had not to be unique and have to be"
+            return "its values did not have to be unique and now do"
         case _:
             check = (change.column or "").rpartition(".")[2]
             return f"{check} was {before} and is {after}"

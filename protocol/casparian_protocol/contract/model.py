@@ -37,7 +37,7 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 
 
 class ContractInvalid(CasparianError):
-    """A contract's literal breaks the format; `problems` has one line a fault, each with its place."""
+    """A contract's literal breaks the format; `problems` has one line for each fault, with its place."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -58,7 +58,7 @@ COLUMN_KEYS = (
 )  # fmt: skip
 POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
 MAX_PROBLEMS = 20
-#: What pydantic says of Python, as somebody says it who wrote a literal.
+#: pydantic's error types, in the words of somebody who writes a literal.
 _IN_WORDS = {
     "missing": "it must be given",
     "tuple_type": "it must be a list",
@@ -73,7 +73,7 @@ _IN_WORDS = {
 
 
 def say(faults: ValidationError, literal: object) -> list[str]:
-    """One line a fault."""
+    """One line for each fault."""
     errors = faults.errors(include_url=False, include_context=False)
     lines = list(dict.fromkeys(_line(error, literal) for error in errors))
     return [*lines[:MAX_PROBLEMS], f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else lines
@@ -118,7 +118,7 @@ def _whole_to_float(value: object) -> object:
 
 
 class QuarantinePolicy(BaseModel):
-    """One layer of the policy: only keys that were given count (`model_fields_set`)."""
+    """One layer of the policy; only keys that were given count (`model_fields_set`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -129,13 +129,13 @@ class QuarantinePolicy(BaseModel):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
 
-#: Named in the specification, not built: accepted in what was stored earlier, refused in what is new.
+#: Specified and not built: accepted in what was stored earlier, refused in anything new.
 UNBUILT_KEYS = ("dir", "keep_days")
 BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)
 
 
 def unbuilt_keys(policy: QuarantinePolicy | None) -> list[str]:
-    """Keys that would have no effect. Those who write a policy anew are told so; stored ones stay as they are."""
+    """Keys that would have no effect. They are refused in a new policy; stored policies keep them."""
     return [key for key in UNBUILT_KEYS if policy is not None and getattr(policy, key) is not None]
 
 
@@ -150,14 +150,14 @@ def cascade(*layers: QuarantinePolicy | None) -> QuarantinePolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyBreach:
-    """The limit that was passed, in words and numbers."""
+    """The limit that was exceeded, in words and numbers."""
 
     limit: str
     reason: str
 
 
 def breach(policy: QuarantinePolicy, *, received: int, quarantined: int, at_end: bool) -> PolicyBreach | None:
-    """The first limit that the counts pass. `max_pct` is judged only at the end, over all rows received."""
+    """The first limit that the counts exceed. `max_pct` is judged only at the end, over all rows received."""
     if quarantined and not policy.allow:
         return PolicyBreach("allow", f"{quarantined} bad rows, and quarantine is not allowed")
     if policy.max_count is not None and quarantined > policy.max_count:
@@ -175,7 +175,7 @@ Mode = Literal["strict", "allow_extra", "allow_missing_optional"]
 TEMPORAL_KINDS = frozenset({"date", "time", "timestamp", "timestamp_ns", "timestamp_tz"})
 ORDERED_KINDS = TEMPORAL_KINDS | {"int64", "float64", "decimal", "duration"}
 NESTED_KINDS = frozenset({"list", "struct"})
-#: validation context of a contract that passed once: its patterns are not compiled again, so pyarrow is not imported
+#: validation context of a stored contract: its patterns were compiled once and are not compiled again, so pyarrow is not imported
 STORED = "stored"
 
 
@@ -328,9 +328,9 @@ class Contract(BaseModel):
             if one == other and info.context == STORED:
                 continue  # earlier versions let it pass
             raise ValueError(
-                f"the column {one!r} is there twice"
+                f"the column {one!r} appears twice"
                 if one == other
-                else f"the columns {one!r} and {other!r} differ by nothing but case"
+                else f"the columns {one!r} and {other!r} differ only in case"
             )
         for name in self.primary_key:
             column = self.column(name)

@@ -148,7 +148,7 @@ AnyType = SimpleType | DecimalType | ZonedTimestampType | ListType | StructType
 
 
 def read_type(spelling: object, depth: int = 0) -> AnyType:
-    """The type a literal spells; ValueError says what is wrong with it."""
+    """The type that a literal spells. Raises ValueError."""
     if isinstance(spelling, AnyType):
         return spelling
     if depth > MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""What every event has: a version, a text for the catalogue, and a way to become a map and to be read from one.
+"""The base of every event: its version, its text for the catalogue, and how it is written as a map and read from one.
 
 An event is a frozen dataclass. Its docstring says what happened, `Annotated` says what a field means. A field with a default
 may be missing in the map and is left out of it when it has that default. How a class is read and written (`Shape`) is computed
@@ -50,7 +50,7 @@ class MalformedEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field, as the catalogue tells of it."""
+    """One field, as the catalogue describes it."""
 
     name: str
     meaning: str
@@ -64,7 +64,7 @@ class About:
     name: str
     meaning: str
     version: int
-    #: Rides in the next batch and forces none.
+    #: It is written with the next batch, and does not cause one.
     is_lazy: bool
     #: States that its job may have after it; empty: it changes no state.
     leads_to: tuple[JobState, ...]
@@ -76,12 +76,12 @@ class About:
 
     @cached_property
     def has_text_keys(self) -> bool:
-        """Whether its types alone see to it that every key of every map in it is text."""
+        """Whether its types alone guarantee that every key of every map in it is text."""
         return not any(_is_open(hint) for hint in hints_of(self._event, include_extras=True).values())
 
 
 class Event:
-    """A past fact. Who recorded it when, and what led to it, is the log's to say."""
+    """A past fact. The log says who recorded it, when, and what led to it."""
 
     __slots__ = ()
     about: ClassVar[About]
@@ -120,7 +120,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Event):
-    """An event of a later program: who only shows events names it with its data, who folds the log refuses it."""
+    """An event of a later program. Code that only shows events shows its data; code that folds the log refuses it."""
 
     type: str
     version: int
@@ -138,7 +138,7 @@ class Unknown(Event):
 def event(
     *, version: int = 1, is_lazy: bool = False, leads_to: tuple[JobState, ...] = ()
 ) -> Callable[[type[E]], type[E]]:
-    """Make a type of event of a class with annotated fields."""
+    """Make a class with annotated fields a type of event."""
 
     def made(written: type[E]) -> type[E]:
         cls = dataclass(frozen=True, slots=True, kw_only=True)(written)

@@ -1,4 +1,4 @@
-"""The life of a job, as events. `states.NEXT` says which may follow which; `JobLeased`'s own sequence is the lease's epoch."""
+"""Events of a job's life. `jobs.NEXT` says which may follow which; `JobLeased`'s own sequence is the lease's epoch."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class JobOutputsCommitted(JobEvent):
     records_unaccounted: Annotated[int | None, "of these, the ones that the parser may drop and dropped"] = None
     bytes_accounted: Annotated[int | None, "of the input, in records and in declared skips of the readers"] = None
     seconds: Annotated[float, "of the attempt, by the worker's clock"]
-    part_names: Annotated[int, "how its parts are called: 1 = job and number, 2 = and a digest"]
+    part_names: Annotated[int, "how its parts are named: 1 = job and number, 2 = also a digest"]
 
 
 @event(leads_to=(JobState.COMPLETED, JobState.PARTIAL_SUCCESS))

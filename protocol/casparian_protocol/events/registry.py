@@ -132,13 +132,13 @@ class OutputVersionClosed(Event):
 
 @event()
 class OutputContractsChanged(Event):
-    """Rows for this version of an output are held against further contracts, or others."""
+    """Rows for this version of an output are checked against further contracts, or others."""
 
     output: str
     version: Annotated[int, "number of the version"]
     contract_hash: Annotated[str, "every row satisfies it"]
     contracts: Annotated[
-        tuple[str, ...], "what rows may be held against on their way in: that one, and stricter ones; the newest 50"
+        tuple[str, ...], "what new rows may be checked against: that one, and stricter ones; the newest 50"
     ]
 
 
@@ -185,7 +185,7 @@ class ContractProposed(Event):
 
 @event(version=2)
 class ContractApproved(Event):
-    """Rows may be held against it."""
+    """Rows may be checked against it."""
 
     contract_id: str
     reason: str

@@ -44,7 +44,7 @@ class Checked:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
-        """Strict means the fields: a map is welcome where an instance could stand."""
+        """Only the fields are strict: a map is accepted in place of an instance."""
         schema = handler(source)
         inner = schema
         while inner["type"] != "dataclass":
@@ -74,18 +74,18 @@ class Work(Checked):
     kind: ClassVar[str]
     briefing: ClassVar[type[Briefing] | None] = None
 
-    #: Whose work it is: jobs of one parser version are paused, tried and trusted together. Empty: no parser's.
+    #: The parser that does it: jobs of one parser version are paused, tried and trusted together. Empty: none.
     parser: ShortText = ""
     parser_version: VersionText = ""
 
     @property
     def subject(self) -> str:
-        """What it is about, as lists of jobs show it: a path, as a rule."""
+        """What it is about, as lists of jobs show it: usually a path."""
         raise NotImplementedError
 
     @property
     def content(self) -> str:
-        """What tells its input from others: two failures with the same content have the same cause."""
+        """What identifies its input: two failures with the same content have the same cause."""
         return self.subject
 
     @property
@@ -95,7 +95,7 @@ class Work(Checked):
 
     @property
     def contracts(self) -> Mapping[str, str]:
-        """output → hash of the contract that its rows are held against."""
+        """output → hash of the contract that its rows are checked against."""
         return _NONE
 
     @property
@@ -208,13 +208,13 @@ def _checked(model: type, value: object) -> Any:
 
 
 def work_of(value: object) -> Work:
-    """The work that a map says, checked. Raises `ValueError`."""
+    """The work that a map describes, checked. Raises `ValueError`."""
     work: Work = _checked(_kind_of(value), value)
     return work
 
 
 def unchecked_work_of(facts: Mapping[str, object]) -> Work:
-    """The work that a map says, whatever its values: an earlier program may have checked less."""
+    """The work that a map describes, unchecked: an earlier program may have checked less."""
     model = _kind_of(facts)
     values: JobFacts = {name: facts[name] for name in model.names() if name in facts}
     for name, part in _parts_of(model.kind):
@@ -225,14 +225,14 @@ def unchecked_work_of(facts: Mapping[str, object]) -> Work:
 
 @cache
 def _parts_of(kind: str) -> tuple[tuple[str, type[Checked]], ...]:
-    """Fields that are objects of their own."""
+    """Fields that are themselves checked dataclasses."""
     types = get_type_hints(WORKS[kind])
     found = ((name, types[name]) for name in WORKS[kind].names())
     return tuple((name, part) for name, part in found if isinstance(part, type) and issubclass(part, Checked))
 
 
 def briefing_of(value: object) -> Briefing:
-    """The briefing that a map says, of its kind's type. Raises `ValueError`."""
+    """The briefing that a map describes, of its kind's type. Raises `ValueError`."""
     model = _kind_of(value).briefing
     if model is None:
         raise ValueError("this kind of job has no briefing")
@@ -290,9 +290,9 @@ _OF_PARSE = (
 
 
 def with_work(job: JobFacts) -> JobFacts:
-    """A job as it was written before kinds had works of their own: every field at one level, and a `type`.
+    """Bring a job from before kinds had works (every field at one level, and a `type`) to today's shape.
 
-    What never was such a job stays as it is: whoever reads it says what is wrong.
+    Anything else is returned unchanged: its reader reports what is wrong.
     """
     if "type" not in job or not isinstance(job.get("input"), dict):
         return job

@@ -114,7 +114,7 @@ class JobSpec(_Model):
     queued_at: Microseconds = 0
 
     def flat(self) -> JobFacts:
-        """The job for people: what its kind carries beside what every job has."""
+        """The job as one flat map for people: the fields of its kind and those that every job has."""
         facts = {**self.__dict__, **facts_of_work(self.work)}
         return {"type": facts.pop("kind"), **{name: value for name, value in facts.items() if name != "work"}}
 

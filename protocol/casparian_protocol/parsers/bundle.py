@@ -76,7 +76,7 @@ def pack_bundle(files: Mapping[str, bytes]) -> bytes:
 
 
 def read_bundle(blob: bytes) -> dict[str, bytes]:
-    """The files of a bundle by name; `BundleRefused` for all that a stranger can do wrong."""
+    """The files of a bundle by name; raises `BundleRefused` for anything that is wrong with it."""
     if len(blob) > _BLOB_BYTES_MAX:
         raise BundleRefused(f"it has {len(blob):,} bytes")
     entries = _read_directory(blob)
@@ -92,7 +92,7 @@ def read_bundle(blob: bytes) -> dict[str, bytes]:
 
 
 def check_names(names: Mapping[str, bytes] | list[str]) -> None:
-    """Names must be relative, plain and distinct on every file system, also on one that folds case."""
+    """Names must be relative, plain and distinct on every file system, including those that ignore case."""
     if len(names) > ENTRIES_MAX:
         raise BundleRefused(f"it has {len(names):,} files, at most {ENTRIES_MAX:,} are allowed")
     folded: set[str] = set()
@@ -122,7 +122,7 @@ def name_problem(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry of the central directory, and where its data lie."""
+    """One entry of the central directory, and where its data is."""
 
     name: str
     method: int
@@ -138,11 +138,11 @@ def _read_directory(blob: bytes) -> list[_Entry]:
         raise BundleRefused("it is too short for a ZIP")
     magic, disk, start_disk, here, count, length, start, comment = _END.unpack_from(blob, end_at)
     if magic != b"PK\x05\x06" or disk or start_disk or here != count or comment:
-        raise BundleRefused("it does not end as a ZIP of ours does")
+        raise BundleRefused("it does not end like the ZIP of a bundle")
     if count > ENTRIES_MAX:
         raise BundleRefused(f"it has {count:,} files, at most {ENTRIES_MAX:,} are allowed")
     if start + length != end_at:
-        raise BundleRefused("its directory does not lie before its end")
+        raise BundleRefused("its directory is not right before its end")
     entries: list[_Entry] = []
     at, local_at = start, 0
     for _ in range(count):
@@ -156,7 +156,7 @@ def _read_directory(blob: bytes) -> list[_Entry]:
 
 
 def _read_entry(blob: bytes, at: int, local_at: int, *, directory_at: int) -> tuple[_Entry, int, int]:
-    """The entry at `at`, whose local header must stand at `local_at`; and where the next of each begins."""
+    """The entry at `at`, whose local header must be at `local_at`; and where the next of each begins."""
     magic, _made_by, *common, comment, disk, _internal, external, offset = _CENTRAL.unpack_from(blob, at)
     _needs, flags, method, _time, _date, crc, packed_size, size, name_length, extra = common
     name_at = at + _CENTRAL.size
@@ -168,12 +168,12 @@ def _read_entry(blob: bytes, at: int, local_at: int, *, directory_at: int) -> tu
         raise BundleRefused(f"{encoded[:80]!a} is a link, a directory or a device")
     data_at = local_at + _LOCAL.size + name_length
     if offset != local_at or data_at + packed_size > directory_at:
-        raise BundleRefused("its entries do not lie one behind the other")
+        raise BundleRefused("its entries are not back to back")
     local_magic, *local = _LOCAL.unpack_from(blob, local_at)
     if local_magic != b"PK\x03\x04" or local != common or blob[data_at - name_length : data_at] != encoded:
         raise BundleRefused(f"two headers of {encoded[:80]!a} differ")
     if method not in (_STORED, _DEFLATED) or (method == _STORED and packed_size != size):
-        raise BundleRefused(f"{encoded[:80]!a} is packed in a way that bundles are not")
+        raise BundleRefused(f"{encoded[:80]!a} is compressed in a way that bundles do not use")
     try:
         name = encoded.decode()
     except UnicodeDecodeError as cause:
@@ -198,7 +198,7 @@ def _inflated(entry: _Entry, packed: bytes) -> bytes:
     except zlib.error as cause:
         raise BundleRefused(f"{entry.name!a} cannot be unpacked: {cause}") from cause
     if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
-        raise BundleRefused(f"{entry.name!a} has more or less data than it says")
+        raise BundleRefused(f"{entry.name!a} has more or less data than its header says")
     return data
 
 
@@ -232,8 +232,8 @@ def source_digest(files: Mapping[str, bytes]) -> str:
 def unpack_bundle(blob: bytes, directory: Path) -> None:
     """Write the files of `blob` read-only below `directory`, all or nothing.
 
-    A directory that is already there is checked against the blob instead: it was unpacked earlier, or by a
-    neighbour a moment ago.
+    A directory that already exists is checked against the blob instead: it was unpacked earlier, perhaps by
+    another worker a moment ago.
     """
     files = read_bundle(blob)
     if directory.exists():
@@ -275,7 +275,7 @@ def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
 
 # --- signatures ---
 
-#: Stands before what is signed, so that a signature for one purpose is worth nothing for another.
+#: Precedes what is signed, so that a signature for one purpose is not valid for another.
 _PURPOSE = b"casparian artifact 1\n"
 
 

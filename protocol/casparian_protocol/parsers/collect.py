@@ -2,7 +2,7 @@
 
 `run`, tests and registration all use it. A directory gives its source, json, yaml and what the parser's `include`
 names. A single file gives itself, the modules beside it that it imports, its contracts, and what `include` names. Files
-that are left out are listed with the reason. Reads files; imports and runs nothing.
+that are left out are listed with the reason. It reads files, and imports and runs nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def choose_entry(sources: Mapping[str, str], directory_name: str) -> str:
 def contracts_of(metadata: ParserMetadata, files: Mapping[str, str], filename: str) -> dict[str, Contract]:
     """Output → contract, from the parser's literals and from the `<output>.schema.json` among `files`.
 
-    Both may give the same contract, in other words too (an alias, another order of keys); never two different ones.
+    Both may give the same contract, even spelled differently (an alias, another order of keys), but never two different ones.
     """
     contracts = {
         output: Contract.from_literal(literal, place=f"contract of {output} ({filename}:{metadata.outputs_line})")
@@ -108,7 +108,7 @@ def _looks_like_a_parser(text: str, filename: str) -> bool:
 def _without_repeats(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key appears twice")
     return value
 
 
@@ -144,14 +144,14 @@ class IncludeMatchesNothing(CasparianError):
 
     def __init__(self, pattern: str, entry: str) -> None:
         super().__init__(
-            f"`include` of {ascii(entry)[1:-1]} names {pattern!a}, and no file beside the parser fits it.",
+            f"`include` of {ascii(entry)[1:-1]} names {pattern!a}, and no file beside the parser matches it.",
             remedy="Correct the pattern, or leave it out; hidden files, tests/ and environments are never bundled.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or folder (its name ends with `/`) that lies beside the parser and is not in its bundle."""
+    """A file or folder (its name ends with `/`) beside the parser that is not in its bundle."""
 
     name: str
     why: str

@@ -77,7 +77,7 @@ class SeveralParsers(ParserSourceError):
         super().__init__(
             filename,
             line,
-            f"Several things here could be the parser: {', '.join(candidates)}.",
+            f"Several functions or classes here could be the parser: {', '.join(candidates)}.",
             remedy="Keep one function or class named in this way in the file, and move the others elsewhere.",
         )
 

@@ -147,7 +147,7 @@ def test_the_arrow_schema_has_exact_types() -> None:
         ({"columns": [{"name": "__CF_row_id", "type": "int"}]}, "is reserved"),
         ({"columns": [{"name": "a\x1b[2J", "type": "int"}]}, "control or unprintable"),
         ({"columns": [{"name": "x" * 256, "type": "int"}]}, "longer than 255"),
-        ({"columns": [{"name": "a", "type": "int"}, {"name": "A", "type": "int"}]}, "nothing but case"),
+        ({"columns": [{"name": "a", "type": "int"}, {"name": "A", "type": "int"}]}, "only in case"),
         ({"columns": [{"name": "a", "type": "int"}], "primary_key": ["b"]}, "which is not a column"),
         ({"columns": []}, "columns"),
         ({"columns": [{"name": "a", "type": "int"}] * 4097}, "at most 4096"),

@@ -187,7 +187,7 @@ def test_what_is_not_compatible_never_fits(one: Contract, other: Contract) -> No
         ),
         (column(), column(nullable=False), [Misfit("a", "NULL was allowed and is not")]),
         (column(nullable=False), column(), []),
-        (column(), column(unique=True), [Misfit("a", "its values had not to be unique and have to be")]),
+        (column(), column(unique=True), [Misfit("a", "its values did not have to be unique and now do")]),
         (column(unique=True), column(), []),
         (column(values=["x", "y"]), column(values=["x"]), [Misfit("a", "values was x, y and is x")]),
         (column(pattern="x"), column(pattern="y"), [Misfit("a", "pattern was x and is y")]),

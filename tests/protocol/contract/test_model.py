@@ -130,8 +130,8 @@ def test_a_column_that_cannot_be_one_is_refused_at_its_place(literal: Any, words
         ({}, "columns: it must be given"),
         ({"columns": []}, "columns"),
         ({"columns": {"a": "int64"}}, "columns: it must be a list"),
-        ({"columns": [column(), column(name="A")]}, "the columns 'a' and 'A' differ by nothing but case"),
-        ({"columns": [column(), column()]}, "the column 'a' is there twice"),
+        ({"columns": [column(), column(name="A")]}, "the columns 'a' and 'A' differ only in case"),
+        ({"columns": [column(), column()]}, "the column 'a' appears twice"),
         ({"columns": [column()], "colums": []}, "colums: there is no such key; did you mean 'columns'?"),
         ({"columns": [column()], "mode": "loose"}, "mode"),
         ({"columns": [column()], "primary_key": "b"}, "primary_key names 'b', which is not a column"),
@@ -216,7 +216,7 @@ def test_a_column_that_is_there_twice_was_let_pass_once_and_is_still_read() -> N
     twice = '{"columns":[{"name":"a","type":"int64"},{"name":"a","type":"int64"}]}'
 
     assert Contract.from_json(twice, is_stored=True).canonical_json() == twice
-    with pytest.raises(ContractInvalid, match="the column 'a' is there twice"):
+    with pytest.raises(ContractInvalid, match="the column 'a' appears twice"):
         Contract.from_json(twice)
 
 

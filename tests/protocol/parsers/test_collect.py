@@ -97,7 +97,9 @@ def test_an_include_that_names_no_file_is_refused(tmp_path: Path, pattern: str) 
     with pytest.raises(IncludeMatchesNothing) as refused:
         collect_parser(folder)
 
-    assert refused.value.problem == (f"`include` of fix.py names '{pattern}', and no file beside the parser fits it.")
+    assert refused.value.problem == (
+        f"`include` of fix.py names '{pattern}', and no file beside the parser matches it."
+    )
 
 
 def test_compiled_code_is_not_bundled_even_when_it_is_asked_for(tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_the_same_contract_may_stand_in_both_places_in_other_words() -> None:
         ({".schema.json": CONTRACT}, ContractFileInvalid, "'' cannot name an output"),
         ({"b.schema.json": "{"}, ContractFileInvalid, "b.schema.json: line 1: "),
         ({"b.schema.json": "[]"}, ContractFileInvalid, "it is not a JSON object"),
-        ({"b.schema.json": '{"columns": [], "columns": []}'}, ContractFileInvalid, "a key is there twice"),
+        ({"b.schema.json": '{"columns": [], "columns": []}'}, ContractFileInvalid, "a key appears twice"),
         ({"b.schema.json": '{"columns": NaN}'}, ContractFileInvalid, "NaN is not JSON"),
         ({"b.schema.json": '{"a": -Infinity}'}, ContractFileInvalid, "-Infinity is not JSON"),
         ({"b.schema.json": "[" * 100_000}, ContractFileInvalid, "b.schema.json: "),

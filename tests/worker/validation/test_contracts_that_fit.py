@@ -105,7 +105,7 @@ def test_a_row_that_lies_under_one_contract_satisfies_every_contract_that_is_sai
         ({"values": [1, 2]}, {"values": [1, 2, 3]}, []),
         ({"values": [1, 2]}, {"values": [1]}, ["values was 1, 2 and is 1"]),
         ({"unique": True}, {}, []),
-        ({}, {"unique": True}, ["its values had not to be unique and have to be"]),
+        ({}, {"unique": True}, ["its values did not have to be unique and now do"]),
         ({"type": _DECIMAL}, {"type": _WIDER_DECIMAL}, ["its type was decimal(8,2) and is decimal(12,2)"]),
         ({"type": "string", "nullable": False}, {"type": "string", "nullable": False, "null_values": ["NA"]}, None),
         ({"description": "a"}, {"description": "b"}, []),
