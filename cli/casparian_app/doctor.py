@@ -272,7 +272,7 @@ def judge_trouble(status: StatusResult | None) -> Check:
     """What a running daemon could not do, and goes on without."""
     if status is None:
         return Check("trouble", Verdict.OK, "no daemon runs to ask")
-    parked = wording.say_parked([one.model_dump() for one in status.parked])
+    parked = wording.say_parked(status.parked)
     if parked:
         why = "Give the daemon's user the right to write there, or free space; it goes on by itself."
         return Check("trouble", Verdict.FAIL, "; ".join(parked), why)
@@ -280,7 +280,7 @@ def judge_trouble(status: StatusResult | None) -> Check:
     if poison:
         why = "Restore blobs that are missing from a copy of the home; report what else is named."
         return Check("trouble", Verdict.FAIL, poison[0], why)
-    internal = wording.say_internal(status.internal_errors.model_dump())
+    internal = wording.say_internal(status.internal_errors)
     if internal:
         return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle FILE`.")
     return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, StatusResult
 
 V = TypeVar("V")
 
@@ -157,11 +160,11 @@ def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVers
 _PARKED_NAMED = 5
 
 
-def say_parked(parked: Sequence[Mapping[str, Any]]) -> list[str]:
+def say_parked(parked: Sequence[ParkedCommit]) -> list[str]:
     """Commits whose files cannot be put in place."""
     told = [
-        f"job {one['job_id']} is committed, but its files cannot be put in place: "
-        f"{one['path'] + ': ' if one['path'] else ''}{one['reason']} (tried {one['tries']} times; it is tried again)"
+        f"job {one.job_id} is committed, but its files cannot be put in place: "
+        f"{one.path + ': ' if one.path else ''}{one.reason} (tried {one.tries} times; it is tried again)"
         for one in parked[:_PARKED_NAMED]
     ]
     if len(parked) > _PARKED_NAMED:
@@ -177,16 +180,14 @@ def say_poison(count: int) -> list[str]:
     return [f'{what} left out of the tables: `casparian sql "from cf_poison_events"` says which and why']
 
 
-def say_internal(errors: Mapping[str, Any]) -> list[str]:
+def say_internal(errors: InternalErrors) -> list[str]:
     """Casparian's own errors."""
-    count = errors.get("count", 0)
-    if not count:
+    if not errors.count:
         return []
-    what = "1 internal error" if count == 1 else f"{count:,} internal errors"
-    return [f"{what} since the start, the last in {errors.get('last', '')}; logs/daemon.log has the tracebacks"]
+    what = "1 internal error" if errors.count == 1 else f"{errors.count:,} internal errors"
+    return [f"{what} since the start, the last in {errors.last}; logs/daemon.log has the tracebacks"]
 
 
-def say_trouble(found: Mapping[str, Any]) -> list[str]:
-    """All of these, from the result of the operation `status`."""
-    poison = found.get("projection", {}).get("poison_events", 0)
-    return [*say_parked(found.get("parked", [])), *say_poison(poison), *say_internal(found.get("internal_errors", {}))]
+def say_trouble(status: StatusResult, poison_events: int) -> list[str]:
+    """All of these; `poison_events` is what the tables say, which may be asked without a daemon."""
+    return [*say_parked(status.parked), *say_poison(poison_events), *say_internal(status.internal_errors)]

@@ -19,6 +19,7 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Call, R, Result
+from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.core import (
     Decision,
     DropStaging,
@@ -82,7 +83,7 @@ class LocalSentinel:
         self._fs = fs or RealFs()
         self._projection: Projection | None = None
         self._has_written = False
-        self._parked: list[dict[str, Any]] = []
+        self._parked: list[ParkedCommit] = []
 
     def __enter__(self) -> Self:
         make_home(self.home)

@@ -214,7 +214,7 @@ def _try_messages(kind: str, tables: Tables) -> tuple[int, int]:
                 if isinstance(effect, SendToWorker):
                     for frames in encode_parts(effect.message):
                         decode(frames)
-            json.dumps(desk.engine.internal.view())
+            desk.engine.internal.view().model_dump_json()
         assert desk.engine.internal.total == 0, f"{kind}: {what}: {desk.engine.internal.last}"
     tables.flush()
     return tried, accepted

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casparian_protocol.wire.operations.daemon import (
+    InternalErrors,
+    ParkedCommit,
+    ParsersView,
+    ProjectionView,
+    QueueCounts,
+    StatusResult,
+)
 from casparian_protocol.wording import (
     CONTRACT,
     JOB_WORDS,
@@ -132,8 +138,10 @@ def test_what_helps_a_version_that_waits(
 # --- a daemon in trouble
 
 
-def parked(number: int, path: str = "outputs/a") -> dict[str, Any]:
-    return {"job_id": f"job{number}", "path": path, "reason": "No space left", "tries": number}
+def parked(number: int, path: str = "outputs/a") -> ParkedCommit:
+    return ParkedCommit(
+        job_id=f"job{number}", epoch=1, path=path, errno=28, reason="No space left", since=1, tries=number
+    )
 
 
 def test_commits_that_wait_for_the_disk_are_named_up_to_five() -> None:
@@ -152,21 +160,23 @@ def test_events_that_no_table_holds_and_errors_of_our_own_are_counted() -> None:
     assert say_poison(0) == []
     assert say_poison(1)[0].startswith("1 event is left out of the tables: `casparian sql")
     assert say_poison(1200)[0].startswith("1,200 events are left out")
-    assert say_internal({}) == say_internal({"count": 0}) == []
-    assert say_internal({"count": 1, "last": "commit.py:7"}) == [
+    assert say_internal(InternalErrors()) == []
+    assert say_internal(InternalErrors(count=1, last="commit.py:7")) == [
         "1 internal error since the start, the last in commit.py:7; logs/daemon.log has the tracebacks"
     ]
-    assert say_internal({"count": 2000})[0].startswith("2,000 internal errors since the start")
+    assert say_internal(InternalErrors(count=2000))[0].startswith("2,000 internal errors since the start")
 
 
 def test_a_status_is_in_trouble_only_when_something_is() -> None:
-    assert say_trouble({}) == []
-    status = {
-        "parked": [parked(1)],
-        "projection": {"poison_events": 2},
-        "internal_errors": {"count": 1, "last": "x"},
-    }
-    assert [line.split()[0] for line in say_trouble(status)] == ["job", "2", "1"]
+    calm = StatusResult(
+        pid=1, seq=1, ready=True, version="1", home="/home/ada", mode="daemon", workers=[],
+        queue=QueueCounts(queued=0, running=0, retrying=0, dead_letter=0),
+        projection=ProjectionView(seq=1, lag=0, state="running"), parsers=ParsersView(paused=[]),
+    )  # fmt: skip
+    troubled = calm.model_copy(update={"parked": [parked(1)], "internal_errors": InternalErrors(count=1, last="x")})
+
+    assert say_trouble(calm, 0) == []
+    assert [line.split()[0] for line in say_trouble(troubled, 2)] == ["job", "2", "1"]
 
 
 # --- names in documents

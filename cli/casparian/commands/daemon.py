@@ -213,7 +213,7 @@ def _tell_past(app: App, found: PastStatus) -> None:
 
 
 def _print_trouble(app: App, found: Status) -> None:
-    for line in wording.say_trouble(_document(found)):
+    for line in wording.say_trouble(found.sentinel, found.poison_events):
         print(f"trouble: {cell(line)}", file=app.out)
 
 

@@ -155,7 +155,7 @@ def show(app: App, job_id: str) -> ExitCode:
         return ExitCode.OK
     row = found.row
     fields(app, _summary(row))
-    for line in wording.say_parked([found.parked.model_dump()] if found.parked else []):
+    for line in wording.say_parked([found.parked] if found.parked else []):
         print(f"trouble: {cell(line)}", file=app.out)
     _print_accounting(app, found)
     for commit in found.commits:

@@ -46,6 +46,7 @@ from casparian_protocol.events import (
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries.jobs import JobsMatching
 from casparian_protocol.wire import Progress
+from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit
 
 _SECOND_US = 1_000_000
 #: Without a commit: what the attempt had read was read.
@@ -362,7 +363,8 @@ class Facts:
                     if job.progress is None or progress.items_done != job.progress.items_done:
                         self.jobs.touch(job.job_id, progress, self.now_us, job.last_seq)
         elif metric.name == "trouble":
-            parked, internal = values.get("parked", []), values.get("internal_errors", {})
+            parked = [ParkedCommit.model_validate(each) for each in values.get("parked", [])]
+            internal = InternalErrors.model_validate(values.get("internal_errors", {}))
             self.troubles["trouble"] = wording.say_parked(parked) + wording.say_internal(internal)
         elif metric.name == "throughput":
             self.rows_per_second = self._throughput.per_second(self.now_us)

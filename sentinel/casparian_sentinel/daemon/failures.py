@@ -16,6 +16,7 @@ from typing import Any
 
 from casparian_protocol.events import Event, JobDeadLettered, JobFailed, JobRetryScheduled, ParserPaused
 from casparian_protocol.jobs import JobError
+from casparian_protocol.wire.operations import daemon as wire
 from casparian_sentinel.core import Decision
 
 TRACEBACKS_A_MINUTE = 5
@@ -59,9 +60,9 @@ class InternalErrors:
         else:
             window.left_out += 1
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> wire.InternalErrors:
         """For `status`: how many, where, and the last one in a line."""
-        return {"count": self.total, "places": dict(self.counts.most_common(16)), "last": self.last}
+        return wire.InternalErrors(count=self.total, places=dict(self.counts.most_common(16)), last=self.last)
 
     def _window(self, place: str) -> _Window:
         now_s = self._now()

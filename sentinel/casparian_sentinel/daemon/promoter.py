@@ -13,12 +13,12 @@ import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import Manifest
 from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
 from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
 from casparian_sentinel.commit.staging import remove_attempt, sweep
@@ -82,19 +82,19 @@ def _stopped(work: FileWork, error: Exception) -> Stopped:
     return Stopped(work, "", 0, f"internal error: {type(error).__name__}: {error}"[:300], error)
 
 
-def parked_view(stopped: Stopped, since_us: int, tries: int = 1) -> dict[str, Any]:
-    """As `status` shows it (`ParkedCommit`)."""
+def parked_view(stopped: Stopped, since_us: int, tries: int = 1) -> ParkedCommit:
+    """As `status` shows it."""
     work = stopped.work
     job_id, epoch = ("", 0) if isinstance(work, Sweep) else (work.job_id, work.epoch)
-    return {
-        "job_id": job_id,
-        "epoch": epoch,
-        "path": stopped.path,
-        "errno": stopped.errno,
-        "reason": stopped.reason,
-        "since": since_us,
-        "tries": tries,
-    }
+    return ParkedCommit(
+        job_id=job_id,
+        epoch=epoch,
+        path=stopped.path,
+        errno=stopped.errno,
+        reason=stopped.reason,
+        since=since_us,
+        tries=tries,
+    )
 
 
 def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[Promoted]:
@@ -190,7 +190,7 @@ class Promoter:
         work = itertools.chain(self._waiting, self._running, parked)
         return frozenset(item.job_id for item in work if isinstance(item, Promote))
 
-    def parked(self) -> list[dict[str, Any]]:
+    def parked(self) -> list[ParkedCommit]:
         """For `status`: the jobs whose files wait, and for what."""
         return [parked_view(one.stopped, one.since_us, one.tries) for one in self._parked.values()]
 

@@ -106,8 +106,8 @@ def status(context: Context) -> wire.StatusResult:
         intake=state.intake_paused or "open",
         given_up=[wire.WorkerGivenUp.model_validate(one) for one in context.given_up()],
         polled=context.polled(),
-        parked=[wire.ParkedCommit.model_validate(one) for one in context.parked()],
-        internal_errors=wire.InternalErrors.model_validate(context.internal()),
+        parked=context.parked(),
+        internal_errors=context.internal(),
     )
 
 
@@ -257,5 +257,12 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
                 "poison_events": context.poison_events(),
             },
         ),
-        Metric("trouble", {"seq": published_seq, "parked": context.parked(), "internal_errors": context.internal()}),
+        Metric(
+            "trouble",
+            {
+                "seq": published_seq,
+                "parked": [each.model_dump() for each in context.parked()],
+                "internal_errors": context.internal().model_dump(),
+            },
+        ),
     ]

@@ -18,8 +18,8 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.queries import Found
 from casparian_protocol.settings import Settings
-from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.base import Result
+from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Command, Now, State, WorkerPresence
 from casparian_sentinel.projection.queries.planning import RowSelect, RowT
@@ -106,10 +106,10 @@ class Context:
     given_up: Callable[[], list[dict[str, str]]] = list
     #: When polled sources were looked at last, in µs.
     polled: Callable[[], dict[str, int]] = dict
-    #: Commits whose files cannot be put in place: `job_id`, `epoch`, `path`, `errno`, `reason`, `since`, `tries`.
-    parked: Callable[[], list[dict[str, Any]]] = list
-    #: Errors of our own since the start: `count`, `places`, `last`.
-    internal: Callable[[], dict[str, Any]] = lambda: {"count": 0, "places": {}, "last": ""}
+    #: Commits whose files cannot be put in place.
+    parked: Callable[[], list[ParkedCommit]] = list
+    #: Internal errors since the start.
+    internal: Callable[[], InternalErrors] = InternalErrors
     #: Events that the projection set aside.
     poison_events: Callable[[], int] = int
     #: How many the daemon was to keep running.

@@ -18,6 +18,7 @@ from casparian_protocol.events import Event, JobDeadLettered, JobDue, JobFailed,
 from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ViolationCount
 from casparian_protocol.tagging import TagRule
 from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import Promoted
@@ -97,7 +98,7 @@ def test_a_handler_that_fails_refuses_its_command_and_leaves_no_trace(desk: Desk
     assert isinstance(decision.answer, Rejected) and decision.answer.code == "INTERNAL"
     assert "ZeroDivisionError" in decision.answer.problem
     assert (desk.table.state.seq, desk.table.state.rules, decision.events) == (known, {}, [])
-    assert desk.engine.internal.view()["places"] == {"deciding AddRule": 1}
+    assert desk.engine.internal.view().places == {"deciding AddRule": 1}
     (decision,) = desk.submit(c.AddRule(RULE, ANN))
     assert types(decision) == ["TagRuleAdded"]
 
@@ -273,7 +274,7 @@ def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_g
         manifest = stage(home, f"data.{output}.0.parquet", job=job)
         works.append(Promote(job, 5, manifest, "", {output: 1}))
 
-    async def story() -> tuple[list[Promoted], list[dict[str, Any]], list[Promoted]]:
+    async def story() -> tuple[list[Promoted], list[ParkedCommit], list[Promoted]]:
         promoted: list[Promoted] = []
         news = asyncio.Event()
         errors: list[object] = []
@@ -307,8 +308,8 @@ def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_g
     first, parked, promoted = asyncio.run(story())
 
     assert [one.job_id for one in first] == [good]
-    assert [(one["job_id"], one["errno"], one["reason"]) for one in parked] == [(bad, 20, "Not a directory")]
-    assert parked[0]["path"].startswith("outputs/refused/v1/part-")
+    assert [(one.job_id, one.errno, one.reason) for one in parked] == [(bad, 20, "Not a directory")]
+    assert parked[0].path.startswith("outputs/refused/v1/part-")
     assert [one.job_id for one in promoted] == [good, bad]
 
 
@@ -392,4 +393,4 @@ def test_a_poisonous_finish_never_becomes_a_loop_of_crashes(tmp_path: Path) -> N
 
 
 def test_the_trouble_of_a_status_survives_json(desk: Desk) -> None:
-    assert json.loads(json.dumps(desk.engine.internal.view())) == {"count": 0, "places": {}, "last": ""}
+    assert json.loads(desk.engine.internal.view().model_dump_json()) == {"count": 0, "places": {}, "last": ""}
