@@ -8,6 +8,7 @@ kind", lists them. A daemon keeps one work for each open job, so the classes hav
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -68,7 +69,7 @@ class Briefing(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work(Checked):
+class Work(Checked, ABC):
     """What one job is to do."""
 
     kind: ClassVar[str]
@@ -79,9 +80,9 @@ class Work(Checked):
     parser_version: VersionText = ""
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What it is about, as lists of jobs show it: usually a path."""
-        raise NotImplementedError
 
     @property
     def content(self) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
-from casparian_protocol.jobs.kinds import Briefing, Work, facts_of_work
-from casparian_protocol.packing import pack
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.attempts import give_back, held, internal_error
 from casparian_sentinel.core.decision import DecisionBuilder
@@ -206,7 +204,8 @@ def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: Valu
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:
     """The assignment and an upper estimate of its packed size."""
-    briefing = kind_of(job.work).briefing(state, job.work)
+    kind = kind_of(job.work)
+    briefing = kind.briefing(state, job.work)
     assignment = Assignment(
         job=job.spec(),
         attempt=attempt,
@@ -215,8 +214,4 @@ def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at:
         briefing=briefing,
         is_alone=job.runs_alone,
     )
-    return assignment, _FIXED_BYTES + _packed_bytes(job.work, briefing)
-
-
-def _packed_bytes(work: Work, briefing: Briefing | None) -> int:
-    return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))
+    return assignment, _FIXED_BYTES + kind.packed_bytes(job.work, briefing)

@@ -26,6 +26,7 @@ CORE = Path(casparian_sentinel.core.__file__).parent
 #: Standard-library modules that reach no clock, file, socket, process or randomness.
 PURE = {
     "__future__",
+    "abc",
     "collections",
     "collections.abc",
     "dataclasses",

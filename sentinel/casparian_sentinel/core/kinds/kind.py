@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from casparian_protocol.jobs import Manifest
-from casparian_protocol.jobs.kinds import Briefing, Work
+from casparian_protocol.jobs.kinds import Briefing, Work, facts_of_work
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.core.worker_commands import FinishedItem
@@ -13,7 +15,7 @@ from casparian_sentinel.core.worker_commands import FinishedItem
 W = TypeVar("W", bound=Work)
 
 
-class JobKind(Generic[W]):
+class JobKind(ABC, Generic[W]):
     """Decisions about jobs of one kind. Each method reads the state; only `record_commit` records."""
 
     # --- queued ---
@@ -36,11 +38,15 @@ class JobKind(Generic[W]):
         """What the worker needs beside the work."""
         return None
 
+    def packed_bytes(self, work: W, briefing: Briefing | None) -> int:
+        """The packed size of both, or a little more."""
+        return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))
+
     # --- finished ---
 
+    @abstractmethod
     def problem(self, state: State, work: W, item: FinishedItem) -> str:
         """What is wrong with what the worker offers; empty when nothing is."""
-        raise NotImplementedError
 
     def problem_of_kept(self, work: W, kept: Manifest) -> str:
         """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""

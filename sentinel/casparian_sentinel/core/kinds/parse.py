@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import attrgetter, is_
 
 from casparian_protocol.jobs import STAGED_NAME, Manifest
-from casparian_protocol.jobs.kinds import Briefing, ParseBriefing, ParseWork, Work
+from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.registry.versions import refusal_of_target
 from casparian_sentinel.core.state import State
@@ -14,9 +14,14 @@ from casparian_sentinel.core.worker_commands import FinishedItem
 
 _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8
+_SIZES_REMEMBERED = 256
+#: Headers of four texts and a size, beyond what their empty forms take.
+_OWN_BYTES = 4 * 4 + 8
 _NAMES = ParseWork.names()
 #: What jobs of one parser version have in common; jobs of different tagging rules alternate in some of them.
 _SHARED = attrgetter("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
+#: Which maps → the maps, held so that no other object gets their ids, and the packed size of a work that has them.
+_SIZES: dict[tuple[object, ...], tuple[tuple[object, ...], int]] = {}
 
 
 class Parse(JobKind[ParseWork]):
@@ -61,6 +66,20 @@ class Parse(JobKind[ParseWork]):
         line = state.parsers.get(work.parser)
         version = line.versions.get(work.parser_version) if line is not None else None
         return ParseBriefing(entry=version.entry if version is not None else "")
+
+    def packed_bytes(self, work: ParseWork, briefing: Briefing | None) -> int:
+        """Jobs of one plan share their maps, which are therefore packed once and not for every lease."""
+        shared = _SHARED(work)
+        key = (work.parser, work.parser_version, *map(id, shared))
+        known = _SIZES.get(key)
+        if known is None:
+            if len(_SIZES) >= _SIZES_REMEMBERED:
+                _SIZES.clear()
+            bare = replace(work, input=JobInput(path=""), tag="")
+            known = _SIZES[key] = (shared, super().packed_bytes(bare, briefing))
+        file = work.input
+        own = (file.path, file.file_id, file.content_hash, work.tag)
+        return known[1] + _OWN_BYTES + sum(len(text) if text.isascii() else 4 * len(text) for text in own)
 
     def problem(self, state: State, work: ParseWork, item: FinishedItem) -> str:
         return _problem_of(item.manifest, work) or refusal_of_target(state, work.contracts, work.output_versions)

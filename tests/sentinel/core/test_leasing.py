@@ -1,0 +1,38 @@
+"""Which worker gets which job, in messages of bounded size."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_protocol.jobs import JobInput, ParseWork
+from casparian_protocol.jobs.kinds import ParseBriefing, facts_of_work
+from casparian_protocol.packing import pack
+from casparian_sentinel.core.kinds import kind_of
+
+maps = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
+SHARED = {"contracts": {"orders": "c" * 64}, "params": {"limit": 3}}
+works = st.builds(
+    ParseWork,
+    parser=st.just("advice"),
+    parser_version=st.just("1.0"),
+    input=st.builds(
+        JobInput,
+        path=st.text(min_size=1, max_size=300),
+        file_id=st.text(max_size=40),
+        content_hash=st.text("abcdef0123456789", max_size=64),
+        size=st.integers(0, 2**62),
+    ),
+    tag=st.text(max_size=300),
+    on_change=st.sampled_from(["replace", "append"]),
+    contracts=st.just(SHARED["contracts"]) | maps,
+    params=st.just(SHARED["params"]) | maps,
+)
+
+
+@given(works, works)
+def test_the_size_of_a_work_is_never_estimated_too_low(first: ParseWork, second: ParseWork) -> None:
+    briefing = ParseBriefing(entry="advice.py")
+    for work in (first, second):  # the second may share maps that were measured with the first
+        packed = len(pack([facts_of_work(work), facts_of_work(briefing)]))
+        assert packed <= kind_of(work).packed_bytes(work, briefing) <= packed + 4 * len(work.input.path + work.tag) + 512
