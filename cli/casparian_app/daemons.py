@@ -164,7 +164,7 @@ def status(home: Home) -> Status:
     with client:
         found = client.perform(STATUS())
         queue, waiting = found.queue.model_dump(), None
-        if found.projection.phase == ProjectorPhase.READY:
+        if found.projection.phase in (ProjectorPhase.READY, ProjectorPhase.BUSY):
             try:
                 waiting = find_waiting_files(lambda query: client.ask(query).rows)
                 queue |= open_failures(lambda query: client.ask(query).rows)

@@ -278,7 +278,7 @@ class Client:
     ) -> tuple[QueryHead, bytes]:
         """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
-        While the projector works on the question it says so; when it says nothing, the sentinel knows why.
+        While the projector works on the question it says so; when it is silent, the sentinel is asked why.
         """
         if self._query is None:
             self._query = self._dealer(self.home.query_endpoint)
@@ -303,12 +303,15 @@ class Client:
             raise
 
     def _require_projector(self, *, is_late: bool) -> None:
-        """Raise `TablesAway` unless whoever is to answer may still be starting, or only slow."""
+        """Raise `TablesAway` unless the projector still starts, or is busy: the daemon can tell that from a hang.
+
+        One that is ready, and was not busy lately, has lost the question (it was started again meanwhile).
+        """
         projection = self.perform(STATUS(), timeout_seconds=_SILENCE_SECONDS).projection
         if projection.phase in PROJECTOR_GONE:
             raise TablesAway(f"the projector is {projection.state}")
         if projection.phase == ProjectorPhase.READY and is_late:
-            raise TablesAway("the projector says nothing")
+            raise TablesAway("the projector does not answer this question")
 
     def follow(self) -> Feed:
         """The feed from now on: a snapshot first. The feed closes with this client."""

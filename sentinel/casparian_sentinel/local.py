@@ -102,6 +102,7 @@ class LocalSentinel:
         try:
             try:
                 self._record_stop()
+                self._prune_keys()
                 self._close_tables()
                 self._context.uploads.close()
                 self._write_snapshot()
@@ -123,6 +124,7 @@ class LocalSentinel:
         self, op: str, args: dict[str, Any] | None = None, actor: str = "", attachments: Sequence[bytes] = ()
     ) -> dict[str, Any]:
         """`perform` for an operation that is known by its name only: its result as a daemon would send it."""
+        self._prune_keys()
         steps = begin(self._context, op, args or {}, actor_of(actor), attachments)
         cause = f"{op}:{self._context.new_id()}"
         answer: Any = None
@@ -269,6 +271,11 @@ class LocalSentinel:
             position = self._booted.log.durable.position
             catch_up(projection, self.home, position, self._settings.projection.batch_events)
         return projection
+
+    def _prune_keys(self) -> None:
+        """Forget keys of jobs that the tables know. Between operations only: a plan relies on those queued since it looked."""
+        if self._projection is not None:
+            self._booted.state.prune_recent_keys(self._projection.seq)
 
     def _record_stop(self) -> None:
         if self._has_written:

@@ -248,7 +248,7 @@ def test_answers_to_other_questions_and_signs_of_work_are_passed_over(home: Home
         assert client.query("select 1 as x").rows == [[1]]
 
 
-@pytest.mark.parametrize("phase", ["away", "given_up", "broken"])
+@pytest.mark.parametrize("phase", ["away", "given_up", "broken", "hung"])
 def test_a_projector_that_is_gone_is_told_at_once(home: Home, phase: str) -> None:
     status = status_with(phase, f"in the phase {phase}")
     with talk(home, status=lambda request: yes(request, status)) as (client, _), pytest.raises(TablesAway) as away:
@@ -265,13 +265,16 @@ def test_a_projector_that_is_ready_and_says_nothing_is_given_a_second_look(
     monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.05)
     with (
         talk(home, status=lambda request: yes(request, READY)) as (client, bus),
-        pytest.raises(TablesAway, match="the projector says nothing"),
+        pytest.raises(TablesAway, match="the projector does not answer this question"),
     ):
         client.query("select 1")
     assert [each.op for each in bus.requests] == ["ping", "status", "status"]
 
 
-def test_a_projector_that_only_starts_is_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("phase", ["starting", "reading", "busy"])
+def test_a_projector_that_only_starts_or_is_busy_is_waited_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
     monkeypatch.setattr("casparian_protocol.client._FIRST_SILENCE_SECONDS", 0.02)
     monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.02)
     looks = threading.Semaphore(0)
@@ -279,7 +282,7 @@ def test_a_projector_that_only_starts_is_waited_for(home: Home, monkeypatch: pyt
 
     def status(request: Request) -> Sequence[bytes]:
         looks.release()
-        return yes(request, status_with("starting", "starting"))
+        return yes(request, status_with(phase, "in words"))
 
     def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
         asked.append(frames)

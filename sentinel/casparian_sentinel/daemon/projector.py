@@ -12,6 +12,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -31,6 +32,12 @@ from casparian_sentinel.ports import Clock
 _CONTROL_LIMIT_BYTES = 8192
 _QUERY_SECONDS = 40.0
 _EXIT_SECONDS = 5.0
+#: It beats each second, from a thread of its own: after such a silence it is stopped, whatever the load.
+_SILENCE_SECONDS = 8.0
+#: So long in one step without using the CPU: it waits for something that does not come.
+_HANG_SECONDS = 10.0
+#: So long after a large batch, questions that came meanwhile may still be waiting to be read.
+_AFTER_BATCH_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +49,28 @@ class ProjectionAway(CasparianError):
         super().__init__(
             f"The projection does not answer ({why}).", remedy="Ask again in a moment; it is being restarted."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What the projector last said about its own loop, and when it was heard."""
+
+    heard_s: float
+    #: Since its loop was in one long step; 0 while it is, None when it never was.
+    busy_ago_seconds: float | None = None
+    #: How long that step has used no CPU.
+    idle_seconds: float = 0.0
+
+    def phase(self, now_s: float) -> tuple[ProjectorPhase, str]:
+        """How a projector is that has read the log: ready, busy (a large batch, or a busy machine), or hung."""
+        silent_seconds = now_s - self.heard_s
+        if silent_seconds > _SILENCE_SECONDS:
+            return ProjectorPhase.HUNG, f"hung: it has not been heard from for {silent_seconds:.0f} s"
+        if self.idle_seconds > _HANG_SECONDS:
+            return ProjectorPhase.HUNG, f"hung: no progress in one step for {self.idle_seconds:.0f} s"
+        if self.busy_ago_seconds is not None and self.busy_ago_seconds < _AFTER_BATCH_SECONDS:
+            return ProjectorPhase.BUSY, "busy: a large batch, or too little CPU"
+        return ProjectorPhase.READY, "ready"
 
 
 class Projector:
@@ -77,14 +106,31 @@ class Projector:
         self.applied_seq = 0
         #: Events that it set aside.
         self.poison_events = 0
-        self.phase = ProjectorPhase.STARTING
-        #: The same in words.
-        self.state = "starting"
+        self._phase = ProjectorPhase.STARTING
+        self._words = "starting"
+        self._beat = Beat(clock.monotonic_seconds())
+
+    @property
+    def phase(self) -> ProjectorPhase:
+        return self._condition()[0]
+
+    @property
+    def state(self) -> str:
+        """The phase in words."""
+        return self._condition()[1]
+
+    def _condition(self) -> tuple[ProjectorPhase, str]:
+        if self._phase is not ProjectorPhase.READY:
+            return self._phase, self._words
+        self._heard()  # a busy loop of ours must not mistake a beat that waits in the socket for silence
+        if self._phase is not ProjectorPhase.READY:
+            return self._phase, self._words
+        return self._beat.phase(self._clock.monotonic_seconds())
 
     @property
     def is_given_up(self) -> bool:
-        """It only dies: whoever asks it something is told so at once."""
-        return self._backoff.is_hopeless and self.phase is not ProjectorPhase.READY
+        """It ended too often within seconds of its start: questions are refused at once."""
+        return self._backoff.is_hopeless and self._phase is not ProjectorPhase.READY
 
     def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -129,7 +175,7 @@ class Projector:
         self._hang_up()
         if self._child is None or not self._child.is_running:
             return
-        if self.phase is ProjectorPhase.STARTING:
+        if self._phase is ProjectorPhase.STARTING:
             self._child.kill()  # it has not begun to work; what it holds is disposable anyway
         try:
             await asyncio.wait_for(self._ended.wait(), _EXIT_SECONDS)
@@ -161,6 +207,9 @@ class Projector:
     def _take_in(self, said: dict[str, Any]) -> None:
         if said.get("ready"):
             self._be(ProjectorPhase.READY, "ready")
+            self._beat = Beat(self._clock.monotonic_seconds())
+        if isinstance(beat := said.get("beat"), dict):
+            self._beat = Beat(self._clock.monotonic_seconds(), beat.get("busy_ago"), beat.get("idle", 0.0))
         if "error" in said:
             self._be(ProjectorPhase.BROKEN, f"error: {said['error']}")
             logger.error("Projector: %s", said["error"])
@@ -169,7 +218,7 @@ class Projector:
         seq = said.get("applied", said.get("seq"))
         if (
             isinstance(seq, int)
-            and self.phase in (ProjectorPhase.STARTING, ProjectorPhase.READING)
+            and self._phase in (ProjectorPhase.STARTING, ProjectorPhase.READING)
             and self._watermark is not None
         ):
             self._be(ProjectorPhase.READING, f"reading the log: event {seq:,} of {self._watermark.seq:,}")
@@ -178,7 +227,7 @@ class Projector:
             self._on_applied(seq)
 
     def _be(self, phase: ProjectorPhase, words: str) -> None:
-        self.phase, self.state = phase, words
+        self._phase, self._words = phase, words
 
     def _hang_up(self) -> None:
         if self._control is not None:
@@ -197,7 +246,7 @@ class Projector:
         if self._backoff.is_hopeless:  # what it needs may come back (space, rights), so it is tried on, seldom
             times = self._backoff.instant_deaths
             self._be(ProjectorPhase.GIVEN_UP, f"given up for now: it {how}, {times} times within seconds of its start")
-            logger.error("The projector is %s; tried again in %.0f s.", self.state, wait_seconds)
+            logger.error("The projector is %s; tried again in %.0f s.", self._words, wait_seconds)
         else:
             logger.warning("The projector %s; started again in %.1f s.", how, wait_seconds)
         self._on_away(how)

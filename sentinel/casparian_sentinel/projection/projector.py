@@ -13,8 +13,10 @@ import math
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,11 @@ _SAY_EVERY_SECONDS = 2.0
 #: The collector looks at everything that lives; a fold makes much and keeps little.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
+_BEAT_SECONDS = 1.0
+#: A turn of the loop, with its wait for something to do, that takes longer is a large batch or a busy machine.
+_LONG_TURN_SECONDS = 2.5
+#: CPU time from which a long turn counts as at work; the thread that beats uses far less.
+_AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
 #: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
 _WAITING_OF_ALL = 1000
@@ -96,6 +103,51 @@ def publish_output_views(projection: Projection, home: Home) -> None:
     projection.outputs_changed = left.is_waiting
 
 
+class Pulse:
+    """How the loop turns, as a thread of its own reports it: so a long batch, a hang and a stopped process can be told apart."""
+
+    def __init__(
+        self,
+        say: Callable[[dict[str, Any]], object],
+        now: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._say, self._now, self._cpu = say, now, cpu
+        self._turn_began_s = now()
+        self._was_long_s: float | None = None
+        self._worked_s, self._cpu_then = self._turn_began_s, cpu()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def turn(self) -> None:
+        """The loop begins another turn."""
+        now = self._now()
+        if now - self._turn_began_s > _LONG_TURN_SECONDS:
+            self._was_long_s = now
+        self._turn_began_s = now
+
+    def beat(self) -> dict[str, Any]:
+        """`busy_ago`: seconds since a long turn, 0 within one, None when there was none. `idle`: seconds without CPU in it."""
+        now, cpu = self._now(), self._cpu()
+        is_long = now - self._turn_began_s > _LONG_TURN_SECONDS
+        if not is_long or cpu - self._cpu_then >= _AT_WORK_SECONDS:
+            self._worked_s, self._cpu_then = now, cpu
+        busy_ago = 0.0 if is_long else None if self._was_long_s is None else now - self._was_long_s
+        return {"busy_ago": busy_ago, "idle": now - self._worked_s}
+
+    def _run(self) -> None:
+        while not self._is_over.wait(_BEAT_SECONDS):
+            self._say({"beat": self.beat()})
+
+
 class Projector:
     """The loop: watermark in, batches applied, questions answered, catalog published."""
 
@@ -119,6 +171,7 @@ class Projector:
         #: Why the last try to write the catalog failed; empty when it did not.
         self._not_published = ""
         self._is_ready = False
+        self._pulse = Pulse(self._tell)
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Serve until the sentinel is gone."""
@@ -132,7 +185,9 @@ class Projector:
             poller = zmq.Poller()
             for source in (bus, self._control.fileno(), self._lanes.wake_descriptor):
                 poller.register(source, zmq.POLLIN)
+            self._pulse.start()
             while True:
+                self._pulse.turn()
                 ready = dict(poller.poll(self._idle_milliseconds()))
                 if self._control.fileno() in ready and not self._hear():
                     return
@@ -148,6 +203,7 @@ class Projector:
                 follow(self._home.daemon_log)
 
     def close(self) -> None:
+        self._pulse.close()
         self._lanes.close()
         self._projection.close()
 

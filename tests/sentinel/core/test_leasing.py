@@ -35,4 +35,6 @@ def test_the_size_of_a_work_is_never_estimated_too_low(first: ParseWork, second:
     briefing = ParseBriefing(entry="advice.py")
     for work in (first, second):  # the second may share maps that were measured with the first
         packed = len(pack([facts_of_work(work), facts_of_work(briefing)]))
-        assert packed <= kind_of(work).packed_bytes(work, briefing) <= packed + 4 * len(work.input.path + work.tag) + 512
+        assert (
+            packed <= kind_of(work).packed_bytes(work, briefing) <= packed + 4 * len(work.input.path + work.tag) + 512
+        )

@@ -184,7 +184,7 @@ def test_a_projector_that_only_dies_is_told_of_and_questions_do_not_wait_for_it(
         client.request("add_source", {"name": "s", "path": "/data/s"})  # decisions go on
 
 
-def test_a_projector_that_hangs_is_told_of_and_one_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+def test_a_stopped_projector_is_reported_and_a_killed_one_is_waited_for(tmp_path: Path) -> None:
     home = new_home(tmp_path)
     with running(home) as daemon, daemon.client() as client:
         assert client.query("select 1").rows == [[1]]
@@ -194,10 +194,9 @@ def test_a_projector_that_hangs_is_told_of_and_one_that_was_killed_is_waited_for
             if "projection" in " ".join(child.cmdline())
         ]
         projector.suspend()
-        began = time.monotonic()
-        with pytest.raises(TablesAway, match="the projector says nothing"):
+        until(lambda: client.request("status")["projection"]["phase"] == "hung", "its silence is noticed")
+        with pytest.raises(TablesAway, match="the projector is hung: it has not been heard from for"):
             client.query("select 1")
-        assert time.monotonic() - began < 10
         projector.kill()
         until(lambda: client.request("status")["projection"]["state"] != "ready", "its end is noticed")
         until(lambda: client.request("status")["projection"]["state"] == "ready", "it is started again")

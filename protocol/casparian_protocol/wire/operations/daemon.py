@@ -62,6 +62,10 @@ class ProjectorPhase(StrEnum):
     #: It applies what the log has and it has not.
     READING = "reading"
     READY = "ready"
+    #: It is in a large batch, or was a moment ago; or the machine has no time for it. Its answers come later.
+    BUSY = "busy"
+    #: Its process is stopped, or waits for something that does not come.
+    HUNG = "hung"
     #: It ended and is started again in a moment.
     AWAY = "away"
     #: It only dies, and is started again seldom.
@@ -71,7 +75,7 @@ class ProjectorPhase(StrEnum):
 
 
 #: Whoever asks the tables is told so at once.
-PROJECTOR_GONE = frozenset({ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
+PROJECTOR_GONE = frozenset({ProjectorPhase.HUNG, ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
 
 
 class ProjectionView(Result):
