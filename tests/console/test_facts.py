@@ -289,8 +289,8 @@ def test_files_are_counted_again_after_a_scan_and_not_without_one() -> None:
 
 def test_a_job_that_waits_at_its_worker_is_no_straggler() -> None:
     driver = Driver()
-    held = [{"job_id": job_id(1), "seconds": 0.0}]
-    worker = {"id": "w1", "state": "busy", "jobs": held}
+    held = [{"job_id": job_id(1), "epoch": 1, "seconds": 0.0}]
+    worker = {"id": "w1", "pid": 1, "slots": 1, "state": "busy", "jobs": held}
     driver.snapshot([OPEN_JOB | {"state": "LEASED"}], [worker])
 
     assert driver.shell.present.jobs.by_id[job_id(1)].started_at == 0
@@ -329,5 +329,6 @@ def test_a_job_of_a_stalled_worker_is_stalled_also_for_a_console_that_has_just_b
     for state, is_stalled in (("stalled", True), ("busy", False)):
         driver = Driver()
         job = OPEN_JOB | {"progress": {"items_done": 1, "updated_at": driver.now_us}}
-        driver.snapshot([job], [{"id": "w1", "state": state, "jobs": [{"job_id": job_id(1), "seconds": 90.0}]}])
+        held = [{"job_id": job_id(1), "epoch": 1, "seconds": 90.0}]
+        driver.snapshot([job], [{"id": "w1", "pid": 1, "slots": 1, "state": state, "jobs": held}])
         assert driver.shell.present.is_stalled(driver.shell.present.jobs.by_id[job_id(1)]) is is_stalled

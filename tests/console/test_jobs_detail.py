@@ -11,6 +11,7 @@ from casparian_console.messages import Effect, Ended, FollowLog, Output, RunComm
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.detail import attempts
 from casparian_console.screens.jobs.logs import LINES_KEPT, LogView
+from casparian_protocol.queries.jobs import JobRow
 from tests.console.driving import Driver, complete, job_id, matches_snapshot, queued
 from tests.console.jobs_scene import progressed, work_day
 
@@ -60,8 +61,7 @@ def event(kind: str, seconds: int, **data: Any) -> dict[str, Any]:
 def open_failed(day: Driver) -> list[Any]:
     """The detail of the three files with SCHEMA_MISMATCH, answered."""
     queries = list(day.press("j", "j", "enter"))
-    empty = ("rerun_of", "logical_date", "selection_snapshot_hash", "skipped_json", "damaged_json", "accounting_json")
-    job: dict[str, Any] = dict.fromkeys(empty)
+    job: dict[str, Any] = dict.fromkeys(JobRow.__annotations__)
     job |= {
         "error_message": "column price of row 42 is “n/a”",
         "error_exception": "SchemaMismatch",
@@ -118,8 +118,9 @@ def test_the_detail_of_a_finished_job_names_files_accounting_and_violations(day:
     queries = list(day.press("G", "k", "enter"))
     accounting = {"fix_orders": {"received": 1008, "valid": 1007, "quarantined": 1, "rows_without_source_row": 2}}
     accounting["fix_execution_reports"] = {"received": 7, "valid": 7, "quarantined": 0}
-    answer(day, queries, "job", {"accounting_json": json.dumps(accounting), "skipped_json": '{"comment": 3}',
-                                 "damaged_json": None, "sequence": 40})  # fmt: skip
+    row: dict[str, Any] = dict.fromkeys(JobRow.__annotations__)
+    told = {"accounting_json": json.dumps(accounting), "skipped_json": '{"comment": 3}', "sequence": 40}
+    answer(day, queries, "job", row | told)
     file: dict[str, Any] = {"output": "fix_orders", "version": 1, "kind": "data", "is_damaged": False}
     file |= {
         "path": "outputs/fix_orders/v1/x.parquet",
@@ -188,11 +189,14 @@ def test_in_the_past_the_job_is_shown_as_it_was_then(day: Driver) -> None:
         effects = day.press("j", "j", "enter")
         command = next(each for each in effects if isinstance(each, RunCommand))
         assert command.args == ("--json", "job", "show", job_id(3), "--as-of", "60")
-        document = {"error_message": "as it was", "started_at": "2026-03-05 14:00:00", "files": [], "violations": [],
+        file = {"output": "o", "kind": "data", "path": "/then/outputs/o/v1/x.parquet", "rows": 1, "bytes": 1,
+                "is_damaged": False, "digest": ""}  # fmt: skip
+        document = {"error_message": "as it was", "started_at": "2026-03-05 14:00:00", "files": [file], "violations": [],
                     "history": [{**event("JobLeased", 1), "data": {"worker_id": "w9", "attempt": 1}}]}  # fmt: skip
         day.send(Output(command.tag, json.dumps(document)), Ended(command.tag, 0))
-        assert screen.detail.known.job["started_at"] == _US
+        assert screen.detail.known.job is not None and screen.detail.known.job.started_at == _US
         assert [each.worker_id for each in attempts(screen.detail.known.history)] == ["w9"]
+        assert "   /then/outputs/o/v1/x.parquet" in day.text(120, 60)
     finally:
         day.shell.travel.seq = None
 

@@ -13,6 +13,7 @@ from casparian_console.facts.store import Throughput
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.monitoring import binned, chart
 from casparian_protocol.events import JobCancelled, JobOutputsCommitted
+from casparian_protocol.wire.operations.daemon import WorkerView
 from tests.console.driving import Driver, matches_snapshot, run_job
 from tests.console.jobs_scene import work_day
 
@@ -23,6 +24,10 @@ READ = 1_000_000.0
 def worker(name: str, **fields: Any) -> dict[str, Any]:
     return {"id": name, "pid": 1, "host": "h", "state": "busy", "slots": 1, "sandbox": "full", "cpu_percent": 93.0,
             "rss_bytes": 214 << 20, "last_beat_seconds_ago": 0.3, "jobs": [], **fields}  # fmt: skip
+
+
+def seen(name: str, **fields: Any) -> WorkerView:
+    return WorkerView.model_validate(worker(name, **fields))
 
 
 def held(path: str, rows: int = 0) -> dict[str, Any]:
@@ -242,15 +247,15 @@ def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> 
     flow = Throughput()
     assert flow.per_second(1_000_000) == 0.0
     flow.fold(committed("short", 500))
-    flow.told([worker("w1", jobs=[held("a", 300)])])
+    flow.told([seen("w1", jobs=[held("a", 300)])])
     assert flow.per_second(2_000_000) == 800.0
-    flow.told([worker("w1", jobs=[held("a", 700)])])
+    flow.told([seen("w1", jobs=[held("a", 700)])])
     flow.fold(committed("0" * 16, 1000))
     assert flow.per_second(4_000_000) == 350.0  # 700 in two seconds
     assert flow.per_second(5_000_000) == 0.0
-    flow.told([worker("w1", jobs=[held("a", 50)])])
+    flow.told([seen("w1", jobs=[held("a", 50)])])
     flow.fold(JobCancelled(job_id="0" * 16, reason=""))
-    flow.told([worker("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
+    flow.told([seen("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
     assert flow.per_second(6_000_000) == 70.0
 
 

@@ -7,7 +7,7 @@ through the book's own `fold`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ from casparian_protocol.queries.jobs import (
 from casparian_protocol.queries.outputs import OutputsListed
 from casparian_protocol.queries.registry import ContractsListed, ParserVersions, Sources, WaitingTags
 from casparian_protocol.wire import Progress
+from casparian_protocol.wire.operations.daemon import WorkerView
 
 #: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
 RECENT_JOBS = 1_000
@@ -106,11 +107,13 @@ def states_of(standing: int) -> list[str]:
     return [state for state in sorted(ENDED_STATES) if STANDINGS[state] == standing]
 
 
-def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us: int) -> None:
+def take_snapshot(
+    book: JobBook, taken: Snapshot, workers: Sequence[WorkerView], now_us: int, stalled_after_us: int
+) -> None:
     """What is open now. Since when a job runs is told by the worker that holds it."""
     book.forget_open()
-    seconds = {held["job_id"]: held["seconds"] for worker in taken.workers for held in worker["jobs"]}
-    stuck = _stuck(taken)
+    seconds = {held.job_id: held.seconds for worker in workers for held in worker.jobs}
+    stuck = _stuck(taken, workers)
     for job in taken.jobs:
         progress = _progress_of(job["progress"])
         reported_at = (
@@ -144,10 +147,10 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
         )
 
 
-def _stuck(taken: Snapshot) -> set[str]:
+def _stuck(taken: Snapshot, workers: Sequence[WorkerView]) -> set[str]:
     """Jobs that make no progress, as far as that is told of their workers: nothing says which of several it is."""
     running = {job["job_id"] for job in taken.jobs if job["state"] == "RUNNING"}
-    held = [[each["job_id"] for each in worker["jobs"]] for worker in taken.workers if worker["state"] == "stalled"]
+    held = [[each.job_id for each in worker.jobs] for worker in workers if worker.state == "stalled"]
     return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
 
 

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook, Settled
@@ -45,8 +45,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries.jobs import JobsMatching
-from casparian_protocol.wire import Progress
-from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit
+from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, WorkerGivenUp, WorkerView
 
 _SECOND_US = 1_000_000
 #: Without a commit: what the attempt had read was read.
@@ -62,14 +61,14 @@ class Throughput:
     _fresh: int = 0
     _since_us: int = 0
 
-    def told(self, workers: Iterable[dict[str, Any]]) -> None:
+    def told(self, workers: Iterable[WorkerView]) -> None:
         """The jobs of a reading of the workers, with their progress."""
         for worker in workers:
-            for held in worker["jobs"]:
-                rows = ((held["progress"] or {}).get("payload") or {}).get("rows", 0)
-                epoch, before = self._told.get(held["job_id"], (held["epoch"], 0))
-                self._fresh += max(0, int(rows) - (before if epoch == held["epoch"] else 0))
-                self._told[held["job_id"]] = (held["epoch"], int(rows))
+            for held in worker.jobs:
+                rows = int(held.progress.payload.get("rows", 0)) if held.progress is not None else 0
+                epoch, before = self._told.get(held.job_id, (held.epoch, 0))
+                self._fresh += max(0, rows - (before if epoch == held.epoch else 0))
+                self._told[held.job_id] = (held.epoch, rows)
 
     def fold(self, event: Event) -> None:
         if isinstance(event, JobOutputsCommitted):
@@ -106,6 +105,18 @@ class Sample:
     bytes_per_second: float
 
 
+class MeasuredSink(TypedDict):
+    """What all workers wrote to one output of a sink since the sentinel's start, committed or not (`metric.sinks`)."""
+
+    uri: str
+    output: str
+    rows: int
+    bytes: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
 class _Behind(NamedTuple):
     """An event that came while a load was on its way, and what it does to the totals."""
 
@@ -126,13 +137,13 @@ class Facts:
         self.unlisted = Unlisted()
         self.registry = Registry()
         self.totals = Totals()
-        #: worker id → `operations.daemon.WorkerView` as a map, live readings included.
-        self.workers: dict[str, dict[str, Any]] = {}
-        self.given_up: list[dict[str, Any]] = []
+        #: By their ids, live readings included.
+        self.workers: dict[str, WorkerView] = {}
+        self.given_up: list[WorkerGivenUp] = []
         #: What the daemon cannot do and goes on without, in sentences, by the metric that told it.
         self.troubles: dict[str, list[str]] = {}
         #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
-        self.sinks: tuple[dict[str, Any], ...] = ()
+        self.sinks: tuple[MeasuredSink, ...] = ()
         self.intake_paused = ""
         self.projection_seq = 0
         self.rows_per_second = 0.0
@@ -297,8 +308,9 @@ class Facts:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
         self.jobs.seq = taken.seq
         self.unlisted.begin_anew()
-        loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
-        self.workers = {worker["id"]: worker for worker in taken.workers}
+        workers = [WorkerView.model_validate(worker) for worker in taken.workers]
+        loading.take_snapshot(self.jobs, taken, workers, self.now_us, self.stalled_after_us)
+        self.workers = {worker.id: worker for worker in workers}
         return self._load(list(loading.LOADS))  # the old tables are shown until then
 
     def count_from_nothing(self) -> None:
@@ -322,20 +334,12 @@ class Facts:
     def _processes(self, event: Event) -> None:
         match event:
             case WorkerJoined(worker_id=worker_id):
-                known = self.workers.get(worker_id, {})
-                self.workers[worker_id] = {
-                    "cpu_percent": 0.0,
-                    "rss_bytes": 0,
-                    "jobs": [],
-                    **known,
-                    "id": worker_id,
-                    "pid": event.pid,
-                    "host": event.host,
-                    "slots": event.slots,
-                    "state": "idle",
-                    "sandbox": event.sandbox,
-                    "last_beat_seconds_ago": 0.0,
-                }
+                fresh = WorkerView(
+                    id=worker_id, pid=event.pid, host=event.host, slots=event.slots, state="idle", sandbox=event.sandbox
+                )
+                known = self.workers.get(worker_id, fresh)
+                load = {"cpu_percent": known.cpu_percent, "rss_bytes": known.rss_bytes, "jobs": known.jobs}
+                self.workers[worker_id] = fresh.model_copy(update=load)
             case WorkerLost(worker_id=worker_id) | WorkerLeft(worker_id=worker_id):
                 self.workers.pop(worker_id, None)
             case SentinelStarted():
@@ -349,19 +353,18 @@ class Facts:
     def _reading(self, metric: Metric) -> None:
         values = metric.values
         if metric.name == "workers":
-            self.workers = {worker["id"]: worker for worker in values["workers"]}
-            self.given_up = list(values.get("given_up", []))
+            workers = [WorkerView.model_validate(worker) for worker in values["workers"]]
+            self.workers = {worker.id: worker for worker in workers}
+            self.given_up = [WorkerGivenUp.model_validate(each) for each in values.get("given_up", [])]
             if after := values.get("stalled_after_seconds"):
                 self.stalled_after_us = round(after * 1e6)
-            self._throughput.told(values["workers"])
-            for worker in values["workers"]:
-                for held in worker["jobs"]:
-                    job = self.jobs.get(held["job_id"])
-                    if job is None or not held["progress"] or job.epoch != held["epoch"]:
-                        continue
-                    progress = Progress.model_validate(held["progress"])
-                    if job.progress is None or progress.items_done != job.progress.items_done:
-                        self.jobs.touch(job.job_id, progress, self.now_us, job.last_seq)
+            self._throughput.told(workers)
+            for held in (held for worker in workers for held in worker.jobs):
+                job = self.jobs.get(held.job_id)
+                if job is None or held.progress is None or job.epoch != held.epoch:
+                    continue
+                if job.progress is None or held.progress.items_done != job.progress.items_done:
+                    self.jobs.touch(job.job_id, held.progress, self.now_us, job.last_seq)
         elif metric.name == "trouble":
             parked = [ParkedCommit.model_validate(each) for each in values.get("parked", [])]
             internal = InternalErrors.model_validate(values.get("internal_errors", {}))

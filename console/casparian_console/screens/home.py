@@ -50,14 +50,14 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
         for line in lines:
             found.append(Concern(("trouble", line[:60]), clean(line), glyphs.failed, "bad", "jobs"))
     for lost in facts.given_up:
-        text = f"Worker {clean(lost['worker'])} was given up: {clean(lost['reason'])}"
-        found.append(Concern(("given up", str(lost["worker"])), text, glyphs.failed, "bad", "jobs"))
+        text = f"Worker {clean(lost.worker)} was given up: {clean(lost.reason)}"
+        found.append(Concern(("given up", lost.worker), text, glyphs.failed, "bad", "jobs"))
     for worker in facts.workers.values():
-        if worker["state"] == "stalled":
-            held = ", ".join(clean(job["input"].rpartition("/")[2]) for job in worker["jobs"])
-            text = f"Worker {clean(worker['id'])} makes no progress on {held or 'its job'}"
-            job_id = worker["jobs"][0]["job_id"] if worker["jobs"] else ""
-            found.append(Concern(("stalled", worker["id"]), text, glyphs.warning, "warn", "jobs", job_id=job_id))
+        if worker.state == "stalled":
+            held = ", ".join(clean(job.input.rpartition("/")[2]) for job in worker.jobs)
+            text = f"Worker {clean(worker.id)} makes no progress on {held or 'its job'}"
+            job_id = worker.jobs[0].job_id if worker.jobs else ""
+            found.append(Concern(("stalled", worker.id), text, glyphs.warning, "warn", "jobs", job_id=job_id))
     found += [_failed(bucket, glyphs) for bucket in facts.jobs.latest(Standing.FAILED, FAILURES_LISTED)]
     for each in facts.registry.waiting_files:
         verb = "waits" if each.files == 1 else "wait"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from itertools import islice
+from pathlib import PurePosixPath
 
 from casparian_console.canvas import clean
 from casparian_console.facts.jobs import Job
@@ -287,7 +288,7 @@ def _output_path(screen: Jobs, context: Context) -> str:
         return ""
     known = screen.detail.known
     if known.job_id == job.job_id and (data := [file for file in known.files if file["kind"] == "data"]):
-        return f"{context.home}/{data[0]['path']}"
+        return str(PurePosixPath(context.home, data[0]["path"]))
     output = context.facts.registry.outputs.get(job.outputs[0])
     version = f"/v{output.version}" if output is not None and output.version else ""
     return f"{context.home}/outputs/{job.outputs[0]}{version}"

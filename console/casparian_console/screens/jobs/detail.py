@@ -7,17 +7,30 @@ the past the projection would answer for now, so there `casparian job show --as-
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from casparian_console.canvas import clock
 from casparian_console.facts.jobs import Job
 from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery, Tag, Tagged
 from casparian_console.screen import Context
+from casparian_protocol.events import EventData
+from casparian_protocol.jobs import RecordAccounting
 from casparian_protocol.queries import Query
-from casparian_protocol.queries.jobs import JobFiles, JobHistory, JobsWithPrefix, JobViolations
-from casparian_protocol.queries.outputs import OtherOccurrences
+from casparian_protocol.queries.jobs import (
+    JobFile,
+    JobFiles,
+    JobHistory,
+    JobRow,
+    JobsWithPrefix,
+    JobViolation,
+    JobViolations,
+)
+from casparian_protocol.queries.outputs import Occurrence, OtherOccurrences
 from casparian_protocol.wording import in_columns
 
 _MOST_FILES, _MOST_VIOLATIONS, _MOST_EVENTS = 200, 50, 100
@@ -29,17 +42,80 @@ def stamp_of(job: Job, context: Context) -> Stamp:
     return (job.job_id, job.state, job.attempt, job.retry_count, job.at, context.past_seq or 0)
 
 
+class Accounted(BaseModel):
+    """The rows of one output."""
+
+    received: int
+    valid: int
+    quarantined: int
+    rows_without_source_row: int = 0
+
+
+class JobFacts(BaseModel):
+    """What is recorded of a job beside its life; None and empty: nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    error_message: str | None = None
+    error_exception: str | None = None
+    error_trace: str | None = None
+    error_context: str | None = None
+    content_hash: str | None = None
+    artifact_hash: str | None = None
+    source_hash: str | None = None
+    rerun_of: str | None = None
+    selection_snapshot_hash: str | None = None
+    logical_date: str | None = None
+    started_at: int = 0
+    rows_received: int | None = None
+    sequence: int | None = None
+    accounting: dict[str, Accounted] = Field(default_factory=dict)
+    skipped: dict[str, int] = Field(default_factory=dict)
+    records: RecordAccounting | None = None
+
+    @classmethod
+    def of_row(cls, row: JobRow) -> JobFacts:
+        unpacked = {
+            "accounting": _parsed(row["accounting_json"]) or {},
+            "skipped": _parsed(row["skipped_json"]) or {},
+            "records": _parsed(row["records_json"]),
+            "logical_date": clock(row["logical_date"] or 0),
+            "started_at": row["started_at"] or 0,
+        }
+        return cls.model_validate({**row, **unpacked})
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, object]) -> JobFacts:
+        """Of what `casparian job show --json` prints."""
+        unpacked = {
+            "accounting": document.get("accounting") or {},
+            "skipped": document.get("skips") or {},
+            "started_at": microseconds(document.get("started_at")),
+        }
+        return cls.model_validate({**in_columns(document), **unpacked})
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event about the job, as it was recorded, in whatever version."""
+
+    at: int
+    type: str
+    actor: str
+    data: EventData
+
+
 @dataclass(slots=True)
 class Known:
     """Everything that was answered about a job; empty fields are not known (yet)."""
 
     job_id: str = ""
-    job: dict[str, Any] = field(default_factory=dict)
-    files: list[dict[str, Any]] = field(default_factory=list)
-    violations: list[dict[str, Any]] = field(default_factory=list)
-    #: Events about the job, the first one first; `data` is a map.
-    history: list[dict[str, Any]] = field(default_factory=list)
-    related: list[dict[str, Any]] = field(default_factory=list)
+    job: JobFacts | None = None
+    files: list[JobFile] = field(default_factory=list)
+    violations: list[JobViolation] = field(default_factory=list)
+    #: The first one first.
+    history: list[Happened] = field(default_factory=list)
+    related: list[Occurrence] = field(default_factory=list)
     problem: str = ""
 
 
@@ -102,40 +178,33 @@ class Detail:
         known = self.known
         match what:
             case "job":
-                known.job = dict(rows[0]) if rows else {}
-                known.job["ended_at"] = known.job.pop("end_time", None)
-                known.job["logical_date"] = clock(known.job.get("logical_date") or 0)
-                for name in ("accounting", "skipped", "records", "damaged"):
-                    known.job[name] = _parsed(known.job.pop(f"{name}_json", None))
+                known.job = JobFacts.of_row(rows[0]) if rows else None
             case "files":
                 known.files = rows
             case "violations":
-                known.violations = [{**row, "column_name": row["column"]} for row in rows]
+                known.violations = rows
             case "related":
                 known.related = rows
             case "history":
                 known.history = [
-                    {**row, "data": _parsed(row["data"]) or {}} for row in rows if row["type"] != "JobProgressed"
+                    Happened(row["ts"], row["type"], row["actor"], _parsed(row["data"]) or {})
+                    for row in rows
+                    if row["type"] != "JobProgressed"
                 ]
 
     def _ended(self, message: Ended) -> None:
-        text = "".join(self._text)
-        document = _parsed(text) if message.code == 0 else None
+        document = _parsed("".join(self._text)) if message.code == 0 else None
         if not isinstance(document, dict):
             self.known.problem = message.stderr.strip() or "The job could not be read as it was then."
             return
-        document = in_columns(document)
-        for new, old in (("queued_at", "queued_at"), ("started_at", "started_at"), ("ended_at", "end_time")):
-            document[new] = microseconds(document.get(old))
-        document["skipped"] = document.pop("skips", None)
-        self.known.files = document.pop("files", None) or []
-        violations = document.pop("violations", None) or []
-        self.known.violations = [{**each, "column_name": each.get("column")} for each in violations]
-        history = document.pop("history", None) or []
+        self.known.job = JobFacts.of_document(document)
+        self.known.files = document.get("files") or []
+        self.known.violations = document.get("violations") or []
         self.known.history = [
-            {**each, "ts": microseconds(each.get("ts"))} for each in history if each.get("type") != "JobProgressed"
+            Happened(microseconds(each["ts"]), each["type"], each["actor"], each["data"])
+            for each in document.get("history") or []
+            if each["type"] != "JobProgressed"
         ]
-        self.known.job = document
 
 
 def _tag(what: str, job_id: str) -> Tag:
@@ -180,22 +249,22 @@ class Attempt:
     style: str = "dim"
 
 
-def attempts(history: list[dict[str, Any]]) -> list[Attempt]:
+def attempts(history: Sequence[Happened]) -> list[Attempt]:
     """Who worked on the job when, and how each attempt ended."""
     found: list[Attempt] = []
     for event in history:
-        data, at = event["data"], event["ts"]
-        if event["type"] == "JobLeased":
+        data, at = event.data, event.at
+        if event.type == "JobLeased":
             worker, sandbox = str(data.get("worker_id", "")), str(data.get("sandbox", ""))
             found.append(Attempt(int(data.get("attempt") or 0), worker, sandbox, at))
-        elif found and event["type"] == "JobStarted":
+        elif found and event.type == "JobStarted":
             found[-1].started_at = at
-        elif found and (end := _end_of(event["type"], data)) is not None:
+        elif found and (end := _end_of(event.type, data)) is not None:
             found[-1].ended_at, (found[-1].end, found[-1].style) = at, end
     return found
 
 
-def _end_of(kind: str, data: dict[str, Any]) -> tuple[str, str] | None:
+def _end_of(kind: str, data: EventData) -> tuple[str, str] | None:
     code = str((data.get("error") or {}).get("code", ""))
     match kind:
         case "JobOutputsCommitted":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
+from pathlib import PurePosixPath
 
 from casparian_console.canvas import (
     Glyphs,
@@ -28,9 +28,10 @@ from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.failure import Failure, context_of, failure_lines
 from casparian_console.screens.jobs.cards import progress_words, share_of
-from casparian_console.screens.jobs.detail import Detail, Known, attempts
+from casparian_console.screens.jobs.detail import Detail, JobFacts, Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
 from casparian_protocol.jobs import JobSpec, ParseWork
+from casparian_protocol.queries.outputs import Occurrence
 
 _LABEL = 12
 _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
@@ -90,7 +91,8 @@ def detail_lines(
 ) -> list[Line]:
     """Everything about `job`; `alike` is the size of the group when the group's own row is selected."""
     write = Writer(width, glyphs)
-    row = known.job if known.job_id == job.job_id else {}
+    facts_of_job = known.job if known.job_id == job.job_id else None
+    row = facts_of_job or JobFacts()
     _head(write, job, alike, facts)
     if known.problem:
         write.text(known.problem, "bad")
@@ -103,7 +105,8 @@ def detail_lines(
     _accounting(write, job, row, known)
     _contracts(write, job, known, facts)
     _attempts(write, known, job, facts)
-    _lineage(write, job, row, known)
+    if facts_of_job is not None:
+        _lineage(write, facts_of_job, known)
     _related(write, job, known, job_list, facts)
     return write.lines
 
@@ -122,15 +125,15 @@ def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
         write.pair("retry", f"number {job.retry_count} in {duration(wait)}", "warn")
 
 
-def _error(write: Writer, job: Job, row: dict[str, Any], job_list: JobList) -> None:
+def _error(write: Writer, job: Job, row: JobFacts, job_list: JobList) -> None:
     write.title("ERROR")
     failure = Failure(
         code=job.error_code,
-        message=str(row.get("error_message") or job.error_message),
-        exception=str(row.get("error_exception") or ""),
+        message=row.error_message or job.error_message,
+        exception=row.error_exception or "",
         fingerprint=job_list.fingerprint(job.fingerprint) if job.fingerprint else "",
-        trace=str(row.get("error_trace") or ""),
-        context=context_of(row.get("error_context")),
+        trace=row.error_trace or "",
+        context=context_of(row.error_context),
         names={"ID": job.job_id[:8], "PARSER": clean(job.parser), "FILE": shlex.quote(clean(job.input))},
     )
     write.lines += [[("", " "), *line] for line in failure_lines(failure, max(20, write.width - 2))]
@@ -160,21 +163,21 @@ def _progress(write: Writer, job: Job, facts: Facts) -> None:
         write.text(f"straggler: the median of its kind is {duration(facts.jobs.median_seconds(job))}", "warn")
 
 
-def _input(write: Writer, job: Job, row: dict[str, Any]) -> None:
+def _input(write: Writer, job: Job, row: JobFacts) -> None:
     write.title("INPUT")
     write.text(job.input)
-    write.pair("content", row.get("content_hash"))
+    write.pair("content", row.content_hash)
     write.pair("tag", job.topic)
     write.pair("queued", clock(job.queued_at))
-    write.pair("started", clock(row.get("started_at") or job.started_at))
+    write.pair("started", clock(row.started_at or job.started_at))
     write.pair("ended", clock(job.ended_at))
     write.pair("took", duration(job.seconds) if job.seconds else "")
 
 
 def _parameters(write: Writer, known: Known) -> None:
     """What the job was queued with, and where values came from that are not defaults."""
-    queued = [event for event in known.history if event["type"] in ("JobQueued", "JobReplayed")]
-    spec = queued[-1]["data"].get("job") if queued else None
+    queued = [event for event in known.history if event.type in ("JobQueued", "JobReplayed")]
+    spec = queued[-1].data.get("job") if queued else None
     work = JobSpec.model_validate(spec).work if spec else None
     if not isinstance(work, ParseWork) or not work.params:
         return
@@ -194,41 +197,39 @@ def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:
         left: Line = [("", " "), (style, clean(file["output"])), ("dim", f" {clean(file['kind'])} ")]
         left += [("", f"{count(file['rows'] or 0, 'row')}, {size(file['bytes'] or 0)}")]
         write.lines.append([*left, ("bad", "  damaged")] if file["is_damaged"] else left)
-        write.text(f"{home}/{file['path']}", "dim", indent=3)
+        write.text(str(PurePosixPath(home, file["path"])), "dim", indent=3)  # whole already in a document of the past
     if not known.files:
         write.text(", ".join(job.outputs))
 
 
-def _accounting(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:
-    accounting, skipped = row.get("accounting") or {}, row.get("skipped") or {}
-    has_no_rows = job.standing is Standing.FAILED and not (row.get("rows_received") or job.rows)
+def _accounting(write: Writer, job: Job, row: JobFacts, known: Known) -> None:
+    accounting, skipped = row.accounting, row.skipped
+    has_no_rows = job.standing is Standing.FAILED and not (row.rows_received or job.rows)
     if has_no_rows:
         accounting = {}
     if not (accounting or skipped or known.violations or job.rows or job.quarantined or has_no_rows):
         return
     write.title("ACCOUNTING")
     for output, numbers in accounting.items():
-        text = (
-            f"{count(numbers['received'], 'row')} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
-        )
+        text = f"{count(numbers.received, 'row')} = {numbers.valid:,} valid + {numbers.quarantined:,} quarantined"
         write.pair(clean(output), text)
-        if numbers.get("rows_without_source_row"):
-            write.pair("", f"{numbers['rows_without_source_row']:,} without a source row", "warn")
+        if numbers.rows_without_source_row:
+            write.pair("", f"{numbers.rows_without_source_row:,} without a source row", "warn")
     if has_no_rows:
         write.text("Nothing was published: the job failed before a row was complete.", "dim")
     elif not accounting:
         write.text(f"{count(job.rows, 'row')} valid, {job.quarantined:,} quarantined, {job.skipped:,} skipped")
     for reason, number in sorted(skipped.items()):
         write.pair("skipped", f"{number:,} {reason}")
-    records = row.get("records") or {}
-    if records.get("is_counted"):
-        dropped = records.get("unaccounted") or 0
+    records = row.records
+    if records is not None and records.is_counted:
+        dropped = records.unaccounted
         gap = f"{dropped:,} of them dropped, as the parser declares" if dropped else "all accounted for"
-        write.pair("records", f"{records.get('given', 0):,} given out by the reader, {gap}", "warn" if dropped else "")
-    elif records:
+        write.pair("records", f"{records.given:,} given out by the reader, {gap}", "warn" if dropped else "")
+    elif records is not None:
         write.pair("records", "not counted, the parser reads the file itself")
     for each in known.violations:
-        where = f"{each['output']}.{each['column_name']}" if each["column_name"] else each["output"]
+        where = f"{each['output']}.{each['column']}" if each["column"] else each["output"]
         write.pair("violation", f"{each['rows'] or 0:,} × {each['code']} in {where}", "warn")
 
 
@@ -267,30 +268,28 @@ def _attempts(write: Writer, known: Known, job: Job, facts: Facts) -> None:
         )
     asked = {"JobQueued": "queued", "JobReplayed": "replayed", "JobCancelRequested": "to cancel"}
     for event in known.history:
-        if event["type"] in asked:
-            write.pair(asked[event["type"]], f"{clock(event['ts'])} by {event['actor']}", "dim")
+        if event.type in asked:
+            write.pair(asked[event.type], f"{clock(event.at)} by {event.actor}", "dim")
 
 
-def _lineage(write: Writer, job: Job, row: dict[str, Any], known: Known) -> None:
-    if not row:
-        return
+def _lineage(write: Writer, row: JobFacts, known: Known) -> None:
     write.title("LINEAGE")
-    write.pair("artifact", row.get("artifact_hash"))
-    write.pair("source", row.get("source_hash"))
-    write.pair("rerun of", row.get("rerun_of"))
-    write.pair("date", row.get("logical_date"))
-    write.pair("snapshot", row.get("selection_snapshot_hash"))
+    write.pair("artifact", row.artifact_hash)
+    write.pair("source", row.source_hash)
+    write.pair("rerun of", row.rerun_of)
+    write.pair("date", row.logical_date)
+    write.pair("snapshot", row.selection_snapshot_hash)
     for file in known.files:
         write.pair("digest", f"{file['digest']} {file['path'].rpartition('/')[2]}")
-    write.pair("event", f"@{row['sequence']:,}" if row.get("sequence") else "")
+    write.pair("event", f"@{row.sequence:,}" if row.sequence else "")
 
 
 def _related(write: Writer, job: Job, known: Known, job_list: JobList, facts: Facts) -> None:
     if not job.fingerprint or not known.related:
         return
-    total = known.related[0].get("total") or len(known.related)
+    total = known.related[0]["total"] or len(known.related)
     write.title(f"ALSO FAILED BY {job_list.fingerprint(job.fingerprint)} ({count(total, 'time')})")
-    jobs: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, Occurrence] = {}
     for each in known.related:  # each attempt of a job is an occurrence: the latest one of each is listed
         jobs.setdefault(each["job_id"], each)
     for each in jobs.values():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 from casparian_console.canvas import (
     Glyphs,
@@ -26,6 +25,7 @@ from casparian_console.canvas import (
     sparkline,
 )
 from casparian_console.facts.store import Facts, Sample
+from casparian_protocol.wire.operations.daemon import JobOnWorker, WorkerView
 
 
 def binned(values: Sequence[float], columns: int) -> list[float]:
@@ -92,7 +92,7 @@ class Reading:
     rows_now: float = 0.0
     bytes_now: float = 0.0
     samples: tuple[Sample, ...] = ()
-    workers: tuple[dict[str, Any], ...] = ()
+    workers: tuple[WorkerView, ...] = ()
     sinks: tuple[Sink, ...] = ()
 
 
@@ -111,14 +111,14 @@ def read(facts: Facts, since_us: int) -> Reading:
         facts.rows_per_second,
         facts.bytes_per_second,
         tuple(sample for sample in facts.samples if sample.at_us > begin),
-        tuple(sorted(facts.workers.values(), key=lambda worker: str(worker["id"]))),
+        tuple(sorted(facts.workers.values(), key=lambda worker: worker.id)),
         tuple(_sinks(facts)),
     )
 
 
 def _sinks(facts: Facts) -> list[Sink]:
     """Each sink with its sum, then its outputs: rows and bytes from what was committed, errors and latencies as measured."""
-    measured = {(str(each["output"]), str(each["uri"])): each for each in facts.sinks}
+    measured = {(each["output"], each["uri"]): each for each in facts.sinks}
     committed = {(name, _OUTPUTS): output for name, output in facts.registry.outputs.items()}
     found = []
     for key in sorted(committed.keys() | measured.keys(), key=lambda key: (not key[0], key)):
@@ -293,15 +293,14 @@ def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[
     head = f"{'worker':<{name_width}} {'state':<8} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")
     lines: list[Line] = [[("dim", head)]]
     for worker in reading.workers:
-        state = str(worker["state"])
-        beat = float(worker.get("last_beat_seconds_ago", 0.0))
+        state, beat = worker.state, worker.last_beat_seconds_ago
         line: Line = [
-            ("", f"{pad(clip(clean(worker['id']), name_width, glyphs.ellipsis), name_width)} "),
+            ("", f"{pad(clip(clean(worker.id), name_width, glyphs.ellipsis), name_width)} "),
             (_STATES.get(state, ""), f"{pad(clip(clean(state), 8, glyphs.ellipsis), 8)} "),
-            ("", f"{worker.get('cpu_percent', 0.0):4.0f}% {pad_left(size(int(worker.get('rss_bytes', 0))), 9)} "),
+            ("", f"{worker.cpu_percent:4.0f}% {pad_left(size(worker.rss_bytes), 9)} "),
             ("warn" if beat > 5 else "dim", f"{pad_left(duration(beat), 6)}"),
         ]
-        jobs = [_job(job, glyphs, width - (50 if is_wide else 4)) for job in worker.get("jobs", [])]
+        jobs = [_job(job, glyphs, width - (50 if is_wide else 4)) for job in worker.jobs]
         if is_wide and len(jobs) == 1:
             lines.append([*line, ("", "  "), *jobs[0]])
         else:
@@ -309,10 +308,10 @@ def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[
     return lines
 
 
-def _job(job: dict[str, Any], glyphs: Glyphs, width: int) -> Line:
-    ran = duration(float(job.get("seconds", 0.0)))
-    name = clean(str(job.get("input", "")).rpartition("/")[2])
-    parser = clip(clean(job.get("parser", "")), 16, glyphs.ellipsis)
+def _job(job: JobOnWorker, glyphs: Glyphs, width: int) -> Line:
+    ran = duration(job.seconds)
+    name = clean(job.input.rpartition("/")[2])
+    parser = clip(clean(job.parser), 16, glyphs.ellipsis)
     text = clip_left(name, max(8, width - len(parser) - len(ran) - 4), glyphs.ellipsis)
     return [("", text), ("dim", f" {parser} {ran}")]
 
