@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.json is not None:  # after each, so that nothing measured is lost with what comes later
             content = documents if given.name == "all" else documents[0]
             given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if benchmark.plot is not None and given.plot is not None and "failed" not in documents[-1]:
+            given.plot.write_text(benchmark.plot(documents[-1]), encoding="utf-8")
     return int(any(_problems(document) for document in documents))
 
 
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--runs", type=_positive, default=3, help="runs of each case; medians are told (%(default)s)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth as an SVG (scale only)")
     command.add_argument("--scratch", type=Path, metavar="DIR", help="a directory on the disk to measure")
     command.add_argument("--no-peers", action="store_true", help="install nothing, measure only what is here")
 

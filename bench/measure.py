@@ -104,6 +104,8 @@ class Benchmark:
     prepare: Callable[[Setting], Sequence[Case]]
     targets: Sequence[Target] = ()
     notes: Sequence[str] = ()
+    #: Draws what was measured (the JSON document) as an SVG.
+    plot: Callable[[dict[str, Any]], str] | None = None
 
 
 # --- running and judging ---

@@ -85,7 +85,7 @@ class BlobStore:
             raise
 
     def writer(self) -> BlobWriter:
-        """A blob that arrives in pieces; nobody sees it before `keep`."""
+        """A blob that arrives in pieces; it is not visible before `keep`."""
         incoming = self._directory / _INCOMING
         self.fs.make_directory(incoming)
         return BlobWriter(self, incoming / secrets.token_hex(16))

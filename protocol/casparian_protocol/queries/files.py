@@ -252,7 +252,7 @@ class FileSum(TypedDict):
 
 @dataclass(frozen=True)
 class FileSums(Query[FileSum]):
-    """The whole catalogue, counted."""
+    """The whole file index, counted."""
 
 
 class KindCount(TypedDict):

@@ -233,7 +233,7 @@ class OpenFailuresByStatus(Query[StatusCount]):
     """Failures that no success and no person has closed."""
 
 
-# --- groups, for whoever shows very many jobs
+# --- groups, for lists of very many jobs
 
 
 class JobGroupRow(TypedDict):
@@ -259,7 +259,7 @@ class JobGroupRow(TypedDict):
 
 @dataclass(frozen=True)
 class JobGroups(Query[JobGroupRow]):
-    """Every job there is, counted by how it stands: as many rows as there are groups, whatever the number of jobs."""
+    """Every job there is, counted by how it stands: as many rows as there are groups."""
 
 
 class GroupedJob(TypedDict):

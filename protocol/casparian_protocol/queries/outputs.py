@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from casparian_protocol.queries.jobs import JobId, StatusCount
 from casparian_protocol.queries.query import Query
@@ -189,7 +189,7 @@ class SchemaRow(TypedDict):
 
 
 @dataclass(frozen=True)
-class TableRows(Query[dict[str, Any]]):
+class TableRows(Query[dict[str, object]]):
     """Some columns of a table of the projection, all its rows: what a query of a user reads, handed over as a table.
 
     No columns: as many rows of a column `nothing`, for a query that only counts.

@@ -2,7 +2,7 @@
 
 `Query[JobListed]` is answered by rows of the `TypedDict` `JobListed`. The SQL stands with the tables
 (`casparian_sentinel.projection.queries`), so that no front end writes any; over the endpoint a query travels as its class's
-name and its fields. Times in rows are µs UTC, whoever answers.
+name and its fields. Times in rows are µs UTC.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def name_of(query: Query[Any]) -> str:
     return type(query).__name__
 
 
-def parameters_of(query: Query[Any]) -> dict[str, Any]:
+def parameters_of(query: Query[Any]) -> dict[str, object]:
     """As they travel, and as the SQL names them: `$limit` is the field `limit`."""
     return {name: _plain(value) for name, value in asdict(query).items()}
 
@@ -59,7 +59,7 @@ class Found(Generic[RowT]):
     rows: list[RowT]
 
 
-def query_of(name: str, parameters: dict[str, Any]) -> Query[Any]:
+def query_of(name: str, parameters: dict[str, object]) -> Query[Any]:
     """The query that was sent as this name and these parameters. Raises `UnknownQuery`."""
     kind = QUERIES.get(name)
     if kind is None:
@@ -74,5 +74,5 @@ def query_of(name: str, parameters: dict[str, Any]) -> Query[Any]:
     return made
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple | set | frozenset) else value

@@ -132,7 +132,7 @@ class StoredParameter(TypedDict):
 
 @dataclass(frozen=True)
 class StoredParameters(Query[StoredParameter]):
-    """Parameters that somebody set; `parser`: of that one alone."""
+    """Parameters that were set; `parser`: of that one alone."""
 
     parser: str | None = None
 
@@ -264,7 +264,7 @@ class TagRow(TypedDict):
 
 @dataclass(frozen=True)
 class TakenTags(Query[TagRow]):
-    """Tags that a parser in use takes; `parser`: that one alone. `with_retired`: whoever takes them."""
+    """Tags that a parser in use takes; `parser`: that one alone. `with_retired`: also those of retired versions."""
 
     parser: str | None = None
     with_retired: bool = False

@@ -42,7 +42,7 @@ class PlanPeriod(TypedDict):
 
     #: The daemon that answers was started.
     served: int
-    #: Somebody gave the daemon a reason to plan.
+    #: The daemon was given a reason to plan.
     planned: int
 
 

@@ -22,7 +22,7 @@ from casparian_sentinel.commit.staging import directory_below, opened_regular, p
 from casparian_sentinel.core import FailReceived, FinishedItem, FinishReceived, State, current_attempt, needs_blob
 from casparian_sentinel.ports import Fs
 
-#: What lies there is not what was offered: the worker's doing. Any other error is our disk's, and blames nobody.
+#: What lies there is not what was offered, which is the worker's fault. Any other error is our disk's.
 _NOT_AS_OFFERED = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM}
 )

@@ -54,7 +54,7 @@ def move_aside(fs: Fs, home: Home, paths: Iterable[str]) -> list[str]:
             with directory_below(fs, home.root, *parts) as source, directory_below(fs, home.root, *aside) as target:
                 kept_as = _move(fs, source, name, target)
         except FileNotFoundError:
-            continue  # moved by somebody else
+            continue  # another process has moved it
         touched |= {directory, home.root.joinpath(*parts)}
         moved.append("/".join((*aside, kept_as)))
     for directory in sorted(touched):

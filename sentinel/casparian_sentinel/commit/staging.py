@@ -1,7 +1,7 @@
 """Staged files, and the careful file work below a commit: nothing follows a link, nothing replaces a file.
 
 A staged attempt lies below `.staging/<job>/<epoch>/`. Here it is opened, removed, kept as evidence, and swept when neither a
-lease nor a commit refers to it; which attempts are alive is told by the caller.
+lease nor a commit refers to it; the caller says which attempts are alive.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def digest_of(fs: Fs, directory: int, name: str) -> str:
 def make_directories_durably(fs: Fs, root: Path, parts: Sequence[str], synced: set[Path]) -> Path:
     """Make `root/parts…`, private, and every name on the way durable.
 
-    A directory that is there may have been made by somebody who died before its sync, so its parent is synced even then;
+    A directory that is there may have been made by a process that died before its sync, so its parent is synced even then;
     once is enough for all who share `synced`.
     """
     path = root
@@ -153,7 +153,7 @@ def set_strangers_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
     """Move attempts of leases that this log never gave (`last_seq` is its end) to `quarantine/_orphans/`; their names.
 
     An epoch is the sequence of its lease. Directories with higher ones were left by a longer log than this is: the same
-    epoch will be given again, to an attempt that must not find somebody else's files.
+    epoch will be given again, to an attempt that must not find files of another.
     """
     moved: list[str] = []
     for job in fs.names(home.staging):

@@ -47,8 +47,8 @@ def reload(context: Context, args: NoArgs, actor: str) -> Steps:
     taken = [key for key in changed if key in RELOADABLE]
     if taken:
         yield AdoptSettings(with_keys(context.settings, wanted, taken))
-        told = ", ".join(f"{key} {before[key]} → {after[key]}" for key in taken)
-        logger.info("Settings taken over, asked by %s: %s.", actor, told)
+        shown = ", ".join(f"{key} {before[key]} → {after[key]}" for key in taken)
+        logger.info("Settings taken over at the request of %s: %s.", actor, shown)
     fixed = [key for key in changed if key not in RELOADABLE | READ_BY_COMMANDS]
     changes = {key: SettingChange(before=before[key], now=after[key]) for key in taken}
     return ReloadResult(changed=changes, needs_restart=fixed, seq=context.durable_seq())
@@ -223,7 +223,7 @@ def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> w
 
 
 def metrics(context: Context, published_seq: int) -> list[Metric]:
-    """The readings of this moment; `published_seq` tells readers which events they must have seen."""
+    """The readings of this moment; readers must have seen the events up to `published_seq`."""
     rows = bytes_ = 0.0
     for seen in context.presence.jobs.values():
         progress = seen.progress

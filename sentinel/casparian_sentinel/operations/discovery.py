@@ -98,7 +98,7 @@ def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
 
 
 def revise(context: Context, args: ReviseArgs, actor: str) -> Steps:
-    """Rules or digests changed what is known of files; nobody looked at a directory, so that none is new or gone."""
+    """Rules or digests changed what is known of files; no directory was read, so that no file is new or gone."""
     counts: dict[str, int] = yield InThread(lambda: _check_revised(context, args.blob))
     yield Decide(ReviseFiles(args.blob, counts["retagged"], counts["rehashed"], actor))
     return ReviseResult(retagged=counts["retagged"], rehashed=counts["rehashed"], seq=context.durable_seq())

@@ -130,7 +130,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
             continue
         policies = yield from in_thread(partial(policies_of, context, line.name, version))
         target = target_of(context, line, version, topics, policies)
-        if actor != SENTINEL:  # nobody reads what planning by itself would say
+        if actor != SENTINEL:  # planning by itself has no reader
             asked.append((yield from _asked(line.name, topics, args)))
             skipped += _stays_cancelled(asked[-1], args)
         if args.dry_run:
@@ -149,7 +149,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
 def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Part[None]:
     """Contents that the parser has processed need no job: from another path, or because the file came back to it.
 
-    Before anything is queued, and whatever part of the files is meant: a content that a copy still has must not lose its
+    Done before anything is queued, for all files of the parser: a content that a copy still has must not lose its
     rows with the commit of another file.
     """
     while True:

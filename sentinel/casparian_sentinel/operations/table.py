@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, parse_args
 from casparian_protocol.wire.operations.base import NoArgs, Result
@@ -39,7 +38,7 @@ def _now(view: Callable[[Context], Result]) -> Handler:
 
 
 def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
-    """The state may be ahead of the log; nobody hears of it before all that it tells is durable."""
+    """The state may be ahead of the log: the answer waits until everything that it shows is durable."""
     picture = daemon.snapshot(context)
     yield Decide(Dispatch())
     return picture
@@ -82,7 +81,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def begin(context: Context, op: str, args: dict[str, Any], actor: str, attachments: Sequence[bytes] = ()) -> Steps:
+def begin(context: Context, op: str, args: dict[str, object], actor: str, attachments: Sequence[bytes] = ()) -> Steps:
     """The steps of a request. Raises what is wrong with it: `UnknownOperation`, `BadArguments`, `OperationRefused`."""
     parsed = parse_args(op, args)
     handler = HANDLERS.get(op)

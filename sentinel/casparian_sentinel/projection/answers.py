@@ -29,7 +29,7 @@ from casparian_sentinel.projection.queries import select_of
 from casparian_sentinel.sql.second_look import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
-#: An answer is one attachment, which no client takes larger: the caller is told to ask for less.
+#: An answer is one attachment; a larger one is refused with advice to ask for less.
 ANSWER_LIMIT_BYTES = ATTACHMENT_LIMIT_BYTES
 #: An answer as a file, for our own programs.
 FILE_LIMIT_BYTES = 4 * 1024**3
@@ -48,13 +48,13 @@ def is_damage(error: Exception) -> bool:
 
 
 class Question(BaseModel):
-    """A named query or one SELECT; with neither a wish that the catalog be published up to `at_least_seq`."""
+    """A named query or one SELECT; with neither, a request to publish the catalog up to `at_least_seq`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     id: str = Field(max_length=64)
     name: str = Field(default="", max_length=80)
     sql: str = Field(default="", max_length=60_000)
-    params: dict[str, Any] | Annotated[list[Any], Field(max_length=1000)] = Field(default_factory=list)
+    params: dict[str, object] | Annotated[list[object], Field(max_length=1000)] = Field(default_factory=list)
     format: str = Field(default="rows", pattern="^(rows|arrow|file|dump)$")
     at_least_seq: NonNegativeInt = 0
     limit_rows: NonNegativeInt | None = None
@@ -76,7 +76,7 @@ class Pending:
     question: Question
     is_publishing: bool
     deadline: float
-    #: When its asker last heard that it is worked on.
+    #: When its asker last got word that it is worked on.
     told_s: float
 
 
@@ -149,7 +149,7 @@ def table_of(db: duckdb.DuckDBPyConnection, query: Query[Any]) -> pa.Table:
     return _relation(db, query).to_arrow_table()
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+def rows_of(table: pa.Table) -> list[dict[str, object]]:
     """The rows of an answer as maps of plain values: equal in this process and over the endpoint."""
     return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
 

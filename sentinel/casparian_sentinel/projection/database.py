@@ -103,7 +103,7 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
 
 
 def create(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
-    """Empty tables, whatever was there."""
+    """Empty tables; an older file is removed."""
     discard(path)
     db = _connect(path)
     db.execute(SCHEMA_SQL)
@@ -262,7 +262,7 @@ _LIMIT_BYTES = 4096
 
 
 class PositionFile:
-    """Opened by whoever opens the tables for writing."""
+    """`state.position`, written by the process that writes the tables; it never goes back."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -2,7 +2,7 @@
 
 An event about one source, rule or scan becomes `Statement`s (`HANDLERS`). An event about very many files names a blob (Arrow
 IPC), which is applied in a few statements: new and changed rows replace the old ones, and files that it does not mention stay
-as they are. Whoever decides an event that names such a blob reads it first with the same reader (`check_changes`,
+as they are. An event that names such a blob is only decided after the blob was read with the same reader (`check_changes`,
 `read_changes`, `read_tagged`), so that a blob of another kind never becomes part of the log.
 """
 
@@ -235,7 +235,7 @@ def _check_schema(schema: pa.Schema) -> None:
         if _is_text(kind) and _is_text(field.type):
             continue
         if pa.types.is_nested(kind) and pa.types.is_nested(field.type):
-            continue  # names of inner fields may differ; the cast tells
+            continue  # names of inner fields may differ; the cast decides
         raise NotChanges(what, f"its column {field.name} is {field.type}, not {kind}")
 
 

@@ -125,7 +125,7 @@ def life_of(row: Row) -> JobLife:
 
 
 def standing(life: JobLife) -> Row:
-    """The columns that say where a job stands. The last lease is remembered when nobody has the job any more."""
+    """The columns that say where a job stands. Those of the last lease stay when the job is not leased any more."""
     lease = {"lease_epoch": life.epoch, "claim_time": life.leased_at} if life.epoch else {}
     return {
         "status": life.state.value,
@@ -183,7 +183,7 @@ def errors_of(error: JobError) -> Row:
 
 
 def spec_of(row: Row) -> JobSpec | None:
-    """The job as it was queued; None for one that the log does not tell of."""
+    """The job as it was queued; None when the log does not hold that event."""
     return JobSpec.model_validate_json(row["spec_json"]) if row.get("spec_json") else None
 
 
@@ -191,18 +191,18 @@ def spec_of(row: Row) -> JobSpec | None:
 
 
 def progress(row: Row, fact: JobProgressed) -> Row:
-    told = fact.progress
+    progress = fact.progress
     return {
         "job_id": row["id"],
         "worker_id": row["worker_id"],
         "lease_epoch": fact.epoch,
-        "unit": told.unit,
-        "done": told.items_done,
-        "total": told.items_total,
-        "throughput": told.throughput_per_sec,
-        "eta_seconds": told.eta_seconds,
-        "payload_json": as_json(told.payload),
-        "updated_at": told.updated_at,
+        "unit": progress.unit,
+        "done": progress.items_done,
+        "total": progress.items_total,
+        "throughput": progress.throughput_per_sec,
+        "eta_seconds": progress.eta_seconds,
+        "payload_json": as_json(progress.payload),
+        "updated_at": progress.updated_at,
     }
 
 

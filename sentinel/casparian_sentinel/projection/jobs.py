@@ -77,7 +77,7 @@ class JobFold:
     def load(
         self, rows: Iterable[Row], with_progress: Iterable[str], failing: Iterable[tuple[str, str | None]]
     ) -> None:
-        """`failing`: type and parser of the jobs that failed and that nobody closed."""
+        """`failing`: type and parser of the jobs that failed and whose failure is open."""
         self._rows = {row["id"]: row for row in rows}
         self._failing = set(failing)
         self._with_progress = set(with_progress)
@@ -119,7 +119,7 @@ class JobFold:
         return taken
 
     def may_close_failures(self, succeeded: Succeeded) -> bool:
-        """Whether there may be a failure of that parser which nobody closed."""
+        """Whether that parser may have an open failure."""
         return (succeeded.job_type, succeeded.plugin_name) in self._failing
 
     def is_open(self, job_id: str) -> bool:
@@ -190,8 +190,8 @@ class JobFold:
         self._mark_file(row, "processing")
 
     def _progressed(self, event: Event, fact: JobProgressed) -> None:
-        row, told = self._row(event, fact), fact.progress
-        done, total = told.items_done, told.items_total
+        row, progress = self._row(event, fact), fact.progress
+        done, total = progress.items_done, progress.items_total
         row.update(
             items_processed=done, items_total=total, progress_pct=round(100 * done / total, 2) if total else None
         )

@@ -21,7 +21,7 @@ class JobRows(Generic[W]):
     #: Its commits publish rows of a file's content: they decide which rows are live, and `cf_commits` and
     #: `cf_processing_history` keep them.
     publishes_contents = False
-    #: Files become known by it: whoever waits for the work of a directory waits for it too.
+    #: Files become known by it: a command that waits for the work of a directory waits for it too.
     finds_files = False
 
     def label(self, work: W) -> str:

@@ -1,8 +1,8 @@
 """How much each asker may ask of the tables at once: a little each, with a time limit, and nothing once the asker has left.
 
 Questions run on threads of their own, one DuckDB connection each. An asker has one lane of them, two when others leave room;
-one that takes long gives way when others wait, and is stopped at the time limit. Who has left is noticed by telling the
-asker that its question is being worked on: a message that nobody takes. The sentinel has lanes of its own, so that planning
+one that takes long gives way when others wait, and is stopped at the time limit. An asker that has left is noticed by sending it
+word that its question is being worked on, which then fails. The sentinel has lanes of its own, so that planning
 never waits for people. What a question is and how it is answered is `answers`'. A query that DuckDB does not stop (one function
 that makes a text of two gigabytes is one step to it) can only end with the process: `StubbornQuery`.
 """
@@ -30,7 +30,7 @@ from casparian_sentinel.projection.answers import Pending, answer, error, is_dam
 _log = logging.getLogger("casparian.projector")
 
 QUERY_SECONDS = 10.0
-#: From then on a question counts as a long one, and its asker is told now and then that it is worked on.
+#: From then on a question counts as a long one, and its asker gets word now and then that it is worked on.
 LONG_SECONDS = 0.5
 TELL_EVERY_SECONDS = 0.5
 _LANES = 4
@@ -43,16 +43,16 @@ _END_SECONDS = 0.05
 STUBBORN_SECONDS = 4.0
 #: All tables take longer than one question.
 _DUMP_FACTOR = 12
-#: Whoever asked for a file takes it sooner.
+#: An asker takes its file within this time.
 _FILE_SECONDS = 60.0
 
 
 class StubbornQuery(CasparianError):
-    """A query did not stop when it was told to."""
+    """A query did not stop when it was interrupted."""
 
     def __init__(self, lasted_seconds: float) -> None:
         super().__init__(
-            f"A query did not stop for {lasted_seconds:.0f} s after it was told to.",
+            f"A query did not stop for {lasted_seconds:.0f} s after it was interrupted.",
             remedy="The projector is started again; what was asked of it must be asked again.",
         )
 
@@ -66,7 +66,7 @@ class _Running:
     told_s: float
     #: Why it is being stopped; empty while it may go on.
     stopped: str = ""
-    #: Since when it has been told to stop; 0 while it may go on. Monotonic seconds.
+    #: When it was first interrupted, in monotonic seconds; 0 while it may go on.
     stopped_s: float = 0.0
     thread: threading.Thread | None = None
 
@@ -75,7 +75,7 @@ class _Running:
         return self.pending.peer
 
     def interrupt(self) -> None:
-        """Tell it to stop: again and again, since one that comes while a query is only being prepared is forgotten."""
+        """Interrupt it, again at each call: DuckDB forgets an interrupt that comes while the query is being prepared."""
         self.db.interrupt()
         now = time.monotonic()
         self.stopped_s = self.stopped_s or now
@@ -87,10 +87,10 @@ class _Running:
 class Lanes:
     """All methods but the readers' own belong to the projector's loop."""
 
-    #: The routing id of the sentinel, who told it over a channel that nobody else has.
+    #: The routing id of the sentinel, which sent it over the control socket.
     sentinel: bytes = b""
     query_seconds: float = QUERY_SECONDS
-    #: Where answers that are files are put; what nobody took is removed.
+    #: Where answers that are files are put; files that were not taken are removed.
     files: Path | None = None
     damage: duckdb.Error | None = None
     _waiting: dict[bytes, deque[Pending]] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Lanes:
         self._make_room()
 
     def tell(self, bus: zmq.Socket[bytes]) -> None:
-        """Send what is answered, stop what took too long, and tell the others that their question is worked on."""
+        """Send what is answered, stop what took too long, and send the others word that their question is worked on."""
         self._send_answers(bus)
         now = time.monotonic()
         for one in self._running:
@@ -195,7 +195,7 @@ class Lanes:
         return pending
 
     def _make_room(self) -> None:
-        """While somebody without a lane waits and all lanes are taken by long questions, the longest of the greediest ends."""
+        """When long questions take all lanes and another asker waits, end the longest question of the asker with most."""
         strangers = [one for one in self._running if one.peer != self.sentinel]
         running = Counter(one.peer for one in strangers)
         is_wanted = any(peer != self.sentinel and not running[peer] for peer in self._waiting)
@@ -213,7 +213,7 @@ class Lanes:
         question = one.pending.question
         try:
             made = answer(one.db, question, one.seq, self.files)
-        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker is told
+        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker gets an error
             if isinstance(cause, duckdb.Error) and is_damage(cause):
                 self.damage = cause
                 made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")

@@ -133,7 +133,7 @@ class Liveness:
         known = self._known(change)
         as_of_seq = change.seq if self._is_present(change) else change.queued_seq
         if not change.keeps_earlier and self._is_late(known, change.content_hash, as_of_seq):
-            if not self.holders.get(content):  # nobody has this content any more: newer rows are there already
+            if not self.holders.get(content):  # no file has this content any more: newer rows are there already
                 newest = max(known.values(), key=lambda one: one.as_of_seq)
                 self._supersede(commit, self._newest_job(newest), change)
             return

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import duckdb
 import pyarrow as pa
@@ -30,7 +30,7 @@ from casparian_sentinel.projection.store import Projection, chunked
 _BATCH_EVENTS = 5_000
 #: Live readings, and the place itself, which is compared apart.
 EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
-#: The halves of a view that people know: a difference is told under its name.
+#: Tables that are halves of a view: a difference is reported under the view's name.
 _SHOWN_AS = {"cf_unsettled_jobs": "cf_processing_queue", "cf_settled_jobs": "cf_processing_queue"}
 _SHOWN_ROWS = 10
 _SHOWN_CHARACTERS = 200
@@ -69,7 +69,7 @@ def last_seq_at(home: Home, microseconds: int, end: Position) -> int:
 
 
 def publish_past_output_views(home: Home, projection: Projection) -> dict[str, str]:
-    """Write the catalog of the outputs that were published then; name of a table → a file of it that is gone since."""
+    """Write the catalog of the outputs that were published then. Returns table → a file of it that has gone since."""
     files = projection.rows(planning.OUTPUT_FILES)
     missing: dict[str, str] = {}
     for file in files:
@@ -104,14 +104,21 @@ def _upto(batches: Iterator[tuple[Head, list[Event]]], seq: int) -> Iterator[tup
 # --- compared
 
 
+class Place(TypedDict):
+    """A position of tables in the log: the last event, and the digest of the log's chain there."""
+
+    seq: int
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A row that is not the same: `stored` in `state.duckdb`, `folded` from the log; None where there is none."""
 
     table: str
     row: str
-    stored: Mapping[str, Any] | None
-    folded: Mapping[str, Any] | None
+    stored: Mapping[str, object] | None
+    folded: Mapping[str, object] | None
 
     def __str__(self) -> str:
         if self.stored is None:
@@ -195,13 +202,13 @@ def _poison_of(folded: Projection) -> tuple[Poison, ...]:
 
 
 def _compared(
-    home: Home, folded_path: Path, stored: dict[str, Any] | None, why_not: str | None, seq: int, head: Head | None
+    home: Home, folded_path: Path, stored: Place | None, why_not: str | None, seq: int, head: Head | None
 ) -> Comparison:
     if stored is None:
         return Comparison(seq, (), (), 0, why_not)
-    place = {"seq": seq, "sha256": head.sha256.hex() if head is not None else ""}
-    if place != {name: stored[name] for name in place}:
-        wrong = Difference("cf_position", f"seq {stored['seq']}", stored, {**stored, **place})
+    place = Place(seq=seq, sha256=head.sha256.hex() if head is not None else "")
+    if place != stored:
+        wrong = Difference("cf_position", f"seq {stored['seq']}", stored, place)
         return Comparison(seq, ("cf_position",), (wrong,), 1)
     try:
         return _side_by_side(home.state_db, folded_path, seq)
@@ -210,7 +217,7 @@ def _compared(
         return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` makes it again")
 
 
-def _stored_position(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+def _stored_position(path: Path) -> tuple[Place | None, str | None]:
     """Where the stored tables stand, or why they are not compared: they will be rebuilt before anybody reads them."""
     if not path.exists():
         return None, "there is no state.duckdb; it is rebuilt when it is needed"
@@ -228,7 +235,7 @@ def _stored_position(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         return None, "state.duckdb was made by another version; it is rebuilt when it is opened"
     if boot != boot_id() and not is_clean:
         return None, "the machine went down with state.duckdb open; it is rebuilt when it is opened"
-    return {"seq": seq, "sha256": sha256}, None
+    return Place(seq=seq, sha256=sha256), None
 
 
 def _side_by_side(stored: Path, folded: Path, seq: int) -> Comparison:
@@ -251,7 +258,7 @@ def _shown(tables: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({_SHOWN_AS.get(table, table) for table in tables}))
 
 
-def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[dict[str, Any]], int]:
+def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[dict[str, object]], int]:
     rows = f"(select * from {one} except all select * from {other})"
     ((count,),) = db.execute(f"select count(*) from {rows}").fetchall()
     if not count:
@@ -261,19 +268,19 @@ def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()], count
 
 
-def _paired(table: str, stored: list[dict[str, Any]], folded: list[dict[str, Any]]) -> list[Difference]:
+def _paired(table: str, stored: list[dict[str, object]], folded: list[dict[str, object]]) -> list[Difference]:
     """Rows of the two sides that have the same first column are the same row, changed."""
     waiting = {_name(row): row for row in folded}
     found = [Difference(table, _name(row), row, waiting.pop(_name(row), None)) for row in stored]
     return found + [Difference(table, name, None, row) for name, row in waiting.items()]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: Mapping[str, object]) -> str:
     """The first column with a value names the row."""
     return next((f"{name}={value}" for name, value in row.items() if value is not None), "(all NULL)")
 

@@ -1,4 +1,4 @@
-"""Events that cannot be made part of the tables: what they are told apart by, and the row that remembers one.
+"""Events that cannot be made part of the tables: how they are recognised, and the row that records one.
 
 A poison event never stops the projection: it is set aside by its sequence, counted, shown, and the rest goes on. The same log
 gives the same poison, so a rebuild says what the running projection says. What may pass by itself (no memory, no disk, a
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import duckdb
 
@@ -49,7 +49,7 @@ class Suspects:
     _times: int = 0
 
     def stand_alone(self, events: Sequence[Event]) -> bool:
-        """Whether these must be applied one by one, to tell who it is."""
+        """Whether these must be applied one by one, to find the one that breaks the tables."""
         if len(events) < 2:
             return False
         first, last = events[0].seq, events[-1].seq
@@ -74,15 +74,25 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, _MAY_PASS) or is_damage(error)
 
 
-def row_of(event: Event, error: Exception) -> dict[str, Any]:
-    """The row of `cf_poison_events`."""
-    return {
-        "seq": event.seq,
-        "ts": min(max(event.ts, 0), MICROSECONDS_MAX),
-        "type": event.type[:100],
-        "error": _in_words(error),
-        "blob": _blob_of(event) if isinstance(error, BlobMissing | BlobDamaged) else None,
-    }
+class PoisonRow(TypedDict):
+    """A row of `cf_poison_events`."""
+
+    seq: int
+    #: µs UTC.
+    ts: int
+    type: str
+    error: str
+    blob: str | None
+
+
+def row_of(event: Event, error: Exception) -> PoisonRow:
+    return PoisonRow(
+        seq=event.seq,
+        ts=min(max(event.ts, 0), MICROSECONDS_MAX),
+        type=event.type[:100],
+        error=_in_words(error),
+        blob=_blob_of(event) if isinstance(error, BlobMissing | BlobDamaged) else None,
+    )
 
 
 def _in_words(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """The projector: a process that tails the log up to the durable watermark and answers read SQL.
 
-Owns `state.duckdb` and `catalog.duckdb` while a sentinel runs. The sentinel tells it the watermark over an inherited
-socket (latest wins) and learns how far it is; when that socket ends, so does the process. It never reads past the
-watermark, never writes the log, and may be killed at any time: what it holds is disposable.
+Owns `state.duckdb` and `catalog.duckdb` while a sentinel runs. The sentinel sends it the watermark over an inherited socket
+(the latest counts) and gets back how far the tables are; when that socket ends, so does the process. It never reads past the
+watermark, never writes the log, and may be killed at any time: its files are disposable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import duckdb
 import msgpack
@@ -57,6 +57,17 @@ _AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
 #: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
 _WAITING_OF_ALL = 1000
+
+
+class Report(TypedDict, total=False):
+    """What the sentinel learns over the control socket: how far the tables are, or why the process ends."""
+
+    applied: int
+    poison: int
+    #: For the first time all that was durable is applied, up to event `seq`.
+    ready: bool
+    seq: int
+    error: str
 
 
 def open_projection(home: Home) -> Projection:
@@ -180,7 +191,7 @@ class Projector:
         with context.socket(zmq.ROUTER) as bus:
             bus.setsockopt(zmq.LINGER, 0)
             bus.setsockopt(zmq.MAXMSGSIZE, 128 * 1024)
-            bus.setsockopt(zmq.ROUTER_MANDATORY, 1)  # whoever has left is noticed when something is sent
+            bus.setsockopt(zmq.ROUTER_MANDATORY, 1)  # sending to a peer that has left is an error
             bus.bind(self._home.query_endpoint)
             poller = zmq.Poller()
             for source in (bus, self._control.fileno(), self._lanes.wake_descriptor):
@@ -227,9 +238,9 @@ class Projector:
                 return False
             if not message:
                 return False
-            told = msgpack.unpackb(message)
-            self._watermark, self._durable_seq = Position(*told["watermark"]), told["seq"]
-            self._lanes.sentinel = told.get("asker", b"")
+            received = msgpack.unpackb(message)
+            self._watermark, self._durable_seq = Position(*received["watermark"]), received["seq"]
+            self._lanes.sentinel = received.get("asker", b"")
 
     def _advance(self) -> None:
         """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""
@@ -248,10 +259,10 @@ class Projector:
                 raise
             _log.warning("the projection's position is not on the log's chain: rebuilding")
             self._projection.rebuild()
-        if self._projection.seq < seq_before:  # made anew: nobody sees a part of them
+        if self._projection.seq < seq_before:  # made anew: a part of them must not be read
             self._is_ready = False
         if not self._is_behind():
-            self._is_ready = self._is_ready or self._tell({"ready": True, "seq": self._projection.seq})
+            self._is_ready = self._is_ready or _say(self._control, Report(ready=True, seq=self._projection.seq))
         elif not self._is_ready:
             self._say_how_far()
 
@@ -273,7 +284,7 @@ class Projector:
         return self._watermark is not None and (head is None or head.position < self._watermark)
 
     def _take_questions(self, bus: zmq.Socket[bytes]) -> None:
-        """A turn's worth of what has arrived: events and answers get their turn beside whoever asks without end."""
+        """Read a limited number of questions, so that events and answers get their turn beside an endless asker."""
         of_peer = Counter(pending.peer for pending in self._waiting)
         for _ in range(_QUESTIONS_A_TURN):
             try:
@@ -302,7 +313,7 @@ class Projector:
         return ""
 
     def _start_due(self, bus: zmq.Socket[bytes]) -> None:
-        """Hand every question whose sequence number is reached to a reader; tell the late ones."""
+        """Hand every question whose sequence number is reached to a reader; answer those that waited too long."""
         still: list[Pending] = []
         for pending in self._waiting:
             question = pending.question
@@ -346,7 +357,7 @@ class Projector:
             self._publish()
 
     def _publish(self) -> bool:
-        """Whether the catalog shows what is committed. What stops it stops nothing else here; it is tried again."""
+        """Whether the catalog shows what is committed. A failure stops nothing else here, and is tried again."""
         if not self._projection.outputs_changed and self._home.catalog_db.exists():
             return True
         self._published_at = time.monotonic()
@@ -354,7 +365,7 @@ class Projector:
             publish_output_views(self._projection, self._home)
         except (duckdb.FatalException, duckdb.InternalException):
             raise
-        except Exception as cause:  # noqa: BLE001 -- a folder, a disk, a file of somebody else's
+        except Exception as cause:  # noqa: BLE001 -- a folder, a disk, another user's file
             words = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if words != self._not_published:
                 _log.error("the catalog cannot be written, and is tried again: %s", words, exc_info=cause)
@@ -366,12 +377,9 @@ class Projector:
     def _report(self) -> None:
         now = time.monotonic()
         if self._projection.seq != self._reported and now - self._reported_at >= _REPORT_EVERY_SECONDS:
-            if self._tell({"applied": self._projection.seq, "poison": self._projection.poison_count}):
+            if _say(self._control, Report(applied=self._projection.seq, poison=self._projection.poison_count)):
                 self._reported = self._projection.seq
             self._reported_at = now
-
-    def _tell(self, what: dict[str, Any]) -> bool:
-        return _say(self._control, what)
 
 
 def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int) -> int:
@@ -389,22 +397,22 @@ def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int)
             projector.close()
     except StubbornQuery as cause:
         _log.error("%s", cause)
-        _say(control, {"error": cause.problem})
+        _say(control, Report(error=cause.problem))
         logging.shutdown()
         os._exit(1)  # the interpreter would wait for the query's thread
     except (CasparianError, duckdb.Error) as cause:
         problem = str(cause).splitlines()[0]
         _log.error("%s", problem)
-        _say(control, {"error": problem})
+        _say(control, Report(error=problem))
         if isinstance(cause, duckdb.Error):
             discard(home.state_db)  # it cannot be trusted any more, and is disposable: the next projector rebuilds it
         return 1
     return 0
 
 
-def _say(control: socket.socket, what: dict[str, Any]) -> bool:
+def _say(control: socket.socket, what: Report) -> bool:
     try:
         control.send(msgpack.packb(what))
     except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-        return False  # a full or gone sentinel is told the next time, or not at all
+        return False  # the sentinel is gone, or its buffer is full: the next report carries the same facts
     return True

@@ -159,20 +159,20 @@ class Projection:
 
     def _apply_whole(self, events: Sequence[Event], head: Head | None) -> None:
         with self._transaction(events, head):
-            told = [(event, decode(event.type, event.v, event.data)) for event in events]
-            self._fetch_replayed(told)
-            for event, fact in told:
+            facts = [(event, decode(event.type, event.v, event.data)) for event in events]
+            self._fetch_replayed(facts)
+            for event, fact in facts:
                 self._apply_one(event, fact)
             self._flush_jobs()
             self._close_failures()
             self._fold_contents()
-            self._tables.audit([(event, fact) for event, fact in told if event.type not in NOT_AUDITED])
+            self._tables.audit([(event, fact) for event, fact in facts if event.type not in NOT_AUDITED])
 
     def _set_aside(self, event: Event, error: Exception, head: Head | None) -> None:
         row = poison.row_of(event, error)
         _log.error("event %d (%s) cannot be made part of the tables: %s", event.seq, event.type, row["error"])
         with self._transaction([event], head):
-            self._tables.append("cf_poison_events", [row])
+            self._tables.append("cf_poison_events", [dict(row)])
         self.poison_count += 1
 
     @contextmanager
@@ -326,9 +326,9 @@ class Projection:
         )
         return fold
 
-    def _fetch_replayed(self, told: Iterable[tuple[Event, TypedEvent]]) -> None:
+    def _fetch_replayed(self, facts: Iterable[tuple[Event, TypedEvent]]) -> None:
         """Jobs that had ended and are replayed, very many at once: what they were, in one look."""
-        ids = [fact.job.job_id for _event, fact in told if isinstance(fact, JobReplayed)]
+        ids = [fact.job.job_id for _event, fact in facts if isinstance(fact, JobReplayed)]
         wanted = [job_id for job_id in ids if not self._jobs.is_open(job_id)]
         sql = "select * from cf_processing_queue where id in (select unnest(?::varchar[]))"
         self._fetched = {row["id"]: row for row in self._rows(sql, (wanted,))} if wanted else {}

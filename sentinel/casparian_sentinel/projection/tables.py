@@ -136,11 +136,11 @@ class Tables:
             )
 
     def close(self, closing: Closing) -> None:
-        """Somebody says that a failure needs no more attention."""
+        """A person says that a failure needs no more attention."""
         row = {"id": closing.job_id, "closed_by": closing.by, "at": closing.at, "reason": closing.reason}
         self._settle(pa.Table.from_pylist([row], _CLOSINGS))
 
-    def audit(self, told: Sequence[tuple[Event, TypedEvent]]) -> None:
+    def audit(self, events: Sequence[tuple[Event, TypedEvent]]) -> None:
         """What happened, as it stands in the log; `subject` is what a person would search for."""
         rows = [
             {
@@ -153,7 +153,7 @@ class Tables:
                 "request": event.cause if isinstance(event.cause, str) else None,
                 "data": as_json(event.data),
             }
-            for event, fact in told
+            for event, fact in events
         ]
         self.append("cf_audit", rows)
 

@@ -24,6 +24,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
 from casparian_sentinel.projection.database import INTERNAL
+from casparian_sentinel.sql.confined import Order
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_shim.safe import scrub
 
@@ -93,25 +94,25 @@ def ask(
         tables: dict[str, str] = {}
         for name in sorted(guarded.state_tables):
             tables[name] = str(_handed_over(Path(scratch) / f"{name}.arrows", state_table(name, guarded.columns)))
-        order = {
-            "sql": guarded.sql,
-            "names": [*map(str.lower, known.published_names())],
-            "catalog": str(pinned),
-            "directories": [str(home.outputs), str(home.quarantine)],
-            "tables": tables,
-            "scratch": scratch,
-            "answer": str(Path(scratch) / "answer.arrows"),
-            "memory_bytes": memory_bytes,
-            "answer_bytes": answer_bytes,
-            "limit_rows": limit_rows,
-            "spill_bytes": SPILL_BYTES,
-            "asker_pid": os.getpid(),
-        }
+        order = Order(
+            sql=guarded.sql,
+            names=[*map(str.lower, known.published_names())],
+            catalog=str(pinned),
+            directories=[str(home.outputs), str(home.quarantine)],
+            tables=tables,
+            scratch=scratch,
+            answer=str(Path(scratch) / "answer.arrows"),
+            memory_bytes=memory_bytes,
+            answer_bytes=answer_bytes,
+            limit_rows=limit_rows,
+            spill_bytes=SPILL_BYTES,
+            asker_pid=os.getpid(),
+        )
         return _run(order, timeout_seconds, prepared or prepare())
 
 
 def sweep(home: Home) -> None:
-    """Remove what askers that were killed left behind: their scratch, and their names of the catalog."""
+    """Remove what killed askers left: their scratch directories, and their links to the catalog."""
     left = [*Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"), *home.run.glob("sql-*"), *home.run.glob("catalog-*")]
     for path in left:
         owner = path.name.removeprefix("casparian-").split("-")[1]
@@ -149,7 +150,7 @@ def _pinned_views(home: Home) -> Iterator[Path]:
 def prepare() -> subprocess.Popen[bytes]:
     """A confined process that has loaded what it needs and waits for its order; it answers one query, and ends without one.
 
-    Whoever prepares it before the query is known saves its start.
+    Preparing it before the query is known saves its start-up time.
     """
     return subprocess.Popen(
         [sys.executable, "-I", "-m", "casparian_sentinel.sql.confined"],
@@ -161,13 +162,13 @@ def prepare() -> subprocess.Popen[bytes]:
     )
 
 
-def _run(order: dict[str, object], timeout_seconds: float, child: subprocess.Popen[bytes]) -> pa.Table:
+def _run(order: Order, timeout_seconds: float, child: subprocess.Popen[bytes]) -> pa.Table:
     try:
         with child:
             try:
-                _out, said = child.communicate(json.dumps(order).encode(), timeout_seconds)
+                _out, said = child.communicate(order.to_json().encode(), timeout_seconds)
             finally:
-                child.kill()  # of one that has ended nothing; else it was too slow, or whoever asked was interrupted
+                child.kill()  # no effect when it has ended; else it was too slow, or the asker was interrupted
     except subprocess.TimeoutExpired as cause:
         raise QueryFailed(
             f"The query took longer than {timeout_seconds:.0f} s and was stopped.",
@@ -176,7 +177,7 @@ def _run(order: dict[str, object], timeout_seconds: float, child: subprocess.Pop
     if child.returncode != 0:
         problem = _problem(said, child.returncode)
         raise QueryFailed(problem, remedy=_remedy(problem))
-    with pa.memory_map(str(order["answer"])) as source:  # stays mapped when its directory is gone
+    with pa.memory_map(order.answer) as source:  # stays mapped when its directory is gone
         return pa.ipc.open_stream(source).read_all()
 
 

@@ -2,7 +2,7 @@
 
 An allow-list of relations, not a deny-list of tricks: a name that is not a published output, quarantine, state table or CTE of
 the query is refused, and so is every table function but a few harmless ones. Which columns of the state tables a query can
-need is told from the same tree, so that the others stay where they are.
+need is read from the same tree, so that only those are handed over.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QueryRefused(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A query that passed. `state_tables` must be supplied to whoever runs it."""
+    """A query that passed. `state_tables` must be supplied to the process that runs it."""
 
     sql: str
     #: Names of `cf_…` and `scout_…` tables that it reads.
@@ -134,8 +134,8 @@ def _parse(sql: str) -> exp.Expr:
         _check_nesting(sql)
         trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
     except (SqlglotError, RecursionError) as cause:
-        told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(cause).splitlines()[0])  # the parser's own name for a node
-        first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(told)
+        words = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(cause).splitlines()[0])  # the parser's own name for a node
+        first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(words)
         raise QueryRefused(f"The query cannot be read: {first}", remedy="Check the SQL near that place.") from cause
     if len(trees) != 1:
         raise QueryRefused(f"{len(trees)} statements were given.", remedy="Ask with exactly one SELECT.")
@@ -235,8 +235,8 @@ def _visible_ctes(node: exp.Expr) -> set[str]:
 def mentioned_columns(tree: exp.Expr, sql: str, state_tables: Collection[str]) -> frozenset[str] | None:
     """Every name that may be a column's, in lower case; None when all columns may be needed.
 
-    Errs on the side of too many: a name that occurs anywhere counts for every table, and whatever may mean columns without
-    naming them (a star, a pattern, a whole row, a place) means all.
+    Errs on the side of too many: a name that occurs anywhere counts for every table, and an expression that may mean columns
+    without naming them (a star, a pattern, a whole row, a place) means all.
     """
     if "#" in sql:
         return None

