@@ -59,14 +59,24 @@ _QUESTIONS_A_TURN = 200
 _WAITING_OF_ALL = 1000
 
 
+class Beat(TypedDict):
+    """How the loop turns, in seconds."""
+
+    #: Since a long turn; 0 within one, None when there was none.
+    busy_ago: float | None
+    #: Without processor time in the present turn.
+    idle: float
+
+
 class Report(TypedDict, total=False):
-    """What the sentinel learns over the control socket: how far the tables are, or why the process ends."""
+    """What the sentinel learns over the control socket: how far the tables are, how the loop turns, why the process ends."""
 
     applied: int
     poison: int
     #: For the first time all that was durable is applied, up to event `seq`.
     ready: bool
     seq: int
+    beat: Beat
     error: str
 
 
@@ -119,7 +129,7 @@ class Pulse:
 
     def __init__(
         self,
-        say: Callable[[dict[str, Any]], object],
+        say: Callable[[Report], object],
         now: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
@@ -145,18 +155,17 @@ class Pulse:
             self._was_long_s = now
         self._turn_began_s = now
 
-    def beat(self) -> dict[str, Any]:
-        """`busy_ago`: seconds since a long turn, 0 within one, None when there was none. `idle`: seconds without CPU in it."""
+    def beat(self) -> Beat:
         now, cpu = self._now(), self._cpu()
         is_long = now - self._turn_began_s > _LONG_TURN_SECONDS
         if not is_long or cpu - self._cpu_then >= _AT_WORK_SECONDS:
             self._worked_s, self._cpu_then = now, cpu
         busy_ago = 0.0 if is_long else None if self._was_long_s is None else now - self._was_long_s
-        return {"busy_ago": busy_ago, "idle": now - self._worked_s}
+        return Beat(busy_ago=busy_ago, idle=now - self._worked_s)
 
     def _run(self) -> None:
         while not self._is_over.wait(_BEAT_SECONDS):
-            self._say({"beat": self.beat()})
+            self._say(Report(beat=self.beat()))
 
 
 class Projector:
@@ -182,7 +191,7 @@ class Projector:
         #: Why the last try to write the catalog failed; empty when it did not.
         self._not_published = ""
         self._is_ready = False
-        self._pulse = Pulse(self._tell)
+        self._pulse = Pulse(lambda report: _say(control, report))
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Serve until the sentinel is gone."""
