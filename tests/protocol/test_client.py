@@ -249,7 +249,7 @@ def test_answers_to_other_questions_and_signs_of_work_are_passed_over(home: Home
 
 
 @pytest.mark.parametrize("phase", ["away", "given_up", "broken", "hung"])
-def test_a_projector_that_is_gone_is_told_at_once(home: Home, phase: str) -> None:
+def test_a_projector_that_is_gone_is_reported_at_once(home: Home, phase: str) -> None:
     status = status_with(phase, f"in the phase {phase}")
     with talk(home, status=lambda request: yes(request, status)) as (client, _), pytest.raises(TablesAway) as away:
         client.query("select 1")

@@ -43,7 +43,7 @@ def test_no_line_of_a_child_is_lost_or_doubled_while_the_log_is_rotated_under_it
     assert "2999" in path.read_text()  # the child writes into the present file
 
 
-def test_so_many_old_files_are_kept(tmp_path: Path) -> None:
+def test_the_set_number_of_old_files_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "daemon.log"
     ours = open_daemon_log(path)
     for number in range(6):

@@ -208,7 +208,7 @@ def test_a_snapshot_comes_first_then_what_follows_it(tmp_path: Path) -> None:
         ]
 
 
-def test_a_reader_that_missed_events_is_told_and_gets_a_new_picture(tmp_path: Path) -> None:
+def test_a_reader_that_missed_events_is_told_so_and_gets_a_new_snapshot(tmp_path: Path) -> None:
     with fed(tmp_path, 5, 9) as (feed, bus):
         bus.publish(event(6), event(9), event(10))
         assert told(feed, 5) == [
@@ -220,7 +220,7 @@ def test_a_reader_that_missed_events_is_told_and_gets_a_new_picture(tmp_path: Pa
         ]
 
 
-def test_silence_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
+def test_silence_is_reported_and_the_feed_goes_on(tmp_path: Path) -> None:
     with fed(tmp_path, 1, silence_seconds=0.05) as (feed, bus):
         items = iter(feed)
         assert next(items) == Snapshot(1, [], [], {})

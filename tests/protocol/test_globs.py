@@ -111,7 +111,7 @@ def test_without_double_stars_pathspec_agrees(parts: list[str], path: str) -> No
 
 
 @given(PATTERN_PARTS, st.sampled_from(["a.b", "b/a", "x/y/ab", ".b"]))
-def test_a_pattern_without_a_slash_is_held_against_the_name(pattern: str, path: str) -> None:
+def test_a_pattern_without_a_slash_is_matched_against_the_name(pattern: str, path: str) -> None:
     assume("**" not in pattern)
     assert compile_glob(pattern).matches(path) == one_part(pattern, path.rpartition("/")[2])
 
@@ -180,7 +180,7 @@ def test_what_each_part_of_the_language_means(pattern: str, matching: list[str],
         ("{d:%Y%}", "% is not one of"),
     ],
 )
-def test_a_pattern_that_cannot_be_meant_is_refused_with_the_reason(pattern: str, words: str) -> None:
+def test_a_pattern_that_is_not_valid_is_refused_with_the_reason(pattern: str, words: str) -> None:
     with pytest.raises(BadGlob) as refused:
         compile_glob(pattern)
 

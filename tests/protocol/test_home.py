@@ -53,7 +53,7 @@ def test_clients_of_another_environment_find_the_sockets_that_the_daemon_recorde
         assert deep_home.sockets == chosen
 
 
-def test_a_home_of_two_names_has_its_sockets_in_one_place(deep_home: Home, tmp_path: Path) -> None:
+def test_a_home_with_two_names_has_its_sockets_in_one_place(deep_home: Home, tmp_path: Path) -> None:
     make_home(deep_home)
     (tmp_path / "h").symlink_to(deep_home.root)
     short = Home(tmp_path / "h")
@@ -64,7 +64,7 @@ def test_a_home_of_two_names_has_its_sockets_in_one_place(deep_home: Home, tmp_p
 
 
 @pytest.mark.parametrize("record", [b"", b"relative/path", b"/" + b"x" * 300, b"\xff\xfe"])
-def test_a_record_that_cannot_be_meant_is_passed_over(deep_home: Home, record: bytes) -> None:
+def test_a_record_that_makes_no_sense_is_ignored(deep_home: Home, record: bytes) -> None:
     make_home(deep_home)
     deep_home.sockets_record.write_bytes(record)
     assert deep_home.sockets == deep_home.sockets_here

@@ -96,7 +96,7 @@ def test_asking_to_cancel_changes_no_state_and_is_remembered() -> None:
     assert (life.state, life.is_cancel_requested, life.reason) == (JobState.LEASED, True, "pointless")
 
 
-def test_events_that_tell_of_rows_or_progress_leave_the_life_as_it_is() -> None:
+def test_events_about_rows_or_progress_leave_the_life_unchanged() -> None:
     life = lived("JobLeased")
     advance(life, 9, 9, e.FailureClosed(job_id=JOB, reason="known"))
     assert life == lived("JobLeased")

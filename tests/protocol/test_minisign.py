@@ -72,7 +72,7 @@ def test_a_signature_has_the_parts_that_minisign_expects() -> None:
     PRIVATE.public_key().verify(outer, body[10:] + b"home 7, event 12")
 
 
-def test_a_key_is_told_as_a_line_and_as_a_file_and_both_verify() -> None:
+def test_a_key_is_written_as_a_line_and_as_a_file_and_both_verify() -> None:
     text = public_key_text(PUBLIC)
 
     assert base64.b64decode(KEY) == b"Ed" + key_id_of(PUBLIC) + PUBLIC

@@ -107,7 +107,7 @@ def test_a_size_is_checked_before_anything_is_read() -> None:
 
 
 @pytest.mark.parametrize("value", [dt.datetime.now(dt.UTC), Decimal(1), {1, 2}, object(), 2**64])
-def test_what_msgpack_cannot_say_is_our_own_mistake(value: object) -> None:
+def test_what_msgpack_cannot_hold_is_our_own_mistake(value: object) -> None:
     with pytest.raises((TypeError, OverflowError)):
         pack(value)
 

@@ -106,7 +106,7 @@ def test_a_directory_that_a_living_worker_holds_is_left_alone(tmp_path: Path) ->
     assert not scratch.exists()
 
 
-def test_what_the_disk_does_not_let_go_is_told_and_the_rest_is_removed(
+def test_what_cannot_be_removed_is_reported_and_the_rest_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scratch = tmp_path / "scratch"

@@ -155,7 +155,7 @@ def test_a_tag_is_text_that_can_be_typed(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", ["", " a", "a ", "a,b", "a\nb", "a\u202eb", "x" * (MAX_TAG_CHARACTERS + 1), "\t"])
-def test_what_is_no_tag(tag: str) -> None:
+def test_texts_that_are_not_tags(tag: str) -> None:
     with pytest.raises(BadTag) as refused:
         check_tag(tag)
     assert len(refused.value.problem) < 400

@@ -73,7 +73,7 @@ def test_each_layer_overrides_those_below_it_and_is_named(home: Home) -> None:
 
 
 @pytest.mark.parametrize("name", ["MAX_CONCURRENT_WORKERS", "CASPARIAN_MAX_CONCURRENT_WORKERS"])
-def test_names_of_predecessors_are_understood(home: Home, name: str) -> None:
+def test_names_that_earlier_programs_used_are_understood(home: Home, name: str) -> None:
     loaded = load(home, {name: "7"})
 
     assert loaded.settings.daemon.max_concurrent_workers == 7
@@ -130,9 +130,7 @@ def test_the_environment_says_json_or_plain_text(home: Home, key: str, text: str
         ("[retry]\n[retry]\n", "is not TOML", "Correct the line that is named."),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused_where_it_is_wrong(
-    home: Home, text: str, words: str, remedy: str
-) -> None:
+def test_a_file_that_is_not_valid_is_refused_where_it_is_wrong(home: Home, text: str, words: str, remedy: str) -> None:
     refused = refusal(written(home, text))
 
     assert words in refused.problem
@@ -140,7 +138,7 @@ def test_a_file_that_cannot_be_meant_is_refused_where_it_is_wrong(
     assert remedy in refused.remedy
 
 
-def test_a_file_that_is_no_text_or_cannot_be_read_is_told(home: Home) -> None:
+def test_a_file_that_is_not_text_or_cannot_be_read_is_reported(home: Home) -> None:
     home.config_file.write_bytes(b"\xff\xfe")
     assert "cannot be read" in refusal(home).problem
     home.config_file.unlink()
@@ -162,18 +160,18 @@ def test_a_file_that_is_no_text_or_cannot_be_read_is_told(home: Home) -> None:
         ({"MAX_CONCURRENT_WORKERS": "-1"}, "(from MAX_CONCURRENT_WORKERS) is not allowed"),
     ],
 )
-def test_a_variable_that_cannot_be_meant_is_refused_by_its_name(
+def test_a_variable_that_makes_no_sense_is_refused_by_its_name(
     home: Home, environment: dict[str, str], words: str
 ) -> None:
     assert words in refusal(home, environment).problem
 
 
-def test_a_flag_that_cannot_be_meant_is_refused(home: Home) -> None:
+def test_a_flag_that_makes_no_sense_is_refused(home: Home) -> None:
     assert "There is no setting retry.x (from flag)" in refusal(home, flags={"retry.x": 1}).problem
     assert "(from flag) is not allowed" in refusal(home, flags={"retry.max_retries": 1000}).problem
 
 
-def test_a_key_that_did_nothing_is_told_and_passed_over_and_refused_when_it_asks_for_more(home: Home) -> None:
+def test_a_removed_key_is_reported_and_ignored_and_refused_when_it_asks_for_more(home: Home) -> None:
     loaded = load(written(home, "[sandbox]\nmode = 'auto'\n"), {})
 
     assert loaded.settings == Settings()

@@ -73,7 +73,7 @@ def test_a_link_in_the_place_of_a_tree_is_not_followed(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o500
 
 
-def test_what_is_no_file_is_removed_too_whatever_its_name(tmp_path: Path) -> None:
+def test_anything_that_is_not_a_file_is_removed_too_whatever_its_name(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / ("x" * 255)).mkdir(parents=True)
     os.mkfifo(tree / "pipe")

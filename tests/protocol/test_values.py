@@ -182,7 +182,7 @@ def test_no_date_is_beyond_rendering(days: int) -> None:
         assert (1 <= int(month) <= 12 and 1 <= int(day) <= 31 and abs(int(year)) > 0) or text.startswith("0000")
 
 
-def test_instants_are_told_in_utc_whatever_their_zone() -> None:
+def test_instants_are_written_in_utc_whatever_their_zone() -> None:
     at = datetime(2024, 7, 1, 12, tzinfo=UTC)
 
     assert as_texts(pa.array([at], pa.timestamp("us", "Asia/Tokyo"))).to_pylist() == ["2024-07-01T12:00:00Z"]

@@ -92,7 +92,7 @@ def problem(
         ([problem()], 1, "orders.price: its type changed; 1 more"),
     ],
 )
-def test_the_first_reasons_are_said_and_the_rest_counted(
+def test_the_first_reasons_are_named_and_the_rest_counted(
     problems: list[dict[str, str]], left_out: int, said: str
 ) -> None:
     assert why_waits(problems, left_out) == said
@@ -129,7 +129,7 @@ def test_the_first_reasons_are_said_and_the_rest_counted(
         ([problem(JOBS_OPEN), problem()], False, "", "Register another version"),
     ],
 )
-def test_what_helps_a_version_that_waits(
+def test_what_to_do_about_a_version_that_waits(
     problems: list[dict[str, str]], may_be_chosen: bool, like: str, words: str
 ) -> None:
     assert words in what_to_do("fix", "2.0", problems, may_be_chosen=may_be_chosen, like=like)

@@ -101,7 +101,7 @@ def check_names(names: Mapping[str, bytes] | list[str]) -> None:
         if why:
             raise BundleRefused(f"the name {name[:NAME_BYTES_MAX]!a} {why}")
         if name.casefold() in folded:
-            raise BundleRefused(f"the name {name!a} is there twice")
+            raise BundleRefused(f"the name {name!a} appears twice")
         folded.add(name.casefold())
     for name in names:
         parents = name.casefold().split("/")[:-1]

@@ -165,7 +165,7 @@ def test_faults_name_their_place_and_the_way_out(literal: Any, words: str) -> No
     assert invalid.value.remedy
 
 
-def test_all_faults_come_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     with pytest.raises(ContractInvalid) as invalid:
         contract({"name": "_cf_", "type": "int"}, {"name": "b", "type": "itn"}, mode="lax")
     assert len(invalid.value.problems) == 3
@@ -264,7 +264,7 @@ def test_policies_cascade_from_built_in_to_command_line() -> None:
         (QuarantinePolicy(allow=False), 1000, 1, False, "allow"),
     ],
 )
-def test_a_limit_is_passed_only_beyond_it(
+def test_a_limit_is_exceeded_only_beyond_it(
     policy: QuarantinePolicy, received: int, quarantined: int, at_end: bool, limit: str | None
 ) -> None:
     found = breach(policy, received=received, quarantined=quarantined, at_end=at_end)

@@ -207,7 +207,7 @@ def test_what_is_not_compatible_never_fits(one: Contract, other: Contract) -> No
         (column(description="x"), column(description="y"), []),
     ],
 )
-def test_why_rows_that_lie_do_not_fit(lying: Contract, other: Contract, found: list[Misfit]) -> None:
+def test_why_existing_rows_do_not_fit(lying: Contract, other: Contract, found: list[Misfit]) -> None:
     assert list(misfits(lying, other)) == found
 
 

@@ -37,7 +37,7 @@ def test_plain_names_name_outputs(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "Orders", "1st", "_orders", "a" * 64, "or-ders", "orders ", "orders\n", "ordérs", "a.b"]
 )
-def test_other_names_do_not(name: str) -> None:
+def test_other_names_do_not_name_outputs(name: str) -> None:
     with pytest.raises(NameInvalid) as refused:
         check_output_name(name)
 
@@ -65,7 +65,7 @@ def test_what_a_column_may_be_called(name: str, fault: str | None) -> None:
 
 
 @pytest.mark.parametrize(("name", "reserved"), [("_cf_", True), ("__Cf_x", True), ("___cf_x", False), ("cf_x", False)])
-def test_what_belongs_to_casparian(name: str, reserved: bool) -> None:
+def test_names_that_belong_to_casparian(name: str, reserved: bool) -> None:
     assert is_reserved(name) is reserved
 
 
@@ -156,7 +156,7 @@ def test_a_contract_that_cannot_be_one_is_refused_at_its_place(literal: Any, wor
     assert refused.value.problem.startswith("The contract of orders (fix.py:3) is not valid: ")
 
 
-def test_of_very_many_faults_the_first_are_told_and_the_rest_counted() -> None:
+def test_of_very_many_faults_the_first_are_named_and_the_rest_counted() -> None:
     with pytest.raises(ContractInvalid) as refused:
         Contract.from_literal({"columns": [column(name=f"c{number}", type="nothing") for number in range(50)]})
 
@@ -164,7 +164,7 @@ def test_of_very_many_faults_the_first_are_told_and_the_rest_counted() -> None:
     assert refused.value.problems[-1] == f"and {50 - MAX_PROBLEMS} more"
 
 
-def test_there_is_an_end_to_columns() -> None:
+def test_the_number_of_columns_is_limited() -> None:
     columns = [column(name=f"c{number}") for number in range(MAX_COLUMNS_COUNT + 1)]
 
     assert len(Contract.from_literal({"columns": columns[:-1]}).columns) == MAX_COLUMNS_COUNT
@@ -212,7 +212,7 @@ def test_what_was_stored_is_read_without_judging_patterns_or_keys_again() -> Non
         Contract.from_json(stored)
 
 
-def test_a_column_that_is_there_twice_was_let_pass_once_and_is_still_read() -> None:
+def test_a_column_that_appears_twice_was_accepted_once_and_is_still_read() -> None:
     twice = '{"columns":[{"name":"a","type":"int64"},{"name":"a","type":"int64"}]}'
 
     assert Contract.from_json(twice, is_stored=True).canonical_json() == twice
@@ -280,7 +280,7 @@ def test_of_each_key_the_highest_layer_that_gives_it_counts(layers: list[Quarant
     st.integers(1, 1000),
     st.data(),
 )
-def test_a_breach_says_exactly_which_limit_was_passed(
+def test_a_breach_says_exactly_which_limit_was_exceeded(
     policy: QuarantinePolicy, received: int, data: st.DataObject
 ) -> None:
     quarantined = data.draw(st.integers(0, received))

@@ -1,4 +1,4 @@
-"""What one text means to a type, held against Python's own exact numbers and times; and literals of checks."""
+"""What one text means to a type, checked against Python's own exact numbers and times; and literals of checks."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def nested(depth: int) -> Any:
     return spelling
 
 
-def test_nesting_has_an_end() -> None:
+def test_nesting_is_limited() -> None:
     assert describe(read_type(nested(MAX_DEPTH))).count("list<") == MAX_DEPTH
     with pytest.raises(ValueError, match=f"types nest deeper than {MAX_DEPTH}"):
         read_type(nested(MAX_DEPTH + 1))
@@ -170,7 +170,7 @@ def test_a_zone_is_one_of_the_database(zone: object) -> None:
         check_zone(zone)
 
 
-def test_types_are_told_in_a_few_words() -> None:
+def test_types_are_described_in_a_few_words() -> None:
     order = {
         "kind": "struct",
         "fields": [

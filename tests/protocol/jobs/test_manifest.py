@@ -233,7 +233,7 @@ def test_a_newer_worker_may_say_more() -> None:
         ),
     ],
 )
-def test_an_account_is_told_in_lines_and_its_gap_in_a_sentence(
+def test_an_account_is_described_in_lines_and_its_gap_in_a_sentence(
     records: RecordAccounting, lines: list[str], gap: str
 ) -> None:
     assert records.lines() == lines

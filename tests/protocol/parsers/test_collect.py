@@ -38,7 +38,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 # --- a directory
 
 
-def test_a_directory_gives_source_and_small_formats_and_tells_what_it_left_out(tmp_path: Path) -> None:
+def test_a_directory_gives_source_and_small_formats_and_lists_what_it_left_out(tmp_path: Path) -> None:
     folder = tree(
         tmp_path / "fix",
         {
@@ -188,7 +188,7 @@ def test_a_file_may_include_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "error"), [("x = 1\n", NotAParser), (PARSE, MetadataMissing), (HEAD, NotAParser)])
-def test_a_file_that_is_no_parser_says_so(tmp_path: Path, source: str, error: type[Exception]) -> None:
+def test_a_file_that_is_not_a_parser_is_refused_as_such(tmp_path: Path, source: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         collect_parser(tree(tmp_path, {"fix.py": source}) / "fix.py")
 

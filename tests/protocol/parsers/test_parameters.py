@@ -1,4 +1,4 @@
-"""Parameters: a value is held against the declared default's type, and a refusal says how to write it."""
+"""Parameters: a value is checked against the declared default's type, and a refusal says how to write it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_order_in_which_files_are_found_changes_nothing(files: dict[str, byt
         {"signature": SIGNATURE + "00"},
     ],
 )
-def test_a_signature_is_worth_nothing_for_anything_else(changed: dict[str, Any]) -> None:
+def test_a_signature_is_valid_for_nothing_else(changed: dict[str, Any]) -> None:
     with pytest.raises(UntrustedArtifact, match="its signature does not fit"):
         check(pack_bundle(FILES), **changed)
 
@@ -108,7 +108,7 @@ def test_what_is_no_bundle_is_refused_before_any_signature() -> None:
         check(b"not a bundle")
 
 
-def test_a_signature_for_another_purpose_is_worth_nothing() -> None:
+def test_a_signature_for_another_purpose_is_not_valid() -> None:
     """The purpose stands before what is signed."""
     bare = STATEMENT.signed_bytes().partition(b"\n")[2]
     with pytest.raises(UntrustedArtifact):

@@ -102,7 +102,7 @@ def test_a_syntax_error_points_at_its_column() -> None:
     assert line[len(caret) - 1] in "+*"
 
 
-def test_odd_escapes_of_a_docstring_are_nobodys_warning() -> None:
+def test_odd_escapes_in_a_docstring_cause_no_warning() -> None:
     assert parse_source('"\\d"\n', "fix.py").body
 
 
@@ -186,7 +186,7 @@ def test_why_there_is_no_one_parser(source: str, error: type[ParserSourceError],
     assert refused.value.remedy
 
 
-def test_names_bound_by_assignment_are_found_wherever_they_hide() -> None:
+def test_names_bound_by_assignment_are_found_wherever_they_are() -> None:
     body = ast.parse("a = b = 1\nc, (d, *e) = x\nf: int = 1\ng: int\nh.i = 1\nj[0] = 1\n[k, l] = y\nm += 1\n").body
 
     assert assigned_names(body) == {"a", "b", "c", "f", "k", "l"}
@@ -286,7 +286,7 @@ def with_field(field: str, value: str) -> str:
         ("version", "1.0", "it is 1.0", '"1.2.0" (PEP 440)'),
         ("version", '"1.' + "0" * 63 + '"', "it is '1.0000", "at most 64 characters"),
         ("topics", '"fix"', "it is 'fix'", "a list of tags"),
-        ("topics", '["fix", "fix"]', "'fix' is not a tag, or is there twice", "a list of tags"),
+        ("topics", '["fix", "fix"]', "'fix' is not a tag, or appears twice", "a list of tags"),
         ("topics", '[" fix"]', "' fix' is not a tag", "a list of tags"),
         ("topics", '[""]', "'' is not a tag", "a list of tags"),
         ("topics", "[7]", "7 is not a tag", "a list of tags"),
@@ -337,7 +337,7 @@ def test_a_field_that_would_have_to_be_run_is_refused(field: str, value: str) ->
     assert refused.value.problem.startswith(f"fix.py:{line}: `{field}` is not a literal")
 
 
-def test_the_line_of_a_computed_part_is_told_not_that_of_its_field() -> None:
+def test_the_line_of_a_computed_part_is_named_not_that_of_its_field() -> None:
     source = (
         'outputs = {\n    "a": {\n        "columns": columns(),\n    },\n}\n' + "\n".join(LINES.values()) + "\n" + PARSE
     )
@@ -357,7 +357,7 @@ def test_the_line_of_a_computed_part_is_told_not_that_of_its_field() -> None:
         ('outputs = {"x": {"columns": [], "columns": []}}\n', 1, "`outputs['columns']` is given twice"),
     ],
 )
-def test_a_field_that_is_there_twice_is_refused_with_both_lines(source: str, line: int, words: str) -> None:
+def test_a_field_that_is_given_twice_is_refused_with_both_lines(source: str, line: int, words: str) -> None:
     with pytest.raises(MetadataTwice) as refused:
         read_metadata(source + PARSE, "fix.py")
 

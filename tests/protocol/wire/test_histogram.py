@@ -29,7 +29,7 @@ def merged(*histograms: Histogram) -> Histogram:
 
 
 @given(a=seconds_of_calls, b=seconds_of_calls, c=seconds_of_calls)
-def test_merging_in_any_order_is_as_if_one_had_been_told_of_all_calls(
+def test_merging_in_any_order_is_as_if_one_had_counted_all_calls(
     a: list[float], b: list[float], c: list[float]
 ) -> None:
     one, two, three = told(a), told(b), told(c)

@@ -92,14 +92,14 @@ def test_the_field_that_is_wrong_is_named(op: str, args: dict[str, Any], field: 
 
 
 @given(st.text(max_size=80))
-def test_what_is_no_operation_is_told(op: str) -> None:
+def test_an_unknown_operation_is_reported(op: str) -> None:
     if op not in OPERATIONS:
         with pytest.raises(UnknownOperation) as refused:
             parse_args(op, {})
         assert len(refused.value.problem) < 400
 
 
-def test_without_arguments_the_defaults_count() -> None:
+def test_without_arguments_the_defaults_apply() -> None:
     taken = parse_args("queue", {})
 
     assert taken.model_dump() == {name: field.default for name, field in type(taken).model_fields.items()}

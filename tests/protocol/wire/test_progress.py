@@ -13,7 +13,7 @@ COUNTS = st.one_of(st.integers(0, COUNT_MAX), st.sampled_from([0, 1, 2**53 - 1])
 SECONDS = st.floats(0, 1e9, allow_nan=False) | st.sampled_from([0.0, 1e-9, 1.0, 3600.0])
 
 
-def test_one_long_last_step_leaves_no_time_left_and_never_one_that_cannot_be_told() -> None:
+def test_one_long_last_step_leaves_no_time_left_and_never_one_that_cannot_be_shown() -> None:
     """A beat a second for an hour after the last item but one."""
     meter = ProgressMeter()
     meter.update(0, 1000, 0.0)
