@@ -23,7 +23,7 @@ from casparian_console.messages import (
 )
 from casparian_console.overlays import TextView
 from casparian_console.screens.bench import Bench
-from casparian_console.screens.bench.trials import verdict
+from casparian_console.screens.bench.trials import Column, verdict
 from tests.console.driving import Driver, complete, fail, files_wait, matches_snapshot, run_job
 
 SECOND = 1_000_000
@@ -94,7 +94,7 @@ def violation(code: str, column: str, got: str | None, line: int) -> dict[str, A
     return {"code": code, "column": column, "count": 3, "examples": [example]}
 
 
-def column(name: str, declared: str, *observed: str, bad: int = 0) -> dict[str, Any]:
+def column(name: str, declared: str, *observed: str, bad: int = 0) -> Column:
     return {"name": name, "declared": declared, "observed": list(observed), "null_count": 0, "violation_count": bad}
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from casparian_console.messages import Ended, Output, RunCommand, RunQuery
-from casparian_protocol.queries.outputs import ViolationsOfJobs
+from casparian_protocol.queries.outputs import RowOrigin, ViolationsOfJobs
 from tests.console.driving import complete, job_id, matches_snapshot, run_job
 from tests.console.inspecting import BAD_COLUMNS, InspectDriver, bad, command_of, sql_of
 
@@ -41,7 +41,8 @@ def opened(*, is_ascii: bool = False) -> InspectDriver:
     asked = driver.tell(driver.press("enter"), BAD_COLUMNS, ROWS)
     (origin,) = asked
     assert isinstance(origin, RunQuery)
-    driver.answer(origin.tag, ("file", "status"), [("/data/nyse_20240104.fix", "PARTIAL_SUCCESS")])
+    row = dict.fromkeys(RowOrigin.__annotations__) | {"file": "/data/nyse_20240104.fix", "status": "PARTIAL_SUCCESS"}
+    driver.answer(origin.tag, list(row), [list(row.values())])
     return driver
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from casparian_console.canvas import Line, ago, block, clean, count, fit, pad, restyle
 from casparian_console.facts.registry import Contract as Waiting
@@ -16,7 +15,7 @@ from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Effects, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
-from casparian_protocol.queries.registry import ContractBefore
+from casparian_protocol.queries.registry import ContractBefore, ContractPair
 from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
 
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
@@ -126,7 +125,7 @@ def ask_reason(contract: Waiting, tag: tuple[str, ...], context: Context) -> Eff
     return context.prompt(f"Reject {selector(contract)}: why?", rejected, hint="The reason is kept in the log.")
 
 
-def contract_view(contract: Waiting, row: dict[str, Any], tag: tuple[str, ...], context: Context) -> TextView:
+def contract_view(contract: Waiting, row: ContractPair, tag: tuple[str, ...], context: Context) -> TextView:
     """What the contract says, and what it changes against the last approved one; with keys to decide while it waits."""
     keys: dict[str, tuple[str, Callable[[], Effects]]] = {}
     if contract.state == "proposed" and context.can_change:
@@ -137,7 +136,7 @@ def contract_view(contract: Waiting, row: dict[str, Any], tag: tuple[str, ...], 
     return TextView(f"Contract {clean(selector(contract))}", contract_lines(row, context), keys=keys)
 
 
-def contract_lines(row: dict[str, Any], context: Context) -> list[Line]:
+def contract_lines(row: ContractPair, context: Context) -> list[Line]:
     from casparian_protocol.contract import (  # brings pyarrow, which would double the console's start
         Contract,
         diff,

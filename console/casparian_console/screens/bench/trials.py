@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, count, duration, pad, width_of
 from casparian_console.messages import Effects, Ended, Failed, Output, RunCommand, StopCommand, Tag, Watch
@@ -15,6 +15,74 @@ from casparian_console.screens.bench.entries import Entry, Identity
 from casparian_console.screens.failure import Failure, failure_lines
 
 State = Literal["running", "success", "partial_success", "no_data", "failed", "refused", "stopped"]
+
+
+class Example(TypedDict):
+    """One offending value, as its text."""
+
+    source_row: int | None
+    row_index: int
+    expected: str
+    got: str | None
+
+
+class Violation(TypedDict):
+    code: str
+    column: str
+    count: int
+    examples: list[Example]
+
+
+class Column(TypedDict):
+    name: str
+    declared: str
+    observed: list[str]
+    null_count: int
+    violation_count: int
+
+
+class OutputSeen(TypedDict):
+    has_contract: bool
+    received: int
+    valid: int
+    violating: int
+    columns: list[Column]
+    rows: list[dict[str, object]]
+    violations: list[Violation]
+    notes: list[str]
+
+
+class ErrorSeen(TypedDict, total=False):
+    code: str
+    message: str
+    exception: str
+    fingerprint: str
+    trace: str
+    context: dict[str, object]
+
+
+class Run(TypedDict, total=False):
+    """One input of `casparian run --json`."""
+
+    input: str
+    status: State
+    seconds: float
+    outputs: dict[str, OutputSeen]
+    skipped: dict[str, int]
+    error: ErrorSeen | None
+
+
+class Tested(TypedDict):
+    name: str
+    version: str
+    file: str
+
+
+class RunDocument(TypedDict, total=False):
+    """All that `casparian run --json` prints."""
+
+    parser: Tested
+    inputs: list[Run]
 
 
 @dataclass(eq=False)
@@ -28,7 +96,7 @@ class Trial:
     started_us: int
     ended_us: int = 0
     state: State = "running"
-    document: dict[str, Any] = field(default_factory=dict)
+    document: RunDocument = field(default_factory=RunDocument)
     #: What the command and the parser said on stderr, the parser's prints among it.
     talk: str = ""
     _chunks: list[str] = field(default_factory=list)
@@ -61,7 +129,7 @@ class Trial:
             document = {}
             cut = "more than the console reads" if ended.is_cut else "no JSON"
             self.talk = f"casparian: run printed {cut}.\n{self.talk}"
-        self.document = document if isinstance(document, dict) else {}
+        self.document = cast(RunDocument, document) if isinstance(document, dict) else {}
         self.state = self.run["status"] if self.run else "refused"
 
     def stop(self, now_us: int) -> None:
@@ -69,14 +137,14 @@ class Trial:
         self._chunks.clear()
 
     @property
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Run:
         """What the document says of the one input; empty without a document."""
-        inputs = self.document.get("inputs") or [{}]
-        return inputs[0] if isinstance(inputs[0], dict) else {}
+        inputs = self.document.get("inputs")
+        return inputs[0] if inputs else {}
 
     @property
     def label(self) -> str:
-        parser = self.document.get("parser") or {}
+        parser = self.document.get("parser")
         return f"{parser['name']} {parser['version']}" if parser else self.target
 
     @property
@@ -178,7 +246,7 @@ _ARROW = {
 def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
     """One block an output; what differs comes first in words, and is never told by colour alone."""
     lines: list[Line] = [[("dim", f"{clean(trial.label)} on {clean(trial.input)}")]]
-    outputs: dict[str, dict[str, Any]] = trial.run.get("outputs") or {}
+    outputs = trial.run.get("outputs") or {}
     if not outputs:
         lines += [[], [("warn", "The test gave no rows, so nothing was observed.")]]
     for name, output in outputs.items():
@@ -190,7 +258,7 @@ def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def verdict(column: dict[str, Any], *, has_contract: bool) -> tuple[str, str]:
+def verdict(column: Column, *, has_contract: bool) -> tuple[str, str]:
     """(style, words) for one column; no words when both agree."""
     declared, observed = column["declared"], column["observed"]
     if not has_contract:
@@ -211,7 +279,7 @@ def _fits(declared: str, observed: list[str]) -> bool:
     return [_ARROW.get(declared, declared)] == list(observed) or list(observed) == [declared]
 
 
-def _line(column: dict[str, Any], *, has_contract: bool, glyphs: Glyphs) -> Line:
+def _line(column: Column, *, has_contract: bool, glyphs: Glyphs) -> Line:
     style, words = verdict(column, has_contract=has_contract)
     glyph = {"ok": glyphs.done, "bad": glyphs.failed, "warn": glyphs.warning}.get(style, glyphs.dot)
     declared = pad(clean(column["declared"]) or "–", 20)
@@ -279,19 +347,19 @@ def _head(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
     return lines
 
 
-def _error(error: dict[str, Any], width: int) -> list[Line]:
+def _error(error: ErrorSeen, width: int) -> list[Line]:
     failure = Failure(
-        code=str(error.get("code") or ""),
-        message=str(error.get("message") or ""),
-        exception=str(error.get("exception") or ""),
+        code=error.get("code", ""),
+        message=error.get("message", ""),
+        exception=error.get("exception", ""),
         fingerprint=f"ERR-{clean(error.get('fingerprint'))[:8]}",
-        trace=str(error.get("trace") or ""),
-        context=error.get("context") or {},
+        trace=error.get("trace", ""),
+        context=error.get("context", {}),
     )
     return failure_lines(failure, width)
 
 
-def _output(name: str, output: dict[str, Any], width: int, glyphs: Glyphs) -> list[Line]:
+def _output(name: str, output: OutputSeen, width: int, glyphs: Glyphs) -> list[Line]:
     bad, contract = output["violating"], "" if output["has_contract"] else ", no contract"
     lines: list[Line] = [
         [
@@ -309,7 +377,7 @@ def _output(name: str, output: dict[str, Any], width: int, glyphs: Glyphs) -> li
     return [*lines, *([("dim", f"  {clean(note)}")] for note in output["notes"])]
 
 
-def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+def _violations(violations: Sequence[Violation], width: int, glyphs: Glyphs) -> list[Line]:
     lines: list[Line] = []
     for each in violations:
         column = clean(each["column"]) or "the row"
@@ -334,7 +402,7 @@ def _violations(violations: Sequence[dict[str, Any]], width: int, glyphs: Glyphs
     return lines
 
 
-def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
+def _columns(columns: Sequence[Column], width: int) -> list[Line]:
     has_nulls = width >= 60
     name_width = min(_COLUMN_MAX, max(12, width // 3))
     type_width = min(22, max(8, (width - name_width - (18 if has_nulls else 12)) // 2))
@@ -349,7 +417,7 @@ def _columns(columns: Sequence[dict[str, Any]], width: int) -> list[Line]:
     return lines
 
 
-def _rows(rows: Sequence[dict[str, Any]], width: int, glyphs: Glyphs) -> list[Line]:
+def _rows(rows: Sequence[dict[str, object]], width: int, glyphs: Glyphs) -> list[Line]:
     """As many columns as fit, each as wide as its values need."""
     shown: list[tuple[str, int, list[str]]] = []
     left = width - 2

@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, clean, clip_left, count, short, size
 from casparian_console.facts.book import JobBook
@@ -93,14 +93,35 @@ def _ask(files: Sequence[File], tag: str, *, remove: bool) -> RunOperation:
 _SCAN: Tag = ("discover", "scan")
 
 
+class ScanProgress(TypedDict, total=False):
+    """A line of `casparian scan --progress --json` while it goes on."""
+
+    files: int
+    seconds: float
+
+
+class ScanReport(TypedDict, total=False):
+    """Its last line."""
+
+    files: int
+    bytes: int
+    new: int
+    changed: int
+    renamed: int
+    vanished: int
+    unchanged: int
+    unreadable_count: int
+    is_complete: bool
+
+
 class Scan:
     """One at a time: two would read the same disk."""
 
     def __init__(self) -> None:
         self.path = ""
         self.is_running = False
-        self.progress: dict[str, Any] = {}
-        self._result: dict[str, Any] = {}
+        self.progress: ScanProgress = {}
+        self._result: ScanReport = {}
         self._rest = ""
 
     def start(self, path: str) -> Effects:
@@ -140,9 +161,9 @@ class Scan:
                 continue  # not of the scan's own making
             if isinstance(told, dict):
                 if "progress" in told:
-                    self.progress = told["progress"]
+                    self.progress = cast(ScanProgress, told["progress"])
                 else:
-                    self._result = told
+                    self._result = cast(ScanReport, told)
 
     def lines(self, jobs: JobBook, width: int, glyphs: Glyphs) -> list[Line]:
         """What is scanned right now, here and by the daemon."""
@@ -170,13 +191,20 @@ class Scan:
         return lines
 
 
-def _words(result: dict[str, Any]) -> str:
+def _words(result: ScanReport) -> str:
     changes = [
-        f"{result[name]:,} {name}"
-        for name in ("new", "changed", "renamed", "vanished", "unchanged")
-        if result.get(name)
+        f"{number:,} {name}"
+        for name, number in (
+            ("new", result.get("new")),
+            ("changed", result.get("changed")),
+            ("renamed", result.get("renamed")),
+            ("vanished", result.get("vanished")),
+            ("unchanged", result.get("unchanged")),
+        )
+        if number
     ]
-    unreadable = f"; {result['unreadable_count']:,} unreadable" if result.get("unreadable_count") else ""
+    hidden = result.get("unreadable_count")
+    unreadable = f"; {hidden:,} unreadable" if hidden else ""
     short_cut = "" if result.get("is_complete") else "; cut short, nothing was taken as vanished"
     files = f"{count(result.get('files', 0), 'file')}, {size(result.get('bytes', 0))}"
     return f"{files}: {', '.join(changes) or 'nothing'}{unreadable}{short_cut}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from heapq import nlargest
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, bar, box, clean, clip_left, count, fit, restyle, short, size, spread
 from casparian_console.editor import Editor
@@ -23,6 +23,18 @@ FIELDS = ("pattern", "exclude", "tag")
 _EXAMPLES = "200"
 
 
+class MatchedFile(TypedDict):
+    path: str
+
+
+class RuleTest(TypedDict, total=False):
+    """What `casparian rule test --json` prints."""
+
+    matched: int
+    files: int
+    matches: list[MatchedFile]
+
+
 class Explorer:
     """Open or not; its fields survive closing."""
 
@@ -39,7 +51,7 @@ class Explorer:
         self.matcher = Matcher()
         self.top = 0
         #: What `casparian rule test` said; empty before.
-        self.tested: dict[str, Any] = {}
+        self.tested: RuleTest = {}
         self.problem = ""
         self.list_height = 1
         self._chunks: list[str] = []
@@ -233,7 +245,7 @@ class Explorer:
             context.say(self.problem, "bad")
         elif what == "ruletest":
             try:
-                self.tested = json.loads(text)
+                self.tested = cast(RuleTest, json.loads(text))
             except ValueError:
                 self.problem, self.phase = "The test of the rule printed no JSON.", "edit"
         else:

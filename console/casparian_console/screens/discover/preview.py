@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
 from casparian_console.facts.jobs import STANDINGS, Standing
@@ -23,6 +23,36 @@ _ROWS = 100
 Key = tuple[str, int]
 
 
+class ColumnLook(TypedDict):
+    name: str
+    type: str | None
+
+
+class HexRow(TypedDict):
+    offset: int
+    hex: str
+    text: str
+
+
+class InnerKind(TypedDict):
+    kind: str
+
+
+class Look(TypedDict, total=False):
+    """What `casparian preview --json` prints of a file, or the `problem` why there is nothing to see."""
+
+    problem: str
+    path: str
+    size_bytes: int
+    kind: str | None
+    encoding: str | None
+    inner: InnerKind | None
+    columns: list[ColumnLook]
+    records: list[list[str | None]]
+    lines: list[str]
+    hex: list[HexRow]
+
+
 class Preview:
     """See the module."""
 
@@ -30,7 +60,7 @@ class Preview:
         self.view: View = "records"
         self.top = 0
         self.file: File | None = None
-        self._looks: OrderedDict[Key, dict[str, Any]] = OrderedDict()
+        self._looks: OrderedDict[Key, Look] = OrderedDict()
         self._looking: Key | None = None
         self._chunks: list[str] = []
         self.about: FileAbout | None = None
@@ -41,7 +71,7 @@ class Preview:
         self._asked = ""
 
     @property
-    def look(self) -> dict[str, Any]:
+    def look(self) -> Look:
         """The document of `casparian preview` for the chosen file; `problem` in it when there is none; empty while waiting."""
         return self._looks.get(_key(self.file), {}) if self.file is not None else {}
 
@@ -130,7 +160,7 @@ def _key(file: File) -> Key:
     return (file.file_id, file.mtime_ns)
 
 
-def _document(text: str, message: Answer | Ended | Failed) -> dict[str, Any]:
+def _document(text: str, message: Answer | Ended | Failed) -> Look:
     if isinstance(message, Failed):
         return {"problem": f"{message.problem} {message.remedy}".strip()}
     try:
@@ -139,7 +169,7 @@ def _document(text: str, message: Answer | Ended | Failed) -> dict[str, Any]:
         said = message.stderr if isinstance(message, Ended) else ""
         lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
         return {"problem": " ".join(lines) or "It cannot be looked at."}
-    return found if isinstance(found, dict) else {"problem": "It cannot be looked at."}
+    return cast(Look, found) if isinstance(found, dict) else {"problem": "It cannot be looked at."}
 
 
 _CELL_MAX = 24
@@ -203,7 +233,7 @@ def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width:
     return [[("dim", f"{row['offset']:06x} "), ("", f"{row['hex']:<47} "), ("dim", row["text"])] for row in look["hex"]]
 
 
-def _records(look: dict[str, Any], width: int) -> list[Line]:
+def _records(look: Look, width: int) -> list[Line]:
     """A grid of the columns that fit; a single record to a screen would hide the pattern."""
     columns, records = look["columns"], look["records"]
     shown: list[tuple[int, int, bool]] = []

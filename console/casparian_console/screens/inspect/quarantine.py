@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, block, clean, clip, count, fit, pad, pad_left, restyle
 from casparian_console.listing import Cursor, Match
@@ -393,7 +393,7 @@ class BadRows(View):
             if isinstance(line, int)
             else f"row {table.value(row, '_cf_output_row_index')} of the output"
         )
-        file = clean(job.get("file") or f"job {job_of(table, row)}")
+        file = clean((job["file"] if job is not None else "") or f"job {job_of(table, row)}")
         lines.append([("dim", "  from "), ("", file), ("", f"  {place}")])
         raw = table.value(row, "_cf_raw")
         if raw is None:
@@ -417,10 +417,19 @@ class _Marks:
         return self._known[row]
 
 
-def violations(table: Table, row: int) -> list[dict[str, Any]]:
+class BrokenRule(TypedDict, total=False):
+    """One of a row's violations, as the quarantine keeps it."""
+
+    code: str
+    column: str | None
+    expected: str
+    got: object
+
+
+def violations(table: Table, row: int) -> list[BrokenRule]:
     """`_cf_violations` of a row."""
     found = table.value(row, "_cf_violations")
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [cast(BrokenRule, each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _identities(table: Table) -> list[tuple[str, ...]] | None:

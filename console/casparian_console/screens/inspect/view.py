@@ -6,7 +6,6 @@ The screen keeps a stack of views; Esc takes the innermost away.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, pad, spread, width_of
 from casparian_console.listing import Match
@@ -15,7 +14,7 @@ from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NULL, Question, Table, cell_text
 from casparian_console.screens.inspect.grid import Grid
-from casparian_protocol.queries.outputs import OriginOfRow
+from casparian_protocol.queries.outputs import OriginOfRow, RowOrigin
 
 SLOT = "origin"
 _KEPT_JOBS = 500
@@ -30,7 +29,7 @@ class Origins:
     """Jobs by id, as they were answered."""
 
     def __init__(self) -> None:
-        self._jobs: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._jobs: dict[tuple[str, str], RowOrigin | None] = {}
 
     def need(self, job_id: str, output: str, context: Context) -> Effects:
         """Ask for the job, unless it is known or asked for."""
@@ -50,23 +49,29 @@ class Origins:
         else:
             self._jobs.pop(key, None)
 
-    def known(self, job_id: str, output: str, context: Context) -> dict[str, Any]:
+    def known(self, job_id: str, output: str, context: Context) -> RowOrigin | None:
         """What is known of the job now."""
         found = self._jobs.get((job_id, output)) if context.past_seq is None else None
         if found is not None:
             return found
         job = context.facts.jobs.get(job_id)
         if job is None:
-            return {}
-        return {
-            "status": job.state,
-            "parser": job.parser,
-            "version": job.version,
-            "file": job.input,
-            "attempt": job.attempt,
-            "worker_id": job.worker_id,
-            "ended_at": job.ended_at,
-        }
+            return None
+        return RowOrigin(
+            status=job.state,
+            parser=job.parser,
+            version=job.version,
+            file=job.input,
+            source_hash=None,
+            attempt=job.attempt,
+            worker_id=job.worker_id,
+            artifact_hash=None,
+            ended_at=job.ended_at,
+            logical_date=None,
+            snapshot=None,
+            contract=None,
+            written=None,
+        )
 
     def lines(self, table: Table, row: int, output: str, context: Context) -> list[Line]:
         """The lineage of a row, a fact a line."""
@@ -74,21 +79,27 @@ class Origins:
         job = self.known(job_id, output, context)
         line = table.value(row, "_cf_source_row")
         where = f"{line:,}" if isinstance(line, int) else f"{NULL} (the parser gave no __cf_row_id)"
-        made_by = f"{job.get('parser') or ''} {table.value(row, '_cf_parser_version') or ''}".strip()
-        attempt = f", attempt {job['attempt']} on {job['worker_id'] or 'no worker'}" if job.get("attempt") else ""
-        pairs = [
-            ("source file", job.get("file") or ("" if job else "not known yet")),
+        version = table.value(row, "_cf_parser_version") or ""
+        pairs: list[tuple[str, object]] = [
+            ("source file", job["file"] if job is not None else "not known yet"),
             ("line", where),
             ("source hash", table.value(row, "_cf_source_hash")),
-            ("job", f"{job_id}  {job.get('status') or ''}{attempt}".strip()),
-            ("parser", made_by),
-            ("processed at", table.value(row, "_cf_processed_at")),
-            ("contract", job.get("contract")),
-            ("artifact", job.get("artifact_hash")),
-            ("written to", job.get("written")),
-            ("logical date", clock(job.get("logical_date") or 0)),
-            ("snapshot", job.get("snapshot")),
         ]
+        processed_at = table.value(row, "_cf_processed_at")
+        if job is None:
+            pairs += [("job", job_id), ("parser", version), ("processed at", processed_at)]
+        else:
+            attempt = f", attempt {job['attempt']} on {job['worker_id'] or 'no worker'}" if job["attempt"] else ""
+            pairs += [
+                ("job", f"{job_id}  {job['status']}{attempt}"),
+                ("parser", f"{job['parser'] or ''} {version}".strip()),
+                ("processed at", processed_at),
+                ("contract", job["contract"]),
+                ("artifact", job["artifact_hash"]),
+                ("written to", job["written"]),
+                ("logical date", clock(job["logical_date"] or 0)),
+                ("snapshot", job["snapshot"]),
+            ]
         return [[("dim", f"  {name:<13}"), ("", clean(value))] for name, value in pairs if value]
 
 
