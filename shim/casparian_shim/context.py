@@ -175,6 +175,7 @@ class Context:
             self._file.close()
 
     def _tell_now_and_then(self) -> None:
+        self._outputs.flush_when_due()
         self._is_news = True
         if time.monotonic() - self._told_at >= _PROGRESS_EVERY_SECONDS:
             self._tell()

@@ -1,10 +1,16 @@
 """The outputs of a guest: gathers rows into batches, keeps each stream's schema, numbers rows, sends frames in order.
 
 There is one `Outputs` for a job. `running` sorts what a parser yields into dict rows and tables before it comes here.
-The rules of numbering and of rejected rows are in the docstring of the package `frames`.
+A batch is sent when it is full, or when a second has passed since the last time, so that the rows of a slow parser are
+seen while it runs. The clock is read whenever the parser yields, rejects or reports progress, in the parser's own thread:
+rows wait while it does none of these. The rules of numbering and of rejected rows are in the docstring of the package
+`frames`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -43,6 +49,7 @@ from casparian_shim.safe import INT64_MAX, INT64_MIN
 from casparian_shim.sideband import FrameSender
 
 UNDECLARED_OUTPUT = "output"
+FLUSH_SECONDS = 1.0
 _SIZED_ROWS = 64
 _SIZE_EVERY = 8
 _REJECT_COLUMNS = ("_cf_output_row_index", "__cf_row_id", "_cf_reject_reason", "_cf_raw")
@@ -118,8 +125,21 @@ class _Gathering:
 class Outputs:
     """Everything the parser gives, on its way to the worker."""
 
-    def __init__(self, sender: FrameSender, declared: Sequence[str] = (), batch_bytes: int = BATCH_BYTES_MAX) -> None:
-        """`batch_bytes`: what one batch may take on the wire."""
+    def __init__(
+        self,
+        sender: FrameSender,
+        declared: Sequence[str] = (),
+        batch_bytes: int = BATCH_BYTES_MAX,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`batch_bytes`: what one batch may take on the wire. Rows belong to the thread that makes this."""
+        self._clock = clock
+        self._flushed_s = clock()
+        self._thread = threading.get_ident()
+        self._is_flushing = False
+        #: Why rows that were taken could not be sent.
+        self._lost_rows: BaseException | None = None
         self._sender = sender
         self._batch_bytes = min(batch_bytes, BATCH_BYTES_MAX)
         self._target_bytes = min(BATCH_TARGET_BYTES, self._batch_bytes // 2)
@@ -161,8 +181,26 @@ class Outputs:
                 gathering.sized_bytes += estimated_bytes(row)
                 if count >= BATCH_ROWS_MAX or gathering.estimated_bytes() >= self._target_bytes:
                     self._flush_rows(output, gathering)
+                self.flush_when_due()
 
         return add
+
+    def flush_when_due(self) -> None:
+        """Send all that is gathered if that was last done a second ago.
+
+        Does nothing in another thread, which could take a row that is just being added, nor while a flush is under way:
+        a parser's own mapping may report progress from its `keys`.
+        """
+        now_s = self._clock()
+        if now_s - self._flushed_s < FLUSH_SECONDS or self._is_flushing or threading.get_ident() != self._thread:
+            return
+        self._is_flushing = True
+        try:
+            for output, gathering in list(self._gathering.items()):
+                self._flush_rows(output, gathering)
+        finally:
+            self._is_flushing = False
+            self._flushed_s = now_s
 
     def add_table(self, name: str | None, table: Any) -> None:
         """A whole table of pyarrow, pandas or polars."""
@@ -200,6 +238,7 @@ class Outputs:
         gathering.rejects.append(about)
         if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
             self._flush_rejects(output, gathering)
+        self.flush_when_due()
         return output
 
     def add_records(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
@@ -213,6 +252,8 @@ class Outputs:
 
     def finish(self) -> None:
         """Send what is gathered, then the end of every output."""
+        if self._lost_rows is not None:  # a parser caught it where it called ctx.progress or ctx.reject
+            raise self._lost_rows
         self.before_rows()
         for output, gathering in self._gathering.items():
             self._flush_rows(output, gathering)
@@ -228,22 +269,32 @@ class Outputs:
             gathering = self._gathering[output] = _Gathering()
         return gathering
 
+    @contextmanager
+    def _rows_in_hand(self) -> Iterator[None]:
+        """An error here ends the job even if the parser catches it: the rows that were being sent are gone."""
+        try:
+            yield
+        except BaseException as error:
+            self._lost_rows = error
+            raise
+
     def _flush_rows(self, output: str, gathering: _Gathering) -> None:
         """Rejects first: a batch's numbers are known once every reject before its last row is."""
         if gathering.rejects:
             self._flush_rejects(output, gathering)
         if not gathering.rows:
             return
-        ensure_room(gathering.estimated_bytes())
-        rows, gathering.rows = gathering.rows, []
-        gathering.sized_count = gathering.sized_bytes = 0
-        stream = self._streams.get((output, OutputKind.ROWS))
-        columns = columns_of_rows(rows, stream.schema.names if stream is not None else ())
-        gathering.received_count += len(rows)
-        if not columns:  # rows of no column yet: a later one may say which there are
-            gathering.nameless_count += len(rows)
-            return
-        self._send(output, OutputKind.ROWS, columns)
+        with self._rows_in_hand():
+            ensure_room(gathering.estimated_bytes())
+            rows, gathering.rows = gathering.rows, []
+            gathering.sized_count = gathering.sized_bytes = 0
+            stream = self._streams.get((output, OutputKind.ROWS))
+            columns = columns_of_rows(rows, stream.schema.names if stream is not None else ())
+            gathering.received_count += len(rows)
+            if columns:
+                self._send(output, OutputKind.ROWS, columns)
+            else:  # rows of no column yet: a later one may say which there are
+                gathering.nameless_count += len(rows)
 
     def _flush_rejects(self, output: str, gathering: _Gathering) -> None:
         rejects, gathering.rejects = gathering.rejects, []
@@ -254,15 +305,16 @@ class Outputs:
         for reject in rejects:
             names.update(dict.fromkeys(reject))
         integers = _REJECT_COLUMNS[:2]
-        columns: list[Column] = [
-            (
-                name,
-                pa.array([reject.get(name) for reject in rejects], pa.int64() if name in integers else pa.string()),
-                False,
-            )
-            for name in names
-        ]
-        self._send(output, OutputKind.REJECTS, columns)
+        with self._rows_in_hand():
+            columns: list[Column] = [
+                (
+                    name,
+                    pa.array([reject.get(name) for reject in rejects], pa.int64() if name in integers else pa.string()),
+                    False,
+                )
+                for name in names
+            ]
+            self._send(output, OutputKind.REJECTS, columns)
 
     def _send_nameless(self, output: str, names: Sequence[str]) -> None:
         """Rows without a column that came first: now it is known what they lack."""

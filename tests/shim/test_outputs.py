@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_shim.arrow.batches import BATCH_ROWS_MAX, ColumnNameNotText, RowTooLarge
-from casparian_shim.emitting import ColumnWithoutName, Outputs, OutputUnknown, RowWithoutColumns, _row_id
+from casparian_shim.context import Context
+from casparian_shim.emitting import (
+    FLUSH_SECONDS,
+    ColumnWithoutName,
+    Outputs,
+    OutputUnknown,
+    RowWithoutColumns,
+    _row_id,
+)
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
+from casparian_shim.frames.kinds import GuestJob
 from casparian_shim.frames.reader import BadOutputName
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender, of_kind
@@ -121,7 +131,7 @@ def test_rows_without_a_column_wait_for_one() -> None:
     assert heard.rows("output") == [{"a": None}, {"a": None}, {"a": 1}]
 
 
-def fails(error: type[CasparianError], give: Any, declared: Sequence[str] = (), **more: int) -> CasparianError:
+def fails(error: type[CasparianError], give: Any, declared: Sequence[str] = (), **more: Any) -> CasparianError:
     with heard_from_sender(is_whole=False) as (sender, _heard):
         outputs = Outputs(sender, declared, **more)
         with pytest.raises(error) as refused:
@@ -252,3 +262,121 @@ def test_the_line_of_a_rejected_row_is_a_whole_number_or_unknown(
     source_row: int | None, row: dict[str, object] | None, found: int | None
 ) -> None:
     assert _row_id(source_row, row) == found
+
+
+# --- rows of a slow parser ----------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def batches_of(heard: Heard, output: str) -> list[list[object]]:
+    return [batch["n"].to_pylist() for batch in heard.batches[output, OutputKind.ROWS]]
+
+
+def test_rows_are_sent_when_the_parser_yields_and_a_second_has_passed() -> None:
+    clock = Clock()
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender, clock=clock)
+        add = outputs.rows_into("slow")
+        for number in range(12):
+            clock.now_s += 0.4
+            add({"n": number})
+        outputs.finish()
+
+    assert batches_of(heard, "slow") == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+
+
+def test_the_rows_of_every_output_are_sent_together_and_rejects_before_them() -> None:
+    clock = Clock()
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender, clock=clock)
+        outputs.rows_into("orders")({"n": 1})
+        outputs.reject("orders", {"n": 2}, "bad", None, None)
+        clock.now_s += FLUSH_SECONDS
+        outputs.rows_into("trades")({"n": 3})
+        sent = sender_has_sent(outputs)
+        outputs.finish()
+
+    assert sent == {("orders", REJECTS): 1, ("orders", OutputKind.ROWS): 1, ("trades", OutputKind.ROWS): 1}
+    assert starts(heard) == [
+        (0, "orders", REJECTS),
+        (1, "orders", OutputKind.ROWS),
+        (2, "trades", OutputKind.ROWS),
+    ]
+
+
+def sender_has_sent(outputs: Outputs) -> dict[tuple[str, OutputKind], int]:
+    return {key: stream.row_count for key, stream in outputs._streams.items()}
+
+
+def test_progress_sends_the_rows_of_a_parser_that_yields_none_for_long() -> None:
+    clock = Clock()
+    with heard_from_sender() as (sender, _heard):
+        outputs = Outputs(sender, clock=clock)
+        outputs.rows_into("out")({"n": 1})
+        ctx = Context(GuestJob(token="t", socket_fd=-1, parser_path="p.py", input_path="in"), outputs, sender)
+        ctx.progress(1, 10)
+        assert sender_has_sent(outputs) == {}
+        clock.now_s += FLUSH_SECONDS
+        ctx.progress(2, 10)
+        assert sender_has_sent(outputs) == {("out", OutputKind.ROWS): 1}
+        outputs.finish()
+
+
+def test_another_thread_sends_no_rows() -> None:
+    """It could take a row that is just being added."""
+    clock = Clock()
+    with heard_from_sender() as (sender, _heard):
+        outputs = Outputs(sender, clock=clock)
+        outputs.rows_into("out")({"n": 1})
+        clock.now_s += FLUSH_SECONDS
+        other = threading.Thread(target=outputs.flush_when_due)
+        other.start()
+        other.join()
+        assert sender_has_sent(outputs) == {}
+        outputs.finish()
+
+
+def test_rows_that_cannot_be_sent_end_the_job_though_the_parser_caught_the_error() -> None:
+    clock = Clock()
+    with heard_from_sender(is_whole=False) as (sender, _heard):
+        outputs = Outputs(sender, clock=clock)
+        outputs.rows_into("out")({"n": 1, "": 2})
+        clock.now_s += FLUSH_SECONDS
+        with pytest.raises(ColumnWithoutName):  # out of ctx.progress, say, where a parser may catch it
+            outputs.flush_when_due()
+        outputs.rows_into("out")({"n": 3})
+        with pytest.raises(ColumnWithoutName):
+            outputs.finish()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["rows", "rejects"]), st.floats(0, 2), st.integers(0, 9) | st.text(max_size=2)))
+)
+def test_the_clock_changes_neither_rows_nor_their_order(given_rows: list[tuple[str, float, int | str]]) -> None:
+    def told(clock: Clock) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        with heard_from_sender() as (sender, heard):
+            outputs = Outputs(sender, clock=clock)
+            for kind, pause_s, value in given_rows:
+                clock.now_s += pause_s
+                if kind == "rows":
+                    outputs.rows_into("out")({"n": str(value)})
+                else:
+                    outputs.reject("out", {"n": value}, "bad", None, None)
+            outputs.finish()
+        return heard.rows("out"), heard.rows("out", REJECTS)
+
+    class Standing(Clock):
+        def __call__(self) -> float:
+            return 0.0
+
+    assert told(Clock()) == told(Standing())

@@ -234,6 +234,33 @@ def test_rows_without_a_column_are_judged_alike_wherever_the_first_column_comes(
     assert outcome.manifest.outputs["rows"].received == empty + 2
 
 
+def test_the_rows_of_a_slow_parser_are_counted_while_it_runs(desk: Desk) -> None:
+    """It yields a row now and then until the worker has seen some: a batch would be full after hours."""
+    seen = desk.folder / "seen"
+
+    def watch() -> None:
+        deadline_s = time.monotonic() + 30
+        while not desk.counters.rows and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        seen.touch()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    outcome = desk.finished(
+        "import os, time\n"
+        "def parse(path):\n"
+        "    number = 0\n"
+        f"    while not os.path.exists({str(seen)!r}):\n"
+        "        yield {'a': 'x', 'n': number}\n"
+        "        number += 1\n"
+        "        time.sleep(0.01)\n"
+    )
+    watcher.join()
+    rows = desk.table("data.rows.0.parquet")["n"].to_pylist()
+    assert rows == list(range(outcome.manifest.outputs["rows"].valid))
+    assert 0 < len(rows) < 2500  # seen before the watcher lost patience
+
+
 def test_an_endless_loop_ends_at_the_wall_clock(desk: Desk) -> None:
     desk.limits = {"wall_seconds": 1.5}
     assert desk.failed("def parse(path):\n    while True: pass\n").error.code == "TIMEOUT"

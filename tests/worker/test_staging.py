@@ -3,13 +3,17 @@
 import os
 import queue
 import resource
+import tempfile
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from casparian_worker.sinks import ParquetStaging, Sink, StagedParquet, WriterSettings
 from casparian_worker.slots import Sealer
@@ -24,18 +28,71 @@ def numbers(start: int, count: int) -> pa.RecordBatch:
 
 def test_row_groups_are_bounded_and_digests_are_those_of_the_files(tmp_path: Path) -> None:
     directory = StagingDirectory(tmp_path, JOB, 1)
-    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=1000))
-    for start in range(0, 5000, 400):
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=5000))
+    for start in range(0, 20_000, 400):
         writer.write(numbers(start, 400))
     (file,) = writer.close()
     assert seal_together([directory]) == [None]
     path = directory.path / file.name
     assert (blake3(path.read_bytes()).hexdigest(), path.stat().st_size) == (file.digest, file.bytes)
     parquet = pq.ParquetFile(path)
-    assert [parquet.metadata.row_group(k).num_rows for k in range(parquet.metadata.num_row_groups)] == [1200] * 4 + [
-        400
-    ]
-    assert parquet.read()["n"].to_pylist() == list(range(5200))
+    assert row_groups(path) == [8192, 8192, 3616]
+    assert parquet.read()["n"].to_pylist() == list(range(20_000))
+
+
+def row_groups(path: Path) -> list[int]:
+    metadata = pq.ParquetFile(path).metadata
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+ROWS = pa.record_batch(
+    {
+        "n": pa.array(range(30_000), pa.int64()),
+        "word": pa.array([None if number % 7 == 0 else f"word {number % 501}" for number in range(30_000)]),
+        "many": pa.array([f"{number * 7919 % 30_000:040d}" for number in range(30_000)]),
+    }
+)
+
+
+def digest_of(folder: Path, cuts: list[int]) -> tuple[str, list[int]]:
+    """Of the file that these rows make when they come cut at these places; and its row groups."""
+    directory = StagingDirectory(folder, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=20_000, row_group_bytes=900_000))
+    for start, end in pairwise([0, *sorted(cuts), ROWS.num_rows]):
+        writer.write(ROWS.slice(start, end - start))
+    (file,) = writer.close()
+    assert seal_together([directory]) == [None]
+    found = row_groups(directory.path / file.name)
+    directory.remove()
+    return file.digest, found
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, ROWS.num_rows), max_size=80))
+def test_the_same_rows_give_the_same_bytes_in_whatever_batches_they_come(cuts: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        whole = digest_of(Path(folder), [])
+        assert whole[1] == [16_384, 13_616]
+        assert digest_of(Path(folder), cuts) == whole
+
+
+def test_a_batch_of_one_row_at_a_time_is_kept_in_few_pieces(tmp_path: Path) -> None:
+    writer = StagedParquet(StagingDirectory(tmp_path, JOB, 1), "out", "data", WriterSettings())
+    for number in range(5000):
+        writer.write(ROWS.slice(number, 1))
+        assert len(writer._loose) <= 64
+    (file,) = writer.close()
+    assert file.rows == 5000
+
+
+def test_rows_larger_than_a_block_may_wait_for_are_written(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_bytes=400_000))
+    for number in range(10):
+        writer.write(pa.record_batch({"text": [str(number) * 60_000]}))
+    (file,) = writer.close()
+    assert seal_together([directory]) == [None]
+    assert row_groups(directory.path / file.name) == [2, 2, 2, 2, 2]
 
 
 def test_other_columns_begin_another_file(tmp_path: Path) -> None:

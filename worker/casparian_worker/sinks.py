@@ -1,7 +1,8 @@
 """Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
 
-`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows in the same batches give the
-same bytes. Memory holds one row group at most. A change of columns (only quarantine has them) begins a further file.
+`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in whatever
+batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. A change of columns (only
+quarantine has them) begins a further file.
 `Lineage` says in every row where it came from. Files and their durability are `staging`'s.
 """
 
@@ -19,6 +20,10 @@ from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingD
 
 Kind = Literal["data", "quarantine"]
 ROW_GROUP_BYTES = 128 * 1024 * 1024
+#: Row groups end at multiples of this, so that they do not depend on batches. A multiple of what Parquet's writer takes at once.
+BLOCK_ROWS = 4096
+#: So many batches of a few rows are joined, since each costs kilobytes beside its rows.
+_LOOSE_BATCHES = 64
 _UTC_MICROSECONDS = pa.timestamp("us", "UTC")
 SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
 LINEAGE_FIELDS = (
@@ -137,9 +142,13 @@ class StagedParquet:
         self._kind = kind
         self._settings = settings
         self._meters = meters or SinkMeters()
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
+        #: Whole blocks of the row group that is gathered.
+        self._blocks: list[pa.Table] = []
+        self._block_bytes = 0
+        #: The rows behind them, less than a block.
+        self._loose: list[pa.RecordBatch] = []
+        self._loose_rows = 0
+        self._loose_bytes = 0
         self._file: _OpenFile | None = None
         self._file_count = 0
 
@@ -150,12 +159,30 @@ class StagedParquet:
         current = self._current_schema()
         if current is not None and not batch.schema.equals(current):
             self._end_file()
-        self._waiting.append(batch)
-        self._waiting_rows += batch.num_rows
-        self._waiting_bytes += batch.nbytes
-        settings = self._settings
-        if self._waiting_rows >= settings.row_group_rows or self._waiting_bytes >= settings.row_group_bytes:
+        self._loose.append(batch)
+        self._loose_rows += batch.num_rows
+        self._loose_bytes += batch.nbytes
+        if self._loose_rows >= BLOCK_ROWS or len(self._loose) >= _LOOSE_BATCHES:
+            self._cut_blocks()
+        if (
+            self._loose_bytes >= self._settings.row_group_bytes // 4
+        ):  # rows so large that memory cannot wait for a block
             self._end_row_group()
+
+    def _cut_blocks(self) -> None:
+        """Make blocks of the loose rows, and end row groups that are full. Only blocks of several batches are copied."""
+        loose, settings = pa.Table.from_batches(self._loose), self._settings
+        start = 0
+        while loose.num_rows - start >= BLOCK_ROWS:
+            block = loose.slice(start, BLOCK_ROWS).combine_chunks()
+            start += BLOCK_ROWS
+            self._blocks.append(block)
+            self._block_bytes += block.nbytes
+            is_long = len(self._blocks) * BLOCK_ROWS >= settings.row_group_rows
+            if is_long or self._block_bytes >= settings.row_group_bytes:
+                self._write_row_group(self._blocks)
+        self._loose = loose.slice(start).combine_chunks().to_batches()
+        self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
 
     def close(self) -> list[StagedFile]:
         """Write what is waiting; the files as the manifest names them. They are not durable yet."""
@@ -163,21 +190,28 @@ class StagedParquet:
         return self.files
 
     def _current_schema(self) -> pa.Schema | None:
-        if self._waiting:
-            return self._waiting[0].schema
+        for waiting in (self._loose, self._blocks):
+            if waiting:
+                return waiting[0].schema
         return self._file.schema if self._file is not None else None
 
     def _end_row_group(self) -> None:
-        if not self._waiting:
-            return
+        waiting = list(self._blocks)
+        if self._loose:
+            waiting.append(pa.Table.from_batches(self._loose).combine_chunks())
+        self._loose, self._loose_rows, self._loose_bytes = [], 0, 0
+        if waiting:
+            self._write_row_group(waiting)
+
+    def _write_row_group(self, parts: list[pa.Table]) -> None:
         meter = self._meters.of(SINK_URIS[self._kind], self._output)
         if self._file is None:
             name = f"{self._kind}.{self._output}.{self._file_count}.parquet"
             self._file_count += 1
             sink = self._directory.create(name, meter)
-            self._file = _OpenFile(sink, self._waiting[0].schema, self._settings)
-        table = pa.Table.from_batches(self._waiting)
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+            self._file = _OpenFile(sink, parts[0].schema, self._settings)
+        table = pa.concat_tables(parts)
+        self._blocks, self._block_bytes = [], 0
         self._file.write(table)
         meter.rows(table.num_rows)
 
