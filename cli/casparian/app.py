@@ -360,7 +360,7 @@ def named_values(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, has_value, value = text.partition("=")
         if not has_value or not name:
-            raise UsageProblem(f"--param {text[:80]!r} gives no value.", remedy="Write --param name=value.")
+            raise UsageProblem(f"--param {text[:80]!r} has no value.", remedy="Write --param NAME=VALUE.")
         if name in values:
             raise UsageProblem(f"--param {name[:80]} is given twice.", remedy="Give each parameter once.")
         values[name] = value

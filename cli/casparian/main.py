@@ -14,12 +14,12 @@ from casparian_shim import process
 
 #: command → (module under casparian.commands, one line of help), in the order of the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("home", "Run the whole main job on generated FIX logs, explained step by step."),
+    "demo": ("home", "Run the whole workflow on generated FIX logs, explained step by step."),
     "init": ("home", "Create a home with a commented config.toml."),
     "new": ("home", "Write the skeleton of a new parser."),
     "run": ("run", "Run a parser on files without registering it (dev mode)."),
-    "scan": ("scan", "Find files and take them into the catalogue."),
-    "preview": ("scan", "Show what kind of file it is, and its first records."),
+    "scan": ("scan", "Find files and record them in the catalogue."),
+    "preview": ("scan", "Show a file's kind, encoding and first records."),
     "files": ("files", "List the files in the catalogue."),
     "tag": ("files", "Put a tag on files."),
     "untag": ("files", "Remove a tag from files."),
@@ -37,7 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("jobs", "List jobs; replay dead letters."),
     "job": ("jobs", "Show one job; follow, retry, rerun, cancel or close it."),
     "errors": ("failures", "Show and close failures, grouped by root cause."),
-    "story": ("log", "Tell what happened to a job, in order, with causes."),
+    "story": ("log", "Tell what happened to a job, in order and with causes."),
     "quarantine": ("failures", "Show and export the rows that broke their contract."),
     "sql": ("outputs", "Query outputs, quarantines and state with read-only SQL."),
     "outputs": ("outputs", "Show the published tables, their files and their history."),
@@ -45,12 +45,12 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("log", "Read, verify, seal, export and repair the event log."),
     "config": ("home", "Show, check and reload the settings."),
     "doctor": ("home", "Check the machine and the home."),
-    "support-bundle": ("home", "Write a file for those who help you: no data, no secrets."),
+    "support-bundle": ("home", "Write a support bundle: no data, no secrets."),
 }
 
 #: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Begin": ("demo", "init", "new", "run"),
+    "Get started": ("demo", "init", "new", "run"),
     "Files": ("scan", "preview", "files", "tag", "untag", "rule", "source"),
     "Parsers and contracts": ("parser", "contract"),
     "Run the daemon": ("start", "stop", "status", "worker", "process", "console", "tui"),

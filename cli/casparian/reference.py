@@ -79,7 +79,7 @@ def _names(option: click.Option) -> str:
 
 def _meaning(option: click.Option) -> str:
     said = (option.help or "").replace("|", "\\|")
-    if option.show_default and option.default not in (None, False, ()):
+    if option.show_default and option.default is not None and option.default is not False and option.default != ():
         said += f" Default: {option.default}."
     return said
 

@@ -27,8 +27,8 @@ class BundledFileMissing(CasparianError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} should have come with Casparian and is not there.",
-            remedy="Install Casparian again; if it stays away, please report it.",
+            f"{name} comes with Casparian, and is missing.",
+            remedy="Install Casparian again; if it is still missing, please report it.",
         )
 
 

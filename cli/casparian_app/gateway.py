@@ -201,7 +201,7 @@ class PastGateway:
 
     @staticmethod
     def _refuse(what: str) -> NoReturn:
-        raise UsageProblem(f"{what} cannot be done in the past.", remedy="Leave out --as-of.")
+        raise UsageProblem(f"{what} is not possible with --as-of.", remedy="Leave out --as-of.")
 
     def query(self, query: Query[RowT]) -> list[RowT]:
         return self._projection.ask(query)
@@ -311,7 +311,7 @@ def _microseconds(text: str) -> int:
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # as every time is shown
     except ValueError as cause:
         raise UsageProblem(
-            f"--as-of {text!r} is neither an event's number nor an ISO time.",
+            f"--as-of {text!r} is not a valid event number or ISO time.",
             remedy="For example 1234, 2026-05-01, 2026-05-01T16:30 (UTC) or 2026-05-01T18:30+02:00.",
         ) from cause
     return round(moment.timestamp() * 1_000_000)

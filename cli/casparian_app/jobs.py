@@ -55,12 +55,12 @@ _FAILURES = (JobState.FAILED.value, JobState.DEAD_LETTER.value)
 
 
 class UnknownState(UsageProblem):
-    """The word is not a state of jobs."""
+    """The word is not a valid job state."""
 
     def __init__(self, status: str) -> None:
         meant = hint(status, FILTER_WORDS)
         super().__init__(
-            f"{status[:80]!r} is not a state of jobs.", remedy=f"{meant}One of: {', '.join(FILTER_WORDS)}."
+            f"{status[:80]!r} is not a valid job state.", remedy=f"{meant}One of: {', '.join(FILTER_WORDS)}."
         )
 
 
@@ -276,7 +276,7 @@ def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[JobRow]:
         return [find_job(gateway, job_id) for job_id in chosen]
     if what in known(gateway, "output"):
         raise UsageProblem(
-            f"Output {what} has no live rows, so there is nothing to make again.",
+            f"Output {what} has no live rows, so there is nothing to verify.",
             remedy="`casparian outputs list` shows how many rows each has.",
         )
     if sample is not None or not is_job_id(what):
@@ -288,8 +288,8 @@ def _recorded(gateway: Gateway, job: JobRow) -> RecordedJob:
     spec = JobSpec.model_validate_json(job["spec_json"] or "")
     if not isinstance(spec.work, ParseWork) or job["status"] not in _COMMITTED:
         raise UsageProblem(
-            f"Job {job['id']} is a {job['job_type']} and {job['status']}.",
-            remedy="Only a parse that published can be run again and compared.",
+            f"Job {job['id']} cannot be verified: it is a {job['job_type']} job in state {job['status']}.",
+            remedy="Only parse jobs that published rows can; `casparian jobs --status completed` lists them.",
         )
     from casparian_worker import PublishedFile, RecordedJob
 

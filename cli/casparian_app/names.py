@@ -105,7 +105,7 @@ def find_job(gateway: Gateway, prefix: str) -> JobRow:
     """The one job whose id starts so. Raises `UsageProblem` for none or several."""
     if not is_job_id(prefix):
         raise UsageProblem(
-            f"{prefix!r} is not a job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
+            f"{prefix!r} is not a valid job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
         )
     found = gateway.query(JobsWithPrefix(prefix))
     if not found:
@@ -121,7 +121,8 @@ def find_fingerprint(gateway: Gateway, text: str) -> str:
     match = _FINGERPRINT.match(text.lower())
     if match is None:
         raise UsageProblem(
-            f"{text!r} is not a fingerprint.", remedy="Give 8 to 16 hex digits; `casparian errors list` lists them."
+            f"{text!r} is not a valid fingerprint.",
+            remedy="Give 8 to 16 hex digits; `casparian errors list` lists them.",
         )
     found = gateway.query(FingerprintsWithPrefix(match[1]))
     if not found:

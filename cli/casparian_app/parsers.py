@@ -55,7 +55,7 @@ class ParserTestsFailed(WorkFailed):
         more = f" (and {len(differences) - 1} more differences)" if len(differences) > 1 else ""
         super().__init__(
             f"{failed} of {count(ran, 'test')} of the parser failed, nothing was registered: {case}: {differences[0]}{more}",
-            remedy="Correct the parser, or take over what it gives now: `casparian parser test PATH --update`.",
+            remedy="Correct the parser, or accept what it gives now: `casparian parser test PATH --update`.",
         )
 
 

@@ -127,14 +127,14 @@ FORM_OF_SUFFIX = {
 
 
 class UnknownForm(UsageProblem):
-    """The file's name does not say which form to write, or contradicts the options."""
+    """No format has the file's extension, or it contradicts the options."""
 
 
 class TargetExists(UsageProblem):
     """The file exists already."""
 
     def __init__(self, target: Path) -> None:
-        super().__init__(f"{target} is there already.", remedy="Name another file, or overwrite it with --force.")
+        super().__init__(f"{target} exists already.", remedy="Name another file, or overwrite it with --force.")
 
 
 class TargetUnwritable(UsageProblem):
@@ -155,15 +155,15 @@ def form_of(target: Path, given: str | None, allowed: Collection[str]) -> str:
     if given is not None:
         if by_name is not None and by_name != given:
             raise UnknownForm(
-                f"{target.name} ends as {by_name} does, and --format says {given}.",
+                f"{target.name} has the extension of {by_name}, but --format says {given}.",
                 remedy="Leave out --format, or change the name.",
             )
         return given
     if by_name is None:
         endings = [ending for ending, form in FORM_OF_SUFFIX.items() if form in allowed]
         raise UnknownForm(
-            f"{target.name} does not say which form to write.",
-            remedy=f"{hint(suffix, endings)}End the name in one of {' '.join(endings)}",
+            f"{target.name} is not a valid target: no format has its extension.",
+            remedy=f"{hint(suffix, endings)}Use one of the extensions {' '.join(endings)}",
         )
     return by_name
 

@@ -76,7 +76,7 @@ def _write(file: Path, parts: dict[str, str]) -> None:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as cause:
-        raise UsageProblem(f"{file} is there already.", remedy="Name another file, or remove that one.") from cause
+        raise UsageProblem(f"{file} exists already.", remedy="Name another file, or remove that one.") from cause
     except OSError as cause:
         raise UsageProblem(f"{file} cannot be written: {cause.strerror}.", remedy="Name another file.") from cause
     try:

@@ -1,13 +1,12 @@
 """One home that has lived, made once: registered, approved, scanned, processed, with a failure and quarantined rows."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.calls import Caller, call_process
+from tests.homes import copy_home
 
 ADVICE = """
 name, version, topics = "advice", "1.0.0", ["advice"]
@@ -53,6 +52,4 @@ def original_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lived(original_home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Caller]:
     """Calls on a copy of the home that has lived."""
-    shutil.copytree(original_home, tmp_path / "home", symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
-    os.chmod(tmp_path / "home", 0o700)
-    yield Caller(tmp_path / "home", capfd)
+    yield Caller(copy_home(original_home, tmp_path / "home"), capfd)

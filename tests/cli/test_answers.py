@@ -132,7 +132,7 @@ def test_an_unknown_or_contrary_ending_is_refused() -> None:
     with pytest.raises(UnknownForm, match="does not say") as refused:
         form_of(Path("x.parqet"), None, ("csv", "parquet"))
     assert (refused.value.remedy or "").startswith("Did you mean .parquet?")
-    with pytest.raises(UnknownForm, match="ends as parquet does"):
+    with pytest.raises(UnknownForm, match="has the extension of parquet"):
         form_of(Path("x.parquet"), "csv", ("csv", "parquet"))
     assert form_of(Path("x.dat"), "csv", ("csv", "parquet")) == "csv"
 
@@ -170,7 +170,7 @@ def test_every_command_that_writes_a_file_keeps_what_is_there(
     forced = lived(*line, str(target), "--force")
 
     assert (refused.code, unknown.code, forced.code) == (2, 2, 0)
-    assert "is there already" in refused.err
+    assert "exists already" in refused.err
     assert "does not say which form" in unknown.err
     assert "precious" not in target.read_text()
 

@@ -119,7 +119,7 @@ def test_a_sink_gets_rows_and_quarantine_and_is_not_overwritten(call: Caller, sc
 
     again = call("run", "orders.py", "sample.txt", "--sink", uri)
     assert again.code == 2
-    assert "is already there" in again.err
+    assert "exists already" in again.err
     forced = call("run", "orders.py", "sample.txt", "--sink", uri, "--force", "--json")
     assert forced.document["written"] == [
         {"path": f"trial/orders.{scheme}", "rows": 2},
@@ -251,7 +251,7 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
             ["orders.py", "sample.txt", "--param", "factor=two"],
             '--param: The parameter factor is "two"; it must be a whole number, as its default 1 is.',
         ),
-        (["orders.py", "sample.txt", "--param", "factor"], "--param: 'factor' gives no value."),
+        (["orders.py", "sample.txt", "--param", "factor"], "--param: 'factor' has no value."),
         (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is not a sink that `run` can write."),
         (["orders.py", "sample.txt", "--whatif"], "--whatif has no meaning without --sink."),
         (["orders.py", "sample.txt", "--venv", "none"], "none has no bin/python."),

@@ -147,7 +147,7 @@ def test_the_overview_is_grouped_by_what_one_wants_to_do(call: Caller) -> None:
     places = [out.index(f"─ {wanted} ─") for wanted in GROUPS]
     assert places == sorted(places)
     assert list(GROUPS) == [
-        "Begin",
+        "Get started",
         "Files",
         "Parsers and contracts",
         "Run the daemon",

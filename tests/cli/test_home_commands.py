@@ -119,7 +119,7 @@ def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, 
     assert '{"name": "day", "type": "date"}' in (tmp_path / "parsers/trades/trades.py").read_text()
     again = call("new", "parser", "trades", "--dir", str(tmp_path / "parsers"))
     assert again.code == 1
-    assert "is already there" in again.err
+    assert "exists already" in again.err
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_seal_holds_while_the_log_grows(lived: Caller) -> None:
     answer = lived("log", "verify")
 
     assert (answer.code, sealed["format"]) == (0, "casparian-log-seal-1")
-    assert "1 signed head of the chain, all fit" in answer.out
+    assert "1 seal, all fit this log" in answer.out
     content, signature = Path(sealed["path"]).read_bytes(), Path(sealed["signature"]).read_text()
     assert str(sealed["seq"]) in verify(content, signature, sealed["public_key"]).trusted_comment
 

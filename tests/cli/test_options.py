@@ -70,7 +70,7 @@ def test_a_name_is_given_once(name: str, one: str, other: str) -> None:
 def test_a_name_and_an_equals_sign_are_needed(text: str) -> None:
     with pytest.raises(UsageProblem) as refused:
         named_values([text])
-    assert refused.value.remedy == "Write --param name=value."
+    assert refused.value.remedy == "Write --param NAME=VALUE."
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:

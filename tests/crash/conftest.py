@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.crash.load import generate
 from tests.crash.site import Site
+from tests.homes import copy_home
 
 FILES = 6
 
@@ -24,7 +24,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def copied(prepared: Site, root: Path) -> Site:
-    shutil.copytree(prepared.home, root / "home", symlinks=True)
+    copy_home(prepared.home, root / "home")
     return Site(root, prepared.files, dict(prepared.truth), calm=prepared.calm)
 
 

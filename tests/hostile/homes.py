@@ -10,6 +10,7 @@ from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.ports import RealFs
 from tests.end_to_end.world import World, wait_for
+from tests.homes import copy_home
 
 PARSER = """
 name, version, topics = "visits", "1.0.0", ["visits"]
@@ -41,7 +42,7 @@ class Home(World):
 
     def copy(self, root: Path) -> Home:
         """The same home elsewhere, with the same files."""
-        shutil.copytree(self.home, root / "home", symlinks=True)
+        copy_home(self.home, root / "home")
         shutil.copy(self.root / "visits.py", root)
         return Home(root, self.inbox)
 

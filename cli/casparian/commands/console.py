@@ -139,7 +139,10 @@ def _run_on_terminal(app: App, around: ConsoleContext, wanted: ConsoleOptions, r
 def _cells(size: str) -> tuple[int, int]:
     match = _SIZE.match(size)
     if match is None:
-        raise UsageProblem(f"{size!r} is not a size of a screen.", remedy="Give columns and rows, as in 120x40.")
+        raise UsageProblem(
+            f"{size!r} is not a valid screen size.",
+            remedy="Give columns and rows, such as `casparian console --size 120x40`.",
+        )
     return int(match[1]), int(match[2])
 
 

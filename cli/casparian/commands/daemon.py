@@ -297,13 +297,13 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
 def worker(app: App, address: str | None, slots: int | None, worker_id: str | None, wait_seconds: float) -> ExitCode:
     """Run one worker until Ctrl-C: once lets running jobs finish, twice stops at once.
 
-    When the sentinel goes away, the worker waits for the next one."""
+    If the sentinel ends, the worker waits for the next one."""
     if not is_home(app.home):
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):
         raise UsageProblem(
-            f"{address} is not an ipc:// address.",
-            remedy="This version serves one host; workers elsewhere come with encrypted TCP.",
+            f"{address} is not a valid address: it does not begin with ipc://.",
+            remedy="Leave --connect out; workers on other hosts are not supported yet.",
         )
     import socket
 

@@ -163,10 +163,10 @@ def _sentence(found: Cause) -> str:
 
 @errors.command("close", examples='casparian errors close ERR-a1b2c3d4e5f60718 --reason "files of the old system"')
 @click.argument("fingerprint")
-@click.option("--reason", required=True, help="Say why they need no more attention; kept in the log.")
+@click.option("--reason", required=True, help="Say why they need no attention; kept in the log.")
 @pass_app
 def close(app: App, fingerprint: str, reason: str) -> ExitCode:
-    """Close every open failure of one cause, so that they are no longer counted."""
+    """Close every open failure with one cause, so that they are no longer counted."""
     with app.gateway() as gateway:
         known = find_fingerprint(gateway, fingerprint)
         result = gateway.perform(CLOSE(fingerprint=known, reason=reason))
@@ -265,7 +265,9 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None, 
 @quarantine.command("list", examples="casparian quarantine list --code type_mismatch")
 @_filtered
 @click.option(
-    "--uncommitted", is_flag=True, help="Show what failed jobs left instead: more bad rows than the policy allows."
+    "--uncommitted",
+    is_flag=True,
+    help="Show instead the rows of jobs that failed because their policy allows fewer bad rows.",
 )
 @click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N entries.")
 @pass_app
@@ -328,7 +330,9 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 )
 @click.argument("output", required=False)
 @click.option(
-    "--uncommitted", is_flag=True, help="Show what failed jobs left instead: more bad rows than the policy allows."
+    "--uncommitted",
+    is_flag=True,
+    help="Show instead the rows of jobs that failed because their policy allows fewer bad rows.",
 )
 @click.option("--code", metavar="CODE", help="Show only rows with this kind of violation.")
 @click.option("--job", metavar="ID", help="Show only rows of this job.")
@@ -342,7 +346,9 @@ def show_rows(
     from casparian_protocol.values import plain_rows
 
     if output is None and not uncommitted:
-        raise UsageProblem("No output is named.", remedy="`casparian quarantine summary` shows which there are.")
+        raise UsageProblem(
+            "No output is named.", remedy="`casparian quarantine summary` lists outputs with quarantined rows."
+        )
     with app.gateway() as gateway:
         app.doubt(gateway, "violation", code)
         if uncommitted:

@@ -121,12 +121,12 @@ casparian tag --source fix_archive --like "%nyse%" fix""",
 @click.option(
     "--root",
     metavar="DIR",
-    help="Instead of FILES: select what a scan of this directory found that belongs to no source.",
+    help="Instead of FILES: select files that scans of this directory found and that belong to no source.",
 )
 @click.option(
     "--contains",
     metavar="TEXT",
-    help="Instead of FILES: select files whose relative path contains this text, in any case.",
+    help="Instead of FILES: select files whose relative path contains this text, ignoring case.",
 )
 @click.option("--rule", metavar="ID", help="Instead of FILES: select files that this rule tagged.")
 @click.option("--tagged", metavar="TAG", help="Instead of FILES: select files with this tag.")
@@ -159,7 +159,10 @@ def tag(
         files, named = _split(arguments)
         return _change(app, named, files, remove=False)
     if len(arguments) != 1:
-        raise UsageProblem("Give either files or options that select them.", remedy="With options only TAG is named.")
+        raise UsageProblem(
+            "Both files and options that select files are given.",
+            remedy="Name files and TAG, or options and TAG: `casparian tag --source NAME TAG`.",
+        )
     return _change(app, arguments[0], chosen, remove=False)
 
 
@@ -174,7 +177,7 @@ def untag(app: App, arguments: tuple[str, ...]) -> ExitCode:
 
 def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     if len(arguments) < 2:
-        raise UsageProblem("Files and a tag are needed.", remedy="For example: casparian tag a.log b.log fix")
+        raise UsageProblem("No file or no tag is named.", remedy="For example: `casparian tag a.log b.log fix`")
     return arguments[:-1], arguments[-1]
 
 
@@ -187,10 +190,18 @@ _OPTIONS = (
         help="Skip files that match this pattern. Repeatable.",
     ),
     click.option(
-        "--kind", "kinds", multiple=True, help="Tag only files of this kind, such as fix or delimited. Repeatable."
+        "--kind",
+        "kinds",
+        multiple=True,
+        metavar="KIND",
+        help="Tag only files of this kind, such as fix or delimited. Repeatable.",
     ),
     click.option(
-        "--ext", "extensions", multiple=True, help="Tag only files with this extension, such as .log. Repeatable."
+        "--ext",
+        "extensions",
+        multiple=True,
+        metavar="EXT",
+        help="Tag only files with this extension, such as .log. Repeatable.",
     ),
     click.option(
         "--min-size", "size_min_bytes", type=COUNT, metavar="BYTES", help="Tag only files of at least BYTES bytes."
@@ -219,14 +230,15 @@ casparian rule add "{client}/{date:%Y-%m-%d}/*.hl7" hl7 --name by-client --prior
 )
 @click.argument("pattern")
 @click.argument("tag")
-@click.option("--name", help="Name the rule (default: its pattern and tag).")
+@click.option("--name", metavar="NAME", help="Name the rule (default: its pattern and tag).")
 @click.option("--source", metavar="NAME", help="Tag only files of this source (default: all files).")
 @click.option(
     "--priority",
     type=INT32,
     default=0,
     show_default=True,
-    help="Try rules with a higher priority first (a whole number).",
+    metavar="N",
+    help="Try the rule before rules with a priority below N.",
 )
 @click.option(
     "--param",

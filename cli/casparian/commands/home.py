@@ -62,7 +62,7 @@ class HomeUnusable(CasparianError):
 def init(app: App) -> None:
     """Create a home: its directories, config.toml with every setting explained, and the key that signs its parsers.
 
-    Whatever exists already is left as it is, so it is safe to run this again.
+    Existing files are left as they are, so it is safe to run this again.
     """
     from casparian_app.parsers import home_key
 
@@ -173,7 +173,7 @@ def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @pass_app
 def demo(app: App, directory: Path | None) -> ExitCode:
-    """Run the whole main job on generated FIX logs, explain every step, and check the result.
+    """Run the whole workflow on generated FIX logs, explain every step, and check the result.
 
     Everything happens below DIRECTORY (default: a new temporary directory); your own home is not touched. The directory is
     kept, so that you can go on with the commands shown. Exit 1 when a number differs from what was planted.
@@ -221,7 +221,7 @@ def config() -> None:
 def show(app: App, name: str | None) -> None:
     """Show every setting, those of a group, or one: its value, where it comes from, and what a change needs.
 
-    -v also shows what is allowed and why. Beside a running daemon, settings that it does not have yet are named."""
+    -v also shows the allowed values and why the setting exists. If a daemon runs, settings that it has not applied are named."""
     loaded = load(app.home, dict(os.environ))
     for sentence in loaded.ignored:
         app.say(sentence)
@@ -285,7 +285,7 @@ def _what_to_do(keys: Collection[str]) -> str:
 @config.command(examples="casparian config reload")
 @pass_app
 def reload(app: App) -> ExitCode:
-    """Let the running daemon take over changed settings that need no restart. Exit 1 when a change needs one."""
+    """Let the running daemon apply changed settings that need no restart. Exit 1 when a change needs one."""
     with app.daemon_client() as client:
         result = client.perform(RELOAD())
     if app.is_json:
@@ -319,7 +319,7 @@ def path(app: App) -> None:
 @config.command(examples="casparian config check")
 @pass_app
 def check(app: App) -> None:
-    """Check config.toml and the environment. Exit 1 and name the first mistake when they are wrong."""
+    """Check config.toml and the environment. If there is a mistake, name the first and exit 1."""
     loaded = load(app.home, dict(os.environ))
     changed = {key: origin for key, origin in loaded.origins.items() if origin != "built-in"}
     if app.is_json:
@@ -354,7 +354,7 @@ def _shown(value: Any) -> str:
 def doctor(app: App) -> ExitCode:
     """Check the disk, versions, clock, limits, permissions and sandbox layers. Exit 1 when a check fails.
 
-    Nothing is changed: one small file is written into the home to time a sync, and removed.
+    Nothing is changed, except that one small file is written into the home to time a sync, and removed.
     """
     checks = examine(app.home)
     if app.is_json:
@@ -396,10 +396,10 @@ def _print(app: App, checks: Sequence[Check]) -> None:
 )
 @pass_app
 def support_bundle(app: App, file: Path, events: int) -> ExitCode:
-    """Write a .tar.gz that helps somebody else to see what is wrong, without data or secrets.
+    """Write a .tar.gz for the people who help you: no data, no secrets.
 
     It works beside a stuck daemon and on a damaged log. Texts and names are replaced by tokens; README.txt in the bundle
-    explains how. Look into it before you send it.
+    explains how. Check it before you send it.
     """
     made = write_support_bundle(app.home, file, events)
     if app.is_json:

@@ -139,7 +139,7 @@ def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCod
 
 @click.group(cls=Group)
 def job() -> None:
-    """Show one job, follow it, or change what becomes of it."""
+    """Show one job; follow, retry, rerun, cancel or close it."""
 
 
 @job.command("show", examples="casparian job show 3f2a91c0")
@@ -301,7 +301,7 @@ def retry(app: App, job_id: str) -> ExitCode:
 
 @job.command("close", examples='casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"')
 @click.argument("job_id", metavar="ID")
-@click.option("--reason", required=True, help="Say why it needs no more attention; kept in the log.")
+@click.option("--reason", required=True, help="Say why it needs no attention; kept in the log.")
 @pass_app
 def close(app: App, job_id: str, reason: str) -> ExitCode:
     """Close the failure of a job, so that it is no longer counted. A later success on its file or content does the same."""

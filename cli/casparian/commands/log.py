@@ -101,7 +101,7 @@ casparian log export ../proof --signed""",
     "--format",
     "form",
     type=click.Choice(["jsonl", "parquet"]),
-    help="Write in this form (default: by the ending of the name; on stdout jsonl).",
+    help="Write in this format (default: by the extension of the file; jsonl on stdout).",
 )
 @click.option(
     "--from",
@@ -123,14 +123,19 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
     """Export the events as JSON lines or Parquet; `-` is stdout."""
     if signed:
         if target == "-" or form == "parquet" or from_seq != 1:
-            raise UsageProblem("A signed export is a directory of the whole log.", remedy="Name a new directory.")
+            raise UsageProblem(
+                "A signed export is always the whole log, in a directory.",
+                remedy="Name a new directory: `casparian log export --signed DIR`.",
+            )
         return export_for_outsiders(app, Path(target))
     if Path(target).is_dir():
         raise UsageProblem(f"{target} is a directory.", remedy="Name a file, or add --signed and name a new directory.")
     from casparian_app.event_log import EXPORT_FORMS, export_events, write_events
 
     if target == "-" and form == "parquet":
-        raise UsageProblem("Parquet cannot go to stdout.", remedy="Name a file.")
+        raise UsageProblem(
+            "Parquet cannot be written to stdout.", remedy="Name a file: `casparian log export events.parquet`."
+        )
     if target == "-":
         written = write_events(app.home, app.out, from_seq)
     else:
@@ -179,7 +184,7 @@ def verify_log(app: App, wants_tables: bool | None) -> ExitCode:
     _raise_for(found)
     print(f"intact: {_extent(found)}, checked in {found.seconds:.1f} s", file=app.out)
     if found.seals:
-        print(f"seals: {count(len(found.seals), 'signed head')} of the chain, all fit", file=app.out)
+        print(f"seals: {count(len(found.seals), 'seal')}, all fit this log", file=app.out)
     if tables is not None and tables.tables:
         print(f"tables: {count(len(tables.tables), 'table')} equal to a fold of {tables.seq:,} events", file=app.out)
     elif found.tables_not_compared:
@@ -197,13 +202,13 @@ def _raise_for(found: Verified) -> None:
         )
     if found.bad_seals:
         raise WorkFailed(
-            f"{count(len(found.bad_seals), 'signed head')} of the chain does not fit this log.",
+            f"{count(len(found.bad_seals), 'seal')} of {len(found.seals):,} do not fit this log.",
             remedy="The log, the seal or the home's key is not the one that was there; compare with a copy of the home.",
         )
     if tables is not None and tables.differences:
         raise WorkFailed(
             f"The tables differ from the log in {count(tables.difference_count, 'row')}.",
-            remedy="The log is the truth: `casparian log rebuild` makes the tables again from it and keeps the old ones aside. "
+            remedy="The log is the truth: `casparian log rebuild` rebuilds the tables from it and keeps the old ones. "
             "Please report it.",
         )
     if tables is not None and tables.poison:
@@ -248,7 +253,7 @@ def seal(app: App) -> ExitCode:
     """Sign the head of the hash chain with the home's key, so that no earlier event can be changed unnoticed.
 
     The seal is a small file beside the log, with a minisign signature; `log verify` checks every seal. Give a copy of both
-    files to somebody else: then nobody can rewrite that past, not even with the home and its key.
+    files to someone else: then nobody can rewrite that history unnoticed, not even with the home and its key.
     """
     from casparian_app import event_log
 
@@ -292,9 +297,9 @@ casparian log repair --accept-loss --yes   # for a log that is gone or shorter t
 def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
     """Cut a damaged log back to its last good batch; the old bytes are kept in log/damaged/.
 
-    What happened after that batch is forgotten: a copy of the missing files would lose less. Files that were processed after
-    it are processed again; files that were found after it must be scanned again. What was published for them is kept in
-    quarantine/_orphans/.
+    Everything recorded after that batch is lost; restoring the damaged files from a copy loses less. Files that were
+    processed after it are processed again; files that were found after it must be scanned again. What was published for
+    them is kept in quarantine/_orphans/.
     """
     from casparian_app import event_log
 
@@ -338,7 +343,7 @@ def _lost(cut_bytes: int, events: int) -> str:
 @log.command("rebuild", examples="casparian log rebuild")
 @pass_app
 def rebuild(app: App) -> ExitCode:
-    """Set the tables (state.duckdb) aside; the next command that needs them makes them again from the log.
+    """Set the tables (state.duckdb) aside; the next command that needs them rebuilds them from the log.
 
     Use it when `log verify` found that the tables differ. The old ones are kept as state.duckdb.aside-…. No daemon may run.
     """
@@ -366,7 +371,7 @@ casparian verify fix_orders --sample 20""",
 def verify_job(app: App, what: str, sample: int | None) -> ExitCode:
     """Run a job again as it was (parser, contract, time, input) and compare the result with what it published.
 
-    Files are compared byte for byte, or else row for row. OUTPUT stands for all jobs with live rows in its live version.
+    Files are compared byte for byte, or else row for row. OUTPUT means every job with live rows in its live version.
     Nothing in the home is changed. Exit 1 when a job cannot be reproduced.
     """
     from casparian_app.jobs import recorded_jobs, run_again
@@ -402,7 +407,7 @@ def _print(app: App, found: Reproduction) -> None:
 @as_of_option
 @pass_app
 def story(app: App, job_id: str, progress: bool) -> ExitCode:
-    """Tell what happened to a job, from what led to it to how it stands now."""
+    """Tell what happened to a job, from its cause to its present state."""
     with app.gateway() as gateway:
         job = find_job(gateway, job_id)
         events = story_of(gateway, job)

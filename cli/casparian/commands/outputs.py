@@ -120,7 +120,7 @@ def _superseded(output: OutputListed) -> str:
 @as_of_option
 @pass_app
 def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode:
-    """List the commits to an output, the latest first: live, or superseded by which job since which event.
+    """List the commits to an output, the latest first, and whether each is live or which job superseded it.
 
     Superseded files stay on disk; `casparian sql --as-of SEQ` reads them.
     """
@@ -171,8 +171,8 @@ casparian sql "select status, count(*) from cf_jobs group by 1" --as-of 1200""",
     "--format",
     "form",
     type=click.Choice(FORMS),
-    help="Print in this form (default: a table or records on a terminal, tsv in a pipe, for --out by the ending of the name)."
-    " jsonl is an object on each line; arrays is a line with the columns and their types, then an array for each row.",
+    help="Print in this format (default: a table or records on a terminal, tsv in a pipe; with --out, by its extension)."
+    " jsonl prints an object on each line; arrays prints a line with the columns and their types, then an array for each row.",
 )
 @click.option("--record", is_flag=True, help="Print each row as lines of column and value.")
 @click.option("--columns", metavar="A,B", help="Print only these columns, in this order.")

@@ -42,6 +42,16 @@ _CONTRACT_COLUMNS = (
 )
 
 
+class NoVersion(UsageProblem):
+    """A parser is named without the version that the command needs."""
+
+    def __init__(self, named: str) -> None:
+        super().__init__(
+            f"{named[:80]!r} is not a valid NAME@VERSION: it names no version.",
+            remedy=f"Give one, such as {named[:80]}@1.2.0; `casparian parser list` shows the versions.",
+        )
+
+
 @click.group(cls=Group)
 def parser() -> None:
     """Register parsers, and manage their versions and parameters."""
@@ -179,11 +189,9 @@ def use(app: App, named: str, reason: str) -> ExitCode:
     """
     name, _, version = named.partition("@")
     if not version:
-        raise UsageProblem(
-            "A version is needed.", remedy="For example: casparian parser use fix_parser@1.2.0 --reason …"
-        )
+        raise NoVersion(named)
     if not reason.strip():
-        raise UsageProblem("A reason is needed.", remedy="Say it with --reason; it is kept in the log.")
+        raise UsageProblem("The reason is empty.", remedy="Say why with --reason; it is kept in the log.")
     with app.gateway() as gateway:
         result = gateway.perform(USE_VERSION(parser=name, version=version, reason=reason))
     if app.is_json:
@@ -349,7 +357,7 @@ def _change(app: App, name: str, change: Callable[[], Call[Done]], said: str) ->
 @as_of_option
 @pass_app
 def health(app: App, name: str) -> ExitCode:
-    """Show the runs of each parser, its failures in a row, and whether it is paused, why and until when."""
+    """Show each parser's runs and consecutive failures, and whether, why and until when it is paused."""
     with app.gateway() as gateway:
         found = versions_of(gateway, name) if name else parser_versions(gateway)
     documents = [one.health() for one in found if name or one.standing != "retired"]
@@ -405,7 +413,7 @@ def retire(app: App, named: str) -> ExitCode:
     """Retire a version: it gets no new jobs."""
     name, _, version = named.partition("@")
     if not version:
-        raise UsageProblem("A version is needed.", remedy="For example: casparian parser retire fix_parser@0.9.0")
+        raise NoVersion(named)
     with app.gateway() as gateway:
         need(gateway, "parser", name)
         result = gateway.perform(RETIRE(parser=name, version=version))

@@ -97,10 +97,10 @@ def process(
     dry_run: bool,
     workers: int | None,
 ) -> ExitCode:
-    """Queue the pending files, run them, and report what became of every file asked for.
+    """Queue the pending files, run them, and report what happened to each.
 
-    Beside a daemon, its workers do the work, and jobs that it began itself count too. Without one, a daemon runs for as long
-    as this command. Exit 1 when a job failed."""
+    If a daemon runs, its workers do the work, and jobs that it queued by itself are counted too. Otherwise a daemon is started,
+    and ends with this command. Exit 1 when a job failed."""
     if not is_home(app.home):
         raise NoHome(app.home)
     asked = selection_of(parser, tag, path)

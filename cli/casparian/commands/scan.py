@@ -46,13 +46,13 @@ casparian scan one_file.log --tag fix --hash --json""",
     metavar="GLOB",
     help="Leave out files that match this pattern, besides .git and the like. Repeatable.",
 )
-@click.option("--tag", "tags", multiple=True, help="Put this tag on every file found. Repeatable.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Put this tag on every file found. Repeatable.")
 @click.option("--hash", "hash_all", is_flag=True, help="Hash every file (default: only tagged ones).")
 @click.option("--stats", is_flag=True, help="Also count the files by kind.")
 @click.option(
     "--gitignore",
     is_flag=True,
-    help="Leave out what .gitignore files name (default: take them, so that no evidence is hidden).",
+    help="Leave out files that .gitignore names (default: include them, so that no evidence is hidden).",
 )
 @click.option(
     "--progress", "tells_progress", is_flag=True, help="Print progress as lines on stdout (with --json as NDJSON)."
@@ -179,7 +179,7 @@ def _tell_progress(app: App, progress: ScanProgress) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Show what kind of file it is, and its first records.",
+    short_help="Show a file's kind, encoding and first records.",
     examples="casparian preview trades.csv\ncasparian preview venue.log --raw -n 5\ncasparian preview odd.bin --hex",
 )
 @click.argument("file", type=click.Path())
@@ -277,8 +277,8 @@ def source() -> None:
 
 @source.command("add", examples="casparian source add /data/fix_logs --name fix_archive --tag fix --poll 300")
 @click.argument("path", type=click.Path(file_okay=False))
-@click.option("--name", help="Name the source (default: the name of the directory).")
-@click.option("--tag", "tags", multiple=True, help="Put this tag on every file found there. Repeatable.")
+@click.option("--name", metavar="NAME", help="Name the source (default: the name of the directory).")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Put this tag on every file found there. Repeatable.")
 @click.option(
     "--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave out files that match this pattern. Repeatable."
 )
@@ -347,7 +347,7 @@ def add(
 @source.command("list", examples="casparian source list")
 @pass_app
 def list_sources(app: App) -> ExitCode:
-    """List the sources with their number of files, the last scan, and the daemon's last look at a polled source."""
+    """List the sources: number of files, last scan and, if polled, when the daemon last looked."""
     with app.gateway() as gateway:
         found = gateway.query(SourcesListed())
         polled = gateway.perform(STATUS()).polled if app.as_of is None else {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +14,11 @@ from casparian_app.gateway import Gateway, open_gateway
 from casparian_protocol.client import TablesAway
 from casparian_protocol.home import Home
 from casparian_protocol.queries.registry import LastEventSeq
+from tests.homes import copy_home
 
 
 def copy_of(original: Path, root: Path) -> Home:
-    shutil.copytree(original, root, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
-    os.chmod(root, 0o700)
-    return Home(root)
+    return Home(copy_home(original, root))
 
 
 @contextmanager

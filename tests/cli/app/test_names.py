@@ -119,7 +119,7 @@ def test_ids_that_cannot_be_are_refused_before_anybody_is_asked(gateway: Gateway
     assert not is_job_id(text)
     with pytest.raises(UsageProblem) as refused:
         find_job(gateway, text)
-    assert refused.value.problem == f"{text!r} is not a job id."
+    assert refused.value.problem == f"{text!r} is not a valid job id."
 
 
 def test_a_job_is_found_by_every_beginning_of_its_id_that_is_its_alone(gateway: Gateway) -> None:
@@ -149,7 +149,7 @@ def test_a_fingerprint_is_found_with_and_without_its_mark_in_any_case(gateway: G
 
 @pytest.mark.parametrize("text", ["ERR-", "1234567", "not-hex-at-all", "0" * 17])
 def test_a_fingerprint_that_cannot_be_is_refused(gateway: Gateway, text: str) -> None:
-    with pytest.raises(UsageProblem, match="is not a fingerprint"):
+    with pytest.raises(UsageProblem, match="is not a valid fingerprint"):
         find_fingerprint(gateway, text)
 
 
