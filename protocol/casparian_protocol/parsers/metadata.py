@@ -292,7 +292,7 @@ def read_parameter(declared: Mapping[str, JsonValue], text: str) -> tuple[str, J
     """`name=value` as a name and a value: text where the default is text, else JSON; without a default whichever fits."""
     name, has_value, value = text.partition("=")
     if not has_value:
-        raise ParameterRefused(f"{text[:80]!r} gives no value.", remedy="Write name=value.")
+        raise ParameterRefused(f"{text[:80]!r} has no value.", remedy="Write NAME=VALUE.")
     if name not in declared:
         raise _no_such_parameter(declared, name)
     default = declared[name]
