@@ -123,7 +123,7 @@ def test_an_argument_without_a_value_is_refused(text: str) -> None:
     with pytest.raises(ParameterRefused) as refused:
         read_parameter(DECLARED, text)
 
-    assert refused.value.remedy == "Write name=value."
+    assert refused.value.remedy == "Write NAME=VALUE."
 
 
 JSON_VALUES = st.recursive(
