@@ -129,7 +129,7 @@ def test_the_ending_of_the_name_says_the_form(tmp_path: Path) -> None:
 
 
 def test_an_unknown_or_contrary_ending_is_refused() -> None:
-    with pytest.raises(UnknownForm, match="does not say") as refused:
+    with pytest.raises(UnknownForm, match="is not a valid target: no format has its extension") as refused:
         form_of(Path("x.parqet"), None, ("csv", "parquet"))
     assert (refused.value.remedy or "").startswith("Did you mean .parquet?")
     with pytest.raises(UnknownForm, match="has the extension of parquet"):
