@@ -171,7 +171,7 @@ def test_every_command_that_writes_a_file_keeps_what_is_there(
 
     assert (refused.code, unknown.code, forced.code) == (2, 2, 0)
     assert "exists already" in refused.err
-    assert "does not say which form" in unknown.err
+    assert "is not a valid target: no format has its extension" in unknown.err
     assert "precious" not in target.read_text()
 
 
