@@ -24,10 +24,8 @@ from casparian_protocol.jobs import JobSpec, JobState, Manifest, OutputAccountin
 from casparian_protocol.jobs.kinds import JobInput, ParseWork
 from casparian_protocol.queries.jobs import JobGroups
 from casparian_protocol.settings import Settings
-from casparian_sentinel.daemon.boot import boot
-from casparian_sentinel.daemon.snapshots import pack_snapshot, write_snapshot
-from casparian_sentinel.log.format import Event, Head, Position
-from casparian_sentinel.log.writer import LogWriter
+from casparian_sentinel.daemon import boot_home, pack_snapshot, write_snapshot
+from casparian_sentinel.log import Event, Head, LogWriter, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.store import Projection
 
@@ -202,7 +200,7 @@ def write_past(home: Home, jobs: int) -> None:
     if facts:
         writer.append(facts)
     writer.close(seal=True)
-    booted = boot(home, Settings(), fs)
+    booted = boot_home(home, Settings(), fs)
     booted.state.prune_recent_keys(booted.state.seq)  # as a daemon does whose tables are up to date
     write_snapshot(fs, home.snapshot_file, pack_snapshot(booted.state, booted.log.chain_id), booted.log.durable)
     booted.log.close(seal=True)
@@ -211,7 +209,7 @@ def write_past(home: Home, jobs: int) -> None:
 def boot_seconds(home: Home) -> float:
     """Recovery, and the state from its snapshot."""
     began = time.perf_counter()
-    booted = boot(home, Settings(), RealFs())
+    booted = boot_home(home, Settings(), RealFs())
     took = time.perf_counter() - began
     booted.log.close(seal=True)
     return took

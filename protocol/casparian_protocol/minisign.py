@@ -13,9 +13,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from casparian_protocol.errors import CasparianError
 
 _PUBLIC = b"Ed"
@@ -78,6 +75,10 @@ def sign_text(content: bytes, public_key: bytes, sign: Callable[[bytes], bytes],
 
 def verify(content: bytes, signature_text: str, key_line: str) -> Signed:
     """Check a `.minisig` file by a key (the line, or the whole file); raises `SignatureUnfit`."""
+    # Only checking needs this library, which takes longer to load than a short command runs.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     key = _decoded(key_line.strip().splitlines()[-1] if key_line.strip() else "", "the public key")
     lines = signature_text.splitlines()
     if len(lines) < 4 or not lines[0].startswith(_UNTRUSTED) or not lines[2].startswith(_TRUSTED):

@@ -12,24 +12,45 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_sentinel.blobs import BlobStore
-    from casparian_sentinel.daemon.boot import caches, signed_heads_of_others
-    from casparian_sentinel.daemon.boot import witnesses_of as gather_witnesses
+    from casparian_sentinel.daemon import caches, signed_heads_of_others
+    from casparian_sentinel.daemon import witnesses_of as gather_witnesses
     from casparian_sentinel.daemon.main import run as run_daemon
     from casparian_sentinel.local import LocalSentinel
-    from casparian_sentinel.log.errors import LogCorrupt, LogInUse
-    from casparian_sentinel.log.format import Event, Head, Position
-    from casparian_sentinel.log.reader import LogReader
-    from casparian_sentinel.log.recovery import Findings, LogReplaced, LogShorter, Witness
-    from casparian_sentinel.log.recovery import examine as examine_log
-    from casparian_sentinel.log.repair import RepairPlan, chain_of, plan_repair, repair_recorded, unrecorded_repair
-    from casparian_sentinel.log.repair import repair as cut_log
-    from casparian_sentinel.log.signed import SEALS_FOLDER, SealCheck, check_seals, export_signed, head_at, seal_head
-    from casparian_sentinel.log.verify import Verification
-    from casparian_sentinel.log.verify import verify as verify_log
-    from casparian_sentinel.log.views import LogStats, end_of_log, export_jsonl, export_parquet
-    from casparian_sentinel.log.views import stats as log_stats
-    from casparian_sentinel.log.views import tail as log_tail
-    from casparian_sentinel.log.writer import HomeLock, LogWriter
+    from casparian_sentinel.log import (
+        SEALS_FOLDER,
+        Event,
+        Findings,
+        Head,
+        HomeLock,
+        LogCorrupt,
+        LogInUse,
+        LogReader,
+        LogReplaced,
+        LogShorter,
+        LogStats,
+        LogWriter,
+        Position,
+        RepairPlan,
+        SealCheck,
+        Verification,
+        Witness,
+        chain_of,
+        check_seals,
+        end_of_log,
+        export_jsonl,
+        export_parquet,
+        export_signed,
+        head_at,
+        log_stats,
+        log_tail,
+        plan_repair,
+        repair_recorded,
+        seal_head,
+        unrecorded_repair,
+        verify_log,
+    )
+    from casparian_sentinel.log import examine as examine_log
+    from casparian_sentinel.log import repair_log as cut_log
     from casparian_sentinel.output_views import published_files
     from casparian_sentinel.ports import RealFs
     from casparian_sentinel.projection.past import (
@@ -118,70 +139,36 @@ __all__ = [
     "verify_log",
 ]
 
-#: Public name → its module, and its name there when that is another one.
+#: Module → the public names in it, each with its name there when that is another one.
+_NAMES = {
+    "casparian_sentinel.blobs": "BlobStore",
+    "casparian_sentinel.daemon": "caches gather_witnesses=witnesses_of signed_heads_of_others",
+    "casparian_sentinel.daemon.main": "run_daemon=run",
+    "casparian_sentinel.local": "LocalSentinel",
+    "casparian_sentinel.log": (
+        "Event Findings Head HomeLock LogCorrupt LogInUse LogReader LogReplaced LogShorter LogStats LogWriter "
+        "Position RepairPlan SEALS_FOLDER SealCheck Verification Witness chain_of check_seals "
+        "cut_log=repair_log end_of_log examine_log=examine export_jsonl export_parquet export_signed head_at "
+        "log_stats log_tail plan_repair repair_recorded seal_head unrecorded_repair verify_log"
+    ),
+    "casparian_sentinel.output_views": "published_files",
+    "casparian_sentinel.ports": "RealFs",
+    "casparian_sentinel.projection.past": (
+        "Comparison compare_dump compare_tables=compare fold_from_scratch last_seq_at publish_past_output_views"
+    ),
+    "casparian_sentinel.projection.store": "Projection",
+    "casparian_sentinel.registry.bundle_tests": (
+        "BundleTest Observed bundle_differences=differences bundle_tests updated_expectation=updated"
+    ),
+    "casparian_sentinel.registry.keys": "has_home_key home_key",
+    "casparian_sentinel.registry.prepare": "PreparedArtifact prepare_artifact=prepare",
+    "casparian_sentinel.sql.ask": "ask_sql=ask prepare_sql=prepare sql_relations=relations",
+    "casparian_sentinel.sql.guard": "Relations check_sql=check",
+}
 _HOMES = {
-    "BlobStore": "casparian_sentinel.blobs",
-    "BundleTest": "casparian_sentinel.registry.bundle_tests",
-    "Comparison": "casparian_sentinel.projection.past",
-    "Event": "casparian_sentinel.log.format",
-    "Findings": "casparian_sentinel.log.recovery",
-    "Head": "casparian_sentinel.log.format",
-    "HomeLock": "casparian_sentinel.log.writer",
-    "LocalSentinel": "casparian_sentinel.local",
-    "LogCorrupt": "casparian_sentinel.log.errors",
-    "LogInUse": "casparian_sentinel.log.errors",
-    "LogReader": "casparian_sentinel.log.reader",
-    "LogReplaced": "casparian_sentinel.log.recovery",
-    "LogShorter": "casparian_sentinel.log.recovery",
-    "LogStats": "casparian_sentinel.log.views",
-    "LogWriter": "casparian_sentinel.log.writer",
-    "Observed": "casparian_sentinel.registry.bundle_tests",
-    "Position": "casparian_sentinel.log.format",
-    "PreparedArtifact": "casparian_sentinel.registry.prepare",
-    "Projection": "casparian_sentinel.projection.store",
-    "RealFs": "casparian_sentinel.ports",
-    "Relations": "casparian_sentinel.sql.guard",
-    "RepairPlan": "casparian_sentinel.log.repair",
-    "SEALS_FOLDER": "casparian_sentinel.log.signed",
-    "SealCheck": "casparian_sentinel.log.signed",
-    "Verification": "casparian_sentinel.log.verify",
-    "Witness": "casparian_sentinel.log.recovery",
-    "ask_sql": "casparian_sentinel.sql.ask:ask",
-    "prepare_sql": "casparian_sentinel.sql.ask:prepare",
-    "bundle_differences": "casparian_sentinel.registry.bundle_tests:differences",
-    "bundle_tests": "casparian_sentinel.registry.bundle_tests",
-    "caches": "casparian_sentinel.daemon.boot",
-    "chain_of": "casparian_sentinel.log.repair",
-    "check_seals": "casparian_sentinel.log.signed",
-    "check_sql": "casparian_sentinel.sql.guard:check",
-    "compare_dump": "casparian_sentinel.projection.past",
-    "compare_tables": "casparian_sentinel.projection.past:compare",
-    "cut_log": "casparian_sentinel.log.repair:repair",
-    "end_of_log": "casparian_sentinel.log.views",
-    "examine_log": "casparian_sentinel.log.recovery:examine",
-    "export_jsonl": "casparian_sentinel.log.views",
-    "export_parquet": "casparian_sentinel.log.views",
-    "export_signed": "casparian_sentinel.log.signed",
-    "fold_from_scratch": "casparian_sentinel.projection.past",
-    "gather_witnesses": "casparian_sentinel.daemon.boot:witnesses_of",
-    "has_home_key": "casparian_sentinel.registry.keys",
-    "head_at": "casparian_sentinel.log.signed",
-    "home_key": "casparian_sentinel.registry.keys",
-    "last_seq_at": "casparian_sentinel.projection.past",
-    "log_stats": "casparian_sentinel.log.views:stats",
-    "log_tail": "casparian_sentinel.log.views:tail",
-    "plan_repair": "casparian_sentinel.log.repair",
-    "prepare_artifact": "casparian_sentinel.registry.prepare:prepare",
-    "publish_past_output_views": "casparian_sentinel.projection.past",
-    "published_files": "casparian_sentinel.output_views",
-    "repair_recorded": "casparian_sentinel.log.repair",
-    "run_daemon": "casparian_sentinel.daemon.main:run",
-    "seal_head": "casparian_sentinel.log.signed",
-    "signed_heads_of_others": "casparian_sentinel.daemon.boot",
-    "sql_relations": "casparian_sentinel.sql.ask:relations",
-    "unrecorded_repair": "casparian_sentinel.log.repair",
-    "updated_expectation": "casparian_sentinel.registry.bundle_tests:updated",
-    "verify_log": "casparian_sentinel.log.verify:verify",
+    public: (module, there or public)
+    for module, names in _NAMES.items()
+    for public, _, there in (name.partition("=") for name in names.split())
 }
 
 if not TYPE_CHECKING:
@@ -190,5 +177,5 @@ if not TYPE_CHECKING:
         """A public name, imported when it is first asked for: a command must not pay for what it does not use."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module, _, there = _HOMES[name].partition(":")
-        return getattr(import_module(module), there or name)
+        module, there = _HOMES[name]
+        return getattr(import_module(module), there)

@@ -30,13 +30,21 @@ from casparian_sentinel.core import (
     after_boot,
     commands,
 )
-from casparian_sentinel.daemon.boot import Booted, boot, first_commands, tables_in_a_process
-from casparian_sentinel.daemon.journal import Engine, Entry, batches_of
-from casparian_sentinel.daemon.promoter import parked_view, perform
-from casparian_sentinel.daemon.snapshots import pack_snapshot, write_snapshot
-from casparian_sentinel.daemon.upkeep import judge_intake
-from casparian_sentinel.log.errors import LogFull
-from casparian_sentinel.log.writer import HomeLock
+from casparian_sentinel.daemon import (
+    Booted,
+    Engine,
+    Entry,
+    batches_of,
+    boot_home,
+    first_commands,
+    judge_intake,
+    pack_snapshot,
+    parked_view,
+    tables_in_a_process,
+    write_snapshot,
+)
+from casparian_sentinel.daemon import perform_on_disk as perform
+from casparian_sentinel.log import HomeLock, LogFull
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,
@@ -89,7 +97,7 @@ class LocalSentinel:
         make_home(self.home)
         self._lock = HomeLock.acquire(self.home.lock_file, "command", patience_seconds=self._patience_seconds)
         try:
-            self._open(boot(self.home, self._settings, self._fs, tables_in_a_process))
+            self._open(boot_home(self.home, self._settings, self._fs, tables_in_a_process))
         except BaseException:
             self._lock.release()
             raise

@@ -29,7 +29,7 @@ from casparian_sentinel.core.handlers import decide
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon import journal
-from casparian_sentinel.daemon.boot import boot
+from casparian_sentinel.daemon.boot import boot_home
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
 from casparian_sentinel.log.format import Event
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow
@@ -306,7 +306,7 @@ class World:
         self.boots += 1
         self.acting = SENTINEL
         try:
-            booted = boot(self.home, self.settings, self.fs)
+            booted = boot_home(self.home, self.settings, self.fs)
         except (LogFull, LogBroken, OSError) as cause:
             self.tell(f"the sentinel cannot start: {cause}")
             self.agenda.after(0.3, self._boot)

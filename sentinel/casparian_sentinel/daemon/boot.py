@@ -27,12 +27,22 @@ from casparian_sentinel.commit.promote import published_parts
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core import RecordStart, RecordTornTail, State
 from casparian_sentinel.daemon.snapshots import Snapshot, fold_upto, head_of, read_document, snapshot_of
-from casparian_sentinel.log.errors import DamagedBatch, LogCorrupt
-from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
-from casparian_sentinel.log.recovery import NOWHERE, Witness, unpack_seal
-from casparian_sentinel.log.signed import SEALS_FOLDER
-from casparian_sentinel.log.writer import LogWriter, Recovery
+from casparian_sentinel.log import (
+    NOWHERE,
+    SEALS_FOLDER,
+    DamagedBatch,
+    Head,
+    LogCorrupt,
+    LogReader,
+    LogWriter,
+    Position,
+    Recovery,
+    Witness,
+    list_segments,
+    segment_name,
+    segment_path,
+    unpack_seal,
+)
 from casparian_sentinel.ports import Fs, RealFs
 
 _POSITION_LIMIT_BYTES = 4096
@@ -55,7 +65,7 @@ class Booted:
     folded_events: int
 
 
-def boot(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | None = None) -> Booted:
+def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | None = None) -> Booted:
     """Open and recover the log, then fold it.
 
     Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (somebody in the home knows another log), `LogFull`,

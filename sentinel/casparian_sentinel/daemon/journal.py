@@ -32,9 +32,7 @@ from casparian_sentinel.core import (
     smaller,
 )
 from casparian_sentinel.daemon.failures import InternalErrors
-from casparian_sentinel.log.errors import LogFull
-from casparian_sentinel.log.format import Head
-from casparian_sentinel.log.writer import LogWriter
+from casparian_sentinel.log import Head, LogFull, LogWriter
 from casparian_sentinel.ports import Clock
 
 #: So often the end of an attempt is tried before the attempt is given up.

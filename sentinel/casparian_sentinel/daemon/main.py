@@ -30,12 +30,12 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core import commands
-from casparian_sentinel.daemon.boot import boot, tables_in_a_process
+from casparian_sentinel.daemon.boot import boot_home, tables_in_a_process
 from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
 from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
-from casparian_sentinel.log.writer import HomeLock
+from casparian_sentinel.log import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim import process
 from casparian_shim.safe import scrub
@@ -94,7 +94,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:
-            booted = boot(home, settings, fs, tables_in_a_process)
+            booted = boot_home(home, settings, fs, tables_in_a_process)
             clear_scratch_of_strangers(home, booted.log.end.seq)
             logger.info("Log open at event %d; %d events folded.", booted.log.end.seq, booted.folded_events)
 

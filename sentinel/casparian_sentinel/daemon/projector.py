@@ -26,7 +26,7 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
-from casparian_sentinel.log.format import Head
+from casparian_sentinel.log import Head
 from casparian_sentinel.ports import Clock
 
 _CONTROL_LIMIT_BYTES = 8192

@@ -48,7 +48,7 @@ from casparian_sentinel.daemon.promoter import Promoter, Sweep
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
-from casparian_sentinel.log.errors import LogFull
+from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import metrics, queue_counts
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs

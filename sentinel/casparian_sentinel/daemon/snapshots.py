@@ -24,9 +24,7 @@ from casparian_sentinel.core import OtherFormat, State, UnreadableSnapshot, evol
 from casparian_sentinel.core import dump_state as dump
 from casparian_sentinel.core import load_state as load
 from casparian_sentinel.daemon.children import Child
-from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.log import Head, LogCorrupt, LogReader, Position
 from casparian_sentinel.ports import Clock, Fs, RealFs, write_file_durably
 from casparian_shim import process
 

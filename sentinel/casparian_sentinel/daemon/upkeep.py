@@ -24,7 +24,7 @@ from casparian_sentinel.core import PauseIntake, ResumeIntake, State
 from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.journal import GroupCommit
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
-from casparian_sentinel.log.errors import LogBroken
+from casparian_sentinel.log import LogBroken
 from casparian_sentinel.ports import Fs
 
 #: New files that the file system must have room for, in files: each job in flight makes about ten.

@@ -1,7 +1,80 @@
 """The event log: what happened, in order, in append-only segments that prove their own integrity.
 
-`event` and `format` are the pure part (facts to bytes and back, hashes, the chain); `reader` walks the segment
-files up to a watermark; `recovery` judges what a crash left; `writer` is the one that appends; `lock` keeps writers
-single; `verify` and `views` answer questions; `signed` proves the log to outsiders; `witness` and `repair` are for logs that
-lost something. What events mean is the core's business.
+`format` turns events into bytes and back (batches, hashes, the chain); `reader` walks the segment files up to a watermark;
+`writer` holds the home's lock and appends; `recovery` judges what a crash left, and what witnesses of an earlier state say;
+`repair` cuts a damaged log. `verify` and `views` answer questions about it; `signed` proves it to outsiders. What events mean
+is the core's.
 """
+
+from __future__ import annotations
+
+from casparian_sentinel.log.errors import DamagedBatch, LogBroken, LogCorrupt, LogFull, LogInUse, LogTooNew
+from casparian_sentinel.log.format import CHAIN_ID_BYTES, Event, Head, Position
+from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
+from casparian_sentinel.log.recovery import (
+    NOWHERE,
+    Findings,
+    LogReplaced,
+    LogShorter,
+    Witness,
+    examine,
+    pack_seal,
+    unpack_seal,
+)
+from casparian_sentinel.log.repair import RepairPlan, chain_of, plan_repair, repair_recorded, unrecorded_repair
+from casparian_sentinel.log.repair import repair as repair_log
+from casparian_sentinel.log.signed import SEALS_FOLDER, SealCheck, check_seals, export_signed, head_at, seal_head
+from casparian_sentinel.log.verify import Verification
+from casparian_sentinel.log.verify import verify as verify_log
+from casparian_sentinel.log.views import LogStats, end_of_log, export_jsonl, export_parquet
+from casparian_sentinel.log.views import stats as log_stats
+from casparian_sentinel.log.views import tail as log_tail
+from casparian_sentinel.log.writer import HomeLock, LogWriter, Recovery
+
+__all__ = [
+    "CHAIN_ID_BYTES",
+    "NOWHERE",
+    "SEALS_FOLDER",
+    "DamagedBatch",
+    "Event",
+    "Findings",
+    "Head",
+    "HomeLock",
+    "LogBroken",
+    "LogCorrupt",
+    "LogFull",
+    "LogInUse",
+    "LogReader",
+    "LogReplaced",
+    "LogShorter",
+    "LogStats",
+    "LogTooNew",
+    "LogWriter",
+    "Position",
+    "Recovery",
+    "RepairPlan",
+    "SealCheck",
+    "Verification",
+    "Witness",
+    "chain_of",
+    "check_seals",
+    "end_of_log",
+    "examine",
+    "export_jsonl",
+    "export_parquet",
+    "export_signed",
+    "head_at",
+    "list_segments",
+    "log_stats",
+    "log_tail",
+    "pack_seal",
+    "plan_repair",
+    "repair_log",
+    "repair_recorded",
+    "seal_head",
+    "segment_name",
+    "segment_path",
+    "unpack_seal",
+    "unrecorded_repair",
+    "verify_log",
+]

@@ -27,9 +27,7 @@ import pyarrow as pa
 from pydantic_core import to_json
 
 from casparian_protocol.errors import CasparianError
-from casparian_sentinel.log.errors import DamagedBatch
-from casparian_sentinel.log.format import CHAIN_ID_BYTES, Head
-from casparian_sentinel.log.recovery import pack_seal, unpack_seal
+from casparian_sentinel.log import CHAIN_ID_BYTES, DamagedBatch, Head, pack_seal, unpack_seal
 
 Row = dict[str, Any]
 ReadBlob = Callable[[str], bytes]

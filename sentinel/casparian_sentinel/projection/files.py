@@ -28,7 +28,7 @@ from casparian_protocol.events import (
     TagRuleAdded,
     TagRuleRemoved,
 )
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
 #: Files that were scanned by hand, or for a source that was removed, before their directory became a source.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from casparian_protocol.events import JobOutputsCommitted, JobProgressed, JobQueued, JobReplayed, QuarantineRecorded
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import JobError, JobSpec, JobState, Manifest, published_path
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import Row, as_json
 from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Change

@@ -33,7 +33,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.job_life import advance
 from casparian_protocol.jobs import ENDED, JobError, JobState, Manifest
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection import job_rows
 from casparian_sentinel.projection.database import Row
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded

@@ -22,7 +22,7 @@ import pyarrow as pa
 from casparian_protocol.events import ContentsRecognised
 from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import Row, Types, as_columns, insert, registered
 
 #: (parser name, file id) and (parser name, content hash).

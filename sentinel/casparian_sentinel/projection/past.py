@@ -19,8 +19,7 @@ import pyarrow as pa
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.log.format import Event, Head, Position
-from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.log import Event, Head, LogReader, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.database import SCHEMA_FINGERPRINT, boot_id
 from casparian_sentinel.projection.poison import StartAgain

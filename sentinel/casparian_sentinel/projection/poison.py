@@ -18,7 +18,7 @@ import duckdb
 
 from casparian_protocol.bounds import MICROSECONDS_MAX
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.answers import is_damage
 
 _MAY_PASS = (

@@ -29,9 +29,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, follow
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.format import Position
-from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.log import LogCorrupt, LogReader, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard

@@ -35,7 +35,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.parsers.bundle import read_bundle
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row
 
 #: Of an entry module; a longer one is in the bundle.

@@ -36,7 +36,7 @@ from casparian_protocol.events import (
 from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
-from casparian_sentinel.log.format import Event, Head, Position
+from casparian_sentinel.log import Event, Head, Position
 from casparian_sentinel.projection import database, files, liveness, poison, registry
 from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.database import PositionFile, Row

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import JobState
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import (
     FEW_ROWS,
     Row,

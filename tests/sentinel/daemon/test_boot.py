@@ -12,7 +12,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.settings import LogSettings, Settings
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import State
-from casparian_sentinel.daemon.boot import boot
+from casparian_sentinel.daemon.boot import boot_home
 from casparian_sentinel.daemon.snapshots import make_snapshot, pack_snapshot, write_snapshot
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.log.errors import LogInUse
@@ -36,13 +36,13 @@ def add_sources(home: Home, *names: str) -> None:
 
 
 def booted(home: Home) -> tuple[State, int]:
-    found = boot(home, SETTINGS, RealFs())
+    found = boot_home(home, SETTINGS, RealFs())
     found.log.close(seal=True)
     return found.state, found.folded_events
 
 
 def snapshot_now(home: Home) -> None:
-    found = boot(home, SETTINGS, RealFs())
+    found = boot_home(home, SETTINGS, RealFs())
     write_snapshot(RealFs(), home.snapshot_file, pack_snapshot(found.state, found.log.chain_id), found.log.durable)
     found.log.close(seal=True)
 
@@ -108,7 +108,7 @@ def test_the_child_that_snapshots_goes_on_from_the_last_snapshot(home: Home) -> 
     add_sources(home, "a")
     for name in ("b", "c"):
         add_sources(home, name)
-        found = boot(home, SETTINGS, RealFs())
+        found = boot_home(home, SETTINGS, RealFs())
         found.log.close(seal=True)
         made = make_snapshot(home, found.log.chain_id, found.log.durable.position)
         assert made == found.log.durable
