@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from casparian_app.stories import Told, sentence
+from casparian_console.screens.jobs.detail import JobFacts
 from casparian_protocol.events import CATALOGUE
 from tests.cli.calls import Caller
 
@@ -170,3 +171,14 @@ def test_a_pause_while_a_job_waits_is_part_of_its_story(lived: Caller) -> None:
     assert "The parser was paused by user:" in told and ": bad feed." in told
     assert "The parser was resumed" in told
     assert "The parser was paused" not in lived("story", job_of(lived, "boom.txt")["id"]).out
+
+
+def test_the_console_reads_what_is_printed_of_a_job_of_the_past(lived: Caller) -> None:
+    job = job_of(lived, "partial.txt")
+    document = lived("--json", "job", "show", job["id"], "--as-of", str(seq_of(lived, "JobCompleted"))).document
+    facts = JobFacts.of_document(document)
+
+    assert facts.content_hash and facts.artifact_hash and facts.started_at > 0
+    (accounted,) = facts.accounting.values()
+    assert (accounted.received, accounted.valid, accounted.quarantined) == (30, 29, 1)
+    assert {each["type"] for each in document["history"]} >= {"JobQueued", "JobLeased", "JobCompleted"}
