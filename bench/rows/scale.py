@@ -3,8 +3,9 @@
 `batch` is one batch of events applied to the tables as they come from one worker (queued, leased and started, committed,
 completed: a batch each). `least batch` is processor time: of each step the fastest batch, and of the four steps the mean, since
 whatever else a machine does only adds to it. `a hundred` is a hundred whole lives in one batch, `boot` is recovery and state
-from a log of as many jobs with its snapshot, `groups` is the query that the console begins with: the fastest of three. `memory` is what DuckDB holds, `file` the size of the tables on disk. Tables are filled by
-SQL, a row each as the fold would leave it; logs are written event by event. `--plot` draws the figures over the number of jobs.
+from a log of as many jobs with its snapshot, `groups` is the query that the console begins with: the fastest of three.
+`memory` is what DuckDB holds, `file` the size of the tables on disk. Tables are filled by SQL, a row each as the fold would
+leave it; logs are written event by event. `--plot` draws the figures over the number of jobs.
 """
 
 from __future__ import annotations
