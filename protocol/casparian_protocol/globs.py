@@ -41,7 +41,7 @@ class BadGlob(CasparianError):
     def __init__(self, pattern: str, why: str) -> None:
         shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
         super().__init__(
-            f"The pattern {shown!r} cannot be used: {why}.",
+            f"{shown!r} is not a valid pattern: {why}.",
             remedy="A pattern looks like `**/*.csv`, `logs/**/2024-??-*.{fix,log}` or `{client}/{date:%Y-%m-%d}/*.hl7`.",
         )
 

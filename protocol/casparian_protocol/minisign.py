@@ -25,11 +25,11 @@ _TRUSTED = "trusted comment: "
 
 
 class SignatureUnfit(CasparianError):
-    """The signature does not fit these bytes."""
+    """The signature is not valid for these bytes."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The signature does not fit: {why}.",
+            f"The signature is not valid: {why}.",
             remedy="Do not trust the file. Ask for a new copy and the signer's public key.",
         )
 

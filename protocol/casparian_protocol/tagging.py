@@ -29,8 +29,8 @@ class BadTag(CasparianError):
 
     def __init__(self, tag: str) -> None:
         super().__init__(
-            f"{tag[:80]!r} is not a tag.",
-            remedy=f"A tag has 1 to {MAX_TAG_CHARACTERS} printable characters, without blanks at its ends or commas.",
+            f"{tag[:80]!r} is not a valid tag.",
+            remedy=f"A tag has 1 to {MAX_TAG_CHARACTERS} printable characters, no commas, and no spaces at its ends.",
         )
 
 

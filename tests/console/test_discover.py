@@ -446,7 +446,7 @@ def test_what_is_no_tag_is_refused_with_the_reason() -> None:
     driver.write("a,b")
 
     assert driver.press("enter") == []
-    assert "is not a tag" in driver.text()
+    assert "is not a valid tag" in driver.text()
 
 
 def test_tagging_all_asks_with_the_number_and_many_files_go_through_the_command() -> None:
@@ -552,7 +552,7 @@ def test_a_pattern_that_cannot_be_read_says_why_while_it_is_typed() -> None:
     catalogue.answer(driver.press("e"))
     retype(driver, catalogue, "{date:%Q}/*.log")
 
-    assert "cannot be used" in driver.text()
+    assert "%Q is not one of" in driver.text()
     assert screen(driver).explorer.matcher.matched == 0
 
 

@@ -1,4 +1,4 @@
-"""minisign's format: a vector of minisign's own, ours read back, and every way in which a signature does not fit."""
+"""minisign's format: a vector of minisign's own, ours read back, and every way in which a signature is not valid."""
 
 from __future__ import annotations
 

@@ -50,66 +50,6 @@ class ContractInvalid(CasparianError):
         )
 
 
-#: the keys at each depth; kept beside the models by a test
-CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")
-COLUMN_KEYS = (
-    "name", "type", "nullable", "format", "null_values", "pattern", "values", "min", "max", "unique", "lossy",
-    "description",
-)  # fmt: skip
-POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
-MAX_PROBLEMS = 20
-#: pydantic's error types, in the words of somebody who writes a literal.
-_IN_WORDS = {
-    "missing": "it must be given",
-    "tuple_type": "it must be a list",
-    "list_type": "it must be a list",
-    "dict_type": "it must be a dictionary",
-    "model_type": "it must be a dictionary",
-    "string_type": "it must be text",
-    "bool_type": "it must be True or False",
-    "int_type": "it must be a whole number",
-    "float_type": "it must be a number",
-}
-
-
-def say(faults: ValidationError, literal: object) -> list[str]:
-    """One line for each fault."""
-    errors = faults.errors(include_url=False, include_context=False)
-    lines = list(dict.fromkeys(_line(error, literal) for error in errors))
-    return [*lines[:MAX_PROBLEMS], f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else lines
-
-
-def _line(error: ErrorDetails, literal: object) -> str:
-    place = _place(error["loc"], literal)
-    if error["type"] == "extra_forbidden":
-        return _unknown_key(error["loc"], place)
-    message = _IN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
-
-
-def _unknown_key(loc: Sequence[str | int], place: str) -> str:
-    keys = POLICY_KEYS if loc[0] == "quarantine" and len(loc) > 1 else COLUMN_KEYS if len(loc) > 1 else CONTRACT_KEYS
-    nearest = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.0)
-    return f"{place}: there is no such key; did you mean {nearest[0]!r}?" if nearest else f"{place}: no such key"
-
-
-def _place(loc: Sequence[str | int], literal: object) -> str:
-    """`columns[3] 'price'.min`: where it is, with the column's own name when it has one."""
-    place, here = "", literal
-    for step in loc:
-        if isinstance(step, int):
-            place += f"[{step}]"
-        elif str(step) not in {"str", "int", "float", "bool", "tuple"} and "[" not in str(step):
-            place += f"{'.' if place else ''}{str(step)[:80]}"
-        try:
-            here = here[step]  # type: ignore[index]
-        except (KeyError, IndexError, TypeError):
-            here = None
-        if isinstance(step, int) and isinstance(here, dict) and isinstance(here.get("name"), str):
-            place += f" {here['name'][:80]!r}"
-    return place
-
-
 MAX_COLUMNS_COUNT = 4096
 
 
@@ -397,3 +337,65 @@ def _pattern_fault(pattern: str) -> str | None:
     except pa.ArrowInvalid as refusal:
         return str(refusal)
     return None
+
+
+# --- faults in words ---
+
+#: the keys at each depth; kept beside the models by a test
+CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")
+COLUMN_KEYS = (
+    "name", "type", "nullable", "format", "null_values", "pattern", "values", "min", "max", "unique", "lossy",
+    "description",
+)  # fmt: skip
+POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
+MAX_PROBLEMS = 20
+#: pydantic's error types, in the words of somebody who writes a literal.
+_IN_WORDS = {
+    "missing": "it must be given",
+    "tuple_type": "it must be a list",
+    "list_type": "it must be a list",
+    "dict_type": "it must be a dictionary",
+    "model_type": "it must be a dictionary",
+    "string_type": "it must be text",
+    "bool_type": "it must be True or False",
+    "int_type": "it must be a whole number",
+    "float_type": "it must be a number",
+}
+
+
+def say(faults: ValidationError, literal: object) -> list[str]:
+    """One line for each fault."""
+    errors = faults.errors(include_url=False, include_context=False)
+    lines = list(dict.fromkeys(_line(error, literal) for error in errors))
+    return [*lines[:MAX_PROBLEMS], f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else lines
+
+
+def _line(error: ErrorDetails, literal: object) -> str:
+    place = _place(error["loc"], literal)
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(error["loc"], place)
+    message = _IN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _unknown_key(loc: Sequence[str | int], place: str) -> str:
+    keys = POLICY_KEYS if loc[0] == "quarantine" and len(loc) > 1 else COLUMN_KEYS if len(loc) > 1 else CONTRACT_KEYS
+    nearest = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.0)
+    return f"{place}: there is no such key; did you mean {nearest[0]!r}?" if nearest else f"{place}: no such key"
+
+
+def _place(loc: Sequence[str | int], literal: object) -> str:
+    """`columns[3] 'price'.min`: where it is, with the column's own name when it has one."""
+    place, here = "", literal
+    for step in loc:
+        if isinstance(step, int):
+            place += f"[{step}]"
+        elif str(step) not in {"str", "int", "float", "bool", "tuple"} and "[" not in str(step):
+            place += f"{'.' if place else ''}{str(step)[:80]}"
+        try:
+            here = here[step]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            here = None
+        if isinstance(step, int) and isinstance(here, dict) and isinstance(here.get("name"), str):
+            place += f" {here['name'][:80]!r}"
+    return place

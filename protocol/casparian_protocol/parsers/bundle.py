@@ -330,7 +330,7 @@ def verify_statement(statement: ArtifactStatement, signature: str, signed_by: st
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed_by))
         key.verify(bytes.fromhex(signature), statement.signed_bytes())
     except (InvalidSignature, ValueError) as cause:  # ValueError: not hex, or not 32 bytes
-        raise UntrustedArtifact(statement.parser, statement.version, "its signature does not fit") from cause
+        raise UntrustedArtifact(statement.parser, statement.version, "its signature is not valid") from cause
 
 
 def verify_bundle(

@@ -101,7 +101,7 @@ class MetadataMissing(ParserSourceError):
         super().__init__(
             filename,
             line,
-            f"The parser does not say its `{field}`.",
+            f"The parser has no `{field}`.",
             remedy=f"Add a literal beside `parse`, at the top level of the file or class: {example}.",
         )
 

@@ -144,7 +144,7 @@ def _topics(literals: Literals) -> tuple[str, ...]:
     for topic in found.value:
         usable = isinstance(topic, str) and topic.strip() == topic and topic.isprintable() and topic
         if not usable or len(topic) > TOPIC_CHARACTERS_MAX or topic in topics:
-            why = f"{_brief(topic)} is not a tag, or appears twice"
+            why = f"{_brief(topic)} is not a valid tag, or appears twice"
             raise MetadataInvalid(literals.filename, found.line, "topics", why, expected)
         topics.append(topic)
     return tuple(topics)

@@ -67,7 +67,7 @@ def test_the_order_in_which_files_are_found_changes_nothing(files: dict[str, byt
     ],
 )
 def test_a_signature_is_valid_for_nothing_else(changed: dict[str, Any]) -> None:
-    with pytest.raises(UntrustedArtifact, match="its signature does not fit"):
+    with pytest.raises(UntrustedArtifact, match="its signature is not valid"):
         check(pack_bundle(FILES), **changed)
 
 
@@ -89,8 +89,8 @@ def test_no_file_may_be_changed_added_or_left_out(name: str) -> None:
     [
         ({"trusted": set()}, "is not trusted"),
         ({"signed_by": "00" * 32}, f"the key {'0' * 64!r} is not trusted"),
-        ({"signed_by": "zz", "trusted": {"zz"}}, "its signature does not fit"),
-        ({"signed_by": "00", "trusted": {"00"}}, "its signature does not fit"),
+        ({"signed_by": "zz", "trusted": {"zz"}}, "its signature is not valid"),
+        ({"signed_by": "00", "trusted": {"00"}}, "its signature is not valid"),
         ({"signed_by": "\x1b[31m" * 40}, "the key '\\x1b[31m"),
     ],
 )

@@ -286,11 +286,11 @@ def with_field(field: str, value: str) -> str:
         ("version", "1.0", "it is 1.0", '"1.2.0" (PEP 440)'),
         ("version", '"1.' + "0" * 63 + '"', "it is '1.0000", "at most 64 characters"),
         ("topics", '"fix"', "it is 'fix'", "a list of tags"),
-        ("topics", '["fix", "fix"]', "'fix' is not a tag, or appears twice", "a list of tags"),
-        ("topics", '[" fix"]', "' fix' is not a tag", "a list of tags"),
-        ("topics", '[""]', "'' is not a tag", "a list of tags"),
-        ("topics", "[7]", "7 is not a tag", "a list of tags"),
-        ("topics", '["a\\nb"]', "is not a tag", "a list of tags"),
+        ("topics", '["fix", "fix"]', "'fix' is not a valid tag, or appears twice", "a list of tags"),
+        ("topics", '[" fix"]', "' fix' is not a valid tag", "a list of tags"),
+        ("topics", '[""]', "'' is not a valid tag", "a list of tags"),
+        ("topics", "[7]", "7 is not a valid tag", "a list of tags"),
+        ("topics", '["a\\nb"]', "is not a valid tag", "a list of tags"),
         ("outputs", "[]", "it is []", "a dict of output name to contract"),
         ("outputs", '{"Orders": {}}', "'Orders' cannot name an output", "text that starts with a-z"),
         ("outputs", "{7: {}}", "7 cannot name an output", "text that starts with a-z"),
@@ -377,5 +377,5 @@ def test_a_field_that_every_parser_has_is_asked_for_by_example(source: str, fiel
     with pytest.raises(MetadataMissing) as refused:
         read_metadata(source, "fix.py")
 
-    assert f"The parser does not say its `{field}`." in refused.value.problem
+    assert f"The parser has no `{field}`." in refused.value.problem
     assert example in refused.value.remedy

@@ -91,7 +91,7 @@ def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: Hom
     trusted = {key.public_key}
 
     check(artifact, artifact.bundle, trusted)
-    with pytest.raises(UntrustedArtifact, match="does not fit"):
+    with pytest.raises(UntrustedArtifact, match="is not valid"):
         check(artifact, pack_bundle({"advice.py": b"import evil"}), trusted)
     for change in ({"parser": "other"}, {"version": "2"}, {"lock_hash": "0"}, {"signature": "00"}, {"signature": "?"}):
         with pytest.raises(UntrustedArtifact):
@@ -154,7 +154,7 @@ def test_what_a_directory_includes_is_bundled_and_the_rest_is_named(tmp_path: Pa
 @pytest.mark.parametrize(
     ("include", "reason"),
     [
-        ("['ratse.csv']", "no file beside the parser fits"),
+        ("['ratse.csv']", "no file beside the parser matches"),
         ("['../secret.csv']", "not a pattern of relative names"),
         ("['/etc/passwd']", "not a pattern of relative names"),
         ("'rates.csv'", "a list of patterns"),
