@@ -141,7 +141,7 @@ def cell(value: Any) -> str:
     return scrub(plain_decimal(value) if isinstance(value, Decimal) else str(value))
 
 
-def shown_values(values: Mapping[str, Any]) -> str:
+def shown_values(values: Mapping[str, object]) -> str:
     """`depth=5, tz=UTC`; empty without parameters."""
     return ", ".join(
         f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

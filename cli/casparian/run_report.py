@@ -62,7 +62,7 @@ def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
     return lines
 
 
-def document(run: InputRun) -> dict[str, Any]:
+def document(run: InputRun) -> dict[str, object]:
     """The same for programs."""
     return {
         "input": run.path,
@@ -77,7 +77,7 @@ def document(run: InputRun) -> dict[str, Any]:
     }
 
 
-def _output_document(output: Observer) -> dict[str, Any]:
+def _output_document(output: Observer) -> dict[str, object]:
     return {
         "has_contract": output.contract is not None,
         "received": output.received_count,

@@ -23,7 +23,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 #: Where an event's data says what led to it.
 CAUSE_KEY = "_cause"
@@ -106,9 +106,29 @@ def unpack_base64(text: str) -> bytes:
 # --- the files
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+class Listed(TypedDict):
+    """A file of the export."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What the manifest says, as far as it is checked."""
+
+    format: str
+    chain_id: str
+    first_seq: int
+    last_seq: int
+    batch_count: int
+    head_sha256: str
+    public_key: str
+    files: dict[str, Listed]
+
+
+def read_manifest(folder: Path) -> Manifest:
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest: Manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError) as cause:
         raise Problem(f"{MANIFEST} cannot be read: {cause}") from cause
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -116,7 +136,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_files(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     named = manifest["files"]
     present = {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
@@ -149,7 +169,7 @@ def sha256_of(path: Path) -> str:
 class Chain:
     """Where the walk stands: the hash, batch and event before the next batch."""
 
-    def __init__(self, manifest: dict[str, Any]) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.chain_id = bytes.fromhex(manifest["chain_id"])
         self.sha256 = hashlib.sha256(b"casparian event log " + self.chain_id).digest()
         self.batch_no = self.seq = self.previous = self.previous_end = 0
@@ -298,7 +318,7 @@ def finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def check_log(folder: Path, manifest: dict[str, Any]) -> None:
+def check_log(folder: Path, manifest: Manifest) -> None:
     chain = Chain(manifest)
     segments = sorted(name for name in manifest["files"] if name.startswith("raw/"))
     for name in segments:

@@ -97,7 +97,7 @@ def run_daemon(
     home: Home,
     settings: Settings,
     *,
-    flags: Mapping[str, Any],
+    flags: Mapping[str, object],
     plans_by_itself: bool,
     ready_descriptor: int | None,
     log_to_stderr: bool,

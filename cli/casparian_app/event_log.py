@@ -10,11 +10,11 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NotRequired, TextIO, TypedDict, cast
 
 from casparian_app.sql import written_aside
 from casparian_app.texts import NoHome, UsageProblem
@@ -265,7 +265,33 @@ def _durable_head(home: Home, found: Findings) -> Head:
     return found.end if seq >= found.end.seq else head_at(RealFs(), home.log, seq, found.end.position)
 
 
-def seal(home: Home) -> tuple[Path, dict[str, Any]]:
+class RepairFacts(TypedDict):
+    """What a repair cuts; what it has cut has a place and an event, too."""
+
+    segment: str
+    offset: int
+    last_good_seq: int
+    reason: str
+    last_seen_seq: int
+    cut_bytes: int
+    removed_segments: Sequence[str]
+    #: The folder in the log's with the old bytes.
+    kept_as: NotRequired[str]
+    #: The event that records the repair.
+    seq: NotRequired[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedExport:
+    """An export that outsiders can check."""
+
+    last_seq: int
+    public_key: str
+    #: As it is written and signed.
+    manifest: Mapping[str, object]
+
+
+def seal(home: Home) -> tuple[Path, Mapping[str, object]]:
     """Sign the head of the chain with the home's key; the file, beside which `.minisig` lies, and what it says."""
     from casparian_sentinel import home_key
 
@@ -281,12 +307,12 @@ def seal(home: Home) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def export_for_outsiders(home: Home, target: Path, script: bytes) -> dict[str, Any]:
+def export_for_outsiders(home: Home, target: Path, script: bytes) -> SignedExport:
     """Write a new directory with raw bytes, lines, digests and a signature; `script` is the program that checks them."""
     from casparian_sentinel import home_key
 
     found, key = examined(home), home_key(home.keys)
-    return export_signed(
+    manifest = export_signed(
         RealFs(),
         home.log,
         target,
@@ -297,9 +323,10 @@ def export_for_outsiders(home: Home, target: Path, script: bytes) -> dict[str, A
         sign=key.sign_file,
         script=script,
     )
+    return SignedExport(manifest["last_seq"], manifest["public_key"], manifest)
 
 
-def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> dict[str, Any]:
+def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> RepairFacts:
     """Cut a damaged log back to its last good batch, keep the old bytes, record it; or say what would be lost.
 
     `accepts_loss`: go on from where the log ends, though it is known to have been longer.
@@ -316,7 +343,8 @@ def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> dict[str, Any]:
             if pending is None:
                 raise
         if is_trial:
-            return asdict(plan) if plan is not None else {}
+            assert plan is not None  # without a pending repair there is a plan, or it was refused
+            return cast(RepairFacts, asdict(plan))
         return _repair(home, plan, pending)
 
 
@@ -339,7 +367,7 @@ def _stamp() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
-def _repair(home: Home, plan: RepairPlan | None, pending: dict[str, Any] | None) -> dict[str, Any]:
+def _repair(home: Home, plan: RepairPlan | None, pending: Mapping[str, Any] | None) -> RepairFacts:
     """Cut, record (an earlier repair too that died before it could), and set aside what was computed from the longer log.
 
     The caller holds the lock. One of the two is given.
@@ -357,4 +385,4 @@ def _repair(home: Home, plan: RepairPlan | None, pending: dict[str, Any] | None)
     finally:
         writer.close(seal=True)
     repair_recorded(fs, home.log)
-    return {**done[-1], "seq": appended.last_seq}
+    return cast(RepairFacts, {**done[-1], "seq": appended.last_seq})

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casparian_app.gateway import Gateway, read_blob
 from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, known, need, unknown
@@ -131,13 +131,17 @@ class JobDetails:
         text = self.row["records_json"]
         return RecordAccounting.model_validate_json(text) if text else None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """The job as one document: JSON columns unpacked, things called as everywhere else."""
         document = in_words({name: value for name, value in self.row.items() if not name.endswith("_json")})
-        texts: Mapping[str, Any] = self.row
-        for name in ("accounting", "records", "damaged"):
-            document[name] = json.loads(texts[f"{name}_json"] or "null")
-        document["skips"] = json.loads(texts["skipped_json"] or "null")
+        row = self.row
+        texts = {
+            "accounting": row["accounting_json"],
+            "records": row["records_json"],
+            "damaged": row["damaged_json"],
+            "skips": row["skipped_json"],
+        }
+        document |= {name: json.loads(text or "null") for name, text in texts.items()}
         document["spec"] = self.spec.flat() if self.spec is not None else None
         document["files"], document["violations"] = self.files, self.violations
         document["history"] = [{**event, "data": json.loads(event["data"])} for event in self.history]
@@ -174,12 +178,13 @@ def log_file(gateway: Gateway, job_id: str) -> Path | None:
     return found[-1] if found else None
 
 
-def policy_words(policy: Mapping[str, Any]) -> str:
+def policy_words(policy: Mapping[str, object]) -> str:
     """A quarantine policy in words: `at most 10 % of the rows may be bad`."""
     if not policy.get("allow", True):
         return "no row may be bad"
-    limits = [f"{policy['max_pct']:g} % of the rows"] if policy.get("max_pct") is not None else []
-    limits += [count(policy["max_count"], "row")] if policy.get("max_count") is not None else []
+    share, number = policy.get("max_pct"), policy.get("max_count")
+    limits = [f"{share:g} % of the rows"] if isinstance(share, int | float) else []
+    limits += [count(number, "row")] if isinstance(number, int) else []
     return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
 
 
@@ -193,7 +198,7 @@ class Again:
     jobs: int
     refused: Counter[str] = field(default_factory=Counter)
 
-    def refusals(self) -> list[dict[str, Any]]:
+    def refusals(self) -> list[dict[str, object]]:
         return [{"reason": reason, "jobs": jobs} for reason, jobs in self.refused.items()]
 
 

@@ -217,7 +217,7 @@ class Waits(TypedDict):
 
     said: str
     remedy: str
-    problems: list[dict[str, Any]]
+    problems: list[dict[str, object]]
 
 
 class WaitingVersion(Waits):
@@ -234,6 +234,25 @@ class Parameter(TypedDict):
     value: Any
     default: Any
     origin: str
+
+
+class ParserHealth(TypedDict):
+    """How a version fares, as `parser health --json` prints it."""
+
+    parser: str
+    version: str
+    #: running, paused (by a person), open or half_open, retired.
+    state: str
+    consecutive_failures: int
+    half_open: bool
+    paused_at: int | None
+    pause_reason: str | None
+    #: When its circuit breaker lets one job try.
+    probe_at: int | None
+    last_failure_reason: str | None
+    total_executions: int
+    successful_executions: int
+    last_run_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,14 +292,14 @@ class ParserStanding:
         return "paused" if self.paused_at and self.standing in ("current", "ready") else self.standing
 
     @property
-    def declared(self) -> dict[str, Any]:
+    def declared(self) -> dict[str, JsonValue]:
         """Its parameters with their defaults."""
-        declared: dict[str, Any] = json.loads(self.row["params_json"] or "{}")
+        declared: dict[str, JsonValue] = json.loads(self.row["params_json"] or "{}")
         return declared
 
     @property
-    def outputs(self) -> dict[str, Any]:
-        outputs: dict[str, Any] = json.loads(self.row["outputs_json"] or "{}")
+    def outputs(self) -> dict[str, JsonValue]:
+        outputs: dict[str, JsonValue] = json.loads(self.row["outputs_json"] or "{}")
         return outputs
 
     @property
@@ -298,9 +317,9 @@ class ParserStanding:
             "problems": waits["problems"],
         }
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """As `parser list --json` prints it."""
-        row: Mapping[str, Any] = self.row
+        row: Mapping[str, object] = self.row
         return {
             **{name: row[name] for name in _DOCUMENTED},
             "paused_at": self.paused_at,
@@ -311,8 +330,7 @@ class ParserStanding:
             "waits": self.waits,
         }
 
-    def health(self) -> dict[str, Any]:
-        """As `parser health --json` prints it. `state`: running, paused (by a person), open or half_open, retired."""
+    def health(self) -> ParserHealth:
         row, breaker = self.row, self.row["breaker"] or "closed"
         state = "running" if breaker == "closed" else breaker
         if row["paused_at"]:
@@ -415,7 +433,7 @@ def parameters(gateway: Gateway, version: ParserStanding) -> list[Parameter]:
     return [_parameter(version.declared, name, stored) for name in version.declared]
 
 
-def _parameter(declared: dict[str, Any], name: str, stored: dict[str, Any]) -> Parameter:
+def _parameter(declared: Mapping[str, JsonValue], name: str, stored: Mapping[str, JsonValue]) -> Parameter:
     default = declared[name]
     if name not in stored:
         return {"name": name, "value": default, "default": default, "origin": "default"}

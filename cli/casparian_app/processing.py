@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from casparian_app.gateway import Gateway
 from casparian_app.names import hint, need, unknown
@@ -157,7 +156,7 @@ class Outcome:
     failed: int
     failures: list[FailureOf]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         return {"jobs": self.jobs, "rows": self.rows, "quarantined": self.quarantined, "skipped": self.skipped}
 
     @property

@@ -128,7 +128,7 @@ def _or_why_not(part: Callable[[], Any], reducer: Reducer) -> Any:
         return {"missing": reducer.text(cause.strerror or type(cause).__name__)}
 
 
-def _versions() -> dict[str, Any]:
+def _versions() -> dict[str, object]:
     system = os.uname()
     return {
         "casparian": version("casparian"),
@@ -149,7 +149,7 @@ def _doctor(home: Home, reducer: Reducer) -> list[dict[str, str]]:
     ]
 
 
-def _settings(home: Home, reducer: Reducer) -> dict[str, Any]:
+def _settings(home: Home, reducer: Reducer) -> dict[str, object]:
     loaded = load(home, dict(os.environ))
     values = {
         f"{group}.{key}": each for group, keys in loaded.settings.model_dump().items() for key, each in keys.items()
@@ -163,17 +163,17 @@ def _settings(home: Home, reducer: Reducer) -> dict[str, Any]:
     }
 
 
-def _status(home: Home, reducer: Reducer) -> dict[str, Any]:
+def _status(home: Home, reducer: Reducer) -> dict[str, object]:
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
-            found = client.perform(STATUS(), timeout_seconds=5.0).model_dump()
+            found = client.perform(STATUS(), timeout_seconds=5.0)
     except (NoSentinel, RequestRefused) as cause:
         return {"daemon": reducer.text(cause.problem)}
-    reduced: dict[str, Any] = reducer.data(found)
-    reduced["intake"] = reducer.text(found["intake"])
-    reduced["projection"]["state"] = reducer.text(found["projection"]["state"])
-    for one, told in zip(reduced["given_up"], found["given_up"], strict=True):
-        one["reason"] = reducer.text(told["reason"])
+    reduced: dict[str, Any] = reducer.data(found.model_dump())
+    reduced["intake"] = reducer.text(found.intake)
+    reduced["projection"]["state"] = reducer.text(found.projection.state)
+    for one, told in zip(reduced["given_up"], found.given_up, strict=True):
+        one["reason"] = reducer.text(told.reason)
     return reduced
 
 
@@ -198,7 +198,7 @@ def _files(home: Home) -> dict[str, dict[str, int]]:
     return found
 
 
-def _event_counts(home: Home) -> dict[str, Any]:
+def _event_counts(home: Home) -> dict[str, object]:
     from casparian_sentinel import RealFs, end_of_log, log_stats
 
     end = end_of_log(RealFs(), home.log)
@@ -216,7 +216,7 @@ def _event_counts(home: Home) -> dict[str, Any]:
     }
 
 
-def _events(home: Home, count: int, reducer: Reducer) -> list[dict[str, Any]]:
+def _events(home: Home, count: int, reducer: Reducer) -> list[dict[str, object]]:
     from casparian_sentinel import RealFs, end_of_log, log_tail
 
     end = end_of_log(RealFs(), home.log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import rich_click as click
 
@@ -75,7 +74,7 @@ def _find(gateway: Gateway, selector: str) -> list[ContractListed]:
     return named
 
 
-def _without_schema(found: ContractListed) -> dict[str, Any]:
+def _without_schema(found: ContractListed) -> dict[str, object]:
     left_out = {"schema_json", "approved_by", "carried_from"}
     return {name: value for name, value in found.items() if name not in left_out}
 
@@ -115,7 +114,7 @@ def _type(kind: object) -> str:
     return str(kind)
 
 
-def _checks(column: dict[str, Any]) -> str:
+def _checks(column: dict[str, object]) -> str:
     return ", ".join(
         f"{name} {json.dumps(column[name], ensure_ascii=False)}"
         for name in ("format", "pattern", "values", "min", "max", "unique", "null_values")
@@ -136,7 +135,7 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
 
     with app.gateway() as gateway:
         pairs = _pairs(gateway, old, new)
-    documents: list[dict[str, Any]] = []
+    documents: list[dict[str, object]] = []
     for before, after in pairs:
         title = f"{after['parser']}@{after['version']}/{after['output']}"
         if before is None:

@@ -174,7 +174,7 @@ def status(app: App) -> ExitCode:
     return ExitCode.OK
 
 
-def _document(found: Status) -> dict[str, Any]:
+def _document(found: Status) -> dict[str, object]:
     daemon, is_daemon = found.sentinel, found.is_daemon
     plain = daemon.model_dump(mode="json")
     starting = [{"id": one.id, "pid": one.pid, "state": "starting", "jobs": []} for one in daemon.starting]

@@ -303,19 +303,22 @@ def list_rules(app: App) -> ExitCode:
     """List the rules in the order in which they are tried."""
     with app.gateway() as gateway:
         found = gateway.query(RulesListed())
-    rules: list[dict[str, Any]] = [
-        {
-            **{name: value for name, value in one.items() if name != "rule_json"},
-            "params": json.loads(one["rule_json"]).get("params") or {},
-        }
-        for one in found
-    ]
+    params = [json.loads(one["rule_json"]).get("params") or {} for one in found]
     if app.is_json:
-        as_json(app, rules)
+        documents = [{name: value for name, value in one.items() if name != "rule_json"} for one in found]
+        as_json(app, [{**one, "params": values} for one, values in zip(documents, params, strict=True)])
     else:
         rows = [
-            (r["id"][:8], r["pattern"], r["tag"], r["priority"], r["source"], shown_values(r["params"]), r["files"])
-            for r in rules
+            (
+                one["id"][:8],
+                one["pattern"],
+                one["tag"],
+                one["priority"],
+                one["source"],
+                shown_values(values),
+                one["files"],
+            )
+            for one, values in zip(found, params, strict=True)
         ]
         columns = ("rule", "pattern", "tag", "priority", "source", "parameters", "files")
         table(app, columns, rows, empty="No rules.", right=("priority", "files"))

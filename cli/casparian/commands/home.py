@@ -330,7 +330,7 @@ def check(app: App) -> None:
     app.say(f"The settings are right: {count(len(loaded.origins), 'setting')}, {len(changed)} of them not built-in.")
 
 
-def _setting_document(value: Any, origin: str, documented: Documented) -> dict[str, Any]:
+def _setting_document(value: Any, origin: str, documented: Documented) -> dict[str, object]:
     return {
         "value": value,
         "from": origin,

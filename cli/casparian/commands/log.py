@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -19,7 +19,7 @@ from casparian_app.stories import story as story_of
 from casparian_app.texts import UsageProblem, WorkFailed, count, size, when
 
 if TYPE_CHECKING:
-    from casparian_app.event_log import Event, Verified
+    from casparian_app.event_log import Event, RepairFacts, Verified
     from casparian_app.jobs import Reproduction
     from casparian_protocol.feed import FeedEvent
 
@@ -218,7 +218,7 @@ def _raise_for(found: Verified) -> None:
         )
 
 
-def _document(found: Verified) -> dict[str, Any]:
+def _document(found: Verified) -> dict[str, object]:
     tables = found.tables
     compared = None
     if tables is not None:
@@ -271,11 +271,11 @@ def export_for_outsiders(app: App, target: Path) -> ExitCode:
     from casparian_app import event_log
 
     script = resources.files("casparian").joinpath("verify_export.py").read_bytes()
-    manifest = event_log.export_for_outsiders(app.home, target, script)
+    exported = event_log.export_for_outsiders(app.home, target, script)
     if app.is_json:
-        as_json(app, manifest)
+        as_json(app, exported.manifest)
     else:
-        app.say(f"{count(manifest['last_seq'], 'event')} exported to {target}, signed with {manifest['public_key']}")
+        app.say(f"{count(exported.last_seq, 'event')} exported to {target}, signed with {exported.public_key}")
         app.say(f"check it: python3 -I -S {target / 'verify_export.py'}")
     return ExitCode.OK
 
@@ -311,7 +311,7 @@ def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
     return ExitCode.OK
 
 
-def _print_repair(app: App, facts: dict[str, Any], *, is_done: bool) -> None:
+def _print_repair(app: App, facts: RepairFacts, *, is_done: bool) -> None:
     lost = facts["last_seen_seq"] - facts["last_good_seq"]
     place = f" ({facts['segment']}, offset {facts['offset']:,})" if facts["segment"] else ""
     ends = "ends" if is_done else "would end"

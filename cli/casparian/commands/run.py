@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -161,7 +161,7 @@ class _Session:
         self,
         app: App,
         parser: DevParser,
-        params: dict[str, Any],
+        params: Mapping[str, object],
         python: str,
         limit: int | None,
         sink: Sink | None,

@@ -213,8 +213,8 @@ def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> 
         _print_records(app, seen)
 
 
-def _scan_document(seen: Preview, rows: list[HexRow]) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def _scan_document(seen: Preview, rows: list[HexRow]) -> dict[str, object]:
+    document: dict[str, object] = {
         "path": seen.path,
         "size_bytes": seen.size_bytes,
         **asdict(seen.sniffed),
@@ -351,9 +351,12 @@ def list_sources(app: App) -> ExitCode:
     with app.gateway() as gateway:
         found = gateway.query(SourcesListed())
         polled = gateway.perform(STATUS()).polled if app.as_of is None else {}
-    sources = [_source_document(one, polled.get(one["id"])) for one in found]
+    looks = [_last_look(one, polled.get(one["id"])) for one in found]
+    params = [json.loads(one["params_json"] or "{}") for one in found]
     if app.is_json:
-        as_json(app, sources)
+        documents = [{name: value for name, value in one.items() if name != "params_json"} for one in found]
+        sources = zip(documents, looks, params, strict=True)
+        as_json(app, [{**one, "last_look": look, "params": values} for one, look, values in sources])
     else:
         rows = [
             (
@@ -361,12 +364,12 @@ def list_sources(app: App) -> ExitCode:
                 s["path"],
                 s["poll_seconds"] or "",
                 s["on_change"],
-                shown_values(s["params"]),
+                shown_values(values),
                 s["files"],
                 when(s["last_scan"]),
-                when(s["last_look"]) if s["poll_seconds"] else "",
+                when(look) if s["poll_seconds"] else "",
             )
-            for s in sources
+            for s, look, values in zip(found, looks, params, strict=True)
         ]
         table(
             app,
@@ -378,11 +381,9 @@ def list_sources(app: App) -> ExitCode:
     return ExitCode.OK
 
 
-def _source_document(source: SourceListed, looked_at: int | None) -> dict[str, Any]:
-    """A source as `--json` prints it; `last_look`: the daemon's last look that found nothing new, or the last scan."""
-    last_look = max(filter(None, (source["last_scan"], looked_at)), default=None)
-    document = {name: value for name, value in source.items() if name != "params_json"}
-    return {**document, "last_look": last_look, "params": json.loads(source["params_json"] or "{}")}
+def _last_look(source: SourceListed, looked_at: int | None) -> int | None:
+    """The daemon's last look that found nothing new, or the last scan."""
+    return max(filter(None, (source["last_scan"], looked_at)), default=None)
 
 
 @source.command("remove", examples="casparian source remove fix_archive")

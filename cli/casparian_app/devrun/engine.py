@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -222,7 +221,7 @@ def run_input(
     parser: DevParser,
     path: Path,
     *,
-    params: Mapping[str, Any],
+    params: Mapping[str, object],
     python: str,
     limit: int | None,
     rows_shown: int,
@@ -279,7 +278,7 @@ class _Run:
     counters: StreamCounters = field(default_factory=StreamCounters)
     takers: dict[str, DevTaker] = field(default_factory=dict)
 
-    def parse(self, params: Mapping[str, Any], python: str) -> JobError | None:
+    def parse(self, params: Mapping[str, object], python: str) -> JobError | None:
         """None when all went well; raises what the worker found wrong."""
         for name in sorted(self.parser.contracts):
             self._taker(name)
@@ -341,7 +340,7 @@ class _Run:
             )
         return self.takers[name]
 
-    def _spec(self, params: Mapping[str, Any], scratch: Path, bundle: Path) -> GuestSpec:
+    def _spec(self, params: Mapping[str, object], scratch: Path, bundle: Path) -> GuestSpec:
         return GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),

@@ -71,7 +71,7 @@ class Observer:
     valid_count: int = 0
     bad_count: int = 0
     #: As values that JSON has, and as the texts of cells.
-    first_rows: list[dict[str, Any]] = field(default_factory=list)
+    first_rows: list[dict[str, object]] = field(default_factory=list)
     first_cells: list[tuple[str | None, ...]] = field(default_factory=list)
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], list[Example]] = field(default_factory=dict)

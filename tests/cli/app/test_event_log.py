@@ -138,8 +138,8 @@ def test_without_the_homes_key_seals_are_not_checked_and_it_says_so(own_home: Ho
 
 
 def test_an_export_for_outsiders_holds_the_log_its_digests_and_the_program(quiet: Home, tmp_path: Path) -> None:
-    manifest = export_for_outsiders(quiet, tmp_path / "proof", b"print('checks it')\n")
-    assert manifest["last_seq"] == figures(quiet).event_count
+    exported = export_for_outsiders(quiet, tmp_path / "proof", b"print('checks it')\n")
+    assert exported.last_seq == exported.manifest["last_seq"] == figures(quiet).event_count
     assert (tmp_path / "proof" / "verify_export.py").read_bytes() == b"print('checks it')\n"
     with pytest.raises(CasparianError):
         export_for_outsiders(quiet, tmp_path / "proof", b"")

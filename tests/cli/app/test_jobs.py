@@ -123,7 +123,7 @@ def test_a_failed_job_has_an_error_and_no_files(gateway: Gateway) -> None:
 
 
 def test_the_document_of_a_job_speaks_in_words_and_unpacks_what_is_json(gateway: Gateway) -> None:
-    document = job_details(gateway, by_input(gateway)["good.txt"]).document()
+    document: Any = job_details(gateway, by_input(gateway)["good.txt"]).document()
 
     json.dumps(document)
     assert document["parser"] == "advice" and document["rows"] == 30 and document["type"] == "PARSE"

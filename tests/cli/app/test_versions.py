@@ -118,7 +118,7 @@ def test_the_documents_of_a_version_are_json_and_unpack_what_is_json(gateway: Ga
     (one,) = parser_versions(gateway, "advice")
     document = one.document()
     json.dumps([document, one.health()])
-    assert document["params"] == {} and list(document["outputs"]) == ["advices"]
+    assert document["params"] == {} and list(one.outputs) == ["advices"] and document["outputs"] == one.outputs
     assert document["state"] == "current" and document["waits"] is None
     assert document["topics"] == ["advice"] and document["total_executions"] == 3
     assert (one.health()["total_executions"], one.health()["successful_executions"]) == (3, 2)
