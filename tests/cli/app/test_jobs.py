@@ -211,7 +211,7 @@ def test_an_output_stands_for_its_live_jobs_or_for_a_sample_of_them(gateway: Gat
 
 
 def test_a_job_that_committed_nothing_cannot_be_compared(gateway: Gateway) -> None:
-    with pytest.raises(UsageProblem, match=r"is a PARSE and FAILED\."):
+    with pytest.raises(UsageProblem, match=r"cannot be verified: it is a PARSE job in state FAILED\."):
         recorded_jobs(gateway, by_input(gateway)["boom.txt"], None)
 
 
