@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from casparian_sentinel.daemon import boot, journal, promoter, shell
+from casparian_worker import staging
 
 
 @contextmanager
@@ -80,4 +81,5 @@ _SIMULATED: tuple[tuple[ModuleType, dict[str, Any]], ...] = (
     (shell, {"ThreadPoolExecutor": _NoThreads, "zmq": _NoSockets}),
     (journal, {"ThreadPoolExecutor": _NoThreads}),
     (promoter, {"ThreadPoolExecutor": _NoThreads}),
+    (staging, {"IN_MEMORY_BYTES": 64}),  # files of a few hundred bytes are written in pieces too
 )

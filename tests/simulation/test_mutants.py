@@ -33,6 +33,7 @@ _LATE_PROMOTIONS = Faults(until_s=2.5, worker_freezes=1.0, delay_s=0.5, disk_err
 #: Every tenth word to a worker fails in our own hands.
 _BAD_EFFECTS = Faults(until_s=1.5, effect_errors=0.1)
 _BAD_DISK = Faults(until_s=2.0, disk_errors=8.0)
+_POWER_CUTS = Faults(until_s=2.0, power_cuts=3.0)
 #: Mutant → how the check begins that is there for it (others may catch it too), and trouble in which it shows soon.
 CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "no_epoch_check": ("I7", _LOST_AND_FOUND),
@@ -41,6 +42,8 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "no_redo_at_boot": ("I4", None),
     "shared_staging": ("I3", _LATE_PROMOTIONS),
     "fsync_retried": ("I7", _BAD_DISK),
+    "sealed_without_sync": ("I3", None),
+    "directories_not_synced": ("I3", _POWER_CUTS),
     "feed_before_durable": ("I7", None),
     "retry_forgets_its_count": ("I8", None),
     "lease_by_wall_clock": ("a lease ended", None),

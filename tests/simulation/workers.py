@@ -1,30 +1,26 @@
 """The shipped worker's core (`casparian_worker.leases`) in a simulated process: slots, staging and a clock around it.
 
-Whatever a worker decides and says is the shipped code. Simulated is what the agent and its threads do: attempts take some
-time in as many slots as there are, stage through the simulated disk as `casparian_worker.staging` does (a directory of the
-attempt's own, which must be new; content; a sync of each file and of the directories that lead to it, several attempts
-together; only then an offer), stop when they are told to, and die with their process.
+Whatever a worker decides, says, stages and seals is the shipped code (`casparian_worker.staging` over the simulated disk).
+Simulated is what the agent and its threads do: attempts take some time in as many slots as there are, write some bytes
+instead of Parquet, become durable several together, stop when they are told to, and die with their process.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-from blake3 import blake3
 
 from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile, ViolationCount
 from casparian_protocol.jobs.kinds import ParseWork, ScanWork
 from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire import messages as m
-from casparian_sentinel.ports import write_all
 from casparian_worker.execute.run import StreamCounters
 from casparian_worker.leases import LeaseTable, Stage
 from casparian_worker.reports import Usage
+from casparian_worker.staging import StagedSink, StagingDirectory, remove_attempt, seal_together
 from casparian_worker.steps import (
     AttemptsEnded,
     AttemptStaged,
@@ -56,6 +52,8 @@ _SEAL_SECONDS = 0.02
 #: A worker that left is started again after so long.
 _AWAY_SECONDS = 0.5
 _USAGE = Usage()
+#: Of each file, written as soon as its attempt begins.
+_FIRST_BYTES = 100
 #: More than an event holds: such a manifest goes into a blob.
 _MANY_VIOLATIONS = 600
 
@@ -80,11 +78,10 @@ class Attempt:
 
     assignment: m.Assignment
     counters: StreamCounters = field(default_factory=StreamCounters)
-    descriptors: dict[str, int] = field(default_factory=dict)
     is_told_to_stop: bool = False
     has_begun: bool = False
-    #: Its directory is of its own making.
-    has_staged: bool = False
+    staging: StagingDirectory | None = None
+    sinks: list[StagedSink] = field(default_factory=list)
     manifest: Manifest | None = None
 
     @property
@@ -170,8 +167,7 @@ class SimWorker:
             case Seal(key):
                 self._seal(key)
             case Drop(key):
-                self._staged.pop(key, None)
-                self._remove(key)
+                self._drop(key)
             case Leave(says_bye=says_bye):
                 if says_bye:
                     self.world.to_sentinel(self.connection, m.Bye())
@@ -252,15 +248,11 @@ class SimWorker:
     # --- files
 
     def _stage(self, attempt: Attempt) -> None:
-        fs, (job_id, epoch) = self.world.fs, attempt.key
-        path = self.world.home.staging_of(job_id, epoch)
-        with suppress(FileExistsError):  # of an earlier attempt
-            fs.make_new_directory(path.parent)
-        self.world.make_attempt_directory(path)
-        attempt.has_staged = True
+        attempt.staging = StagingDirectory(self.world.home.staging, *attempt.key, disk=self.world.staging_disk)
         for name in self._names(attempt):
-            attempt.descriptors[name] = descriptor = self.world.create_staged(path / name)
-            write_all(fs, descriptor, self._content(attempt, name)[:100], 0)
+            sink = attempt.staging.create(name)
+            attempt.sinks.append(sink)
+            sink.write(self._content(attempt, name)[:_FIRST_BYTES])
 
     def _names(self, attempt: Attempt) -> list[str]:
         """Data of every output, sometimes bad rows beside them; a scan has changes, or found none."""
@@ -282,15 +274,16 @@ class SimWorker:
 
     def _written(self, attempt: Attempt) -> Manifest:
         """All content is in the files; they are not durable yet."""
-        fs, work = self.world.fs, attempt.assignment.job.work
+        work = attempt.assignment.job.work
         files: list[StagedFile] = []
-        for name, descriptor in attempt.descriptors.items():
-            content = self._content(attempt, name)
-            write_all(fs, descriptor, content, 0)
+        for sink in attempt.sinks:
+            name = sink.name
+            sink.write(self._content(attempt, name)[_FIRST_BYTES:])
+            sink.close()
             kind, _, output = name.partition(".")
             output = output.split(".")[0] if kind != "changes" else ""
-            facts = {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": len(content)}
-            files.append(StagedFile.model_validate({**facts, "digest": blake3(content).hexdigest()}))
+            facts = {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": sink.tell()}
+            files.append(StagedFile.model_validate({**facts, "digest": sink.digest}))
         if isinstance(work, ScanWork):
             return Manifest(files=files, scan={"files": 1, "complete": True, "new": len(files)})
         assert isinstance(work, ParseWork)
@@ -308,34 +301,26 @@ class SimWorker:
 
     def _seal_group(self) -> None:
         group, self._to_seal = self._to_seal, []
-        self.step(AttemptsEnded([(attempt.key, self._sealed(attempt)) for attempt in group]))
+        directories = [attempt.staging for attempt in group if attempt.staging is not None]
+        self.step(AttemptsEnded(list(map(self._end_of, group, seal_together(directories)))))
 
-    def _sealed(self, attempt: Attempt) -> Manifest | Failure:
-        fs, home = self.world.fs, self.world.home
-        path = home.staging_of(*attempt.key)
+    def _end_of(self, attempt: Attempt, trouble: OSError | None) -> tuple[LeaseKey, Manifest | Failure]:
+        if trouble is not None:
+            return attempt.key, Failure(self.world.error_of(attempt.key[0], "DISK_FULL", True))
         assert attempt.manifest is not None
-        try:
-            for descriptor in attempt.descriptors.values():
-                fs.fdatasync(descriptor)
-                fs.close(descriptor)
-            for directory in (path, path.parent, home.staging):
-                fs.fsync_directory(directory)
-        except OSError:
-            return Failure(self.world.error_of(attempt.key[0], "DISK_FULL", True))
-        return attempt.manifest
+        return attempt.key, attempt.manifest
 
     def _remove_if_staged(self, attempt: Attempt) -> None:
-        if attempt.has_staged:
-            self._remove(attempt.key)
+        if attempt.staging is not None:
+            attempt.staging.remove()
 
-    def _remove(self, key: LeaseKey) -> None:
-        """Best effort, as the worker's own: the sentinel's sweep gets what stays."""
-        fs, path = self.world.fs, self.world.home.staging_of(*key)
-        try:
-            fs.remove_tree(path)
-            fs.remove_directory(path.parent)
-        except OSError:
-            return
+    def _drop(self, key: LeaseKey) -> None:
+        attempt = self._staged.pop(key, None)
+        if attempt is not None:
+            self._remove_if_staged(attempt)
+        else:
+            home = self.world.home
+            remove_attempt(home.staging, home.staging_of(*key), self.world.staging_disk)
 
 
 def _accounting(contract: str, files: Sequence[StagedFile], output: str, has_much_to_say: bool) -> OutputAccounting:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
 
@@ -40,6 +39,7 @@ from tests.simulation.loop import Agenda, SimClock, SimLoop, new_loop
 from tests.simulation.machine import simulated_machine
 from tests.simulation.paths import root
 from tests.simulation.shell import SimShell
+from tests.simulation.simdisk import SimDisk
 from tests.simulation.simfs import Fault, File, Halted, SimFs
 from tests.simulation.workers import SimWorker
 
@@ -142,6 +142,7 @@ class World:
         self.agenda = Agenda()
         self.clock = SimClock(self.agenda)
         self.fs = SimFs(random.Random(seed + 1))
+        self.staging_disk = SimDisk(self.fs)
         self.jobs = self.shape.jobs
         self.acting = SENTINEL
         self.is_power_cut = False
@@ -641,13 +642,6 @@ class World:
 
         with patch.object(journal, "decide", failing):
             yield
-
-    def make_attempt_directory(self, path: Path) -> None:
-        """An attempt's own directory is new: nobody may have been there."""
-        self.fs.make_new_directory(path)
-
-    def create_staged(self, path: Path) -> int:
-        return self.fs.create(path)
 
 
 #: Every field of a state but queues, which follow from the jobs, and a cache of what equal jobs share.

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -109,16 +110,77 @@ class SinkMeters:
             return list(self._meters.values())
 
 
-#: Up to here a file is held in memory and written at once.
-IN_MEMORY_BYTES = 4 * 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Disk(Protocol):
+    """What staging asks of a file system. Names are below a directory that is open; links are never followed."""
+
+    def open_directory(self, path: Path) -> int: ...
+
+    def open_below(self, directory: int, name: str) -> int:
+        """A directory in this one."""
+
+    def make_below(self, directory: int, name: str) -> None:
+        """A new directory in this one; one that is there is an error."""
+
+    def create(self, directory: int, name: str) -> int:
+        """A new file in this directory; one that is there is an error."""
+
+    def append(self, descriptor: int, data: memoryview) -> int:
+        """How many of the bytes were taken."""
+
+    def sync(self, descriptor: int) -> None:
+        """Of a file its content, of a directory the names in it."""
+
+    def close(self, descriptor: int) -> None: ...
+
+    def remove_tree(self, path: Path) -> None: ...
+
+    def remove_directory(self, path: Path) -> None:
+        """An empty one."""
+
+
+class RealDisk:
+    def open_directory(self, path: Path) -> int:
+        return os.open(path, _DIRECTORY)
+
+    def open_below(self, directory: int, name: str) -> int:
+        return os.open(name, _DIRECTORY, dir_fd=directory)
+
+    def make_below(self, directory: int, name: str) -> None:
+        os.mkdir(name, 0o700, dir_fd=directory)
+
+    def create(self, directory: int, name: str) -> int:
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+
+    def append(self, descriptor: int, data: memoryview) -> int:
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def remove_tree(self, path: Path) -> None:
+        remove_tree(path)
+
+    def remove_directory(self, path: Path) -> None:
+        path.rmdir()
+
+
+_REAL_DISK = RealDisk()
+#: Up to here a file is held in memory and written at once.
+IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 
 class StagedSink:
     """A file being written front to back, with its digest. Looks like a Python file to Arrow."""
 
-    def __init__(self, name: str, directory: int, meter: SinkMeter) -> None:
+    def __init__(self, name: str, directory: int, meter: SinkMeter, disk: Disk) -> None:
+        self._disk = disk
         self.name = name
         self.meter = meter
         self.closed = False
@@ -174,7 +236,7 @@ class StagedSink:
             return
         assert self.closed and self._descriptor is not None, "closed first"
         with self.meter.call():
-            os.fsync(self._descriptor)
+            self._disk.sync(self._descriptor)
         self._is_sealed = True
         self.release()
 
@@ -183,7 +245,7 @@ class StagedSink:
         self._is_discarded = True
         self._pieces.clear()
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            self._disk.close(self._descriptor)
             self._descriptor = None
 
     def _spill(self) -> None:
@@ -193,16 +255,17 @@ class StagedSink:
         byte_count, self._held_bytes = self._held_bytes, 0
         with self.meter.call(byte_count):
             if self._descriptor is None:
-                self._descriptor = os.open(self.name, _NEW_FILE, 0o600, dir_fd=self._directory)
+                self._descriptor = self._disk.create(self._directory, self.name)
             rest = memoryview(b"".join(pieces))
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+                rest = rest[self._disk.append(self._descriptor, rest) :]
 
 
 class StagingDirectory:
     """One attempt's directory, made on first use: an attempt without rows leaves none."""
 
-    def __init__(self, root: Path, job_id: str, epoch: int) -> None:
+    def __init__(self, root: Path, job_id: str, epoch: int, disk: Disk = _REAL_DISK) -> None:
+        self.disk = disk
         self.path = root / job_id / str(epoch)
         self._root = root
         self._is_made = False
@@ -218,7 +281,7 @@ class StagingDirectory:
             except OSError:
                 meter.refused()
                 raise
-        sink = StagedSink(name, self._descriptors[-1], meter)
+        sink = StagedSink(name, self._descriptors[-1], meter, self.disk)
         self._sinks.append(sink)
         return sink
 
@@ -228,7 +291,7 @@ class StagingDirectory:
             sink.seal()
         try:
             for descriptor in reversed(self._descriptors[1:]):
-                os.fsync(descriptor)
+                self.disk.sync(descriptor)
         except OSError:
             self.count_refusal()
             raise
@@ -243,14 +306,14 @@ class StagingDirectory:
         for sink in self._sinks:
             sink.release()
         for descriptor in self._descriptors:
-            os.close(descriptor)
+            self.disk.close(descriptor)
         self._descriptors.clear()
 
     def remove(self) -> None:
         """Delete the attempt's directory, and the job's when this was its last; nothing that was there before."""
         self.close()
         if self._is_made:
-            remove_attempt(self._root, self.path)
+            remove_attempt(self._root, self.path, self.disk)
 
     @property
     def has_files(self) -> bool:
@@ -259,7 +322,7 @@ class StagingDirectory:
     def _open(self) -> None:
         """Make the directory. The job's may vanish meanwhile: whoever removes another attempt of it removes it as well."""
         while not self._descriptors:
-            self._descriptors.append(os.open(self._root, _DIRECTORY))
+            self._descriptors.append(self.disk.open_directory(self._root))
             try:
                 self._descend()
             except FileNotFoundError:
@@ -269,20 +332,20 @@ class StagingDirectory:
         for name in (self.path.parent.name, self.path.name):
             parent = self._descriptors[-1]
             try:
-                os.mkdir(name, 0o700, dir_fd=parent)
+                self.disk.make_below(parent, name)
             except FileExistsError:
                 if name == self.path.name:  # an epoch is ours alone: nobody may have been here
                     raise
             else:
                 self._is_made |= name == self.path.name
-            self._descriptors.append(os.open(name, _DIRECTORY, dir_fd=parent))
+            self._descriptors.append(self.disk.open_below(parent, name))
 
 
-def remove_attempt(root: Path, path: Path) -> None:
+def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
     """Delete what an attempt staged; nothing is done when somebody did already."""
     if path.parent.parent != root:
         raise ValueError(f"{path} is no attempt's directory")
-    for remove in (partial(remove_tree, path), path.parent.rmdir):
+    for remove in (partial(disk.remove_tree, path), partial(disk.remove_directory, path.parent)):
         try:
             remove()
         except OSError:  # gone, or other attempts are there; the sentinel sweeps what stays
@@ -301,7 +364,7 @@ def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | Non
     with_files = [directory for directory in directories if directory.has_files]
     try:
         if with_files:
-            _sync_root(with_files[0].path.parent.parent)
+            _sync_root(with_files[0])
     except OSError as cause:
         for directory in with_files:
             directory.count_refusal()
@@ -311,9 +374,9 @@ def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | Non
     return outcomes
 
 
-def _sync_root(root: Path) -> None:
-    descriptor = os.open(root, _DIRECTORY)
+def _sync_root(of: StagingDirectory) -> None:
+    descriptor = of.disk.open_directory(of.path.parent.parent)
     try:
-        os.fsync(descriptor)
+        of.disk.sync(descriptor)
     finally:
-        os.close(descriptor)
+        of.disk.close(descriptor)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon import promoter
 from casparian_sentinel.ports import Fs
-from tests.simulation.world import World
+from casparian_worker.staging import Disk, StagingDirectory
+from tests.simulation import workers
+from tests.simulation.simdisk import SimDisk
 
 _SHARED = "shared"
 
@@ -19,12 +21,22 @@ def _staging_of(home: Home, job_id: str, epoch: int) -> Path:
     return home.staging / job_id / _SHARED
 
 
-def _make(world: World, path: Path) -> None:
-    world.fs.make_directory(path)
+def _make(disk: SimDisk, directory: int, name: str) -> None:
+    with suppress(FileExistsError):
+        disk.fs.make_at(directory, name)
 
 
-def _create(world: World, path: Path) -> int:
-    return world.fs.open_write(path) if world.fs.exists(path) else world.fs.create(path)
+def _create(disk: SimDisk, directory: int, name: str) -> int:
+    try:
+        return disk.fs.create_at(directory, name)
+    except FileExistsError:
+        return disk.fs.open_regular(directory, name)
+
+
+def _shared(root: Path, job_id: str, epoch: int, disk: Disk) -> StagingDirectory:
+    staging = StagingDirectory(root, job_id, epoch, disk)
+    staging.path = staging.path.with_name(_SHARED)
+    return staging
 
 
 def _sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: int) -> list[str]:
@@ -41,7 +53,8 @@ def mutated() -> Iterator[None]:
     with (
         patch.object(Home, "staging_of", _staging_of),
         patch.object(promoter, "sweep", _sweep),
-        patch.object(World, "make_attempt_directory", _make),
-        patch.object(World, "create_staged", _create),
+        patch.object(workers, "StagingDirectory", _shared),
+        patch.object(SimDisk, "make_below", _make),
+        patch.object(SimDisk, "create", _create),
     ):
         yield
