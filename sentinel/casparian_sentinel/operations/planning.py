@@ -327,7 +327,9 @@ def scan_job(context: Context, root: str, source_id: str, options: dict[str, Sca
     )
 
 
-def job_key(content_hash: str, artifact: str, contracts: dict[str, str], params: Parameters, generation: int) -> str:
+def job_key(
+    content_hash: str, artifact: str, contracts: Mapping[str, str], params: Mapping[str, JsonValue], generation: int
+) -> str:
     """What makes work the same work."""
     parts = [content_hash, artifact, sorted(contracts.items()), sorted(params.items()), generation]
     return blake3(pack(parts)).hexdigest()[:32]
