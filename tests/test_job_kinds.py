@@ -77,6 +77,11 @@ class CountWork(Work):
         return self.path
 
 
+@dataclass(frozen=True, slots=True)
+class CountAnswer(c.Answer):
+    lines: int
+
+
 class Count(JobKind[CountWork]):
     def refusal(self, state: State, work: CountWork) -> str:
         return "" if work.path.endswith(".txt") else f"{work.path} is not text"
@@ -90,7 +95,9 @@ class Count(JobKind[CountWork]):
     def record_commit(
         self, decision: DecisionBuilder, job: OpenJob, work: CountWork, item: c.FinishedItem, committed: int
     ) -> None:
-        decision.answer(lines=item.manifest.scan["lines"])
+        lines = item.manifest.scan["lines"]
+        assert isinstance(lines, int)
+        decision.answer(CountAnswer(lines))
 
 
 def run_count(run: JobRun) -> Outcome:
@@ -133,7 +140,7 @@ def test_a_new_kind_is_queued_leased_run_and_committed_by_its_table_lines_alone(
     table = Table()
     table.hello()
 
-    assert table.queue(job).answer == {"queued": 1, "already": 0, "skipped": []}
+    assert table.queue(job).answer == c.Queued(1)
     assert load(dump(table.state)).jobs[job.job_id].work == job.work
 
     (assignment,) = (over_the_wire(each) for each in assignments(table.want()))
@@ -153,16 +160,14 @@ def test_a_new_kind_is_queued_leased_run_and_committed_by_its_table_lines_alone(
     assert isinstance(outcome, Finished) and started == [1]
 
     decision = table.finish(m.Held(job_id=job.job_id, epoch=assignment.epoch), outcome.manifest)
-    assert decision.answer == {"lines": 2}
+    assert decision.answer == CountAnswer(2)
     assert table.job(job.job_id).state is JobState.COMMITTED
 
 
 @pytest.mark.usefixtures("with_count")
 def test_a_new_kind_refuses_and_is_shown_by_its_own_words() -> None:
     image = JobSpec(job_id="c" * 16, key="count b", work=CountWork(path="/in/b.png"))
-    skipped = [{"parser": "", "reason": "/in/b.png is not text", "files": 1}]
-
-    assert Table().queue(image).answer == {"queued": 0, "already": 0, "skipped": skipped}
+    assert Table().queue(image).answer == c.Queued(0, skipped=(c.SkippedJobs("", "/in/b.png is not text", 1),))
     assert ROWS["COUNT"].label(image.work) == look_of("COUNT").label("/in/b.png", "") == "/in/b.png"
     assert JobSpec.model_validate_json(image.model_dump_json()) == image
 

@@ -21,6 +21,7 @@ from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.core import (
+    Answer,
     Decision,
     DropStaging,
     Effect,
@@ -319,11 +320,9 @@ class LocalSentinel:
                 _log.warning("The snapshot could not be written: %s", cause)
 
 
-def _answer(decision: Decision) -> dict[str, Any]:
+def _answer(decision: Decision) -> Answer | None:
     match decision.answer:
         case Rejected(problem=problem, remedy=remedy, code=code):
             raise OperationRefused(problem, remedy, code)
-        case None:
-            return {}
         case answer:
             return answer

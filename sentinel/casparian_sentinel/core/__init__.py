@@ -4,14 +4,27 @@ No clock, socket, file or randomness in this folder: times and ids come in with 
 effects. The state is what the events say; replaying the log is calling `evolve`. Neither `decide` nor what it calls changes
 anything.
 
-A reader begins with `commands` and `worker_commands` (what is asked), `decide` (the handler of each), `decision` (what comes
-out), `state` and `evolve` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`, `breaker` and
+A reader begins with `commands` and `worker_commands` (what is asked), `decide` (the handler of each), `decision` and `answers` (what comes out), `state` and `evolve` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`, `breaker` and
 `clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers; `kinds` holds what differs
 between kinds of jobs.
 """
 
 from __future__ import annotations
 
+from casparian_sentinel.core.answers import (
+    Answer,
+    Carried,
+    ContractsDecided,
+    JobChanged,
+    Queued,
+    Registered,
+    Replayed,
+    RuleNamed,
+    SkippedJobs,
+    SourceNamed,
+    VersionChosen,
+    VersionRetired,
+)
 from casparian_sentinel.core.attempts import current_attempt
 from casparian_sentinel.core.clock import promotion_of
 from casparian_sentinel.core.commands import (
@@ -103,15 +116,18 @@ __all__ = [
     "AbandonAttempt",
     "AddRule",
     "AddSource",
+    "Answer",
     "BeatReceived",
     "BeginScan",
     "ByeReceived",
     "CancelJob",
+    "Carried",
     "CloseFailures",
     "Command",
     "ConnectedWorker",
     "Contract",
     "ContractFacts",
+    "ContractsDecided",
     "DecideContract",
     "Decision",
     "Dispatch",
@@ -124,6 +140,7 @@ __all__ = [
     "FinishedItem",
     "FromWorker",
     "HelloReceived",
+    "JobChanged",
     "JobsStarted",
     "KeepUncommitted",
     "Now",
@@ -140,27 +157,33 @@ __all__ = [
     "Promoted",
     "PublishOutputViews",
     "QueueJobs",
+    "Queued",
     "RecogniseContents",
     "RecordStart",
     "RecordStop",
     "RecordTornTail",
     "RegisterParser",
+    "Registered",
     "Rejected",
     "ReleaseReceived",
     "RemoveRule",
     "RemoveSource",
     "ReplayDeadLetters",
     "ReplayJob",
+    "Replayed",
     "ResumeIntake",
     "ResumeParser",
     "RetireParser",
     "ReviseFiles",
+    "RuleNamed",
     "RunningAttempt",
     "SendToWorker",
     "SetParameters",
     "SetQuarantinePolicy",
     "SinksReceived",
+    "SkippedJobs",
     "Source",
+    "SourceNamed",
     "State",
     "Stop",
     "TagFiles",
@@ -168,6 +191,8 @@ __all__ = [
     "UnfoldableLog",
     "UnreadableSnapshot",
     "UseVersion",
+    "VersionChosen",
+    "VersionRetired",
     "WantReceived",
     "WorkerCommand",
     "WorkerGone",

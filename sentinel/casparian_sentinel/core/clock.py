@@ -127,14 +127,12 @@ def torn_tail(decision: DecisionBuilder, command: RecordTornTail) -> None:
 def pause_intake(decision: DecisionBuilder, command: PauseIntake) -> None:
     if decision.state.intake_paused is None:
         decision.record(IntakePaused(reason=command.reason[:512]))
-    decision.answer(intake="paused")
 
 
 def resume_intake(decision: DecisionBuilder, command: ResumeIntake) -> None:
     if decision.state.intake_paused is not None:
         decision.record(IntakeResumed(reason=command.reason[:512]))
         decision.do(PlanFiles())
-    decision.answer(intake="open")
 
 
 def drain(decision: DecisionBuilder, command: Drain) -> None:
@@ -143,7 +141,6 @@ def drain(decision: DecisionBuilder, command: Drain) -> None:
         if not worker.is_draining:
             decision.presence.change_worker(worker.worker_id, is_draining=True)
             decision.send(worker.worker_id, messages.Drain())
-    decision.answer(workers=len(decision.presence.workers), jobs=_held(decision))
 
 
 def stop(decision: DecisionBuilder, command: Stop) -> None:
@@ -151,8 +148,3 @@ def stop(decision: DecisionBuilder, command: Stop) -> None:
     for worker in list(decision.presence.workers.values()):
         decision.presence.change_worker(worker.worker_id, is_draining=True)
         decision.send(worker.worker_id, messages.Shutdown())
-    decision.answer(workers=len(decision.presence.workers), jobs=_held(decision))
-
-
-def _held(decision: DecisionBuilder) -> int:
-    return sum(len(leases) for leases in decision.state.epochs_held.values())

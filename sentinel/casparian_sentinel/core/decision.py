@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from casparian_protocol.events import Event
 from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
 from casparian_protocol.jobs import PART_NAMES, Manifest
 from casparian_protocol.wire.messages import Message
+from casparian_sentinel.core.answers import Answer
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.presence import PresenceDraft
 from casparian_sentinel.core.state import State
@@ -92,8 +93,8 @@ class Decision:
 
     events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
-    #: A map for the asker, or why not; None for commands that nobody waits for.
-    answer: dict[str, Any] | Rejected | None = None
+    #: For the caller, or why not; None when that it was decided is all there is to know.
+    answer: Answer | Rejected | None = None
     first_seq: int = 0
     ts: int = 0
     actor: str = ""
@@ -169,8 +170,8 @@ class DecisionBuilder:
     def send(self, worker_id: str, message: Message) -> None:
         self.made.effects.append(SendToWorker(worker_id, message))
 
-    def answer(self, **facts: Any) -> None:
-        self.made.answer = facts
+    def answer(self, answer: Answer) -> None:
+        self.made.answer = answer
 
     def reject(self, problem: str, remedy: str, code: str = "REFUSED") -> None:
         self.made.answer = Rejected(problem, remedy, code)

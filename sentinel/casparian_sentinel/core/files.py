@@ -22,6 +22,7 @@ from casparian_protocol.events import (
 from casparian_protocol.events.base import as_map
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
+from casparian_sentinel.core.answers import RuleNamed, SourceNamed
 from casparian_sentinel.core.commands import (
     AddRule,
     AddSource,
@@ -96,7 +97,7 @@ def add_source(decision: DecisionBuilder, command: AddSource) -> None:
                     code="OTHER_OPTIONS",
                 )
                 return
-            decision.answer(source_id=source.source_id, name=source.name, path=source.path, already=True)
+            decision.answer(SourceNamed(source.source_id, source.name, source.path, already=True))
             return
         if source.name == command.name:
             decision.reject(
@@ -113,7 +114,7 @@ def add_source(decision: DecisionBuilder, command: AddSource) -> None:
     )
     if _may_give(decision, "", command.params) and _fits(decision, added, "The source"):
         decision.record(added)
-        decision.answer(source_id=command.source_id, name=command.name, path=command.path, already=False)
+        decision.answer(SourceNamed(command.source_id, command.name, command.path))
 
 
 def remove_source(decision: DecisionBuilder, command: RemoveSource) -> None:
@@ -124,7 +125,7 @@ def remove_source(decision: DecisionBuilder, command: RemoveSource) -> None:
         )
         return
     decision.record(SourceRemoved(source_id=source.source_id))
-    decision.answer(source_id=source.source_id, name=source.name, path=source.path)
+    decision.answer(SourceNamed(source.source_id, source.name, source.path))
 
 
 # --- rules and tags ---
@@ -152,7 +153,7 @@ def add_rule(decision: DecisionBuilder, command: AddRule) -> None:
     added = TagRuleAdded(rule=rule)
     if _may_give(decision, rule.tag, rule.params) and _fits(decision, added, "The rule"):
         decision.record(added)
-        decision.answer(rule_id=rule.id, name=name)
+        decision.answer(RuleNamed(rule.id, name))
 
 
 def remove_rule(decision: DecisionBuilder, command: RemoveRule) -> None:
@@ -163,7 +164,7 @@ def remove_rule(decision: DecisionBuilder, command: RemoveRule) -> None:
         )
         return
     decision.record(TagRuleRemoved(rule_id=rule.id))
-    decision.answer(rule_id=rule.id, name=rule.name)
+    decision.answer(RuleNamed(rule.id, rule.name))
     decision.do(PlanFiles())
 
 
@@ -180,11 +181,9 @@ def tag(decision: DecisionBuilder, command: TagFiles) -> None:
         blob=command.blob,
         files=command.files,
     )
-    if _fits(decision, tagged, "The list of files"):
-        if command.files:
-            decision.record(tagged)
-            decision.do(PlanFiles())
-        decision.answer(files=command.files, tag=command.tag)
+    if _fits(decision, tagged, "The list of files") and command.files:
+        decision.record(tagged)
+        decision.do(PlanFiles())
 
 
 def recognise(decision: DecisionBuilder, command: RecogniseContents) -> None:
@@ -204,7 +203,6 @@ def recognise(decision: DecisionBuilder, command: RecogniseContents) -> None:
     elif _fits(decision, recognised, "The list of files"):
         decision.record(recognised)
         decision.do(PublishOutputViews())
-        decision.answer(files=command.files)
 
 
 def revise(decision: DecisionBuilder, command: ReviseFiles) -> None:
@@ -220,7 +218,6 @@ def begin_scan(decision: DecisionBuilder, command: BeginScan) -> None:
     started = ScanStarted(scan_id=command.scan_id, roots=tuple(command.roots), source_id=command.source_id)
     if _fits(decision, started, "The list of roots"):
         decision.record(started)
-        decision.answer(scan_id=command.scan_id)
 
 
 def _is_under_way(decision: DecisionBuilder, scan_id: str) -> bool:
@@ -236,7 +233,6 @@ def observe(decision: DecisionBuilder, command: ObserveFiles) -> None:
     counts = {name: command.counts.get(name, 0) for name in ("new", "changed", "vanished", "renamed", "tagged")}
     began = decision.state.scans[command.scan_id]
     decision.record(FilesObserved(scan_id=command.scan_id, blob=command.blob, **counts), cause=began)
-    decision.answer(scan_id=command.scan_id, **counts)
     decision.do(PlanFiles())
 
 
@@ -246,5 +242,4 @@ def end_scan(decision: DecisionBuilder, command: EndScan) -> None:
     facts = {name: command.facts.get(name, 0) for name in ("files", "bytes", "unchanged", "unreadable")}
     finished = ScanFinished(scan_id=command.scan_id, complete=command.complete, seconds=command.seconds, **facts)
     decision.record(finished, cause=decision.state.scans[command.scan_id])
-    decision.answer(scan_id=command.scan_id, complete=command.complete, **facts)
     decision.do(PlanFiles())

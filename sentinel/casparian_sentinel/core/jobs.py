@@ -9,6 +9,7 @@ from casparian_protocol.events import FailureClosed, JobCancelled, JobCancelRequ
 from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs import ENDED, JobSpec, JobState
 from casparian_protocol.packing import pack
+from casparian_sentinel.core.answers import JobChanged, Queued, Replayed, SkippedJobs
 from casparian_sentinel.core.attempts import ask_to_cancel
 from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
 from casparian_sentinel.core.decision import DecisionBuilder
@@ -50,11 +51,7 @@ def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
         keys.add(spec.key)
         decision.record(JobQueued(job=spec), cause=command.told_by.get(spec.job_id, 0))
         queued += 1
-    decision.answer(
-        queued=queued,
-        already=already,
-        skipped=[{"parser": parser, "reason": reason, "files": n} for (parser, reason), n in skipped.items()],
-    )
+    decision.answer(Queued(queued, already, tuple(SkippedJobs(*why, files) for why, files in skipped.items())))
 
 
 def _is_taken(state: State, spec: JobSpec, position: int) -> bool:
@@ -94,10 +91,10 @@ def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
         if not job.is_cancel_requested:
             decision.record(JobCancelRequested(job_id=job.job_id, reason=reason))
         ask_to_cancel(decision, job)
-        decision.answer(job_id=job.job_id, state="CANCEL_REQUESTED")
+        decision.answer(JobChanged(job.job_id, "CANCEL_REQUESTED"))
     else:
         decision.record(JobCancelled(job_id=job.job_id, reason=reason))
-        decision.answer(job_id=job.job_id, state=JobState.CANCELLED.value)
+        decision.answer(JobChanged(job.job_id, JobState.CANCELLED.value))
 
 
 def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
@@ -116,14 +113,13 @@ def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
             decision.record(JobQueued(job=spec))
         else:
             decision.record(JobReplayed(job=spec, from_state=command.ended_as))
-        decision.answer(job_id=spec.job_id, state=JobState.QUEUED.value)
+        decision.answer(JobChanged(spec.job_id, JobState.QUEUED.value))
 
 
 def close_failures(decision: DecisionBuilder, command: CloseFailures) -> None:
     """What failed needs no more attention: a person says why. The job stays what it is."""
     for job_id in command.job_ids:
         decision.record(FailureClosed(job_id=job_id, reason=command.reason))
-    decision.answer(closed=len(command.job_ids))
 
 
 def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -> None:
@@ -143,7 +139,7 @@ def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -
             continue
         keys.add(spec.key)
         decision.record(JobReplayed(job=spec, from_state=JobState.DEAD_LETTER))
-    decision.answer(replayed=len(keys), refused=[{"reason": reason, "jobs": n} for reason, n in refused.items()])
+    decision.answer(Replayed(len(keys), refused))
 
 
 def _why_not(command: ReplayJob) -> tuple[str, str, str]:

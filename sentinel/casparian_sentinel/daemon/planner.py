@@ -21,7 +21,7 @@ from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.jobs import QueueArgs
-from casparian_sentinel.core import COMMITTED, SENTINEL, QueueJobs, Source, State
+from casparian_sentinel.core import COMMITTED, SENTINEL, Queued, QueueJobs, Source, State
 from casparian_sentinel.daemon import tree_digest
 from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.journal import Engine
@@ -179,7 +179,7 @@ class Planner:
     def _queue_scan(self, source: Source) -> str:
         job = planning.scan_job(self._requests.context, source.path, source.source_id, dict(source.options))
         decision = self._engine.submit(QueueJobs([job], self._engine.state.seq))
-        is_queued = isinstance(decision.answer, dict) and bool(decision.answer.get("queued"))
+        is_queued = isinstance(decision.answer, Queued) and decision.answer.queued > 0
         return job.job_id if is_queued else ""
 
     def _arm(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.events.packing import Cause
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
-from casparian_sentinel.core import Command, Dispatch, Rejected
+from casparian_sentinel.core import Answer, Command, Dispatch, Rejected
 from casparian_sentinel.daemon.bus import Outbox, error_frames, reply_frames
 from casparian_sentinel.daemon.journal import Engine
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
@@ -118,7 +118,7 @@ class Requests:
         except ProjectionAway:
             return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
 
-    async def _decide(self, command: Command, cause: Cause) -> dict[str, Any]:
+    async def _decide(self, command: Command, cause: Cause) -> Answer | None:
         durable = asyncio.Event()
         decision = self._engine.submit(command, durable.set, cause=cause)
         if decision.events:
@@ -127,7 +127,5 @@ class Requests:
         match decision.answer:
             case Rejected(problem=problem, remedy=remedy, code=code):
                 raise OperationRefused(problem, remedy, code)
-            case None:
-                return {}
             case answer:
                 return answer

@@ -33,15 +33,18 @@ from casparian_sentinel.core import (
     BeginScan,
     EndScan,
     ObserveFiles,
+    Queued,
     QueueJobs,
     RemoveRule,
     RemoveSource,
     ReviseFiles,
+    RuleNamed,
+    SourceNamed,
     TagFiles,
     find_source,
 )
 from casparian_sentinel.operations.planning import scan_job
-from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
+from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps, decide
 
 #: What is taken while the disk is nearly full.
 SMALL_UPLOAD_BYTES = 1024 * 1024
@@ -53,13 +56,15 @@ def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
     command = AddSource(
         context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options), dict(args.params)
     )
-    answer = yield Decide(command)
-    return AddSourceResult.model_validate({**answer, "seq": context.durable_seq()})
+    found = yield from decide(command, SourceNamed)
+    return AddSourceResult(
+        source_id=found.source_id, name=found.name, path=found.path, already=found.already, seq=context.durable_seq()
+    )
 
 
 def remove_source(context: Context, args: SourceArgs, actor: str) -> Steps:
-    answer = yield Decide(RemoveSource(args.source, actor))
-    return SourceResult(source_id=answer["source_id"], name=answer["name"], seq=context.durable_seq())
+    removed = yield from decide(RemoveSource(args.source, actor), SourceNamed)
+    return SourceResult(source_id=removed.source_id, name=removed.name, seq=context.durable_seq())
 
 
 def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
@@ -70,11 +75,11 @@ def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
             f"There is no source {args.source!r}.", "`casparian source list` shows them.", "NOT_FOUND"
         )
     job = scan_job(context, source.path, source.source_id, dict(source.options))
-    answer = yield Decide(QueueJobs([job], context.state.seq, actor))
-    is_queued = answer["queued"] == 1
+    answer = yield from decide(QueueJobs([job], context.state.seq, actor), Queued)
+    is_queued = answer.queued == 1
     job_id = job.job_id if is_queued else context.state.open_keys.get(job.key, "")
     if not job_id:
-        reason = answer["skipped"][0]["reason"] if answer["skipped"] else "it was queued a moment ago"
+        reason = answer.skipped[0].reason if answer.skipped else "it was queued a moment ago"
         raise OperationRefused(f"{source.name} cannot be scanned: {reason}.", "Try again.", "NOT_QUEUED")
     return RescanResult(
         source_id=source.source_id,
@@ -86,8 +91,9 @@ def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
 
 
 def begin_scan(context: Context, args: BeginScanArgs, actor: str) -> Steps:
-    answer = yield Decide(BeginScan(context.new_id(), tuple(args.roots), actor, args.source_id or ""))
-    return BeginScanResult(scan_id=answer["scan_id"], seq=context.durable_seq())
+    scan_id = context.new_id()
+    yield Decide(BeginScan(scan_id, tuple(args.roots), actor, args.source_id or ""))
+    return BeginScanResult(scan_id=scan_id, seq=context.durable_seq())
 
 
 def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
@@ -135,8 +141,8 @@ def tag(context: Context, args: TagArgs, actor: str) -> Steps:
         yield InThread(lambda: _check_tagged(context, blob, args.tag))
     ids = tuple(args.file_ids or ())
     files = len(ids) if args.blob is None else args.files
-    answer = yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
-    return TagResult(tag=answer["tag"], files=answer["files"], seq=context.durable_seq())
+    yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
+    return TagResult(tag=args.tag, files=files, seq=context.durable_seq())
 
 
 def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
@@ -148,13 +154,13 @@ def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
         raise OperationRefused(
             f"rule.{field}: {first['msg']}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
         ) from invalid
-    answer = yield Decide(AddRule(rule, actor))
-    return RuleResult(rule_id=answer["rule_id"], name=answer["name"] or "", seq=context.durable_seq())
+    added = yield from decide(AddRule(rule, actor), RuleNamed)
+    return RuleResult(rule_id=added.rule_id, name=added.name, seq=context.durable_seq())
 
 
 def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
-    answer = yield Decide(RemoveRule(args.rule, actor))
-    return RuleResult(rule_id=answer["rule_id"], name=answer["name"] or "", seq=context.durable_seq())
+    removed = yield from decide(RemoveRule(args.rule, actor), RuleNamed)
+    return RuleResult(rule_id=removed.rule_id, name=removed.name, seq=context.durable_seq())
 
 
 def _check_changes(context: Context, digest: str) -> None:

@@ -23,11 +23,20 @@ from casparian_protocol.wire.operations.jobs import (
     RerunFailedArgs,
     RerunFailedResult,
 )
-from casparian_sentinel.core import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core import (
+    CancelJob,
+    CloseFailures,
+    JobChanged,
+    Queued,
+    QueueJobs,
+    ReplayDeadLetters,
+    Replayed,
+    ReplayJob,
+)
 from casparian_sentinel.core import refusal_of_job as refusal
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.kinds import Renewed, again_of, next_generation, no_version, renew, same_job
-from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Part, Steps, ask
+from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Part, Steps, ask, decide
 from casparian_sentinel.projection.queries.planning import (
     DEAD_LETTERS,
     FAILED_INPUTS,
@@ -47,8 +56,8 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
     if job_id is None:
         known, _position = yield from _ended_job(args.job_id)
         raise OperationRefused(f"Job {known['id']} is {known['status']}.", "It has ended already.", "ENDED")
-    answer = yield Decide(CancelJob(job_id, args.reason, actor))
-    return JobResult(job_id=job_id, state=answer["state"], seq=context.durable_seq())
+    answer = yield from decide(CancelJob(job_id, args.reason, actor), JobChanged)
+    return JobResult(job_id=job_id, state=answer.state, seq=context.durable_seq())
 
 
 def retry(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -58,8 +67,8 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
     ended_as = JobState(known["status"])
     kind: Any = "replay" if ended_as is JobState.DEAD_LETTER else "retry"
     spec = _spec(known)
-    answer = yield Decide(ReplayJob(kind, spec, ended_as, position, actor))
-    result = JobResult(job_id=spec.job_id, state=answer["state"], seq=context.durable_seq())
+    answer = yield from decide(ReplayJob(kind, spec, ended_as, position, actor), JobChanged)
+    result = JobResult(job_id=spec.job_id, state=answer.state, seq=context.durable_seq())
     policies = yield from again_of(spec.work).policies(context, spec.work)
     if policies is None:
         return result
@@ -82,8 +91,8 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
     if old.job_id not in renewed.specs:
         raise _not_renewed(context, old, renewed)
     spec = next_generation(renewed.specs[old.job_id], old)
-    answer = yield Decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor))
-    return JobResult(job_id=spec.job_id, state=answer["state"], seq=context.durable_seq())
+    answer = yield from decide(ReplayJob("rerun", spec, JobState(known["status"]), position, actor), JobChanged)
+    return JobResult(job_id=spec.job_id, state=answer.state, seq=context.durable_seq())
 
 
 def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
@@ -102,9 +111,9 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
         renewed = yield from renew(context, olds)
         refused.update(renewed.refused.values())
         specs = [same_job(renewed.specs[old.job_id], old) for old in olds if old.job_id in renewed.specs]
-        answer = yield Decide(ReplayDeadLetters(specs, dead.seq, actor))
-        totals += answer["replayed"]
-        refused.update({one["reason"]: one["jobs"] for one in answer["refused"]})
+        again = yield from decide(ReplayDeadLetters(specs, dead.seq, actor), Replayed)
+        totals += again.replayed
+        refused.update(again.refused)
     return ReplayResult(
         replayed=totals,
         refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
@@ -212,11 +221,11 @@ def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
             queued += reasons.count("")
             refused.update(reason for reason in reasons if reason)
             continue
-        answer = yield Decide(QueueJobs(part, found.seq, actor))
-        queued += answer["queued"]
-        refused.update({one["reason"]: one["files"] for one in answer["skipped"]})
-        if answer["already"]:
-            refused["its input is queued already"] += answer["already"]
+        answer = yield from decide(QueueJobs(part, found.seq, actor), Queued)
+        queued += answer.queued
+        refused.update({one.reason: one.files for one in answer.skipped})
+        if answer.already:
+            refused["its input is queued already"] += answer.already
     return RerunFailedResult(
         rerun=queued,
         refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],

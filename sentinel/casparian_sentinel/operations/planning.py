@@ -31,9 +31,18 @@ from casparian_protocol.tagging import RuleSet
 from casparian_protocol.wire.operations.jobs import Asked, QueueArgs, QueueResult, Skipped
 from casparian_protocol.wording import why_waits
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core import SENTINEL, ParserLine, ParserVersion, QueueJobs, RecogniseContents, State, targets_of
+from casparian_sentinel.core import (
+    SENTINEL,
+    ParserLine,
+    ParserVersion,
+    Queued,
+    QueueJobs,
+    RecogniseContents,
+    State,
+    targets_of,
+)
 from casparian_sentinel.core import effective_parameters as effective
-from casparian_sentinel.operations.steps import Context, Decide, Part, PolicyKeys, ask, in_thread
+from casparian_sentinel.operations.steps import Context, Decide, Part, PolicyKeys, ask, decide, in_thread
 from casparian_sentinel.projection.queries.planning import (
     COUNT_ASKED,
     PLAN_FILES,
@@ -191,11 +200,11 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
                     told_by[jobs[-1].job_id] = file["content_seq"] or 0
                 except ParameterRefused as refused:
                     reasons[refused.problem] = reasons.get(refused.problem, 0) + 1
-            answer = yield Decide(QueueJobs(jobs, files.seq, actor, told_by))
-            queued += answer["queued"]
-            already += answer["already"]
-            for item in answer["skipped"]:
-                reasons[item["reason"]] = reasons.get(item["reason"], 0) + item["files"]
+            answer = yield from decide(QueueJobs(jobs, files.seq, actor, told_by), Queued)
+            queued += answer.queued
+            already += answer.already
+            for item in answer.skipped:
+                reasons[item.reason] = reasons.get(item.reason, 0) + item.files
         if len(files.rows) < wanted or reasons:
             break
     parser = target.line.name

@@ -5,10 +5,9 @@ Contracts of a parser held against each other, for the core's decisions: it know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import permutations
-from typing import Any
 
 from blake3 import blake3
 from pydantic import ValidationError
@@ -40,19 +39,23 @@ from casparian_protocol.wire.operations.registry import (
 from casparian_sentinel.core import Contract as KnownContract
 from casparian_sentinel.core import (
     ContractFacts,
+    ContractsDecided,
     DecideContract,
     PauseParser,
+    Registered,
     RegisterParser,
     ResumeParser,
     RetireParser,
     SetParameters,
     SetQuarantinePolicy,
     UseVersion,
+    VersionChosen,
+    VersionRetired,
     select_contracts,
 )
 from casparian_sentinel.core import declared_parameters as declared_of
 from casparian_sentinel.core import effective_parameters as effective
-from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps
+from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps, decide
 from casparian_sentinel.registry.keys import home_key
 
 #: Facts of an artifact become one event of at most 16 KiB.
@@ -95,16 +98,16 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
             for proposed in artifact.contracts
         ),
     )
-    answer = yield Decide(command)
+    answer = yield from decide(command, Registered)
     return RegisterResult(
-        parser_id=answer["parser_id"],
+        parser_id=answer.parser_id,
         name=artifact.name,
         version=artifact.version,
         artifact=artifact.artifact,
         contracts=_contracts_of(context, artifact.name, artifact.version),
-        already=bool(answer.get("already", False)),
-        carried=[CarriedApproval.model_validate(each) for each in answer.get("carried", [])],
-        versions=_verdicts(answer),
+        already=answer.already,
+        carried=[CarriedApproval(**each._asdict()) for each in answer.carried],
+        versions=_verdicts(answer.versions),
         seq=context.durable_seq(),
     )
 
@@ -155,8 +158,8 @@ def contract_view(contract: KnownContract) -> ContractView:
     )
 
 
-def _verdicts(answer: Mapping[str, Any]) -> list[VersionVerdict]:
-    return [VersionVerdict.model_validate(each) for each in answer.get("versions", [])]
+def _verdicts(found: Iterable[Mapping[str, object]]) -> list[VersionVerdict]:
+    return [VersionVerdict.model_validate(each) for each in found]
 
 
 def _contracts_of(context: Context, parser: str, version: str) -> list[ContractView]:
@@ -169,16 +172,22 @@ def decide_contract(context: Context, args: DecideContractArgs, actor: str) -> S
     fits: dict[tuple[str, str], tuple[Misfit, ...]] = {}
     for parser in sorted(parsers) if args.approve else ():
         fits |= yield InThread(partial(fits_of, context, parser, {}))
-    answer = yield Decide(DecideContract(args.selector, args.approve, args.reason, actor, fits))
+    answer = yield from decide(DecideContract(args.selector, args.approve, args.reason, actor, fits), ContractsDecided)
     known = context.state.contracts
-    decided = [contract_view(known[each["contract_id"]]) for each in answer["decided"]]
-    return DecideContractResult(decided=decided, versions=_verdicts(answer), seq=context.durable_seq())
+    decided = [contract_view(known[contract_id]) for contract_id in answer.contract_ids]
+    return DecideContractResult(decided=decided, versions=_verdicts(answer.versions), seq=context.durable_seq())
 
 
 def use(context: Context, args: UseArgs, actor: str) -> Steps:
     fits = yield InThread(lambda: fits_of(context, args.parser, {}))
-    answer = yield Decide(UseVersion(args.parser, args.version, args.reason, actor, fits))
-    return UseResult.model_validate({**answer, "seq": context.durable_seq()})
+    chosen = yield from decide(UseVersion(args.parser, args.version, args.reason, actor, fits), VersionChosen)
+    return UseResult(
+        parser=chosen.parser,
+        version=chosen.version,
+        previous=chosen.previous,
+        already=chosen.already,
+        seq=context.durable_seq(),
+    )
 
 
 def set_parameters(context: Context, args: SetParametersArgs, actor: str) -> Steps:
@@ -205,8 +214,8 @@ def resume(context: Context, args: ResumeArgs, actor: str) -> Steps:
 
 def retire(context: Context, args: RetireArgs, actor: str) -> Steps:
     fits = yield InThread(lambda: fits_of(context, args.parser, {}))
-    answer = yield Decide(RetireParser(args.parser, args.version, actor, fits))
-    return RetireResult(versions=_verdicts(answer), seq=context.durable_seq())
+    answer = yield from decide(RetireParser(args.parser, args.version, actor, fits), VersionRetired)
+    return RetireResult(versions=_verdicts(answer.versions), seq=context.durable_seq())
 
 
 def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:

@@ -21,7 +21,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.base import Result
 from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase
 from casparian_sentinel.blobs import BlobStore, Uploads
-from casparian_sentinel.core import Command, Now, State, WorkerPresence
+from casparian_sentinel.core import Answer, Command, Now, State, WorkerPresence
 from casparian_sentinel.projection.queries.planning import RowSelect, RowT
 
 
@@ -36,7 +36,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """A command for the core. The result is its answer, once durable; a rejection is raised as `OperationRefused`."""
+    """A command for the core. The result is its `Answer` or None, once durable; a rejection is raised as `OperationRefused`."""
 
     command: Command
 
@@ -65,6 +65,7 @@ class AdoptSettings:
 
 Step = Ask | Decide | InThread | EndDaemon | AdoptSettings
 T = TypeVar("T")
+AnswerT = TypeVar("AnswerT", bound=Answer)
 #: What a quarantine policy says, by key.
 PolicyKeys: TypeAlias = Mapping[str, Scalar]
 #: A part of a handler, which yields steps too and returns a `T`.
@@ -137,6 +138,13 @@ def ask(select: RowSelect[RowT], *params: object, limit_rows: int = 100_000) -> 
     answer: Rows = yield Ask(select, params, limit_rows)
     rows: list[Any] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     return Found(answer.seq, rows)
+
+
+def decide(command: Command, answer: type[AnswerT]) -> Part[AnswerT]:
+    """The step `Decide`, for a command that has this kind of answer."""
+    found = yield Decide(command)
+    assert isinstance(found, answer)
+    return found
 
 
 def in_thread(work: Callable[[], T]) -> Part[T]:

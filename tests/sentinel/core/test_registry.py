@@ -32,11 +32,8 @@ def current(table: Table) -> str:
 def test_a_registered_parser_runs_when_its_contracts_are_approved(table: Table) -> None:
     assert types(table.register()) == ["ParserRegistered", "ContractProposed"]
     assert current(table) == ""
-    assert table.queue(spec()).answer == {
-        "queued": 0,
-        "already": 0,
-        "skipped": [{"parser": "advice", "reason": "no approved contract for orders", "files": 1}],
-    }
+    skipped = c.SkippedJobs("advice", "no approved contract for orders", 1)
+    assert table.queue(spec()).answer == c.Queued(0, skipped=(skipped,))
     became_current = ["OutputVersionCreated", "OutputVersionSetLive", "ParserCurrentChanged"]
     assert types(table.approve()) == ["ContractApproved", *became_current]
     assert current(table) == "1.0"
@@ -44,11 +41,8 @@ def test_a_registered_parser_runs_when_its_contracts_are_approved(table: Table) 
 
 
 def test_the_identical_artifact_again_is_no_news_and_another_one_is_refused(table: Table) -> None:
-    first = table.register().answer
-    again = table.register().answer
-
-    assert isinstance(first, dict)
-    assert again == {**first, "already": True}
+    assert table.register().answer == c.Registered("p" * 16)
+    assert table.register().answer == c.Registered("p" * 16, already=True)
     assert code(table.register(artifact="b" * 64)) == "VERSION_TAKEN"
 
 
@@ -123,8 +117,8 @@ def test_a_newer_version_waits_when_the_rows_that_are_there_do_not_satisfy_its_c
     assert current(table) == "1.0"
     newer = spec(2, version="2.0", contracts={"orders": OTHER}, artifact="b" * 64)
     answer = table.queue(newer).answer
-    assert isinstance(answer, dict)
-    assert answer["skipped"][0]["reason"] == "the rows of orders follow another contract"
+    assert isinstance(answer, c.Queued)
+    assert answer.skipped[0].reason == "the rows of orders follow another contract"
 
 
 def test_a_newer_version_does_not_overtake_open_jobs_of_the_older_one(table: Table) -> None:
@@ -145,19 +139,15 @@ def test_a_retired_version_takes_no_new_jobs(table: Table) -> None:
 
     assert current(table) == ""
     answer = table.queue(spec()).answer
-    assert isinstance(answer, dict)
-    assert answer["skipped"][0]["reason"] == "version 1.0 is retired"
+    assert isinstance(answer, c.Queued)
+    assert answer.skipped[0].reason == "version 1.0 is retired"
 
 
 def test_work_is_queued_once_while_it_is_open(table: Table) -> None:
     table.with_parser()
     table.queue(spec(1))
 
-    assert table.queue(spec(2, key="key-1"), spec(3), spec(4, key="key-3")).answer == {
-        "queued": 1,
-        "already": 2,
-        "skipped": [],
-    }
+    assert table.queue(spec(2, key="key-1"), spec(3), spec(4, key="key-3")).answer == c.Queued(1, already=2)
 
 
 def test_work_that_ended_after_the_plan_was_made_is_not_queued_again(table: Table) -> None:

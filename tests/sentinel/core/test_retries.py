@@ -89,17 +89,17 @@ def dead(*numbers: int) -> Table:
     return table
 
 
-def replay(table: Table, *numbers: int) -> dict[str, object]:
+def replay(table: Table, *numbers: int) -> c.Replayed:
     specs = [spec(number) for number in numbers]
     answer = table.do(c.ReplayDeadLetters(specs, table.state.seq, ANN)).answer
-    assert isinstance(answer, dict)
+    assert isinstance(answer, c.Replayed)
     return answer
 
 
 def test_replayed_dead_letters_wait_again_with_their_counts_reset() -> None:
     table = dead(1, 2, 3)
 
-    assert replay(table, 1, 2) == {"replayed": 2, "refused": []}
+    assert replay(table, 1, 2) == c.Replayed(2, {})
     assert (table.count(JobState.DEAD_LETTER), table.count(JobState.QUEUED)) == (1, 2)
     assert (table.job(spec(1).job_id).retry_count, table.job(spec(1).job_id).next_attempt) == (0, 1)
 
@@ -108,11 +108,11 @@ def test_what_cannot_run_stays_dead_and_says_why() -> None:
     table = dead(1, 2)
     table.queue(spec(9, key="key-2"), position=table.state.seq)
     answer = replay(table, 1, 1, 2)
-    assert answer == {"replayed": 1, "refused": [{"reason": "its work is queued already", "jobs": 2}]}
+    assert answer == c.Replayed(1, {"its work is queued already": 2})
 
     table.do(c.RetireParser("advice", "1.0", ANN))
     table.do(c.CancelJob(spec(1).job_id, "", ANN))
-    assert replay(table, 1) == {"replayed": 0, "refused": [{"reason": "version 1.0 is retired", "jobs": 1}]}
+    assert replay(table, 1) == c.Replayed(0, {"version 1.0 is retired": 1})
 
 
 def test_nothing_is_replayed_while_the_disk_is_full() -> None:

@@ -11,6 +11,7 @@ from casparian_protocol.events import JobFailed, OutputVersionClosed, Problem
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel import core as c
+from casparian_sentinel.core.answers import VersionVerdict
 from casparian_sentinel.core.decision import Decision, Rejected
 from casparian_sentinel.core.folding import apply
 from casparian_sentinel.core.snapshot import dump, load
@@ -82,9 +83,14 @@ def waits(table: Table, version: str) -> list[Problem]:
     return table.state.parsers["advice"].versions[version].waits
 
 
-def answer(decision: Decision) -> dict[str, Any]:
-    assert isinstance(decision.answer, dict), decision.answer
-    return decision.answer
+def skipped(decision: Decision) -> tuple[c.SkippedJobs, ...]:
+    assert isinstance(decision.answer, c.Queued), decision.answer
+    return decision.answer.skipped
+
+
+def verdicts(decision: Decision) -> tuple[VersionVerdict, ...]:
+    assert isinstance(decision.answer, c.Registered | c.ContractsDecided | c.VersionRetired), decision.answer
+    return decision.answer.versions
 
 
 def refused(decision: Decision) -> Rejected:
@@ -103,8 +109,9 @@ def test_an_identical_contract_carries_its_approval_over_and_the_version_is_curr
     approval = decision.events[2].to_data()
     assert approval["carried_from"] == "advice-1.0"
     assert current(table) == "1.1"
-    assert answer(decision)["carried"] == [{"output": "orders", "version": "1.0", "contract_id": "advice-1.0"}]
-    assert answer(decision)["versions"][0]["said"].startswith("advice 1.1 is current: new and changed files go to it")
+    assert isinstance(decision.answer, c.Registered)
+    assert decision.answer.carried == (c.Carried("orders", "1.0", "advice-1.0"),)
+    assert verdicts(decision)[0]["said"].startswith("advice 1.1 is current: new and changed files go to it")
 
 
 def test_an_approval_is_not_carried_over_when_the_setting_says_never(table: Table) -> None:
@@ -136,7 +143,7 @@ def test_a_contract_that_rows_do_not_satisfy_waits_with_column_and_reason_and_th
     table: Table,
 ) -> None:
     register(table, "2.0", OTHER)
-    verdict = answer(approve(table, "2.0"))["versions"][0]
+    verdict = verdicts(approve(table, "2.0"))[0]
 
     assert current(table) == "1.0"
     assert verdict["state"] == "waits"
@@ -145,13 +152,12 @@ def test_a_contract_that_rows_do_not_satisfy_waits_with_column_and_reason_and_th
     assert "the output orders has a new name, or the contract of advice@1.0" in verdict["remedy"]
     assert waits(table, "2.0")[0]["column"] == "price"
     assert types(table.queue(job(table, 7, "1.0"))) == ["JobQueued"]
-    skipped = answer(table.queue(job(table, 8, "2.0")))["skipped"]
-    assert skipped[0]["reason"] == "the rows of orders follow another contract"
+    assert skipped(table.queue(job(table, 8, "2.0")))[0].reason == "the rows of orders follow another contract"
 
 
 def test_a_stricter_contract_waits_and_may_be_chosen_and_the_table_keeps_its_own(table: Table) -> None:
     register(table, "1.1", STRICTER)
-    verdict = answer(approve(table, "1.1"))["versions"][0]
+    verdict = verdicts(approve(table, "1.1"))[0]
     assert verdict["state"] == "waits"
     assert "`casparian parser use advice@1.1 --reason TEXT`" in verdict["remedy"]
 
@@ -214,7 +220,7 @@ def test_of_versions_that_are_approved_together_the_newest_that_fits_is_current(
     register(table, "1.10")
     register(table, "1.11", OTHER)
     approvals = c.DecideContract("advice", True, "", ANN, FITS)
-    states = {each["version"]: each["state"] for each in answer(table.do(approvals))["versions"]}
+    states = {each["version"]: each["state"] for each in verdicts(table.do(approvals))}
 
     assert states == {"1.11": "waits", "1.10": "current", "1.9": "older"}  # by PEP 440, not by text
     assert current(table) == "1.10"
@@ -222,7 +228,7 @@ def test_of_versions_that_are_approved_together_the_newest_that_fits_is_current(
 
 def test_an_older_version_that_is_approved_late_does_not_take_over(table: Table) -> None:
     register(table, "0.9")
-    verdict = answer(approve(table, "0.9"))["versions"][0]
+    verdict = verdicts(approve(table, "0.9"))[0]
 
     assert verdict["state"] == "older"
     assert "`casparian parser use advice@0.9 --reason TEXT`" in verdict["remedy"]
@@ -248,7 +254,7 @@ def test_what_may_not_run_cannot_be_chosen(table: Table) -> None:
     register(table, "1.1")
     assert refused(use(table, "1.1")).code == "NOT_APPROVED"
     assert refused(use(table, "7")).code == "NOT_FOUND"
-    assert answer(use(table, "1.0"))["already"] is True
+    assert use(table, "1.0").answer == c.VersionChosen("advice", "1.0", "1.0", already=True)
     approve(table, "1.1")
     table.do(c.RetireParser("advice", "1.0", ANN, FITS))
     assert refused(use(table, "1.0")).code == "RETIRED"
@@ -268,14 +274,14 @@ def test_when_the_current_version_is_retired_the_newest_that_fits_follows(table:
     register(table, "1.1", carries_over=True)
     register(table, "2.0", OTHER)
     approve(table, "2.0")
-    verdicts = answer(table.do(c.RetireParser("advice", "1.1", ANN, FITS)))["versions"]
-    assert [(each["version"], each["state"]) for each in verdicts] == [("1.0", "current")]
+    found = verdicts(table.do(c.RetireParser("advice", "1.1", ANN, FITS)))
+    assert [(each["version"], each["state"]) for each in found] == [("1.0", "current")]
 
-    (verdict,) = answer(table.do(c.RetireParser("advice", "1.0", ANN, FITS)))["versions"]
+    (verdict,) = verdicts(table.do(c.RetireParser("advice", "1.0", ANN, FITS)))
     assert (verdict["version"], verdict["state"]) == ("2.0", "waits")
     assert current(table) == ""
     assert waits(table, "2.0")
-    (verdict,) = answer(Table().with_parser().do(c.RetireParser("advice", "1.0", ANN)))["versions"]
+    (verdict,) = verdicts(Table().with_parser().do(c.RetireParser("advice", "1.0", ANN)))
     assert (verdict["state"], verdict["said"]) == ("none", "no version of advice takes files now")
 
 
@@ -289,7 +295,7 @@ def test_a_version_that_waits_for_open_jobs_takes_over_when_they_leave_no_rows(e
     approve(table, "1.0")
     lease = table.running(job(table, 1, "1.0"))
     register(table, "2.0", OTHER)
-    verdict = answer(approve(table, "2.0"))["versions"][0]
+    verdict = verdicts(approve(table, "2.0"))[0]
     assert verdict["state"] == "waits"
     assert "by itself" in verdict["remedy"]
     assert load(dump(table.state)).waiting_lines == {"advice": None}
@@ -315,8 +321,8 @@ def test_the_target_of_a_job_is_fixed_when_it_is_queued_and_travels_in_its_lease
 
 
 def test_a_job_whose_target_is_not_live_is_refused(table: Table) -> None:
-    answered = answer(table.queue(job(table, 3, "1.0", output_versions={"orders": 2})))
-    assert answered["skipped"][0]["reason"] == "no version of the output orders takes its rows yet"
+    answered = skipped(table.queue(job(table, 3, "1.0", output_versions={"orders": 2})))
+    assert answered[0].reason == "no version of the output orders takes its rows yet"
 
 
 @pytest.mark.parametrize("status", [OutputStatus.RETIRED, OutputStatus.REMOVED])
@@ -334,8 +340,8 @@ def test_a_version_that_was_closed_takes_no_rows_not_even_of_jobs_that_were_queu
     failed = table.finish(lease).events[0]
     assert isinstance(failed, JobFailed)
     assert failed.error.message == f"version 1 of the output orders is {status.value}"
-    answered = answer(table.queue(job(table, 4, "1.0")))
-    assert answered["skipped"][0]["reason"] == f"version 1 of the output orders is {status.value}"
+    answered = skipped(table.queue(job(table, 4, "1.0")))
+    assert answered[0].reason == f"version 1 of the output orders is {status.value}"
 
 
 def test_a_commit_goes_to_the_version_the_job_was_queued_for_not_to_what_is_live_then(table: Table) -> None:

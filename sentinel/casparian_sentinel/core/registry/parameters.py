@@ -46,7 +46,6 @@ def set_parameters(decision: DecisionBuilder, command: SetParameters) -> None:
         return
     if stored != line.params:
         decision.record(ParserParametersSet(name=line.name, params=stored, reason=command.reason[:512]))
-    decision.answer(parser=line.name, params=stored)
 
 
 def declared_of(line: ParserLine) -> Mapping[str, Any]:

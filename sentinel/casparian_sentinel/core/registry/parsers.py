@@ -19,6 +19,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OUTPUT_NAME
 from casparian_protocol.packing import pack
+from casparian_sentinel.core.answers import Carried, ContractsDecided, Registered, VersionRetired, VersionVerdict
 from casparian_sentinel.core.attempts import recall
 from casparian_sentinel.core.commands import (
     DecideContract,
@@ -29,7 +30,7 @@ from casparian_sentinel.core.commands import (
     SetQuarantinePolicy,
 )
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
-from casparian_sentinel.core.registry.versions import VersionVerdict, follow_retired, forget_waiting, settle
+from casparian_sentinel.core.registry.versions import follow_retired, forget_waiting, settle
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
 #: Clients through which proposals come, from people or not; what they propose somebody else approves.
@@ -50,8 +51,7 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
     known = line.versions.get(command.version) if line is not None else None
     if known is not None:
         if known.artifact == command.artifact:
-            ids = [c.contract_id for c in contracts_of(state, command.name, command.version)]
-            _answer_registered(decision, command, known.parser_id, ids, already=True)
+            decision.answer(Registered(known.parser_id, already=True))
         else:
             decision.reject(
                 f"{command.name} {command.version} is registered with another artifact ({known.artifact[:12]}…).",
@@ -85,13 +85,12 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
         )
     carried = _carry_approvals(decision, command)
     verdicts: list[VersionVerdict] = []
-    version = _version_of(command, {each["output"] for each in carried})
+    version = _version_of(command, {each.output for each in carried})
     if version.is_runnable:
         known_versions = line.versions if line is not None else {}
         after = replace(line or ParserLine(command.name), versions={**known_versions, version.version: version})
         verdicts = settle(decision, after, [version], command.fits, by="approval")
-    ids = [c.contract_id for c in command.contracts]
-    _answer_registered(decision, command, command.parser_id, ids, already=False, carried=carried, versions=verdicts)
+    decision.answer(Registered(command.parser_id, carried=tuple(carried), versions=tuple(verdicts)))
     decision.do(PlanFiles())
 
 
@@ -110,9 +109,9 @@ def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
     )
 
 
-def _carry_approvals(decision: DecisionBuilder, command: RegisterParser) -> list[dict[str, str]]:
+def _carry_approvals(decision: DecisionBuilder, command: RegisterParser) -> list[Carried]:
     """Approve what is word for word approved already for another version of this parser."""
-    carried: list[dict[str, str]] = []
+    carried: list[Carried] = []
     approved = [each for each in contracts_of(decision.state, command.name) if each.status == "APPROVED"]
     for contract in command.contracts if command.carries_over else ():
         same = (contract.output, contract.contract_hash)
@@ -123,7 +122,7 @@ def _carry_approvals(decision: DecisionBuilder, command: RegisterParser) -> list
         decision.record(
             ContractApproved(contract_id=contract.contract_id, reason=reason, carried_from=origin.contract_id)
         )
-        carried.append({"output": contract.output, "version": origin.version, "contract_id": origin.contract_id})
+        carried.append(Carried(contract.output, origin.version, origin.contract_id))
     return carried
 
 
@@ -178,28 +177,6 @@ def _registration(command: RegisterParser) -> ParserRegistered:
         signed_by=command.signed_by,
         signature=command.signature,
         findings=tuple(command.findings[:_SHOWN_FINDINGS]),
-    )
-
-
-def _answer_registered(
-    decision: DecisionBuilder,
-    command: RegisterParser,
-    parser_id: str,
-    contracts: list[str],
-    *,
-    already: bool,
-    carried: list[dict[str, str]] | None = None,
-    versions: list[VersionVerdict] | None = None,
-) -> None:
-    decision.answer(
-        parser_id=parser_id,
-        name=command.name,
-        version=command.version,
-        artifact=command.artifact,
-        contracts=contracts,
-        already=already,
-        carried=carried or [],
-        versions=versions or [],
     )
 
 
@@ -269,19 +246,8 @@ def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
         else:
             decision.record(ContractRejected(contract_id=ruled, reason=reason))
     decision.cause = decided or decision.cause
-    decision.answer(
-        versions=_settle_approved(decision, waiting, command) if command.approve else [],
-        decided=[
-            {
-                "contract_id": c.contract_id,
-                "parser": c.parser,
-                "version": c.version,
-                "output": c.output,
-                "state": wanted,
-            }
-            for c in waiting
-        ],
-    )
+    verdicts = _settle_approved(decision, waiting, command) if command.approve else []
+    decision.answer(ContractsDecided(tuple(contract.contract_id for contract in waiting), tuple(verdicts)))
     if command.approve and waiting:
         decision.do(PlanFiles())
 
@@ -323,7 +289,6 @@ def pause(decision: DecisionBuilder, command: PauseParser) -> None:
     if line.paused is None:
         decision.cause = decision.record(ParserPaused(name=line.name, reason=command.reason[:512]))
         recall(decision, line.name, "", cause=int(decision.cause))
-    decision.answer(parser=line.name, paused=True)
 
 
 def resume(decision: DecisionBuilder, command: ResumeParser) -> None:
@@ -333,7 +298,6 @@ def resume(decision: DecisionBuilder, command: ResumeParser) -> None:
     is_held = any(b.parser == line.name and b.state != CLOSED for b in decision.state.breakers.values())
     if line.paused is not None or is_held:
         decision.record(ParserResumed(name=line.name, reason=command.reason[:512]))
-    decision.answer(parser=line.name, paused=False)
 
 
 def retire(decision: DecisionBuilder, command: RetireParser) -> None:
@@ -353,7 +317,7 @@ def retire(decision: DecisionBuilder, command: RetireParser) -> None:
         elif version.waits:
             forget_waiting(decision, line, version)
         decision.do(PlanFiles())
-    decision.answer(parser=line.name, version=version.version, retired=True, versions=follows)
+    decision.answer(VersionRetired(tuple(follows)))
 
 
 # --- policies ---
@@ -380,4 +344,3 @@ def set_policy(decision: DecisionBuilder, command: SetQuarantinePolicy) -> None:
     else:
         policy = dict(command.policy)
         decision.record(QuarantinePolicySet(parser=line.name, output=command.output, policy=policy))
-        decision.answer(parser=line.name, output=command.output, policy=policy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias
 
 from packaging.version import Version
 
@@ -28,6 +28,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import OutputStatus
 from casparian_protocol.wording import CONTRACT, JOBS_OPEN, NOT_COMPARED, what_to_do, why_waits
+from casparian_sentinel.core.answers import VersionChosen, VersionVerdict
 from casparian_sentinel.core.commands import Fits, UseVersion
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.state import OutputOwner, ParserLine, ParserVersion, State
@@ -39,18 +40,6 @@ _PROBLEM_CHARACTERS = 160
 _CONTRACTS_IN_EVENT = 50
 _ENDS = (JobCompleted, JobFailed, JobDeadLettered, JobCancelled)
 _NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows that are there"),)
-
-
-class VersionVerdict(TypedDict):
-    """How a version of a parser stands after a decision, for whoever asked: in words, and what can be done about it."""
-
-    parser: str
-    version: str
-    state: Literal["current", "older", "waits", "none"]
-    current: str
-    said: str
-    remedy: str
-    problems: list[Problem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +318,7 @@ def use(decision: DecisionBuilder, command: UseVersion) -> None:
         )
         return
     if line.current == version.version:
-        decision.answer(parser=line.name, version=version.version, previous=line.current, already=True)
+        decision.answer(VersionChosen(line.name, version.version, line.current, already=True))
         return
     lying = lying_of(state, version.outputs)
     if not may_be_chosen(lying, version.outputs, command.fits, line.open_jobs):
@@ -341,7 +330,7 @@ def use(decision: DecisionBuilder, command: UseVersion) -> None:
         )
         return
     _make_current(decision, line, version, line.current, command.fits, by="hand", reason=command.reason)
-    decision.answer(parser=line.name, version=version.version, previous=line.current, already=False)
+    decision.answer(VersionChosen(line.name, version.version, line.current))
 
 
 def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserVersion, fits: Fits) -> VersionVerdict:
