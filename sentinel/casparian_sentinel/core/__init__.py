@@ -4,9 +4,10 @@ No clock, socket, file or randomness in this folder: times and ids come in with 
 effects. The state is what the events say; replaying the log is calling `evolve`. Neither `decide` nor what it calls changes
 anything.
 
-A reader begins with `commands` and `worker_commands` (what is asked), `decide` (the handler of each), `decision` and `answers` (what comes out), `state` and `evolve` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`, `breaker` and
-`clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers; `kinds` holds what differs
-between kinds of jobs.
+A reader begins with `commands` and `worker_commands` (what is asked), `handlers` (the one for each), `decision` and `answers`
+(what comes out), `state` and `folding` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`,
+`breaker` and `clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers; `kinds` holds
+what differs between kinds of jobs.
 """
 
 from __future__ import annotations
