@@ -54,17 +54,17 @@ shorter one when its path is too long):
 `[kind][body][attachment…]`: the kind in ASCII, the body as msgpack map without extension types, at most
 {m.BODY_LIMIT_BYTES // 1024} KiB, attachments of at most {m.ATTACHMENT_LIMIT_BYTES // 1024**2} MiB each.
 Fields that the receiver does not know are ignored; a wrong type is answered with `refused`, naming the field, and
-disturbs nobody else. Times are µs since the epoch, UTC.
+affects nobody else. Times are µs since the epoch, UTC.
 
 ## Order of things
 
-1. A worker says `hello`, hears `welcome`, and sends `heartbeat` at the interval it was told. What comes from a
-   connection that did not say hello is refused; a worker that is told so says hello again, with what it holds.
+1. A worker sends `hello`, receives `welcome`, and sends `heartbeat` at the interval given there. Messages from a
+   connection that did not send `hello` are refused; a worker that is refused so sends `hello` again, with what it holds.
 2. `want` says how many more jobs it would take; `assign` gives at most that many. Each carries an epoch: the sequence
    number of the event that leased it. It never repeats.
 3. `finish` (or `fail`) is repeated until it is answered: `committed` when the commit is durable, `fenced` when the epoch is
    not current (the worker deletes its staging), `failed` when the failure is recorded. A repeated message gets the same answer.
-4. `request` is answered by one `reply`, when what it says is durable. A result larger than a body is the reply's first
+4. `request` is answered by one `reply`, once its result is durable. A result larger than a body is the reply's first
    attachment, as msgpack; `result` is empty then.
 
 ## The feed
@@ -78,16 +78,16 @@ means that messages were lost: take a new snapshot. Slow readers lose messages.
 `metric.sinks` has `sinks`, a list of `{{uri, output, rows, bytes, errors, p50_ms, p99_ms}}`: what all workers wrote, committed or
 not, since this sentinel started (of a worker that was there before: since that worker started). Workers that have left stay
 counted. The percentiles are of single writes and syncs, from the workers' histograms merged, rounded up to a bound of a
-bucket; they are nothing where no call was measured. There are at most {m.SINKS_LIMIT} entries; what has no entry of its own is
+bucket; they are null where no call was measured. There are at most {m.SINKS_LIMIT} entries; what has no entry of its own is
 added up in `{m.OTHER_SINKS[0]}`.
 
 ## Queries
 
 `[query][{{id, name, params, format, at_least_seq}}]` asks a named query (`casparian_protocol.queries`) with its parameters, a
 map; `format` is `rows` or `arrow`. `[query][{{id, sql, params, format, at_least_seq, limit_rows}}]` asks one SELECT with a list
-of parameters; no front end does but for what a person typed. The answer is `[rows][{{id, ok, seq, columns, is_cut}}][msgpack
-list of rows | Arrow IPC stream]` or `[error][{{id, ok, problem, remedy}}]`, as of event `at_least_seq` or later; times in rows
-are µs UTC. `[catalog][{{id, at_least_seq}}]` is answered when `catalog.duckdb` shows what was committed up to there.
+of parameters; front ends use this only for SQL that a person typed. The answer is as of event `at_least_seq` or later:
+`[rows][{{id, ok, seq, columns, is_cut}}][msgpack list of rows | Arrow IPC stream]` or `[error][{{id, ok, problem, remedy}}]`.
+Times in rows are µs UTC. `[catalog][{{id, at_least_seq}}]` is answered once `catalog.duckdb` shows all commits up to there.
 """
 
 _GROUPS = (
