@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +58,25 @@ class BadChanges(CasparianError):
         super().__init__(f"This is not a table of scan changes: {why}.", remedy="Scan again; please report it.")
 
 
+class FileColumns(TypedDict):
+    """A row of `FILE_INDEX_SCHEMA`, as Arrow gives it."""
+
+    id: str
+    path: str
+    rel_path: str
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    content_hash: str | None
+    kind: str | None
+    tags: list[str] | None
+    tag_rule_ids: list[str | None] | None
+    tag_source: str | None
+    rule_id: str | None
+    path_fields: list[tuple[str, str]] | None
+
+
 @dataclass(frozen=True, slots=True)
 class FileRow:
     """One file of the file index."""
@@ -82,14 +101,26 @@ class FileRow:
         return "manual" if self.tag_rule_ids[0] is None else "rule"
 
     @classmethod
-    def from_map(cls, row: dict[str, Any]) -> FileRow:
+    def from_map(cls, row: FileColumns) -> FileRow:
         tags = tuple(row["tags"] or ())
         rule_ids = row["tag_rule_ids"]
         if rule_ids is None or len(rule_ids) != len(tags):
             # A catalogue without the pairing: a leading tag by hand means all are, so that none is lost.
             rule_ids = [row["rule_id"] if row["tag_source"] == "rule" else None] * len(tags)
-        plain = {name: row[name] for name in (*_REQUIRED, "path", "content_hash", "kind")}
-        return cls(**plain, tags=tags, tag_rule_ids=tuple(rule_ids), path_fields=dict(row["path_fields"] or ()))
+        return cls(
+            id=row["id"],
+            path=row["path"],
+            rel_path=row["rel_path"],
+            size=row["size"],
+            mtime_ns=row["mtime_ns"],
+            device=row["device"],
+            inode=row["inode"],
+            content_hash=row["content_hash"],
+            kind=row["kind"],
+            tags=tags,
+            tag_rule_ids=tuple(rule_ids),
+            path_fields=dict(row["path_fields"] or ()),
+        )
 
 
 class ChangeWriter:
@@ -151,7 +182,7 @@ class ChangeWriter:
             self._renew()
 
     def _renew(self) -> None:
-        self._columns: list[list[Any]] = [[] for _ in CHANGES_SCHEMA]
+        self._columns: list[list[object]] = [[] for _ in CHANGES_SCHEMA]
         self._appends = [column.append for column in self._columns]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +34,10 @@ from casparian_worker.validation.scalar_cast import cast_text, cast_typed, is_te
 _NUMERIC = frozenset({"int64", "float64", "decimal", "boolean"})
 
 
+#: The leaves of one list or struct, as the texts they are.
+Texts = list[str | None] | dict[str, str | None]
+
+
 class _Number(str):
     """A number's own digits, told apart from a JSON string."""
 
@@ -43,9 +46,9 @@ class _Number(str):
 
 def parse_nested(texts: pa.StringArray, data_type: ListType | StructType) -> tuple[pa.Array, pa.BooleanArray]:
     """Texts as list<string> or struct of strings (NULL where it is no such JSON), and which ones are bad."""
-    known: dict[str, Any] = {}
+    known: dict[str, Texts | None] = {}
     bad: list[bool] = []
-    values: list[Any] = []
+    values: list[Texts | None] = []
     for text in texts.to_pylist():
         if text is None:
             values.append(None)
@@ -64,7 +67,7 @@ def _type_of_texts(data_type: ListType | StructType) -> pa.DataType:
     return pa.struct([pa.field(field.name, pa.string()) for field in data_type.fields])
 
 
-def _read(text: str, data_type: ListType | StructType) -> list[str | None] | dict[str, str | None] | None:
+def _read(text: str, data_type: ListType | StructType) -> Texts | None:
     try:
         value = json.loads(
             text, parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_once
@@ -78,13 +81,13 @@ def _read(text: str, data_type: ListType | StructType) -> list[str | None] | dic
         return None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
 
 
-def _leaf(value: Any, data_type: AnyType) -> str | None:
+def _leaf(value: object, data_type: AnyType) -> str | None:
     """The text of one scalar; a number is not a string, and what lies deeper cannot come as text."""
     if value is None:
         return None
