@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.contract import Misfit
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.tagging import TagRule
@@ -188,8 +189,8 @@ class AddSource:
     path: str
     poll_seconds: int
     actor: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Scalar | list[str]] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +325,7 @@ class RegisterParser:
     logic_hash: str = ""
     topics: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
     entry: str = ""
     kind: str = "function"
     may_drop_records: bool = False
@@ -364,7 +365,7 @@ class SetParameters:
     """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
 
     parser: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Json]
     reason: str
     actor: str
     unset: tuple[str, ...] = ()
@@ -399,7 +400,7 @@ class SetQuarantinePolicy:
 
     parser: str
     output: str
-    policy: Mapping[str, Any]
+    policy: Mapping[str, Scalar]
     actor: str
 
 

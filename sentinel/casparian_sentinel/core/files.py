@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.events import (
     ContentsRecognised,
     Event,
@@ -53,7 +53,7 @@ def _fits(decision: DecisionBuilder, event: Event, what: str) -> bool:
     return False
 
 
-def _may_give(decision: DecisionBuilder, tag: str, params: Mapping[str, Any]) -> bool:
+def _may_give(decision: DecisionBuilder, tag: str, params: Mapping[str, Json]) -> bool:
     """Whether parsers that are known can take these parameters; says why not."""
     refused = refusal_of(decision.state, tag, params)
     if refused is not None:
@@ -75,7 +75,7 @@ def find_source(state: State, selector: str) -> Source | None:
     return found[0] if len(found) == 1 else None
 
 
-def on_change(options: Mapping[str, Any]) -> str:
+def on_change(options: Mapping[str, Scalar | list[str]]) -> str:
     """What becomes of a file's earlier rows when it changes: `replace` or `append`."""
     return str(options.get("on_change") or "replace")
 

@@ -150,7 +150,7 @@ def validate(state: State) -> None:
     assert not wrong, f"lists that are not what the open jobs make of them (kept, expected): {wrong}"
 
 
-def _lists(state: State) -> dict[str, Any]:
+def _lists(state: State) -> dict[str, object]:
     return {
         "open_keys": state.open_keys,
         "ready": _queued_in(state.ready),

@@ -6,10 +6,10 @@ checked on disk by the shell. A manifest that lies is a broken worker: its job f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from casparian_protocol.bounds import COUNT_MAX
+from casparian_protocol.bounds import COUNT_MAX, Scalar
 from casparian_protocol.events import QuarantineCount, QuarantineRecorded
 from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs import JobError, Manifest, published_path
@@ -38,7 +38,7 @@ def cut(text: str, room_bytes: int) -> str:
     return encoded[: room_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
-def fitting_map(values: dict[str, Any], *, room_bytes: int) -> dict[str, Any]:
+def fitting_map(values: Mapping[str, Scalar], *, room_bytes: int) -> dict[str, Scalar]:
     """The first entries that fit; long texts among them are cut first."""
     short = [(cut(name, 96), cut(value, 192) if isinstance(value, str) else value) for name, value in values.items()]
     return dict(fitting(short, room_bytes=room_bytes, limit=len(short)))

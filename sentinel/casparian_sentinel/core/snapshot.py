@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from casparian_protocol.events import WorkerJoined
 from casparian_protocol.events.base import as_map, from_map
@@ -33,6 +33,8 @@ from casparian_sentinel.core.state import (
 )
 
 FORMAT = 5
+#: A part of the state as msgpack has it: values by the names of the fields.
+Dumped: TypeAlias = dict[str, Any]
 _NOT_PLAIN = frozenset({"work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _NAMES: dict[type, tuple[str, ...]] = {
@@ -49,7 +51,7 @@ class OtherFormat(UnreadableSnapshot):
     """A snapshot of another version: nothing is wrong with it."""
 
 
-def _plain(thing: Any) -> dict[str, Any]:
+def _plain(thing: Any) -> Dumped:
     return {name: getattr(thing, name) for name in _NAMES[type(thing)]}
 
 
@@ -91,7 +93,7 @@ def _load_work(state: State, shared: list[list[Any]], number: int, own: list[Any
     return shared_work
 
 
-def dump(state: State) -> dict[str, Any]:
+def dump(state: State) -> Dumped:
     """Everything that `load` needs, in maps, lists, text and numbers."""
     works = _Works()
     jobs: list[list[Any]] = []
@@ -123,21 +125,21 @@ def dump(state: State) -> dict[str, Any]:
     }
 
 
-def _dump_commit(commit: Commit) -> dict[str, Any]:
+def _dump_commit(commit: Commit) -> Dumped:
     return {**_plain(commit), "manifest": None if commit.manifest is None else as_map(commit.manifest)}
 
 
-def _load_commit(row: dict[str, Any]) -> Commit:
+def _load_commit(row: Dumped) -> Commit:
     manifest = row["manifest"]
     return Commit(**{**row, "manifest": None if manifest is None else from_map(Manifest, manifest)})
 
 
-def _dump_line(line: ParserLine) -> dict[str, Any]:
+def _dump_line(line: ParserLine) -> Dumped:
     versions = [{**_plain(version), "approved": sorted(version.approved)} for version in line.versions.values()]
     return {**_plain(line), "versions": versions}
 
 
-def _dump_owner(owner: OutputOwner) -> dict[str, Any]:
+def _dump_owner(owner: OutputOwner) -> Dumped:
     versions = [
         {**_plain(version), "status": version.status.value, "contracts": list(version.contracts)}
         for version in owner.versions.values()
@@ -145,7 +147,7 @@ def _dump_owner(owner: OutputOwner) -> dict[str, Any]:
     return {**_plain(owner), "versions": versions}
 
 
-def _load_owner(row: dict[str, Any]) -> OutputOwner:
+def _load_owner(row: Dumped) -> OutputOwner:
     versions = [
         OutputVersion(**{**v, "status": OutputStatus(v["status"]), "contracts": list(v["contracts"])})
         for v in row["versions"]
@@ -153,7 +155,7 @@ def _load_owner(row: dict[str, Any]) -> OutputOwner:
     return OutputOwner(**{**row, "versions": {version.number: version for version in versions}})
 
 
-def load(snapshot: dict[str, Any]) -> State:
+def load(snapshot: Dumped) -> State:
     """The state that was dumped. Raises `UnreadableSnapshot` for anything that this version did not dump."""
     if not isinstance(snapshot, dict) or snapshot.get("format") != FORMAT:
         raise OtherFormat("another format of snapshot")
@@ -166,7 +168,7 @@ def load(snapshot: dict[str, Any]) -> State:
     return state
 
 
-def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
+def _load_rest(state: State, snapshot: Dumped) -> None:
     state.seq = snapshot["seq"]
     state.recent_keys = dict(snapshot["recent_keys"])
     state.settled = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
@@ -190,7 +192,7 @@ def _load_rest(state: State, snapshot: dict[str, Any]) -> None:
     state.intake_paused = snapshot["intake_paused"]
 
 
-def _load_jobs(state: State, snapshot: dict[str, Any]) -> None:
+def _load_jobs(state: State, snapshot: Dumped) -> None:
     for number, own, status, commit, plain in snapshot["jobs"]:
         job = OpenJob(
             work=_load_work(state, snapshot["works"], number, own),

@@ -13,8 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Any
 
+from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.events import Problem, WorkerJoined
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, Manifest, OutputStatus
@@ -243,7 +243,7 @@ class ParserVersion:
     topics: list[str]
     #: output → contract hash, "" without contract.
     outputs: dict[str, str]
-    params: Mapping[str, Any]
+    params: Mapping[str, Json]
     #: Outputs whose contract is approved.
     approved: set[str] = field(default_factory=set)
     is_retired: bool = False
@@ -276,7 +276,7 @@ class ParserLine:
     #: Why a person paused it; None while nobody did. A version that failed too often is held by its breaker.
     paused: str | None = None
     #: Parameters that were set, instead of the declared defaults.
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Json] = field(default_factory=dict)
 
     def waits_for_jobs(self) -> bool:
         """Whether a version of it becomes current as soon as no job of another one is open."""
@@ -315,9 +315,9 @@ class Source:
     name: str
     path: str
     poll_seconds: int
-    options: Mapping[str, Any]
+    options: Mapping[str, Scalar | list[str]]
     #: Parameters for parsers that take its files.
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
 
 
 class State:
@@ -382,7 +382,7 @@ class State:
         self.contracts: dict[str, Contract] = {}
         self.outputs: dict[str, OutputOwner] = {}
         #: (parser, output or "") → stored override of the quarantine policy.
-        self.policies: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.policies: dict[tuple[str, str], Mapping[str, Scalar]] = {}
         self.sources: dict[str, Source] = {}
         self.rules: dict[str, TagRule] = {}
         #: Scans under way: id → sequence of the event that began it.

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import part_at
@@ -26,7 +26,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import published_parts
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core import RecordStart, RecordTornTail, State
-from casparian_sentinel.daemon.snapshots import Snapshot, fold_upto, head_of, read_document, snapshot_of
+from casparian_sentinel.daemon.snapshots import Document, Snapshot, fold_upto, head_of, read_document, snapshot_of
 from casparian_sentinel.log import (
     NOWHERE,
     SEALS_FOLDER,
@@ -128,7 +128,7 @@ def alive_attempts(state: State) -> frozenset[tuple[str, int]]:
     return frozenset((job.job_id, job.epoch) for job in state.jobs.values() if job.epoch)
 
 
-def gather(fs: Fs, home: Home, snapshot: dict[str, Any] | None, ask_tables: AskTables | None = None) -> list[Witness]:
+def gather(fs: Fs, home: Home, snapshot: Document | None, ask_tables: AskTables | None = None) -> list[Witness]:
     """Everybody who knows. `snapshot` is the document of the snapshot of open state.
 
     `ask_tables` is only asked when the small file beside the tables is not there.

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -59,7 +58,7 @@ def run(
     home: Home,
     settings: Settings,
     *,
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object] | None = None,
     workers: int | None = None,
     until_idle: bool = False,
     plans_by_itself: bool = True,

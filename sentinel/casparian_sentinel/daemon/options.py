@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from casparian_protocol.home import Home
 from casparian_protocol.wire.operations.jobs import QueueArgs
@@ -95,7 +94,7 @@ class Options:
     #: Local workers; 0 when all come from elsewhere.
     workers: int
     #: Settings that the command line gave: they stay whatever the home says later.
-    flags: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, object] = field(default_factory=dict)
     #: Plan once, run until nothing more can run, then end.
     until_idle: bool = False
     #: Pending files become jobs without being asked: at the start and whenever something changed.

@@ -110,7 +110,8 @@ class Polls:
 
     async def _digest(self, source: Source) -> str:
         """Empty when the look itself failed: then a scan is to find out."""
-        excludes = source.options.get("excludes", ())
+        given = source.options.get("excludes")
+        excludes = given if isinstance(given, list | tuple) else ()
         names = [
             name for name in excludes if isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum()
         ]

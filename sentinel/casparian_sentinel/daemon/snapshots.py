@@ -14,7 +14,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from blake3 import blake3
 
@@ -30,6 +30,8 @@ from casparian_shim import process
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
 _DIGEST_BYTES = 32
+#: A snapshot's file as msgpack has it: `chain_id`, `state` and `head`; another version may have written anything.
+Document: TypeAlias = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +43,19 @@ class Snapshot:
     head: Head
 
 
-def pack_snapshot(state: State, chain_id: bytes) -> dict[str, Any]:
+def pack_snapshot(state: State, chain_id: bytes) -> Document:
     """The state as a map, taken at once; its head follows when the batch up to `state.seq` is durable."""
     return {"chain_id": chain_id, "state": dump(state)}
 
 
-def write_snapshot(fs: Fs, path: Path, taken: dict[str, Any], head: Head) -> None:
+def write_snapshot(fs: Fs, path: Path, taken: Document, head: Head) -> None:
     """Put it into place atomically. `head` is the place behind the event `state.seq`."""
     place = [*head.position, head.batch_no, head.seq, head.sha256]
     body = pack({**taken, "head": place})
     write_file_durably(fs, path, blake3(body).digest() + body)
 
 
-def read_document(fs: Fs, path: Path) -> dict[str, Any] | None:
+def read_document(fs: Fs, path: Path) -> Document | None:
     """What the file says, if it is there and whole, whatever version of the state it holds."""
     if not fs.exists(path):
         return None
@@ -74,7 +76,7 @@ def read_document(fs: Fs, path: Path) -> dict[str, Any] | None:
     return read
 
 
-def head_of(document: dict[str, Any]) -> tuple[bytes, Head] | None:
+def head_of(document: Document) -> tuple[bytes, Head] | None:
     """The chain, and the place in it that the snapshot was taken at."""
     try:
         segment, offset, batch_no, seq, sha256 = document["head"]
@@ -84,7 +86,7 @@ def head_of(document: dict[str, Any]) -> tuple[bytes, Head] | None:
     return chain_id, Head(Position(segment, offset), batch_no, seq, sha256)
 
 
-def snapshot_of(document: dict[str, Any] | None) -> Snapshot | None:
+def snapshot_of(document: Document | None) -> Snapshot | None:
     """The state that was kept; None when this version cannot use it. Whether it lies on the log's chain is for the log to say."""
     if document is None:
         return None

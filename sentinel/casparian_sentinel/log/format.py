@@ -23,12 +23,13 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
 from casparian_protocol import events
 from casparian_protocol.events import VERSIONS
+from casparian_protocol.events.base import EventData
 from casparian_protocol.events.packing import CAUSE_KEY, Cause, Fact, check_shape, pack_event, upcast
 from casparian_sentinel.log.errors import BatchTooLarge, BrokenChain, DamagedBatch, LogTooNew
 
@@ -63,7 +64,7 @@ class Event(NamedTuple):
     type: str
     v: int
     actor: str
-    data: dict[str, Any]
+    data: EventData
     #: What led to it: the sequence of an event, or a request; 0 in logs that did not say so.
     cause: Cause = 0
 

@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.events.base import EventData
 from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import (
@@ -163,7 +163,7 @@ def _seen_by(witnesses: Sequence[Witness]) -> int:
     return max((witness.head.seq for witness in witnesses if witness.head is not None), default=0)
 
 
-def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterable[Path] = ()) -> dict[str, Any]:
+def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterable[Path] = ()) -> EventData:
     """Keep the old bytes in `damaged/<name>/`, then cut; the data of the event to record.
 
     `name` is new every time: after a crash half-way, another repair keeps what it finds beside what the first one kept.
@@ -213,14 +213,14 @@ def chain_of(fs: Fs, directory: Path) -> bytes:
     return b""
 
 
-def unrecorded_repair(fs: Fs, directory: Path) -> dict[str, Any] | None:
+def unrecorded_repair(fs: Fs, directory: Path) -> EventData | None:
     """The data of a repair that was begun and whose event may be missing, after a crash."""
     path = _pending(directory)
     if not fs.exists(path):
         return None
     descriptor = fs.open_read(path)
     try:
-        facts: dict[str, Any] = json.loads(fs.pread(descriptor, _PENDING_LIMIT_BYTES, 0))
+        facts: EventData = json.loads(fs.pread(descriptor, _PENDING_LIMIT_BYTES, 0))
     finally:
         fs.close(descriptor)
     return facts

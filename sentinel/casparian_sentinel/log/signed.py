@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.minisign import SignatureUnfit, public_key_line, public_key_text, verify
@@ -36,6 +36,37 @@ _SEAL_LIMIT_BYTES = 64 * 1024
 Sign = Callable[[bytes, str], str]
 
 
+class SealDocument(TypedDict):
+    """A signed head, as its file has it."""
+
+    format: str
+    chain_id: str
+    seq: int
+    batch_no: int
+    head_sha256: str
+    sealed_at: int
+    public_key: str
+
+
+class FileDigest(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class ExportManifest(TypedDict):
+    """What a signed export says of itself."""
+
+    format: str
+    chain_id: str
+    first_seq: int
+    last_seq: int
+    batch_count: int
+    head_sha256: str
+    exported_at: int
+    public_key: str
+    files: dict[str, FileDigest]
+
+
 @dataclass(frozen=True, slots=True)
 class SealCheck:
     """What became of one signed head: `problem` is None when it fits the log."""
@@ -47,9 +78,9 @@ class SealCheck:
 
 def seal_head(
     fs: Fs, directory: Path, *, chain_id: bytes, head: Head, at_microseconds: int, public_key: bytes, sign: Sign
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, SealDocument]:
     """Sign the place behind `head` and put the seal beside the log; its path and what it says."""
-    document: dict[str, Any] = {
+    document: SealDocument = {
         "format": SEAL_FORMAT,
         "chain_id": chain_id.hex(),
         "seq": head.seq,
@@ -158,7 +189,7 @@ def export_signed(
     public_key: bytes,
     sign: Sign,
     script: bytes,
-) -> dict[str, Any]:
+) -> ExportManifest:
     """Write the log up to `head` into the new directory `target`; its manifest. Raises `LogCorrupt`."""
     if target.exists():
         raise ExportTargetTaken(target)
@@ -168,7 +199,7 @@ def export_signed(
         (aside / "README.txt").write_text(_README, encoding="utf-8")
         (aside / "verify_export.py").write_bytes(script)
         _write_segments(fs, directory, aside, head)
-        manifest = {
+        manifest: ExportManifest = {
             "format": EXPORT_FORMAT,
             "chain_id": chain_id.hex(),
             "first_seq": 1,
@@ -219,8 +250,8 @@ def _copy(fs: Fs, source: Path, target: Path, limit: int | None) -> int:
     return size
 
 
-def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    found = {}
+def _digests(folder: Path) -> dict[str, FileDigest]:
+    found: dict[str, FileDigest] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pyarrow as pa
 import pytest
 
+from casparian_protocol.bounds import Scalar
 from casparian_protocol.events import Event, JobDeadLettered, JobDue, JobFailed, ParserPaused
 from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ViolationCount
 from casparian_protocol.tagging import TagRule
@@ -168,7 +169,8 @@ def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
 
 def test_an_event_beyond_its_bound_is_refused_before_anything_is_folded(desk: Desk) -> None:
     known = desk.table.state.seq
-    policy = {"dir": "é" * 4096, "allow": True, "keep_days": 3} | {f"k{n}": "é" * 1000 for n in range(9)}
+    long: dict[str, Scalar] = {f"k{n}": "é" * 1000 for n in range(9)}
+    policy: dict[str, Scalar] = {"dir": "é" * 4096, "allow": True, "keep_days": 3, **long}
     with patch("casparian_sentinel.core.registry.parsers._POLICY_KEYS", frozenset(policy)):
         (decision,) = desk.submit(c.SetQuarantinePolicy("advice", "", policy, ANN))
 

@@ -7,8 +7,8 @@ held against the declared default's type, so that a parser never meets a kind of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from casparian_protocol.bounds import Json
 from casparian_protocol.events import ParserParametersSet
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
@@ -48,13 +48,13 @@ def set_parameters(decision: DecisionBuilder, command: SetParameters) -> None:
         decision.record(ParserParametersSet(name=line.name, params=stored, reason=command.reason[:512]))
 
 
-def declared_of(line: ParserLine) -> Mapping[str, Any]:
+def declared_of(line: ParserLine) -> Mapping[str, Json]:
     """What the current version declares; while there is none, the version that was registered last."""
     version = line.versions.get(line.current) or next(reversed(line.versions.values()))
     return version.params
 
 
-def refusal_of(state: State, tag: str, given: Mapping[str, Any]) -> ParameterRefused | None:
+def refusal_of(state: State, tag: str, given: Mapping[str, Json]) -> ParameterRefused | None:
     """Why a source (no tag) or a rule with this tag cannot give these parameters: no parser of its files takes one so.
 
     Before any such parser is registered everything is possible; it is judged again when jobs are queued.
@@ -80,8 +80,8 @@ def refusal_of(state: State, tag: str, given: Mapping[str, Any]) -> ParameterRef
 
 
 def effective(
-    declared: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]
-) -> tuple[dict[str, Any], dict[str, str]]:
+    declared: Mapping[str, Json], layers: Sequence[tuple[str, Mapping[str, Json]]]
+) -> tuple[dict[str, Json], dict[str, str]]:
     """Every declared parameter with its value, and where values that are not defaults came from.
 
     `layers`: (origin, values), lowest first. What a version does not declare is not for it. Raises `ParameterRefused` for a
