@@ -2,7 +2,7 @@
 
 An event is a past fact. The log keeps it as `[ts, type, v, actor, data]` and its place gives its sequence; `to_data` makes the
 data, `decode` reads them, whatever version wrote them. A type's meaning never changes: new meaning is a new type, another
-shape a new version with a step in `older`. `docs/reference/events.md` is generated from the classes. Everything here is pure.
+shape a new version with a step in `packing`. `docs/reference/events.md` is generated from the classes. Everything here is pure.
 """
 
 from __future__ import annotations

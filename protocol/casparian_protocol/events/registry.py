@@ -11,7 +11,7 @@ from casparian_protocol.jobs import OutputStatus
 
 
 class Problem(TypedDict):
-    """One reason why a version of a parser waits; `code` is one of `held_versions`."""
+    """One reason why a version of a parser waits; `code` is one of those in `wording`."""
 
     output: str
     column: str

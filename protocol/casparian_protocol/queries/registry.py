@@ -284,7 +284,7 @@ class KnownBelow(Query[CountRow]):
 
 @dataclass(frozen=True)
 class WaitingTags(Query[UnclaimedTag]):
-    """Tagged files of which nothing became, counted by tag; `casparian_protocol.waiting` judges them."""
+    """Tagged files of which nothing became, counted by tag; `casparian_protocol.wording` judges them."""
 
 
 class Name(TypedDict):

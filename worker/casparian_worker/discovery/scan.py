@@ -65,7 +65,7 @@ class ScanProgress:
 
 @dataclass(frozen=True, slots=True)
 class ScanOutcome:
-    """What a scan found. `blob` holds the changes (`catalogue.decode_changes`)."""
+    """What a scan found. `blob` holds the changes (`file_index.decode_changes`)."""
 
     root: str
     is_complete: bool
