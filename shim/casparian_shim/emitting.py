@@ -31,7 +31,7 @@ from casparian_shim.arrow.batches import (
     slice_bytes,
 )
 from casparian_shim.arrow.columns import text_of
-from casparian_shim.arrow.kinds import kinded
+from casparian_shim.arrow.kinds import copied_row, kinded
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.codec import encode_output_end, encode_output_start
 from casparian_shim.frames.kinds import (
@@ -174,7 +174,7 @@ class Outputs:
 
         def add(row: Row) -> None:
             rows = gathering.rows
-            rows.append(row)
+            rows.append(copied_row(row))
             count = len(rows)
             if count <= _SIZED_ROWS or count % _SIZE_EVERY == 0:
                 gathering.sized_count += 1

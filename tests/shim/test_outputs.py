@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ from casparian_shim.emitting import (
 )
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
-from casparian_shim.frames.kinds import GuestJob
+from casparian_shim.frames.kinds import GuestJob, ValueKind
 from casparian_shim.frames.reader import BadOutputName
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender, of_kind
@@ -129,6 +131,52 @@ def test_rows_without_a_column_wait_for_one() -> None:
         outputs.add_table(None, pa.table({"a": [1]}))
         outputs.finish()
     assert heard.rows("output") == [{"a": None}, {"a": None}, {"a": 1}]
+
+
+class Settings(dict[str, object]):
+    """A row of a class of the parser's own."""
+
+
+@pytest.mark.parametrize("kind", [dict, Settings, collections.OrderedDict])
+def test_a_row_is_what_it_was_when_it_was_given(kind: type[dict[str, object]]) -> None:
+    """Though the parser fills the same dict, list and buffer again for the next record."""
+    row, tags, place, raw, points = kind(), ["old"], {"ward": {"beds": [0]}}, bytearray(b"-"), numpy.zeros(1)
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        add = outputs.rows_into(None)
+        for number in range(3):
+            tags[0], place["ward"]["beds"][0], raw[:], points[0] = f"t{number}", number, b"%d" % number, number
+            row |= {"n": number, "tags": tags, "place": place, "raw": raw, "points": points}
+            add(row)
+        row.clear()
+        outputs.finish()
+
+    assert [(one["n"], one["tags"], one["place"], one["raw"], one["points"]) for one in heard.rows("output")] == [
+        (number, [f"t{number}"], {"ward": {"beds": [number]}}, b"%d" % number, POINTS[number]) for number in range(3)
+    ]
+
+
+POINTS = [{"kind": int(ValueKind.LIST), "value": f'[[4, "{number}.0"]]'.encode()} for number in range(3)]
+
+
+def test_a_rejected_row_is_what_it_was_when_it_was_rejected() -> None:
+    row: dict[str, object] = {"tags": ["old"]}
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        for number in range(3):
+            row["tags"] = [number]
+            outputs.reject(None, row, "bad", None, None)
+        outputs.finish()
+    assert [one["tags"] for one in heard.rows("output", REJECTS)] == ["[0]", "[1]", "[2]"]
+
+
+def test_what_a_row_leaves_out_is_null_though_its_dict_has_a_default() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = Outputs(sender)
+        outputs.rows_into(None)({"a": 1, "b": 2})
+        outputs.rows_into(None)(collections.defaultdict(int, a=3))
+        outputs.finish()
+    assert heard.rows("output") == [{"a": 1, "b": 2}, {"a": 3, "b": None}]
 
 
 def fails(error: type[CasparianError], give: Any, declared: Sequence[str] = (), **more: Any) -> CasparianError:

@@ -23,7 +23,7 @@ from casparian_shim.arrow.batches import (
     messages,
 )
 from casparian_shim.arrow.columns import MIXED_TYPE, column_of_values, text_of
-from casparian_shim.arrow.kinds import kinded, payload
+from casparian_shim.arrow.kinds import copied_row, kinded, payload
 from casparian_shim.emitting import _row_id
 from casparian_shim.frames.kinds import ValueKind
 from casparian_shim.frames.kinds import ValueKind as K
@@ -372,3 +372,40 @@ def test_polars_frames_come_column_by_column() -> None:
 
     assert batch["b"].to_pylist() == ["x", None]
     assert math.isnan(batch["d"].to_pylist()[1])
+
+
+class Refuses(list[object]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("no")
+
+
+class Unhashed(type):
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Strange(metaclass=Unhashed):
+    pass
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals()
+SCALARS |= st.datetimes() | st.binary().map(bytearray) | st.sampled_from([{1}, int, Refuses([1]), Strange()])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | st.integers(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=5))
+def test_a_copied_row_says_what_the_row_says(row: dict[str, object]) -> None:
+    assert repr({name: kinded(value) for name, value in copied_row(row).items()}) == repr(
+        {name: kinded(value) for name, value in row.items()}
+    )
+
+
+def test_a_list_that_holds_itself_is_copied_as_deep_as_it_is_read() -> None:
+    endless: list[object] = [1]
+    endless.append(endless)
+    copy = copied_row({"a": endless})
+    told = kinded(endless)
+    endless[0] = 2
+    assert kinded(copy["a"]) == told

@@ -8,7 +8,7 @@ arrays are recognised without importing numpy.
 import datetime
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -202,6 +202,41 @@ _READERS: dict[type, _Reader] = {
     tuple: _list,
     dict: _dict,
 }
+
+
+#: Classes whose values never change.
+_UNCHANGING = frozenset({type(None), str, bool, int, float, Decimal, bytes, datetime.date, datetime.datetime,
+                         datetime.time, datetime.timedelta})  # fmt: skip
+
+
+def copied_row(row: Mapping[str, object]) -> dict[str, object]:
+    """A copy that stays as it is when the parser changes the row, or a list or dict in it, for the next record."""
+    copy = dict(row)
+    try:
+        if _UNCHANGING.issuperset(map(type, copy.values())):  # nearly every row ends here
+            return copy
+    except Exception:  # noqa: BLE001, S110 -- a stranger's metaclass may refuse to be hashed
+        pass
+    return {name: _copied(value, 0) for name, value in copy.items()}
+
+
+def _copied(value: Any, depth: int) -> object:
+    """The value with every list, dict, byte array and numpy array in it copied; what `kinded` says of it is the same."""
+    kind = type(value)
+    try:
+        if issubclass(kind, tuple | list | dict) and depth < NESTED_DEPTH_MAX:
+            if issubclass(kind, dict):
+                return {key: _copied(item, depth + 1) for key, item in zip(value, value.values(), strict=True)}
+            items = [_copied(item, depth + 1) for item in value]
+            return tuple(items) if issubclass(kind, tuple) else items
+        if issubclass(kind, bytearray | memoryview):
+            return bytes(memoryview(value))
+        numpy = sys.modules.get("numpy")
+        if numpy is None or not issubclass(kind, numpy.ndarray):
+            return value
+        return _copied(list(value), depth) if value.dtype.hasobject and value.ndim else numpy.array(value)
+    except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; `kinded` says what it is
+        return value
 
 
 def payload(value: Kinded) -> bytes | None:
