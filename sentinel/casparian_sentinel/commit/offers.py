@@ -1,9 +1,9 @@
 """A `finish` or `fail` message made ready for the core: manifests read, files looked at, large facts put into blobs.
 
-A look at a file is cheap enough for the loop: it is opened without following links and its status read, nothing is hashed.
-That the content matches its digest is `promote`'s to verify; what the manifest's words and sums must be is the core's. A
-blob is durable before the event that names it is decided. Making blobs waits for the disk, so the daemon does that in a thread
-(`needs_thread` says when).
+Checking a file is cheap enough for the loop: it is opened without following links and its status is read, but nothing is
+hashed. `promote` verifies that the content matches its digest; the core checks what the manifest says. A blob is durable
+before the event that names it is decided. Making blobs waits for the disk, so the daemon does it in a thread
+(`needs_thread`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Committed files go to their places: renamed, never replaced, never copied; repeating it changes nothing.
+"""Publishing committed files: each is renamed into place, never copied and never over another; repeating it changes nothing.
 
 Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
-daemon. What it finds damaged it names and leaves where it is; it never hides a missing file and never decides a commit.
+daemon. It names damaged and missing files, leaves them where they are, and never decides a commit.
 
 Files in `outputs/` and `quarantine/` that no commit of the log names are what an earlier life of the log published, before it
 was cut back or restored from an older copy. They are moved to `quarantine/_orphans/`, never removed.

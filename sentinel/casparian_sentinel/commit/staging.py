@@ -1,4 +1,4 @@
-"""Staged files, and the careful file work below a commit: nothing follows a link, nothing replaces a file.
+"""Staged files, and the file operations that a commit uses: none follows a link, none replaces a file.
 
 A staged attempt lies below `.staging/<job>/<epoch>/`. Here it is opened, removed, kept as evidence, and swept when neither a
 lease nor a commit refers to it; the caller says which attempts are alive.

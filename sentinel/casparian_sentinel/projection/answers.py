@@ -40,7 +40,7 @@ _DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, 
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether no question can cause this by itself: the database is at fault.
+    """Whether the error means that the database is damaged: no question causes it by itself.
 
     A page whose checksum is wrong is reported as a plain `duckdb.Error`, which has no class of its own in the binding.
     """
@@ -210,7 +210,7 @@ def error(id_: str, problem: str, remedy: str) -> list[bytes]:
 
 
 def working(id_: str) -> list[bytes]:
-    """No answer yet: the question is waited for or worked on."""
+    """No answer yet: the question waits, or is being worked on."""
     return [b"working", msgpack.packb({"id": id_})]
 
 
@@ -219,7 +219,7 @@ def published(id_: str, path: str, seq: int) -> list[bytes]:
 
 
 def _bounded(reader: pa.RecordBatchReader) -> pa.Table | None:
-    """All rows, or None as soon as they are too many."""
+    """All rows; None when they are too many for one answer."""
     batches, size_bytes = [], 0
     for batch in reader:
         size_bytes += batch.nbytes

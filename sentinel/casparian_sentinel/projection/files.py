@@ -174,7 +174,7 @@ def read_changes(content: bytes) -> pa.Table:
     for name in _REQUIRED:
         if table.column(name).null_count:
             raise NotChanges("a set of changes", f"the column {name} has rows without a value")
-    columns: dict[str, Any] = {}
+    columns: dict[str, pa.ChunkedArray] = {}
     for name, kind in COLUMNS.items():
         if name in table.column_names:
             columns[name] = _cast(table.column(name), name, kind)

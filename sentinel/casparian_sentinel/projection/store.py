@@ -285,7 +285,7 @@ class Projection:
     # --- opening
 
     def rebuild(self) -> None:
-        """Forget everything; the caller applies the log from its start."""
+        """Make the tables anew, empty; the caller applies the log from its start."""
         with suppress(duckdb.Error):  # broken beyond being closed: the file is removed in any case
             self._db.close()
         self._db = database.create(self._path, self._boot_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -209,7 +208,7 @@ class Tables:
                 self._db.execute(_MARK_FILE, (content_hash, status, file_id))
             return
         files, hashes = zip(*statuses, strict=True)
-        columns: dict[str, Any] = {
+        columns: dict[str, pa.Array] = {
             "id": pa.array(files, pa.string()),
             "content_hash": pa.array(hashes, pa.string()),
             "status": pa.array(list(statuses.values()), pa.string()),

@@ -1,7 +1,7 @@
 """The tests beside a parser: sample files with the rows that are expected of them.
 
 Finds and reads the cases, and compares what a run gave with what was expected; running the parser needs a guest and is
-the caller's. The form is documented in docs/reference/parser-bundle.md. Pure but for reading the files.
+the caller's. The form is documented in docs/reference/parser-bundle.md.
 """
 
 from __future__ import annotations

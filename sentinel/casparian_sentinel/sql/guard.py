@@ -1,7 +1,7 @@
-"""What a user's query may be: one SELECT over known tables, without functions that reach outside. Pure.
+"""What a user's query may be: one SELECT over known tables, without functions that reach outside.
 
-An allow-list of relations, not a deny-list of tricks: a name that is not a published output, quarantine, state table or CTE of
-the query is refused, and so is every table function but a few harmless ones. Which columns of the state tables a query can
+It is an allow-list: a name that is not a published output, quarantine, state table or CTE of the query is refused, and so is
+every table function but a few harmless ones. Which columns of the state tables a query can
 need is read from the same tree, so that only those are handed over.
 """
 
