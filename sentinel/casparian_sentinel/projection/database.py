@@ -225,6 +225,16 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], types
     db.execute(f"insert into {table} ({columns}) values {values}", [row[name] for row in rows for name in names])
 
 
+def with_keys(sql: str, keys: Sequence[str]) -> tuple[str, list[object]]:
+    """SQL whose `in $keys` means these, and its parameters. Few keys are parameters of their own: that is planned sooner.
+
+    The keys must be its only condition: with another one beside few of them DuckDB reads the whole table, not the index.
+    """
+    if len(keys) > FEW_ROWS:
+        return sql.replace("$keys", "(select unnest(?::varchar[]))"), [list(keys)]
+    return sql.replace("$keys", f"({', '.join('?' * len(keys))})"), [*keys]
+
+
 def mark_of(kind: pa.DataType) -> str:
     """The parameter of a statement that stands for a value of this type; times are given as µs."""
     return "make_timestamp(?)" if pa.types.is_timestamp(kind) else "?"

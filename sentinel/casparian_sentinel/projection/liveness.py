@@ -23,7 +23,7 @@ from casparian_protocol.events import ContentsRecognised
 from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_sentinel.log import Event
-from casparian_sentinel.projection.database import Row, Types, as_columns, insert, registered
+from casparian_sentinel.projection.database import Row, Types, as_columns, insert, registered, with_keys
 
 #: (parser name, file id) and (parser name, content hash).
 FileKey: TypeAlias = tuple[str, str]
@@ -215,22 +215,21 @@ class Liveness:
 #: Rows of other parsers are few, and passed over by the caller.
 _PROCESSED = """
 select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents
-where file_id in (select unnest(?::varchar[]))
+where file_id in $keys
 """
 _PRESENT = """
-select content_hash, id, source_id, path from scout_files
-where content_hash in (select unnest(?::varchar[])) and status <> 'vanished'
+select content_hash, id, source_id, path, status from scout_files where content_hash in $keys
 """
 #: Sources whose files keep the rows of all their contents, and what lies in them (`queries.planning.ON_CHANGE`).
 _APPENDED = "select id, path || '/' from scout_sources where on_change = 'append'"
 _HOLDERS = """
-select parser, content_hash, count(*) from cf_processed_contents where content_hash in (select unnest(?::varchar[]))
+select parser, content_hash, count(*) from cf_processed_contents where content_hash in $keys
 group by all
 """
 _COMMITS = """
 select job_id, parser, content_hash, sequence, is_live, epoch_us(live_since), live_since_seq, superseded_by,
     epoch_us(superseded_at), superseded_seq
-from cf_commits where content_hash in (select unnest(?::varchar[]))
+from cf_commits where content_hash in $keys
 """
 _FORGET_FILES = """
 delete from cf_processed_contents where file_id in (select unnest(?::varchar[])) and parser = ?
@@ -302,7 +301,9 @@ def _present(db: duckdb.DuckDBPyConnection, contents: Keys) -> dict[ContentKey, 
     """Which files have these contents now, and whether each keeps its earlier ones."""
     appended = db.execute(_APPENDED).fetchall()
     held: dict[str, list[tuple[str, bool]]] = {}
-    for content, file_id, source_id, path in _asked(db, _PRESENT, contents):
+    for content, file_id, source_id, path, status in _asked(db, _PRESENT, contents):
+        if status == "vanished":
+            continue
         keeps_earlier = any(source_id == id_ or path.startswith(folder) for id_, folder in appended)
         held.setdefault(content, []).append((file_id, keeps_earlier))
     return {(parser, content): held[content] for parser, content in contents if content in held}
@@ -310,7 +311,8 @@ def _present(db: duckdb.DuckDBPyConnection, contents: Keys) -> dict[ContentKey, 
 
 def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Keys) -> list[tuple[Any, ...]]:
     """`keys` are looked up by their second part, which has an index."""
-    return db.execute(sql, (sorted({name for _parser, name in keys}),)).fetchall()
+    wanted = sorted({name for _parser, name in keys})
+    return db.execute(*with_keys(sql, wanted)).fetchall() if wanted else []
 
 
 def _write_processed(

@@ -25,6 +25,7 @@ from casparian_sentinel.projection.database import (
     mark_of,
     registered,
     relation,
+    with_keys,
 )
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
 
@@ -182,7 +183,7 @@ class Tables:
 
     def _forget(self, table: str, key: str, ids: Sequence[str]) -> None:
         if ids:
-            self._db.execute(f"delete from {table} where {key} in (select unnest(?::varchar[]))", (ids,))
+            self._db.execute(*with_keys(f"delete from {table} where {key} in $keys", ids))
 
     def _settle(self, closing: pa.Table) -> None:
         with registered(self._db, "closing", closing):
