@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calls import Caller, call_process
+from tests.cli.calls import Caller
+from tests.end_to_end.world import run_here
 from tests.homes import copy_home
 
 ADVICE = """
@@ -26,14 +27,14 @@ def parse(path, ctx):
 """
 
 
-def _must(home: Path, *arguments: str) -> None:
-    done = call_process(home, *arguments)
-    assert done.code == 0, (arguments, done)
+def _call(home: Path, *arguments: str | Path, code: int = 0) -> None:
+    done = run_here("--home", home, *arguments)
+    assert done.code == code, (arguments, done)
 
 
 @pytest.fixture(scope="session")
 def original_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made by real processes; the tests work on copies."""
+    """Made by real commands, a daemon and a worker; the tests work on copies."""
     folder = tmp_path_factory.mktemp("lived")
     home, inbox = folder / "home", folder / "inbox"
     inbox.mkdir()
@@ -41,11 +42,11 @@ def original_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (inbox / "good.txt").write_text("".join(f"A{n};{n}.25\n" for n in range(30)))
     (inbox / "partial.txt").write_text("".join(f"B{n};{'1,5' if n == 7 else n}\n" for n in range(30)))
     (inbox / "boom.txt").write_text("!boom\n")
-    _must(home, "init")
-    _must(home, "parser", "register", str(folder / "advice.py"))
-    _must(home, "contract", "approve", "advice")
-    _must(home, "scan", str(inbox), "--tag", "advice")
-    assert call_process(home, "process", "--workers", "1").code == 1  # one file fails
+    _call(home, "init")
+    _call(home, "parser", "register", str(folder / "advice.py"))
+    _call(home, "contract", "approve", "advice")
+    _call(home, "scan", str(inbox), "--tag", "advice")
+    _call(home, "process", "--workers", "1", code=1)  # one file fails
     return home
 
 

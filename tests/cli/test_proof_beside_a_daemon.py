@@ -8,15 +8,22 @@ import pytest
 from tests.cli.calls import Caller, call_process
 from tests.cli.test_log_proof import check
 from tests.cli.test_story_and_as_of import job_of, seq_of
+from tests.homes import copy_home
+
+
+@pytest.fixture(scope="module")
+def served_home(original_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the home that has lived, with a daemon without workers; what these tests change hinders no other."""
+    home = copy_home(original_home, tmp_path_factory.mktemp("served") / "home")
+    started = call_process(home, "start", "--detach", "--no-workers")
+    assert started.code == 0, started
+    yield home
+    assert call_process(home, "stop").code == 0
 
 
 @pytest.fixture
-def served(lived: Caller) -> Iterator[Caller]:
-    """A daemon without workers on the home that has lived."""
-    started = call_process(lived.home, "start", "--detach", "--no-workers")
-    assert started.code == 0, started
-    yield lived
-    assert call_process(lived.home, "stop").code == 0
+def served(served_home: Path, capfd: pytest.CaptureFixture[str]) -> Caller:
+    return Caller(served_home, capfd)
 
 
 def test_the_past_can_be_seen_beside_a_daemon(served: Caller, tmp_path: Path) -> None:
