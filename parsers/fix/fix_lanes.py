@@ -50,7 +50,7 @@ class Lanes:
         self._lane_count = 0
 
     def learn(self, found: Found, batch: Batch, plan: Plan) -> None:
-        """Open a lane for messages like this one, if separators alone tell their fields apart."""
+        """Open a lane for messages like this one, if separators alone separate their fields."""
         if len(found.separator) > 1 or DATA_FIELD_OF.keys() & set(found.tags) or self._lane_count >= _LANES_MAX:
             return
         lanes = self.by_shape.setdefault((found.separator, found.text.count(found.separator)), [])

@@ -1,6 +1,6 @@
 """One line of a log to the FIX messages on it, as bytes, with a reason wherever a message is broken.
 
-It knows FIX's framing: BeginString, BodyLength, CheckSum, separators, data fields whose length is told. It does
+It knows FIX's framing: BeginString, BodyLength, CheckSum, separators, data fields whose length is given. It does
 not know what a tag means; `fix_tables` names tags, `fix_parser` decides what becomes of a message. A message is
 taken whole or not at all: what cannot be framed is returned with a problem, never as half a message.
 """
@@ -17,7 +17,7 @@ _CHECKSUM = re.compile(rb"[0-9]{3}(?![0-9])")
 
 CHECKSUM_TEXTS = [b"%03d" % value for value in range(256)]
 
-# Tags that tell the length in bytes of the data field which must follow them (FIX 4.0 to 5.0 SP2).
+# Tags that give the length in bytes of the data field which must follow them (FIX 4.0 to 5.0 SP2).
 DATA_FIELD_OF = {
     b"90": b"91",
     b"93": b"89",
@@ -151,12 +151,12 @@ def _field(line: bytes, at: int, separator: bytes, tags: list[bytes], values: li
     return tag, line[value_start:end], end + len(separator)
 
 
-def _data(line: bytes, start: int, separator: bytes, tag: bytes, told: bytes) -> tuple[bytes, int]:
-    if not told.isdigit() or len(told) > 9:
-        raise _Unframed(f"the length told for data tag {tag.decode()} is not a number: {_shown(told)}")
-    end = start + int(told)
+def _data(line: bytes, start: int, separator: bytes, tag: bytes, given: bytes) -> tuple[bytes, int]:
+    if not given.isdigit() or len(given) > 9:
+        raise _Unframed(f"the length given for data tag {tag.decode()} is not a number: {_shown(given)}")
+    end = start + int(given)
     if line[end : end + len(separator)] != separator:
-        raise _Unframed(f"data tag {tag.decode()} does not end after the {int(told)} bytes told")
+        raise _Unframed(f"data tag {tag.decode()} does not end after the {int(given)} bytes given")
     return line[start:end], end + len(separator)
 
 

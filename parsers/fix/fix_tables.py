@@ -128,18 +128,18 @@ TRANS_EVENTS = {b"1": "trade_cancel", b"2": "trade_correct", b"3": "order_status
 def order_event(
     msg_type: bytes | None, exec_type: bytes | None, ord_status: bytes | None, trans_type: bytes | None
 ) -> str:
-    """What happened to the order. An ExecType nobody knows is an `execution_report`, its code in `exec_type`."""
+    """What happened to the order. An unknown ExecType is an `execution_report`, its code in `exec_type`."""
     if msg_type != b"8":
         return ORDER_EVENTS[msg_type or b""]
     if trans_type in TRANS_EVENTS:
         return TRANS_EVENTS[trans_type]
-    if exec_type == b"F":  # FIX 4.3 and later: one code for every trade, OrdStatus tells which
+    if exec_type == b"F":  # FIX 4.3 and later: one code for every trade, OrdStatus says which
         return TRADE_EVENTS.get(ord_status or b"", "trade")
     return EXEC_EVENTS.get(exec_type or ord_status or b"", "execution_report")
 
 
 class Clock:
-    """FIX timestamps to ISO 8601. A local time that a zone skips or has twice keeps no offset: nobody can tell it."""
+    """FIX timestamps to ISO 8601. A local time that a zone skips or has twice keeps no offset: there is none that is certain."""
 
     def __init__(self, zone_name: str) -> None:
         self.is_utc = zone_name in ("UTC", "Etc/UTC", "Z")
@@ -233,7 +233,7 @@ class Batch:
         return plan
 
     def row_as_text(self, plan: Plan, values: list[bytes]) -> dict[str, str]:
-        """A message that is not a valid row, by column, so that whoever looks at the quarantine can find it."""
+        """A message that is not a valid row, by column, so that it can be found in the quarantine."""
         return {name: text_of(values[place], self._encoding) for name, place in plan.places.items()}
 
     def add(self, pick: Pick, values: Sequence[bytes | None], line: int, index: int, text: bytes, raw: bytes) -> None:

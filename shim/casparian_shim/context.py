@@ -1,4 +1,4 @@
-"""`ctx`, the second argument of `parse(path, ctx)`: what a parser is told of its job, and what it reports beside rows."""
+"""`ctx`, the second argument of `parse(path, ctx)`: what a parser knows of its job, and what it reports beside rows."""
 
 import logging
 import operator
@@ -61,7 +61,7 @@ class Context:
         self._unit: str | None = None
         self._skips: dict[str, int] = {}
         self._rejects: dict[str, int] = {}
-        self._told_at = -_PROGRESS_EVERY_SECONDS
+        self._sent_s = -_PROGRESS_EVERY_SECONDS
         self._is_news = False
         self.log = logging.getLogger("casparian.parser")
 
@@ -120,14 +120,14 @@ class Context:
             return pa.ipc.open_file(source).read_all()
 
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
-        """How far the parser is, in `unit`. Cheap: at most ten times a second is told on.
+        """How far the parser is, in `unit`. Cheap: it is passed on at most ten times a second.
 
-        What is not a number from 0 to 2**53 - 1, or a unit that is not text, is not told: how far a parser is never ends
-        its job.
+        A value that is not a number from 0 to 2**53 - 1, or a unit that is not text, is dropped: reporting progress never
+        ends a job.
         """
         self._done, self._total = _measure(done), _measure(total)
         self._unit = _cut(unit, _UNIT_CHARACTERS_MAX) if isinstance(unit, str) else None
-        self._tell_now_and_then()
+        self._send_now_and_then()
 
     def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
         """Declare `count` records of the input that are not rows: comments, trailers, records summed up in a total.
@@ -150,7 +150,7 @@ class Context:
         if reason not in self._skips and len(self._skips) >= _REASONS_MAX:
             reason = OTHER_REASONS
         self._skips[reason] = self._skips.get(reason, 0) + count
-        self._tell_now_and_then()
+        self._send_now_and_then()
 
     def reject(
         self,
@@ -163,25 +163,25 @@ class Context:
         """Send a row to quarantine: the parser itself calls it bad, for this `reason`."""
         name = self._outputs.reject(output, row, reason, source_row, raw)
         self._rejects[name] = self._rejects.get(name, 0) + 1
-        self._tell_now_and_then()
+        self._send_now_and_then()
 
     def finish(self) -> None:
-        """Tell the last word on progress, skips and rejects."""
+        """Send progress, skips and rejects a last time, if anything changed."""
         if self._is_news:
-            self._tell()
+            self._send()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def _tell_now_and_then(self) -> None:
+    def _send_now_and_then(self) -> None:
         self._outputs.flush_when_due()
         self._is_news = True
-        if time.monotonic() - self._told_at >= _PROGRESS_EVERY_SECONDS:
-            self._tell()
+        if time.monotonic() - self._sent_s >= _PROGRESS_EVERY_SECONDS:
+            self._send()
 
-    def _tell(self) -> None:
-        self._told_at = time.monotonic()
+    def _send(self) -> None:
+        self._sent_s = time.monotonic()
         self._is_news = False
         self._sender.send(encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._rejects)))
 

@@ -51,7 +51,7 @@ class ErrorCode(StrEnum):
     CONNECTION_RESET = "CONNECTION_RESET"
     VENV_BUILD_FAILED = "VENV_BUILD_FAILED"
     SINK_UNAVAILABLE = "SINK_UNAVAILABLE"
-    #: An error of the sentinel's own: nobody else is to blame.
+    #: An error of the sentinel's own.
     INTERNAL = "INTERNAL"
 
 
@@ -81,11 +81,11 @@ def retryable(code: ErrorCode) -> bool:
 class CasparianError(Exception):
     """Raised on purpose: says what is wrong, and what the reader can do about it."""
 
-    #: The code a job fails with when nobody handles this error.
+    #: The code a job fails with when this error is not handled.
     code: ErrorCode = ErrorCode.UNKNOWN_ERROR
     #: The home, or the daemon that has it, cannot be reached: nothing was tried.
     is_about_connecting: bool = False
-    #: What tells two failures of this class apart (a status, an output, codes): part of the fingerprint, unlike the message.
+    #: What distinguishes two failures of this class (a status, an output, codes): part of the fingerprint, unlike the message.
     facts: Mapping[str, ContextValue] = {}
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:

@@ -103,7 +103,7 @@ def _capture_logging(sender: FrameSender) -> None:
 
 
 def report_of(error: BaseException) -> ErrorReport:
-    """What the worker is told about an exception."""
+    """What is reported to the worker about an exception."""
     code = code_for_parsers_exception(error)
     context: dict[str, ContextValue] = {}
     if place := raised_at(error):
@@ -154,7 +154,7 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
         for stream in streams:
             stream.finish()
         sender.send(failure)
-    except OSError:  # nobody listens any more: the exit status says the rest
+    except OSError:  # the worker is gone: the exit status says the rest
         return TRANSIENT
     return status
 
@@ -167,8 +167,8 @@ def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None
         error, CasparianError
     ):  # ours: the parser's own frames and the sentence, no class, no inside of the shim
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
-        told = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []
-        text = "".join([*told, str(error)])
+        lines = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []
+        text = "".join([*lines, str(error)])
     else:
         text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
     if job.shown_path:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import ctypes
     from pathlib import Path
 
-#: Python's own choice: a write to nobody, or beyond a limit of size, is an error where it happens, and no end of the process.
+#: Python's own choice: a write to a closed pipe, or beyond a limit of size, raises where it happens and does not end the process.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 #: What a shell arranges for a command: `nohup`, a job in a script's background, a terminal that is not its own.
 TERMINAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})

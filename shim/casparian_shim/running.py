@@ -140,7 +140,7 @@ def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool
     """Whether a dict maps outputs to data, rather than columns to values.
 
     A table is never a value of a column, so one table decides. Otherwise every key must be a declared output and
-    every value a container: a row whose columns are all called like outputs and hold lists is nobody's row.
+    every value a container: a row whose columns all have names of outputs and hold lists does not occur.
     """
     if not data:
         return False

@@ -86,7 +86,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def own_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the parser's first frame on: how the shim called it is nobody's concern.
+    """The traceback from the parser's first frame on: frames of the shim are left out.
 
     Whole when there is no frame but the shim's: then the shim itself has something to say.
     """

@@ -98,7 +98,7 @@ def test_a_data_field_may_hold_separators_and_even_a_message(tmp_path: Path) -> 
 def test_a_wrong_data_length_spoils_that_message_only(tmp_path: Path) -> None:
     recorded = log(tmp_path, message("B", "95=99", "96=abc") + b" " + message("0"))
 
-    assert reasons(recorded) == [("fix_other", "data tag 96 does not end after the 99 bytes told", 1)]
+    assert reasons(recorded) == [("fix_other", "data tag 96 does not end after the 99 bytes given", 1)]
     assert len(recorded.of("fix_session")) == 1
 
 

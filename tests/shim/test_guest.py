@@ -249,7 +249,8 @@ def test_many_rows_arrive_complete_in_order_and_in_batches(tmp_path: Path) -> No
     heard = run_guest(tmp_path, source)
 
     batches = heard.batches["output", OutputKind.ROWS]
-    assert max(batch.num_rows for batch in batches) <= 65_536  # a slow machine sends smaller ones, once a second
+    assert len(batches) >= 4
+    assert max(batch.num_rows for batch in batches) <= 65_536  # less on a busy machine, where a second has passed
     assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(200_000))
 
 

@@ -33,6 +33,11 @@ from tests.shim.streams import heard_from_sender, of_kind
 REJECTS = OutputKind.REJECTS
 
 
+def standing(*arguments: Any, **more: Any) -> Outputs:
+    """Outputs for which no time passes, however busy this machine is: batches are sent when they are full."""
+    return Outputs(*arguments, clock=lambda: 0.0, **more)
+
+
 def starts(heard: Heard) -> list[tuple[int, str, OutputKind]]:
     return [(one.index, one.name, one.kind) for one in of_kind(heard, OutputStart) if isinstance(one, OutputStart)]
 
@@ -43,7 +48,7 @@ def ends(heard: Heard) -> list[tuple[int, int]]:
 
 def test_rows_arrive_as_they_were_given_and_each_output_says_how_many() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender, ["orders", "trades"])
+        outputs = standing(sender, ["orders", "trades"])
         add_order, add_trade = outputs.rows_into("orders"), outputs.rows_into("trades")
         for number in range(3):
             add_order({"id": number})
@@ -72,7 +77,7 @@ def test_every_row_and_every_reject_has_its_place_in_the_order_in_which_it_came(
 ) -> None:
     """A rejected row says its number; accepted rows take the numbers left over, in order."""
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         for output in ("orders", "trades"):
             outputs.rows_into(output)({"a": "first"})
         for output, is_rejected, row in given_rows:
@@ -99,7 +104,7 @@ def test_every_row_and_every_reject_has_its_place_in_the_order_in_which_it_came(
 def test_rejects_are_told_before_any_batch_that_holds_a_later_row() -> None:
     """So that a reader can give numbers batch by batch."""
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         outputs.rows_into("o")({"a": 1})
         outputs.reject("o", {"a": "x"}, "bad", None, None)
         outputs.rows_into("o")({"a": 2})
@@ -112,7 +117,7 @@ def test_rejects_are_told_before_any_batch_that_holds_a_later_row() -> None:
 
 def test_columns_that_come_later_are_null_before_and_after() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         outputs.add_table(None, pa.table({"a": [1]}))
         outputs.add_table(None, pa.table({"a": [2], "b": ["x"]}))
         outputs.add_table(None, pa.table({"a": [3]}))
@@ -124,7 +129,7 @@ def test_columns_that_come_later_are_null_before_and_after() -> None:
 
 def test_rows_without_a_column_wait_for_one() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         add = outputs.rows_into(None)
         add({})
         add({})
@@ -181,7 +186,7 @@ def test_what_a_row_leaves_out_is_null_though_its_dict_has_a_default() -> None:
 
 def fails(error: type[CasparianError], give: Any, declared: Sequence[str] = (), **more: Any) -> CasparianError:
     with heard_from_sender(is_whole=False) as (sender, _heard):
-        outputs = Outputs(sender, declared, **more)
+        outputs = standing(sender, declared, **more)
         with pytest.raises(error) as refused:
             give(outputs)
             outputs.finish()
@@ -215,7 +220,7 @@ def test_a_name_that_could_name_no_table_is_refused(name: str) -> None:
 
 def test_of_one_declared_output_no_name_is_needed() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender, ["orders"])
+        outputs = standing(sender, ["orders"])
         assert outputs.declared == ("orders",)
         outputs.rows_into(None)({"a": 1})
         outputs.finish()
@@ -245,7 +250,7 @@ def test_a_row_that_fits_no_batch_is_refused_with_its_size() -> None:
 
 def test_many_rows_are_cut_into_batches_by_count_and_by_bytes() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         add = outputs.rows_into("many")
         for number in range(BATCH_ROWS_MAX + 10):
             add({"n": number})
@@ -254,7 +259,7 @@ def test_many_rows_are_cut_into_batches_by_count_and_by_bytes() -> None:
     assert [batch.num_rows for batch in batches] == [BATCH_ROWS_MAX, 10]
 
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender, batch_bytes=64 * 1024)
+        outputs = standing(sender, batch_bytes=64 * 1024)
         add = outputs.rows_into("wide")
         for number in range(100):
             add({"n": number, "text": "x" * 2000})
@@ -267,7 +272,7 @@ def test_many_rows_are_cut_into_batches_by_count_and_by_bytes() -> None:
 
 def test_values_of_several_kinds_are_told_once_a_column() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         for _ in range(3):
             outputs.add_table("o", pa.table({"a": [1]}))
             add = outputs.rows_into("o")
@@ -279,7 +284,7 @@ def test_values_of_several_kinds_are_told_once_a_column() -> None:
 
 def test_what_readers_gave_out_goes_before_the_rows_made_of_it() -> None:
     with heard_from_sender() as (sender, heard):
-        outputs = Outputs(sender)
+        outputs = standing(sender)
         outputs.before_rows = lambda: outputs.add_records("utf_8", [1], [5], [0]) if not told else None
         told: list[int] = []
         outputs.rows_into("o")({"a": 1})

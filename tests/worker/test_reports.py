@@ -45,9 +45,9 @@ def test_a_heartbeat_names_every_job_within_its_limit_and_the_rest_follows() -> 
 
 def test_progress_is_the_guests_own_word_with_rate_and_time_left() -> None:
     (job,), (counters,) = running(1)
-    counters.told = Progress(done=10, total=30, unit="lines")
+    counters.reported = Progress(done=10, total=30, unit="lines")
     job.progress(0.0, 1)
-    counters.told = Progress(done=20, total=30, unit="lines")
+    counters.reported = Progress(done=20, total=30, unit="lines")
     told = job.progress(1.0, 2)
     assert told is not None
     assert (told.items_done, told.items_total, told.unit, told.eta_seconds) == (20, 30, "records", 1)
@@ -83,7 +83,7 @@ def test_offers_share_messages_and_a_large_manifest_travels_beside() -> None:
 def test_progress_that_cannot_be_told_costs_its_job_no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease is renewed by its name: what else a beat says is worth less."""
     (first, second), (broken, _) = running(2)
-    monkeypatch.setattr(broken, "told", None)
+    monkeypatch.setattr(broken, "reported", None)
     (beat,) = heartbeat_of([first, second], 1, Usage(), 10.0, 1)
     encode(beat)
     assert isinstance(beat, Heartbeat)
@@ -106,7 +106,7 @@ def test_whatever_was_counted_when_a_heartbeat_can_be_sent(
     now_s = 0.0
     for done, total, elapsed in steps:
         now_s += elapsed
-        counters[0].told = Progress(done=done, total=total, unit="rows")
+        counters[0].reported = Progress(done=done, total=total, unit="rows")
         counters[1].rows = int(rows) if math.isfinite(rows) else 0
         beat, *reports = heartbeat_of(jobs, 1, Usage(), now_s, 1)
         assert len(pack(beat.model_dump())) <= HEARTBEAT_LIMIT_BYTES

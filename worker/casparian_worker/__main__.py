@@ -1,7 +1,7 @@
 """`python -m casparian_worker`: one worker process of a home, usually started by its sentinel.
 
 SIGTERM drains: nothing more is taken, what runs is finished. A second one stops now. Ctrl-C does the same for a worker
-that somebody started by hand; a managed one leaves that to its sentinel.
+that a person started by hand; a managed one leaves that to its sentinel.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> int:
-    """The exit status. `tell`: what becomes of the connection of a worker that a person started."""
+    """The exit status. `tell` gets one line for each change of the connection of a worker that a person started."""
     given = parse_arguments(arguments)
     process.reset_signals(keep=() if given.managed else process.TERMINAL)
     home = home_from(given.home, dict(os.environ))

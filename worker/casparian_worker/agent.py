@@ -78,9 +78,9 @@ class AgentOptions:
     version: str
     #: Started by a sentinel: leaves when none answers for long.
     is_managed: bool = True
-    #: An offer or a failure that nobody answered is sent again.
+    #: An offer or a failure without an answer is sent again after so long.
     resend_seconds: float = RESEND_SECONDS
-    #: Started by a person: what becomes of the connection is told here; None for a managed one.
+    #: Started by a person: what becomes of the connection is announced here; None for a managed one.
     tell: Callable[[str], None] | None = None
     #: So long such a worker waits for the first sentinel.
     wait_seconds: float = DEFAULT_WAIT_SECONDS
@@ -133,7 +133,7 @@ class Agent:
         runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
-        #: What waits for a disk and nobody waits for: never in the loop.
+        #: Work that waits for a disk and that the loop does not wait for.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         try:
             while not self._left.is_set():

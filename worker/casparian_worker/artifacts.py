@@ -89,7 +89,7 @@ class SameDiskTransfer:
 
 
 class BusTransfer:
-    """In one message of the bus. What was asked is asked again by `ask_again`, until nobody waits for it."""
+    """In one message of the bus. `ask_again` repeats each question until it is answered or given up."""
 
     def __init__(self, call: Callable[..., None], send: Callable[[Message], object]) -> None:
         """`call(function, *arguments)` has it called in the loop, where `send` may be used, from any thread."""
@@ -113,7 +113,7 @@ class BusTransfer:
             waiting.set_result(content)
 
     def ask_again(self) -> None:
-        """In the loop: a sentinel is here that may never have heard what was asked."""
+        """In the loop: a sentinel has just welcomed this worker, which may not know what was asked."""
         for digest in self._waiting:
             self._send(Fetch(hash=digest))
 
@@ -192,5 +192,5 @@ def compile_sources(directory: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         timeout=_COMPILE_SECONDS,
-        check=False,  # what does not compile is the parser's error, told when it is imported
+        check=False,  # what does not compile is the parser's error, reported when it is imported
     )

@@ -1,7 +1,7 @@
-"""The worker's end of the bus, and in words for whoever started it by hand whether a sentinel answers there.
+"""The worker's end of the bus, and messages to the person who started it by hand on whether a sentinel answers.
 
 `WorkerBus` is one DEALER, drained through its descriptor in the loop. A message goes only to a connection that exists: what
-cannot be sent now is sent again by whoever keeps it, so nothing stale waits here for a sentinel that comes back. `Contact`
+cannot be sent now is sent again by `leases`, so nothing stale waits here for a sentinel that comes back. `Contact`
 knows when to stop waiting for the first sentinel.
 """
 
@@ -42,7 +42,7 @@ class WorkerBus:
         self._recheck()
 
     def send(self, message: Message, attachments: Sequence[bytes] = ()) -> bool:
-        """False when nobody is there to take it."""
+        """False when no sentinel is connected."""
         try:
             self._socket.send_multipart(encode(message, attachments), zmq.NOBLOCK)
         except zmq.Again:
@@ -52,7 +52,7 @@ class WorkerBus:
         return True
 
     def close(self) -> None:
-        """Last words get a second to leave."""
+        """The last messages get a second to leave."""
         self._loop.remove_reader(self._descriptor)
         self._socket.close(linger=_LINGER_MILLISECONDS)
         self._context.term()
@@ -93,7 +93,7 @@ _PATIENCE_SECONDS = 1.0
 
 
 class Contact:
-    """One worker's. A managed worker tells nobody and waits as its own rules say."""
+    """Of one worker. A managed worker announces nothing and waits as `leases` decides."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Contact:
         self.status = LEFT
 
     def looked(self) -> bool:
-        """Nobody has answered yet; whether to wait on. For ever, once somebody has."""
+        """No sentinel has answered yet; whether to go on waiting. Without end once one has answered."""
         if self._tell is None or self._was_welcome:
             return True
         waited_s = self._monotonic() - self._began_s
@@ -134,7 +134,7 @@ class Contact:
         self._was_welcome, self._is_told = True, False
 
     def lost(self) -> None:
-        """The sentinel that was here takes nothing any more. Told once."""
+        """The sentinel that was here takes nothing any more. Announced once."""
         if self._tell is not None and self._was_welcome and not self._is_told:
             self._is_told = True
             self._tell("the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)")

@@ -56,7 +56,7 @@ class Stage(Enum):
     RUNNING = "running"
     SEALING = "being made durable"
     FINISHED = "offered, not answered"
-    FAILED = "failure told, not answered"
+    FAILED = "failure sent, not answered"
 
 
 @dataclass(slots=True)
@@ -251,7 +251,7 @@ class LeaseTable:
                 self._send_failure(now_s, lease)
 
     def _lose_leases(self) -> None:
-        """Too long without a word: what runs is stopped, for somebody else may have it soon. Offers wait for an answer."""
+        """No sentinel answered in time: what runs is stopped, since another worker may get it soon. Offers wait for an answer."""
         for lease in self.at(Stage.WAITING, Stage.RUNNING):
             self._give_up(lease, StopCause.LEASE_LOST)
         self.is_welcome = False

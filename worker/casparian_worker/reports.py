@@ -82,8 +82,8 @@ class Counters(Protocol):
     def batches(self) -> int: ...
 
     @property
-    def told(self) -> GuestProgress:
-        """The guest's own word."""
+    def reported(self) -> GuestProgress:
+        """The guest's own report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,15 @@ class RunningJob:
     meter: ProgressMeter = field(default_factory=ProgressMeter)
 
     def progress(self, now_s: float, wall_us: int) -> Progress | None:
-        """By the guest's own word where it gives one, by rows otherwise."""
+        """As the guest reports it where it does, by rows otherwise."""
         counters = self.counters
         if counters is None:
             return None
-        told = counters.told
-        if told.done is not None:
-            done = bounded_count(told.done)
-            total = None if told.total is None else bounded_count(told.total)
-            unit = _UNITS.get(told.unit or "", "unknown")
+        reported = counters.reported
+        if reported.done is not None:
+            done = bounded_count(reported.done)
+            total = None if reported.total is None else bounded_count(reported.total)
+            unit = _UNITS.get(reported.unit or "", "unknown")
         else:
             done, total, unit = bounded_count(counters.rows), None, "rows"
         rate, eta = self.meter.update(done, total, now_s)
@@ -213,11 +213,11 @@ class SinkReports:
         self._sent_at_s = float("-inf")
 
     def begin_anew(self) -> None:
-        """Nobody knows anything."""
+        """The sentinel knows of no counts yet."""
         self._sent.clear()
 
     def report(self, send: Callable[[Message], bool], now_s: float, *, is_last: bool = False) -> None:
-        """Report what changed, if it is time or these are the last words. `send` says whether somebody takes it."""
+        """Report what changed, if it is time or this is the last report. `send` says whether it was taken."""
         if not is_last and now_s - self._sent_at_s < SINKS_INTERVAL_SECONDS:
             return
         changed = [meter for meter in self.meters.all() if meter.changes != self._sent.get(meter, 0)]
@@ -250,7 +250,7 @@ class UsageMeter:
     """CPU since it was asked last, memory now, free space when `look_at_disk` looked last."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: whose disk's free space is told."""
+        """`folder`: free space is measured on its disk."""
         self._folder = folder
         self._free_bytes = 0
         self._cpu_s, self._at_s = _cpu_seconds(), time.monotonic()

@@ -86,7 +86,7 @@ class Sink(Protocol):
 
     @property
     def key(self) -> str:
-        """Names the attempt: what was committed under it once is not there twice if somebody commits it again."""
+        """Names the attempt: committing it again under the same name adds nothing."""
 
     def open(self, output: str, kind: Kind, settings: WriterSettings) -> SinkWriter: ...
 

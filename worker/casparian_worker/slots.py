@@ -44,7 +44,7 @@ class Slots(Generic[Work]):
         self._queue: queue.SimpleQueue[tuple[Work, bool] | None] = queue.SimpleQueue()
         self._turn = threading.Condition()
         self._busy_count = 0
-        #: Somebody has all slots to himself, or waits until he has.
+        #: One attempt has all slots, or waits until it has.
         self._is_reserved = False
         self._threads = [
             threading.Thread(target=self._run, name=f"slot-{number}", daemon=True) for number in range(1, count + 1)
@@ -137,7 +137,7 @@ class Sealer(Generic[Owner]):
 
 
 def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
-    """For each: None or why not. An accident of ours ends this group, reported, not the thread that all others need."""
+    """For each: None or why not. An error of ours ends this group, logged, and not the thread that all others need."""
     try:
         return seal_together(group)
     except Exception as accident:

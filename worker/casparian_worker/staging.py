@@ -320,7 +320,7 @@ class StagingDirectory:
         return bool(self._sinks)
 
     def _open(self) -> None:
-        """Make the directory. The job's may vanish meanwhile: whoever removes another attempt of it removes it as well."""
+        """Make the directory. The job's may vanish meanwhile: removing another attempt of the job removes it as well."""
         while not self._descriptors:
             self._descriptors.append(self.disk.open_directory(self._root))
             try:
@@ -334,7 +334,7 @@ class StagingDirectory:
             try:
                 self.disk.make_below(parent, name)
             except FileExistsError:
-                if name == self.path.name:  # an epoch is ours alone: nobody may have been here
+                if name == self.path.name:  # no other attempt has this epoch
                     raise
             else:
                 self._is_made |= name == self.path.name
@@ -342,7 +342,7 @@ class StagingDirectory:
 
 
 def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
-    """Delete what an attempt staged; nothing is done when somebody did already."""
+    """Delete what an attempt staged; nothing is done when it is gone already."""
     if path.parent.parent != root:
         raise ValueError(f"{path} is no attempt's directory")
     for remove in (partial(disk.remove_tree, path), partial(disk.remove_directory, path.parent)):

@@ -256,7 +256,7 @@ def run_input(
         source.content_hash,
         seconds,
         observers,
-        all_skips(run.counters.told.skips, run.records.skips),
+        all_skips(run.counters.reported.skips, run.records.skips),
         run.room.is_full,
         error,
         run.accounting,
@@ -320,7 +320,7 @@ class _Run:
         for consumer in self.takers.values():
             consumer.finish()
         if not self.room.is_full:
-            self.accounting = self.records.accounting(sum(self.counters.told.skips.values()))
+            self.accounting = self.records.accounting(sum(self.counters.reported.skips.values()))
             if self.accounting.gap and not self.parser.metadata.may_drop_records:
                 raise Unaccounted(self.accounting.gap)
         return None

@@ -287,7 +287,9 @@ def aligned(output: str, columns: Sequence[Column], schema: Any | None) -> list[
         return list(columns)
     expected, actual = list(schema.names), [name for name, _, _ in columns]
     if expected != actual:
-        if len(set(expected)) < len(expected) or len(set(actual)) < len(actual):  # nobody can tell which is which
+        if len(set(expected)) < len(expected) or len(set(actual)) < len(
+            actual
+        ):  # names do not say which column is which
             raise ColumnsChanged(output, expected, actual)
         row_count = len(columns[0][1]) if columns else 0
         by_name = {column[0]: column for column in columns}

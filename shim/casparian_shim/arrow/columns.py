@@ -206,7 +206,7 @@ def _classes(values: Sequence[object]) -> set[type]:
     """The classes of all values but None."""
     try:
         types = set(map(type, values))
-    except Exception:  # noqa: BLE001 -- a stranger's metaclass may refuse to be hashed
+    except Exception:  # noqa: BLE001 -- an unknown metaclass may refuse to be hashed
         return {object, _NONE}  # more than one: every value is looked at
     types.discard(_NONE)
     return types

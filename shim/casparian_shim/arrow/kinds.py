@@ -32,7 +32,7 @@ def kinded(value: object, depth: int = 0) -> Kinded:
     try:
         reader = _READERS.get(kind) or _reader_for(kind)
         return reader(value, depth)
-    except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; then it is not a value
+    except Exception:  # noqa: BLE001 -- an unknown class may raise anything; then it is not a value
         return _other(value, depth)
 
 

@@ -34,12 +34,12 @@ order in which the parser gave them. A rejected row says its number. Accepted ro
 order: the worker keeps the next free number of each output and steps over those rejects have taken. The shim sends
 an output's rejects before any batch of it that holds a later row, so numbers can be given batch by batch.
 
-**What readers gave out.** The SDK's readers tell of each record, header and blank line in a stream of
+**What readers gave out.** The SDK's readers report each record, header and blank line in a stream of
 `"kind": "records"`, named by the encoding (`utf_8`): `row` int64, `end` int64 (-1: unknown), `what` int8, none of them
 null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows made from those records.
 
 **Progress.** JSON with any of `done`, `total` (numbers), `unit` (text), `skips` (reason → count), `rejects`
-(output → count), `metrics` (name → number). Everything is cumulative: the last frame is the truth.
+(output → count), `metrics` (name → number). Everything is cumulative: the last frame counts.
 
 `encode_*` make frames, `FrameReader` (socket in, frames out) reads them; `StreamState` says whether a frame may come at
 this point of the stream.

@@ -138,7 +138,7 @@ class ProtocolBreach(CasparianError):
 
 
 class StreamCut(CasparianError):
-    """The stream ended before its end of stream. Why, the guest's exit status tells, not the stream."""
+    """The stream ended before its end of stream. The guest's exit status says why."""
 
     code = ErrorCode.PROTOCOL_ERROR
 

@@ -1,6 +1,6 @@
 """Physical lines of a byte source as text, in blocks, each with the byte offset at which it ends.
 
-Owns encodings, byte order marks and line ends: LF, CRLF and CR end a line, also mixed, unless told otherwise. What a
+Owns encodings, byte order marks and line ends: LF, CRLF and CR end a line, also mixed, unless one is chosen. What a
 line means is the readers' business. Memory stays flat: one block, or one line when it is longer.
 """
 
@@ -111,7 +111,7 @@ class Lines:
             self._pass_over_mark()
         elif self.encoding in _WITHOUT_MARK:
             self.encoding = _WITHOUT_MARK[self.encoding]
-        self.reading.stream = stream_name(self.encoding)  # the mark has told which UTF-16 it is
+        self.reading.stream = stream_name(self.encoding)  # the mark says which UTF-16 it is
 
     def blocks(self) -> Iterator[list[str]]:
         """The lines with their ends. Raises `NotTheEncoding` once everything before the bad line was given."""

@@ -1,9 +1,9 @@
-"""Readers that keep text as text and tell where each record came from.
+"""Readers that keep text as text and say where each record came from.
 
 Nothing is guessed: no type, no encoding, no missing value. Each row is a dict of texts with `__cf_row_id`, the
 1-based number of the line (or, for CSV, of the line its record begins on). What is not a record (a header, blank and
 skipped lines, a byte order mark) is declared as a skip, so that every byte of the input is accounted for. They stream;
-memory stays flat unless a table is asked for. Lines are `lines`', what is told to the worker `records`'.
+memory stays flat unless a table is asked for. `lines` reads lines, `records` reports to the worker.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What the readers of the SDK gave out: the record tape, which tells the worker what every byte of the input is.
+"""What the readers of the SDK gave out: the record tape, which says for the worker what every byte of the input is.
 
 A reader notes each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with
 the reason. An entry is `row` (the 1-based line the record begins on), `end` (the byte offset behind it; entries lie back

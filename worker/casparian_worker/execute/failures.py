@@ -53,7 +53,7 @@ _WORKERS_OWN = frozenset(
 )
 
 
-#: A guest does not end itself by these; what we send is told apart before.
+#: A guest does not end itself by these; signals that we send are recognised before.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
 #: What says that this worker could not start or watch a process, or ran out of descriptors: no word about any sink.
 _OWN_PROCESS_NUMBERS = frozenset({errno.EAGAIN, errno.ECHILD, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESRCH})
@@ -144,7 +144,7 @@ class ColumnsChanged(CasparianError):
 
 
 def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianError:
-    """What it means that a guest's stream was cut and nobody had asked it to end."""
+    """What it means that a guest's stream was cut though it was not asked to end."""
     is_cpu = ended.status == -signal.SIGXCPU or (
         ended.status == -signal.SIGKILL and cpu_seconds is not None and ended.cpu_seconds >= cpu_seconds
     )
@@ -158,11 +158,15 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
         case _ if ended.status == -signal.SIGXFSZ:
             said = "wrote a file beyond its limit and was killed by SIGXFSZ"
             return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
-        case _ if ended.status == -signal.SIGKILL:  # the kernel's way to get memory back; it tells nobody whom it hit
+        case _ if (
+            ended.status == -signal.SIGKILL
+        ):  # how the kernel gets memory back; it does not say which process it chose
             said = f"{ended.said} (by the kernel, when memory ran out, or by another process)"
             return GuestEnded(ErrorCode.OOM_RISK, ended, said, is_by_others=True)
         case status if status in _SIGNALS_OF_OTHERS:
-            return GuestEnded(ErrorCode.CONNECTION_RESET, ended, f"{ended.said} (by somebody)", is_by_others=True)
+            return GuestEnded(
+                ErrorCode.CONNECTION_RESET, ended, f"{ended.said} (not by this worker)", is_by_others=True
+            )
         case _:
             return GuestEnded(ErrorCode.UNKNOWN_ERROR, ended, ended.said)
 

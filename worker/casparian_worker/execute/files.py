@@ -175,7 +175,7 @@ def held_scratch(scratch: Path) -> Iterator[Path]:
 
 
 def sweep(root: Path, now_seconds: float) -> list[str]:
-    """Remove what workers that died left behind: directories that nobody has locked and that are not quite new."""
+    """Remove what workers that died left behind: directories that no process has locked and that are not quite new."""
     removed: list[str] = []
     for path in sorted(root.iterdir()):
         try:
@@ -205,7 +205,7 @@ def joblog_path(home: Home, job_id: str, day: str) -> Path:
 class JobLog:
     """Writes one job's log. For several threads. Attempts of one day share a file and its size.
 
-    What the disk does not take is told once, by `close`: a thread that drains a guest must not end over it.
+    What the disk does not take is raised once, by `close`: a thread that drains a guest must not end over it.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """What became of each record that the SDK's readers gave out, and of each byte of the input.
 
-Takes the record tape (`casparian_shim.sdk.records`), is told which records the rows and rejected rows name, and says at
+Takes the record tape (`casparian_shim.sdk.records`), learns which records the rows and rejected rows name, and says at
 the end what is left over. Keeps the places of the latest records, so that a bad row is kept with its original text.
-Memory is bounded: records nobody has named yet are kept up to a limit, beyond it they are only counted.
+Memory is bounded: records that no row has named yet are kept up to a limit, beyond it they are only counted.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from casparian_worker.staging import SinkMeters, StagingDirectory
 
 
 class StopCause(Enum):
-    """Who wants the attempt to end."""
+    """Why an attempt was asked to end."""
 
     CANCELLED = "cancelled"
     FENCED = "fenced"
@@ -44,7 +44,7 @@ class Stoppable(Protocol):
 
 
 class CancelToken:
-    """One attempt's wish to end. The first cause counts."""
+    """A request that one attempt end. The first cause counts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class CancelToken:
             running.stop()
 
     def attach(self, running: Stoppable) -> None:
-        """What has to be told; raises `Stopped` when the wish came first."""
+        """What `request` has to stop; raises `Stopped` when the request came first."""
         with self._lock:
             self._running = running
         self.check()
@@ -73,7 +73,7 @@ class CancelToken:
             self._running = None
 
     def check(self) -> None:
-        """Raise `Stopped` if so wished."""
+        """Raise `Stopped` if the attempt was asked to end."""
         if self.cause is not None:
             raise Stopped(self.cause)
 
@@ -86,7 +86,8 @@ class StreamCounters:
     bytes: int = 0
     batches: int = 0
     quarantined: int = 0
-    told: Progress = field(default_factory=Progress)
+    #: The guest's own report.
+    reported: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ Outcome = Finished | Failed
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One lease, in the thread of a slot. `stop` ends it early; `counters` are what heartbeats tell of it."""
+    """One lease, in the thread of a slot. `stop` ends it early; `counters` are what heartbeats report of it."""
 
     assignment: Assignment
     context: WorkerContext

@@ -179,7 +179,7 @@ class GuestStream:
     def read(self) -> Failure | None:
         """Until the end of the stream (None) or the guest's own report of its failure.
 
-        Raises what the guest did wrong, `StreamCut` when it is gone, `Stopped` when somebody wanted that.
+        Raises what the guest did wrong, `StreamCut` when it is gone, `Stopped` when the attempt was asked to end.
         """
         while True:
             frame = self._next_frame()
@@ -194,7 +194,7 @@ class GuestStream:
                 case Log(level, message):
                     self._log.write(level, "guest", message)
                 case Progress():
-                    self.counters.told = frame
+                    self.counters.reported = frame
                 case Failure():
                     return frame
                 case EndOfStream():

@@ -50,7 +50,7 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 class GuestStatusLost(CasparianError):
-    """The kernel gave a guest's exit status to nobody: something in this process reaps children that are not its own."""
+    """A guest's exit status is lost: something in this process reaps children that are not its own."""
 
     code = ErrorCode.CONNECTION_RESET
 
@@ -85,7 +85,7 @@ class GuestExit:
 
 
 class Child(Protocol):
-    """A process of ours: who it is, until it is reaped. A warm guest's is told by the process that forked it."""
+    """A process of ours: who it is, until it is reaped. For a warm guest the process that forked it answers."""
 
     @property
     def pid(self) -> int: ...
@@ -97,7 +97,7 @@ class Child(Protocol):
         """To its whole process group, where it leads one; nothing once it is reaped."""
 
     def reap(self) -> GuestExit:
-        """Wait for its end. Raises `GuestStatusLost` where the kernel gave its status to nobody."""
+        """Wait for its end. Raises `GuestStatusLost` where its status is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Started:
 
 
 def start(popen: Callable[[], subprocess.Popen[bytes]], *, leads_group: bool = True) -> Started:
-    """Start a child of this process's own, from the thread for that. Nobody takes it for an orphan meanwhile."""
+    """Start a child of this process's own, from the thread for that, and not mistaken for an orphan meanwhile."""
     return _starter.submit(_start, popen, leads_group).result()
 
 
@@ -167,7 +167,7 @@ class PidfdChild:
 class WatchedChild:
     """By a thread that waits for it: where there are no descriptors of processes (macOS, kernels before 5.3).
 
-    Reaped as soon as it ends; its group may be signalled after that, which the kernel refuses once nobody is in it.
+    Reaped as soon as it ends; its group may be signalled after that, which the kernel refuses once the group is empty.
     """
 
     def __init__(self, pid: int, leads_group: bool) -> None:
@@ -252,7 +252,7 @@ def end_orphans() -> int:
             if not found:
                 break
             for pid in found:
-                with suppress(ProcessLookupError, ChildProcessError):  # reaped by whoever started it
+                with suppress(ProcessLookupError, ChildProcessError):  # reaped by the thread that started it
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
             ended += len(found)

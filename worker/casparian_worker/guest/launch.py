@@ -17,7 +17,7 @@ _SIGKILL = 9
 #: After SIGXCPU a guest that ignores it has this long.
 _CPU_GRACE_SECONDS = 2
 _ORPHANED = 3
-#: How often a guest looks for its worker, where the kernel does not tell.
+#: How often a guest checks that its worker lives, where the kernel does not end it.
 _LOOK_SECONDS = 1.0
 
 
@@ -51,7 +51,7 @@ def _watch_parent(worker_pid: int) -> None:
 
 
 def leave_others_alone() -> None:
-    """No signal from here reaches the worker, or anybody but this guest's own children; where the kernel can do that."""
+    """Signals from here reach this guest's own children only, where the kernel can do that."""
     from casparian_shim.process import keep_signals_inside
 
     try:

@@ -35,7 +35,7 @@ from casparian_shim.frames.kinds import GuestJob
 from casparian_worker.guest import children, launch
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
 
-#: From the first signal to the last; with reaping, a guest is gone within two seconds of being told.
+#: From the first signal to the last; with reaping, a guest is gone within two seconds of the first.
 TERMINATE_SECONDS = 1.8
 _KILLED_SECONDS = 60.0
 _DRAIN_SECONDS = 0.2
@@ -130,7 +130,7 @@ def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event
         deadline_s = float("inf")
         while selector.get_map() and time.monotonic() < deadline_s:
             was_ending = is_ending.is_set()
-            if was_ending and deadline_s == float("inf"):  # somebody that it left behind may write for ever
+            if was_ending and deadline_s == float("inf"):  # a process that it left behind may write for ever
                 deadline_s = time.monotonic() + _LAST_DRAIN_SECONDS
             ready = selector.select(0 if was_ending else _DRAIN_SECONDS)
             for key, _events in ready:
@@ -320,7 +320,7 @@ def _start(spec: GuestSpec, python: str, description: int, inherited: list[int])
 def _connected_pair() -> tuple[socket.socket, socket.socket]:
     """(ours, theirs): TCP on the loopback, both ends made here and the guest's inherited, so it needs no right to connect.
 
-    The listener is closed before this returns; a stranger who was quicker is hung up on.
+    The listener is closed before this returns; a connection from elsewhere that came first is closed.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
         listener.settimeout(_ACCEPT_SECONDS)

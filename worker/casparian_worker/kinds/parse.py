@@ -1,7 +1,7 @@
 """PARSE: open the input, run the parser in a guest, judge and stage its rows, build the manifest.
 
-`execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when somebody
-wanted the attempt to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
+`execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when the
+attempt was asked to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
 outcome that names files, and durable only once the caller has sealed it.
 """
 
@@ -127,14 +127,14 @@ class _Attempt:
         """A log that cannot be written fails the attempt, as outputs that cannot be written do."""
         try:
             with closing(self._open_log()) as log:
-                return self._told(log)
+                return self._run_and_log(log)
         except OSError as cause:  # the log's: every other is an outcome by now
             return Failed(of_exception(cause, "environment"))
         finally:
             if self.source is not None:
                 self.source.close()
 
-    def _told(self, log: JobLog) -> Outcome:
+    def _run_and_log(self, log: JobLog) -> Outcome:
         try:
             alone = ", alone on its host: an earlier one ran out of memory" if self.task.is_alone else ""
             log.write(LogLevel.INFO, "worker", f"Attempt {self.task.attempt} (epoch {self.task.epoch}) begins{alone}.")
@@ -182,7 +182,7 @@ class _Attempt:
             return Failed(error)
         for output in self.outputs.values():
             output.finish()
-        accounting = self.records.accounting(sum(self.counters.told.skips.values()))
+        accounting = self.records.accounting(sum(self.counters.reported.skips.values()))
         if accounting.gap and not may_drop_records(self.task.bundle, self.task.entry):
             raise Unaccounted(accounting.gap)
         files = [file for writer in self.writers.values() for file in writer.close()]
@@ -298,7 +298,7 @@ class _Attempt:
         return Manifest(
             files=files,
             outputs={name: out.accounting(is_failed=name == failed_output) for name, out in self.outputs.items()},
-            skipped=all_skips(self.counters.told.skips, self.records.skips),
+            skipped=all_skips(self.counters.reported.skips, self.records.skips),
             records=records,
             source_hash=self.source.content_hash,
             source_bytes=self.source.size_bytes,

@@ -1,6 +1,6 @@
 """SCAN: walk a directory in a process of its own, and stage what it found changed since the last scan.
 
-What the file index knows below the root is asked for first; the child (`discovery.child`) scans, tells how far it is and may
+What the file index knows below the root is asked for first; the child (`discovery.child`) scans, reports its progress and may
 be ended at any moment.
 """
 
@@ -116,7 +116,7 @@ class ScanProcess:
 
 
 def run_scan(run: JobRun) -> Outcome:
-    """One attempt; raises `Stopped` when somebody wanted it to end."""
+    """One attempt; raises `Stopped` when it was asked to end."""
     began_s = time.monotonic()
     assignment, home = run.assignment, run.context.home
     job_id, epoch = assignment.job.job_id, assignment.epoch
@@ -149,7 +149,7 @@ def _scan(run: JobRun, scratch: Path) -> ScanDone:
 
     def note(said: ScanSaid) -> None:
         if "files" in said:
-            run.counters.told = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+            run.counters.reported = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
 
     child = ScanProcess(
         {

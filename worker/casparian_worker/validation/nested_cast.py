@@ -39,7 +39,7 @@ Texts = list[str | None] | dict[str, str | None]
 
 
 class _Number(str):
-    """A number's own digits, told apart from a JSON string."""
+    """A number's own digits, as opposed to a JSON string."""
 
     __slots__ = ()
 
@@ -117,7 +117,7 @@ def _loose(arrow: pa.DataType) -> pa.DataType:
 def relabelled(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Judged values under the contract's own type.
 
-    A cast, and Parquet, would refuse a NULL struct for its required fields: below it they hold a value that nobody sees.
+    A cast, and Parquet, would refuse a NULL struct for its required fields: below it they hold a value that is never shown.
     """
     if pt.is_list(target):
         lengths = pc.fill_null(pc.list_value_length(array), 0)

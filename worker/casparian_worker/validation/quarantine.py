@@ -29,7 +29,7 @@ def _typed_text(array: pa.Array) -> pa.StringArray:
     texts = as_texts(array, keeps_scale=False)
     if not pt.is_floating(array.type):
         return texts
-    return pc.replace_substring_regex(texts, r"^(-?[0-9]+)$", r"\1.0")  # else nobody sees why 1.0 is no int64
+    return pc.replace_substring_regex(texts, r"^(-?[0-9]+)$", r"\1.0")  # or it would not show why 1.0 is no int64
 
 
 def with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
