@@ -353,22 +353,12 @@ class ParserStanding:
         }
 
 
+#: Columns of the registry that the document of a version shows as they are.
 _DOCUMENTED = (
-    "name",
-    "version",
-    "registered_at",
-    "artifact",
-    "kind",
-    "may_drop_records",
-    "topics",
-    "is_current",
-    "current_since",
-    "current_by",
-    "current_reason",
-    "total_executions",
-    "successful_executions",
+    "name", "version", "registered_at", "artifact", "kind", "may_drop_records", "topics", "is_current",
+    "current_since", "current_by", "current_reason", "total_executions", "successful_executions",
     "last_failure_reason",
-)
+)  # fmt: skip
 
 
 def parser_versions(gateway: Gateway, name: str | None = None) -> list[ParserStanding]:
