@@ -73,7 +73,7 @@ _SNAPSHOT_WORTHWHILE_EVENTS = 5_000
 
 
 class LocalSentinel:
-    """A context manager: the home is ours from entering to leaving. Raises `LogInUse` when somebody else has it."""
+    """A context manager: the home is ours from entering to leaving. Raises `LogInUse` when another process has it."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class LocalSentinel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was done is durable by now: what cannot be tidied up (a full disk) is told, and fails no command."""
+        """What was done is durable by now: what cannot be tidied up (a full disk) is logged, and fails no command."""
         try:
             try:
                 self._record_stop()

@@ -57,7 +57,7 @@ def held(job_id: str, epoch: int) -> Held:
 
 
 def own_error(code: str, message: str) -> JobError:
-    """What nobody reported and the core itself concluded."""
+    """An error that the core concluded itself: no worker reported it."""
     return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
 
 
@@ -68,7 +68,7 @@ def internal_error(message: str) -> JobError:
 
 
 def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
-    """The attempt is over without a verdict: queued again, cancelled if somebody wanted that, poison if it killed enough.
+    """The attempt is over without a verdict: queued again, cancelled if that was asked for, poison after too many lost workers.
 
     `cause`: the event that took it from its worker, if one did.
     """
@@ -236,7 +236,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
 
 
 def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
-    """Drop what a fenced attempt staged, unless the epoch is somebody's or its end decided about the staging already."""
+    """Drop what a fenced attempt staged, unless the epoch is still leased or its end decided about the staging already."""
     job = decision.state.jobs.get(job_id)
     if (job is None or job.epoch != epoch) and not _is_settled(decision.state, job_id, epoch):
         decision.do(DropStaging(job_id, epoch))

@@ -1,4 +1,4 @@
-"""What the passing of time decides, and what the shell tells about itself: boot, disk, drain, stop.
+"""What follows from the passing of time, and from the state of the daemon itself: boot, disk, drain, stop.
 
 A lease stands until a `Tick` finds its worker silent for the whole lease; its expiry is then an event, and only from
 there on its epoch is fenced.

@@ -64,7 +64,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Lease what is ready to whoever has credit; sent after each drained batch of other commands. Cheap when idle."""
+    """Lease what is ready to workers with credit; sent after each drained batch of other commands. Cheap when idle."""
 
     actor: str = SENTINEL
 
@@ -144,7 +144,7 @@ class QueueJobs:
     jobs: Sequence[JobSpec]
     position: int
     actor: str = SENTINEL
-    #: job → the event that told of its file as it is.
+    #: job → the event that recorded its file as it is now.
     told_by: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""A decision: events to record, effects to release once they are durable, the answer to whoever asked; and how it is built.
+"""A decision: events to record, effects to release once they are durable, the answer to the caller; and how it is built.
 
 Effects are released in order, behind the batch that holds their decision's events, and behind all earlier effects when a
 decision has no events. Every effect may be repeated: the shell performs promotions again after a crash.
@@ -86,7 +86,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Decision:
-    """Events to record, effects to release, and the answer to whoever asked.
+    """Events to record, effects to release, and the answer to the caller.
 
     `decide` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
     """

@@ -338,7 +338,7 @@ def _gone(state: State, seq: int, ts: int, event: WorkerLost | WorkerLeft) -> No
 
 
 def _sentinel_started(state: State, seq: int, ts: int, event: SentinelStarted) -> None:
-    state.scans.clear()  # whoever was scanning spoke to the process before this one
+    state.scans.clear()  # those scans reported to the process before this one
 
 
 def _intake_paused(state: State, seq: int, ts: int, event: IntakePaused) -> None:

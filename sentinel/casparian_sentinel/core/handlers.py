@@ -2,7 +2,7 @@
 
 `decide` judges and changes nothing durable; `step` also makes the decision's events part of the state, so that the next
 command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable: that is
-the shell's promise. `smaller` divides a command that failed as a whole: what one job does wrong is nobody else's matter.
+the shell's promise. `smaller` divides a command that failed as a whole: a fault in one job must not affect the others.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def smaller(command: Command) -> Sequence[Command]:
 
 
 def attempts_of(command: Command) -> list[tuple[str, int]]:
-    """(job, epoch) whose end the command tells: a worker repeats it until it is answered."""
+    """(job, epoch) whose end the command reports: a worker repeats it until it is answered."""
     match command:
         case FinishReceived(items=items):
             return [(item.job_id, item.epoch) for item in items]

@@ -78,7 +78,7 @@ def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
     if job is None:
         decision.reject(
             f"Job {command.job_id} is not open.",
-            f"`casparian job show {command.job_id}` tells how it ended.",
+            f"`casparian job show {command.job_id}` shows how it ended.",
             code="NOT_OPEN",
         )
     elif job.state is JobState.COMMITTED:

@@ -131,7 +131,7 @@ def _next_alone(state: State, limit: int) -> list[str]:
 
 
 def _host_of(decision: DecisionBuilder, worker_id: str) -> str:
-    """Also of a worker that has not come back yet; "" when nobody knows."""
+    """Also of a worker that has not come back yet; "" when unknown."""
     worker = decision.presence.workers.get(worker_id)
     joined = decision.state.joined.get(worker_id)
     if worker is not None:
@@ -160,7 +160,7 @@ def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]
 def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
 
-    Whoever has the attempt ignores the repetition; whoever gave it up says so again.
+    A worker that has the attempt ignores the repetition; one that gave it up says so again.
     """
     state = decision.state
     silent: list[OpenJob] = []

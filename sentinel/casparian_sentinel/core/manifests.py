@@ -1,4 +1,4 @@
-"""Manifests, errors and lists cut to the bytes that an event has for them; whoever cuts says how much was left out.
+"""Manifests, errors and lists cut to the bytes that an event has for them. What is cut says how much was left out.
 
 What a manifest must say to be believed is its kind's to judge (`kinds`); whether the files exist and are what it says is
 checked on disk by the shell. A manifest that lies is a broken worker: its job fails with `PROTOCOL_ERROR`.

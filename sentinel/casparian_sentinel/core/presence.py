@@ -336,9 +336,9 @@ def after_boot(
     version: str = "",
     breaker: BreakerSettings | None = None,
 ) -> WorkerPresence:
-    """The view of a process that just folded the log: nobody has said hello yet.
+    """The view of a process that has just folded the log: no worker has said hello yet.
 
-    Workers that held leases have `rejoin_seconds` to come back with them; whoever does gets a full lease from then on.
+    Workers that held leases have `rejoin_seconds` to come back with them; a worker that does gets a full lease from then on.
     A retry waits what its wall time says is left, but never longer than its back-off; a cool-down alike.
     """
     presence = WorkerPresence(liveness, retry, version, breaker or BreakerSettings())

@@ -29,7 +29,7 @@ IsCurrent = Callable[[str, int], bool]
 
 
 class ReadyQueue:
-    """Queued jobs of all lanes. The caller tells through `is_current` which entries are stale."""
+    """Queued jobs of all lanes. `is_current` says which entries are stale."""
 
     __slots__ = ("_is_current", "_lanes")
 
@@ -273,7 +273,7 @@ class ParserLine:
     #: Something of it was committed.
     has_processed: bool = False
     open_jobs: int = 0
-    #: Why a person paused it; None while nobody did. A version that failed too often is held by its breaker.
+    #: Why a person paused it; None while it is not paused by hand. A version that failed too often is held by its breaker.
     paused: str | None = None
     #: Parameters that were set, instead of the declared defaults.
     params: dict[str, Json] = field(default_factory=dict)

@@ -49,7 +49,7 @@ LEASES_MAX = 1024
 
 
 def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
-    """Adopt what the worker still holds, tell it what to abandon, take back what it no longer knows."""
+    """Adopt what the worker still holds, say what it must abandon, take back what it no longer knows."""
     message, worker_id = command.message, command.worker_id
     if message.protocol != PROTOCOL_VERSION:
         reason = (
@@ -88,7 +88,10 @@ def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bo
     for item in message.holding:
         job = current_attempt(state, item.job_id, item.epoch, worker_id)
         goes_on = is_known and job is not None and not job.is_cancel_requested
-        is_committed = state.settled.get(item.job_id) == (item.epoch, COMMITTED)  # it will ask again and be told so
+        is_committed = state.settled.get(item.job_id) == (
+            item.epoch,
+            COMMITTED,
+        )  # it will ask again, and get that answer
         (keep if goes_on or is_committed else drop).append(item)
     return keep, drop
 

@@ -68,7 +68,7 @@ class Booted:
 def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | None = None) -> Booted:
     """Open and recover the log, then fold it.
 
-    Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (somebody in the home knows another log), `LogFull`,
+    Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (a witness in the home knows another log), `LogFull`,
     `StagingElsewhere`.
     """
     check_one_file_system(fs, home)
@@ -218,7 +218,7 @@ def _unknown_parts(fs: Fs, home: Home) -> list[Witness]:
 
 
 def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
-    """Jobs whose commits the log has; None when it cannot tell: it is damaged, or says itself that a part was lost."""
+    """Jobs whose commits the log has; None when it cannot say: it is damaged, or records that a part was lost."""
     segments = list_segments(fs, directory)
     found: set[str] = set()
     if not segments:
@@ -236,7 +236,7 @@ def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
                         return None
                     if event.type == "JobOutputsCommitted":
                         found.add(str(event.data.get("job_id", "")))
-    except LogCorrupt as damage:  # a torn tail at most, or else whoever opens the log says so
+    except LogCorrupt as damage:  # a torn tail at most; other damage is reported when the log is opened
         return found if damage.segment == segment_name(segments[-1]) else None
     return found
 

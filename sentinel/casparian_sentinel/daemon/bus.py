@@ -45,7 +45,7 @@ DRAIN_LIMIT = 512
 _KIND_PLACE = 2
 _HELLO = b"hello"
 FEED_HIGH_WATER_MARK = 50_000
-#: Each byte of a topic that somebody subscribes to is kept: some ten bytes of ours.
+#: Each byte of a subscribed topic is kept, and takes some ten bytes of memory.
 _TOPIC_LIMIT_BYTES = 64
 #: Leaves room for the reply's own fields within a body.
 _RESULT_IN_BODY_BYTES = 60 * 1024
@@ -239,7 +239,7 @@ class Bus:
         self._path.unlink(missing_ok=True)
 
     def _watch(self, identity: bytes, pid: int) -> None:
-        """Hear of the process's end at once, where the kernel tells; by its silence otherwise."""
+        """Notice the process's end at once, where the kernel reports it; by its silence otherwise."""
         if not pid or pid == os.getpid() or not hasattr(os, "pidfd_open"):
             return
         try:
@@ -266,7 +266,7 @@ def _pid_of(frame: zmq.Frame) -> int:
     """The process at the other end of an ipc connection: libzmq asked the kernel when it connected."""
     try:
         pid = str(frame.get("Peer-Address")).rpartition(":")[2]
-    except zmq.ZMQError:  # not ipc, or a system that does not tell
+    except zmq.ZMQError:  # not ipc, or a system without this
         return 0
     return int(pid) if pid.isascii() and pid.isdigit() and len(pid) < 10 else 0
 
@@ -311,7 +311,7 @@ class Outbox:
     def to_worker(self, worker_id: str, message: Message, attachments: Sequence[bytes] = ()) -> None:
         identity = self._bus.identity_of(worker_id)
         if identity is None:
-            self.dropped += 1  # it is away; on its return `hello` tells what it needs to know
+            self.dropped += 1  # it is away; the answer to its next `hello` has all it needs
             return
         for frames in encode_parts(message, attachments):
             if not self._bus.send(identity, frames):

@@ -227,7 +227,7 @@ class LocalWorkers:
                 process.kill()
 
     async def close(self, *, grace_seconds: float) -> None:
-        """They were told over the bus; after the grace they are terminated, then killed."""
+        """They were asked over the bus; after the grace they are terminated, then killed."""
         self._is_closing = True
         for ask, wait_seconds in (("", grace_seconds), ("terminate", 2.0), ("kill", 5.0)):
             for process in list(self._running.values()):

@@ -1,8 +1,8 @@
-"""What goes wrong in this process, and who hears of it.
+"""What goes wrong in this process, and where it is reported.
 
-`InternalErrors` counts errors of our own that a daemon survives (docs/decisions/0017) and tells a few tracebacks a minute.
-`ToldFailures` writes a line into daemon.log for each failure of a job, and not more than somebody reads. `Tasks` keeps the
-tasks of the loop until they end: what they raise reaches whoever must hear of it.
+`InternalErrors` counts errors of our own that a daemon survives (docs/decisions/0017) and logs a few tracebacks a minute.
+`FailureLines` writes a line into daemon.log for each failure of a job, up to a limit that a person can read. `Tasks` keeps the
+tasks of the loop until they end: what they raise ends the daemon.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Window:
     """One place's tracebacks of this minute."""
 
     since_s: float
-    told: int = 0
+    logged: int = 0
     left_out: int = 0
 
 
@@ -50,12 +50,12 @@ class InternalErrors:
         return self.counts.total()
 
     def note(self, place: str, error: BaseException) -> None:
-        """Count it and tell it with its traceback."""
+        """Count it, and log it with its traceback."""
         self.counts[place] += 1
         self.last = f"{place}: {type(error).__name__}: {error}"[:_WORDS]
         window = self._window(place)
-        if window.told < TRACEBACKS_A_MINUTE:
-            window.told += 1
+        if window.logged < TRACEBACKS_A_MINUTE:
+            window.logged += 1
             logger.error("Internal error in %s; the daemon goes on.", place, exc_info=error)
         else:
             window.left_out += 1
@@ -79,7 +79,7 @@ BURST_LINES = 50
 LINES_A_SECOND = 1.0
 
 
-class ToldFailures:
+class FailureLines:
     """Methods belong to the loop."""
 
     def __init__(self, monotonic_seconds: Callable[[], float]) -> None:
@@ -88,7 +88,7 @@ class ToldFailures:
         self._at_s = monotonic_seconds()
         self._left_out = 0
 
-    def tell(self, decision: Decision) -> None:
+    def list_failures(self, decision: Decision) -> None:
         """A line for each failure among the events of a durable decision."""
         for event in decision.events:
             line = line_of(event)

@@ -1,7 +1,7 @@
 """Messages that arrive on the bus: decoded, attributed to a worker or client, turned into a command.
 
 A worker is who its connection said hello as, never who a message claims to be. What cannot be understood is refused with
-the field named, counted, and forgotten: it disturbs nobody else. Nothing is decided here.
+the field named, counted, and forgotten: other peers are not affected. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Inbox:
         self._outbox = outbox
 
     def receive(self, identity: bytes, frames: Sequence[bytes]) -> None:
-        """One message from anybody."""
+        """One message from any peer."""
         try:
             message, attachments = decode(frames)
         except MalformedMessage as malformed:
@@ -103,7 +103,7 @@ class Inbox:
         self.take(identity, message, attachments)
 
     def take(self, identity: bytes, message: Message, attachments: Sequence[bytes]) -> None:
-        """One message that was understood. What fails here by our own fault is told to its sender."""
+        """One message that was understood. A failure here that is our own fault is reported to the sender."""
         try:
             self._take(identity, message, attachments)
         except MalformedMessage as malformed:
@@ -205,14 +205,14 @@ class Inbox:
         prepare: Callable[..., Command],
         *arguments: Any,
     ) -> None:
-        """Prepare a command where waiting for the disk holds nobody up. On failure the worker asks again."""
+        """Prepare a command in a thread, where waiting for the disk delays no other message. On failure the worker asks again."""
         loop = asyncio.get_running_loop()
         try:
             command = await loop.run_in_executor(self._threads, prepare, *arguments)
         except OSError as cause:
             self._disk_failed(identity, message, cause)
             return
-        except Exception as error:  # noqa: BLE001 -- an error of ours, counted, told to the sender
+        except Exception as error:  # noqa: BLE001 -- an error of ours, counted, reported to the sender
             self._internal(identity, message, attachments, error)
             return
         self._engine.submit(command)
@@ -223,7 +223,7 @@ class Inbox:
         self._refuse(identity, Refusal.DISK, f"the sentinel's disk: {cause.strerror}", message.kind)
 
     def _internal(self, identity: bytes, message: Message, attachments: Sequence[bytes], error: Exception) -> None:
-        """Ours, and said so; what tells the end of an attempt may fail only so often."""
+        """An error of ours, reported as such; a message about the end of an attempt may fail only a few times."""
         self._engine.internal.note(f"taking a {message.kind}", error)
         if isinstance(message, Finish) and len(message.jobs) > 1:  # what one job does wrong is not the others' matter
             for job in message.jobs:

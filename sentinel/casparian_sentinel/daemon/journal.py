@@ -84,7 +84,7 @@ class Engine:
         now = self.now()
         try:
             decision = decide(self.state, self.presence, command, now, cause)
-        except Exception as error:  # noqa: BLE001 -- an error of ours ends this command, told and counted, not the daemon
+        except Exception as error:  # noqa: BLE001 -- an error of ours ends this command, logged and counted, not the daemon
             decision = self._refused(command, now, error)
         else:
             self._is_broken = True
@@ -130,7 +130,7 @@ class Engine:
 
 
 class Entry(NamedTuple):
-    """A decision and whoever waits until it is durable."""
+    """A decision, and the waiter to call when it is durable."""
 
     decision: Decision
     waiter: Callable[[], None] | None = None

@@ -172,7 +172,7 @@ def can_move(shell: Shell) -> bool:
 
 
 def _announce(shell: Shell) -> None:
-    """The pid file, then the notice to whoever waits."""
+    """The pid file, then the notice to the process that waits."""
     pid_file = shell.home.pid_file
     aside = pid_file.with_suffix(".new")
     aside.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -212,12 +212,12 @@ async def _end_cleanly(shell: Shell) -> None:
 
 
 async def _publish(shell: Shell) -> None:
-    """Leave a catalogue that shows everything committed; without it the next start makes one."""
+    """Leave a `catalog.duckdb` that shows everything committed; the next start would make one otherwise."""
     try:
         async with asyncio.timeout(_VIEWS_SECONDS):
             await shell.queries.publish_output_views(shell.journal.durable.seq)
     except (ProjectionAway, RequestRefused, TimeoutError) as cause:
-        logger.warning("The catalogue was not brought up to date: %s", cause or "no answer in time")
+        logger.warning("catalog.duckdb was not brought up to date: %s", cause or "no answer in time")
 
 
 async def _close(shell: Shell) -> None:

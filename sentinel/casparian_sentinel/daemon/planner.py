@@ -206,10 +206,10 @@ class Planner:
             logger.info("%d files wait for parser %s: %s.", skipped.files, skipped.parser, skipped.reason)
 
     async def _guarded_plan(self) -> None:
-        """Plan; what fails is tried again, whoever's fault it is: a later look may find other files."""
+        """Plan; what fails is tried again, whatever the cause: a later look may find other files."""
         try:
             await self._plan()
-        except (CasparianError, OSError) as error:  # a disk in trouble is nobody's mistake
+        except (CasparianError, OSError) as error:  # a failing disk is no error of ours
             logger.warning("Planning failed and is tried again: %s", error)
             self._plan_again(_RETRY_SECONDS)
         except Exception as error:

@@ -1,6 +1,6 @@
-"""The projector as the daemon's child: kept alive, told how far the log is durable, asked for rows.
+"""The projector as the daemon's child: it is kept alive, gets the position up to which the log is durable, and answers questions.
 
-Everything here may fail without touching dispatch: the child is started again, its readers wait or are told to ask
+Everything here may fail without touching dispatch: the child is started again, its readers wait, or have to ask
 again. What the projector does with the log is `projection`'s business.
 """
 
@@ -265,9 +265,9 @@ class ProjectionQueries:
     """Asks the projector's endpoint, as any client does, from within the loop."""
 
     def __init__(self, context: ZmqContext, home: Home, why_not: Callable[[], str] = str) -> None:
-        """`why_not()` says why nobody will answer; empty when somebody may."""
+        """`why_not()` says why there will be no answer; empty when there may be one."""
         self._why_not = why_not
-        #: Which asker we are; told to the projector alone, so that our lanes are nobody else's.
+        #: Our identity as an asker; only the projector knows it, so that no other asker can use our lanes.
         self.routing_id = b"sentinel-" + secrets.token_bytes(16)
         dealer = context.socket(zmq.DEALER)
         dealer.set(zmq.ROUTING_ID, self.routing_id)

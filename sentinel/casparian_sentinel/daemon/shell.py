@@ -1,6 +1,6 @@
 """The daemon's wiring: what is connected to what, and what each tick of the clock does.
 
-Every part is a module of its own; this one makes them, carries effects from durable decisions to whoever performs them,
+Every part is a module of its own; this one makes them, carries effects from durable decisions to the parts that perform them,
 and knows how a daemon begins. How it ends is `main`'s. It decides nothing about jobs.
 """
 
@@ -38,7 +38,7 @@ from casparian_sentinel.core import (
 from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
 from casparian_sentinel.daemon.bus import Bus, FeedPublisher, Outbox, ZmqContext
 from casparian_sentinel.daemon.children import LocalWorkers
-from casparian_sentinel.daemon.failures import InternalErrors, Tasks, ToldFailures
+from casparian_sentinel.daemon.failures import FailureLines, InternalErrors, Tasks
 from casparian_sentinel.daemon.inbox import Inbox
 from casparian_sentinel.daemon.journal import Engine, Entry, GroupCommit
 from casparian_sentinel.daemon.options import Options
@@ -75,17 +75,17 @@ class Shell:
         version: str,
         output: int,
     ) -> None:
-        """`output` is where children write what nobody reads (the daemon's log)."""
+        """`output` is where children write their output (the daemon's log)."""
         self.home, self.settings, self.options, self.booted = home, settings, options, booted
         self.loop = asyncio.get_running_loop()
         self.fs = fs
         self.is_ready = False
-        #: Files were put in place: the catalogue must show them before we end.
+        #: Files were put in place: `catalog.duckdb` must show them before we end.
         self.has_published = False
         self.failure: BaseException | None = None
         self.internal = InternalErrors(clock.monotonic_seconds)
         self.tasks = Tasks(self._on_task_failed)
-        self.told = ToldFailures(clock.monotonic_seconds)
+        self.failure_lines = FailureLines(clock.monotonic_seconds)
         self.loop.set_exception_handler(self._on_callback_failed)
         self.stop_requested = asyncio.Event()
         self.drain_requested = asyncio.Event()
@@ -228,7 +228,7 @@ class Shell:
         )
         self.each_second += [
             upkeep.each_second,
-            self.told.each_second,
+            self.failure_lines.each_second,
             self.orphans.each_second,
             self._end_silent_workers,
             lambda: self.options.service.status(self.words()),
@@ -253,8 +253,8 @@ class Shell:
     def _on_durable(self, entries: Sequence[Entry]) -> None:
         """These decisions are durable: publish, act, answer, in their order. What fails of that holds up nothing else."""
         for entry in entries:
-            self._guarded("telling the feed", self.feed.publish, entry.decision)
-            self._guarded("telling the log", self.told.tell, entry.decision)
+            self._guarded("publishing to the feed", self.feed.publish, entry.decision)
+            self._guarded("listing failures in the log", self.failure_lines.list_failures, entry.decision)
             for effect in entry.decision.effects:
                 self._guarded(f"the effect {type(effect).__name__}", self._perform, effect)
             if entry.waiter is not None:
@@ -263,7 +263,7 @@ class Shell:
         self.changed.set()
 
     def _guarded(self, place: str, action: Callable[..., object], *arguments: object) -> None:
-        """An error of ours in one effect: counted and told, and the next one has its turn."""
+        """An error of ours in one effect is counted and logged, and the next effect goes on."""
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 -- whatever it is, waiters and later effects are not its business
@@ -305,12 +305,12 @@ class Shell:
         self.changed.set()
 
     def _on_task_failed(self, name: str, error: BaseException) -> None:
-        """Tasks deal with what they expect; the rest nobody awaits."""
+        """Tasks handle what they expect; anything else ends the daemon, since no caller awaits them."""
         logger.error("The task %s failed.", name, exc_info=error)
         self.fail(error)
 
     def _on_callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback of the loop raised, nobody caught: what it was to do is not done, and nobody knows what."""
+        """A callback of the loop raised: what it was to do is not done, and cannot be known here."""
         error = context.get("exception")
         if error is None:
             logger.warning("The event loop reports: %s", context.get("message"))
@@ -330,7 +330,7 @@ class Shell:
         self.changed.set()
 
     def _on_peer_gone(self, worker_id: str) -> None:
-        """The process behind a worker's connection has ended; of a local one its keeper tells more."""
+        """The process behind a worker's connection has ended; of a local one `LocalWorkers` reports more."""
         if worker_id not in self.workers.pids:
             self._on_worker_gone(worker_id, "ended")
 
@@ -351,14 +351,14 @@ class Shell:
         self.changed.set()
 
     def words(self) -> str:
-        """How things stand, in a line for whoever supervises this process."""
+        """How things stand, in a line for the service manager."""
         counts = queue_counts(self.booted.state)
-        told = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
+        parts = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
         if self.booted.state.intake_paused is not None:
-            told.append(f"no new work is taken: {self.booted.state.intake_paused}")
-        told += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
-        told += wording.say_parked(self.promoter.parked()) + wording.say_poison(self.projector.poison_events)
-        return "; ".join(told)
+            parts.append(f"no new work is taken: {self.booted.state.intake_paused}")
+        parts += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
+        parts += wording.say_parked(self.promoter.parked()) + wording.say_poison(self.projector.poison_events)
+        return "; ".join(parts)
 
     def _is_over(self, job_id: str, epoch: int) -> bool:
         state = self.booted.state
@@ -386,7 +386,7 @@ class Shell:
             return
         self.loop.call_later(TICK_SECONDS, self._tick)
         self.options.service.alive(self.loop.time())
-        self.bus.socket.drain_now()  # beats that wait in the socket count before anybody is called lost
+        self.bus.socket.drain_now()  # beats that wait in the socket count before a worker is called lost
         self.engine.submit(commands.Tick())
         self._dispatch()
         self.projector.tell_watermark()

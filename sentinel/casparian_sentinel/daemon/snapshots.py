@@ -1,7 +1,7 @@
 """Snapshots of open state: written now and then, so that a boot reads what is open and not what has been.
 
 A snapshot is a cache: it carries its place in the log and the chain there, and is used only when the log confirms both. While the
-daemon runs, a child at low priority folds the log behind the last snapshot; at a clean end, when nobody waits any more, the
+daemon runs, a child at low priority folds the log behind the last snapshot; at a clean end, when no request waits any more, the
 state itself is written. What the state looks like as a map is `core.snapshot`'s. A snapshot that cannot be written or read
 costs time only.
 """

@@ -35,8 +35,8 @@ def digest_of(root: str, passed_over: frozenset[str]) -> str:
             except OSError as cause:
                 hasher.update(b"%b\0error %d\0" % (entry.name, cause.errno or 0))
                 continue
-            told = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
-            hasher.update(b"%b\0%d %d %d %d %d\0" % (entry.name, *told))
+            facts = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+            hasher.update(b"%b\0%d %d %d %d %d\0" % (entry.name, *facts))
     return hasher.hexdigest()
 
 

@@ -44,7 +44,7 @@ def judge_intake(
     has_reserve: bool,
     is_log_full: bool,
 ) -> PauseIntake | ResumeIntake | None:
-    """What to tell the core, given why intake is paused now (None: it is open).
+    """The command for the core, given why intake is paused now (None: it is open).
 
     `free_files`: how many more files the file system can have, None when it does not count them.
     """
@@ -62,7 +62,7 @@ def judge_intake(
 
 
 class IntakeWatch:
-    """Looks at the disk in a thread, since a disk in trouble may keep whoever asks it waiting. Methods belong to the loop."""
+    """Looks at the disk in a thread, since a failing disk may block the caller for long. Methods belong to the loop."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ def _mebibytes(count: int) -> str:
     return f"{count / 1024**2:,.1f} MiB"
 
 
-#: A blob that nobody has written to for so long will not be finished.
+#: A blob that was not written to for so long will not be finished.
 INCOMING_SECONDS = 600.0
 _INCOMING_LOOKS = 600
 _ATTEMPT = re.compile(r"([0-9a-f]{16})-(\d{1,20})\Z")
@@ -152,7 +152,7 @@ class Upkeep:
         tasks: Tasks,
         is_over: Callable[[str, int], bool],
     ) -> None:
-        """`is_over(job_id, epoch)`: nobody may work under that lease any more."""
+        """`is_over(job_id, epoch)`: that lease has ended, so no worker may use its files any more."""
         self._home, self._settings, self._output = home, settings, output
         self._threads = threads
         self._tasks = tasks
@@ -204,7 +204,7 @@ class Upkeep:
 
 
 def clear_incoming(incoming: Path, now_seconds: float) -> int:
-    """Remove blobs that whoever wrote them left unfinished; how many."""
+    """Remove blobs whose writer left them unfinished; how many."""
     removed = 0
     for name in _names(incoming):
         path = incoming / name

@@ -137,7 +137,7 @@ class NewerEvent(Exception):
 
 
 def current_events(events: list[Event]) -> list[Event]:
-    """The events in the catalogue's versions; the very list when there is nothing to do. Raises `NewerEvent`."""
+    """The events in the present versions; the very list when there is nothing to do. Raises `NewerEvent`."""
     versions = VERSIONS
     for event in events:
         if versions.get(event.type) != event.v:

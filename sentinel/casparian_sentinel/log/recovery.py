@@ -4,7 +4,7 @@
 with each other, but only the last segment is walked, so that opening does not grow with the history; damage further back is
 found by its reader. A bad batch below anything known durable is corruption; any other is what an interrupted write looks like.
 So an acknowledged last batch that rots before anything durable refers to it (a later batch, the projection, the seal) cannot be
-told from a torn write, and is cut off as one.
+distinguished from a torn write, and is cut off as one.
 
 A witness knows how far the log once was, and saw durable events only. A log that ends before a witness, or holds other events
 there, has lost a part or was replaced. Where witnesses are kept is known to `daemon.boot`, which gathers them. The seal of a
@@ -73,8 +73,8 @@ class LogShorter(CasparianError):
     def __init__(self, directory: Path, end: Head | None, witnesses: Sequence[Witness]) -> None:
         ends = "is missing" if end is None else f"ends with event {end.seq:,} ({_place(end.position)})"
         longer = any(w.head is None or end is None or w.head.seq > end.seq for w in witnesses)
-        told = _told(witnesses) if longer else f"a segment is missing behind it that {witnesses[0].who} knew"
-        super().__init__(f"The event log in {directory} {ends}, but {told}.", remedy=remedy(directory))
+        longest = _listed(witnesses) if longer else f"a segment is missing behind it that {witnesses[0].who} knew"
+        super().__init__(f"The event log in {directory} {ends}, but {longest}.", remedy=remedy(directory))
         self.end_seq = end.seq if end is not None else 0
         self.witnesses = tuple(witnesses)
 
@@ -85,7 +85,7 @@ class LogReplaced(CasparianError):
     def __init__(self, directory: Path, end: Head, witnesses: Sequence[Witness]) -> None:
         super().__init__(
             f"The event log in {directory} (it ends with event {end.seq:,}) is not the one that was written here: "
-            f"{_told(witnesses)}, and it was another.",
+            f"{_listed(witnesses)}, and it was another.",
             remedy=remedy(directory),
         )
         self.end_seq = end.seq
@@ -136,11 +136,11 @@ def _begins_at(reader: LogReader, head: Head, end: Head) -> bool:
     return begin.position == end.position and (begin.seq, begin.sha256) == (head.seq, head.sha256)
 
 
-def _told(witnesses: Sequence[Witness]) -> str:
-    told = [witness.said for witness in sorted(witnesses, key=_weight, reverse=True)]
-    shown = told[:_SHOWN_WITNESSES]
-    if len(told) > len(shown):
-        shown.append(f"{len(told) - len(shown)} more")
+def _listed(witnesses: Sequence[Witness]) -> str:
+    each = [witness.said for witness in sorted(witnesses, key=_weight, reverse=True)]
+    shown = each[:_SHOWN_WITNESSES]
+    if len(each) > len(shown):
+        shown.append(f"{len(each) - len(shown)} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
@@ -272,7 +272,7 @@ def durability_witness(
     if durable is not None and durable > head.position:
         return f"the log was durable up to {_place(durable)}"
     if seal_damage is not None:
-        return f"{seal_damage}, so that it cannot be told from a torn tail"
+        return f"{seal_damage}, so that it cannot be distinguished from a torn tail"
     for batch in later:
         if batch.batch_no > head.batch_no and batch.synced_upto > head.position:
             return f"batch {batch.batch_no} at offset {batch.start.offset} knew it to be durable"

@@ -1,9 +1,9 @@
 """Cutting a damaged log back to its last good batch: only when asked, and never without keeping the old bytes.
 
 `plan_repair` only reads; `repair` sets everything it touches aside in `damaged/<name>/`, then cuts. What the log said behind
-the cut is lost to it, so whoever calls records the repair as an event, and names what was computed from more of the log
+the cut is lost to it, so the caller records the repair as an event, and names what was computed from more of the log
 than is left: it is set aside too. A torn tail is not damage: opening the log cuts it off by itself. A log that is only
-shorter than somebody knows is gone on with in the same way, when its loss is accepted.
+shorter than a witness knows is gone on with in the same way, when its loss is accepted.
 """
 
 from __future__ import annotations

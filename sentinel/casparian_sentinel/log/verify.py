@@ -1,6 +1,6 @@
 """The whole chain recomputed: every header, checksum, hash and sequence number of every segment.
 
-Damage never raises: it is listed, and the walk goes on behind it, so that one report tells all that is wrong. What
+Damage never raises: it is listed, and the walk goes on behind it, so that one report lists all that is wrong. What
 `recovery` would cut off as a torn tail is listed as such. Nothing is changed.
 """
 
@@ -139,8 +139,8 @@ def _enter(walk: _Walk, descriptor: int, segment: int, previous: tuple[int, int]
             check_follows(header, *previous)
         elif header.prev_segment:
             raise DamagedBatch(f"the segment before it, {segment_name(header.prev_segment)}, is missing")
-        told = (begin.batch_no, begin.seq, begin.sha256)
-        if before is not None and told != (before.batch_no, before.seq, before.sha256):
+        found = (begin.batch_no, begin.seq, begin.sha256)
+        if before is not None and found != (before.batch_no, before.seq, before.sha256):
             raise DamagedBatch("the segment does not continue the batch before it")
     except DamagedBatch as damage:
         walk.blame(Position(segment, 0), segment, damage.reason)

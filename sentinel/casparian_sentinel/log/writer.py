@@ -248,7 +248,7 @@ class LogWriter:
             if written != self.durable:
                 self._sync_upto(written)
         if self._is_full():
-            with contextlib.suppress(LogFull):  # the next append says so, to somebody who can repeat it
+            with contextlib.suppress(LogFull):  # the next append raises it, and its caller can try again
                 self._roll()
         return self.durable
 

@@ -26,7 +26,7 @@ from casparian_sentinel.commit.promote import Promoted
 from casparian_sentinel.core import handlers
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.folding import UnfoldableLog
-from casparian_sentinel.daemon.failures import BURST_LINES, InternalErrors, ToldFailures
+from casparian_sentinel.daemon.failures import BURST_LINES, FailureLines, InternalErrors
 from casparian_sentinel.daemon.journal import INTERNAL_TRIES, Engine, Entry, StateBroken
 from casparian_sentinel.daemon.promoter import Promoter, perform
 from casparian_sentinel.local import LocalSentinel
@@ -242,7 +242,7 @@ def test_tracebacks_of_a_loop_of_failures_do_not_fill_the_disk(caplog: pytest.Lo
 
 def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    told = ToldFailures(lambda: now[0])
+    lines = FailureLines(lambda: now[0])
     error = JobError(code="INVALID_DATA", message="line 3\n  is odd")
     kinds: list[Event] = [
         JobFailed(job_id="j1", epoch=1, error=error),
@@ -251,16 +251,16 @@ def test_failures_of_jobs_are_one_line_each_and_a_flood_is_counted(caplog: pytes
         JobDue(job_id="j3"),
     ]
     with caplog.at_level(logging.INFO):
-        told.tell(Decision(events=kinds))
+        lines.list_failures(Decision(events=kinds))
         assert [record.getMessage() for record in caplog.records] == [
             "Job j1 failed: INVALID_DATA: line 3 is odd",
             "Job j2 is a dead letter, it lost too many workers: INVALID_DATA: line 3 is odd",
             "[CIRCUIT_BREAKER] Parser 'p' paused (version 1)",
         ]
-        told.tell(Decision(events=[kinds[0]] * 1000))
+        lines.list_failures(Decision(events=[kinds[0]] * 1000))
         assert len(caplog.records) == BURST_LINES
         now[0] = 3.0
-        told.each_second()
+        lines.each_second()
     assert f"{1003 - BURST_LINES} more failures are not listed" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""SCAN: what a walk found becomes known with its commit, so that a repeated attempt tells nothing twice."""
+"""SCAN: what a walk found becomes known with its commit, so that a repeated attempt records nothing twice."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.registry.versions import follow_retired, forget_waiting, settle
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
-#: Clients through which proposals come, from people or not; what they propose somebody else approves.
+#: Clients through which proposals come, from people or not; what they propose is approved by a person elsewhere.
 PROPOSING_CLIENTS = frozenset({"mcp", "assistant"})
 _POLICY_KEYS = frozenset({"allow", "max_pct", "max_count", "dir", "keep_days"})
 _REGISTRATION_BYTES = 14 * 1024

@@ -119,7 +119,7 @@ def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
 def settle(
     decision: DecisionBuilder, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
 ) -> list[VersionVerdict]:
-    """What becomes of versions that may run from now on, newest first; each verdict for whoever asked.
+    """What becomes of versions that may run from now on, newest first; each verdict is for the caller.
 
     `line` is as it will be: the command's own registration and approvals are in it.
     """
