@@ -170,5 +170,5 @@ def test_the_pure_part_imports_nothing_that_touches_the_world() -> None:
     assert imported <= {
         "__future__", "collections", "dataclasses", "typing", "msgpack", "hashlib", "struct", "zlib",
         "casparian_sentinel.log.errors", "casparian_protocol",
-        "casparian_protocol.events", "casparian_protocol.events.packing",
+        "casparian_protocol.events", "casparian_protocol.events.base", "casparian_protocol.events.packing",
     }  # fmt: skip
