@@ -37,6 +37,7 @@ from casparian_shim.frames import Progress as GuestProgress
 from casparian_worker.staging import SinkMeter, SinkMeters
 
 logger = logging.getLogger(__name__)
+
 #: A manifest beyond this travels as an attachment.
 _MANIFEST_IN_BODY_BYTES = 8 * 1024
 _FINISH_BODY_BYTES = 48 * 1024
@@ -241,6 +242,9 @@ class SinkReports:
         if send(Sinks(since=self._since_us, sinks=[counts for _, counts in group.values()])):
             self._sent |= {meter: changes for meter, (changes, _) in group.items()}
             self._sent_at_s = now_s
+
+
+# --- usage ------------------------------------------------------------------------------------------------------------
 
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -29,10 +29,15 @@ from casparian_worker.staging import StagingDirectory, seal_together
 from casparian_worker.steps import LeaseKey
 
 logger = logging.getLogger(__name__)
+
 GROUP_JOBS = 16
 GROUP_SECONDS = 0.005
+
 Work = TypeVar("Work")
 Owner = TypeVar("Owner")
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
 
 
 class Slots(Generic[Work]):
@@ -143,6 +148,9 @@ def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
     except Exception as accident:
         logger.exception("%d attempts could not be made durable.", len(group))
         return [accident] * len(group)
+
+
+# --- one lease, from start to end -------------------------------------------------------------------------------------
 
 
 class ManifestTooLarge(CasparianError):

@@ -1,9 +1,10 @@
 """The directory of one attempt: `.staging/<job>/<epoch>/`, reached by descriptors, never followed through links.
 
 A file is digested while it is written; small ones stay in memory until they are complete. Sealing makes files and
-directories durable; until then an attempt is worth nothing. `SinkMeters` counts what is written where and how long that
-takes, since this worker's start: slots and the sealer add, the agent reads, from any thread. `sinks` decides what is
-written; the sentinel moves it into `outputs/`.
+directories durable; until then an attempt is worth nothing. All goes through the port `Disk`, behind which the simulation
+has a disk that fails and loses power. `SinkMeters` counts what is written where and how long that takes, since this worker's
+start: slots and the sealer add, the agent reads, from any thread. `sinks` decides what is written; the sentinel moves it into
+`outputs/`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ from casparian_protocol.wire.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIM
 
 #: Where a commit takes staged files of each kind.
 SINK_URIS = {"data": "parquet://outputs", "quarantine": "parquet://quarantine"}
+#: Up to here a file is held in memory and written at once.
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+# --- counting what is written -----------------------------------------------------------------------------------------
 
 
 class SinkMeter:
@@ -110,8 +118,7 @@ class SinkMeters:
             return list(self._meters.values())
 
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# --- the disk ---------------------------------------------------------------------------------------------------------
 
 
 class Disk(Protocol):
@@ -172,8 +179,9 @@ class RealDisk:
 
 
 _REAL_DISK = RealDisk()
-#: Up to here a file is held in memory and written at once.
-IN_MEMORY_BYTES = 4 * 1024 * 1024
+
+
+# --- files and their directory ----------------------------------------------------------------------------------------
 
 
 class StagedSink:

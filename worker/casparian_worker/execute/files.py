@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
 
 
+# --- the input --------------------------------------------------------------------------------------------------------
+
+
 class InputUnreadable(CasparianError):
     """The input cannot be opened."""
 
@@ -140,6 +143,8 @@ class Source:
         return hasher.hexdigest()
 
 
+# --- the scratch directory --------------------------------------------------------------------------------------------
+
 ENTRIES_MAX = 100_000
 #: A directory this young may not be locked yet.
 _NEW_SECONDS = 60.0
@@ -187,6 +192,8 @@ def sweep(root: Path, now_seconds: float) -> list[str]:
             removed.append(path.name)
     return removed
 
+
+# --- the log of a job -------------------------------------------------------------------------------------------------
 
 LINE_CHARACTERS_MAX = 8 * 1024
 LINES_PER_SECOND = 10_000
@@ -350,6 +357,8 @@ def _logs_of(days: Iterable[Path]) -> list[tuple[float, Path, int]]:
             found.append((status.st_mtime, path, status.st_size))
     return found
 
+
+# --- both, once an hour -----------------------------------------------------------------------------------------------
 
 _INTERVAL_SECONDS = 3600.0
 

@@ -1,4 +1,8 @@
-"""One run of a job in a slot: what every kind is given, how it is stopped early, and how it ends."""
+"""One run of a job in a slot: what every kind is given (`JobRun`), how it is stopped early, and how it ends (`Outcome`).
+
+A `CancelToken` carries the request to stop from the loop to the slot's thread: it stops what is attached to it, and `check`
+raises `Stopped` between steps. `StreamCounters` carries counts the other way, to heartbeats.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,10 @@ from casparian_protocol.jobs import JobError, Manifest
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Assignment
 from casparian_shim.frames import Progress
-from casparian_worker.guest import (
-    ColdSpawner,
-    Spawner,
-)
+from casparian_worker.guest import ColdSpawner, Spawner
 from casparian_worker.staging import SinkMeters, StagingDirectory
+
+# --- ending it early --------------------------------------------------------------------------------------------------
 
 
 class StopCause(Enum):
@@ -76,6 +79,9 @@ class CancelToken:
         """Raise `Stopped` if the attempt was asked to end."""
         if self.cause is not None:
             raise Stopped(self.cause)
+
+
+# --- what a kind of job is given, and what it answers -----------------------------------------------------------------
 
 
 @dataclass(slots=True)

@@ -35,6 +35,21 @@ from casparian_shim.frames.kinds import GuestJob
 from casparian_worker.guest import children, launch
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
 
+SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
+_LAUNCH = str(Path(launch.__file__))
+_ACCEPT_SECONDS = 5.0
+_OPEN_FILES = 256
+#: Threads before the parser's first line would make forks and limits unreliable; arenas beyond one cost address space.
+_QUIET_LIBRARIES = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+}
+
 #: From the first signal to the last; with reaping, a guest is gone within two seconds of the first.
 TERMINATE_SECONDS = 1.8
 _KILLED_SECONDS = 60.0
@@ -45,6 +60,89 @@ _READ_BYTES = 64 * 1024
 #: What holds a guest back, as leases and commits record it.
 Level = Literal["full", "strong", "basic", "none"]
 OnOutput = Callable[[LogLevel, bytes], None]
+
+
+class StartTimeout(CasparianError):
+    """A guest did not say hello in time."""
+
+    code = ErrorCode.START_TIMEOUT
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The guest did not say hello within {seconds:g} s.",
+            remedy="The machine is overloaded, or Python does not start: `casparian job logs ID` shows its output.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a guest may import, beside its own bundle."""
+
+    python: str
+    sys_paths: tuple[str, ...] = ()
+    #: Of the lock that it was built from; "" for the interpreter's library and pyarrow alone.
+    digest: str = ""
+
+
+#: The interpreter's library and pyarrow: for parsers that declare no dependencies.
+BASE_ENVIRONMENT = Environment(sys.executable, (str(Path(pa.__file__).parent.parent),))
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLimits:
+    """Limits the kernel keeps for us; None leaves one as it is."""
+
+    address_space_bytes: int | None = None
+    cpu_seconds: int | None = None
+    file_bytes: int | None = None
+    open_files: int | None = None
+    core_bytes: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def limits_from(settings: LimitSettings) -> GuestLimits:
+    """The limits of a guest in production."""
+    return GuestLimits(
+        address_space_bytes=settings.address_space_bytes,
+        cpu_seconds=settings.cpu_seconds,
+        file_bytes=settings.scratch_bytes,
+        open_files=_OPEN_FILES,
+        core_bytes=0,
+    )
+
+
+def scrubbed_variables(scratch: Path) -> dict[str, str]:
+    """All that a guest in production knows of its surroundings."""
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "POLARS_TEMP_DIR": str(scratch),
+        **_QUIET_LIBRARIES,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSpec:
+    """What to start. `job` lacks the descriptors and the places to import from, which are filled in here."""
+
+    job: GuestJob
+    variables: Mapping[str, str]
+    #: Working directory, and in production the guest's home.
+    directory: Path
+    limits: GuestLimits = field(default_factory=GuestLimits)
+    input_fd: int | None = None
+    #: Options of the interpreter; a guest in production sees nothing of the user's environment.
+    options: Sequence[str] = ("-I", "-S", "-B")
+    #: False for `casparian run`: the user's terminal, the user's process group, no descriptors drained.
+    is_contained: bool = True
+
+
+# --- a running guest --------------------------------------------------------------------------------------------------
 
 
 class Guest:
@@ -145,100 +243,7 @@ def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event
         pipe.close()
 
 
-SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
-_LAUNCH = str(Path(launch.__file__))
-_ACCEPT_SECONDS = 5.0
-_OPEN_FILES = 256
-#: Threads before the parser's first line would make forks and limits unreliable; arenas beyond one cost address space.
-_QUIET_LIBRARIES = {
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "_RJEM_MALLOC_CONF": "background_thread:false",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_ARENA_MAX": "2",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "POLARS_MAX_THREADS": "1",
-}
-
-
-class StartTimeout(CasparianError):
-    """A guest did not say hello in time."""
-
-    code = ErrorCode.START_TIMEOUT
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"The guest did not say hello within {seconds:g} s.",
-            remedy="The machine is overloaded, or Python does not start: `casparian job logs ID` shows its output.",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What a guest may import, beside its own bundle."""
-
-    python: str
-    sys_paths: tuple[str, ...] = ()
-    #: Of the lock that it was built from; "" for the interpreter's library and pyarrow alone.
-    digest: str = ""
-
-
-#: The interpreter's library and pyarrow: for parsers that declare no dependencies.
-BASE_ENVIRONMENT = Environment(sys.executable, (str(Path(pa.__file__).parent.parent),))
-
-
-@dataclass(frozen=True, slots=True)
-class GuestLimits:
-    """Limits the kernel keeps for us; None leaves one as it is."""
-
-    address_space_bytes: int | None = None
-    cpu_seconds: int | None = None
-    file_bytes: int | None = None
-    open_files: int | None = None
-    core_bytes: int | None = None
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-
-def limits_from(settings: LimitSettings) -> GuestLimits:
-    """The limits of a guest in production."""
-    return GuestLimits(
-        address_space_bytes=settings.address_space_bytes,
-        cpu_seconds=settings.cpu_seconds,
-        file_bytes=settings.scratch_bytes,
-        open_files=_OPEN_FILES,
-        core_bytes=0,
-    )
-
-
-def scrubbed_variables(scratch: Path) -> dict[str, str]:
-    """All that a guest in production knows of its surroundings."""
-    return {
-        "PATH": os.defpath,
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "POLARS_TEMP_DIR": str(scratch),
-        **_QUIET_LIBRARIES,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class GuestSpec:
-    """What to start. `job` lacks the descriptors and the places to import from, which are filled in here."""
-
-    job: GuestJob
-    variables: Mapping[str, str]
-    #: Working directory, and in production the guest's home.
-    directory: Path
-    limits: GuestLimits = field(default_factory=GuestLimits)
-    input_fd: int | None = None
-    #: Options of the interpreter; a guest in production sees nothing of the user's environment.
-    options: Sequence[str] = ("-I", "-S", "-B")
-    #: False for `casparian run`: the user's terminal, the user's process group, no descriptors drained.
-    is_contained: bool = True
+# --- starting one -----------------------------------------------------------------------------------------------------
 
 
 class Spawner(Protocol):
