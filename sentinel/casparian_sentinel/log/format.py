@@ -28,8 +28,7 @@ from typing import NamedTuple
 import msgpack
 
 from casparian_protocol import events
-from casparian_protocol.events import VERSIONS
-from casparian_protocol.events.base import EventData
+from casparian_protocol.events import VERSIONS, EventData
 from casparian_protocol.events.packing import CAUSE_KEY, Cause, Fact, check_shape, pack_event, upcast
 from casparian_sentinel.log.errors import BatchTooLarge, BrokenChain, DamagedBatch, LogTooNew
 
