@@ -16,13 +16,13 @@ from casparian_protocol.client import Rows
 from casparian_protocol.contract import Misfit
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_protocol.queries import Found
+from casparian_protocol.queries import Found, RowT
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.base import Result
 from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Answer, Command, Now, State, WorkerPresence
-from casparian_sentinel.projection.queries.planning import RowSelect, RowT
+from casparian_sentinel.projection.queries.planning import RowSelect
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,10 @@ def _fingerprint() -> str:
     """16 hex digits of the schema and of the code that fills it: tables that other code made are made anew."""
     digest = hashlib.sha256()
     package = resources.files(__package__)
-    events = resources.files("casparian_protocol.events")
+    protocol = resources.files("casparian_protocol")
     # not `queries`, which fill nothing
-    for file in sorted([*package.iterdir(), *events.iterdir()], key=lambda file: file.name):
+    files = [*package.iterdir(), *protocol.joinpath("events").iterdir(), protocol.joinpath("job_life.py")]
+    for file in sorted(files, key=lambda file: file.name):
         if file.name.endswith((".py", ".sql")):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -6,11 +6,11 @@ Parameters are positional, in the order that the comment of a SELECT names them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, TypedDict
 
+from casparian_protocol.queries import RowT
+from casparian_protocol.queries.jobs import JobId
 from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
-
-RowT = TypeVar("RowT")
 
 
 class RowSelect(str, Generic[RowT]):
@@ -82,10 +82,6 @@ class EndedJob(TypedDict):
     plugin_name: str | None
     retry_count: int
     closed_at: int | None
-
-
-class JobId(TypedDict):
-    id: str
 
 
 class DeadLetter(TypedDict):
