@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 def prepare() -> subprocess.Popen[bytes]:
     """A confined process that has everything loaded and waits for the query of one `ask(..., prepared=...)`."""
-    from casparian_sentinel import prepare_sql
+    from casparian_sentinel import ask_sql, prepare_sql, sql_relations  # noqa: F401 -- loaded here, used by `ask`
 
-    return prepare_sql()
+    child = prepare_sql()
+    import casparian_protocol.values  # noqa: F401 -- what writes the answer
+
+    return child
 
 
 def ask(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -180,3 +182,38 @@ def test_the_command_picks_columns_and_shows_records(lived: Caller) -> None:
     assert told.out.splitlines()[0] == "amount\tid"
     record = lived("sql", "select * from advices order by id limit 1", "--columns", "amount", "--record")
     assert record.out.splitlines()[1].startswith("amount  ")
+
+
+#: Names the modules that were loaded between the query and the end.
+_LOADED = """
+import sys
+import casparian.commands.outputs as outputs
+from casparian.app import run
+from casparian.main import casparian
+
+known, wait = set(), outputs.await_query
+
+def noted():
+    found = wait()
+    known.update(sys.modules)
+    return found
+
+outputs.await_query = noted
+code = run(casparian, sys.argv[1:])
+print(*{name.partition(".")[0] for name in set(sys.modules) - known}, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_a_process_in_reserve_has_loaded_all_that_its_query_needs(lived: Caller) -> None:
+    """A console's query waits for its rows alone: however busy the machine, no library is loaded after it was asked."""
+    line = ("--home", str(lived.home), "sql", "--format", "arrays", "--warm", "-")
+    query = json.dumps({"sql": "select * from advices", "limit": 501})
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *line], input=query, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 1
+    heavy = {"duckdb", "pyarrow", "sqlglot"}  # the rest opens a home without a daemon
+    assert heavy.isdisjoint(done.stderr.split()), done.stderr

@@ -152,7 +152,7 @@ def prepare() -> subprocess.Popen[bytes]:
 
     Preparing it before the query is known saves its start-up time.
     """
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-I", "-m", "casparian_sentinel.sql.confined"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -160,6 +160,9 @@ def prepare() -> subprocess.Popen[bytes]:
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"},
         cwd="/",
     )
+    import sqlglot.dialects.duckdb  # noqa: F401 -- the grammar, which is loaded with the first query otherwise
+
+    return child
 
 
 def _run(order: Order, timeout_seconds: float, child: subprocess.Popen[bytes]) -> pa.Table:
