@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.events.base import EventData
+from casparian_protocol.events import EventData
 from casparian_sentinel.log.errors import DamagedBatch
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import (
