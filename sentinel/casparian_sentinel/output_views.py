@@ -193,7 +193,11 @@ def publish(
                 try:
                     db.execute(f"create view uncommitted.{_identifier(output)} as select * from {rows}")
                 except duckdb.Error as cause:
-                    _log.error("what failed jobs left of %s is not shown: %s", output, str(cause).splitlines()[0])
+                    _log.error(
+                        "quarantined rows that failed jobs left for %s are not shown: %s",
+                        output,
+                        str(cause).splitlines()[0],
+                    )
             db.execute("checkpoint")
         aside.chmod(0o444)
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
@@ -282,7 +286,12 @@ def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
     try:
         return [_empty(home, dataset, dataset.contract, kind)]
     except OSError as cause:
-        _log.error("%s v%d: the empty file of its types cannot be written: %s", dataset.output, dataset.version, cause)
+        _log.error(
+            "%s v%d: its empty file, which fixes the column types, cannot be written: %s",
+            dataset.output,
+            dataset.version,
+            cause,
+        )
         return []
 
 

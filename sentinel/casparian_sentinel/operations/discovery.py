@@ -135,7 +135,9 @@ def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Step
 def tag(context: Context, args: TagArgs, actor: str) -> Steps:
     check_tag(args.tag)
     if (args.file_ids is None) == (args.blob is None):
-        raise OperationRefused("tag: give either file_ids or blob.", "One of both names the files.", "BAD_ARGUMENTS")
+        raise OperationRefused(
+            "tag: give either file_ids or blob.", "Name the files in one of the two ways.", "BAD_ARGUMENTS"
+        )
     if args.blob is not None:
         blob = args.blob
         yield InThread(lambda: _check_tagged(context, blob, args.tag))
@@ -184,7 +186,7 @@ def _check_revised(context: Context, digest: str) -> dict[str, int]:
     if made:
         others = ", ".join(sorted(made))
         raise OperationRefused(
-            f"revise: blob: it has changes that are {others}.", "Only a scan finds those.", "BAD_BLOB"
+            f"revise: blob: it has changes that are {others}.", "Send those with `observe`, within a scan.", "BAD_BLOB"
         )
     return counts
 

@@ -55,7 +55,11 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
     job_id = _open_job(context, args.job_id)
     if job_id is None:
         known, _position = yield from _ended_job(args.job_id)
-        raise OperationRefused(f"Job {known['id']} is {known['status']}.", "It has ended already.", "ENDED")
+        raise OperationRefused(
+            f"Job {known['id']} is {known['status']}.",
+            f"It has ended; `casparian job rerun {known['id']}` runs its input again.",
+            "ENDED",
+        )
     answer = yield from decide(CancelJob(job_id, args.reason, actor), JobChanged)
     return JobResult(job_id=job_id, state=answer.state, seq=context.durable_seq())
 

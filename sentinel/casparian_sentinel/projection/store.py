@@ -144,7 +144,7 @@ class Projection:
         except poison.BREAKS as error:
             if not self._suspects.note(events, error):
                 raise
-            _log.error("the tables broke at event %d and are made again: %s", events[0].seq, error)
+            _log.error("the tables failed at event %d and are rebuilt: %s", events[0].seq, error)
             self.rebuild()
             raise poison.StartAgain from error
         except Exception as error:
