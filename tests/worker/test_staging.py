@@ -95,15 +95,42 @@ def test_rows_larger_than_a_block_may_wait_for_are_written(tmp_path: Path) -> No
     assert row_groups(directory.path / file.name) == [2, 2, 2, 2, 2]
 
 
-def test_other_columns_begin_another_file(tmp_path: Path) -> None:
+def bad(rows: dict[int, dict[str, str]]) -> pa.RecordBatch:
+    """Quarantined rows: number → columns."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    columns = {name: pa.array([row.get(name) for row in rows.values()], pa.string()) for name in names}
+    return pa.record_batch({**columns, "_cf_output_row_index": pa.array(rows, pa.int64())})
+
+
+def test_quarantined_rows_of_several_columns_make_one_file_in_the_order_of_rows(tmp_path: Path) -> None:
+    """A guest sends rows and rejected rows each second: a file for each change of columns would be thousands."""
     directory = StagingDirectory(tmp_path, JOB, 1)
     writer = StagedParquet(directory, "out", "quarantine", WriterSettings())
-    writer.write(numbers(0, 2))
-    writer.write(pa.record_batch({"n": pa.array([1], pa.int64()), "m": ["x"]}))
+    for number in range(0, 9000, 3):
+        writer.write(bad({number + 2: {"a": "rejected"}}))
+        writer.write(bad({number: {"a": "x", "b": "y"}, number + 1: {"b": "y", "c": "z"}}))
+    (file,) = writer.close()
+    assert seal_together([directory]) == [None]
+    table = pq.ParquetFile(directory.path / file.name).read()
+    assert table.column_names == ["a", "b", "c", "_cf_output_row_index"]
+    assert table["_cf_output_row_index"].to_pylist() == list(range(9000))
+    assert table.slice(0, 3).drop_columns(["_cf_output_row_index"]).to_pylist() == [
+        {"a": "x", "b": "y", "c": None},
+        {"a": None, "b": "y", "c": "z"},
+        {"a": "rejected", "b": None, "c": None},
+    ]
+
+
+def test_columns_that_come_after_a_row_group_was_written_begin_another_file(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "quarantine", WriterSettings(row_group_rows=4096))
+    writer.write(bad({number: {"a": "x"} for number in range(5000)}))
+    writer.write(bad({5000: {"a": "x", "b": "y"}}))
+    writer.write(bad({5001: {"a": "x"}}))
     files = writer.close()
     assert [(file.name, file.rows) for file in files] == [
-        ("quarantine.out.0.parquet", 2),
-        ("quarantine.out.1.parquet", 1),
+        ("quarantine.out.0.parquet", 5000),
+        ("quarantine.out.1.parquet", 2),
     ]
     directory.remove()
     assert not list(tmp_path.iterdir())

@@ -1,9 +1,9 @@
 """Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
 
-`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in whatever
-batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. A change of columns (only
-quarantine has them) begins a further file.
-`Lineage` says in every row where it came from. Files and their durability are `staging`'s.
+`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in
+whatever batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. Quarantined
+rows may have columns that earlier ones lack: a row group has all of them, in the order of rows; columns that come after it
+was written begin a further file. `Lineage` says in every row where it came from. Files and their durability are `staging`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
@@ -158,7 +159,7 @@ class StagedParquet:
             return
         current = self._current_schema()
         if current is not None and not batch.schema.equals(current):
-            self._end_file()
+            batch = self._fitted(batch, current)
         self._loose.append(batch)
         self._loose_rows += batch.num_rows
         self._loose_bytes += batch.nbytes
@@ -189,6 +190,22 @@ class StagedParquet:
         self._end_file()
         return self.files
 
+    def _fitted(self, batch: pa.RecordBatch, current: pa.Schema) -> pa.RecordBatch:
+        """Quarantined rows of other columns, made to fit those before them or, while these are in memory, the other way."""
+        come = [each for each in batch.schema if each.name not in current.names]
+        is_alike = all(
+            batch.schema.field(name) == current.field(name) for name in set(current.names) & set(batch.schema.names)
+        )
+        if self._kind == "quarantine" and is_alike and (not come or self._file is None):
+            own = [each for each in current if each.name.startswith("_cf_")]
+            wide = pa.schema([*(each for each in current if each not in own), *come, *own]) if come else current
+            if come:
+                self._loose = [_with_columns(each, wide).to_batches()[0] for each in map(_as_table, self._loose)]
+                self._blocks = [_with_columns(each, wide) for each in self._blocks]
+            return _with_columns(_as_table(batch), wide).to_batches()[0]
+        self._end_file()
+        return batch
+
     def _current_schema(self) -> pa.Schema | None:
         for waiting in (self._loose, self._blocks):
             if waiting:
@@ -210,7 +227,7 @@ class StagedParquet:
             self._file_count += 1
             sink = self._directory.create(name, meter)
             self._file = _OpenFile(sink, parts[0].schema, self._settings)
-        table = pa.concat_tables(parts)
+        table = _in_order_of_rows(pa.concat_tables(parts))
         self._blocks, self._block_bytes = [], 0
         self._file.write(table)
         meter.rows(table.num_rows)
@@ -231,6 +248,31 @@ class StagedParquet:
             digest=sink.digest,
         )
         self.files.append(staged)
+
+
+_ROW_INDEX = "_cf_output_row_index"
+
+
+def _as_table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """NULL where it has none of a column."""
+    columns = [
+        table[each.name] if each.name in table.schema.names else pa.nulls(table.num_rows, each.type) for each in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _in_order_of_rows(table: pa.Table) -> pa.Table:
+    """Of quarantined rows: those that a parser rejects come before the others of their batch."""
+    if _ROW_INDEX not in table.schema.names:
+        return table
+    index = table[_ROW_INDEX].combine_chunks()
+    if pc.all(pc.less_equal(index[:-1], index[1:])).as_py():
+        return table
+    return table.take(pc.sort_indices(index))
 
 
 class _OpenFile:
