@@ -1,11 +1,7 @@
-"""A list that changes under its reader: the cursor stays on its row, the window stays where it was.
+"""A list that changes while it is read: the cursor stays on its row, the window stays where it was.
 
-Rows are known by identity (a job's id, a path), never by place. `Rows` may be as long as it likes: only what is visible
-is ever asked for.
-
-Which rows are on the screen: rows of different heights, a selected one that stays on its line.
-
-Only the rows between the upper and the lower edge are ever asked for, so that the length of the list costs nothing.
+Rows are known by identity (a job's id, a path), never by place, and may differ in height. Only the rows in the window are
+asked for, so the length of the list costs nothing.
 """
 
 from __future__ import annotations

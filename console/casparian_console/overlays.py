@@ -1,7 +1,7 @@
 """Dialogs above the screens, one at a time: texts, questions, choices, fields for a line and for a path.
 
 An overlay takes every key while it is open; `Esc` closes it. It draws itself as a box that the shell puts into the middle.
-Help and palette, which are made of the tables of actions, are `palette`'s.
+Help and the palette, which are made of the tables of actions, are in `shell_actions`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run of the queue, as its watcher sees it: which jobs are open, what has ended how, how fast it goes.
+"""One run of the queue, as whoever waits for it sees it: which jobs are open, what has ended how, how fast it goes.
 
 `apply` takes what the feed yields; `lines` draws the state at a width. Time is an argument. A snapshot replaces the open
 jobs; what ended between a gap and its snapshot is counted when the run is over, from the projection, not here.

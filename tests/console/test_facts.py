@@ -5,7 +5,7 @@ from __future__ import annotations
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.messages import Answer, Heard, RunQuery
-from casparian_protocol.feed import Gap, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
 from casparian_protocol.jobs import JobState
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
 from tests.console.events import whole
@@ -332,3 +332,36 @@ def test_a_job_of_a_stalled_worker_is_stalled_also_for_a_console_that_has_just_b
         held = [{"job_id": job_id(1), "epoch": 1, "seconds": 90.0}]
         driver.snapshot([job], [{"id": "w1", "pid": 1, "slots": 1, "state": state, "jobs": held}])
         assert driver.shell.present.is_stalled(driver.shell.present.jobs.by_id[job_id(1)]) is is_stalled
+
+
+def test_a_request_to_cancel_is_known_of_a_running_job_and_makes_none_of_an_unknown_one() -> None:
+    driver = Driver()
+    driver.snapshot()
+    made = run_job(driver, 1)
+    driver.event("JobCancelRequested", job_id=made, reason="wrong file")
+    driver.event("JobCancelRequested", job_id=job_id(2), reason="")
+    book = driver.shell.present.jobs
+
+    assert (book.by_id[made].state, book.by_id[made].reason) == ("RUNNING", "wrong file")
+    assert book.get(job_id(2)) is None
+
+
+def test_a_replayed_job_begins_anew() -> None:
+    driver = Driver()
+    driver.snapshot()
+    made = run_job(driver, 1)
+    fail(driver, made)
+    driver.event("JobReplayed", **queued(made), from_state="FAILED")
+    job = driver.shell.present.jobs.by_id[made]
+
+    assert (job.state, job.attempt, job.error_code, job.ended_at, job.worker_id) == ("QUEUED", 0, "", 0, "")
+    assert driver.shell.present.failed == 0
+
+
+def test_an_event_of_a_newer_program_changes_nothing_and_is_counted_as_heard() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.hear(FeedEvent(1, driver.now_us, "JobTeleported", 1, "sentinel", {"job_id": job_id(1)}))
+
+    assert driver.shell.present.seq == 1
+    assert not driver.shell.present.jobs.by_id

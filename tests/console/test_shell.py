@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian_console.canvas import line_width
-from casparian_console.messages import Click, Copy, Gone, Quit, RunOperation, Suspend
+from casparian_console.messages import Click, Copy, Gone, Paste, Quit, RunOperation, Suspend
 from casparian_console.overlays import Choose, TextView
 from casparian_protocol.wire.operations.registry import PAUSE, RESUME
 from tests.console.driving import Driver, matches_snapshot
@@ -322,3 +322,13 @@ def test_a_text_that_fits_offers_no_keys_for_scrolling() -> None:
     driver = Driver()
     driver.shell.open(TextView("Short", [[("", "one line")]]))
     assert "j/k" not in driver.text(100, 30)
+
+
+def test_something_typed_that_no_operation_takes_is_said_and_nothing_is_asked() -> None:
+    driver = live()
+    driver.event("ContractProposed", contract_id="c" * 16, parser="fix", version="1.0.0", output="orders")
+    driver.press("A", "x")
+    driver.send(Paste("why " * 1000))
+
+    assert driver.press("enter") == []
+    assert "decide_contract: reason: String should have at most" in driver.text(200, 40)

@@ -1,8 +1,8 @@
 """The book of jobs: every bucket, the jobs that are known one by one, and what moved since a list was read.
 
-Events come in through `fold`; sums of answers through `count_open` and `count_ended`, jobs of answers through `know`. A book
-can be forked in a few milliseconds, however many jobs it knows: both books share what neither has changed since (`era` says
-whose it is), which is how the console goes back in time.
+Events come in through `fold`; sums of answers through `count_open` and `count_ended`, jobs of answers through `know`. A fork
+of a book takes a few milliseconds, however many jobs it knows, and is how the console goes back in time: both books share
+what neither has changed since (`era` says whose it is).
 """
 
 from __future__ import annotations

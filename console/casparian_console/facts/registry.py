@@ -1,6 +1,7 @@
-"""Parsers, contracts, sources and outputs as the cards and lists show them. Pure: folds events and answers.
+"""Parsers, contracts, sources and outputs as the cards and lists show them.
 
-Counts of files are known from the last answer and moved by scans' counts; details are asked for by the screens.
+A table is loaded by a query, and moved on by events. Counts of files are exact as of the last answer only; details are asked
+for by the screens.
 """
 
 from __future__ import annotations

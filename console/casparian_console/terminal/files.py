@@ -1,7 +1,7 @@
 """Files that the console looks at: directories listed, contents watched, the log of a job followed.
 
-Owns what it has open. Disks may be slow: every look is taken on a thread of its own. Texts are handed on in bounded
-pieces; making them harmless is `text.clean`'s.
+Owns what it has open. Disks may be slow, so every look is taken on a thread of its own. Texts are handed on in bounded
+pieces; the screens clean them before they are drawn.
 """
 
 from __future__ import annotations

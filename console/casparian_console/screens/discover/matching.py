@@ -1,10 +1,8 @@
-"""Matching a glob against all files while it is typed, without ever holding a key up.
+"""Matching a glob against all files while it is typed, without holding a key up.
 
-The catalogue comes in pages of at most 5,000 paths, each matched when it arrives and followed by the question for the
-next one: no slice takes more than a few milliseconds, keys are taken between two of them, and nothing but counts and
-the first matches is kept, however many files there are. Where the pattern begins with plain folders or ends with an
-extension, only such files are asked for. The first page is kept, so a key shows matches at once. A new pattern begins a
-new round; answers of an older one are dropped.
+The catalogue comes in pages of at most 5,000 paths; each is matched when it arrives, and then the next is asked for. Only
+counts and the first matches are kept. A pattern that begins with plain folders or ends with an extension asks for such files
+only. The first page is kept, so a key shows matches at once; answers for an older pattern are dropped.
 """
 
 from __future__ import annotations
