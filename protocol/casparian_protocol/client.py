@@ -337,7 +337,7 @@ class Client:
 def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[QueryHead, bytes] | None:
     """Head and body of the projector's answer; None when it answers another question. Raises `RequestRefused`.
 
-    A published catalogue has no body.
+    A published catalog has no body.
     """
     try:
         head = QueryHead.model_validate(unpack(parts[0], limit_bytes=BODY_LIMIT_BYTES) if parts else None)

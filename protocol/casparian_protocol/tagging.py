@@ -212,7 +212,7 @@ def merge_path_fields(hits: Sequence[Hit]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class CataloguedFile:
-    """A file as the catalogue knows it, for trying a rule before it is saved."""
+    """A file of the file index, for trying a rule before it is saved."""
 
     rel_path: str
     kind: str | None = None
