@@ -20,30 +20,26 @@ from casparian_console.canvas import (
     size,
 )
 from casparian_console.facts.registry import Output
-from casparian_console.listing import Cursor, Match
 from casparian_console.messages import Effects
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.sql_text import name, sample
-from casparian_console.screens.inspect.view import Origins, View, headline
+from casparian_console.screens.inspect.view import ListView, Origins, headline
 
 #: What the list is ordered by, in turn; always by name among equals.
 ORDERS = ("name", "rows", "quarantined", "last commit")
 
 
-class Outputs(View):
+class Outputs(ListView):
     """The first view; it is never taken away."""
 
     title = "Outputs"
 
     def __init__(self, origins: Origins, open_output: Callable[[str, Context], Effects]) -> None:
         super().__init__(origins)
-        self.cursor = Cursor()
         self.order = ORDERS[0]
-        self.height = 10
         self._open_output = open_output
         self._listed: list[Output] = []
-        self._rows = Placed([])
 
     def enter(self, context: Context) -> Effects:
         self._list(context)
@@ -61,8 +57,8 @@ class Outputs(View):
             "last commit": lambda each: (-each.last_commit, each.name),
         }
         self._listed = sorted(context.facts.registry.outputs.values(), key=keys[self.order])
-        self._rows = Placed([each.name for each in self._listed])
-        self.cursor.settle(self._rows, self.height)
+        self.rows = Placed([each.name for each in self._listed])
+        self.cursor.settle(self.rows, self.height)
 
     def selected(self, context: Context) -> Output | None:
         self._list(context)
@@ -77,29 +73,14 @@ class Outputs(View):
 
     def move(self, key: str, context: Context) -> Effects:
         self._list(context)
-        self.cursor.move(key, self._rows, self.height)
-        return []
+        return super().move(key, context)
 
     def sort(self, context: Context) -> Effects:
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         return []
 
-    def search(self, pattern: str, step: int) -> Match | None:
-        if not self._listed:
-            return None
-        texts = [f"{each.name} {each.parser}" for each in self._listed]
-        return self.cursor.find(pattern, step, self._rows, texts.__getitem__, self.height)
-
-    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
-        at = self.cursor.top + row - 2
-        if row < 2 or at >= len(self._listed):
-            return []
-        self.cursor.select(self._rows, at, self.height)
-        return self.open(context) if clicks > 1 else []
-
-    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
-        self.cursor.scroll(lines, self._rows, self.height)
-        return []
+    def texts(self) -> list[str]:
+        return [f"{each.name} {each.parser}" for each in self._listed]
 
     @property
     def export_sql(self) -> str:

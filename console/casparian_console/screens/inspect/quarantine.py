@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from typing import TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, block, clean, clip, count, fit, pad, pad_left, restyle
-from casparian_console.listing import Cursor, Match
 from casparian_console.messages import Answer, Effects, Ended, Output, RunCommand, RunQuery, Tagged
 from casparian_console.overlays import Prompt, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect import sql_text
 from casparian_console.screens.inspect.answers import NULL, NUMBERS, Question, Table, cell_text, problem_lines
 from casparian_console.screens.inspect.grid import Grid, Placed
-from casparian_console.screens.inspect.view import Origins, View, divider, headline, job_of, row_words, show_row
+from casparian_console.screens.inspect.view import (
+    ListView,
+    Origins,
+    View,
+    divider,
+    headline,
+    job_of,
+    row_words,
+    show_row,
+)
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 
 SLOT = "violations"
@@ -35,7 +43,7 @@ class Violation:
     is_committed: bool = True
 
 
-class Quarantine(View):
+class Quarantine(ListView):
     """`jobs` limits it to jobs whose ids begin so; without any all are shown."""
 
     title = "Quarantine"
@@ -49,13 +57,10 @@ class Quarantine(View):
         super().__init__(origins)
         self.jobs = tuple(jobs)
         self.violations: list[Violation] = []
-        self.cursor = Cursor()
         self.is_by_rows = False
-        self.height = 10
         self.problem = ""
         self.is_known = False
         self._open_rows = open_rows
-        self._rows = Placed([])
         self._number = 0
         self._is_asking = False
         self._as_of: tuple[bool, int, int] | None = None
@@ -112,8 +117,8 @@ class Quarantine(View):
                 violations, key=lambda each: (not each.is_committed, each.output, each.code, each.column)
             )
         self.violations = violations
-        self._rows = Placed([(each.output, each.code, each.column, each.is_committed) for each in violations])
-        self.cursor.settle(self._rows, self.height)
+        self.rows = Placed([(each.output, each.code, each.column, each.is_committed) for each in violations])
+        self.cursor.settle(self.rows, self.height)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -137,31 +142,13 @@ class Quarantine(View):
         self.jobs = (job_id,) if job_id else ()
         return self.refresh(context)
 
-    def move(self, key: str, context: Context) -> Effects:
-        self.cursor.move(key, self._rows, self.height)
-        return []
-
     def sort(self, context: Context) -> Effects:
         self.is_by_rows = not self.is_by_rows
         self._show(self.violations)
         return []
 
-    def search(self, pattern: str, step: int) -> Match | None:
-        if not self.violations:
-            return None
-        texts = [f"{each.output} {each.code} {each.column}" for each in self.violations]
-        return self.cursor.find(pattern, step, self._rows, texts.__getitem__, self.height)
-
-    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
-        at = self.cursor.top + row - 2
-        if row < 2 or at >= len(self.violations):
-            return []
-        self.cursor.select(self._rows, at, self.height)
-        return self.open(context) if clicks > 1 else []
-
-    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
-        self.cursor.scroll(lines, self._rows, self.height)
-        return []
+    def texts(self) -> list[str]:
+        return [f"{each.output} {each.code} {each.column}" for each in self.violations]
 
     def summary(self, context: Context) -> str:
         found = self.selected
@@ -173,7 +160,7 @@ class Quarantine(View):
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         self.height = max(1, height - 2)
-        self.cursor.settle(self._rows, self.height)
+        self.cursor.settle(self.rows, self.height)
         left: Line = [("title", "Quarantine")]
         if self.jobs:
             of_all = "  (counts are of all jobs)" if context.past_seq is not None else ""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, pad, spread, width_of
-from casparian_console.listing import Match
+from casparian_console.listing import Cursor, Match
 from casparian_console.messages import Answer, Copy, Effects, RunQuery, Tagged
 from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.answers import NULL, Question, Table, cell_text
-from casparian_console.screens.inspect.grid import Grid
+from casparian_console.screens.inspect.grid import Grid, Placed
 from casparian_protocol.queries.outputs import OriginOfRow, RowOrigin
 
 SLOT = "origin"
@@ -260,6 +260,40 @@ class View:
 
     def summary(self, context: Context) -> str:
         return self.title
+
+
+class ListView(View):
+    """A view that is one list, below a headline and the names of its columns. `rows` and `texts` are its rows as of now."""
+
+    def __init__(self, origins: Origins) -> None:
+        super().__init__(origins)
+        self.cursor = Cursor()
+        self.height = 10
+        self.rows = Placed([])
+
+    def texts(self) -> list[str]:
+        """What `/` searches, a text a row."""
+        raise NotImplementedError
+
+    def move(self, key: str, context: Context) -> Effects:
+        self.cursor.move(key, self.rows, self.height)
+        return []
+
+    def search(self, pattern: str, step: int) -> Match | None:
+        if not len(self.rows):
+            return None
+        return self.cursor.find(pattern, step, self.rows, self.texts().__getitem__, self.height)
+
+    def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
+        at = self.cursor.top + row - 2
+        if row < 2 or at >= len(self.rows):
+            return []
+        self.cursor.select(self.rows, at, self.height)
+        return self.open(context) if clicks > 1 else []
+
+    def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
+        self.cursor.scroll(lines, self.rows, self.height)
+        return []
 
 
 def headline(left: Line, right: str, width: int) -> Line:
