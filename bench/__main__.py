@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--runs", type=_positive, default=3, help="runs of each case; medians are told (%(default)s)")
+    command.add_argument(
+        "--runs", type=_positive, default=3, help="runs of each case; medians are reported (%(default)s)"
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth as an SVG (scale only)")
     command.add_argument("--scratch", type=Path, metavar="DIR", help="a directory on the disk to measure")

@@ -1,7 +1,7 @@
 """Inputs of the benchmarks: a table of trades, files, and their parsers; seeded, the same everywhere with the same DuckDB.
 
 About one row of a hundred has a bad cell. Nine columns for validation; files have the first eight, because CSV cannot say NULL.
-Bad cells are either the same few texts over and over, which favours whoever remembers what he has seen, or all different.
+Bad cells are either the same few texts over and over, which favours a program that remembers texts, or all different.
 Parsers are written as their authors would write them.
 """
 

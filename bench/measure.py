@@ -330,7 +330,7 @@ def facts(directory: Path) -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """Of the last minute: above the benchmark's own share, somebody else was working too."""
+    """Of the last minute: above the benchmark's own share, other programs ran too."""
     return round(os.getloadavg()[0], 2)
 
 

@@ -1,4 +1,4 @@
-"""Counters that processes share with whoever measures them: how often, and when last. Needs nothing but Python.
+"""Counters that processes share with the one that measures them: how often, and when last. Needs nothing but Python.
 
 Each process writes one small file of its own through a memory map, which costs about a microsecond and no system call, so
 that the body of a no-op job is the same for everybody. The clock is the machine's monotonic one, the same in all processes.
@@ -65,7 +65,7 @@ class Stamps:
             self.read()
 
     def wait(self, count: int, timeout_seconds: float) -> float:
-        """The time of the last hit once there are `count`. Looks twice a millisecond: nobody can wait for a memory map."""
+        """The time of the last hit once there are `count`. Looks twice a millisecond: a memory map cannot be waited for."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             found, when = self.read()

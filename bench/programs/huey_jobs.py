@@ -1,6 +1,6 @@
 """Huey with SQLite and fsync: no-op jobs, two consumer processes of one thread. A measured program.
 
-Arguments: `{"way": "rate" | "latency", "jobs", "directory"}`. The storage is told to sync every commit; consumers poll
+Arguments: `{"way": "rate" | "latency", "jobs", "directory"}`. The storage syncs every commit; consumers poll
 once a millisecond. A job counts as done at the end of its body: that Huey's acknowledgement follows is in its favour.
 """
 

@@ -118,7 +118,7 @@ def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class _Console:
-    """A console in a process of its own, behind a pseudo-terminal that somebody reads."""
+    """A console in a process of its own, behind a pseudo-terminal that is read."""
 
     def __init__(self, home: Home, stamps: Path) -> None:
         self._master, slave = pty.openpty()

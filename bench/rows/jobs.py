@@ -163,7 +163,7 @@ DISPATCH = Benchmark(
         Target("at least 10 times the best durable peer", _RATE, at_least=10.0, against="best peer"),
     ],
     notes=[
-        "casparian: from the request to the last commit that a worker was told of, four events a job in the log; "
+        "casparian: from the request to the last commit that a worker knows of, four events a job in the log; "
         "its workers speak the bus through the product's codec and stage nothing.",
         "Peers that need a broker of their own (Celery, RQ, Dramatiq, Huey on Redis) are not installed here.",
     ],

@@ -32,7 +32,7 @@ from casparian_sentinel.projection.store import Projection
 
 _PARSER, _VERSION, _OUTPUT, _HASH = "past", "1.0.0", "rows", "c" * 64
 _START_US = 1_700_000_000_000_000
-#: One in so many failed, and nobody closed it.
+#: One in so many failed, and is open.
 _FAILED = 100
 _FACTS_A_BATCH = 4_000
 #: Files that wait for the jobs that are measured.
@@ -83,7 +83,7 @@ from range($jobs) t(i) where i % $failed <> 0
 
 
 def with_past(path: Path, jobs: int) -> Projection:
-    """Tables that hold as many ended jobs, one in a hundred a failure that nobody closed, with their files and commits."""
+    """Tables that hold as many ended jobs, one in a hundred an open failure, with their files and commits."""
     projection = Projection(path, lambda _digest: b"{}", "bench")
     db = projection._db
     given = {

@@ -81,7 +81,7 @@ VALIDATION = Benchmark(
         Target("faster than the best peer on one core", _RATE, at_least=1.0, against="best peer"),
     ],
     notes=[
-        'All are told to use one thread; "of CPU time" shows it, and is what a busy machine blurs least.',
+        'All use one thread; "of CPU time" shows it, and is what a busy machine blurs least.',
         "All start from text columns in memory and end with typed good rows and bad rows with a reason, in memory.",
     ],
 )
