@@ -1,4 +1,4 @@
-"""What `casparian run` tells: of each input its outputs with first rows, schema and violations, then the accounting.
+"""What `casparian run` prints: of each input its outputs with first rows, schema and violations, then the accounting.
 
 Draws what an `Observer` remembers; for `--json` the same as plain values. Decides nothing.
 """

@@ -6,7 +6,7 @@ terminal. It knows the sentinel and the worker by what they list in their `__ini
 
 | module | use case |
 |---|---|
-| `gateway` | ask whoever owns the home: the running sentinel, this process, or the past |
+| `gateway` | ask the owner of the home: the running sentinel, this process, or the past |
 | `names`, `texts` | what people call things; refusals, numbers and times in sentences, JSON documents |
 | `files`, `processing` | scan, look into a file, tag; which files are asked for, and what became of them |
 | `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |

@@ -84,7 +84,7 @@ def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
 
 
 def _last_words(output: bytes) -> tuple[str, str]:
-    """What went wrong, and what to do about it: the last problem that was told as one, or else the last line."""
+    """What went wrong, and what to do about it: the last problem that was printed as one, or else the last line."""
     said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     told = [number for number, line in enumerate(said) if line.startswith("casparian: ")]
     if not told:
@@ -116,7 +116,7 @@ def run_daemon(
 
 
 def run_worker(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
-    """Be one worker until it ends; the exit code. `tell` is told what becomes of its connection."""
+    """Be one worker until it ends; the exit code. `tell` is called with each change of its connection."""
     from casparian_worker import run_worker as run
 
     return run(arguments, tell)
@@ -133,7 +133,7 @@ class Status:
     #: As the sentinel says it; without a daemon as this process does, which has opened the home.
     sentinel: StatusResult
     is_daemon: bool
-    #: Jobs by how they stand; failures that nobody closed instead of all dead letters.
+    #: Jobs by how they stand; open failures instead of all dead letters.
     queue: dict[str, int]
     #: None while the tables cannot be asked.
     waiting: list[WaitingFiles] | None
@@ -144,7 +144,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class PastStatus:
-    """How it stood after an event, as far as the log tells."""
+    """How it stood after an event, as far as the log says."""
 
     seq: int
     queue: dict[str, int]

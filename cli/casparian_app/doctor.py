@@ -269,7 +269,7 @@ def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:
 
 
 def judge_trouble(status: StatusResult | None) -> Check:
-    """What a running daemon could not do, and goes on without."""
+    """What a running daemon has failed to do while it continues to run."""
     if status is None:
         return Check("trouble", Verdict.OK, "no daemon runs to ask")
     parked = wording.say_parked(status.parked)

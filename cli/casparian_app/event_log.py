@@ -185,7 +185,7 @@ def verify(home: Home, *, wants_tables: bool | None) -> Verified:
 
 
 def _objection(home: Home, witnesses: Sequence[Witness]) -> CasparianError | None:
-    """What somebody of the home who saw more of the log, or another, says against it."""
+    """Why a part of the home contradicts the log: it has seen a longer log, or another one."""
     try:
         examine_log(RealFs(), home.log, witnesses)
     except (LogShorter, LogReplaced, LogCorrupt) as objection:

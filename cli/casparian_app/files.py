@@ -1,6 +1,7 @@
 """Files: scan directories, look into one file, and put labels on what is known.
 
-The walking is the worker's, the facts go to whoever owns the home; a blob of changes is durable before the event that names it.
+The worker's package walks directories; the owner of the home records the facts. A blob of changes is durable before the event
+that names it.
 A file with a label that a parser takes must be known by its content, so it is digested when it gets one.
 """
 

@@ -2,7 +2,7 @@
 
 With a running sentinel every question goes over its bus; without one the home is opened in this process, under the same
 lock, and the same operations run here. For the past the log is replayed into a temporary database up to an event, and nothing
-can be changed. Whoever asks cannot tell the difference, except that some operations need a daemon.
+can be changed. A caller sees no difference, except that some operations need a daemon.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SEQ = re.compile(r"[0-9]{1,19}\Z")
 
 
 class Gateway(Protocol):
-    """What a front end may ask of whoever owns the home."""
+    """What a front end may ask of the owner of the home."""
 
     home: Home
 
@@ -266,7 +266,7 @@ def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = F
 
 
 def _owner_of(home: Home, opened: ExitStack) -> Gateway:
-    """The daemon if it answers, else this process. Whoever has the home for a moment is waited for: a command, a boot."""
+    """The daemon if it answers, else this process. A command or a boot that holds the home for a moment is waited for."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:

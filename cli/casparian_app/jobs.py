@@ -1,6 +1,6 @@
 """Jobs: which to list, everything about one, running them again, and comparing what a job makes again with what it published.
 
-Many are asked for in bounded parts, so that ten thousand block nobody.
+Operations on many jobs are performed in bounded parts, so that ten thousand jobs do not block other requests.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class JobFilter:
 
     @property
     def hides_closed(self) -> bool:
-        """Whoever asks for failures means those that nobody dealt with, unless all are asked for."""
+        """Whether closed failures are left out: a filter on failures means open ones, unless all are asked for."""
         is_about_failures = self.is_dead or (self.status or "").upper() in _FAILURES
         return is_about_failures and not self.with_closed
 
@@ -234,7 +234,7 @@ def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
 
 
 def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False) -> Again:
-    """Run all inputs again whose newest job failed and that nobody dealt with since; a trial only counts them."""
+    """Run all inputs again whose newest job failed and is still open; a trial only counts them."""
     need(gateway, "parser", parser)
 
     def part(after: str) -> tuple[int, RerunFailedResult]:

@@ -26,7 +26,7 @@ from casparian_protocol.wire.operations.daemon import PING, STATUS, StatusResult
 from casparian_shim.process import abi_version, available_bytes
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
-#: Larger than `struct timex` anywhere; what adjtimex returns when nobody keeps the clock.
+#: Larger than `struct timex` anywhere; what adjtimex returns when the clock is not synchronized.
 _TIMEX_BYTES = 512
 _TIME_ERROR = 5
 _SYNC_COUNT = 40
@@ -143,7 +143,7 @@ def measure_clock(home: Home, watched_since: tuple[float, float]) -> ClockFacts:
 
 
 def _is_kept() -> bool | None:
-    """What adjtimex(2) tells whoever only asks; Linux only."""
+    """What adjtimex(2) returns when nothing is to be changed; Linux only."""
     if sys.platform != "linux":
         return None
     question = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: change nothing

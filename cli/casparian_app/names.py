@@ -1,6 +1,6 @@
 """What people call things: names of parsers, tags, outputs, …, shortened ids of jobs and causes, and what was perhaps meant.
 
-A name that nobody knows is refused everywhere in the same words, with the known name that is most like it.
+An unknown name is refused in the same words everywhere, with the known name that is most like it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def unknown(gateway: Gateway, kind: Kind, name: str) -> UnknownName:
 
 
 def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
-    """Refuse a name that nobody knows; None names nothing. Ids of sources and rules may be shortened to four digits."""
+    """Refuse an unknown name; None names nothing. Ids of sources and rules may be shortened to four digits."""
     if name is None:
         return
     names = known(gateway, kind)

@@ -1,6 +1,6 @@
 """Which files a `process` asks for, and what became of them.
 
-A job belongs to what was asked for by its file or its content, whoever queued it and whoever ran it. Of several jobs of
+A job belongs to what was asked for by its file or its content, no matter who queued it and who ran it. Of several jobs of
 one content only the latest counts, so that a failure that was run again with success is none.
 """
 
@@ -70,7 +70,7 @@ def selection_of(parser: str | None, tag: str | None, path: str | None) -> Selec
 
 
 def check(gateway: Gateway, asked: Selection) -> None:
-    """Refuse a selection that can mean nothing: a parser, a tag or a path that nobody knows, a tag that no parser takes."""
+    """Refuse a selection that can mean nothing: an unknown parser, tag or path, or a tag that no parser takes."""
     if asked.parser is not None:
         need(gateway, "parser", asked.parser)
     if asked.tag is not None:
@@ -170,7 +170,7 @@ class Period:
 
     #: The daemon that answers was started: a failure under it stays one until the work was done again.
     served: int
-    #: Somebody last gave the daemon a reason to plan; what it did since then by itself is this command's to report.
+    #: The last reason to plan; what the daemon has done by itself since then is reported by this command.
     planned: int
     #: This command began.
     began: int

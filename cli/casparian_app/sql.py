@@ -1,6 +1,6 @@
 """A person's SQL over the published tables, rows in quarantine, and answers as files.
 
-A query runs in a process of its own with limits; files are written aside and renamed, so that nobody sees half of one.
+A query runs in a process of its own with limits; files are written aside and renamed, so that no reader sees half of one.
 """
 
 from __future__ import annotations

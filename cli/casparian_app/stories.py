@@ -33,7 +33,7 @@ class Told:
     actor: str
     data: Data
     part: Part = "job"
-    #: Sequence of the event that led to it; None: a request did, or nobody knows.
+    #: Sequence of the event that led to it; None: a request did, or it is unknown.
     cause: int | None = None
 
 

@@ -1,6 +1,6 @@
-"""The support bundle: what helps somebody far away to see what is wrong, without a row, a path or a key of the user's.
+"""The support bundle: what a supporter elsewhere needs to see what is wrong, without a row, a path or a key of the user.
 
-Reads the home as it lies there, without its lock, so that it works beside a daemon that is stuck and on a damaged log. Each
+Reads the files of the home without its lock, so that it works beside a daemon that is stuck and on a damaged log. Each
 part is gathered by itself: one that cannot be had says why and hinders no other. Everything that leaves here went through the
 `Reducer`, except figures and versions of the program itself.
 """

@@ -67,7 +67,7 @@ class RequestRefused(CasparianError):
 
 
 class TablesAway(RequestRefused):
-    """The sentinel is there, but nobody answers for the tables."""
+    """The sentinel answers, but the projector does not."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -298,7 +298,7 @@ class Client:
             raise TablesAway(f"the projector works on the question, without an answer in {seconds:.0f} s")
         except RequestRefused as refused:
             if isinstance(refused, TablesAway):
-                self._query.close()  # nobody waits for its answer any more, which ends it
+                self._query.close()  # closing ends the question, whose answer is no longer awaited
                 self._query = None
             raise
 
@@ -368,7 +368,7 @@ def _attached(attachments: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _require_listener(home: Home) -> None:
-    """`NoSentinel` at once when nobody listens at the bus: a killed sentinel leaves its socket file behind."""
+    """`NoSentinel` at once when nothing listens at the bus: a killed sentinel leaves its socket file behind."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(home.bus_endpoint.removeprefix(_IPC))

@@ -124,7 +124,7 @@ _EVENT_SHAPE = [int, int, str, int, str, dict]
 
 @dataclass(slots=True)
 class FeedOrder:
-    """Tells which events continue the picture. `Feed` and the console's loop drive it alike."""
+    """Decides which events continue what the reader knows. `Feed` and the console's loop both use it."""
 
     #: Last event that is part of the picture; None before the first snapshot.
     seq: int | None = None

@@ -92,7 +92,7 @@ def _detach(app: App, workers: int | None) -> ExitCode:
         as_json(app, {"pid": child.pid, "home": str(app.home.root), "log": str(app.home.daemon_log)})
     else:
         app.say(f"daemon ready, pid {child.pid}; `casparian status` looks at it, `casparian stop` ends it")
-    child.returncode = 0  # it goes on without us: nothing to wait for, and no warning about that
+    child.returncode = 0  # it continues without us: nothing to wait for, and no warning about that
     return ExitCode.OK
 
 

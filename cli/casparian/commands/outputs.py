@@ -245,7 +245,7 @@ def sql(
 
 def await_query() -> tuple[str, int | None, subprocess.Popen[bytes]] | None:
     """Load everything, then wait for a line of JSON on stdin with `sql` and `limit`: how the console saves the start of its
-    queries. None when nobody asks any more."""
+    queries. None when stdin ends."""
     import duckdb  # noqa: F401 -- loaded before it is needed
     import pyarrow  # noqa: F401
 

@@ -288,7 +288,7 @@ def _follow(
     passed_on = 0
     with _screen(app, view) as redraw, gateway.feed() as feed:
         for item in feed:
-            if isinstance(item, Snapshot):  # asked for now: what was paused before it is told by no event
+            if isinstance(item, Snapshot):  # asked for now: no event says what was paused before it
                 _learn_what_waits(gateway, view)
             before = view.intake
             view.apply(item)

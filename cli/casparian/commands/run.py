@@ -268,7 +268,7 @@ class _TerminalLog:
 
 
 def _chosen(app: App, parser: Path) -> DevParser:
-    """The parser that lies there; or the registered one with this name."""
+    """The parser at this path, or the registered one with this name."""
     from casparian_app.devrun.parser import is_parser_name, load_parser, registered_parser
 
     if parser.exists() or not is_parser_name(str(parser)):

@@ -78,7 +78,7 @@ class FileFound:
 
 @dataclass(frozen=True, slots=True)
 class OrderFound:
-    """The life of one order as SQL tells it."""
+    """The life of one order, from the rows of SQL."""
 
     events: tuple[str, ...]
     lines: tuple[int, ...]

@@ -86,7 +86,7 @@ _INDENT = "  "
 
 
 def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
-    """A command as it can be pasted into a shell; broken behind words, and inside quotes where a text goes on."""
+    """A command as it can be pasted into a shell; broken behind words, and inside quotes where a text continues."""
     lines, current = [], _INDENT + "$"
     for word in map(quoted, words):
         if len(current) + len(word) + 3 > width and current.strip() != "$":

@@ -315,7 +315,7 @@ _VALUE_CHARACTERS = 14
 
 
 def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> None:
-    """Say how it came out. Differences are told one by one."""
+    """Say how it came out, with each difference."""
     narrator.heading("Checked against what was planted, before any parser ran")
     narrator.lines(check_lines(story.checks))
     wrong = [one for one in story.checks if not one.is_good]
@@ -330,7 +330,7 @@ def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> N
 
 
 def check_lines(checks: Sequence[Check]) -> list[str]:
-    """The table: a tick or a cross, what, expected, found. Long texts are cut here and told in full where they differ."""
+    """The table: a tick or a cross, what, expected, found. Long texts are cut here, and given in full where they differ."""
     rows: list[Sequence[object]] = [("", "", "expected", "found")]
     rows += [
         (

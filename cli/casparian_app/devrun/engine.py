@@ -365,7 +365,7 @@ class _Run:
 
 
 class _Dropped:
-    """A log that nobody reads."""
+    """A log that is not read."""
 
     def write(self, level: LogLevel, origin: Origin, text: str) -> None:
         """Dropped."""

@@ -109,7 +109,7 @@ class Operation(Generic[P, R]):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R]):
-    """An operation with its arguments, to be performed by whoever owns the home."""
+    """An operation with its arguments, to be performed by the owner of the home."""
 
     operation: Operation[..., R]
     args: Args

@@ -74,7 +74,7 @@ class ProjectorPhase(StrEnum):
     BROKEN = "broken"
 
 
-#: Whoever asks the tables is told so at once.
+#: A question to the tables is refused at once in these phases.
 PROJECTOR_GONE = frozenset({ProjectorPhase.HUNG, ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
 
 
@@ -143,7 +143,7 @@ class StatusResult(Result):
     pid: int
     seq: Count
     ready: bool
-    #: Files that nobody has looked at yet may become jobs: an empty queue says nothing before this is false.
+    #: Files that have not been planned yet may become jobs: an empty queue says nothing before this is false.
     planning: bool = False
     version: str
     home: str
@@ -203,7 +203,7 @@ class SnapshotResult(Result):
     they were queued. A reader gets the rest from the tables, by named query (`casparian_protocol.queries.jobs`): the members of
     a group a page at a time with `JobsOfGroup(status=group.state, type=…, parser=…, version=group.parser_version, input=…)`,
     jobs that an event named and no page has brought with `JobsById`, and ended jobs in the same way after `JobGroups`. An answer
-    has a `seq` of its own: what the feed told of behind it is newer.
+    has a `seq` of its own: events of the feed behind it are newer.
     """
 
     seq: Count

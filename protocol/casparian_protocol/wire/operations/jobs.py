@@ -33,8 +33,8 @@ class Skipped(Result):
     parser: str
     reason: str
     files: Count
-    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and nobody asked
-    #: for them again. Empty: the reason is for people.
+    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and they were not
+    #: asked for again. Empty: the reason is for people.
     code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
 
 
