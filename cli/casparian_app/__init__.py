@@ -8,11 +8,11 @@ terminal. It knows the sentinel and the worker by what they list in their `__ini
 |---|---|
 | `gateway` | ask the owner of the home: the running sentinel, this process, or the past |
 | `names`, `texts` | what people call things; refusals, numbers and times in sentences, JSON documents |
-| `files`, `processing` | scan, look into a file, tag; which files are asked for, and what became of them |
+| `files`, `processing` | scan, look into a file, tag; which files are asked for, and what happened to them |
 | `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |
 | `jobs`, `stories` | list jobs, everything about one, run it again and compare; tell its story |
 | `sql` | a person's SQL; answers as files |
-| `event_log` | read the log, prove it, mend it |
-| `daemons` | start a daemon, and say how it stands |
+| `event_log` | read, verify and repair the log |
+| `daemons` | start a daemon, and show its status |
 | `doctor`, `measuring`, `support` | check the machine and the home; write a support bundle |
 """

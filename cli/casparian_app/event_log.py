@@ -1,4 +1,4 @@
-"""The event log of a home: read it, prove that it is what was written, and mend it when it is not. Needs no daemon.
+"""The event log of a home: read it, prove that it is what was written, and repair it when it is not. Needs no daemon.
 
 Reading takes no lock: the last events, figures, a range, an export. What changes the log (`repair`, `rebuild_tables`) takes
 the home's lock.

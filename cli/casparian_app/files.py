@@ -1,8 +1,7 @@
-"""Files: scan directories, look into one file, and put labels on what is known.
+"""Files: scan directories, look into one file, and tag known files.
 
 The worker's package walks directories; the owner of the home records the facts. A blob of changes is durable before the event
-that names it.
-A file with a label that a parser takes must be known by its content, so it is digested when it gets one.
+that names it. A file with a tag that a parser takes must be known by its content, so it is hashed when it gets the tag.
 """
 
 from __future__ import annotations

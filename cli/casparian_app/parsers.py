@@ -1,4 +1,4 @@
-"""The life of a parser after it was written: registering it, its versions and which one is current, its parameters."""
+"""A written parser: run its tests, register it, choose its current version, set its parameters."""
 
 from __future__ import annotations
 

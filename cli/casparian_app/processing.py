@@ -1,4 +1,4 @@
-"""Which files a `process` asks for, and what became of them.
+"""Which files a `process` asks for, and what happened to them.
 
 A job belongs to what was asked for by its file or its content, no matter who queued it and who ran it. Of several jobs of
 one content only the latest counts, so that a failure that was run again with success is none.

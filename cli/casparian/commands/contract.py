@@ -1,4 +1,4 @@
-"""`contract list/show/diff/approve/reject`: what rows are held against, and who allowed it."""
+"""`contract list/show/diff/approve/reject`: the contracts that rows must fit, and the decisions on them."""
 
 from __future__ import annotations
 

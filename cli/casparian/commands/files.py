@@ -1,4 +1,4 @@
-"""`files`, `tag`, `untag`, `rule …`: the catalogue of files, the labels on them, and the rules that give labels."""
+"""`files`, `tag`, `untag`, `rule …`: the catalogue of files, their tags, and the rules that give tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jobs` lists jobs; `job show/logs/retry/cancel/close` looks at one or changes its course; `jobs replay`, `job rerun`: again."""
+"""`jobs` lists jobs; `job …` shows one, retries, cancels or closes it; `jobs replay` and `job rerun` run work again."""
 
 from __future__ import annotations
 

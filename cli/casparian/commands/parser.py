@@ -1,4 +1,4 @@
-"""`parser …`: the registry: register and test a parser, which version runs and why others wait, parameters, health, pausing."""
+"""`parser …`: register and test parsers, choose the version that runs, set parameters, show health, pause and resume."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`process`: queue what is pending, run until the queue is empty, say how it went.
 
-With a daemon its workers do it; without one a daemon is started for as long as the command lives. The first Ctrl-C lets
+If a daemon runs, its workers do the work; otherwise a daemon is started and ends with the command. The first Ctrl-C lets
 running jobs finish, the second stops at once; either way nothing is lost.
 """
 

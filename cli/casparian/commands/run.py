@@ -1,7 +1,7 @@
-"""`casparian run PARSER INPUT…`: dev mode. Runs a parser where it lies, shows what it gives, keeps nothing without a sink.
+"""`casparian run PARSER INPUT…`: dev mode. Runs a parser from its file, shows its rows, and keeps nothing without a sink.
 
 Stateless: no home, no lock, no log, unless PARSER names a registered one. Tables go to stdout beside what the parser
-prints; with --json or --raw stdout is ours alone and the parser's prints go to stderr.
+prints; with --json or --raw only the command writes to stdout, and the parser's prints go to stderr.
 """
 
 from __future__ import annotations

@@ -419,7 +419,6 @@ def rescan(app: App, named: str) -> ExitCode:
 
 
 def _rescan_here(app: App, gateway: Gateway, named: str) -> ExitCode:
-    from casparian.commands.scan import scan_here
     from casparian_app.files import find_source, options_of_source
 
     found = find_source(gateway, named)

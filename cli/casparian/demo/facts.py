@@ -1,4 +1,4 @@
-"""What came out of the demo's run, and whether it is what was planted. Pure: answers in, facts and checks out.
+"""What came out of the demo's run, and whether it is what was planted.
 
 Counts are taken from the published files themselves, row by row through `sql`, not from what a job says about itself; what
 jobs say is compared with them. Every check is one line of the table at the end and decides the exit code.

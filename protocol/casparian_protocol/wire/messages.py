@@ -1,7 +1,7 @@
 """The messages between sentinel, workers and clients.
 
-Each is a frozen model with a `kind`; docs/protocol.md describes all of them.
-Unknown fields are ignored, so that a newer peer may say more; a field of a wrong type is refused.
+Each is a frozen model with a `kind`; docs/protocol.md describes all of them. Unknown fields are ignored, so
+that a newer peer may say more; a field of a wrong type is refused.
 
 A message is the frames `[kind][msgpack body][attachment…]` (`encode`, `decode`). Sizes are checked before anything is unpacked.
 Whatever is wrong with a received message is one error, `MalformedMessage`, which names the field.
