@@ -167,7 +167,7 @@ class Group(click.RichGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Nothing after the group's name asks for its help; a program that asked for a document gets no help but a refusal."""
         app = ctx.find_object(App)
-        if not args and self.no_args_is_help:
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:  # completion parses what is typed so far
             if app is not None and app.wants_documents:
                 ctx.fail("Missing command.")
             print(ctx.get_help())
