@@ -293,12 +293,13 @@ class IndexedFile(TypedDict):
 class KnownFiles(Query[IndexedFile]):
     """The file index below a root, with paths relative to that root, in the order of the paths; vanished files too.
 
-    A page: those behind the path `after` that are gone, or are not.
+    A page: those behind path `after` and id `after_id` that are gone, or are not. A path may have several files that are gone.
     """
 
     root: str
     is_gone: bool | None = None
     after: str = ""
+    after_id: str = ""
     limit: int | None = None
 
 

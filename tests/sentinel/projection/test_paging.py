@@ -15,6 +15,7 @@ from casparian_protocol.queries.files import (
     FilePaged,
     FilePaths,
     FileTotals,
+    IndexedFile,
     KnownFiles,
 )
 from casparian_sentinel.projection.store import Projection
@@ -91,8 +92,9 @@ def test_pages_of_what_a_scan_compares_are_the_whole_index_below_its_root(
     projection: Projection, limit: int, is_gone: bool | None
 ) -> None:
     whole = projection.ask(KnownFiles("/data/b", is_gone=is_gone))
-    found, after = [], ""
-    while page := projection.ask(KnownFiles("/data/b", is_gone=is_gone, after=after, limit=limit)):
+    found: list[IndexedFile] = []
+    key = ("", "")
+    while page := projection.ask(KnownFiles("/data/b", is_gone, *key, limit)):
         found += page
-        after = page[-1]["path"]
-    assert {row["path"] for row in found} == {row["path"] for row in whole}
+        key = page[-1]["path"], page[-1]["id"]
+    assert found == whole

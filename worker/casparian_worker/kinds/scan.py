@@ -48,19 +48,19 @@ class ScanFailed(CasparianError):
 
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
     """Write the catalogue below `root`, as of that position, to an Arrow file; False when it holds nothing."""
-    last, writer, is_gone = "", None, False
+    last, last_id, writer, is_gone = "", "", None, False
     with Client(home, actor="worker") as client:
         while True:
-            query = KnownFiles(root, is_gone, last, _PAGE_ROWS)
+            query = KnownFiles(root, is_gone, last, last_id, _PAGE_ROWS)
             page = pa.ipc.open_stream(client.ask_arrow(query, at_least_seq=at_least_seq)).read_all()
             if page.num_rows:
                 writer = writer or pa.ipc.new_file(str(into), page.schema)
                 writer.write_table(page)
-                last = page["path"][page.num_rows - 1].as_py()
+                last, last_id = (page[column][page.num_rows - 1].as_py() for column in ("path", "id"))
             if page.num_rows < _PAGE_ROWS:
                 if is_gone:
                     break
-                last, is_gone = "", True
+                last, last_id, is_gone = "", "", True
     if writer is None:
         return False
     writer.close()

@@ -192,8 +192,8 @@ select f.id, f.path, case when f.path = $root then f.rel_path else substr(f.path
     f.source_id, {_CATALOGUE}, f.status = 'vanished' as is_gone
 from scout_files f {_TAGS_OF_FILE}
 where (f.path = $root or starts_with(f.path, $root || '/'))
-    and ($is_gone is null or (f.status = 'vanished') = $is_gone) and f.path > $after
-order by f.path limit coalesce($limit, 1000000000)
+    and ($is_gone is null or (f.status = 'vanished') = $is_gone) and (f.path, f.id) > ($after, $after_id)
+order by f.path, f.id limit coalesce($limit, 1000000000)
 """
 _ALL = f"""
 select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE}, false as is_gone from scout_files f {_TAGS_OF_FILE}
