@@ -237,7 +237,7 @@ class Outputs:
                 about[str(column)] = text_of(value)
         gathering.rejects.append(about)
         if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
-            self._flush_rejects(output, gathering)
+            self._flush_rows(output, gathering)  # too, so that nobody keeps rejects for rows that still wait
         self.flush_when_due()
         return output
 

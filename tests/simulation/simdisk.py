@@ -24,6 +24,9 @@ class SimDisk:
     def create(self, directory: int, name: str) -> int:
         return self.fs.create_at(directory, name)
 
+    def remove_below(self, directory: int, name: str) -> None:
+        self.fs.unlink_at(directory, name)
+
     def append(self, descriptor: int, data: memoryview) -> int:
         return self.fs.append(descriptor, bytes(data))
 

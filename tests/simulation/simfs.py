@@ -529,6 +529,13 @@ class SimFs:
         self._new_at(directory, name, file)
         return self._descriptor(file)
 
+    def unlink_at(self, directory: int, name: str) -> None:
+        self._try("unlink", name)
+        above = self._opened_directory(directory)
+        if name not in above.entries:
+            raise FileNotFoundError(errno.ENOENT, "no such file", name)
+        self._change((above, name, None))
+
     def _new_at(self, directory: int, name: str, node: File | Directory) -> None:
         self._try("create", name)
         above = self._opened_directory(directory)

@@ -15,6 +15,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casparian_protocol.jobs import StagedFile
 from casparian_worker.sinks import ParquetStaging, Sink, StagedParquet, WriterSettings
 from casparian_worker.slots import Sealer
 from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, seal_together
@@ -92,48 +93,98 @@ def test_rows_larger_than_a_block_may_wait_for_are_written(tmp_path: Path) -> No
         writer.write(pa.record_batch({"text": [str(number) * 60_000]}))
     (file,) = writer.close()
     assert seal_together([directory]) == [None]
-    assert row_groups(directory.path / file.name) == [2, 2, 2, 2, 2]
+    assert row_groups(directory.path / file.name) == [7, 3]
 
 
-def bad(rows: dict[int, dict[str, str]]) -> pa.RecordBatch:
-    """Quarantined rows: number → columns."""
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    columns = {name: pa.array([row.get(name) for row in rows.values()], pa.string()) for name in names}
-    return pa.record_batch({**columns, "_cf_output_row_index": pa.array(rows, pa.int64())})
-
-
-def test_quarantined_rows_of_several_columns_make_one_file_in_the_order_of_rows(tmp_path: Path) -> None:
-    """A guest sends rows and rejected rows each second: a file for each change of columns would be thousands."""
-    directory = StagingDirectory(tmp_path, JOB, 1)
-    writer = StagedParquet(directory, "out", "quarantine", WriterSettings())
-    for number in range(0, 9000, 3):
-        writer.write(bad({number + 2: {"a": "rejected"}}))
-        writer.write(bad({number: {"a": "x", "b": "y"}, number + 1: {"b": "y", "c": "z"}}))
-    (file,) = writer.close()
-    assert seal_together([directory]) == [None]
-    table = pq.ParquetFile(directory.path / file.name).read()
-    assert table.column_names == ["a", "b", "c", "_cf_output_row_index"]
-    assert table["_cf_output_row_index"].to_pylist() == list(range(9000))
-    assert table.slice(0, 3).drop_columns(["_cf_output_row_index"]).to_pylist() == [
-        {"a": "x", "b": "y", "c": None},
-        {"a": None, "b": "y", "c": "z"},
-        {"a": "rejected", "b": None, "c": None},
+#: Seven columns that come one after another, between the contract's two and Casparian's own.
+def widening(rows: int) -> list[pa.RecordBatch]:
+    return [
+        pa.record_batch(
+            {
+                "n": pa.array([number], pa.int64()),
+                "word": pa.array([None if number % 5 else f"word {number}"], pa.string()),
+                **{name: [f"{name}{number}"] for name in "hgfedcba"[: number * 8 // rows] if number % 3},
+                "_cf_violations": pa.array(
+                    [[{"code": "x"}] * (number % 3)], pa.list_(pa.struct([("code", pa.string())]))
+                ),
+                "_cf_raw": ["raw " * (number % 50)],
+            }
+        )
+        for number in range(rows)
     ]
 
 
-def test_columns_that_come_after_a_row_group_was_written_begin_another_file(tmp_path: Path) -> None:
-    directory = StagingDirectory(tmp_path, JOB, 1)
-    writer = StagedParquet(directory, "out", "quarantine", WriterSettings(row_group_rows=4096))
-    writer.write(bad({number: {"a": "x"} for number in range(5000)}))
-    writer.write(bad({5000: {"a": "x", "b": "y"}}))
-    writer.write(bad({5001: {"a": "x"}}))
-    files = writer.close()
-    assert [(file.name, file.rows) for file in files] == [
-        ("quarantine.out.0.parquet", 5000),
-        ("quarantine.out.1.parquet", 2),
-    ]
-    directory.remove()
-    assert not list(tmp_path.iterdir())
+WIDENING = widening(6000)
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """As if the guest had sent them at once."""
+    if len({tuple(batch.schema.names) for batch in batches}) == 1:
+        return pa.concat_batches(batches)
+    table = pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default")
+    names = ["n", "word", *sorted(set(table.column_names) & set("abcdefgh")), "_cf_violations", "_cf_raw"]
+    (batch,) = table.select(names).combine_chunks().to_batches()
+    return batch
+
+
+@pytest.mark.parametrize("cuts", [[], [100, 101, 4096], [1000, 3000, 3001, 5999], list(range(0, 6000, 70))])
+def test_a_column_that_comes_late_is_null_before_and_the_file_is_the_same_wherever_batches_are_cut(
+    cuts: list[int], tmp_path: Path
+) -> None:
+    settings = WriterSettings(columns=2, row_group_rows=4096, row_group_bytes=200_000, metadata={"cf.parser": "p 1"})
+
+    def staged(folder: str, cuts: list[int]) -> tuple[list[StagedFile], Path]:
+        (tmp_path / folder).mkdir()
+        directory = StagingDirectory(tmp_path / folder, JOB, 1)
+        writer = StagedParquet(directory, "out", "quarantine", settings)
+        for start, end in pairwise([0, *cuts, 6000]):
+            if start < end:
+                writer.write(joined(WIDENING[start:end]))
+        files = writer.close()
+        assert seal_together([directory]) == [None]
+        return files, directory.path
+
+    (whole,), path = staged("whole", [])
+    assert [file.digest for file in staged("cut", cuts)[0]] == [whole.digest]
+    table = pq.ParquetFile(path / whole.name).read()
+    assert table.column_names == ["n", "word", *"bcdefgh", "_cf_violations", "_cf_raw"]
+    assert (whole.name, whole.rows, os.listdir(tmp_path / "cut" / JOB / "1")) == (
+        "quarantine.out.0.parquet",
+        6000,
+        ["quarantine.out.0.parquet"],
+    )
+    expected = [dict.fromkeys(table.column_names) | batch.to_pylist()[0] for batch in WIDENING]
+    assert table.to_pylist() == expected
+
+
+LARGE = pa.record_batch(
+    {
+        "n": pa.array(range(300), pa.int64()),
+        "texts": pa.array([[f"{number}" * (number * 37 % 900), None] if number % 4 else None for number in range(300)]),
+        "is": pa.array([number % 3 == 0 for number in range(300)]),
+        "pair": pa.array([{"a": "x" * (number * 91 % 500), "b": number} for number in range(300)]),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, LARGE.num_rows), max_size=40))
+def test_rows_that_cannot_wait_for_a_block_end_row_groups_by_their_size_alone(cuts: list[int]) -> None:
+    def groups(folder: str, cuts: list[int]) -> tuple[str, list[int]]:
+        directory = StagingDirectory(Path(folder), JOB, 1)
+        writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_bytes=50_000))
+        for start, end in pairwise([0, *sorted(cuts), LARGE.num_rows]):
+            writer.write(LARGE.slice(start, end - start))
+        (file,) = writer.close()
+        assert seal_together([directory]) == [None]
+        found = row_groups(directory.path / file.name)
+        directory.remove()
+        return file.digest, found
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = groups(folder, [])
+        assert len(whole[1]) > 3
+        assert groups(folder, cuts) == whole
 
 
 def test_a_large_file_leaves_memory_before_it_is_complete(tmp_path: Path) -> None:

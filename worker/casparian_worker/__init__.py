@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from casparian_worker.execute.failures import of_report as error_of_report
     from casparian_worker.execute.files import Origin, Source
     from casparian_worker.execute.outputs import JudgedOutput
-    from casparian_worker.execute.records import SourceRecords, all_skips
+    from casparian_worker.execute.records import RawBudget, SourceRecords, all_skips
     from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
     from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
     from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec
@@ -66,6 +66,7 @@ __all__ = [
     "ParseTask",
     "Preview",
     "PublishedFile",
+    "RawBudget",
     "RecordedJob",
     "Reproduction",
     "ReservedColumn",

@@ -1,21 +1,24 @@
 """Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
 
-`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in
-whatever batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. Quarantined
-rows may have columns that earlier ones lack: a row group has all of them, in the order of rows; columns that come after it
-was written begin a further file. `Lineage` says in every row where it came from. Files and their durability are `staging`'s.
+`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in whatever
+batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. A column that comes late
+(only quarantine has such) is NULL in the rows before: what is written by then is written again at the end.
+`Lineage` says in every row where it came from. Files and their durability are `staging`'s.
 """
 
 from __future__ import annotations
 
+import functools
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from casparian_protocol.contract import is_reserved
 from casparian_protocol.jobs import StagedFile
 from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingDirectory, seal_together
 
@@ -42,6 +45,8 @@ class WriterSettings:
     row_group_rows: int = 1_000_000
     row_group_bytes: int = ROW_GROUP_BYTES
     compression: Literal["zstd", "snappy", "none"] = "zstd"
+    #: So many leading columns every batch has; those behind them, up to Casparian's own, may differ and are sorted by name.
+    columns: int = 0
     #: Facts kept with the schema and with each column: contract hash, parser.
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +132,7 @@ class ParquetStaging:
 
 
 class StagedParquet:
-    """The files of one output and kind, in the order their rows came."""
+    """The file of one output and kind, rows in the order they came."""
 
     def __init__(
         self,
@@ -137,12 +142,13 @@ class StagedParquet:
         settings: WriterSettings,
         meters: SinkMeters | None = None,
     ) -> None:
-        self.files: list[StagedFile] = []
         self._directory = directory
         self._output = output
         self._kind = kind
         self._settings = settings
         self._meters = meters or SinkMeters()
+        #: All columns that came so far.
+        self._schema: pa.Schema | None = None
         #: Whole blocks of the row group that is gathered.
         self._blocks: list[pa.Table] = []
         self._block_bytes = 0
@@ -151,128 +157,182 @@ class StagedParquet:
         self._loose_rows = 0
         self._loose_bytes = 0
         self._file: _OpenFile | None = None
-        self._file_count = 0
+        #: What was written before a further column came.
+        self._narrow: list[StagedSink] = []
+        self._is_again = False
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows. Raises `OSError` when the disk does not take them."""
         if not batch.num_rows:
             return
-        current = self._current_schema()
-        if current is not None and not batch.schema.equals(current):
-            batch = self._fitted(batch, current)
+        if self._schema is None or not batch.schema.equals(self._schema):
+            batch = self._aligned(batch)
         self._loose.append(batch)
         self._loose_rows += batch.num_rows
         self._loose_bytes += batch.nbytes
-        if self._loose_rows >= BLOCK_ROWS or len(self._loose) >= _LOOSE_BATCHES:
-            self._cut_blocks()
-        if (
-            self._loose_bytes >= self._settings.row_group_bytes // 4
-        ):  # rows so large that memory cannot wait for a block
-            self._end_row_group()
+        is_large = self._loose_bytes >= self._settings.row_group_bytes // 2
+        if self._loose_rows >= BLOCK_ROWS or len(self._loose) >= _LOOSE_BATCHES or is_large:
+            self._cut()
 
-    def _cut_blocks(self) -> None:
-        """Make blocks of the loose rows, and end row groups that are full. Only blocks of several batches are copied."""
+    def close(self) -> list[StagedFile]:
+        """Write what is waiting; the file as the manifest names it. It is not durable yet."""
+        file = self._end_file()
+        if file is None:
+            return []
+        if self._narrow:
+            return self._written_again([*self._narrow, file.sink])
+        sink = file.sink
+        return [
+            StagedFile(
+                name=sink.name,
+                kind=self._kind,
+                output=self._output,
+                rows=file.rows,
+                bytes=sink.tell(),
+                digest=sink.digest,
+            )
+        ]
+
+    # --- columns ---
+
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """With all columns that came so far, and its own if they are new."""
+        schema = _united(self._schema, batch.schema, self._settings.columns)
+        if self._schema is not None and not schema.equals(self._schema):
+            if self._file is not None and (ended := self._end_file()) is not None:
+                self._narrow.append(ended.sink)
+            self._loose = [_padded(each, schema) for each in self._loose]
+            self._blocks = [pa.Table.from_arrays(_columns(each, schema), schema=schema) for each in self._blocks]
+        self._schema = schema
+        return _padded(batch, schema)
+
+    def _written_again(self, sinks: list[StagedSink]) -> list[StagedFile]:
+        """All rows once more, now that all columns are known."""
+        again = StagedParquet(self._directory, self._output, self._kind, self._settings, self._meters)
+        again._schema, again._is_again = self._schema, True
+        with ExitStack() as opened:
+            files = [opened.enter_context((self._directory.path / sink.name).open("rb")) for sink in sinks]
+            for sink in sinks:
+                self._directory.drop(sink)  # its name is free again; what is open stays readable
+            for file in files:
+                written = pq.ParquetFile(file)
+                for number in range(written.metadata.num_row_groups):
+                    for batch in written.read_row_group(number).to_batches():
+                        again.write(_padded(batch, again._schema))
+            return again.close()
+
+    # --- row groups ---
+
+    def _cut(self) -> None:
+        """Make blocks of the loose rows, and end row groups that are full: where, depends on the rows alone.
+
+        A row group ends with a block; within one only where its rows are so large that memory cannot wait for the rest.
+        """
         loose, settings = pa.Table.from_batches(self._loose), self._settings
         start = 0
-        while loose.num_rows - start >= BLOCK_ROWS:
+        while start < loose.num_rows:
             block = loose.slice(start, BLOCK_ROWS).combine_chunks()
+            size = size_of(block)
+            room = max(settings.row_group_bytes // 2, settings.row_group_bytes - self._block_bytes)
+            if size >= room:
+                cut = _rows_of_size(block, room)
+                start += cut
+                self._write_row_group([*self._blocks, block.slice(0, cut)])
+                continue
+            if block.num_rows < BLOCK_ROWS:
+                break
             start += BLOCK_ROWS
             self._blocks.append(block)
-            self._block_bytes += block.nbytes
+            self._block_bytes += size
             is_long = len(self._blocks) * BLOCK_ROWS >= settings.row_group_rows
             if is_long or self._block_bytes >= settings.row_group_bytes:
                 self._write_row_group(self._blocks)
         self._loose = loose.slice(start).combine_chunks().to_batches()
         self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
 
-    def close(self) -> list[StagedFile]:
-        """Write what is waiting; the files as the manifest names them. They are not durable yet."""
-        self._end_file()
-        return self.files
-
-    def _fitted(self, batch: pa.RecordBatch, current: pa.Schema) -> pa.RecordBatch:
-        """Quarantined rows of other columns, made to fit those before them or, while these are in memory, the other way."""
-        come = [each for each in batch.schema if each.name not in current.names]
-        is_alike = all(
-            batch.schema.field(name) == current.field(name) for name in set(current.names) & set(batch.schema.names)
-        )
-        if self._kind == "quarantine" and is_alike and (not come or self._file is None):
-            own = [each for each in current if each.name.startswith("_cf_")]
-            wide = pa.schema([*(each for each in current if each not in own), *come, *own]) if come else current
-            if come:
-                self._loose = [_with_columns(each, wide).to_batches()[0] for each in map(_as_table, self._loose)]
-                self._blocks = [_with_columns(each, wide) for each in self._blocks]
-            return _with_columns(_as_table(batch), wide).to_batches()[0]
-        self._end_file()
-        return batch
-
-    def _current_schema(self) -> pa.Schema | None:
-        for waiting in (self._loose, self._blocks):
-            if waiting:
-                return waiting[0].schema
-        return self._file.schema if self._file is not None else None
-
-    def _end_row_group(self) -> None:
-        waiting = list(self._blocks)
-        if self._loose:
-            waiting.append(pa.Table.from_batches(self._loose).combine_chunks())
-        self._loose, self._loose_rows, self._loose_bytes = [], 0, 0
-        if waiting:
-            self._write_row_group(waiting)
-
     def _write_row_group(self, parts: list[pa.Table]) -> None:
         meter = self._meters.of(SINK_URIS[self._kind], self._output)
         if self._file is None:
-            name = f"{self._kind}.{self._output}.{self._file_count}.parquet"
-            self._file_count += 1
+            name = f"{self._kind}.{self._output}.{len(self._narrow)}.parquet"
             sink = self._directory.create(name, meter)
             self._file = _OpenFile(sink, parts[0].schema, self._settings)
-        table = _in_order_of_rows(pa.concat_tables(parts))
+        table = pa.concat_tables(parts)
         self._blocks, self._block_bytes = [], 0
         self._file.write(table)
-        meter.rows(table.num_rows)
+        if not self._is_again:
+            meter.rows(table.num_rows)
 
-    def _end_file(self) -> None:
-        self._end_row_group()
+    def _end_file(self) -> _OpenFile | None:
+        if self._loose:
+            self._cut()
+        waiting = [*self._blocks, *([pa.Table.from_batches(self._loose).combine_chunks()] if self._loose else [])]
+        self._loose, self._loose_rows, self._loose_bytes = [], 0, 0
+        if waiting:
+            self._write_row_group(waiting)
         file, self._file = self._file, None
-        if file is None:
-            return
-        file.close()
-        sink = file.sink
-        staged = StagedFile(
-            name=sink.name,
-            kind=self._kind,
-            output=self._output,
-            rows=file.rows,
-            bytes=sink.tell(),
-            digest=sink.digest,
-        )
-        self.files.append(staged)
+        if file is not None:
+            file.close()
+        return file
 
 
-_ROW_INDEX = "_cf_output_row_index"
+def _united(known: pa.Schema | None, other: pa.Schema, columns: int) -> pa.Schema:
+    """All fields of both: the leading `columns`, then in the order of their names those that only some have, then Casparian's."""
+    if known is None:
+        known = other
+    leading, rest = (
+        list(other)[:columns],
+        {field.name: field for field in [*list(known)[columns:], *list(other)[columns:]]},
+    )
+    own = [name for name in rest if is_reserved(name)]
+    return pa.schema(
+        [*leading, *(rest[name] for name in sorted(rest.keys() - set(own))), *(rest[name] for name in own)]
+    )
 
 
-def _as_table(batch: pa.RecordBatch) -> pa.Table:
-    return pa.Table.from_batches([batch])
+def _padded(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(_columns(batch, schema), schema=schema)
 
 
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """NULL where it has none of a column."""
+def _columns(rows: Any, schema: pa.Schema) -> list[Any]:
+    present = set(rows.schema.names)
     columns = [
-        table[each.name] if each.name in table.schema.names else pa.nulls(table.num_rows, each.type) for each in schema
+        rows.column(field.name) if field.name in present else pa.nulls(rows.num_rows, field.type) for field in schema
     ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    # Parquet has a name of its own for what is in a list.
+    return [
+        each if each.type == field.type else each.cast(field.type) for each, field in zip(columns, schema, strict=True)
+    ]
 
 
-def _in_order_of_rows(table: pa.Table) -> pa.Table:
-    """Of quarantined rows: those that a parser rejects come before the others of their batch."""
-    if _ROW_INDEX not in table.schema.names:
-        return table
-    index = table[_ROW_INDEX].combine_chunks()
-    if pc.all(pc.less_equal(index[:-1], index[1:])).as_py():
-        return table
-    return table.take(pc.sort_indices(index))
+def size_of(rows: pa.Table) -> int:
+    """Bytes of the values. Unlike `nbytes` it is a function of the rows alone, and a column of NULL texts takes none."""
+    return sum(pc.sum(sizes).as_py() for sizes in _sizes(rows))
+
+
+def _rows_of_size(block: pa.Table, size: int) -> int:
+    """How many of the first rows reach `size` together; all of them do."""
+    total = pc.cumulative_sum(functools.reduce(pc.add, _sizes(block)))
+    return pc.index(pc.greater_equal(total, size), pa.scalar(True)).as_py() + 1  # type: ignore[no-any-return]
+
+
+def _sizes(block: pa.Table) -> list[pa.Int64Array]:
+    return [_row_sizes(column.combine_chunks()) for column in block.columns]
+
+
+def _row_sizes(column: pa.Array) -> pa.Int64Array:
+    """Bytes of each value of a column."""
+    kind = column.type
+    if pt.is_string(kind) or pt.is_binary(kind):
+        return pc.fill_null(pc.add(pc.binary_length(column).cast(pa.int64()), 4), 0)
+    if pt.is_list(kind):
+        inner = pc.cumulative_sum(_row_sizes(column.flatten()))
+        inner = pa.concat_arrays([pa.array([0], pa.int64()), inner])
+        ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64()))
+        starts = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+        return pc.subtract(inner.take(ends), inner.take(starts.slice(0, len(ends))))
+    if pt.is_struct(kind):
+        return functools.reduce(pc.add, map(_row_sizes, column.flatten()))
+    return pa.repeat(pa.scalar(kind.bit_width // 8, pa.int64()), len(column))
 
 
 class _OpenFile:

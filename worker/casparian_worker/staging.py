@@ -135,6 +135,9 @@ class Disk(Protocol):
     def create(self, directory: int, name: str) -> int:
         """A new file in this directory; one that is there is an error."""
 
+    def remove_below(self, directory: int, name: str) -> None:
+        """A file in this directory."""
+
     def append(self, descriptor: int, data: memoryview) -> int:
         """How many of the bytes were taken."""
 
@@ -161,6 +164,9 @@ class RealDisk:
 
     def create(self, directory: int, name: str) -> int:
         return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+
+    def remove_below(self, directory: int, name: str) -> None:
+        os.unlink(name, dir_fd=directory)
 
     def append(self, descriptor: int, data: memoryview) -> int:
         return os.write(descriptor, data)
@@ -292,6 +298,12 @@ class StagingDirectory:
         sink = StagedSink(name, self._descriptors[-1], meter, self.disk)
         self._sinks.append(sink)
         return sink
+
+    def drop(self, sink: StagedSink) -> None:
+        """Delete one of these files; its name may be used again."""
+        sink.release()
+        self._sinks.remove(sink)
+        self.disk.remove_below(self._descriptors[-1], sink.name)
 
     def sync_files(self) -> None:
         """Make all files durable, and the names that lead to them except in the root."""

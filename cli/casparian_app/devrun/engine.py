@@ -37,6 +37,7 @@ from casparian_worker import (
     JudgedOutput,
     Lineage,
     Origin,
+    RawBudget,
     ReservedColumn,
     Source,
     SourceRecords,
@@ -141,6 +142,7 @@ class UnjudgedTaker:
         self.observer = observer
         self._room = room
         self._records = records
+        self._raw_budget = RawBudget()
         self.received = 0
         self.quarantined = 0
         self._begun: pa.Schema | None = None
@@ -162,7 +164,7 @@ class UnjudgedTaker:
         self._records.names(source_row)
         if kind is OutputKind.REJECTS:
             self.quarantined += admitted.num_rows
-            self._keeper.bad(self._records.with_text(_rejected(admitted, source_row)))
+            self._keeper.bad(self._records.with_text(_rejected(admitted, source_row), self._raw_budget))
         else:
             own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
             self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from casparian_protocol.contract import Contract, QuarantinePolicy, breach
 from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
-from casparian_worker.execute.records import SourceRecords
+from casparian_worker.execute.records import RawBudget, SourceRecords
 from casparian_worker.sinks import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
+from casparian_worker.validation.quarantine import OWN_FIELDS
 
 #: A parser that rejects every second row of a batch of 64k needs half as many; far more is an attack on memory.
 RUNS_MAX = 1_000_000
@@ -31,6 +33,11 @@ class RowNumbers:
     def __init__(self) -> None:
         self._next = 0
         self._runs: list[tuple[int, int]] = []
+
+    @property
+    def next_free(self) -> int:
+        """Every row with a lower number has come."""
+        return self._next
 
     def take(self, numbers: Iterable[int]) -> None:
         """These numbers belong to rejected rows. What is behind the next free number is too late to matter."""
@@ -75,7 +82,50 @@ class RowNumbers:
 
 
 _ROW_INDEX = "_cf_output_row_index"
-_OWN_COLUMNS = 16
+#: A guest sends the rows before a rejected one soon; one that does not has its bad rows kept as they came.
+_HELD_ROWS_MAX = 128 * 1024
+
+
+class BadRows:
+    """Bad rows in the order of their numbers, wherever the guest cut its batches.
+
+    Rejected rows come ahead of accepted ones with lower numbers; they are held until those are judged.
+    """
+
+    def __init__(self, contract_columns: int) -> None:
+        self._contract_columns = contract_columns
+        self._held: list[pa.RecordBatch] = []
+        self._held_count = 0
+
+    def add(self, bad: pa.RecordBatch) -> None:
+        if bad.num_rows:
+            self._held.append(bad)
+            self._held_count += bad.num_rows
+
+    def due(self, before: int | None) -> pa.RecordBatch | None:
+        """Those with a number below `before`, or all, in their order; they are not held any more."""
+        if not self._held:
+            return None
+        held = self._joined()
+        held = held.take(pc.sort_indices(held.column(_ROW_INDEX)))
+        due = held.num_rows
+        if before is not None and held.num_rows <= _HELD_ROWS_MAX:
+            due = pc.less(held.column(_ROW_INDEX), before).true_count
+        self._held = [held.slice(due)] if due < held.num_rows else []
+        self._held_count = held.num_rows - due
+        return held.slice(0, due) if due else None
+
+    def _joined(self) -> pa.RecordBatch:
+        """One batch; a column that only some have stands behind the contract's."""
+        if all(batch.schema.equals(self._held[0].schema) for batch in self._held):
+            return pa.concat_batches(self._held)
+        table = pa.concat_tables(
+            map(pa.Table.from_batches, ([batch] for batch in self._held)), promote_options="default"
+        )
+        contract, own = table.column_names[: self._contract_columns], [field.name for field in OWN_FIELDS]
+        extra = sorted(set(table.column_names) - {*contract, *own})
+        (batch,) = table.select([*contract, *extra, *own]).combine_chunks().to_batches()
+        return batch
 
 
 class RowWriter(Protocol):
@@ -146,6 +196,8 @@ class JudgedOutput:
         self._warn = warn
         self._records = records
         self._numbers = RowNumbers()
+        self._bad = BadRows(len(contract.columns))
+        self._raw_budget = RawBudget()
         self._columns: list[str] | None = None
 
     @property
@@ -178,17 +230,23 @@ class JudgedOutput:
             self._writer.valid(checked.valid, checked.source_row)
             self._records.names(checked.source_row)
             if checked.bad is not None:
-                self._keep_bad(checked.bad)
+                self._take_bad(checked.bad)
+        self._keep_bad(self._numbers.next_free)
         self._judge(at_end=False)
 
     def finish(self) -> None:
         """No row comes any more: the share of bad rows can be judged."""
+        self.keep_rest()
         missing = self._validator.finish().rows_without_source_row
         if missing:
             self._warn(
                 f"{self.name}: the source row is unknown where __cf_row_id is missing or no integer: {missing:,} rows."
             )
         self._judge(at_end=True)
+
+    def keep_rest(self) -> None:
+        """Hand on the bad rows that waited for others: none comes any more."""
+        self._keep_bad(None)
 
     def accounting(self, *, is_failed: bool = False) -> OutputAccounting:
         """The numbers as the manifest has them."""
@@ -212,13 +270,19 @@ class JudgedOutput:
         if numbers.null_count:
             raise ArrowRefused(f"a rejected row without {_ROW_INDEX}")
         self._numbers.take(numbers.to_pylist())
-        self._keep_bad(self._validator.reject(batch))
+        self._take_bad(self._validator.reject(batch))
 
-    def _keep_bad(self, bad: pa.RecordBatch) -> None:
-        if bad.num_columns > self._limits.columns_count + _OWN_COLUMNS:
-            raise LimitExceeded("The output's number of columns", bad.num_columns, self._limits.columns_count)
+    def _take_bad(self, bad: pa.RecordBatch) -> None:
+        columns = self._validator.column_count
+        if columns > self._limits.columns_count:
+            raise LimitExceeded("The output's number of columns", columns, self._limits.columns_count)
         self._records.names(bad.column("_cf_source_row"))
-        self._writer.bad(self._records.with_text(bad))
+        self._bad.add(bad)
+
+    def _keep_bad(self, before: int | None) -> None:
+        due = self._bad.due(before)
+        if due is not None:
+            self._writer.bad(self._records.with_text(due, self._raw_budget))
 
     def _judge(self, *, at_end: bool) -> None:
         if self._policy is None:

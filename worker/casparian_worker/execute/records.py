@@ -20,9 +20,10 @@ from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
 from casparian_worker.validation import ArrowRefused
 
-#: The text of one record that is kept with a bad row, in bytes; and of all bad rows of one batch.
+#: The text of one record that is kept with a bad row, in bytes; and of so many bad rows in their order.
 RAW_BYTES_MAX = 16 * 1024
-_RAW_BATCH_BYTES_MAX = 32 * 1024 * 1024
+_RAW_GROUP_ROWS = 64 * 1024
+_RAW_GROUP_BYTES_MAX = 32 * 1024 * 1024
 _RAW_SHORT_BYTES = 256
 _FIRST_ROWS = 10
 _ROW_MAX = 2**53 - 1
@@ -43,6 +44,28 @@ class _Places:
     starts: pa.Int64Array
     ends: pa.Int64Array
     encoding: str
+
+
+class RawBudget:
+    """How much text the bad rows of one output may have: so many bytes for each so many rows, in the order of the rows."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._left = _RAW_GROUP_BYTES_MAX
+
+    @property
+    def allowed_bytes(self) -> int:
+        """For the next row."""
+        return RAW_BYTES_MAX if self._left > 0 else _RAW_SHORT_BYTES
+
+    def use(self, byte_count: int) -> None:
+        self._left -= byte_count
+
+    def pass_over(self, rows: int) -> None:
+        """This row's text is done, or these rows have theirs."""
+        if (self._rows + rows) // _RAW_GROUP_ROWS > self._rows // _RAW_GROUP_ROWS:
+            self._left = _RAW_GROUP_BYTES_MAX
+        self._rows += rows
 
 
 @dataclass(slots=True)
@@ -118,24 +141,24 @@ class SourceRecords:
         if self._is_counted and source_rows.null_count < len(source_rows):
             self._name(source_rows.drop_null() if source_rows.null_count else source_rows)
 
-    def with_text(self, bad: pa.RecordBatch) -> pa.RecordBatch:
+    def with_text(self, bad: pa.RecordBatch, budget: RawBudget) -> pa.RecordBatch:
         """Bad rows with `_cf_raw` filled in from the input where the parser gave none."""
         place = bad.schema.get_field_index("_cf_raw")
         raw = bad.column(place)
         if not raw.null_count or not self._places:
+            budget.pass_over(len(raw))
             return bad
-        rows = bad.column("_cf_source_row")
         texts = raw.to_pylist()
-        budget = _RAW_BATCH_BYTES_MAX
-        for places in reversed(self._places):
-            found = pc.index_in(rows, places.rows).to_pylist()
-            for index, at in enumerate(found):
-                if at is not None and texts[index] is None:
-                    allowed = RAW_BYTES_MAX if budget > 0 else _RAW_SHORT_BYTES
-                    texts[index], used = self._text(places, at, allowed)
-                    budget -= used
-            if None not in texts:
-                break
+        missing = [index for index, text in enumerate(texts) if text is None]
+        found = self._places_of(bad.column("_cf_source_row").take(pa.array(missing)))
+        passed = 0
+        for index, known in zip(missing, found, strict=True):
+            budget.pass_over(index - passed)
+            passed = index
+            if known is not None:
+                texts[index], used = self._text(*known, budget.allowed_bytes)
+                budget.use(used)
+        budget.pass_over(len(texts) - passed)
         return bad.set_column(place, bad.schema.field(place), pa.array(texts, pa.string()))
 
     # --- at the end ---
@@ -254,6 +277,17 @@ class SourceRecords:
         self._let_go_upto = max(self._let_go_upto, batch["row"][-1].as_py())
         room = _FIRST_ROWS - len(self._let_go_rows)
         self._let_go_rows += batch["row"].slice(0, max(0, room)).to_pylist()
+
+    def _places_of(self, rows: pa.Int64Array) -> list[tuple[_Places, int] | None]:
+        """Where the input has these records; the latest one of a number that two readers gave."""
+        found: list[tuple[_Places, int] | None] = [None] * len(rows)
+        for places in reversed(self._places):
+            for index, at in enumerate(pc.index_in(rows, places.rows).to_pylist()):
+                if at is not None and found[index] is None:
+                    found[index] = places, at
+            if None not in found:
+                break
+        return found
 
     def _text(self, places: _Places, at: int, allowed_bytes: int) -> tuple[str, int]:
         start, end = places.starts[at].as_py(), places.ends[at].as_py()

@@ -267,6 +267,7 @@ class _Attempt:
                 row_group_rows=settings.outputs.row_group_rows,
                 row_group_bytes=_ROW_GROUPS_BYTES // len(self.task.contracts),
                 compression=settings.outputs.compression,
+                columns=len(contract.columns),
                 metadata={
                     "cf.contract": contract.hash(),
                     "cf.parser": f"{task.work.parser} {task.work.parser_version}",
@@ -286,6 +287,8 @@ class _Attempt:
     def _keep_quarantine(self, exceeded: QuarantineExceeded) -> Outcome:
         error = of_exception(exceeded)
         try:
+            for output in self.outputs.values():
+                output.keep_rest()
             files = [file for writer in self.writers.values() for file in writer.close_quarantine()]
         except OSError as cause:
             return Failed(of_exception(cause, "environment"))

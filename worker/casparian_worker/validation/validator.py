@@ -276,6 +276,11 @@ class OutputValidator:
             raw=self._raw(batch),
         )
 
+    @property
+    def column_count(self) -> int:
+        """The contract's columns, and the extra ones that came so far."""
+        return len(self.schema.names) + len(self._extra_names)
+
     def require_columns(self) -> None:
         """`OutputFailed` when a column that must be there came with none of the rows. An output that never began lacks none."""
         missing = self._missing() if self._came else []
@@ -361,13 +366,20 @@ class OutputValidator:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _texts(self, batch: pa.RecordBatch, rows: pa.UInt64Array) -> dict[str, pa.StringArray]:
-        """Every column of the output at some rows, as text: the contract's in its order, then the extra ones."""
-        names = [*self.schema.names, *self._extra_names]
+        """Some rows as text: the contract's columns in its order, then the extra ones in which these rows have a value.
+
+        Which those are must not depend on the rows beside them: batches are cut by the clock.
+        """
         present = set(batch.schema.names)
-        return {
+        texts = {
             name: as_text(came(batch, name).take(rows)) if name in present else pa.nulls(len(rows), pa.string())
-            for name in names
+            for name in self.schema.names
         }
+        for name in sorted(present.intersection(self._extra_names)):
+            text = as_text(came(batch, name).take(rows))
+            if text.null_count < len(text):
+                texts[name] = text
+        return texts
 
     @staticmethod
     def _source_rows(batch: pa.RecordBatch) -> pa.Int64Array:
