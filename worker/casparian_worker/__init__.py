@@ -135,6 +135,7 @@ _HOMES = {
     "ScanOutcome": "casparian_worker.discovery.scan",
     "ScanProgress": "casparian_worker.discovery.scan",
     "Source": "casparian_worker.execute.files",
+    "RawBudget": "casparian_worker.execute.records",
     "SourceRecords": "casparian_worker.execute.records",
     "StreamCounters": "casparian_worker.execute.stream",
     "TextLog": "casparian_worker.execute.stream",

@@ -11,10 +11,10 @@ planned for. A source counts for what lies in it; the innermost counts last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from blake3 import blake3
 from packaging.version import Version
@@ -51,7 +51,6 @@ from casparian_sentinel.projection.queries.planning import (
     PlannedFile,
 )
 
-T = TypeVar("T")
 Parameters: TypeAlias = dict[str, JsonValue]
 #: The effective quarantine policy of each output.
 Policies: TypeAlias = dict[str, dict[str, Scalar]]
@@ -161,8 +160,9 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
     Done before anything is queued, for all files of the parser: a content that a copy still has must not lose its
     rows with the commit of another file.
     """
+    behind = ""
     while True:
-        found = yield from ask(RECOGNISED_FILES, parser, topics, FILES_PER_QUERY, limit_rows=FILES_PER_QUERY)
+        found = yield from ask(RECOGNISED_FILES, parser, topics, behind, FILES_PER_QUERY, limit_rows=FILES_PER_QUERY)
         files = found.rows
         for on_change in ("replace", "append"):
             pairs = [(file["id"], file["content_hash"]) for file in files if file["on_change"] == on_change]
@@ -172,6 +172,7 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
                 )
         if len(files) < FILES_PER_QUERY:
             return
+        behind = files[-1]["id"]
 
 
 def _record_recognised(context: Context, command: RecogniseContents, pairs: list[tuple[str, str]]) -> Part[None]:
@@ -183,30 +184,38 @@ def _record_recognised(context: Context, command: RecogniseContents, pairs: list
 
 
 def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Part[QueueResult]:
+    """Go through the files once, in the order of their paths: one that is refused keeps no other from being queued."""
     queued = already = 0
     reasons: dict[str, int] = {}
-    while True:
-        wanted = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued)
-        if wanted <= 0:
-            break
-        meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, wanted)
+    behind = ("", "")
+    is_more = left is None or left > 0
+    while is_more:
+        # A few more than may be queued, since some may be refused.
+        page = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued + JOBS_PER_DECISION)
+        meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, *behind, page)
         files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY)
-        for chunk in _chunks(files.rows, JOBS_PER_DECISION):
+        pending = list(reversed(files.rows))
+        while pending and (left is None or queued < left):
+            most = JOBS_PER_DECISION if left is None else min(JOBS_PER_DECISION, left - queued)
             jobs: list[JobSpec] = []
             told_by: dict[str, int] = {}
-            for file in chunk:
+            while pending and len(jobs) < most:
+                file = pending.pop()
                 try:
                     jobs.append(parse_job(context, target, file))
                     told_by[jobs[-1].job_id] = file["content_seq"] or 0
                 except ParameterRefused as refused:
                     reasons[refused.problem] = reasons.get(refused.problem, 0) + 1
+            if not jobs:
+                break
             answer = yield from decide(QueueJobs(jobs, files.seq, actor, told_by), Queued)
             queued += answer.queued
             already += answer.already
             for item in answer.skipped:
                 reasons[item.reason] = reasons.get(item.reason, 0) + item.files
-        if len(files.rows) < wanted or reasons:
-            break
+        is_more = len(files.rows) == page and (left is None or queued < left)
+        if is_more:
+            behind = (files.rows[-1]["path"], files.rows[-1]["id"])
     parser = target.line.name
     skipped = [Skipped(parser=parser, reason=reason, files=files) for reason, files in reasons.items()]
     return QueueResult(queued=queued, already=already, skipped=skipped)
@@ -371,8 +380,3 @@ def _contract_policy(blobs: BlobStore, contract_hash: str, known: dict[str, Poli
     if contract_hash not in known:
         known[contract_hash] = json.loads(blobs.get(contract_hash)).get("quarantine") or {}
     return known[contract_hash]
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -95,6 +95,25 @@ def test_a_parameter_of_another_type_leaves_its_files_and_says_so(player: Player
     assert "depth" in skipped and files == 2
 
 
+@pytest.mark.parametrize(("limit", "queued_files"), [(None, "24567"), (1, "2"), (3, "245"), (5, "24567")])
+def test_files_whose_parameters_are_refused_keep_no_other_file_waiting(
+    player: Player, limit: int | None, queued_files: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning goes on behind them: they stay pending, so the first page would be theirs for ever."""
+    monkeypatch.setattr(planning, "FILES_PER_QUERY", 3)
+    monkeypatch.setattr(planning, "JOBS_PER_DECISION", 2)
+    player.request("add_source", name="bad", path="/data/in/bad", params={"depth": "deep"})
+    player.with_parser("1.0", topics=("advice",), params={"depth": 3})
+    files = [file(n, rel_path=f"bad/{n}.csv" if n in (1, 3) else "") for n in range(1, 8)]
+    player.rows = {COUNT_ASKED: [[asked(files=7, contents=7)]], PLAN_FILES: [files[:3], files[3:6], files[6:]]}
+
+    result = player.request("queue", limit=limit)
+
+    assert "".join(job.work.subject[-5] for job in queued(player)) == queued_files
+    assert result.queued == len(queued_files)
+    assert sum(one.files for one in result.skipped) == (1 if limit == 1 else 2)
+
+
 def test_a_dry_run_counts_and_queues_nothing(player: Player) -> None:
     player.with_parser("1.0", topics=("advice",))
     before = len(player.table.log)
@@ -109,7 +128,7 @@ def test_a_dry_run_counts_and_queues_nothing(player: Player) -> None:
 def test_no_more_jobs_are_queued_than_were_asked_for(player: Player) -> None:
     player.with_parser("1.0", topics=("advice",))
     player.rows = {COUNT_ASKED: [[asked(files=9)]], PLAN_FILES: [[file(n) for n in range(1, 4)]]}
-    assert player.request("queue", limit=3).queued == 3
+    assert player.request("queue", limit=2).queued == 2
     assert player.rows[PLAN_FILES] == []
 
 

@@ -73,5 +73,10 @@ def test_scan_after_scan_the_tables_follow_the_disk(home: Home, tmp_path: Path) 
         ("c.csv", "tagged", "advice", "s1"),
     ]
     with projector.open_projection(home) as projection:
-        planned = projection.query(planning.PLAN_FILES, [["advice"], "", "advice", False, 10])
+        planned = projection.query(planning.PLAN_FILES, [["advice"], "", "advice", False, "", "", 10])
         assert planned.column("path").to_pylist() == [str(root / "a.csv"), str(root / "c.csv")]
+        first = planned.to_pylist()[0]
+        behind = projection.query(
+            planning.PLAN_FILES, [["advice"], "", "advice", False, first["path"], first["id"], 10]
+        )
+        assert behind.column("path").to_pylist() == [str(root / "c.csv")]

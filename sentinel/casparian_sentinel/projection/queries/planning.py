@@ -140,18 +140,19 @@ _SPEAKS = f"""
 """
 
 #: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
-#: content whose jobs were all cancelled is wanted again, limit. Of paths with equal content only the first counts.
+#: content whose jobs were all cancelled is wanted again, path and id to go on behind, limit. Of paths with equal content only
+#: the first counts.
 #: A cancelled job is a decision: its content stays away from this parser until a person asks for it again.
 PLAN_FILES = RowSelect[PlannedFile](f"""
-select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change, f.content_seq
+from (select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change, f.content_seq
 from scout_files f join scout_file_tags t on t.file_id = f.id
 where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.content_hash is not null
     and starts_with(f.path, ?)
     and not exists (from cf_processing_queue q left join scout_files s on s.id = q.file_version_id
                     where q.plugin_name = ? and q.content_hash = f.content_hash and not (? and q.status = 'CANCELLED')
                         and {_SPEAKS})
-qualify row_number() over (partition by f.content_hash order by f.path, t.tag) = 1
-order by f.path limit ?
+qualify row_number() over (partition by f.content_hash order by f.path, f.id, t.tag) = 1)
+where (path, id) > (?, ?) order by path, id limit ?
 """)
 
 #: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
@@ -230,7 +231,7 @@ group by all order by root
 
 #: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
 #: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
-#: limit.
+#: id to go on behind, limit.
 RECOGNISED_FILES = RowSelect[RecognisedFile](f"""
 with open_jobs as (
     select file_version_id as file_id, content_hash, queued_seq from cf_processing_queue
@@ -246,7 +247,8 @@ wanting as (
 select f.id, f.content_hash, {ON_CHANGE} as on_change from wanting w join scout_files f on f.id = w.id
 where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.content_hash)
     and exists (from scout_file_tags t where t.file_id = f.id and t.tag in (select unnest($2::varchar[])))
-order by f.id limit $3
+    and f.id > $3
+order by f.id limit $4
 """)
 
 #: A job by unique prefix of its id: prefix.
