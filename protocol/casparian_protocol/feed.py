@@ -29,6 +29,10 @@ SILENCE_SECONDS = 3.0
 _SUBSCRIBED_SECONDS = 1.5
 
 
+#: What a snapshot, the metric `queue` and `status` call intake while it is not paused.
+OPEN_INTAKE = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is open at `seq` (`operations.daemon.SnapshotResult`); replaces everything known before.
@@ -41,11 +45,14 @@ class Snapshot:
     workers: list[dict[str, Any]]
     totals: dict[str, int]
     groups: list[dict[str, Any]] = field(default_factory=list)
+    #: `open`, or why no new work is taken.
+    intake: str = OPEN_INTAKE
 
     @classmethod
     def of(cls, result: dict[str, Any]) -> Snapshot:
         """The result of the operation `snapshot`."""
-        return cls(result["seq"], result["jobs"], result["workers"], result["totals"], result["groups"])
+        parts = (result[name] for name in ("seq", "jobs", "workers", "totals", "groups"))
+        return cls(*parts, intake=result.get("intake", OPEN_INTAKE))  # a daemon of an earlier version does not say
 
     @property
     def left_out(self) -> int:

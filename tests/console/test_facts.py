@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.messages import Answer, Heard, RunQuery
@@ -365,3 +367,32 @@ def test_an_event_of_a_newer_program_changes_nothing_and_is_counted_as_heard() -
 
     assert driver.shell.present.seq == 1
     assert not driver.shell.present.jobs.by_id
+
+
+FULL = "disk: 1 MiB free, below the floor of 512 MiB"
+
+
+def test_a_console_that_joins_later_knows_that_intake_is_paused() -> None:
+    driver = Driver()
+    driver.hear(Snapshot(7, [], [], {}, intake=FULL))
+    assert driver.shell.present.intake_paused == FULL
+    assert f"No new work is taken: {FULL}" in driver.text(120)
+
+
+@pytest.mark.parametrize("news", ["event", "snapshot", "metric"])
+def test_intake_is_open_again_by_whatever_says_so_first(news: str) -> None:
+    """The event may have been lost in a gap; then the snapshot behind it or a metric tells."""
+    driver = Driver()
+    driver.snapshot()
+    driver.event("IntakePaused", reason=FULL)
+    driver.metric("queue", queued=0, running=0, retrying=0, dead_letter=0, intake=FULL)
+    assert driver.shell.present.intake_paused == FULL
+
+    if news == "event":
+        driver.event("IntakeResumed", reason="700 MiB free")
+    elif news == "snapshot":
+        driver.hear(Gap(driver.seq, driver.seq + 4), Snapshot(driver.seq + 9, [], [], {}))
+    else:
+        driver.metric("queue", queued=0, running=0, retrying=0, dead_letter=0, intake="open")
+
+    assert driver.shell.present.intake_paused == ""

@@ -12,7 +12,8 @@ from casparian_console.facts.jobs import OPEN_STATES, Job
 from casparian_console.facts.loading import LOADS
 from casparian_console.facts.store import Facts
 from casparian_console.messages import Answer
-from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.events import JobOutputsCommitted
+from casparian_protocol.feed import FeedEvent, Metric, Snapshot
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
 from casparian_sentinel.core.folding import evolve
@@ -159,6 +160,20 @@ def test_where_a_fork_came_from_goes_on_without_touching_it(log: tuple[Home, Pos
 
     assert picture(fork) == picture(folded(events[:start]))
     assert picture(origin) == picture(folded(events))
+
+
+def test_a_fork_counts_its_own_rows_per_second() -> None:
+    origin = folded([])
+    fork = origin.fork()
+    for facts, rows in ((origin, 0), (fork, 500)):
+        facts.tick(1_000_000)
+        facts.hear(Metric("throughput", {"rows_per_second": 0.0, "bytes_per_second": 0.0}))
+        commit = {"job_id": "0" * 16, "epoch": 1, "versions": {}, "rows": rows, "quarantined": 0, "skipped": 0}
+        facts._throughput.fold(JobOutputsCommitted(**commit, seconds=1.0, part_names=2))
+        facts.tick(2_000_000)
+    for facts in (fork, origin):
+        facts.hear(Metric("throughput", {"rows_per_second": 0.0, "bytes_per_second": 0.0}))
+    assert (origin.rows_per_second, fork.rows_per_second) == (0.0, 500.0)
 
 
 def test_a_list_made_from_one_book_is_never_taken_for_that_of_its_fork() -> None:

@@ -43,7 +43,7 @@ from casparian_protocol.events import (
     WorkerLeft,
     WorkerLost,
 )
-from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import OPEN_INTAKE, FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
 from casparian_protocol.queries.jobs import JobsMatching
 from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, WorkerGivenUp, WorkerView
 
@@ -76,6 +76,9 @@ class Throughput:
             self._fresh += max(0, event.rows + event.quarantined - before)
         elif isinstance(event, _ENDS):
             self._told.pop(event.job_id, None)
+
+    def fork(self) -> Throughput:
+        return Throughput(self._told.copy(), self._fresh, self._since_us)
 
     def per_second(self, now_us: int) -> float:
         """Since it was asked last; 0 the first time."""
@@ -311,6 +314,7 @@ class Facts:
         workers = [WorkerView.model_validate(worker) for worker in taken.workers]
         loading.take_snapshot(self.jobs, taken, workers, self.now_us, self.stalled_after_us)
         self.workers = {worker.id: worker for worker in workers}
+        self._intake(taken.intake)
         return self._load(list(loading.LOADS))  # the old tables are shown until then
 
     def count_from_nothing(self) -> None:
@@ -328,7 +332,7 @@ class Facts:
         fresh.troubles = self.troubles.copy()
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
         fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
-        fresh.unlisted = self.unlisted.fork()
+        fresh.unlisted, fresh._throughput = self.unlisted.fork(), self._throughput.fork()
         return fresh
 
     def _processes(self, event: Event) -> None:
@@ -346,9 +350,13 @@ class Facts:
                 self.workers.clear()
                 self.sinks = ()
             case IntakePaused(reason=reason):
-                self.intake_paused = reason or "paused"
+                self._intake(reason or "paused")
             case IntakeResumed():
-                self.intake_paused = ""
+                self._intake(OPEN_INTAKE)
+
+    def _intake(self, told: str) -> None:
+        """What an event, a snapshot or a metric says of it."""
+        self.intake_paused = "" if told == OPEN_INTAKE else told
 
     def _reading(self, metric: Metric) -> None:
         values = metric.values
@@ -365,6 +373,8 @@ class Facts:
                     continue
                 if job.progress is None or held.progress.items_done != job.progress.items_done:
                     self.jobs.touch(job.job_id, held.progress, self.now_us, job.last_seq)
+        elif metric.name == "queue":
+            self._intake(values.get("intake", OPEN_INTAKE))
         elif metric.name == "trouble":
             parked = [ParkedCommit.model_validate(each) for each in values.get("parked", [])]
             internal = InternalErrors.model_validate(values.get("internal_errors", {}))

@@ -35,6 +35,7 @@ _HARMLESS = frozenset(
         "from_state",
         "guest",
         "id",
+        "intake",
         "issue",
         "job_id",
         "job_type",
@@ -287,9 +288,9 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
 
 def _redacted_item(item: Any, redactor: Redactor) -> Any:
     match item:
-        case Snapshot(seq, jobs, workers, totals, groups):
+        case Snapshot(seq, jobs, workers, totals, groups, intake):
             listed, told, counted = (redactor.value("", part) for part in (jobs, workers, groups))
-            return Snapshot(seq, listed, told, totals, counted)
+            return Snapshot(seq, listed, told, totals, counted, redactor.value("intake", intake))
         case FeedEvent():
             return _redacted_event(item, redactor)
         case Metric(name, values):

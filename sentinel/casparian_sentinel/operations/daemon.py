@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
-from casparian_protocol.feed import Metric
+from casparian_protocol.feed import OPEN_INTAKE, Metric
 from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
@@ -103,7 +103,7 @@ def status(context: Context) -> wire.StatusResult:
                 for name, version, reason in sorted(state.paused_parsers())
             ]
         ),
-        intake=state.intake_paused or "open",
+        intake=state.intake_paused or OPEN_INTAKE,
         given_up=[wire.WorkerGivenUp.model_validate(one) for one in context.given_up()],
         polled=context.polled(),
         parked=context.parked(),
@@ -129,6 +129,7 @@ def snapshot(context: Context) -> wire.SnapshotResult:
         groups=open_groups(state),
         workers=workers(context),
         totals={job_state.value: count for job_state, count in state.counts.items()},
+        intake=state.intake_paused or OPEN_INTAKE,
     )
 
 
@@ -232,7 +233,14 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
             bytes_ += progress.throughput_per_sec if progress.unit == "bytes" else 0.0
     projected_seq, projector_state = context.projection()
     return [
-        Metric("queue", {"seq": published_seq, **queue_counts(context.state).model_dump()}),
+        Metric(
+            "queue",
+            {
+                "seq": published_seq,
+                **queue_counts(context.state).model_dump(),
+                "intake": context.state.intake_paused or OPEN_INTAKE,
+            },
+        ),
         Metric(
             "workers",
             {

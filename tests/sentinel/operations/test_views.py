@@ -10,7 +10,7 @@ from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core.commands import Now
+from casparian_sentinel.core.commands import Now, PauseIntake, ResumeIntake
 from casparian_sentinel.operations import daemon
 from casparian_sentinel.operations.steps import Context
 from casparian_sentinel.ports import RealFs
@@ -52,3 +52,15 @@ def test_jobs_under_way_are_listed_however_many_wait_before_them(tmp_path: Path)
     assert sorted(states.values()) == ["LEASED", "QUEUED", "QUEUED"]
     assert {group["state"]: group["jobs"] for group in taken.groups} == {"LEASED": 1, "QUEUED": 2}
     assert taken.left_out == 0
+
+
+def test_snapshot_and_metrics_say_whether_work_is_taken(tmp_path: Path) -> None:
+    table = Table().with_parser()
+    context = _context(table, tmp_path)
+    told = []
+    for command in (None, PauseIntake("disk: 1 MiB free"), ResumeIntake("700 MiB free")):
+        if command is not None:
+            table.do(command)
+        (queue,) = [metric for metric in daemon.metrics(context, 7) if metric.name == "queue"]
+        told.append((Snapshot.of(daemon.snapshot(context).model_dump()).intake, queue.values["intake"]))
+    assert told == [("open", "open"), ("disk: 1 MiB free", "disk: 1 MiB free"), ("open", "open")]

@@ -212,6 +212,8 @@ class SnapshotResult(Result):
     workers: list[WorkerView]
     #: Jobs by state: open ones exactly, ended ones since this sentinel started.
     totals: dict[str, Count]
+    #: `open`, or why no new work is taken.
+    intake: str = "open"
 
 
 class StopArgs(Args):
