@@ -51,8 +51,8 @@ class Snapshot:
     @classmethod
     def of(cls, result: dict[str, Any]) -> Snapshot:
         """The result of the operation `snapshot`."""
-        parts = (result[name] for name in ("seq", "jobs", "workers", "totals", "groups"))
-        return cls(*parts, intake=result.get("intake", OPEN_INTAKE))  # a daemon of an earlier version does not say
+        intake = result.get("intake", OPEN_INTAKE)  # a daemon of an earlier version does not say
+        return cls(result["seq"], result["jobs"], result["workers"], result["totals"], result["groups"], intake)
 
     @property
     def left_out(self) -> int:

@@ -168,7 +168,14 @@ def test_a_fork_counts_its_own_rows_per_second() -> None:
     for facts, rows in ((origin, 0), (fork, 500)):
         facts.tick(1_000_000)
         facts.hear(Metric("throughput", {"rows_per_second": 0.0, "bytes_per_second": 0.0}))
-        commit = {"job_id": "0" * 16, "epoch": 1, "versions": {}, "rows": rows, "quarantined": 0, "skipped": 0}
+        commit: dict[str, Any] = {
+            "job_id": "0" * 16,
+            "epoch": 1,
+            "versions": {},
+            "rows": rows,
+            "quarantined": 0,
+            "skipped": 0,
+        }
         facts._throughput.fold(JobOutputsCommitted(**commit, seconds=1.0, part_names=2))
         facts.tick(2_000_000)
     for facts in (fork, origin):
