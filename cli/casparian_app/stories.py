@@ -130,6 +130,13 @@ def _quarantined(event: Told) -> str:
     return f"{count(data['rows'], 'row')} of {data['output']} set aside{kept}: {shown}."
 
 
+def _kept(event: Told) -> str:
+    missing = event.data.get("missing")
+    if missing:
+        return f"Of its quarantined rows, {count(len(missing), 'file')} are missing: {', '.join(missing[:3])}."
+    return "Its quarantined rows are in their place, apart from those of commits."
+
+
 def _completed(event: Told) -> str:
     damaged = event.data.get("damaged")
     if damaged:
@@ -214,6 +221,7 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "JobProgressed": _progressed,
     "JobOutputsCommitted": _committed,
     "QuarantineRecorded": _quarantined,
+    "QuarantineKept": _kept,
     "JobCompleted": _completed,
     "JobFailed": lambda event: f"Failed for good with {_error(event.data)}; trying again would not help.",
     "JobRetryScheduled": _retry,

@@ -1,7 +1,7 @@
 """The sentinel inside the command line's own process, when no daemon runs: same lock, same core, same operations.
 
 Opens the home, recovers and folds the log, performs operations one after the other, each durable before it returns.
-Promotions that a crash left are completed. There are no workers, no feed and no clock here: what needs them needs a
+File work that a crash left is completed. There are no workers, no feed and no clock here: what needs them needs a
 daemon. pyarrow and duckdb are imported with the first query.
 """
 
@@ -20,6 +20,7 @@ from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_protocol.wire.operations.daemon import ParkedCommit
+from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import (
     Answer,
     Decision,
@@ -205,7 +206,7 @@ class LocalSentinel:
             parked=lambda: self._parked,
             internal=self._engine.internal.view,
         )
-        if booted.recovery.torn is not None or booted.state.promoting:
+        if booted.recovery.torn is not None or booted.state.promoting or booted.state.keeping:
             self._record_start()
 
     def _record_start(self) -> None:
@@ -263,8 +264,11 @@ class LocalSentinel:
         match effect:
             case Promote() | KeepUncommitted() | DropStaging():
                 performed = perform(self.home, self._booted.blobs, [effect])
-                for done in performed.promoted:
-                    self._engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
+                for done in performed.done:
+                    if isinstance(done, PromotedFiles):
+                        self._engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
+                    else:
+                        self._engine.submit(commands.Kept(done.job_id, done.epoch, tuple(done.missing)))
                 for stopped in performed.stopped:
                     self._parked.append(parked_view(stopped, self._clock.wall_microseconds()))
             case _:

@@ -24,7 +24,7 @@ _ENDS_A_LEASE = frozenset(
 )
 _ENDS_A_JOB = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
 #: The other types promise nothing about a job.
-_JUDGED = _ENDS_A_LEASE | _ENDS_A_JOB | {"JobLeased", "JobQueued", "JobReplayed", "FilesObserved"}
+_JUDGED = _ENDS_A_LEASE | _ENDS_A_JOB | {"JobLeased", "JobQueued", "JobReplayed", "FilesObserved", "QuarantineKept"}
 
 
 #: magic · len · crc · batch_no · first_seq · synced_upto (segment, offset) · prev_sha256; `len` counts what is behind the crc.
@@ -59,6 +59,9 @@ class Judge:
     published: dict[str, str] = field(default_factory=dict)
     open_jobs: set[str] = field(default_factory=set)
     completed: set[str] = field(default_factory=set)
+    #: (job, epoch) that failed → paths of quarantine that is kept; and those of which that is said to be in its place.
+    to_keep: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    kept: set[tuple[str, int]] = field(default_factory=set)
     retries: dict[str, int] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     last_seq: int = 0
@@ -96,8 +99,12 @@ class Judge:
             self._count(self.losses, job_id, self.max_losses - 1, "losses")
         elif kind == "JobCompleted":
             self._complete(event, job_id)
-        elif kind == "JobFailed" and data["error"]["code"] == "PROTOCOL_ERROR":
-            raise Violated(f"honest work was refused: {job_id}: {data['error']['message']}")
+        elif kind == "JobFailed":
+            self._fail(event, job_id)
+        elif kind == "QuarantineKept":
+            if data.get("missing"):
+                raise Violated(f"I14: {data['missing']} of {job_id} were to be kept and are gone")
+            self.kept.add((job_id, data["epoch"]))
         if kind in _ENDS_A_LEASE:
             self.current.pop(job_id, None)
         if kind in _ENDS_A_JOB:
@@ -130,6 +137,19 @@ class Judge:
         self.committed_jobs[job_id] = (epoch, paths)
         self.published.update(paths)
 
+    def _fail(self, event: Event, job_id: str) -> None:
+        data = event.data
+        if data["error"]["code"] == "PROTOCOL_ERROR":
+            raise Violated(f"honest work was refused: {job_id}: {data['error']['message']}")
+        manifest = data.get("uncommitted")
+        if digest := data.get("uncommitted_blob"):
+            manifest = msgpack.unpackb(self.content(digest, f"the kept manifest of {job_id}"))
+        if manifest is not None:
+            files = Manifest.model_validate(manifest).files
+            paths = {f"quarantine/_uncommitted/{job_id}/{file.name}": file.digest for file in files}
+            self.to_keep[job_id, data["epoch"]] = list(paths)
+            self.published.update(paths)
+
     def content(self, digest: str, what: str) -> bytes:
         """I12: what an event names by its hash is there when the event is, with that content."""
         content = self.blob(digest)
@@ -156,7 +176,7 @@ class Judge:
 #: What a judge writes into; the values themselves are never changed.
 _REMEMBERED = (
     *("keys", "current", "commits", "committed_jobs", "published"),
-    *("open_jobs", "completed", "retries", "losses"),
+    *("open_jobs", "completed", "retries", "losses", "to_keep", "kept"),
 )
 
 
@@ -244,7 +264,10 @@ def _content(names: dict[str, Node], segment: str) -> bytearray:
 
 
 def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = False) -> None:
-    """I5: only what a durable record names is in `outputs` and `quarantine`; I3: with the content it names, once."""
+    """I5: only what a durable record names is in `outputs` and `quarantine`; I3: with the content it names, once.
+
+    I14: quarantine of a failed attempt is where its record says.
+    """
     expected = durable.published
     seen: set[str] = set()
     for tree in ("outputs", "quarantine"):
@@ -258,6 +281,9 @@ def check_published(fs: SimFs, root: Path, durable: Judge, *, is_final: bool = F
         for path in durable.committed_jobs[job_id][1]:
             if path not in seen:
                 raise Violated(f"I3: {path} of a completed job is missing")
+    for attempt in durable.kept:
+        if gone := set(durable.to_keep.get(attempt, ())) - seen:
+            raise Violated(f"I14: {sorted(gone)} were kept and are gone")
     if is_final and seen != set(expected):
         raise Violated(f"I3: {sorted(set(expected) - seen)} were committed and are not published")
 

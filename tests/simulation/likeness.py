@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WRITTEN = frozenset({"jobs", "epochs_held", "settled", "joined"})
 _FOLLOWS_FROM_JOBS = frozenset({"promoting", "waiting", "counts", "open_keys", "ready", "ready_alone", "alone_held"})
 _MATTERS_TO_WHO_QUEUES = frozenset({"seq", "recent_keys", "parsers", "contracts", "outputs", "policies", "last_works"})
-_STAYS_AS_IT_IS = frozenset({"breakers", "sources", "rules", "scans", "intake_paused", "waiting_lines"})
+_STAYS_AS_IT_IS = frozenset({"breakers", "sources", "rules", "scans", "intake_paused", "waiting_lines", "keeping"})
 #: All fields of the core's state. Who adds one that bears on what happens next in the small world has `_Writer.core` write it.
 CONSIDERED = _WRITTEN | _FOLLOWS_FROM_JOBS | _MATTERS_TO_WHO_QUEUES | _STAYS_AS_IT_IS
 _EPOCHS = 1000  # numbers from here on are epochs

@@ -200,6 +200,8 @@ class WatchedEngine(Engine):
 
 class SimShell(Shell):
     plans_by_itself = False
+    #: Histories take seconds, not hours.
+    redo_ticks = 3
 
     def __init__(self, world: World, booted: Booted) -> None:
         self.world = world
@@ -216,7 +218,7 @@ class SimShell(Shell):
             home,
             booted.blobs,
             world.clock,
-            on_promoted=self._on_promoted,
+            on_done=self._on_files_done,
             on_error=self.internal.note,
             on_failure=self.fail,
         )

@@ -54,6 +54,8 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "finish_said_once": ("I4", None),
     "committed_means_published": ("I3", None),
     "late_welcome_believed": ("I3", Faults(until_s=1.0, delay_s=0.9, double=0.2)),
+    "kept_not_redone": ("I3", Faults(until_s=2.0, halts=5.0)),
+    "swept_while_parked": ("I14", Faults(until_s=2.5, disk_errors=8.0)),
 }
 #: Worlds in which it shows sooner than in drawn ones.
 SHAPES = {"fenced_and_forgotten": Shape(has_endless_job=True), "cancel_ignored": Shape(has_endless_job=True)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from casparian_protocol.jobs import Manifest, OutputAccounting, StagedFile, ViolationCount
+from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, StagedFile, ViolationCount
 from casparian_protocol.jobs.kinds import ParseWork, ScanWork
 from casparian_protocol.wire import Rhythm
 from casparian_protocol.wire import messages as m
@@ -83,6 +83,8 @@ class Attempt:
     staging: StagingDirectory | None = None
     sinks: list[StagedSink] = field(default_factory=list)
     manifest: Manifest | None = None
+    #: Why it failed, when its quarantine is to be kept: `manifest` names that then.
+    error: JobError | None = None
 
     @property
     def key(self) -> LeaseKey:
@@ -217,14 +219,21 @@ class SimWorker:
         if attempt.key not in self._busy or attempt.is_told_to_stop:
             return
         code, is_retryable = self.world.verdict(attempt.assignment.job.job_id)
-        if code:
+        keeps = code in _KEEPS_QUARANTINE and any(_is_quarantine(sink.name) for sink in attempt.sinks)
+        if code and not keeps:
             self._failed(attempt, code, is_retryable)
             return
         try:
-            attempt.manifest = self._written(attempt)
+            manifest = self._written(attempt)
         except OSError:
             self._failed(attempt, "DISK_FULL", True)
             return
+        if keeps:
+            attempt.error = self.world.error_of(attempt.assignment.job.job_id, code, is_retryable)
+            manifest = manifest.model_copy(
+                update={"files": [one for one in manifest.files if _is_quarantine(one.name)]}
+            )
+        attempt.manifest = manifest
         self._staged[attempt.key] = attempt
         self._leave_slot(attempt)
         self.step(AttemptStaged(attempt.key))
@@ -261,7 +270,7 @@ class SimWorker:
             return ["changes.arrow"] if self.world.changes_of(attempt.assignment) else []
         assert isinstance(work, ParseWork)
         names = [f"data.{output}.0.parquet" for output in sorted(work.contracts)]
-        if dice.random() < 0.2:
+        if dice.random() < 0.2 or self.world.is_in_vain(attempt.key[0]):
             names.append(f"quarantine.{dice.choice(sorted(work.contracts))}.0.parquet")
         return names
 
@@ -308,7 +317,7 @@ class SimWorker:
         if trouble is not None:
             return attempt.key, Failure(self.world.error_of(attempt.key[0], "DISK_FULL", True))
         assert attempt.manifest is not None
-        return attempt.key, attempt.manifest
+        return attempt.key, attempt.manifest if attempt.error is None else Failure(attempt.error, attempt.manifest)
 
     def _remove_if_staged(self, attempt: Attempt) -> None:
         if attempt.staging is not None:
@@ -336,5 +345,11 @@ def _accounting(contract: str, files: Sequence[StagedFile], output: str, has_muc
     )
 
 
+def _is_quarantine(name: str) -> bool:
+    return name.startswith("quarantine.")
+
+
 _KINDS = ("data", "quarantine")
+#: Codes of failures with which a worker offers its quarantine to be kept.
+_KEEPS_QUARANTINE = frozenset({"INVALID_DATA"})
 _VIOLATIONS = [ViolationCount(code="type_mismatch", column=f"column_{n}", rows=1) for n in range(_MANY_VIOLATIONS)]

@@ -250,7 +250,7 @@ class World:
         shell = self.shell
         if not self.is_prepared or shell is None:
             return False
-        if shell.failure is not None or not shell.is_ready or shell.booted.state.jobs:
+        if shell.failure is not None or not shell.is_ready or shell.booted.state.jobs or shell.booted.state.keeping:
             return False
         if any(worker.in_hand for worker in self.workers.values()):  # I13: what has ended is in nobody's hand
             return False
@@ -266,7 +266,7 @@ class World:
         if self.agenda.now_s > self.swept_at_s + 0.5:
             self.swept_at_s = self.agenda.now_s
             self.acting = SENTINEL
-            shell.promoter.add(shell._sweep())  # the minute's sweep, early
+            shell.engine.submit(c.RedoFileWork())  # of the minute, early
         return False
 
     def _judge_end(self) -> None:
@@ -608,12 +608,14 @@ class World:
 
     def verdict(self, job_id: str) -> tuple[str, bool]:
         """How an attempt ends: one job in five never succeeds, one in eight fails now and then."""
-        kind = (self.seed + int(job_id, 16)) % 5
-        if kind == 0:
+        if self.is_in_vain(job_id):
             return ("INVALID_DATA", False) if self.seed % 2 else ("TIMEOUT", True)
         if self.dice.random() < 0.12:
             return self.dice.choice((("TIMEOUT", True), ("MEMORY_ERROR", False)))
         return "", False
+
+    def is_in_vain(self, job_id: str) -> bool:
+        return (self.seed + int(job_id, 16)) % 5 == 0
 
     def error_of(self, job_id: str, code: str, is_retryable: bool) -> JobError:
         return JobError(code=code, retryable=is_retryable)

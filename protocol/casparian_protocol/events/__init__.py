@@ -40,6 +40,7 @@ from casparian_protocol.events.jobs import (
     JobStarted,
     LeaseExpired,
     QuarantineCount,
+    QuarantineKept,
     QuarantineRecorded,
 )
 from casparian_protocol.events.packing import upcast
@@ -125,6 +126,7 @@ __all__ = [
     "ParserVersionWaits",
     "Problem",
     "QuarantineCount",
+    "QuarantineKept",
     "QuarantinePolicySet",
     "QuarantineRecorded",
     "ScanFinished",

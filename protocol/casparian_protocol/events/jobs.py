@@ -110,6 +110,7 @@ class JobFailed(JobEvent):
     error: Annotated[JobError, "JobError as a map"]
     uncommitted: Annotated[Manifest | None, "manifest of kept quarantine"] = None
     uncommitted_blob: Annotated[str, "that manifest's blob when it is too large"] = ""
+    tells_when_kept: Annotated[bool, "QuarantineKept follows; false in logs of before that event"] = False
 
 
 @event(leads_to=(JobState.RETRY_WAIT,))
@@ -198,6 +199,16 @@ class QuarantineRecorded(JobEvent):
     left_out: Annotated[int, "how many `counts` were left out"] = 0
     left_out_rows: Annotated[int, "their sum"] = 0
     files_left_out: Annotated[int, "how many files were left out"] = 0
+
+
+@event()
+class QuarantineKept(JobEvent):
+    """The quarantine files of a failed attempt are in their place."""
+
+    job_id: str
+    epoch: Epoch
+    missing: Annotated[tuple[str, ...], "files that were neither staged nor in place, at most 8 KiB of paths"] = ()
+    missing_left_out: Annotated[int, "how many more there are"] = 0
 
 
 @event()

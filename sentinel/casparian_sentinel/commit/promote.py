@@ -220,9 +220,21 @@ def swap_current(fs: Fs, home: Home, output: str, version: int, synced: set[Path
     return swap_link(fs, directory / "current", f"v{version}")
 
 
-def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> list[str]:
-    """Keep the quarantine of a failed attempt for inspection and drop the rest; the paths, relative to the home."""
-    kept: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The quarantine of a failed attempt is durable in its place, but for the `missing` (paths relative to the home)."""
+
+    job_id: str
+    epoch: int
+    missing: list[str] = field(default_factory=list)
+
+
+def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> Kept:
+    """Keep the quarantine of a failed attempt for inspection and drop the rest.
+
+    When a file is not what the manifest says, all that is staged is set aside. Raises `PromotionStopped` to be called again.
+    """
+    missing: list[str] = []
     parts = ("quarantine", UNCOMMITTED, job_id)
     try:
         directory = make_directories_durably(fs, home.root, parts, set())
@@ -232,10 +244,18 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
             place = _Place(directory, list(parts), file.name)
             with directory_below(fs, home.root, *parts) as target:
                 _moved_from_staging(fs, home, (job_id, epoch), file, place, target)
-                if _digest_or_none(fs, target, file.name) == file.digest:
-                    kept.append("/".join((*parts, file.name)))
+                if _digest_or_none(fs, target, file.name) != file.digest:
+                    missing.append("/".join((*parts, file.name)))
         fs.fsync_directory(directory)
-        remove_attempt(fs, home, job_id, epoch)
+        (set_aside if missing else remove_attempt)(fs, home, job_id, epoch)
     except OSError as cause:
         raise PromotionStopped(cause) from cause
-    return kept
+    return Kept(job_id, epoch, missing)
+
+
+def without_manifest(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
+    """Nobody can say any more what the staged files are: set them aside. Raises `PromotionStopped` to be called again."""
+    try:
+        set_aside(fs, home, job_id, epoch)
+    except OSError as cause:
+        raise PromotionStopped(cause) from cause

@@ -139,13 +139,14 @@ def remove_attempt(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
 
 
 def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
-    """Keep the staging of a damaged commit as evidence, below `quarantine/_damaged/`, out of every sweep's reach."""
+    """Keep what this attempt staged as evidence, below `quarantine/_damaged/`, durably and out of every sweep's reach."""
     staged = home.staging_of(job_id, epoch)
     if not fs.is_directory(staged):
         return
-    aside = home.quarantine / DAMAGED
-    fs.make_directory(aside)
+    aside = make_directories_durably(fs, home.root, (home.quarantine.name, DAMAGED), set())
     fs.rename(staged, unused_name(fs, aside, f"{job_id}-{epoch}"))
+    fs.fsync_directory(aside)
+    fs.fsync_directory(staged.parent)
     _remove_if_empty(fs, home.staging / job_id)
 
 

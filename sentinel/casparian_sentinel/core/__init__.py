@@ -27,7 +27,6 @@ from casparian_sentinel.core.answers import (
     VersionRetired,
 )
 from casparian_sentinel.core.attempts import current_attempt
-from casparian_sentinel.core.clock import promotion_of
 from casparian_sentinel.core.commands import (
     SENTINEL,
     AbandonAttempt,
@@ -42,6 +41,7 @@ from casparian_sentinel.core.commands import (
     Dispatch,
     Drain,
     EndScan,
+    Kept,
     Now,
     ObserveFiles,
     PauseIntake,
@@ -52,6 +52,7 @@ from casparian_sentinel.core.commands import (
     RecordStart,
     RecordStop,
     RecordTornTail,
+    RedoFileWork,
     RegisterParser,
     RemoveRule,
     RemoveSource,
@@ -79,6 +80,7 @@ from casparian_sentinel.core.decision import (
     PublishOutputViews,
     Rejected,
     SendToWorker,
+    Sweep,
 )
 from casparian_sentinel.core.files import find_source
 from casparian_sentinel.core.folding import UnfoldableLog, evolve, validate
@@ -144,6 +146,7 @@ __all__ = [
     "JobChanged",
     "JobsStarted",
     "KeepUncommitted",
+    "Kept",
     "Now",
     "ObserveFiles",
     "OpenJob",
@@ -163,6 +166,7 @@ __all__ = [
     "RecordStart",
     "RecordStop",
     "RecordTornTail",
+    "RedoFileWork",
     "RegisterParser",
     "Registered",
     "Rejected",
@@ -187,6 +191,7 @@ __all__ = [
     "SourceNamed",
     "State",
     "Stop",
+    "Sweep",
     "TagFiles",
     "Tick",
     "UnfoldableLog",
@@ -212,7 +217,6 @@ __all__ = [
     "load_state",
     "name_taken_by",
     "needs_blob",
-    "promotion_of",
     "refusal_of_job",
     "select_contracts",
     "smaller",

@@ -20,11 +20,12 @@ from casparian_protocol.events import (
     JobRetryScheduled,
     JobStarted,
     LeaseExpired,
+    QuarantineKept,
 )
 from casparian_protocol.jobs import PART_NAMES, JobError, JobState
 from casparian_protocol.wire.messages import Cancel, Committed, Failed, Fenced, Held
 from casparian_sentinel.core.breaker import after_failure, after_success
-from casparian_sentinel.core.commands import AbandonAttempt, Promoted
+from casparian_sentinel.core.commands import AbandonAttempt, Kept, Promoted
 from casparian_sentinel.core.decision import (
     DecisionBuilder,
     DropStaging,
@@ -156,7 +157,7 @@ _HELD = (JobState.LEASED, JobState.RUNNING)
 _JITTER = 0.2
 #: The job's file did not have the content, which may lie elsewhere by now: a log that was rotated while its job waited.
 _NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
-_DAMAGED_BYTES = 8 * 1024
+_PATHS_BYTES = 8 * 1024
 
 
 def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
@@ -175,7 +176,7 @@ def on_started(decision: DecisionBuilder, command: JobsStarted) -> None:
     for item in command.message.jobs:
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
         if job is None:
-            if not _is_settled(decision.state, item.job_id, item.epoch):
+            if not is_settled(decision.state, item.job_id, item.epoch):
                 fenced.append(held(item.job_id, item.epoch))
         elif job.state is JobState.LEASED:
             note_start(decision, job, item.guest_pid)
@@ -189,7 +190,8 @@ def note_start(decision: DecisionBuilder, job: OpenJob, guest_pid: int) -> None:
     decision.presence.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
 
 
-def _is_settled(state: State, job_id: str, epoch: int) -> bool:
+def is_settled(state: State, job_id: str, epoch: int) -> bool:
+    """Whether the end of this attempt was answered; whoever asks again gets that answer."""
     return state.settled.get(job_id, (0, ""))[0] == epoch
 
 
@@ -236,9 +238,9 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
 
 
 def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
-    """Drop what a fenced attempt staged, unless the epoch is still leased or its end decided about the staging already."""
-    job = decision.state.jobs.get(job_id)
-    if (job is None or job.epoch != epoch) and not _is_settled(decision.state, job_id, epoch):
+    """Drop what a fenced attempt staged, unless somebody needs it or its end decided about the staging already."""
+    state = decision.state
+    if not state.needs_staging(job_id, epoch) and not is_settled(state, job_id, epoch):
         decision.do(DropStaging(job_id, epoch))
 
 
@@ -285,8 +287,7 @@ def on_promoted(decision: DecisionBuilder, command: Promoted) -> None:
     if job is None or job.commit is None or job.epoch != command.epoch:
         return
     commit = job.commit
-    damaged = fitting(command.damaged, room_bytes=_DAMAGED_BYTES, limit=len(command.damaged))
-    left_out = len(command.damaged) - len(damaged)
+    damaged, left_out = _fitting_paths(command.damaged)
     status = JobState.PARTIAL_SUCCESS if commit.quarantined else JobState.COMPLETED
     decision.record(
         JobCompleted(
@@ -297,12 +298,18 @@ def on_promoted(decision: DecisionBuilder, command: Promoted) -> None:
             quarantined=commit.quarantined,
             skipped=commit.skipped,
             seconds=commit.seconds,
-            damaged=tuple(damaged),
+            damaged=damaged,
             damaged_left_out=left_out,
         )
     )
     if commit.versions:
         decision.do(PublishOutputViews())
+
+
+def _fitting_paths(paths: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """As many as an event has room for, and how many are left out."""
+    fit = tuple(fitting(paths, room_bytes=_PATHS_BYTES, limit=len(paths)))
+    return fit, len(paths) - len(fit)
 
 
 # --- fail ---
@@ -385,6 +392,7 @@ def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceive
             error=fitted(error) if blob else fitted(error, ERROR_BESIDE_MANIFEST_BYTES),
             uncommitted=None if blob else kept,
             uncommitted_blob=blob,
+            tells_when_kept=True,
         )
     )
     for output in sorted({file.output for file in kept.files}):
@@ -392,6 +400,15 @@ def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceive
         decision.record(quarantine_of(kept, job.job_id, output, version, is_committed=False), cause=failed)
     decision.do(KeepUncommitted(job.job_id, job.epoch, kept))
     return failed
+
+
+def on_kept(decision: DecisionBuilder, command: Kept) -> None:
+    keeping = decision.state.keeping.get((command.job_id, command.epoch))
+    if keeping is not None:
+        missing, left_out = _fitting_paths(command.missing)
+        kept = QuarantineKept(job_id=command.job_id, epoch=command.epoch, missing=missing, missing_left_out=left_out)
+        decision.record(kept, cause=keeping.failed_seq)
+        decision.do(PublishOutputViews())
 
 
 def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:

@@ -19,11 +19,19 @@ from casparian_sentinel.core.commands import (
     RecordStart,
     RecordStop,
     RecordTornTail,
+    RedoFileWork,
     ResumeIntake,
     Stop,
     Tick,
 )
-from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Promote, PublishOutputViews
+from casparian_sentinel.core.decision import (
+    DecisionBuilder,
+    KeepUncommitted,
+    PlanFiles,
+    Promote,
+    PublishOutputViews,
+    Sweep,
+)
 from casparian_sentinel.core.leasing import probe, rebalance
 from casparian_sentinel.core.registry.versions import adopt
 from casparian_sentinel.core.state import Commit, OpenJob
@@ -89,7 +97,7 @@ DUTIES: dict[str, Callable[[DecisionBuilder], None]] = {
 
 
 def start(decision: DecisionBuilder, command: RecordStart) -> None:
-    """Own the log, and finish the promotions that the last process may not have finished."""
+    """Own the log, and finish the file work that the last process may not have finished."""
     decision.record(
         SentinelStarted(
             pid=command.pid,
@@ -100,15 +108,24 @@ def start(decision: DecisionBuilder, command: RecordStart) -> None:
         )
     )
     adopt(decision)
-    for job_id in decision.state.promoting:
-        job = decision.state.jobs[job_id]
-        if job.commit is not None:
-            decision.do(promotion_of(job, job.commit))
+    redo_file_work(decision, RedoFileWork())
     decision.do(PublishOutputViews())
     decision.do(PlanFiles())
 
 
-def promotion_of(job: OpenJob, commit: Commit) -> Promote:
+def redo_file_work(decision: DecisionBuilder, command: RedoFileWork) -> None:
+    """Effects like any others: they wait until the events that they follow from are durable."""
+    state = decision.state
+    for job_id in state.promoting:
+        job = state.jobs[job_id]
+        if job.commit is not None:
+            decision.do(_promotion_of(job, job.commit))
+    for (job_id, epoch), keeping in state.keeping.items():
+        decision.do(KeepUncommitted(job_id, epoch, keeping.manifest, keeping.manifest_blob))
+    decision.do(Sweep(state.attempts_with_staging(), state.seq))
+
+
+def _promotion_of(job: OpenJob, commit: Commit) -> Promote:
     """A promotion as the log alone knows it."""
     place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
     return Promote(job.job_id, job.epoch, None, *place)

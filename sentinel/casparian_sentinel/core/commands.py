@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.contract import Misfit
@@ -27,60 +27,72 @@ class Now(NamedTuple):
     monotonic_s: float
 
 
+class OfSentinel:  # nobody outside asked for it
+    __slots__ = ()
+    actor: ClassVar[str] = SENTINEL
+
+
 # --- about workers ---
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonAttempt:
+class AbandonAttempt(OfSentinel):
     """What the worker says about this attempt's end fails here again and again: it ends, and the fault is ours."""
 
     worker_id: str
     job_id: str
     epoch: int
     reason: str
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(OfSentinel):
     """A local worker's process ended: noticed at once, no need to wait for its silence."""
 
     worker_id: str
     reason: str
-    actor: str = SENTINEL
 
 
 # --- from the shell itself ---
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(OfSentinel):
     """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
 
-    actor: str = SENTINEL
-    #: One of `clock.DUTIES`; empty: all of them.
-    duty: str = ""
+    duty: str = ""  # one of `clock.DUTIES`; empty: all of them
 
 
 @dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(OfSentinel):
     """Lease what is ready to workers with credit; sent after each drained batch of other commands. Cheap when idle."""
 
-    actor: str = SENTINEL
-
 
 @dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(OfSentinel):
     """A commit's files are in place; `damaged` names files that were neither staged nor in place."""
 
     job_id: str
     epoch: int
     damaged: tuple[str, ...] = ()
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class RecordStart:
+class Kept(OfSentinel):
+    """The quarantine of a failed attempt is in its place; `missing` names files that were neither staged nor in place."""
+
+    job_id: str
+    epoch: int
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedoFileWork(OfSentinel):
+    """Sent each minute: file work that should have been done long ago is done again, staging of dead attempts is swept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStart(OfSentinel):
     """This process owns the log now; the first command after the fold."""
 
     pid: int
@@ -88,50 +100,41 @@ class RecordStart:
     host: str
     boot_id: str
     mode: Literal["daemon", "local"]
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class RecordStop:
+class RecordStop(OfSentinel):
     reason: str
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class RecordTornTail:
+class RecordTornTail(OfSentinel):
     segment: str
     offset: int
     bytes: int
     kept_as: str
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class PauseIntake:
+class PauseIntake(OfSentinel):
     """No new work is queued or leased (disk full); what runs may finish."""
 
     reason: str
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class ResumeIntake:
+class ResumeIntake(OfSentinel):
     reason: str
-    actor: str = SENTINEL
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(OfSentinel):
     """Lease nothing more; workers finish what they run and say bye."""
 
-    actor: str = SENTINEL
-
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(OfSentinel):
     """Workers stop their guests now and give back what they hold."""
-
-    actor: str = SENTINEL
 
 
 # --- about jobs ---
@@ -411,6 +414,8 @@ Command: TypeAlias = (
     | Tick
     | Dispatch
     | Promoted
+    | Kept
+    | RedoFileWork
     | RecordStart
     | RecordStop
     | RecordTornTail

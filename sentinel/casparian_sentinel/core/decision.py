@@ -55,11 +55,24 @@ class DropStaging:
 
 @dataclass(frozen=True, slots=True)
 class KeepUncommitted:
-    """Move a failed attempt's sealed quarantine to `quarantine/_uncommitted/<job>/`, then drop its staging."""
+    """Move a failed attempt's sealed quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then say `Kept`.
+
+    `manifest` is None when it is in the blob.
+    """
 
     job_id: str
     epoch: int
-    manifest: Manifest
+    manifest: Manifest | None
+    manifest_blob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove the staging of every attempt that was dead when this was decided."""
+
+    alive: frozenset[tuple[str, int]]
+    #: Attempts behind it are younger than the decision.
+    upto_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class PlanFiles:
     """Files, tags, rules or parsers changed: pending files may now have work. Debounced by the shell."""
 
 
-Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | PublishOutputViews | PlanFiles
+Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from casparian_protocol.events import (
     JobStarted,
     LeaseExpired,
     LogRepaired,
+    QuarantineKept,
     QuarantineRecorded,
     ScanFinished,
     ScanStarted,
@@ -63,6 +64,7 @@ from casparian_sentinel.core.state import (
     SETTLED_LIMIT,
     Commit,
     Entry,
+    Keeping,
     OpenJob,
     ReadyQueue,
     Source,
@@ -326,6 +328,16 @@ def _attempt_failed(state: State, seq: int, ts: int, event: JobFailed | JobDeadL
     breaker.failed(state, job, event.error)
 
 
+def _failed(state: State, seq: int, ts: int, event: JobFailed) -> None:
+    _attempt_failed(state, seq, ts, event)
+    if event.tells_when_kept:
+        state.keeping[event.job_id, event.epoch] = Keeping(seq, event.uncommitted, event.uncommitted_blob)
+
+
+def _kept(state: State, seq: int, ts: int, event: QuarantineKept) -> None:
+    state.keeping.pop((event.job_id, event.epoch), None)
+
+
 # --- workers, sentinel, files ---
 
 
@@ -388,13 +400,14 @@ HANDLERS: dict[type[Event], Callable[[State, int, int, Any], object]] = {
     JobStarted: _turned,
     JobOutputsCommitted: _outputs_committed,
     JobCompleted: _turned,
-    JobFailed: _attempt_failed,
+    JobFailed: _failed,
     JobDeadLettered: _attempt_failed,
     JobRetryScheduled: _attempt_failed,
     JobDue: _turned,
     LeaseExpired: _turned,
     JobCancelRequested: _turned,
     JobCancelled: _turned,
+    QuarantineKept: _kept,
     WorkerJoined: _joined,
     WorkerLost: _gone,
     WorkerLeft: _gone,

@@ -48,6 +48,8 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     w.FailReceived: attempts.on_fail,
     w.ReleaseReceived: attempts.on_released,
     c.Promoted: attempts.on_promoted,
+    c.Kept: attempts.on_kept,
+    c.RedoFileWork: clock.redo_file_work,
     c.Tick: clock.tick,
     c.Dispatch: _dispatch,
     c.RecordStart: clock.start,
@@ -126,8 +128,8 @@ def smaller(command: Command) -> Sequence[Command]:
             return [ReleaseReceived(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
         case BeatReceived(worker_id=worker_id, message=message) if message.jobs:
             return [BeatReceived(worker_id, message.model_copy(update={"jobs": []}))]  # it lives, whatever its jobs do
-        case Tick(duty="", actor=actor):
-            return [Tick(actor, duty) for duty in DUTIES]
+        case Tick(duty=""):
+            return [Tick(duty) for duty in DUTIES]
     return []
 
 

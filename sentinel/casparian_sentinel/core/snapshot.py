@@ -23,6 +23,7 @@ from casparian_sentinel.core.state import (
     Breaker,
     Commit,
     Contract,
+    Keeping,
     OpenJob,
     OutputOwner,
     OutputVersion,
@@ -32,14 +33,14 @@ from casparian_sentinel.core.state import (
     State,
 )
 
-FORMAT = 5
+FORMAT = 6
 #: A part of the state as msgpack has it: values by the names of the fields.
 Dumped: TypeAlias = dict[str, Any]
 _NOT_PLAIN = frozenset({"work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in fields(kind))
-    for kind in (Breaker, Commit, Contract, OutputOwner, OutputVersion, ParserLine, ParserVersion, Source)
+    for kind in (Breaker, Commit, Contract, Keeping, OutputOwner, OutputVersion, ParserLine, ParserVersion, Source)
 }
 
 
@@ -98,7 +99,7 @@ def dump(state: State) -> Dumped:
     works = _Works()
     jobs: list[list[Any]] = []
     for job in state.jobs.values():
-        commit = None if job.commit is None else _dump_commit(job.commit)
+        commit = None if job.commit is None else _dump_kept(job.commit)
         plain = [getattr(job, name) for name in _PLAIN]
         jobs.append([*works.dump(job.work), job.state.value, commit, plain])
     return {
@@ -106,6 +107,7 @@ def dump(state: State) -> Dumped:
         "seq": state.seq,
         "works": works.shared,
         "jobs": jobs,
+        "keeping": [[*attempt, _dump_kept(keeping)] for attempt, keeping in state.keeping.items()],
         "recent_keys": list(state.recent_keys.items()),
         "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.settled.items()],
         "counts": {key.value: count for key, count in state.counts.items()},
@@ -125,13 +127,13 @@ def dump(state: State) -> Dumped:
     }
 
 
-def _dump_commit(commit: Commit) -> Dumped:
-    return {**_plain(commit), "manifest": None if commit.manifest is None else as_map(commit.manifest)}
+def _dump_kept(kept: Commit | Keeping) -> Dumped:
+    return {**_plain(kept), "manifest": None if kept.manifest is None else as_map(kept.manifest)}
 
 
-def _load_commit(row: Dumped) -> Commit:
+def _with_manifest(row: Dumped) -> Dumped:
     manifest = row["manifest"]
-    return Commit(**{**row, "manifest": None if manifest is None else from_map(Manifest, manifest)})
+    return {**row, "manifest": None if manifest is None else from_map(Manifest, manifest)}
 
 
 def _dump_line(line: ParserLine) -> Dumped:
@@ -170,6 +172,7 @@ def load(snapshot: Dumped) -> State:
 
 def _load_rest(state: State, snapshot: Dumped) -> None:
     state.seq = snapshot["seq"]
+    state.keeping = {(job_id, epoch): Keeping(**_with_manifest(row)) for job_id, epoch, row in snapshot["keeping"]}
     state.recent_keys = dict(snapshot["recent_keys"])
     state.settled = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
     state.counts = {JobState(key): count for key, count in snapshot["counts"].items()}
@@ -197,7 +200,7 @@ def _load_jobs(state: State, snapshot: Dumped) -> None:
         job = OpenJob(
             work=_load_work(state, snapshot["works"], number, own),
             state=JobState(status),
-            commit=None if commit is None else _load_commit(commit),
+            commit=None if commit is None else Commit(**_with_manifest(commit)),
             **dict(zip(_PLAIN, plain, strict=True)),
         )
         state.jobs[job.job_id] = job

@@ -219,6 +219,17 @@ class Commit:
     part_names: int = PLAIN_PART_NAMES
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Quarantine of a failed attempt that may not be in its place yet."""
+
+    #: The event that says so.
+    failed_seq: int
+    #: None when it is in the blob.
+    manifest: Manifest | None
+    manifest_blob: str
+
+
 @dataclass(slots=True)
 class Contract:
     contract_id: str
@@ -324,30 +335,10 @@ class State:
     """Everything durable. `seq` is the last event folded in."""
 
     __slots__ = (
-        "alone_held",
-        "breakers",
-        "contracts",
-        "counts",
-        "epochs_held",
-        "intake_paused",
-        "jobs",
-        "joined",
-        "last_works",
-        "open_keys",
-        "outputs",
-        "parsers",
-        "policies",
-        "promoting",
-        "ready",
-        "ready_alone",
-        "recent_keys",
-        "rules",
-        "scans",
-        "seq",
-        "settled",
-        "sources",
-        "waiting",
-        "waiting_lines",
+        *("alone_held", "breakers", "contracts", "counts", "epochs_held", "intake_paused", "jobs"),
+        *("joined", "keeping", "last_works", "open_keys", "outputs", "parsers", "policies"),
+        *("promoting", "ready", "ready_alone", "recent_keys", "rules", "scans", "seq"),
+        *("settled", "sources", "waiting", "waiting_lines"),
     )
 
     def __init__(self) -> None:
@@ -366,6 +357,8 @@ class State:
         self.waiting: dict[str, None] = {}
         #: Jobs in COMMITTED: their promotion is repeated after a crash.
         self.promoting: dict[str, None] = {}
+        #: (job, epoch) of failed attempts → their quarantine, until it is in its place: repeated after a crash too.
+        self.keeping: dict[tuple[str, int], Keeping] = {}
         #: worker → its leases: job → epoch.
         self.epochs_held: dict[str, dict[str, int]] = {}
         #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `SETTLED_LIMIT`.
@@ -414,9 +407,15 @@ class State:
         return bool(self.jobs)
 
     def needs_staging(self, job_id: str, epoch: int) -> bool:
-        """Whether a lease or an unpromoted commit refers to this staging directory; the sweep removes all others."""
+        """Whether somebody or something still needs this staging directory: one of `attempts_with_staging`."""
         job = self.jobs.get(job_id)
-        return job is not None and job.epoch == epoch
+        return (job is not None and job.epoch == epoch) or (job_id, epoch) in self.keeping
+
+    def attempts_with_staging(self) -> frozenset[tuple[str, int]]:
+        """Attempts that are leased, committed and not promoted, or failed with quarantine that is not in its place yet."""
+        leased = (attempt for leases in self.epochs_held.values() for attempt in leases.items())
+        committed = ((job_id, self.jobs[job_id].epoch) for job_id in self.promoting)
+        return frozenset((*leased, *committed, *self.keeping))
 
     def paused_parsers(self) -> list[tuple[str, str, str]]:
         """(parser, version, why) of what does not run by itself; an empty version means all of them."""

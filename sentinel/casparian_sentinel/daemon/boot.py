@@ -123,11 +123,6 @@ def boot_id() -> str:
         return ""
 
 
-def alive_attempts(state: State) -> frozenset[tuple[str, int]]:
-    """Attempts whose staging must stay: leased, or committed and not yet promoted."""
-    return frozenset((job.job_id, job.epoch) for job in state.jobs.values() if job.epoch)
-
-
 def gather(fs: Fs, home: Home, snapshot: Document | None, ask_tables: AskTables | None = None) -> list[Witness]:
     """Everybody who knows. `snapshot` is the document of the snapshot of open state.
 

@@ -2,13 +2,12 @@
 
 Works in the order in which decisions became durable and in groups, so that one directory sync serves many. What cannot be
 done now (no space, no rights, an error of ours) is parked with its reason and tried again later; it holds up nothing else,
-and nothing is lost by waiting: the commit is in the log.
+and nothing is lost by waiting: the state names all file work that is not done, and no sweep touches its staging.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,17 @@ from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
-from casparian_sentinel.commit.promote import Promoted, Promotion, PromotionStopped, keep_uncommitted, promote_group
-from casparian_sentinel.commit.staging import remove_attempt, sweep
-from casparian_sentinel.core import DropStaging, KeepUncommitted, Promote
+from casparian_sentinel.commit.promote import (
+    Kept,
+    Promoted,
+    Promotion,
+    PromotionStopped,
+    keep_uncommitted,
+    promote_group,
+    without_manifest,
+)
+from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, sweep
+from casparian_sentinel.core import DropStaging, KeepUncommitted, Promote, Sweep
 from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256
@@ -32,14 +39,6 @@ PATIENT_TRIES = 3
 _SAME_MOMENT_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Remove the staging of every attempt that was not alive when this was made."""
-
-    alive: frozenset[tuple[str, int]]
-    upto_epoch: int
 
 
 FileWork = Promote | KeepUncommitted | DropStaging | Sweep
@@ -58,7 +57,9 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    promoted: list[Promoted]
+    """`done`: what the core is told of."""
+
+    done: list[Promoted | Kept]
     stopped: list[Stopped]
 
 
@@ -69,7 +70,7 @@ def perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> Perform
     except Exception as error:  # noqa: BLE001 -- whose it is shows when each is done alone
         if len(work) > 1:
             apart = [perform(home, blobs, [item]) for item in work]
-            return Performed([p for each in apart for p in each.promoted], [s for each in apart for s in each.stopped])
+            return Performed([d for each in apart for d in each.done], [s for each in apart for s in each.stopped])
         return Performed([], [_stopped(item, error) for item in work])
 
 
@@ -97,39 +98,52 @@ def parked_view(stopped: Stopped, since_us: int, tries: int = 1) -> ParkedCommit
     )
 
 
-def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[Promoted]:
+def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[Promoted | Kept]:
     fs = blobs.fs
     promotions: list[Promotion] = []
-    promoted: list[Promoted] = []
+    done: list[Promoted | Kept] = []
     for item in work:
         if isinstance(item, Promote):
-            try:
-                promotions.append(_promotion(blobs, item))
-            except (BlobMissing, BlobDamaged) as lost:
-                logger.error("The manifest of job %s cannot be read: %s", item.job_id, lost)
-                promoted.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
-    promoted += promote_group(fs, home, promotions)
+            manifest = _manifest_of(home, blobs, item, item.manifest or item.recorded)
+            if manifest is None:
+                done.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
+            else:
+                versions = dict(item.versions)
+                promotions.append(Promotion(item.job_id, item.epoch, manifest, versions, item.part_names))
+    done += promote_group(fs, home, promotions)
     for item in work:
         match item:
             case KeepUncommitted():
-                keep_uncommitted(fs, home, item.job_id, item.epoch, item.manifest)
+                manifest = _manifest_of(home, blobs, item, item.manifest)
+                if manifest is None:
+                    done.append(Kept(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
+                else:
+                    done.append(keep_uncommitted(fs, home, item.job_id, item.epoch, manifest))
             case DropStaging():
                 remove_attempt(fs, home, item.job_id, item.epoch)
             case Sweep():
                 removed = sweep(fs, home, item.alive, item.upto_epoch)
                 if removed:
                     logger.info("Staging of %d dead attempts removed.", len(removed))
-    return promoted
+    return done
 
 
-def _promotion(blobs: BlobStore, effect: Promote) -> Promotion:
-    manifest = effect.manifest
-    if manifest is None and effect.recorded is not None:
-        manifest = effect.recorded
-    elif manifest is None:
-        content = blobs.get(effect.manifest_blob)
-        manifest = Manifest.model_validate(unpack(content, limit_bytes=ATTACHMENT_LIMIT_BYTES))
-    return Promotion(effect.job_id, effect.epoch, manifest, dict(effect.versions), effect.part_names)
+def _manifest_of(
+    home: Home, blobs: BlobStore, work: Promote | KeepUncommitted, at_hand: Manifest | None
+) -> Manifest | None:
+    """The manifest at hand, or in its blob. None when that cannot be read: the staged files are set aside then."""
+    if at_hand is not None:
+        return at_hand
+    try:
+        content = blobs.get(work.manifest_blob)
+    except (BlobMissing, BlobDamaged) as lost:
+        logger.error(
+            "The manifest of job %s cannot be read; what it staged is kept in quarantine/%s/: %s",
+            *(work.job_id, DAMAGED, lost),
+        )
+        without_manifest(blobs.fs, home, work.job_id, work.epoch)
+        return None
+    return Manifest.model_validate(unpack(content, limit_bytes=ATTACHMENT_LIMIT_BYTES))
 
 
 @dataclass(slots=True)
@@ -151,7 +165,7 @@ class Promoter:
         blobs: BlobStore,
         clock: Clock,
         *,
-        on_promoted: Callable[[Promoted], None],
+        on_done: Callable[[Promoted | Kept], None],
         on_error: Callable[[str, BaseException], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -159,7 +173,7 @@ class Promoter:
         self._home = home
         self._blobs = blobs
         self._clock = clock
-        self._on_promoted = on_promoted
+        self._on_done = on_done
         self._on_error = on_error
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -167,6 +181,8 @@ class Promoter:
         self._waiting: list[FileWork] = []
         self._running: list[FileWork] = []
         self._parked: dict[tuple[str, str, int], _Parked] = {}
+        #: Names of all work that waits, runs or is parked.
+        self._known: set[tuple[str, str, int]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -184,17 +200,16 @@ class Promoter:
             if isinstance(one.stopped.work, Promote) and one.tries >= PATIENT_TRIES
         )
 
-    def known_jobs(self) -> frozenset[str]:
-        """Jobs whose promotion waits, runs or is parked."""
-        parked = (one.stopped.work for one in self._parked.values())
-        work = itertools.chain(self._waiting, self._running, parked)
-        return frozenset(item.job_id for item in work if isinstance(item, Promote))
-
     def parked(self) -> list[ParkedCommit]:
         """For `status`: the jobs whose files wait, and for what."""
         return [parked_view(one.stopped, one.since_us, one.tries) for one in self._parked.values()]
 
     def add(self, work: FileWork) -> None:
+        """Take up work, unless it waits, runs or is parked already: each minute the core names what is not done."""
+        name = _name_of(work)
+        if name in self._known:
+            return
+        self._known.add(name)
         self._waiting.append(work)
         if not self._running and not self._is_closed:
             self._next()
@@ -221,16 +236,14 @@ class Promoter:
         performed = done.result()
         stopped = {id(one.work) for one in performed.stopped}
         for item in work:
-            if id(item) not in stopped and not isinstance(item, Sweep):
+            if id(item) not in stopped or isinstance(item, Sweep):
                 self._parked.pop(_name_of(item), None)
+                self._known.discard(_name_of(item))
         for one in performed.stopped:
             self._park(one)
-        for promoted in performed.promoted:
-            for path in promoted.damaged:
-                logger.error(
-                    "Damaged output: %s was committed by job %s, but is not what the log says.", path, promoted.job_id
-                )
-            self._on_promoted(promoted)
+        for each in performed.done:
+            _complain(each)
+            self._on_done(each)
         self._arm()
         if not self._running and self._waiting and not self._is_closed:
             self._next()
@@ -258,7 +271,7 @@ class Promoter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting = {_name_of(item) for item in self._waiting if not isinstance(item, Sweep)}
+        waiting = {_name_of(item) for item in self._waiting}
         due = [one.due_s for name, one in self._parked.items() if name not in waiting]
         if due and not self._is_closed:
             wait_seconds = max(0.0, min(due) - self._clock.monotonic_seconds())
@@ -267,7 +280,7 @@ class Promoter:
     def _try_again(self) -> None:
         self._timer = None
         now_s = self._clock.monotonic_seconds()
-        waiting = {_name_of(item) for item in (*self._waiting, *self._running) if not isinstance(item, Sweep)}
+        waiting = {_name_of(item) for item in (*self._waiting, *self._running)}
         for name, one in self._parked.items():
             if one.due_s <= now_s + _SAME_MOMENT_SECONDS and name not in waiting:
                 self._waiting.append(one.stopped.work)
@@ -279,5 +292,17 @@ class Promoter:
             self._arm()
 
 
-def _name_of(work: Promote | KeepUncommitted | DropStaging) -> tuple[str, str, int]:
+def _name_of(work: FileWork) -> tuple[str, str, int]:
+    if isinstance(work, Sweep):  # one that waits does the work of any other
+        return "Sweep", "", 0
     return type(work).__name__, work.job_id, work.epoch
+
+
+def _complain(done: Promoted | Kept) -> None:
+    """What was found missing or damaged, for the daemon's log."""
+    if isinstance(done, Promoted):
+        text, paths = "Damaged output: %s was committed by job %s, but is not what the log says.", done.damaged
+    else:
+        text, paths = "Quarantine is missing: %s of failed job %s is not what the log says.", done.missing
+    for path in paths:
+        logger.error(text, path, done.job_id)

@@ -23,6 +23,7 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
+from casparian_sentinel.commit.promote import Kept as KeptFiles
 from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import (
     DropStaging,
@@ -31,11 +32,11 @@ from casparian_sentinel.core import (
     PlanFiles,
     Promote,
     SendToWorker,
+    Sweep,
     after_boot,
     commands,
-    promotion_of,
 )
-from casparian_sentinel.daemon.boot import Booted, alive_attempts, first_commands
+from casparian_sentinel.daemon.boot import Booted, first_commands
 from casparian_sentinel.daemon.bus import Bus, FeedPublisher, Outbox, ZmqContext
 from casparian_sentinel.daemon.children import LocalWorkers
 from casparian_sentinel.daemon.failures import FailureLines, InternalErrors, Tasks
@@ -44,7 +45,7 @@ from casparian_sentinel.daemon.journal import Engine, Entry, GroupCommit
 from casparian_sentinel.daemon.options import Options
 from casparian_sentinel.daemon.planner import Planner
 from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
-from casparian_sentinel.daemon.promoter import Promoter, Sweep
+from casparian_sentinel.daemon.promoter import Promoter
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
@@ -63,6 +64,9 @@ logger = logging.getLogger(__name__)
 
 class Shell:
     """All of a running daemon. Made inside the loop; `main.live` drives it from beginning to end."""
+
+    #: File work that should have been done is done again, and staging swept, each so many ticks.
+    redo_ticks = _EACH_MINUTE
 
     def __init__(
         self,
@@ -178,7 +182,7 @@ class Shell:
             self.home,
             self.booted.blobs,
             clock,
-            on_promoted=self._on_promoted,
+            on_done=self._on_files_done,
             on_error=self.internal.note,
             on_failure=self.fail,
         )
@@ -241,7 +245,6 @@ class Shell:
         await self.journal.settle()
         self.projector.start()
         self.projector.watermark(self.journal.durable)
-        self.promoter.add(self._sweep())
         self.workers.start()
         self._tick()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -273,16 +276,19 @@ class Shell:
         match effect:
             case SendToWorker(worker_id=worker_id, message=message):
                 self.outbox.to_worker(worker_id, message)
-            case Promote() | KeepUncommitted() | DropStaging():
+            case Promote() | KeepUncommitted() | DropStaging() | Sweep():
                 self.promoter.add(effect)
             case PlanFiles() if self.options.plans_by_itself:
                 self.planner.want()
             case _:
                 pass  # PublishOutputViews: the projector publishes when it applies the commit's events
 
-    def _on_promoted(self, promoted: PromotedFiles) -> None:
+    def _on_files_done(self, done: PromotedFiles | KeptFiles) -> None:
         self.has_published = True
-        self.engine.submit(commands.Promoted(promoted.job_id, promoted.epoch, tuple(promoted.damaged)))
+        if isinstance(done, PromotedFiles):
+            self.engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
+        else:
+            self.engine.submit(commands.Kept(done.job_id, done.epoch, tuple(done.missing)))
         self.changed.set()
 
     async def _serve(self, identity: bytes, request: Request, attachments: Sequence[bytes]) -> None:
@@ -400,18 +406,9 @@ class Shell:
         if self._ticks % _PRUNE_TICKS == 0:
             self._prune_keys()
         self._ticks += 1
-        if self._ticks % _EACH_MINUTE == 0:
-            self.promoter.add(self._sweep())
-            self._promote_what_waits()
+        if self._ticks % self.redo_ticks == 0:
+            self.engine.submit(commands.RedoFileWork())
         self.changed.set()
-
-    def _promote_what_waits(self) -> None:
-        """Commits that should be in place long since: an effect may have failed by an error of ours."""
-        state, known = self.booted.state, self.promoter.known_jobs()
-        for job_id in state.promoting:
-            job = state.jobs[job_id]
-            if job.commit is not None and job_id not in known:
-                self.promoter.add(promotion_of(job, job.commit))
 
     def _end_silent_workers(self) -> None:
         presence = self.engine.presence
@@ -423,9 +420,6 @@ class Shell:
         if self.requests.running == 0:
             self.booted.state.prune_recent_keys(self._positions[0])
         self._positions.append(self.projector.applied_seq)
-
-    def _sweep(self) -> Sweep:
-        return Sweep(alive_attempts(self.booted.state), self.booted.state.seq)
 
     # --- waiting
 

@@ -29,6 +29,7 @@ from casparian_protocol.events import (
     JobFailed,
     JobReplayed,
     ParserResumed,
+    QuarantineKept,
     SourceAdded,
     SourceRemoved,
     decode,
@@ -58,7 +59,7 @@ _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
 #: Events whose statements change what jobs before them wrote.
 _AFTER_JOBS = (JobCompleted, ParserResumed)
 #: Events after which the catalog shows something else.
-_SHOWN = (JobCompleted, ContractApproved, ContentsRecognised)
+_SHOWN = (JobCompleted, QuarantineKept, ContractApproved, ContentsRecognised)
 
 #: Events that become statements over small tables.
 _HANDLERS = {**files.HANDLERS, **registry.HANDLERS}

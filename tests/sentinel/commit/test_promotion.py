@@ -13,6 +13,7 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import PART_NAMES, PLAIN_PART_NAMES, Manifest, OutputAccounting, StagedFile, published_path
 from casparian_sentinel.commit.offers import problem_of_files
 from casparian_sentinel.commit.promote import (
+    Kept,
     Promoted,
     Promotion,
     PromotionStopped,
@@ -230,8 +231,20 @@ def test_quarantine_of_a_failed_attempt_is_kept_apart(home: Home) -> None:
     manifest = stage(home, "data.orders.0.parquet", "quarantine.orders.0.parquet")
 
     for _repeated in range(2):
-        kept = keep_uncommitted(FS, home, JOB, EPOCH, manifest)
-        assert kept == [f"quarantine/_uncommitted/{JOB}/quarantine.orders.0.parquet"]
+        assert keep_uncommitted(FS, home, JOB, EPOCH, manifest) == Kept(JOB, EPOCH)
+        assert (home.root / f"quarantine/_uncommitted/{JOB}/quarantine.orders.0.parquet").is_file()
+    assert not list(home.staging.iterdir())
+
+
+def test_quarantine_that_is_not_what_its_manifest_says_is_set_aside_and_not_deleted(home: Home) -> None:
+    name = "quarantine.orders.0.parquet"
+    manifest = stage(home, name)
+    (home.staging_of(JOB, EPOCH) / name).write_bytes(b"something else")
+
+    assert keep_uncommitted(FS, home, JOB, EPOCH, manifest) == Kept(
+        JOB, EPOCH, [f"quarantine/_uncommitted/{JOB}/{name}"]
+    )
+    assert (home.quarantine / "_damaged" / f"{JOB}-{EPOCH}" / name).read_bytes() == b"something else"
     assert not list(home.staging.iterdir())
 
 

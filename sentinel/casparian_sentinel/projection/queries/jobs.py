@@ -111,7 +111,9 @@ _STORY = """
 with recursive job as (select * from cf_processing_queue where id = $job_id),
 own as (
     select seq, ts, type, actor, data, cause_seq from cf_audit
-    where subject = $job_id and (starts_with(type, 'Job') or type in ('LeaseExpired', 'QuarantineRecorded', 'FailureClosed'))
+    where subject = $job_id and (
+        starts_with(type, 'Job') or type in ('LeaseExpired', 'QuarantineRecorded', 'QuarantineKept', 'FailureClosed')
+    )
 ),
 span as (
     select min(seq) as first, case when (select end_time from job) is null then 18446744073709551615::ubigint else max(seq) end
