@@ -1,7 +1,8 @@
 """The program a worker starts for one job: `python -I -S -B …/casparian_shim/guest.py <fd of the job>`.
 
 It says hello before anything of the parser is imported, runs the parser, streams what it gives, and ends with the
-end of stream or an error frame. Exit status 0 success, 1 permanent failure, 2 transient. It puts no sandbox and no
+end of stream or an error frame. Exit status 0 success, 1 permanent failure, 2 transient, 76 a frame was cut short, so that
+no report can follow. It puts no sandbox and no
 limit on itself, and no other package than the interpreter's library and what the job names can be imported: the
 shim is loaded from its own folder without that folder's neighbours.
 """
@@ -37,10 +38,10 @@ from casparian_shim.errors import (
 )
 from casparian_shim.frames.codec import encode_end_of_stream, encode_failure, encode_hello
 from casparian_shim.frames.kinds import DEV, PROTOCOL_VERSION, GuestJob, Hello, LogLevel
-from casparian_shim.sideband import FrameSender, SidebandHandler, SidebandStream
+from casparian_shim.sideband import FrameSender, FrameTorn, NotTheGuest, SidebandHandler, SidebandStream
 from casparian_shim.trace import exception_name, is_machinery, normalise_trace, own_traceback, raised_at
 
-SUCCESS, PERMANENT, TRANSIENT = 0, 1, 2
+SUCCESS, PERMANENT, TRANSIENT, TORN = 0, 1, 2, 76
 
 _OUT_OF_MEMORY = encode_failure(
     ErrorReport(ErrorCode.MEMORY_ERROR, "MemoryError", "The guest ran out of memory.", retryable=True)
@@ -103,14 +104,24 @@ def _capture_logging(sender: FrameSender) -> None:
 
 
 def report_of(error: BaseException) -> ErrorReport:
-    """What is reported to the worker about an exception."""
+    """What is reported to the worker about an exception, whatever the parser's own class does when it is asked."""
+    try:
+        return _full_report(error)
+    except MemoryError:
+        raise
+    except BaseException:  # noqa: BLE001 - a parser's own property or method may raise anything, also SystemExit
+        base = next(each for each in type.mro(type(error)) if each.__module__ == "builtins")
+        return ErrorReport(ErrorCode.UNKNOWN_ERROR, base.__name__, "(nothing more could be read of the exception)")
+
+
+def _full_report(error: BaseException) -> ErrorReport:
     code = code_for_parsers_exception(error)
     context: dict[str, ContextValue] = {}
     if place := raised_at(error):
         context = {"file": place[0][:CONTEXT_VALUE_CHARACTERS_MAX], "line": place[1], "function": place[2][:200]}
     if (row := _row_now()) is not None:
         context["input_line"] = row
-    if isinstance(error, ImportError) and error.name:
+    if isinstance(error, ImportError) and isinstance(error.name, str) and error.name:
         context["module"] = error.name[:CONTEXT_VALUE_CHARACTERS_MAX]
     return ErrorReport(
         code=code,
@@ -130,11 +141,11 @@ def _row_now() -> int | None:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"The parser left by sys.exit({error.code!r:.80}) before its data was complete."
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
     try:
+        if isinstance(error, SystemExit):
+            return f"The parser left by sys.exit({error.code!r:.80}) before its data was complete."
         return str(error)
     except Exception as second:  # noqa: BLE001 - a parser's own __str__ may do anything
         return f"(its message could not be read: {exception_name(second)})"
@@ -142,20 +153,24 @@ def _message(error: BaseException) -> str:
 
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
     """Report `error` as well as memory and the connection allow; the exit status."""
-    status = TRANSIENT if retryable(code_for_parsers_exception(error)) else PERMANENT
     try:
         try:
-            failure = encode_failure(report_of(error))
+            report = report_of(error)
+            status, failure = TRANSIENT if report.retryable else PERMANENT, encode_failure(report)
             _log_trace(sender, error, job)
         except MemoryError:
             error.__traceback__ = error.__context__ = error.__cause__ = None  # frees what the frames hold
             gc.collect()
-            failure = _OUT_OF_MEMORY
+            status, failure = TRANSIENT, _OUT_OF_MEMORY
         for stream in streams:
             stream.finish()
         sender.send(failure)
     except OSError:  # the worker is gone: the exit status says the rest
         return TRANSIENT
+    except FrameTorn:
+        return TORN
+    except NotTheGuest:  # in a process that the parser forked
+        return PERMANENT
     return status
 
 
@@ -170,7 +185,10 @@ def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None
         lines = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []
         text = "".join([*lines, str(error)])
     else:
-        text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
+        try:
+            text = "".join(traceback.format_exception(type(error), error, own_traceback(error), limit=-50)).rstrip()
+        except Exception as second:  # noqa: BLE001 - a parser's own class may do anything
+            text = f"(its traceback could not be made: {exception_name(second)})"
     if job.shown_path:
         text = text.replace(os.path.join(job.bundle_path, ""), os.path.join(job.shown_path, ""))
     if job.mode == DEV:

@@ -2,15 +2,21 @@
 
 Any thread may print. A print while the same thread is sending (in a finaliser or a signal handler) waits until that
 frame is complete. Reads nothing, since the worker never sends on this socket.
+
+Only the guest itself sends. What a process that the parser forked prints or logs goes to descriptors 1 and 2, which the
+worker reads too. So does all text once a frame was cut short: whatever followed would be taken for its rest.
 """
 
 import contextlib
 import io
 import logging
+import os
 import socket
 import threading
+import weakref
 from collections import deque
 
+from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.codec import encode_batch_header, encode_log
 from casparian_shim.frames.kinds import LogLevel
 
@@ -18,18 +24,42 @@ _JOINED_BYTES_MAX = 64 * 1024
 _LINE_BYTES_MAX = 32 * 1024
 
 
+class FrameTorn(CasparianError):
+    """An exception left a frame half sent: a signal handler raised it, as some do to limit the time for one record."""
+
+    code = ErrorCode.PARSER_ERROR
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(
+            f"A {type(cause).__name__} was raised while rows were being sent; what was sent by then is cut short.",
+            remedy="Let signal handlers set a variable that the parser looks at, instead of raising.",
+        )
+
+
+class NotTheGuest(RuntimeError):
+    """A process that the parser forked gave rows, or called ctx."""
+
+
 class FrameSender:
-    """Sends encoded frames over a connected socket, each whole."""
+    """Sends encoded frames over a connected socket, each whole; none any more once one was cut short."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lock = threading.RLock()
         self._waiting: deque[tuple[bytes | memoryview, ...]] = deque()
         self._is_sending = False
+        self._is_copy = False
+        #: What cut a frame short.
+        self._tear: BaseException | None = None
+        _forked.add(self)
 
     def send(self, *parts: bytes | memoryview) -> None:
         """One frame, in parts that follow each other."""
         with self._lock:
+            if self._is_copy:
+                raise NotTheGuest("Rows and ctx belong to the process that runs parse(), not to one that it forked.")
+            if self._tear is not None:
+                raise self._tear if isinstance(self._tear, ConnectionError) else FrameTorn(self._tear)
             self._waiting.append(parts)
             if self._is_sending:  # this very thread is in the middle of a frame; it will find ours
                 return
@@ -38,8 +68,18 @@ class FrameSender:
                 while self._waiting:
                     for part in self._waiting.popleft():
                         self._sock.sendall(part)
+            except BaseException as tear:
+                self._tear = tear
+                raise
             finally:
                 self._is_sending = False
+
+    def after_fork(self) -> None:
+        """This is a copy in a child: another thread may have held the lock, and a frame may be half out."""
+        self._is_copy = True
+        self._lock = threading.RLock()
+        self._waiting.clear()
+        self._sock.close()  # of this process alone
 
     def send_batch(self, message: memoryview) -> None:
         """One record-batch message, uncopied when it is large."""
@@ -51,10 +91,32 @@ class FrameSender:
 
     def send_log(self, level: LogLevel, message: str) -> None:
         """Text for the job's log, in as many frames as its length needs."""
+        if self._is_copy or self._tear is not None:
+            _write_line(1 if level is LogLevel.STDOUT else 2, message)
+            return
         pieces = max(1, -(-len(message) // (_LINE_BYTES_MAX // 4)))
         size = _LINE_BYTES_MAX // 4
         for piece in range(pieces):
             self.send(encode_log(level, message[piece * size : (piece + 1) * size]))
+
+
+#: Those of this process, which has to tell them when it is a child.
+_forked: weakref.WeakSet["FrameSender | _SidebandRaw"] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_forked):
+        each.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _write_line(descriptor: int, message: str) -> None:
+    rest = memoryview((message + "\n").encode("utf-8", "backslashreplace"))
+    with contextlib.suppress(OSError):  # the parser closed it
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
 
 
 class _SidebandRaw(io.RawIOBase):
@@ -63,6 +125,12 @@ class _SidebandRaw(io.RawIOBase):
     def __init__(self, sender: FrameSender, level: LogLevel) -> None:
         self._sender = sender
         self._level = level
+        self._rest = b""
+        self._guard = threading.RLock()
+        _forked.add(self)
+
+    def after_fork(self) -> None:
+        """The beginning of a line is its parent's."""
         self._rest = b""
         self._guard = threading.RLock()
 

@@ -100,8 +100,94 @@ FAILURES = {
     "a missing library": ("import nothing_like_this", ErrorCode.DEPENDENCY_MISSING, 1),
     "a column without a name": ("return 'one', {'a': 1, '': ''}", ErrorCode.SCHEMA_MISMATCH, 1),
     "rows without columns": ("return 'one', [{}]", ErrorCode.SCHEMA_MISMATCH, 1),
+    "a module name that is no text": ("raise ImportError(name=5)", ErrorCode.DEPENDENCY_MISSING, 1),
+    "an exit status that raises": (
+        "class E:\n        def __repr__(self): raise ValueError\n    raise SystemExit(E())",
+        ErrorCode.UNKNOWN_ERROR,
+        1,
+    ),
+    "an exit status that exits": (
+        "class E:\n        def __repr__(self): raise SystemExit\n    raise SystemExit(E())",
+        ErrorCode.UNKNOWN_ERROR,
+        1,
+    ),
+    "an attribute that raises": (
+        "class E(ImportError):\n        name = property(lambda self: 1 / 0)\n    raise E",
+        ErrorCode.UNKNOWN_ERROR,
+        1,
+    ),
     "a row beyond 64 MiB": ("return 'one', {'a': 'x' * (65 << 20)}", ErrorCode.LIMIT_EXCEEDED, 1),
 }
+
+
+def test_what_forked_processes_print_and_log_is_in_the_log_and_not_among_the_rows(tmp_path: Path) -> None:
+    source = """
+import logging, os, sys
+def parse(path, ctx):
+    print("half a line", end="")
+    child = os.fork()
+    if child == 0:
+        for number in range(15):
+            print("child " + "c" * 3000)
+        logging.warning("from the child")
+        try:
+            ctx.progress(1)
+        except RuntimeError as refused:
+            print(refused, file=sys.stderr)
+        yield {"n": -1}
+        ctx.reject(None, {"n": -2}, "bad")
+        return
+    for number in range(20_000):
+        yield {"n": number, "text": "t" * 100}
+    print(" of the parent,", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    heard = run_guest(tmp_path, source)
+
+    assert (heard.status, heard.state.failure, heard.state.is_complete) == (0, None, True), heard.stderr
+    assert [row["n"] for row in heard.rows("output")] == list(range(20_000))
+    assert heard.log(LogLevel.STDOUT) == ["half a line of the parent, 1"]
+    assert heard.stdout.splitlines() == ["child " + "c" * 3000] * 15
+    assert heard.stderr.splitlines()[:2] == [
+        "from the child",
+        "Rows and ctx belong to the process that runs parse(), not to one that it forked.",
+    ]
+
+
+@pytest.mark.parametrize("is_caught", [False, True])
+def test_a_signal_handler_that_cuts_rows_short_ends_the_job_and_the_log_says_so(
+    is_caught: bool, tmp_path: Path
+) -> None:
+    """Whatever was sent behind half a frame would be taken for its other half."""
+    source = f"""
+import signal, sys
+from casparian_shim import sideband
+class Late(Exception): pass
+def late(*_): raise Late
+def parse(path, ctx):
+    signal.signal(signal.SIGUSR1, late)
+    real = sideband.FrameSender.send_batch
+    def slow(sender, message):
+        sendall = sender._sock.sendall
+        class Slow:
+            def sendall(self, part):
+                sendall(memoryview(part)[:100])
+                signal.raise_signal(signal.SIGUSR1)
+        sender._sock = Slow()
+        real(sender, message)
+    yield {{"n": 1, "text": "t" * 1000}}
+    sideband.FrameSender.send_batch = slow
+    ctx._outputs._flushed_s = 0.0
+    try:
+        ctx.progress(1)
+    except Late:
+        if not {is_caught}:
+            raise
+    yield {{"n": 2, "text": ""}}
+"""
+    heard = run_guest(tmp_path, source)
+
+    assert (heard.status, heard.state.failure, heard.rows("output")) == (76, None, [])
+    assert "Late" in heard.stderr
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_shim.frames import Log, LogLevel
-from casparian_shim.sideband import _LINE_BYTES_MAX, FrameSender, SidebandHandler, SidebandStream
+from casparian_shim.sideband import _LINE_BYTES_MAX, FrameSender, FrameTorn, SidebandHandler, SidebandStream
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender
 
@@ -151,3 +151,46 @@ def test_a_record_that_cannot_be_formatted_raises_nothing_into_the_parser(capsys
 
 def logs(heard: Heard) -> list[Log]:
     return [frame for frame in heard.frames if isinstance(frame, Log)]
+
+
+def test_nothing_is_sent_behind_half_a_frame() -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.sent = b""
+
+        def sendall(self, part: bytes) -> None:
+            self.sent += part[:3]
+            raise TimeoutError("the handler of SIGALRM")
+
+    socket = Interrupted()
+    sender = FrameSender(socket)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        sender.send(b"first")
+    for _ in range(2):
+        with pytest.raises(FrameTorn, match="A TimeoutError was raised while rows were being sent"):
+            sender.send(b"second")
+    assert socket.sent == b"fir"
+
+
+def test_text_behind_half_a_frame_goes_to_the_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupted:
+        def sendall(self, part: bytes) -> None:
+            raise KeyboardInterrupt
+
+    sender = FrameSender(Interrupted())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        sender.send(b"frame")
+    sender.send_log(OUT, "printed")
+    sender.send_log(LogLevel.WARNING, "logged")
+    assert capfd.readouterr() == ("printed\n", "logged\n")
+
+
+def test_a_worker_that_is_gone_is_said_each_time() -> None:
+    class Closed:
+        def sendall(self, part: bytes) -> None:
+            raise BrokenPipeError
+
+    sender = FrameSender(Closed())  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            sender.send(b"frame")

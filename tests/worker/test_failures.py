@@ -33,6 +33,7 @@ def test_the_largest_report_of_a_guest_fits_a_message() -> None:
         (0, 0.0, ErrorCode.PROTOCOL_ERROR),
         (1, 0.0, ErrorCode.UNKNOWN_ERROR),
         (2, 0.0, ErrorCode.CONNECTION_RESET),
+        (76, 0.0, ErrorCode.PARSER_ERROR),
         (-signal.SIGXCPU, 10.0, ErrorCode.TIMEOUT),
         (-signal.SIGKILL, 12.0, ErrorCode.TIMEOUT),
         (-signal.SIGKILL, 1.0, ErrorCode.OOM_RISK),

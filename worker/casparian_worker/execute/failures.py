@@ -155,6 +155,11 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             return GuestEnded(ErrorCode.PROTOCOL_ERROR, ended, "exited with status 0")
         case 2:
             return GuestEnded(ErrorCode.CONNECTION_RESET, ended, "exited with status 2 (a transient failure)")
+        case 76:
+            said = (
+                "exited with status 76 (a signal handler raised while rows were being sent, so that they are cut short)"
+            )
+            return GuestEnded(ErrorCode.PARSER_ERROR, ended, said)
         case _ if ended.status == -signal.SIGXFSZ:
             said = "wrote a file beyond its limit and was killed by SIGXFSZ"
             return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
