@@ -48,7 +48,7 @@ class OutputViewsUnreadable(CasparianError):
         super().__init__(why, remedy="It is made again when the daemon starts.")
 
 
-#: Appended to every row by the worker (contracts.md, "Lineage").
+#: Appended to every row by the worker (docs/reference/rows.md).
 LINEAGE = pa.schema(
     [
         ("_cf_source_hash", pa.string()),

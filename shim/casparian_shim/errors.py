@@ -1,7 +1,7 @@
 """Error codes, what each code means for a retry, and the report a failed parser leaves behind.
 
 Standard library only: every process of Casparian shares these words. Turning a traceback into
-text is `trace`'s work, making hostile text harmless `text`'s, moving a report over a socket
+text is `trace`'s work, making hostile text harmless `safe`'s, moving a report over a socket
 `frames`'s. Nothing here decides when a retry happens, only whether one makes sense.
 """
 

@@ -124,7 +124,7 @@ class Agent:
         self._contact = Contact(f"home {home.root}", options.tell, options.wait_seconds)
 
     async def run(self) -> int:
-        """Join, work, leave; the exit status (`contact`)."""
+        """Join, work, leave; the exit status (`connection.Contact`)."""
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)

@@ -57,7 +57,7 @@ STANDINGS: dict[str, Standing] = {
 }
 OPEN_STATES = frozenset(state.value for state in OPEN)
 ENDED_STATES = frozenset(state.value for state in ENDED)
-#: No progress for so long: stalled, until the daemon tells what its setting is (bus.md, "Liveness").
+#: No progress for so long: stalled, until the daemon tells what its setting is (`liveness.stalled_after_seconds`).
 STALLED_US = 30_000_000
 #: The cause of a bucket of failures that are closed.
 CLOSED = "closed"

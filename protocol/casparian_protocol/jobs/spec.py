@@ -126,7 +126,7 @@ class JobSpec(_Model):
 
 
 class JobError(_Model):
-    """Why an attempt failed (trust.md): structured, bounded, already scrubbed of control characters."""
+    """Why an attempt failed: structured, bounded, already scrubbed of control characters."""
 
     code: Annotated[str, Field(max_length=64)]
     exception: Annotated[str, Field(max_length=256)] = ""

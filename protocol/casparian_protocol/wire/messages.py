@@ -125,7 +125,7 @@ class SinkCounts(BaseModel):
     bytes: Count = 0
     #: Calls that the system refused.
     errors: Count = 0
-    #: How long writes and syncs took: counts by bucket (`latency`), cut behind the last that is not 0.
+    #: How long writes and syncs took: counts by bucket (`Histogram`), cut behind the last that is not 0.
     latency: list[Count] = Field(default_factory=list, max_length=BUCKET_COUNT)
 
 
@@ -330,7 +330,7 @@ class Refused(Message):
 
 
 class Request(Message):
-    """One operation (`operations.py` has each one's arguments). Only `upload` comes with an attachment."""
+    """One operation (`wire.operations` has each one's arguments). Only `upload` comes with an attachment."""
 
     kind = "request"
     may_attach = True

@@ -31,7 +31,7 @@ _BATCH_ROWS = 65_536
 
 _NOT_IN_ARROW = frozenset({"UHUGEINT", "BIGNUM", "BIT", "TIME WITH TIME ZONE"})
 
-#: Read by DuckDB itself; without /proc/self and /sys/fs/cgroup it aborts (notes: section 4).
+#: Read by DuckDB itself; without /proc/self and /sys/fs/cgroup it aborts.
 _SYSTEM_PATHS = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime", "/dev/null", "/dev/urandom",
     "/sys/fs/cgroup", "/proc/self", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu",

@@ -204,7 +204,7 @@ class WalkCounts:
 
 @dataclass(slots=True)
 class Found:
-    """The files of one directory, as columns, sorted by name. Names are text (`names.path_text`)."""
+    """The files of one directory, as columns, sorted by name. Names are text (`path_text`)."""
 
     #: Relative to the root: empty, or ends with `/`.
     directory: str

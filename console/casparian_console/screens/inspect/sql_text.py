@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from casparian_console.canvas import Line, plain
 from casparian_console.screens.inspect.answers import Column, is_moment, is_number
 
-#: Columns of lineage (contracts.md): shown by `L`, not as data.
+#: Columns of lineage (docs/reference/rows.md): shown by `L`, not as data.
 LINEAGE_PREFIX = "_cf_"
 BUCKETS = 24
 #: Texts with at most so many different values have a histogram of them.
