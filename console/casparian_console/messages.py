@@ -10,9 +10,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
 from casparian_protocol.queries import Query
 from casparian_protocol.wire.operations import Call, Result
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 Tag = tuple[str, ...]
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
 
 from casparian_protocol.events import (
     Event,
@@ -27,10 +26,11 @@ from casparian_protocol.events import (
     ParserPaused,
     ParserResumed,
 )
-from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence
 from casparian_protocol.job_life import JobLife, advance, target_of
 from casparian_protocol.jobs import ENDED, JobState
 from casparian_protocol.wire import Progress
+from casparian_protocol.wire.operations.daemon import OpenJob, Snapshot
 from casparian_shim.safe import scrub
 
 _BAR = 24
@@ -40,7 +40,9 @@ STUCK_AFTER_TRIES = 3
 
 
 @dataclass(slots=True)
-class OpenJob(JobLife):
+class WatchedJob(JobLife):
+    """A job that has not ended."""
+
     job_id: str
     input: str
     parser: str = ""
@@ -55,7 +57,7 @@ class RunView:
     started: float
     #: The jobs that this run is about; None: all.
     wanted: set[str] | None = None
-    open: dict[str, OpenJob] = field(default_factory=dict)
+    open: dict[str, WatchedJob] = field(default_factory=dict)
     #: Wanted jobs that the snapshot counted and did not list, as far as is known; `keep_open` leaves out those that ended.
     unlisted: set[str] = field(default_factory=set)
     #: Parser and version of the jobs that were counted and not listed.
@@ -81,7 +83,7 @@ class RunView:
         """Fold one item of the feed."""
         self.silent_seconds = item.seconds if isinstance(item, Silence) else 0.0
         if isinstance(item, Snapshot):
-            self.open = {job["job_id"]: _listed(job) for job in item.jobs if self._is_wanted(job["job_id"])}
+            self.open = {job.job_id: _listed(job) for job in item.jobs if self._is_wanted(job.job_id)}
             self._count_unlisted(item)
             self.has_snapshot = True
         elif isinstance(item, FeedEvent):
@@ -98,10 +100,10 @@ class RunView:
             }
 
     def _count_unlisted(self, snapshot: Snapshot) -> None:
-        listed = Counter((job["parser"], job.get("parser_version", "")) for job in snapshot.jobs)
+        listed = Counter((job.parser, job.parser_version) for job in snapshot.jobs)
         counted: Counter[tuple[str, str]] = Counter()
         for group in snapshot.groups:
-            counted[group["parser"], group["parser_version"]] += group["jobs"]
+            counted[group.parser, group.parser_version] += group.jobs
         self.unlisted_parsers = {kin for kin, jobs in counted.items() if jobs > listed[kin]}
         self.unlisted = set(self.wanted or ()) - self.open.keys() if snapshot.left_out else set()
 
@@ -119,7 +121,7 @@ class RunView:
             case JobQueued(job=spec) | JobReplayed(job=spec):
                 if self._is_wanted(spec.job_id):
                     work = spec.work
-                    self.open[spec.job_id] = OpenJob(spec.job_id, work.subject, work.parser, work.parser_version)
+                    self.open[spec.job_id] = WatchedJob(spec.job_id, work.subject, work.parser, work.parser_version)
             case JobProgressed(job_id=job_id, progress=progress):
                 if job := self.open.get(job_id):
                     job.progress = progress
@@ -140,7 +142,7 @@ class RunView:
         job_id = event.subject
         if job_id in self.unlisted:
             self.unlisted.discard(job_id)
-            self.open[job_id] = OpenJob(job_id, job_id)
+            self.open[job_id] = WatchedJob(job_id, job_id)
         job = self.open.get(job_id)
         if job is not None:
             advance(job, seq, at, event)
@@ -181,7 +183,7 @@ class RunView:
         return len(self.open) + len(self.unlisted)
 
     @property
-    def running(self) -> list[OpenJob]:
+    def running(self) -> list[WatchedJob]:
         """Their guests have started; a job that was leased ahead still waits."""
         return [job for job in self.open.values() if job.state in ("RUNNING", "COMMITTED")]
 
@@ -221,7 +223,7 @@ class RunView:
         left = (total - done) * seconds / done
         return f" · {left:.0f} s left" if left < 100 else f" · {left / 60:.0f} min left"
 
-    def _running_line(self, job: OpenJob) -> str:
+    def _running_line(self, job: WatchedJob) -> str:
         far = ""
         if job.progress is not None:
             done, total, unit = job.progress.items_done, job.progress.items_total, job.progress.unit
@@ -229,8 +231,6 @@ class RunView:
         return f"  ↻ {job.parser} {PurePath(job.input).name}{far}"
 
 
-def _listed(job: dict[str, Any]) -> OpenJob:
+def _listed(job: OpenJob) -> WatchedJob:
     """A job of a snapshot."""
-    progress = Progress.model_validate(job["progress"]) if job.get("progress") else None
-    state = JobState(job["state"])
-    return OpenJob(job["job_id"], job["input"], job["parser"], job["parser_version"], progress, state=state)
+    return WatchedJob(job.job_id, job.input, job.parser, job.parser_version, job.progress, state=JobState(job.state))

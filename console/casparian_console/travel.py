@@ -17,7 +17,8 @@ from casparian_console.history import MOMENT_HINT, History, NoMoment, Past, read
 from casparian_console.listing import Cursor
 from casparian_console.messages import Effects, Ended, Failed, LoadPast, Output, PastEvents, StopCommand
 from casparian_console.screen import Action, Screen
-from casparian_protocol.feed import FeedEvent, FeedItem, Snapshot
+from casparian_protocol.feed import FeedEvent, FeedItem
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 _OURS = "casparian_console.screens"
 #: Longer collections hold rows, not panes.

@@ -21,7 +21,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.feed import Feed, Snapshot
+from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_of
@@ -36,7 +36,7 @@ from casparian_protocol.wire.messages import (
     encode,
 )
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES, Call, R
-from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, STATUS, UPLOAD, UploadResult
+from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, SNAPSHOT, STATUS, UPLOAD, Snapshot, UploadResult
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
@@ -317,8 +317,8 @@ class Client:
         """The feed from now on: a snapshot first. The feed closes with this client."""
         return Feed(self._context, self.home.feed_endpoint, self.snapshot)
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot.of(self.request("snapshot"))
+    def snapshot(self, *, timeout_seconds: float | None = None) -> Snapshot:
+        return self.perform(SNAPSHOT(), timeout_seconds=timeout_seconds)
 
     def _dealer(self, endpoint: str) -> zmq.Socket[bytes]:
         dealer = self._context.socket(zmq.DEALER)

@@ -14,10 +14,11 @@ from typing import Any, Self
 
 import zmq
 
-from casparian_protocol.events import Event
+from casparian_protocol.events import Event, EventData
 from casparian_protocol.events import decode as decode_fact
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 EVENT_TOPIC = "event."
 METRIC_TOPIC = "metric."
@@ -29,38 +30,6 @@ SILENCE_SECONDS = 3.0
 _SUBSCRIBED_SECONDS = 1.5
 
 
-#: What a snapshot, the metric `queue` and `status` call intake while it is not paused.
-OPEN_INTAKE = "open"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is open at `seq` (`operations.daemon.SnapshotResult`); replaces everything known before.
-
-    `groups` counts all open jobs, `jobs` lists those under way and the first that wait; the rest is asked for by named query.
-    """
-
-    seq: int
-    jobs: list[dict[str, Any]]
-    workers: list[dict[str, Any]]
-    totals: dict[str, int]
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    #: `open`, or why no new work is taken.
-    intake: str = OPEN_INTAKE
-
-    @classmethod
-    def of(cls, result: dict[str, Any]) -> Snapshot:
-        """The result of the operation `snapshot`."""
-        intake = result.get("intake", OPEN_INTAKE)  # a daemon of an earlier version does not say
-        return cls(result["seq"], result["jobs"], result["workers"], result["totals"], result["groups"], intake)
-
-    @property
-    def left_out(self) -> int:
-        """Open jobs that are counted, and not listed."""
-        counted: int = sum(group["jobs"] for group in self.groups)
-        return max(0, counted - len(self.jobs))
-
-
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
     """A durable event, exactly the next one."""
@@ -70,7 +39,7 @@ class FeedEvent:
     type: str
     v: int
     actor: str
-    data: dict[str, Any]
+    data: EventData
 
     def decoded(self) -> Event:
         """The event itself, of its own class. Raises `MalformedEvent`."""

@@ -23,14 +23,23 @@ from casparian_console.messages import (
     Tick,
 )
 from casparian_console.shell import Shell
-from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Snapshot
+from casparian_protocol.feed import FeedEvent, FeedItem, Metric
 from casparian_protocol.queries.jobs import GroupedJob, JobGroupRow
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.events import whole
 
 #: 2026-03-05 14:00:00 UTC.
 NOW_US = 1_772_719_200_000_000
 SECOND_US = 1_000_000
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+def snapshot_of(
+    seq: int, jobs: Sequence[dict[str, Any]] = (), workers: Sequence[dict[str, Any]] = (), **more: Any
+) -> Snapshot:
+    """A snapshot, of maps as they come from the wire."""
+    told = {"seq": seq, "jobs": list(jobs), "workers": list(workers), "totals": {}, **more}
+    return Snapshot.model_validate(told)
 
 
 class Driver:
@@ -73,7 +82,7 @@ class Driver:
         unanswered: Sequence[str] = (),
     ) -> Effects:
         """A fresh picture; its loads are answered with nothing there, but for those that a test answers itself."""
-        asked = self.send(Heard(Snapshot(self.seq, list(jobs), list(workers), {})))
+        asked = self.send(Heard(snapshot_of(self.seq, jobs, workers)))
         for load in asked:
             if isinstance(load, RunQuery) and load.tag[0] == "facts" and load.tag[1] not in unanswered:
                 nothing = [{"files": 0, "bytes": 0, "untagged": 0}] if load.tag[1] == "files" else []

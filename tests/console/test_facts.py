@@ -7,8 +7,9 @@ import pytest
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
 from casparian_console.messages import Answer, Heard, RunQuery
-from casparian_protocol.feed import FeedEvent, Gap, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Silence
 from casparian_protocol.jobs import JobState
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
 from tests.console.events import whole
 
@@ -317,7 +318,7 @@ def test_a_job_that_its_worker_has_not_begun_is_no_straggler() -> None:
 
 def test_the_history_of_monitoring_begins_when_the_totals_are_known() -> None:
     driver = Driver()
-    driver.send(Heard(Snapshot(1, [], [], {})))
+    driver.send(Heard(Snapshot(seq=1, jobs=[], workers=[], totals={})))
     driver.metric("throughput", rows_per_second=0.0, bytes_per_second=0.0)
     assert not driver.shell.present.samples
 
@@ -374,7 +375,7 @@ FULL = "disk: 1 MiB free, below the floor of 512 MiB"
 
 def test_a_console_that_joins_later_knows_that_intake_is_paused() -> None:
     driver = Driver()
-    driver.hear(Snapshot(7, [], [], {}, intake=FULL))
+    driver.hear(Snapshot(seq=7, jobs=[], workers=[], totals={}, intake=FULL))
     assert driver.shell.present.intake_paused == FULL
     assert f"No new work is taken: {FULL}" in driver.text(120)
 
@@ -391,7 +392,7 @@ def test_intake_is_open_again_by_whatever_says_so_first(news: str) -> None:
     if news == "event":
         driver.event("IntakeResumed", reason="700 MiB free")
     elif news == "snapshot":
-        driver.hear(Gap(driver.seq, driver.seq + 4), Snapshot(driver.seq + 9, [], [], {}))
+        driver.hear(Gap(driver.seq, driver.seq + 4), Snapshot(seq=driver.seq + 9, jobs=[], workers=[], totals={}))
     else:
         driver.metric("queue", queued=0, running=0, retrying=0, dead_letter=0, intake="open")
 

@@ -13,9 +13,8 @@ from casparian_console.facts.book import KEPT
 from casparian_console.facts.jobs import Standing
 from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_console.screens.jobs import Jobs
-from casparian_protocol.feed import Snapshot
 from casparian_protocol.queries.jobs import JobsById, JobsMatching, JobsOfGroup
-from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
+from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job, snapshot_of
 
 DONE = KEPT[Standing.DONE]
 
@@ -51,7 +50,7 @@ def many_waiting(jobs: int, listed: int) -> Driver:
         "input": "",
         "jobs": jobs,
     }
-    snapshot = Snapshot(driver.seq, [open_job(number) for number in range(listed)], [], {}, [counted])
+    snapshot = snapshot_of(driver.seq, [open_job(number) for number in range(listed)], groups=[counted])
     for load in driver.send(Heard(snapshot)):
         if isinstance(load, RunQuery):
             nothing = [{"files": 0, "bytes": 0, "untagged": 0}] if load.tag[1] == "files" else []

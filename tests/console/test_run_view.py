@@ -3,7 +3,9 @@
 from typing import Any
 
 from casparian_console.run_view import RunView
-from casparian_protocol.feed import Metric, Silence, Snapshot
+from casparian_protocol.feed import Metric, Silence
+from casparian_protocol.wire.operations.daemon import Snapshot
+from tests.console.driving import snapshot_of
 from tests.console.events import whole
 
 
@@ -14,7 +16,7 @@ def job(number: int) -> dict[str, Any]:
 
 def watch(*items: Any) -> RunView:
     view = RunView(started=0.0)
-    view.apply(Snapshot(0, [], [], {}))
+    view.apply(Snapshot(seq=0, jobs=[], workers=[], totals={}))
     for seq, item in enumerate(items, 1):
         view.apply(whole(seq, 0, *item) if isinstance(item, tuple) else item)
     return view
@@ -125,14 +127,15 @@ def test_a_commit_whose_folder_refuses_its_files_again_and_again_is_not_waited_f
 
 def listed(number: int) -> dict[str, Any]:
     made = f"{number:016x}"
-    return {"job_id": made, "input": f"/logs/{number}.fix", "parser": "fix", "parser_version": "1.0", "state": "QUEUED"}
+    return {"job_id": made, "type": "PARSE", "state": "QUEUED", "parser": "fix", "parser_version": "1.0",
+            "input": f"/logs/{number}.fix"}  # fmt: skip
 
 
 def long_queue(jobs: int, listed_jobs: int) -> RunView:
     """A run over so many jobs, of which the snapshot lists the first."""
     view = RunView(started=0.0, wanted={f"{number:016x}" for number in range(jobs)})
     group = {"type": "PARSE", "state": "QUEUED", "parser": "fix", "parser_version": "1.0", "input": "", "jobs": jobs}
-    view.apply(Snapshot(0, [listed(number) for number in range(listed_jobs)], [], {}, [group]))
+    view.apply(snapshot_of(0, [listed(number) for number in range(listed_jobs)], groups=[group]))
     return view
 
 

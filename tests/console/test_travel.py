@@ -12,7 +12,8 @@ from casparian_console.listing import Cursor
 from casparian_console.messages import Effect, Ended, Heard, LoadPast, PastEvents, StopCommand
 from casparian_console.screen import Screen
 from casparian_console.travel import Places
-from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.feed import FeedEvent
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.driving import SECOND_US, Driver, complete, fail, job_id, matches_snapshot, queued, run_job
 from tests.console.events import whole
 
@@ -125,7 +126,11 @@ def test_after_a_gap_the_log_is_asked_for_what_is_missing() -> None:
     driver.travel()
     driver.press("home")
     driver.log += [whole(seq, driver.now_us, "JobDue", {"job_id": job_id(3)}) for seq in (13, 14)]
-    effects = [effect for effect in driver.send(Heard(Snapshot(14, [], [], {}))) if isinstance(effect, LoadPast)]
+    effects = [
+        effect
+        for effect in driver.send(Heard(Snapshot(seq=14, jobs=[], workers=[], totals={})))
+        if isinstance(effect, LoadPast)
+    ]
     assert effects[0].from_seq == 13
     driver.read(effects)
     assert driver.at == 1

@@ -13,9 +13,10 @@ from casparian_console.facts.loading import LOADS
 from casparian_console.facts.store import Facts
 from casparian_console.messages import Answer
 from casparian_protocol.events import JobOutputsCommitted
-from casparian_protocol.feed import FeedEvent, Metric, Snapshot
+from casparian_protocol.feed import FeedEvent, Metric
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobSpec
+from casparian_protocol.wire.operations.daemon import Snapshot
 from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import Position
@@ -59,7 +60,7 @@ def watched(log: tuple[Home, Position, list[FeedEvent]], start: int, scratch: Pa
     for event in events[:start]:
         if event.type.startswith(("Job", "Lease")):  # all that open jobs follow from
             evolve(state, complete(event))
-    facts.hear(Snapshot(start, [open_job(job, None).model_dump() for job in state.jobs.values()], [], {}))
+    facts.hear(Snapshot(seq=start, jobs=[open_job(job, None) for job in state.jobs.values()], workers=[], totals={}))
     with fold_from_scratch(home, scratch / "state.duckdb", start, end) as projection:
         for table, query in LOADS.items():
             facts.on_answer(Answer(("facts", table), start, projection.ask(query)))

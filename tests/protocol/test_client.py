@@ -22,11 +22,17 @@ from casparian_protocol.client import (
     read_query_answer,
     unpack_rows,
 )
-from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.wire.messages import Refused, Request
-from casparian_protocol.wire.operations.daemon import ParsersView, ProjectionView, QueueCounts, StatusResult
+from casparian_protocol.wire.operations.daemon import (
+    OpenJob,
+    ParsersView,
+    ProjectionView,
+    QueueCounts,
+    Snapshot,
+    StatusResult,
+)
 from tests.protocol.small_bus import head_of, no, rows, say, small_bus, talk, yes
 
 
@@ -352,15 +358,17 @@ def test_rows_that_are_no_list_are_malformed(body: bytes) -> None:
 def test_a_snapshot_is_all_that_is_open(home: Home) -> None:
     picture: dict[str, Any] = {
         "seq": 40,
-        "jobs": [{"job_id": "a"}],
+        "jobs": [{"job_id": "a", "type": "PARSE", "state": "QUEUED"}],
         "workers": [],
         "totals": {"QUEUED": 1},
         "groups": [],
     }
     with talk(home, snapshot=lambda request: yes(request, picture)) as (client, _):
-        assert client.snapshot() == Snapshot(40, [{"job_id": "a"}], [], {"QUEUED": 1})
+        open_job = OpenJob(job_id="a", type="PARSE", state="QUEUED")
+        snapshot = Snapshot(seq=40, jobs=[open_job], workers=[], totals={"QUEUED": 1})
+        assert client.snapshot() == snapshot
         with client.follow() as feed:
-            assert feed.next(5.0) == Snapshot(40, [{"job_id": "a"}], [], {"QUEUED": 1})
+            assert feed.next(5.0) == snapshot
 
 
 def test_a_closed_client_closes_its_feed(home: Home) -> None:

@@ -22,13 +22,13 @@ from casparian_protocol.feed import (
     Gap,
     Metric,
     Silence,
-    Snapshot,
     decode,
     encode_event,
     encode_metric,
 )
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.protocol.small_bus import SmallBus, small_bus
 
 PLAIN = st.recursive(
@@ -167,7 +167,7 @@ class Pictures:
         self._seqs = list(seqs)
 
     def __call__(self) -> Snapshot:
-        return Snapshot(self._seqs.pop(0), [], [], {})
+        return Snapshot(seq=self._seqs.pop(0), jobs=[], workers=[], totals={})
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def test_a_snapshot_comes_first_then_what_follows_it(tmp_path: Path) -> None:
     with fed(tmp_path, 5) as (feed, bus):
         bus.publish(*(event(seq) for seq in range(3, 9)), Metric("queue", {"seq": 8}))
         assert told(feed, 5) == [
-            Snapshot(5, [], [], {}),
+            Snapshot(seq=5, jobs=[], workers=[], totals={}),
             event(6),
             event(7),
             event(8),
@@ -212,10 +212,10 @@ def test_a_reader_that_missed_events_is_told_so_and_gets_a_new_snapshot(tmp_path
     with fed(tmp_path, 5, 9) as (feed, bus):
         bus.publish(event(6), event(9), event(10))
         assert told(feed, 5) == [
-            Snapshot(5, [], [], {}),
+            Snapshot(seq=5, jobs=[], workers=[], totals={}),
             event(6),
             Gap(6, 9),
-            Snapshot(9, [], [], {}),
+            Snapshot(seq=9, jobs=[], workers=[], totals={}),
             event(10),
         ]
 
@@ -223,7 +223,7 @@ def test_a_reader_that_missed_events_is_told_so_and_gets_a_new_snapshot(tmp_path
 def test_silence_is_reported_and_the_feed_goes_on(tmp_path: Path) -> None:
     with fed(tmp_path, 1, silence_seconds=0.05) as (feed, bus):
         items = iter(feed)
-        assert next(items) == Snapshot(1, [], [], {})
+        assert next(items) == Snapshot(seq=1, jobs=[], workers=[], totals={})
         silent = next(item for item in items if isinstance(item, Silence))
         assert silent.seconds >= 0.05
         bus.publish(event(2))
@@ -232,7 +232,7 @@ def test_silence_is_reported_and_the_feed_goes_on(tmp_path: Path) -> None:
 
 def test_waiting_shorter_than_the_silence_gives_nothing(tmp_path: Path) -> None:
     with fed(tmp_path, 1) as (feed, _bus):
-        assert told(feed, 1) == [Snapshot(1, [], [], {})]
+        assert told(feed, 1) == [Snapshot(seq=1, jobs=[], workers=[], totals={})]
         while feed.next(0.05) is not None:
             pass  # the greeting
         assert feed.next(0.0) is None
@@ -240,7 +240,7 @@ def test_waiting_shorter_than_the_silence_gives_nothing(tmp_path: Path) -> None:
 
 def test_a_frame_of_another_protocol_is_an_error_where_it_is_read(tmp_path: Path) -> None:
     with fed(tmp_path, 1) as (feed, bus):
-        assert told(feed, 1) == [Snapshot(1, [], [], {})]
+        assert told(feed, 1) == [Snapshot(seq=1, jobs=[], workers=[], totals={})]
         bus.publish_frames([b"event.X", b"\xc1"])
         with pytest.raises(MalformedMessage):
             told(feed, 1)
@@ -250,4 +250,4 @@ def test_topics_that_are_not_of_the_feed_never_arrive(tmp_path: Path) -> None:
     with fed(tmp_path, 1) as (feed, bus):
         bus.publish_frames([b"secret.X", b"\xc1"])
         bus.publish(event(2))
-        assert told(feed, 2) == [Snapshot(1, [], [], {}), event(2)]
+        assert told(feed, 2) == [Snapshot(seq=1, jobs=[], workers=[], totals={}), event(2)]

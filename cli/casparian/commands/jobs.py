@@ -122,7 +122,8 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
 
 def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCode:
     """Redraw when the feed says that something changed, at most four times a second."""
-    from casparian_protocol.feed import FeedEvent, Snapshot
+    from casparian_protocol.feed import FeedEvent
+    from casparian_protocol.wire.operations.daemon import Snapshot
 
     with gateway.feed() as feed:
         drawn_at = 0.0
@@ -266,7 +267,8 @@ def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
 
 def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     """Print what is appended; the feed says when the job has ended."""
-    from casparian_protocol.feed import FeedEvent, Snapshot
+    from casparian_protocol.feed import FeedEvent
+    from casparian_protocol.wire.operations.daemon import Snapshot
 
     ends = {"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"}
     with gateway.feed() as feed:
@@ -275,7 +277,7 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
             app.out.flush()
             if isinstance(item, FeedEvent) and item.type in ends and item.data.get("job_id") == job_id:
                 break
-            if isinstance(item, Snapshot) and job_id not in {job["job_id"] for job in item.jobs}:
+            if isinstance(item, Snapshot) and job_id not in {job.job_id for job in item.jobs}:
                 break
     app.out.write(log.read())
 

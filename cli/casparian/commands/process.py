@@ -37,11 +37,11 @@ from casparian_app.processing import (
 from casparian_app.texts import NoHome, UsageProblem, WorkFailed, count
 from casparian_console.run_view import RunView
 from casparian_protocol.client import Client, NoSentinel
-from casparian_protocol.feed import Metric, Snapshot
+from casparian_protocol.feed import Metric
 from casparian_protocol.home import is_home
 from casparian_protocol.queries.selections import OpenJobsOf
 from casparian_protocol.wire.operations.base import Call
-from casparian_protocol.wire.operations.daemon import DRAIN, PING, STATUS, STOP
+from casparian_protocol.wire.operations.daemon import DRAIN, PING, STATUS, STOP, Snapshot
 from casparian_protocol.wire.operations.jobs import QUEUE, Asked, QueueResult, Skipped
 
 

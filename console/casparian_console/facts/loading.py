@@ -7,7 +7,7 @@ through the book's own `fold`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, Bucket
 from casparian_console.kinds import look_of
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol.events import Event, JobEvent, JobProgressed, JobQueued, JobReplayed
-from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.feed import FeedEvent
 from casparian_protocol.jobs import JobState
 from casparian_protocol.queries import Query
 from casparian_protocol.queries.files import FileSums
@@ -31,8 +31,7 @@ from casparian_protocol.queries.jobs import (
 )
 from casparian_protocol.queries.outputs import OutputsListed
 from casparian_protocol.queries.registry import ContractsListed, ParserVersions, Sources, WaitingTags
-from casparian_protocol.wire import Progress
-from casparian_protocol.wire.operations.daemon import WorkerView
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 #: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
 RECENT_JOBS = 1_000
@@ -107,50 +106,45 @@ def states_of(standing: int) -> list[str]:
     return [state for state in sorted(ENDED_STATES) if STANDINGS[state] == standing]
 
 
-def take_snapshot(
-    book: JobBook, taken: Snapshot, workers: Sequence[WorkerView], now_us: int, stalled_after_us: int
-) -> None:
+def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us: int) -> None:
     """What is open now. Since when a job runs is told by the worker that holds it."""
     book.forget_open()
-    seconds = {held.job_id: held.seconds for worker in workers for held in worker.jobs}
-    stuck = _stuck(taken, workers)
+    seconds = {held.job_id: held.seconds for worker in taken.workers for held in worker.jobs}
+    stuck = _stuck(taken)
     for job in taken.jobs:
-        progress = _progress_of(job["progress"])
-        reported_at = (
-            progress.updated_at if progress is not None else 0
-        )  # also without progress since the report before
+        # told also by a report without progress since the one before
+        reported_at = job.progress.updated_at if job.progress is not None else 0
         book.put(
             Job(
-                job["job_id"],
-                job["type"],
-                job["parser"],
-                job["parser_version"],
-                job["input"],
-                state=JobState(job["state"]),
-                attempt=job["attempt"] - (job["state"] in _NOT_LEASED),  # those that it had
-                epoch=job["epoch"],
-                worker_id=job["worker_id"],
-                retry_count=job["retry_count"],
-                not_before=job["not_before"],
-                queued_at=job["queued_at"],
+                job.job_id,
+                job.type,
+                job.parser,
+                job.parser_version,
+                job.input,
+                state=JobState(job.state),
+                attempt=job.attempt - (job.state in _NOT_LEASED),  # those that it had
+                epoch=job.epoch,
+                worker_id=job.worker_id,
+                retry_count=job.retry_count,
+                not_before=job.not_before,
+                queued_at=job.queued_at,
                 # one that waits at its worker behind another has not begun
-                started_at=round(now_us - seconds.get(job["job_id"], 0.0) * 1e6) if job["state"] in _BEGUN else 0,
-                progress=progress,
-                progressed_at=min(reported_at, now_us - stalled_after_us) if job["job_id"] in stuck else reported_at,
+                started_at=round(now_us - seconds.get(job.job_id, 0.0) * 1e6) if job.state in _BEGUN else 0,
+                progress=job.progress,
+                progressed_at=min(reported_at, now_us - stalled_after_us) if job.job_id in stuck else reported_at,
                 last_seq=taken.seq,
             )
         )
     if taken.groups:
         book.count_open(
-            (each["state"], each["type"], each["parser"], each["parser_version"], each["input"], each["jobs"])
-            for each in taken.groups
+            (each.state, each.type, each.parser, each.parser_version, each.input, each.jobs) for each in taken.groups
         )
 
 
-def _stuck(taken: Snapshot, workers: Sequence[WorkerView]) -> set[str]:
+def _stuck(taken: Snapshot) -> set[str]:
     """Jobs that make no progress, as far as that is told of their workers: nothing says which of several it is."""
-    running = {job["job_id"] for job in taken.jobs if job["state"] == "RUNNING"}
-    held = [[each.job_id for each in worker.jobs] for worker in workers if worker.state == "stalled"]
+    running = {job.job_id for job in taken.jobs if job.state == "RUNNING"}
+    held = [[each.job_id for each in worker.jobs] for worker in taken.workers if worker.state == "stalled"]
     return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
 
 
@@ -239,10 +233,6 @@ def outputs_of(paths: str) -> tuple[str, ...]:
     """The outputs in `outputs/<name>/v1/…`, as the projection notes where a job's rows went."""
     parts = paths.split("/")
     return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
-
-
-def _progress_of(told: Mapping[str, object] | None) -> Progress | None:
-    return Progress.model_validate(told) if told else None
 
 
 def _is_of_open_job(event: Event) -> bool:

@@ -43,9 +43,16 @@ from casparian_protocol.events import (
     WorkerLeft,
     WorkerLost,
 )
-from casparian_protocol.feed import OPEN_INTAKE, FeedEvent, FeedItem, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence
 from casparian_protocol.queries.jobs import JobsMatching
-from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, WorkerGivenUp, WorkerView
+from casparian_protocol.wire.operations.daemon import (
+    OPEN_INTAKE,
+    InternalErrors,
+    ParkedCommit,
+    Snapshot,
+    WorkerGivenUp,
+    WorkerView,
+)
 
 _SECOND_US = 1_000_000
 #: Without a commit: what the attempt had read was read.
@@ -311,9 +318,8 @@ class Facts:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
         self.jobs.seq = taken.seq
         self.unlisted.begin_anew()
-        workers = [WorkerView.model_validate(worker) for worker in taken.workers]
-        loading.take_snapshot(self.jobs, taken, workers, self.now_us, self.stalled_after_us)
-        self.workers = {worker.id: worker for worker in workers}
+        loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
+        self.workers = {worker.id: worker for worker in taken.workers}
         self._intake(taken.intake)
         return self._load(list(loading.LOADS))  # the old tables are shown until then
 

@@ -15,8 +15,9 @@ from typing import Any, TextIO
 
 from casparian_console import messages as m
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
 from casparian_protocol.wire.operations import OPERATIONS
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 #: Texts below these names are words of ours, ids, or names that whoever helps has to know.
 _HARMLESS = frozenset(
@@ -161,7 +162,7 @@ class Redactor:
 _FORM = {"casparian": "console recording", "form": 2}
 _FORM_CHARACTERS = 200
 _DOCUMENT_LIMIT_CHARACTERS = 4_000_000
-_ITEMS: dict[str, Any] = {each.__name__: each for each in (Snapshot, FeedEvent, Metric, Gap, Silence)}
+_ITEMS: dict[str, Any] = {each.__name__: each for each in (FeedEvent, Metric, Gap, Silence)}
 _MESSAGES: dict[str, Any] = {
     each.__name__: each
     for each in (
@@ -288,9 +289,8 @@ def redacted(message: m.Message, redactor: Redactor) -> m.Message:
 
 def _redacted_item(item: Any, redactor: Redactor) -> Any:
     match item:
-        case Snapshot(seq, jobs, workers, totals, groups, intake):
-            listed, told, counted = (redactor.value("", part) for part in (jobs, workers, groups))
-            return Snapshot(seq, listed, told, totals, counted, redactor.value("intake", intake))
+        case Snapshot():
+            return Snapshot.model_validate(redactor.value("", item.model_dump(mode="json")))
         case FeedEvent():
             return _redacted_event(item, redactor)
         case Metric(name, values):
@@ -306,6 +306,8 @@ def _redacted_event(event: FeedEvent, redactor: Redactor) -> FeedEvent:
 def encoded(message: m.Message) -> dict[str, Any]:
     """The message as JSON has it."""
     match message:
+        case m.Heard(Snapshot() as item):
+            return {"m": "Snapshot", **item.model_dump(mode="json")}
         case m.Heard(item):
             return {"m": type(item).__name__, **_fields(item)}
         case m.PastEvents(tag, events):
@@ -321,6 +323,8 @@ def decoded(document: dict[str, Any]) -> m.Message:
     values = {name: value for name, value in document.items() if name not in ("m", "t")}
     if "tag" in values:
         values["tag"] = tuple(values["tag"])
+    if kind == "Snapshot":
+        return m.Heard(Snapshot.model_validate(values))
     if kind in _ITEMS:
         return m.Heard(_ITEMS[kind](**values))
     if kind == "PastEvents":

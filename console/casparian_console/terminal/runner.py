@@ -23,10 +23,11 @@ from casparian_console.messages import Effects, Failed, Gone, Heard, Message, Ti
 from casparian_console.shell import Shell
 from casparian_console.terminal.performer import Asker, ConsoleContext, Performer
 from casparian_protocol.client import Client
-from casparian_protocol.feed import EVENT_TOPIC, METRIC_TOPIC, FeedOrder, Metric, Silence, Snapshot, decode
+from casparian_protocol.feed import EVENT_TOPIC, METRIC_TOPIC, FeedOrder, Metric, Silence, decode
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
+from casparian_protocol.wire.operations.daemon import Snapshot
 
 #: Metrics come once a second. Said a little before three seconds are over, so that it is on the screen within three.
 SILENCE_SECONDS = 2.6
@@ -206,7 +207,7 @@ class FeedReader:
 
 
 def _snapshot(client: Client) -> Message:
-    return Heard(Snapshot.of(client.request("snapshot", timeout_seconds=_SNAPSHOT_SECONDS)))
+    return Heard(client.snapshot(timeout_seconds=_SNAPSHOT_SECONDS))
 
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:

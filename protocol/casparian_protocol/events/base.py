@@ -72,7 +72,7 @@ class About:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        return _shape_of(self._event).described()
+        return (self._event._shape or _shape_of(self._event)).described()
 
     @cached_property
     def has_text_keys(self) -> bool:
@@ -178,7 +178,7 @@ class Shape:
     def _writer(self) -> Callable[[Event], EventData]:
         """A function compiled for this class, as dataclasses compile their `__init__`: every event passes it."""
         defaults = dict(self.optional)
-        known: dict[str, Any] = {"check": self._check}
+        known: dict[str, object] = {"check": self._check}
         reads, tests, required, optional = [], [], [], []
         for at, (name, hint, allowed) in enumerate(zip(self.names, self._hints, self._allowed, strict=True)):
             reads.append(f"    v{at} = event.{name}")

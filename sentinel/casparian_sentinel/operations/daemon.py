@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
-from casparian_protocol.feed import OPEN_INTAKE, Metric
+from casparian_protocol.feed import Metric
 from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
 from casparian_protocol.wire.operations import daemon as wire
 from casparian_protocol.wire.operations.base import Done, NoArgs
 from casparian_protocol.wire.operations.daemon import (
+    OPEN_INTAKE,
     SNAPSHOT_WAITING_JOBS,
     PingResult,
     ReloadResult,
@@ -121,9 +122,9 @@ def queue_counts(state: State) -> wire.QueueCounts:
     )
 
 
-def snapshot(context: Context) -> wire.SnapshotResult:
+def snapshot(context: Context) -> wire.Snapshot:
     state, presence = context.state, context.presence
-    return wire.SnapshotResult(
+    return wire.Snapshot(
         seq=state.seq,
         jobs=[open_job(job, presence.jobs.get(job.job_id)) for job in _listed(state)],
         groups=open_groups(state),

@@ -97,7 +97,7 @@ assert "casparian_sentinel.blobs" not in sys.modules and "casparian_sentinel.loc
 
 
 def test_a_snapshot_comes_first_on_the_feed(daemon_home: Home) -> None:
-    from casparian_protocol.feed import Snapshot
+    from casparian_protocol.wire.operations.daemon import Snapshot
 
     with open_gateway(daemon_home) as gateway, gateway.feed() as feed:
         assert isinstance(next(iter(feed)), Snapshot)

@@ -14,7 +14,8 @@ import uvloop
 from casparian_console.messages import Gone, Heard, Message
 from casparian_console.terminal import runner
 from casparian_console.terminal.runner import FeedReader
-from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.terminal.peer import Peer
 
 Tell = Callable[["Listener"], Awaitable[None]]

@@ -27,7 +27,8 @@ from casparian_console.messages import (
 )
 from casparian_console.shell import Shell
 from casparian_console.terminal.recording import BadRecording, Recorder, Redactor, decoded, encoded, read_recording
-from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence, Snapshot
+from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
+from casparian_protocol.wire.operations.daemon import OpenJob, Snapshot
 from casparian_protocol.wire.operations.registry import RescanResult
 from tests.console.driving import NOW_US, queued
 
@@ -47,9 +48,10 @@ EVENT = FeedEvent(
     },
 )
 TAG = ("jobs", "x")
+JOB = OpenJob(job_id="aa", type="PARSE", state="RUNNING", input=f"/data/{SECRET}/fix.log")
 MESSAGES: list[Message] = [
     Tick(NOW_US),
-    Heard(Snapshot(6, [{"job_id": "aa", "state": "RUNNING", "input": f"/data/{SECRET}/fix.log"}], [], {"running": 1})),
+    Heard(Snapshot(seq=6, jobs=[JOB], workers=[], totals={"running": 1})),
     Heard(EVENT),
     Heard(Metric("throughput", {"seq": 7, "rows_per_second": 1.5, "bytes_per_second": 0.0})),
     Heard(Metric("sinks", {"seq": 7, "sinks": [{"uri": "parquet://outputs", "output": "orders", "p50_ms": None}]})),
@@ -128,7 +130,7 @@ def test_a_replay_shows_what_was_seen(tmp_path: Path) -> None:
     job = queued("00000000000000aa", parser="fix", path=f"/data/{SECRET}.log")
     messages: list[Message] = [
         Tick(NOW_US),
-        Heard(Snapshot(6, [], [], {})),
+        Heard(Snapshot(seq=6, jobs=[], workers=[], totals={})),
         Heard(FeedEvent(7, NOW_US, "JobQueued", 1, "sentinel", job)),
         Key("alt-j"),
     ]

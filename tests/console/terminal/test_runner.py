@@ -16,8 +16,9 @@ from casparian_console.terminal import script
 from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner
 from casparian_console.terminal.script import Page, play, read_script
-from casparian_protocol.feed import FeedEvent, Snapshot
+from casparian_protocol.feed import FeedEvent
 from casparian_protocol.home import Home, make_home
+from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.driving import NOW_US, group
 
 
@@ -67,7 +68,7 @@ def running(folder: Path, tell: Callable[[Runner, Pane], Awaitable[None]], *, is
     async def story() -> None:
         pane = Pane()
         shell = Fragile()
-        for message in (Tick(NOW_US), Heard(Snapshot(0, [], [], {}))):
+        for message in (Tick(NOW_US), Heard(Snapshot(seq=0, jobs=[], workers=[], totals={}))):
             shell.update(message)  # what they ask for is left out: nobody would answer
         runner = Runner(shell, pane, ConsoleContext(home, "user:test@console", ()), is_strict=is_strict)
         runner.draw()

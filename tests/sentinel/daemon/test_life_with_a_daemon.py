@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
-from casparian_protocol.feed import FeedEvent, Metric, Snapshot
+from casparian_protocol.feed import FeedEvent, Metric
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import JobError
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.operations.daemon import Snapshot
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.views import end_of_log
 from casparian_sentinel.ports import RealFs

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from casparian_protocol.feed import Snapshot
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire.operations.daemon import OpenGroup
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now, PauseIntake, ResumeIntake
 from casparian_sentinel.operations import daemon
@@ -32,12 +32,10 @@ def test_a_snapshot_counts_every_open_job_and_lists_the_first_that_wait(
     monkeypatch.setattr(daemon, "SNAPSHOT_WAITING_JOBS", 100)
     table = Table().with_parser()
     table.queue(*(spec(n) for n in range(1, 301)))
-    taken = Snapshot.of(daemon.snapshot(_context(table, tmp_path)).model_dump())
+    taken = daemon.snapshot(_context(table, tmp_path))
 
-    assert [job["job_id"] for job in taken.jobs] == [spec(n).job_id for n in range(1, 101)]
-    assert taken.groups == [
-        {"type": "PARSE", "state": "QUEUED", "parser": "advice", "parser_version": "1.0", "input": "", "jobs": 300}
-    ]
+    assert [job.job_id for job in taken.jobs] == [spec(n).job_id for n in range(1, 101)]
+    assert taken.groups == [OpenGroup(type="PARSE", state="QUEUED", parser="advice", parser_version="1.0", jobs=300)]
     assert (taken.left_out, taken.totals["QUEUED"]) == (200, 300)
 
 
@@ -46,11 +44,11 @@ def test_jobs_under_way_are_listed_however_many_wait_before_them(tmp_path: Path)
     table.queue(*(spec(n) for n in range(1, 4)))
     table.hello("w1")
     table.want()
-    taken = Snapshot.of(daemon.snapshot(_context(table, tmp_path)).model_dump())
+    taken = daemon.snapshot(_context(table, tmp_path))
 
-    states = {job["job_id"]: job["state"] for job in taken.jobs}
+    states = {job.job_id: job.state for job in taken.jobs}
     assert sorted(states.values()) == ["LEASED", "QUEUED", "QUEUED"]
-    assert {group["state"]: group["jobs"] for group in taken.groups} == {"LEASED": 1, "QUEUED": 2}
+    assert {group.state: group.jobs for group in taken.groups} == {"LEASED": 1, "QUEUED": 2}
     assert taken.left_out == 0
 
 
@@ -62,5 +60,5 @@ def test_snapshot_and_metrics_say_whether_work_is_taken(tmp_path: Path) -> None:
         if command is not None:
             table.do(command)
         (queue,) = [metric for metric in daemon.metrics(context, 7) if metric.name == "queue"]
-        told.append((Snapshot.of(daemon.snapshot(context).model_dump()).intake, queue.values["intake"]))
+        told.append((daemon.snapshot(context).intake, queue.values["intake"]))
     assert told == [("open", "open"), ("disk: 1 MiB free", "disk: 1 MiB free"), ("open", "open")]

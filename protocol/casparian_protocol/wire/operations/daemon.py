@@ -15,6 +15,9 @@ from casparian_protocol.bounds import (
 from casparian_protocol.wire.heartbeats import Progress
 from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, NoArgs, Operation, Result
 
+#: What a snapshot, the metric `queue` and `status` call intake while it is not paused.
+OPEN_INTAKE = "open"
+
 
 class PingResult(Result):
     pid: int
@@ -154,7 +157,7 @@ class StatusResult(Result):
     projection: ProjectionView
     parsers: ParsersView
     #: `open`, or why no new work is taken.
-    intake: str = "open"
+    intake: str = OPEN_INTAKE
     given_up: list[WorkerGivenUp] = Field(default_factory=list)
     #: source → when it was looked at last, µs UTC; of those that are polled.
     polled: dict[str, Count] = Field(default_factory=dict)
@@ -196,7 +199,7 @@ class OpenGroup(Result):
 SNAPSHOT_WAITING_JOBS = 5000
 
 
-class SnapshotResult(Result):
+class Snapshot(Result):
     """What is open at `seq`, of a size that does not grow with the queue; the feed's events behind `seq` complete it.
 
     `groups` counts every open job. `jobs` lists those under way, and the first page of those that wait, in the order in which
@@ -213,7 +216,12 @@ class SnapshotResult(Result):
     #: Jobs by state: open ones exactly, ended ones since this sentinel started.
     totals: dict[str, Count]
     #: `open`, or why no new work is taken.
-    intake: str = "open"
+    intake: str = OPEN_INTAKE
+
+    @property
+    def left_out(self) -> int:
+        """Open jobs that are counted, and not listed."""
+        return max(0, sum(group.jobs for group in self.groups) - len(self.jobs))
 
 
 class StopArgs(Args):
@@ -259,7 +267,7 @@ class UploadResult(Result):
 
 PING = Operation("ping", "is anybody there", NoArgs, PingResult)
 STATUS = Operation("status", "the sentinel, its workers and its queue in numbers", NoArgs, StatusResult)
-SNAPSHOT = Operation("snapshot", "all that is open at a sequence, for readers of the feed", NoArgs, SnapshotResult)
+SNAPSHOT = Operation("snapshot", "all that is open at a sequence, for readers of the feed", NoArgs, Snapshot)
 UPLOAD = Operation(
     "upload", "a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
 )
