@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casparian_console.canvas import ASCII, UNICODE
-from casparian_console.facts.store import Throughput
+from casparian_console.facts.readings import Throughput
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.monitoring import binned, chart
 from casparian_protocol.events import JobCancelled, JobOutputsCommitted

@@ -1,22 +1,21 @@
 """`Facts`: everything the screens draw from, folded out of snapshots, events, metrics and the answers to `loads`.
 
 Folding all events of a log into empty `Facts` gives what a snapshot and the loads give, as far as events tell it: that is
-how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`. `Throughput` counts
-rows read per second: the growth that heartbeats report, and at a commit what no heartbeat had reported yet.
+how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from copy import copy
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Totals, Unlisted
+from casparian_console.facts.readings import SAMPLES, MeasuredSink, Sample, Throughput
 from casparian_console.facts.registry import Registry, Told
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
@@ -25,19 +24,13 @@ from casparian_protocol.events import (
     FailureClosed,
     IntakePaused,
     IntakeResumed,
-    JobCancelled,
     JobCompleted,
-    JobDeadLettered,
     JobEvent,
-    JobFailed,
     JobLeased,
-    JobOutputsCommitted,
     JobProgressed,
     JobQueued,
     JobReplayed,
-    JobRetryScheduled,
     JobStarted,
-    LeaseExpired,
     SentinelStarted,
     WorkerJoined,
     WorkerLeft,
@@ -54,77 +47,14 @@ from casparian_protocol.wire.operations.daemon import (
     WorkerView,
 )
 
-_SECOND_US = 1_000_000
-#: Without a commit: what the attempt had read was read.
-_ENDS = (JobFailed, JobDeadLettered, JobCancelled, JobRetryScheduled, LeaseExpired)
 #: Too many of them, and nobody looks for them among what happened last.
 _COMMON = (JobProgressed, JobQueued, JobLeased, JobStarted)
 
-
-@dataclass(slots=True)
-class Throughput:
-    #: job id → (epoch, rows that were told of).
-    _told: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _fresh: int = 0
-    _since_us: int = 0
-
-    def told(self, workers: Iterable[WorkerView]) -> None:
-        """The jobs of a reading of the workers, with their progress."""
-        for worker in workers:
-            for held in worker.jobs:
-                rows = int(held.progress.payload.get("rows", 0)) if held.progress is not None else 0
-                epoch, before = self._told.get(held.job_id, (held.epoch, 0))
-                self._fresh += max(0, rows - (before if epoch == held.epoch else 0))
-                self._told[held.job_id] = (held.epoch, rows)
-
-    def fold(self, event: Event) -> None:
-        if isinstance(event, JobOutputsCommitted):
-            before = self._told.pop(event.job_id, (0, 0))[1]
-            self._fresh += max(0, event.rows + event.quarantined - before)
-        elif isinstance(event, _ENDS):
-            self._told.pop(event.job_id, None)
-
-    def fork(self) -> Throughput:
-        return Throughput(self._told.copy(), self._fresh, self._since_us)
-
-    def per_second(self, now_us: int) -> float:
-        """Since it was asked last; 0 the first time."""
-        fresh, since_us = self._fresh, self._since_us
-        self._fresh, self._since_us = 0, now_us
-        return fresh * _SECOND_US / max(_SECOND_US, now_us - since_us) if since_us else 0.0
-
-
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
-#: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.
-SAMPLES = 900
 #: Workers come so soon after the daemon.
 _START_US = 5_000_000
 #: Loads are repeated at most so often.
 _LOAD_AGAIN_US = 3_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One second of Monitoring."""
-
-    at_us: int
-    queued: int
-    running: int
-    failed: int
-    rows_per_second: float
-    bytes_per_second: float
-
-
-class MeasuredSink(TypedDict):
-    """What all workers wrote to one output of a sink since the sentinel's start, committed or not (`metric.sinks`)."""
-
-    uri: str
-    output: str
-    rows: int
-    bytes: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None
 
 
 class _Behind(NamedTuple):

@@ -24,7 +24,8 @@ from casparian_console.canvas import (
     size,
     sparkline,
 )
-from casparian_console.facts.store import Facts, Sample
+from casparian_console.facts.readings import Sample
+from casparian_console.facts.store import Facts
 from casparian_protocol.wire.operations.daemon import JobOnWorker, WorkerView
 
 

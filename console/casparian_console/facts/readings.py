@@ -1,0 +1,86 @@
+"""Live readings that the facts keep: the rate at which rows are read, samples for Monitoring, what was written to sinks.
+
+They come from metrics once a second and are in no log: a console that stands in the past has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from casparian_protocol.events import (
+    Event,
+    JobCancelled,
+    JobDeadLettered,
+    JobFailed,
+    JobOutputsCommitted,
+    JobRetryScheduled,
+    LeaseExpired,
+)
+from casparian_protocol.wire.operations.daemon import WorkerView
+
+_SECOND_US = 1_000_000
+#: Without a commit: what the attempt had read was read.
+_ENDS = (JobFailed, JobDeadLettered, JobCancelled, JobRetryScheduled, LeaseExpired)
+#: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.
+SAMPLES = 900
+
+
+@dataclass(slots=True)
+class Throughput:
+    """Rows read per second: the growth that heartbeats report, and at a commit what no heartbeat had reported yet."""
+
+    #: job id → (epoch, rows that were told of).
+    _told: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _fresh: int = 0
+    _since_us: int = 0
+
+    def told(self, workers: Iterable[WorkerView]) -> None:
+        """The jobs of a reading of the workers, with their progress."""
+        for worker in workers:
+            for held in worker.jobs:
+                rows = int(held.progress.payload.get("rows", 0)) if held.progress is not None else 0
+                epoch, before = self._told.get(held.job_id, (held.epoch, 0))
+                self._fresh += max(0, rows - (before if epoch == held.epoch else 0))
+                self._told[held.job_id] = (held.epoch, rows)
+
+    def fold(self, event: Event) -> None:
+        if isinstance(event, JobOutputsCommitted):
+            before = self._told.pop(event.job_id, (0, 0))[1]
+            self._fresh += max(0, event.rows + event.quarantined - before)
+        elif isinstance(event, _ENDS):
+            self._told.pop(event.job_id, None)
+
+    def fork(self) -> Throughput:
+        return Throughput(self._told.copy(), self._fresh, self._since_us)
+
+    def per_second(self, now_us: int) -> float:
+        """Since it was asked last; 0 the first time."""
+        fresh, since_us = self._fresh, self._since_us
+        self._fresh, self._since_us = 0, now_us
+        return fresh * _SECOND_US / max(_SECOND_US, now_us - since_us) if since_us else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One second of Monitoring."""
+
+    at_us: int
+    queued: int
+    running: int
+    failed: int
+    rows_per_second: float
+    bytes_per_second: float
+
+
+class MeasuredSink(TypedDict):
+    """What all workers wrote to one output of a sink since the sentinel's start, committed or not (`metric.sinks`)."""
+
+    uri: str
+    output: str
+    rows: int
+    bytes: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
