@@ -178,7 +178,7 @@ class Shape:
     def _writer(self) -> Callable[[Event], EventData]:
         """A function compiled for this class, as dataclasses compile their `__init__`: every event passes it."""
         defaults = dict(self.optional)
-        known: dict[str, object] = {"check": self._check}
+        known: dict[str, Any] = {"check": self._check}
         reads, tests, required, optional = [], [], [], []
         for at, (name, hint, allowed) in enumerate(zip(self.names, self._hints, self._allowed, strict=True)):
             reads.append(f"    v{at} = event.{name}")
