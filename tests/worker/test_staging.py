@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.sinks import ParquetStaging, Sink, StagedParquet, WriterSettings
+from casparian_worker.sinks import StagedParquet, WriterSettings
 from casparian_worker.slots import Sealer
 from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, seal_together
 
@@ -314,21 +314,6 @@ def test_an_attempt_begins_while_another_of_its_job_is_removed(tmp_path: Path) -
         is_done.set()
         remover.join()
     assert os.listdir(tmp_path) == []
-
-
-def test_a_sink_commits_under_its_key_what_was_written_and_again_changes_nothing(tmp_path: Path) -> None:
-    sink: Sink = ParquetStaging(StagingDirectory(tmp_path, JOB, 7))
-    assert sink.key == f"{JOB}/7"
-    writer = sink.open("out", "data", WriterSettings())
-    writer.write(numbers(0, 3))
-    (file,) = writer.close()
-    sink.commit()
-    path = tmp_path / JOB / "7" / file.name
-    content = path.read_bytes()
-    sink.commit()
-    assert (path.read_bytes(), blake3(content).hexdigest()) == (content, file.digest)
-    sink.abandon()
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_directory_that_somebody_made_before_is_neither_used_nor_removed(tmp_path: Path) -> None:

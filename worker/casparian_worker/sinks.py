@@ -20,7 +20,7 @@ import pyarrow.types as pt
 
 from casparian_protocol.contract import is_reserved
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingDirectory, seal_together
+from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingDirectory
 
 Kind = Literal["data", "quarantine"]
 ROW_GROUP_BYTES = 128 * 1024 * 1024
@@ -88,47 +88,24 @@ class SinkWriter(Protocol):
 
 
 class Sink(Protocol):
-    """Takes all that one attempt writes, and commits it as a whole or not at all."""
+    """Where the writers of one attempt come from. What they have written counts once the sentinel commits the attempt's offer.
 
-    @property
-    def key(self) -> str:
-        """Names the attempt: committing it again under the same name adds nothing."""
+    The offer is made under the lease, so that another attempt's files, or the same offer made twice, change nothing: a sink
+    needs no commit and no key of its own.
+    """
 
     def open(self, output: str, kind: Kind, settings: WriterSettings) -> SinkWriter: ...
 
-    def commit(self) -> None:
-        """Make durable what was written and closed. Raises `OSError`; then nothing of it counts."""
-
-    def abandon(self) -> None:
-        """Nothing of it counts; leave no trace."""
-
 
 class ParquetStaging:
-    """The sink of every job: Parquet files in the attempt's own staging directory.
-
-    Committed is what the sentinel takes from there: `key` is the lease under which it may, so another attempt's files or the
-    same offer said twice change nothing. To a worker commit means durable; `seal_together` does it for many at once.
-    """
+    """The sink of every job: Parquet files in the attempt's own staging directory, which its owner seals or removes."""
 
     def __init__(self, directory: StagingDirectory, meters: SinkMeters | None = None) -> None:
         self._directory = directory
         self._meters = meters or SinkMeters()
 
-    @property
-    def key(self) -> str:
-        path = self._directory.path
-        return f"{path.parent.name}/{path.name}"
-
     def open(self, output: str, kind: Kind, settings: WriterSettings) -> StagedParquet:
         return StagedParquet(self._directory, output, kind, settings, self._meters)
-
-    def commit(self) -> None:
-        (trouble,) = seal_together([self._directory])
-        if trouble is not None:
-            raise trouble
-
-    def abandon(self) -> None:
-        self._directory.remove()
 
 
 class StagedParquet:

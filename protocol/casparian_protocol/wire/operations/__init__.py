@@ -16,44 +16,12 @@ from casparian_protocol.wire.operations.base import Args, BadArguments, Call, Op
 
 __all__ = ["OPERATIONS", "BadArguments", "Call", "Operation", "Result", "UnknownOperation", "parse_args"]
 
-#: By name, in the order in which docs/protocol.md lists them.
+#: By name, in the order in which these modules declare them.
 OPERATIONS: dict[str, Operation[..., Result]] = {
-    operation.name: operation
-    for operation in (
-        daemon.PING,
-        daemon.STATUS,
-        daemon.SNAPSHOT,
-        jobs.QUEUE,
-        jobs.CANCEL,
-        jobs.RETRY,
-        jobs.REPLAY,
-        jobs.CLOSE,
-        jobs.RERUN,
-        jobs.RERUN_FAILED,
-        registry.PAUSE,
-        registry.RESUME,
-        registry.RETIRE,
-        registry.USE_VERSION,
-        registry.SET_PARAMETERS,
-        registry.REGISTER,
-        registry.DECIDE_CONTRACT,
-        registry.SET_POLICY,
-        registry.ADD_SOURCE,
-        registry.REMOVE_SOURCE,
-        registry.RESCAN,
-        daemon.UPLOAD,
-        registry.BEGIN_SCAN,
-        registry.OBSERVE,
-        registry.END_SCAN,
-        registry.REVISE,
-        registry.TAG,
-        registry.ADD_RULE,
-        registry.REMOVE_RULE,
-        daemon.SETTINGS,
-        daemon.RELOAD,
-        daemon.DRAIN,
-        daemon.STOP,
-    )
+    each.name: each
+    for module in (daemon, jobs, registry)
+    for each in vars(module).values()
+    if isinstance(each, Operation)
 }
 
 
