@@ -15,6 +15,7 @@ from casparian_shim.trace import fingerprint
 __all__ = [
     "NEVER_THE_PARSERS",
     "RETRYABLE_ONCE",
+    "TRANSIENT",
     "CasparianError",
     "ErrorCode",
     "ErrorReport",

@@ -291,7 +291,7 @@ class LocalSentinel:
             self._booted.state.prune_recent_keys(self._projection.seq)
 
     def _record_stop(self) -> None:
-        if self._has_written:
+        if self._has_written and not self._engine.is_broken:
             try:
                 self._engine.submit(commands.RecordStop("the command ended"))
             except LogFull as full:

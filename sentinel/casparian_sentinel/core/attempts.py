@@ -6,11 +6,11 @@ attempt's staging is dropped by the decision that ends it without a commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol, TypeVar
 from zlib import crc32
 
-from casparian_protocol.errors import RETRYABLE_ONCE, ErrorCode, fingerprint_of_code
+from casparian_protocol.errors import RETRYABLE_ONCE, TRANSIENT, ErrorCode, fingerprint_of_code
 from casparian_protocol.events import (
     JobCancelled,
     JobCompleted,
@@ -95,8 +95,8 @@ def recall(decision: DecisionBuilder, parser: str, version: str, *, cause: int, 
     A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
     """
     fenced: dict[str, list[Held]] = {}
-    for worker_id, leases in decision.state.epochs_held.items():
-        for job_id, epoch in leases.items():
+    for worker_id in decision.state.epochs_held:
+        for job_id, epoch in decision.leases_of(worker_id).items():
             job = decision.state.jobs[job_id]
             is_meant = job.work.parser == parser and version in ("", job.work.parser_version)
             if is_meant and job.state is JobState.LEASED and job_id != but:
@@ -118,9 +118,7 @@ def lose_all(
 ) -> None:
     """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
     kept = set(keep)
-    jobs = [
-        decision.state.jobs[job_id] for job_id in decision.state.epochs_held.get(worker_id, ()) if job_id not in kept
-    ]
+    jobs = [decision.state.jobs[job_id] for job_id in decision.leases_of(worker_id) if job_id not in kept]
     somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
     for job in jobs:
         is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
@@ -160,6 +158,23 @@ _NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
 _PATHS_BYTES = 8 * 1024
 
 
+class _OfJob(Protocol):
+    @property
+    def job_id(self) -> str: ...
+
+
+_Item = TypeVar("_Item", bound=_OfJob)
+
+
+def once(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Of what a message says twice about one job, the first."""
+    seen: set[str] = set()
+    for item in items:
+        if item.job_id not in seen:
+            seen.add(item.job_id)
+            yield item
+
+
 def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
     """The job, if this worker has it under this very epoch."""
     job = state.jobs.get(job_id)
@@ -173,7 +188,7 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
 
 def on_started(decision: DecisionBuilder, command: JobsStarted) -> None:
     fenced: list[Held] = []
-    for item in command.message.jobs:
+    for item in once(command.message.jobs):
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
         if job is None:
             if not is_settled(decision.state, item.job_id, item.epoch):
@@ -202,11 +217,7 @@ def on_finish(decision: DecisionBuilder, command: FinishReceived) -> None:
     """Commit every item under a current epoch; answer what was answered before; fence the rest."""
     committed: list[Held] = []
     fenced: list[Held] = []
-    seen: set[str] = set()
-    for item in command.items:
-        if item.job_id in seen:  # named twice in one message: the first decides
-            continue
-        seen.add(item.job_id)
+    for item in once(command.items):
         is_committed = _finish_one(decision, item, command.worker_id)
         (committed if is_committed else fenced).append(held(item.job_id, item.epoch))
     if committed:
@@ -340,9 +351,10 @@ def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
 
 
 def _may_retry(job: OpenJob, error: JobError) -> bool:
+    """The code decides, as `errors explain` says; `error.retryable` is the worker's opinion, which nothing follows."""
     if error.code in RETRYABLE_ONCE:
         return job.memory_failures == 0
-    return error.retryable
+    return error.code in TRANSIENT
 
 
 def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
@@ -431,9 +443,7 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
 
 def on_released(decision: DecisionBuilder, command: ReleaseReceived) -> None:
     reason = "shutdown" if decision.presence.is_stopping else "released"
-    seen: set[str] = set()
-    for item in command.message.jobs:
+    for item in once(command.message.jobs):
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
-        if job is not None and item.job_id not in seen:
-            seen.add(item.job_id)
+        if job is not None:
             give_back(decision, job, reason)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from casparian_protocol.events import Event
+from casparian_protocol.events import Event, JobQueued, JobReplayed
 from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
-from casparian_protocol.jobs import PART_NAMES, Manifest
+from casparian_protocol.job_life import may_follow, target_of
+from casparian_protocol.jobs import ENDED, PART_NAMES, JobState, Manifest
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.answers import Answer
 from casparian_sentinel.core.commands import Now
@@ -144,9 +145,20 @@ class Decision:
         return self._facts
 
 
+class ImpossibleStep(Exception):
+    """An error of ours: the decision records an event that its job's state does not allow."""
+
+
+_HELD = (None, JobState.LEASED, JobState.RUNNING)
+
+
 @dataclass(slots=True)
 class DecisionBuilder:
-    """What a handler of one command works with: what is known, what time it is, and the decision as it grows."""
+    """What a handler of one command works with: what is known, what time it is, and the decision as it grows.
+
+    `state` does not change while it grows. What the decision itself does to jobs is noted here, so that no event is recorded
+    that could not be folded, and no handler gives back a lease twice.
+    """
 
     state: State
     presence: PresenceDraft
@@ -154,6 +166,8 @@ class DecisionBuilder:
     made: Decision
     #: What leads to the events that are recorded from here on: the request, or an event of this decision.
     cause: Cause = 0
+    #: Jobs that this decision moves → the state in which it leaves them.
+    moved: dict[str, JobState] = field(default_factory=dict)
 
     @property
     def events(self) -> Sequence[Event]:
@@ -164,7 +178,11 @@ class DecisionBuilder:
         """Record an event; returns the sequence it will have in the log.
 
         `actor` when it is not the command's. `cause` when it is neither the request nor the job's event before this one.
+        Raises `ImpossibleStep`.
         """
+        target = target_of(event)
+        if target is not None:
+            self._move(event, target)
         made = self.made
         events = made.events
         if actor:
@@ -172,6 +190,23 @@ class DecisionBuilder:
         made.causes.append(cause or self.cause or self._event_before(event))
         events.append(event)
         return self.state.seq + len(events)
+
+    def _move(self, event: Event, target: JobState) -> None:
+        is_new = isinstance(event, JobQueued | JobReplayed)
+        job_id = event.job.job_id if isinstance(event, JobQueued | JobReplayed) else getattr(event, "job_id", "")
+        before = self.moved.get(job_id)
+        if before is None:
+            job = self.state.jobs.get(job_id)
+            before = job.state if job is not None else None
+        is_open = before is not None and before not in ENDED
+        if is_open is is_new or (before is not None and not is_new and not may_follow(before, target)):
+            raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
+        self.moved[job_id] = target
+
+    def leases_of(self, worker_id: str) -> dict[str, int]:
+        """Job → epoch of what this worker holds, without what the decision has taken from it."""
+        leases = self.state.epochs_held.get(worker_id, {})
+        return {job_id: epoch for job_id, epoch in leases.items() if self.moved.get(job_id) in _HELD}
 
     def _event_before(self, event: Event) -> int:
         job = self.state.jobs.get(getattr(event, "job_id", ""))

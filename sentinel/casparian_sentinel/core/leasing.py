@@ -10,7 +10,7 @@ from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.attempts import give_back, held, internal_error
-from casparian_sentinel.core.decision import DecisionBuilder
+from casparian_sentinel.core.decision import DecisionBuilder, DropStaging
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.manifests import fitted
 from casparian_sentinel.core.presence import ConnectedWorker
@@ -68,17 +68,17 @@ def rebalance(decision: DecisionBuilder) -> None:
     ahead = [
         job
         for worker_id in presence.workers
-        for job_id in state.epochs_held.get(worker_id, ())
+        for job_id in decision.leases_of(worker_id)
         if (job := state.jobs[job_id]).state is JobState.LEASED
     ]
     presence.ahead_since = {
         (job.job_id, job.epoch): presence.ahead_since.get((job.job_id, job.epoch), now_s) for job in ahead
     }
     idle = sum(
-        worker.credit > 0 and not worker.is_draining and not state.epochs_held.get(worker.worker_id)
+        worker.credit > 0 and not worker.is_draining and not decision.leases_of(worker.worker_id)
         for worker in presence.workers.values()
     )
-    is_needed = not (state.alone_held or state.ready_alone or _next(state, 1, set()))
+    is_needed = not (state.alone_held or _next(state, 1, set()) or _next_alone(state, 1))
     if not idle or not is_needed or not _may_lease(decision):
         return
     busy_lanes = state.blocked_lanes() | state.probing_lanes()
@@ -111,12 +111,12 @@ def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> t
         host = _host_of(decision, worker_id)
         held[host] = held.get(host, 0) + len(leases)
     hosts = {worker.host for worker in decision.presence.workers.values() if not worker.is_draining} - closed
-    soonest_idle = sorted(hosts, key=lambda host: (held.get(host, 0), host))
+    takers = {worker.host: worker for worker in reversed(wanting) if worker.host in hosts and not held.get(worker.host)}
+    soonest_idle = sorted(hosts, key=lambda host: (host not in takers, held.get(host, 0), host))
     for host, job_id in zip(soonest_idle, _next_alone(state, len(hosts)), strict=False):
-        closed.add(host)
-        worker = next((worker for worker in wanting if worker.host == host), None)
-        if worker is not None and not held.get(host):
-            lease(decision, worker, [job_id])
+        closed.add(host)  # those that can take a job now come first, so that the first jobs are leased first
+        if host in takers:
+            lease(decision, takers[host], [job_id])
             probing.add(state.jobs[job_id].lane)
     return closed, probing & state.probing_lanes()
 
@@ -164,7 +164,7 @@ def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """
     state = decision.state
     silent: list[OpenJob] = []
-    for job_id, epoch in state.epochs_held.get(worker.worker_id, {}).items():
+    for job_id, epoch in decision.leases_of(worker.worker_id).items():
         job = state.jobs[job_id]
         if epoch > worker.probed_seq:
             continue
@@ -200,6 +200,10 @@ def _assign(
 def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: ValueError) -> None:
     error = internal_error(f"This job cannot be given to any worker: {' '.join(str(unfit).split())[:500]}")
     decision.record(JobFailed(job_id=job.job_id, epoch=epoch, error=fitted(error)), cause=epoch)
+    if job.epoch == epoch:  # leased earlier, perhaps by a version that could: whoever has it stops
+        decision.presence.jobs.drop(job.job_id)
+        decision.send(job.worker_id, Fenced(jobs=[held(job.job_id, epoch)]))
+        decision.do(DropStaging(job.job_id, epoch))
 
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:

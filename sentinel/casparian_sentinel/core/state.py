@@ -66,7 +66,7 @@ class ReadyQueue:
     def current(self) -> dict[str, list[Entry]]:
         """Every queued job by lane, in its order; O(n log n)."""
         return {
-            name: sorted({entry for entry in lane if self._is_current(entry[2], entry[1])})
+            name: sorted(entry for entry in lane if self._is_current(entry[2], entry[1]))
             for name, lane in self._lanes.items()
         }
 
@@ -86,6 +86,7 @@ class ReadyQueue:
         singles = {number for number, (name, _lane) in enumerate(named) if name in single} if single else set()
         spent: set[int] = set()
         frontier: list[tuple[Entry, int, int]] = [(lane[0], number, 0) for number, lane in enumerate(lanes)]
+        last: Entry | None = None
         heapify(frontier)
         while frontier:
             entry, number, index = heappop(frontier)
@@ -95,7 +96,8 @@ class ReadyQueue:
             for child in (2 * index + 1, 2 * index + 2):
                 if child < len(lane):
                     heappush(frontier, (lane[child], number, child))
-            if self._is_current(entry[2], entry[1]):
+            if entry != last and self._is_current(entry[2], entry[1]):
+                last = entry  # what was taken out of its turn left an entry, which is current again when it is put back
                 if number in singles:
                     spent.add(number)
                 yield entry

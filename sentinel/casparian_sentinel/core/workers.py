@@ -23,7 +23,15 @@ from casparian_protocol.wire.messages import (
     Shutdown,
     Welcome,
 )
-from casparian_sentinel.core.attempts import ask_to_cancel, current_attempt, held, is_settled, lose_all, note_start
+from casparian_sentinel.core.attempts import (
+    ask_to_cancel,
+    current_attempt,
+    held,
+    is_settled,
+    lose_all,
+    note_start,
+    once,
+)
 from casparian_sentinel.core.commands import Now, WorkerGone
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.leasing import lease_to
@@ -161,14 +169,11 @@ def on_heartbeat(decision: DecisionBuilder, command: BeatReceived) -> None:
     if _known(decision, command.worker_id, "heartbeat") is None:
         return
     fenced: list[Held] = []
-    seen: set[str] = set()
-    for item in message.jobs:
-        if item.job_id not in seen:
-            seen.add(item.job_id)
-            _beat_of_job(decision, item, command.worker_id, fenced)
+    for item in once(message.jobs):
+        _beat_of_job(decision, item, command.worker_id, fenced)
     decision.presence.change_worker(
         command.worker_id,
-        beating=frozenset(seen),
+        beating=frozenset(item.job_id for item in message.jobs),
         cpu_percent=message.cpu_percent,
         rss_bytes=message.rss_bytes,
         free_bytes=message.free_bytes,

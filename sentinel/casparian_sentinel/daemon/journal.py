@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.events.packing import Cause, EventRefused, EventTooLarge
 from casparian_protocol.wire.messages import Refusal, Refused
 from casparian_sentinel.core import (
@@ -45,8 +46,14 @@ _FULL_RETRY_SECONDS = 0.5
 LAZY_SECONDS = 2.0
 
 
-class StateBroken(Exception):
-    """Folding failed earlier: nothing is decided any more."""
+class StateBroken(CasparianError):
+    """Folding or writing failed earlier, so that the state is not what the log says: nothing is decided any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "An earlier change could not be recorded; nothing more is decided.",
+            remedy="Begin again: what was recorded is read from the log.",
+        )
 
 
 class Engine:
@@ -80,7 +87,7 @@ class Engine:
         `cause` is the request that the command came from.
         """
         if self._is_broken:
-            raise StateBroken("the state could not be folded; nothing more is decided")
+            raise StateBroken
         now = self.now()
         try:
             decision = decide(self.state, self.presence, command, now, cause)
@@ -90,7 +97,11 @@ class Engine:
             self._is_broken = True
             fold(self.state, decision)
             self._is_broken = False
-        self._journal(Entry(decision, waiter))
+        try:
+            self._journal(Entry(decision, waiter))
+        except BaseException:
+            self._is_broken = True  # the state has events that the log may never have
+            raise
         return decision
 
     def attempt_failed(self, worker_id: str, attempts: list[tuple[str, int]], why: str) -> None:

@@ -142,14 +142,14 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
             )
         yield Decide(CloseFailures([known["id"]], args.reason, actor))
         return CloseResult(closed=1, seq=context.durable_seq())
-    closed = 0
+    closed: set[str] = set()
     while True:
         found = yield from ask(OPEN_FAILURES_OF, args.fingerprint, planning.JOBS_PER_DECISION)
-        ids = [row["id"] for row in found.rows]
-        if not ids:
-            return CloseResult(closed=closed, seq=context.durable_seq())
+        ids = [row["id"] for row in found.rows if row["id"] not in closed]
+        if not ids:  # what was closed and is still listed was set aside as poison
+            return CloseResult(closed=len(closed), seq=context.durable_seq())
         yield Decide(CloseFailures(ids, args.reason, actor))
-        closed += len(ids)
+        closed.update(ids)
 
 
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:

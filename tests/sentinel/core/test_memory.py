@@ -9,7 +9,7 @@ from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
 from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.snapshot import dump, load
-from casparian_sentinel.core.state import State
+from casparian_sentinel.core.state import ReadyQueue, State
 from tests.sentinel.core.play import Table, assignments, spec, types
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = (spec(number) for number in range(1, 6))
@@ -123,6 +123,33 @@ def test_two_of_them_follow_each_other(table: Table) -> None:
     assert given(table, "w2", credit=2) == []
     table.finish(lease_of(table, FIRST.job_id))
     assert given(table, "w2", credit=2) == [SECOND.job_id]
+
+
+def test_of_two_hosts_the_one_that_asks_gets_the_first_of_two_and_no_job_is_leased_twice(table: Table) -> None:
+    """A job given back goes to its old place in the queue; leased out of its turn, it used to be there twice."""
+    table.hello("B", host="there", pid=9)
+    table.fail(lease_of(table, SECOND.job_id), "MEMORY_ERROR", retryable=False, worker="w2")
+    again(table)
+    table.beat(worker="B")
+
+    assert given(table, "B") == [FIRST.job_id]
+    table.release(lease_of(table, FIRST.job_id), worker="B")
+    assert table.state.ready_alone.peek(9) == [FIRST.job_id, SECOND.job_id]
+    assert given(table, "w1") == [FIRST.job_id]
+    assert table.state.ready_alone.peek(9) == [SECOND.job_id]
+
+
+def test_a_job_that_was_leased_out_of_its_turn_and_given_back_is_in_the_queue_once() -> None:
+    jobs = {"1": True, "2": True}
+    queue = ReadyQueue(lambda job_id, seq: jobs[job_id])
+    queue.push("lane", 0, 1, "1")
+    queue.push("lane", 0, 2, "2")
+    jobs["2"] = False
+    queue.prune("lane")
+    jobs["2"] = True
+    queue.push("lane", 0, 2, "2")
+
+    assert queue.peek(9) == ["1", "2"]
 
 
 def test_a_worker_that_dies_with_it_gives_the_host_back(table: Table) -> None:

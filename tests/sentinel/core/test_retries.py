@@ -49,6 +49,12 @@ def test_a_lack_of_memory_is_tried_once_more(table: Table, code: ErrorCode) -> N
     assert attempts_until_the_end(table, code) == (2, "JobFailed")
 
 
+@pytest.mark.parametrize(("code", "opinion"), [("SCHEMA_MISMATCH", True), ("TIMEOUT", False), ("FUTURE_CODE", True)])
+def test_the_code_decides_and_not_what_the_worker_thinks_of_it(table: Table, code: str, opinion: bool) -> None:
+    decision = table.fail(table.running(), code, retryable=opinion)
+    assert types(decision) == (["JobRetryScheduled"] if code == "TIMEOUT" else ["JobFailed"])
+
+
 @pytest.mark.parametrize("code", sorted(TRANSIENT))
 def test_a_transient_failure_is_tried_three_more_times_and_then_dead(table: Table, code: ErrorCode) -> None:
     assert attempts_until_the_end(table, code) == (4, "JobDeadLettered")

@@ -30,6 +30,7 @@ from casparian_sentinel.daemon.failures import BURST_LINES, FailureLines, Intern
 from casparian_sentinel.daemon.journal import INTERNAL_TRIES, Engine, Entry, StateBroken
 from casparian_sentinel.daemon.promoter import Promoter, perform
 from casparian_sentinel.local import LocalSentinel
+from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.ports import RealClock, RealFs
 from tests.sentinel.commit.test_promotion import stage
@@ -165,6 +166,18 @@ def test_folding_that_fails_ends_all_deciding(desk: Desk) -> None:
     assert not desk.entries, "nothing of it may become durable"
     with pytest.raises(StateBroken):
         desk.submit(c.Tick())
+
+
+def test_nothing_is_decided_upon_what_could_not_be_written(desk: Desk) -> None:
+    def full(entry: Entry) -> None:
+        raise LogFull(Path("log"), 0)
+
+    engine = Engine(desk.table.state, desk.table.presence, TableClock(desk.table), full)
+    with pytest.raises(LogFull):
+        engine.submit(c.AddRule(RULE, ANN))
+    assert RULE.id in desk.table.state.rules and engine.is_broken
+    with pytest.raises(StateBroken):
+        engine.submit(c.AddRule(RULE, ANN))
 
 
 def test_an_event_beyond_its_bound_is_refused_before_anything_is_folded(desk: Desk) -> None:
