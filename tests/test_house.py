@@ -23,6 +23,10 @@ AT_MOST = {
     "max(version)": 0,
     "SQL texts in front ends": 0,
     "imports of insides by front ends": 0,
+    "protocol: dict[str, Any]": 15,
+    "sentinel: dict[str, Any]": 9,
+    "console: dict[str, Any]": 12,
+    "cli: dict[str, Any]": 4,
 }
 AT_LEAST = {
     "median lines of a module": 140,

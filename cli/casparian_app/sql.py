@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName, hint
@@ -21,6 +21,8 @@ from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from casparian_protocol.values import PlainRow
 
 
 def prepare() -> subprocess.Popen[bytes]:
@@ -82,13 +84,13 @@ def quarantined_rows(
 
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[PlainRow]:
     """Rows that failed jobs left, straight from their files: they are not a part of any table."""
     import pyarrow.parquet as pq
 
     from casparian_protocol.values import plain_rows
 
-    rows: list[dict[str, Any]] = []
+    rows: list[PlainRow] = []
     for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
         if not path.parent.name.startswith(job or "") or output_of_uncommitted(path) != (
             output or output_of_uncommitted(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
 from casparian_protocol.queries import Query
@@ -91,13 +91,48 @@ class ListDirectory:
     path: str
 
 
+class CalledFunction(TypedDict):
+    name: str
+    #: A JSON document, as the model wrote it.
+    arguments: str
+
+
+class CalledTool(TypedDict):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class ChatMessage(TypedDict):
+    """A message of a conversation, in the OpenAI-compatible form."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: NotRequired[list[CalledTool]]
+    tool_call_id: NotRequired[str]
+
+
+class OfferedFunction(TypedDict):
+    name: str
+    description: str
+    #: A JSON Schema.
+    parameters: dict[str, object]
+
+
+class OfferedTool(TypedDict):
+    """A tool that the model may call, in the OpenAI-compatible form."""
+
+    type: Literal["function"]
+    function: OfferedFunction
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A turn of the assistant: messages in the OpenAI-compatible form. Answered by `Output`s (text), `ToolCalls`, `Ended`."""
+    """A turn of the assistant. Answered by `Output`s (text), `ToolCalls`, `Ended`."""
 
     tag: Tag
-    messages: tuple[dict[str, Any], ...]
-    tools: tuple[dict[str, Any], ...] = ()
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[OfferedTool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

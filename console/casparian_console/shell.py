@@ -280,7 +280,7 @@ class Shell:
         return [*self.sidebar.actions(), *self.travel.actions(), *self.current.ACTIONS, *shell_actions.ACTIONS]
 
     def owner(self, action: Action) -> Any:
-        parts: dict[str, Any] = {"shell": self, "travel": self.travel, "assistant": self.sidebar}
+        parts: dict[str, object] = {"shell": self, "travel": self.travel, "assistant": self.sidebar}
         return parts.get(action.owner) or self.screens[action.owner]
 
     def works(self, action: Action) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Fields = list[tuple[int, str]]
 T = TypeVar("T")
@@ -257,7 +257,7 @@ class FileTruth:
         for name in ("valid_rows", "quarantined_rows", "violations", "skips", "order_events"):
             getattr(self, name).update(getattr(other, name))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "name": self.name,
             "lines": self.line_count,
@@ -291,7 +291,7 @@ class BrokenOrder:
     code: str = "type_mismatch"
     column: str = "last_px"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {**self.__dict__, "events": list(self.events), "lines": list(self.lines)}
 
 
@@ -311,7 +311,7 @@ class Truth:
             total.add(one)
         return total
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "seed": self.seed,
             "total": self.total.as_json(),

@@ -31,6 +31,8 @@ from casparian_shim.safe import scrub
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from casparian_protocol.values import PlainRow
+
 _MARK = "truth.json"
 
 
@@ -211,9 +213,9 @@ class Session:
             raise CommandFailed(self.shown(*arguments), done.returncode, done.stderr or done.stdout)
         return json.loads(done.stdout)
 
-    def rows(self, query: str) -> list[dict[str, Any]]:
+    def rows(self, query: str) -> list[PlainRow]:
         """The answer to one SQL query."""
-        answer: list[dict[str, Any]] = self.ask("sql", query)
+        answer: list[PlainRow] = self.ask("sql", query)
         return answer
 
     def _run(self, arguments: Any) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from blake3 import blake3
 
@@ -19,6 +19,9 @@ from casparian.demo.session import WORKERS, Narrator, Place, Session, aligned, c
 from casparian.shipped import bundled
 from casparian_protocol.home import Home
 from casparian_shim.safe import scrub
+
+if TYPE_CHECKING:
+    from casparian_protocol.values import PlainRow
 
 _SEED = 20240102
 _FILES = 12
@@ -42,6 +45,14 @@ def sample_logs(directory: Path, truth_path: Path) -> Truth:
     )
 
 
+class Step(TypedDict):
+    """What one step said, for `--json`."""
+
+    title: str
+    commands: list[list[str]]
+    facts: dict[str, object]
+
+
 class Story:
     """One telling. `document` is everything that was said, for `--json`."""
 
@@ -52,8 +63,8 @@ class Story:
         self._is_live = is_live
         self._make_logs = make_logs
         self._found = Found()
-        self._steps: list[dict[str, Any]] = []
-        self._approved: list[dict[str, Any]] = []
+        self._steps: list[Step] = []
+        self._approved: list[PlainRow] = []
         self.truth: Truth
         self.checks: list[Check] = []
 
@@ -79,7 +90,7 @@ class Story:
     def is_good(self) -> bool:
         return bool(self.checks) and all(one.is_good for one in self.checks)
 
-    def document(self, seconds: float) -> dict[str, Any]:
+    def document(self, seconds: float) -> dict[str, object]:
         place = self._place
         return {
             "directory": str(place.root),
@@ -92,15 +103,15 @@ class Story:
             "is_good": self.is_good,
         }
 
-    def _step(self, title: str, *commands: Sequence[str]) -> dict[str, Any]:
+    def _step(self, title: str, *commands: Sequence[str]) -> dict[str, object]:
         """Begin a step; its facts go into what is returned."""
         self._narrator.heading(title)
         shown = [self._session.shown(*command) for command in commands]
         for words in shown:
             self._narrator.command(words)
-        self._steps.append({"title": title, "commands": shown, "facts": {}})
-        facts_of_step: dict[str, Any] = self._steps[-1]["facts"]
-        return facts_of_step
+        step = Step(title=title, commands=shown, facts={})
+        self._steps.append(step)
+        return step["facts"]
 
     def _show(self, rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> None:
         self._narrator.lines(aligned(rows, right))
@@ -117,7 +128,7 @@ class Story:
         began = time.monotonic()
         self.truth = self._make_logs(self._place.logs, self._place.truth)
         total = self.truth.total
-        noted |= self.truth.as_json()["total"] | {"seconds": round(time.monotonic() - began, 3)}
+        noted |= total.as_json() | {"seconds": round(time.monotonic() - began, 3)}
         self._narrator.prose(
             f"{len(self.truth.files)} files, {total.line_count:,} lines, {total.size_bytes / 1e6:.1f} MB: FIX 4.2, 4.4 and"
             " FIXT 1.1; fields parted by pipes, carets and the invisible SOH; bare, behind a gateway's or syslog's prefix,"
@@ -151,13 +162,13 @@ class Story:
     def _approve(self) -> None:
         diff, approve = ["contract", "diff", _PARSER], ["contract", "approve", _PARSER]
         noted = self._step("Contracts: look at what changed, then approve", diff, approve)
-        noted["diff"] = self._session.ask(*diff)
+        noted["diff"] = found = self._session.ask(*diff)
         self._narrator.lines(
             f"{one['of']}: " + ("first contract, nothing to compare with" if one["against"] is None else "changed")
-            for one in noted["diff"]
+            for one in found
         )
         noted["decided"] = self._approved = self._session.ask(*approve)["decided"]
-        self._narrator.prose(f"{len(noted['decided'])} approved. Nothing unapproved runs.")
+        self._narrator.prose(f"{len(self._approved)} approved. Nothing unapproved runs.")
 
     # --- the run -------------------------------------------------------------------------------------------------------
 
@@ -200,14 +211,14 @@ class Story:
         summary, show = ["quarantine", "summary"], ["quarantine", "show", "fix_orders", "--limit", "1"]
         show += ["--code", "value_not_allowed"]
         noted = self._step("Quarantine: what broke its contract, with its original text", summary, show)
-        noted["summary"] = self._session.ask(*summary)
-        self._found.violations = facts.read_violations(noted["summary"])
+        noted["summary"] = counted = self._session.ask(*summary)
+        self._found.violations = facts.read_violations(counted)
         self._show(
-            [(one["output"], one["code"], one["column"], one["rows"]) for one in noted["summary"]],
+            [(one["output"], one["code"], one["column"], one["rows"]) for one in counted],
             right=[3],
         )
-        noted["example"] = self._session.ask(*show)
-        for row in noted["example"][:1]:
+        noted["example"] = examples = self._session.ask(*show)
+        for row in examples[:1]:
             self._narrator.prose(f"For example source row {row['_cf_source_row']} of job {row['_cf_job_id']}:")
             for one in row["_cf_violations"]:
                 self._narrator.prose(
@@ -290,7 +301,7 @@ def _short(text: str | None) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def _look(row: dict[str, Any], file: Path) -> LineageFound:
+def _look(row: PlainRow, file: Path) -> LineageFound:
     """Go to the file itself: its digest, and whether the row's text stands on the line that the row names."""
     content = file.read_bytes()
     lines = content.split(b"\n")

@@ -15,7 +15,7 @@ from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, count
 from casparian_console.facts.store import Facts
-from casparian_console.messages import Effects
+from casparian_console.messages import Effects, OfferedFunction, OfferedTool
 from casparian_console.overlays import Overlay, wrapped
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.operations import OPERATIONS, BadArguments, Call, Result
@@ -94,6 +94,7 @@ _BLANKS = str.maketrans("\n\r\t", "   ")
 _MOST = 200
 _REASON_CHARACTERS = 500
 
+#: What the model gave, not looked at yet.
 Arguments = dict[str, Any]
 
 
@@ -129,7 +130,7 @@ class _Tool:
     needs: str = ""
 
 
-def offered(*, may_change: bool) -> tuple[dict[str, Any], ...]:
+def offered(*, may_change: bool) -> tuple[OfferedTool, ...]:
     """The tools in the form that an OpenAI-compatible server takes."""
     return tuple(_schema(tool) for tool in _TOOLS.values() if may_change or not tool.needs)
 
@@ -157,11 +158,11 @@ def plan(name: str, arguments: str, *, as_of: str = "") -> Command | Request:
         raise BadCall(f"{name}: {cause.problem}") from cause
 
 
-def _schema(tool: _Tool) -> dict[str, Any]:
+def _schema(tool: _Tool) -> OfferedTool:
     properties = {name: {"type": kind, "description": meaning} for name, (kind, meaning, _) in tool.parameters.items()}
     required = [name for name, (_, _, is_required) in tool.parameters.items() if is_required]
     parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    function = {"name": tool.name, "description": tool.meaning, "parameters": parameters}
+    function: OfferedFunction = {"name": tool.name, "description": tool.meaning, "parameters": parameters}
     return {"type": "function", "function": function}
 
 

@@ -15,6 +15,7 @@ from casparian_console.assistant.tools import Decision, hits, seen
 from casparian_console.canvas import clean, count, size
 from casparian_console.messages import (
     Chat,
+    ChatMessage,
     Done,
     Effects,
     Ended,
@@ -27,7 +28,6 @@ from casparian_console.messages import (
     ToolCalls,
 )
 
-Message = dict[str, Any]
 Role = Literal["you", "model", "tool", "note", "problem", "request"]
 
 #: One answer of a model, and what of all rounds is sent to it.
@@ -57,7 +57,7 @@ class Entry:
 @dataclass(slots=True)
 class Conversation:
     entries: list[Entry] = field(default_factory=list)
-    rounds: list[list[Message]] = field(default_factory=list)
+    rounds: list[list[ChatMessage]] = field(default_factory=list)
 
     def show(self, role: Role, text: str) -> Entry:
         entry = Entry(role, text)
@@ -72,7 +72,7 @@ class Conversation:
 
     def answered(self, text: str, calls: Sequence[tuple[str, str, str]]) -> None:
         """The model's turn is over: what it wrote, and the tools it wants."""
-        said: Message = {"role": "assistant", "content": text}
+        said: ChatMessage = {"role": "assistant", "content": text}
         if calls:
             said["tool_calls"] = [
                 {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -89,21 +89,21 @@ class Conversation:
             cut += f"\n(cut: the first {room:,} of {len(text):,} characters)"
         self.rounds[-1].append({"role": "tool", "tool_call_id": call, "content": cut})
 
-    def messages(self, seen: str) -> tuple[Message, ...]:
+    def messages(self, seen: str) -> tuple[ChatMessage, ...]:
         """For the model: who it is, what the person sees now, and as many of the last rounds as there is room for."""
         room = SENT_CHARACTERS - len(SYSTEM) - len(seen)
-        kept: list[list[Message]] = []
+        kept: list[list[ChatMessage]] = []
         for told in reversed(self.rounds):
             room -= sum(_length(message) for message in told)
             if room < 0 and kept:
                 break
             kept.append(told)
         self.rounds = kept[::-1]
-        system = {"role": "system", "content": f"{SYSTEM}\n\n{seen}"}
+        system: ChatMessage = {"role": "system", "content": f"{SYSTEM}\n\n{seen}"}
         return (system, *(message for told in self.rounds for message in told))
 
 
-def _length(message: Message) -> int:
+def _length(message: ChatMessage) -> int:
     calls = message.get("tool_calls") or []
     return len(message["content"]) + sum(len(call["function"]["arguments"]) + 80 for call in calls)
 

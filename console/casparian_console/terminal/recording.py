@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from casparian_console import messages as m
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
+from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_protocol.wire.operations.daemon import Snapshot
 
@@ -162,8 +162,8 @@ class Redactor:
 _FORM = {"casparian": "console recording", "form": 2}
 _FORM_CHARACTERS = 200
 _DOCUMENT_LIMIT_CHARACTERS = 4_000_000
-_ITEMS: dict[str, Any] = {each.__name__: each for each in (FeedEvent, Metric, Gap, Silence)}
-_MESSAGES: dict[str, Any] = {
+_ITEMS: dict[str, Callable[..., FeedItem]] = {each.__name__: each for each in (FeedEvent, Metric, Gap, Silence)}
+_MESSAGES: dict[str, Callable[..., m.Message]] = {
     each.__name__: each
     for each in (
         m.Key,
@@ -334,8 +334,7 @@ def decoded(document: dict[str, Any]) -> m.Message:
     for name in ("entries", "calls"):
         if name in values:
             values[name] = tuple(tuple(each) for each in values[name])
-    made: m.Message = _MESSAGES[kind](**values)
-    return made
+    return _MESSAGES[kind](**values)
 
 
 def _fields(instance: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
+from casparian_protocol.contract.schemas import JsonSchema
 from casparian_protocol.jobs import JobError, JobSpec, Manifest, OutputAccounting, StagedFile, ViolationCount
 from casparian_protocol.jobs.kinds import WORKS, JobInput
 from casparian_protocol.wire import messages as m
@@ -142,14 +143,14 @@ def _fields(model: type[BaseModel]) -> Iterable[str]:
     if not model.model_fields:
         return ["No fields.", ""]
     rows = ["| field | type | default |", "|---|---|---|"]
-    properties: dict[str, Any] = model.model_json_schema(mode="validation")["properties"]
+    properties: JsonSchema = model.model_json_schema(mode="validation")["properties"]
     for name, field in model.model_fields.items():
         rows.append(f"| `{name}` | {_type(properties[name])} | {_default(field)} |")
     return [*rows, ""]
 
 
 def _fields_of_dataclass(model: type[Any]) -> Iterable[str]:
-    properties: dict[str, Any] = TypeAdapter(model).json_schema().get("properties", {})
+    properties: JsonSchema = TypeAdapter(model).json_schema().get("properties", {})
     rows = ["| field | type | default |", "|---|---|---|"]
     for field in dataclasses.fields(model):
         is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -158,7 +159,7 @@ def _fields_of_dataclass(model: type[Any]) -> Iterable[str]:
     return [*rows, ""]
 
 
-def _type(schema: dict[str, Any]) -> str:
+def _type(schema: JsonSchema) -> str:
     """A JSON schema in a few words: `text ≤ 64`, `integer ≥ 0`, `list of Held`."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]

@@ -280,7 +280,7 @@ class ProjectionQueries:
     async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
         """Rows as of `at_least_seq` or later. Raises `ProjectionAway` or `RequestRefused`."""
         query_id = secrets.token_hex(8)
-        asked: dict[str, Any] = {"id": query_id, "sql": sql, "params": list(params), "format": "rows"}
+        asked: dict[str, object] = {"id": query_id, "sql": sql, "params": list(params), "format": "rows"}
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
         return await self._exchange(query_id, [b"query", pack(asked)])
 

@@ -27,6 +27,8 @@ from casparian_console.messages import (
     Listing,
     LoadPast,
     Message,
+    OfferedFunction,
+    OfferedTool,
     OpenFolder,
     Output,
     PastEvents,
@@ -420,7 +422,8 @@ def test_an_answer_streams_and_asks_for_tools(tmp_path: Path) -> None:
     pieces = [delta(content="Hel"), delta(content="lo"), delta(tool_calls=[call]), delta(tool_calls=[rest])]
 
     async def tell(stage: Stage) -> None:
-        tools = ({"type": "function", "function": {"name": "sql"}},)
+        function: OfferedFunction = {"name": "sql", "description": "Ask.", "parameters": {"type": "object"}}
+        tools: tuple[OfferedTool, ...] = ({"type": "function", "function": function},)
         stage.performer.perform(Chat(TAG, ({"role": "user", "content": "hi"},), tools))
         await stage.last(Ended)
         assert stage.text() == "Hello"
