@@ -11,7 +11,7 @@ import pytest
 from casparian_shim.process import abi_version
 from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped
 from casparian_worker.kinds.parse import execute
-from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, Desk
+from tests.worker.attempts import EPOCH, JOB_ID, LEASED_AT, ROWS, Desk
 
 ANY = {"columns": [{"name": "a", "type": "string"}]}
 
@@ -420,6 +420,42 @@ def test_a_contract_minded_extra_column_is_dropped_and_counted(desk: Desk) -> No
     assert outcome.manifest.outputs["rows"].extra_columns == {"z": 3}
     assert "z" not in desk.table("data.rows.0.parquet").column_names
     assert "Column z of rows is not in the contract" in desk.log()
+
+
+def test_the_clock_changes_no_byte_of_what_is_staged(tmp_path: Path) -> None:
+    """The same parser on the same input, once with all rows in one batch and once with a batch for each row."""
+    source = """
+import casparian_shim.emitting
+from casparian_shim import read_lines
+casparian_shim.emitting.FLUSH_SECONDS = {seconds}
+def parse(path, ctx):
+    row = {{}}
+    for line in read_lines(path):
+        number = line["__cf_row_id"]
+        row |= line | {{"a": "x", "n": number if number % 3 else "none"}}
+        row.pop("offset", None)
+        if number % 7 == 0:
+            row["late" + str(number // 100)] = number
+        if number % 5 == 0:
+            ctx.reject("rows", row, "every fifth", source_row=number)
+        else:
+            yield row
+"""
+    staged = []
+    for seconds in (1e9, -1):
+        (tmp_path / str(seconds)).mkdir()
+        desk = Desk(tmp_path / str(seconds))
+        desk.contracts = {"rows": {"mode": "allow_extra", "columns": ROWS["columns"], "quarantine": {"max_pct": 100}}}
+        desk.input.write_text("".join(f"record {number}\n" for number in range(400)))
+        manifest = desk.finished(source.format(seconds=seconds)).manifest
+        staged.append([(file.name, file.rows, file.digest) for file in manifest.files])
+        bad = desk.table("quarantine.rows.0.parquet")
+        numbers = [number - 1 for number in range(1, 401) if number % 3 == 0 or number % 5 == 0]
+        assert bad["_cf_output_row_index"].to_pylist() == numbers
+        assert bad["_cf_raw"].to_pylist() == [f"record {number}" for number in numbers]
+        assert bad.column_names[:7] == ["a", "n", "late0", "late1", "late2", "late3", "text"]
+    assert [rows for _, rows, _ in staged[0]] == [213, 187]
+    assert staged[0] == staged[1]
 
 
 @pytest.mark.skipif(abi_version() < 6, reason="this kernel cannot keep signals inside")
