@@ -13,6 +13,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations import BadArguments
 from casparian_protocol.wire.operations.jobs import RefusedReplay, ReplayResult
 from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.core.answers import Replayed
 from casparian_sentinel.core.commands import Now, ReplayDeadLetters
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused
 from casparian_sentinel.operations.table import begin
@@ -56,8 +57,7 @@ def replay(context: Context, dead: int, **args: Any) -> tuple[ReplayResult, list
                 assert step.command.position == 7
                 assert {job.work.output_versions["orders"] for job in step.command.jobs} == {1}
                 sizes.append(len(step.command.jobs))
-                refused = [{"reason": "its work is queued already", "jobs": 1}]
-                answer = {"replayed": len(step.command.jobs) - 1, "refused": refused}
+                answer = Replayed(len(step.command.jobs) - 1, {"its work is queued already": 1})
     except StopIteration as stop:
         return stop.value, sizes
 

@@ -142,14 +142,14 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
             )
         yield Decide(CloseFailures([known["id"]], args.reason, actor))
         return CloseResult(closed=1, seq=context.durable_seq())
-    closed: set[str] = set()
+    closed, behind = 0, ""
     while True:
-        found = yield from ask(OPEN_FAILURES_OF, args.fingerprint, planning.JOBS_PER_DECISION)
-        ids = [row["id"] for row in found.rows if row["id"] not in closed]
-        if not ids:  # what was closed and is still listed was set aside as poison
-            return CloseResult(closed=len(closed), seq=context.durable_seq())
+        found = yield from ask(OPEN_FAILURES_OF, args.fingerprint, behind, planning.JOBS_PER_DECISION)
+        ids = [row["id"] for row in found.rows]
+        if not ids:
+            return CloseResult(closed=closed, seq=context.durable_seq())
         yield Decide(CloseFailures(ids, args.reason, actor))
-        closed.update(ids)
+        closed, behind = closed + len(ids), ids[-1]  # what is set aside as poison stays listed
 
 
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:

@@ -257,10 +257,10 @@ select id, status, spec_json, plugin_name, retry_count, closed_at from cf_proces
 where starts_with(id, ?) order by id limit 3
 """)
 
-#: Jobs with an open failure of one cause: fingerprint, limit.
+#: Jobs with an open failure of one cause: fingerprint, id to go on behind, limit.
 OPEN_FAILURES_OF = RowSelect[JobId]("""
 select id from cf_processing_queue
-where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null order by id limit ?
+where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null and id > ? order by id limit ?
 """)
 
 #: Open dead letters, in the order of their ids: fingerprint or '', id to go on behind, limit.
