@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from casparian_console.assistant.sidebar import Sidebar
+from casparian_console.assistant import Sidebar
 from casparian_console.canvas import (
     ASCII,
     Line,
@@ -23,7 +23,7 @@ from casparian_console.canvas import (
     spread,
 )
 from casparian_console.editor import Editor
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts
 from casparian_console.overlays import Overlay
 from casparian_console.screen import Action, Context, Screen, footer_rows
 from casparian_console.travel import Travel

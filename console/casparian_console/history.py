@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.packing import pack, unpack
 

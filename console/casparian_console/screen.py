@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from casparian_console.canvas import Glyphs, Line, line_width
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts
 from casparian_console.listing import Match
 from casparian_console.messages import Effects, Tagged
 from casparian_protocol.wire.operations import OPERATIONS

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console import frame, shell_actions
-from casparian_console.assistant.sidebar import Sidebar
+from casparian_console.assistant import Sidebar
 from casparian_console.canvas import UNICODE, Glyphs, Line, clean
 from casparian_console.editor import Editor
-from casparian_console.facts.store import Facts, is_load
+from casparian_console.facts import Facts, is_load
 from casparian_console.messages import (
     Answer,
     Click,

@@ -12,9 +12,8 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from casparian_console import shell_actions
-from casparian_console.assistant import sidebar
-from casparian_console.assistant.sidebar import ACTIONS as CHAT_ACTIONS
-from casparian_console.assistant.sidebar import Sidebar
+from casparian_console.assistant import ACTIONS as CHAT_ACTIONS
+from casparian_console.assistant import Sidebar, sidebar
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, restyle
 from casparian_console.editor import Editor
 from casparian_console.listing import Cursor, Fixed
@@ -413,7 +412,7 @@ def reference() -> str:
     parts = [_REFERENCE_HEAD]
     tables: list[tuple[str, Iterable[Action]]] = [("Everywhere", shell_actions.ACTIONS)]
     tables += [(screen.title, screen.ACTIONS) for screen in SCREENS]
-    tables += [("Time travel", TRAVEL), ("Assistant", sidebar.ACTIONS)]
+    tables += [("Time travel", TRAVEL), ("Assistant", CHAT_ACTIONS)]
     for title, actions in tables:
         parts.append(f"\n## {title}\n\n| key | does |\n|---|---|\n")
         parts += [_reference_row(action) for action in actions]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, count
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts
 from casparian_console.messages import Effects, OfferedFunction, OfferedTool
 from casparian_console.overlays import Overlay, wrapped
 from casparian_protocol.jobs import JobState

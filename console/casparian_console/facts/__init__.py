@@ -1,1 +1,45 @@
-"""What is known about the home: a snapshot, the feed's events and the answers to a few queries, folded together."""
+"""What is known about the home: a snapshot, the feed's events and the answers to a few queries, folded together.
+
+`store` has `Facts`, which puts the parts together: `jobs` and `book` hold the jobs and count them in buckets, `registry` the
+parsers, contracts, outputs and sources, `readings` what metrics tell, `loading` what is asked and how answers enter the book.
+Screens read facts and change none.
+"""
+
+from __future__ import annotations
+
+from casparian_console.facts.book import JobBook, Move
+from casparian_console.facts.jobs import (
+    CLOSED,
+    OPEN_STATES,
+    SECOND_US,
+    STANDINGS,
+    Bucket,
+    BucketKey,
+    Job,
+    Standing,
+    recency,
+)
+from casparian_console.facts.readings import Sample
+from casparian_console.facts.registry import Contract, Output, Parser, Registry
+from casparian_console.facts.store import Facts, is_load
+
+__all__ = [
+    "CLOSED",
+    "OPEN_STATES",
+    "SECOND_US",
+    "STANDINGS",
+    "Bucket",
+    "BucketKey",
+    "Contract",
+    "Facts",
+    "Job",
+    "JobBook",
+    "Move",
+    "Output",
+    "Parser",
+    "Registry",
+    "Sample",
+    "Standing",
+    "is_load",
+    "recency",
+]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 
 from casparian_console.canvas import Line, ago, block, clean, count, fit, pad, restyle
-from casparian_console.facts.registry import Contract as Waiting
+from casparian_console.facts import Contract as Waiting
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Effects, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import TextView, wrapped

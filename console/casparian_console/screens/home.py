@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casparian_console.canvas import Glyphs, Line, ago, block, box, clean, clip, count, fit, restyle, short, size
-from casparian_console.facts.jobs import Bucket, Standing
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Bucket, Facts, Standing
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Effects, Tagged
 from casparian_console.screen import Action, Context, Screen, existing

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
 
-from casparian_console.facts.store import is_load
+from casparian_console.facts import is_load
 from casparian_console.messages import (
     Answer,
     Chat,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from casparian_console.canvas import Glyphs, Line, ago, bar, box, clean, clock, count, fit, pad, restyle, size
-from casparian_console.facts.registry import Contract, Parser, Registry
+from casparian_console.facts import Contract, Parser, Registry
 from casparian_console.listing import Cursor
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context

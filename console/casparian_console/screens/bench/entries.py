@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from casparian_console.canvas import Glyphs, Line, ago, clean, count, size
-from casparian_console.facts.registry import Parser, Registry
+from casparian_console.facts import Parser, Registry
 from casparian_console.messages import Answer, Effects, RunQuery, Tag
 from casparian_console.overlays import Choose
 from casparian_protocol.queries.files import InputFile, InputsOfParser, RecentFiles

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_console.canvas import Line, clean, count
-from casparian_console.facts.registry import Contract, Parser
+from casparian_console.facts import Contract, Parser
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import (
     Answer,

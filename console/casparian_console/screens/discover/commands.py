@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, clean, clip_left, count, short, size
-from casparian_console.facts.book import JobBook
-from casparian_console.facts.jobs import Standing
+from casparian_console.facts import JobBook, Standing
 from casparian_console.kinds import look_of
 from casparian_console.messages import (
     Copy,

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, cast
 
 from casparian_console.canvas import Glyphs, Line, clean, clip_left, fit, restyle, short, spread
 from casparian_console.editor import Editor
-from casparian_console.facts.registry import Registry
+from casparian_console.facts import Registry
 from casparian_console.listing import Cursor, Fixed
 from casparian_console.messages import Answer, Effects, RunQuery
 from casparian_protocol.queries.files import (

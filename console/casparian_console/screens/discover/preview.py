@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Literal, TypedDict, cast
 
 from casparian_console.canvas import Glyphs, Line, ago, clean, clip_left, clock, count, pad, pad_left, size, width_of
-from casparian_console.facts.jobs import STANDINGS, Standing
+from casparian_console.facts import STANDINGS, Standing
 from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery
 from casparian_console.overlays import wrapped
 from casparian_console.screens.discover.files import File

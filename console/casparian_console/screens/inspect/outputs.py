@@ -19,7 +19,7 @@ from casparian_console.canvas import (
     short,
     size,
 )
-from casparian_console.facts.registry import Output
+from casparian_console.facts import Output
 from casparian_console.messages import Effects
 from casparian_console.screen import Context
 from casparian_console.screens.inspect.grid import Placed

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from casparian_console.canvas import clean
-from casparian_console.facts.jobs import Job
+from casparian_console.facts import Job
 from casparian_console.kinds import look_of
 from casparian_console.messages import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.screen import Action, Context, existing

@@ -27,9 +27,7 @@ from casparian_console.canvas import (
     size,
     spread,
 )
-from casparian_console.facts.book import JobBook
-from casparian_console.facts.jobs import CLOSED, SECOND_US, Job, Standing
-from casparian_console.facts.store import Facts
+from casparian_console.facts import CLOSED, SECOND_US, Facts, Job, JobBook, Standing
 from casparian_console.kinds import look_of
 from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
 from casparian_protocol.wire import Progress

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from casparian_console.canvas import clean, count
-from casparian_console.facts.jobs import OPEN_STATES, Job, Standing
+from casparian_console.facts import OPEN_STATES, Job, Standing
 from casparian_console.kinds import look_of
 from casparian_console.messages import Done, Effects, Failed, RunOperation, Tagged
 from casparian_console.overlays import Confirm

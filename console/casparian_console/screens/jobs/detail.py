@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from casparian_console.canvas import clock
-from casparian_console.facts.jobs import Job
+from casparian_console.facts import Job
 from casparian_console.messages import Answer, Effects, Ended, Failed, Output, RunCommand, RunQuery, Tag, Tagged
 from casparian_console.screen import Context
 from casparian_protocol.events import EventData

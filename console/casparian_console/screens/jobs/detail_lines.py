@@ -22,8 +22,7 @@ from casparian_console.canvas import (
     size,
     width_of,
 )
-from casparian_console.facts.jobs import Job, Standing
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts, Job, Standing
 from casparian_console.overlays import wrapped
 from casparian_console.screen import Context
 from casparian_console.screens.failure import Failure, context_of, failure_lines

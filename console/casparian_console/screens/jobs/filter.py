@@ -13,8 +13,8 @@ from operator import attrgetter
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, restyle
 from casparian_console.editor import Editor
-from casparian_console.facts.jobs import STANDINGS as ALL_STANDINGS
-from casparian_console.facts.jobs import BucketKey, Job, Standing
+from casparian_console.facts import STANDINGS as ALL_STANDINGS
+from casparian_console.facts import BucketKey, Job, Standing
 from casparian_console.kinds import KINDS, look_of
 from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay

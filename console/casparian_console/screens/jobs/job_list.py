@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 from sortedcontainers import SortedKeyList, SortedList
 
 from casparian_console.canvas import shared_folder
-from casparian_console.facts.book import JobBook, Move
-from casparian_console.facts.jobs import Bucket, BucketKey, Job, Standing, recency
+from casparian_console.facts import Bucket, BucketKey, Job, JobBook, Move, Standing, recency
 from casparian_console.kinds import look_of
 from casparian_console.listing import Match
 from casparian_console.screens.jobs.filter import STANDINGS, Filter, matching_places

@@ -24,8 +24,7 @@ from casparian_console.canvas import (
     size,
     sparkline,
 )
-from casparian_console.facts.readings import Sample
-from casparian_console.facts.store import Facts
+from casparian_console.facts import Facts, Sample
 from casparian_protocol.wire.operations.daemon import JobOnWorker, WorkerView
 
 

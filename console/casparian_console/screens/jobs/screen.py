@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from casparian_console.canvas import Line, beside, block, clean
-from casparian_console.facts.jobs import Job
+from casparian_console.facts import Job
 from casparian_console.listing import CardCursor, Match
 from casparian_console.messages import Effects, Ended, Failed, Output, Tagged
 from casparian_console.screen import Context, Screen
