@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from casparian_console import shell_actions
 from casparian_console.assistant import ACTIONS as CHAT_ACTIONS
-from casparian_console.assistant import Sidebar, sidebar
+from casparian_console.assistant import Sidebar
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, restyle
 from casparian_console.editor import Editor
 from casparian_console.listing import Cursor, Fixed
