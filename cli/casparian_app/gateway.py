@@ -25,7 +25,7 @@ from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.queries.outputs import TableColumns, TableRows
 from casparian_protocol.wire.operations.base import Call, Done, R
-from casparian_protocol.wire.operations.daemon import PING, PingResult
+from casparian_protocol.wire.operations.daemon import PingResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +91,7 @@ class RemoteGateway:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.home = client.home
-        self._seq = client.perform(PING()).seq
+        self._seq = client.seq_at_connect
 
     def perform(self, call: Call[R]) -> R:
         result = self.client.perform(call)
@@ -137,11 +137,12 @@ class LocalGateway:
         self.home = home
 
     def perform(self, call: Call[R]) -> R:
-        if call.operation.is_daemon_only:
-            raise NoDaemon(
-                f"`{call.operation.name}` needs a running daemon.", remedy="Start one with `casparian start`."
-            )
-        return self._sentinel.perform(call, actor=self._actor)
+        from casparian_sentinel import DaemonNeeded
+
+        try:
+            return self._sentinel.perform(call, actor=self._actor)
+        except DaemonNeeded as refused:
+            raise NoDaemon(refused.problem, remedy=refused.remedy) from refused
 
     def query(self, query: Query[RowT]) -> list[RowT]:
         rows: list[RowT] = self._sentinel.ask(query)

@@ -137,6 +137,8 @@ class Client:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._bus = self._dealer(home.bus_endpoint)
         self._query: zmq.Socket[bytes] | None = None
+        #: The last durable event when `connect` asked.
+        self.seq_at_connect = 0
 
     @classmethod
     def connect(cls, home: Home, timeout_seconds: float = 5.0, *, actor: str = "") -> Client:
@@ -144,7 +146,8 @@ class Client:
         _require_listener(home)
         client = cls(home, actor=actor)
         try:
-            client.request("ping", timeout_seconds=timeout_seconds)  # any answer will do
+            answer = client.request("ping", timeout_seconds=timeout_seconds)
+            client.seq_at_connect = answer.get("seq", 0)  # any answer will do: a later version may say something else
         except BaseException:
             client.close()
             raise

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from casparian_sentinel.log import examine as examine_log
     from casparian_sentinel.log import repair_log as cut_log
+    from casparian_sentinel.operations.steps import DaemonNeeded
     from casparian_sentinel.output_views import published_files
     from casparian_sentinel.ports import RealFs
     from casparian_sentinel.projection.past import (
@@ -79,6 +80,7 @@ __all__ = [
     "BlobStore",
     "BundleTest",
     "Comparison",
+    "DaemonNeeded",
     "Event",
     "Findings",
     "Head",
@@ -151,6 +153,7 @@ _NAMES = {
         "cut_log=repair_log end_of_log examine_log=examine export_jsonl export_parquet export_signed head_at "
         "log_stats log_tail plan_repair repair_recorded seal_head unrecorded_repair verify_log"
     ),
+    "casparian_sentinel.operations.steps": "DaemonNeeded",
     "casparian_sentinel.output_views": "published_files",
     "casparian_sentinel.ports": "RealFs",
     "casparian_sentinel.projection.past": (

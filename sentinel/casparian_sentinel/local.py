@@ -244,7 +244,7 @@ class LocalSentinel:
             case InThread(work=work):
                 return work()
             case EndDaemon() | AdoptSettings():
-                raise OperationRefused("No daemon runs.", "No command is needed.", "NO_DAEMON")
+                raise AssertionError(f"{type(step).__name__} belongs to operations that need a daemon")
 
     def _commit(self, entry: Entry) -> None:
         """Durable at once; then its effects."""

@@ -109,7 +109,6 @@ from casparian_sentinel.core.worker_commands import (
     ReleaseReceived,
     SinksReceived,
     WantReceived,
-    WorkerCommand,
 )
 from casparian_sentinel.core.workers import lives_all_the_same, name_taken_by
 
@@ -200,7 +199,6 @@ __all__ = [
     "VersionChosen",
     "VersionRetired",
     "WantReceived",
-    "WorkerCommand",
     "WorkerGone",
     "WorkerPresence",
     "after_boot",

@@ -1,8 +1,8 @@
 """What the outside asks of the core: one frozen dataclass a command, in the imperative or as what was just received.
 
 A command carries everything a decision needs that is not in the state: who asks, fresh ids, facts that were checked on disk
-beforehand. Times come separately (`Now`). What workers send stands in `worker_commands`; `Command` is the union of all. Nothing
-here decides; `decide` has one handler for each command.
+beforehand. Times come separately (`Now`). What workers send stands in `worker_commands`. The base class of a command says who
+asked for it. Nothing here decides; `handlers` has one handler for each command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.contract import Misfit
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.tagging import TagRule
-from casparian_sentinel.core.worker_commands import WorkerCommand
+from casparian_sentinel.core.worker_commands import FromWorker
 
 SENTINEL = "sentinel"
 
@@ -27,16 +27,28 @@ class Now(NamedTuple):
     monotonic_s: float
 
 
-class OfSentinel:  # nobody outside asked for it
+class FromSentinel:
+    """Nobody outside asked for it."""
+
     __slots__ = ()
     actor: ClassVar[str] = SENTINEL
+
+
+class FromClient:
+    """`actor` asked for it, with an operation."""
+
+    __slots__ = ()
+    actor: str
+
+
+Command: TypeAlias = FromWorker | FromSentinel | FromClient
 
 
 # --- about workers ---
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonAttempt(OfSentinel):
+class AbandonAttempt(FromSentinel):
     """What the worker says about this attempt's end fails here again and again: it ends, and the fault is ours."""
 
     worker_id: str
@@ -46,7 +58,7 @@ class AbandonAttempt(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerGone(OfSentinel):
+class WorkerGone(FromSentinel):
     """A local worker's process ended: noticed at once, no need to wait for its silence."""
 
     worker_id: str
@@ -57,19 +69,19 @@ class WorkerGone(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class Tick(OfSentinel):
+class Tick(FromSentinel):
     """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
 
     duty: str = ""  # one of `clock.DUTIES`; empty: all of them
 
 
 @dataclass(frozen=True, slots=True)
-class Dispatch(OfSentinel):
+class Dispatch(FromSentinel):
     """Lease what is ready to workers with credit; sent after each drained batch of other commands. Cheap when idle."""
 
 
 @dataclass(frozen=True, slots=True)
-class Promoted(OfSentinel):
+class Promoted(FromSentinel):
     """A commit's files are in place; `damaged` names files that were neither staged nor in place."""
 
     job_id: str
@@ -78,7 +90,7 @@ class Promoted(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(OfSentinel):
+class Kept(FromSentinel):
     """The quarantine of a failed attempt is in its place; `missing` names files that were neither staged nor in place."""
 
     job_id: str
@@ -87,12 +99,12 @@ class Kept(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class RedoFileWork(OfSentinel):
+class RedoFileWork(FromSentinel):
     """Sent each minute: file work that should have been done long ago is done again, staging of dead attempts is swept."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecordStart(OfSentinel):
+class RecordStart(FromSentinel):
     """This process owns the log now; the first command after the fold."""
 
     pid: int
@@ -103,12 +115,12 @@ class RecordStart(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordStop(OfSentinel):
+class RecordStop(FromSentinel):
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class RecordTornTail(OfSentinel):
+class RecordTornTail(FromSentinel):
     segment: str
     offset: int
     bytes: int
@@ -116,24 +128,24 @@ class RecordTornTail(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class PauseIntake(OfSentinel):
+class PauseIntake(FromSentinel):
     """No new work is queued or leased (disk full); what runs may finish."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ResumeIntake(OfSentinel):
+class ResumeIntake(FromSentinel):
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Drain(OfSentinel):
+class Drain(FromSentinel):
     """Lease nothing more; workers finish what they run and say bye."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stop(OfSentinel):
+class Stop(FromSentinel):
     """Workers stop their guests now and give back what they hold."""
 
 
@@ -141,7 +153,7 @@ class Stop(OfSentinel):
 
 
 @dataclass(frozen=True, slots=True)
-class QueueJobs:
+class QueueJobs(FromClient):
     """Candidates of a plan that was computed from the projection at `position`; ids and keys were made at the edge."""
 
     jobs: Sequence[JobSpec]
@@ -152,14 +164,14 @@ class QueueJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelJob:
+class CancelJob(FromClient):
     job_id: str
     reason: str
     actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayJob:
+class ReplayJob(FromClient):
     """An ended job again. `retry`/`replay` keep its id and key; `rerun` is a new job of the next generation.
 
     `spec` and `ended_as` come from the projection at `position`. For a rerun `spec` is the new job (new id, key,
@@ -174,7 +186,7 @@ class ReplayJob:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayDeadLetters:
+class ReplayDeadLetters(FromClient):
     """Dead letters wait again, their counts reset; what cannot run stays dead. They were read at `position`."""
 
     jobs: Sequence[JobSpec]
@@ -186,7 +198,7 @@ class ReplayDeadLetters:
 
 
 @dataclass(frozen=True, slots=True)
-class AddSource:
+class AddSource(FromClient):
     source_id: str
     name: str
     path: str
@@ -197,7 +209,7 @@ class AddSource:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveSource:
+class RemoveSource(FromClient):
     """`selector`: a source's id, a prefix of it, its name or its path."""
 
     selector: str
@@ -205,13 +217,13 @@ class RemoveSource:
 
 
 @dataclass(frozen=True, slots=True)
-class AddRule:
+class AddRule(FromClient):
     rule: TagRule
     actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveRule:
+class RemoveRule(FromClient):
     """`selector`: a rule's id, a prefix of it, or its name. `blob` names the tags it gave, durable; empty: none."""
 
     selector: str
@@ -221,7 +233,7 @@ class RemoveRule:
 
 
 @dataclass(frozen=True, slots=True)
-class BeginScan:
+class BeginScan(FromClient):
     scan_id: str
     roots: tuple[str, ...]
     actor: str
@@ -229,7 +241,7 @@ class BeginScan:
 
 
 @dataclass(frozen=True, slots=True)
-class ObserveFiles:
+class ObserveFiles(FromClient):
     """A durable blob of changes. `counts` has new, changed, vanished, renamed, tagged."""
 
     scan_id: str
@@ -239,7 +251,7 @@ class ObserveFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class EndScan:
+class EndScan(FromClient):
     """`facts` has files, bytes, unchanged, unreadable."""
 
     scan_id: str
@@ -250,7 +262,7 @@ class EndScan:
 
 
 @dataclass(frozen=True, slots=True)
-class ReviseFiles:
+class ReviseFiles(FromClient):
     """What is known of files changed without a scan; `blob` is a durable blob of changes."""
 
     blob: str
@@ -260,7 +272,7 @@ class ReviseFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class TagFiles:
+class TagFiles(FromClient):
     """Up to 200 files by id, or any number by a durable blob."""
 
     tag: str
@@ -274,7 +286,7 @@ class TagFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class RecogniseContents:
+class RecogniseContents(FromClient):
     """Files have contents that the parser has processed. Up to 100 pairs (file id, content hash), or a durable blob."""
 
     parser: str
@@ -288,7 +300,7 @@ class RecogniseContents:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseFailures:
+class CloseFailures(FromClient):
     """Ended jobs whose failure needs no more attention; the caller knows from the projection that it is open."""
 
     job_ids: Sequence[str]
@@ -314,7 +326,7 @@ class ContractFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class RegisterParser:
+class RegisterParser(FromClient):
     """An artifact whose blobs are durable. `outputs` maps each output to its contract hash, "" without contract."""
 
     parser_id: str
@@ -342,7 +354,7 @@ class RegisterParser:
 
 
 @dataclass(frozen=True, slots=True)
-class DecideContract:
+class DecideContract(FromClient):
     """`selector`: `parser`, `parser@version`, `parser@version/output`, or an id's prefix of at least 4 digits."""
 
     selector: str
@@ -353,7 +365,7 @@ class DecideContract:
 
 
 @dataclass(frozen=True, slots=True)
-class UseVersion:
+class UseVersion(FromClient):
     """Another version of the parser takes new and changed files."""
 
     parser: str
@@ -364,7 +376,7 @@ class UseVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class SetParameters:
+class SetParameters(FromClient):
     """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
 
     parser: str
@@ -376,21 +388,21 @@ class SetParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseParser:
+class PauseParser(FromClient):
     parser: str
     reason: str
     actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class ResumeParser:
+class ResumeParser(FromClient):
     parser: str
     reason: str
     actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class RetireParser:
+class RetireParser(FromClient):
     parser: str
     version: str
     actor: str
@@ -398,52 +410,10 @@ class RetireParser:
 
 
 @dataclass(frozen=True, slots=True)
-class SetQuarantinePolicy:
+class SetQuarantinePolicy(FromClient):
     """A stored override for one output, or for all of a parser's when `output` is empty. An empty policy removes it."""
 
     parser: str
     output: str
     policy: Mapping[str, Scalar]
     actor: str
-
-
-Command: TypeAlias = (
-    WorkerCommand
-    | AbandonAttempt
-    | WorkerGone
-    | Tick
-    | Dispatch
-    | Promoted
-    | Kept
-    | RedoFileWork
-    | RecordStart
-    | RecordStop
-    | RecordTornTail
-    | PauseIntake
-    | ResumeIntake
-    | Drain
-    | Stop
-    | QueueJobs
-    | CancelJob
-    | ReplayJob
-    | ReplayDeadLetters
-    | RegisterParser
-    | DecideContract
-    | UseVersion
-    | SetParameters
-    | PauseParser
-    | ResumeParser
-    | RetireParser
-    | SetQuarantinePolicy
-    | AddSource
-    | RemoveSource
-    | AddRule
-    | RemoveRule
-    | BeginScan
-    | ObserveFiles
-    | EndScan
-    | ReviseFiles
-    | TagFiles
-    | RecogniseContents
-    | CloseFailures
-)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from casparian_protocol.jobs import Manifest
 from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressReport, Released, Sinks, Started
@@ -111,17 +111,3 @@ class ReleaseReceived(FromWorker):
 class ByeReceived(FromWorker):
     of_kind = "bye"
     worker_id: str
-
-
-WorkerCommand: TypeAlias = (
-    HelloReceived
-    | BeatReceived
-    | ProgressReceived
-    | SinksReceived
-    | WantReceived
-    | JobsStarted
-    | FinishReceived
-    | FailReceived
-    | ReleaseReceived
-    | ByeReceived
-)

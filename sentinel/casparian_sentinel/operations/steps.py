@@ -82,6 +82,13 @@ class OperationRefused(CasparianError):
         self.reply_code = reply_code
 
 
+class DaemonNeeded(OperationRefused):
+    """The home was opened without one."""
+
+    def __init__(self, op: str) -> None:
+        super().__init__(f"`{op}` needs a running daemon.", "Start one with `casparian start`.", "NO_DAEMON")
+
+
 @dataclass(slots=True)
 class Context:
     """What a handler may look at. State and live are the core's, read here and never changed."""

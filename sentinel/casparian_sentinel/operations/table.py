@@ -12,7 +12,7 @@ from casparian_protocol.wire.operations import OPERATIONS, UnknownOperation, par
 from casparian_protocol.wire.operations.base import NoArgs, Result
 from casparian_sentinel.core import Dispatch
 from casparian_sentinel.operations import daemon, discovery, jobs, planning, registry
-from casparian_sentinel.operations.steps import Context, Decide, OperationRefused, Steps
+from casparian_sentinel.operations.steps import Context, DaemonNeeded, Decide, OperationRefused, Steps
 
 UNKNOWN = "user:unknown@client"
 _ACTOR = re.compile(r"user:[^\s@:\x00-\x1f\x7f]{1,64}@[a-z][a-z0-9_-]{0,31}")
@@ -88,7 +88,7 @@ def begin(context: Context, op: str, args: dict[str, object], actor: str, attach
     if handler is None:
         raise UnknownOperation(op)
     if OPERATIONS[op].is_daemon_only and context.mode != "daemon":
-        raise OperationRefused(f"{op} needs a running sentinel.", "Start one with `casparian start`.", "NO_DAEMON")
+        raise DaemonNeeded(op)
     if len(attachments) != OPERATIONS[op].takes_bytes:
         wanted = "one attachment" if OPERATIONS[op].takes_bytes else "no attachment"
         raise OperationRefused(f"{op} takes {wanted}.", "docs/protocol.md describes each operation.", "BAD_ARGUMENTS")

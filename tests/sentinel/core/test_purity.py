@@ -14,7 +14,7 @@ import pytest
 
 import casparian_sentinel.core
 from casparian_protocol.events import CATALOGUE, JobDue, Unknown
-from casparian_sentinel.core import commands
+from casparian_sentinel.core import commands, worker_commands
 from casparian_sentinel.core.folding import HANDLERS as EVOLVERS
 from casparian_sentinel.core.folding import NOT_FOLDED, UnfoldableLog, apply
 from casparian_sentinel.core.handlers import _HANDLERS as DECIDERS
@@ -65,7 +65,14 @@ def test_importing_the_core_loads_no_heavy_library() -> None:
 
 
 def test_every_command_has_a_handler() -> None:
-    assert set(get_args(commands.Command)) == set(DECIDERS)
+    bases = get_args(commands.Command)
+    defined = {
+        each
+        for module in (commands, worker_commands)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, bases) and each not in bases
+    }
+    assert defined == set(DECIDERS)
     assert all(dataclasses.is_dataclass(command) for command in DECIDERS)
 
 

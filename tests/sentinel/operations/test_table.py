@@ -38,7 +38,7 @@ def test_requests_are_refused_before_their_handler(tmp_path: Path) -> None:
         local.request("explode")
     with pytest.raises(BadArguments):
         local.request("cancel", job="ab")
-    with pytest.raises(OperationRefused, match="drain needs a running sentinel"):
+    with pytest.raises(OperationRefused, match="`drain` needs a running daemon"):
         local.request("drain")
     with pytest.raises(OperationRefused, match="ping takes no attachment"):
         local.request("ping", [b"x"])
