@@ -55,6 +55,7 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "committed_means_published": ("I3", None),
     "late_welcome_believed": ("I3", Faults(until_s=1.0, delay_s=0.9, double=0.2)),
     "kept_not_redone": ("I3", Faults(until_s=2.0, halts=5.0)),
+    "redone_before_durable": ("I5", Faults(until_s=2.5, disk_full=6.0)),
     "swept_while_parked": ("I14", Faults(until_s=2.5, disk_errors=8.0)),
 }
 #: Worlds in which it shows sooner than in drawn ones.

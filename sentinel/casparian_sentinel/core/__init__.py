@@ -2,7 +2,7 @@
 
 No clock, socket, file or randomness in this folder: times and ids come in with commands, and what must be done leaves as
 effects. The state is what the events say; replaying the log is calling `evolve`. Neither `decide` nor what it calls changes
-anything.
+anything, and no module remembers anything: what is to be known later is in the state.
 
 A reader begins with `commands` and `worker_commands` (what is asked), `handlers` (the one for each), `decision` and `answers`
 (what comes out), `state` and `folding` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`,

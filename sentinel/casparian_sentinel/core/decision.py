@@ -192,16 +192,16 @@ class DecisionBuilder:
         return self.state.seq + len(events)
 
     def _move(self, event: Event, target: JobState) -> None:
-        is_new = isinstance(event, JobQueued | JobReplayed)
-        job_id = event.job.job_id if isinstance(event, JobQueued | JobReplayed) else getattr(event, "job_id", "")
-        before = self.moved.get(job_id)
-        if before is None:
-            job = self.state.jobs.get(job_id)
-            before = job.state if job is not None else None
-        is_open = before is not None and before not in ENDED
-        if is_open is is_new or (before is not None and not is_new and not may_follow(before, target)):
+        kind, moved = event.__class__, self.moved
+        is_new = kind is JobQueued or kind is JobReplayed
+        job_id: str = event.job.job_id if is_new else event.job_id  # type: ignore[attr-defined]
+        before = moved.get(job_id)
+        if before is None and (job := self.state.jobs.get(job_id)) is not None:
+            before = job.state
+        is_fit = (before is None or before in ENDED) if is_new else (before is not None and may_follow(before, target))
+        if not is_fit:
             raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
-        self.moved[job_id] = target
+        moved[job_id] = target
 
     def leases_of(self, worker_id: str) -> dict[str, int]:
         """Job → epoch of what this worker holds, without what the decision has taken from it."""

@@ -218,4 +218,4 @@ def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at:
         briefing=briefing,
         is_alone=job.runs_alone,
     )
-    return assignment, _FIXED_BYTES + kind.packed_bytes(job.work, briefing)
+    return assignment, _FIXED_BYTES + kind.packed_bytes(state, job.work, briefing)

@@ -384,8 +384,8 @@ class State:
         self.scans: dict[str, int] = {}
         #: Why no new work is taken; None while it is.
         self.intake_paused: str | None = None
-        #: (parser, version) → the newest few works, so that others share what is equal.
-        self.last_works: dict[tuple[str, str], tuple[ParseWork, ...]] = {}
+        #: (parser, version) → the newest few works with maps of their own, which others share; and their packed sizes.
+        self.last_works: dict[tuple[str, str], tuple[tuple[ParseWork, int], ...]] = {}
 
     def queue_of(self, job: OpenJob) -> ReadyQueue:
         """Where it waits."""

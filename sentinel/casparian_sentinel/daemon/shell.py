@@ -98,6 +98,8 @@ class Shell:
         self.each_second: list[Callable[[], None]] = []
         self._ticks = 0
         self._positions: deque[int] = deque([0], maxlen=2)
+        #: Attempts that are over → the event that has to be durable before their scratch may go.
+        self._over: dict[tuple[str, int], int] = {}
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="io")
         self.zmq: ZmqContext = zmq.Context()
         self._make_core(clock, version)
@@ -367,8 +369,14 @@ class Shell:
         return "; ".join(parts)
 
     def _is_over(self, job_id: str, epoch: int) -> bool:
-        state = self.booted.state
-        return epoch <= state.seq and not state.needs_staging(job_id, epoch)
+        """Whether nobody may work under this lease any more, not even after a crash: its end is durable."""
+        state, attempt = self.booted.state, (job_id, epoch)
+        if epoch > state.seq or state.needs_staging(job_id, epoch):
+            return False
+        if self.journal.durable.seq < self._over.setdefault(attempt, state.seq):
+            return False
+        del self._over[attempt]
+        return True
 
     def _adopt_settings(self, settings: Settings) -> None:
         """`config reload`: everything that is read at its use sees the new values from its next use on."""

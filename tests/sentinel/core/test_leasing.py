@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from casparian_protocol.jobs import JobInput, ParseWork
 from casparian_protocol.jobs.kinds import ParseBriefing, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.kinds import kind_of
+from casparian_sentinel.core.state import State
 
 maps = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
 SHARED = {"contracts": {"orders": "c" * 64}, "params": {"limit": 3}}
@@ -33,8 +36,13 @@ works = st.builds(
 @given(works, works)
 def test_the_size_of_a_work_is_never_estimated_too_low(first: ParseWork, second: ParseWork) -> None:
     briefing = ParseBriefing(entry="advice.py")
-    for work in (first, second):  # the second may share maps that were measured with the first
+    state = State()
+    folded = [kind_of(work).folded(state, work) for work in (first, second)]  # the second may share maps with the first
+    folded.append(replace(first, params={"not": "measured"}))
+    for work in folded:
         packed = len(pack([facts_of_work(work), facts_of_work(briefing)]))
         assert (
-            packed <= kind_of(work).packed_bytes(work, briefing) <= packed + 4 * len(work.input.path + work.tag) + 512
+            packed
+            <= kind_of(work).packed_bytes(state, work, briefing)
+            <= packed + 4 * len(work.input.path + work.tag) + 512
         )

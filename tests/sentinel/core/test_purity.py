@@ -41,6 +41,9 @@ PURE = {
 ALSO = {"packaging.version"}
 
 
+_CONTAINERS = {"dict", "list", "set", "deque", "OrderedDict", "Counter", "defaultdict"}
+
+
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -56,6 +59,23 @@ def test_a_module_of_the_core_imports_nothing_that_touches_the_world(path: Path)
     allowed = PURE | ALSO
     ours = ("casparian_protocol", "casparian_sentinel.core")
     assert {name for name in _imports(path) if name not in allowed and not name.startswith(ours)} == set()
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.stem)
+def test_a_module_of_the_core_remembers_nothing(path: Path) -> None:
+    """What is to be remembered is in the state: a module has no container that begins empty, and no cache."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    values = [node.value for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    begin_empty = [
+        ast.unparse(value)
+        for value in values
+        if (isinstance(value, ast.Dict) and not value.keys)
+        or (isinstance(value, ast.List | ast.Set) and not value.elts)
+        or (isinstance(value, ast.Call) and not value.args and ast.unparse(value.func) in _CONTAINERS)
+    ]
+    caches = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in ("cache", "lru_cache")]
+    assert begin_empty + caches == []
+    assert not any(isinstance(node, ast.Global) for node in ast.walk(tree))
 
 
 def test_importing_the_core_loads_no_heavy_library() -> None:

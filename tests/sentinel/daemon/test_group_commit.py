@@ -7,21 +7,27 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from casparian_protocol.events import Event, JobProgressed, SourceRemoved
 from casparian_protocol.wire import Progress
-from casparian_sentinel.core.decision import Decision, PlanFiles
+from casparian_sentinel import core as c
+from casparian_sentinel.core.decision import Decision, PlanFiles, Promote, Sweep
 from casparian_sentinel.daemon.journal import (
     EVENTS_PER_BATCH,
     LAZY_SECONDS,
+    Engine,
     Entry,
     GroupCommit,
     batches_of,
 )
+from casparian_sentinel.log.errors import LogFull
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.reader import LogReader
-from casparian_sentinel.log.writer import LogWriter
+from casparian_sentinel.log.writer import Appended, LogWriter
 from casparian_sentinel.ports import RealFs
+from tests.sentinel.core.play import Table, offer
+from tests.sentinel.daemon.test_failure_policy import TableClock
 
 
 class SlowFs(RealFs):
@@ -210,3 +216,36 @@ def test_a_decision_is_never_split_unless_it_alone_is_too_large() -> None:
     sizes = [EVENTS_PER_BATCH - 1, 2, 2 * EVENTS_PER_BATCH + 1]
     batches = batches_of([Entry(decision(str(number), size)) for number, size in enumerate(sizes)])
     assert [len(batch) for batch in batches] == [EVENTS_PER_BATCH - 1, 2, EVENTS_PER_BATCH, EVENTS_PER_BATCH, 1]
+
+
+def test_file_work_that_is_named_again_waits_for_a_commit_that_a_full_disk_holds_up(tmp_path: Path) -> None:
+    async def story() -> list[str]:
+        table = Table().with_parser()
+        lease = table.running()
+        log, _ = LogWriter.open(RealFs(), tmp_path, reserve_bytes=0)
+        whole, has_room = LogWriter.append_packed, asyncio.Event()
+
+        def append(self: LogWriter, events: Sequence[bytes]) -> Appended:
+            if not has_room.is_set():
+                raise LogFull(tmp_path, 0)
+            return whole(self, events)
+
+        released: list[Entry] = []
+        full = asyncio.Event()
+        commit = GroupCommit(
+            log, release=released.extend, on_full=lambda error: full.set(), on_failure=lambda error: None
+        )
+        engine = Engine(table.state, table.presence, TableClock(table), commit.add)
+        with patch.object(LogWriter, "append_packed", append):
+            engine.submit(c.FinishReceived("w1", [c.FinishedItem(lease.job_id, lease.epoch, offer())]))
+            await asyncio.wait_for(full.wait(), 10)
+            named = engine.submit(c.RedoFileWork())
+            assert [type(effect) for effect in named.effects] == [Promote, Sweep]
+            assert released == [], "its commit is not durable"
+            has_room.set()
+            await asyncio.wait_for(commit.settle(), 10)
+        commit.close()
+        log.close(seal=False)
+        return [type(effect).__name__ for entry in released for effect in entry.decision.effects]
+
+    assert asyncio.run(story()) == ["Promote", "SendToWorker", "Promote", "Sweep"]

@@ -38,7 +38,7 @@ class JobKind(ABC, Generic[W]):
         """What the worker needs beside the work."""
         return None
 
-    def packed_bytes(self, work: W, briefing: Briefing | None) -> int:
+    def packed_bytes(self, state: State, work: W, briefing: Briefing | None) -> int:
         """The packed size of both, or a little more."""
         return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))
 

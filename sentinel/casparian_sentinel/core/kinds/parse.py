@@ -6,7 +6,8 @@ from dataclasses import replace
 from operator import attrgetter, is_
 
 from casparian_protocol.jobs import STAGED_NAME, Manifest
-from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work
+from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, facts_of_work
+from casparian_protocol.packing import pack
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.registry.versions import refusal_of_target
 from casparian_sentinel.core.state import State
@@ -14,14 +15,10 @@ from casparian_sentinel.core.worker_commands import FinishedItem
 
 _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8
-_SIZES_REMEMBERED = 256
-#: Headers of four texts and a size, beyond what their empty forms take.
-_OWN_BYTES = 4 * 4 + 8
-_NAMES = ParseWork.names()
+#: Headers of five texts and a size, beyond what their empty forms take.
+_OWN_BYTES = 5 * 4 + 8
 #: What jobs of one parser version have in common; jobs of different tagging rules alternate in some of them.
 _SHARED = attrgetter("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
-#: Which maps → the maps, held so that no other object gets their ids, and the packed size of a work that has them.
-_SIZES: dict[tuple[object, ...], tuple[tuple[object, ...], int]] = {}
 
 
 class Parse(JobKind[ParseWork]):
@@ -54,12 +51,13 @@ class Parse(JobKind[ParseWork]):
 
     def folded(self, state: State, work: ParseWork) -> ParseWork:
         known, shared = state.last_works.get((work.parser, work.parser_version), ()), _SHARED(work)
-        for other in known:
+        for other, _size in known:
             if (theirs := _SHARED(other)) == shared:
                 if all(map(is_, theirs, shared)):
                     return work
                 return replace(other, input=work.input, tag=work.tag, on_change=work.on_change)
-        state.last_works[work.parser, work.parser_version] = (work, *known[: _WORKS_REMEMBERED - 1])
+        measured = (work, _bytes_without_file(work))
+        state.last_works[work.parser, work.parser_version] = (measured, *known[: _WORKS_REMEMBERED - 1])
         return work
 
     def briefing(self, state: State, work: ParseWork) -> Briefing:
@@ -67,19 +65,11 @@ class Parse(JobKind[ParseWork]):
         version = line.versions.get(work.parser_version) if line is not None else None
         return ParseBriefing(entry=version.entry if version is not None else "")
 
-    def packed_bytes(self, work: ParseWork, briefing: Briefing | None) -> int:
-        """Jobs of one plan share their maps, which are therefore packed once and not for every lease."""
-        shared = _SHARED(work)
-        key = (work.parser, work.parser_version, *map(id, shared))
-        known = _SIZES.get(key)
-        if known is None:
-            if len(_SIZES) >= _SIZES_REMEMBERED:
-                _SIZES.clear()
-            bare = replace(work, input=JobInput(path=""), tag="")
-            known = _SIZES[key] = (shared, super().packed_bytes(bare, briefing))
-        file = work.input
-        own = (file.path, file.file_id, file.content_hash, work.tag)
-        return known[1] + _OWN_BYTES + sum(len(text) if text.isascii() else 4 * len(text) for text in own)
+    def packed_bytes(self, state: State, work: ParseWork, briefing: Briefing | None) -> int:
+        """Jobs of one plan share their maps, which were measured when the first was folded and not for every lease."""
+        file, entry = work.input, briefing.entry if isinstance(briefing, ParseBriefing) else ""
+        own = (file.path, file.file_id, file.content_hash, work.tag, entry)
+        return _measured(state, work) + sum(len(text) if text.isascii() else 4 * len(text) for text in own)
 
     def problem(self, state: State, work: ParseWork, item: FinishedItem) -> str:
         return _problem_of(item.manifest, work) or refusal_of_target(state, work.contracts, work.output_versions)
@@ -92,6 +82,19 @@ class Parse(JobKind[ParseWork]):
             if file.output not in work.contracts:
                 return f"the output {file.output!r} is not one of the job's contracts"
         return ""
+
+
+def _measured(state: State, work: ParseWork) -> int:
+    shared = _SHARED(work)
+    for other, size_bytes in state.last_works.get((work.parser, work.parser_version), ()):
+        if all(map(is_, _SHARED(other), shared)):
+            return size_bytes
+    return _bytes_without_file(work)
+
+
+def _bytes_without_file(work: ParseWork) -> int:
+    bare = replace(work, input=JobInput(path=""), tag="")
+    return _OWN_BYTES + len(pack([facts_of_work(bare), facts_of_work(ParseBriefing())]))
 
 
 def _problem_of(manifest: Manifest, work: ParseWork) -> str:
