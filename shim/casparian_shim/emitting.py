@@ -237,7 +237,10 @@ class Outputs:
                 about[str(column)] = text_of(value)
         gathering.rejects.append(about)
         if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
-            self._flush_rows(output, gathering)  # too, so that nobody keeps rejects for rows that still wait
+            if threading.get_ident() == self._thread:  # rows too, so that nobody keeps rejects for those that wait
+                self._flush_rows(output, gathering)
+            else:
+                self._flush_rejects(output, gathering)
         self.flush_when_due()
         return output
 

@@ -23,7 +23,7 @@ from casparian_shim.arrow.batches import (
     messages,
 )
 from casparian_shim.arrow.columns import MIXED_TYPE, column_of_values, text_of
-from casparian_shim.arrow.kinds import copied_row, kinded, payload
+from casparian_shim.arrow.kinds import _UNCHANGING, copied_row, kinded, payload
 from casparian_shim.emitting import _row_id
 from casparian_shim.frames.kinds import ValueKind
 from casparian_shim.frames.kinds import ValueKind as K
@@ -400,6 +400,20 @@ def test_a_copied_row_says_what_the_row_says(row: dict[str, object]) -> None:
     assert repr({name: kinded(value) for name, value in copied_row(row).items()}) == repr(
         {name: kinded(value) for name, value in row.items()}
     )
+
+
+def test_a_class_that_was_seen_once_costs_little() -> None:
+    class Text(str):
+        pass
+
+    class Tags(list[object]):
+        pass
+
+    for _ in range(2):
+        row: dict[str, object] = {"a": Text("x"), "b": Tags([1])}
+        copy = copied_row(row)
+        assert copy["a"] is row["a"] and copy["b"] == [1] and copy["b"] is not row["b"]
+    assert Text in _UNCHANGING and Tags not in _UNCHANGING
 
 
 def test_a_list_that_holds_itself_is_copied_as_deep_as_it_is_read() -> None:

@@ -204,9 +204,11 @@ _READERS: dict[type, _Reader] = {
 }
 
 
-#: Classes whose values never change.
-_UNCHANGING = frozenset({type(None), str, bool, int, float, Decimal, bytes, datetime.date, datetime.datetime,
-                         datetime.time, datetime.timedelta})  # fmt: skip
+#: Classes whose values never change, or of whose values nothing is read that may; further ones are remembered.
+_UNCHANGING: set[type] = {
+    *(type(None), str, bool, int, float, Decimal, bytes),
+    *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta),
+}
 
 
 def copied_row(row: Mapping[str, object]) -> dict[str, object]:
@@ -233,6 +235,8 @@ def _copied(value: Any, depth: int) -> object:
             return bytes(memoryview(value))
         numpy = sys.modules.get("numpy")
         if numpy is None or not issubclass(kind, numpy.ndarray):
+            if not issubclass(kind, tuple | list | dict) and len(_UNCHANGING) < 1000:
+                _UNCHANGING.add(kind)
             return value
         return _copied(list(value), depth) if value.dtype.hasobject and value.ndim else numpy.array(value)
     except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; `kinded` says what it is

@@ -95,12 +95,10 @@ class BadRows:
     def __init__(self, contract_columns: int) -> None:
         self._contract_columns = contract_columns
         self._held: list[pa.RecordBatch] = []
-        self._held_count = 0
 
     def add(self, bad: pa.RecordBatch) -> None:
         if bad.num_rows:
             self._held.append(bad)
-            self._held_count += bad.num_rows
 
     def due(self, before: int | None) -> pa.RecordBatch | None:
         """Those with a number below `before`, or all, in their order; they are not held any more."""
@@ -112,7 +110,6 @@ class BadRows:
         if before is not None and held.num_rows <= _HELD_ROWS_MAX:
             due = pc.less(held.column(_ROW_INDEX), before).true_count
         self._held = [held.slice(due)] if due < held.num_rows else []
-        self._held_count = held.num_rows - due
         return held.slice(0, due) if due else None
 
     def _joined(self) -> pa.RecordBatch:
