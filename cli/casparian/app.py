@@ -1,4 +1,4 @@
-"""What every command shares: the home, the gateway to it, the streams, exit codes, and the options of several commands.
+"""What the commands share: the home, its gateway, the streams, exit codes, and common options.
 
 `--home`, `--json`, `--quiet` and `-v` are accepted before and after the command's name. Errors become at most three
 lines on stderr and an exit code; a traceback is shown only with `-v`. The bounds of numbers on the command line are those of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a command's end means to the shell that called it."""
+    """The exit codes of every command."""
 
     OK = 0
     #: The work failed.
@@ -68,7 +68,7 @@ class App:
         return home_from(self.home_given, dict(os.environ))
 
     def say(self, text: str = "") -> None:
-        """Talk: to stderr, unless --quiet. Never data."""
+        """Print a message, never data, to stderr; --quiet silences it."""
         if not self.is_quiet:
             print(scrub(text, keep_newlines=True), file=self.err, flush=True)
 
@@ -80,7 +80,7 @@ class App:
         is_new = creates_home and not is_home(self.home)
         with open_gateway(self.home, as_of=self.as_of, creates_home=creates_home) as gateway:
             if is_new:
-                self.say(f"made a home at {self.home.root}")
+                self.say(f"created a home at {self.home.root}")
             if gateway.as_of_seq is not None:
                 self.say(f"as of event {gateway.as_of_seq:,}")
             yield gateway
@@ -96,7 +96,7 @@ class App:
             yield client
 
     def doubt(self, gateway: Gateway, kind: Kind, name: str | None) -> None:
-        """Say that a filter names nothing that is known: an empty list alone would mean that all is well with it."""
+        """Report a filter that names nothing known: an empty list alone would look like a good result."""
         from casparian_app.names import UnknownName, need
 
         try:
@@ -165,7 +165,7 @@ class Group(click.RichGroup):
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Nothing after the group's name asks for its help; a program that asked for a document gets no help but a refusal."""
+        """A group's name alone prints its help; with --json it is refused, because help is not a document."""
         app = ctx.find_object(App)
         if not args and self.no_args_is_help and not ctx.resilient_parsing:  # completion parses what is typed so far
             if app is not None and app.wants_documents:
@@ -207,7 +207,7 @@ Group.group_class = Group
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
-    """Call the command line and turn whatever happens into an exit code and at most three lines.
+    """Call the command line and turn any outcome into an exit code and at most three lines.
 
     Under --json a failure is also a document on stdout, `{"error": {"code", "problem", "remedy"}}`, unless the command had
     answered already.
@@ -217,7 +217,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
     app.wants_documents = "--json" in (given[: given.index("--")] if "--" in given else given)
     try:
         result = command.main(args=arguments, prog_name="casparian", standalone_mode=False, obj=app)
-        sys.stdout.flush()  # a short answer may not have been written yet, and a full disk is to be said here
+        sys.stdout.flush()  # a short answer may still be buffered, and a full disk must be reported here
     except (click.Abort, KeyboardInterrupt):
         return _tell(app, Failure("INTERRUPTED", "interrupted", "", ExitCode.INTERRUPTED))
     except click.ClickException as wrong:
@@ -225,7 +225,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
     except CasparianError as error:
         return _tell(app, _refused(error), error)
     except (BrokenPipeError, SystemExit):  # click makes the first into the second, whatever its mode
-        # The reader of our stdout left (`| head`): not an error; keep the interpreter from complaining at exit.
+        # The reader of our stdout has closed it (`| head`): not an error; stop the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except OSError as error:
@@ -241,7 +241,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a command did not do what it was asked: a code for scripts, words and a way out for people."""
+    """Why a command failed: a code for scripts, the problem and a remedy for people."""
 
     code: str
     problem: str
@@ -250,7 +250,7 @@ class Failure:
 
 
 def _tell(app: App, failure: Failure, error: BaseException | None = None) -> ExitCode:
-    """The words on stderr, the traceback with -v, and the document on stdout under --json."""
+    """Print the problem on stderr, the traceback with -v, and the document on stdout with --json."""
     print(f"casparian: {scrub(failure.problem, keep_newlines=True)}", file=sys.stderr)
     if failure.remedy and not (app.is_verbose and failure.code == "INTERNAL"):
         print(f"  {scrub(failure.remedy, keep_newlines=True)}", file=sys.stderr)
@@ -267,26 +267,26 @@ def _answer_with(app: App, failure: Failure) -> None:
     try:
         print(json.dumps(document, ensure_ascii=False), file=app.out, flush=True)
     except OSError:
-        _give_up_unwritten()  # stdout takes nothing: what there is to say stands on stderr
+        _give_up_unwritten()  # stdout cannot be written; stderr has the message
 
 
 def _misused(wrong: click.ClickException) -> Failure:
     remedy = ""
     if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        remedy = f"`{wrong.ctx.command_path} --help` shows how it is called."
+        remedy = f"`{wrong.ctx.command_path} --help` shows how to call it."
     return Failure("USAGE", wrong.format_message(), remedy, ExitCode.USAGE)
 
 
 def _refused_by_the_system(error: OSError) -> Failure:
-    """A full disk, missing rights: the machine's refusal, where nothing nearer could say more about it."""
+    """An error of the operating system, such as a full disk, that no command explained better."""
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     code = errno.errorcode.get(error.errno or 0, "OS_ERROR")
-    remedy = "Check free space and access rights there; -v shows what was being done."
+    remedy = "Check the free space and the permissions there; -v shows the traceback."
     return Failure(code, f"{place}{error.strerror or error}.", remedy, ExitCode.FAILED)
 
 
 def _give_up_unwritten() -> None:
-    """What stdout still does not take is dropped, or the interpreter would complain once more at its exit."""
+    """Drop what stdout cannot take, or the interpreter would complain again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -308,12 +308,12 @@ pass_app: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pass_d
 
 
 F = TypeVar("F", bound=Callable[..., Any])
-#: As much as anybody waits; in milliseconds it still fits 32 bits.
+#: The longest wait allowed; in milliseconds it still fits 32 bits.
 _TIMEOUT_SECONDS_MAX = 1_000_000
 
 
 class _Seconds(click.FloatRange):
-    """A range of seconds; NaN is none of them, though no comparison says so."""
+    """A range of seconds that also refuses NaN, which passes every comparison."""
 
     name = "seconds"
 
@@ -333,7 +333,7 @@ POLL_SECONDS = click.IntRange(0, 86_400 * 365)
 
 
 def as_of_option(command: F) -> F:
-    """`--as-of` for a reading command; `App.gateway` heeds it."""
+    """`--as-of` for a reading command; `App.gateway` applies it."""
     option = click.option(
         "--as-of",
         metavar="SEQ|TIME",
@@ -355,7 +355,7 @@ def force_option(command: F) -> F:
 
 
 def named_values(given: Sequence[str]) -> dict[str, str]:
-    """`NAME=VALUE` where the parser is not known yet; the parser that takes a file says what type the text stands for."""
+    """`NAME=VALUE` before the parser is known; the parser that takes a file determines the type."""
     values: dict[str, str] = {}
     for text in given:
         name, has_value, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""The root command: which commands there are, and in which module each lives. Imports none of them until asked."""
+"""The root command: which commands there are, and the module of each. Imports a module only when its command is called."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("home", "Create a home with a commented config.toml."),
     "new": ("home", "Write the skeleton of a new parser."),
     "run": ("run", "Run a parser on files without registering it (dev mode)."),
-    "scan": ("scan", "Find files and record them in the catalogue."),
+    "scan": ("scan", "Find files and record them in the file index."),
     "preview": ("scan", "Show a file's kind, encoding and first records."),
-    "files": ("files", "List the files in the catalogue."),
+    "files": ("files", "List the files in the file index."),
     "tag": ("files", "Put a tag on files."),
     "untag": ("files", "Remove a tag from files."),
     "rule": ("files", "Manage the rules that tag files by their path."),
@@ -48,7 +48,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "support-bundle": ("home", "Write a support bundle: no data, no secrets."),
 }
 
-#: What one wants to do → the commands for it, as the help lists them. A test holds that every command is in one.
+#: A task → the commands for it, as the help lists them. A test checks that every command is in a group.
 GROUPS: dict[str, tuple[str, ...]] = {
     "Get started": ("demo", "init", "new", "run"),
     "Files": ("scan", "preview", "files", "tag", "untag", "rule", "source"),

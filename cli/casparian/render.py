@@ -1,7 +1,7 @@
-"""Answers on the screen: tables that fit the terminal, rows of data as a grid or as records, JSON documents.
+"""Printing answers: tables that fit the terminal, rows of data as a grid or as records, JSON documents.
 
 Everything that came from a file, a parser or a peer passes `scrub` before it reaches a terminal; JSON escapes as JSON
-does. Data go to the App's `out`. A table of data shows whole values as long as they fit, else records do; columns that have no
+does. Data go to the App's `out`. A table of data shows whole values if they fit, otherwise records do; columns that have no
 room are named, not squeezed.
 """
 
@@ -25,14 +25,14 @@ from casparian_shim.safe import plain_decimal, scrub
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns whose values mean something only when they are whole.
+#: Columns whose values are useless when cut.
 _NEVER_CUT = frozenset(
     {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up", "version"}
 )
-#: Width of what is written into a file or a pipe.
+#: Width of output to a file or a pipe.
 PIPE_CELLS = 200
 _NARROWEST_CELLS = 20
-#: A column of data that does not fit is cut here, and either shown or left out.
+#: A wider column of data is cut to this width, or left out.
 COLUMN_CELLS_MAX = 32
 _GAP = "  "
 NULL = "NULL"
@@ -49,7 +49,7 @@ def screen_width(out: TextIO) -> int:
 
 
 def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
-    """One JSON document on stdout. With rows of a user's data nothing in it is taken for a time of ours."""
+    """One JSON document on stdout. With rows of a user's data, no number in it is converted to a time."""
     app.has_answered = True
     app.out.write(json_text(document, has_data=has_data, indent=2 if app.out.isatty() else None) + "\n")
     app.out.flush()
@@ -100,14 +100,14 @@ def table(
 
 
 def section(app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
-    """A table below a blank line, as a part of a longer answer; nothing when it has no rows."""
+    """A table after a blank line, as part of a longer answer; nothing when it has no rows."""
     if rows:
         print(file=app.out)
         table(app, columns, rows, empty="", right=right)
 
 
 def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list[int]:
-    """Widths that fit into `room`: the widest columns give; those that are to stay `whole` only when all others are spent."""
+    """Widths that fit into `room`: the widest columns shrink first, and those to keep `whole` last."""
     widths = list(wanted)
     excess = sum(widths) - room
     kept = list(whole) or [False] * len(widths)
@@ -123,7 +123,7 @@ def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list
 
 
 def fields(app: App, pairs: Iterable[tuple[str, Any]]) -> None:
-    """`name  value` lines, aligned; what has no value is left out."""
+    """`name  value` lines, aligned; names without a value are left out."""
     listed = [(name, text) for name, value in pairs if (text := cell(value))]
     width = max((len(name) for name, _ in listed), default=0)
     for name, text in listed:
@@ -131,7 +131,7 @@ def fields(app: App, pairs: Iterable[tuple[str, Any]]) -> None:
 
 
 def cell(value: Any) -> str:
-    """One value as a person reads it, harmless to a terminal."""
+    """One value as text, safe to print on a terminal."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -160,7 +160,7 @@ def draw_grid(
     width: int,
     types: Sequence[str] = (),
 ) -> list[str]:
-    """Print header, types if given, and rows; the names of the columns for which there was no room."""
+    """Print header, types if given, and rows; returns the names of the columns that did not fit."""
     texts = [[_shown(value) for value in row] for row in rows]
     heads = [[cell(name) for name in columns], *([list(types)] if any(types) else [])]
     widths = _widths([*heads, *texts], len(columns), width)
@@ -210,7 +210,7 @@ def _widths(lines: Sequence[Sequence[str]], column_count: int, width: int) -> li
 
 
 def _share_out(widths: list[int], whole: Sequence[int], left: int) -> None:
-    """Give the cells that are left to the columns that were cut, one each in turn."""
+    """Share the remaining cells among the columns that were cut, one at a time."""
     while left > 0 and (cut := [at for at, wanted in enumerate(whole) if widths[at] < wanted]):
         for at in cut[:left]:
             widths[at] += 1
@@ -240,9 +240,9 @@ def _is_number(text: str) -> bool:
 
 FORMS = ("table", "record", "tsv", "csv", "json", "jsonl", "arrays", "parquet")
 _SHOWN_ROWS = 1000
-#: As many rows that do not fit as a table are shown as records unasked.
+#: Up to this many rows that do not fit as a table are shown as records by default.
 _RECORDS_UNASKED = 20
-#: A table that is asked for in a pipe is as wide as its values.
+#: A table printed to a pipe is as wide as its values.
 _ENDLESS_CELLS = 1_000_000
 
 
@@ -256,7 +256,7 @@ def only_columns(answer: pa.Table, wanted: str) -> pa.Table:
 
 
 def print_answer(app: App, answer: pa.Table, form: str | None) -> None:
-    """The answer on stdout in this form; without one as it suits the terminal, or the pipe."""
+    """Print the answer in this format; by default, one that suits the terminal or the pipe."""
     if form is None and not app.out.isatty():
         form = "tsv"
     if form in (None, "table", "record"):
@@ -294,7 +294,7 @@ def _show(app: App, answer: pa.Table, form: str | None) -> None:
 
 
 def _short(kind: pa.DataType) -> str:
-    """The type's name as the head of a column: what is nested is only named."""
+    """The type's name for a column header; nested types are only named."""
     import pyarrow as pa
 
     if pa.types.is_nested(kind):

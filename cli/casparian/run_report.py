@@ -1,4 +1,4 @@
-"""What `casparian run` prints: of each input its outputs with first rows, schema and violations, then the accounting.
+"""What `casparian run` prints: for each input, its outputs with first rows, schema and violations, then the accounting.
 
 Draws what an `Observer` remembers; for `--json` the same as plain values. Decides nothing.
 """
@@ -31,7 +31,7 @@ def accounting(run: InputRun) -> str:
 
 
 def print_run(app: App, run: InputRun, label: str) -> None:
-    """All about one input, to stdout."""
+    """Print the whole report of one input to stdout."""
     print(f"{cell(run.path)} → {cell(label)}", file=app.out)
     for name in sorted(run.outputs):
         print(file=app.out)
@@ -45,7 +45,7 @@ def print_run(app: App, run: InputRun, label: str) -> None:
 
 
 def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
-    """What failed, where in the parser's own code, and what to do; the parser's traceback was printed as it came."""
+    """What failed, where in the parser's code, and what to do; the parser has already printed its traceback."""
     error = run.error
     assert error is not None
     lines = [f"casparian: {cell(run.path)}: {error.code}: {cell(error.message)}"]
@@ -53,9 +53,9 @@ def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
     if file and line:
         lines.append(f"  Raised at {cell(file)}:{cell(line)} in {cell(function)}, fingerprint ERR-{error.fingerprint}.")
         lines.append(
-            "  Install it into the environment of this run, or name another environment with --venv."
+            "  Install it in this run's environment, or name another environment with --venv."
             if error.exception in ("ModuleNotFoundError", "ImportError")
-            else "  Its traceback is above; breakpoint() in front of that line stops there."
+            else "  Its traceback is above; put breakpoint() before that line to stop there."
         )
     if is_verbose:
         lines += [f"  {cell(each)}" for each in error.trace.splitlines()]
@@ -63,7 +63,7 @@ def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
 
 
 def document(run: InputRun) -> dict[str, object]:
-    """The same for programs."""
+    """The same report as a document."""
     return {
         "input": run.path,
         "status": run.status,

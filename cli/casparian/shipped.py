@@ -1,7 +1,7 @@
 """Files that come with Casparian: premade parsers, and the commented settings with what they say about each.
 
-In a wheel they lie inside the package (`bundled/`), in a checkout where they are written (`config/`, `parsers/`). Values and
-ranges of settings are the models' (`casparian_protocol.settings`); a test holds the commented text against them.
+A wheel has them inside the package (`bundled/`), a checkout where they are written (`config/`, `parsers/`). Values and
+ranges of settings come from the models (`casparian_protocol.settings`); a test compares the commented text with them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class BundledFileMissing(CasparianError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} comes with Casparian, and is missing.",
-            remedy="Install Casparian again; if it is still missing, please report it.",
+            f"{name}, a part of Casparian, is missing.",
+            remedy="Reinstall Casparian; if it is still missing, please report it.",
         )
 
 
@@ -56,7 +56,7 @@ change needs: nothing, `casparian config reload`, or a restart of the daemon.
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One setting as the commented file has it."""
+    """One setting of the commented file."""
 
     group: str
     key: str
@@ -122,7 +122,7 @@ class _Bounds:
         self._found: dict[type, Any] = {}
 
     def learn(self, metadata: Iterable[Any]) -> None:
-        """Take in what `Field(...)` and `Annotated[...]` hold, one within the other."""
+        """Collect the limits in `Field(...)` and `Annotated[...]`, at any depth."""
         for each in metadata:
             if isinstance(each, FieldInfo):
                 self.learn(each.metadata)
@@ -139,7 +139,7 @@ class _Bounds:
             low = str(above.gt + 1)
         else:
             low = f"more than {above.gt}" if above is not None else str(at_least.ge if at_least else "any")
-        if at_most is None or at_most.le == COUNT_MAX:  # where every count ends says nothing about this one
+        if at_most is None or at_most.le == COUNT_MAX:  # the upper bound of every count is not worth naming
             return f"{low} or more"
         return f"{low} to {at_most.le}"
 

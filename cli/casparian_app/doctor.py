@@ -1,4 +1,4 @@
-"""Whether the machine and the home are fit: from what `measuring` found to verdicts: ok, warn or fail, and what to do."""
+"""Checks of the machine and the home: turns what `measuring` found into ok, warn or fail, with a remedy."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, SettingsError, load
 from casparian_protocol.wire.operations.daemon import StatusResult
 
-#: Older versions lack what Casparian uses.
+#: Older versions lack features that Casparian uses.
 MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
 _SLOW_SYNC_SECONDS = 0.02
 _BAD_SYNC_SECONDS = 0.5
-#: In memory: what is written there is gone after a power cut.
+#: In memory: their contents are lost in a power cut.
 _VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-#: Locks and renames hold only as far as the server keeps them.
+#: Locks and renames are only as reliable as the server.
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"})
 _YEAR_2025, _YEAR_2100 = 1_735_689_600.0, 4_102_444_800.0
 _OPEN_FILES_WANTED = 1024
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of doctor's answer. `remedy` is empty only when there is nothing to do."""
+    """One line of doctor's report. `remedy` is empty only when there is nothing to do."""
 
     name: str
     verdict: Verdict
@@ -66,7 +66,9 @@ def judge_home(facts: HomeFacts, root: str, uid: int) -> Check:
         why = f"{root} belongs to user {facts.owner_uid}, this is user {uid}"
         return Check("home", Verdict.FAIL, why, "Run as the home's owner, or name another home with --home.")
     if facts.mode & 0o077:
-        return Check("home", Verdict.FAIL, f"others can enter it (mode {facts.mode:04o})", f"Run `chmod 700 {root}`.")
+        return Check(
+            "home", Verdict.FAIL, f"other users can enter it (mode {facts.mode:04o})", f"Run `chmod 700 {root}`."
+        )
     if not facts.config_exists:
         return Check("home", Verdict.WARN, f"{root} has no config.toml", "`casparian init` writes a commented one.")
     return Check("home", Verdict.OK, f"{root}, private to you")
@@ -82,12 +84,12 @@ def judge_space(disk: Disk, low_disk_bytes: int, reserve_bytes: int) -> Check:
     if disk.free_bytes < floor:
         return Check("disk space", Verdict.FAIL, seen, "Free some space, move the home, or lower log.low_disk_bytes.")
     if disk.free_bytes < 5 * floor:
-        return Check("disk space", Verdict.WARN, seen, "Free some space before large jobs; outputs and logs need it.")
+        return Check("disk space", Verdict.WARN, seen, "Free some space before you run large jobs.")
     return Check("disk space", Verdict.OK, seen)
 
 
 def judge_sync(disk: Disk) -> Check:
-    """Every decision waits for one sync of the log; a slow one slows all."""
+    """Every decision waits for a sync of the log, so a slow sync slows down everything."""
     if not disk.sync_seconds:
         return Check("disk sync", Verdict.WARN, f"not measured: {disk.why_unmeasured}", "Run doctor again with a home.")
     median, worst = disk.sync_seconds[len(disk.sync_seconds) // 2], disk.sync_seconds[-1]
@@ -95,20 +97,26 @@ def judge_sync(disk: Disk) -> Check:
     seen = f"{median * 1000:.2f} ms median, {worst * 1000:.2f} ms worst of {len(disk.sync_seconds)}{on}"
     if disk.file_system in _VOLATILE:
         return Check(
-            "disk sync", Verdict.WARN, f"{seen}, which is memory", "Keep the home on a disk: a power cut loses it."
+            "disk sync",
+            Verdict.WARN,
+            f"{seen}, which is memory",
+            "Move the home to a disk: memory is lost in a power cut.",
         )
     if disk.file_system in _NETWORK:
         return Check(
             "disk sync",
             Verdict.WARN,
             f"{seen}, a network file system",
-            "Prefer a local disk; here the server must keep locks, renames and syncs.",
+            "Use a local disk: this one depends on the server for locks, renames and syncs.",
         )
     if median > _BAD_SYNC_SECONDS:
-        return Check("disk sync", Verdict.FAIL, seen, "This disk is too slow for a log of events; use another.")
+        return Check("disk sync", Verdict.FAIL, seen, "This disk is too slow for the event log; use another.")
     if median > _SLOW_SYNC_SECONDS:
         return Check(
-            "disk sync", Verdict.WARN, seen, "It works, slowly; a disk with a faster sync helps small files most."
+            "disk sync",
+            Verdict.WARN,
+            seen,
+            "Casparian will run slowly here; use a disk with a faster sync, above all for many small files.",
         )
     return Check("disk sync", Verdict.OK, seen)
 
@@ -120,7 +128,7 @@ def judge_versions(found: Mapping[str, str]) -> Check:
     seen = ", ".join(f"{name} {found[name]}" for name in ("python", "pyarrow", "duckdb", "pyzmq", "libzmq"))
     if wrong:
         needs = ", ".join(f"{name} {least}" for name, least in MINIMUM.items())
-        return Check("versions", Verdict.FAIL, f"too old or missing: {', '.join(wrong)}", f"Needed at least: {needs}.")
+        return Check("versions", Verdict.FAIL, f"too old or missing: {', '.join(wrong)}", f"Install at least {needs}.")
     return Check("versions", Verdict.OK, seen)
 
 
@@ -136,8 +144,8 @@ def judge_zones(version: str, missing: Sequence[str]) -> Check:
         return Check(
             "time zones",
             Verdict.WARN,
-            "the tz database does not tell its version",
-            "Commits record that version; install a tzdata with tzdata.zi to have it.",
+            "the version of the tz database is unknown",
+            "Commits record that version; install a tzdata package that contains tzdata.zi.",
         )
     return Check("time zones", Verdict.OK, f"tz database {version}")
 
@@ -145,35 +153,35 @@ def judge_zones(version: str, missing: Sequence[str]) -> Check:
 def judge_sockets(longest_bytes: int, limit_bytes: int, directory: str) -> Check:
     seen = f"{longest_bytes} of {limit_bytes} bytes, in {directory}"
     if longest_bytes > limit_bytes:
-        return Check("socket paths", Verdict.FAIL, seen, "Name a home with a shorter path, or set XDG_RUNTIME_DIR.")
+        return Check("socket paths", Verdict.FAIL, seen, "Use a home with a shorter path, or set XDG_RUNTIME_DIR.")
     return Check("socket paths", Verdict.OK, seen)
 
 
 def judge_clock(facts: ClockFacts) -> Check:
     if not _YEAR_2025 <= facts.wall_seconds < _YEAR_2100:
-        return Check("clock", Verdict.FAIL, "the year cannot be right", "Set the clock; times of rows come from it.")
+        return Check("clock", Verdict.FAIL, "the year cannot be right", "Set the clock; it provides the times of rows.")
     if facts.newest_log_seconds is not None and facts.newest_log_seconds > facts.wall_seconds + 60:
         behind = facts.newest_log_seconds - facts.wall_seconds
         return Check(
             "clock",
             Verdict.WARN,
             f"the event log was written {behind:,.0f} s in the future",
-            "Set the clock. Order and leases are safe, times of rows are not.",
+            "Set the clock. Order and leases are not affected, but times of rows are.",
         )
     if abs(facts.drift_seconds) > max(0.05, facts.watched_seconds * 0.1):
         return Check(
             "clock",
             Verdict.WARN,
             f"the wall clock moved {facts.drift_seconds:+.3f} s in {facts.watched_seconds:.2f} s",
-            "It is being set right now, or is unstable; check the time service. Leases do not depend on it.",
+            "It was set just now, or it is unstable; check the time service. Leases do not depend on it.",
         )
     seen = "year plausible, wall and monotonic clock agree"
     if facts.is_kept is False:
         return Check(
             "clock",
             Verdict.WARN,
-            f"{seen}, but no time service keeps it right",
-            "Run one (chrony, systemd-timesyncd), unless the host of this machine does.",
+            f"{seen}, but no time service is running",
+            "Run one (chrony, systemd-timesyncd), unless this machine's host runs one.",
         )
     return Check("clock", Verdict.OK, seen)
 
@@ -188,15 +196,15 @@ def judge_files(facts: MachineFacts) -> Check:
 def judge_limits(facts: MachineFacts, guest_bytes: int, file_bytes: int) -> Check:
     """Limits of this process, which daemon, workers and guests inherit. `file_bytes`: a segment of the log."""
     if facts.file_bytes is not None and facts.file_bytes < file_bytes:
-        why = f"files end at {size(facts.file_bytes)}, a segment of the log has {size(file_bytes)}"
+        why = f"files are limited to {size(facts.file_bytes)}, a segment of the log needs {size(file_bytes)}"
         return Check("limits", Verdict.FAIL, why, "Raise it: `ulimit -f unlimited`.")
     if facts.address_space_bytes is not None and facts.address_space_bytes < guest_bytes:
-        why = f"{size(facts.address_space_bytes)} of address space, guests are to have {size(guest_bytes)}"
+        why = f"{size(facts.address_space_bytes)} of address space, guests should have {size(guest_bytes)}"
         return Check("limits", Verdict.WARN, why, "Raise it: `ulimit -v unlimited`; guests get less otherwise.")
     if facts.processes is not None and facts.processes < _PROCESSES_WANTED:
         why = f"{facts.processes:,} processes and threads"
         return Check("limits", Verdict.WARN, why, f"Raise it: `ulimit -u {_PROCESSES_WANTED * 4}`.")
-    return Check("limits", Verdict.OK, "file size, address space and processes suffice")
+    return Check("limits", Verdict.OK, "file size, address space and number of processes are sufficient")
 
 
 def judge_machine(facts: MachineFacts, worker_count: int) -> Check:
@@ -205,12 +213,12 @@ def judge_machine(facts: MachineFacts, worker_count: int) -> Check:
     if facts.available_bytes is not None and facts.available_bytes < _MEMORY_WANTED_BYTES:
         return Check("machine", Verdict.WARN, seen, "Run fewer workers (daemon.max_concurrent_workers) or free memory.")
     if worker_count > 2 * facts.cores:
-        return Check("machine", Verdict.WARN, seen, "More than two workers a core only wait for each other.")
+        return Check("machine", Verdict.WARN, seen, "More than two workers per core only wait for each other.")
     return Check("machine", Verdict.OK, seen)
 
 
 def judge_sandbox(facts: SandboxFacts) -> Check:
-    """Always a warning in this version: the layers may be there, guests do not use them yet."""
+    """Always a warning in this version: even if the layers exist, guests do not use them yet."""
     landlock = f"Landlock ABI {facts.landlock_abi}" if facts.landlock_abi else "no Landlock"
     seccomp = "seccomp" if facts.has_seccomp else "no seccomp"
     bubblewrap = "bubblewrap" if facts.bubblewrap else "no bubblewrap"
@@ -218,7 +226,7 @@ def judge_sandbox(facts: SandboxFacts) -> Check:
         "sandbox",
         Verdict.WARN,
         f"level none; the machine has: {landlock}, {seccomp}, {bubblewrap}",
-        "This version runs guests with limits and a bare environment, but unconfined: run parsers you trust.",
+        "This version runs guests with limits and a minimal environment, but without a sandbox: run only parsers that you trust.",
     )
 
 
@@ -226,14 +234,16 @@ def judge_log(objection: CasparianError | None) -> Check:
     if objection is not None:
         return Check("log", Verdict.FAIL, objection.problem, objection.remedy)
     return Check(
-        "log", Verdict.OK, "as long as the tables, snapshots and seals knew it; `casparian log verify` reads all of it"
+        "log",
+        Verdict.OK,
+        "at least as long as the tables, snapshots and seals recorded; `casparian log verify` checks all of it",
     )
 
 
 def judge_published(facts: PublishedFacts) -> Check:
     if facts.why_not:
-        remedy = "It is made again when the daemon starts, or by `casparian sql QUERY` without one."
-        return Check("outputs", Verdict.WARN, f"the catalogue cannot be read: {facts.why_not}", remedy)
+        remedy = "It is rebuilt when the daemon starts, or by `casparian sql QUERY` without a daemon."
+        return Check("outputs", Verdict.WARN, f"catalog.duckdb cannot be read: {facts.why_not}", remedy)
     if facts.damaged:
         named = ", ".join(facts.damaged)
         remedy = (
@@ -241,17 +251,15 @@ def judge_published(facts: PublishedFacts) -> Check:
             "rows again: `casparian job rerun ID`."
         )
         return Check("outputs", Verdict.FAIL, f"published files are missing or cut short: of {named}", remedy)
-    seen = f"{facts.files:,} published files are there; `casparian verify OUTPUT` compares their digests"
+    seen = f"{facts.files:,} published files exist; `casparian verify OUTPUT` compares their digests"
     return Check("outputs", Verdict.OK, seen)
 
 
 def judge_orphans(count: int, folder: str) -> Check:
     if not count:
         return Check("orphans", Verdict.OK, "no published file was moved aside")
-    seen = f"{count:,} files that no commit of the log names were moved to {folder}"
-    remedy = (
-        "They are from before a repair. Their inputs were processed again: compare if you like, then delete the folder."
-    )
+    seen = f"{count:,} files that belong to no commit were moved to {folder}"
+    remedy = "They date from before a repair, and their inputs were processed again. Compare if you like, then delete the folder."
     return Check("orphans", Verdict.WARN, seen, remedy)
 
 
@@ -262,27 +270,27 @@ def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:
         return Check(
             "daemon",
             Verdict.WARN,
-            f"process {pid_in_file} is there and does not answer: {why}",
-            "Look at logs/daemon.log in the home; `casparian stop` ends it.",
+            f"process {pid_in_file} exists but does not answer: {why}",
+            "Read logs/daemon.log in the home; `casparian stop` ends it.",
         )
     return Check("daemon", Verdict.OK, "not running; commands open the home themselves")
 
 
 def judge_trouble(status: StatusResult | None) -> Check:
-    """What a running daemon has failed to do while it continues to run."""
+    """What a running daemon has failed to do, although it still runs."""
     if status is None:
-        return Check("trouble", Verdict.OK, "no daemon runs to ask")
+        return Check("trouble", Verdict.OK, "no daemon is running")
     parked = wording.say_parked(status.parked)
     if parked:
-        why = "Give the daemon's user the right to write there, or free space; it goes on by itself."
+        why = "Let the daemon's user write there, or free some space; the daemon then continues by itself."
         return Check("trouble", Verdict.FAIL, "; ".join(parked), why)
     poison = wording.say_poison(status.projection.poison_events)
     if poison:
-        why = "Restore blobs that are missing from a copy of the home; report what else is named."
+        why = "Restore missing blobs from a copy of the home; please report any other cause."
         return Check("trouble", Verdict.FAIL, poison[0], why)
     internal = wording.say_internal(status.internal_errors)
     if internal:
-        return Check("trouble", Verdict.WARN, internal[0], "Report it, with `casparian support-bundle FILE`.")
+        return Check("trouble", Verdict.WARN, internal[0], "Please report it, with `casparian support-bundle FILE`.")
     return Check("trouble", Verdict.OK, "none: no commit waits, no event is left out, no internal errors")
 
 
@@ -297,7 +305,7 @@ def _is_too_old(name: str, found: Mapping[str, str]) -> bool:
 
 
 def examine(home: Home) -> list[Check]:
-    """Every check, in the order of its weight."""
+    """Every check, the most important first."""
     since = measure.now_pair()
     settings, settings_check = _settings(home)
     disk = measure.measure_disk(home)
@@ -325,7 +333,7 @@ def examine(home: Home) -> list[Check]:
 
 
 def _settings(home: Home) -> tuple[Settings, Check]:
-    """The settings in force, or the built-in ones and why they could not be read."""
+    """The effective settings; or the built-in ones, and why the others could not be read."""
     try:
         settings = load(home, dict(os.environ)).settings
     except SettingsError as wrong:

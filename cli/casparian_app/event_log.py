@@ -1,4 +1,4 @@
-"""The event log of a home: read it, prove that it is what was written, and repair it when it is not. Needs no daemon.
+"""The event log of a home: read it, verify that it is unaltered, and repair it. Needs no daemon.
 
 Reading takes no lock: the last events, figures, a range, an export. What changes the log (`repair`, `rebuild_tables`) takes
 the home's lock.
@@ -91,24 +91,24 @@ EXPORT_FORMS = ("jsonl", "parquet")
 
 
 def whole_end(home: Home) -> Position:
-    """Up to where the log may be read: its last whole batch. Raises `NoHome`, or `UsageProblem` for an empty log."""
+    """The end of the readable log: its last complete batch. Raises `NoHome`, or `UsageProblem` for an empty log."""
     if not is_home(home):
         raise NoHome(home)
     end = end_of_log(RealFs(), home.log)
     if end is None:
         raise UsageProblem(
-            f"The log of {home.root} is empty.", remedy="It begins with the first command that changes something."
+            f"The log of {home.root} is empty.", remedy="The first command that changes something starts it."
         )
     return end
 
 
 def last_events(home: Home, most: int) -> list[Event]:
-    """The last events, the oldest first."""
+    """The last events, oldest first."""
     return log_tail(RealFs(), home.log, most, whole_end(home))
 
 
 def figures(home: Home) -> LogStats:
-    """How large the log is, from when to when, and its events by type."""
+    """The log's size, its first and last time, and its events by type."""
     return log_stats(RealFs(), home.log, whole_end(home))
 
 
@@ -122,13 +122,13 @@ def events_between(home: Home, first_seq: int, last_seq: int | None) -> Iterator
 
 
 def write_events(home: Home, out: TextIO, from_seq: int) -> int:
-    """Write the events to a stream as JSON lines, as they were recorded; how many."""
+    """Write the events to a stream as JSON lines, as they were recorded; returns their number."""
     with LogReader(RealFs(), home.log) as reader:
         return export_jsonl(reader.events(from_seq, whole_end(home), as_written=True), out)
 
 
 def export_events(home: Home, target: Path, form: str, from_seq: int, *, force: bool) -> int:
-    """Write the events to a file, as JSON lines or Parquet; how many."""
+    """Write the events to a file, as JSON lines or Parquet; returns their number."""
     with written_aside(target, force=force) as aside:
         if form == "parquet":
             with LogReader(RealFs(), home.log) as reader:
@@ -137,19 +137,19 @@ def export_events(home: Home, target: Path, form: str, from_seq: int, *, force: 
             return write_events(home, out, from_seq)
 
 
-#: Up to here the tables are compared unasked: it takes a few seconds.
+#: Up to this many events the tables are compared by default: it takes a few seconds.
 _CHEAP_EVENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` found. The objection of a witness of a longer or another log is an error that was not raised."""
+    """What `verify` found. A witness of a longer or different log is kept here as an error that was not raised."""
 
     log: Verification
     witnesses: Sequence[Witness]
     objection: CasparianError | None
     seals: Sequence[SealCheck]
-    #: None when the seals could not be checked: the home's key is not here.
+    #: None when the seals could not be checked: the home's key is missing.
     has_key: bool
     tables: Comparison | None
     #: Why the tables were not compared; None when they were.
@@ -167,25 +167,26 @@ class Verified:
 
 
 def verify(home: Home, *, wants_tables: bool | None) -> Verified:
-    """Check checksums, numbers, the hash chain, its seals, and the tables against a fold from scratch. Changes nothing.
+    """Check checksums, numbers, the hash chain, its seals, and the tables against a replay from the start. Changes nothing.
 
-    `wants_tables` None: when it is cheap. Raises `LogInUse` when the tables were asked for and another command has the home.
+    `wants_tables` None: compare them if it is cheap. Raises `LogInUse` when the tables were asked for while another command has
+    the home.
     """
     if not is_home(home):
         raise NoHome(home)
     began = time.monotonic()
-    witnesses = gather_witnesses(home)  # before the log: it only grows
+    witnesses = gather_witnesses(home)  # read before the log, which only grows
     found = verify_log(RealFs(), home.log)
     objection = _objection(home, witnesses) if found.is_sound else None
     has_seals = found.is_sound and bool(found.event_count) and objection is None and (home.log / SEALS_FOLDER).is_dir()
     has_key = not has_seals or _has_key(home)
     seals = _checked_seals(home) if has_seals and has_key else []
-    tables, why_not = _compared(home, wants_tables, found) if objection is None else (None, "the log is not whole")
+    tables, why_not = _compared(home, wants_tables, found) if objection is None else (None, "the log is incomplete")
     return Verified(found, witnesses, objection, seals, has_key, tables, why_not, time.monotonic() - began)
 
 
 def _objection(home: Home, witnesses: Sequence[Witness]) -> CasparianError | None:
-    """Why a part of the home contradicts the log: it has seen a longer log, or another one."""
+    """Evidence elsewhere in the home that the log was longer, or was a different one."""
     try:
         examine_log(RealFs(), home.log, witnesses)
     except (LogShorter, LogReplaced, LogCorrupt) as objection:
@@ -211,7 +212,7 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
     if wanted is False or not found.is_sound or not found.event_count:
         return None, "not asked for" if wanted is False else "the log is damaged or empty"
     if wanted is None and found.event_count > _CHEAP_EVENTS:
-        return None, f"the log has more than {_CHEAP_EVENTS:,} events; --tables compares them all the same"
+        return None, f"the log has more than {_CHEAP_EVENTS:,} events; --tables compares them anyway"
     if (beside := _compared_beside_a_daemon(home)) is not None:
         return beside, None
     try:
@@ -250,13 +251,13 @@ def examined(home: Home) -> Findings:
     found = examine_log(RealFs(), home.log)
     if found is None:
         raise UsageProblem(
-            f"The log of {home.root} is empty.", remedy="It begins with the first command that changes something."
+            f"The log of {home.root} is empty.", remedy="The first command that changes something starts it."
         )
     return found
 
 
 def _durable_head(home: Home, found: Findings) -> Head:
-    """The end of what is surely durable: a running sentinel knows, without one it is all that is there."""
+    """The end of what is certainly durable: as the running sentinel reports it, or the whole log without one."""
     try:
         with Client.connect(home) as client:
             seq = client.perform(PING()).seq
@@ -266,7 +267,7 @@ def _durable_head(home: Home, found: Findings) -> Head:
 
 
 class RepairFacts(TypedDict):
-    """What a repair cuts; what it has cut has a place and an event, too."""
+    """What a repair cuts or has cut; afterwards also where the old bytes are, and the event that records it."""
 
     segment: str
     offset: int
@@ -275,7 +276,7 @@ class RepairFacts(TypedDict):
     last_seen_seq: int
     cut_bytes: int
     removed_segments: Sequence[str]
-    #: The folder in the log's with the old bytes.
+    #: The folder, inside the log's, with the old bytes.
     kept_as: NotRequired[str]
     #: The event that records the repair.
     seq: NotRequired[int]
@@ -283,11 +284,11 @@ class RepairFacts(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class SignedExport:
-    """An export that outsiders can check."""
+    """A signed export, which outsiders can verify."""
 
     last_seq: int
     public_key: str
-    #: As it is written and signed.
+    #: The exact bytes that were written and signed.
     manifest: Mapping[str, object]
 
 
@@ -327,9 +328,9 @@ def export_for_outsiders(home: Home, target: Path, script: bytes) -> SignedExpor
 
 
 def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> RepairFacts:
-    """Cut a damaged log back to its last good batch, keep the old bytes, record it; or say what would be lost.
+    """Cut a damaged log back to its last good batch, keep the old bytes and record the cut; or report what would be lost.
 
-    `accepts_loss`: go on from where the log ends, though it is known to have been longer.
+    `accepts_loss`: continue from the end of the log, although it is known to have been longer.
     """
     if not is_home(home):
         raise NoHome(home)
@@ -349,12 +350,14 @@ def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> RepairFacts:
 
 
 def rebuild_tables(home: Home) -> Path:
-    """Set the tables aside, to be made again from the log; where the old ones lie now."""
+    """Set the tables aside, to be rebuilt from the log; returns where the old ones are kept."""
     if not is_home(home):
         raise NoHome(home)
     with HomeLock.acquire(home.lock_file, "command"):
         if not home.state_db.exists():
-            raise UsageProblem("There are no tables.", remedy="They are made from the log when they are needed.")
+            raise UsageProblem(
+                "There are no tables to rebuild.", remedy="The next command that needs them builds them from the log."
+            )
         wal = home.state_db.with_name(home.state_db.name + ".wal")
         aside = home.root / f"{home.state_db.name}.aside-{_stamp()}"
         if wal.exists():
@@ -368,7 +371,7 @@ def _stamp() -> str:
 
 
 def _repair(home: Home, plan: RepairPlan | None, pending: Mapping[str, Any] | None) -> RepairFacts:
-    """Cut, record (an earlier repair too that died before it could), and set aside what was computed from the longer log.
+    """Cut, record the cut (also that of an earlier repair which crashed first), and set aside what the longer log produced.
 
     The caller holds the lock. One of the two is given.
     """

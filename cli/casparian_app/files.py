@@ -206,7 +206,7 @@ class NotInFileIndex(UsageProblem):
             remedy = (
                 "There is no such file either. Files come first, the tag last; `casparian files` lists what is known."
             )
-        super().__init__(f"{name} is not in the catalogue.", remedy=remedy)
+        super().__init__(f"{name} is not in the file index.", remedy=remedy)
 
 
 def known_rules(gateway: Gateway) -> list[TagRule]:

@@ -1,6 +1,6 @@
-"""Jobs: which to list, everything about one, running them again, and comparing what a job makes again with what it published.
+"""Jobs: list them, show everything about one, run them again, and compare a repeated run with what was published.
 
-Operations on many jobs are performed in bounded parts, so that ten thousand jobs do not block other requests.
+Operations on many jobs run in bounded batches, so that ten thousand jobs do not block other requests.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class UnknownState(UsageProblem):
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant; every condition that is given must hold."""
+    """Which jobs to list; a job must match every given condition."""
 
     status: str | None = None
     job_type: str | None = None
@@ -77,7 +77,7 @@ class JobFilter:
 
     @property
     def hides_closed(self) -> bool:
-        """Whether closed failures are left out: a filter on failures means open ones, unless all are asked for."""
+        """Whether closed failures are left out: a filter on failures shows open ones unless all are requested."""
         is_about_failures = self.is_dead or (self.status or "").upper() in _FAILURES
         return is_about_failures and not self.with_closed
 
@@ -99,7 +99,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """One job with all that hangs on it."""
+    """One job with everything recorded about it."""
 
     row: JobRow
     #: With absolute paths.
@@ -107,12 +107,12 @@ class JobDetails:
     commits: list[JobCommit]
     violations: list[JobViolation]
     history: list[JobEvent]
-    #: What keeps a committed job's files from being put in place; None when nothing does.
+    #: Why a committed job's files cannot be put in place; None when nothing is wrong.
     parked: ParkedCommit | None = None
 
     @property
     def spec(self) -> JobSpec | None:
-        """What was queued."""
+        """What was queued, and the sentinel's answer."""
         text = self.row["spec_json"]
         return JobSpec.model_validate_json(text) if text else None
 
@@ -132,7 +132,7 @@ class JobDetails:
         return RecordAccounting.model_validate_json(text) if text else None
 
     def document(self) -> dict[str, object]:
-        """The job as one document: JSON columns unpacked, things called as everywhere else."""
+        """The job as one document: JSON columns unpacked, with the names used everywhere else."""
         document = in_words({name: value for name, value in self.row.items() if not name.endswith("_json")})
         row = self.row
         texts = {
@@ -149,7 +149,7 @@ class JobDetails:
 
 
 def job_details(gateway: Gateway, job_id: str) -> JobDetails:
-    """Everything about the job with this id, or whose id begins so. Raises `UsageProblem` for none or several."""
+    """Everything about the job with this id or prefix. Raises `UsageProblem` for none or several."""
     row = find_job(gateway, job_id)
     found = row["id"]
     files = [
@@ -173,7 +173,7 @@ def _parked(gateway: Gateway, job: JobRow) -> ParkedCommit | None:
 
 
 def log_file(gateway: Gateway, job_id: str) -> Path | None:
-    """The newest log of a job, `logs/<date>/<job_id>.log`; None without one."""
+    """The newest log of a job, `logs/<date>/<job_id>.log`; None if it has none."""
     found = sorted(gateway.home.logs.glob(f"*/{job_id}.log"), key=lambda path: path.parent.name)
     return found[-1] if found else None
 
@@ -193,7 +193,7 @@ def policy_words(policy: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """How many run again, and how many do not, by the reason."""
+    """How many jobs run again, and how many do not, by reason."""
 
     jobs: int
     refused: Counter[str] = field(default_factory=Counter)
@@ -208,12 +208,12 @@ class Rerun:
 
     answer: JobResult
     replaces_rows: int
-    #: Versions of its parser that wait, so that an earlier one does the work.
+    #: Newer versions of its parser that still wait, so that an earlier one does the work.
     waiting: list[WaitingVersion]
 
 
 def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None) -> Again:
-    """Let dead letters try again with the parser's current version: one, all of a cause, or all."""
+    """Queue dead letters again with the parser's current version: one, all with one cause, or all."""
     found = None if job_id is None else find_job(gateway, job_id)["id"]
     cause = None if fingerprint is None else find_fingerprint(gateway, fingerprint)
     is_all = found is None and cause is None
@@ -234,7 +234,7 @@ def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
 
 
 def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False) -> Again:
-    """Run all inputs again whose newest job failed and is still open; a trial only counts them."""
+    """Run every input again whose newest job failed and is still open; a dry run only counts them."""
     need(gateway, "parser", parser)
 
     def part(after: str) -> tuple[int, RerunFailedResult]:
@@ -245,7 +245,7 @@ def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_t
 
 
 def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]]) -> Again:
-    """All parts together: `part` does the one behind an id, and says how many jobs of it run again."""
+    """Run all batches: `part` performs the one after an id, and returns how many of its jobs run again."""
     jobs, refused, after = 0, Counter[str](), ""
     while True:
         number, done = part(after)
@@ -262,19 +262,19 @@ _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
 
 
 def recorded_jobs(gateway: Gateway, what: str, sample: int | None) -> list[RecordedJob]:
-    """The committed jobs that an id or an output means, as the log recorded them; of an output perhaps only a sample."""
+    """The committed jobs of an id or an output, as the log recorded them; for an output perhaps only a sample."""
     return [_recorded(gateway, job) for job in _jobs(gateway, what, sample)]
 
 
 def run_again(home: Home, job: RecordedJob) -> Reproduction:
-    """Run a job again (artifact, contract, time, input as they were) and compare."""
+    """Run a job again with its original artifact, contract, time and input, and compare."""
     from casparian_worker import reproduce_job
 
     return reproduce_job(job, home, load(home, dict(os.environ)).settings, lambda digest: read_blob(home, digest))
 
 
 def _jobs(gateway: Gateway, what: str, sample: int | None) -> list[JobRow]:
-    """The committed jobs that are meant: those of an output, or the one of an id."""
+    """The selected committed jobs: those of an output, or the one with an id."""
     of_output = [row["id"] for row in gateway.query(LiveJobsOfOutput(what))]
     if of_output:
         chosen = sorted(random.sample(of_output, sample)) if sample and sample < len(of_output) else of_output
@@ -299,7 +299,7 @@ def _recorded(gateway: Gateway, job: JobRow) -> RecordedJob:
     from casparian_worker import PublishedFile, RecordedJob
 
     epoch, leased_at_us = job["lease_epoch"], job["claim_time"]
-    assert epoch is not None and leased_at_us is not None  # it was leased, or it could not have committed
+    assert epoch is not None and leased_at_us is not None  # a committed job must have been leased
     (parser,) = gateway.query(ArtifactOf(artifact_hash=job["artifact_hash"]))
     files = tuple(
         PublishedFile(one["path"], one["output"], one["version"], one["digest"] or "")

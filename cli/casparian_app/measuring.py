@@ -1,4 +1,4 @@
-"""Measuring the machine and the home: the only part of doctor that touches either. Judges nothing.
+"""Measuring the machine and the home: the only part of doctor that touches either. It draws no conclusions.
 
 Leaves nothing behind: the one file it writes (to time a sync) is removed. Opens no home and takes no lock.
 """
@@ -38,20 +38,20 @@ _ZONES_TRIED = ("UTC", "Europe/Berlin", "America/New_York")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Where the home lies: free space for this user, file system, and how long a small write takes to be durable."""
+    """The home's disk: free space for this user, file system, and how long a small write takes to be durable."""
 
     free_bytes: int
     file_system: str
     #: Sorted; empty when it could not be measured, and then `why_unmeasured` says why.
     sync_seconds: tuple[float, ...]
     why_unmeasured: str = ""
-    #: Files that may still be made; None where the file system does not limit them.
+    #: How many more files can be created; None where the file system has no limit.
     free_files: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HomeFacts:
-    """The home's directory as the kernel describes it."""
+    """The home's directory: owner, mode, and what it contains."""
 
     exists: bool
     is_directory: bool = False
@@ -63,12 +63,12 @@ class HomeFacts:
 @dataclass(frozen=True, slots=True)
 class ClockFacts:
     wall_seconds: float
-    #: How far wall and monotonic clock moved apart while we looked, and for how long we looked.
+    #: How far the wall and monotonic clocks drifted apart, and for how long we measured.
     drift_seconds: float
     watched_seconds: float
-    #: The newest file of the event log, by its own time; None without one.
+    #: The modification time of the event log's newest file; None without one.
     newest_log_seconds: float | None
-    #: Whether the kernel says that a time service keeps the wall clock; None: it does not say.
+    #: Whether the kernel reports that a time service sets the wall clock; None: unknown.
     is_kept: bool | None = None
 
 
@@ -76,7 +76,7 @@ class ClockFacts:
 class MachineFacts:
     cores: int
     memory_bytes: int
-    #: None: the system does not say.
+    #: None: unknown.
     available_bytes: int | None
     #: None: unlimited.
     open_files_soft: int | None
@@ -89,12 +89,12 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFacts:
-    """The files that the catalogue names. Only their being there and their last bytes are looked at."""
+    """The files that `catalog.duckdb` names: whether they exist, and whether their last bytes are intact."""
 
     files: int = 0
     #: Outputs with a file that is missing or cut short; sorted.
     damaged: tuple[str, ...] = ()
-    #: Why the catalogue cannot be read; empty when it can.
+    #: Why `catalog.duckdb` cannot be read; empty when it can.
     why_not: str = ""
 
 
@@ -117,7 +117,7 @@ def measure_home(home: Home) -> HomeFacts:
 
 
 def measure_disk(home: Home) -> Disk:
-    """Of the home's disk, or of the disk where the home would be made (nothing is written there)."""
+    """Facts about the home's disk, or the disk where the home would be created (nothing is written there)."""
     place = next(each for each in (home.root, *home.root.parents) if each.exists())
     free_bytes = shutil.disk_usage(place).free
     system, files = _file_system(place), _free_files(place)
@@ -135,7 +135,7 @@ def _free_files(place: Path) -> int | None:
 
 
 def measure_clock(home: Home, watched_since: tuple[float, float]) -> ClockFacts:
-    """`watched_since`: what `now_pair` gave at the beginning."""
+    """`watched_since`: the result of `now_pair` at the beginning."""
     wall, monotonic = now_pair()
     watched = monotonic - watched_since[1]
     times = [entry.stat().st_mtime for entry in home.log.glob("*.caslog")] if home.log.is_dir() else []
@@ -143,7 +143,7 @@ def measure_clock(home: Home, watched_since: tuple[float, float]) -> ClockFacts:
 
 
 def _is_kept() -> bool | None:
-    """What adjtimex(2) returns when nothing is to be changed; Linux only."""
+    """The return value of an adjtimex(2) call that changes nothing; Linux only."""
     if sys.platform != "linux":
         return None
     question = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: change nothing
@@ -184,7 +184,7 @@ def measure_sandbox() -> SandboxFacts:
 
 
 def versions() -> dict[str, str]:
-    """What the parts run on; an absent package has the empty text."""
+    """The versions of the packages used; empty for a missing package."""
     import zmq
 
     found = {"python": platform.python_version()}
@@ -197,7 +197,7 @@ def versions() -> dict[str, str]:
 
 
 def time_zones() -> tuple[str, list[str]]:
-    """The version of the tz database in use (empty when it does not tell), and the zones that could not be loaded."""
+    """The version of the tz database (empty if unknown), and the zones that could not be loaded."""
     missing = []
     for name in _ZONES_TRIED:
         try:
@@ -208,7 +208,7 @@ def time_zones() -> tuple[str, list[str]]:
 
 
 def socket_path_bytes(home: Home) -> tuple[int, int]:
-    """The longest path of a socket of this home, and what libzmq takes."""
+    """The length of this home's longest socket path, and the limit of libzmq."""
     endpoints = (home.bus_endpoint, home.feed_endpoint, home.query_endpoint, f"ipc://{home.sockets / 'projector.sock'}")
     return max(len(os.fsencode(each.removeprefix("ipc://"))) for each in endpoints), IPC_PATH_LIMIT_BYTES
 
@@ -223,7 +223,7 @@ def daemon_of(home: Home) -> tuple[int | None, str]:
 
 
 def objection_to_log(home: Home) -> CasparianError | None:
-    """What opening the log would refuse it for; reads its last segment only and changes nothing."""
+    """Why opening the log would fail; reads only its last segment and changes nothing."""
     from casparian_sentinel import RealFs, examine_log, gather_witnesses
 
     try:
@@ -239,7 +239,7 @@ def count_orphans(home: Home) -> int:
 
 
 def measure_published(home: Home) -> PublishedFacts:
-    """Whether what the catalogue shows is there. No digest is compared: that is `verify`'s."""
+    """Whether the files that `catalog.duckdb` shows exist. Comparing digests is left to `verify`."""
     from casparian_sentinel import published_files
 
     try:
@@ -260,7 +260,7 @@ def _ends_like_parquet(path: str) -> bool:
 
 
 def status_of(home: Home) -> StatusResult | None:
-    """What the sentinel of this home says about itself; None when none answers."""
+    """The status of this home's sentinel; None when none answers."""
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
             return client.perform(STATUS(), timeout_seconds=5.0)
@@ -273,7 +273,7 @@ def pid_of_file(home: Home) -> int | None:
     try:
         pid = int(home.pid_file.read_text(encoding="ascii").split()[0])
         os.kill(pid, 0)
-    except PermissionError:  # it lives, as another user
+    except PermissionError:  # it exists, but belongs to another user
         return pid
     except (OSError, ValueError, IndexError):
         return None
@@ -298,7 +298,7 @@ def _time_syncs(directory: Path) -> tuple[float, ...]:
 
 
 def _file_system(place: Path) -> str:
-    """The type of the file system that holds `place`; empty when the system does not say."""
+    """The type of the file system of `place`; empty if unknown."""
     resolved = place.resolve()
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -310,7 +310,7 @@ def _file_system(place: Path) -> str:
 
 
 def _tz_version() -> str:
-    """From the system's database, in the order zoneinfo searches, else from the tzdata package."""
+    """The version of the system's tz database, in the order zoneinfo searches, else of the tzdata package."""
     for directory in map(Path, zoneinfo.TZPATH):
         for name, prefix in (("+VERSION", ""), ("tzdata.zi", "# version "), ("version", "")):
             try:

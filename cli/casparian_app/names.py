@@ -1,6 +1,6 @@
-"""What people call things: names of parsers, tags, outputs, …, shortened ids of jobs and causes, and what was perhaps meant.
+"""Names typed by people: parsers, tags, outputs, …, shortened ids of jobs and causes, and suggestions for mistyped ones.
 
-An unknown name is refused in the same words everywhere, with the known name that is most like it.
+An unknown name is refused with the same message everywhere, which suggests the most similar known name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from casparian_shim.safe import scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
 
-#: How like two names must be: one letter of four may differ.
+#: How similar two names must be: one letter in four may differ.
 _LIKENESS = 0.6
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
 
-#: Kind → the command that lists what there is.
+#: Kind → the command that lists the known names.
 _LISTINGS: dict[Kind, str] = {
     "parser": "casparian parser list",
     "source": "casparian source list",
@@ -38,12 +38,12 @@ _LISTINGS: dict[Kind, str] = {
 
 
 class UnknownName(UsageProblem):
-    """No such thing exists; the message names what is most like it."""
+    """The name is unknown; the message suggests the most similar known one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], listing: str) -> None:
-        """`listing` is the command that shows what there is, such as `casparian parser list`."""
+        """`listing` is the command that lists the known names, such as `casparian parser list`."""
         shown = scrub(name) if len(name) <= 80 else f"{scrub(name[:80])}…"
-        where = f"`{listing}` shows which there are."
+        where = f"`{listing}` lists them."
         if kind == "tag":
             where = f"`{listing}` shows the tags of files, `casparian parser list` those that parsers take."
         super().__init__(f"There is no {kind} {shown}.", remedy=hint(name, known) + where)
@@ -54,7 +54,7 @@ class UnknownJob(UsageProblem):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like this one, whatever its case; None when none is like it."""
+    """The known name most similar to this one, ignoring case; None when none is similar."""
     by_folded: dict[str, str] = {}
     for one in known:
         by_folded.setdefault(one.casefold(), one)
@@ -82,12 +82,12 @@ def known(gateway: Gateway, kind: Kind) -> list[str]:
 
 
 def unknown(gateway: Gateway, kind: Kind, name: str) -> UnknownName:
-    """The refusal, with the known name that was perhaps meant."""
+    """The refusal, with a suggestion if there is one."""
     return UnknownName(kind, name, known(gateway, kind), _LISTINGS[kind])
 
 
 def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
-    """Refuse an unknown name; None names nothing. Ids of sources and rules may be shortened to four digits."""
+    """Refuse an unknown name; None is always accepted. Ids of sources and rules may be shortened to four digits."""
     if name is None:
         return
     names = known(gateway, kind)
@@ -97,12 +97,12 @@ def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this can be a job's id or the beginning of one."""
+    """Whether this can be a job's id or a prefix of one."""
     return bool(_JOB_ID.match(text))
 
 
 def find_job(gateway: Gateway, prefix: str) -> JobRow:
-    """The one job whose id starts so. Raises `UsageProblem` for none or several."""
+    """The one job with this id prefix. Raises `UsageProblem` for none or several."""
     if not is_job_id(prefix):
         raise UsageProblem(
             f"{prefix!r} is not a valid job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
@@ -117,7 +117,7 @@ def find_job(gateway: Gateway, prefix: str) -> JobRow:
 
 
 def find_fingerprint(gateway: Gateway, text: str) -> str:
-    """The one known fingerprint that starts so, `ERR-` or not. Raises `UsageProblem` for none or several."""
+    """The one known fingerprint with this prefix, with or without `ERR-`. Raises `UsageProblem` for none or several."""
     match = _FINGERPRINT.match(text.lower())
     if match is None:
         raise UsageProblem(

@@ -1,4 +1,4 @@
-"""A written parser: run its tests, register it, choose its current version, set its parameters."""
+"""Parsers after they are written: run the tests, register, choose the current version, set parameters."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class ParserTestsFailed(WorkFailed):
     def __init__(self, failed: int, ran: int, case: str, differences: tuple[str, ...]) -> None:
         more = f" (and {len(differences) - 1} more differences)" if len(differences) > 1 else ""
         super().__init__(
-            f"{failed} of {count(ran, 'test')} of the parser failed, nothing was registered: {case}: {differences[0]}{more}",
-            remedy="Correct the parser, or accept what it gives now: `casparian parser test PATH --update`.",
+            f"{failed} of {count(ran, 'test')} of the parser failed, so it was not registered: {case}: {differences[0]}{more}",
+            remedy="Correct the parser, or accept its present output: `casparian parser test PATH --update`.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What was bundled, and what the sentinel answered."""
+    """The bundle, and the sentinel's answer."""
 
     prepared: PreparedArtifact
     tests_passed: int
@@ -69,9 +69,11 @@ class Registered:
 
 
 def register_parser(gateway: Gateway, path: Path, *, runs_tests: bool = True) -> Registered:
-    """Register the parser in a file or directory. Its tests run through a real guest; one that fails refuses it."""
+    """Register the parser in a file or directory. Its tests run in a real guest; if one fails, the parser is refused."""
     if not path.exists():
-        raise UsageProblem(f"There is nothing at {path}.", remedy="Name a .py file or a directory with a parser in it.")
+        raise UsageProblem(
+            f"There is no file or directory {path}.", remedy="Name a .py file, or a directory that contains a parser."
+        )
     settings = load(gateway.home, dict(os.environ)).settings
     prepared = prepare_artifact(path, home_key=home_key(gateway.home.keys), gatekeeper_mode=settings.gatekeeper.mode)
     passed = _run_tests(path) if runs_tests else 0
@@ -82,7 +84,7 @@ def register_parser(gateway: Gateway, path: Path, *, runs_tests: bool = True) ->
 
 
 def _run_tests(path: Path) -> int:
-    """How many tests lie beside the parser, and passed."""
+    """How many tests the parser has; all of them passed."""
     results = run_bundle_tests(path)
     failed = [one for one in results if not one.is_passed]
     if failed:
@@ -96,12 +98,12 @@ _COUNT_ONLY: dict[str, bool | int | float | str | None] = {"allow": True, "max_p
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What became of one case."""
+    """The result of one test case."""
 
     case: str
-    #: What came otherwise than expected, a sentence each; none when the case passed.
+    #: The differences from the expected rows, one sentence each; empty when the case passed.
     differences: tuple[str, ...]
-    #: The file of expected rows, when it was rewritten.
+    #: The file of expected rows, if it was rewritten.
     rewritten: Path | None = None
 
     @property
@@ -110,9 +112,9 @@ class CaseResult:
 
 
 def run_bundle_tests(path: Path, *, is_update: bool = False) -> list[CaseResult]:
-    """Run every case beside the parser at `path`. Raises for an invalid bundle.
+    """Run every test case of the parser at `path`. Raises for an invalid bundle.
 
-    `is_update`: write what came into the expected rows of the cases that differ; a case whose run failed stays as it is.
+    `is_update`: rewrite the expected rows of the cases that differ; a case whose run failed stays as it is.
     """
     tests = bundle_tests(path)
     if not tests:
@@ -120,7 +122,7 @@ def run_bundle_tests(path: Path, *, is_update: bool = False) -> list[CaseResult]
     with tempfile.TemporaryDirectory(prefix="casparian-test-") as folder:
         home = Home(Path(folder).resolve() / "home")
         make_home(home)
-        # What `warn` finds is reported by `register`; a test is about rows.
+        # Findings of `warn` are reported by `register`; a test is about rows.
         prepared = prepare_artifact(path, home_key=home_key(home.keys), gatekeeper_mode="warn")
         bundle = _unpacked(home, prepared)
         return [_run_case(home, prepared, bundle, test, number, is_update) for number, test in enumerate(tests)]
@@ -138,7 +140,7 @@ def _unpacked(home: Home, prepared: PreparedArtifact) -> Path:
 def _run_case(
     home: Home, prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: int, is_update: bool
 ) -> CaseResult:
-    """Run one case and compare; with `is_update` write down what came."""
+    """Run one case and compare; with `is_update`, record the actual rows."""
     from casparian_worker import CancelToken, Failed, WorkerContext, execute_task
 
     outcome: Outcome = execute_task(
@@ -189,7 +191,7 @@ def _task(prepared: PreparedArtifact, bundle: Path, test: BundleTest, number: in
 
 
 def _without_nanoseconds(table: pa.Table) -> pa.Table:
-    """Python's own times end at microseconds: finer ones are compared as the text that every command prints."""
+    """Python's times stop at microseconds, so finer ones are compared as the text that commands print."""
     import pyarrow as pa
 
     from casparian_protocol.values import cell_texts
@@ -201,7 +203,7 @@ def _without_nanoseconds(table: pa.Table) -> pa.Table:
 
 
 def _observed(staged: Path, manifest: Manifest) -> Observed:
-    """The staged rows, read back as a query would read them."""
+    """The staged rows, as a query would return them."""
     import pyarrow.parquet as pq
 
     rows: dict[str, list[Mapping[str, object]]] = {output: [] for output in manifest.outputs}
@@ -213,7 +215,7 @@ def _observed(staged: Path, manifest: Manifest) -> Observed:
 
 
 class Waits(TypedDict):
-    """Why a version waits, and what helps."""
+    """Why a version waits, and the remedy."""
 
     said: str
     remedy: str
@@ -223,7 +225,7 @@ class Waits(TypedDict):
 class WaitingVersion(Waits):
     parser: str
     version: str
-    #: The version that takes files meanwhile; empty for none.
+    #: The version that takes files in the meantime; empty for none.
     current: str
 
 
@@ -237,7 +239,7 @@ class Parameter(TypedDict):
 
 
 class ParserHealth(TypedDict):
-    """How a version fares, as `parser health --json` prints it."""
+    """The health of a version, as `parser health --json` prints it."""
 
     parser: str
     version: str
@@ -247,7 +249,7 @@ class ParserHealth(TypedDict):
     half_open: bool
     paused_at: int | None
     pause_reason: str | None
-    #: When its circuit breaker lets one job try.
+    #: When its circuit breaker lets one job through as a trial.
     probe_at: int | None
     last_failure_reason: str | None
     total_executions: int
@@ -257,10 +259,10 @@ class ParserHealth(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ParserStanding:
-    """One version as the registry has it, and how it stands."""
+    """One registered version and its status."""
 
     row: ParserVersion
-    #: current, ready (it may run, and another version is current), waits, or what keeps it from running.
+    #: current, ready (it may run, but another version is current), waits, or why it cannot run.
     standing: str
     #: The version of this parser that takes new and changed files; empty for none.
     current: str
@@ -279,7 +281,7 @@ class ParserStanding:
 
     @property
     def paused_at(self) -> int | None:
-        """By a person, or by its circuit breaker."""
+        """Whether it is paused, by a person or by its circuit breaker."""
         return self.row["paused_at"] or self.row["opened_at"]
 
     @property
@@ -288,7 +290,7 @@ class ParserStanding:
 
     @property
     def state(self) -> str:
-        """As `standing`, and paused where that is what keeps its jobs from running."""
+        """`standing`, with "paused" added if that is why its jobs do not run."""
         return "paused" if self.paused_at and self.standing in ("current", "ready") else self.standing
 
     @property
@@ -304,7 +306,7 @@ class ParserStanding:
 
     @property
     def waits(self) -> Waits | None:
-        """Why it waits and what helps; None when it does not."""
+        """Why it waits and the remedy; None when it does not wait."""
         if not self.row["waits_json"] or self.standing != "waits":
             return None
         waits = json.loads(self.row["waits_json"])
@@ -353,7 +355,7 @@ class ParserStanding:
         }
 
 
-#: Columns of the registry that the document of a version shows as they are.
+#: Registry columns that a version's document shows unchanged.
 _DOCUMENTED = (
     "name", "version", "registered_at", "artifact", "kind", "may_drop_records", "topics", "is_current",
     "current_since", "current_by", "current_reason", "total_executions", "successful_executions",
@@ -386,7 +388,7 @@ def versions_of(gateway: Gateway, name: str) -> list[ParserStanding]:
 
 
 def newest_or_current(versions: Sequence[ParserStanding]) -> ParserStanding:
-    """The version that is meant when none is named."""
+    """The version to use when none is named."""
     return next((one for one in versions if one.is_current), versions[-1])
 
 
@@ -406,7 +408,7 @@ def _standing(row: ParserVersion, contracts: dict[str, str]) -> str:
 
 
 def waiting_versions(gateway: Gateway, parsers: Collection[str]) -> list[WaitingVersion]:
-    """Versions of these parsers that may run and wait."""
+    """Versions of these parsers that may run but wait."""
     return [
         {"parser": one.name, "version": one.version, "current": one.current, **waits}
         for one in parser_versions(gateway)
@@ -430,14 +432,14 @@ def _parameter(declared: Mapping[str, JsonValue], name: str, stored: Mapping[str
     try:
         value, origin = accept_parameter(declared, name, stored[name]), "set"
     except ParameterRefused:
-        value, origin = stored[name], "set, of another type than this version declares"
+        value, origin = stored[name], "set, but not of the type that this version declares"
     return {"name": name, "value": value, "default": default, "origin": origin}
 
 
 def set_parameters(
     gateway: Gateway, version: ParserStanding, given: Sequence[str], unset: Sequence[str], *, reset: bool, reason: str
 ) -> None:
-    """Set parameters from `NAME=VALUE`, give others their declared defaults back. Raises `UsageProblem` for a wrong value."""
+    """Set parameters from `NAME=VALUE`, and reset others to their declared defaults. Raises `UsageProblem` for a wrong value."""
     try:
         wanted = dict(read_parameter(version.declared, text) for text in given)
     except ParameterRefused as refused:

@@ -78,7 +78,7 @@ def check(gateway: Gateway, asked: Selection) -> None:
     if asked.path is not None and not os.path.lexists(asked.path):
         (known,) = gateway.query(KnownBelow(asked.path))
         if not known["n"]:
-            raise UsageProblem(f"There is nothing at {asked.path}.", remedy="Check the path.")
+            raise UsageProblem(f"There is no file or directory {asked.path}.", remedy="Check the path.")
 
 
 def _taken(gateway: Gateway, parser: str | None = None) -> list[str]:

@@ -101,7 +101,7 @@ def write_scaffold(directory: Path, files: Mapping[str, bytes]) -> None:
     try:
         directory.mkdir(parents=True)
     except FileExistsError as cause:
-        raise ScaffoldRefused(f"{directory} exists already.", "Choose another name, or remove it first.") from cause
+        raise ScaffoldRefused(f"{directory} already exists.", "Choose another name, or remove it first.") from cause
     for name, content in files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)

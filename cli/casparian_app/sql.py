@@ -1,6 +1,7 @@
-"""A person's SQL over the published tables, rows in quarantine, and answers as files.
+"""A user's SQL over the published tables, rows in quarantine, and answers as files.
 
-A query runs in a process of its own with limits; files are written aside and renamed, so that no reader sees half of one.
+A query runs in its own process with limits. Files are written under a temporary name and renamed, so that no reader sees half a
+file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def prepare() -> subprocess.Popen[bytes]:
-    """A confined process that has everything loaded and waits for the query of one `ask(..., prepared=...)`."""
+    """A confined process, with everything loaded, that waits for the query of one `ask(..., prepared=...)`."""
     from casparian_sentinel import ask_sql, prepare_sql, sql_relations  # noqa: F401 -- loaded here, used by `ask`
 
     child = prepare_sql()
@@ -43,7 +44,7 @@ def ask(
     limit_rows: int | None = None,
     prepared: subprocess.Popen[bytes] | None = None,
 ) -> pa.Table:
-    """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` in the past."""
+    """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` for the past."""
     from casparian_sentinel import ask_sql, sql_relations
 
     gateway.publish_output_views()
@@ -64,7 +65,7 @@ def ask(
 def quarantined_rows(
     gateway: Gateway, output: str, *, code: str | None = None, job: str | None = None, limit: int | None = None
 ) -> pa.Table:
-    """Published rows in the quarantine of an output: those with a violation of this code, of the job with this id."""
+    """Published rows in an output's quarantine, optionally only those with this violation code or of this job."""
     from casparian_sentinel import ask_sql, sql_relations
 
     gateway.publish_output_views()
@@ -116,11 +117,11 @@ def _quoted(text: str) -> str:
 
 
 FILE_FORMS = ("csv", "tsv", "json", "jsonl", "parquet")
-#: Rows that are Python objects at a time, when they are written a line each.
+#: How many rows are Python objects at a time while they are written line by line.
 _BATCH_ROWS = 10_000
-#: Stands for no value in tab-separated lines, as in COPY of SQL databases; text that is empty is empty.
+#: Marks a missing value in tab-separated lines, as COPY does in SQL databases; empty text stays empty.
 TSV_NULL = "\\N"
-#: Ending of a name → what is written.
+#: File extension → format.
 FORM_OF_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -132,14 +133,14 @@ FORM_OF_SUFFIX = {
 
 
 class UnknownForm(UsageProblem):
-    """No format has the file's extension, or it contradicts the options."""
+    """The file's extension belongs to no format, or contradicts the options."""
 
 
 class TargetExists(UsageProblem):
-    """The file exists already."""
+    """The file already exists."""
 
     def __init__(self, target: Path) -> None:
-        super().__init__(f"{target} exists already.", remedy="Name another file, or overwrite it with --force.")
+        super().__init__(f"{target} already exists.", remedy="Name another file, or overwrite this one with --force.")
 
 
 class TargetUnwritable(UsageProblem):
@@ -152,7 +153,7 @@ class TargetUnwritable(UsageProblem):
 
 
 def form_of(target: Path, given: str | None, allowed: Collection[str]) -> str:
-    """The form to write: by the option, else by the name's ending; refused when the two differ or neither says it."""
+    """The format to write, from the option or else the extension; refused when the two differ or neither is given."""
     suffix = target.suffix.lower()
     by_name = FORM_OF_SUFFIX.get(suffix)
     if by_name not in allowed:
@@ -167,7 +168,7 @@ def form_of(target: Path, given: str | None, allowed: Collection[str]) -> str:
     if by_name is None:
         endings = [ending for ending, form in FORM_OF_SUFFIX.items() if form in allowed]
         raise UnknownForm(
-            f"{target.name} is not a valid target: no format has its extension.",
+            f"{target.name} is not a valid target: its extension belongs to no format.",
             remedy=f"{hint(suffix, endings)}Use one of the extensions {' '.join(endings)}",
         )
     return by_name
@@ -175,12 +176,12 @@ def form_of(target: Path, given: str | None, allowed: Collection[str]) -> str:
 
 @contextmanager
 def written_aside(target: Path, *, force: bool) -> Iterator[Path]:
-    """A path beside the target to write to; it takes the target's place when all went well, and is gone otherwise."""
+    """A temporary path next to the target; it replaces the target on success and is removed otherwise."""
     check_free(target, force=force)
     aside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         yield aside
-        check_free(target, force=force)  # it may have come meanwhile
+        check_free(target, force=force)  # the target may have appeared in the meantime
         aside.replace(target)
     except OSError as cause:
         raise TargetUnwritable(target, cause.strerror or str(cause)) from cause
@@ -189,17 +190,17 @@ def written_aside(target: Path, *, force: bool) -> Iterator[Path]:
 
 
 def check_free(target: Path, *, force: bool) -> None:
-    """Refuse to overwrite unless that is wanted, and a place that can hold no file at all."""
+    """Refuse to overwrite without permission, and a path where no file can be written."""
     if target.is_dir():
         raise TargetUnwritable(target, "it is a directory")
     if not force and os.path.lexists(target):
         raise TargetExists(target)
     if not target.absolute().parent.is_dir():
-        raise TargetUnwritable(target, "its directory is not there")
+        raise TargetUnwritable(target, "its directory does not exist")
 
 
 def write_answer(answer: pa.Table, form: str, target: Path, *, force: bool) -> None:
-    """The answer as a file of this form."""
+    """Write the answer as a file in this format."""
     with written_aside(target, force=force) as aside:
         if form == "parquet":
             import pyarrow.parquet as pq
@@ -248,7 +249,7 @@ def _write_lines(answer: pa.Table, out: TextIO, *, as_arrays: bool) -> None:
 
 
 def cell_rows(answer: pa.Table) -> Iterator[tuple[str | None, ...]]:
-    """Rows as the texts of their cells, by place: an answer may have two columns of one name."""
+    """Rows as the texts of their cells, by position: an answer may have two columns with the same name."""
     from casparian_protocol.values import cell_texts
 
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
@@ -256,14 +257,14 @@ def cell_rows(answer: pa.Table) -> Iterator[tuple[str | None, ...]]:
 
 
 def _write_tsv(answer: pa.Table, out: TextIO) -> None:
-    """A line with the names, then one a row; tab, line break and backslash inside a value are escaped."""
+    """A line with the names, then one for each row; tab, line break and backslash inside a value are escaped."""
     out.write("\t".join(_tsv(name) for name in answer.column_names) + "\n")
     for row in cell_rows(answer):
         out.write("\t".join(map(_tsv, row)) + "\n")
 
 
 def _tsv(text: str | None) -> str:
-    """Backslashes doubled, then everything that a terminal might obey as an escape: both can be undone."""
+    """Double the backslashes, then escape whatever a terminal might interpret; both can be undone."""
     return TSV_NULL if text is None else scrub(text.replace("\\", "\\\\"))
 
 

@@ -1,8 +1,8 @@
-"""The support bundle: what a supporter elsewhere needs to see what is wrong, without a row, a path or a key of the user.
+"""The support bundle: what a helper elsewhere needs to find a fault, without the user's rows, paths or keys.
 
-Reads the files of the home without its lock, so that it works beside a daemon that is stuck and on a damaged log. Each
-part is gathered by itself: one that cannot be had says why and hinders no other. Everything that leaves here went through the
-`Reducer`, except figures and versions of the program itself.
+Reads the files of the home without its lock, so that it works while the daemon is stuck and on a damaged log. Each
+part is gathered separately: one that fails says why and does not affect the others. Everything in the bundle has passed the
+`Reducer`, except the program's own figures and versions.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ versions.json      the program and what it runs on
 doctor.json        what `casparian doctor` measured
 settings.json      the effective settings and where each came from
 status.json        the daemon's status, when one answered
-files.json         how many files lie in each folder of the home, and their sizes
+files.json         how many files are in each folder of the home, and their sizes
 event-counts.json  how many events of which type the log has
 events.jsonl       the last events: types, ids, counts
 daemon.log         the end of the daemon's log
 
 There are no rows, file contents, keys, environment variables or configuration files in it. Paths, names of files,
-parsers, outputs, users and hosts, messages of parsers, and every word or number that the program does not use itself
-stand as ~ and eight hex digits of a keyed hash. The key was made for this bundle and thrown away: the same thing has the
-same token within the bundle, and nobody can find out what it was. A word that the program uses itself passes.
+parsers, outputs, users and hosts, messages of parsers, and every word or number that is not part of the program
+are replaced by ~ and eight hex digits of a keyed hash. The key was made for this bundle and thrown away: the same thing has the
+same token throughout the bundle, and nobody can recover it. Words that the program itself uses are kept.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SupportBundle:
-    """The file that was written."""
+    """The bundle that was written."""
 
     file: Path
     bytes: int
@@ -72,11 +72,11 @@ def write_support_bundle(home: Home, file: Path, events: int) -> SupportBundle:
 
 
 def _write(file: Path, parts: dict[str, str]) -> None:
-    """Private, and whole or not at all. Raises `UsageProblem` when the name is taken."""
+    """Write the file readable by its owner only, and completely or not at all. Raises `UsageProblem` when the name is taken."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as cause:
-        raise UsageProblem(f"{file} exists already.", remedy="Name another file, or remove that one.") from cause
+        raise UsageProblem(f"{file} already exists.", remedy="Name another file, or remove this one.") from cause
     except OSError as cause:
         raise UsageProblem(f"{file} cannot be written: {cause.strerror}.", remedy="Name another file.") from cause
     try:
@@ -95,13 +95,13 @@ def _write(file: Path, parts: dict[str, str]) -> None:
 
 LOG_TAIL_BYTES = 512 * 1024
 _FILES_COUNTED_MAX = 200_000
-#: Checks of doctor whose words hold names and values of the user; the others hold measurements.
+#: Checks of doctor whose texts contain the user's names and values; the others contain measurements.
 _PERSONAL_CHECKS = frozenset({"home", "settings", "daemon"})
 _PATH = re.compile(r"\S*/\S*")
 
 
 def gather(home: Home, event_count: int, reducer: Reducer) -> Iterator[tuple[str, str]]:
-    """Name and content of each part."""
+    """The name and content of each part."""
     texts: dict[str, Callable[[], Any]] = {
         "versions.json": _versions,
         "doctor.json": lambda: _doctor(home, reducer),
@@ -178,7 +178,7 @@ def _status(home: Home, reducer: Reducer) -> dict[str, object]:
 
 
 def _files(home: Home) -> dict[str, dict[str, int]]:
-    """How many files lie where, and how large they are; no name of any."""
+    """How many files each folder has, and their sizes, without their names."""
     found = {}
     for name in ("log", "blobs", "artifacts", "outputs", "quarantine", ".staging", ".scratch", "logs", "run"):
         count = total_bytes = 0
@@ -234,7 +234,7 @@ def _events(home: Home, count: int, reducer: Reducer) -> list[dict[str, object]]
 
 
 def _daemon_log(home: Home, reducer: Reducer) -> str:
-    """The end of the daemon's log, with the file before it when that began lately."""
+    """The end of the daemon's log, preceded by the rotated file if the present one is short."""
     said = b""
     for path in (home.daemon_log, old_name(home.daemon_log, 1)):
         if len(said) < LOG_TAIL_BYTES and path.exists():
@@ -246,28 +246,28 @@ def _daemon_log(home: Home, reducer: Reducer) -> str:
     return "".join(f"{reducer.text(line[:4096])}\n" for line in lines)
 
 
-#: Packages whose words are the program's own. Samples and commands are left out: they hold made-up data.
+#: Packages whose words count as the program's own. Samples and commands are left out: they contain made-up data.
 PACKAGES = ("casparian_protocol", "casparian_sentinel", "casparian_shim", "casparian_worker")
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _NAME = re.compile(r"[A-Za-z]+")
 _JOB_ID = re.compile(r"[0-9a-f]{16}\Z")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\Z")
 _AT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?")
-#: Numbers that the program itself put there, by the word before them.
+#: Numbers written by the program itself, recognised by the word before them.
 _OWN_NUMBER = re.compile(r"\b((?:pid|event|epoch|exited with|line) |(?:in|within) (?=[\d.]+ s\b))(\d[\d,.]*)")
 _OWN_FILE = re.compile(r"\S*?/((?:casparian(?:_[a-z]+)?)(?:/[a-z_]+)*/[a-z_]+\.py)")
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}\Z")
-#: Fields whose text is one of a few words of ours.
+#: Fields whose text is one of the program's own constants.
 _STATES = frozenset({"state", "status", "type", "kind", "mode", "sandbox", "origin", "level", "policy", "verdict"})
-#: Fields that hold what parsers and users said: numbers in them may be theirs.
+#: Fields with text from parsers and users: numbers in them may be private.
 _FOREIGN = frozenset({"context", "params", "parameters", "value", "values", "sample", "samples", "message", "trace"})
-#: Anything with one of these is one thing (a path, an address, a key) and never shown word by word.
+#: A text with one of these is a path, an address or a key, and becomes a single token.
 _ONE_THING = re.compile(r"\S*[/\\@=:][^\s]\S*")
 _KEPT = "\ue000"
 
 
 def own_folders() -> list[Path]:
-    """Where the program's own sources lie."""
+    """The directories with the program's own sources."""
     specs = [find_spec(name) for name in PACKAGES]
     return [Path(each) for spec in specs if spec is not None for each in spec.submodule_search_locations or ()]
 
@@ -289,11 +289,11 @@ class Reducer:
         self._key = key
 
     def token(self, text: str) -> str:
-        """What stands for a text."""
+        """The token for a text."""
         return f"~{hashlib.blake2b(text.encode('utf-8', 'backslashreplace'), key=self._key, digest_size=4).hexdigest()}"
 
     def text(self, text: str) -> str:
-        """Words of the program stay, and times, ids and the numbers it wrote itself; all else becomes tokens."""
+        """Keep the program's own words, times, ids and numbers; replace all else by tokens."""
         kept: list[str] = []
 
         def keep(what: str) -> str:
@@ -315,7 +315,7 @@ class Reducer:
         return re.sub(r" +", " ", "".join(said)).strip()
 
     def data(self, value: Any, key: str = "", *, is_foreign: bool = False) -> Any:
-        """An event's data: fields and counts stay, ids and constants stay, texts become tokens."""
+        """Reduce an event's data: keep fields, counts, ids and constants; replace texts by tokens."""
         match value:
             case None | bool():
                 return value
@@ -354,7 +354,7 @@ class Reducer:
 
 
 def _is_constant(value: str, words: frozenset[str]) -> bool:
-    """A code or a state of ours: `SCHEMA_MISMATCH`, `QUEUED`; never a text in lower case."""
+    """Whether it is one of the program's codes or states: `SCHEMA_MISMATCH`, `QUEUED`; never text in lower case."""
     return (bool(_CONSTANT.match(value)) or (value.isalpha() and value.isascii() and value.isupper())) and all(
         word in words for word in _NAME.findall(value.lower())
     )

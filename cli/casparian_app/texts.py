@@ -1,7 +1,7 @@
-"""The words of every front end: refusals, numbers, sizes, times and lists in sentences, and JSON documents.
+"""Texts shared by all front ends: refusals; numbers, sizes, times and lists in sentences; JSON documents.
 
-A use case fails in one of three ways: it was called wrongly, no daemon answers, or the work failed. What each means to the
-user is the front end's decision: the command line exits with 2, 3 and 1. Escaping for a terminal is the front end's too. In
+A use case fails in one of three ways: it was called wrongly, no daemon answers, or the work failed. What each means for the
+user is up to the front end: the command line exits with 2, 3 and 1. Escaping for a terminal is also left to it. In
 a document times are ISO 8601, decimals are text, and there is no NaN.
 """
 
@@ -20,11 +20,11 @@ from casparian_shim.safe import plain_decimal
 
 
 class UsageProblem(CasparianError):
-    """The command was called in a way that cannot be meant. Exit code 2."""
+    """The command was called wrongly. Exit code 2."""
 
     @property
     def reply_code(self) -> str:
-        """USAGE, as for a command line that cannot be read; a subclass goes by its own name."""
+        """USAGE, as for a command line that cannot be parsed; a subclass has a code of its own."""
         return "USAGE" if type(self) is UsageProblem else ""
 
 
@@ -37,12 +37,12 @@ class NoDaemon(CasparianError):
 
 
 class NoHome(NoDaemon):
-    """There is no home where one was named."""
+    """The named directory is not a home."""
 
     def __init__(self, home: Home) -> None:
         super().__init__(
             f"There is no home at {home.root}.",
-            remedy="`casparian init` makes one; --home or CASPARIAN_HOME names another.",
+            remedy="Create it with `casparian init`, or name another with --home or CASPARIAN_HOME.",
         )
 
 
@@ -84,14 +84,14 @@ def listed(names: Sequence[str], *, most: int = 6) -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A number below is not a time in microseconds that this program could have noted.
+#: A smaller number cannot be a time in microseconds recorded by this program.
 _TIMES_FROM_US = 1_000_000_000_000_000
-#: Names of times that do not say so by their ending.
+#: Names of times that do not end in `_at`.
 _TIMES = frozenset({"ts", "earliest_ts", "latest_ts", "not_before", "logical_date", "when", "at"})
 
 
 def json_text(document: Any, *, has_data: bool = False, indent: int | None = None) -> str:
-    """The document as JSON that every reader takes. With rows of a user's data nothing in it is taken for a time of ours."""
+    """The document as portable JSON. With rows of a user's data, no number in it is converted to a time."""
     shown = document if has_data else dated(document)
     try:
         return json.dumps(shown, default=plain, ensure_ascii=False, allow_nan=False, indent=indent)
@@ -119,7 +119,7 @@ def iso(microseconds: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value that JSON does not have, as text."""
+    """A value that JSON lacks, as text."""
     if isinstance(value, Decimal):
         return plain_decimal(value)  # never 0E-10
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What runs inside a guest, and what authors of parsers import.
+"""The code that runs inside a guest, and the library that authors of parsers import.
 
 Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import
 pyarrow. `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows,

@@ -1,4 +1,4 @@
-"""`ctx`, the second argument of `parse(path, ctx)`: what a parser knows of its job, and what it reports beside rows."""
+"""`ctx`, the second argument of `parse(path, ctx)`: what a parser knows about its job, and what it reports besides rows."""
 
 import logging
 import operator
@@ -24,7 +24,7 @@ OTHER_REASONS = "(other reasons)"
 
 
 class NotGranted(CasparianError):
-    """A parser asked for something its job was not given."""
+    """A parser asked for something that its job does not have."""
 
     code = ErrorCode.FILE_NOT_FOUND
 
@@ -43,8 +43,8 @@ class ResourceNotThere(CasparianError):
     def __init__(self, name: str, held: list[str]) -> None:
         shown = ", ".join(held[:_FILES_SHOWN]) + (", …" if len(held) > _FILES_SHOWN else "")
         super().__init__(
-            f"The parser's bundle holds no file {name[:80]!r}; it holds {shown or 'nothing'}.",
-            remedy='Name the file in a literal beside the metadata: include = ["rates.csv"].',
+            f"The parser's bundle contains no file {name[:80]!r}; it contains {shown or 'nothing'}.",
+            remedy='Name the file in a literal next to the metadata: include = ["rates.csv"].',
         )
 
 
@@ -120,7 +120,7 @@ class Context:
             return pa.ipc.open_file(source).read_all()
 
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
-        """How far the parser is, in `unit`. Cheap: it is passed on at most ten times a second.
+        """Report the parser's progress, in `unit`. Cheap: it is passed on at most ten times a second.
 
         A value that is not a number from 0 to 2**53 - 1, or a unit that is not text, is dropped: reporting progress never
         ends a job.
@@ -160,7 +160,7 @@ class Context:
         source_row: int | None = None,
         raw: str | bytes | None = None,
     ) -> None:
-        """Send a row to quarantine: the parser itself calls it bad, for this `reason`."""
+        """Reject a row: send it to quarantine for this `reason`."""
         name = self._outputs.reject(output, row, reason, source_row, raw)
         self._rejects[name] = self._rejects.get(name, 0) + 1
         self._send_now_and_then()
@@ -187,12 +187,12 @@ class Context:
 
 
 def _cut(text: str, characters: int) -> str:
-    """The first characters as plain text, whatever a class of its own says about slices."""
+    """The first characters as plain text, even of a subclass that overrides slicing."""
     return str.__getitem__(text, slice(characters))
 
 
 def _measure(value: float | None) -> float | None:
-    """A number that the protocol carries; None for any other."""
+    """A number that the protocol can carry; None for any other."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):

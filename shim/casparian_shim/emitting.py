@@ -56,15 +56,17 @@ _REJECT_COLUMNS = ("_cf_output_row_index", "__cf_row_id", "_cf_reject_reason", "
 
 
 class OutputUnknown(CasparianError):
-    """Data came for an output that the parser does not declare, or for none in particular."""
+    """The parser yielded data for an output that it does not declare, or without naming one."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, name: str | None, declared: Sequence[str]) -> None:
-        what = "Data came without the name of its output" if name is None else f"The output {name} is not declared"
+        what = (
+            "The parser yielded data without naming an output" if name is None else f"The output {name} is not declared"
+        )
         super().__init__(
             f"{what}; the parser declares {', '.join(declared)}.",
-            remedy="Give (output, data) or Output(output, data) with a declared name.",
+            remedy="Yield (output, data) or Output(output, data) with a declared name.",
         )
 
 
@@ -80,7 +82,7 @@ class RowWithoutColumns(CasparianError):
 
 
 class ColumnWithoutName(CasparianError):
-    """A column is called nothing, as the last one of a header that ends with a delimiter."""
+    """A column has an empty name, such as the last one of a header that ends with a delimiter."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -115,7 +117,7 @@ class _Gathering:
         self.sized_bytes = 0
         self.limit = _SIZED_ROWS
         self.received_count = 0
-        #: Rows that came before any that has a column, and wait for one.
+        #: Rows before the first that has a column; they wait for it.
         self.nameless_count = 0
 
     def estimated_bytes(self) -> int:
@@ -123,7 +125,7 @@ class _Gathering:
 
 
 class Outputs:
-    """Everything the parser gives, on its way to the worker."""
+    """Everything the parser yields, on its way to the worker."""
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class Outputs:
         self._flushed_s = clock()
         self._thread = threading.get_ident()
         self._is_flushing = False
-        #: Why rows that were taken could not be sent.
+        #: Why rows that were accepted could not be sent.
         self._lost_rows: BaseException | None = None
         self._sender = sender
         self._batch_bytes = min(batch_bytes, BATCH_BYTES_MAX)
@@ -156,7 +158,7 @@ class Outputs:
         return self._declared
 
     def named(self, name: str | None) -> str:
-        """The output meant by `name`; None is the only one there is."""
+        """The output called `name`; None means the only one."""
         if name is None:
             if len(self._declared) > 1:
                 raise OutputUnknown(name, self._declared)
@@ -217,7 +219,7 @@ class Outputs:
     def reject(
         self, name: str | None, row: Mapping[str, object] | None, reason: str, source_row: int | None, raw: object
     ) -> str:
-        """A row the parser itself calls bad. Returns the output's name."""
+        """A row that the parser rejects. Returns the output's name."""
         output = self.named(name)
         gathering = self._of(output)
         about: dict[str, object] = dict(
@@ -282,7 +284,7 @@ class Outputs:
             raise
 
     def _flush_rows(self, output: str, gathering: _Gathering) -> None:
-        """Rejects first: a batch's numbers are known once every reject before its last row is."""
+        """Send rejects first: a batch's numbers are only known with every reject before its last row."""
         if gathering.rejects:
             self._flush_rejects(output, gathering)
         if not gathering.rows:
@@ -320,7 +322,7 @@ class Outputs:
             self._send(output, OutputKind.REJECTS, columns)
 
     def _send_nameless(self, output: str, names: Sequence[str]) -> None:
-        """Rows without a column that came first: now it is known what they lack."""
+        """Rows without a column that came first: now their missing columns are known."""
         gathering = self._of(output)
         waiting, gathering.nameless_count = gathering.nameless_count, 0
         for start in range(0, waiting, BATCH_ROWS_MAX):

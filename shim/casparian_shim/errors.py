@@ -1,4 +1,4 @@
-"""Error codes, what each code means for a retry, and the report a failed parser leaves behind.
+"""Error codes, what each means for a retry, and the report of a failed parser.
 
 Standard library only: every process of Casparian shares these words. Turning a traceback into
 text is `trace`'s work, making hostile text harmless `safe`'s, moving a report over a socket
@@ -23,7 +23,7 @@ CONTEXT_VALUE_CHARACTERS_MAX = 4 * 1024
 
 
 class ErrorCode(StrEnum):
-    """Why a job failed, in one word. The one vocabulary of code, log, CLI and console."""
+    """Why a job failed, in one word. Code, log, CLI and console all use these."""
 
     SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
     FILE_NOT_FOUND = "FILE_NOT_FOUND"
@@ -51,7 +51,7 @@ class ErrorCode(StrEnum):
     CONNECTION_RESET = "CONNECTION_RESET"
     VENV_BUILD_FAILED = "VENV_BUILD_FAILED"
     SINK_UNAVAILABLE = "SINK_UNAVAILABLE"
-    #: An error of the sentinel's own.
+    #: An internal error of the sentinel.
     INTERNAL = "INTERNAL"
 
 
@@ -74,7 +74,7 @@ TRANSIENT = frozenset(
 
 
 def retryable(code: ErrorCode) -> bool:
-    """Whether another attempt can end otherwise (for `RETRYABLE_ONCE`: one other attempt)."""
+    """Whether another attempt may succeed (for `RETRYABLE_ONCE`: one other attempt)."""
     return code in TRANSIENT or code in RETRYABLE_ONCE
 
 
@@ -98,7 +98,7 @@ class CasparianError(Exception):
 
 
 class MalformedErrorReport(CasparianError):
-    """A peer sent an error report that is not one."""
+    """A peer sent an invalid error report."""
 
     code = ErrorCode.PROTOCOL_ERROR
 
@@ -111,12 +111,12 @@ class MalformedErrorReport(CasparianError):
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-# Named, not imported: these modules would cost every guest their start-up time.
+# Named, not imported: these modules would slow down the start of every guest.
 _CONVERSION_ERRORS = frozenset({("_csv", "Error"), ("struct", "error"), ("zlib", "error"), ("lzma", "LZMAError")})
 
 
 def code_for_exception(error: BaseException) -> ErrorCode:
-    """The code that an exception of a parser, or one of ours, ends the job with."""
+    """The code of the failed job for an exception of a parser or of Casparian."""
     match error:
         case CasparianError():
             return error.code
@@ -143,7 +143,7 @@ def code_for_exception(error: BaseException) -> ErrorCode:
     return ErrorCode.UNKNOWN_ERROR
 
 
-#: What an exception of these says in a parser: its code has a mistake, or takes for granted what the input lacks.
+#: In a parser these exceptions mean a mistake in its code, or an assumption that the input does not meet.
 _MISTAKES = (
     LookupError,
     AttributeError,
@@ -157,7 +157,7 @@ _MISTAKES = (
 
 
 def code_for_parsers_exception(error: BaseException) -> ErrorCode:
-    """The code for what left a parser: beyond `code_for_exception`, mistakes of its code and libraries that are missing."""
+    """The code for an exception that left a parser: `code_for_exception`, plus mistakes in its code and missing libraries."""
     if isinstance(error, ImportError):
         return ErrorCode.DEPENDENCY_MISSING
     code = code_for_exception(error)
@@ -190,7 +190,7 @@ class ErrorReport:
     def from_dict(cls, raw: object) -> "ErrorReport":
         """Read what a peer sent; `MalformedErrorReport` for anything but a report.
 
-        What is too long is cut, and a number that no reader keeps becomes text: why a job failed matters more than its
+        Long text is cut, and a number that readers would round becomes text: why a job failed matters more than the
         report's form. `retryable` follows from the code: a guest cannot burn retries by claiming it.
         """
         if not isinstance(raw, dict):
@@ -235,7 +235,7 @@ def _context(raw: object) -> dict[str, ContextValue]:
 
 
 def bounded_value(value: ContextValue) -> ContextValue:
-    """The value in a form that every encoding carries: short text, and numbers that no reader rounds or refuses."""
+    """The value in a portable form: short text, and numbers that no reader rounds or refuses."""
     if isinstance(value, str):
         return value[:CONTEXT_VALUE_CHARACTERS_MAX]
     if isinstance(value, float) and not math.isfinite(value):
@@ -246,5 +246,5 @@ def bounded_value(value: ContextValue) -> ContextValue:
 
 
 def _text_of_integer(value: int) -> str:
-    """All digits while they are few; Python itself refuses to write out thousands."""
+    """All digits if they are few; Python refuses to print thousands."""
     return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length():,} bits"

@@ -1,6 +1,6 @@
 """The program a worker starts for one job: `python -I -S -B …/casparian_shim/guest.py <fd of the job>`.
 
-It says hello before anything of the parser is imported, runs the parser, streams what it gives, and ends with the
+It says hello before the parser is imported, runs the parser, streams its output, and ends with the
 end of stream or an error frame. Exit status 0 success, 1 permanent failure, 2 transient, 76 a frame was cut short, so that
 no report can follow. It puts no sandbox and no
 limit on itself, and no other package than the interpreter's library and what the job names can be imported: the
@@ -68,7 +68,7 @@ def run_job(job: GuestJob, sock: socket.socket) -> int:
 
 def _parse(job: GuestJob, sender: FrameSender) -> None:
     sys.path.extend(path for path in job.sys_paths if path not in sys.path)
-    # Only now: these import pyarrow, and hello must not wait for it.
+    # Imported only now, because these import pyarrow and hello must not wait for it.
     from casparian_shim.context import Context
     from casparian_shim.emitting import Outputs
     from casparian_shim.process import remember_absent
@@ -134,7 +134,7 @@ def _full_report(error: BaseException) -> ErrorReport:
 
 
 def _row_now() -> int | None:
-    """The line of the record that a reader of the SDK gave out last."""
+    """The line of the record that a reader of the SDK returned last."""
     records = sys.modules.get("casparian_shim.sdk.records")
     tape = records.current_tape() if records is not None else None
     return tape.row_now() if tape is not None else None
@@ -152,7 +152,7 @@ def _message(error: BaseException) -> str:
 
 
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
-    """Report `error` as well as memory and the connection allow; the exit status."""
+    """Report `error` as far as memory and the connection allow; returns the exit status."""
     try:
         try:
             report = report_of(error)
@@ -175,7 +175,7 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
 
 
 def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None:
-    """For people: the traceback of their own code, with lines."""
+    """For people: the traceback through their own code, with source lines."""
     import traceback
 
     if isinstance(
@@ -212,5 +212,5 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    # Threads a parser left behind must not keep a finished job alive.
+    # Threads that a parser left running must not keep a finished job alive.
     os._exit(status)

@@ -1,4 +1,4 @@
-"""What a process sets up for itself: signals, absent modules, memory, and rights that it gives up. Standard library only.
+"""What a process sets up for itself: signals, missing modules, memory checks, dropped privileges. Standard library only.
 
 A new process inherits ignored and blocked signals. Under a starter that ignores SIGCHLD no child can be waited for;
 under one that blocks SIGTERM nothing can be ended. Every process calls `reset_signals` first. `ensure_room` refuses a
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Python's own choice: a write to a closed pipe, or beyond a limit of size, raises where it happens and does not end the process.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
-#: What a shell arranges for a command: `nohup`, a job in a script's background, a terminal that is not its own.
+#: Signals that a shell may ignore for a command: under `nohup`, in a script's background, or without its own terminal.
 TERMINAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -44,7 +44,7 @@ def reset_signals(*, keep: Collection[signal.Signals] = ()) -> None:
 
 
 def remember_absent(module: str) -> bool:
-    """Let imports of `module` fail at once when it cannot be found; whether it is absent. Leaves present ones alone."""
+    """Make imports of `module` fail at once if it cannot be found; returns whether it is missing."""
     if module in sys.modules or importlib.util.find_spec(module) is not None:
         return False
     sys.modules[module] = None  # type: ignore[assignment]  # documented: None makes the import fail
@@ -52,7 +52,7 @@ def remember_absent(module: str) -> bool:
 
 
 _SAFETY_FACTOR = 3
-#: Smaller batches are not worth the question.
+#: Smaller batches are not checked.
 _WORTH_ASKING_BYTES = 1024 * 1024
 
 

@@ -1,4 +1,4 @@
-"""Finding the parser in its module, calling it, and sorting what it gives into outputs."""
+"""Finding the parser in its module, calling it, and sorting its results into outputs."""
 
 import importlib.util
 import os
@@ -30,26 +30,26 @@ class NoParser(CasparianError):
 
 
 class UnusableData(CasparianError):
-    """A parser gave something that is neither a row nor a table."""
+    """A parser yielded something that is neither a row nor a table."""
 
     code = ErrorCode.INVALID_DATA
 
     def __init__(self, data: object) -> None:
         super().__init__(
-            f"The parser gave a {type_name(type(data))}, which is neither rows nor a table.",
-            remedy="Give a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader.",
+            f"The parser yielded a {type_name(type(data))}, which is neither rows nor a table.",
+            remedy="Yield a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader.",
         )
 
 
 def import_parser(job: GuestJob) -> ModuleType:
-    """Run the parser's module. Its own directory comes first among the places imports come from."""
+    """Run the parser's module. Imports search its own directory first."""
     file = job.parser_file
     sys.path.insert(0, os.path.abspath(job.bundle_path))
     stem = os.path.splitext(os.path.basename(file))[0]
     name = stem if stem.isidentifier() and stem not in sys.modules else _FALLBACK_MODULE
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise NoParser(os.path.basename(file), "is no Python file")
+        raise NoParser(os.path.basename(file), "is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -118,7 +118,7 @@ def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
 
 
 def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> None:
-    """The rows of one stream share one function; everything else goes its own way."""
+    """Rows of one stream share one function; any other shape is sorted item by item."""
     add_by_name: dict[str | None, Callable[[Mapping[str, object]], None]] = {}
     for item in items:
         target, content = name, item
@@ -162,7 +162,7 @@ def _is_rows(value: object) -> bool:
 
 
 def _is_generator(value: object) -> bool:
-    return hasattr(type(value), "__next__")  # the value itself may raise when it is asked
+    return hasattr(type(value), "__next__")  # inspecting the value may raise
 
 
 def _is_odd(data: object) -> bool:

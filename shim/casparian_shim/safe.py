@@ -1,4 +1,4 @@
-"""What may come from another process: text made harmless to show, decimals in plain notation, bounds of numbers.
+"""Data from another process: text made safe to show, decimals in plain notation, bounds of numbers.
 
 Standard library only. `scrub` shows escape sequences, bidi controls, invisible characters and lone surrogates as escapes, and
 changes nothing else. It does not shorten, and it is not for JSON, which has its own escapes. Decimals read `0`,
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-#: Counts of rows, bytes, records, events. What every reader of JSON keeps exact; a thousand of them fit 64 bits.
+#: Counts of rows, bytes, records, events. Every JSON reader keeps such numbers exact; a thousand of them fit 64 bits.
 COUNT_MAX = 2**53 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -50,7 +50,7 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
-#: Further from the point than this the exponent stays: a few bytes may not become megabytes of zeros.
+#: Beyond this many places the exponent stays: a few bytes must not become megabytes of zeros.
 PLAIN_EXPONENT_MAX = 400
 
 

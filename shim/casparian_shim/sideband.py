@@ -61,7 +61,7 @@ class FrameSender:
             if self._tear is not None:
                 raise self._tear if isinstance(self._tear, ConnectionError) else FrameTorn(self._tear)
             self._waiting.append(parts)
-            if self._is_sending:  # this very thread is in the middle of a frame; it will find ours
+            if self._is_sending:  # this thread is in the middle of sending a frame; it will send ours next
                 return
             self._is_sending = True
             try:
@@ -169,7 +169,7 @@ class SidebandStream(io.TextIOWrapper):
         )
 
     def finish(self) -> None:
-        """Send what is still waiting for its newline. What a parser did to the stream, closing it say, ends no job."""
+        """Send text that still lacks its newline. A stream that the parser has closed or broken does not end the job."""
         with contextlib.suppress(ValueError):  # closed or detached, also by a wrapper of its buffer that was collected
             self.flush()
         self._raw.finish()

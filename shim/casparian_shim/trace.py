@@ -1,4 +1,4 @@
-"""Tracebacks without their accidents, and the fingerprint of a failure.
+"""Normalised tracebacks, and the fingerprint of a failure.
 
 The same cause must look the same on every machine and every Python from 3.11 on: paths shrink to file
 names, line numbers and addresses go, the shim's own frames, the import machinery and the insides of the
@@ -22,10 +22,10 @@ _SHIM_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_FOLDER = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _SITE_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
-# Modules that run other modules: that they were at work says nothing. They are frozen into every interpreter.
+# Modules that run other modules are never the cause. They are frozen into every interpreter.
 _RUNNERS = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 
-# Names that one version of Python gave to what another calls otherwise.
+# Names that differ between versions of Python.
 _RENAMED = {"re.PatternError": "re.error"}
 
 # From Python 3.12 on these have no frame of their own.
@@ -78,7 +78,7 @@ def _lines(error: BaseException, seen: set[int]) -> list[str]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What the author saw fail before; not what the library caught and replaced, which is its own affair."""
+    """The earlier failure in the author's code; not an exception that the library caught and replaced internally."""
     if error.__cause__ is not None or error.__suppress_context__:
         return error.__cause__
     context = error.__context__
@@ -88,7 +88,7 @@ def _cause(error: BaseException) -> BaseException | None:
 def own_traceback(error: BaseException) -> TracebackType | None:
     """The traceback from the parser's first frame on: frames of the shim are left out.
 
-    Whole when there is no frame but the shim's: then the shim itself has something to say.
+    Complete when there are only frames of the shim: then the shim itself failed.
     """
     step = error.__traceback__
     while step is not None and is_machinery(step.tb_frame.f_code.co_filename):
@@ -109,7 +109,7 @@ def raised_at(error: BaseException) -> tuple[str, int, str] | None:
 
 
 def _places(traceback: TracebackType | None) -> list[str]:
-    """Each place once, in order of first appearance: how deep a recursion went is an accident."""
+    """Each place once, in order of first appearance: the depth of a recursion does not matter."""
     places: dict[str, None] = {}
     inside_library = False
     while traceback is not None:
@@ -118,7 +118,7 @@ def _places(traceback: TracebackType | None) -> list[str]:
         if is_machinery(code.co_filename) or code.co_name in _INLINED:
             continue
         is_library = _is_library(code.co_filename)
-        # Only the door into the standard library is public; the rooms behind differ between versions.
+        # Only the public function of the standard library is kept; its internals differ between versions.
         if not (is_library and inside_library):
             place = _door(code.co_filename, code.co_name) if is_library else None
             places[place or f"{_file_name(code.co_filename)}: {code.co_name}"] = None

@@ -131,7 +131,7 @@ def test_the_ending_of_the_name_says_the_form(tmp_path: Path) -> None:
 
 
 def test_an_unknown_or_contrary_ending_is_refused() -> None:
-    with pytest.raises(UnknownForm, match="is not a valid target: no format has its extension") as refused:
+    with pytest.raises(UnknownForm, match="is not a valid target: its extension belongs to no format") as refused:
         form_of(Path("x.parqet"), None, ("csv", "parquet"))
     assert (refused.value.remedy or "").startswith("Did you mean .parquet?")
     with pytest.raises(UnknownForm, match="has the extension of parquet"):
@@ -172,8 +172,8 @@ def test_every_command_that_writes_a_file_keeps_what_is_there(
     forced = lived(*line, str(target), "--force")
 
     assert (refused.code, unknown.code, forced.code) == (2, 2, 0)
-    assert "exists already" in refused.err
-    assert "is not a valid target: no format has its extension" in unknown.err
+    assert "already exists" in refused.err
+    assert "is not a valid target: its extension belongs to no format" in unknown.err
     assert "precious" not in target.read_text()
 
 

@@ -129,4 +129,4 @@ def test_a_draft_can_be_edited_and_one_failing_test_is_one(
     module.write_text(draft.replace('"name": "note"', '"name": "remark"'))
     failed = call("parser", "test", "demo")
     assert (failed.code, failed.out.splitlines()[-1]) == (1, "1 of 1 test failed")
-    assert "1 of 1 test of the parser failed, nothing was registered" in call("parser", "register", "demo").err
+    assert "1 of 1 test of the parser failed, so it was not registered" in call("parser", "register", "demo").err

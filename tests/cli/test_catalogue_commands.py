@@ -105,7 +105,7 @@ def test_a_file_outside_the_catalogue_cannot_be_tagged(call: Caller, logs: Path,
     answer = call("tag", str(tmp_path / "other.log"), "fix")
 
     assert answer.code == 2
-    assert "not in the catalogue" in answer.err
+    assert "not in the file index" in answer.err
 
 
 def test_a_rule_tags_what_is_known_and_what_comes(call: Caller, logs: Path) -> None:
@@ -226,5 +226,5 @@ def test_a_scan_counts_what_it_passes_by(call: Caller, tmp_path: Path) -> None:
     told = call("scan", str(root))
     document = call("scan", str(root), "--json").document
 
-    assert "passed by: 2 symlinks and 1 pipe; only regular files are read" in told.err
+    assert "skipped 2 symlinks and 1 pipe: only regular files are read" in told.err
     assert (document["symlinks"], document["pipes"], document["sockets"], document["devices"]) == (2, 1, 0, 0)

@@ -90,7 +90,7 @@ def test_the_same_directory_is_not_used_twice(told: tuple[dict[str, Any], Path])
     again = subprocess.run([*DEMO, str(directory)], capture_output=True, timeout=60, check=False, text=True)
 
     assert again.returncode == 2
-    assert "holds a demo from before" in again.stderr
+    assert "already holds a demo" in again.stderr
     assert "jobs" in again.stderr
 
 

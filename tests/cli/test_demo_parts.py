@@ -185,7 +185,7 @@ def test_a_demo_from_before_is_named_with_a_way_on(tmp_path: Path) -> None:
     place = choose(tmp_path / "new" / "demo")
     place.truth.write_text("{}")
 
-    with pytest.raises(PlaceTaken, match="holds a demo from before") as refused:
+    with pytest.raises(PlaceTaken, match="already holds a demo") as refused:
         choose(place.root)
     assert str(place.home) in refused.value.remedy
 

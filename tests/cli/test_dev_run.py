@@ -119,7 +119,7 @@ def test_a_sink_gets_rows_and_quarantine_and_is_not_overwritten(call: Caller, sc
 
     again = call("run", "orders.py", "sample.txt", "--sink", uri)
     assert again.code == 2
-    assert "exists already" in again.err
+    assert "already exists" in again.err
     forced = call("run", "orders.py", "sample.txt", "--sink", uri, "--force", "--json")
     assert forced.document["written"] == [
         {"path": f"trial/orders.{scheme}", "rows": 2},
@@ -174,7 +174,7 @@ def test_a_library_that_is_missing_is_told_with_what_to_do(call: Caller) -> None
     answer = call("run", write("needs.py", "import nothing_like_this\ndef parse(path):\n    return []\n"), "sample.txt")
     assert answer.code == 1
     assert "ModuleNotFoundError: No module named 'nothing_like_this'" in answer.err
-    assert "Install it into the environment of this run, or name another environment with --venv." in answer.err
+    assert "Install it in this run's environment, or name another environment with --venv." in answer.err
 
 
 def test_a_resource_that_the_bundle_leaves_out_is_named_with_the_include_that_brings_it(call: Caller) -> None:
@@ -242,7 +242,7 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
     ("arguments", "problem"),
     [
         (["none.py", "sample.txt"], "none.py: there is no such file."),
-        (["sample.txt", "sample.txt"], "sample.txt: this is no Python file."),
+        (["sample.txt", "sample.txt"], "sample.txt: it is not a Python file."),
         (["empty.py", "sample.txt"], "empty.py: This is not a parser"),
         (["orders.py", "none.txt"], "The input none.txt does not exist."),
         (["orders.py", "."], "The input . is a directory."),
@@ -253,7 +253,7 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
         ),
         (["orders.py", "sample.txt", "--param", "factor"], "--param: 'factor' has no value."),
         (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is not a sink that `run` can write."),
-        (["orders.py", "sample.txt", "--whatif"], "--whatif has no meaning without --sink."),
+        (["orders.py", "sample.txt", "--whatif"], "--whatif has no effect without --sink."),
         (["orders.py", "sample.txt", "--venv", "none"], "none has no bin/python."),
     ],
 )
@@ -335,7 +335,7 @@ def test_a_run_sees_what_the_bundle_holds_and_nothing_beside_it(call: Caller) ->
         (folder / "rated.py").write_text(body.format(include=""))
         error = only(call("run", target, "sample.txt", "--json"))["error"]
         assert error["code"] == "FILE_NOT_FOUND"
-        assert "holds no file 'rates.csv'; it holds helper.py, rated.py" in error["message"]
+        assert "contains no file 'rates.csv'; it contains helper.py, rated.py" in error["message"]
         assert "include = [" in error["message"]
         (folder / "rated.py").write_text(body.format(include='include = ["rates.csv"]'))
         assert only(call("run", target, "sample.txt", "--json"))["status"] == "success"
@@ -345,7 +345,7 @@ def test_a_run_says_which_libraries_only_this_environment_has(call: Caller) -> N
     body = "import yaml\ndef parse(path):\n    yield {'a': 1}\n"
     answer = call("run", write("needs.py", body), "sample.txt")
     assert "yaml: from " in answer.err
-    assert "Registered parsers have Python's own library and pyarrow only." in answer.err
+    assert "A registered parser can import only the standard library and pyarrow." in answer.err
 
 
 def test_a_traceback_names_the_authors_files_and_no_class_of_ours(call: Caller) -> None:

@@ -56,7 +56,7 @@ def test_a_failing_check_is_exit_1_with_what_to_do(call: Caller) -> None:
     answer = call("doctor")
 
     assert answer.code == 1
-    assert "FAIL  home          others can enter it (mode 0755)" in answer.out
+    assert "FAIL  home          other users can enter it (mode 0755)" in answer.out
     assert "Did you mean retry.max_retries?" in answer.out
 
 
@@ -74,7 +74,7 @@ def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -
     found = {each["check"]: each for each in call("doctor", "--json").document}
 
     assert found["daemon"]["verdict"] == "warn"
-    assert f"process {os.getpid()} is there and does not answer" in found["daemon"]["seen"]
+    assert f"process {os.getpid()} exists but does not answer" in found["daemon"]["seen"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_init_does_not_move_into_a_directory_of_other_files(call: Caller) -> Non
 
     assert answer.code == 1
     assert answer.err == (
-        f"casparian: {call.home} holds files, and none of them belongs to a Casparian home.\n"
+        f"casparian: {call.home} is not empty and is not a Casparian home.\n"
         "  Name a new or empty directory with --home.\n"
     )
     assert os.listdir(call.home) == ["thesis.tex"]
@@ -119,7 +119,7 @@ def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, 
     assert '{"name": "day", "type": "date"}' in (tmp_path / "parsers/trades/trades.py").read_text()
     again = call("new", "parser", "trades", "--dir", str(tmp_path / "parsers"))
     assert again.code == 1
-    assert "exists already" in again.err
+    assert "already exists" in again.err
 
 
 @pytest.mark.parametrize(

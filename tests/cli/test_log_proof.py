@@ -91,7 +91,7 @@ def test_a_seal_holds_while_the_log_grows(lived: Caller) -> None:
     answer = lived("log", "verify")
 
     assert (answer.code, sealed["format"]) == (0, "casparian-log-seal-1")
-    assert "1 seal, all fit this log" in answer.out
+    assert "1 seal, all match this log" in answer.out
     content, signature = Path(sealed["path"]).read_bytes(), Path(sealed["signature"]).read_text()
     assert str(sealed["seq"]) in verify(content, signature, sealed["public_key"]).trusted_comment
 
@@ -252,7 +252,7 @@ def test_with_fitting_digests_the_chain_the_lines_and_the_signature_still_tell(p
 
 def test_an_export_goes_into_a_new_directory_only(lived: Caller, proof: Path) -> None:
     again = lived("log", "export", str(proof), "--signed")
-    assert again.code == 1 and "exists already" in again.err
+    assert again.code == 1 and "already exists" in again.err
     assert lived("log", "export", "-", "--signed").code == 2
 
 

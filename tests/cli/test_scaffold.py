@@ -108,5 +108,5 @@ def test_bad_names_and_existing_directories_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScaffoldRefused):
         scaffold("../x", None)
     (tmp_path / "demo").mkdir()
-    with pytest.raises(ScaffoldRefused, match="exists already"):
+    with pytest.raises(ScaffoldRefused, match="already exists"):
         write_scaffold(tmp_path / "demo", scaffold("demo", None))

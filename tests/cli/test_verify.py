@@ -90,7 +90,7 @@ def test_without_its_input_a_job_cannot_be_run_again(
         source.write_bytes(content)
 
     assert answer.code == 1
-    assert f"it cannot be run again: {code}" in answer.out
+    assert f"it could not be run again: {code}" in answer.out
 
 
 def test_what_published_nothing_is_not_verified(lived: Caller) -> None:

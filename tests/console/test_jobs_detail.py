@@ -322,9 +322,9 @@ def test_lines_that_were_passed_over_count_among_the_lines_of_the_log(day: Drive
 
 def test_a_log_that_cannot_be_read_says_why(day: Driver) -> None:
     open_log(day)
-    day.fail(("jobs", "log", job_id(30)), "That job left no log.")
+    day.fail(("jobs", "log", job_id(30)), "That job has no log.")
 
-    assert "That job left no log." in day.text()
+    assert "That job has no log." in day.text()
 
 
 def test_w_wraps_long_lines_of_a_log_below_their_text_and_cuts_them_again(day: Driver) -> None:

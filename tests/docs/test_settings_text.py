@@ -52,7 +52,7 @@ def test_the_file_changes_nothing_as_it_comes_and_is_valid_with_every_line_uncom
 
 def test_what_is_not_bundled_is_an_incomplete_installation() -> None:
     assert bundled("parsers/fix").is_dir()
-    with pytest.raises(BundledFileMissing, match="Install Casparian again"):
+    with pytest.raises(BundledFileMissing, match="Reinstall Casparian"):
         bundled("parsers/none")
 
 

@@ -36,7 +36,7 @@ def test_a_running_daemon_takes_over_what_needs_no_restart_and_names_the_rest(wo
         assert sorted(result["changed"]) == ["quarantine.max_pct", "retry.max_retries"]
         assert result["changed"]["retry.max_retries"] == {"before": 3, "now": 7}
         assert result["needs_restart"] == ["limits.wall_seconds"]
-        assert "Settings taken over" in (world.home / "logs" / "daemon.log").read_text()
+        assert "Settings reloaded" in (world.home / "logs" / "daemon.log").read_text()
         again = world.ask("config", "reload", status=1)
         assert (again["changed"], again["needs_restart"]) == ({}, ["limits.wall_seconds"])
 

@@ -46,8 +46,8 @@ def test_a_failure_counts_until_the_work_was_done_again(asked: World) -> None:
     done = asked.run("process", status=1)
 
     assert "1 completed" in done.stdout
-    assert "2 failed earlier and not run again since" in done.stdout
-    assert "advice: 5 files: " in done.stderr and "1 with the bytes of another" in done.stderr
+    assert "2 failed earlier and have not been run again since" in done.stdout
+    assert "advice: 5 files: " in done.stderr and "1 with the same content as another" in done.stderr
     assert " 2 failed before" in done.stderr and "casparian job rerun --failed" in done.stderr
 
 
@@ -93,7 +93,7 @@ def test_a_cancelled_file_is_named_and_left_alone_until_it_is_asked_for(asked: W
         (["--tag", "advixe"], 2, "There is no tag advixe.\n  Did you mean advice?"),
         (["--parser", "advise"], 2, "There is no parser advise.\n  Did you mean advice?"),
         (["--parser", "advice", "--tag", "other"], 2, "Parser advice does not take the tag other.\n  It takes advice."),
-        (["--path", "/nowhere/at/all"], 2, "There is nothing at /nowhere/at/all."),
+        (["--path", "/nowhere/at/all"], 2, "There is no file or directory /nowhere/at/all."),
     ],
 )
 def test_a_selection_that_can_mean_nothing_is_refused_with_what_was_perhaps_meant(

@@ -373,7 +373,7 @@ def test_a_bundle_imports_its_own_modules_and_reads_its_own_resources_only(tmp_p
 
     assert heard.state.failure is not None
     assert heard.state.failure.report.code is ErrorCode.FILE_NOT_FOUND
-    assert "bundle holds no file '../input.txt'" in heard.state.failure.report.message
+    assert "bundle contains no file '../input.txt'" in heard.state.failure.report.message
 
 
 def test_a_guest_whose_worker_is_gone_ends_with_a_transient_status(tmp_path: Path) -> None:

@@ -203,7 +203,11 @@ def test_rows_that_never_have_a_column_are_refused() -> None:
     ("declared", "name", "words"),
     [
         (("orders",), "trades", "The output trades is not declared; the parser declares orders."),
-        (("orders", "trades"), None, "Data came without the name of its output; the parser declares orders, trades."),
+        (
+            ("orders", "trades"),
+            None,
+            "The parser yielded data without naming an output; the parser declares orders, trades.",
+        ),
     ],
 )
 def test_an_output_that_is_not_declared_is_refused(declared: tuple[str, ...], name: str | None, words: str) -> None:

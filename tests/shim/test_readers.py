@@ -101,8 +101,8 @@ def test_what_each_option_means(data: bytes, options: dict[str, Any], rows: list
     [
         (b"a,b\n1,2\n3\n", {}, BadRecord, 3, "The record on line 3 has 1 fields, 2 are expected: '3'."),
         (b"a,b\n1,2,3\n", {}, BadRecord, 2, "has 3 fields, 2 are expected: '1,2,3'"),
-        (b'a,b\n"1,2\n', {}, BadRecord, 2, "is no CSV"),
-        (b'a,b\n"1"x,2\n', {}, BadRecord, 2, "is no CSV"),
+        (b'a,b\n"1,2\n', {}, BadRecord, 2, "is not valid CSV"),
+        (b'a,b\n"1"x,2\n', {}, BadRecord, 2, "is not valid CSV"),
         (b"a,\n1,2\n", {}, BadHeader, 1, "has no name at place 2 of 2; the line ends with a delimiter"),
         (b",b\n", {}, BadHeader, 1, "has no name at place 1 of 2: "),
         (b"a,b,a\n", {}, BadHeader, 1, "names 'a' twice, at places 1 and 3"),

@@ -129,7 +129,9 @@ def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: Smal
         sentinel.hear(Heartbeat)
         sentinel.send(
             Refused(
-                reason="say hello first: this sentinel does not know you", code=Refusal.SAY_HELLO, of_kind="heartbeat"
+                reason="send hello first: this connection is not registered",
+                code=Refusal.SAY_HELLO,
+                of_kind="heartbeat",
             )
         )
         hello = sentinel.join()

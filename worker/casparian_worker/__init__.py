@@ -1,4 +1,4 @@
-"""The worker: does the work that the sentinel assigns, decides nothing, and trusts no guest.
+"""The worker: runs the jobs that the sentinel assigns, decides nothing itself, and trusts no guest.
 
 `leases` decides what is held and said, as a pure state machine; `agent` is the loop around it, with `connection` (the
 socket), `slots` (the threads), `artifacts` (bundles and contracts) and `reports` (what is said in which messages). `kinds`
@@ -170,7 +170,7 @@ _HOMES = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """A public name, imported when it is first asked for: a command must not pay for what it does not use."""
+        """A public name, imported on first use, so that a command loads only what it needs."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, _, there = _HOMES[name].partition(":")

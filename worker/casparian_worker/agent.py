@@ -1,7 +1,7 @@
 """The shell of a worker: one loop that hands what happens to `LeaseTable.step` and performs what it returns.
 
 Owns the socket, the clock, the slots, the thread that seals and the one that removes old files. Leases are decided by
-`leases`. Beside them the agent fetches blobs, reports what was written and, for a worker that a person started, says
+`leases`. The agent also fetches blobs, reports what was written and, for a worker that a person started, reports
 whether a sentinel answers.
 """
 
@@ -70,7 +70,7 @@ _JOINING_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """Who this worker is and how it lives."""
+    """The name and the options of this worker."""
 
     worker_id: str
     slots: int
@@ -78,15 +78,15 @@ class AgentOptions:
     version: str
     #: Started by a sentinel: leaves when none answers for long.
     is_managed: bool = True
-    #: An offer or a failure without an answer is sent again after so long.
+    #: How long until an unanswered offer or failure is sent again.
     resend_seconds: float = RESEND_SECONDS
     #: Started by a person: what becomes of the connection is announced here; None for a managed one.
     tell: Callable[[str], None] | None = None
-    #: So long such a worker waits for the first sentinel.
+    #: How long such a worker waits for the first sentinel.
     wait_seconds: float = DEFAULT_WAIT_SECONDS
 
     def hello(self, level: Level) -> Hello:
-        """The introduction of this process, with empty hands. `level`: of its guests."""
+        """The hello message of this process, holding no leases. `level`: the sandbox level of its guests."""
         return Hello(
             protocol=PROTOCOL_VERSION,
             worker_id=self.worker_id,
@@ -117,7 +117,7 @@ class Agent:
         )
         #: From `Start` until a slot has done with it, whether its lease is still held or not.
         self._attempts: dict[LeaseKey, Attempt] = {}
-        #: What slots have done, until it is sealed or dropped.
+        #: Work finished by slots, until it is sealed or dropped.
         self._staged: dict[LeaseKey, Result] = {}
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = UsageMeter(home.staging)
@@ -133,7 +133,7 @@ class Agent:
         runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
-        #: Work that waits for a disk and that the loop does not wait for.
+        #: Disk work that the loop does not wait for.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         try:
             while not self._left.is_set():
@@ -151,7 +151,7 @@ class Agent:
         return self._contact.status
 
     def drain(self) -> None:
-        """Take nothing more, finish what runs, leave. Asked twice: leave now."""
+        """Drain: take no more jobs, finish the running ones, leave. A second call leaves now."""
         self._step(Shutdown() if self._table.is_draining else Drain())
 
     # --- what happens
@@ -195,7 +195,7 @@ class Agent:
         """From any thread: call this in the loop."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop has ended; so has this worker's part
+        except RuntimeError:  # the loop has ended, so there is nothing left to do
             return
 
     def _from_slot_started(self, attempt: Attempt, guest_pid: int) -> None:
@@ -262,7 +262,7 @@ class Agent:
             self._sinks.report(self._bus.send, time.monotonic(), is_last=True)
             self._bus.send(Bye())
         else:
-            logger.warning("No sentinel answers; this worker leaves.")
+            logger.warning("No sentinel answers; this worker exits.")
         self._left.set()
 
 

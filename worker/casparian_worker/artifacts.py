@@ -26,7 +26,7 @@ from casparian_protocol.wire.messages import Fetch, Message
 logger = logging.getLogger(__name__)
 
 
-#: So long a blob is waited for.
+#: How long to wait for a blob.
 FETCH_SECONDS = 30.0
 _COMPILE_SECONDS = 60.0
 
@@ -43,20 +43,20 @@ class BlobMissing(CasparianError):
 
 
 class BlobForged(CasparianError):
-    """Bytes that are not what their hash says."""
+    """Bytes that do not match their hash."""
 
     code = ErrorCode.UNTRUSTED_ARTIFACT
 
     def __init__(self, what: str, digest: str) -> None:
         super().__init__(
-            f"The bytes that came as {what} {digest} have another hash.",
+            f"The bytes received as {what} {digest} have another hash.",
             remedy="The file in blobs/ is damaged. Delete it, then register the same parser again with "
             "`casparian parser register PATH`: that stores it again.",
         )
 
 
 class FetchTimeout(CasparianError):
-    """A blob did not come."""
+    """A blob did not arrive in time."""
 
     code = ErrorCode.CONNECTION_RESET
 
@@ -67,7 +67,7 @@ class FetchTimeout(CasparianError):
 
 
 class BlobTransfer(Protocol):
-    """One way for blobs to come to a worker."""
+    """A way for a worker to get blobs."""
 
     def fetch(self, digest: str) -> bytes | None:
         """From any thread: the blob, not checked; None when there is none. Blocks; raises `FetchTimeout`."""
@@ -108,12 +108,12 @@ class BusTransfer:
             self._call(self._forget, digest, waiting)
 
     def arrived(self, digest: str, content: bytes | None) -> None:
-        """In the loop: a blob came, or there is none."""
+        """In the loop: a blob arrived, or there is none."""
         for waiting in self._waiting.pop(digest, []):
             waiting.set_result(content)
 
     def ask_again(self) -> None:
-        """In the loop: a sentinel has just welcomed this worker, which may not know what was asked."""
+        """In the loop: a sentinel has just welcomed this worker, and may not know of earlier requests."""
         for digest in self._waiting:
             self._send(Fetch(hash=digest))
 
@@ -141,7 +141,7 @@ class Artifacts:
         self._contracts: dict[str, Contract] = {}
 
     def bundle(self, digest: str) -> Path:
-        """Where the bundle lies unpacked."""
+        """The directory of the unpacked bundle."""
         with self._lock_of(digest):
             if digest not in self._bundles:
                 blob = self._get("artifact", digest, ErrorCode.UNTRUSTED_ARTIFACT)
@@ -160,12 +160,12 @@ class Artifacts:
 
     @staticmethod
     def _unpacked(blob: bytes, directory: Path) -> bool:
-        """Whether it was unpacked now; what lay there altered is replaced."""
+        """Unpack it if it is missing, or replace it if it was altered; whether it was unpacked now."""
         is_new = not directory.exists()
         try:
             unpack_bundle(blob, directory)
         except UnpackedAltered as altered:
-            logger.warning("%s It is unpacked again.", altered.problem)
+            logger.warning("%s Unpacking it again.", altered.problem)
             remove_tree(directory)
             unpack_bundle(blob, directory)
             return True
@@ -185,12 +185,12 @@ class Artifacts:
 
 
 def compile_sources(directory: Path) -> None:
-    """Bytecode beside the sources, since guests never write any. Compiled, never imported, in a process of its own."""
+    """Compile the sources to bytecode, since guests never write any. Never imports them; runs in a process of its own."""
     subprocess.run(
         [sys.executable, "-I", "-m", "compileall", "-q", str(directory)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         timeout=_COMPILE_SECONDS,
-        check=False,  # what does not compile is the parser's error, reported when it is imported
+        check=False,  # a syntax error is the parser's, reported when it is imported
     )

@@ -52,7 +52,7 @@ class WorkerBus:
         return True
 
     def close(self) -> None:
-        """The last messages get a second to leave."""
+        """Gives the last messages a second to leave."""
         self._loop.remove_reader(self._descriptor)
         self._socket.close(linger=_LINGER_MILLISECONDS)
         self._context.term()
@@ -88,7 +88,7 @@ class WorkerBus:
 #: Exit statuses of a worker, as of every command.
 LEFT, REFUSED, NO_SENTINEL = 0, 1, 3
 DEFAULT_WAIT_SECONDS = 30.0
-#: A sentinel that is there answers sooner; nothing is announced before.
+#: A running sentinel answers sooner than this; nothing is announced before.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -134,13 +134,13 @@ class Contact:
         self._was_welcome, self._is_told = True, False
 
     def lost(self) -> None:
-        """The sentinel that was here takes nothing any more. Announced once."""
+        """The sentinel stopped responding; announced once."""
         if self._tell is not None and self._was_welcome and not self._is_told:
             self._is_told = True
             self._tell("the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)")
 
     def refused(self, reason: str) -> None:
-        """The sentinel does not want this worker, and will not."""
+        """The sentinel refused this worker for good."""
         self.status = REFUSED
         if self._tell is not None:
             self._tell(f"The sentinel refused this worker: {reason}.")

@@ -1,7 +1,7 @@
-"""What a worker holds and what it says: a state machine over its leases.
+"""The leases that a worker holds and the messages it sends about them: a state machine.
 
 `LeaseTable.step(now_s, input)` takes one thing that happened (a message of the sentinel, news of an attempt, a tick of the
-clock) and returns what has to be done about it, in order. Every decision of a worker is made here; sockets, threads, files
+clock) and returns the actions to take, in order. Every decision of a worker is made here; sockets, threads, files
 and clocks are the agent's, and the simulation runs this very code against the shipped sentinel.
 
 A lease is one job under one epoch. It leaves the table when the sentinel has answered its end, takes it back, or no longer
@@ -43,14 +43,14 @@ from casparian_worker.steps import (
 
 #: Jobs in hand for each slot: one that runs, one that waits.
 DEPTH = 2
-#: After a shutdown the answers to what was offered are awaited so long.
+#: After a shutdown, how long to wait for answers to the offers.
 _LAST_ANSWERS_SECONDS = 2.0
 #: Ends of leases that are remembered, so that an assignment that comes again is given back and not run again.
 _ENDED_MAX = 4096
 
 
 class Stage(Enum):
-    """How far a held job is."""
+    """The stage of a held job."""
 
     WAITING = "waiting for a slot"
     RUNNING = "running"
@@ -112,7 +112,7 @@ class LeaseTable:
         return [lease for lease in self._leases.values() if lease.stage in stages]
 
     def step(self, now_s: float, happened: Input) -> list[Output]:
-        """Take in one thing that happened; what has to be done about it."""
+        """Handle one input; returns the actions to take."""
         if self._has_left:
             return []
         if isinstance(happened, Unsent):  # nothing can be sent now
@@ -129,7 +129,7 @@ class LeaseTable:
                 self._staged(key)
             case AttemptsEnded(ends):
                 self._attempts_ended(now_s, ends)
-            case m.Refused():  # who refuses renews no lease
+            case m.Refused():  # a refusal renews no lease
                 self._refused(now_s, happened)
             case _:
                 self._last_contact_s = now_s
@@ -161,7 +161,7 @@ class LeaseTable:
                 self._shut_down(now_s)
 
     def _welcomed(self, now_s: float, welcome: m.Welcome) -> None:
-        """Abandon what it names; go on with all else, and offer again what is finished.
+        """Abandon the leases it names, keep all others, and offer the finished ones again.
 
         What it does not name was assigned meanwhile. If that was given back too, the next beat or offer is fenced: a welcome
         that comes late, when its sentinel may have assigned or committed since, must not take anything away.
@@ -176,7 +176,7 @@ class LeaseTable:
         self._sent_credit = None
 
     def _assigned(self, assignment: m.Assignment) -> None:
-        """A new lease. One that has ended here is given back: that it ended was not heard."""
+        """A new lease. One that has already ended here is given back: the sentinel did not hear of its end."""
         lease = Lease(assignment)
         job_id, epoch = lease.key
         if lease.key in self._leases:
@@ -191,7 +191,7 @@ class LeaseTable:
         self._outputs.append(Start(assignment))
 
     def _settle(self, answered: Sequence[m.Held]) -> None:
-        """The end of these is recorded: what was staged is the sentinel's now."""
+        """The end of these leases is recorded: their staged files now belong to the sentinel."""
         for lease in self._found(answered):
             if lease.stage in (Stage.FINISHED, Stage.FAILED):
                 self._forget(lease.key)
@@ -213,7 +213,7 @@ class LeaseTable:
             if now_s - self._hello_at_s > self.rhythm.hello_seconds / 2:
                 self._say_hello(now_s)
         elif refused.of_kind == "hello" and refused.code not in (m.Refusal.INTERNAL, m.Refusal.DISK):
-            self._leave(refused=refused.reason)  # another version, or not our name: saying it again changes nothing
+            self._leave(refused=refused.reason)  # wrong version or name: repeating the hello changes nothing
 
     # --- the clock
 
@@ -227,7 +227,7 @@ class LeaseTable:
             self._beat(now_s, tick)
             self._resend(now_s)
             if self.rhythm.must_ask(silent_s, since_hello_s):
-                self._say_hello(now_s)  # the only question that a sentinel answers in any state
+                self._say_hello(now_s)  # the only message that a sentinel answers in any state
         if self.rhythm.has_lost(silent_s):
             self._lose_leases()
         if self._patience_seconds is not None and silent_s > max(self._patience_seconds, self.rhythm.lease_seconds):
@@ -251,7 +251,7 @@ class LeaseTable:
                 self._send_failure(now_s, lease)
 
     def _lose_leases(self) -> None:
-        """No sentinel answered in time: what runs is stopped, since another worker may get it soon. Offers wait for an answer."""
+        """No sentinel answered in time: stop running jobs, which may soon be given to another worker. Offers keep waiting."""
         for lease in self.at(Stage.WAITING, Stage.RUNNING):
             self._give_up(lease, StopCause.LEASE_LOST)
         self.is_welcome = False
@@ -266,7 +266,7 @@ class LeaseTable:
             case m.Hello():
                 self._hello_at_s = float("-inf")
             case m.Released() | m.Started():
-                self.is_welcome = False  # the next hello says what is held, and so what is not
+                self.is_welcome = False  # the next hello lists what is held, and so what is not
         return []
 
     # --- attempts
@@ -304,7 +304,7 @@ class LeaseTable:
         self._offer(now_s, finished)
 
     def _give_up(self, lease: Lease, cause: StopCause) -> None:
-        """It is not ours any more: forget it, stop it, delete what it staged."""
+        """The lease was taken away: forget it, stop the job, delete its staged files."""
         self._forget(lease.key)
         if lease.stage in (Stage.WAITING, Stage.RUNNING):
             self._outputs.append(Stop(lease.key, cause))
@@ -330,7 +330,7 @@ class LeaseTable:
     # --- leaving
 
     def _drain(self) -> None:
-        """Take nothing more, finish what runs, leave."""
+        """Drain: take no more jobs, finish the running ones, leave."""
         if not self.is_draining:
             self.is_draining = True
             self._give_back_waiting()

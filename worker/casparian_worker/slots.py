@@ -41,7 +41,7 @@ Owner = TypeVar("Owner")
 
 
 class Slots(Generic[Work]):
-    """Hands work to the next free slot, in order. Some work wants no other beside it."""
+    """Hands work to the next free slot, in order. Some work must run alone."""
 
     def __init__(self, count: int, do: Callable[[Work], None]) -> None:
         """`do` runs in a slot's thread and must not raise."""
@@ -62,7 +62,7 @@ class Slots(Generic[Work]):
         self._queue.put((work, is_alone))
 
     def close(self, timeout_seconds: float) -> None:
-        """No more work; wait for what runs."""
+        """Take no more work; wait for what is running."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -142,7 +142,7 @@ class Sealer(Generic[Owner]):
 
 
 def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
-    """For each: None or why not. An error of ours ends this group, logged, and not the thread that all others need."""
+    """For each: None or why not. A bug ends this group, logged, but not the thread that all groups need."""
     try:
         return seal_together(group)
     except Exception as accident:
@@ -154,7 +154,7 @@ def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
 
 
 class ManifestTooLarge(CasparianError):
-    """An attempt's own account of itself does not fit a message."""
+    """The manifest of an attempt is too large for a message."""
 
     code = ErrorCode.LIMIT_EXCEEDED
 
@@ -180,7 +180,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of an attempt."""
+    """The outcome of an attempt."""
 
     attempt: Attempt
     outcome: Outcome | Stopped
@@ -213,7 +213,7 @@ class JobRunner:
             outcome = stopped
         except CasparianError as error:
             outcome = Failed(of_exception(error, "environment"))
-        except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this lease, reported, not the slot
+        except Exception as accident:  # noqa: BLE001 -- a bug ends this lease, reported, not the slot
             outcome = Failed(of_exception(accident, "worker"))
         self._on_done(Result(attempt, outcome))
 
@@ -231,7 +231,7 @@ class JobRunner:
 
 
 def _require_packable(finished: Finished) -> None:
-    """Raise here, where it ends one lease, and not in the loop that speaks for all."""
+    """Raise here, where it ends one lease, rather than in the loop that serves all of them."""
     try:
         size_bytes = len(pack(finished.manifest.model_dump()))
         if size_bytes > ATTACHMENT_LIMIT_BYTES:

@@ -58,20 +58,20 @@ class SinkMeter:
         self._count(time.perf_counter() - began_s, byte_count=byte_count)
 
     def rows(self, count: int) -> None:
-        """Rows were handed to the writer."""
+        """Count rows handed to the writer."""
         with self._lock:
             self._rows += count
             self._changes += 1
 
     def refused(self) -> None:
-        """The system refused what is not a call on this output alone: a directory, or its sync."""
+        """Count an error that does not concern this output alone: of a directory, or its sync."""
         with self._lock:
             self._errors += 1
             self._changes += 1
 
     @property
     def changes(self) -> int:
-        """Another number than before: something was written since."""
+        """Changes whenever something has been written."""
         return self._changes
 
     def read(self) -> tuple[int, SinkCounts]:
@@ -96,7 +96,7 @@ class SinkMeter:
 
 
 class SinkMeters:
-    """All of a worker's. Beyond the limit outputs share one meter."""
+    """All meters of a worker. Beyond the limit, outputs share one meter."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -236,7 +236,7 @@ class StagedSink:
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing is promised before the seal."""
+        """Does nothing: durability comes with the seal."""
 
     def close(self) -> None:
         """Write what is still held. The file is not durable yet."""
@@ -317,12 +317,12 @@ class StagingDirectory:
             raise
 
     def count_refusal(self) -> None:
-        """A sync that all files here needed was refused."""
+        """A sync that all files here need has failed."""
         for meter in {sink.meter for sink in self._sinks}:
             meter.refused()
 
     def close(self) -> None:
-        """Give back descriptors; what is staged stays."""
+        """Close descriptors; staged files stay."""
         for sink in self._sinks:
             sink.release()
         for descriptor in self._descriptors:
@@ -364,11 +364,11 @@ class StagingDirectory:
 def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
     """Delete what an attempt staged; nothing is done when it is gone already."""
     if path.parent.parent != root:
-        raise ValueError(f"{path} is no attempt's directory")
+        raise ValueError(f"{path} is not the directory of an attempt")
     for remove in (partial(disk.remove_tree, path), partial(disk.remove_directory, path.parent)):
         try:
             remove()
-        except OSError:  # gone, or other attempts are there; the sentinel sweeps what stays
+        except OSError:  # already gone, or other attempts use it; the sentinel sweeps the rest
             continue
 
 

@@ -51,7 +51,9 @@ casparian console --replay session.jsonl""",
     help="Press these keys (also text:…, wait:live, wait:idle, wait:text:WORD, wait:SECONDS), then end; needs no terminal.",
 )
 @click.option("--record", type=_File, help="Record the session to this file, without paths, rows and messages.")
-@click.option("--replay", type=_File, help="Play a recording (Space pauses, Esc ends); ask nothing and change nothing.")
+@click.option(
+    "--replay", type=_File, help="Play a recording (Space pauses, Esc ends); the home is neither read nor changed."
+)
 @pass_app
 def console(
     app: App,
@@ -132,7 +134,7 @@ def _run_on_terminal(app: App, around: ConsoleContext, wanted: ConsoleOptions, r
     if replay is not None:
         replay_on_terminal(around, wanted, replay)
     elif problems := run_on_terminal(around, wanted):
-        app.say(f"{problems} faults of the console were noted in {app.home.logs / 'console.log'}; please report them")
+        app.say(f"{problems} console errors were written to {app.home.logs / 'console.log'}; please report them")
     return ExitCode.OK
 
 

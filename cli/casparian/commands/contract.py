@@ -1,4 +1,4 @@
-"""`contract list/show/diff/approve/reject`: the contracts that rows must fit, and the decisions on them."""
+"""`contract list/show/diff/approve/reject`: the contracts that rows must satisfy, and the decisions on them."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
         title = f"{after['parser']}@{after['version']}/{after['output']}"
         if before is None:
             documents.append({"of": title, "against": None, "changes": [], "is_compatible": True})
-            app.say(f"{title}: the first contract of this output, nothing to compare with")
+            app.say(f"{title}: this output's first contract, nothing to compare it with")
             continue
         earlier, later = (Contract.from_literal(json.loads(each["schema_json"])) for each in (before, after))
         found, in_the_way = compare(earlier, later), misfits(earlier, later)
@@ -159,8 +159,8 @@ def diff(app: App, old: str, new: str | None) -> ExitCode:
             for line in found.render().splitlines():
                 print(f"  {cell(line)}", file=app.out)
             reasons = "; ".join(f"{each.column}: {each.what}" if each.column else each.what for each in in_the_way)
-            verdict = f"waits: {reasons}" if reasons else "becomes current once approved"
-            app.say(f"  beside rows of {before['version']}, version {after['version']} {cell(verdict)}")
+            verdict = f"waits: {reasons}" if reasons else "becomes current when approved"
+            app.say(f"  next to rows of {before['version']}, version {after['version']} {cell(verdict)}")
     if app.is_json:
         as_json(app, documents)
     return ExitCode.OK

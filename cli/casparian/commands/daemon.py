@@ -44,8 +44,8 @@ casparian start            # stays in the foreground; Ctrl-C drains, twice stops
     help="Stay in the foreground, or return when the daemon is ready.",
 )
 @click.option("--ready-fd", type=int, hidden=True)
-@click.option("--with-parent", is_flag=True, hidden=True, help="Drain when the process that started this one is gone.")
-@click.option("--no-planning", is_flag=True, hidden=True, help="Queue nothing unasked.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="Drain when the process that started this one exits.")
+@click.option("--no-planning", is_flag=True, hidden=True, help="Do not queue files automatically.")
 @pass_app
 def start(
     app: App,
@@ -58,7 +58,7 @@ def start(
 ) -> ExitCode:
     """Start the daemon: sentinel, projector and local workers."""
     if no_workers and workers:
-        raise UsageProblem("--workers and --no-workers contradict each other.", remedy="Leave one out.")
+        raise UsageProblem("--workers and --no-workers cannot be combined.", remedy="Leave one of them out.")
     worker_count = 0 if no_workers else workers
     make_home(app.home)
     flags = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
@@ -91,7 +91,7 @@ def _detach(app: App, workers: int | None) -> ExitCode:
     if app.is_json:
         as_json(app, {"pid": child.pid, "home": str(app.home.root), "log": str(app.home.daemon_log)})
     else:
-        app.say(f"daemon ready, pid {child.pid}; `casparian status` looks at it, `casparian stop` ends it")
+        app.say(f"daemon ready, pid {child.pid}; `casparian status` shows it, `casparian stop` stops it")
     child.returncode = 0  # it continues without us: nothing to wait for, and no warning about that
     return ExitCode.OK
 
@@ -103,7 +103,10 @@ def _end_with_parent() -> None:
 
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0) != 0:  # PR_SET_PDEATHSIG
-        raise WorkFailed(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}", remedy="Use `casparian start`.")
+        raise WorkFailed(
+            f"This worker cannot be tied to its parent process: {os.strerror(ctypes.get_errno())}",
+            remedy="Use `casparian start`.",
+        )
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -239,7 +242,7 @@ def _print_daemon(app: App, found: Status) -> None:
             ("home", daemon.home),
             ("event", f"{daemon.seq:,}{behind}"),
             ("intake", daemon.intake),
-            *([("planning", "pending files are being looked at")] if daemon.planning else []),
+            *([("planning", "checking which pending files can be queued")] if daemon.planning else []),
             *_queue(found.queue),
         ],
     )
@@ -247,10 +250,10 @@ def _print_daemon(app: App, found: Status) -> None:
         print(f"paused: {cell(parser.name)}: {cell(parser.reason)}", file=app.out)
     _print_waiting(app, found)
     if found.orphans:
-        moved = f"{found.orphans:,} files that no commit of the log names"
+        moved = f"{found.orphans:,} files that belong to no commit"
         print(f"moved aside: {moved}, in {app.home.orphans}", file=app.out)
     for one in daemon.given_up:
-        print(f"given up: worker {cell(one.worker)}: {cell(one.reason)}", file=app.out)
+        print(f"stopped for good: worker {cell(one.worker)}: {cell(one.reason)}", file=app.out)
     _print_trouble(app, found)
     if tables.phase not in (ProjectorPhase.READY, ProjectorPhase.STARTING):
         print(f"projection: {cell(tables.state)}", file=app.out)
@@ -291,7 +294,7 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Wait at most SECONDS seconds for the first sentinel, then exit with status 3.",
+    help="Wait at most SECONDS seconds for a sentinel, then exit with status 3.",
 )
 @pass_app
 def worker(app: App, address: str | None, slots: int | None, worker_id: str | None, wait_seconds: float) -> ExitCode:
@@ -302,7 +305,7 @@ def worker(app: App, address: str | None, slots: int | None, worker_id: str | No
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):
         raise UsageProblem(
-            f"{address} is not a valid address: it does not begin with ipc://.",
+            f"{address} is not a valid bus address: it does not begin with ipc://.",
             remedy="Leave --connect out; workers on other hosts are not supported yet.",
         )
     import socket

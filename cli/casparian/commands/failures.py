@@ -25,7 +25,7 @@ from casparian_protocol.queries.outputs import (
 )
 from casparian_protocol.wire.operations.jobs import CLOSE
 
-#: Enough to name a cause; the rest is in `errors show` and in JSON.
+#: Enough to recognise a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
 
 
@@ -146,7 +146,7 @@ def show_failure(app: App, fingerprint: str) -> ExitCode:
         for line in found["trace"].splitlines():
             print(f"  {cell(line)}", file=app.out)
     if jobs.get("DEAD_LETTER"):
-        app.say(f"`casparian jobs replay --fingerprint {found['fingerprint']}` lets the dead letters try again")
+        app.say(f"`casparian jobs replay --fingerprint {found['fingerprint']}` queues the dead letters again")
     return ExitCode.OK
 
 
@@ -166,7 +166,7 @@ def _sentence(found: Cause) -> str:
 @click.option("--reason", required=True, help="Say why they need no attention; kept in the log.")
 @pass_app
 def close(app: App, fingerprint: str, reason: str) -> ExitCode:
-    """Close every open failure with one cause, so that they are no longer counted."""
+    """Close all open failures with this cause, so that they are no longer counted."""
     with app.gateway() as gateway:
         known = find_fingerprint(gateway, fingerprint)
         result = gateway.perform(CLOSE(fingerprint=known, reason=reason))
@@ -267,7 +267,7 @@ def summary(app: App, parser: str | None, output: str | None, code: str | None, 
 @click.option(
     "--uncommitted",
     is_flag=True,
-    help="Show instead the rows of jobs that failed because their policy allows fewer bad rows.",
+    help="Show the rows of jobs that failed because they had more bad rows than their policy allows.",
 )
 @click.option("--limit", type=POSITIVE, default=50, show_default=True, metavar="N", help="Show at most N entries.")
 @pass_app
@@ -319,7 +319,7 @@ def _list_uncommitted(app: App, gateway: Gateway) -> ExitCode:
         as_json(app, found)
     else:
         rows = [(one["job_id"], one["bytes"], one["path"]) for one in found]
-        table(app, ("job", "bytes", "path"), rows, empty="No failed job left quarantined rows.", right=("bytes",))
+        table(app, ("job", "bytes", "path"), rows, empty="No failed job has quarantined rows.", right=("bytes",))
     return ExitCode.OK
 
 
@@ -332,7 +332,7 @@ casparian quarantine show --uncommitted --job 3f2a91c0""",
 @click.option(
     "--uncommitted",
     is_flag=True,
-    help="Show instead the rows of jobs that failed because their policy allows fewer bad rows.",
+    help="Show the rows of jobs that failed because they had more bad rows than their policy allows.",
 )
 @click.option("--code", metavar="CODE", help="Show only rows with this kind of violation.")
 @click.option("--job", metavar="ID", help="Show only rows of this job.")
@@ -347,7 +347,7 @@ def show_rows(
 
     if output is None and not uncommitted:
         raise UsageProblem(
-            "No output is named.", remedy="`casparian quarantine summary` lists outputs with quarantined rows."
+            "No output was named.", remedy="`casparian quarantine summary` lists outputs with quarantined rows."
         )
     with app.gateway() as gateway:
         app.doubt(gateway, "violation", code)
@@ -359,7 +359,7 @@ def show_rows(
         as_json(app, rows, has_data=True)
         return ExitCode.OK
     if not rows:
-        app.say("No failed job left such rows." if uncommitted else f"No rows of {output} are in quarantine.")
+        app.say("No failed job has such rows." if uncommitted else f"No rows of {output} are in quarantine.")
     for row in rows:
         place = (
             f"source row {row['_cf_source_row']}"

@@ -1,4 +1,4 @@
-"""`files`, `tag`, `untag`, `rule …`: the catalogue of files, their tags, and the rules that give tags."""
+"""`files`, `tag`, `untag`, `rule …`: the file index, tags, and the rules that give tags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ casparian files --like "%nyse%" --status failed --json""",
 @click.option(
     "--unclaimed",
     is_flag=True,
-    help="Show only files that no parser takes: without a tag, or with tags that no parser asks for.",
+    help="Show only files that no parser takes: without a tag, or with tags that no parser subscribes to.",
 )
 @click.option(
     "--status",
@@ -55,7 +55,7 @@ def files(
     like: str | None,
     limit: int,
 ) -> ExitCode:
-    """List the files in the catalogue."""
+    """List the files in the file index."""
     chosen = FileFilter(tag=tag, is_untagged=untagged, is_unclaimed=unclaimed, status=status, source=source, like=like)
     with app.gateway() as gateway:
         app.doubt(gateway, "tag", tag)
@@ -121,7 +121,7 @@ casparian tag --source fix_archive --like "%nyse%" fix""",
 @click.option(
     "--root",
     metavar="DIR",
-    help="Instead of FILES: select files that scans of this directory found and that belong to no source.",
+    help="Instead of FILES: select files found by a one-time scan of this directory, without a source.",
 )
 @click.option(
     "--contains",
@@ -160,7 +160,7 @@ def tag(
         return _change(app, named, files, remove=False)
     if len(arguments) != 1:
         raise UsageProblem(
-            "Both files and options that select files are given.",
+            "Files and options that select files cannot be combined.",
             remedy="Name files and TAG, or options and TAG: `casparian tag --source NAME TAG`.",
         )
     return _change(app, arguments[0], chosen, remove=False)
@@ -177,7 +177,7 @@ def untag(app: App, arguments: tuple[str, ...]) -> ExitCode:
 
 def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     if len(arguments) < 2:
-        raise UsageProblem("No file or no tag is named.", remedy="For example: `casparian tag a.log b.log fix`")
+        raise UsageProblem("A file or the tag is missing.", remedy="For example: `casparian tag a.log b.log fix`")
     return arguments[:-1], arguments[-1]
 
 
@@ -350,7 +350,7 @@ def remove(app: App, named: str) -> ExitCode:
 @_predicates
 @pass_app
 def test(app: App, pattern: str, limit: int | None, source: str | None, **predicates: Any) -> ExitCode:
-    """Show which known files a rule would tag; save nothing."""
+    """Show which known files a rule would tag, without saving it."""
     from casparian_protocol.tagging import CataloguedFile, TagRule, try_rule
 
     tried = TagRule(id="0" * 16, name="test", pattern=pattern, tag="test", **predicates)

@@ -1,4 +1,4 @@
-"""`init`, `config`, `doctor`, `support-bundle`, `new`, `demo`: a home, its settings, its machine, and what to begin with.
+"""`init`, `config`, `doctor`, `support-bundle`, `new`, `demo`: create and check a home, and get started.
 
 No command here overwrites anything.
 """
@@ -37,7 +37,7 @@ class NotAHome(CasparianError):
 
     def __init__(self, root: Path) -> None:
         super().__init__(
-            f"{root} holds files, and none of them belongs to a Casparian home.",
+            f"{root} is not empty and is not a Casparian home.",
             remedy="Name a new or empty directory with --home.",
         )
 
@@ -49,7 +49,7 @@ class HomeUnusable(CasparianError):
         place = f" ({cause.filename})" if cause.filename and str(cause.filename) != str(root) else ""
         super().__init__(
             f"The home {root} cannot be made: {cause.strerror or cause}{place}.",
-            remedy="Name another place with --home, or correct the rights of this one.",
+            remedy="Name another directory with --home, or correct the permissions of this one.",
         )
 
 
@@ -76,14 +76,14 @@ def init(app: App) -> None:
         document = {"home": home.root, "made": made, "config": home.config_file, "public_key": public_key}
         as_json(app, document)
         return
-    app.say(f"{home.root}: {'made ' + ', '.join(made) if made else 'nothing to make, all is there'}.")
+    app.say(f"{home.root}: {'created ' + ', '.join(made) if made else 'complete already, nothing to create'}.")
     app.say(f"Settings: {home.config_file}   Signing key: {public_key[:16]}…")
     if others_may_enter(home):
-        app.say(f"Warning: others can enter this home. Correct it with `chmod 700 {home.root}`.")
+        app.say(f"Warning: other users can enter this home. Run `chmod 700 {home.root}`.")
 
 
 def others_may_enter(home: Home) -> bool:
-    """Whether group or others have any right on the home's directory."""
+    """Whether the group or other users have any permission on the home's directory."""
     return bool(home.root.stat().st_mode & 0o077)
 
 
@@ -153,7 +153,7 @@ def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
     except OSError as cause:
         raise UsageProblem(
             f"{cause.filename or sample or parent}: {cause.strerror or cause}.",
-            remedy="Name a readable sample with --from, and a directory that you may write with --dir.",
+            remedy="Name a readable sample with --from, and a directory that you may write to with --dir.",
         ) from cause
     written = [str(parent / name / path) for path in files]
     if app.is_json:
@@ -254,7 +254,7 @@ def show(app: App, name: str | None) -> None:
 
 
 def takes_effect(key: str) -> str:
-    """What must happen before a changed value is in force."""
+    """What is needed before a changed value takes effect."""
     if key in READ_BY_COMMANDS:
         return "nothing"
     return "config reload" if key in RELOADABLE else "restart"
@@ -265,7 +265,7 @@ def _differs(key: str, values: Mapping[str, object], running: Mapping[str, objec
 
 
 def _of_daemon(app: App) -> Mapping[str, object] | None:
-    """What the running daemon has; None when none answers, or one that cannot say it."""
+    """The settings of the running daemon; None when there is none, or its version cannot report them."""
     if not app.home.log.is_dir():
         return None
     try:
@@ -278,7 +278,7 @@ def _of_daemon(app: App) -> Mapping[str, object] | None:
 def _what_to_do(keys: Collection[str]) -> str:
     fixed = [key for key in keys if key not in RELOADABLE]
     if not fixed:
-        return "`casparian config reload` makes it take the new values over"
+        return "`casparian config reload` applies the new values"
     return f"`casparian stop`, then `casparian start`, for {', '.join(fixed)}; `casparian config reload` for any other"
 
 
@@ -294,12 +294,12 @@ def reload(app: App) -> ExitCode:
         for key, change in result.changed.items():
             print(f"{key}: {_shown(change.before)} → {_shown(change.now)}", file=app.out)
         if not result.changed and not result.needs_restart:
-            app.say("Nothing was changed since the daemon took its settings.")
+            app.say("No setting has changed since the daemon last loaded them.")
         if result.needs_restart:
-            app.say(f"not taken over: {', '.join(result.needs_restart)}")
-            app.say("these are fixed when the daemon and its workers start: `casparian stop`, then `casparian start`")
+            app.say(f"not applied: {', '.join(result.needs_restart)}")
+            app.say("these need a restart: `casparian stop`, then `casparian start`")
         if any(key.startswith("quarantine.") for key in result.changed):
-            app.say("jobs that are queued keep the policy they were queued with; new ones get this")
+            app.say("jobs that are already queued keep their policy; new jobs get this one")
     return ExitCode.FAILED if result.needs_restart else ExitCode.OK
 
 
@@ -327,7 +327,9 @@ def check(app: App) -> None:
         return
     for sentence in loaded.ignored:
         app.say(sentence)
-    app.say(f"The settings are right: {count(len(loaded.origins), 'setting')}, {len(changed)} of them not built-in.")
+    app.say(
+        f"The settings are valid: {count(len(loaded.origins), 'setting')}, {len(changed)} with a value of your own."
+    )
 
 
 def _setting_document(value: Any, origin: str, documented: Documented) -> dict[str, object]:
@@ -368,7 +370,7 @@ def doctor(app: App) -> ExitCode:
 
 
 def _print(app: App, checks: Sequence[Check]) -> None:
-    """A line each, wrapped to the terminal, with what to do below."""
+    """One line for each check, wrapped to the terminal, with the remedy below it."""
     name_width = max(len(check.name) for check in checks)
     indent = " " * (name_width + 8)
     width = screen_width(app.out)
@@ -396,16 +398,16 @@ def _print(app: App, checks: Sequence[Check]) -> None:
 )
 @pass_app
 def support_bundle(app: App, file: Path, events: int) -> ExitCode:
-    """Write a .tar.gz for the people who help you: no data, no secrets.
+    """Write a .tar.gz to send with a request for help: no data, no secrets.
 
-    It works beside a stuck daemon and on a damaged log. Texts and names are replaced by tokens; README.txt in the bundle
+    It works while the daemon is stuck and on a damaged log. Texts and names are replaced by tokens; README.txt in the bundle
     explains how. Check it before you send it.
     """
     made = write_support_bundle(app.home, file, events)
     if app.is_json:
         as_json(app, {"file": str(file), "bytes": made.bytes, "parts": made.parts})
     else:
-        app.say(f"wrote {file} ({size(made.bytes)}, {count(len(made.parts), 'part')}); look into it before you send it")
+        app.say(f"wrote {file} ({size(made.bytes)}, {count(len(made.parts), 'part')}); check it before you send it")
     return ExitCode.OK
 
 

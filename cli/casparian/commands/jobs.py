@@ -254,7 +254,7 @@ def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
         found = find_job(gateway, job_id)
         path = log_file(gateway, found["id"])
         if path is None:
-            app.say("No log yet." if found["status"] in ("QUEUED", "RETRY_WAIT") else "That job left no log.")
+            app.say("No log yet." if found["status"] in ("QUEUED", "RETRY_WAIT") else "That job has no log.")
             return ExitCode.OK
         with path.open(encoding="utf-8", errors="replace") as log:
             for line in deque(log, maxlen=lines or None):
@@ -286,7 +286,7 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
 @click.argument("job_id", metavar="ID")
 @pass_app
 def retry(app: App, job_id: str) -> ExitCode:
-    """Queue a failed, dead-lettered or cancelled job again, with the version and the policies it was queued with."""
+    """Queue a failed, dead-lettered or cancelled job again, with its original parser version and policies."""
     with app.gateway() as gateway:
         result = gateway.perform(RETRY(job_id=find_job(gateway, job_id)["id"]))
     if app.is_json:
@@ -306,7 +306,7 @@ def retry(app: App, job_id: str) -> ExitCode:
 @click.option("--reason", required=True, help="Say why it needs no attention; kept in the log.")
 @pass_app
 def close(app: App, job_id: str, reason: str) -> ExitCode:
-    """Close the failure of a job, so that it is no longer counted. A later success on its file or content does the same."""
+    """Close the failure of a job, so that it is no longer counted. A later success with the file or its content does too."""
     with app.gateway() as gateway:
         found = find_job(gateway, job_id)
         result = gateway.perform(CLOSE(job_id=found["id"], reason=reason))
@@ -346,9 +346,9 @@ casparian jobs replay --all-dead""",
 @click.option("--all-dead", is_flag=True, help="Replay all dead letters.")
 @pass_app
 def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
-    """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries start anew."""
+    """Queue dead letters again with the parser's current version: one, all of a cause, or all. Retries start again."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
-        raise UsageProblem("No dead letter is named.", remedy="Give one of: a job's ID, --fingerprint F, --all-dead.")
+        raise UsageProblem("No dead letter was named.", remedy="Name one of: a job's ID, --fingerprint F, --all-dead.")
     with app.gateway() as gateway:
         done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint)
     if app.is_json:
@@ -373,16 +373,18 @@ casparian job rerun --failed --code INVALID_DATA""",
 @click.option("--dry-run", is_flag=True, help="With --failed: show what would run again; queue nothing.")
 @pass_app
 def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
-    """Run the input of an ended job again, as a new job with the parser's current version and parameters; or all that failed.
+    """Run the input of an ended job again, or all that failed, as new jobs with the parser's current version and parameters.
 
     The rows of the new job replace those of the earlier one.
     """
     if (job_id is not None) == failed:
-        raise UsageProblem("No job is named.", remedy="Give a job's ID, or --failed for all whose newest job failed.")
+        raise UsageProblem("No job was named.", remedy="Give a job's ID, or --failed for all whose newest job failed.")
     if job_id is None:
         return _rerun_failed(app, parser, code, dry_run=dry_run)
     if parser or code or dry_run:
-        raise UsageProblem("--parser, --code and --dry-run go with --failed.", remedy="Leave them out beside an ID.")
+        raise UsageProblem(
+            "--parser, --code and --dry-run go with --failed.", remedy="Leave them out when you name an ID."
+        )
     with app.gateway() as gateway:
         done = rerun_job(gateway, job_id)
     if app.is_json:
@@ -397,7 +399,7 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
 
 
 def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
-    """`job rerun --failed`: says how many run again, and which not and why."""
+    """`job rerun --failed`: reports how many run again, and which do not and why."""
     with app.gateway() as gateway:
         done = rerun_failed(gateway, parser, code, is_trial=dry_run)
     if app.is_json:

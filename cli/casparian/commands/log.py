@@ -1,4 +1,4 @@
-"""`log`, `story`, `verify`: the event log, what it says about a job, and the proof that a job can be repeated."""
+"""`log`, `story`, `verify`: the event log, the story of one job, and the proof that a job can be reproduced."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
     if signed:
         if target == "-" or form == "parquet" or from_seq != 1:
             raise UsageProblem(
-                "A signed export is always the whole log, in a directory.",
+                "A signed export always holds the whole log and needs a directory.",
                 remedy="Name a new directory: `casparian log export --signed DIR`.",
             )
         return export_for_outsiders(app, Path(target))
@@ -148,13 +148,13 @@ def export(app: App, target: str, form: str | None, from_seq: int, force: bool, 
 @log.command(
     "verify",
     examples="""casparian log verify && echo intact
-casparian log verify --tables   # also folds a long log from scratch and compares every table""",
+casparian log verify --tables   # also replays a long log from the start and compares every table""",
 )
 @click.option(
     "--tables/--no-tables",
     "wants_tables",
     default=None,
-    help="Compare the tables with the log, or do not (default: when the log has at most 10,000 events).",
+    help="Compare the tables with the log, or skip it (default: compare when the log has at most 10,000 events).",
 )
 @pass_app
 def verify_log(app: App, wants_tables: bool | None) -> ExitCode:
@@ -180,13 +180,13 @@ def verify_log(app: App, wants_tables: bool | None) -> ExitCode:
     for poison in tables.poison if tables else ():
         print(f"LEFT OUT: {cell(str(poison))}", file=app.out)
     if not found.has_key:
-        app.say("seals not checked: the home's key is not here; minisign checks them by its public key")
+        app.say("seals not checked: the home's key is missing; minisign can check them with the public key")
     _raise_for(found)
     print(f"intact: {_extent(found)}, checked in {found.seconds:.1f} s", file=app.out)
     if found.seals:
-        print(f"seals: {count(len(found.seals), 'seal')}, all fit this log", file=app.out)
+        print(f"seals: {count(len(found.seals), 'seal')}, all match this log", file=app.out)
     if tables is not None and tables.tables:
-        print(f"tables: {count(len(tables.tables), 'table')} equal to a fold of {tables.seq:,} events", file=app.out)
+        print(f"tables: {count(len(tables.tables), 'table')} equal to a replay of {tables.seq:,} events", file=app.out)
     elif found.tables_not_compared:
         app.say(f"tables not compared: {found.tables_not_compared}")
     return ExitCode.OK
@@ -198,12 +198,12 @@ def _raise_for(found: Verified) -> None:
         raise WorkFailed(
             f"The log is damaged in {count(len(log.damage), 'place')}.",
             remedy="Nothing was changed. Restore the damaged files from a copy that holds as many events, or see what "
-            "`casparian log repair` would cut: what was processed behind the cut is processed again.",
+            "`casparian log repair` would cut: files processed after the cut are processed again.",
         )
     if found.bad_seals:
         raise WorkFailed(
-            f"{count(len(found.bad_seals), 'seal')} of {len(found.seals):,} do not fit this log.",
-            remedy="The log, the seal or the home's key is not the one that was there; compare with a copy of the home.",
+            f"{count(len(found.bad_seals), 'seal')} of {len(found.seals):,} do not match this log.",
+            remedy="The log, the seal or the home's key was replaced; compare them with a copy of the home.",
         )
     if tables is not None and tables.differences:
         raise WorkFailed(
@@ -213,8 +213,8 @@ def _raise_for(found: Verified) -> None:
         )
     if tables is not None and tables.poison:
         raise WorkFailed(
-            f"{count(len(tables.poison), 'event')} of the log cannot be made part of the tables; all others are in them.",
-            remedy="The log itself is whole. Restore blobs that are missing from a copy of the home; report what else is named.",
+            f"{count(len(tables.poison), 'event')} of the log could not be applied to the tables; all others are in them.",
+            remedy="The log itself is whole. Restore missing blobs from a copy of the home; please report any other cause.",
         )
 
 
@@ -252,7 +252,7 @@ def _extent(found: Verified) -> str:
 def seal(app: App) -> ExitCode:
     """Sign the head of the hash chain with the home's key, so that no earlier event can be changed unnoticed.
 
-    The seal is a small file beside the log, with a minisign signature; `log verify` checks every seal. Give a copy of both
+    The seal is a small file next to the log, with a minisign signature; `log verify` checks every seal. Give a copy of both
     files to someone else: then nobody can rewrite that history unnoticed, not even with the home and its key.
     """
     from casparian_app import event_log
@@ -291,7 +291,7 @@ casparian log repair --accept-loss --yes   # for a log that is gone or shorter t
     "--accept-loss",
     "accepts_loss",
     is_flag=True,
-    help="Continue from where the log ends, although it is known to have been longer.",
+    help="Continue from the end of the log, although it is known to have been longer.",
 )
 @pass_app
 def repair(app: App, yes: bool, accepts_loss: bool) -> ExitCode:
@@ -320,22 +320,22 @@ def _print_repair(app: App, facts: RepairFacts, *, is_done: bool) -> None:
         app,
         [
             ("damage", facts["reason"]),
-            ("the log " + ends, f"behind event {facts['last_good_seq']:,}{place}"),
+            ("the log " + ends, f"after event {facts['last_good_seq']:,}{place}"),
             ("lost", _lost(facts["cut_bytes"], lost)),
             ("segments removed", ", ".join(facts["removed_segments"]) or "none"),
             *done,
         ],
     )
     if is_done:
-        app.say(
-            "Scan again what was found after that; `casparian process` then runs all that is to be processed again."
-        )
+        app.say("Scan again for files found after that; `casparian process` then processes again whatever needs it.")
     else:
-        app.say("Nothing was changed; --yes does it. A newer copy of the log's files would lose less.")
+        app.say(
+            "Nothing was changed; add --yes to cut the log. Restoring a newer copy of the log's files would lose less."
+        )
 
 
 def _lost(cut_bytes: int, events: int) -> str:
-    """What a repair costs. A log that is gone or shorter is not cut: no bytes of it are left to count."""
+    """What a repair would lose. A log that is gone or shorter is not cut, so there are no bytes to count."""
     told = f"{events:,} events or more" if events else "how many events is unknown"
     return f"{cut_bytes:,} bytes, {told}" if cut_bytes else told
 
@@ -353,7 +353,7 @@ def rebuild(app: App) -> ExitCode:
     if app.is_json:
         as_json(app, {"kept_as": str(aside)})
     else:
-        app.say(f"the tables are made again from the log when they are needed; the old ones are kept as {aside}")
+        app.say(f"the next command that needs the tables rebuilds them from the log; the old ones are kept as {aside}")
     return ExitCode.OK
 
 
@@ -395,7 +395,7 @@ def _print(app: App, found: Reproduction) -> None:
     verdict = "reproduced" if found.is_reproduced else "NOT REPRODUCED"
     print(f"job {found.job_id}: {verdict}", file=app.out)
     if found.error:
-        print(f"  it cannot be run again: {cell(found.error)}", file=app.out)
+        print(f"  it could not be run again: {cell(found.error)}", file=app.out)
     for file in found.files:
         detail = f": {file.detail}" if file.detail else ""
         print(f"  {file.verdict.replace('_', ' ')}  {cell(file.path)}{cell(detail)}", file=app.out)

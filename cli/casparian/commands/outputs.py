@@ -1,4 +1,4 @@
-"""`outputs list/show/history` and `sql`: the published tables, what they hold, what was superseded, and SQL over them."""
+"""`outputs list/show/history` and `sql`: the published tables, their contents and superseded files, and SQL over them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def list_outputs(app: App) -> ExitCode:
         app,
         columns,
         rows,
-        empty="Nothing is published yet; `casparian process` runs what is pending.",
+        empty="Nothing is published yet; `casparian process` processes the pending files.",
         right=("rows", "bad", "size", "files"),
     )
     return ExitCode.OK
@@ -95,7 +95,7 @@ def show(app: App, name: str) -> ExitCode:
         section(app, ("column", "type", "nullable", "description"), columns)
     damaged = [file["path"] for file in files if file["is_damaged"]]
     if damaged:
-        app.say(f"DAMAGED: {', '.join(damaged)} (neither staged nor in place after a crash)")
+        app.say(f"DAMAGED: {', '.join(damaged)} (missing or damaged after a crash)")
     live = sum(file["is_live"] for file in files)
     app.say(f"{count(live, 'live file')} of {count(len(files), 'file')}; --json lists them with their digests")
     return ExitCode.OK
@@ -215,7 +215,7 @@ def sql(
         raise UsageProblem("--record cannot be combined with --format or --out.", remedy="Leave one of them out.")
     if target is not None:
         form = form_of(target, form, FILE_FORMS)
-        check_free(target, force=force)  # before the work, not after it
+        check_free(target, force=force)  # refuse before the work, not after it
     elif form == "parquet":
         raise UsageProblem("Parquet cannot be printed.", remedy="Name a file with --out.")
     else:

@@ -58,7 +58,7 @@ def parser() -> None:
 
 
 def print_verdicts(app: App, verdicts: Sequence[VersionVerdict]) -> None:
-    """What an operation made of versions: which is current, which waits, and why."""
+    """The result of an operation on versions: which is current, which waits, and why."""
     for verdict in verdicts:
         print(cell(verdict.said), file=app.out)
         if verdict.remedy:
@@ -159,11 +159,11 @@ def _summary(shown: ParserStanding) -> list[tuple[str, Any]]:
     return [
         ("parser", f"{shown.name} {shown.version}"),
         ("state", f"{shown.state}{since}{by_hand}" if shown.is_current else shown.state),
-        *([] if shown.is_current else [("current", shown.current or "none: no version may run")]),
+        *([] if shown.is_current else [("current", shown.current or "none: no version can run")]),
         ("pause reason", shown.pause_reason),
         ("topics", ", ".join(row["topics"] or [])),
         ("outputs", ", ".join(shown.outputs)),
-        ("may drop records", "yes, it declares so" if row["may_drop_records"] else ""),
+        ("may drop records", "yes, as it declares" if row["may_drop_records"] else ""),
         ("artifact", row["artifact"]),
         ("runs", f"{row['total_executions'] or 0:,}, {row['successful_executions'] or 0:,} successful"),
         ("last failure", row["last_failure_reason"]),
@@ -185,7 +185,7 @@ def use(app: App, named: str, reason: str) -> ExitCode:
     """Choose the version that takes new and changed files; it may be an older one.
 
     Files that are already processed are not touched, and open jobs finish with the version that they were queued for. The
-    choice holds until a newer version is approved.
+    choice stays in force until a newer version is approved.
     """
     name, _, version = named.partition("@")
     if not version:
@@ -201,7 +201,7 @@ def use(app: App, named: str, reason: str) -> ExitCode:
     else:
         before = f", instead of {result.previous}" if result.previous else ""
         print(f"{name} {version} is current{before}: new and changed files go to it", file=app.out)
-        app.say("Processed files are not touched; `casparian job rerun ID` runs one again with it.")
+        app.say("Processed files stay as they are; `casparian job rerun ID` runs one again with this version.")
     return ExitCode.OK
 
 
@@ -258,7 +258,7 @@ _FILES_SHOWN = 12
 
 @parser.command("register", examples="casparian parser register fix_parser/\ncasparian parser register advice.py")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--no-tests", is_flag=True, help="Skip the tests beside the parser.")
+@click.option("--no-tests", is_flag=True, help="Skip the parser's tests.")
 @pass_app
 def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     """Bundle, check, test, sign and store a parser, and propose its contracts for approval."""
@@ -274,7 +274,7 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
         findings = [finding.model_dump() for finding in prepared.findings]
         as_json(app, {**result.model_dump(), "findings": findings, "files": prepared.sizes, "left_out": left_out})
         return ExitCode.OK
-    verb = "known already" if result.already else "registered"
+    verb = "already known" if result.already else "registered"
     print(f"{verb}: {result.name} {result.version}  artifact {result.artifact[:16]}", file=app.out)
     carried = {each.output: each.version for each in result.carried}
     for contract in result.contracts:
@@ -291,13 +291,14 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     if waiting:
         named = f"{result.name}@{result.version}"
         app.say(
-            f"Nothing runs unapproved: `casparian contract approve {named}` approves {count(len(waiting), 'contract')}."
+            f"The parser cannot run before its contracts are approved: `casparian contract approve {named}` "
+            f"approves {count(len(waiting), 'contract')}."
         )
     return ExitCode.OK
 
 
 def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
-    """What the bundle holds, and what lies beside it and was left out, with the reasons."""
+    """What the bundle contains, and which neighbouring files were left out, with the reasons."""
     held = list(prepared.sizes)
     listed = ", ".join(cell(name) for name in held[:_FILES_SHOWN]) + (", …" if len(held) > _FILES_SHOWN else "")
     yield f"  in the bundle: {count(len(held), 'file')}, {size(sum(prepared.sizes.values()))}: {listed}"
@@ -317,7 +318,7 @@ def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:
 @click.option("--update", is_flag=True, help="Rewrite the expected rows and counts of the tests that fail.")
 @pass_app
 def test(app: App, path: Path, update: bool) -> ExitCode:
-    """Run the tests beside a parser (`tests/<case>.<ext>` with `<case>.expected.json`)."""
+    """Run the parser's tests (`tests/<case>.<ext>` with `<case>.expected.json`)."""
     from casparian_app.parsers import run_bundle_tests
 
     results = run_bundle_tests(path, is_update=update)
@@ -383,7 +384,7 @@ def health(app: App, name: str) -> ExitCode:
         print(f"paused: {cell(one['parser'])} {cell(one['version'])}: {cell(one['pause_reason'])}", file=app.out)
     if held:
         app.say(
-            "`casparian parser resume NAME` lets a paused parser's jobs run; `casparian errors list` says what failed"
+            "`casparian parser resume NAME` lets a paused parser's jobs run; `casparian errors list` shows what failed"
         )
     return ExitCode.OK
 

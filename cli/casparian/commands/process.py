@@ -1,4 +1,4 @@
-"""`process`: queue what is pending, run until the queue is empty, say how it went.
+"""`process`: queue the pending files, run jobs until the queue is empty, and report the result.
 
 If a daemon runs, its workers do the work; otherwise a daemon is started and ends with the command. The first Ctrl-C lets
 running jobs finish, the second stops at once; either way nothing is lost.
@@ -46,11 +46,11 @@ from casparian_protocol.wire.operations.jobs import QUEUE, Asked, QueueResult, S
 
 
 class NoWorkerStaysAlive(WorkFailed):
-    """All local workers were given up; queued jobs stay queued."""
+    """Every local worker has failed for good; queued jobs stay queued."""
 
     def __init__(self, reason: str, left: int, daemon_log: str) -> None:
         super().__init__(
-            f"No worker stays alive ({reason[:300]}); {_stay(left)} queued.",
+            f"Workers keep failing ({reason[:300]}); {_stay(left)} queued.",
             remedy=f"Their last output is in {daemon_log}; `casparian doctor` checks the machine.",
         )
 
@@ -123,7 +123,7 @@ def process(
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
             if run.needs_hashes and not interrupts.count:
-                # The run just ended digested files that were only known by name; now they can be told apart.
+                # The run that just ended hashed files that were only known by name; now copies can be recognised.
                 run.queue_and_follow(request)
             ended = None
             if not interrupts.count:
@@ -138,7 +138,7 @@ def process(
 def _await_scans(
     app: App, gateway: Gateway, asked: Selection, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None
 ) -> None:
-    """Let scans end that were queued before: what they find is meant, too (`casparian source rescan` returns at once)."""
+    """Wait for scans that are already queued, since the files they find count too (`casparian source rescan` returns at once)."""
     scans = open_scans(gateway, asked)
     if scans and not interrupts.count:
         app.say(f"waiting for {count(len(scans), 'scan')} to end")
@@ -157,7 +157,7 @@ def _dry_run(app: App, gateway: Gateway, asked: Selection, request: Call[QueueRe
 
 
 class _Run:
-    """One call of `process`: what was queued, what is waited for, how far it is."""
+    """One call of `process`: what was queued, which jobs it waits for, and how far they are."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class _Run:
 
     @property
     def needs_hashes(self) -> bool:
-        """Files were left out until a scan has digested them."""
+        """Whether files were left out because no scan has hashed them yet."""
         return any(one.code == "NOT_HASHED" for one in self.queued.skipped)
 
     @property
@@ -196,7 +196,7 @@ class _Run:
 
     @property
     def is_for_nobody(self) -> bool:
-        """There are files, and not one of them is any parser's."""
+        """Whether there are files, but no parser takes any of them."""
         return bool(self.unclaimed) and not _has_files(self.queued)
 
 
@@ -211,7 +211,7 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 
 @contextmanager
 def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] | None]:
-    """The running daemon (None), or one of our own that ends with us."""
+    """None when a daemon is running; otherwise one that this command starts and stops."""
     from casparian_app.daemons import spawn_daemon
 
     try:
@@ -244,7 +244,9 @@ def _say_queued(app: App, done: QueueResult, lost: Sequence[Unclaimed], without_
     ):
         app.say(line)
     if any(one.failed for one in done.asked):
-        app.say("`casparian job rerun --failed` runs what failed before again, with the parsers' current versions")
+        app.say(
+            "`casparian job rerun --failed` runs files that failed before again, with the parsers' current versions"
+        )
     if without_tag and not _has_files(done):
         known = count(without_tag, "known file")
         app.say(
@@ -253,12 +255,12 @@ def _say_queued(app: App, done: QueueResult, lost: Sequence[Unclaimed], without_
 
 
 def _has_files(done: QueueResult) -> bool:
-    """Whether any file that was meant is some parser's."""
+    """Whether a parser takes any of the selected files."""
     return any(one.files for one in done.asked) or any(one.files for one in done.skipped)
 
 
 def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Sequence[Unclaimed]) -> Iterator[str]:
-    """What was asked for, and why not all of it is new work: the parts add up to the files."""
+    """The files asked for, and why some are not new work: the parts add up to the total."""
     for one in asked:
         if not one.files:
             yield f"{cell(one.parser)}: no file carries a tag that it takes ({cell(', '.join(one.topics))})"
@@ -267,7 +269,7 @@ def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Seque
             (one.ended - one.failed, "processed before"),
             (one.failed, "failed before"),
             (one.open, "queued before"),
-            (one.duplicates, "with the bytes of another"),
+            (one.duplicates, "with the same content as another"),
             (one.cancelled, "cancelled before"),
             (one.not_hashed, "not hashed yet"),
         ]
@@ -284,7 +286,7 @@ def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Seque
 def _follow(
     app: App, gateway: Gateway, interrupts: _Interrupts, child: subprocess.Popen[bytes] | None, view: RunView
 ) -> None:
-    """Watch until nothing can run any more; pass Ctrl-C on: drain first, then stop."""
+    """Watch until nothing more can run; Ctrl-C drains the first time and stops the second."""
     passed_on = 0
     with _screen(app, view) as redraw, gateway.feed() as feed:
         for item in feed:
@@ -295,7 +297,7 @@ def _follow(
             if view.must_look and isinstance(item, Snapshot | Metric):
                 view.keep_open(row["id"] for row in gateway.query(OpenJobsOf(with_scans=True)))
             if view.intake and view.intake != before:
-                app.say(f"no new work is taken: {cell(view.intake)}; what runs may finish, the rest waits")
+                app.say(f"new jobs are paused: {cell(view.intake)}; running jobs may finish, the others wait")
             redraw()
             if interrupts.count > passed_on:
                 passed_on = interrupts.count
@@ -310,19 +312,19 @@ def _follow(
 
 
 def _learn_what_waits(gateway: Gateway, view: RunView) -> None:
-    """What will not move by itself."""
+    """Jobs that cannot make progress without a person."""
     status = gateway.perform(STATUS())
     view.paused = {(one.name, one.version) for one in status.parsers.paused}
     view.intake = "" if status.intake == "open" else status.intake
 
 
 def _pass_on(gateway: Gateway, child: subprocess.Popen[bytes] | None, times: int) -> str:
-    """What Ctrl-C asks for, and the words for it."""
+    """What this press of Ctrl-C asks for, and the message that says so."""
     if child is None:
         raise KeyboardInterrupt  # the daemon is not ours to stop; its jobs go on
     if times == 1:
         gateway.perform(DRAIN())
-        return "finishing what runs; Ctrl-C again stops at once"
+        return "finishing the running jobs; press Ctrl-C again to stop at once"
     gateway.perform(STOP(now=True))
     return "stopping"
 
@@ -373,15 +375,17 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
         raise NoWorkerStaysAlive(run.view.hopeless, left, str(app.home.daemon_log))
     stuck = {job: why for job, why in run.view.stuck.items() if job in run.view.open}
     for job, why in stuck.items():
-        app.say(f"job {job[:8]} is committed, but its files cannot be put in place: {cell(why)}; a daemon tries on")
+        app.say(
+            f"job {job[:8]} is committed, but its files cannot be put in place: {cell(why)}; the daemon keeps trying"
+        )
     if left > len(stuck) and not interrupts:
         left -= len(stuck)
         paused = ", ".join(sorted({name for name, _version in run.view.paused}))
         app.say(f"{count(left, 'job')} left: the parser is paused ({paused})")
-        app.say("`casparian parser health` says why; `casparian parser resume NAME` lets them run")
+        app.say("`casparian parser health` shows why; `casparian parser resume NAME` lets them run")
     if interrupts:
         if left:
-            app.say(f"interrupted: {_stay(left)} queued; `casparian process` goes on")
+            app.say(f"interrupted: {_stay(left)} queued; `casparian process` continues")
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if ended.failed or run.is_for_nobody or stuck else ExitCode.OK
 
@@ -397,17 +401,17 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
         rest = f"{ended.quarantined:,} quarantined, {count(ended.skipped, 'record')} skipped as declared"
         print(f"{published} published, {rest}", file=app.out)
     if ended.failed_earlier:
-        print(f"{ended.failed_earlier:,} failed earlier and not run again since", file=app.out)
+        print(f"{ended.failed_earlier:,} failed earlier and have not been run again since", file=app.out)
     for failure in ended.failures:
         said = f"{cell(failure['error_code'])}: {_cut(cell(failure['error_message']))}"
         print(f"  {failure['id'][:8]} {cell(failure['input'])}: {said}", file=app.out)
     if (more := ended.failed - len(ended.failures)) > 0:
         print(f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out)
     if ended.failed:
-        app.say("`casparian job show ID` says more about one; `casparian errors list` groups them by cause")
-        app.say("`casparian job rerun --failed` runs what failed again, with the parsers' current versions")
+        app.say("`casparian job show ID` explains one; `casparian errors list` groups them by cause")
+        app.say("`casparian job rerun --failed` runs the failed files again, with the parsers' current versions")
     if ended.quarantined:
-        app.say("`casparian quarantine summary` says what was wrong")
+        app.say("`casparian quarantine summary` shows what was wrong with the rows")
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,6 @@
 """`casparian run PARSER INPUT…`: dev mode. Runs a parser from its file, shows its rows, and keeps nothing without a sink.
 
-Stateless: no home, no lock, no log, unless PARSER names a registered one. Tables go to stdout beside what the parser
+Stateless: no home, no lock, no log, unless PARSER names a registered one. Tables go to stdout together with what the parser
 prints; with --json or --raw only the command writes to stdout, and the parser's prints go to stderr.
 """
 
@@ -35,7 +35,7 @@ class NoSuchInput(UsageProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"The input {path} {why}.", remedy="Name files; `casparian scan DIR` finds them in directories."
+            f"The input {path} {why}.", remedy="Name single files; `casparian scan DIR` finds the files in a directory."
         )
 
 
@@ -52,9 +52,7 @@ class OptionNeedsSink(UsageProblem):
     """An option has no effect without `--sink`."""
 
     def __init__(self, option: str) -> None:
-        super().__init__(
-            f"{option} has no meaning without --sink.", remedy="Add --sink parquet://DIR, or leave it out."
-        )
+        super().__init__(f"{option} has no effect without --sink.", remedy="Add --sink parquet://DIR, or leave it out.")
 
 
 def _refuse_no_sandbox(_context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
@@ -143,7 +141,8 @@ def run(
     python = _python_of(venv)
     if foreign := chosen.foreign_modules:
         app.say(
-            f"{cell(', '.join(foreign))}: from {cell(python)}. Registered parsers have Python's own library and pyarrow only."
+            f"{cell(', '.join(foreign))}: from {cell(python)}. "
+            "A registered parser can import only the standard library and pyarrow."
         )
     session = _Session(app, chosen, values, python, limit, sink, is_raw=raw)
     with _own_stdout(app, is_needed=app.is_json or raw), _first_interrupt_is_the_parsers() as interrupts:
@@ -155,7 +154,7 @@ def run(
 
 
 class _Session:
-    """One call of `run`: the inputs one after the other, then the sink."""
+    """One call of `run`: each input in turn, then the sink."""
 
     def __init__(
         self,
@@ -178,7 +177,7 @@ class _Session:
         self._runs: list[InputRun] = []
 
     def run(self, inputs: tuple[Path, ...], interrupts: list[int]) -> ExitCode:
-        """Parse every input, even after one that failed; the verdict over all."""
+        """Parse every input, even after one has failed; returns the overall result."""
         from casparian_app.devrun.engine import run_input
 
         for path in inputs:
@@ -257,14 +256,14 @@ class _Session:
 
 
 class _TerminalLog:
-    """What a parser logs goes to stderr as it comes."""
+    """Prints what a parser logs to stderr as it arrives."""
 
     def write(self, level: LogLevel, origin: Literal["guest", "worker"], text: str) -> None:
         for line in text.split("\n"):
             print(f"{level.name.lower():<7}  {scrub(line)}", file=sys.stderr, flush=True)
 
     def flush(self) -> None:
-        """Every line is out already."""
+        """Nothing to flush: every line is printed at once."""
 
 
 def _chosen(app: App, parser: Path) -> DevParser:
@@ -283,7 +282,7 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         raise NoSuchInput(path, "is a directory" if path.is_dir() else "is not a regular file")
     if not os.access(path, os.R_OK):
-        raise NoSuchInput(path, "may not be read by you")
+        raise NoSuchInput(path, "is not readable")
 
 
 def _python_of(venv: Path | None) -> str:
@@ -297,7 +296,7 @@ def _python_of(venv: Path | None) -> str:
 
 @contextmanager
 def _own_stdout(app: App, *, is_needed: bool) -> Iterator[None]:
-    """Descriptor 1, which the parser inherits, leads to stderr; our data go to what it was before."""
+    """Point descriptor 1, which the parser inherits, at stderr; our own data go to the original stdout."""
     if not is_needed:
         yield
         return
@@ -316,7 +315,7 @@ def _own_stdout(app: App, *, is_needed: bool) -> Iterator[None]:
 
 @contextmanager
 def _first_interrupt_is_the_parsers() -> Iterator[list[int]]:
-    """Ctrl-C reaches the parser too, which may be in a debugger: the first one is left to it, the second ends us."""
+    """Ctrl-C reaches the parser too, which may be in a debugger: leave the first one to it, exit on the second."""
     seen: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`scan`, `preview`, `source`: find files, look into one, and manage the directories that are scanned again and again."""
+"""`scan`, `preview`, `source`: find files, preview one, and manage the directories that are scanned regularly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ casparian scan one_file.log --tag fix --hash --json""",
     "excludes",
     multiple=True,
     metavar="GLOB",
-    help="Leave out files that match this pattern, besides .git and the like. Repeatable.",
+    help="Skip files that match this pattern, in addition to .git and the like. Repeatable.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Put this tag on every file found. Repeatable.")
 @click.option("--hash", "hash_all", is_flag=True, help="Hash every file (default: only tagged ones).")
@@ -52,7 +52,7 @@ casparian scan one_file.log --tag fix --hash --json""",
 @click.option(
     "--gitignore",
     is_flag=True,
-    help="Leave out files that .gitignore names (default: include them, so that no evidence is hidden).",
+    help="Skip files that .gitignore names (default: include them, so that no evidence is hidden).",
 )
 @click.option(
     "--progress", "tells_progress", is_flag=True, help="Print progress as lines on stdout (with --json as NDJSON)."
@@ -75,7 +75,7 @@ def scan(
     roots = [os.path.abspath(path) for path in paths]
     for given, root in zip(paths, roots, strict=True):
         if not os.path.exists(root):
-            raise UsageProblem(f"There is nothing at {given}.", remedy="Check the path.")
+            raise UsageProblem(f"There is no file or directory {given}.", remedy="Check the path.")
     walk = WalkOptions((*DEFAULT_EXCLUDES, *excludes), patterns, gitignore)
     with app.gateway(creates_home=True) as gateway:
         options = ScanOptions(
@@ -96,17 +96,19 @@ def scan(
     for kind, number in kinds.items():
         print(f"  {cell(kind)}: {number:,}", file=app.out)
     if totals.changed:
-        app.say("a changed file's new rows replace its earlier ones, unless its source says --on-change append")
+        app.say(
+            "when a changed file is processed, its new rows replace the earlier ones, unless its source says --on-change append"
+        )
     if totals.retagged:
         print(f"{count(totals.retagged, 'known file')} got another tag", file=app.out)
     if passed_by := totals.passed_by():
-        app.say(f"passed by: {passed_by}; only regular files are read")
+        app.say(f"skipped {passed_by}: only regular files are read")
     for one in totals.unreadable[:10]:
         app.say(f"unreadable: {cell(one['path'])}: {cell(one['reason'])}")
     if totals.unreadable_count > 10:
         app.say(f"… {totals.unreadable_count - 10:,} more unreadable entries (--json lists them)")
     if not totals.is_complete:
-        app.say("cut short: what was found is kept, nothing was taken as vanished")
+        app.say("stopped early: files found so far are kept; no file was marked as gone")
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
@@ -128,14 +130,14 @@ def scan_here(
 
 
 def say_unread(app: App, hashed: Hashed) -> None:
-    """Name the files that were to be digested and could not be read."""
+    """Name the files that should have been hashed but could not be read."""
     for path, why in hashed.unread:
         app.say(f"not read: {path}: {why}")
 
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks the scan to end, a second one is not held back."""
+    """The first Ctrl-C asks the scan to stop; the second interrupts as usual."""
     stopped = threading.Event()
 
     def first(_number: int, _frame: FrameType | None) -> None:
@@ -151,7 +153,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 
 @contextmanager
 def _progress(app: App, *, as_lines: bool) -> Iterator[Callable[[ScanProgress], None] | None]:
-    """A line of progress on a terminal; lines on stdout when they are asked for; nothing elsewhere."""
+    """One line of progress on a terminal; lines on stdout with `--progress`; otherwise nothing."""
     if as_lines:
         yield lambda progress: _tell_progress(app, progress)
         return
@@ -196,9 +198,9 @@ def _tell_progress(app: App, progress: ScanProgress) -> None:
 @click.option("--hex", "is_hex", is_flag=True, help="Show the first bytes in hex, 16 for each record.")
 @pass_app
 def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> None:
-    """Show the kind, encoding and delimiter of a file, its first records, and the types that all their values fit."""
+    """Show the kind, encoding and delimiter of a file, its first records, and the type of each column."""
     if raw and is_hex:
-        raise UsageProblem("--raw and --hex exclude each other.", remedy="Give one of them.")
+        raise UsageProblem("--raw and --hex cannot be combined.", remedy="Leave one of them out.")
     from casparian_app.files import preview_file
 
     seen, rows = preview_file(file, record_count, is_hex=is_hex)
@@ -250,7 +252,7 @@ def _print_records(app: App, seen: Preview) -> None:
     fields(app, facts)
     if not seen.records:
         if shown.kind != "empty":
-            app.say("No records can be shown of this kind; --hex shows its bytes.")
+            app.say("This kind of file has no records to show; --hex shows its bytes.")
         return
     print(file=app.out)
     names = [column.name for column in seen.columns]
@@ -260,10 +262,10 @@ def _print_records(app: App, seen: Preview) -> None:
     if left_out:
         named = ", ".join(cell(name) for name in left_out[:6])
         app.say(f"{count(len(left_out), 'more column')}: {named}{' …' if len(left_out) > 6 else ''}")
-    app.say(f"{count(len(seen.records), 'record')} shown. Types hold for these records only.")
+    app.say(f"{count(len(seen.records), 'record')} shown. The types are those of these records only.")
 
 
-#: `--on-change` as people read it.
+#: `--on-change` in words.
 WHAT_CHANGE_DOES = {
     "replace": "its new rows replace its earlier ones (--on-change replace)",
     "append": "its new rows are added and the earlier ones stay (--on-change append)",
@@ -280,7 +282,7 @@ def source() -> None:
 @click.option("--name", metavar="NAME", help="Name the source (default: the name of the directory).")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Put this tag on every file found there. Repeatable.")
 @click.option(
-    "--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave out files that match this pattern. Repeatable."
+    "--exclude", "excludes", multiple=True, metavar="GLOB", help="Skip files that match this pattern. Repeatable."
 )
 @click.option(
     "--pattern", "patterns", multiple=True, metavar="GLOB", help="Take only files that match this pattern. Repeatable."
@@ -382,7 +384,7 @@ def list_sources(app: App) -> ExitCode:
 
 
 def _last_look(source: SourceListed, looked_at: int | None) -> int | None:
-    """The daemon's last look that found nothing new, or the last scan."""
+    """When the daemon last looked and found nothing new, or the last scan."""
     return max(filter(None, (source["last_scan"], looked_at)), default=None)
 
 
@@ -390,7 +392,7 @@ def _last_look(source: SourceListed, looked_at: int | None) -> int | None:
 @click.argument("named", metavar="NAME|ID")
 @pass_app
 def remove(app: App, named: str) -> ExitCode:
-    """Remove a source: it is no longer scanned, and its files stay in the catalogue."""
+    """Remove a source: it is no longer scanned, and its files stay in the file index."""
     with app.gateway() as gateway:
         need(gateway, "source", named)
         result = gateway.perform(REMOVE_SOURCE(source=named))

@@ -1,4 +1,4 @@
-"""How the demo talks to a home: it calls the real command line, says what happens, and shows the daemon's progress live.
+"""How the demo uses a home: it calls the real command line, explains what happens, and shows the daemon's progress live.
 
 `steps` decides what is called and in which order.
 """
@@ -54,7 +54,7 @@ class Place:
 
     @property
     def truth(self) -> Path:
-        """What was planted, written by the generator beside the logs, never among them."""
+        """What was planted, written by the generator next to the logs, never among them."""
         return self.root / _MARK
 
 
@@ -72,13 +72,13 @@ def choose(given: Path | None) -> Place:
         raise PlaceTaken(f"{root} is a file.", remedy="Name a new directory for the demo.") from cause
     if _MARK in holds:
         raise PlaceTaken(
-            f"{root} holds a demo from before; it is left as it is.",
-            remedy=f"Go on with it: `casparian --home {root / 'home'} jobs`. Or name a new directory.",
+            f"{root} already holds a demo, which is left as it is.",
+            remedy=f"Continue with it: `casparian --home {root / 'home'} jobs`. Or name a new directory.",
         )
     if holds:
         raise PlaceTaken(
             f"{root} is not empty (it has {holds[0]!a}); the demo touches nothing of yours.",
-            remedy="Name a new or an empty directory, or none at all.",
+            remedy="Name a new or empty directory, or leave the directory out.",
         )
     return Place(root)
 
@@ -88,7 +88,7 @@ _INDENT = "  "
 
 
 def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
-    """A command as it can be pasted into a shell; broken behind words, and inside quotes where a text continues."""
+    """A command that can be pasted into a shell; lines break after words, or inside quotes where a text is long."""
     lines, current = [], _INDENT + "$"
     for word in map(quoted, words):
         if len(current) + len(word) + 3 > width and current.strip() != "$":
@@ -97,7 +97,7 @@ def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
         else:
             current = f"{current} {word}"
         if len(current) > width and " " in word:
-            # Inside quotes a shell takes the break as it is, and to SQL it is a space.
+            # Inside quotes a shell keeps the line break, and SQL reads it as a space.
             *full, current = textwrap.wrap(
                 current, width, subsequent_indent=_INDENT * 4, break_long_words=False, break_on_hyphens=False
             )
@@ -106,7 +106,7 @@ def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """As the shell wants it, in double quotes where single ones are inside."""
+    """Quoted for the shell: in double quotes when the text contains single ones."""
     is_plain = not any(character in word for character in '"\\$`!')
     return f'"{word}"' if is_plain and (" " in word or "'" in word) else shlex.quote(word)
 
@@ -137,7 +137,7 @@ def _cell(value: object) -> str:
 
 
 class Narrator:
-    """Talks to one stream; silent when the demo's document is asked for instead."""
+    """Prints to one stream; silent when the demo's document is wanted instead."""
 
     def __init__(self, out: TextIO, *, is_silent: bool = False) -> None:
         self._out = out
@@ -162,7 +162,7 @@ class Narrator:
                 self._print(_INDENT + line)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Lines as they are, cut at the width."""
+        """The lines, cut at the width."""
         for line in lines:
             self._print(_INDENT + cut(scrub(line), WIDTH - len(_INDENT)))
 
@@ -187,7 +187,7 @@ class CommandFailed(WorkFailed):
     def __init__(self, words: list[str], status: int, said: str) -> None:
         super().__init__(
             f"`{' '.join(words)}` ended with {status}: {said.strip()[-_WORDS_SHOWN:]}",
-            remedy="This should not happen; `casparian doctor` examines the machine.",
+            remedy="This is a bug. Run `casparian doctor` to rule out the machine, and please report it.",
         )
 
 
@@ -198,7 +198,7 @@ class Session:
         self.place = place
 
     def shown(self, *arguments: str) -> list[str]:
-        """The command as a person types it."""
+        """The command as typed in a shell."""
         return ["casparian", "--home", str(self.place.home), *arguments]
 
     def call(self, *arguments: str) -> tuple[int, str]:
@@ -250,7 +250,7 @@ def running_daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
-    """Gone: it was stopped already, or it is stopped now, or it is killed."""
+    """Make sure that it is gone: already stopped, stopped now, or killed."""
     if child.poll() is None:
         try:
             with Client.connect(home, _END_SECONDS) as client:
@@ -265,7 +265,7 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
 
 
 def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is_live: bool) -> QueueResult:
-    """Queue what is pending and watch until nothing is left to do; what the queueing answered."""
+    """Queue what is pending and watch until nothing is left to do; returns the answer to the queueing."""
     view = RunView(started=time.monotonic())
     with (
         Client.connect(home) as client,
@@ -288,12 +288,12 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
                     raise RunBroken(home, f"ended by itself (exit {child.returncode})")
                 if time.monotonic() - view.started > _RUN_SECONDS_MAX:
                     raise RunBroken(home, f"was not done after {_RUN_SECONDS_MAX:.0f} s")
-    raise RunBroken(home, "stopped talking")
+    raise RunBroken(home, "stopped responding")
 
 
 @contextmanager
 def _remembered() -> Iterator[list[int]]:
-    """Ctrl-C as ever, and noted: one that comes while a destructor runs is swallowed by Python."""
+    """Ctrl-C as usual, but remembered: Python swallows one that arrives while a destructor runs."""
     came: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:
@@ -308,7 +308,7 @@ def _remembered() -> Iterator[list[int]]:
 
 
 def _told(view: RunView, event: FeedEvent) -> str | None:
-    """A line for a job that has ended."""
+    """One line for a job that has ended."""
     job = view.open.get(event.data.get("job_id", ""))
     name = PurePath(job.input).name if job else ""
     if event.type == "JobCompleted":
@@ -336,7 +336,7 @@ class _Plain:
 
 
 class _Moving:
-    """Lines that stay, above a picture that moves."""
+    """Permanent lines above a live display."""
 
     def __init__(self, view: RunView, live: Live, width: int) -> None:
         self._view = view

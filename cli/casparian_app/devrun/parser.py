@@ -113,9 +113,9 @@ class DevParser:
 def load_parser(path: Path, entry: str = "") -> DevParser:
     """The parser in a file, or in a directory (as its module `entry`, when that is known). Raises `UsageProblem`."""
     if not path.exists():
-        raise NoParserHere(path, "there is no such file.")
+        raise NoParserHere(path, "there is no file at this path.")
     if not path.is_dir() and path.suffix != ".py":
-        raise NoParserHere(path, "this is no Python file.")
+        raise NoParserHere(path, "it is not a Python file.")
     try:
         found = collect_parser(path, entry)
     except NotAParser as not_one:

@@ -198,7 +198,7 @@ class WouldOverwrite(UsageProblem):
     """A file would be overwritten."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} exists already.", remedy="Name another directory, or overwrite with --force.")
+        super().__init__(f"{path} already exists.", remedy="Name another directory, or overwrite with --force.")
 
 
 class ColumnsDiffer(WorkFailed):

@@ -110,7 +110,7 @@ from casparian_sentinel.core.worker_commands import (
     SinksReceived,
     WantReceived,
 )
-from casparian_sentinel.core.workers import lives_all_the_same, name_taken_by
+from casparian_sentinel.core.workers import name_taken_by, renew_lease_after_error
 
 __all__ = [
     "COMMITTED",
@@ -211,11 +211,11 @@ __all__ = [
     "evolve",
     "find_source",
     "fold",
-    "lives_all_the_same",
     "load_state",
     "name_taken_by",
     "needs_blob",
     "refusal_of_job",
+    "renew_lease_after_error",
     "select_contracts",
     "smaller",
     "step",

@@ -101,7 +101,7 @@ def decide(state: State, presence: WorkerPresence, command: c.Command, now: c.No
 
 
 def fold(state: State, decision: Decision) -> None:
-    """Make a decision so: its events take the sequences from `first_seq` on, workers are as it leaves them."""
+    """Apply a decision: fold its events, numbered from `first_seq` on, and adopt its changes to the workers."""
     seq, ts = decision.first_seq, decision.ts
     for event in decision.events:
         apply(state, seq, ts, event)

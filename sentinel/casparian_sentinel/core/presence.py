@@ -314,7 +314,7 @@ class PresenceDraft:
             self.cooling[parser, version] = since_s + self.breaker.cooldown_seconds
 
     def keep(self) -> None:
-        """Make it so: the decision stands."""
+        """Apply the draft."""
         presence = self._presence
         for draft in (self.workers, self.jobs, self.rejoin_until, self.cooling):
             if draft.put or draft.taken:

@@ -47,7 +47,7 @@ from casparian_sentinel.core.worker_commands import (
     WantReceived,
 )
 
-SAY_HELLO = "say hello first: this sentinel does not know you"
+SAY_HELLO = "send hello first: this connection is not registered"
 _PROGRESS_SECONDS = 1.0
 #: Leases of one worker: as many as its hello can name when it comes back.
 LEASES_MAX = 1024
@@ -74,7 +74,7 @@ def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
     lost = 0
     if before is not None and not is_same:
         lost = decision.record(WorkerLost(worker_id=worker_id, reason="another process took its name"))
-    # Whoever takes a name says nothing about the jobs of the one before it: none of them counts a loss.
+    # A new process under an old name tells us nothing about the old one's jobs, so none counts as a loss.
     lose_all(decision, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False, cause=lost)
     if before != joined:
         decision.record(joined)
@@ -146,7 +146,7 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
 _SIGNS_OF_LIFE = (HelloReceived, BeatReceived, ProgressReceived, SinksReceived, WantReceived)
 
 
-def lives_all_the_same(presence: WorkerPresence, command: FromWorker, now: Now) -> None:
+def renew_lease_after_error(presence: WorkerPresence, command: FromWorker, now: Now) -> None:
     """What a worker said could not be taken in by a fault of ours; that it spoke renews its leases nevertheless."""
     worker = presence.workers.get(command.worker_id)
     if worker is None or not isinstance(command, _SIGNS_OF_LIFE):

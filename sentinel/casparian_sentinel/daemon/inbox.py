@@ -125,7 +125,7 @@ class Inbox:
             return
         worker_id = self._bus.worker_of(identity)
         if worker_id is None:
-            self._refuse(identity, Refusal.SAY_HELLO, "say hello first", message.kind)
+            self._refuse(identity, Refusal.SAY_HELLO, "send hello first", message.kind)
             return
         match message:
             case Finish():
@@ -241,7 +241,7 @@ class Inbox:
         try:
             content = await loop.run_in_executor(self._threads, self._blobs.get, message.hash)
         except (CasparianError, OSError) as cause:
-            logger.warning("Worker %s asked for a blob that cannot be given: %s", worker_id, cause)
+            logger.warning("Could not send worker %s a blob: %s", worker_id, cause)
             content = b""
         except Exception as error:  # noqa: BLE001 -- an error of ours, counted; the worker hears that there is none
             self._engine.internal.note("taking a fetch", error)

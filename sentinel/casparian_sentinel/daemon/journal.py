@@ -29,7 +29,7 @@ from casparian_sentinel.core import (
     attempts_of,
     decide,
     fold,
-    lives_all_the_same,
+    renew_lease_after_error,
     smaller,
 )
 from casparian_sentinel.daemon.failures import InternalErrors
@@ -122,7 +122,7 @@ class Engine:
             return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
         self.internal.note(f"deciding {type(command).__name__}", error)
         if isinstance(command, FromWorker):
-            lives_all_the_same(self.presence, command, now)
+            renew_lease_after_error(self.presence, command, now)
         parts = smaller(command)
         for part in parts:
             self.submit(part)
@@ -213,7 +213,7 @@ class GroupCommit:
     def add(self, entry: Entry) -> None:
         """Take a decision in; it is released when everything up to it is durable."""
         if self._is_closed or self._is_failed:
-            return  # nothing that was not durable by now will ever have happened
+            return  # closed: whatever is not durable is dropped
         if entry.is_lazy:
             if entry.decision.events:
                 self._pending.append(entry)

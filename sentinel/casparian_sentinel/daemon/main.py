@@ -182,7 +182,7 @@ def _announce(shell: Shell) -> None:
         try:
             os.write(descriptor, b"ready\n")
         except BrokenPipeError:
-            logger.info("The process that started the sentinel did not wait for it.")
+            logger.info("The launching process exited before the daemon was ready.")
         os.close(descriptor)
     shell.options.service.ready(shell.words())
     logger.info("Ready: pid %d, event %d, home %s.", os.getpid(), shell.journal.durable.seq, shell.home.root)

@@ -203,7 +203,7 @@ class Planner:
         if result.queued:
             logger.info("%d files queued.", result.queued)
         for skipped in result.skipped:
-            logger.info("%d files wait for parser %s: %s.", skipped.files, skipped.parser, skipped.reason)
+            logger.info("%d files not queued for parser %s: %s.", skipped.files, skipped.parser, skipped.reason)
 
     async def _guarded_plan(self) -> None:
         """Plan; what fails is tried again, whatever the cause: a later look may find other files."""

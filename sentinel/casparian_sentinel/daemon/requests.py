@@ -69,7 +69,7 @@ class Requests:
             return error_frames(request.id, refused, code_of(refused))
         except OSError as cause:
             logger.exception("The operation %s failed.", request.op)
-            failed = CasparianError(f"{request.op} failed: {cause}.", remedy="The daemon's log has more.")
+            failed = CasparianError(f"{request.op} failed: {cause}.", remedy="See the daemon's log.")
             return error_frames(request.id, failed, "OS_ERROR")
         except Exception as error:
             if self._engine.is_broken:

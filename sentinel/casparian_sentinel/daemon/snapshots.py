@@ -159,7 +159,7 @@ class Snapshotter:
     def _ended(self, how: str) -> None:
         child, self._child = self._child, None
         if child is None or child.exit_code != 0:
-            logger.warning("The snapshot was not made: its process %s.", how)
+            logger.warning("Snapshot failed: the child process %s.", how)
 
 
 def fold_upto(

@@ -100,7 +100,7 @@ class IntakeWatch:
             self._on_broken(broken)
             return
         except OSError as cause:
-            logger.warning("The disk does not say how full it is: %s", cause)
+            logger.warning("Could not read free disk space: %s", cause)
             return
         finally:
             self._is_looking = False

@@ -172,10 +172,10 @@ events/   the same events, one JSON document a line
 
 
 class ExportTargetTaken(CasparianError):
-    """The directory for the export exists already."""
+    """The directory for the export already exists."""
 
     def __init__(self, target: Path) -> None:
-        super().__init__(f"{target} exists already.", remedy="Name a directory that does not exist yet.")
+        super().__init__(f"{target} already exists.", remedy="Name a directory that does not exist yet.")
 
 
 def export_signed(

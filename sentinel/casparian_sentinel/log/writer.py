@@ -116,7 +116,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _read_owner(descriptor: int) -> tuple[int | None, Role]:
-    """Nobody yet in the moment between locking and writing: that moment is waited for like a command."""
+    """(None, "command") while the holder has locked but not yet written its pid; callers wait as they would for a command."""
     words = os.pread(descriptor, _LINE_BYTES, 0).split()
     if not words or not words[0].isdigit():
         return None, "command"
@@ -278,7 +278,7 @@ class LogWriter:
             self._fs.close(descriptor)
 
     def close(self, *, seal: bool) -> None:
-        """Sync, note the durable end when `seal`, and let the files go. A broken log is only let go."""
+        """Sync, note the durable end when `seal`, and let the files go. A broken log is closed without a sync."""
         try:
             if self._broken is None and not self._is_closed:
                 self.sync()

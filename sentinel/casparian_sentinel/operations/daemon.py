@@ -49,7 +49,7 @@ def reload(context: Context, args: NoArgs, actor: str) -> Steps:
     if taken:
         yield AdoptSettings(with_keys(context.settings, wanted, taken))
         shown = ", ".join(f"{key} {before[key]} → {after[key]}" for key in taken)
-        logger.info("Settings taken over at the request of %s: %s.", actor, shown)
+        logger.info("Settings reloaded by %s: %s.", actor, shown)
     fixed = [key for key in changed if key not in RELOADABLE | READ_BY_COMMANDS]
     changes = {key: SettingChange(before=before[key], now=after[key]) for key in taken}
     return ReloadResult(changed=changes, needs_restart=fixed, seq=context.durable_seq())

@@ -53,7 +53,7 @@ class StubbornQuery(CasparianError):
     def __init__(self, lasted_seconds: float) -> None:
         super().__init__(
             f"A query did not stop for {lasted_seconds:.0f} s after it was interrupted.",
-            remedy="The projector is started again; what was asked of it must be asked again.",
+            remedy="The projector is being restarted. Retry your query.",
         )
 
 

@@ -20,7 +20,7 @@ from casparian_shim.arrow.columns import FALLBACK_METADATA, column_of_values, pl
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import BATCH_BYTES_MAX
 
-Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value beside its kind
+Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value with its kind
 
 
 class ColumnNameNotText(CasparianError):
@@ -36,7 +36,7 @@ class ColumnNameNotText(CasparianError):
 
 def is_table(data: object) -> bool:
     """Whether `data` is a table of a library we read."""
-    # By the type: isinstance asks the class of what a parser gave, which may raise.
+    # By the type: isinstance would run code of the parser's class, which may raise.
     return issubclass(type(data), pa.Table | pa.RecordBatch | pa.RecordBatchReader) or _is_foreign(data)
 
 
@@ -51,7 +51,7 @@ PART_BYTES_MAX = 64 * 1024 * 1024
 
 
 def slice_bytes(data: Any, rows_max: int) -> int:
-    """About how many bytes `rows_max` rows of a table take; 0 for a reader, which says it batch by batch."""
+    """About how many bytes `rows_max` rows of a table take; 0 for a reader, where it is known batch by batch."""
     if isinstance(data, pa.RecordBatchReader):
         return 0
     if isinstance(data, pa.Table | pa.RecordBatch):
@@ -197,7 +197,7 @@ BATCH_TARGET_BYTES = 16 * 1024 * 1024
 
 
 class RowTooLarge(CasparianError):
-    """One row alone does not fit a frame."""
+    """A single row does not fit into a frame."""
 
     code = ErrorCode.LIMIT_EXCEEDED
 
@@ -209,14 +209,14 @@ class RowTooLarge(CasparianError):
 
 
 class ColumnsChanged(CasparianError):
-    """Two columns of one name, in one batch and not in another."""
+    """Two columns share a name in one batch but not in another."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, output: str, expected: Sequence[str], actual: Sequence[str]) -> None:
         super().__init__(
             f"Output {output} began with the columns {_listed(expected)} and now has {_listed(actual)}.",
-            remedy="Give each column a name of its own.",
+            remedy="Give each column its own name.",
         )
 
 
@@ -229,7 +229,7 @@ def safe_to_arrow(data: Any) -> Iterator[Any]:
     """Record batches of plain types holding exactly the values of `data`.
 
     `data` is a list of dicts, a pandas or polars DataFrame, a pyarrow Table, RecordBatch or RecordBatchReader.
-    A column whose values fit no one type has each value beside its kind, and its field is marked
+    A column whose values fit no single type has each value with its kind, and its field is marked
     (`casparian_shim.frames.kinds`). A batch holds at most 64k rows and about 16 MiB.
     """
     if is_table(data):

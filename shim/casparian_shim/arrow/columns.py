@@ -1,7 +1,7 @@
 """One column as an Arrow array that the wire allows, from Python values or from an array of any Arrow type.
 
-Python values of one kind become a typed array; otherwise each value travels beside its kind. What becomes of a value
-must not depend on its neighbours, so that a whole number beside a float stays one. pyarrow's inference does convert and
+Python values of one kind become a typed array; otherwise each value is sent with its kind. The result for a value
+must not depend on its neighbours, so that a whole number next to a float stays one. pyarrow's inference does convert and
 is used only where all values are of one kind. Dictionary, view, run-end, large, fixed-size, extension, map and null
 arrays become the plain type with the same values. A type without a plain equivalent (union, month-day-nano interval, a
 decimal beyond 38 digits) gives None: its values go as text.
@@ -153,7 +153,7 @@ def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
         array = _of_one_class(values, next(iter(types)))
         if array is not None:
             return array, False
-    if types <= _PLAIN_PAYLOADS.keys():  # plain classes alone, and no one kind: nothing is left to find out
+    if types <= _PLAIN_PAYLOADS.keys():  # only plain classes, but of several kinds: already decided
         return _mixed([_payload_of(value) for value in values]), True
     each = [kinded(value) for value in values]
     kinds = {kind for kind, _ in each}

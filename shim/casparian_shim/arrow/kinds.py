@@ -1,4 +1,4 @@
-"""What one Python value is: its kind and the exact value, whatever class carries it.
+"""The kind and the exact value of one Python object, whatever its class.
 
 A class that only looks like a number, or whose methods raise, is `OTHER`, described by its name: `str` and `repr` of an
 unknown class are never called. Numbers, texts and times of subclasses are read past what those override. numpy's scalars and
@@ -135,7 +135,7 @@ def _dict(value: dict[object, object], depth: int) -> Kinded:
 
 
 def _reader_for(kind: type) -> _Reader:
-    """The reader of a class that is none of the plain ones; remembered."""
+    """The reader for a class that is not one of the plain ones; cached."""
     found = _foreign_reader(kind) or next((reader for base, reader in _FAMILIES if issubclass(kind, base)), _other)
     if len(_READERS) < 1000:
         _READERS[kind] = found
@@ -212,7 +212,7 @@ _UNCHANGING: set[type] = {
 
 
 def copied_row(row: Mapping[str, object]) -> dict[str, object]:
-    """A copy that stays as it is when the parser changes the row, or a list or dict in it, for the next record."""
+    """A copy that does not change when the parser reuses the row, or a list or dict in it, for the next record."""
     copy = dict(row)
     try:
         if _UNCHANGING.issuperset(map(type, copy.values())):  # nearly every row ends here

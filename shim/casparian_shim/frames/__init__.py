@@ -1,6 +1,6 @@
-"""What guest and worker say to each other over their socket: the frame format, both directions of it.
+"""The frame format that guest and worker use on their socket, in both directions.
 
-Standard library only. A frame is a big-endian u32 header and what it announces:
+Standard library only. A frame is a big-endian u32 header, followed by the contents that it announces:
 
 | header | followed by | type here |
 |---|---|---|
@@ -34,7 +34,7 @@ order in which the parser gave them. A rejected row says its number. Accepted ro
 order: the worker keeps the next free number of each output and steps over those rejects have taken. The shim sends
 an output's rejects before any batch of it that holds a later row, so numbers can be given batch by batch.
 
-**What readers gave out.** The SDK's readers report each record, header and blank line in a stream of
+**Records read.** The SDK's readers report each record, header and blank line in a stream of
 `"kind": "records"`, named by the encoding (`utf_8`): `row` int64, `end` int64 (-1: unknown), `what` int8, none of them
 null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows made from those records.
 

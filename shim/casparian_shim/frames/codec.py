@@ -1,6 +1,6 @@
 """Frames to bytes and bytes to frames.
 
-`encode_*` raise ValueError for what the format cannot carry: an error of ours. Reading is one generator that says how
+`encode_*` raise ValueError for what the format cannot carry: that is a bug of ours. Reading is one generator that says how
 many bytes it needs next and gets exactly those; every length is checked against its limit before it is requested.
 Whether a frame may come at this point of the stream is decided by `reader.StreamState`.
 """
@@ -41,7 +41,7 @@ _OUTPUT_END = struct.Struct(">IIQ")
 
 
 def encode_batch_header(payload_bytes: int) -> bytes:
-    """What goes before a record-batch message of this size; the message follows uncopied."""
+    """The header of a record-batch message of this size; the message itself follows uncopied."""
     if not 1 <= payload_bytes <= kinds.BATCH_BYTES_MAX:
         raise ValueError(f"a batch message of {payload_bytes} bytes does not fit a frame")
     return _U32.pack(payload_bytes)
@@ -95,7 +95,7 @@ def encode_output_end(end: OutputEnd) -> bytes:
 
 def _with_json(header: int, value: dict[str, object]) -> bytes:
     written = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    # A lone surrogate arrives as the six characters of its escape: the peer refuses the thing itself.
+    # A lone surrogate is sent as the six characters of its escape: the peer refuses the character itself.
     text = _LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found.group()):04x}", written).encode("utf-8")
     if len(text) > kinds.JSON_BYTES_MAX:
         raise ValueError(f"JSON of {len(text)} bytes does not fit a frame")
@@ -126,13 +126,13 @@ _DIGITS_MAX = 400
 
 
 def frame_name(header: int) -> str:
-    """How messages call a frame with this header."""
+    """The name of a frame with this header, for messages."""
     return NAMES.get(header, "batch" if header <= kinds.BATCH_BYTES_MAX else "unknown")
 
 
 @dataclass(slots=True)
 class Place:
-    """Where in the stream the grammar stands; kept by the grammar, read for messages."""
+    """The parsing position in the stream; set by the grammar, read for messages."""
 
     offset: int = 0
     frame: str | None = None
@@ -199,7 +199,7 @@ def _utf8(place: Place, raw: Bytes) -> str:
 
 
 def _json(place: Place, *, is_failure: bool = False) -> Generator[int, Bytes, dict[str, object]]:
-    """An object. Why a job failed is read as leniently as it can be: odd numbers and half characters are text there."""
+    """A JSON object. Failure reports are read as leniently as possible: odd numbers and half characters become text."""
     text = _utf8(place, (yield from _sized(place, kinds.JSON_BYTES_MAX)))
     try:
         if is_failure:
@@ -211,7 +211,7 @@ def _json(place: Place, *, is_failure: bool = False) -> Generator[int, Bytes, di
     if not isinstance(value, dict):
         raise place.breach("its JSON is not an object")
     if not is_failure and "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise place.breach("its JSON holds half a character")
+        raise place.breach("its JSON contains half a character")
     return value
 
 

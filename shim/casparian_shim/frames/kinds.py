@@ -32,7 +32,7 @@ OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class LogLevel(IntEnum):
-    """Where a log line comes from, or how grave it is."""
+    """The origin or the level of a log line."""
 
     STDOUT = 0
     STDERR = 1
@@ -43,7 +43,7 @@ class LogLevel(IntEnum):
 
 
 class OutputKind(StrEnum):
-    """Rows the parser vouches for, rows it calls bad itself, or what the SDK's readers gave out."""
+    """Rows that the parser accepts, rows that it rejects, or the record tape of the SDK's readers."""
 
     ROWS = "rows"
     REJECTS = "rejects"
@@ -53,7 +53,7 @@ class OutputKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The guest lives and knows its token; the parser is not imported yet."""
+    """The guest has started and knows its token; the parser is not imported yet."""
 
     protocol: int
     token: str
@@ -96,7 +96,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the parser is; all counts are cumulative."""
+    """The parser's progress; all counts are cumulative."""
 
     done: float | None = None
     total: float | None = None
@@ -108,14 +108,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The job failed inside the guest, and this is why."""
+    """The job failed inside the guest, with this report."""
 
     report: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """Everything was sent. The only good end."""
+    """Everything was sent: the only successful end."""
 
 
 Frame = Hello | OutputStart | Batch | OutputEnd | Log | Progress | Failure | EndOfStream
@@ -160,7 +160,7 @@ NESTED_DEPTH_MAX = 16
 
 
 class ValueKind(IntEnum):
-    """What a value of a mixed column is, whatever stands beside it.
+    """The kind of one value in a mixed column, whatever its neighbours.
 
     The field has the Arrow type `struct<kind: uint8, value: binary>`; neither the struct nor `kind` is ever NULL, and `value`
     is NULL for the kind `NULL` alone. What `value` holds, as ASCII if not said otherwise:
@@ -203,7 +203,7 @@ class ValueKind(IntEnum):
     LIST = 15
     DICT = 16
     OTHER = 17
-    #: As one with the width of a double it would read otherwise: 0.1 is 0.10000000149011612 there.
+    #: Read as a double it would look different: 0.1 would be 0.10000000149011612.
     FLOAT32 = 18
 
 
@@ -225,17 +225,17 @@ class GuestJob:
     input_fd: int | None = None
     #: The module of a bundle that is the parser, `fix_parser.py`.
     entry: str | None = None
-    #: Declared outputs. Empty: any valid name will do.
+    #: Declared outputs. Empty: any valid name is accepted.
     outputs: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    #: Where imports may come from beside the interpreter's own library: the environment's site-packages.
+    #: Where imports may come from besides the interpreter's own library: the environment's site-packages.
     sys_paths: tuple[str, ...] = ()
     #: Arrow IPC files with reference data, by name.
     context_paths: Mapping[str, str] = field(default_factory=dict)
     scratch_path: str = ""
     job_id: str = ""
     source_hash: str = ""
-    #: `production`: prints and logging become frames. `dev`: they go where the terminal is.
+    #: `production`: prints and logging become frames. `dev`: they go to the terminal.
     mode: str = PRODUCTION
     #: What one batch may take on the wire (`limits.batch_bytes`).
     batch_bytes: int = BATCH_BYTES_MAX
@@ -244,12 +244,12 @@ class GuestJob:
 
     @property
     def bundle_path(self) -> str:
-        """The directory the parser lies in."""
+        """The parser's directory."""
         return self.parser_path if self.entry is not None else os.path.dirname(os.path.abspath(self.parser_path))
 
     @property
     def parser_file(self) -> str:
-        """The file that is the parser."""
+        """The parser's main file."""
         if self.entry is None:
             return self.parser_path
         return os.path.join(self.parser_path, self.entry if self.entry.endswith(".py") else f"{self.entry}.py")

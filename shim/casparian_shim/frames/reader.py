@@ -30,7 +30,7 @@ from casparian_shim.frames.kinds import (
 )
 
 FRAME_DEADLINE_SECONDS = 30.0
-#: Between two looks at whether the sender has ended, while nothing comes.
+#: How often to check whether the sender has ended, while nothing arrives.
 _LOOK_SECONDS = 0.25
 _BIG_BYTES = 64 * 1024
 
@@ -56,7 +56,7 @@ class FrameReader:
         allocate: Callable[[int], memoryview] = _allocate,
         has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`has_ended`: the sending process has. Whoever still holds its connection is not it: what has come counts, no more."""
+        """`has_ended`: whether the sender has ended. Then only data already received counts: a child may hold the connection."""
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds
         self._allocate = allocate
@@ -71,7 +71,7 @@ class FrameReader:
 
     @property
     def offset(self) -> int:
-        """Where in the stream the frame last returned, or now being read, begins."""
+        """The position in the stream at which the present or last frame begins."""
         return self._place.offset
 
     @property
@@ -82,7 +82,7 @@ class FrameReader:
     def next_frame(self, *, idle_seconds: float | None = None) -> Frame:
         """The next frame.
 
-        Waits `idle_seconds` (None: for ever) for its first byte: TimeoutError when none comes. From its first byte
+        Waits `idle_seconds` (None: forever) for its first byte: TimeoutError when none comes. From its first byte
         on a frame has the frame deadline: `ProtocolBreach` beyond it. `StreamCut` when the guest is gone.
         """
         self._place.offset = self._consumed
@@ -102,7 +102,7 @@ class FrameReader:
                 return frame
 
     def expect_silence(self, *, idle_seconds: float) -> None:
-        """After the end of stream nothing may come but the end of the connection."""
+        """After the end of stream, only the end of the connection may follow."""
         self._place.offset = self._consumed
         self._place.frame = None
         try:
@@ -146,14 +146,14 @@ class FrameReader:
             raise self._stalled() if is_inside else TimeoutError(f"no frame for {timeout_seconds} seconds")
         try:
             count = self._sock.recv_into(target)
-        except ConnectionResetError:  # the guest died with something of ours unread
+        except ConnectionResetError:  # the guest died with unread data from us
             count = 0
         if count == 0:
             raise self._cut(is_inside=is_inside)
         return count
 
     def _is_readable(self, timeout_seconds: float | None, *, is_inside: bool) -> bool:
-        """Whether something comes in time. `StreamCut` when the sender has ended and nothing of it is left to read."""
+        """Whether data arrives in time. `StreamCut` when the sender has ended and nothing is left to read."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))
@@ -184,13 +184,13 @@ _NAME_OF_TYPE = {
 
 
 class BadOutputName(CasparianError):
-    """An output is called something that could never name a table or a directory."""
+    """The name of an output cannot name a table or a directory."""
 
     code = ErrorCode.OUTPUT_NAME
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!a} is not a name for an output.",
+            f"{name[:80]!a} is not a valid output name.",
             remedy="Use a lower-case letter, then up to 62 lower-case letters, digits and underscores.",
         )
 
@@ -207,7 +207,7 @@ class OpenOutput:
 
 
 class StreamState:
-    """Where a stream stands. Raises `ProtocolBreach` (or `BadOutputName`) for a frame that may not come here."""
+    """The state of a stream. Raises `ProtocolBreach` (or `BadOutputName`) for a frame that is not allowed at this point."""
 
     def __init__(self, *, token: str, outputs_max: int = kinds.OUTPUTS_MAX) -> None:
         self._token = token
@@ -229,7 +229,7 @@ class StreamState:
         return self._closed_by == NAMES[kinds.END_OF_STREAM]
 
     def accept(self, frame: Frame, offset: int) -> None:
-        """Judge `frame`, which began at byte `offset`, and move on."""
+        """Check `frame`, which began at byte `offset`, and advance."""
         name = _NAME_OF_TYPE[type(frame)]
         if self._closed_by is not None:
             raise ProtocolBreach(name, offset, f"it comes after the {self._closed_by} frame")

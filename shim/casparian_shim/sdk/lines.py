@@ -1,7 +1,7 @@
 """Physical lines of a byte source as text, in blocks, each with the byte offset at which it ends.
 
 Owns encodings, byte order marks and line ends: LF, CRLF and CR end a line, also mixed, unless one is chosen. What a
-line means is the readers' business. Memory stays flat: one block, or one line when it is longer.
+line means is left to the readers. Memory stays flat: one block, or one line when it is longer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHOWN_CHARACTERS = 120
 
 
 class BadRecord(CasparianError):
-    """A record does not have the shape its file promised."""
+    """A record does not have the expected shape."""
 
     code = ErrorCode.INVALID_DATA
 
@@ -29,7 +29,7 @@ class BadRecord(CasparianError):
         shown = "" if text is None else f": {_shown(text)}"
         super().__init__(
             f"The record on line {line} {reason}{shown}.",
-            remedy=remedy or "Read the file with read_lines and reject such lines, or say what they mean.",
+            remedy=remedy or "Read the file with read_lines and reject such lines, or handle them.",
         )
         self.line = line
 
@@ -59,7 +59,7 @@ class NotTheEncoding(CasparianError):
         around = cause.object[max(0, cause.start - 40) : cause.start + 40].decode("ascii", "backslashreplace")
         place = f"byte {cause.start + 1} ({bad.hex(' ').upper()})" if bad else f"byte {cause.start + 1}"
         super().__init__(
-            f"Line {line} is not {encoding}: {place} of it is no such text: {_shown(around)}.",
+            f"Line {line} is not {encoding}: {place} cannot be decoded: {_shown(around)}.",
             remedy=f"Give the reader the file's own encoding, as in encoding='{'utf-16-le' if has_zeros else 'cp1252'}'.",
         )
         self.line = line
@@ -76,7 +76,7 @@ LineEnds = Literal["any", "lf"]
 
 _BLOCK_BYTES = 256 * 1024
 LINE_BYTES_MAX = 64 * 1024 * 1024
-#: Encoding → its byte order marks, and what decodes the rest behind each.
+#: Encoding → its byte order marks, and the codec for the rest after each.
 _MARKS: dict[str, tuple[tuple[bytes, str], ...]] = {
     "utf-8": ((codecs.BOM_UTF8, "utf-8"),),
     "utf-8-sig": ((codecs.BOM_UTF8, "utf-8"),),
@@ -145,7 +145,7 @@ class Lines:
         return head + self._file.read(byte_count) if head else self._file.read(byte_count)
 
     def _byte_blocks(self) -> Iterator[tuple[list[str], list[int]]]:
-        """Where no other character holds the bytes of CR and LF, lines are cut before they are decoded."""
+        """For encodings in which only CR and LF contain their bytes: lines are split before they are decoded."""
         rest = b""
         while data := self._read(max(_BLOCK_BYTES, len(rest))):
             block = rest + data
@@ -180,7 +180,7 @@ class Lines:
                 bad_line = self.first + len(self.ends) + index
                 yield texts, sizes[:index]
                 raise NotTheEncoding(bad_line, self.encoding, cause) from cause
-        yield texts, sizes  # each line is text, only not all of them together
+        yield texts, sizes  # each line is valid text, but not all of them together
 
     def _text_blocks(self) -> Iterator[tuple[list[str], list[int]]]:
         """UTF-16, UTF-32, EBCDIC: decoded first; a line's bytes are counted by encoding it again."""
@@ -208,7 +208,7 @@ class Lines:
 
 
 def _last_line_end(block: AnyStr, lf: AnyStr, cr: AnyStr, is_cr_an_end: bool) -> int:
-    """Behind the last line that is whole for certain: a CR at the very end may be half of a CRLF."""
+    """The end of the last line that is certainly complete: a CR at the very end may be half of a CRLF."""
     found = block.rfind(lf)
     if is_cr_an_end:
         found = max(found, block.rfind(cr, 0, len(block) - 1))

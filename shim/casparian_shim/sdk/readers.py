@@ -111,7 +111,7 @@ def _records(
             try:
                 record = next(records, None)
             except csv.Error as cause:
-                raise BadRecord(begins, f"is no CSV: {cause}") from cause
+                raise BadRecord(begins, f"is not valid CSV: {cause}") from cause
             if record is None:
                 return
             line, begins = begins, before + records.line_num + 1
@@ -126,7 +126,7 @@ def _records(
                 if names is None:
                     names = [f"column_{position}" for position in range(1, len(record) + 1)]
                 if len(record) != len(names):
-                    reason = f"has {len(record)} fields, {len(names)} are expected"
+                    reason = f"has {len(record)} fields instead of {len(names)}"
                     raise BadRecord(line, reason, delimiter.join(record))
                 row: dict[str, object] = dict(zip(names, record, strict=True))
                 row[ROW_ID] = line
@@ -137,7 +137,7 @@ def _records(
 
 
 def _names(record: list[str], columns: list[str] | None, line: int, delimiter: str) -> list[str]:
-    """The columns' names by the header, unless the caller gave them."""
+    """The columns' names from the header, unless the caller gave them."""
     text = delimiter.join(record)
     if columns is not None:
         if len(record) != len(columns):
@@ -182,7 +182,7 @@ def _cut_lines(
                 lines.reading.note(What.BLANK_LINE, number, lines.end_of(number))
                 continue
             if len(text) < width:
-                raise BadRecord(number, f"has {len(text)} characters, {width} are expected", text)
+                raise BadRecord(number, f"has {len(text)} characters instead of {width}", text)
             row: dict[str, object] = {
                 name: text[start:end].strip(" ") if strip else text[start:end] for name, (start, end) in fields.items()
             }

@@ -1,4 +1,4 @@
-"""What the readers of the SDK gave out: the record tape, which says for the worker what every byte of the input is.
+"""The record tape: what the SDK's readers returned, so that the worker can account for every byte of the input.
 
 A reader notes each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with
 the reason. An entry is `row` (the 1-based line the record begins on), `end` (the byte offset behind it; entries lie back
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class What(IntEnum):
-    """What an entry of the tape is. Numbers are part of the protocol; new ones are added at the end."""
+    """The kinds of tape entries. The numbers are part of the protocol; add new ones at the end."""
 
     RECORD = 0
     #: A reading begins, or goes on after another one: `end` is where it stands.
@@ -38,7 +38,7 @@ class What(IntEnum):
     READ_BY_PARSER = 14
 
 
-#: How skips of the readers are called in every count: `What` → reason.
+#: The names of the readers' skips in every count: `What` → reason.
 SKIP_REASONS: dict[What, str] = {
     What.HEADER: "header",
     What.BLANK_LINE: "blank line",
@@ -105,13 +105,13 @@ class RecordTape:
         return reading
 
     def row_now(self) -> int | None:
-        """The record given out last, while its reader goes on: what the parser works on. None before and after that."""
+        """The record returned last, on which the parser works while its reader is active. None before and after that."""
         if not self._readings or self._readings[-1].is_complete:
             return None
         return (self._readings[-1].rows or [self.last_row])[-1] or None
 
     def declare(self, row: int) -> None:
-        """The parser says of the record of this row that it is none."""
+        """The parser declares that the record of this row is a skip."""
         self._declared.append(row)
         if len(self._declared) >= _ENTRIES_MAX:
             self.flush()
@@ -127,7 +127,7 @@ class RecordTape:
             self._last = None
 
     def _flush_reading(self, reading: Reading) -> None:
-        count = len(reading.whats)  # appended to last: another thread may be in the middle of an entry
+        count = len(reading.whats)  # appended last: another thread may be in the middle of an entry
         if not count:
             return
         rows, whats = reading.rows[:count], reading.whats[:count]
@@ -156,7 +156,7 @@ def current_tape() -> RecordTape | None:
 
 
 def begin_reading(file: BinaryFile, encoding: str) -> tuple[Reading, int]:
-    """A reading of `file` from where it stands, and how many lines lie before that place.
+    """A reading of `file` from its present position, and how many lines come before it.
 
     Counted are readings of the job's input and of what unpacks it. Anything else (a resource, a lookup file) is not:
     its entries go nowhere.

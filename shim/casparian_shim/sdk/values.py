@@ -1,7 +1,7 @@
-"""What a parser yields beside plain rows: `Output` names the output, `decimal` and `timestamp` read exact values from text.
+"""Helpers for values: `Output` names the output of rows, `decimal` and `timestamp` read exact values from text.
 
 `decimal` never rounds, `timestamp` always has a zone. Both raise ValueError for a text that they cannot read exactly. A
-parser may also yield the text and leave the judgement to the contract.
+parser may also yield the text and leave the conversion to the contract.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_name_that_is_very_long_or_hostile_is_shown_short_and_harmless() -> No
     refused = UnknownName("parser", "\x1b[31m" + "x" * 200, [], "casparian parser list")
     assert "\x1b" not in refused.problem
     assert len(refused.problem) < 130 and "…" in refused.problem
-    assert refused.remedy == "`casparian parser list` shows which there are."
+    assert refused.remedy == "`casparian parser list` lists them."
 
 
 KINDS: dict[Kind, str] = {

@@ -73,7 +73,7 @@ def test_what_is_known_may_be_asked_for(gateway: Gateway, inbox: Path) -> None:
         (Selection("advise"), "There is no parser advise."),
         (Selection(tag="advise"), "There is no tag advise."),
         (Selection("advice", "fix"), "Parser advice does not take the tag fix."),
-        (Selection(path="/nowhere/at/all"), "There is nothing at /nowhere/at/all."),
+        (Selection(path="/nowhere/at/all"), "There is no file or directory /nowhere/at/all."),
     ],
 )
 def test_what_can_mean_nothing_is_refused(gateway: Gateway, asked: Selection, problem: str) -> None:

@@ -68,7 +68,7 @@ def test_a_failing_test_refuses_the_registration_and_nothing_is_kept(fresh: Gate
     break_test(parser)
     with pytest.raises(ParserTestsFailed) as refused:
         register_parser(fresh, parser)
-    assert refused.value.problem.startswith("1 of 1 test of the parser failed, nothing was registered: two")
+    assert refused.value.problem.startswith("1 of 1 test of the parser failed, so it was not registered: two")
     assert refused.value.remedy is not None and "casparian parser test PATH --update" in refused.value.remedy
     assert fresh.query(ParserVersions()) == []
     assert not [path for path in fresh.home.blobs.rglob("*") if path.is_file()]
@@ -80,7 +80,7 @@ def test_tests_can_be_skipped(fresh: Gateway, parser: Path) -> None:
 
 
 def test_what_is_not_there_is_refused_before_anything_runs(fresh: Gateway, tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem, match="There is nothing at"):
+    with pytest.raises(UsageProblem, match="There is no file or directory"):
         register_parser(fresh, tmp_path / "nowhere")
 
 

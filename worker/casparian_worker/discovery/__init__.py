@@ -1,6 +1,6 @@
 """Discovery: which files there are, what they are, and what changed since last time.
 
-`walk` finds, `sniff` looks at first bytes, `files` digests, `scan` compares with the last catalogue and writes the
-changes, `preview` shows one file to a person. Rules and tags are `casparian_protocol.tagging`'s; events and tables are
-the sentinel's. Nothing here ever writes to, moves or follows out of what it looks at.
+`files` walks and hashes, `sniff` looks at first bytes, `scan` compares with the last file index and writes the
+changes, `preview` shows one file to a person. Rules and tags are in `casparian_protocol.tagging`; events and tables are
+the sentinel's. Nothing here writes to or moves what it reads, or follows links out of it.
 """

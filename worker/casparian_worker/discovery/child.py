@@ -1,7 +1,7 @@
-"""The process of one scan: `python -m casparian_worker.discovery.child <worker pid>`, its order as JSON on stdin.
+"""The process of one scan: `python -m casparian_worker.discovery.child <worker pid>`, with its task as JSON on stdin.
 
-Writes the changes to the descriptor it was given and says on stdout, one JSON object a line, how far it is, and at the
-end what it counted or why it failed.
+Writes the changes to the descriptor it was given. Reports its progress on stdout, one JSON object on each line, and at the
+end its counts or why it failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ScanOrder(TypedDict):
     """What the child is to do."""
 
     root: str
-    #: An Arrow file with what is known of the files below the root; "" when nothing is.
+    #: An Arrow file with the file index below the root; "" when it is empty.
     previous: str
     #: Where the changes go.
     changes: str
@@ -40,7 +40,7 @@ class ScanOrder(TypedDict):
 
 @final
 class ScanProgressed(TypedDict):
-    """How far it is."""
+    """Its progress."""
 
     files: int
     bytes: int
@@ -48,7 +48,7 @@ class ScanProgressed(TypedDict):
 
 @final
 class ScanDone(TypedDict):
-    """Its last word when all went well: the manifest's facts, and how many changes there are."""
+    """Its final message on success: the manifest's facts, and the number of changes."""
 
     done: dict[str, int | bool]
     rows: int
@@ -56,7 +56,7 @@ class ScanDone(TypedDict):
 
 @final
 class ScanRefused(TypedDict):
-    """Its last word when there was nothing to scan."""
+    """Its final message when there was nothing to scan."""
 
     failed: str
     remedy: str

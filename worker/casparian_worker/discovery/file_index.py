@@ -6,7 +6,7 @@ unchanged directory is recognised in one comparison of columns; rows become Pyth
 The disk is read by `scan`; changes are folded into tables by the projector.
 
 `retag` applies changed rules to what is already known, without reading the disk. Tags given by hand stay; tags of rules
-are decided anew. A rule that asks for a kind or digest which the file index does not have finds it missing.
+are decided again. For a rule that needs a kind or digest which the file index lacks, it counts as missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FILE_INDEX_SCHEMA = pa.schema(
         pa.field("content_hash", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("tags", pa.list_(pa.string())),
-        # Beside each tag the rule that gave it; null: given by hand.
+        # For each tag, the rule that gave it; null: given by hand.
         pa.field("tag_rule_ids", pa.list_(pa.string())),
         # Of the leading tag, the first: `rule`, `manual` or null.
         pa.field("tag_source", pa.string()),
@@ -105,7 +105,7 @@ class FileRow:
         tags = tuple(row["tags"] or ())
         rule_ids = row["tag_rule_ids"]
         if rule_ids is None or len(rule_ids) != len(tags):
-            # A catalogue without the pairing: a leading tag by hand means all are, so that none is lost.
+            # An old index without the pairing: if the leading tag was given by hand, all count as such, so that none is lost.
             rule_ids = [row["rule_id"] if row["tag_source"] == "rule" else None] * len(tags)
         return cls(
             id=row["id"],
@@ -208,7 +208,7 @@ def decode_changes(blob: bytes) -> pa.Table:
 
 
 def as_file_index(table: pa.Table | None) -> pa.Table:
-    """What a query of the file index gave, in this module's columns; what it lacks of the optional ones is null."""
+    """The result of a query of the file index, in this module's columns; optional ones that it lacks are null."""
     if table is None:
         return FILE_INDEX_SCHEMA.empty_table()
     missing = [name for name in _REQUIRED if name not in table.column_names]
@@ -233,7 +233,7 @@ def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]
 
 
 def apply_changes(previous: pa.Table | None, changes: pa.Table) -> pa.Table:
-    """The file index after a scan: what the projector does in SQL, for callers that keep no database."""
+    """The file index after a scan: the same as the projector's SQL, for callers without a database."""
     before = as_file_index(previous)
     kept = before.filter(pc.invert(pc.is_in(before["id"], value_set=changes["id"].combine_chunks())))
     present = changes.filter(pc.not_equal(changes["change"], "vanished")).drop_columns(["change"])
@@ -269,7 +269,7 @@ _COMPARED_ROWS = 65_536
 
 
 class Previous:
-    """What the last scan of this root knew."""
+    """The file index as the last scan of this root left it."""
 
     def __init__(self, catalogue: pa.Table | None) -> None:
         table, directory_ids, directories = _grouped(as_file_index(catalogue))

@@ -30,7 +30,7 @@ _LONE_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def path_text(path: str) -> str:
-    """What the operating system gave (undecodable bytes as surrogates) → text that any store and screen can take."""
+    """A name from the operating system (undecodable bytes as surrogates) → text that can be stored and shown anywhere."""
     if "\\" in path:
         path = _ESCAPE.sub(r"\\x5cx\1", path)
     if not path.isascii():
@@ -39,7 +39,7 @@ def path_text(path: str) -> str:
 
 
 def path_os(text: str) -> str:
-    """Text of `path_text` → what the operating system takes."""
+    """Text of `path_text` → the name for the operating system."""
     if "\\x" not in text:
         return text
     return os.fsdecode(
@@ -50,7 +50,7 @@ def path_os(text: str) -> str:
 
 
 def names_text(names: list[str]) -> list[str]:
-    """`path_text` for a whole directory; nearly always nothing has to be done, and that is seen in one look."""
+    """`path_text` for a whole directory; one check shows that nearly always nothing has to be done."""
     joined = "\0".join(names)
     if joined.isascii() and "\\" not in joined:
         return names
@@ -69,7 +69,7 @@ class InputChanged(CasparianError):
     def __init__(self, path: str) -> None:
         super().__init__(
             f"{path} changed while it was being read.",
-            remedy="Scan again when whatever writes it has finished; nothing of it was used.",
+            remedy="Scan again when the program that writes it has finished; nothing of it was used.",
         )
 
 
@@ -105,7 +105,7 @@ def open_regular(path: str) -> int:
 
 
 def hash_file(path: str, expected: CacheKey | None = None) -> Digest:
-    """Digest of a file. `InputChanged` when it moved under us or is not the expected one; OSError when unreadable."""
+    """Digest of a file. `InputChanged` when it changed meanwhile or is not the expected one; OSError when unreadable."""
     handle = open_regular(path)
     try:
         before = CacheKey.of(os.fstat(handle))
@@ -161,13 +161,13 @@ class WalkOptions:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something the walk had to pass by, and why."""
+    """An entry that the walk had to skip, and why."""
 
     rel_path: str
     reason: str
 
 
-#: File type → the count of what is passed by; anything else is a device.
+#: File type → the counter of skipped entries; anything else is a device.
 _PASSED_BY = {stat.S_IFLNK: "symlinks", stat.S_IFIFO: "pipes", stat.S_IFSOCK: "sockets"}
 
 
@@ -290,7 +290,7 @@ def _read_directory(
         try:
             status = look(name, dir_fd=handle, follow_symlinks=False)
         except FileNotFoundError:
-            continue  # what is gone meanwhile was never there
+            continue  # entries that have vanished meanwhile are ignored
         except OSError as cause:
             counts.note_unreadable(rel + text, cause)
             continue
@@ -345,7 +345,7 @@ def _with_own_ignores(handle: int, rel: str, inherited: _Ignores) -> _Ignores:
     try:
         ignore_file = os.open(".gitignore", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
     except OSError:
-        return inherited  # none here, or none that we may read: its absence hides nothing
+        return inherited  # missing or unreadable: then nothing is ignored
     with os.fdopen(ignore_file, "rb") as stream:
         if not stat.S_ISREG(os.fstat(ignore_file).st_mode):
             return inherited

@@ -1,6 +1,6 @@
 """A first look at one file: what it is, its first records as columns, its bytes.
 
-Reads are bounded whatever the file's size. All text that leaves here is scrubbed, so that a caller may print it as it
+Reads are bounded, whatever the file's size. All text returned is scrubbed, so that a caller may print it as it
 is; drawing tables is the caller's work. Types are named only where every value seen leaves no doubt.
 """
 
@@ -40,7 +40,7 @@ class PreviewColumn:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a person sees first. `records` are cut to the columns; None stands for a value that is not there."""
+    """The preview of a file. `records` are cut to the columns; None marks a missing value."""
 
     path: str
     size_bytes: int
@@ -205,7 +205,7 @@ def _split_all(lines: list[str], delimiter: str, limit: int) -> tuple[list[str],
 
 def _parsed(text: str) -> object:
     try:
-        # Figures stay as they are written: a float would show other digits.
+        # Numbers stay as written: a float would show other digits.
         return json.loads(text, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         return None
@@ -226,7 +226,7 @@ def _json_text(value: object) -> str | None:
 
 
 def _inflate(head: bytes, is_whole: bool) -> tuple[bytes, bool]:
-    """The first bytes inside a gzip file, bounded; what is damaged ends where the damage begins."""
+    """The first bytes inside a gzip file, bounded; a damaged file ends where the damage begins."""
     inflater = zlib.decompressobj(wbits=31)
     try:
         data = inflater.decompress(head, PREVIEW_BYTES)

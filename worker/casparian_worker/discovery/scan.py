@@ -1,6 +1,6 @@
-"""One scan of one root: what is new, changed, renamed or vanished since the last catalogue, and nothing else.
+"""One scan of one root: which files are new, changed, renamed or vanished since the last scan.
 
-An unchanged tree yields an empty table. A scan that was cut short takes nothing as vanished; nor is a file vanished
+An unchanged tree yields an empty table. A scan that was stopped early marks no file as vanished; nor is a file vanished
 because an option left it out or a directory could not be read: only a path that is really gone is.
 Which tags are wanted and which ids files get comes in; storing the blob and its event is the caller's work.
 """
@@ -45,13 +45,13 @@ class ScanOptions:
     wanted_tags: Collection[str] = ()
     #: Tags given by hand to everything this scan finds.
     tags: Sequence[str] = ()
-    #: Whose first bytes are read to name a kind. Rules that ask for a kind get it in any case.
+    #: Which files' first bytes are read to find their kind. Rules that need a kind get it in any case.
     kinds: Literal["all", "tagged", "none"] = "tagged"
 
 
 @dataclass(frozen=True, slots=True)
 class ScanProgress:
-    """Where a running scan stands."""
+    """The progress of a running scan."""
 
     files: int
     bytes: int
@@ -122,7 +122,7 @@ def scan(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A file as the walk met it."""
+    """A file as the walk found it."""
 
     rel_path: str
     key: CacheKey
@@ -148,7 +148,7 @@ class _Scan:
         self.options = options
         self.rules = rules
         self.rules_ask_hash = any(rule.content_hashes for rule in rules.rules)
-        # A rule that asks for a kind or a digest is answered by reading, so its files take the long way.
+        # A rule that needs a kind or a digest requires reading, so its files take the slow path.
         reads = self.rules_ask_hash or any(rule.asks_kind for rule in rules.rules)
         self.plain_is_enough = not (reads or options.tags or options.hash_all or options.kinds == "all")
         self.new_id = new_id
@@ -213,7 +213,7 @@ class _Scan:
         return True
 
     def _take_plain(self, rel_path: str, device: int, inode: int, size: int, mtime_ns: int) -> bool:
-        """A new file that no rule and no option wants more of, the short way; False when it needs a closer look."""
+        """The fast path for a new file of which no rule or option needs more; False when it needs a closer look."""
         if not self.plain_is_enough or (len(self.previous) and self.previous.knows_inode(inode)):
             return False
         if self.rules and self.rules.hits(rel_path, None, size):
@@ -274,17 +274,17 @@ class _Scan:
                 self.writer.add("vanished", before)
 
     def _is_gone(self, rel_path: str) -> bool:
-        """Whether the disk says so: left out, unreadable or unmounted is not gone."""
+        """Whether the disk confirms it: a file that is excluded, unreadable or unmounted is not gone."""
         try:
             status = os.lstat(self._os_path(rel_path))
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
-            return False  # no answer is not proof
+            return False  # an error does not prove that it is gone
         return not stat.S_ISREG(status.st_mode)
 
     def _describe(self, seen: _Seen, file_id: str, before: FileRow | None) -> FileRow:
-        """The file index row of a file: what `before` still says of it, and what rules say now."""
+        """The file index row of a file, from its earlier row `before` and the present rules."""
         key = seen.key
         row = FileRow(
             id=file_id,
@@ -320,7 +320,7 @@ class _Scan:
         return self._look_inside(seen, row)
 
     def _look_inside(self, seen: _Seen, row: FileRow) -> FileRow:
-        """Kind and digest, where they are asked for and not known."""
+        """Find the kind and digest where they are needed but unknown."""
         if row.kind is None and (self.options.kinds == "all" or (self.options.kinds == "tagged" and row.tags)):
             row = replace(row, kind=self._sniff(seen.rel_path))
         if row.content_hash is None and (self.options.hash_all or not self.wanted.isdisjoint(row.tags)):
@@ -358,6 +358,6 @@ class _Scan:
 
 
 def _only_manual(row: FileRow) -> FileRow:
-    """Tags given by hand outlive a change of the file; tags of rules, kind and digest are found anew."""
+    """Tags given by hand survive a change of the file; tags of rules, kind and digest are determined again."""
     tags = tuple(tag for tag, rule_id in zip(row.tags, row.tag_rule_ids, strict=True) if rule_id is None)
     return replace(row, content_hash=None, kind=None, path_fields={}, tags=tags, tag_rule_ids=(None,) * len(tags))

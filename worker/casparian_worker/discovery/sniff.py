@@ -51,7 +51,7 @@ def detect_encoding(head: bytes, *, is_whole: bool) -> str | None:
 
 
 def decode_head(head: bytes, encoding: str) -> str:
-    """The text of a head; what cannot be decoded (a cut character) becomes U+FFFD or goes."""
+    """The text of a head; what cannot be decoded (a cut character) becomes U+FFFD or is dropped."""
     return codecs.getincrementaldecoder(encoding)("replace").decode(head, False)
 
 
@@ -106,7 +106,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
-    """A kind, why, and what goes with it. What is None was not found out."""
+    """A kind, the evidence, and its details. None means unknown."""
 
     kind: str
     why: str
@@ -145,10 +145,10 @@ def sniff(head: bytes, *, is_whole: bool) -> Sniffed:
             return Sniffed(kind, why)
     encoding = detect_encoding(head, is_whole=is_whole)
     if encoding is None:
-        # A FIX log may hold raw data fields; the tag is plain all the same.
+        # A FIX log may contain raw data fields; the tag is still plain text.
         if _FIX.search(head[:4096].decode("latin-1")):
             return Sniffed("fix", "has 8=FIX among bytes that are not text")
-        return Sniffed("binary", "has bytes that no text has")
+        return Sniffed("binary", "has bytes that do not occur in text")
     return replace(_judge_text(decode_head(head, encoding), is_whole), encoding=encoding)
 
 
@@ -269,7 +269,7 @@ def _judge_delimited(lines: Sequence[str]) -> Sniffed | None:
     if best is None:
         return None
     width, delimiter, rows = best
-    # Prose has a comma in every line sooner or later; two columns of sentences are not a table.
+    # Most lines of prose contain a comma; two columns of sentences are not a table.
     if width == 2 and delimiter in ",;" and sum(cell.count(" ") > 3 for row in rows for cell in row) > len(rows) / 2:
         return None
     why = f"{len(rows)} of {len(lines)} lines have {width} columns by {delimiter!r}"

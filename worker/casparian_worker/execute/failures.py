@@ -1,6 +1,6 @@
 """Why an attempt failed, as the one structured error that is recorded.
 
-A guest's own words about its failure are believed only within what a guest can know. The code decides about retries;
+A guest's report of its failure is trusted only where a guest can know. The code decides about retries;
 the origin says whether the parser is to blame.
 """
 
@@ -23,14 +23,14 @@ from casparian_shim.safe import COUNT_MAX, scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 
-#: Where a class of ours lies is nothing to look up.
+#: Module paths of our own classes are stripped from messages.
 _OWN_CLASS = re.compile(r"\bcasparian_[a-z]+(?:\.[a-z_]+)*\.(?=[A-Z])")
 OWN_PACKAGES = ("casparian_", "casparian.")
 _MESSAGE_CHARACTERS = 2048
 _TRACE_CHARACTERS = 4096
 _EXCEPTION_CHARACTERS = 256
 _CONTEXT_ENTRIES = 24
-#: With these a failure fits a message of 64 KiB, whatever its characters are.
+#: With these limits a failure fits into a message of 64 KiB, whatever its characters.
 _CONTEXT_CHARACTERS = 128
 
 Origin = Literal["parser", "worker", "environment"]
@@ -53,11 +53,11 @@ _WORKERS_OWN = frozenset(
 )
 
 
-#: A guest does not end itself by these; signals that we send are recognised before.
+#: Signals that a guest does not send itself; those sent by the worker are recognised before.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
-#: What says that this worker could not start or watch a process, or ran out of descriptors: no word about any sink.
+#: Errors of starting or watching a process, or of running out of descriptors: they do not concern a sink.
 _OWN_PROCESS_NUMBERS = frozenset({errno.EAGAIN, errno.ECHILD, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESRCH})
-#: What our own writing may run into besides a full disk; it says nothing about the job and may pass.
+#: Errors of writing besides a full disk; they do not concern the job and may pass.
 _SINKS_FAULT = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_ERROR, ErrorCode.UNKNOWN_ERROR})
 
 
@@ -75,7 +75,7 @@ class TimeIsUp(CasparianError):
 
 
 class GuestEnded(CasparianError):
-    """A guest was gone before its end of stream."""
+    """A guest exited before its end of stream."""
 
     def __init__(self, code: ErrorCode, ended: GuestExit, said: str, *, is_by_others: bool = False) -> None:
         super().__init__(
@@ -84,7 +84,7 @@ class GuestEnded(CasparianError):
         )
         self.code = code
         self.facts = {"exit_status": ended.status} if ended.status >= 0 else {"signal": ended.signal}
-        #: Somebody sent it a signal: an operator, or the kernel when the machine ran out of memory.
+        #: It was sent a signal: by an operator, or by the kernel when the machine ran out of memory.
         self.is_by_others = is_by_others
 
 
@@ -105,7 +105,7 @@ class QuarantineExceeded(CasparianError):
 
 
 class Unaccounted(CasparianError):
-    """Records or bytes of the input ended as nothing, and the parser does not say that they may."""
+    """Records or bytes of the input are unaccounted for, and the parser does not declare that they may be."""
 
     code = ErrorCode.UNACCOUNTED
 
@@ -131,7 +131,7 @@ class UndeclaredOutput(CasparianError):
 
 
 class ColumnsChanged(CasparianError):
-    """Columns of an output were left out or put elsewhere in the middle of the stream."""
+    """Columns of an output were left out or moved in the middle of the stream."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -144,7 +144,7 @@ class ColumnsChanged(CasparianError):
 
 
 def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianError:
-    """What it means that a guest's stream was cut though it was not asked to end."""
+    """Why a guest's stream was cut although it was not asked to end."""
     is_cpu = ended.status == -signal.SIGXCPU or (
         ended.status == -signal.SIGKILL and cpu_seconds is not None and ended.cpu_seconds >= cpu_seconds
     )
@@ -188,7 +188,7 @@ def of_report(report: ErrorReport, bundle: Path, *, is_dev: bool = False) -> Job
 def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool) -> str:
     """The guest's message with the exception's name, the place in the parser and the line of the input."""
     if report.exception.startswith(OWN_PACKAGES):
-        return report.message  # ours say all of that, and what to try
+        return report.message  # our own errors already say that, and what to try
     context = report.context
     places = []
     if isinstance(file := context.get("file"), str) and (line := _line(context.get("line"))):
@@ -220,12 +220,12 @@ def _missing_in(bundle: Path, message: str) -> str:
 
 
 def _line(value: object) -> int:
-    """A line that a guest names; 0 when it is none."""
+    """The line number a guest reported; 0 if it is invalid."""
     return value if type(value) is int and 0 < value <= COUNT_MAX else 0
 
 
 def of_exception(error: BaseException, origin: Origin | None = None) -> JobError:
-    """An error of ours, or an accident: those carry a trace."""
+    """An error of the worker itself; unexpected ones carry a trace."""
     code = code_for_exception(error)
     if origin == "environment" and isinstance(error, OSError) and code in _SINKS_FAULT:
         is_own = error.errno in _OWN_PROCESS_NUMBERS
@@ -255,12 +255,12 @@ def _job_error(
         shown[scrub(name)[:64]] = scrub(plain)[:_CONTEXT_CHARACTERS] if isinstance(plain, str) else plain
     return JobError(
         code=code.value,
-        # Classes of ours are not names that a reader could look up; their messages say all.
+        # Readers cannot look up our own classes; their messages are complete.
         exception="" if exception.startswith(OWN_PACKAGES) else scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=_OWN_CLASS.sub("", scrub(trace, keep_newlines=True))[:_TRACE_CHARACTERS],
         context=shown,
-        # Whether a reader was at work is an accident of the input, not a cause.
+        # Whether a reader was active depends on the input; it is not the cause.
         fingerprint=fingerprint(
             exception, code.value, trace, {name: value for name, value in kept.items() if name != "input_line"}, facts
         ),

@@ -1,11 +1,11 @@
 """The files of one attempt that are not its outputs: its input, its scratch directory, its log.
 
 The input is opened once, hashed on that descriptor before the parser runs and checked again after it; the parser gets this
-very descriptor. A file that another process changes or replaces meanwhile is noticed, and nothing that was read of it counts.
+very descriptor. If another process changes or replaces the file meanwhile, that is noticed and everything read is discarded.
 The scratch directory is watched for size and removed whatever the guest made of it.
 
-The log can be read while the job runs. One line a record: `time LEVEL origin text`. The worker sets the origin; a guest's text is
-scrubbed of everything a terminal would obey, cut to a length, slowed to a rate and ended at a size. A line says where lines
+The log can be read while the job runs. Each record is one line: `time LEVEL origin text`. The worker sets the origin; a guest's
+text is scrubbed of terminal escapes, and limited in line length, rate and total size. A line says where lines
 were left out, and how many. `Housekeeping` removes old logs, and scratch directories of workers that died.
 """
 
@@ -61,13 +61,13 @@ class InputIsNotTheQueued(InputChanged):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.problem = f"{scrub(path)} is not what the scan saw: its bytes differ."
-        self.remedy = "Scan again; the new content is a job of its own."
+        self.problem = f"{scrub(path)} has changed since the scan: its content differs."
+        self.remedy = "Scan again; the new content gets a job of its own."
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What must stay the same, and the time that betrays a change of anything."""
+    """What must stay the same, and the change time, which reveals any other change."""
 
     device: int
     inode: int
@@ -125,7 +125,7 @@ class Source:
             named = os.stat(self.path)
         except OSError as cause:
             raise InputChanged(scrub(self.path)) from cause
-        if (named.st_dev, named.st_ino) != (now.device, now.inode):  # another file was put in its place
+        if (named.st_dev, named.st_ino) != (now.device, now.inode):  # it was replaced by another file
             raise InputChanged(scrub(self.path))
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class Source:
 # --- the scratch directory --------------------------------------------------------------------------------------------
 
 ENTRIES_MAX = 100_000
-#: A directory this young may not be locked yet.
+#: A directory younger than this may not be locked yet.
 _NEW_SECONDS = 60.0
 
 
@@ -180,7 +180,7 @@ def held_scratch(scratch: Path) -> Iterator[Path]:
 
 
 def sweep(root: Path, now_seconds: float) -> list[str]:
-    """Remove what workers that died left behind: directories that no process has locked and that are not quite new."""
+    """Remove the directories of dead workers: those that no process has locked and that are not brand new."""
     removed: list[str] = []
     for path in sorted(root.iterdir()):
         try:
@@ -212,7 +212,7 @@ def joblog_path(home: Home, job_id: str, day: str) -> Path:
 class JobLog:
     """Writes one job's log. For several threads. Attempts of one day share a file and its size.
 
-    What the disk does not take is raised once, by `close`: a thread that drains a guest must not end over it.
+    A write error is raised once, by `close`: it must not end a thread that drains a guest.
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class JobLog:
                 self._write_line(level, origin, line)
 
     def write_raw(self, level: LogLevel, data: bytes) -> None:
-        """Bytes of a guest's own descriptors, in any pieces; lines are put together here."""
+        """Bytes from a guest's own descriptors, in pieces of any size; they are joined into lines here."""
         with self._lock:
             *lines, rest = (self._pieces.get(level, b"") + data).split(b"\n")
             if len(rest) > LINE_CHARACTERS_MAX:
@@ -281,7 +281,7 @@ class JobLog:
         if not self._has_token():
             self._drop(line)
             return
-        if self._dropped_lines and self._room_bytes:  # too quick for a while: the gap is marked where it is
+        if self._dropped_lines and self._room_bytes:  # too fast for a while: mark the gap where it occurs
             mark = self._record(LogLevel.WARNING, "worker", self._said_of_dropped())
             if len(mark) <= self._room_bytes:
                 self._room_bytes -= len(mark)
@@ -364,7 +364,7 @@ _INTERVAL_SECONDS = 3600.0
 
 
 class Housekeeping:
-    """Old logs, and scratch directories of attempts whose worker died. Knows when it was done last."""
+    """Removes old logs, and scratch directories of attempts whose worker died, once an hour."""
 
     def __init__(self, home: Home, settings: JobLogSettings) -> None:
         self._home = home
@@ -372,7 +372,7 @@ class Housekeeping:
         self._at_s = float("-inf")
 
     def is_due(self, now_s: float) -> bool:
-        """Once an hour, and then it counts as done."""
+        """Whether an hour has passed; the next hour then begins."""
         if now_s - self._at_s <= _INTERVAL_SECONDS:
             return False
         self._at_s = now_s

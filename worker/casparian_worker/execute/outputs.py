@@ -1,4 +1,4 @@
-"""The outputs of one job as their rows come: numbered, judged, counted, held to the quarantine policy, handed on.
+"""The outputs of one job, as rows arrive: numbered, validated, counted, checked against the quarantine policy, passed on.
 
 One numbering runs over accepted and rejected rows of an output: a rejected row says its number, accepted rows take the
 numbers left over, in order (see `casparian_shim.frames`). Judging a batch is `validation`'s; where rows go (`RowWriter`) is
@@ -23,7 +23,7 @@ from casparian_worker.sinks import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 from casparian_worker.validation.quarantine import OWN_FIELDS
 
-#: A parser that rejects every second row of a batch of 64k needs half as many; far more is an attack on memory.
+#: A parser that rejects every second row of a 64k batch needs half of this; far more would exhaust memory.
 RUNS_MAX = 1_000_000
 
 
@@ -40,7 +40,7 @@ class RowNumbers:
         return self._next
 
     def take(self, numbers: Iterable[int]) -> None:
-        """These numbers belong to rejected rows. What is behind the next free number is too late to matter."""
+        """These numbers belong to rejected rows. Numbers before the next free one arrive too late and are ignored."""
         runs = [*self._runs, *((number, number + 1) for number in numbers if number >= self._next)]
         runs.sort()
         merged: list[tuple[int, int]] = []
@@ -126,7 +126,7 @@ class BadRows:
 
 
 class RowWriter(Protocol):
-    """Takes the judged rows of one output."""
+    """Takes the validated rows of one output."""
 
     def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None: ...
 
@@ -165,12 +165,12 @@ class StagedRowWriter:
         return [*self._data.close(), *self._quarantine.close()]
 
     def close_quarantine(self) -> list[StagedFile]:
-        """Of an attempt that failed only the bad rows are kept."""
+        """Of a failed attempt, only the bad rows are kept."""
         return self._quarantine.close()
 
 
 class JudgedOutput:
-    """One output held against its contract."""
+    """One output validated against its contract."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class JudgedOutput:
         return self._validator.counts.quarantined
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
-        """A stream of this output starts, or goes on with other types or with more columns."""
+        """A stream of this output starts, or continues with other types or more columns."""
         if kind is OutputKind.REJECTS:
             place = schema.get_field_index(_ROW_INDEX)
             if place < 0 or not pt.is_int64(schema.field(place).type):
@@ -219,7 +219,7 @@ class JudgedOutput:
             self._warn(f"Column {name[:80]} of {self.name} is not in the contract and is left out.")
 
     def take(self, batch: pa.RecordBatch, kind: OutputKind) -> None:
-        """Judge one batch and hand it on. Raises `QuarantineExceeded` as soon as the policy knows."""
+        """Validate one batch and pass it on. Raises `QuarantineExceeded` as soon as the policy is broken."""
         if kind is OutputKind.REJECTS:
             self._take_rejects(batch)
         else:
@@ -232,12 +232,12 @@ class JudgedOutput:
         self._judge(at_end=False)
 
     def finish(self) -> None:
-        """No row comes any more: the share of bad rows can be judged."""
+        """All rows have arrived: check the share of bad rows."""
         self.keep_rest()
         missing = self._validator.finish().rows_without_source_row
         if missing:
             self._warn(
-                f"{self.name}: the source row is unknown where __cf_row_id is missing or no integer: {missing:,} rows."
+                f"{self.name}: the source row is unknown where __cf_row_id is missing or not an integer: {missing:,} rows."
             )
         self._judge(at_end=True)
 
@@ -246,7 +246,7 @@ class JudgedOutput:
         self._keep_bad(None)
 
     def accounting(self, *, is_failed: bool = False) -> OutputAccounting:
-        """The numbers as the manifest has them."""
+        """The counts for the manifest."""
         counts = self._validator.counts
         return OutputAccounting(
             status=_status(counts, is_failed),

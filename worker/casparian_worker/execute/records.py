@@ -1,4 +1,4 @@
-"""What became of each record that the SDK's readers gave out, and of each byte of the input.
+"""Accounting for each record that the SDK's readers returned, and for each byte of the input.
 
 Takes the record tape (`casparian_shim.sdk.records`), learns which records the rows and rejected rows name, and says at
 the end what is left over. Keeps the places of the latest records, so that a bad row is kept with its original text.
@@ -135,7 +135,7 @@ class SourceRecords:
         self._last_row = max(self._last_row, pc.max(passed).as_py() or 0) if len(passed) else self._last_row
 
     def names(self, source_rows: pa.Int64Array) -> None:
-        """Rows of an output came, valid or not, made from these records; NULL where the row does not say."""
+        """Rows of an output, valid or not, were made from these records; NULL where the row does not say."""
         self.received += len(source_rows)
         self._nameless += source_rows.null_count
         if self._is_counted and source_rows.null_count < len(source_rows):
@@ -253,7 +253,7 @@ class SourceRecords:
             self._settle()
 
     def _settle(self) -> None:
-        """Take what was named out of what is open."""
+        """Remove the named records from the open ones."""
         if self._named:
             named = pa.chunked_array(self._named)
             if self._let_go:

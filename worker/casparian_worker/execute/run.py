@@ -55,7 +55,7 @@ class CancelToken:
         self.cause: StopCause | None = None
 
     def request(self, cause: StopCause) -> None:
-        """End it: now if it runs, before it starts otherwise. Does not wait."""
+        """Request the end: now if it is running, otherwise before it starts. Does not wait."""
         with self._lock:
             if self.cause is not None:
                 return
@@ -65,13 +65,13 @@ class CancelToken:
             running.stop()
 
     def attach(self, running: Stoppable) -> None:
-        """What `request` has to stop; raises `Stopped` when the request came first."""
+        """Attach what `request` must stop; raises `Stopped` when the request came first."""
         with self._lock:
             self._running = running
         self.check()
 
     def detach(self) -> None:
-        """Nothing runs any more."""
+        """Detach: nothing is running any more."""
         with self._lock:
             self._running = None
 
@@ -86,7 +86,7 @@ class CancelToken:
 
 @dataclass(slots=True)
 class StreamCounters:
-    """What has come so far. Written by the thread that reads, read by others: each value for itself."""
+    """Counts so far. Written by the reading thread and read by others, each value independently."""
 
     rows: int = 0
     bytes: int = 0
@@ -118,7 +118,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why not. `uncommitted` names quarantine files worth keeping, in `staging`, to be sealed first."""
+    """Why the attempt failed. `uncommitted` names quarantine files worth keeping, in `staging`, to be sealed first."""
 
     error: JobError
     uncommitted: Manifest | None = None

@@ -1,7 +1,7 @@
-"""Reading one guest's stream from hello to its end: every frame judged, every batch guarded before it is touched.
+"""Reading one guest's stream from hello to its end: every frame is checked, and every batch before it is used.
 
-Blocking, one batch in memory. Between frames `Watchdog` looks at the clock, the scratch directory and wishes to stop. How
-stream and process end together is judged here as well: only both ends good is good.
+Blocking, with one batch in memory. Between frames `Watchdog` checks the clock, the scratch directory and requests to stop. How
+the stream and the process ended is checked here as well: both must end normally.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from casparian_worker.execute.run import CancelToken, StreamCounters
 from casparian_worker.guest import Guest, StartTimeout
 from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
 
-#: A guest that has sent everything, or whose stream is gone, has this long to be gone itself.
+#: How long a guest may take to exit once it has sent everything or its stream is gone.
 EXIT_SECONDS = 5.0
 _TICK_SECONDS = 0.1
 
 
 def error_after_cut(guest: Guest, cut: StreamCut, *, cpu_seconds: int | None) -> CasparianError:
-    """The stream broke off: what the end of the process says about why."""
+    """The stream broke off: why, judging by how the process ended."""
     if not guest.wait(EXIT_SECONDS):  # it closed its stream and went on
         guest.end()
         return cut
@@ -55,7 +55,7 @@ def error_after_cut(guest: Guest, cut: StreamCut, *, cpu_seconds: int | None) ->
 
 
 def error_after_end(guest: Guest, reader: FrameReader, *, cpu_seconds: int | None) -> CasparianError | None:
-    """The end of stream has come: nothing may follow, and the process has to end well, soon."""
+    """The stream has ended: nothing may follow, and the process must soon exit normally."""
     deadline_s = time.monotonic() + EXIT_SECONDS
     is_closed = False
     while not guest.wait(_TICK_SECONDS if is_closed else 0):
@@ -101,7 +101,7 @@ class TextLog(Protocol):
 
 
 class Watchdog:
-    """What is looked at again and again while a guest runs. Raises when it must end."""
+    """Checks made repeatedly while a guest runs. Raises when the guest must end."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Watchdog:
             return
         self._next_tick_s = now_s + TICK_SECONDS
         self._log.flush()
-        self.has_ended()  # ends what a guest left behind, which might go on sending
+        self.has_ended()  # ends the guest's remaining children, which might keep sending
         if self._limits is None:
             return
         if not is_greeted and now_s - self._began_s > self._start_seconds:
@@ -159,7 +159,7 @@ class GuestStream:
         records: SourceRecords,
         rows_wanted: int | None = None,
     ) -> None:
-        """`rows_wanted`: enough is enough (dev mode); None reads to the end."""
+        """`rows_wanted`: stop after this many (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
             sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watchdog.has_ended
@@ -177,9 +177,9 @@ class GuestStream:
         self._records = records
 
     def read(self) -> Failure | None:
-        """Until the end of the stream (None) or the guest's own report of its failure.
+        """Read to the end of the stream (None) or to the guest's own failure report.
 
-        Raises what the guest did wrong, `StreamCut` when it is gone, `Stopped` when the attempt was asked to end.
+        Raises for what the guest did wrong, `StreamCut` when it is gone, `Stopped` when the attempt was asked to end.
         """
         while True:
             frame = self._next_frame()

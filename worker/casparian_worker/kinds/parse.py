@@ -1,4 +1,4 @@
-"""PARSE: open the input, run the parser in a guest, judge and stage its rows, build the manifest.
+"""PARSE: open the input, run the parser in a guest, validate and stage its rows, build the manifest.
 
 `execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when the
 attempt was asked to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
@@ -59,7 +59,7 @@ _ROW_GROUPS_BYTES = 128 * 1024 * 1024
 
 
 class SandboxTooWeak(CasparianError):
-    """Settings ask for more than this machine's guests are held back by."""
+    """The settings demand a stronger sandbox than guests have."""
 
     code = ErrorCode.SANDBOX_UNAVAILABLE
 
@@ -128,7 +128,7 @@ class _Attempt:
         try:
             with closing(self._open_log()) as log:
                 return self._run_and_log(log)
-        except OSError as cause:  # the log's: every other is an outcome by now
+        except OSError as cause:  # raised by the log: any other error is already an outcome
             return Failed(of_exception(cause, "environment"))
         finally:
             if self.source is not None:
@@ -156,7 +156,7 @@ class _Attempt:
             return Failed(of_exception(unreadable, "environment"))
         except CasparianError as error:
             return Failed(of_exception(error))
-        except Exception as accident:  # noqa: BLE001 -- an accident of ours ends this attempt, reported, not the worker
+        except Exception as accident:  # noqa: BLE001 -- a bug ends this attempt, reported, not the worker
             is_disk = isinstance(accident, OSError | MemoryError)
             return Failed(of_exception(accident, "environment" if is_disk else "worker"))
 
@@ -175,7 +175,7 @@ class _Attempt:
             with held_scratch(scratch):
                 error = self._run_guest(scratch, log)
         except (CasparianError, OSError):
-            self.source.expect_unchanged()  # a parser may well stumble over a file that changes under it
+            self.source.expect_unchanged()  # a parser may fail because the file changed while it was read
             raise
         self.source.expect_unchanged()
         if error is not None:
@@ -189,7 +189,7 @@ class _Attempt:
         return Finished(self._manifest(files, accounting), self.staging)
 
     def _run_guest(self, scratch: Path, log: JobLog) -> JobError | None:
-        """None when everything was sent and the guest ended well; its own report otherwise."""
+        """None when everything was sent and the guest exited normally; otherwise its own report."""
         assert self.records is not None
         began_s, limits = time.monotonic(), self.context.settings.limits
         spec = self._guest_spec(scratch)
@@ -327,7 +327,7 @@ def may_drop_records(bundle: Path, entry: str) -> bool:
 
 
 def policy_of(work: ParseWork, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:
-    """The policy as it was resolved when the job was queued; without one, the settings' and the contract's."""
+    """The policy resolved when the job was queued; without one, that of the settings and the contract."""
     if output in work.policies:
         return cascade(QuarantinePolicy.model_validate(work.policies[output]))
     configured = settings.quarantine
@@ -345,7 +345,7 @@ def _last_words(outcome: Outcome) -> tuple[LogLevel, Origin, str]:
 
 @cache
 def tz_database() -> str:
-    """The release of the time zone database in use, `2024b`: zoned values depend on it. Empty when nothing says so."""
+    """The release of the time zone database in use, `2024b`: zoned values depend on it. Empty if unknown."""
     for folder in zoneinfo.TZPATH:
         try:
             with (Path(folder) / "tzdata.zi").open(encoding="ascii", errors="replace") as lines:

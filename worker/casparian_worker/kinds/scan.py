@@ -1,4 +1,4 @@
-"""SCAN: walk a directory in a process of its own, and stage what it found changed since the last scan.
+"""SCAN: walk a directory in a process of its own, and stage what has changed since the last scan.
 
 What the file index knows below the root is asked for first; the child (`discovery.child`) scans, reports its progress and may
 be ended at any moment.
@@ -39,7 +39,7 @@ _COPY_BYTES = 1 << 20
 
 
 class ScanFailed(CasparianError):
-    """The child said why it could not scan, or died without a word."""
+    """The child reported why it could not scan, or died without a report."""
 
     def __init__(self, problem: str, remedy: str, code: ErrorCode) -> None:
         super().__init__(problem, remedy=remedy)
@@ -47,7 +47,7 @@ class ScanFailed(CasparianError):
 
 
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
-    """Write the catalogue below `root`, as of that position, to an Arrow file; False when it holds nothing."""
+    """Write the file index below `root`, as of that position, to an Arrow file; False when it is empty."""
     last, last_id, writer, is_gone = "", "", None, False
     with Client(home, actor="worker") as client:
         while True:
@@ -90,7 +90,7 @@ class ScanProcess:
         self._child.signal(signal.SIGKILL)
 
     def told(self, check: Callable[[], None]) -> ScanSaid | None:
-        """Its last word; None when it said nothing. `check` is called in between and may raise."""
+        """Its final message; None if it sent none. `check` is called between messages and may raise."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         rest = b""
