@@ -1,4 +1,4 @@
-"""Types for fields that another process, a parser or a person fills in: numbers, texts and maps with limits.
+"""Types for fields set by another process, a parser or a person: numbers, texts and maps with limits.
 
 A value that passed one of these types fits a table's column, a timestamp and msgpack, so that no later code checks
 again. `sum_within` bounds a sum of counts. The size of a whole event is checked in `events.packing`.
@@ -26,7 +26,7 @@ _SCALAR_TEXT = 16 * 1024
 
 # --- numbers ---
 
-#: A number of anything: rows, bytes, sequences, epochs.
+#: A count: rows, bytes, sequences, epochs.
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 PositiveCount = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 #: What a column of type integer holds.
@@ -55,7 +55,7 @@ HashText = Annotated[str, Field(max_length=64)]
 #: A job's id.
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
-#: An id of ours, or none.
+#: An id of Casparian, or none.
 IdText = Annotated[str, Field(max_length=64)]
 #: A name that parsers and outputs may have.
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]

@@ -41,7 +41,7 @@ from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, SNAPSHOT, 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
 _IPC = "ipc://"
-#: How long a projector may say nothing before the sentinel is asked about it: at first, and when it should be there.
+#: How long a projector may be silent before the sentinel is asked about it: at first, and once it should be ready.
 _FIRST_SILENCE_SECONDS = 0.4
 _SILENCE_SECONDS = 5.0
 _DUMP_SECONDS = 180.0
@@ -59,7 +59,7 @@ class NoSentinel(CasparianError):
 
 
 class RequestRefused(CasparianError):
-    """The sentinel said no; its own words."""
+    """The sentinel refused the request; the message is its own."""
 
     def __init__(self, problem: str, remedy: str, reply_code: str = "") -> None:
         super().__init__(problem, remedy=remedy)
@@ -71,8 +71,8 @@ class TablesAway(RequestRefused):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The tables cannot be asked now: {why}.",
-            "The queue goes on meanwhile. Ask again in a moment; logs/daemon.log in the home says more.",
+            f"The tables are not available now: {why}.",
+            "Jobs continue meanwhile. Try again in a moment; logs/daemon.log in the home has details.",
             "TABLES_AWAY",
         )
 
@@ -87,7 +87,7 @@ class Rows:
 
 
 class QueryHead(BaseModel):
-    """The first part of an answer from the tables; what a kind of answer does not have is empty."""
+    """The head of an answer from the tables; fields that do not apply are empty."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -95,7 +95,7 @@ class QueryHead(BaseModel):
     #: The event that the answer is as of.
     seq: int = 0
     columns: list[str] = []
-    #: Of the file or folder that holds the rows; the asker removes it.
+    #: Of the file or folder with the rows; the caller removes it.
     path: str = ""
     sha256: str = ""
     problem: str = "The query failed."
@@ -130,7 +130,7 @@ class Client:
     """One connection to the sentinel of a home. Not for several threads."""
 
     def __init__(self, home: Home, *, actor: str = "", timeout_seconds: float = REQUEST_SECONDS) -> None:
-        """Open sockets without checking that anybody answers; `connect` is the way in."""
+        """Open sockets without checking that a sentinel answers; use `connect`."""
         self.home = home
         self.actor = actor or default_actor("cli")
         self._timeout_seconds = timeout_seconds
@@ -281,7 +281,7 @@ class Client:
     ) -> tuple[QueryHead, bytes]:
         """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
-        While the projector works on the question it says so; when it is silent, the sentinel is asked why.
+        While the projector works on the query it reports so; when it is silent, the sentinel is asked why.
         """
         if self._query is None:
             self._query = self._dealer(self.home.query_endpoint)
@@ -298,23 +298,23 @@ class Client:
                 if answer is not None:
                     return answer
                 silent_seconds = _SILENCE_SECONDS
-            raise TablesAway(f"the projector works on the question, without an answer in {seconds:.0f} s")
+            raise TablesAway(f"the projector is still working on the query after {seconds:.0f} s")
         except RequestRefused as refused:
             if isinstance(refused, TablesAway):
-                self._query.close()  # closing ends the question, whose answer is no longer awaited
+                self._query.close()  # closing cancels the query, whose answer is no longer awaited
                 self._query = None
             raise
 
     def _require_projector(self, *, is_late: bool) -> None:
-        """Raise `TablesAway` unless the projector still starts, or is busy: the daemon can tell that from a hang.
+        """Raise `TablesAway` unless the projector is starting or busy: the daemon can tell that from a hang.
 
-        One that is ready, and was not busy lately, has lost the question (it was started again meanwhile).
+        One that is ready, and was not busy lately, has lost the query (it was restarted meanwhile).
         """
         projection = self.perform(STATUS(), timeout_seconds=_SILENCE_SECONDS).projection
         if projection.phase in PROJECTOR_GONE:
             raise TablesAway(f"the projector is {projection.state}")
         if projection.phase == ProjectorPhase.READY and is_late:
-            raise TablesAway("the projector does not answer this question")
+            raise TablesAway("the projector does not answer this query")
 
     def follow(self) -> Feed:
         """The feed from now on: a snapshot first. The feed closes with this client."""
@@ -338,7 +338,7 @@ class Client:
 
 
 def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[QueryHead, bytes] | None:
-    """Head and body of the projector's answer; None when it answers another question. Raises `RequestRefused`.
+    """Head and body of the projector's answer; None when it answers another query. Raises `RequestRefused`.
 
     A published catalog has no body.
     """

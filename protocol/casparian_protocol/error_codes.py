@@ -1,4 +1,4 @@
-"""What each error code means to people: its cause, and what to do about it.
+"""The explanation of each error code for people: its cause, and what to do about it.
 
 Three vocabularies: codes that a job fails with (`ErrorCode`), codes of violations (`ViolationCode`), and codes of
 commands and requests that were refused (`REFUSALS`). Whether a code is retried is `casparian_shim.errors`'s to say, and
@@ -40,7 +40,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
     ErrorCode.PERMISSION_ERROR: Explained(
         "The input file, or a file that the parser opened, cannot be read by the user who runs Casparian.",
         "parser or input",
-        "Give that user the right to read it, then `casparian job retry ID`.",
+        "Let that user read it, then run `casparian job retry ID`.",
     ),
     ErrorCode.ENCODING_ERROR: Explained(
         "Bytes of the input are not text in the encoding that the parser asked for. The message names line and byte.",
@@ -51,7 +51,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "A value could not be converted: the parser raised ValueError or ArithmeticError, or a reader met a malformed "
         "record.",
         "parser or input",
-        "Turn away single records with `ctx.reject(…)` instead of raising; `casparian job show ID` names the line.",
+        "Reject single records with `ctx.reject(…)` instead of raising; `casparian job show ID` names the line.",
     ),
     ErrorCode.UNKNOWN_ERROR: Explained(
         "The parser raised an exception of its own, or the guest process ended without saying why.",
@@ -70,9 +70,9 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Use Python's library and pyarrow, or put the module's source into the parser's directory.",
     ),
     ErrorCode.UNACCOUNTED: Explained(
-        "Records or bytes of the input became neither a row nor a rejected row nor a declared skip.",
+        "Records or bytes of the input became neither a row, nor a rejected row, nor a declared skip.",
         "parser or input",
-        "Pass each record's `__cf_row_id` on, and call `ctx.skip(…)` or `ctx.reject(…)` for what becomes no row.",
+        "Pass each record's `__cf_row_id` on, and call `ctx.skip(…)` or `ctx.reject(…)` for records that become no row.",
     ),
     ErrorCode.QUARANTINE_EXCEEDED: Explained(
         "An output has more quarantined rows than its quarantine policy allows. Nothing was published.",
@@ -82,30 +82,30 @@ EXPLAINED: dict[ErrorCode, Explained] = {
     ErrorCode.CONTRACT_MISSING: Explained(
         "The sentinel's store does not have the contract that the job needs.",
         "setup",
-        "Register the same parser again: `casparian parser register PATH` stores what is missing.",
+        "Register the same parser again: `casparian parser register PATH` restores what is missing.",
     ),
     ErrorCode.SANDBOX_UNAVAILABLE: Explained(
-        "The setting `sandbox.minimum` asks for more isolation than this machine or version gives.",
+        "The setting `sandbox.minimum` demands more isolation than this machine or version provides.",
         "setup",
         "`casparian doctor` shows the level that guests get. Lower `sandbox.minimum`, or use another machine.",
     ),
     ErrorCode.UNTRUSTED_ARTIFACT: Explained(
-        "The parser's bundle is missing, or its bytes are not those that were registered.",
+        "The parser's bundle is missing, or differs from the one that was registered.",
         "setup",
-        "Register the same parser again: `casparian parser register PATH` stores what is missing.",
+        "Register the same parser again: `casparian parser register PATH` restores what is missing.",
     ),
     ErrorCode.PROTOCOL_ERROR: Explained(
-        "The guest process sent something that a guest may not send, or ended before its end of stream.",
+        "The guest process broke the protocol, or ended before its end of stream.",
         "parser",
         "`casparian job logs ID` has the parser's last output. Look for `os._exit`, native code, or writes to descriptors.",
     ),
     ErrorCode.LIMIT_EXCEEDED: Explained(
-        "The job exceeded a limit on rows, bytes, columns, one value or its scratch directory. The message names it.",
+        "The job exceeded a limit on rows, bytes, columns, a single value or its scratch directory. The message names the limit.",
         "parser",
         "Yield smaller pieces, or raise the limit: `casparian config show` lists `limits.…`.",
     ),
     ErrorCode.OUTPUT_NAME: Explained(
-        "The parser named an output in a way that no table can be named.",
+        "The parser gave an output a name that no table can have.",
         "parser",
         "Use small letters, digits and underscores, a letter first, at most 63 characters.",
     ),
@@ -115,7 +115,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Yield rows or batches while reading, instead of one large table. The limit is `limits.address_space_bytes`.",
     ),
     ErrorCode.OOM_RISK: Explained(
-        "Memory was too short to go on, or the guest was killed by SIGKILL, as the kernel does when memory is exhausted.",
+        "Too little memory was left, or the guest was killed by SIGKILL, as the kernel does when memory is exhausted.",
         "parser",
         "Yield rows or batches while reading, or run fewer jobs at once: `daemon.max_concurrent_workers`.",
     ),
@@ -135,7 +135,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Wait until its writer has finished. `casparian scan PATH` queues the new content as a job of its own.",
     ),
     ErrorCode.WORKER_LOST: Explained(
-        "Workers that ran this job died or fell silent, as many times as `retry.max_worker_losses` allows.",
+        "Workers running this job died or fell silent too often (`retry.max_worker_losses`).",
         "machine",
         "`casparian story ID` shows which workers. Try the file alone: `casparian run PARSER FILE`.",
     ),
@@ -145,9 +145,9 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Free space on the home's disk; `casparian doctor` shows how much is left.",
     ),
     ErrorCode.CONNECTION_RESET: Explained(
-        "A connection broke, the guest was ended by somebody else's signal, or it asked for a retry by exit status 2.",
+        "A connection broke, the guest was ended by a signal from outside, or it asked for a retry by exit status 2.",
         "parser or input",
-        "Nothing, while retries remain. `casparian job logs ID` shows what the guest said last.",
+        "Nothing, while retries remain. `casparian job logs ID` shows the guest's last output.",
     ),
     ErrorCode.VENV_BUILD_FAILED: Explained(
         "Reserved: this version builds no environments for parsers and never gives this code.",
@@ -160,50 +160,50 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Check the home's disk and rights with `casparian doctor`.",
     ),
     ErrorCode.INTERNAL: Explained(
-        "An error of Casparian itself. Neither the parser nor the machine caused it.",
+        "An error in Casparian itself, not in the parser or the machine.",
         "Casparian",
-        "`casparian support-bundle FILE` collects what a report needs; logs/daemon.log has the traceback.",
+        "Please report it: `casparian support-bundle FILE` collects what is needed; logs/daemon.log has the traceback.",
     ),
 }
 
 VIOLATIONS: dict[ViolationCode, str] = {
     ViolationCode.TYPE_MISMATCH: "the value is of another type than the column",
     ViolationCode.NULL_NOT_ALLOWED: "there is no value, and the column is not nullable",
-    ViolationCode.FORMAT_MISMATCH: "the text does not fit the column's type, `format` or `pattern`",
+    ViolationCode.FORMAT_MISMATCH: "the text does not match the column's type, `format` or `pattern`",
     ViolationCode.PRECISION_EXCEEDED: "the value has more digits than the type keeps; it would have to be rounded",
-    ViolationCode.TIMEZONE_REQUIRED: "the timestamp has no zone, and the column's type asks for one",
+    ViolationCode.TIMEZONE_REQUIRED: "the timestamp has no zone, but the column's type requires one",
     ViolationCode.VALUE_NOT_ALLOWED: "the value is not among the contract's `values`, or is not a finite number",
     ViolationCode.OUT_OF_RANGE: "the value is outside the type's range or the contract's `min` and `max`",
     ViolationCode.NOT_UNIQUE: "an earlier row of the same file has this value, or this primary key",
     ViolationCode.COLUMN_MISSING: "a column of the contract is missing; this fails the output as a whole",
     ViolationCode.COLUMN_EXTRA: "a column is not in the contract; this fails the output as a whole",
-    ViolationCode.PARSER_REJECTED: "the parser turned the row away with `ctx.reject`; the message is the parser's reason",
+    ViolationCode.PARSER_REJECTED: "the parser rejected the row with `ctx.reject`; the message is the parser's reason",
 }
 
 REFUSALS: dict[str, str] = {
     "ALREADY_COMMITTED": "The job's outputs are committed; it can no longer be cancelled.",
     "ALREADY_QUEUED": "The same work is in the queue already.",
     "AMBIGUOUS": "Several jobs begin with these digits; give more of them.",
-    "BAD_ARGUMENTS": "The arguments do not fit the operation; the message names the first one that does not.",
-    "BAD_BLOB": "The uploaded file is not of the kind that the operation reads.",
+    "BAD_ARGUMENTS": "The arguments are not valid for the operation; the message names the first one that is wrong.",
+    "BAD_BLOB": "The uploaded file is not of the kind that the operation needs.",
     "BAD_DIGEST": "The uploaded bytes have another hash than was announced.",
     "BAD_PATH": "The path is not absolute.",
-    "BAD_POLICY": "A quarantine policy has no such key, or the value does not fit it.",
+    "BAD_POLICY": "A quarantine policy has no such key, or the value is not valid for it.",
     "BAD_RULE": "A field of the tagging rule is not valid.",
     "BAD_UPLOAD": "A piece of an upload does not continue the one before it, or is too large.",
     "BUSY": "Too many uploads are under way; try again.",
     "DECIDED": "The contract was approved or rejected before; that is not changed.",
     "ENDED": "The job has ended; there is nothing to cancel.",
-    "INCOMPATIBLE": "The parser version's contracts do not fit the tables that exist.",
+    "INCOMPATIBLE": "The parser version's contracts do not match the existing tables.",
     "INPUT_CHANGED": "The input is no longer what this job read, so it cannot run again.",
-    "INTAKE_PAUSED": "No new work is taken because the disk is nearly full; free space.",
-    "INTERNAL": "An error of Casparian itself; logs/daemon.log has the traceback.",
+    "INTAKE_PAUSED": "No new jobs are taken because the disk is nearly full; free some space.",
+    "INTERNAL": "An error in Casparian itself; logs/daemon.log has the traceback.",
     "INTERRUPTED": "Ctrl-C. Exit code 130.",
     "INVALID_CONTRACTS": "The proposed contracts do not match the outputs of the parser.",
-    "INVALID_PARAMETER": "The parser has no such parameter, or the value does not fit it.",
+    "INVALID_PARAMETER": "The parser has no such parameter, or the value is not valid for it.",
     "INVALID_VERSION": "The version number does not follow PEP 440.",
     "NAME_TAKEN": "A source or rule of this name exists.",
-    "NOT_ALLOWED": "This kind of client may not decide that.",
+    "NOT_ALLOWED": "This kind of client may not take that decision.",
     "NOT_APPROVED": "The parser version has a contract that is not approved.",
     "NOT_ENDED": "The job is still open.",
     "NOT_FAILED": "The job has not failed, or its failure is closed already.",
@@ -212,20 +212,20 @@ REFUSALS: dict[str, str] = {
     "NOT_QUEUED": "The scan could not be queued.",
     "NOT_RUNNABLE": "The parser version cannot run: it is retired, not registered, or its contracts are not approved.",
     "NO_DAEMON": "The operation needs a running daemon. Exit code 3.",
-    "NO_SCAN": "The scan is not under way in this process; scan again.",
+    "NO_SCAN": "This process has no such scan in progress; scan again.",
     "OPEN": "The job has not ended.",
-    "OS_ERROR": "The operating system refused; the message has its words.",
+    "OS_ERROR": "The operating system reported an error, which the message quotes.",
     "OTHER_OPTIONS": "The source exists with other options.",
     "OUTPUT_NAME": "No table can have this name.",
     "OUTPUT_TAKEN": "The output belongs to another parser.",
-    "REFUSED": "Refused without a code of its own; the message says why.",
+    "REFUSED": "Refused without a specific code; the message says why.",
     "RETIRED": "The parser version is retired.",
-    "TABLES_AWAY": "The tables cannot be asked at the moment; the queue goes on.",
-    "TOO_LARGE": "What was asked is larger than an event or message may be.",
+    "TABLES_AWAY": "The tables are not available at the moment; jobs continue.",
+    "TOO_LARGE": "The request is larger than an event or message may be.",
     "UNKNOWN_JOB": "No job has this id.",
     "USAGE": "The command line is not valid. Exit code 2.",
     "VERSION_TAKEN": "This version is registered with other content.",
-    "WRONG_STATE": "The job ended in a state that this command is not for.",
+    "WRONG_STATE": "The command does not apply to a job in this state.",
 }
 
 

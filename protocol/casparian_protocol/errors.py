@@ -1,7 +1,7 @@
 """Casparian's errors: whether a failure is the parser's fault, and the code that programs see.
 
 The classes are in `casparian_shim.errors`; `error_codes` explains each code to people. The core and the projection use the
-same rule for a parser's own failures, so that what is shown is what was decided. A code alone is not enough: a parser may run
+same rule for a parser's own failures, so that tables show what was decided. A code alone is not enough: a parser may run
 into a full disk, and a worker may detect what a parser did.
 """
 
@@ -25,14 +25,14 @@ __all__ = [
     "is_parsers_own",
 ]
 
-#: The parser's fault although a retry may help: it runs too long, or exits with the status that asks for a retry.
+#: The parser's fault, although a retry may help: it runs too long, or exits with the status that asks for a retry.
 _PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESET})
-#: Never the parser's fault, whoever reports it: the machine, the disk, the input.
+#: Never the parser's fault, whatever its origin: the machine, the disk, the input.
 NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
 
 
 def is_parsers_own(origin: str, code: str) -> bool:
-    """Whether a failure (a `JobError` with these) says something about the parser."""
+    """Whether a failure (a `JobError` with these) counts against the parser."""
     return origin == "parser" and code not in NEVER_THE_PARSERS
 
 

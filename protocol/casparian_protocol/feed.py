@@ -1,7 +1,7 @@
-"""The feed as its reader sees it: a snapshot, then every event in order, or a `Gap` when some were missed.
+"""The feed for its reader: a snapshot, then every event in order, or a `Gap` when some were missed.
 
 `FeedOrder` decides, without sockets, whether an event continues what the reader knows. `Feed` reads a SUB socket and
-fetches snapshots through a function that the caller hands in.
+fetches snapshots through a function passed by the caller.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVENT_TOPIC = "event."
 METRIC_TOPIC = "metric."
 #: Events are at most 16 KiB; metrics of many jobs may be more.
 FRAME_LIMIT_BYTES = 1024 * 1024
-#: Metrics come once a second: after this long without anything the sentinel is gone or stuck.
+#: Metrics come once a second: after this long without a message the sentinel is gone or stuck.
 SILENCE_SECONDS = 3.0
 #: How long to wait for the first sign that the subscription is in force.
 _SUBSCRIBED_SECONDS = 1.5
@@ -56,7 +56,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events behind `last_seq` were missed (this reader was too slow); a new `Snapshot` follows."""
+    """Events after `last_seq` were missed (this reader was too slow); a new `Snapshot` follows."""
 
     last_seq: int
     next_seq: int
@@ -64,7 +64,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing came for so long: no sentinel, or a stuck one."""
+    """Nothing came for this long: no sentinel, or a stuck one."""
 
     seconds: float
 
@@ -102,7 +102,7 @@ _EVENT_SHAPE = [int, int, str, int, str, dict]
 class FeedOrder:
     """Decides which events continue what the reader knows. `Feed` and the console's loop both use it."""
 
-    #: Last event that is part of the picture; None before the first snapshot.
+    #: The last event that the reader knows; None before the first snapshot.
     seq: int | None = None
     _is_broken: bool = field(default=True)
 
@@ -119,7 +119,7 @@ class FeedOrder:
         if isinstance(item, Metric):
             published = item.values.get("seq")
             if not self._is_broken and isinstance(published, int) and self.seq is not None and published > self.seq:
-                return self._gap(published + 1)  # the feed is in order: what it counted before this reading is lost
+                return self._gap(published + 1)  # the feed is in order, so events counted before this reading are lost
             return item
         if self._is_broken or self.seq is None or item.seq <= self.seq:
             return None
@@ -134,7 +134,7 @@ class FeedOrder:
 
 
 class Feed:
-    """Iterates for ever: first a `Snapshot`, then what follows it. Close it to end."""
+    """Iterates forever: first a `Snapshot`, then what follows it. Close it to end."""
 
     def __init__(
         self,
@@ -173,11 +173,11 @@ class Feed:
 
     @property
     def socket(self) -> zmq.Socket[bytes]:
-        """For a poller; after it is readable call `next(0)` until it answers None."""
+        """The descriptor for a poller; when it is readable, call `next(0)` until it returns None."""
         return self._socket
 
     def next(self, timeout_seconds: float) -> FeedItem | None:
-        """The next item, or None after so long. Raises what fetching a snapshot raises."""
+        """The next item, or None after this long. Raises what fetching a snapshot raises."""
         if self._order.needs_snapshot:
             taken = self._snapshot()
             self._order.took_snapshot(taken.seq)

@@ -36,7 +36,7 @@ _TIME_DIRECTIVES = frozenset("HMSf")
 
 
 class BadGlob(CasparianError):
-    """The pattern cannot be read, or would match more alternatives than are allowed."""
+    """The pattern is not valid, or has more alternatives than are allowed."""
 
     def __init__(self, pattern: str, why: str) -> None:
         shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
@@ -124,7 +124,7 @@ def _alternatives(pattern: str) -> list[str]:
             start, end, choices = span
             waiting.extend(text[:start] + choice + text[end:] for choice in reversed(choices))
         if len(done) + len(waiting) > MAX_ALTERNATIVES:
-            raise BadGlob(pattern, f"its braces stand for more than {MAX_ALTERNATIVES} patterns")
+            raise BadGlob(pattern, f"its braces expand to more than {MAX_ALTERNATIVES} patterns")
     return done
 
 
@@ -160,7 +160,7 @@ def _first_choice(text: str, pattern: str) -> tuple[int, int, list[str]] | None:
 
 
 def _class_end(text: str, at: int) -> int | None:
-    """Where the class that opens at `at` closes; None when the bracket is only a bracket."""
+    """The end of the class that opens at `at`; None when the bracket is literal."""
     begin = at + 1 + (text[at + 1 : at + 2] in ("!", "^"))
     close = text.find("]", begin + 1)
     return None if close < 0 else close
@@ -251,7 +251,7 @@ def _date_regex(date_format: str, pattern: str) -> str:
             raise BadGlob(pattern, f"%{piece} is not one of %{' %'.join(_DATE_PARTS)}")
     directives = [piece for piece in pieces[1::2] if piece != "%"]
     if "Y" not in directives or len(set(directives)) != len(directives):
-        raise BadGlob(pattern, "a date format names %Y, and every directive once")
+        raise BadGlob(pattern, "a date format must contain %Y, and each directive only once")
     return "".join(out)
 
 
@@ -287,7 +287,7 @@ def _path_regex(parts: list[list[_Token]], *, capture: bool) -> str:
 
 
 def _part_regex(part: list[_Token], *, capture: bool) -> str:
-    """Runs of fixed tokens between wildcards; each wildcard but the last commits with the run behind it."""
+    """Runs of fixed tokens between wildcards; each wildcard but the last commits with the run after it."""
     out = ""
     wild = ""  # the wildcard that still waits for what follows it
     run = ""

@@ -1,7 +1,7 @@
 """A home directory: its paths, the addresses of its daemon's sockets, and the rotation of the daemon's log.
 
-`make_home` creates the directories and `record_sockets` writes where the sockets are; what else is in a file belongs to the
-module named beside its path. `logs/daemon.log` is written by sentinel, projector and workers through one inherited descriptor,
+`make_home` creates the directories and `record_sockets` writes where the sockets are; any other file belongs to the
+module named with its path. `logs/daemon.log` is written by sentinel, projector and workers through one inherited descriptor,
 and rotated by the sentinel alone. A full log is renamed to `daemon.log.1` and a new one takes its place in one step, so
 that the name always exists and no line is lost or copied. Other processes write to the renamed file until they call `follow`.
 """
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def orphans(self) -> Path:
-        """Published files that no commit of the log names, moved aside; on the file system of the outputs."""
+        """Published files that belong to no commit, moved aside; on the file system of the outputs."""
         return self.quarantine / "_orphans"
 
     @property
@@ -199,13 +199,13 @@ def make_home(home: Home) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
     sockets = home.sockets_here
     if sockets != home.run:
-        # The parent matters too: whoever may write there can replace this directory.
+        # The parent matters too: anyone who may write there can replace this directory.
         for directory in (sockets.parent, sockets):
             directory.mkdir(mode=0o700, exist_ok=True)
             status = directory.lstat()
             others = 0o077 if directory == sockets else 0o022
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & others:
-                raise PermissionError(f"{directory} is to hold our sockets but is not private to this user")
+                raise PermissionError(f"{directory} should hold Casparian's sockets but is not private to this user")
 
 
 def record_sockets(home: Home) -> None:
@@ -220,7 +220,7 @@ def record_sockets(home: Home) -> None:
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 #: Standard output and error, which is what children inherit.
 STANDARD_DESCRIPTORS = (1, 2)
-#: More old files than any setting keeps.
+#: Above the number of old files that a setting can keep.
 OLD_FILES_MAX = 100
 
 
@@ -257,7 +257,7 @@ def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: 
 def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> bool:
     """Redirect descriptors that still write to a rotated file to the current one. True if any did.
 
-    What never was the daemon's log (a terminal, a pipe, another file) is left alone.
+    A descriptor of anything else (a terminal, a pipe, another file) is left alone.
     """
     try:
         present = path.stat()
@@ -273,7 +273,7 @@ def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> boo
     try:
         new = open_daemon_log(path)
     except OSError:
-        return False  # no descriptor free, or no right: the old file serves until the next look
+        return False  # no free descriptor or no permission: the old file is used until the next check
     for each in stale:
         os.dup2(new, each, inheritable=True)
     os.close(new)

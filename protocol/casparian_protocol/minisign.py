@@ -1,4 +1,4 @@
-"""Signatures and public keys in the format of minisign, so that anybody can check them with an independent tool.
+"""Signatures and public keys in minisign's format, so that anyone can check them with an independent tool.
 
 A public key is `Ed`, an 8-byte key id and the 32 bytes of the Ed25519 key, in Base64 below a comment. A signature is
 `ED`, the key id and the Ed25519 signature of the file's BLAKE2b-512 digest; a trusted comment follows, then a second
@@ -36,14 +36,14 @@ class SignatureUnfit(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a valid signature says."""
+    """The contents of a valid signature."""
 
     key_id: bytes
     trusted_comment: str
 
 
 def key_id_of(public_key: bytes) -> bytes:
-    """Eight bytes that name the key; they are computed from it, so that nobody has to store them."""
+    """The eight-byte id of the key; computed from the key, so that it need not be stored."""
     return hashlib.blake2b(public_key, digest_size=_KEY_ID_BYTES).digest()
 
 

@@ -33,7 +33,7 @@ ALIASES = {
 }
 
 
-#: Keys of earlier versions that did nothing: the only value that they could have, and why they are gone. A key with that value
+#: Keys of earlier versions that had no effect: the only value they could have, and why they were removed. A key with that value
 #: is reported and ignored, because an upgrade must not keep a daemon from starting; any other value is refused.
 REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that this version and machine have")}
 
@@ -248,7 +248,7 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, object]
 
 
 def _removed(key: str, value: object, origin: str) -> str:
-    """What to say about a removed key. Raises when its value asks for something that would not happen."""
+    """The message about a removed key. Raises when its value would have an effect that no longer exists."""
     only, why = REMOVED[key]
     told = f"The setting {key} (from {origin}) was removed: {why}."
     if value != only:
@@ -278,9 +278,7 @@ def _from_file(home: Home) -> dict[str, tuple[object, str]]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        raise SettingsError(
-            f"{home.config_file} is not TOML: {cause}.", remedy="Correct the line that is named."
-        ) from cause
+        raise SettingsError(f"{home.config_file} is not valid TOML: {cause}.", remedy="Correct that line.") from cause
     found: dict[str, tuple[object, str]] = {}
     for group, keys in document.items():
         if not isinstance(keys, dict):

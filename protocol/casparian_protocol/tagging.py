@@ -88,7 +88,7 @@ class Hit:
 
 
 class _Compiled:
-    """A rule with its glob, ready to be asked."""
+    """A rule with its compiled glob."""
 
     __slots__ = ("excluded", "glob", "has_predicates", "hit", "needs_match", "quick", "rule")
 
@@ -111,7 +111,7 @@ class _Compiled:
         )
 
     def ask_path(self, rel_path: str) -> Hit | None:
-        """The rule's answer as far as the path decides."""
+        """The rule's result as far as it depends on the path."""
         if not self.needs_match:
             return self.hit
         if self.quick is not None:
@@ -120,7 +120,7 @@ class _Compiled:
         return None if fields is None else Hit(self.rule.tag, self.rule.id, fields)
 
     def refusal(self, rel_path: str, kind: Kind, size_bytes: int | None, content_hash: str | None) -> str:
-        """Why the file does not meet the conditions; empty when it does. A condition on what is not known is not met."""
+        """Why the file does not meet the conditions; empty when it does. A condition on an unknown value is not met."""
         rule = self.rule
         for pattern, glob in self.excluded:
             if glob.matches(rel_path):
@@ -222,7 +222,7 @@ class CataloguedFile:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule makes of one file; `refusal` is empty when it matches."""
+    """The result of a rule for one file; `refusal` is empty when it matches."""
 
     rel_path: str
     refusal: str

@@ -59,7 +59,7 @@ class _Removal:
         return self._problem
 
     def _pass(self) -> bool:
-        """Remove what the first level shows now; whether anything was there that is not stuck."""
+        """Remove the present entries of the first level; whether there were any that could be removed."""
         is_any = False
         for name, is_directory in _entries(self._root):
             if name in self._stuck:
@@ -109,7 +109,7 @@ def _entered(parent: int | None, name: str) -> int:
         descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
         if os.fstat(descriptor).st_mode & _OWNER == _OWNER:
             return descriptor
-        with suppress(PermissionError):  # another owner's: what can be removed is removed
+        with suppress(PermissionError):  # it belongs to another user: remove what can be removed
             os.fchmod(descriptor, _OWNER)
         return descriptor
     except PermissionError:
@@ -198,7 +198,7 @@ def remove_scratch(scratch: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as cause:
-        logger.warning("The scratch directory %s could not be removed whole: %s", scratch.name, cause)
+        logger.warning("The scratch directory %s could not be removed completely: %s", scratch.name, cause)
 
 
 def remove_if_unused(scratch: Path) -> bool:

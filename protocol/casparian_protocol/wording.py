@@ -1,7 +1,7 @@
-"""Sentences and names that the front ends and the sentinel's refusals share.
+"""Sentences and names shared by the front ends and the sentinel's refusals.
 
 Names of a job's columns in documents; why a version of a parser waits, and what to do; which files will never run; what
-is wrong with a daemon that still runs. The facts come from events, tables and the operation `status`.
+is wrong with a daemon that is still running. The facts come from events, tables and the operation `status`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def in_columns(document: Mapping[str, V]) -> dict[str, V]:
 JOBS_OPEN = "JOBS_OPEN"
 #: A version waits because existing rows do not satisfy its contract.
 CONTRACT = "CONTRACT"
-#: A version was waiting before contracts were compared; whether it fits shows when somebody chooses it.
+#: A version was waiting before contracts were compared; whether it fits is checked when it is chosen.
 NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
@@ -76,18 +76,18 @@ def _place(problem: Mapping[str, object]) -> str:
 def what_to_do(
     parser: str, version: str, problems: Sequence[Mapping[str, object]], *, may_be_chosen: bool, like: str = ""
 ) -> str:
-    """What to do about a version that waits, as commands. `like`: a version with the contract of the live rows."""
+    """The remedy for a version that waits, as commands. `like`: a version with the contract of the live rows."""
     if problems and all(problem["code"] == JOBS_OPEN for problem in problems):
         return "It becomes current by itself when the open jobs have ended, unless they publish rows."
     use = f"`casparian parser use {parser}@{version} --reason TEXT` makes it current"
     if any(problem["code"] == NOT_COMPARED for problem in problems):
-        return f"{use}, if its contracts fit the rows that are there."
+        return f"{use}, if its contracts match the existing rows."
     if may_be_chosen:
-        return f"{use}: its contracts are stricter, so new rows fit; the rows that are there stay as they are."
+        return f"{use}: its contracts are stricter, so new rows fit; existing rows stay as they are."
     outputs = sorted({str(problem["output"]) for problem in problems if problem["output"]})
     named = f"the output {outputs[0]} has" if len(outputs) == 1 else f"the outputs {', '.join(outputs)} have"
-    contract = f"the contract of {parser}@{like}" if like else "the contract of the rows that are there"
-    return f"Register another version in which {named} a new name, or {contract}; looser checks than that are fine."
+    contract = f"the contract of {parser}@{like}" if like else "the contract of the existing rows"
+    return f"Register another version in which {named} a new name, or {contract}; looser checks are allowed."
 
 
 # --- files that will never run ---
@@ -173,7 +173,7 @@ def say_parked(parked: Sequence[ParkedCommit]) -> list[str]:
 
 
 def say_poison(count: int) -> list[str]:
-    """Events that no table could take."""
+    """Events that could not be applied to the tables."""
     if not count:
         return []
     what = "1 event is" if count == 1 else f"{count:,} events are"
@@ -189,5 +189,5 @@ def say_internal(errors: InternalErrors) -> list[str]:
 
 
 def say_trouble(status: StatusResult, poison_events: int) -> list[str]:
-    """All of these; `poison_events` is what the tables say, which may be asked without a daemon."""
+    """All of these; `poison_events` comes from the tables, which need no daemon."""
     return [*say_parked(status.parked), *say_poison(poison_events), *say_internal(status.internal_errors)]

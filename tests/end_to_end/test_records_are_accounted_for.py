@@ -53,7 +53,7 @@ def test_a_dropped_record_fails_its_job_and_the_account_of_the_others_is_kept(wo
     assert given["mac.csv"] == ("COMPLETED", 2, 0)
     assert given["bad.csv"] == ("PARTIAL_SUCCESS", 2, 0)
     shown = world.run("job", "show", jobs["good.csv"]["id"]).stdout
-    assert "records: 3 given out by the reader, all accounted for" in shown
+    assert "records: 3 returned by the reader, all accounted for" in shown
     assert "bytes: 13 of 13 read, 4 of them skipped" in shown
     assert "declared skips: 1 blank line, 1 header, 1 told" in shown
     assert world.sql("select count(*) as n from advices") == [{"n": 5}]

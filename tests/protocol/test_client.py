@@ -271,7 +271,7 @@ def test_a_projector_that_is_ready_and_says_nothing_is_given_a_second_look(
     monkeypatch.setattr("casparian_protocol.client._SILENCE_SECONDS", 0.05)
     with (
         talk(home, status=lambda request: yes(request, READY)) as (client, bus),
-        pytest.raises(TablesAway, match="the projector does not answer this question"),
+        pytest.raises(TablesAway, match="the projector does not answer this query"),
     ):
         client.query("select 1")
     assert [each.op for each in bus.requests] == ["ping", "status", "status"]

@@ -122,6 +122,6 @@ def test_what_cannot_be_removed_is_reported_and_the_rest_is_removed(
     remove_scratch(scratch)
 
     assert [path.name for path in scratch.iterdir()] == ["stuck"]
-    assert "The scratch directory scratch could not be removed whole" in caplog.text
+    assert "The scratch directory scratch could not be removed completely" in caplog.text
     with pytest.raises(PermissionError):
         remove_tree(scratch)

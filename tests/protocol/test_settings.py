@@ -126,8 +126,8 @@ def test_the_environment_says_json_or_plain_text(home: Home, key: str, text: str
             "`casparian config show -v`",
         ),
         ("[retry]\nmax_retries = {}", "The setting retry.max_retries = {}", "`casparian config show -v`"),
-        ("[retry\n", "is not TOML", "Correct the line that is named."),
-        ("[retry]\n[retry]\n", "is not TOML", "Correct the line that is named."),
+        ("[retry\n", "is not valid TOML", "Correct that line."),
+        ("[retry]\n[retry]\n", "is not valid TOML", "Correct that line."),
     ],
 )
 def test_a_file_that_is_not_valid_is_refused_where_it_is_wrong(home: Home, text: str, words: str, remedy: str) -> None:

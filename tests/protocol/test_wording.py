@@ -106,7 +106,7 @@ def test_the_first_reasons_are_named_and_the_rest_counted(
             [problem(NOT_COMPARED)],
             False,
             "",
-            "`casparian parser use fix@2.0 --reason TEXT` makes it current, if its contracts fit the rows that are there.",
+            "`casparian parser use fix@2.0 --reason TEXT` makes it current, if its contracts match the existing rows.",
         ),
         (
             [problem()],

@@ -142,7 +142,7 @@ def test_a_second_reading_of_the_same_lines_is_not_counted_twice() -> None:
 def test_a_reader_left_in_the_middle_is_a_gap_in_bytes() -> None:
     played = Played(b"1\n22\n333\n")
     played.rows(next(read_lines(played.path))["__cf_row_id"])
-    assert played.end().gap == "the reader was left before the last 7 of 9 bytes"
+    assert played.end().gap == "the parser stopped reading before the last 7 of 9 bytes"
 
 
 def test_a_reader_set_on_behind_a_preamble_numbers_lines_of_the_file() -> None:
@@ -159,7 +159,7 @@ def test_a_reader_set_on_behind_a_preamble_numbers_lines_of_the_file() -> None:
 
 def test_records_of_an_unpacked_input_are_counted_without_bytes(tmp_path: Path) -> None:
     packed = gzip.compress(b"1\n2\n3\n")
-    for wanted, gap in ((None, ""), (1, "the reader was left before the end of the input")):
+    for wanted, gap in ((None, ""), (1, "the parser stopped reading before the end of the input")):
         played = Played(packed)
         with gzip.open(played.path) as file:
             for record in islice(read_lines(file), wanted):
@@ -227,7 +227,7 @@ def test_more_declared_skips_than_records_are_no_accounting(desk: Desk) -> None:
     source = DROPS_EVERY_SECOND.format(declared="", named=NAMED, otherwise="else: ctx.skip('even', 50)")
     error = desk.failed(source).error
     assert error.code == "UNACCOUNTED"
-    assert "98 more skipped records than the reader gave out without a row" in error.message
+    assert "98 more skipped records than the reader returned without a row" in error.message
 
 
 @pytest.mark.parametrize("row", ["IntEnum('Line', {'SECOND': 2}).SECOND", "'2'", "type('N', (int,), {})(2)"])

@@ -1,4 +1,4 @@
-"""Contracts: what the rows of one output must be.
+"""Contracts: the schema and the checks that rows of one output must satisfy.
 
 Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, what one value's text
 means, the codes of violations, the quarantine policy, and the difference between two contracts. Validating batches is

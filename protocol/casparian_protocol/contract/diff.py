@@ -38,7 +38,7 @@ class Change:
                 text = f"{subject}moved"
             case _:
                 text = f"{subject}{self.kind} {self.before or 'none'} → {self.after or 'none'}"
-        return text if self.compatible else f"{text}  [old rows need not satisfy it]"
+        return text if self.compatible else f"{text}  [old rows may not satisfy it]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ContractDiff:
 
     @property
     def is_compatible(self) -> bool:
-        """Whether old rows satisfy the new contract unchanged. Whether both can share a table is `misfits`' question."""
+        """Whether old rows satisfy the new contract unchanged. `misfits` decides whether both can share a table."""
         return all(change.compatible for change in self.changes)
 
     def render(self) -> str:
@@ -57,7 +57,7 @@ class ContractDiff:
         verdict = (
             "compatible: old rows satisfy the new contract"
             if self.is_compatible
-            else "not compatible: old rows need not satisfy the new contract"
+            else "not compatible: old rows may not satisfy the new contract"
         )
         return "\n".join([*(str(change) for change in self.changes), verdict])
 
@@ -165,7 +165,7 @@ _SCHEMA = frozenset({"added", "removed", "renamed", "type"})
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One reason why existing rows do not satisfy another contract: the column, and what about it, in words."""
+    """One reason why existing rows do not satisfy another contract: the column and the fault."""
 
     column: str
     what: str
@@ -206,11 +206,11 @@ def _reason(change: Change) -> str:
         case "type":
             return f"its type was {before} and is {after}"
         case "nullability":
-            return "NULL was allowed and is not"
+            return "NULL was allowed and no longer is"
         case "primary_key":
             return f"the primary key was {before} and is {after}"
         case "check" if (change.column or "").endswith(".unique"):
-            return "its values did not have to be unique and now do"
+            return "its values did not have to be unique but now must be"
         case _:
             check = (change.column or "").rpartition(".")[2]
             return f"{check} was {before} and is {after}"

@@ -37,7 +37,7 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 
 
 class ContractInvalid(CasparianError):
-    """A contract's literal breaks the format; `problems` has one line for each fault, with its place."""
+    """A contract's literal is not valid; `problems` has one line for each fault, with its place."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -46,7 +46,7 @@ class ContractInvalid(CasparianError):
         self.place = place
         super().__init__(
             f"The {place} is not valid: " + "; ".join(self.problems),
-            remedy="Correct the named places; docs/reference/contract-format.md has every key, type and check.",
+            remedy="Correct these places; docs/reference/contract-format.md describes every key, type and check.",
         )
 
 
@@ -69,7 +69,7 @@ class QuarantinePolicy(BaseModel):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
 
-#: Specified and not built: accepted in what was stored earlier, refused in anything new.
+#: Specified but not implemented: accepted in stored contracts, refused in new ones.
 UNBUILT_KEYS = ("dir", "keep_days")
 BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)
 
@@ -80,7 +80,7 @@ def unbuilt_keys(policy: QuarantinePolicy | None) -> list[str]:
 
 
 def cascade(*layers: QuarantinePolicy | None) -> QuarantinePolicy:
-    """The policy in force: the built-in one, overridden by each layer in turn, lowest first."""
+    """The effective policy: the built-in one, overridden by each layer in turn, lowest first."""
     keys = BUILT_IN_POLICY.model_dump()
     for layer in layers:
         if layer is not None:
@@ -90,7 +90,7 @@ def cascade(*layers: QuarantinePolicy | None) -> QuarantinePolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyBreach:
-    """The limit that was exceeded, in words and numbers."""
+    """The limit that was exceeded, as a sentence."""
 
     limit: str
     reason: str
@@ -105,7 +105,8 @@ def breach(policy: QuarantinePolicy, *, received: int, quarantined: int, at_end:
     if at_end and policy.max_pct is not None and quarantined * 100 > policy.max_pct * received:
         share = 100 * quarantined / received
         return PolicyBreach(
-            "max_pct", f"{quarantined} of {received} rows are bad ({share:.2f} %), at most {policy.max_pct:g} % may be"
+            "max_pct",
+            f"{quarantined} of {received} rows are bad ({share:.2f} %), at most {policy.max_pct:g} % are allowed",
         )
     return None
 
@@ -253,7 +254,7 @@ class ContractLiteral(TypedDict, total=False):
 
 
 class Contract(BaseModel):
-    """What the rows of one output must be."""
+    """The schema and the checks that rows of one output must satisfy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -266,7 +267,7 @@ class Contract(BaseModel):
     def _judge(self, info: ValidationInfo) -> Self:
         for one, other in case_twins(column.name for column in self.columns):
             if one == other and info.context == STORED:
-                continue  # earlier versions let it pass
+                continue  # earlier versions accepted it
             raise ValueError(
                 f"the column {one!r} appears twice"
                 if one == other
@@ -288,14 +289,14 @@ class Contract(BaseModel):
 
     @classmethod
     def from_literal(cls, literal: object, *, place: str = "contract", is_stored: bool = False) -> Contract:
-        """The contract that a literal spells; `ContractInvalid` names every fault with its place."""
+        """The contract of a literal; `ContractInvalid` names every fault with its place."""
         try:
             contract = cls.model_validate(literal, context=STORED if is_stored else None)
         except ValidationError as faults:
             raise ContractInvalid(say(faults, literal), place=place) from faults
         if not is_stored and (unbuilt := unbuilt_keys(contract.quarantine)):
             raise ContractInvalid(
-                [f"quarantine.{key}: not built yet, it would have no effect; leave it out" for key in unbuilt],
+                [f"quarantine.{key}: not implemented yet, so it would have no effect; leave it out" for key in unbuilt],
                 place=place,
             )
         return contract
@@ -319,7 +320,7 @@ class Contract(BaseModel):
         return cast(ContractLiteral, {key: value for key, value in plain.items() if value is not None})
 
     def canonical_json(self) -> str:
-        """One text for one meaning: sorted keys, no spaces, no aliases, no defaults."""
+        """The canonical text: sorted keys, no spaces, no aliases, no defaults."""
         return json.dumps(self.literal(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def hash(self) -> str:
@@ -339,7 +340,7 @@ def _pattern_fault(pattern: str) -> str | None:
     return None
 
 
-# --- faults in words ---
+# --- messages for faults ---
 
 #: the keys at each depth; kept beside the models by a test
 CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")
@@ -349,7 +350,7 @@ COLUMN_KEYS = (
 )  # fmt: skip
 POLICY_KEYS = ("allow", "max_pct", "max_count", "dir", "keep_days")
 MAX_PROBLEMS = 20
-#: pydantic's error types, in the words of somebody who writes a literal.
+#: pydantic's error types, in messages for the author of a literal.
 _IN_WORDS = {
     "missing": "it must be given",
     "tuple_type": "it must be a list",

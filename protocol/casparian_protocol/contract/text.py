@@ -1,4 +1,4 @@
-"""What a text means to a type: `reader` for values of the input, `read_literal` for the literals of a contract's checks.
+"""Reading text as a type: `reader` for values of the input, `read_literal` for the literals of a contract's checks.
 
 The answer is a value or the code of a violation. Literals (`min`, `max`, `values`) are written back in one canonical
 spelling.
@@ -26,7 +26,7 @@ from casparian_protocol.contract.types import (
 
 MAX_EXACT_INT_IN_FLOAT = 2**53
 MAX_DURATION_MICROSECONDS = 2**63 - 1
-#: a number written longer than this is not taken apart digit by digit
+#: a longer number is not parsed digit by digit
 MAX_NUMBER_CHARS = 10_000
 TRUE_WORDS = frozenset({"true", "1", "yes", "t"})
 FALSE_WORDS = frozenset({"false", "0", "no", "f"})
@@ -91,7 +91,7 @@ def _read_int(text: str) -> Judged:
     if not _INT.fullmatch(text):
         return Judged(code=ViolationCode.TYPE_MISMATCH)
     digits = text.lstrip("+-").lstrip("0") or "0"
-    if len(digits) > 19:  # also keeps Python from multiplying out a million digits
+    if len(digits) > 19:  # also keeps Python from expanding a million digits
         return Judged(code=ViolationCode.OUT_OF_RANGE)
     value = -int(digits) if text[0] == "-" else int(digits)
     return Judged(value) if -(2**63) <= value < 2**63 else Judged(code=ViolationCode.OUT_OF_RANGE)

@@ -39,7 +39,7 @@ def check_output_name(name: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name belongs to Casparian, in any spelling of case; parsers may use two of them."""
+    """Whether a name is reserved by Casparian, ignoring case; parsers may use two of them."""
     folded = name.casefold()
     return folded.startswith((RESERVED_PREFIX, "_" + RESERVED_PREFIX))
 

@@ -1,10 +1,10 @@
-"""The base of every event: its version, its text for the catalogue, and how it is written as a map and read from one.
+"""The base of every event: its version, its text for the reference page, and how it is written as a map and read from one.
 
 An event is a frozen dataclass. Its docstring says what happened, `Annotated` says what a field means. A field with a default
 may be missing in the map and is left out of it when it has that default. How a class is read and written (`Shape`) is computed
 when it is first needed.
 Models inside events (`as_map`, `from_map`) are written without copying what is plain already, because jobs of one plan share
-their maps. What does not validate when read was written by a version that checked less: it is built without validation, so
+their maps. A model that does not validate was written by a version that checked less: it is built without validation, so
 that the log stays readable.
 """
 
@@ -50,7 +50,7 @@ class MalformedEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field, as the catalogue describes it."""
+    """One field, for the reference page."""
 
     name: str
     meaning: str
@@ -111,7 +111,7 @@ class Event:
 
     @property
     def subject(self) -> str:
-        """What it is about: the id or name that a person would search for."""
+        """The subject of the event: the id or name that a person would search for."""
         for name in (self._shape or _shape_of(type(self))).subjects:
             if value := getattr(self, name):
                 return str(value)

@@ -1,8 +1,8 @@
 """An event's bytes: `[ts, type, v, actor, data]` in msgpack, at most 16 KiB; and events of earlier versions.
 
-What led to an event lies in the data under `_cause`, so that programs from before causes were recorded still read it. The
-core packs an event before it becomes part of anything, the log writes these bytes. Where an event lies in a batch and how
-it is read back is the log's (`casparian_sentinel.log.format`).
+The cause of an event is stored in the data under `_cause`, so that programs from before causes were recorded still read it. The
+core packs an event before it is folded, the log writes these bytes. Its place in a batch, and how
+it is read back, are defined in `casparian_sentinel.log.format`.
 
 Nothing rewrites the log: an event keeps the version it was written in, and `upcast` brings its data to today's. A step of
 `STEPS` never looks at other events and is never changed once it was released.
@@ -22,9 +22,9 @@ from casparian_protocol.jobs.kinds import with_work
 
 MAX_EVENT_BYTES = 16 * 1024
 
-#: What led to an event: the sequence of an earlier event, the request that asked for it (`op:id`), or 0 when nobody knows.
+#: The cause of an event: the sequence of an earlier event, the request that asked for it (`op:id`), or 0 if unknown.
 Cause: TypeAlias = int | str
-#: Where the cause lies in the data of a packed event; no event has a field of this name.
+#: The key of the cause in the data of a packed event; no event has a field of this name.
 CAUSE_KEY = "_cause"
 #: (ts, type, v, actor, data, cause); the log adds the sequence number. Without a cause it has five parts.
 Fact: TypeAlias = tuple[int, str, int, str, EventData] | tuple[int, str, int, str, EventData, Cause]
@@ -73,7 +73,7 @@ def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
 
 
 def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
-    """The event's bytes; raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the types of its fields say so."""
+    """The event's bytes; raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the field types guarantee text keys."""
     try:
         if len(fact) == 6:
             ts, name, version, actor, data, cause = fact
@@ -81,7 +81,7 @@ def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
         packed: bytes = msgpack.packb(fact)
         check_shape(fact)
         if not has_text_keys and not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
-            # Deeper down may lie keys that could be written but not read back.
+            # Nested maps may have keys that could be written but not read back.
             msgpack.unpackb(packed, raw=False, strict_map_key=True, ext_hook=_refuse_extension)
     except (TypeError, ValueError, OverflowError, RecursionError, msgpack.UnpackException) as unfit:
         raise EventUnfit(_name_of(fact), str(unfit) or "it is not (ts, type, v, actor, data)") from unfit
@@ -138,7 +138,7 @@ def _job_with_work(data: EventData) -> EventData:
 
 
 def _approval_with_origin(data: EventData) -> EventData:
-    """Before version 2 somebody decided about each contract, and the current version followed from the approvals."""
+    """Before version 2 every contract was decided by a person, and the current version followed from the approvals."""
     return {**data, "carried_from": "", "derives_current": True}
 
 

@@ -1,6 +1,6 @@
 """A job as data: its specification, its states, and the manifest that a finished attempt offers for commit.
 
-Deciding what may follow what is the core's, with the table in `spec`; checking a manifest's files is the sentinel's commit.
+The core decides which transition is allowed, by the table in `spec`; the sentinel's commit checks a manifest's files.
 """
 
 from casparian_protocol.jobs.kinds import WORKS, JobInput, ParseWork, ScanWork, Work

@@ -1,6 +1,6 @@
-"""Kinds of jobs: what each asks a worker to do. `JobSpec.work` is one of them, told apart by its `kind`.
+"""Kinds of jobs: the work that each asks of a worker. `JobSpec.work` is one of them, distinguished by its `kind`.
 
-A kind is one dataclass here (its work, and its briefing if a worker needs to be told more) and one line in `WORKS`. The
+A kind is one dataclass here (its work, and a briefing if a worker needs more information) and one line in `WORKS`. The
 core, the worker, the projection and the console each have a table with the same keys; CONTRIBUTING.md, "Adding a job
 kind", lists them. A daemon keeps one work for each open job, so the classes have slots.
 """
@@ -62,7 +62,7 @@ class Checked:
 
 
 class Briefing(Checked):
-    """What a worker is told beside the job itself, by kinds that need more."""
+    """Further information for a worker, for kinds that need more than the job itself."""
 
     __slots__ = ()
     kind: ClassVar[str]
@@ -70,28 +70,28 @@ class Briefing(Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Checked, ABC):
-    """What one job is to do."""
+    """The work of one job."""
 
     kind: ClassVar[str]
     briefing: ClassVar[type[Briefing] | None] = None
 
-    #: The parser that does it: jobs of one parser version are paused, tried and trusted together. Empty: none.
+    #: The parser of the job: jobs of one parser version are paused and resumed together. Empty: none.
     parser: ShortText = ""
     parser_version: VersionText = ""
 
     @property
     @abstractmethod
     def subject(self) -> str:
-        """What it is about, as lists of jobs show it: usually a path."""
+        """The subject of the job in lists: usually a path."""
 
     @property
     def content(self) -> str:
-        """What identifies its input: two failures with the same content have the same cause."""
+        """The identity of its input: two failures with the same content have the same cause."""
         return self.subject
 
     @property
     def topic(self) -> str:
-        """The tag that caused it; empty when none did."""
+        """The tag that caused the job; empty if none did."""
         return ""
 
     @property

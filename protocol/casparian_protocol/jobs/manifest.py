@@ -1,7 +1,7 @@
-"""What a finished attempt offers for commit, and what its numbers must add up to.
+"""The manifest that a finished attempt offers for commit, and the sums that its counts must satisfy.
 
 The worker fills a `Manifest`, the sentinel checks it (`sentinel/casparian_sentinel/commit`), the log keeps it. A
-staged file's name says what it is; its place in `outputs/` or `quarantine/` is derived here, by nobody else.
+staged file's name says what it is; its place in `outputs/` or `quarantine/` is derived only here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ STAGED_NAME = re.compile(rf"{_STAGED}\Z")
 _PUBLISHED = re.compile(
     r"(outputs|quarantine)/([a-z][a-z0-9_]{0,62})/v([0-9]{1,9})/part-([0-9a-f]{1,64})-([0-9]{1,5})(?:-[0-9a-f]{16})?\.parquet\Z"
 )
-#: How a commit's parts are called, recorded with it: 1 = by job and number, 2 = by job, number and digest. A name that holds
-#: the digest is never taken by other content, so what an earlier life of the log published there blocks nobody.
+#: How a commit's parts are named, recorded with it: 1 = by job and number, 2 = by job, number and digest. A name that contains
+#: the digest is never taken by other content, so files published before a repair of the log do not block new ones.
 PLAIN_PART_NAMES, PART_NAMES = 1, 2
 PART_DIGEST_CHARACTERS = 16
 
@@ -67,20 +67,20 @@ class OutputAccounting(_Model):
 
 
 class RecordAccounting(_Model):
-    """What became of the records that the SDK's readers gave out, and of the bytes of the input."""
+    """The accounting for the records that the SDK's readers returned, and for the bytes of the input."""
 
     #: False: the parser reads the file itself, so records were not counted.
     is_counted: bool = False
-    #: Records given out by readers; and those of them that became no row, no rejected row and no declared skip.
+    #: Records returned by readers; and those of them that became neither a row, nor a rejected row, nor a declared skip.
     given: Count = 0
     unaccounted: Count = 0
     #: Declared skips beyond the records that were left to skip.
     skipped_beyond: Count = 0
     #: Lines of the first of them, when that is known.
     first_rows: Annotated[list[Count], Field(max_length=10)] = Field(default_factory=list)
-    #: Nothing at all came of an input that has bytes.
+    #: The input is not empty, but produced no row, rejected row or declared skip.
     is_nothing: bool = False
-    #: A reader of an unpacked stream was left before its end.
+    #: The parser stopped before the end of an unpacked stream.
     is_cut: bool = False
     #: Of the input: in records, in header, blank and skipped lines, and those that no reader has come to.
     bytes_total: Count = 0
@@ -89,13 +89,13 @@ class RecordAccounting(_Model):
     bytes_unread: Count = 0
 
     def lines(self) -> list[str]:
-        """`records: 100 given out by the reader, all accounted for` and `bytes: 2,000 of 2,000 read, 50 of them skipped`."""
+        """`records: 100 returned by the reader, all accounted for` and `bytes: 2,000 of 2,000 read, 50 of them skipped`."""
         if not self.is_counted:
             return ["records: not counted, the parser reads the file itself"]
         gap = f"{self.unaccounted:,} of them dropped" if self.unaccounted else "all accounted for"
         if self.skipped_beyond:
             gap = f"{self.skipped_beyond:,} more declared skipped than there were"
-        lines = [f"records: {self.given:,} given out by the reader, {gap}"]
+        lines = [f"records: {self.given:,} returned by the reader, {gap}"]
         read = self.bytes_given + self.bytes_skipped
         if read:
             lines.append(f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped")
@@ -106,7 +106,7 @@ class RecordAccounting(_Model):
         """What is missing, as the end of a sentence; empty when everything is accounted for."""
         if self.is_nothing:
             return (
-                f"the input has {self.bytes_total:,} bytes, and no row, no rejected row and no declared skip came of it"
+                f"the input has {self.bytes_total:,} bytes, but produced no row, no rejected row and no declared skip"
             )
         parts = []
         if self.unaccounted:
@@ -114,22 +114,24 @@ class RecordAccounting(_Model):
             more = ", …" if self.unaccounted > len(self.first_rows) else ""
             lines = f" (line{'s' if self.unaccounted > 1 else ''} {listed}{more})" if listed else ""
             parts.append(
-                f"{self.unaccounted:,} of {self.given:,} records that the reader gave out became no row, no rejected row "
+                f"{self.unaccounted:,} of {self.given:,} records that the reader returned became no row, no rejected row "
                 f"and no declared skip{lines}"
             )
         if self.skipped_beyond:
             parts.append(
-                f"the parser declared {self.skipped_beyond:,} more skipped records than the reader gave out without a row"
+                f"the parser declared {self.skipped_beyond:,} more skipped records than the reader returned without a row"
             )
         if self.bytes_unread:
-            parts.append(f"the reader was left before the last {self.bytes_unread:,} of {self.bytes_total:,} bytes")
+            parts.append(
+                f"the parser stopped reading before the last {self.bytes_unread:,} of {self.bytes_total:,} bytes"
+            )
         if self.is_cut:
-            parts.append("the reader was left before the end of the input")
+            parts.append("the parser stopped reading before the end of the input")
         return "; ".join(parts)
 
 
 class Manifest(_Model):
-    """All that an attempt offers: files by name and digest, the accounting, and what it was made from."""
+    """Everything an attempt offers: files by name and digest, the accounting, and what it was made from."""
 
     files: list[StagedFile] = Field(default_factory=list)
     outputs: dict[OutputName, OutputAccounting] = Field(default_factory=dict)
@@ -185,7 +187,7 @@ def published_path(file: StagedFile, job_id: str, version: int, part_names: int 
 
 
 class Part(NamedTuple):
-    """What the path of a published file says: whose it is, and which of that job's files."""
+    """What the path of a published file says: its job, and which of that job's files it is."""
 
     tree: str
     output: str

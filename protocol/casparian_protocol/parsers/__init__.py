@@ -1,6 +1,6 @@
 """Parsers as data: their source read by AST, their metadata, their parameters, and the bundle that carries their files.
 
-Nothing here imports or runs a parser. Registering one is the sentinel's, running it the shim's.
+Nothing here imports or runs a parser. The sentinel registers one, the shim runs it.
 """
 
 from casparian_protocol.parsers.bundle import (

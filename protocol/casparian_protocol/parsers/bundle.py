@@ -50,7 +50,7 @@ _BLOB_BYTES_MAX = TOTAL_BYTES_MAX + ENTRIES_MAX * (_LOCAL.size + _CENTRAL.size +
 
 
 class BundleRefused(CasparianError):
-    """The bundle breaks a rule: it was not made by `casparian parser register`, or it was altered."""
+    """The bundle is not valid: it was not made by `casparian parser register`, or it was altered."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The bundle is refused: {why}.", remedy="Register the parser again from its source.")
@@ -142,12 +142,12 @@ def _read_directory(blob: bytes) -> list[_Entry]:
     if count > ENTRIES_MAX:
         raise BundleRefused(f"it has {count:,} files, at most {ENTRIES_MAX:,} are allowed")
     if start + length != end_at:
-        raise BundleRefused("its directory is not right before its end")
+        raise BundleRefused("its directory is not directly before its end")
     entries: list[_Entry] = []
     at, local_at = start, 0
     for _ in range(count):
         if at + _CENTRAL.size > end_at:
-            raise BundleRefused("its directory is cut short")
+            raise BundleRefused("its directory is truncated")
         entry, at, local_at = _read_entry(blob, at, local_at, directory_at=start)
         entries.append(entry)
     if at != end_at or local_at != start:
@@ -186,12 +186,12 @@ def _content(entry: _Entry, blob: bytes) -> bytes:
     if entry.method == _DEFLATED:
         data = _inflated(entry, data)
     if len(data) != entry.size or zlib.crc32(data) != entry.crc:
-        raise BundleRefused(f"the content of {entry.name!a} is not what its header says")
+        raise BundleRefused(f"the content of {entry.name!a} does not match its header")
     return data
 
 
 def _inflated(entry: _Entry, packed: bytes) -> bytes:
-    """At most one byte more than promised is ever produced."""
+    """Never produces more than one byte beyond the declared size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = inflater.decompress(packed, entry.size + 1)
@@ -207,18 +207,18 @@ class UnpackedAltered(CasparianError):
 
     def __init__(self, directory: Path, name: str) -> None:
         super().__init__(
-            f"{directory} is not what its bundle says: {name!a} differs, is missing, or does not belong there.",
+            f"{directory} does not match its bundle: {name!a} differs, is missing, or does not belong there.",
             remedy="Remove the directory; it is unpacked again from the blob.",
         )
 
 
 def blake3_of(data: bytes) -> str:
-    """The BLAKE3 of `data`, hex: what blobs are named by."""
+    """The BLAKE3 of `data`, hex: the name of a blob."""
     return blake3(data).hexdigest()
 
 
 def sha256_of(data: bytes) -> str:
-    """The SHA-256 of `data`, hex: what signatures are made over."""
+    """The SHA-256 of `data`, hex, as used in signatures."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -275,7 +275,7 @@ def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
 
 # --- signatures ---
 
-#: Precedes what is signed, so that a signature for one purpose is not valid for another.
+#: Precedes the signed bytes, so that a signature for one purpose is not valid for another.
 _PURPOSE = b"casparian artifact 1\n"
 
 

@@ -1,7 +1,7 @@
 """Collects a parser's files: which belong into its bundle, which module is the parser, which contracts the files give.
 
 `run`, tests and registration all use it. A directory gives its source, json, yaml and what the parser's `include`
-names. A single file gives itself, the modules beside it that it imports, its contracts, and what `include` names. Files
+names. A single file gives itself, the neighbouring modules that it imports, its contracts, and what `include` names. Files
 that are left out are listed with the reason. It reads files, and imports and runs nothing.
 """
 
@@ -121,7 +121,7 @@ LOCK_FILE = "uv.lock"
 _SUFFIXES = frozenset({".py", ".json", ".yaml", ".yml", ".lock"})
 _NAMES = frozenset({"pyproject.toml"})
 _FOLDERS_LEFT_OUT: Mapping[str, str] = {
-    TESTS_FOLDER: "tests run beside the bundle",
+    TESTS_FOLDER: "tests are not part of the bundle",
     **dict.fromkeys(("venv", "node_modules", "build", "dist"), "made by tools"),
     "__pycache__": "made by Python",
 }
@@ -130,12 +130,12 @@ _ENTRIES_SEEN_MAX = 100_000
 
 
 class BundleSourceRefused(CasparianError):
-    """The parser's directory holds something that cannot be bundled, such as a link."""
+    """The parser's directory contains something that cannot be bundled, such as a link."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(
             f"{ascii(path)[1:-1]} cannot go into the bundle: {why}.",
-            remedy="Bundles are plain files: replace links by copies, and keep data and environments elsewhere.",
+            remedy="Bundles contain plain files only: replace links by copies, and keep data and environments elsewhere.",
         )
 
 
@@ -144,14 +144,14 @@ class IncludeMatchesNothing(CasparianError):
 
     def __init__(self, pattern: str, entry: str) -> None:
         super().__init__(
-            f"`include` of {ascii(entry)[1:-1]} names {pattern!a}, and no file beside the parser matches it.",
+            f"`include` of {ascii(entry)[1:-1]} names {pattern!a}, but no file in the parser's directory matches it.",
             remedy="Correct the pattern, or leave it out; hidden files, tests/ and environments are never bundled.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or folder (its name ends with `/`) beside the parser that is not in its bundle."""
+    """A file or folder (its name ends with `/`) next to the parser that is not in its bundle."""
 
     name: str
     why: str
@@ -167,7 +167,7 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class ParserFiles:
-    """A parser's bundle as it would be: its files, which of them is the parser, and what that says about itself."""
+    """A parser's bundle before it is stored: its files, which of them is the parser, and its metadata."""
 
     files: dict[str, bytes]
     left_out: tuple[LeftOut, ...]
@@ -223,7 +223,7 @@ def collect_directory(path: Path, include: Sequence[str] = (), *, only_included:
 def _collect_single(path: Path) -> ParserFiles:
     """A file, the modules beside it that it imports (and they import), its contracts, and what it includes.
 
-    A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all that lie there.
+    A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all in the directory.
     """
     folder = path.parent
     files = {path.name: _read_regular(path, path.name, TOTAL_BYTES_MAX)}
@@ -267,7 +267,7 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def own_modules(files: Collection[str]) -> set[str]:
-    """The top-level modules that a bundle brings along."""
+    """The top-level modules in a bundle."""
     return {PurePosixPath(name).parts[0].removesuffix(".py") for name in files if name.endswith(".py")}
 
 
@@ -278,7 +278,7 @@ def _walk(directory: Path, prefix: str, left_out: list[LeftOut]) -> Iterator[tup
     for entry in entries:
         name = prefix + entry.name
         if len(left_out) > _ENTRIES_SEEN_MAX:
-            raise BundleSourceRefused(name, "this directory holds far more than a parser")
+            raise BundleSourceRefused(name, "this directory contains far more than a parser")
         if entry.name.startswith("."):
             left_out.append(LeftOut(name, "hidden"))
         elif entry.is_dir():
@@ -293,7 +293,7 @@ def _walk(directory: Path, prefix: str, left_out: list[LeftOut]) -> Iterator[tup
 
 
 def _read_regular(path: str | Path, name: str, allowed_bytes: int) -> bytes:
-    """Read one regular file, which must not have become a link, a pipe or a giant since it was listed."""
+    """Read one regular file, which must not have become a link, a pipe or too large since it was listed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as cause:

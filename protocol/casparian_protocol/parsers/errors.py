@@ -149,7 +149,7 @@ class EntryNotFound(CasparianError):
 
 
 class ContractFileInvalid(CasparianError):
-    """A `<output>.schema.json` beside the parser cannot be used."""
+    """A `<output>.schema.json` next to the parser cannot be used."""
 
     def __init__(self, filename: str, why: str) -> None:
         super().__init__(

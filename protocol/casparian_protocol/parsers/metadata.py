@@ -58,21 +58,21 @@ class ParserParam(BaseModel):
 
 
 class ParserMetadata(BaseModel):
-    """What one parser declares. A frozen fact of its source: the same text gives the same model everywhere."""
+    """What one parser declares. It follows from the source alone: the same text gives the same model everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     version: str
     topics: tuple[str, ...] = ()
-    #: Output name → contract literal as written; `contract.Contract.from_literal` judges it.
+    #: Output name → contract literal as written; `contract.Contract.from_literal` validates it.
     outputs: dict[str, dict[str, JsonValue]] = {}
     params: dict[str, ParserParam] = {}
-    #: None: the parser does not say. Empty: it says that it needs nothing.
+    #: None: not declared. Empty: declared to need nothing.
     dependencies: tuple[str, ...] | None = None
     #: Patterns of further files that belong into the bundle, relative to the parser: `rates/*.csv`.
     include: tuple[str, ...] = ()
-    #: Records that a reader gave out may end as no row, no rejected row and no declared skip.
+    #: Records that a reader returned may end as neither a row, nor a rejected row, nor a declared skip.
     may_drop_records: bool = False
     entry: EntryPoint
     imports: tuple[ImportFound, ...] = ()
@@ -253,7 +253,7 @@ def _refuse(value: object) -> str:
 
 
 def _brief(value: object) -> str:
-    """A value from the source, short, and without anything that a terminal would obey."""
+    """A value from the source, shortened and safe for a terminal."""
     shown = ascii(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -268,7 +268,7 @@ class ParameterRefused(CasparianError):
 def accept_parameter(declared: Mapping[str, JsonValue], name: str, value: JsonValue, origin: str = "") -> JsonValue:
     """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
 
-    A text stands for what it says in JSON where the default is not text (sources and rules may have been given before the
+    A text is read as JSON where the default is not text (sources and rules may have been set before the
     parser was known); a whole number is a float where the default is one.
     """
     if name not in declared:
@@ -302,7 +302,7 @@ def read_parameter(declared: Mapping[str, JsonValue], text: str) -> tuple[str, J
 
 
 def guess_value(text: str) -> JsonValue:
-    """JSON when it is JSON, else the text itself: for values whose parser is not known yet."""
+    """The value as JSON if it is valid JSON, else the text itself: for values whose parser is not known yet."""
     try:
         value: JsonValue = json.loads(text)
         return value
@@ -338,5 +338,5 @@ def _no_such_parameter(declared: Mapping[str, JsonValue], name: str) -> Paramete
     elif declared:
         remedy = f"It has: {', '.join(declared)}."
     else:
-        remedy = 'It declares none: params = {"tz": "UTC"} would be one.'
+        remedy = 'It declares none; a declaration looks like params = {"tz": "UTC"}.'
     return ParameterRefused(f"The parser has no parameter {name[:80]!r}.", remedy=remedy)

@@ -46,14 +46,14 @@ def source_text(data: bytes, filename: str) -> str:
 
 
 def parse_source(source: str, filename: str) -> ast.Module:
-    """The tree of `source`; every refusal of Python's own becomes an error with its place."""
+    """The tree of `source`; each of Python's own errors becomes ours, with its place."""
     if len(source) > SOURCE_CHARACTERS_MAX:
         raise SourceTooLarge(filename, len(source), SOURCE_CHARACTERS_MAX)
-    if "\0" in source:  # Python's own words for it depend on its version
+    if "\0" in source:  # Python's own message depends on its version
         raise SourceNotText(filename, "it contains null characters")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape in somebody's docstring is not our message to give
+            warnings.simplefilter("ignore")  # do not warn about odd escapes in docstrings
             return ast.parse(source, filename=filename)
     except SyntaxError as cause:
         text = (cause.text or "").rstrip("\n")
@@ -70,7 +70,7 @@ _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class EntryPoint(BaseModel):
-    """What the shim calls: `parse`, or `parse` of one instance of a class."""
+    """The entry point that the shim calls: `parse`, or `parse` of one instance of a class."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -83,7 +83,7 @@ class EntryPoint(BaseModel):
 
 
 def find_entry_point(tree: ast.Module, filename: str) -> EntryPoint:
-    """The single parser of this module; none and several are errors with a place.
+    """The single parser of this module. None or several are errors with a place.
 
     A class that carries a `name` is a parser; without such a class the function `parse` is; without both, a
     single class with a method `parse` is, and its metadata stand at the top level.
@@ -155,7 +155,7 @@ def _positional_count(node: _Function, filename: str, *, at_least: int, at_most:
     return at_most if arguments.vararg is not None else min(accepted, at_most)
 
 
-#: What every environment offers without a lockfile.
+#: Available in every environment without a lockfile.
 BASE_MODULES = frozenset({"pyarrow", "casparian_shim"})
 
 _IMPORT_FAILURES = frozenset({"ImportError", "ModuleNotFoundError"})
@@ -187,7 +187,7 @@ def find_imports(tree: ast.Module) -> tuple[ImportFound, ...]:
 
 
 def foreign_imports(imports: Iterable[ImportFound], own_modules: Collection[str]) -> tuple[ImportFound, ...]:
-    """Those imports that only a lockfile can supply: not ours, not Python's, not in the bundle, not optional."""
+    """Imports that need a lockfile: not Casparian's, not in the standard library, not in the bundle, not optional."""
     return tuple(
         one
         for one in imports
@@ -247,7 +247,7 @@ class LiteralFound:
 
 @dataclass(frozen=True, slots=True)
 class Literals:
-    """Every metadata field that the source gives, each once."""
+    """Every metadata field in the source, each once."""
 
     filename: str
     found: Mapping[str, LiteralFound]
@@ -270,7 +270,7 @@ def collect_literals(tree: ast.Module, entry: EntryPoint, filename: str) -> Lite
 
 
 def json_value(value: object, filename: str, line: int, field: str) -> JsonValue:
-    """The value as JSON would hold it (tuples become lists); what JSON cannot hold is an error, not a guess."""
+    """The value as JSON (tuples become lists); an error for a value that JSON cannot express."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -279,7 +279,7 @@ def json_value(value: object, filename: str, line: int, field: str) -> JsonValue
         return [json_value(item, filename, line, field) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: json_value(item, filename, line, field) for key, item in value.items()}
-    why = f"it contains a {type(value).__name__} that JSON cannot hold"
+    why = f"it contains a {type(value).__name__} that JSON cannot express"
     raise MetadataInvalid(
         filename, line, field, why, "text, finite numbers, True/False/None, lists, dicts with text keys"
     )
@@ -325,7 +325,7 @@ def _literal(node: ast.expr | None, field: str, line: int, filename: str) -> obj
 
 
 def _refuse_repeated_keys(node: ast.Dict, field: str, filename: str) -> None:
-    """Python would keep the last of two equal keys, in silence."""
+    """Refuse two equal keys, of which Python would silently keep the last."""
     lines: dict[str, int] = {}
     for key in node.keys:
         if not isinstance(key, ast.Constant) or not isinstance(key.value, str):

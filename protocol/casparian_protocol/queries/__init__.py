@@ -1,4 +1,4 @@
-"""Named queries: every question that front ends ask of the tables, with the type of its rows.
+"""Named queries: every query that front ends send to the tables, with the type of its rows.
 
 A query is a frozen dataclass (`JobsListed(limit=20)`), its rows are a `TypedDict` (`JobListed`). `Client.ask` sends it to the
 projector; `LocalSentinel.ask` answers it in the same process; the rows are equal, value for value. Each module has the

@@ -1,4 +1,4 @@
-"""Questions about the file index: lists and pages, one file, and the files that a scan or a parser looks at."""
+"""Queries of the file index: lists and pages, one file, and the files that a scan or a parser needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FileFilter:
     under: str | None = None
     #: In the relative path, in any case.
     contains: str | None = None
-    #: The relative path begins and ends so.
+    #: The beginning and the end of the relative path.
     starts_with: str = ""
     ends_with: str = ""
 

@@ -1,4 +1,4 @@
-"""Questions about jobs: lists and groups, one job with all that hangs on it, its story."""
+"""Queries about jobs: lists and groups, everything about one job, its story."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class JobRow(TypedDict):
 
 @dataclass(frozen=True)
 class JobsWithPrefix(Query[JobRow]):
-    """The first two jobs whose id begins so: none, the one that is meant, or too many."""
+    """The first two jobs with this id prefix: none, the one, or too many."""
 
     prefix: str
 
@@ -225,19 +225,19 @@ class StatusCount(TypedDict):
 
 @dataclass(frozen=True)
 class JobsByStatus(Query[StatusCount]):
-    """All jobs that there ever were, counted."""
+    """The number of all jobs ever."""
 
 
 @dataclass(frozen=True)
 class OpenFailuresByStatus(Query[StatusCount]):
-    """Failures that no success and no person has closed."""
+    """The number of open failures: closed by neither a success nor a person."""
 
 
 # --- groups, for lists of very many jobs
 
 
 class JobGroupRow(TypedDict):
-    """Jobs that stand alike. `cause`: the fingerprint, or code, of a failure."""
+    """Jobs with the same state. `cause`: the fingerprint, or code, of a failure."""
 
     status: str
     is_closed: bool
@@ -259,7 +259,7 @@ class JobGroupRow(TypedDict):
 
 @dataclass(frozen=True)
 class JobGroups(Query[JobGroupRow]):
-    """Every job there is, counted by how it stands: as many rows as there are groups."""
+    """All jobs, counted by state: one row for each group."""
 
 
 class GroupedJob(TypedDict):

@@ -1,4 +1,4 @@
-"""Questions about what jobs left: published outputs and their commits, quarantined rows, and failures grouped by cause."""
+"""Queries about the results of jobs: published outputs and their commits, quarantined rows, failures grouped by cause."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class ViolationOfJobs(TypedDict):
 
 @dataclass(frozen=True)
 class ViolationsOfJobs(Query[ViolationOfJobs]):
-    """Of jobs whose ids begin so, committed or not; without any, of all."""
+    """Of jobs with this id prefix, committed or not; without one, of all."""
 
     prefixes: tuple[str, ...] = ()
 
@@ -248,7 +248,7 @@ class CauseOf(Query[Cause]):
 
 @dataclass(frozen=True)
 class JobsOfCause(Query[StatusCount]):
-    """Jobs whose last failure had this cause, by how they stand now."""
+    """Jobs whose last failure had this cause, by their present state."""
 
     fingerprint: str
 
@@ -275,7 +275,7 @@ class FingerprintRow(TypedDict):
 
 @dataclass(frozen=True)
 class FingerprintsWithPrefix(Query[FingerprintRow]):
-    """The first two that begin so: none, the one that is meant, or too many."""
+    """The first two with this prefix: none, the one, or too many."""
 
     prefix: str
 

@@ -19,7 +19,7 @@ QUERIES: dict[str, type[Query[Any]]] = {}
 
 
 class UnknownQuery(ValueError):
-    """The name or the parameters of a query are not known here; the words say which."""
+    """The name or a parameter of a query is unknown; the message says which."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Questions about what people set up: parsers, contracts, parameters, sources, tagging rules, tags; and about the home."""
+"""Queries about what people set up: parsers, contracts, parameters, sources, tagging rules, tags; and about the home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from casparian_protocol.queries.selections import UnclaimedTag
 class ParserVersion(TypedDict):
     """One version, with what the registry, the runs of its parser and its own circuit breaker say.
 
-    `paused_at` is a person's doing, for all versions of the name; `opened_at` the circuit breaker's.
+    `paused_at`: a person paused all versions of the name; `opened_at`: the circuit breaker opened.
     """
 
     name: str
@@ -150,7 +150,7 @@ class WorkerRow(TypedDict):
 
 @dataclass(frozen=True)
 class JoinedWorkers(Query[WorkerRow]):
-    """Workers that neither left nor were lost, as far as the log says."""
+    """Workers that, according to the log, neither left nor were lost."""
 
 
 class PausedParser(TypedDict):
@@ -284,7 +284,7 @@ class KnownBelow(Query[CountRow]):
 
 @dataclass(frozen=True)
 class WaitingTags(Query[UnclaimedTag]):
-    """Tagged files of which nothing became, counted by tag; `casparian_protocol.wording` judges them."""
+    """Tagged files without a job, counted by tag; `casparian_protocol.wording` explains why."""
 
 
 class Name(TypedDict):

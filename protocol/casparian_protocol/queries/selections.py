@@ -1,4 +1,4 @@
-"""Questions about the files that a `process` asks for: which jobs to wait for, and what became of them."""
+"""Queries about the files that a `process` selects: which jobs to wait for, and how they ended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from casparian_protocol.queries.query import Query
 
 @dataclass(frozen=True)
 class Selection:
-    """The files that are meant: those that a parser takes, with a tag, below a path; all when nothing is said."""
+    """The selected files: those that a parser takes, with a tag, below a path; all if nothing is given."""
 
     parser: str | None = None
     tag: str | None = None
-    #: Absolute; a directory ends with a slash, so that its neighbour with a longer name is not meant.
+    #: Absolute; a directory ends with a slash, so that a neighbour with a longer name is not selected.
     path: str | None = None
 
 
 @dataclass(frozen=True)
 class OpenJobsOf(Query[JobId]):
-    """The jobs that are to be waited for."""
+    """The jobs to wait for."""
 
     selection: Selection = field(default_factory=Selection)
     with_scans: bool = False
@@ -40,9 +40,9 @@ class OpenScans(Query[OpenScan]):
 class PlanPeriod(TypedDict):
     """The last events of two kinds; 0 when there is none."""
 
-    #: The daemon that answers was started.
+    #: When the present daemon was started.
     served: int
-    #: The daemon was given a reason to plan.
+    #: When the daemon last got a reason to plan.
     planned: int
 
 
@@ -120,6 +120,6 @@ class UnclaimedTags(Query[UnclaimedTag]):
 
 @dataclass(frozen=True)
 class UntaggedCount(Query[CountRow]):
-    """Files that are meant and carry no tag, so that no parser can want them."""
+    """Selected files without a tag, which no parser can take."""
 
     selection: Selection = field(default_factory=Selection)

@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from casparian_protocol.bounds import Count, Finite, Int64, Microseconds, Rate
 from casparian_shim.safe import COUNT_MAX
 
-#: A lease sees at least so many beats, however seldom the setting asks for one.
+#: At least this many beats per lease, however rarely the setting asks for one.
 BEATS_A_LEASE = 5
-#: Of the lease: a worker that heard nothing for so long asks. A sentinel answers a hello in any state, beats it does not.
+#: Fraction of the lease without a message after which a worker asks. A sentinel always answers a hello, but not beats.
 _QUESTION_SHARE = 0.25
-#: Of the lease: a worker that heard nothing for so long takes its leases for lost; before anybody else may have them.
+#: Fraction of the lease without a message after which a worker gives up its leases, before another may get them.
 _LOST_SHARE = 0.8
 #: Between two hellos of a worker that is not welcome yet.
 _HELLO_SECONDS = 1.0
@@ -39,7 +39,7 @@ class Rhythm:
 
     @classmethod
     def of(cls, heartbeat_seconds: float, lease_seconds: float) -> Rhythm:
-        """A beat as often as the setting says, and often enough for the lease."""
+        """The interval of beats: as the setting says, but often enough for the lease."""
         return cls(lease_seconds, min(heartbeat_seconds, lease_seconds / BEATS_A_LEASE))
 
     @property
@@ -47,11 +47,11 @@ class Rhythm:
         return min(_HELLO_SECONDS, self.lease_seconds / BEATS_A_LEASE)
 
     def must_ask(self, silent_seconds: float, since_hello_seconds: float) -> bool:
-        """Whether to say hello again: nothing was heard for a while, nor asked."""
+        """Whether to send hello again: nothing was received or asked for a while."""
         return min(silent_seconds, since_hello_seconds) > _QUESTION_SHARE * self.lease_seconds
 
     def has_lost(self, silent_seconds: float) -> bool:
-        """Whether a worker that heard nothing for so long must stop what it runs."""
+        """Whether a worker that has received nothing for this long must stop its jobs."""
         return silent_seconds > _LOST_SHARE * self.lease_seconds
 
 
@@ -59,14 +59,14 @@ class Rhythm:
 
 
 Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
-#: A time left beyond (ten years) says nothing to anybody: then there is none.
+#: A longer estimate (ten years) is useless and left out.
 ETA_LIMIT_SECONDS = 3650 * 86_400
-#: A rate below (one item in eleven days) is none.
+#: A lower rate (one item in eleven days) counts as none.
 _RATE_MIN = 1e-6
 
 
 class Progress(BaseModel):
-    """What is done of a job, cumulative since its attempt began."""
+    """The progress of a job, cumulative since its attempt began."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -93,7 +93,7 @@ class ProgressMeter:
     def update(self, done: int, total: int | None, now_seconds: float) -> tuple[float | None, int | None]:
         """The rate in items a second and the seconds left; never negative nor beyond its limit.
 
-        No time is left without a total, nor while the rate promises none in `ETA_LIMIT_SECONDS`.
+        No time left without a total, or when it would exceed `ETA_LIMIT_SECONDS`.
         """
         if self._at is None:
             self._done, self._at = done, now_seconds
@@ -146,11 +146,11 @@ class Histogram:
         return f"Histogram({self.counts()})"
 
     def add(self, seconds: float) -> None:
-        """One call that took so long."""
+        """Count one call of this duration."""
         self._counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
 
     def merge(self, counts: Sequence[int], *, sign: int = 1) -> None:
-        """Take in another histogram's counts; `sign` -1 takes back what was taken in."""
+        """Add another histogram's counts; `sign` -1 subtracts them again."""
         own = self._counts
         for bucket, count in enumerate(counts):
             own[bucket] += sign * count

@@ -1,10 +1,10 @@
 """The messages between sentinel, workers and clients.
 
 Each is a frozen model with a `kind`; docs/protocol.md describes all of them. Unknown fields are ignored, so
-that a newer peer may say more; a field of a wrong type is refused.
+that a newer peer may send more; a field of the wrong type is refused.
 
 A message is the frames `[kind][msgpack body][attachment…]` (`encode`, `decode`). Sizes are checked before anything is unpacked.
-Whatever is wrong with a received message is one error, `MalformedMessage`, which names the field.
+Anything wrong with a received message raises `MalformedMessage`, which names the field.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Beat(BaseModel):
 
 
 class Heartbeat(Message):
-    """A worker lives, and renews all its leases. Only running jobs, with cumulative counts; at most 4 KiB."""
+    """A worker is alive and renews all its leases. Only running jobs, with cumulative counts; at most 4 KiB."""
 
     kind = "heartbeat"
     seq: Count
@@ -123,7 +123,7 @@ class SinkCounts(BaseModel):
     output: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,62})?$")]
     rows: Count = 0
     bytes: Count = 0
-    #: Calls that the system refused.
+    #: System calls that failed.
     errors: Count = 0
     #: How long writes and syncs took: counts by bucket (`Histogram`), cut behind the last that is not 0.
     latency: list[Count] = Field(default_factory=list, max_length=BUCKET_COUNT)
@@ -132,7 +132,7 @@ class SinkCounts(BaseModel):
 class Sinks(Message):
     """What a worker wrote since its counts began, of those outputs that were written to since it last said so.
 
-    At most once a second and with its last words. Another `since` means other counts, which begin at 0 again.
+    At most once a second, and as its last message. Another `since` means new counts, which begin at 0 again.
     """
 
     kind = "sinks"
@@ -205,7 +205,7 @@ class Released(Message):
 
 
 class Bye(Message):
-    """Drained, leaves."""
+    """The worker has drained and leaves."""
 
     kind = "bye"
 
@@ -214,7 +214,7 @@ class Bye(Message):
 
 
 class Welcome(Message):
-    """Which held jobs to go on with and which to abandon, and the intervals to live by."""
+    """Which held jobs to continue and which to abandon, and the intervals to use."""
 
     kind = "welcome"
     worker_id: WorkerId
@@ -226,7 +226,7 @@ class Welcome(Message):
 
 
 class Assignment(BaseModel):
-    """One job under one lease, with all that is needed to run it, by hash."""
+    """One job under one lease, with everything needed to run it, by hash."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     job: JobSpec
@@ -234,9 +234,9 @@ class Assignment(BaseModel):
     epoch: Epoch
     #: Time of the lease event, µs UTC: the `_cf_processed_at` of the job's rows.
     leased_at: Microseconds
-    #: What this kind of job needs beside its work.
+    #: What this kind of job needs besides its work.
     briefing: AnyBriefing | None = None
-    #: An earlier attempt ran out of memory: nothing else runs beside this one.
+    #: An earlier attempt ran out of memory: this one runs alone.
     is_alone: bool = False
 
 
@@ -275,13 +275,13 @@ class Cancel(Message):
 
 
 class Drain(Message):
-    """Take nothing more, finish what runs, say `bye`."""
+    """Drain: take no more jobs, finish the running ones, send `bye`."""
 
     kind = "drain"
 
 
 class Shutdown(Message):
-    """Stop guests now, release what is held, say `bye`."""
+    """Stop guests now, release what is held, send `bye`."""
 
     kind = "shutdown"
 
@@ -298,21 +298,21 @@ class Blob(Message):
 class Refusal(StrEnum):
     """Why a message was refused, for programs. A newer peer may have others."""
 
-    #: Not of this protocol: saying the same again changes nothing.
+    #: Not part of this protocol: do not repeat it.
     MALFORMED = "MALFORMED"
     #: The sentinel does not know this connection.
     SAY_HELLO = "SAY_HELLO"
     #: The peer speaks another version of the protocol.
     PROTOCOL_VERSION = "PROTOCOL_VERSION"
-    #: Another process has this worker's name and still beats.
+    #: Another process has this worker's name and still sends heartbeats.
     NAME_TAKEN = "NAME_TAKEN"
-    #: More at once than one peer, or all together, may have.
+    #: Over the limit for one peer or for all peers together.
     TOO_MANY = "TOO_MANY"
-    #: A kind that only the other side sends.
+    #: A kind of message that only the other side may send.
     NOT_FOR_YOU = "NOT_FOR_YOU"
-    #: The sentinel's disk did not let it look; say it again.
+    #: The sentinel could not read its disk; send it again.
     DISK = "DISK"
-    #: An error of the sentinel's own; say it again.
+    #: An internal error of the sentinel; send it again.
     INTERNAL = "INTERNAL"
 
 
@@ -337,7 +337,7 @@ class Request(Message):
     id: Annotated[str, Field(max_length=64)]
     op: Annotated[str, Field(max_length=64)]
     args: dict[ShortText, Json] = Field(default_factory=dict)
-    #: Who asks: `user:<name>@<client>`.
+    #: Who sends it: `user:<name>@<client>`.
     actor: Annotated[str, Field(max_length=128)] = ""
 
 

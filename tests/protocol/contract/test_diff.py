@@ -113,10 +113,10 @@ def test_the_lines_of_a_diff_read_well() -> None:
     new = contract({"name": "price", "type": DECIMAL}, {"name": "id", "type": "string"})
 
     assert diff(ORDERS, new).render().splitlines() == [
-        "id: type int64 → string  [old rows need not satisfy it]",
+        "id: type int64 → string  [old rows may not satisfy it]",
         "id: nullability required → nullable",
         "order: moved",
-        "not compatible: old rows need not satisfy the new contract",
+        "not compatible: old rows may not satisfy the new contract",
     ]
     assert diff(ORDERS, ORDERS).render() == "no change"
     assert diff(column(), column(description="x")).render().splitlines()[-1] == (
@@ -185,9 +185,9 @@ def test_what_is_not_compatible_never_fits(one: Contract, other: Contract) -> No
             column(type={**DECIMAL, "precision": 12}),
             [Misfit("a", "its type was decimal(10,2) and is decimal(12,2)")],
         ),
-        (column(), column(nullable=False), [Misfit("a", "NULL was allowed and is not")]),
+        (column(), column(nullable=False), [Misfit("a", "NULL was allowed and no longer is")]),
         (column(nullable=False), column(), []),
-        (column(), column(unique=True), [Misfit("a", "its values did not have to be unique and now do")]),
+        (column(), column(unique=True), [Misfit("a", "its values did not have to be unique but now must be")]),
         (column(unique=True), column(), []),
         (column(values=["x", "y"]), column(values=["x"]), [Misfit("a", "values was x, y and is x")]),
         (column(pattern="x"), column(pattern="y"), [Misfit("a", "pattern was x and is y")]),

@@ -193,43 +193,43 @@ def test_a_newer_worker_may_say_more() -> None:
         (RecordAccounting(), ["records: not counted, the parser reads the file itself"], ""),
         (
             RecordAccounting(is_counted=True, given=1000),
-            ["records: 1,000 given out by the reader, all accounted for"],
+            ["records: 1,000 returned by the reader, all accounted for"],
             "",
         ),
         (
             RecordAccounting(is_counted=True, given=10, bytes_total=2000, bytes_given=1950, bytes_skipped=50),
             [
-                "records: 10 given out by the reader, all accounted for",
+                "records: 10 returned by the reader, all accounted for",
                 "bytes: 2,000 of 2,000 read, 50 of them skipped",
             ],
             "",
         ),
         (
             RecordAccounting(is_counted=True, given=10, unaccounted=1, first_rows=[7]),
-            ["records: 10 given out by the reader, 1 of them dropped"],
-            "1 of 10 records that the reader gave out became no row, no rejected row and no declared skip (line 7)",
+            ["records: 10 returned by the reader, 1 of them dropped"],
+            "1 of 10 records that the reader returned became no row, no rejected row and no declared skip (line 7)",
         ),
         (
             RecordAccounting(is_counted=True, given=9000, unaccounted=3000, first_rows=[7, 1200]),
-            ["records: 9,000 given out by the reader, 3,000 of them dropped"],
-            "3,000 of 9,000 records that the reader gave out became no row, no rejected row and no declared skip "
+            ["records: 9,000 returned by the reader, 3,000 of them dropped"],
+            "3,000 of 9,000 records that the reader returned became no row, no rejected row and no declared skip "
             "(lines 7, 1,200, …)",
         ),
         (
             RecordAccounting(is_counted=True, given=5, skipped_beyond=2),
-            ["records: 5 given out by the reader, 2 more declared skipped than there were"],
-            "the parser declared 2 more skipped records than the reader gave out without a row",
+            ["records: 5 returned by the reader, 2 more declared skipped than there were"],
+            "the parser declared 2 more skipped records than the reader returned without a row",
         ),
         (
             RecordAccounting(is_counted=True, given=5, unaccounted=2, bytes_total=900, bytes_unread=100, is_cut=True),
-            ["records: 5 given out by the reader, 2 of them dropped"],
-            "2 of 5 records that the reader gave out became no row, no rejected row and no declared skip; the reader was "
-            "left before the last 100 of 900 bytes; the reader was left before the end of the input",
+            ["records: 5 returned by the reader, 2 of them dropped"],
+            "2 of 5 records that the reader returned became no row, no rejected row and no declared skip; the parser stopped "
+            "reading before the last 100 of 900 bytes; the parser stopped reading before the end of the input",
         ),
         (
             RecordAccounting(is_counted=True, is_nothing=True, bytes_total=4096),
-            ["records: 0 given out by the reader, all accounted for"],
-            "the input has 4,096 bytes, and no row, no rejected row and no declared skip came of it",
+            ["records: 0 returned by the reader, all accounted for"],
+            "the input has 4,096 bytes, but produced no row, no rejected row and no declared skip",
         ),
     ],
 )

@@ -132,7 +132,7 @@ def test_what_a_directory_holds_beside_source_stays_out(tmp_path: Path) -> None:
         "__pycache__/": "made by Python",
         "lib.so": "compiled code",
         "sample.csv": "no source, json or yaml; `include` can name it",
-        "tests/": "tests run beside the bundle",
+        "tests/": "tests are not part of the bundle",
         "x.dylib": "compiled code",
     }
 

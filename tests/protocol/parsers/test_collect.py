@@ -76,7 +76,7 @@ def test_a_directory_gives_source_and_small_formats_and_lists_what_it_left_out(t
         LeftOut("__pycache__/", "made by Python"),
         LeftOut("native.so", "compiled code"),
         LeftOut("rates.csv", "no source, json or yaml; `include` can name it"),
-        LeftOut("tests/", "tests run beside the bundle"),
+        LeftOut("tests/", "tests are not part of the bundle"),
         LeftOut("venv/", "made by tools"),
     ]
 
@@ -98,7 +98,7 @@ def test_an_include_that_names_no_file_is_refused(tmp_path: Path, pattern: str) 
         collect_parser(folder)
 
     assert refused.value.problem == (
-        f"`include` of fix.py names '{pattern}', and no file beside the parser matches it."
+        f"`include` of fix.py names '{pattern}', but no file in the parser's directory matches it."
     )
 
 

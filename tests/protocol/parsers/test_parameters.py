@@ -90,7 +90,7 @@ def test_a_refusal_says_where_the_value_came_from() -> None:
     [
         (DECLARED, "limits", "Did you mean limit?"),
         (DECLARED, "zzz", "It has: tz, strict, limit, share, codes, map, any."),
-        ({}, "tz", 'It declares none: params = {"tz": "UTC"} would be one.'),
+        ({}, "tz", 'It declares none; a declaration looks like params = {"tz": "UTC"}.'),
     ],
 )
 def test_a_parameter_that_is_not_declared_is_refused(declared: dict[str, JsonValue], name: str, remedy: str) -> None:

@@ -21,7 +21,7 @@ WIDER = "d" * 64
 STRICTER = "e" * 64
 OTHER = "f" * 64
 TYPE = (Misfit("price", "its type was string and is int64"),)
-NULL = (Misfit("price", "NULL was allowed and is not"),)
+NULL = (Misfit("price", "NULL was allowed and no longer is"),)
 #: CONTRACT ⊂ WIDER; STRICTER ⊂ CONTRACT; OTHER fits nothing.
 FITS: dict[tuple[str, str], tuple[Misfit, ...]] = {
     (CONTRACT, WIDER): (),

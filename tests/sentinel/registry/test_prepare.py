@@ -154,7 +154,7 @@ def test_what_a_directory_includes_is_bundled_and_the_rest_is_named(tmp_path: Pa
 @pytest.mark.parametrize(
     ("include", "reason"),
     [
-        ("['ratse.csv']", "no file beside the parser matches"),
+        ("['ratse.csv']", "no file in the parser's directory matches"),
         ("['../secret.csv']", "not a pattern of relative names"),
         ("['/etc/passwd']", "not a pattern of relative names"),
         ("'rates.csv'", "a list of patterns"),

@@ -224,7 +224,7 @@ def _accounting(write: Writer, job: Job, row: JobFacts, known: Known) -> None:
     if records is not None and records.is_counted:
         dropped = records.unaccounted
         gap = f"{dropped:,} of them dropped, as the parser declares" if dropped else "all accounted for"
-        write.pair("records", f"{records.given:,} given out by the reader, {gap}", "warn" if dropped else "")
+        write.pair("records", f"{records.given:,} returned by the reader, {gap}", "warn" if dropped else "")
     elif records is not None:
         write.pair("records", "not counted, the parser reads the file itself")
     for each in known.violations:

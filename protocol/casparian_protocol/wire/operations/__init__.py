@@ -3,7 +3,7 @@
 A module has the operations of one subject: the models of arguments and results, then the `Operation`s that name them. An
 operation that is called makes a `Call` (`QUEUE(parser="fix")`), which `Client.perform` sends and whose result it returns, typed.
 The side that performs it validates the arguments again (`parse_args`). Unknown arguments are refused. Unknown fields of a
-result are ignored, so that a newer sentinel may say more. How an operation is performed is the sentinel's business.
+result are ignored, so that a newer sentinel may send more. How an operation is performed is up to the sentinel.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Version = Annotated[str, Field(min_length=1, max_length=64)]
 IdPrefix = Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
-#: A year: what is polled more seldom is scanned by hand.
+#: A year: anything polled more rarely is scanned by hand.
 PollSeconds = Annotated[int, Field(ge=0, le=86_400 * 365)]
 FILE_IDS_LIMIT = 200
 #: One blob, and one piece of it.
@@ -39,7 +39,7 @@ class Args(BaseModel):
 
 
 class NoArgs(Args):
-    """Nothing to say."""
+    """An empty result."""
 
 
 class Done(Result):
@@ -68,14 +68,14 @@ R = TypeVar("R", bound=Result, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[P, R]):
-    """One name that a `request` may carry. Calling it checks the arguments and makes a `Call`."""
+    """One operation that a `request` may name. Calling it checks the arguments and makes a `Call`."""
 
     name: str
     meaning: str
     #: The model of its arguments: a class, typed by how it is called.
     make_args: Callable[P, Args]
     result: type[R]
-    #: Only a daemon can do it; without one the client does without.
+    #: It needs a daemon.
     is_daemon_only: bool = False
     #: Its request brings one attachment.
     takes_bytes: bool = False

@@ -59,21 +59,21 @@ class QueueCounts(Result):
 
 
 class ProjectorPhase(StrEnum):
-    """How the process that keeps the tables is, for programs."""
+    """The state of the process that keeps the tables, for programs."""
 
     STARTING = "starting"
-    #: It applies what the log has and it has not.
+    #: It is applying events that the tables lack.
     READING = "reading"
     READY = "ready"
-    #: It is in a large batch, or was a moment ago; or the machine has no time for it. Its answers come later.
+    #: It is applying a large batch, or was a moment ago; or the machine is busy. Its answers come later.
     BUSY = "busy"
-    #: Its process is stopped, or waits for something that does not come.
+    #: Its process is suspended or hangs.
     HUNG = "hung"
-    #: It ended and is started again in a moment.
+    #: It ended and will be restarted in a moment.
     AWAY = "away"
-    #: It only dies, and is started again seldom.
+    #: It keeps dying, and is restarted only rarely.
     GIVEN_UP = "given_up"
-    #: It said what stops it.
+    #: It reported what stops it.
     BROKEN = "broken"
 
 
@@ -106,7 +106,7 @@ class ParsersView(Result):
 
 
 class WorkerGivenUp(Result):
-    """A local worker that only died and is not started any more until the daemon is."""
+    """A local worker that kept dying and is not started again until the daemon is restarted."""
 
     worker: str
     reason: str
@@ -126,7 +126,7 @@ class ParkedCommit(Result):
     epoch: Count
     #: Relative to the home, as far as it is known.
     path: str
-    #: Of the system; 0 for an error of ours.
+    #: The system's error number; 0 for an error in Casparian.
     errno: Count
     reason: str
     #: µs UTC.
@@ -135,7 +135,7 @@ class ParkedCommit(Result):
 
 
 class InternalErrors(Result):
-    """Errors of the sentinel's own since its start, by where they happened. Each traceback is in its log."""
+    """Internal errors of the sentinel since its start, by place. Each traceback is in its log."""
 
     count: Count = 0
     places: dict[str, Count] = Field(default_factory=dict)
@@ -146,7 +146,7 @@ class StatusResult(Result):
     pid: int
     seq: Count
     ready: bool
-    #: Files that have not been planned yet may become jobs: an empty queue says nothing before this is false.
+    #: Whether planning is pending: an empty queue means nothing before this is false.
     planning: bool = False
     version: str
     home: str
@@ -240,7 +240,7 @@ class SettingChange(Result):
 
 
 class ReloadResult(Done):
-    #: What was taken over, and what differs and needs a restart.
+    #: Settings that were applied, and those that need a restart.
     changed: dict[str, SettingChange]
     needs_restart: list[str]
 
@@ -271,7 +271,12 @@ SNAPSHOT = Operation("snapshot", "all that is open at a sequence, for readers of
 UPLOAD = Operation(
     "upload", "a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
 )
-SETTINGS = Operation("settings", "the settings that the daemon runs with", NoArgs, SettingsResult, is_daemon_only=True)
-RELOAD = Operation("reload", "take over the settings that need no restart", NoArgs, ReloadResult, is_daemon_only=True)
-DRAIN = Operation("drain", "take no new work; what runs may finish", NoArgs, Done, is_daemon_only=True)
-STOP = Operation("stop", "end the daemon", StopArgs, Done, is_daemon_only=True)
+UPLOAD = Operation(
+    "upload", "upload a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
+)
+SETTINGS = Operation(
+    "settings", "report the settings that the daemon runs with", NoArgs, SettingsResult, is_daemon_only=True
+)
+RELOAD = Operation("reload", "reload the settings that need no restart", NoArgs, ReloadResult, is_daemon_only=True)
+DRAIN = Operation("drain", "take no new jobs; running ones may finish", NoArgs, Done, is_daemon_only=True)
+STOP = Operation("stop", "stop the daemon", StopArgs, Done, is_daemon_only=True)

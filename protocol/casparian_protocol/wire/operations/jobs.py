@@ -23,9 +23,9 @@ class QueueArgs(Args):
     tag: Tag | None = None
     path: PathText | None = None
     limit: PositiveCount | None = None
-    #: Also files whose jobs were all cancelled; by itself planning leaves them alone.
+    #: Also files whose jobs were all cancelled; by default planning skips them.
     include_cancelled: bool = False
-    #: Only say what is asked for and what would be left, and why; queue nothing.
+    #: Only report what would be queued and what would not, and why; queue nothing.
     dry_run: bool = False
 
 
@@ -45,7 +45,7 @@ class Asked(Result):
     #: The tags that it takes, as far as the request names them.
     topics: list[str] = Field(default_factory=list)
     files: Count
-    #: Files whose bytes another one has too; of equal files one is processed.
+    #: Files with the same content as another; one of them is processed.
     duplicates: Count = 0
     #: Contents with a job that has ended, with an open one, and with cancelled ones only.
     ended: Count = 0
@@ -82,7 +82,7 @@ class JobResult(Done):
 
 
 class CloseArgs(Args):
-    """Which failures need no more attention: that of one job, or all open ones of a cause; the two exclude each other."""
+    """Which failures to close: that of one job, or all open ones of a cause, not both."""
 
     job_id: IdPrefix | None = None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
@@ -94,7 +94,7 @@ class CloseResult(Done):
 
 
 class ReplayArgs(Args):
-    """Which dead letters: one, those with a fingerprint, or all; the three exclude each other.
+    """Which dead letters: one, those with a fingerprint, or all; exactly one of the three.
 
     At most `limit` of them are looked at, in the order of their ids from behind `after` on.
     """
@@ -140,12 +140,14 @@ class RerunFailedResult(Done):
 
 # --- the operations ---
 
-QUEUE = Operation("queue", "pending files become jobs", QueueArgs, QueueResult)
-CANCEL = Operation("cancel", "stop an open job; it leaves nothing", CancelArgs, JobResult)
-RETRY = Operation("retry", "a failed, dead or cancelled job waits again, with its own artifact", JobArgs, JobResult)
-REPLAY = Operation("replay", "dead letters wait again, their counts reset", ReplayArgs, ReplayResult)
-CLOSE = Operation("close", "failures that need no more attention are counted no more", CloseArgs, CloseResult)
-RERUN = Operation("rerun", "an ended job again, as a new job with the current artifact", JobArgs, JobResult)
+QUEUE = Operation("queue", "queue pending files as jobs", QueueArgs, QueueResult)
+CANCEL = Operation("cancel", "cancel an open job; it leaves no output", CancelArgs, JobResult)
+RETRY = Operation("retry", "queue a failed, dead or cancelled job again, with its own artifact", JobArgs, JobResult)
+REPLAY = Operation("replay", "queue dead letters again, with their counts reset", ReplayArgs, ReplayResult)
+CLOSE = Operation(
+    "close", "close failures that need no more attention, so that they are not counted", CloseArgs, CloseResult
+)
+RERUN = Operation("rerun", "run an ended job's input again, as a new job with the current artifact", JobArgs, JobResult)
 RERUN_FAILED = Operation(
-    "rerun_failed", "inputs that failed, as new jobs with what is current", RerunFailedArgs, RerunFailedResult
+    "rerun_failed", "run failed inputs again, as new jobs with the current artifact", RerunFailedArgs, RerunFailedResult
 )

@@ -114,7 +114,7 @@ class ReviseResult(Done):
 
 
 class TagArgs(Args):
-    """Files by id (at most 200) or in a durable blob (Arrow IPC, column `id`); exactly one of both."""
+    """Files by id (at most 200) or in a durable blob (Arrow IPC, column `id`); exactly one of the two."""
 
     tag: Tag
     remove: bool = False
@@ -203,12 +203,12 @@ class WaitingProblem(Result):
     output: str = ""
     column: str = ""
     what: str
-    #: CONTRACT: rows that lie do not satisfy its contract. JOBS_OPEN: jobs of another version are open.
+    #: CONTRACT: existing rows do not satisfy its contract. JOBS_OPEN: jobs of another version are open.
     code: str = ""
 
 
 class VersionVerdict(Result):
-    """How a version of a parser stands after an operation."""
+    """The status of a parser version after an operation."""
 
     parser: str
     version: str
@@ -232,7 +232,7 @@ class RegisterResult(Done):
     already: bool
     #: Contracts that are identical to approved ones of an earlier version, and approved by that.
     carried: list[CarriedApproval] = Field(default_factory=list)
-    #: How the version stands now, when it may run.
+    #: The status of the version, when it may run.
     versions: list[VersionVerdict] = Field(default_factory=list)
 
 
@@ -246,7 +246,7 @@ class DecideContractArgs(Args):
 
 class DecideContractResult(Done):
     decided: list[ContractView]
-    #: How versions stand that may run by this decision.
+    #: The status of the versions that may run after this decision.
     versions: list[VersionVerdict] = Field(default_factory=list)
 
 
@@ -271,7 +271,7 @@ class RetireResult(Done):
 
 
 class UseArgs(Args):
-    """The version that is to take new and changed files."""
+    """The version to take new and changed files."""
 
     parser: ParserName
     version: Version
@@ -317,27 +317,27 @@ class PolicyArgs(Args):
 
 # --- the operations ---
 
-PAUSE = Operation("pause", "jobs of the parser stay queued", PauseArgs, Done)
-RESUME = Operation("resume", "jobs of the parser run again", ResumeArgs, Done)
-RETIRE = Operation("retire", "no new jobs for this version", RetireArgs, RetireResult)
-USE_VERSION = Operation("use_version", "this version takes new and changed files", UseArgs, UseResult)
+PAUSE = Operation("pause", "pause a parser: its jobs stay queued", PauseArgs, Done)
+RESUME = Operation("resume", "resume a parser: its jobs run again", ResumeArgs, Done)
+RETIRE = Operation("retire", "retire a version: it gets no new jobs", RetireArgs, RetireResult)
+USE_VERSION = Operation("use_version", "choose the version that takes new and changed files", UseArgs, UseResult)
 SET_PARAMETERS = Operation(
-    "set_parameters", "what jobs get as parameters from now on", SetParametersArgs, SetParametersResult
+    "set_parameters", "set the parameters of jobs from now on", SetParametersArgs, SetParametersResult
 )
-REGISTER = Operation("register", "an artifact and its contracts become known", RegisterArgs, RegisterResult)
+REGISTER = Operation("register", "register an artifact and its contracts", RegisterArgs, RegisterResult)
 DECIDE_CONTRACT = Operation(
     "decide_contract", "approve or reject proposed contracts", DecideContractArgs, DecideContractResult
 )
 SET_POLICY = Operation("set_policy", "store a quarantine policy", PolicyArgs, Done)
-ADD_SOURCE = Operation("add_source", "a directory becomes a source", AddSourceArgs, AddSourceResult)
+ADD_SOURCE = Operation("add_source", "add a directory as a source", AddSourceArgs, AddSourceResult)
 REMOVE_SOURCE = Operation(
-    "remove_source", "a source is scanned no more; its files stay known", SourceArgs, SourceResult
+    "remove_source", "remove a source: it is no longer scanned, its files stay known", SourceArgs, SourceResult
 )
 RESCAN = Operation("rescan", "queue a SCAN job for a source", SourceArgs, RescanResult, is_daemon_only=True)
-BEGIN_SCAN = Operation("begin_scan", "the client starts a scan of its own", BeginScanArgs, BeginScanResult)
-OBSERVE = Operation("observe", "what the client's scan found changed", ObserveArgs, Done)
-END_SCAN = Operation("end_scan", "the client's scan ended", EndScanArgs, Done)
-REVISE = Operation("revise", "known files get the tags of changed rules, or their digest", ReviseArgs, ReviseResult)
-TAG = Operation("tag", "files get or lose a tag by hand", TagArgs, TagResult)
-ADD_RULE = Operation("add_rule", "a tagging rule", AddRuleArgs, RuleResult)
-REMOVE_RULE = Operation("remove_rule", "a tagging rule is gone", RemoveRuleArgs, RuleResult)
+BEGIN_SCAN = Operation("begin_scan", "record that the client starts a scan of its own", BeginScanArgs, BeginScanResult)
+OBSERVE = Operation("observe", "record what the client's scan found changed", ObserveArgs, Done)
+END_SCAN = Operation("end_scan", "record that the client's scan ended", EndScanArgs, Done)
+REVISE = Operation("revise", "give known files the tags of changed rules, or their digests", ReviseArgs, ReviseResult)
+TAG = Operation("tag", "add or remove a tag by hand", TagArgs, TagResult)
+ADD_RULE = Operation("add_rule", "add or change a tagging rule", AddRuleArgs, RuleResult)
+REMOVE_RULE = Operation("remove_rule", "remove a tagging rule", RemoveRuleArgs, RuleResult)
