@@ -339,7 +339,7 @@ def as_of_option(command: F) -> F:
         metavar="SEQ|TIME",
         expose_value=False,
         callback=_remember,
-        help="Answer as of event SEQ of the log, or of an ISO time (default: now).",
+        help="Answer as of event SEQ of the log or a time, such as 2026-05-01T18:00, 18:00 or -15m (default: now).",
     )
     return option(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 
@@ -103,4 +104,6 @@ def main() -> None:
     """Entry point of the `casparian` script."""
     process.reset_signals(keep=process.TERMINAL)
     prepare()
+    # Log records of the packages are for the daemon's log, which has its own handlers: a command reports problems itself.
+    logging.getLogger("casparian_sentinel").addHandler(logging.NullHandler())
     sys.exit(run(casparian))

@@ -8,13 +8,11 @@ can be changed. A caller sees no difference, except that some operations need a 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -22,6 +20,7 @@ from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
+from casparian_protocol.moments import MOMENT_HINT, NotAMoment, read_moment
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.queries.outputs import TableColumns, TableRows
 from casparian_protocol.wire.operations.base import Call, Done, R
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
-_SEQ = re.compile(r"[0-9]{1,19}\Z")
 
 
 class Gateway(Protocol):
@@ -286,17 +284,25 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
 
 @contextmanager
 def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
-    """The home as it was. Raises `UsageProblem` for what is neither an event nor a time."""
+    """The home as it was at an event or a time (`casparian_protocol.moments`). Raises `UsageProblem` for anything else."""
     from casparian_sentinel import RealFs, end_of_log, fold_from_scratch, last_seq_at
 
     end = end_of_log(RealFs(), home.log)
     if end is None:
         raise UsageProblem(f"The log of {home.root} is empty.", remedy="There is no past to look at.")
-    seq = int(as_of) if _SEQ.match(as_of) else last_seq_at(home, _microseconds(as_of), end)
+    now_us = time.time_ns() // 1000
+    try:
+        moment = read_moment(as_of, now_us, now_us)
+    except NotAMoment as cause:
+        raise UsageProblem(
+            f"--as-of {as_of[:80]!r} is not a valid event number or time.", remedy=f"Write {MOMENT_HINT}."
+        ) from cause
+    seq = moment.seq if moment.at_us is None else last_seq_at(home, moment.at_us, end)
+    assert seq is not None
     with tempfile.TemporaryDirectory(prefix="casparian-as-of-") as directory:
         projection = fold_from_scratch(home, Path(directory) / "state.duckdb", seq, end)
         try:
-            if _SEQ.match(as_of) and projection.seq < seq:
+            if moment.at_us is None and projection.seq < seq:
                 raise UsageProblem(
                     f"The log ends with event {projection.seq}; there is no event {seq} yet.",
                     remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
@@ -304,15 +310,3 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
             yield PastGateway(PastHome(home.root, Path(directory)), projection, projection.seq)
         finally:
             projection.close()
-
-
-def _microseconds(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # as every time is shown
-    except ValueError as cause:
-        raise UsageProblem(
-            f"--as-of {text!r} is not a valid event number or ISO time.",
-            remedy="For example 1234, 2026-05-01, 2026-05-01T16:30 (UTC) or 2026-05-01T18:30+02:00.",
-        ) from cause
-    return round(moment.timestamp() * 1_000_000)

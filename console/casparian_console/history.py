@@ -1,17 +1,15 @@
 """The log in memory, and the facts as they were after any of its events.
 
 `History` holds the events packed. `Past` folds them from the nearest kept place: kept places are forks (`Facts.fork`) that
-share what did not change between them. `read_moment` reads what a person types to name a moment: a sequence, a time or an age.
+share what did not change between them.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from casparian_console.facts import Facts
 from casparian_protocol.feed import FeedEvent
@@ -178,41 +176,3 @@ class Past:
         self._close[self.facts.seq] = self.facts.fork()
         if len(self._close) > _CLOSE_KEPT:
             del self._close[next(iter(self._close))]
-
-
-_SEQUENCE = re.compile(r"@?([0-9][0-9,]{0,25})\Z")
-_AGO = re.compile(r"-\s*((?:[0-9]+(?:\.[0-9]+)?\s*[smhd]\s*)+)(?:ago)?\Z", re.IGNORECASE)
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", re.IGNORECASE)
-_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?Z?\Z", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-MOMENT_HINT = "4711, 14:05, 2026-03-05T14:05 (UTC), -15m (before now)"
-
-
-class NoMoment(ValueError):
-    """The text is neither a sequence nor a time; says what would be."""
-
-
-def read_moment(text: str, now_us: int, here_us: int) -> tuple[int | None, int | None]:
-    """(sequence, None) or (None, µs UTC). A time of day is taken on the day of `here_us`, where the console stands."""
-    stripped = text.strip()
-    if found := _SEQUENCE.match(stripped):
-        return int(found[1].replace(",", "")), None
-    if found := _AGO.match(stripped):
-        seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(found[1]))
-        return None, now_us - round(seconds * 1_000_000)
-    if found := _CLOCK.match(stripped):
-        hour, minute, second = int(found[1]), int(found[2]), int(found[3] or 0)
-        day = datetime.fromtimestamp(here_us / 1_000_000, UTC)
-        try:
-            moment = day.replace(hour=hour, minute=minute, second=second, microsecond=999_999)
-        except ValueError as cause:
-            raise NoMoment(f"{stripped} is not a time of day.") from cause
-        return None, round(moment.timestamp() * 1_000_000)
-    try:
-        moment = datetime.fromisoformat(stripped)
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return None, round(moment.timestamp() * 1_000_000)
-    except (ValueError, OverflowError, OSError) as cause:
-        raise NoMoment(
-            f"“{stripped[:40]}” is neither a sequence nor a time: write 4711, 14:05, 2026-03-05T14:05 or -15m."
-        ) from cause

@@ -259,10 +259,11 @@ class Travel:
         if self.seq is None:
             return []
         try:
-            seq, at_us = read_moment(text, context.present.now_us, self.history.time_of(self.seq))
-        except NoMoment as problem:
+            moment = read_moment(text, context.present.now_us, self.history.time_of(self.seq))
+        except NotAMoment as problem:
             context.say(str(problem), "bad")
             return []
+        seq, at_us = moment.seq, moment.at_us
         wanted = self.history.last_at(at_us) if seq is None and at_us is not None else seq or 0
         self.go(wanted)
         if at_us is not None and self.history.time_of(self.seq) > at_us:

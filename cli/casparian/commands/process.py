@@ -100,7 +100,7 @@ def process(
     """Queue the pending files, run them, and report what happened to each.
 
     If a daemon runs, its workers do the work, and jobs that it queued by itself are counted too. Otherwise a daemon is started,
-    and ends with this command. Exit 1 when a job failed."""
+    and ends with this command. Exit 1 when a job failed, or when none of the files asked for could be processed."""
     if not is_home(app.home):
         raise NoHome(app.home)
     asked = selection_of(parser, tag, path)
@@ -195,9 +195,10 @@ class _Run:
         return self.view.left
 
     @property
-    def is_for_nobody(self) -> bool:
-        """Whether there are files, but no parser takes any of them."""
-        return bool(self.unclaimed) and not _has_files(self.queued)
+    def is_in_vain(self) -> bool:
+        """Whether there are files, but none can become a job: no parser takes them, or none of its versions may run."""
+        refused = [one for one in self.queued.skipped if one.files and one.code != "CANCELLED"]
+        return bool(refused) or (bool(self.unclaimed) and not _has_files(self.queued))
 
 
 @contextmanager
@@ -387,7 +388,8 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
         if left:
             app.say(f"interrupted: {_stay(left)} queued; `casparian process` continues")
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if ended.failed or run.is_for_nobody or stuck else ExitCode.OK
+    is_undone = not sum(ended.jobs.values()) and (left > 0 or run.is_in_vain)
+    return ExitCode.FAILED if ended.failed or stuck or is_undone else ExitCode.OK
 
 
 def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:

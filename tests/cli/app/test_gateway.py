@@ -201,9 +201,9 @@ def test_the_past_knows_what_was_and_nothing_later(home: Home) -> None:
 @pytest.mark.parametrize(
     ("as_of", "problem"),
     [
-        ("yesterday", "--as-of 'yesterday' is not a valid event number or ISO time."),
+        ("yesterday", "--as-of 'yesterday' is not a valid event number or time."),
         ("999999", "there is no event 999999 yet"),
-        ("-1", "--as-of '-1' is not a valid event number or ISO time."),
+        ("-1", "--as-of '-1' is not a valid event number or time."),
     ],
 )
 def test_what_is_no_event_and_no_time_is_refused(home: Home, as_of: str, problem: str) -> None:
