@@ -13,7 +13,7 @@ from typing import Any
 
 from casparian_console.canvas import Line, clean, clip, clock, fit, line_width, spread
 from casparian_console.facts import Facts
-from casparian_console.history import MOMENT_HINT, History, NoMoment, Past, read_moment
+from casparian_console.history import History, Past
 from casparian_console.listing import Cursor
 from casparian_console.messages import Effects, Ended, Failed, LoadPast, Output, PastEvents, StopCommand
 from casparian_console.screen import Action, Screen
