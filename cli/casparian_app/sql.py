@@ -86,7 +86,7 @@ def quarantined_rows(
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
 ) -> list[PlainRow]:
-    """Rows that failed jobs left, straight from their files: they are not a part of any table."""
+    """Rows kept from failed jobs, read straight from their files: they belong to no table."""
     import pyarrow.parquet as pq
 
     from casparian_protocol.values import plain_rows

@@ -1,6 +1,6 @@
 """Error codes, what each means for a retry, and the report of a failed parser.
 
-Standard library only: every process of Casparian shares these words. Turning a traceback into
+Standard library only: every process of Casparian uses these codes. Turning a traceback into
 text is `trace`'s work, making hostile text harmless `safe`'s, moving a report over a socket
 `frames`'s. Nothing here decides when a retry happens, only whether one makes sense.
 """

@@ -121,7 +121,7 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
 
 
 def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCode:
-    """Redraw when the feed says that something changed, at most four times a second."""
+    """Redraw when the feed reports a change, at most four times a second."""
     from casparian_protocol.feed import FeedEvent
     from casparian_protocol.wire.operations.daemon import Snapshot
 
@@ -266,7 +266,7 @@ def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
 
 
 def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
-    """Print what is appended; the feed says when the job has ended."""
+    """Print what is appended, until the feed reports that the job has ended."""
     from casparian_protocol.feed import FeedEvent
     from casparian_protocol.wire.operations.daemon import Snapshot
 

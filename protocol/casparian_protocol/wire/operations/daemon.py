@@ -265,11 +265,11 @@ class UploadResult(Result):
 
 # --- the operations ---
 
-PING = Operation("ping", "is anybody there", NoArgs, PingResult)
-STATUS = Operation("status", "the sentinel, its workers and its queue in numbers", NoArgs, StatusResult)
-SNAPSHOT = Operation("snapshot", "all that is open at a sequence, for readers of the feed", NoArgs, Snapshot)
+PING = Operation("ping", "check that the sentinel answers", NoArgs, PingResult)
+STATUS = Operation("status", "report the sentinel, its workers and its queue in numbers", NoArgs, StatusResult)
+SNAPSHOT = Operation("snapshot", "report all that is open at a sequence, for readers of the feed", NoArgs, Snapshot)
 UPLOAD = Operation(
-    "upload", "a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
+    "upload", "upload a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
 )
 UPLOAD = Operation(
     "upload", "upload a piece of a blob that a later operation names", UploadArgs, UploadResult, takes_bytes=True
