@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
 import sys
+import threading
+from typing import NoReturn
 
 import rich_click as click
 
@@ -106,4 +109,21 @@ def main() -> None:
     prepare()
     # Log records of the packages are for the daemon's log, which has its own handlers: a command reports problems itself.
     logging.getLogger("casparian_sentinel").addHandler(logging.NullHandler())
-    sys.exit(run(casparian))
+    leave(run(casparian))
+
+
+def leave(code: int) -> NoReturn:
+    """End with this status. Without threads to wait for, the interpreter's memory is left to the kernel.
+
+    Freeing every module takes longer than most commands do. What is registered for the end of the process is still done.
+    """
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in others):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # the interpreter has its own words for a stream that takes nothing or was closed
+        sys.exit(code)
+    os._exit(code)
