@@ -1,7 +1,9 @@
-"""Row 11: the console on a pseudo-terminal beside a real daemon: how soon an event and a key are on the screen, and its rest.
+"""Row 11: the console on a pseudo-terminal beside a real daemon: how soon an event and a key are on the screen, and its rest;
+and how soon the rows of a query are whole that goes to a command which the console keeps ready.
 
 The clock of an event runs from before the request that causes it; of a key, from before it is written to the terminal; both
-until the frame that shows it was written. Everything the console writes is read, as a terminal would.
+until the frame that shows it was written. Everything the console writes is read, as a terminal would. A query's clock runs from
+before it is written to the command until the command has ended; DuckDB and Python alone do the same work beside it.
 """
 
 from __future__ import annotations
@@ -40,13 +42,17 @@ _LOOK_SECONDS = 0.3
 _EVENT, _EVENT_TAIL = "event p50", "event p99"
 _KEY, _KEY_TAIL = "key p50", "key p99"
 _REST = "at rest"
+_ROWS, _ROWS_RATIO = "rows p50", "rows / bare"
+#: What the console asks for a table's first page.
+_PAGE = "select range as n, range::varchar as text, range * 1.5 as price from range(100000) limit 501"
+_BARE = "import duckdb; duckdb.sql({!r}).to_arrow_table()"
 #: To Jobs, and the one group of jobs opened: every job is a row.
 _OPEN = (b"\x1bj", b" ")
 #: What a person does in a list; each of them moves the cursor.
 _KEYS = (b"j", b"j", b"k", b"\x1b[6~", b"j", b"G", b"k", b"g")
 
 
-def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: int) -> dict[str, Any]:
+def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: int, queries: int) -> dict[str, Any]:
     """Milliseconds and percents, with `jobs` waiting jobs in the list."""
     home = new_home(scratch / "home")
     try:
@@ -63,6 +69,7 @@ def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: i
                     console.settle()
                 pressed = list(_press(console, keys))
                 rss_bytes = console.process.memory_info().rss
+            asked, bare = zip(*(_ask(home) for _ in range(queries)), strict=True)
             stamps = json.loads((scratch / "stamps.json").read_text(encoding="utf-8"))
         shown = [_first(stamps, began, 1, seq) for began, seq in caused]
         answered = [_first(stamps, began, 2, number) for began, number in pressed]
@@ -70,6 +77,8 @@ def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: i
             "event": _milliseconds(shown),
             "key": _milliseconds(answered),
             "idle_percent": rest,
+            "rows": _milliseconds(asked),
+            "bare": _milliseconds(bare),
             "frames": len(stamps),
             "peak_rss_bytes": rss_bytes,
         }
@@ -102,6 +111,36 @@ def _press(console: _Console, keys: int) -> Iterator[tuple[float, int]]:
         began = time.monotonic()
         console.write(_KEYS[number % len(_KEYS)])
         yield began, number + 1 + len(_OPEN)
+
+
+def _ask(home: Home) -> tuple[float, float]:
+    """Seconds of one query by a command that waits for it, and of a Python that starts DuckDB for the same query alone."""
+    command = [sys.executable, "-m", "casparian", "--home", str(home.root), "sql", "--format", "arrays", "--warm", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=own_environment()) as child:
+        _await_rest(psutil.Process(child.pid))
+        began = time.monotonic()
+        told, _ = child.communicate(json.dumps({"sql": _PAGE, "limit": 501}).encode() + b"\n", _PATIENCE_SECONDS)
+        asked = time.monotonic() - began
+    if child.returncode or len(told.splitlines()) != 502:
+        raise RuntimeError(f"the query ended with {child.returncode} and {len(told.splitlines())} lines")
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", _BARE.format(_PAGE)], check=True, env=own_environment())
+    return asked, time.monotonic() - began
+
+
+def _await_rest(command: psutil.Process) -> None:
+    """Until it and the process that it started wait for their orders: neither computes any more."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    before = -1.0
+    while time.monotonic() < deadline:
+        processes = [command, *command.children()]
+        spent = sum(sum(process.cpu_times()[:2]) for process in processes)
+        is_waiting = all(process.status() == psutil.STATUS_SLEEPING for process in processes)
+        if len(processes) == 2 and is_waiting and spent == before:
+            return
+        before = spent
+        time.sleep(_LOOK_SECONDS)
+    raise RuntimeError("the command that waits for a query never came to rest")
 
 
 def _first(stamps: Sequence[tuple[float, int, int]], began: float, which: int, least: float) -> float:
@@ -196,6 +235,7 @@ def _prepare(setting: Setting) -> Sequence[Case]:
             events=sizes["events"],
             keys=sizes["keys"],
             rest_seconds=sizes["rest"],
+            queries=sizes["queries"],
         )
         figures = {
             _EVENT_TAIL: found["event"]["p99"],
@@ -203,6 +243,8 @@ def _prepare(setting: Setting) -> Sequence[Case]:
             _KEY_TAIL: found["key"]["p99"],
             _KEY: found["key"]["p50"],
             _REST: found["idle_percent"],
+            _ROWS: found["rows"]["p50"],
+            _ROWS_RATIO: found["rows"]["p50"] / found["bare"]["p50"],
         }
         return Sample(figures, found)
 
@@ -219,12 +261,15 @@ CONSOLE = Benchmark(
         Figure(_KEY_TAIL, "ms", is_higher_better=False, digits=1),
         Figure(_KEY, "ms", is_higher_better=False, digits=1),
         Figure(_REST, "% CPU", is_higher_better=False, digits=2),
+        Figure(_ROWS, "ms", is_higher_better=False, digits=0),
+        Figure(_ROWS_RATIO, "×", is_higher_better=False, digits=2),
     ],
     sizes=[
         Size("--jobs", 100_000, "jobs in the list"),
         Size("--events", 100, "events, one after another"),
         Size("--keys", 200, "keys, one after another"),
         Size("--rest", 5, "seconds at rest"),
+        Size("--queries", 15, "queries, one after another"),
     ],
     prepare=_prepare,
     targets=[
@@ -232,6 +277,10 @@ CONSOLE = Benchmark(
         Target("a key is answered within 16 ms (median)", _KEY, at_most=16.0),
         Target("a key is answered within 16 ms (p99)", _KEY_TAIL, at_most=16.0),
         Target("less than 1 % of a core at rest", _REST, at_most=1.0),
+        Target("the rows of a query are there within 150 ms (median)", _ROWS, at_most=150.0),
     ],
-    notes=["An event's time includes the request that causes it and the sync before its reply: about a millisecond."],
+    notes=[
+        "An event's time includes the request that causes it and the sync before its reply: about a millisecond.",
+        "Bare: a Python that starts, loads DuckDB and asks it the same query, without a home, limits or confinement.",
+    ],
 )

@@ -8,32 +8,62 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName, hint
 from casparian_app.texts import UsageProblem, json_text
+from casparian_protocol.home import Home, is_home
 from casparian_protocol.queries.registry import StateTables
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
     from casparian_protocol.values import PlainRow
+    from casparian_sentinel import QueryProcess
 
 
-def prepare() -> subprocess.Popen[bytes]:
-    """A confined process, with everything loaded, that waits for the query of one `ask(..., prepared=...)`."""
-    from casparian_sentinel import ask_sql, prepare_sql, sql_relations  # noqa: F401 -- loaded here, used by `ask`
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What one query needs besides its text, made ready before it is known."""
 
-    child = prepare_sql()
+    process: QueryProcess
+    #: Reads the catalog; without one DuckDB is started for it.
+    reader: duckdb.DuckDBPyConnection | None = None
+
+
+@contextmanager
+def prepared(home: Home) -> Iterator[Prepared | None]:
+    """The process of one query, started; None where it cannot be, which `ask` will say. What was not used ends."""
+    from casparian_sentinel import QueryProcess
+
+    if not is_home(home):
+        yield None
+        return
+    try:
+        process = QueryProcess(home)
+    except OSError:
+        yield None
+        return
+    with process:
+        yield Prepared(process)
+
+
+def load(ready: Prepared | None) -> Prepared | None:
+    """The same, with every library loaded that `ask` and its answer need, and DuckDB started."""
+    import duckdb
+    import sqlglot.dialects.duckdb  # noqa: F401 -- the grammar, which is loaded with the first query otherwise
+
     import casparian_protocol.values  # noqa: F401 -- what writes the answer
+    from casparian_sentinel import ask_sql, sql_relations  # noqa: F401 -- used by `ask`
 
-    return child
+    return None if ready is None else replace(ready, reader=duckdb.connect())
 
 
 def ask(
@@ -42,13 +72,14 @@ def ask(
     *,
     timeout_seconds: float = 600.0,
     limit_rows: int | None = None,
-    prepared: subprocess.Popen[bytes] | None = None,
+    ready: Prepared | None = None,
 ) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` for the past."""
     from casparian_sentinel import ask_sql, sql_relations
 
     gateway.publish_output_views()
-    known = sql_relations(gateway.home, [row["table_name"] for row in gateway.query(StateTables())])
+    state_tables = [row["table_name"] for row in gateway.query(StateTables())]
+    known = sql_relations(gateway.home, state_tables, None if ready is None else ready.reader)
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
     return ask_sql(
@@ -58,7 +89,7 @@ def ask(
         gateway.state_table,
         timeout_seconds=timeout_seconds,
         limit_rows=limit_rows,
-        prepared=prepared,
+        prepared=None if ready is None else ready.process,
     )
 
 

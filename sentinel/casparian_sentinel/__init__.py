@@ -70,10 +70,10 @@ if TYPE_CHECKING:
     from casparian_sentinel.registry.prepare import PreparedArtifact
     from casparian_sentinel.registry.prepare import prepare as prepare_artifact
     from casparian_sentinel.sql.ask import ask as ask_sql
-    from casparian_sentinel.sql.ask import prepare as prepare_sql
     from casparian_sentinel.sql.ask import relations as sql_relations
     from casparian_sentinel.sql.guard import Relations
     from casparian_sentinel.sql.guard import check as check_sql
+    from casparian_sentinel.sql.query_process import QueryProcess
 
 __all__ = [
     "SEALS_FOLDER",
@@ -97,6 +97,7 @@ __all__ = [
     "Position",
     "PreparedArtifact",
     "Projection",
+    "QueryProcess",
     "RealFs",
     "Relations",
     "RepairPlan",
@@ -128,7 +129,6 @@ __all__ = [
     "log_tail",
     "plan_repair",
     "prepare_artifact",
-    "prepare_sql",
     "publish_past_output_views",
     "published_files",
     "repair_recorded",
@@ -165,8 +165,9 @@ _NAMES = {
     ),
     "casparian_sentinel.registry.keys": "has_home_key home_key",
     "casparian_sentinel.registry.prepare": "PreparedArtifact prepare_artifact=prepare",
-    "casparian_sentinel.sql.ask": "ask_sql=ask prepare_sql=prepare sql_relations=relations",
+    "casparian_sentinel.sql.ask": "ask_sql=ask sql_relations=relations",
     "casparian_sentinel.sql.guard": "Relations check_sql=check",
+    "casparian_sentinel.sql.query_process": "QueryProcess",
 }
 _HOMES = {
     public: (module, there or public)

@@ -209,16 +209,19 @@ def publish(
 
 
 @contextmanager
-def opened(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """The newest catalog, read only. `FileNotFoundError` when there is none.
 
     DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalog while another thread
-    has it open: it is looked at under a name of its own.
+    has it open: it is looked at under a name of its own. `reader` is a fresh `duckdb.connect()` to look at it with, which
+    is closed afterwards: most of the time goes into starting DuckDB.
     """
     link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     link.hardlink_to(home.catalog_db)
     try:
-        with duckdb.connect(str(link), read_only=True) as db:
+        with reader if reader is not None else duckdb.connect() as db:
+            db.execute(f"attach {_literal(str(link))} as catalog (read_only)")
+            db.execute("use catalog")
             yield db
     finally:
         link.unlink()
@@ -268,8 +271,12 @@ def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *
 
 
 def _scan(paths: list[str], *, is_mixed: bool) -> str:
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    listed = ", ".join(map(_literal, paths))
     return f"read_parquet([{listed}], union_by_name = {is_mixed}, hive_partitioning = false)"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:

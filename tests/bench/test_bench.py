@@ -23,7 +23,7 @@ SMALLEST = {
     "validation": ["--rows", "2000"],
     "end-to-end": ["--files", "2", "--rows", "1000"],
     "fix": ["--files", "2", "--messages", "400"],
-    "console": ["--jobs", "20", "--events", "2", "--keys", "4", "--rest", "1"],
+    "console": ["--jobs", "20", "--events", "2", "--keys", "4", "--rest", "1", "--queries", "1"],
     "scale": ["--jobs", "50"],
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import rich_click as click
@@ -13,7 +13,7 @@ import rich_click as click
 from casparian.app import POSITIVE, TIMEOUT, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
 from casparian_app.names import unknown
-from casparian_app.sql import FILE_FORMS, check_free, form_of, write_answer
+from casparian_app.sql import FILE_FORMS, ask, check_free, form_of, load, prepared, write_answer
 from casparian_app.texts import UsageProblem, count, size, when
 from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
 from casparian_protocol.queries.registry import ContractOfOutput
@@ -209,8 +209,6 @@ def sql(
     is_warm: bool,
 ) -> ExitCode:
     """Run one SELECT over the published tables. `casparian outputs list` shows them; `-` reads the query from stdin."""
-    from casparian_app.sql import ask
-
     if record and (form is not None or target is not None):
         raise UsageProblem("--record cannot be combined with --format or --out.", remedy="Leave one of them out.")
     if target is not None:
@@ -220,16 +218,17 @@ def sql(
         raise UsageProblem("Parquet cannot be printed.", remedy="Name a file with --out.")
     else:
         form = "record" if record else form or ("json" if app.is_json else None)
-    prepared = None
-    if is_warm:
-        found = await_query()
-        if found is None:
-            return ExitCode.OK
-        text, limit_rows, prepared = found
-    else:
-        text = sys.stdin.read() if query == "-" else query
-    with app.gateway() as gateway:
-        answer = ask(gateway, text, timeout_seconds=timeout_seconds, limit_rows=limit_rows, prepared=prepared)
+    with prepared(app.home) if app.as_of is None else nullcontext() as ready:
+        if is_warm:
+            ready = load(ready)
+            order = await_query()
+            if order is None:
+                return ExitCode.OK
+            text, limit_rows = order
+        else:
+            text = sys.stdin.read() if query == "-" else query
+        with app.gateway() as gateway:
+            answer = ask(gateway, text, timeout_seconds=timeout_seconds, limit_rows=limit_rows, ready=ready)
     if columns is not None:
         answer = only_columns(answer, columns)
     if target is None:
@@ -243,22 +242,13 @@ def sql(
     return ExitCode.OK
 
 
-def await_query() -> tuple[str, int | None, subprocess.Popen[bytes]] | None:
-    """Load everything, then wait for a line of JSON on stdin with `sql` and `limit`: how the console saves the start of its
-    queries. None when stdin ends."""
-    import duckdb  # noqa: F401 -- loaded before it is needed
-    import pyarrow  # noqa: F401
-
-    from casparian_app.sql import prepare
-
-    prepared = prepare()
+def await_query() -> tuple[str, int | None] | None:
+    """The `sql` and `limit` of a line of JSON on stdin, which the console writes when it knows; None when stdin ends."""
     line = sys.stdin.readline()
     if not line.strip():
-        with prepared:
-            prepared.kill()
         return None
     order = json.loads(line)
-    return str(order["sql"]), order.get("limit"), prepared
+    return str(order["sql"]), order.get("limit")
 
 
 COMMANDS: dict[str, click.Command] = {"outputs": outputs, "sql": sql}

@@ -1,7 +1,7 @@
-"""Start the confined process for one query and hand back what it answers.
+"""Ask one query of a process of its own, and hand back what it answers.
 
-Knows where published data lie and how long a query may take; does not judge queries (`guard`) and does not run them
-(`confined`).
+Knows what can be asked and how long a query may take; does not judge queries (`guard`), does not start their process
+(`query_process`) and does not run them (`confined`).
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
 from casparian_sentinel.projection.database import INTERNAL
-from casparian_sentinel.sql.confined import Order
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
+from casparian_sentinel.sql.query_process import SCRATCH_PREFIX, Order, QueryProcess
 from casparian_shim.safe import scrub
 
 TIMEOUT_SECONDS = 600.0
@@ -41,19 +40,21 @@ _READING = ("IO Error", "Invalid Input Error")
 
 #: (name, names of columns or None for all) → the table, or a file that holds it.
 StateTable = Callable[[str, frozenset[str] | None], pa.Table | Path]
-_PREFIX = "casparian-sql-"
 
 
 class QueryFailed(CasparianError):
     """DuckDB ended the query with an error; the message has its words."""
 
 
-def relations(home: Home, state_tables: list[str]) -> Relations:
-    """What can be asked now: the catalog's views and the projection's tables."""
+def relations(home: Home, state_tables: list[str], reader: duckdb.DuckDBPyConnection | None = None) -> Relations:
+    """What can be asked now: the catalog's views and the projection's tables.
+
+    `reader` is a fresh `duckdb.connect()`, which is used up: opened before it is needed, it saves time.
+    """
     outputs: list[str] = []
     quarantines: list[str] = []
     try:
-        with output_views.opened(home) as db:
+        with output_views.opened(home, reader) as db:
             views = db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
             left_out = output_views.unpublished(db)
@@ -76,44 +77,48 @@ def ask(
     memory_bytes: int = MEMORY_BYTES,
     answer_bytes: int = ANSWER_BYTES,
     limit_rows: int | None = None,
-    prepared: subprocess.Popen[bytes] | None = None,
+    prepared: QueryProcess | None = None,
 ) -> pa.Table:
     """The answer to one user query, or its first `limit_rows`. Raises `QueryRefused` or `QueryFailed`.
 
-    `prepared` is a process of `prepare`, which is used up.
+    `prepared` waits for its order already; it is used up by a query that is not refused. Without one that is fit, a process
+    is started.
 
     `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads, with the names of
     the columns that it may need: as a table, or as a file of Arrow IPC that is removed afterwards.
     """
     guarded = check(sql, known)
     sweep(home)
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as scratch,
-        _pinned_views(home) as pinned,
-    ):
+    with prepared if prepared is not None and prepared.is_fit else QueryProcess(home) as process:
+        try:
+            process.pin(home.catalog_db)
+        except FileNotFoundError as cause:
+            raise QueryRefused(
+                "Nothing is published yet.", remedy="`casparian process` runs what is pending."
+            ) from cause
         tables: dict[str, str] = {}
         for name in sorted(guarded.state_tables):
-            tables[name] = str(_handed_over(Path(scratch) / f"{name}.arrows", state_table(name, guarded.columns)))
+            tables[name] = str(_handed_over(process.scratch / f"{name}.arrows", state_table(name, guarded.columns)))
         order = Order(
             sql=guarded.sql,
             names=[*map(str.lower, known.published_names())],
-            catalog=str(pinned),
-            directories=[str(home.outputs), str(home.quarantine)],
             tables=tables,
-            scratch=scratch,
-            answer=str(Path(scratch) / "answer.arrows"),
+            answer=str(process.scratch / "answer.arrows"),
             memory_bytes=memory_bytes,
             answer_bytes=answer_bytes,
             limit_rows=limit_rows,
             spill_bytes=SPILL_BYTES,
-            asker_pid=os.getpid(),
         )
-        return _run(order, timeout_seconds, prepared or prepare())
+        return _run(process, order, timeout_seconds)
 
 
 def sweep(home: Home) -> None:
     """Remove what killed askers left: their scratch directories, and their links to the catalog."""
-    left = [*Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"), *home.run.glob("sql-*"), *home.run.glob("catalog-*")]
+    left = [
+        *Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"),
+        *home.run.glob("sql-*"),
+        *home.run.glob("catalog-*"),
+    ]
     for path in left:
         owner = path.name.removeprefix("casparian-").split("-")[1]
         if owner.isdecimal() and Path(f"/proc/{os.getpid()}").exists() and not Path(f"/proc/{owner}").exists():
@@ -124,61 +129,16 @@ def sweep(home: Home) -> None:
                     path.unlink()
 
 
-@contextmanager
-def _pinned_views(home: Home) -> Iterator[Path]:
-    """The catalog of now under a name that no commit replaces.
-
-    The process may read the file that was there when it gave up its rights; a newer one that took its place before
-    it was opened would be forbidden. The file keeps its own name, which queries may use.
-    """
-    place = home.run / f"sql-{os.getpid()}-{secrets.token_hex(4)}"
-    place.mkdir(mode=0o700, parents=True)
-    pinned = place / home.catalog_db.name
+def _run(process: QueryProcess, order: Order, timeout_seconds: float) -> pa.Table:
     try:
-        try:
-            pinned.hardlink_to(home.catalog_db)
-        except FileNotFoundError as cause:
-            raise QueryRefused(
-                "Nothing is published yet.", remedy="`casparian process` runs what is pending."
-            ) from cause
-        yield pinned
-    finally:
-        pinned.unlink(missing_ok=True)
-        place.rmdir()
-
-
-def prepare() -> subprocess.Popen[bytes]:
-    """A confined process that has loaded what it needs and waits for its order; it answers one query, and ends without one.
-
-    Preparing it before the query is known saves its start-up time.
-    """
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-m", "casparian_sentinel.sql.confined"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-        cwd="/",
-    )
-    import sqlglot.dialects.duckdb  # noqa: F401 -- the grammar, which is loaded with the first query otherwise
-
-    return child
-
-
-def _run(order: Order, timeout_seconds: float, child: subprocess.Popen[bytes]) -> pa.Table:
-    try:
-        with child:
-            try:
-                _out, said = child.communicate(order.to_json().encode(), timeout_seconds)
-            finally:
-                child.kill()  # no effect when it has ended; else it was too slow, or the asker was interrupted
+        status, said = process.run(order, timeout_seconds)
     except subprocess.TimeoutExpired as cause:
         raise QueryFailed(
             f"The query took longer than {timeout_seconds:.0f} s and was stopped.",
             remedy="Select less: add a filter or a LIMIT.",
         ) from cause
-    if child.returncode != 0:
-        problem = _problem(said, child.returncode)
+    if status != 0:
+        problem = _problem(said, status)
         raise QueryFailed(problem, remedy=_remedy(problem))
     with pa.memory_map(order.answer) as source:  # stays mapped when its directory is gone
         return pa.ipc.open_stream(source).read_all()

@@ -23,25 +23,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def _order(home: Home, scratch: Path, sql: str) -> dict[str, object]:
+    """The order's fields; `ground` beside them has what the process may touch."""
+    pinned = scratch.parent / f"pinned-{scratch.name}" / home.catalog_db.name
+    pinned.parent.mkdir()
+    pinned.hardlink_to(home.catalog_db)
     return {
+        "ground": {
+            "catalog": str(pinned),
+            "directories": [str(home.outputs), str(home.quarantine)],
+            "scratch": str(scratch),
+            "asker_pid": 0,
+        },
         "sql": sql,
         "names": ["trades"],
-        "catalog": str(home.catalog_db),
-        "directories": [str(home.outputs), str(home.quarantine)],
         "tables": {},
-        "scratch": str(scratch),
         "answer": str(scratch / "answer.arrows"),
         "memory_bytes": _MEMORY,
         "answer_bytes": _MEMORY,
         "limit_rows": None,
         "spill_bytes": _MEMORY,
-        "asker_pid": 0,
     }
 
 
 def _run(program: str, order: dict[str, object]) -> str:
-    """What a program says that has the order in `order` and the parts of `confined` at hand."""
-    head = "import json, sys\nfrom casparian_sentinel.sql.confined import *\norder = Order.from_json(sys.argv[1])\n"
+    """What a program says that has `ground` and `order`, and the parts of `confined` at hand."""
+    head = """
+import dataclasses, io, json, os, sys
+import duckdb
+from casparian_sentinel.sql.confined import *
+given = json.loads(sys.argv[1])
+ground, order = Ground(**given.pop("ground")), Order(**given)
+"""
     program = head + textwrap.dedent(program)
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, json.dumps(order)],
@@ -53,6 +65,8 @@ def _run(program: str, order: dict[str, object]) -> str:
     return done.stdout + done.stderr
 
 
+#: The connection as a query gets it.
+_LOCKED = "db = ready()\nlock(db, ground, order)"
 _ATTEMPT = """
 try:
     print("GOT", db.execute(order.sql).fetchall())
@@ -74,15 +88,13 @@ _REACHES = (
 def test_the_locked_connection_alone_reads_and_loads_nothing_else(home: Home, tmp_path: Path, sql: str) -> None:
     (tmp_path / "scratch").mkdir()
     order = _order(home, tmp_path / "scratch", sql.replace("{scratch}", str(tmp_path / "scratch")))
-    said = _run("db = open_output_views(order)" + _ATTEMPT, order)
+    said = _run(_LOCKED + _ATTEMPT, order)
     assert said.startswith("REFUSED"), said
     assert not (tmp_path / "elsewhere.csv").exists()
 
 
 def test_the_locked_connection_still_reads_what_is_published(home: Home, tmp_path: Path) -> None:
-    assert "GOT [(4,)]" in _run(
-        "db = open_output_views(order)" + _ATTEMPT, _order(home, tmp_path, "select count(*) from trades")
-    )
+    assert "GOT [(4,)]" in _run(_LOCKED + _ATTEMPT, _order(home, tmp_path, "select count(*) from trades"))
 
 
 @pytest.mark.skipif(abi_version() == 0, reason="no Landlock in this kernel")
@@ -105,7 +117,7 @@ def test_landlock_alone_keeps_an_unlocked_connection_inside(home: Home, tmp_path
     home.config_file.write_text("secret")
     before = sorted(path for path in home.root.rglob("*"))
     order = _order(home, tmp_path, sql.replace("{home}", str(home.root)))
-    said = _run("assert confine(order) > 0\ndb = duckdb.connect()" + _ATTEMPT, order)
+    said = _run("assert confine(ground) > 0\ndb = duckdb.connect()" + _ATTEMPT, order)
     assert "REFUSED" in said, said
     assert "secret" not in said
     assert sorted(path for path in home.root.rglob("*")) == before
@@ -117,7 +129,7 @@ def test_landlock_alone_lets_no_connection_out(home: Home, tmp_path: Path) -> No
     program = """
     import socket
     with socket.create_server(("127.0.0.1", 0)) as server:
-        confine(order)
+        confine(ground)
         try:
             socket.create_connection(server.getsockname(), timeout=2)
         except PermissionError:
@@ -128,15 +140,14 @@ def test_landlock_alone_lets_no_connection_out(home: Home, tmp_path: Path) -> No
 
 def test_scratch_may_be_written(home: Home, tmp_path: Path) -> None:
     order = _order(home, tmp_path, f"copy (select 1) to '{tmp_path}/spill.csv'")
-    assert "GOT" in _run("confine(order)\ndb = duckdb.connect()" + _ATTEMPT, order)
+    assert "GOT" in _run("confine(ground)\ndb = duckdb.connect()" + _ATTEMPT, order)
 
 
 def test_the_second_look_alone_refuses_before_anything_runs(home: Home, tmp_path: Path) -> None:
     order = _order(home, tmp_path, "select * from read_text('/etc/passwd')")
     program = """
-    import dataclasses, io, os
-    order = dataclasses.replace(order, asker_pid=os.getppid())
-    sys.stdin = io.StringIO(order.to_json())
+    ground = dataclasses.replace(ground, asker_pid=os.getppid())
+    sys.stdin = io.StringIO(ground.to_json() + "\\n" + order.to_json())
     print(main())
     """
     assert "The table function read_text() is refused." in _run(program, order)
@@ -145,5 +156,15 @@ def test_the_second_look_alone_refuses_before_anything_runs(home: Home, tmp_path
 def test_spilling_is_bounded_and_stays_in_scratch(home: Home, tmp_path: Path) -> None:
     order = _order(home, tmp_path, "select count(*) from (select i from range(20000000) r(i) order by hash(i))")
     order |= {"memory_bytes": 40 * 1024**2, "spill_bytes": 1024**2}
-    said = _run("confine(order)\ndb = open_output_views(order)" + _ATTEMPT, order)
+    said = _run("confine(ground)\n" + _LOCKED + _ATTEMPT, order)
     assert "REFUSED" in said or "GOT [(20000000,)]" in said
+
+
+def test_a_query_that_takes_long_gives_way_with_all_its_threads(home: Home, tmp_path: Path) -> None:
+    program = """
+    db = ready()
+    confine(ground)
+    give_way()
+    print({os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir("/proc/self/task")})
+    """
+    assert _run(program, _order(home, tmp_path, "")).strip() == "{10}"
