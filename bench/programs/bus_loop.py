@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from pathlib import Path
@@ -151,17 +152,17 @@ def _dealer(endpoint: str) -> Socket:
 def main() -> None:
     given = json.loads(sys.argv[1])
     directory = Path(given["directory"])
-    endpoint = f"ipc://{directory / 'bus'}"
     match given.get("role", ""):
         case "sentinel":
-            Sentinel(endpoint, directory / "log").serve()
+            Sentinel(given["endpoint"], directory / "log").serve()
         case "":
-            drive(given, directory, endpoint)
+            with tempfile.TemporaryDirectory(prefix="bus-") as short:  # the scratch may be too deep for a socket
+                drive({**given, "endpoint": f"ipc://{short}/bus"}, directory)
         case worker:
-            work(endpoint, directory, worker)
+            work(given["endpoint"], directory, worker)
 
 
-def drive(given: dict[str, Any], directory: Path, endpoint: str) -> None:
+def drive(given: dict[str, Any], directory: Path) -> None:
     """Start the others, measure, end them."""
     bodies, committed = Stamps(directory / "bodies"), Stamps(directory / "committed")
     running = []
@@ -170,7 +171,7 @@ def drive(given: dict[str, Any], directory: Path, endpoint: str) -> None:
             command = [sys.executable, "-m", "bench.programs.bus_loop", json.dumps({**given, "role": role})]
             running.append(subprocess.Popen(command))
         committed.wait_for_writers(WORKERS, _PATIENCE_SECONDS)
-        socket = _dealer(endpoint)
+        socket = _dealer(given["endpoint"])
         rate(socket, committed, bodies, _WARM_JOBS)
         committed.rebase()
         measure = {"rate": rate, "latency": latency}[given["way"]]
