@@ -169,7 +169,7 @@ class LocalSentinel:
         self._from_tables(lambda projection: publish_output_views(projection, self.home))
 
     def _from_tables(self, ask: Callable[[Projection], _Answer]) -> _Answer:
-        """Ask the tables, caught up. Damage may lie anywhere in them: then they are made anew from the log, once."""
+        """Ask the tables, caught up. Damage may lie anywhere in them: then they are rebuilt from the log, once."""
         import duckdb
 
         from casparian_sentinel.projection.answers import is_damage

@@ -2,7 +2,7 @@
 
 `apply` is the only writer of a `State`, for the running sentinel and for a replay of the log alike. It repeats verdicts and
 judges nothing, except that a step which the table of job states does not have is refused: no log of ours has one. The lists
-that follow from the open jobs (queues, leases by worker, who waits) are kept by `enter` and `leave`, made anew by `rebuild`,
+that follow from the open jobs (queues, leases by worker, who waits) are kept by `enter` and `leave`, rebuilt by `rebuild`,
 and held against each other by `validate`. Events that change nothing here (`NOT_FOLDED`) matter to the projection only.
 """
 

@@ -306,7 +306,7 @@ def _seal(fs: Fs, directory: Path) -> tuple[tuple[bytes, Head] | None, str | Non
 
 
 def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
-    """Signed heads of what is cut off: they would blame the repaired log for ever."""
+    """Signed heads of what is cut off: they would blame the repaired log forever."""
     folder = directory / SEALS_FOLDER
     for name in fs.names(folder) if fs.exists(folder) else ():
         stem = name.split(".")[0]

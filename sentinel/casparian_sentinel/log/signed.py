@@ -2,7 +2,7 @@
 
 A signed head (`seals/<seq>.json` with a minisign signature) says "the chain up to this event was this", and through the chain
 vouches for every event before it. It is a file and not an event, so that sealing changes nothing of what is sealed and works
-beside a running sentinel. It stays true for ever: `check_seals` holds every one against the log.
+beside a running sentinel. It stays true forever: `check_seals` holds every one against the log.
 
 In an export, `raw/` holds the very bytes of the log up to a head, `events/` a line of JSON for each event, `MANIFEST.json` the
 SHA-256 of every file and the head of the chain, `MANIFEST.json.minisig` its signature by the home's key. The folder appears

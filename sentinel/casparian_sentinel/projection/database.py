@@ -1,4 +1,4 @@
-"""The file `state.duckdb`: how it is opened, when it is made anew, and how rows are handed to it.
+"""The file `state.duckdb`: how it is opened, when it is rebuilt, and how rows are handed to it.
 
 It is disposable: a file of another schema or of other code, one that was open when the machine went down, or a damaged one is
 removed, and the caller applies the log from its start. `PositionFile` keeps the position in the log beside the tables, as a
@@ -40,7 +40,7 @@ SCHEMA_SQL = resources.files(__package__).joinpath("schema.sql").read_text(encod
 
 
 def _fingerprint() -> str:
-    """16 hex digits of the schema and of the code that fills it: tables that other code made are made anew."""
+    """16 hex digits of the schema and of the code that fills it: tables that other code made are rebuilt."""
     digest = hashlib.sha256()
     package = resources.files(__package__)
     protocol = resources.files("casparian_protocol")

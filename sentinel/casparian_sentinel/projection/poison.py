@@ -36,7 +36,7 @@ _TIMES_MAX = 16
 
 
 class StartAgain(Exception):
-    """The tables broke and were made anew, empty: apply the log from its start."""
+    """The tables broke and were rebuilt, empty: apply the log from its start."""
 
 
 @dataclass(slots=True)

@@ -266,7 +266,7 @@ class Projector:
                 raise
             _log.warning("the projection's position is not on the log's chain: rebuilding")
             self._projection.rebuild()
-        if self._projection.seq < seq_before:  # made anew: a part of them must not be read
+        if self._projection.seq < seq_before:  # rebuilt: a part of them must not be read
             self._is_ready = False
         if not self._is_behind():
             self._is_ready = self._is_ready or _say(self._control, Report(ready=True, seq=self._projection.seq))

@@ -228,7 +228,7 @@ def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event
         deadline_s = float("inf")
         while selector.get_map() and time.monotonic() < deadline_s:
             was_ending = is_ending.is_set()
-            if was_ending and deadline_s == float("inf"):  # a process that it left behind may write for ever
+            if was_ending and deadline_s == float("inf"):  # a process that it left behind may write forever
                 deadline_s = time.monotonic() + _LAST_DRAIN_SECONDS
             ready = selector.select(0 if was_ending else _DRAIN_SECONDS)
             for key, _events in ready:

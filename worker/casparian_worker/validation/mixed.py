@@ -210,7 +210,7 @@ def _parsed(payload: bytes, kind: type[Any]) -> Any:
     try:
         tree = json.loads(payload)
     except (ValueError, RecursionError) as refusal:
-        raise ArrowRefused("a list or dict of a mixed column is no JSON") from refusal
+        raise ArrowRefused("a list or dict of a mixed column is not valid JSON") from refusal
     if type(tree) is not kind:
         raise ArrowRefused("a list or dict of a mixed column is something else")
     return tree

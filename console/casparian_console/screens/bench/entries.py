@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass
 class Entries:
-    """The list, made anew from the facts whenever it is drawn: it has as many rows as there are parsers."""
+    """The list, rebuilt from the facts whenever it is drawn: it has as many rows as there are parsers."""
 
     files: tuple[ParserFile, ...] = ()
     quick: list[str] = field(default_factory=list)

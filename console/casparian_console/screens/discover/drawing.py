@@ -51,7 +51,7 @@ class Layout:
     _body: list[Line] = field(default_factory=list)
 
     def body(self, discover: Discover, context: Context, width: int) -> list[Line]:
-        """The preview's lines, made anew only when the file, the view, what is known or the minute changed."""
+        """The preview's lines, rebuilt only when the file, the view, what is known or the minute changed."""
         preview = discover.preview
         minute = context.facts.now_us // 60_000_000
         reasons = {each.tag: each.reason for each in context.facts.registry.waiting_files}

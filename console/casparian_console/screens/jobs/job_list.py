@@ -293,7 +293,7 @@ class JobList:
         return len(self.order) + (spans[-1].before + spans[-1].size if spans else 0)
 
     def spans(self) -> list[Span]:
-        """The open groups in the order of the list, with their rows; made anew when something moved."""
+        """The open groups in the order of the list, with their rows; rebuilt when something moved."""
         if self._starts is None:
             self._starts, before = [], 0
             for group in sorted((self.groups[key] for key in self._opened if key in self.groups), key=rank_of):
