@@ -91,7 +91,7 @@ def test_a_command_that_only_looks_leaves_no_trace(home: Home) -> None:
 
 
 def test_without_a_daemon_what_needs_one_is_refused(home: Home) -> None:
-    with LocalSentinel(home, SETTINGS) as sentinel, pytest.raises(OperationRefused, match="running sentinel"):
+    with LocalSentinel(home, SETTINGS) as sentinel, pytest.raises(OperationRefused, match="needs a running daemon"):
         sentinel.request("stop")
 
 
