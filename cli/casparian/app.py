@@ -73,12 +73,15 @@ class App:
             print(scrub(text, keep_newlines=True), file=self.err, flush=True)
 
     @contextmanager
-    def gateway(self, *, creates_home: bool = False) -> Iterator[Gateway]:
-        """The home's gateway, now or as of `as_of`; says when a home was made, and which event the past ends with."""
+    def gateway(self, *, creates_home: bool = False, is_patient: bool = False) -> Iterator[Gateway]:
+        """The home's gateway, now or as of `as_of`; says when a home was made, and which event the past ends with.
+
+        Commands that wait for jobs ask for a patient one.
+        """
         from casparian_app.gateway import open_gateway
 
         is_new = creates_home and not is_home(self.home)
-        with open_gateway(self.home, as_of=self.as_of, creates_home=creates_home) as gateway:
+        with open_gateway(self.home, as_of=self.as_of, creates_home=creates_home, is_patient=is_patient) as gateway:
             if is_new:
                 self.say(f"created a home at {self.home.root}")
             if gateway.as_of_seq is not None:

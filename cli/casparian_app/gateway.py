@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
+#: How long a command that waits for jobs asks tables again that are away.
+_TABLES_PATIENCE_SECONDS = 60.0
 
 
 class Gateway(Protocol):
@@ -247,9 +249,12 @@ def read_blob(home: Home, digest: str) -> bytes:
 
 
 @contextmanager
-def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = False) -> Iterator[Gateway]:
+def open_gateway(
+    home: Home, *, as_of: str | None = None, creates_home: bool = False, is_patient: bool = False
+) -> Iterator[Gateway]:
     """The home's gateway, as of an event's number or an ISO time when `as_of` gives one.
 
+    A patient one asks again for a while when a daemon's tables are away: for commands that wait for jobs.
     Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
     """
     if not is_home(home):
@@ -261,7 +266,10 @@ def open_gateway(home: Home, *, as_of: str | None = None, creates_home: bool = F
             yield past
         return
     with ExitStack() as opened:
-        yield _owner_of(home, opened)
+        owner = _owner_of(home, opened)
+        if is_patient and isinstance(owner, RemoteGateway):
+            owner.client.patience_seconds = _TABLES_PATIENCE_SECONDS
+        yield owner
 
 
 def _owner_of(home: Home, opened: ExitStack) -> Gateway:

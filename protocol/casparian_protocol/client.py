@@ -36,14 +36,25 @@ from casparian_protocol.wire.messages import (
     encode,
 )
 from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES, Call, R
-from casparian_protocol.wire.operations.daemon import PROJECTOR_GONE, SNAPSHOT, STATUS, UPLOAD, Snapshot, UploadResult
+from casparian_protocol.wire.operations.daemon import (
+    LONG_TURN_SECONDS,
+    PROJECTOR_GONE,
+    SNAPSHOT,
+    STATUS,
+    UPLOAD,
+    Snapshot,
+    UploadResult,
+)
 
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
 _IPC = "ipc://"
 #: How long a projector may be silent before the sentinel is asked about it: at first, and once it should be ready.
 _FIRST_SILENCE_SECONDS = 0.4
-_SILENCE_SECONDS = 5.0
+#: A projector reads a question when a turn begins and says so at once; then it says so every turn or every second one.
+_SILENCE_SECONDS = 3 * LONG_TURN_SECONDS
+#: Between two tries of a patient client to ask tables that are away.
+_ASK_AGAIN_SECONDS = 1.0
 _DUMP_SECONDS = 180.0
 
 
@@ -137,6 +148,8 @@ class Client:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._bus = self._dealer(home.bus_endpoint)
         self._query: zmq.Socket[bytes] | None = None
+        #: How long a question is asked again while the tables are away; 0: not at all. For callers that wait anyway.
+        self.patience_seconds = 0.0
         #: The last durable event when `connect` asked.
         self.seq_at_connect = 0
 
@@ -279,6 +292,17 @@ class Client:
     def _ask_tables(
         self, query_id: str, frames: Sequence[bytes], seconds: float = QUERY_SECONDS
     ) -> tuple[QueryHead, bytes]:
+        """As `_ask_once`; while the tables are away the question is asked again until `patience_seconds` have passed."""
+        until_s = time.monotonic() + self.patience_seconds
+        while True:
+            try:
+                return self._ask_once(query_id, frames, seconds)
+            except TablesAway:
+                if time.monotonic() >= until_s:
+                    raise
+            time.sleep(_ASK_AGAIN_SECONDS)  # a projector that starts again sends no word to its clients
+
+    def _ask_once(self, query_id: str, frames: Sequence[bytes], seconds: float) -> tuple[QueryHead, bytes]:
         """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
         While the projector works on the query it reports so; when it is silent, the sentinel is asked why.

@@ -277,6 +277,25 @@ def test_a_projector_that_is_ready_and_says_nothing_is_given_a_second_look(
     assert [each.op for each in bus.requests] == ["ping", "status", "status"]
 
 
+def test_a_patient_client_asks_again_until_the_tables_are_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_protocol.client._FIRST_SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr("casparian_protocol.client._ASK_AGAIN_SECONDS", 0.02)
+    asked: list[Sequence[bytes]] = []
+
+    def tables(frames: Sequence[bytes]) -> list[Sequence[bytes]]:
+        asked.append(frames)
+        return [] if len(asked) < 3 else [rows(frames, 1, ["x"], [[8]])]
+
+    with talk(home, status=lambda request: yes(request, status_with("away", "away")), tables=tables) as (client, _):
+        client.patience_seconds = 30.0
+        assert client.query("select 8 as x").rows == [[8]]
+        assert len(asked) == 3
+        asked.clear()
+        client.patience_seconds = 0.0
+        with pytest.raises(TablesAway):
+            client.query("select 8 as x")
+
+
 @pytest.mark.parametrize("phase", ["starting", "reading", "busy"])
 def test_a_projector_that_only_starts_or_is_busy_is_waited_for(
     home: Home, monkeypatch: pytest.MonkeyPatch, phase: str

@@ -80,7 +80,7 @@ def jobs(
     if watch and app.as_of is not None:
         raise UsageProblem("--watch and --as-of cannot be combined.", remedy="Leave one of them out.")
     chosen = JobFilter(status, job_type, parser, topic, dead_letter, is_all)
-    with app.gateway() as gateway:
+    with app.gateway(is_patient=watch) as gateway:
         app.doubt(gateway, "parser", parser)
         app.doubt(gateway, "tag", topic)
         if watch:

@@ -118,7 +118,7 @@ def process(
             return _dry_run(app, gateway, asked, request)
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
-        with _daemon(app, workers) as child, app.gateway() as gateway:
+        with _daemon(app, workers) as child, app.gateway(is_patient=True) as gateway:
             _await_scans(app, gateway, asked, interrupts, child)
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
@@ -130,7 +130,7 @@ def process(
                 gateway.perform(PING())  # what is counted now is no older than what was seen
                 ended = outcome(gateway, asked, run.period)
         if ended is None:  # the daemon was asked to end: count when it has
-            with app.gateway() as gateway:
+            with app.gateway(is_patient=True) as gateway:
                 ended = outcome(gateway, asked, run.period)
     return _verdict(app, run, ended)
 

@@ -9,6 +9,7 @@ our own programs; what users type goes through `casparian_sentinel.sql`.
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import time
@@ -76,8 +77,8 @@ class Pending:
     question: Question
     is_publishing: bool
     deadline: float
-    #: When its asker last got word that it is worked on.
-    told_s: float
+    #: When its asker last got word that it is worked on; never, at first.
+    told_s: float = -math.inf
 
 
 def read_question(frames: list[bytes]) -> Pending:
@@ -93,7 +94,7 @@ def read_question(frames: list[bytes]) -> Pending:
         first = cause.errors(include_url=False)[0]
         raise BadQuestion(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
     now = time.monotonic()
-    return Pending(frames[0], question, frames[1] == b"catalog", now + WAIT_SECONDS, now)
+    return Pending(frames[0], question, frames[1] == b"catalog", now + WAIT_SECONDS)
 
 
 def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: Path | None = None) -> list[bytes]:

@@ -123,8 +123,7 @@ class Lanes:
         """Start what may start, askers with fewer questions under way first. `connect` gives a cursor and its event."""
         while (pending := self._next()) is not None:
             db, seq = connect()
-            now = time.monotonic()
-            one = _Running(pending, db, seq, now, now)
+            one = _Running(pending, db, seq, time.monotonic(), pending.told_s)
             self._running.append(one)
             one.thread = threading.Thread(target=self._read, args=(one,), name="reader")
             one.thread.start()

@@ -27,6 +27,7 @@ import zmq
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, follow
+from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import LogCorrupt, LogReader, Position
@@ -48,8 +49,6 @@ _SAY_EVERY_SECONDS = 2.0
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
 _BEAT_SECONDS = 1.0
-#: A turn of the loop, with its wait for something to do, that takes longer is a large batch or a busy machine.
-_LONG_TURN_SECONDS = 2.5
 #: CPU time from which a long turn counts as at work; the thread that beats uses far less.
 _AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
@@ -149,13 +148,13 @@ class Pulse:
     def turn(self) -> None:
         """The loop begins another turn."""
         now = self._now()
-        if now - self._turn_began_s > _LONG_TURN_SECONDS:
+        if now - self._turn_began_s > LONG_TURN_SECONDS:
             self._was_long_s = now
         self._turn_began_s = now
 
     def beat(self) -> Beat:
         now, cpu = self._now(), self._cpu()
-        is_long = now - self._turn_began_s > _LONG_TURN_SECONDS
+        is_long = now - self._turn_began_s > LONG_TURN_SECONDS
         if not is_long or cpu - self._cpu_then >= _AT_WORK_SECONDS:
             self._worked_s, self._cpu_then = now, cpu
         busy_ago = 0.0 if is_long else None if self._was_long_s is None else now - self._was_long_s
@@ -209,9 +208,9 @@ class Projector:
                 ready = dict(poller.poll(self._idle_milliseconds()))
                 if self._control.fileno() in ready and not self._hear():
                     return
-                self._advance()
                 if bus in ready:
                     self._take_questions(bus)
+                self._advance()
                 self._start_due(bus)
                 self._lanes.tell(bus)
                 if self._lanes.damage is not None:
@@ -307,7 +306,8 @@ class Projector:
                 send(bus, pending.peer, error(pending.question.id, refused, "Wait for their answers, then ask again."))
                 continue
             of_peer[pending.peer] += 1
-            self._waiting.append(pending)
+            if self._is_there(bus, pending):  # told at once: the batch that this turn applies may take long
+                self._waiting.append(pending)
 
     def _no_room(self, pending: Pending, its_own: int) -> str:
         """Why one more question cannot wait; the sentinel's always can, since it asks a few at a time."""
@@ -335,7 +335,7 @@ class Projector:
         self._lanes.start(lambda: (self._projection.cursor(), self._projection.seq))
 
     def _is_there(self, bus: zmq.Socket[bytes], pending: Pending) -> bool:
-        """Whether the asker of a question that waits for its events has not left."""
+        """Whether the asker of a question that waits has not left; it gets word that the question is worked on."""
         now = time.monotonic()
         if now - pending.told_s < TELL_EVERY_SECONDS:
             return True

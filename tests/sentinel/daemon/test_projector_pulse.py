@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from casparian_protocol import client
 from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
 from casparian_sentinel.daemon.projector import Beat
 from casparian_sentinel.projection.projector import Pulse
 
@@ -76,3 +78,15 @@ def test_a_turn_that_uses_no_cpu_is_counted_as_idle_for_as_long(clocks: Clocks, 
     assert said == {"busy_ago": 0.0, "idle": 12.0}
     clocks.pass_(1.0, cpu=0.1)  # what it waited for has come
     assert pulse.beat() == {"busy_ago": 0.0, "idle": 0.0}
+
+
+def test_a_client_outwaits_two_turns_that_do_not_count_as_long(clocks: Clocks, pulse: Pulse) -> None:
+    """A question just misses a turn, is taken in the next one and told of at once, or at that turn's end."""
+    pulse.turn()
+    for _ in range(2):
+        clocks.pass_(LONG_TURN_SECONDS - 0.01)
+        assert pulse.beat() == {"busy_ago": None, "idle": 0.0}
+        pulse.turn()
+    assert clocks.now_s - 100.0 < client._SILENCE_SECONDS == 3 * LONG_TURN_SECONDS
+    clocks.pass_(LONG_TURN_SECONDS + 0.01)
+    assert pulse.beat()["busy_ago"] == 0.0

@@ -80,6 +80,13 @@ def test_a_question_that_takes_too_long_is_stopped_and_told_the_truth(table: Tab
     assert table.answer_of(asker)["ok"]
 
 
+def test_a_question_that_is_not_answered_at_once_is_told_in_the_same_turn(table: Table) -> None:
+    asker = table.asker()
+    ask(asker, ENDLESS)
+    table.turn()
+    assert asker.poll(0) and asker.recv_multipart()[0] == b"working"
+
+
 def test_the_greediest_gives_way_when_somebody_waits(table: Table) -> None:
     table.lanes.query_seconds = 60.0
     greedy, other, third = table.asker(), table.asker(), table.asker()

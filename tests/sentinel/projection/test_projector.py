@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +12,10 @@ import msgpack
 import psutil
 import pyarrow as pa
 import pytest
+import zmq
 
 from casparian_protocol.home import Home
+from casparian_sentinel.projection.projector import Projector
 from tests.sentinel.projection.lives import History, new_home, open_writer, write_history
 from tests.sentinel.projection.processes import Asker, eventually, running
 from tests.sentinel.projection.test_projection import rebuilt
@@ -30,6 +33,23 @@ def test_it_catches_up_says_so_and_answers(home: Home) -> None:
         seq = projector.hear("ready")["seq"]
         assert asker.rows("select max(seq) from cf_audit", at_least_seq=seq) == [[seq]]
         assert projector.leave() == 0
+
+
+def test_a_question_is_told_that_it_was_taken_before_a_batch_is_applied(home: Home) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, zmq.Context() as context, context.socket(zmq.ROUTER) as bus, context.socket(zmq.DEALER) as asker:
+        bus.set(zmq.ROUTER_MANDATORY, 1)
+        bus.bind("inproc://tables")
+        asker.connect("inproc://tables")
+        projector = Projector(home, theirs, 500, 100)
+        try:
+            asker.send_multipart([b"query", msgpack.packb({"id": "1", "sql": "select 1", "at_least_seq": 1_000_000})])
+            assert bus.poll(10_000)
+            projector._take_questions(bus)
+            assert asker.poll(10_000)
+            assert asker.recv_multipart() == [b"working", msgpack.packb({"id": "1"})]
+        finally:
+            projector.close()
 
 
 def test_it_never_reads_past_the_watermark(home: Home) -> None:

@@ -77,6 +77,8 @@ class ProjectorPhase(StrEnum):
     BROKEN = "broken"
 
 
+#: A turn of the projector's loop that takes longer makes it BUSY. A client waits a multiple of it for a sign of life.
+LONG_TURN_SECONDS = 2.5
 #: A question to the tables is refused at once in these phases.
 PROJECTOR_GONE = frozenset({ProjectorPhase.HUNG, ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
 
