@@ -260,7 +260,7 @@ def test_a_projector_that_is_gone_is_reported_at_once(home: Home, phase: str) ->
     with talk(home, status=lambda request: yes(request, status)) as (client, _), pytest.raises(TablesAway) as away:
         client.query("select 1")
 
-    assert away.value.problem == f"The tables cannot be asked now: the projector is in the phase {phase}."
+    assert away.value.problem == f"The tables are not available now: the projector is in the phase {phase}."
     assert away.value.reply_code == "TABLES_AWAY"
 
 

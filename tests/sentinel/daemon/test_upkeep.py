@@ -177,7 +177,7 @@ def test_a_projector_that_only_dies_is_told_of_and_questions_do_not_wait_for_it(
         assert time.monotonic() - began < 20  # half of what a living projector is given
         began = time.monotonic()
         with pytest.raises(
-            TablesAway, match="The tables cannot be asked now: the projector is given up for now: it exited"
+            TablesAway, match="The tables are not available now: the projector is given up for now: it exited"
         ):
             client.query("select 1")
         assert time.monotonic() - began < 5
