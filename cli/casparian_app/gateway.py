@@ -20,11 +20,11 @@ from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
 from casparian_protocol.feed import Feed
 from casparian_protocol.home import Home, is_home, make_home
-from casparian_protocol.moments import MOMENT_HINT, NotAMoment, read_moment
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.queries.outputs import TableColumns, TableRows
 from casparian_protocol.wire.operations.base import Call, Done, R
 from casparian_protocol.wire.operations.daemon import PingResult
+from casparian_protocol.wording import MOMENT_HINT, NotAMoment, read_moment
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -292,7 +292,7 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
 
 @contextmanager
 def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
-    """The home as it was at an event or a time (`casparian_protocol.moments`). Raises `UsageProblem` for anything else."""
+    """The home as it was at an event or a time (`wording.read_moment`). Raises `UsageProblem` for anything else."""
     from casparian_sentinel import RealFs, end_of_log, fold_from_scratch, last_seq_at
 
     end = end_of_log(RealFs(), home.log)

@@ -18,8 +18,8 @@ from casparian_console.listing import Cursor
 from casparian_console.messages import Effects, Ended, Failed, LoadPast, Output, PastEvents, StopCommand
 from casparian_console.screen import Action, Screen
 from casparian_protocol.feed import FeedEvent, FeedItem
-from casparian_protocol.moments import MOMENT_HINT, NotAMoment, read_moment
 from casparian_protocol.wire.operations.daemon import Snapshot
+from casparian_protocol.wording import MOMENT_HINT, NotAMoment, read_moment
 
 _OURS = "casparian_console.screens"
 #: Longer collections hold rows, not panes.

@@ -97,7 +97,7 @@ def test_every_option_of_every_command_is_used_by_its_function() -> None:
 @pytest.mark.parametrize("key", ["dir", "keep_days"])
 def test_a_policy_key_that_would_do_nothing_is_refused_when_written_and_read_when_stored(key: str) -> None:
     literal = {"columns": [{"name": "a", "type": "string"}], "quarantine": {key: "x" if key == "dir" else 7}}
-    with pytest.raises(ContractInvalid, match=rf"quarantine\.{key}: not built yet"):
+    with pytest.raises(ContractInvalid, match=rf"quarantine\.{key}: not implemented yet"):
         Contract.from_literal(literal)
     stored = Contract.from_literal(literal, is_stored=True)
     assert stored.literal()["quarantine"] == literal["quarantine"]

@@ -124,7 +124,7 @@ def test_the_first_reasons_are_named_and_the_rest_counted(
             [problem(), problem(output="trades")],
             False,
             "",
-            "in which the outputs orders, trades have a new name, or the contract of the rows that are there;",
+            "in which the outputs orders, trades have a new name, or the contract of the existing rows;",
         ),
         ([problem(JOBS_OPEN), problem()], False, "", "Register another version"),
     ],

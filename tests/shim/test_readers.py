@@ -99,8 +99,8 @@ def test_what_each_option_means(data: bytes, options: dict[str, Any], rows: list
 @pytest.mark.parametrize(
     ("data", "options", "error", "line", "words"),
     [
-        (b"a,b\n1,2\n3\n", {}, BadRecord, 3, "The record on line 3 has 1 fields, 2 are expected: '3'."),
-        (b"a,b\n1,2,3\n", {}, BadRecord, 2, "has 3 fields, 2 are expected: '1,2,3'"),
+        (b"a,b\n1,2\n3\n", {}, BadRecord, 3, "The record on line 3 has 1 fields instead of 2: '3'."),
+        (b"a,b\n1,2,3\n", {}, BadRecord, 2, "has 3 fields instead of 2: '1,2,3'"),
         (b'a,b\n"1,2\n', {}, BadRecord, 2, "is not valid CSV"),
         (b'a,b\n"1"x,2\n', {}, BadRecord, 2, "is not valid CSV"),
         (b"a,\n1,2\n", {}, BadHeader, 1, "has no name at place 2 of 2; the line ends with a delimiter"),
@@ -231,7 +231,7 @@ def test_a_short_line_is_named_and_blank_ones_are_passed_over() -> None:
 
     rows = list(read_fixed_width(io.BytesIO(b"head\n12 34\n\n56 78 more\n"), fields, skip_lines=1))
     assert [(row["a"], row["b"], row["__cf_row_id"]) for row in rows] == [("12", "34", 2), ("56", "78", 4)]
-    with pytest.raises(BadRecord, match=r"The record on line 2 has 4 characters, 5 are expected: '12 3'"):
+    with pytest.raises(BadRecord, match=r"The record on line 2 has 4 characters instead of 5: '12 3'"):
         list(read_fixed_width(io.BytesIO(b"12 34\n12 3\n"), fields))
 
 

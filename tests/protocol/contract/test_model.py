@@ -143,8 +143,8 @@ def test_a_column_that_cannot_be_one_is_refused_at_its_place(literal: Any, words
         ({"columns": [column()], "quarantine": {"max_pct": 101}}, "quarantine.max_pct"),
         ({"columns": [column()], "quarantine": {"max_count": -1}}, "quarantine.max_count"),
         ({"columns": [column()], "quarantine": {"max": 1}}, "quarantine.max: there is no such key"),
-        ({"columns": [column()], "quarantine": {"keep_days": 3}}, "quarantine.keep_days: not built yet"),
-        ({"columns": [column()], "quarantine": {"dir": "x"}}, "quarantine.dir: not built yet"),
+        ({"columns": [column()], "quarantine": {"keep_days": 3}}, "quarantine.keep_days: not implemented yet"),
+        ({"columns": [column()], "quarantine": {"dir": "x"}}, "quarantine.dir: not implemented yet"),
     ],
 )
 def test_a_contract_that_cannot_be_one_is_refused_at_its_place(literal: Any, words: str) -> None:

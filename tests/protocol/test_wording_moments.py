@@ -2,7 +2,7 @@
 
 import pytest
 
-from casparian_protocol.moments import Moment, NotAMoment, read_moment
+from casparian_protocol.wording import Moment, NotAMoment, read_moment
 
 #: 2026-03-05T14:00:00Z
 NOON_US = 1_772_719_200_000_000
