@@ -1,11 +1,14 @@
-"""msgpack for messages: packs and unpacks values. Events have their own bytes, in `events.packing`.
+"""Bytes of another process: msgpack for messages, and the headers of Arrow batches. Events have their own, in `events.packing`.
 
-Sizes are checked before anything is unpacked. Extension types are refused. Anything wrong with received bytes raises
-`MalformedMessage`.
+Sizes are checked before anything is unpacked. msgpack's extension types are refused. An Arrow header is a flatbuffer: it
+says how much its batch holds before the batch is touched; each offset in it is checked, and only what is asked for is
+followed. Anything wrong with received bytes raises `MalformedMessage`.
 """
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -68,3 +71,118 @@ def _refuse_timestamps(value: Any) -> None:
 
 def _refuse_extension(code: int, data: bytes) -> Any:
     raise MalformedMessage(f"extension type {code} is not part of the protocol")
+
+
+# --- Arrow
+
+# Field numbers of Message.fbs
+_MESSAGE_HEADER_TYPE, _MESSAGE_HEADER = 1, 2
+_BATCH_LENGTH, _BATCH_NODES, _BATCH_BUFFERS, _BATCH_COMPRESSION, _BATCH_VARIADIC = 0, 1, 2, 3, 4
+_RECORD_BATCH_HEADER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """What a record batch says about itself."""
+
+    rows_count: int
+    most_node_rows_count: int
+    is_compressed: bool
+    has_variadic_buffers: bool
+    #: Offset in the body and length of each.
+    buffers: list[tuple[int, int]]
+
+    def unpacked_bytes(self, body: memoryview) -> int:
+        """What the buffers take unpacked: Arrow writes a compressed buffer's length before it, and holds it to that."""
+        return sum(self._unpacked(body, offset, length) for offset, length in self.buffers)
+
+    def _unpacked(self, body: memoryview, offset: int, length: int) -> int:
+        if not self.is_compressed or not length:
+            return length
+        (declared,) = _unpack("<q", body, offset)
+        return int(declared) if declared >= 0 else length  # -1: this buffer is not compressed
+
+
+def read_batch_header(metadata: memoryview) -> BatchHeader:
+    """The header of a record-batch message; `MalformedMessage` for any other or a broken one."""
+    message = _Table.root(metadata)
+    if message.number(_MESSAGE_HEADER_TYPE, "<B") != _RECORD_BATCH_HEADER:
+        raise MalformedMessage("a message that is not a record batch")
+    batch = message.table(_MESSAGE_HEADER)
+    rows_count = batch.number(_BATCH_LENGTH, "<q")
+    nodes = [rows for rows, _nulls in batch.pairs(_BATCH_NODES)]
+    if rows_count < 0 or min(nodes, default=0) < 0:
+        raise MalformedMessage("a negative number of rows")
+    buffers = batch.pairs(_BATCH_BUFFERS)
+    if min((length for _offset, length in buffers), default=0) < 0:
+        raise MalformedMessage("a buffer of negative length")
+    return BatchHeader(
+        rows_count=rows_count,
+        most_node_rows_count=max(nodes, default=0),
+        is_compressed=batch.has(_BATCH_COMPRESSION),
+        has_variadic_buffers=batch.count(_BATCH_VARIADIC) > 0,
+        buffers=buffers,
+    )
+
+
+class _Table:
+    """One table of a flatbuffer at a checked position."""
+
+    def __init__(self, buffer: memoryview, position: int) -> None:
+        self._buffer = buffer
+        self._position = position
+        self._vtable = position - self._read("<i", position)
+        self._vtable_bytes = self._read("<H", self._vtable)
+
+    @classmethod
+    def root(cls, buffer: memoryview) -> _Table:
+        (position,) = _unpack("<I", buffer, 0)
+        return cls(buffer, position)
+
+    def has(self, field: int) -> bool:
+        return self._place(field) is not None
+
+    def number(self, field: int, layout: str) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read(layout, place)
+
+    def count(self, field: int) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read("<I", place + self._read("<I", place))
+
+    def table(self, field: int) -> _Table:
+        place = self._place(field)
+        if place is None:
+            raise MalformedMessage("a message without its header")
+        return _Table(self._buffer, place + self._read("<I", place))
+
+    def pairs(self, field: int) -> list[tuple[int, int]]:
+        """A vector of structs of two 64-bit numbers: nodes (rows, NULLs) and buffers (offset, length)."""
+        place = self._place(field)
+        if place is None:
+            return []
+        start = place + self._read("<I", place)
+        size = self._read("<I", start) * _PAIR.size
+        if size > len(self._buffer) - start - 4:
+            raise MalformedMessage("a header longer than its message")
+        return list(_PAIR.iter_unpack(self._buffer[start + 4 : start + 4 + size]))
+
+    def _read(self, layout: str, position: int) -> int:
+        (value,) = _unpack(layout, self._buffer, position)
+        return int(value)
+
+    def _place(self, field: int) -> int | None:
+        slot = 4 + 2 * field
+        if slot + 2 > self._vtable_bytes:
+            return None
+        offset = self._read("<H", self._vtable + slot)
+        return self._position + offset if offset else None
+
+
+_PAIR = struct.Struct("<qq")
+
+
+def _unpack(layout: str, buffer: memoryview, position: int) -> tuple[int, ...]:
+    if position < 0 or position + struct.calcsize(layout) > len(buffer):
+        raise MalformedMessage("a header that points outside its message")
+    return struct.unpack_from(layout, buffer, position)

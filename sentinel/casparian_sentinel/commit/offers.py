@@ -143,6 +143,8 @@ def _problem_of_changes(blobs: BlobStore, digest: str) -> str:
         check_changes(blobs.get(digest))
     except NotChanges as wrong:
         return f"{CHANGES}: {wrong.problem}"
+    except MemoryError as cause:  # ours: the worker offers the same again
+        raise OSError(errno.ENOMEM, f"there is not enough memory to read {CHANGES}") from cause
     return ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -45,6 +46,8 @@ from casparian_sentinel.core import (
 )
 from casparian_sentinel.operations.planning import scan_job
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps, decide
+
+_T = TypeVar("_T")
 
 #: What is taken while the disk is nearly full.
 SMALL_UPLOAD_BYTES = 1024 * 1024
@@ -140,7 +143,7 @@ def tag(context: Context, args: TagArgs, actor: str) -> Steps:
         )
     if args.blob is not None:
         blob = args.blob
-        yield InThread(lambda: _check_tagged(context, blob, args.tag))
+        yield InThread(lambda: _check_tagged(context, blob))
     ids = tuple(args.file_ids or ())
     files = len(ids) if args.blob is None else args.files
     yield Decide(TagFiles(args.tag, args.remove, files, actor, ids, args.blob or ""))
@@ -167,21 +170,15 @@ def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
 
 def _check_changes(context: Context, digest: str) -> None:
     """The caller said that it is durable: an event must never name a blob that is not there, or is of another kind."""
-    from casparian_sentinel.projection.files import NotChanges, read_changes
+    from casparian_sentinel.projection.files import check_changes
 
-    try:
-        read_changes(context.blobs.get(digest))
-    except NotChanges as wrong:
-        raise OperationRefused(f"observe: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+    _checked("observe", lambda: check_changes(context.blobs.get(digest)))
 
 
 def _check_revised(context: Context, digest: str) -> dict[str, int]:
-    from casparian_sentinel.projection.files import NotChanges, read_changes
+    from casparian_sentinel.projection.files import check_changes
 
-    try:
-        made = Counter(read_changes(context.blobs.get(digest)).column("change").to_pylist())
-    except NotChanges as wrong:
-        raise OperationRefused(f"revise: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+    made = _checked("revise", lambda: check_changes(context.blobs.get(digest)))
     counts = {"retagged": made.pop("retagged", 0), "rehashed": made.pop("rehashed", 0)}
     if made:
         others = ", ".join(sorted(made))
@@ -191,10 +188,22 @@ def _check_revised(context: Context, digest: str) -> dict[str, int]:
     return counts
 
 
-def _check_tagged(context: Context, digest: str, tag: str) -> None:
-    from casparian_sentinel.projection.files import NotChanges, read_tagged
+def _check_tagged(context: Context, digest: str) -> None:
+    from casparian_sentinel.projection.files import check_tagged
+
+    _checked("tag", lambda: check_tagged(context.blobs.get(digest)))
+
+
+def _checked(operation: str, check: Callable[[], _T]) -> _T:
+    from casparian_sentinel.projection.files import NotChanges
 
     try:
-        read_tagged(context.blobs.get(digest), tag)
+        return check()
     except NotChanges as wrong:
-        raise OperationRefused(f"tag: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+        raise OperationRefused(f"{operation}: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
+    except MemoryError as cause:
+        raise OperationRefused(
+            f"{operation}: blob: the sentinel has not enough memory to read it.",
+            "Free memory on this machine, or send it in parts.",
+            "NO_MEMORY",
+        ) from cause

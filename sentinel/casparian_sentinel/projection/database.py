@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -194,8 +194,11 @@ def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iter
     db.register(name, rows)
     try:
         yield
-    finally:
-        db.unregister(name)
+    except BaseException:
+        with suppress(duckdb.Error):  # an aborted transaction takes no statement: the error under way says why
+            db.unregister(name)
+        raise
+    db.unregister(name)
 
 
 @contextmanager

@@ -3,17 +3,19 @@
 An event about one source, rule or scan becomes `Statement`s (`HANDLERS`). An event about very many files names a blob (Arrow
 IPC), which is applied in a few statements: new and changed rows replace the old ones, and files that it does not mention stay
 as they are. An event that names such a blob is only decided after the blob was read with the same reader (`check_changes`,
-`read_changes`, `read_tagged`), so that a blob of another kind never becomes part of the log.
+`check_tagged`), so that one that is of another kind, damaged or too large never becomes part of the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import islice
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import Event as TypedEvent
@@ -28,6 +30,7 @@ from casparian_protocol.events import (
     TagRuleAdded,
     TagRuleRemoved,
 )
+from casparian_protocol.packing import MalformedMessage, read_batch_header
 from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
@@ -150,10 +153,20 @@ COLUMNS: dict[str, pa.DataType] = {
     "path_fields": pa.map_(pa.string(), pa.string()),
 }
 _REQUIRED = ("change", "id", "path", "rel_path")
+_KINDS = ("new", "changed", "vanished", "renamed", "rehashed", "retagged")
+_CHANGES, _TAGGED = "a set of changes", "a list of files"
+
+#: What one blob may unpack to: all of it is in memory while it becomes part of the tables.
+ROWS_MAX = 10_000_000
+UNPACKED_BYTES_MAX = 2 * 1024**3
+#: What the sentinel, which looks at one batch at a time, has in memory.
+BATCH_BYTES_MAX = 512 * 1024**2
+_BATCHES_MAX = 100_000
+_MAGIC_BYTES = 8
 
 
 class NotChanges(CasparianError):
-    """The blob is of another kind than the request says."""
+    """The blob is of another kind than the request says, is damaged, or holds too much."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(
@@ -162,81 +175,172 @@ class NotChanges(CasparianError):
         )
 
 
-def check_changes(content: bytes) -> None:
-    """Raises `NotChanges` unless `read_changes` will take it; looks at the schema alone, however many rows there are."""
-    _check_schema(_opened(content, "a set of changes").schema)
+class TooLarge(NotChanges):
+    """The blob may be as it should; it holds more than is taken at once."""
+
+    def __init__(self, what: str, holds: str, limit: str) -> None:
+        CasparianError.__init__(
+            self,
+            f"The blob holds {holds}; at most {limit} are taken as {what}.",
+            remedy="Send it in parts; scan a very large directory as several, each a part of it.",
+        )
+
+
+def check_changes(content: bytes) -> Counter[str]:
+    """How many changes of each kind; holds one batch at a time. Raises `NotChanges` unless `read_changes` takes them."""
+    kinds: Counter[str] = Counter()
+    for batch in _changes(content):
+        kinds.update({each["values"]: each["counts"] for each in pc.value_counts(batch.column("change")).to_pylist()})
+    return kinds
 
 
 def read_changes(content: bytes) -> pa.Table:
     """What a scan found changed, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
-    table = _whole(content, "a set of changes")
-    _check_schema(table.schema)
-    for name in _REQUIRED:
-        if table.column(name).null_count:
-            raise NotChanges("a set of changes", f"the column {name} has rows without a value")
-    columns: dict[str, pa.ChunkedArray] = {}
-    for name, kind in COLUMNS.items():
-        if name in table.column_names:
-            columns[name] = _cast(table.column(name), name, kind)
-        else:
-            columns[name] = pa.nulls(table.num_rows, kind)
-    return pa.table(columns)
+    return pa.Table.from_batches(list(_changes(content)), pa.schema(COLUMNS))
+
+
+def _changes(content: bytes) -> Iterator[pa.RecordBatch]:
+    ids: list[pa.Array] = []
+    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS)):
+        _check_values(batch, _CHANGES, _REQUIRED)
+        if strange := set(batch.column("change").unique()[: len(_KINDS) + 1].to_pylist()) - set(_KINDS):
+            raise NotChanges(_CHANGES, f"{min(strange)[:40]!r} is not a kind of change")
+        columns = [
+            _cast(batch.column(name), name, kind) if name in batch.schema.names else pa.nulls(batch.num_rows, kind)
+            for name, kind in COLUMNS.items()
+        ]
+        made = pa.record_batch(columns, schema=pa.schema(COLUMNS))
+        _check_keys(made.column("path_fields"))
+        ids.append(made.column("id"))
+        yield made
+    counted = pa.chunked_array(ids, pa.string())
+    if (distinct := pc.count_distinct(counted).as_py()) != len(counted):
+        raise NotChanges(_CHANGES, f"{len(counted):,} changes are of {distinct:,} files, and a file changes once")
+
+
+def check_tagged(content: bytes) -> None:
+    """Raises `NotChanges` unless `read_tagged` takes it; holds one batch at a time."""
+    for _batch in _tagged(content, ""):
+        pass
 
 
 def read_tagged(content: bytes, tag: str) -> pa.Table:
     """Files and their tags, columns `id` and `tag`; without tags in the blob all have this one. Raises `NotChanges`."""
-    what = "a list of files"
-    table = _whole(content, what)
-    for name in ("id", "tag"):
-        found = table.schema.get_field_index(name)
-        if found < 0 and name == "tag":
-            table = table.append_column("tag", pa.array([tag] * table.num_rows, pa.string()))
-        elif found < 0 or not _is_text(table.schema.field(found).type):
-            raise NotChanges(what, f"it has no column {name} of text")
-        elif table.column(name).null_count:
-            raise NotChanges(what, f"the column {name} has rows without a value")
-    return table.select(["id", "tag"]).cast(pa.schema({"id": pa.string(), "tag": pa.string()}))
+    return pa.Table.from_batches(list(_tagged(content, tag)), _TAGGED_SCHEMA)
 
 
-def _opened(content: bytes, what: str) -> pa.RecordBatchFileReader:
+_TAGGED_SCHEMA = pa.schema({"id": pa.string(), "tag": pa.string()})
+
+
+def _tagged(content: bytes, tag: str) -> Iterator[pa.RecordBatch]:
+    for batch in _batches(content, _TAGGED, _check_tagged_schema, set(_TAGGED_SCHEMA.names)):
+        if "tag" not in batch.schema.names:
+            batch = batch.append_column("tag", pa.repeat(pa.scalar(tag, pa.string()), batch.num_rows))
+        _check_values(batch, _TAGGED, _TAGGED_SCHEMA.names)
+        yield batch.select(_TAGGED_SCHEMA.names).cast(_TAGGED_SCHEMA)
+
+
+def _batches(
+    content: bytes, what: str, check: Callable[[pa.Schema], None], wanted: Set[str]
+) -> Iterator[pa.RecordBatch]:
+    """The wanted columns, batch by batch, validated. What all batches unpack to is read in their headers before the first."""
+    if len(content) > UNPACKED_BYTES_MAX:
+        raise TooLarge(what, f"{len(content):,} bytes", f"{UNPACKED_BYTES_MAX:,}")
     try:
-        return pa.ipc.open_file(pa.BufferReader(content))
+        file = pa.ipc.open_file(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as cause:
         raise NotChanges(what, f"it is no Arrow IPC file ({str(cause).splitlines()[0][:120]})") from cause
-
-
-def _whole(content: bytes, what: str) -> pa.Table:
+    check(file.schema)
     try:
-        table = _opened(content, what).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as cause:
-        raise NotChanges(what, f"it is damaged ({str(cause).splitlines()[0][:120]})") from cause
-    return table
+        # The footer could name a batch many times, so that batches are read in the order in which they lie there.
+        messages = iter(pa.ipc.MessageReader.open_stream(pa.py_buffer(content).slice(_MAGIC_BYTES)))
+        schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
+        if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
+            raise NotChanges(what, "its footer speaks of other batches than it has")
+        _check_size(what, batches)
+        for message in batches:
+            whole = pa.ipc.read_record_batch(message, schema)
+            batch = whole.select([name for name in schema.names if name in wanted])
+            batch.validate(full=True)
+            yield batch
+    except MemoryError:  # also Arrow's, which says nothing about the blob
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError, StopIteration, MalformedMessage) as cause:
+        reason = str(cause).splitlines()[0][:120] if str(cause) else "it ends too soon"
+        raise NotChanges(what, f"it is damaged ({reason})") from cause
 
 
-def _cast(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+def _check_size(what: str, batches: Sequence[pa.Message]) -> None:
+    if len(batches) > _BATCHES_MAX:
+        raise TooLarge(what, f"more than {_BATCHES_MAX:,} batches", f"{_BATCHES_MAX:,}")
+    rows = unpacked_bytes = 0
+    for message in batches:
+        header = read_batch_header(memoryview(message.metadata))
+        rows += header.rows_count
+        batch_bytes = header.unpacked_bytes(memoryview(message.body))
+        unpacked_bytes += batch_bytes
+        if batch_bytes > BATCH_BYTES_MAX:
+            raise TooLarge(what, f"a batch of {batch_bytes:,} bytes when unpacked", f"{BATCH_BYTES_MAX:,} in a batch")
+    if rows > ROWS_MAX:
+        raise TooLarge(what, f"{rows:,} rows", f"{ROWS_MAX:,}")
+    if unpacked_bytes > UNPACKED_BYTES_MAX:
+        raise TooLarge(what, f"{unpacked_bytes:,} bytes when unpacked", f"{UNPACKED_BYTES_MAX:,}")
+
+
+def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if batch.column(name).null_count:
+            raise NotChanges(what, f"the column {name} has rows without a value")
+
+
+def _check_keys(fields: pa.MapArray) -> None:
+    """DuckDB takes no map that has a key twice."""
+    pairs = fields.cast(_PAIRS)  # the function below ends the process when it is given a map
+    keys = pa.table({"row": pc.list_parent_indices(pairs), "key": pairs.flatten().field("key")})
+    if keys.group_by(["row", "key"]).aggregate([]).num_rows != keys.num_rows:
+        raise NotChanges(_CHANGES, "its column path_fields has a key twice in one row")
+
+
+_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
+
+
+def _cast(column: pa.Array, name: str, kind: pa.DataType) -> pa.Array:
     try:
         return column.cast(kind)
+    except MemoryError:
+        raise
     except pa.ArrowException as cause:
-        raise NotChanges("a set of changes", f"its column {name} is {column.type}, not {kind}") from cause
+        raise NotChanges(_CHANGES, f"its column {name} is {column.type}, not {kind}") from cause
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    what = "a set of changes"
     if len(set(schema.names)) != len(schema.names):
-        raise NotChanges(what, "two columns have one name")
+        raise NotChanges(_CHANGES, "two columns have one name")
     for name in _REQUIRED:
         if name not in schema.names:
-            raise NotChanges(what, f"it has no column {name}")
+            raise NotChanges(_CHANGES, f"it has no column {name}")
     for field in schema:
         kind = COLUMNS.get(field.name)
-        if kind is None or pa.types.is_null(field.type) or field.type.equals(kind):
-            continue
-        if _is_text(kind) and _is_text(field.type):
-            continue
-        if pa.types.is_nested(kind) and pa.types.is_nested(field.type):
-            continue  # names of inner fields may differ; the cast decides
-        raise NotChanges(what, f"its column {field.name} is {field.type}, not {kind}")
+        if kind is not None and not pa.types.is_null(field.type) and not _fits(field.type, kind):
+            raise NotChanges(_CHANGES, f"its column {field.name} is {field.type}, not {kind}")
+
+
+def _check_tagged_schema(schema: pa.Schema) -> None:
+    for name in ("id", "tag"):
+        found = schema.get_field_index(name)
+        if (found < 0 and (name == "id" or name in schema.names)) or (
+            found >= 0 and not _is_text(schema.field(found).type)
+        ):
+            raise NotChanges(_TAGGED, f"it has no column {name} of text")
+
+
+def _fits(came: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether casting is cheap and certain: an inner type that takes no room could say that it has billions of values."""
+    if pa.types.is_list(kind):
+        return bool(pa.types.is_list(came) or pa.types.is_large_list(came)) and _is_text(came.value_type)
+    if pa.types.is_map(kind):
+        return bool(pa.types.is_map(came)) and _is_text(came.key_type) and _is_text(came.item_type)
+    return bool(came.equals(kind)) or (_is_text(kind) and _is_text(came))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -297,15 +401,13 @@ def apply_observed(
     scan = db.execute("select source_id from cf_scans where id = ?", (scan_id,)).fetchall()
     source_id, when = (scan[0][0] if scan else None), at(event.ts)
     with registered(db, "changes", read_changes(blob)):
-        try:
-            db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
-            db.execute("delete from scout_files where id in (select id from changes)")
-            db.execute(_REPLACE_FILES, (source_id, when, when, scan_id, event.seq))
-            db.execute("delete from scout_file_tags where file_id in (select id from changes)")
-            db.execute(_REPLACE_TAGS, (when,))
-        finally:
-            with suppress(duckdb.Error):  # after an error it goes with the transaction
-                db.execute("drop table if exists replaced")
+        # after an error it goes with the transaction
+        db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
+        db.execute("delete from scout_files where id in (select id from changes)")
+        db.execute(_REPLACE_FILES, (source_id, when, when, scan_id, event.seq))
+        db.execute("delete from scout_file_tags where file_id in (select id from changes)")
+        db.execute(_REPLACE_TAGS, (when,))
+        db.execute("drop table replaced")
 
 
 def apply_tagged(db: duckdb.DuckDBPyConnection, event: Event, fact: FilesTagged, blob: bytes | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from casparian_protocol.home import Home, make_home
@@ -17,6 +18,7 @@ from casparian_sentinel.ports import RealFs
 from tests.sentinel.commit.test_promotion import EPOCH, JOB, stage
 from tests.sentinel.core.play import Table, spec
 from tests.sentinel.operations.test_revise import FILE, changes
+from tests.sentinel.projection.test_files import as_blob, bomb, one_change
 
 
 @pytest.fixture
@@ -104,6 +106,17 @@ def test_changes_of_a_scan_become_a_blob_before_they_are_decided(home: Home, blo
     [
         (b"not Arrow", "", "changes.arrow: The blob is not a set of changes"),
         (b"not Arrow", "a" * 64, "changes.arrow does not match its digest"),
+        (
+            as_blob(one_change(id=pa.array([None], pa.string()))),
+            "",
+            "changes.arrow: The blob is not a set of changes: the column id",
+        ),
+        (
+            as_blob(pa.concat_tables([one_change()] * 2)),
+            "",
+            "changes.arrow: The blob is not a set of changes: 2 changes are of 1",
+        ),
+        (bomb(1 << 20, 129), "", "changes.arrow: The blob holds 135,266,304 rows; at most 10,000,000"),
     ],
 )
 def test_changes_that_the_tables_cannot_take_fail_the_attempt(

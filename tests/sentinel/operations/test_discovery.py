@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from casparian_protocol.parsers import blake3_of
 from casparian_sentinel.operations.discovery import SMALL_UPLOAD_BYTES
 from casparian_sentinel.operations.steps import OperationRefused
+from casparian_sentinel.projection import files
 from tests.sentinel.operations.player import Player
+
+_NAMING_A_BLOB: list[tuple[str, dict[str, str]]] = [
+    ("tag", {"tag": "advice"}),
+    ("observe", {"scan_id": "abcd"}),
+    ("revise", {}),
+]
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ def test_files_to_tag_are_named_in_one_way(player: Player, args: dict[str, objec
         player.request("tag", tag="advice", **args)
 
 
-@pytest.mark.parametrize(("op", "args"), [("tag", {"tag": "advice"}), ("observe", {"scan_id": "abcd"}), ("revise", {})])
+@pytest.mark.parametrize(("op", "args"), _NAMING_A_BLOB)
 def test_an_event_never_names_a_blob_of_another_kind(player: Player, op: str, args: dict[str, str]) -> None:
     blob = player.blobs.put(b"not Arrow").digest
     with pytest.raises(OperationRefused, match=f"{op}: blob: The blob is not a") as refused:
@@ -53,6 +61,21 @@ def test_a_rule_that_cannot_be_is_refused_by_its_field(player: Player) -> None:
     with pytest.raises(OperationRefused, match=r"rule\.tag: Field required") as refused:
         player.request("add_rule", rule={"name": "x", "pattern": "*.csv"})
     assert "pattern" in refused.value.remedy
+
+
+@pytest.mark.parametrize(("op", "args"), _NAMING_A_BLOB)
+def test_without_memory_the_answer_says_so_and_nothing_is_recorded(
+    player: Player, op: str, args: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_content: bytes) -> object:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(files, "check_changes", full)
+    monkeypatch.setattr(files, "check_tagged", full)
+    with pytest.raises(OperationRefused, match="the sentinel has not enough memory") as refused:
+        player.request(op, blob=player.blobs.put(b"any").digest, **args)
+    assert refused.value.reply_code == "NO_MEMORY"
+    assert player.table.log == []
 
 
 def test_small_blobs_are_taken_while_the_disk_is_nearly_full(player: Player) -> None:
