@@ -20,7 +20,7 @@ def test_init_makes_a_private_home_and_says_what_it_made(call: Caller) -> None:
     answer = call("init")
 
     assert (answer.code, answer.out) == (0, "")
-    assert "made the home, config.toml, the signing key" in answer.err
+    assert "created the home, config.toml, the signing key" in answer.err
     assert stat.S_IMODE(call.home.stat().st_mode) == 0o700
     assert stat.S_IMODE((call.home / "run" / "keys" / "home.ed25519").stat().st_mode) == 0o600
     assert "[limits]" in (call.home / "config.toml").read_text()
