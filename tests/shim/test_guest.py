@@ -348,7 +348,9 @@ def test_one_odd_value_sends_its_batch_of_its_column_with_kinds_and_no_other(tmp
     heard = run_guest(tmp_path, source)
 
     types = [[str(kind) for kind in batch.schema.types] for batch in heard.batches["output", OutputKind.ROWS]]
-    assert types == [["int64", "int64"], ["struct<kind: uint8, value: binary>", "int64"], ["int64", "int64"]]
+    odd = ["struct<kind: uint8, value: binary>", "int64"]
+    assert types.count(odd) == 1
+    assert {*map(tuple, types)} == {("int64", "int64"), tuple(odd)}  # a busy machine may cut more batches, each second
     assert [row["n"] for row in heard.rows("output")][69_999:70_002] == [
         {"kind": ValueKind.INT, "value": b"69999"},
         {"kind": ValueKind.TEXT, "value": b"oops"},

@@ -46,7 +46,7 @@ def test_csv_in_utf16_without_header_and_as_arrow() -> None:
 
 
 def test_a_csv_record_of_another_width_is_named_by_its_line() -> None:
-    with pytest.raises(BadRecord, match="line 3 has 1 fields, 2 are expected"):
+    with pytest.raises(BadRecord, match="line 3 has 1 fields instead of 2"):
         list(read_csv(io.BytesIO(b"a,b\n1,2\n3\n")))
 
 
