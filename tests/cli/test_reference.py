@@ -7,17 +7,17 @@ import rich_click as click
 
 from casparian.app import Group
 from casparian.main import casparian
-from casparian.reference import text
+from docs.generated import commands_page
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
 
 
 def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == text(), "run: python -m casparian.reference > docs/reference/cli.md"
+    assert PAGE.read_text(encoding="utf-8") == commands_page(), "run: python -m docs.generated"
 
 
 def test_every_command_shows_an_example() -> None:
-    sections = text().split("\n## ")[1:]
+    sections = commands_page().split("\n## ")[1:]
 
     assert [section.splitlines()[0] for section in sections if section.count("```") < 4] == []
 
