@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from rich.cells import cell_len, set_cell_size
 
@@ -32,6 +32,8 @@ _NEVER_CUT = frozenset(
 #: Width of output to a file or a pipe.
 PIPE_CELLS = 200
 _NARROWEST_CELLS = 20
+#: So many first rows of a table decide how wide its columns are.
+_MEASURED_ROWS = 1000
 #: A wider column of data is cut to this width, or left out.
 COLUMN_CELLS_MAX = 32
 _GAP = "  "
@@ -71,32 +73,56 @@ def table(
 ) -> None:
     """A table as wide as the terminal allows, or the sentence `empty` on stderr when there is nothing.
 
-    Ids, states and codes are never cut, whatever else gives way; piped, nothing is.
+    Ids, states and codes are never cut, whatever else gives way; piped, nothing is. The first rows decide the widths, and
+    each row is printed at once.
     """
     if not rows:
         app.say(empty)
         return
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    numbers, screen = set(right), screen_width(app.out)
-    texts = [[cell(value) for value in row] for row in rows]
-    wanted = [max(cell_len(line[at]) for line in [columns, *texts]) for at in range(len(columns))]
-    if not app.out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+    screen = screen_width(app.out)
+    first = [[cell(value) for value in row] for row in rows[:_MEASURED_ROWS]]
+    wanted = [max(cell_len(line[at]) for line in [columns, *first]) for at in range(len(columns))]
+    is_endless = not app.out.isatty() and not os.environ.get("COLUMNS", "").isdigit()
+    if is_endless:
         screen = max(screen, sum(wanted) + 3 * len(wanted))
     whole = [len(columns) > 1 and name in _NEVER_CUT for name in columns]
     is_tight = sum(wanted) + 3 * (len(wanted) - 1) > screen
     widths = shares(wanted, screen - 2 * (len(wanted) - 1), whole) if is_tight else wanted
-    padding = (0, 1, 0, 0) if is_tight else (0, 1)
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=padding)
-    for name, width in zip(columns, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if name in numbers else "left"
-        drawn.add_column(Text(name), justify=justify, overflow="ellipsis", no_wrap=True, width=width)
-    for line in texts:
-        drawn.add_row(*map(Text, line))
-    Console(file=app.out, highlight=False, markup=False, width=screen).print(drawn)
+    gap, numbers = " " * (2 if is_tight else 3), set(right)
+    shapes = [
+        _Shape(width, name in numbers, is_endless or (is_kept and width == full))
+        for name, width, full, is_kept in zip(columns, widths, wanted, whole, strict=True)
+    ]
+    Console(file=app.out, highlight=False, markup=False).print(
+        Text(_line(columns, shapes, gap), "bold"), soft_wrap=True
+    )
+    print("─" * (sum(widths) + len(gap) * (len(widths) - 1)), file=app.out)
+    for texts in first:
+        print(_line(texts, shapes, gap), file=app.out)
+    for row in rows[_MEASURED_ROWS:]:
+        print(_line([cell(value) for value in row], shapes, gap), file=app.out)
+
+
+class _Shape(NamedTuple):
+    """How a column is drawn. In one that is never cut, a value wider than the column moves the rest of its line."""
+
+    width: int
+    is_right: bool
+    is_never_cut: bool
+
+
+def _line(texts: Sequence[str], shapes: Sequence[_Shape], gap: str) -> str:
+    parts = []
+    for text, shape in zip(texts, shapes, strict=True):
+        cells = cell_len(text)
+        if cells > shape.width and not shape.is_never_cut:
+            text, cells = set_cell_size(text, shape.width - 1) + "…", shape.width
+        padding = " " * (shape.width - cells)
+        parts.append(padding + text if shape.is_right else text + padding)
+    return gap.join(parts)
 
 
 def section(app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Iterable[str] = ()) -> None:

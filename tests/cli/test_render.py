@@ -116,6 +116,36 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: list[str], rows: list[list[A
     return said(made).splitlines()
 
 
+def test_the_first_rows_decide_how_wide_columns_are_and_later_ones_cut_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[list[Any]] = [["a1", "x.csv"]] * 1000 + [["b22222", "longer.csv"], ["c", "y"]]
+
+    lines = drawn(monkeypatch, ["job", "file"], rows, 80)
+
+    assert len(lines) == 2 + len(rows)
+    assert lines[:3] == ["job   file ", "───────────", "a1    x.csv"]
+    assert lines[-2:] == ["b22222   long…", "c     y    "]
+
+
+def test_a_piped_table_cuts_no_value_of_a_later_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    made = app()
+    table(made, ["job", "file"], [["a1", "x"]] * 1000 + [["b2", "longer.csv"]], empty="Nothing.")
+
+    assert said(made).splitlines()[-1] == "b2    longer.csv"
+
+
+def test_a_row_of_a_table_is_printed_before_the_next_is_laid_out() -> None:
+    made = app()
+
+    class Late:
+        def __str__(self) -> str:
+            return f"after {len(said(made).splitlines())} lines"
+
+    table(made, ["when"], [["a"]] * 1000 + [[Late()], [Late()]], empty="Nothing.")
+
+    assert said(made).splitlines()[-2:] == ["after 1002 lines", "after 1003 lines"]
+
+
 def test_a_table_fits_the_terminal_and_never_cuts_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[list[Any]] = [["0123456789abcdef", "FAILED", "/data/" + "very" * 30 + ".csv", "x" * 60]]
     for width in (60, 80, 120):
