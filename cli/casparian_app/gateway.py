@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
+#: A time of day is read to the end of its second, so that the present one ends a moment from now.
+_SAME_SECOND_US = 1_000_000
 #: How long a command that waits for jobs asks tables again that are away.
 _TABLES_PATIENCE_SECONDS = 60.0
 
@@ -305,6 +307,11 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
         raise UsageProblem(
             f"--as-of {as_of[:80]!r} is not a valid event number or time.", remedy=f"Write {MOMENT_HINT}."
         ) from cause
+    if moment.at_us is not None and moment.at_us > now_us + _SAME_SECOND_US:
+        raise UsageProblem(
+            f"--as-of {as_of[:80]!r} is in the future.",
+            remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
+        )
     seq = moment.seq if moment.at_us is None else last_seq_at(home, moment.at_us, end)
     assert seq is not None
     with tempfile.TemporaryDirectory(prefix="casparian-as-of-") as directory:

@@ -114,28 +114,45 @@ def quarantined_rows(
     return ask_sql(gateway.home, query, known, gateway.state_table)
 
 
+#: What quarantined rows have beside their own columns.
+_LINEAGE = ("_cf_job_id", "_cf_output_row_index", "_cf_raw", "_cf_source_row", "_cf_violations")
+
+
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
-) -> list[PlainRow]:
-    """Rows kept from failed jobs, read straight from their files: they belong to no table."""
+) -> tuple[list[PlainRow], list[tuple[Path, str]]]:
+    """Rows kept from failed jobs, read straight from their files: they belong to no table.
+
+    Also the files that cannot be read, and why.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from casparian_protocol.values import plain_rows
 
     rows: list[PlainRow] = []
+    unreadable: list[tuple[Path, str]] = []
     for path in sorted((gateway.home.quarantine / "_uncommitted").glob("*/*.parquet")):
         if not path.parent.name.startswith(job or "") or output_of_uncommitted(path) != (
             output or output_of_uncommitted(path)
         ):
             continue
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                rows += [
-                    row for row in plain_rows(batch) if code in (None, *(v["code"] for v in row["_cf_violations"]))
-                ]
-                if len(rows) >= limit:
-                    return rows[:limit]
-    return rows
+        try:
+            with pq.ParquetFile(path) as file:
+                if missing := [name for name in _LINEAGE if name not in file.schema_arrow.names]:
+                    unreadable.append((path, f"it has no column {missing[0]}"))
+                    continue
+                for batch in file.iter_batches(batch_size=1000):
+                    rows += [
+                        {**row, "_cf_job_id": row["_cf_job_id"] or path.parent.name}
+                        for row in plain_rows(batch)
+                        if code in (None, *(v["code"] for v in row["_cf_violations"] or ()))
+                    ]
+                    if len(rows) >= limit:
+                        return rows[:limit], unreadable
+        except (pa.ArrowException, OSError) as cause:
+            unreadable.append((path, str(cause).splitlines()[0]))
+    return rows, unreadable
 
 
 def output_of_uncommitted(path: Path) -> str:

@@ -48,8 +48,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=255)]
 ReasonText = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=4096)]
-#: A path of the operating system.
-PathText = Annotated[str, Field(min_length=1, max_length=4096)]
+#: A path of the operating system, which no NUL is a part of.
+PathText = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 #: BLAKE3 or SHA-256, hex; or none.
 HashText = Annotated[str, Field(max_length=64)]
 #: A job's id.

@@ -179,7 +179,7 @@ def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None
     import traceback
 
     if isinstance(
-        error, CasparianError
+        error, CasparianError | NotTheGuest
     ):  # ours: the parser's own frames and the sentence, no class, no inside of the shim
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
         lines = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []

@@ -35,10 +35,11 @@ class UnusableData(CasparianError):
     code = ErrorCode.INVALID_DATA
 
     def __init__(self, data: object) -> None:
-        super().__init__(
-            f"The parser yielded a {type_name(type(data))}, which is neither rows nor a table.",
-            remedy="Yield a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader.",
-        )
+        name = type_name(type(data))
+        remedy = "Yield a dict, a list of dicts, a DataFrame, or a pyarrow Table, RecordBatch or RecordBatchReader."
+        if isinstance(data, Mapping):
+            remedy = f"Only a dict is a row: yield dict(row) instead of the {name}."
+        super().__init__(f"The parser yielded a {name}, which is neither rows nor a table.", remedy=remedy)
 
 
 def import_parser(job: GuestJob) -> ModuleType:
@@ -109,7 +110,7 @@ def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
             outputs.rows_into(name)(data)
         case _ if is_table(data):
             outputs.add_table(name, data)
-        case str() | bytes() | bytearray() | memoryview():
+        case str() | bytes() | bytearray() | memoryview() | Mapping():  # iterating over a mapping gives its keys
             raise UnusableData(data)
         case Iterable() if not _is_odd(data):
             _emit_each(outputs, data, name)

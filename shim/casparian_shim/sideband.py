@@ -37,7 +37,12 @@ class FrameTorn(CasparianError):
 
 
 class NotTheGuest(RuntimeError):
-    """A process that the parser forked gave rows, or called ctx."""
+    """A process that the parser forked gave rows, called ctx, or came to the end of parse()."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A forked child went on with parse(), which only the process that was started may; end the child with os._exit."
+        )
 
 
 class FrameSender:
@@ -57,7 +62,7 @@ class FrameSender:
         """One frame, in parts that follow each other."""
         with self._lock:
             if self._is_copy:
-                raise NotTheGuest("Rows and ctx belong to the process that runs parse(), not to one that it forked.")
+                raise NotTheGuest
             if self._tear is not None:
                 raise self._tear if isinstance(self._tear, ConnectionError) else FrameTorn(self._tear)
             self._waiting.append(parts)

@@ -149,9 +149,11 @@ def test_a_time_means_the_last_event_until_then(lived: Caller) -> None:
     assert lived("contract", "list", "--json", "--as-of", at).document[0]["state"] == "APPROVED"
     assert lived("contract", "list", "--json", "--as-of", before).document[0]["state"] == "PROPOSED"
     assert lived("contract", "list", "--json", "--as-of", "1999-12-31").document == []
+    assert [row["name"] for row in lived("outputs", "list", "--json", "--as-of", "-0s").document] == ["advices"]
+    assert lived("outputs", "list", "--json", "--as-of", before).document == []
 
 
-@pytest.mark.parametrize("wrong", ["yesterday", "999999", "-1"])
+@pytest.mark.parametrize("wrong", ["yesterday", "999999", "-1", "2999-01-01"])
 def test_what_is_no_event_and_no_time_is_refused(lived: Caller, wrong: str) -> None:
     assert lived("jobs", "--as-of", wrong).code == 2
 

@@ -41,7 +41,7 @@ def accepts(kind: Any, value: object) -> bool:
         ("ShortText", ["", "x" * 255], ["x" * 256, "\ud800", 7]),
         ("ReasonText", ["x" * 1024], ["x" * 1025]),
         ("LongText", ["x" * 4096], ["x" * 4097]),
-        ("PathText", ["/", "x" * 4096], ["", "x" * 4097]),
+        ("PathText", ["/", "x" * 4096, "a\nb"], ["", "x" * 4097, "/a\0b", "/a\n\0"]),
         ("HashText", ["", "a" * 64], ["a" * 65]),
         ("JobId", ["0123456789abcdef"], ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF"]),
         ("WorkerId", ["a", "host.1:w_2-x", "a" * 64], ["", "a b", "a" * 65, "ä", "a/b"]),

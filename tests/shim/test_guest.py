@@ -149,8 +149,25 @@ def parse(path, ctx):
     assert heard.stdout.splitlines() == ["child " + "c" * 3000] * 15
     assert heard.stderr.splitlines()[:2] == [
         "from the child",
-        "Rows and ctx belong to the process that runs parse(), not to one that it forked.",
+        "A forked child went on with parse(), which only the process that was started may; end the child with os._exit.",
     ]
+
+
+def test_a_forked_child_that_goes_on_with_parse_is_told_to_end_and_gives_no_rows(tmp_path: Path) -> None:
+    heard = run_guest(tmp_path, "import os\ndef parse(path):\n    yield {'n': 1}\n    os.fork()\n    yield {'n': 2}\n")
+
+    assert (heard.status, heard.state.failure, heard.state.is_complete) == (0, None, True), heard.stderr
+    assert [row["n"] for row in heard.rows("output")] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["ChainMap", "UserDict"])
+def test_a_mapping_that_is_no_dict_is_named_and_not_its_keys(kind: str, tmp_path: Path) -> None:
+    heard = run_guest(tmp_path, f"from collections import *\ndef parse(path):\n    yield {kind}({{'a': 1}})\n")
+
+    assert heard.state.failure is not None
+    assert heard.state.failure.report.code is ErrorCode.INVALID_DATA
+    assert f"yielded a collections.{kind}, which is neither rows nor a table." in heard.state.failure.report.message
+    assert f"yield dict(row) instead of the collections.{kind}." in heard.state.failure.report.message
 
 
 @pytest.mark.parametrize("is_caught", [False, True])

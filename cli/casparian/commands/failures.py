@@ -352,7 +352,9 @@ def show_rows(
     with app.gateway() as gateway:
         app.doubt(gateway, "violation", code)
         if uncommitted:
-            rows = uncommitted_rows(gateway, output, code=code, job=job, limit=limit)
+            rows, unreadable = uncommitted_rows(gateway, output, code=code, job=job, limit=limit)
+            for path, why in unreadable:
+                app.say(f"{path} cannot be read: {why}")
         else:
             rows = plain_rows(quarantined_rows(gateway, str(output), code=code, job=job, limit=limit))
     if app.is_json:

@@ -24,7 +24,8 @@ def outputs() -> None:
     """Show the published tables, their files and their history."""
 
 
-@outputs.command("list", examples="casparian outputs list")
+@outputs.command("list", examples="casparian outputs list\ncasparian outputs list --as-of 2026-05-01")
+@as_of_option
 @pass_app
 def list_outputs(app: App) -> ExitCode:
     """List the outputs with their rows and sizes."""

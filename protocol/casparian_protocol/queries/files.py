@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
+from casparian_protocol.bounds import Count
 from casparian_protocol.queries.query import Query
 
 
@@ -55,7 +56,7 @@ class FilesListed(Query[FileListed]):
     """Files in the order of their paths."""
 
     filter: FileFilter
-    limit: int
+    limit: Count
 
 
 class FileId(TypedDict):
@@ -90,6 +91,9 @@ class FilePaged(TypedDict):
     tags: str
 
 
+PageStart: TypeAlias = Literal["after", "from", "before", "all"]
+
+
 @dataclass(frozen=True)
 class FilePage(Query[FilePaged]):
     """At most `limit` files behind the key (or from it on, or before it), ordered by path and id.
@@ -98,8 +102,8 @@ class FilePage(Query[FilePaged]):
     """
 
     filter: FileFilter
-    limit: int
-    where: str = "all"
+    limit: Count
+    where: PageStart = "all"
     path: str = ""
     id: str = ""
     is_descending: bool = False
@@ -130,7 +134,7 @@ class FilePaths(Query[FilePath]):
     """As `FilePage` with `after`, paths alone: for matching a pattern against all files."""
 
     filter: FileFilter
-    limit: int
+    limit: Count
     path: str = ""
     id: str = ""
 
@@ -148,7 +152,7 @@ class Folder(TypedDict):
 class Folders(Query[Folder]):
     filter: FileFilter
     folder: str
-    limit: int = 2000
+    limit: Count = 2000
 
 
 class FileAbout(TypedDict):
@@ -190,7 +194,7 @@ class JobsOfFile(Query[JobOfFile]):
     """The latest jobs whose input is this path."""
 
     path: str
-    limit: int = 30
+    limit: Count = 30
 
 
 class InputFile(TypedDict):
@@ -207,14 +211,14 @@ class InputsOfParser(Query[InputFile]):
 
     parser: str
     topics: tuple[str, ...]
-    limit: int = 300
+    limit: Count = 300
 
 
 @dataclass(frozen=True)
 class RecentFiles(Query[InputFile]):
     """Files of the file index, the last changed first."""
 
-    limit: int = 300
+    limit: Count = 300
 
 
 class SourceOfFiles(TypedDict):
@@ -300,7 +304,7 @@ class KnownFiles(Query[IndexedFile]):
     is_gone: bool | None = None
     after: str = ""
     after_id: str = ""
-    limit: int | None = None
+    limit: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from casparian_protocol.bounds import Count
 from casparian_protocol.queries.query import Query
 
 
@@ -53,7 +54,7 @@ class JobsListed(Query[JobListed]):
     topic: str | None = None
     #: Leave out failures that a later success or a person has closed.
     hides_closed: bool = False
-    limit: int = 50
+    limit: Count = 50
 
 
 class JobRow(TypedDict):
@@ -137,7 +138,7 @@ class JobId(TypedDict):
 
 @dataclass(frozen=True)
 class RecentJobIds(Query[JobId]):
-    limit: int = 500
+    limit: Count = 500
 
 
 class JobFile(TypedDict):
@@ -161,7 +162,7 @@ class JobFile(TypedDict):
 @dataclass(frozen=True)
 class JobFiles(Query[JobFile]):
     job_id: str
-    limit: int | None = None
+    limit: Count | None = None
 
 
 class JobCommit(TypedDict):
@@ -197,7 +198,7 @@ class JobViolations(Query[JobViolation]):
     """What rows of a job broke in their contract, the most frequent first."""
 
     job_id: str
-    limit: int | None = None
+    limit: Count | None = None
 
 
 class JobEvent(TypedDict):
@@ -215,7 +216,7 @@ class JobHistory(Query[JobEvent]):
     """The events of a job in their order; with a limit only the latest."""
 
     job_id: str
-    limit: int | None = None
+    limit: Count | None = None
 
 
 class StatusCount(TypedDict):
@@ -308,9 +309,9 @@ class JobsOfGroup(Query[GroupedJob]):
     cause: str = ""
     input: str = ""
     is_closed: bool = False
-    before_at: int | None = None
+    before_at: Count | None = None
     before_id: str = ""
-    limit: int = 500
+    limit: Count = 500
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,7 @@ class JobsById(Query[GroupedJob]):
 class EndedJobs(Query[GroupedJob]):
     """Jobs that ended, the latest first."""
 
-    limit: int
+    limit: Count
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,7 @@ class JobsMatching(Query[GroupedJob]):
     text: str = ""
     type: str = ""
     parser: str = ""
-    limit: int = 2000
+    limit: Count = 2000
 
 
 class EndedTotal(TypedDict):

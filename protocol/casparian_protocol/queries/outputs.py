@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from casparian_protocol.bounds import Count
 from casparian_protocol.queries.jobs import JobId, StatusCount
 from casparian_protocol.queries.query import Query
 
@@ -78,7 +79,7 @@ class OutputHistory(Query[CommitListed]):
 
     output: str
     input_file: str | None = None
-    limit: int = 100
+    limit: Count = 100
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class ViolationsListed(Query[ViolationListed]):
     """By job, the latest first."""
 
     filter: ViolationFilter
-    limit: int
+    limit: Count
 
 
 class ViolationOfJobs(TypedDict):
@@ -224,7 +225,7 @@ class CausesListed(Query[CauseListed]):
     parser: str | None = None
     code: str | None = None
     with_closed: bool = False
-    limit: int = 50
+    limit: Count = 50
 
 
 class Cause(TypedDict):
@@ -266,7 +267,7 @@ class FilesOfCause(Query[FileOfCause]):
     """Files on which a cause occurred, most often first."""
 
     fingerprint: str
-    limit: int
+    limit: Count
 
 
 class FingerprintRow(TypedDict):
@@ -295,4 +296,4 @@ class OtherOccurrences(Query[Occurrence]):
 
     fingerprint: str
     job_id: str
-    limit: int = 20
+    limit: Count = 20

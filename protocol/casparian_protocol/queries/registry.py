@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from casparian_protocol.queries.jobs import CountRow
 from casparian_protocol.queries.query import Query
@@ -291,8 +291,11 @@ class Name(TypedDict):
     name: str
 
 
+NameKind: TypeAlias = Literal["parser", "source", "rule", "output", "tag", "contract"]
+
+
 @dataclass(frozen=True)
 class KnownNames(Query[Name]):
-    """Every name of a kind: parser, source, rule, output, tag or contract."""
+    """Every name of a kind."""
 
-    kind: str
+    kind: NameKind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from casparian_protocol.bounds import Count
 from casparian_protocol.queries.jobs import CountRow, JobId
 from casparian_protocol.queries.query import Query
 
@@ -48,7 +49,7 @@ class PlanPeriod(TypedDict):
 
 @dataclass(frozen=True)
 class PlanPeriodAt(Query[PlanPeriod]):
-    seq: int
+    seq: Count
 
 
 class EndedOf(TypedDict):
@@ -65,9 +66,9 @@ class EndedJobsOf(Query[EndedOf]):
     """What ended behind `planned`, the latest job of each content; `before` counts what had ended at `began`."""
 
     selection: Selection
-    served: int
-    planned: int
-    began: int
+    served: Count
+    planned: Count
+    began: Count
 
 
 class FailureOf(TypedDict):
@@ -84,9 +85,9 @@ class FailuresOf(Query[FailureOf]):
     """Failures that count: of the files meant since `served`, and of jobs without a file since `began`."""
 
     selection: Selection
-    served: int
-    began: int
-    limit: int
+    served: Count
+    began: Count
+    limit: Count
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class FailureCountOf(Query[CountRow]):
     """How many `FailuresOf` there are."""
 
     selection: Selection
-    served: int
-    began: int
+    served: Count
+    began: Count
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class QueuedCountOf(Query[CountRow]):
     """Jobs of the files meant that were queued behind `planned`."""
 
     selection: Selection
-    planned: int
+    planned: Count
 
 
 class UnclaimedTag(TypedDict):

@@ -35,6 +35,7 @@ ANSWER_LIMIT_BYTES = ATTACHMENT_LIMIT_BYTES
 #: An answer as a file, for our own programs.
 FILE_LIMIT_BYTES = 4 * 1024**3
 _BATCH_ROWS = 65_536
+_OTHER_VERSION = "Ask with the version of casparian that the daemon has."
 
 
 _DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
@@ -122,10 +123,12 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
             relation = relation.limit(question.limit_rows + 1)
         table = _bounded(relation.to_arrow_reader(_BATCH_ROWS))
     except UnknownQuery as unknown:
-        return error(question.id, f"{unknown}.", "Ask with the version of casparian that the daemon has.")
+        return error(question.id, f"{unknown}.", _OTHER_VERSION)
     except duckdb.Error as cause:
         if is_damage(cause):
             raise
+        if question.name and isinstance(cause, duckdb.CatalogException | duckdb.BinderException):  # `TableRows`
+            return error(question.id, f"{question.name}: there is no such table or column.", _OTHER_VERSION)
         return error(question.id, str(cause).splitlines()[0], "")
     if table is None:
         return _too_large(question)

@@ -17,6 +17,7 @@ from casparian_protocol.queries.files import (
     FileTotals,
     IndexedFile,
     KnownFiles,
+    PageStart,
 )
 from casparian_sentinel.projection.store import Projection
 
@@ -70,7 +71,7 @@ def test_a_page_around_a_key_is_the_part_of_the_list_around_it(
 ) -> None:
     listed = keys(projection, filter_)
     path, id_ = keys(projection, FileFilter(status="tagged"))[place % 77]
-    parts = {
+    parts: dict[PageStart, list[tuple[str, str]]] = {
         "after": [key for key in listed if key > (path, id_)],
         "from": [key for key in listed if key >= (path, id_)],
         "before": [key for key in listed if key < (path, id_)],

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgpack
 import pytest
@@ -221,6 +221,17 @@ def test_a_query_travels_as_its_name_and_parameters() -> None:
         assert query_of(name_of(query), msgpack.unpackb(msgpack.packb(parameters_of(query)))) == query
 
 
+def test_every_number_that_a_query_takes_is_bounded() -> None:
+    """A number beyond 64 bits, or a negative limit, is refused by the query and not by the engine."""
+    unbounded = [
+        (name, field)
+        for name, query in QUERIES.items()
+        for field, kind in get_type_hints(query, include_extras=True).items()
+        if kind is int or (get_origin(kind) is not Annotated and int in get_args(kind))
+    ]
+    assert unbounded == []
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "reason"),
     [
@@ -228,6 +239,13 @@ def test_a_query_travels_as_its_name_and_parameters() -> None:
         ("JobsListed", {"sql": "select 1"}, "JobsListed has no parameter sql."),
         ("JobsListed", {"limit": "many"}, "JobsListed: limit: Input should be a valid integer"),
         ("JobFiles", {}, "JobFiles: job_id: Field required."),
+        ("KnownNames", {"kind": "x"}, "KnownNames: kind: Input should be 'parser', 'source'"),
+        ("FilePage", {"filter": {}, "limit": 1, "where": "x"}, "FilePage: where: Input should be 'after', 'from'"),
+        ("JobsListed", {"limit": -1}, "JobsListed: limit: Input should be greater than or equal to 0."),
+        ("JobHistory", {"job_id": "x", "limit": 2**63}, "JobHistory: limit: Input should be less than or equal to"),
+        ("PlanPeriodAt", {"seq": 2**63}, "PlanPeriodAt: seq: Input should be less than or equal to"),
+        ("TableRows", {"table": "x", "columns_wanted": []}, "TableRows: there is no such table or column."),
+        ("TableRows", {"table": "cf_jobs", "columns_wanted": ["x"]}, "TableRows: there is no such table or column."),
     ],
 )
 def test_a_question_that_is_no_query_is_refused_in_words(

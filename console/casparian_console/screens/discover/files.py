@@ -23,6 +23,7 @@ from casparian_protocol.queries.files import (
     FilesBySource,
     FileTotals,
     LabelOfFiles,
+    PageStart,
     SourceOfFiles,
 )
 
@@ -193,9 +194,9 @@ class Window:
     def _page(self, part: Part, key: tuple[str, str] = ("", "")) -> RunQuery:
         self._generation += 1
         self.is_loading = True
-        where = {"next": "after", "again": "from", "previous": "before"}.get(part, "all")
+        wheres: dict[Part, PageStart] = {"next": "after", "again": "from", "previous": "before"}
         is_descending = part in ("previous", "end")
-        page = FilePage(self.filter.catalogue, PAGE_ROWS, where, *key, is_descending=is_descending)
+        page = FilePage(self.filter.catalogue, PAGE_ROWS, wheres.get(part, "all"), *key, is_descending=is_descending)
         return RunQuery(("discover", "page", str(self._generation), part), page)
 
     def _totals(self, key: tuple[str, str]) -> RunQuery:
