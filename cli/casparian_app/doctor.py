@@ -242,8 +242,8 @@ def judge_log(objection: CasparianError | None) -> Check:
 
 def judge_published(facts: PublishedFacts) -> Check:
     if facts.why_not:
-        remedy = "It is rebuilt when the daemon starts, or by `casparian sql QUERY` without a daemon."
-        return Check("outputs", Verdict.WARN, f"catalog.duckdb cannot be read: {facts.why_not}", remedy)
+        remedy = "Run `casparian sql 'select 1'`, which makes the catalog again, then doctor once more."
+        return Check("outputs", Verdict.WARN, f"not checked: catalog.duckdb cannot be used: {facts.why_not}", remedy)
     if facts.damaged:
         named = ", ".join(facts.damaged)
         remedy = (

@@ -239,9 +239,12 @@ def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:
 def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
     """Output → the files that the catalog shows of its live version, absolute; and outputs that it cannot show.
 
-    Looks at the catalog only, never at the tables. `OutputViewsUnreadable` when it is damaged.
+    Looks at the catalog only, never at the tables. `OutputViewsUnreadable` when it is damaged, is absent although the log
+    has events, or shows the files of another place: a copied or restored home keeps the old one until it is opened.
     """
     if not home.catalog_db.exists():
+        if _has_events(home):
+            raise OutputViewsUnreadable("it has not been made yet")
         return {}, set()
     try:
         with opened(home) as db:
@@ -251,12 +254,21 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
             left_out = unpublished(db)
     except (duckdb.Error, OSError) as cause:
         raise OutputViewsUnreadable(str(cause).splitlines()[0]) from cause
+    roots = tuple(f"{root}/" for root in {home.root, home.root.resolve()})
     files: dict[str, list[str]] = {}
     for name, sql in views:
         if "@" not in name:
             paths = [path.replace("''", "'") for path in _QUOTED.findall(sql)]
-            files.setdefault(name, []).extend(path for path in paths if path.startswith(str(home.root)))
+            foreign = next((path for path in paths if path.endswith(".parquet") and not path.startswith(roots)), None)
+            if foreign is not None:
+                raise OutputViewsUnreadable(f"it shows files outside this home, such as {foreign}")
+            files.setdefault(name, []).extend(path for path in paths if path.startswith(roots))
     return files, left_out
+
+
+def _has_events(home: Home) -> bool:
+    """Whether the log has a byte; whether they are right is left to `log verify`."""
+    return home.log.is_dir() and any(each.is_file() and each.stat().st_size > 0 for each in home.log.iterdir())
 
 
 def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from casparian_app import doctor as judge
 from casparian_app.doctor import Check, Verdict
-from casparian_app.measuring import ClockFacts, Disk, HomeFacts, MachineFacts, SandboxFacts, versions
+from casparian_app.measuring import ClockFacts, Disk, HomeFacts, MachineFacts, PublishedFacts, SandboxFacts, versions
 from tests.cli.calls import Caller, longest_line
 
 GIB = 1 << 30
@@ -121,6 +121,9 @@ def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -
         (judge.judge_machine(MACHINE, 4), "ok"),
         (judge.judge_machine(MACHINE, 9), "warn"),
         (judge.judge_machine(replace(MACHINE, available_bytes=GIB // 2), 4), "warn"),
+        (judge.judge_published(PublishedFacts(3)), "ok"),
+        (judge.judge_published(PublishedFacts(3, ("fix",))), "fail"),
+        (judge.judge_published(PublishedFacts(why_not="it has not been made yet")), "warn"),
         (judge.judge_daemon(1, "", 1), "ok"),
         (judge.judge_daemon(None, "it is not running", None), "ok"),
     ],

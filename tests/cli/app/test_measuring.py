@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from casparian_app import measuring
+from casparian_app.gateway import open_gateway
 from casparian_app.measuring import (
     Disk,
     HomeFacts,
@@ -33,6 +35,7 @@ from casparian_app.measuring import (
     versions,
 )
 from casparian_protocol.home import Home
+from tests.homes import copy_home
 
 
 def home_below(directory: Path) -> Home:
@@ -211,3 +214,31 @@ def test_a_home_without_a_log_has_nothing_published_and_no_objection(tmp_path: P
     home = home_below(tmp_path)
     assert measure_published(home) == PublishedFacts()
     assert objection_to_log(home) is None
+
+
+def test_a_catalog_that_is_absent_is_not_read_as_an_empty_one(original_home: Path, tmp_path: Path) -> None:
+    home = Home(copy_home(original_home, tmp_path / "home"))
+    home.catalog_db.unlink(missing_ok=True)
+    assert measure_published(home) == PublishedFacts(why_not="it has not been made yet")
+
+
+def test_a_catalog_of_another_place_is_not_read_as_an_empty_one(original_home: Path, tmp_path: Path) -> None:
+    home, moved = (Home(copy_home(original_home, tmp_path / name)) for name in ("home", "moved"))
+    with open_gateway(home) as gateway:
+        gateway.publish_output_views()
+    found = measure_published(home)
+    assert found.files > 0 and (found.damaged, found.why_not) == ((), "")
+    shutil.copy(home.catalog_db, moved.catalog_db)
+
+    found = measure_published(moved)
+
+    assert found.files == 0 and found.why_not.startswith(f"it shows files outside this home, such as {home.root}/")
+
+
+def test_a_published_file_that_was_deleted_is_missed(original_home: Path, tmp_path: Path) -> None:
+    home = Home(copy_home(original_home, tmp_path / "home"))
+    with open_gateway(home) as gateway:
+        gateway.publish_output_views()
+    part = min(home.outputs.glob("*/*/part-*.parquet"))
+    part.unlink()
+    assert measure_published(home).damaged == (part.relative_to(home.outputs).parts[0],)
