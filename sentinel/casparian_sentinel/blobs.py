@@ -109,6 +109,14 @@ class BlobStore:
             raise BlobDamaged(digest, self.path(digest))
         return content
 
+    def size(self, digest: str) -> int:
+        """Of the file as it lies there, before anything of it is read."""
+        descriptor = self._open(self.path(digest), digest)
+        try:
+            return self.fs.size(descriptor)
+        finally:
+            self.fs.close(descriptor)
+
     def checked_path(self, digest: str) -> Path:
         """The file, for readers that map it or seek in it; its content was checked just now."""
         path = self.path(digest)
@@ -122,11 +130,14 @@ class BlobStore:
             hasher.update(piece)
         return hasher.hexdigest()
 
-    def _pieces(self, path: Path, digest: str) -> Iterator[bytes]:
+    def _open(self, path: Path, digest: str) -> int:
         try:
-            descriptor = self.fs.open_read(path)
+            return self.fs.open_read(path)
         except FileNotFoundError as cause:
             raise BlobMissing(digest or path.name, self._directory) from cause
+
+    def _pieces(self, path: Path, digest: str) -> Iterator[bytes]:
+        descriptor = self._open(path, digest)
         try:
             offset = 0
             while piece := self.fs.pread(descriptor, _PIECE_BYTES, offset):

@@ -137,10 +137,10 @@ def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
 
 def _problem_of_changes(blobs: BlobStore, digest: str) -> str:
     """What is wrong with what a scan offers; the event that names it must be one that the tables can take."""
-    from casparian_sentinel.projection.files import NotChanges, check_changes
+    from casparian_sentinel.projection.files import NotChanges, check_changes, offered
 
     try:
-        check_changes(blobs.get(digest))
+        check_changes(offered(blobs, digest))
     except NotChanges as wrong:
         return f"{CHANGES}: {wrong.problem}"
     except MemoryError as cause:  # ours: the worker offers the same again

@@ -172,13 +172,13 @@ def _check_changes(context: Context, digest: str) -> None:
     """The caller said that it is durable: an event must never name a blob that is not there, or is of another kind."""
     from casparian_sentinel.projection.files import check_changes
 
-    _checked("observe", lambda: check_changes(context.blobs.get(digest)))
+    _checked("observe", context, digest, check_changes)
 
 
 def _check_revised(context: Context, digest: str) -> dict[str, int]:
     from casparian_sentinel.projection.files import check_changes
 
-    made = _checked("revise", lambda: check_changes(context.blobs.get(digest)))
+    made = _checked("revise", context, digest, check_changes)
     counts = {"retagged": made.pop("retagged", 0), "rehashed": made.pop("rehashed", 0)}
     if made:
         others = ", ".join(sorted(made))
@@ -191,14 +191,14 @@ def _check_revised(context: Context, digest: str) -> dict[str, int]:
 def _check_tagged(context: Context, digest: str) -> None:
     from casparian_sentinel.projection.files import check_tagged
 
-    _checked("tag", lambda: check_tagged(context.blobs.get(digest)))
+    _checked("tag", context, digest, check_tagged)
 
 
-def _checked(operation: str, check: Callable[[], _T]) -> _T:
-    from casparian_sentinel.projection.files import NotChanges
+def _checked(operation: str, context: Context, digest: str, check: Callable[[bytes], _T]) -> _T:
+    from casparian_sentinel.projection.files import NotChanges, offered
 
     try:
-        return check()
+        return check(offered(context.blobs, digest))
     except NotChanges as wrong:
         raise OperationRefused(f"{operation}: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
     except MemoryError as cause:

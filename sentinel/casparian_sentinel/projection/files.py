@@ -31,6 +31,7 @@ from casparian_protocol.events import (
     TagRuleRemoved,
 )
 from casparian_protocol.packing import MalformedMessage, read_batch_header
+from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import Event
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
@@ -186,6 +187,13 @@ class TooLarge(NotChanges):
         )
 
 
+def offered(blobs: BlobStore, digest: str) -> bytes:
+    """The content of a blob to be checked; one that is too large is not read. Raises `TooLarge`."""
+    if (size_bytes := blobs.size(digest)) > UNPACKED_BYTES_MAX:
+        raise TooLarge("changes or a list of files", f"{size_bytes:,} bytes", f"{UNPACKED_BYTES_MAX:,}")
+    return blobs.get(digest)
+
+
 def check_changes(content: bytes) -> Counter[str]:
     """How many changes of each kind; holds one batch at a time. Raises `NotChanges` unless `read_changes` takes them."""
     kinds: Counter[str] = Counter()
@@ -244,8 +252,6 @@ def _batches(
     content: bytes, what: str, check: Callable[[pa.Schema], None], wanted: Set[str]
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns, batch by batch, validated. What all batches unpack to is read in their headers before the first."""
-    if len(content) > UNPACKED_BYTES_MAX:
-        raise TooLarge(what, f"{len(content):,} bytes", f"{UNPACKED_BYTES_MAX:,}")
     try:
         file = pa.ipc.open_file(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as cause:

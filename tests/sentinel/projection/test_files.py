@@ -10,9 +10,18 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from casparian_sentinel.blobs import BlobStore
+from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import files
 from casparian_sentinel.projection.database import registered
-from casparian_sentinel.projection.files import NotChanges, check_changes, check_tagged, read_changes, read_tagged
+from casparian_sentinel.projection.files import (
+    NotChanges,
+    check_changes,
+    check_tagged,
+    offered,
+    read_changes,
+    read_tagged,
+)
 
 _MIB = 1024**2
 
@@ -50,6 +59,16 @@ def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(
     assert refused.value.problem.startswith("The blob holds 50,331,")
     assert "bytes when unpacked; at most 33,554,432 are taken as" in refused.value.problem
     assert refused.value.remedy == "Send it in parts; scan a very large directory as several, each a part of it."
+
+
+def test_a_blob_that_is_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = BlobStore(RealFs(), tmp_path)
+    small, large = (blobs.put(b"x" * size).digest for size in (64, 65))
+    monkeypatch.setattr(files, "UNPACKED_BYTES_MAX", 64)
+    assert offered(blobs, small) == b"x" * 64
+    monkeypatch.setattr(blobs, "get", None)
+    with pytest.raises(NotChanges, match=r"The blob holds 65 bytes; at most 64 are taken"):
+        offered(blobs, large)
 
 
 def test_one_batch_holds_no_more_than_the_sentinel_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:

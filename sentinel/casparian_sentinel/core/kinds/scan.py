@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
 from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
@@ -11,6 +14,7 @@ from casparian_sentinel.core.state import OpenJob, State
 from casparian_sentinel.core.worker_commands import FinishedItem
 
 _CHANGES = ("new", "changed", "vanished", "renamed", "tagged")
+_READ = ("files", "bytes", "unchanged", "unreadable")
 
 
 class Scan(JobKind[ScanWork]):
@@ -25,7 +29,7 @@ class Scan(JobKind[ScanWork]):
             return "a scan offers changes.arrow and nothing else"
         if manifest.files and not item.changes_blob:
             return "the changes of the scan were not kept"
-        return ""
+        return _problem_of_facts(manifest.scan)
 
     def record_commit(
         self, decision: DecisionBuilder, job: OpenJob, work: ScanWork, item: FinishedItem, committed: int
@@ -34,16 +38,33 @@ class Scan(JobKind[ScanWork]):
         started = ScanStarted(scan_id=job.job_id, roots=(work.root,), source_id=work.source_id, job_id=job.job_id)
         began = decision.record(started, cause=committed)
         if item.changes_blob:
-            counts = {name: _count(facts.get(name)) for name in _CHANGES}
+            counts = {name: _count(facts, name) for name in _CHANGES}
             decision.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=began)
-        ended = {name: _count(facts.get(name)) for name in ("files", "bytes", "unchanged", "unreadable")}
+        ended = {name: _count(facts, name) for name in _READ}
         complete, seconds = bool(facts.get("complete", False)), item.manifest.total_seconds
         decision.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)
         decision.do(PlanFiles())
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def _problem_of_facts(facts: Mapping[str, object]) -> str:
+    """What the events could not hold, or would misstate; a fact that a worker does not give is 0."""
+    for name in (*_CHANGES, *_READ):
+        value = facts.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
+            return f"scan.{name}: {_shown(value)} is not a count between 0 and {COUNT_MAX:,}"
+    if not isinstance(facts.get("complete", False), bool):
+        return f"scan.complete: {_shown(facts['complete'])} is neither true nor false"
+    return ""
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:40]
+
+
+def _count(facts: Mapping[str, object], name: str) -> int:
+    value = facts.get(name, 0)
+    assert isinstance(value, int), "checked by `_problem_of_facts`"
+    return value
 
 
 def wanted_tags_of(state: State) -> list[str]:
