@@ -11,7 +11,7 @@ from casparian_protocol.client import Rows
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations import BadArguments
-from casparian_protocol.wire.operations.jobs import RefusedReplay, ReplayResult
+from casparian_protocol.wire.operations.jobs import RefusedJobs, ReplayResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.answers import Replayed
 from casparian_sentinel.core.commands import Now, ReplayDeadLetters
@@ -66,7 +66,7 @@ def test_many_dead_letters_are_replayed_in_bounded_decisions_and_bounded_request
     first, sizes = replay(context, 1700, all_dead=True)
     assert sizes == [500, 500]
     assert (first.replayed, first.next_after) == (998, spec(1000).job_id)
-    assert first.refused == [RefusedReplay(reason="its work is queued already", jobs=2)]
+    assert first.refused == [RefusedJobs(reason="its work is queued already", jobs=2)]
 
     rest, sizes = replay(context, 1700, all_dead=True, after=first.next_after)
     assert sizes == [500, 200]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from casparian_sentinel.core.answers import (
     Answer,
+    Cancelled,
     Carried,
     ContractsDecided,
     JobChanged,
@@ -34,6 +35,7 @@ from casparian_sentinel.core.commands import (
     AddSource,
     BeginScan,
     CancelJob,
+    CancelJobs,
     CloseFailures,
     Command,
     ContractFacts,
@@ -123,6 +125,8 @@ __all__ = [
     "BeginScan",
     "ByeReceived",
     "CancelJob",
+    "CancelJobs",
+    "Cancelled",
     "Carried",
     "CloseFailures",
     "Command",

@@ -45,6 +45,15 @@ class JobChanged(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled(Answer):
+    """Of many jobs: those that waited, those that their workers have yet to stop, and the rest by reason."""
+
+    cancelled: int
+    requested: int
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Replayed(Answer):
     replayed: int
     #: Reason → jobs that stay dead letters.

@@ -171,6 +171,15 @@ class CancelJob(FromClient):
 
 
 @dataclass(frozen=True, slots=True)
+class CancelJobs(FromClient):
+    """Many jobs at once; those that cannot be cancelled stay as they are, and the answer says why."""
+
+    job_ids: Sequence[str]
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayJob(FromClient):
     """An ended job again. `retry`/`replay` keep its id and key; `rerun` is a new job of the next generation.
 

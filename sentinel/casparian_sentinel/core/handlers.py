@@ -61,6 +61,7 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     c.Stop: clock.stop,
     c.QueueJobs: jobs.queue,
     c.CancelJob: jobs.cancel,
+    c.CancelJobs: jobs.cancel_jobs,
     c.ReplayJob: jobs.replay,
     c.ReplayDeadLetters: jobs.replay_dead_letters,
     c.RegisterParser: parsers.register,

@@ -9,12 +9,19 @@ from casparian_protocol.events import FailureClosed, JobCancelled, JobCancelRequ
 from casparian_protocol.events.base import as_map
 from casparian_protocol.jobs import ENDED, JobSpec, JobState
 from casparian_protocol.packing import pack
-from casparian_sentinel.core.answers import JobChanged, Queued, Replayed, SkippedJobs
+from casparian_sentinel.core.answers import Cancelled, JobChanged, Queued, Replayed, SkippedJobs
 from casparian_sentinel.core.attempts import ask_to_cancel
-from casparian_sentinel.core.commands import CancelJob, CloseFailures, QueueJobs, ReplayDeadLetters, ReplayJob
+from casparian_sentinel.core.commands import (
+    CancelJob,
+    CancelJobs,
+    CloseFailures,
+    QueueJobs,
+    ReplayDeadLetters,
+    ReplayJob,
+)
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import kind_of
-from casparian_sentinel.core.state import State
+from casparian_sentinel.core.state import OpenJob, State
 
 _SPEC_BYTES = 15 * 1024
 _FREE_DISK = "Free disk space; intake opens again by itself."
@@ -74,7 +81,6 @@ def _too_large(spec: JobSpec) -> str:
 def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
     """What waits is cancelled at once; what runs when its worker has stopped it; what is committed stays."""
     job = decision.state.jobs.get(command.job_id)
-    reason = command.reason[:512]
     if job is None:
         decision.reject(
             f"Job {command.job_id} is not open.",
@@ -87,14 +93,37 @@ def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
             "Committed work cannot be cancelled.",
             code="ALREADY_COMMITTED",
         )
-    elif job.state in (JobState.LEASED, JobState.RUNNING):
-        if not job.is_cancel_requested:
-            decision.record(JobCancelRequested(job_id=job.job_id, reason=reason))
-        ask_to_cancel(decision, job)
-        decision.answer(JobChanged(job.job_id, "CANCEL_REQUESTED"))
     else:
+        is_cancelled = _cancel_or_request(decision, job, command.reason)
+        decision.answer(JobChanged(job.job_id, JobState.CANCELLED.value if is_cancelled else "CANCEL_REQUESTED"))
+
+
+def cancel_jobs(decision: DecisionBuilder, command: CancelJobs) -> None:
+    """Each job as in `cancel`; about those that stay as they are, why."""
+    cancelled = requested = 0
+    refused: dict[str, int] = {}
+    for job_id in dict.fromkeys(command.job_ids):
+        job = decision.state.jobs.get(job_id)
+        if job is None or job.state is JobState.COMMITTED:
+            reason = "it is not open" if job is None else "it is committed"
+            refused[reason] = refused.get(reason, 0) + 1
+        elif _cancel_or_request(decision, job, command.reason):
+            cancelled += 1
+        else:
+            requested += 1
+    decision.answer(Cancelled(cancelled, requested, refused))
+
+
+def _cancel_or_request(decision: DecisionBuilder, job: OpenJob, reason: str) -> bool:
+    """Cancel a job that waits; ask the worker of one that runs to stop it. Whether it is cancelled now."""
+    reason = reason[:512]
+    if job.state not in (JobState.LEASED, JobState.RUNNING):
         decision.record(JobCancelled(job_id=job.job_id, reason=reason))
-        decision.answer(JobChanged(job.job_id, JobState.CANCELLED.value))
+        return True
+    if not job.is_cancel_requested:
+        decision.record(JobCancelRequested(job_id=job.job_id, reason=reason))
+    ask_to_cancel(decision, job)
+    return False
 
 
 def replay(decision: DecisionBuilder, command: ReplayJob) -> None:

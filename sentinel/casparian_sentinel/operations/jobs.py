@@ -1,4 +1,4 @@
-"""Operations on jobs that are there: cancel, retry, close, rerun, replay, rerun_failed.
+"""Operations on jobs that are there: cancel, cancel_jobs, retry, close, rerun, replay, rerun_failed.
 
 Ended jobs are found in the projection, open ones in the state. A rerun is a new job of the next generation, a replayed dead
 letter is the same job; what either takes from today's registry is `kinds`'. A request about many jobs does a bounded part,
@@ -13,11 +13,13 @@ from typing import Any
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.wire.operations.jobs import (
     CancelArgs,
+    CancelJobsArgs,
+    CancelJobsResult,
     CloseArgs,
     CloseResult,
     JobArgs,
     JobResult,
-    RefusedReplay,
+    RefusedJobs,
     ReplayArgs,
     ReplayResult,
     RerunFailedArgs,
@@ -25,6 +27,8 @@ from casparian_protocol.wire.operations.jobs import (
 )
 from casparian_sentinel.core import (
     CancelJob,
+    CancelJobs,
+    Cancelled,
     CloseFailures,
     JobChanged,
     Queued,
@@ -48,6 +52,7 @@ from casparian_sentinel.projection.queries.planning import (
     FailedInput,
 )
 
+_JOB_ID_DIGITS = 16
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
 
 
@@ -62,6 +67,17 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
         )
     answer = yield from decide(CancelJob(job_id, args.reason, actor), JobChanged)
     return JobResult(job_id=job_id, state=answer.state, seq=context.durable_seq())
+
+
+def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
+    """Many jobs in one decision, and so in one durable write. Jobs that have ended are only counted."""
+    done = yield from decide(CancelJobs(args.job_ids, args.reason, actor), Cancelled)
+    return CancelJobsResult(
+        cancelled=done.cancelled,
+        requested=done.requested,
+        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in done.refused.items()],
+        seq=context.durable_seq(),
+    )
 
 
 def retry(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -120,7 +136,7 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
         refused.update(again.refused)
     return ReplayResult(
         replayed=totals,
-        refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
+        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
         next_after=found[-1]["id"] if len(found) == args.limit else "",
         seq=context.durable_seq(),
     )
@@ -174,6 +190,8 @@ def _not_renewed(context: Context, old: JobSpec, renewed: Renewed) -> OperationR
 
 
 def _open_job(context: Context, prefix: str) -> str | None:
+    if len(prefix) == _JOB_ID_DIGITS:
+        return prefix if prefix in context.state.jobs else None
     found = [job_id for job_id in context.state.jobs if job_id.startswith(prefix)]
     if len(found) > 1:
         raise OperationRefused(f"{len(found)} open jobs begin with {prefix}.", "Give more digits.", "AMBIGUOUS")
@@ -232,7 +250,7 @@ def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
             refused["its input is queued already"] += answer.already
     return RerunFailedResult(
         rerun=queued,
-        refused=[RefusedReplay(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
+        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
         next_after=rows[-1]["id"] if len(rows) == args.limit else "",
         seq=context.durable_seq(),
     )

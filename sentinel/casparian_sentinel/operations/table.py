@@ -50,6 +50,7 @@ HANDLERS: dict[str, Handler] = {
     "snapshot": _snapshot,
     "queue": planning.queue,
     "cancel": jobs.cancel,
+    "cancel_jobs": jobs.cancel_jobs,
     "retry": jobs.retry,
     "close": jobs.close,
     "rerun": jobs.rerun,

@@ -244,6 +244,19 @@ def test_a_running_job_is_cancelled_when_its_worker_has_stopped_it(table: Table)
     assert effects(stopped) == [DropStaging(lease.job_id, lease.epoch)]
 
 
+def test_many_jobs_are_cancelled_in_one_decision_each_as_its_state_allows(table: Table) -> None:
+    lease = table.running()
+    table.queue(spec(2), spec(3))
+    ids = [lease.job_id, spec(2).job_id, spec(3).job_id, spec(2).job_id, spec(9).job_id]
+
+    decision = table.do(c.CancelJobs(ids, "wrong files", ANN))
+
+    assert types(decision) == ["JobCancelRequested", "JobCancelled", "JobCancelled"]
+    assert sent(decision, m.Cancel) == [m.Cancel(job_id=lease.job_id, epoch=lease.epoch)]
+    assert decision.answer == c.Cancelled(cancelled=2, requested=1, refused={"it is not open": 1})
+    assert set(table.state.jobs) == {lease.job_id}
+
+
 def test_a_finish_after_the_request_to_cancel_is_fenced(table: Table) -> None:
     lease = table.running()
     table.do(c.CancelJob(lease.job_id, "not needed", ANN))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from casparian_protocol.jobs import JobInput, JobSpec, JobState, ScanWork
+from casparian_protocol.wire.operations import BadArguments
 from casparian_sentinel.operations import planning
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.projection.queries.planning import (
@@ -139,7 +140,7 @@ def test_a_job_is_cancelled_by_a_prefix_that_only_it_has(player: Player) -> None
     jobs = [
         parse(player).model_copy(update={"job_id": id_, "key": id_}) for id_ in ("abcd1" + "0" * 11, "abcd2" + "0" * 11)
     ]
-    player.table.queue(*jobs)
+    player.table.with_parser().queue(*jobs)
     with pytest.raises(OperationRefused, match="2 open jobs begin with abcd"):
         player.request("cancel", job_id="abcd")
     assert player.request("cancel", job_id="abcd1").state == "CANCELLED"
@@ -184,3 +185,26 @@ def test_all_failures_of_a_cause_are_closed_in_bounded_decisions(player: Player)
     assert player.request("close", fingerprint="f" * 16, reason="known").closed == len(ids)
     assert {event.type for event in player.table.log} == {"FailureClosed"}
     assert JobState.FAILED not in player.table.state.counts or not player.table.count(JobState.FAILED)
+
+
+# --- many at once
+
+
+def test_a_thousand_jobs_are_cancelled_by_one_request(player: Player) -> None:
+    jobs = [spec(number) for number in range(1, 1001)]
+    player.table.with_parser().queue(*jobs)
+    before = len(player.table.log)
+
+    result = player.request("cancel_jobs", job_ids=[job.job_id for job in jobs], reason="wrong files")
+
+    assert (result.cancelled, result.requested, result.refused) == (1000, 0, [])
+    assert {event.type for event in player.table.log[before:]} == {"JobCancelled"}
+    assert len(player.table.log) == before + 1000
+    again = player.request("cancel_jobs", job_ids=[jobs[0].job_id])
+    assert [(each.reason, each.jobs) for each in again.refused] == [("it is not open", 1)]
+
+
+@pytest.mark.parametrize("job_ids", [[], ["abcd"], ["0" * 16] * 1001])
+def test_jobs_to_cancel_are_named_whole_and_their_number_is_bounded(player: Player, job_ids: list[str]) -> None:
+    with pytest.raises(BadArguments, match="job_ids"):
+        player.request("cancel_jobs", job_ids=job_ids)

@@ -1,4 +1,4 @@
-"""Operations on jobs: queue, cancel, retry, replay, rerun, close."""
+"""Operations on jobs: queue, cancel one or many, retry, replay, rerun, close."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from casparian_protocol.bounds import (
     Count,
+    JobId,
     Json,
     PathText,
     PositiveCount,
@@ -72,6 +73,17 @@ class CancelArgs(JobArgs):
     reason: Reason = ""
 
 
+#: Jobs that one request cancels.
+CANCELLED_JOBS_LIMIT = 1000
+
+
+class CancelJobsArgs(Args):
+    """Which jobs to cancel, by their whole ids; all in one decision."""
+
+    job_ids: Annotated[list[JobId], Field(min_length=1, max_length=CANCELLED_JOBS_LIMIT)]
+    reason: Reason = ""
+
+
 class JobResult(Done):
     job_id: str
     #: The state that the job has now; a running job is cancelled when its worker says so.
@@ -116,15 +128,24 @@ class RerunFailedArgs(Args):
     limit: Annotated[int, Field(ge=1, le=2000)] = 1000
 
 
-class RefusedReplay(Result):
+class RefusedJobs(Result):
     reason: str
     jobs: Count
+
+
+class CancelJobsResult(Done):
+    #: Jobs that waited.
+    cancelled: Count
+    #: Jobs that run: cancelled when their workers say so.
+    requested: Count
+    #: Jobs that stay as they are, by reason.
+    refused: list[RefusedJobs] = Field(default_factory=list)
 
 
 class ReplayResult(Done):
     replayed: Count
     #: Jobs that stay dead, by reason.
-    refused: list[RefusedReplay] = Field(default_factory=list)
+    refused: list[RefusedJobs] = Field(default_factory=list)
     #: The last id looked at, to go on from; empty when there is no more.
     next_after: str = ""
 
@@ -133,7 +154,7 @@ class RerunFailedResult(Done):
     #: New jobs; with `dry_run` what would be new jobs.
     rerun: Count
     #: Failed jobs whose input stays as it is, by reason.
-    refused: list[RefusedReplay] = Field(default_factory=list)
+    refused: list[RefusedJobs] = Field(default_factory=list)
     #: The last id looked at, to go on from; empty when there is no more.
     next_after: str = ""
 
@@ -142,6 +163,9 @@ class RerunFailedResult(Done):
 
 QUEUE = Operation("queue", "queue pending files as jobs", QueueArgs, QueueResult)
 CANCEL = Operation("cancel", "cancel an open job; it leaves no output", CancelArgs, JobResult)
+CANCEL_JOBS = Operation(
+    "cancel_jobs", "cancel many open jobs in one decision; they leave no output", CancelJobsArgs, CancelJobsResult
+)
 RETRY = Operation("retry", "queue a failed, dead or cancelled job again, with its own artifact", JobArgs, JobResult)
 REPLAY = Operation("replay", "queue dead letters again, with their counts reset", ReplayArgs, ReplayResult)
 CLOSE = Operation(
