@@ -13,7 +13,7 @@ from casparian_console.facts.book import KEPT
 from casparian_console.facts.jobs import Standing
 from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_console.screens.jobs import Jobs
-from casparian_protocol.queries.jobs import JobsById, JobsMatching, JobsOfGroup
+from casparian_protocol.queries.jobs import GroupedJob, JobsById, JobsMatching, JobsOfGroup
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job, snapshot_of
 
 DONE = KEPT[Standing.DONE]
@@ -218,6 +218,101 @@ def test_a_text_filter_asks_the_tables_for_jobs_that_are_not_listed_here() -> No
     driver.send(Answer(found.tag, driver.seq, [grouped(job_id(5999), status="QUEUED", input_file="/data/5999.log")]))
     assert "5999.log" in driver.text(120, 40)
     assert not asked(driver.shell.settle(), JobsMatching)
+
+
+def filtered(text: str) -> tuple[Driver, RunQuery]:
+    """Of 6,000 waiting jobs the first 5,000 are listed; a filter for a text asked for the others."""
+    driver = many_waiting(6_000, 5_000)
+    driver.press("alt-j", "f", "down", "down", "down", *text, "enter")
+    (found,) = asked(driver.shell.settle(), JobsMatching)
+    return driver, found
+
+
+def found_job(number: int) -> GroupedJob:
+    return grouped(
+        job_id(number), status="QUEUED", input_file=f"/data/{number}.log", queued_at=number + 1, started_at=None
+    )
+
+
+def test_a_filter_finds_jobs_behind_a_full_list_and_keeps_them_while_it_is_on() -> None:
+    driver, found = filtered("/5990")
+    driver.send(Answer(found.tag, driver.seq, [found_job(5990)]))
+
+    assert "5990.log" in driver.text(120, 40)
+    (shown,) = screen_of(driver).job_list.order
+    assert [job.job_id for job in screen_of(driver).job_list.members(shown)] == [job_id(5990)]
+
+
+def test_a_filter_finds_an_old_job_that_is_done_and_no_longer_known() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number in range(DONE + 5):
+        complete(driver, run_job(driver, number, path=f"/data/{number}-of.log"))
+    driver.press("alt-j", "f", "down", "down", "down", *"/3-of", "enter")
+    (found,) = asked(driver.shell.settle(), JobsMatching)
+    driver.send(Answer(found.tag, driver.seq, [grouped(job_id(3), input_file="/data/3-of.log", ended_at=5)]))
+    driver.press(" ")
+
+    assert "3-of.log" in driver.text(120, 40)
+
+
+def test_that_no_job_is_like_the_filter_is_said_after_the_tables_have_answered() -> None:
+    driver, found = filtered("no-such")
+    before = driver.text(120, 40)
+    assert "No job is like that in the 5,000 jobs listed of 6,000; the daemon is asked for all of them…" in before
+    assert "asking the daemon for all of them" in before.splitlines()[1]
+    driver.send(Answer(found.tag, driver.seq, []))
+
+    assert "No job is like that.  Esc shows all of them again." in driver.text(120, 40)
+
+
+def test_more_jobs_than_an_answer_has_are_told() -> None:
+    driver, found = filtered("data")
+    driver.send(Answer(found.tag, driver.seq, [found_job(number) for number in range(2_000)]))
+
+    assert "only “data”; the latest 2,000 of them" in driver.text(120, 40)
+
+
+def test_a_filter_whose_question_was_refused_asks_again_after_the_next_reading() -> None:
+    driver, found = filtered("5999")
+    driver.fail(found.tag, "The projector starts.")
+    assert not asked(driver.shell.settle(), JobsMatching)
+    driver.metric("projection", applied=0)
+
+    assert asked(driver.shell.settle(), JobsMatching) == [found]
+
+
+def test_a_search_asks_for_jobs_that_are_not_listed_and_goes_to_the_one_that_is_found() -> None:
+    driver = many_waiting(6_000, 5_000)
+    driver.press("alt-j", "/", *"5999.log", "enter")
+    (found,) = asked(driver.shell.settle(), JobsMatching)
+    where = "“5999.log” is not in the 5,000 jobs listed of 6,000; the daemon is asked for all of them…"
+    assert where in driver.text(120, 40)
+    driver.send(Answer(found.tag, driver.seq, [found_job(5999)]))
+    text = driver.text(120, 40)
+
+    assert screen_of(driver).window.identity == ("job", job_id(5999))
+    assert "“5999.log” 1/1" in text
+
+
+def test_a_search_without_any_match_says_so_of_all_jobs() -> None:
+    driver = many_waiting(6_000, 5_000)
+    driver.press("alt-j", "/", *"no-such", "enter")
+    (found,) = asked(driver.shell.settle(), JobsMatching)
+    driver.send(Answer(found.tag, driver.seq, []))
+
+    driver.shell.settle()
+    assert "No job contains “no-such”." in driver.text(120, 40)
+
+
+def test_the_end_of_a_cut_list_says_that_it_is_cut() -> None:
+    driver = many_waiting(6_000, 5_000)
+    driver.press("alt-j")
+    driver.text(120, 40)
+    driver.press(" ", "G")
+    assert "The list is cut: the first 5,000 of 6,000 jobs. `f` and `/` look in all of them." in driver.text(120, 40)
+    driver.press("k")
+    assert "The list is cut" not in driver.text(120, 40)
 
 
 def test_a_job_that_another_screen_names_and_nobody_knows_is_asked_for_and_then_selected() -> None:

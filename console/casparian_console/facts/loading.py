@@ -88,7 +88,13 @@ def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQu
 
 
 def matching(query: JobsMatching) -> RunQuery:
-    return RunQuery(("facts", "found"), query)
+    return RunQuery(("facts", "found", query.text, query.type, query.parser, *query.statuses), query)
+
+
+def matching_key(tag: Tag) -> JobsMatching:
+    """The question that an answer with this tag is to."""
+    _, _, text, kind, parser, *statuses = tag
+    return JobsMatching(tuple(statuses), text, kind, parser)
 
 
 def page_tag(key: BucketKey, state: str) -> Tag:

@@ -75,6 +75,8 @@ class Facts:
         self.silent_seconds = 0.0
         self.jobs = JobBook()
         self.unlisted = Unlisted()
+        #: What filters and searches asked the tables: the number of jobs found, None while it is not known.
+        self.found: dict[JobsMatching, int | None] = {}
         self.registry = Registry()
         self.totals = Totals()
         #: By their ids, live readings included.
@@ -100,6 +102,8 @@ class Facts:
         self._behind: list[_Behind] = []
         #: Loads that were refused, and the earliest time for the next ones.
         self._refused: set[str] = set()
+        #: Questions that were refused: the screen asks again after the next reading.
+        self._refused_finds: list[JobsMatching] = []
         self._next_load_us = 0
         #: When a worker was last there; or nothing could be known about it.
         self._worker_seen_us = 0
@@ -152,6 +156,9 @@ class Facts:
 
     def refused(self, tag: Tag) -> None:
         """A load failed, as while the projector starts: it is asked for again."""
+        if tag[1] == "found":
+            self._refused_finds.append(loading.matching_key(tag))
+            return
         if tag[1] not in loading.LOADS:
             self.unlisted.refused(tag)
             return
@@ -161,6 +168,9 @@ class Facts:
 
     def _overdue(self) -> list[RunQuery]:
         """Loads that were refused, and tables of which events only tell that they changed."""
+        for query in self._refused_finds:
+            self.found.pop(query, None)
+        self._refused_finds.clear()
         wanted = self._refused | self.registry.stale
         asked = [*self.unlisted.identify(), *self.unlisted.first_pages(self.jobs)]
         if self.now_us < self._next_load_us or not wanted:
@@ -178,6 +188,8 @@ class Facts:
     def on_answer(self, answer: Answer) -> None:
         """The answer to one of the loads, and again what happened behind it."""
         table = answer.tag[1]
+        if table == "found":
+            self.found[loading.matching_key(answer.tag)] = len(answer.rows)
         if table not in loading.LOADS:
             for record in self.unlisted.on_answer(self.jobs, answer):
                 self._refold(record)
@@ -213,6 +225,7 @@ class Facts:
 
     def find_jobs(self, query: JobsMatching) -> list[RunQuery]:
         """Ask for jobs that a filter or a search means, known here or not."""
+        self.found[query] = None
         return [loading.matching(query)]
 
     def more(self, key: BucketKey) -> list[RunQuery]:
@@ -248,6 +261,7 @@ class Facts:
         self.seq, self.link, self.link_problem = taken.seq, "live", ""
         self.jobs.seq = taken.seq
         self.unlisted.begin_anew()
+        self.found.clear()
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker.id: worker for worker in taken.workers}
         self._intake(taken.intake)
@@ -265,7 +279,8 @@ class Facts:
         fresh.jobs, fresh.registry, fresh.totals = self.jobs.fork(), self.registry.fork(), copy(self.totals)
         fresh.totals.by_state = self.totals.by_state.copy()
         fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
-        fresh.troubles = self.troubles.copy()
+        fresh.troubles, fresh.found = self.troubles.copy(), self.found.copy()
+        fresh._refused_finds = self._refused_finds[:]
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
         fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
         fresh.unlisted, fresh._throughput = self.unlisted.fork(), self._throughput.fork()

@@ -157,6 +157,11 @@ class Detail:
         self._waiting = set(asked)
         return [RunQuery(_tag(what, job.job_id), query) for what, query in asked.items()]
 
+    def move(self, key: str, page: int) -> None:
+        """One of `listing.MOVES`, a page having so many rows."""
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pgdn": page, "pgup": -page, "g": -100_000, "home": -100_000}
+        self.top = max(0, self.top + steps.get(key, 100_000))
+
     def on_answer(self, message: Tagged) -> None:
         """An answer to what `want` asked."""
         tag: Tag = message.tag

@@ -1,7 +1,8 @@
-"""Which jobs are listed: the filter, the dialog that sets it, and the search for a text in many jobs.
+"""Which jobs are listed: the filter, the dialog that sets it, the search for a text in many jobs.
 
 What a filter asks of a group (status, type, parser) costs nothing. What it asks of each job (text, dead letters) makes
-`job_list` keep lists of its own; the fields of many jobs are joined and searched as one text.
+`job_list` keep lists of its own; the fields of many jobs are joined and searched as one text. The console knows some jobs of
+each bucket and counts the others: `Finding` asks the tables for those, and pins the buckets so that they stay known.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import attrgetter
 
-from casparian_console.canvas import Glyphs, Line, clean, clip, restyle
+from casparian_console.canvas import Glyphs, Line, clean, clip, count, restyle
 from casparian_console.editor import Editor
 from casparian_console.facts import STANDINGS as ALL_STANDINGS
-from casparian_console.facts import BucketKey, Job, Standing
+from casparian_console.facts import BucketKey, Facts, Job, Standing
 from casparian_console.kinds import KINDS, look_of
+from casparian_console.listing import Match
 from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay
 from casparian_protocol.queries.jobs import JobsMatching
@@ -137,6 +139,10 @@ class Filter:
         states = [state for state, standing in ALL_STANDINGS.items() if standing in STANDINGS[self.status]]
         return JobsMatching((wanted,) if wanted else tuple(states), self.text, self.type, self.parser)
 
+    def searching(self, text: str) -> JobsMatching:
+        """The jobs of this list that contain a text, asked of the tables."""
+        return replace(self, text=text).query
+
     def taken(self, jobs: Iterable[Job], standing: int) -> Iterator[Job]:
         """Those of a group that are let through, in their order."""
         if self.status in _STATES:
@@ -151,6 +157,90 @@ class Filter:
         words = f"only {', '.join(parts)}" if parts else ""
         hidden = "completed hidden" if self.hides_done and self.status == "all" else ""
         return "; ".join(each for each in (words, hidden) if each)
+
+
+class Finding:
+    """What the tables are asked for the filter and the search that are on, and what is said until they answer."""
+
+    def __init__(self) -> None:
+        self._asked: JobsMatching | None = None
+        #: The text of the last search in a list that is cut.
+        self.sought = ""
+        #: What to say of it while nothing is found and the tables are asked; else empty.
+        self.missed = ""
+
+    def pinned(self, facts: Facts, wanted: Filter) -> set[BucketKey]:
+        """Buckets that may hold a job that is looked for."""
+        is_on = wanted.is_by_job or bool(self.sought)
+        return {key for key in facts.jobs.buckets if wanted.takes_bucket(key)} if is_on else set()
+
+    def query(self, wanted: Filter) -> JobsMatching | None:
+        """What the tables are to be asked now; a filter by job asks for all that a search in it could find."""
+        if wanted.is_by_job:
+            return wanted.query
+        return wanted.searching(self.sought) if self.sought else None
+
+    def ask(self, facts: Facts, wanted: Filter) -> Effects:
+        """Ask once for each filter and search, and again after a refusal or a new snapshot."""
+        query = self.query(wanted)
+        is_new, self._asked = query != self._asked, query
+        return [*facts.find_jobs(query)] if query is not None and (is_new or query not in facts.found) else []
+
+    def seek(self, text: str, facts: Facts, wanted: Filter) -> None:
+        """A person searches: the tables are asked where not every job is listed."""
+        self.sought = text if not wanted.is_by_job and listed(facts, wanted) is not None else ""
+
+    def forget_search(self) -> None:
+        self.sought = self.missed = ""
+
+    def note(self, found: Match, facts: Facts, wanted: Filter) -> Match:
+        """What the search found among the jobs listed."""
+        is_missed = bool(self.sought) and not found and self.is_pending(facts, wanted)
+        self.missed = f"“{self.sought}” is not {self.pending_words(facts, wanted)}…" if is_missed else ""
+        return found
+
+    def take_missed(self, facts: Facts, wanted: Filter) -> str | None:
+        """The text that was not found among the jobs listed, once the answer has come."""
+        if not self.missed or self.is_pending(facts, wanted):
+            return None
+        self.missed = ""
+        return self.sought
+
+    def is_pending(self, facts: Facts, wanted: Filter) -> bool:
+        """Jobs may match that are not listed, and no answer has come yet."""
+        query = self.query(wanted)
+        return query is not None and facts.found.get(query) is None and listed(facts, wanted) is not None
+
+    def words(self, facts: Facts, wanted: Filter) -> str:
+        """The filter, and whether what is listed is all that it means; empty without one."""
+        query, said = self.query(wanted), wanted.words()
+        if query is None or not wanted.is_by_job:
+            return said
+        if self.is_pending(facts, wanted):
+            return f"{said}; asking the daemon for all of them"
+        return f"{said}; the latest {query.limit:,} of them" if (facts.found.get(query) or 0) >= query.limit else said
+
+    def pending_words(self, facts: Facts, wanted: Filter) -> str:
+        """Where it was looked, while the daemon is asked for the rest."""
+        return f"in {listed(facts, wanted) or 'the jobs listed'}; the daemon is asked for all of them"
+
+
+def found_words(text: str, found: Match) -> tuple[str, str]:
+    """The result of a search in all jobs, and its style."""
+    if found:
+        return f"“{text}” {found.place:,}/{found.total:,}", "dim"
+    return f"No job contains “{text}”.", "warn"
+
+
+def listed(facts: Facts, wanted: Filter) -> str | None:
+    """`the 5,000 jobs listed of 300,000`; None when every job that the filter takes is listed."""
+    if not facts.is_known:
+        return "the jobs listed so far"
+    taken = [bucket for key, bucket in facts.jobs.buckets.items() if wanted.takes_bucket(key)]
+    if all(bucket.is_whole for bucket in taken):
+        return None
+    known, total = sum(len(bucket.jobs) for bucket in taken), sum(bucket.size for bucket in taken)
+    return f"the {count(known, 'job')} listed of {total:,}"
 
 
 @dataclass

@@ -5,12 +5,12 @@ from __future__ import annotations
 from casparian_console.canvas import Line, box, clean, clip, count, duration, fit, line_width, short, size, spread
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_files, progress_words
-from casparian_console.screens.jobs.filter import Filter
+from casparian_console.screens.jobs.filter import Filter, Finding
 from casparian_console.screens.jobs.job_list import OPEN, JobGroup
 
 
-def totals_line(context: Context, wanted: Filter, width: int, above: tuple[str, str] = ("", "")) -> Line:
-    """Jobs by state, what is `above` the window; then files and output, or the filter while there is one."""
+def totals_line(context: Context, words: str, width: int, above: tuple[str, str] = ("", "")) -> Line:
+    """Jobs by state, what is `above` the window; then files and output, or the `words` of the filter."""
     facts, glyphs = context.facts, context.glyphs
     known = facts.totals.is_known
     parsed, everything = counted_files(facts.jobs)
@@ -25,15 +25,17 @@ def totals_line(context: Context, wanted: Filter, width: int, above: tuple[str, 
     if facts.waiting:
         left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} waiting"))
     right: Line = [("dim", f"{parsed:,}/{everything:,} files {glyphs.dot} {size(written)} output ")]
-    if words := wanted.words():
+    if words:
         right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
     if above[1]:
         right = [above, *right] if line_width([*left, above, *right]) <= width else [above]
     return spread(left, right, width)
 
 
-def nothing_lines(context: Context, wanted: Filter, *, is_dead: bool) -> list[Line]:
+def nothing_lines(context: Context, wanted: Filter, finding: Finding, *, is_dead: bool) -> list[Line]:
     """Instead of an empty list: why it is empty."""
+    if finding.is_pending(context.facts, wanted):
+        return [[], [("", f"  No job is like that {finding.pending_words(context.facts, wanted)}…")]]
     if is_dead:
         return [[], [("ok", "  No dead letters."), ("dim", "  Esc goes back to all jobs.")]]
     if wanted.words():

@@ -404,3 +404,13 @@ class JobList:
                 shared = next((i for i, (a, b) in enumerate(zip(other, whole, strict=False)) if a != b), len(whole))
                 digits = max(digits, shared + 1)
         return f"ERR-{whole[:digits]}"
+
+
+def end_words(job_list: JobList, at: int, *, is_loading: bool) -> str:
+    """What to say on the last listed job of an open group that has more; else empty."""
+    for span in job_list.spans():
+        group = span.group
+        if at == span.row + span.size and span.size < job_list.total(group):
+            more = "More are loading." if is_loading else "`f` and `/` look in all of them."
+            return f"The list is cut: the first {span.size:,} of {job_list.total(group):,} jobs. {more}"
+    return ""

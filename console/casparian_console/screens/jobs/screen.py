@@ -19,9 +19,17 @@ from casparian_console.screens.jobs.cards import HEADINGS, CardContext, card, ca
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import draw_detail
-from casparian_console.screens.jobs.filter import Filter
+from casparian_console.screens.jobs.filter import Filter, Finding, found_words
 from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
-from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobGroupKey, JobList, job_group_key
+from casparian_console.screens.jobs.job_list import (
+    FAILED,
+    Identity,
+    JobGroup,
+    JobGroupKey,
+    JobList,
+    end_words,
+    job_group_key,
+)
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 
@@ -58,8 +66,7 @@ class Jobs(Screen):
         self._last: str | None = None
         #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
         self._acted_on: JobGroupKey | None = None
-        #: The filter whose jobs were asked for, as it looks into groups.
-        self._found: Filter | None = None
+        self.finding = Finding()
         #: A job to be selected as soon as it is known.
         self._wanted_job = ""
         #: Effects of what cannot return any.
@@ -167,13 +174,10 @@ class Jobs(Screen):
         self.follow(context)
         spans = self.job_list.spans()
         listed = self.job_list.order if self.filter.is_by_job else [span.group for span in spans]
-        facts.pin({key for group in listed for key in group.bucket_keys})
-        asked: Effects = []
-        if self.filter.is_by_job and self._found != self.filter:
-            self._found = self.filter
-            asked += facts.find_jobs(self.filter.query)
-        elif not self.filter.is_by_job:
-            self._found = None
+        facts.pin(self.finding.pinned(facts, self.filter) | {key for group in listed for key in group.bucket_keys})
+        asked = self.finding.ask(facts, self.filter)
+        if (sought := self.finding.take_missed(facts, self.filter)) is not None:
+            context.say(*found_words(sought, self._go_to_match(sought, 1)))
         for span in spans:
             if span.row <= self.window.at + _AHEAD and self.window.at >= span.row + span.size - _AHEAD:
                 for key in span.group.bucket_keys:
@@ -239,23 +243,15 @@ class Jobs(Screen):
             case "monitoring":
                 self.monitoring.move(key)
             case "detail":
-                page = max(1, self._height - 2)
-                steps = {
-                    "j": 1,
-                    "down": 1,
-                    "k": -1,
-                    "up": -1,
-                    "pgdn": page,
-                    "pgup": -page,
-                    "g": -100_000,
-                    "home": -100_000,
-                }
-                self.detail.top = max(0, self.detail.top + steps.get(key, 100_000))
+                self.detail.move(key, max(1, self._height - 2))
             case _:
                 self.follow(context)
-                self._acted_on = None
+                self._acted_on, self.finding.missed = None, ""
                 self.window.move(key, self.job_list, self._height_of, self._height)
-                return self.changed(context)
+                effects = self.changed(context)
+                if words := end_words(self.job_list, self.window.at, is_loading=bool(effects)):
+                    context.say(words, "dim")
+                return effects
         return []
 
     def search(self, pattern: str, step: int, context: Context) -> Match | None:
@@ -265,6 +261,11 @@ class Jobs(Screen):
             case "monitoring" | "detail":
                 return None
         self.follow(context)
+        if context.past_seq is None:
+            self.finding.seek(pattern, context.facts, self.filter)
+        return self.finding.note(self._go_to_match(pattern, step), context.facts, self.filter)
+
+    def _go_to_match(self, pattern: str, step: int) -> Match:
         identity, found = self.job_list.search(pattern, self.window.at, step)
         if identity is not None:
             self.go_to(identity)
@@ -272,10 +273,9 @@ class Jobs(Screen):
 
     def not_found(self, pattern: str) -> str:
         if self.part == "log" and self.log is not None and self.log.dropped:
-            return (
-                f"“{pattern}” is not in the lines that are loaded; `casparian job logs {self.log.job_id}` has them all."
-            )
-        return super().not_found(pattern)
+            command = f"casparian job logs {self.log.job_id}"
+            return f"“{pattern}” is not in the lines that are loaded; `{command}` has them all."
+        return self.finding.missed or super().not_found(pattern)
 
     def go_to(self, identity: tuple[str, object]) -> None:
         """Select a row, wherever it is; its group is opened for a job."""
@@ -369,7 +369,7 @@ class Jobs(Screen):
         if len(self.job_list) and self._above:
             failed = self.job_list.row(0)[0].section == FAILED
             above = ("bad" if failed else "dim", f"{context.glyphs.up} {self._above:,} above  ")
-            head[0] = totals_line(context, self.filter, width, above)
+            head[0] = totals_line(context, self.finding.words(context.facts, self.filter), width, above)
         if not self.detail.is_open:
             return [*head, *listed]
         divider: Line = [("accent" if self.detail.is_focused else "border", context.glyphs.corners[5])]
@@ -388,12 +388,13 @@ class Jobs(Screen):
         has_room = self.has_pipeline and height > HEIGHT + 6
         more = pipeline_lines(self._look(context, width), width) if has_room else []
         self._head_height = 1 + len(more)
-        return [totals_line(context, self.filter, width), *more]
+        return [totals_line(context, self.finding.words(context.facts, self.filter), width), *more]
 
     def _list(self, context: Context, width: int, height: int) -> list[Line]:
         self._height = max(1, height)
         if not len(self.job_list):
-            return block(nothing_lines(context, self.filter, is_dead=self.filter_before is not None), width, height)
+            is_dead = self.filter_before is not None
+            return block(nothing_lines(context, self.filter, self.finding, is_dead=is_dead), width, height)
         return block(self._rows(self._look(context, width)), width, height)
 
     def _rows(self, look: CardContext) -> list[Line]:
@@ -443,4 +444,5 @@ class Jobs(Screen):
 
     def set_filter(self, wanted: Filter) -> Effects:
         self.filter, self.filter_before = replace(wanted), None
+        self.finding.forget_search()
         return []
