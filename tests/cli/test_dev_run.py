@@ -241,7 +241,7 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["none.py", "sample.txt"], "none.py: there is no such file."),
+        (["none.py", "sample.txt"], "none.py: there is no file at this path."),
         (["sample.txt", "sample.txt"], "sample.txt: it is not a Python file."),
         (["empty.py", "sample.txt"], "empty.py: This is not a parser"),
         (["orders.py", "none.txt"], "The input none.txt does not exist."),
