@@ -260,7 +260,7 @@ def open_gateway(
     Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
     """
     if not is_home(home):
-        if not creates_home:
+        if not creates_home or (home.root.exists() and not home.root.is_dir()):
             raise NoHome(home)
         make_home(home)
     if as_of is not None:

@@ -17,6 +17,7 @@ from casparian_protocol.errors import RETRYABLE_ONCE
 from casparian_protocol.events import CATALOGUE
 from casparian_protocol.jobs import JobSpec, JobState, Work
 from casparian_protocol.queries.jobs import JobRow, JobStory, StoryEvent
+from casparian_protocol.wording import say_violated
 
 Data = Mapping[str, Any]
 #: Whether an event led to the job, is its own, or happened around it.
@@ -125,7 +126,7 @@ def _committed(event: Told) -> str:
 
 def _quarantined(event: Told) -> str:
     data = event.data
-    shown = ", ".join(f"{rows:,} × {code} in {column}" for code, column, rows in data["counts"][:5])
+    shown = ", ".join(f"{rows:,} × {say_violated(code, column)}" for code, column, rows in data["counts"][:5])
     kept = "" if data.get("is_committed", True) else " (kept apart, not committed)"
     return f"{count(data['rows'], 'row')} of {data['output']} set aside{kept}: {shown}."
 

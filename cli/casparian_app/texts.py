@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, is_home
 from casparian_shim.safe import plain_decimal
 
 
@@ -37,13 +39,33 @@ class NoDaemon(CasparianError):
 
 
 class NoHome(NoDaemon):
-    """The named directory is not a home."""
+    """The named directory is not a home: it is absent or empty, a file, or holds other things."""
 
     def __init__(self, home: Home) -> None:
-        super().__init__(
-            f"There is no home at {home.root}.",
-            remedy="Create it with `casparian init`, or name another with --home or CASPARIAN_HOME.",
-        )
+        root = home.root
+        if root.exists() and not root.is_dir():
+            problem, remedy = (
+                f"{root} is not a valid home: it is a file.",
+                "Name a directory with --home or CASPARIAN_HOME.",
+            )
+        elif _holds_other_things(root):
+            problem = f"{root} is not a home: it is a directory with other files."
+            remedy = "Name a home with --home or CASPARIAN_HOME, or create one with `casparian --home DIR init`."
+            below = root / "home"
+            if is_home(Home(below)):
+                remedy = f"Did you mean --home {shlex.quote(str(below))}?"
+        else:
+            problem = f"There is no home at {root}."
+            remedy = "Create it with `casparian init`, or name another with --home or CASPARIAN_HOME."
+        super().__init__(problem, remedy=remedy)
+
+
+def _holds_other_things(root: Path) -> bool:
+    """Whether the directory has entries, as far as this user may look."""
+    try:
+        return any(root.iterdir())
+    except OSError:
+        return False
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

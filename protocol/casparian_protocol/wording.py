@@ -52,6 +52,28 @@ def in_columns(document: Mapping[str, V]) -> dict[str, V]:
     return {_JOB_COLUMNS.get(name, name): value for name, value in document.items()}
 
 
+# --- violations ---
+
+
+#: `contract.ViolationCode.PARSER_REJECTED`; the contract's package is not loaded for it.
+_PARSER_REJECTED = "parser_rejected"
+
+
+def say_violated(code: str, column: str | None) -> str:
+    """What was violated and where: `type_mismatch in price`; a row that the parser itself rejected has no column."""
+    words = "rejected by the parser" if code == _PARSER_REJECTED else code
+    return f"{words} in {column}" if column else words
+
+
+def say_violation(code: str, column: str | None, got: object, expected: str | None) -> str:
+    """The same with its values: `type_mismatch in price: got 'x', expected int64`; a parser's reason is a sentence."""
+    said = say_violated(code, column)
+    if code == _PARSER_REJECTED:
+        return f"{said}: {got}" if got else said
+    given = f": got {got!r}" if got is not None else ""
+    return f"{said}{given}" + (f", expected {expected}" if expected else "")
+
+
 # --- versions that wait ---
 
 

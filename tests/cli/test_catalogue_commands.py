@@ -228,3 +228,10 @@ def test_a_scan_counts_what_it_passes_by(call: Caller, tmp_path: Path) -> None:
 
     assert "skipped 2 symlinks and 1 pipe: only regular files are read" in told.err
     assert (document["symlinks"], document["pipes"], document["sockets"], document["devices"]) == (2, 1, 0, 0)
+
+
+def test_an_empty_list_of_files_says_to_scan_only_where_nothing_was_chosen(call: Caller) -> None:
+    call("init")
+    assert "No files yet; `casparian scan PATH` finds some." in call("files").err
+    chosen = call("files", "--tag", "nope").err
+    assert "There is no tag nope." in chosen and "scan" not in chosen

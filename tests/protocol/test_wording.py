@@ -27,6 +27,8 @@ from casparian_protocol.wording import (
     say_parked,
     say_poison,
     say_trouble,
+    say_violated,
+    say_violation,
     waiting_files,
     what_to_do,
     why_waits,
@@ -186,3 +188,20 @@ def test_a_status_is_in_trouble_only_when_something_is() -> None:
 def test_a_row_in_words_comes_back_in_columns(row: dict[str, int]) -> None:
     assert in_columns(in_words(row)) == row
     assert not set(in_words(row)) & (set(JOB_WORDS) - set(JOB_WORDS.values()))
+
+
+@pytest.mark.parametrize(
+    ("violation", "said"),
+    [
+        (("parser_rejected", None, "checksum", "accepted by the parser"), "rejected by the parser: checksum"),
+        (("parser_rejected", "", None, ""), "rejected by the parser"),
+        (("type_mismatch", "price", "x", "int64"), "type_mismatch in price: got 'x', expected int64"),
+        (("null_not_allowed", "price", None, ""), "null_not_allowed in price"),
+        (("column_extra", None, None, None), "column_extra"),
+    ],
+)
+def test_a_violation_is_said_with_its_column_only_where_there_is_one(
+    violation: tuple[str, str | None, str | None, str | None], said: str
+) -> None:
+    assert say_violation(*violation) == said
+    assert said.startswith(say_violated(*violation[:2]))

@@ -24,6 +24,7 @@ from casparian_protocol.queries.outputs import (
     ViolationSums,
 )
 from casparian_protocol.wire.operations.jobs import CLOSE
+from casparian_protocol.wording import say_violation
 
 #: Enough to recognise a cause; the rest is in `errors show` and in JSON.
 _SHOWN_DIGITS = 8
@@ -370,11 +371,8 @@ def show_rows(
         )
         print(f"job {cell(row['_cf_job_id'])[:8]} · {place}", file=app.out)
         for violation in row["_cf_violations"] or []:
-            got = f": got {violation['got']!r}" if violation["got"] is not None else ""
-            expected = f", expected {violation['expected']}" if violation["expected"] else ""
-            print(
-                f"  {cell(violation['code'])} in {cell(violation['column'])}{cell(got)}{cell(expected)}", file=app.out
-            )
+            said = say_violation(*(violation[name] for name in ("code", "column", "got", "expected")))
+            print(f"  {cell(said)}", file=app.out)
         if row["_cf_raw"]:
             print(f"  raw: {cell(row['_cf_raw'])[:500]}", file=app.out)
     if len(rows) == limit:

@@ -80,7 +80,7 @@ def files(
         app,
         ("file", "size", "kind", "tags", "status", "rows", "in"),
         rows,
-        empty="No such files; `casparian scan PATH` finds some.",
+        empty="No such files." if chosen != FileFilter() else "No files yet; `casparian scan PATH` finds some.",
         right=("size", "rows"),
     )
     if len(found) == limit:

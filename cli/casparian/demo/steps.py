@@ -18,6 +18,7 @@ from casparian.demo.fix_orders import OUTPUTS
 from casparian.demo.session import WORKERS, Narrator, Place, Session, aligned, cut, follow, running_daemon
 from casparian.shipped import bundled
 from casparian_protocol.home import Home
+from casparian_protocol.wording import say_violation
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
@@ -221,9 +222,7 @@ class Story:
         for row in examples[:1]:
             self._narrator.prose(f"For example source row {row['_cf_source_row']} of job {row['_cf_job_id']}:")
             for one in row["_cf_violations"]:
-                self._narrator.prose(
-                    f"{one['code']} in {one['column']}: got {one['got']!r}, expected {one['expected']}"
-                )
+                self._narrator.prose(say_violation(one["code"], one["column"], one["got"], one["expected"]))
             if row["_cf_raw"]:
                 self._narrator.prose(f"raw: {scrub(row['_cf_raw'][:_EXAMPLE_CHARACTERS])}")
 

@@ -6,13 +6,15 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_app.texts import count, dated, iso, json_text, listed, plain, size, when, when_short
+from casparian_app.texts import NoHome, count, dated, iso, json_text, listed, plain, size, when, when_short
+from casparian_protocol.home import Home
 
 #: 2001-09-09 to 2200: what the log may have noted.
 TIMES = st.integers(1_000_000_000_000_000, 7_258_118_400_000_000)
@@ -89,6 +91,35 @@ def test_a_list_names_as_many_as_fit_and_counts_the_rest(names: list[str], most:
         assert rest == f"{len(names) - most + 1} more"
 
 
+# --- no home ---
+
+
+@pytest.mark.parametrize(
+    ("made", "problem", "remedy"),
+    [
+        ("", "There is no home at {root}.", "Create it with `casparian init`"),
+        ("empty/", "There is no home at {root}.", "Create it with `casparian init`"),
+        ("file", "{root} is not a valid home: it is a file.", "Name a directory with --home"),
+        ("other/x", "{root} is not a home: it is a directory with other files.", "Name a home with --home"),
+        (
+            "above/home/log/",
+            "{root} is not a home: it is a directory with other files.",
+            "Did you mean --home {root}/home?",
+        ),
+    ],
+)
+def test_a_place_that_is_no_home_is_called_what_it_is(made: str, problem: str, remedy: str, tmp_path: Path) -> None:
+    root = tmp_path / (made.split("/")[0] or "none")
+    if made.endswith("/"):
+        (tmp_path / made).mkdir(parents=True)
+    elif made:
+        (tmp_path / made).parent.mkdir(exist_ok=True)
+        (tmp_path / made).write_text("")
+    refused = NoHome(Home(root))
+    assert refused.problem == problem.format(root=root)
+    assert refused.remedy is not None and refused.remedy.startswith(remedy.format(root=root))
+
+
 # --- documents ---
 
 
@@ -118,8 +149,6 @@ def test_decimals_are_texts_of_the_same_value_without_an_exponent(number: Decima
 
 
 def test_bytes_are_hex_and_paths_are_texts() -> None:
-    from pathlib import Path
-
     assert json.loads(json_text({"digest": b"\x00\xff", "path": Path("/a/b")})) == {"digest": "00ff", "path": "/a/b"}
 
 
