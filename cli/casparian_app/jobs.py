@@ -9,13 +9,13 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casparian_app.gateway import Gateway, read_blob
-from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, known, need, unknown
+from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, is_whole_job_id, known, need, unknown
 from casparian_app.parsers import WaitingVersion, waiting_versions
 from casparian_app.texts import UsageProblem, count
 from casparian_protocol.home import Home
@@ -37,6 +37,8 @@ from casparian_protocol.queries.registry import ArtifactOf
 from casparian_protocol.settings import load
 from casparian_protocol.wire.operations.daemon import STATUS, ParkedCommit
 from casparian_protocol.wire.operations.jobs import (
+    CANCEL_JOBS,
+    CANCELLED_JOBS_LIMIT,
     REPLAY,
     RERUN,
     RERUN_FAILED,
@@ -186,6 +188,34 @@ def policy_words(policy: Mapping[str, object]) -> str:
     limits = [f"{share:g} % of the rows"] if isinstance(share, int | float) else []
     limits += [count(number, "row")] if isinstance(number, int) else []
     return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
+
+
+# --- cancel ---
+
+
+@dataclass(slots=True)
+class ManyCancelled:
+    """Of many jobs: how many are cancelled, how many their workers stop, and how many stay as they are, by reason."""
+
+    cancelled: int = 0
+    requested: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def document(self) -> dict[str, object]:
+        refused = [{"reason": reason, "jobs": jobs} for reason, jobs in self.refused.items()]
+        return {"cancelled": self.cancelled, "requested": self.requested, "refused": refused}
+
+
+def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str) -> ManyCancelled:
+    """Cancel open jobs, up to 1,000 in a request. A shortened id is looked up first: `UsageProblem` if it is none."""
+    ids = list(dict.fromkeys(each if is_whole_job_id(each) else find_job(gateway, each)["id"] for each in prefixes))
+    done = ManyCancelled()
+    for start in range(0, len(ids), CANCELLED_JOBS_LIMIT):
+        part = gateway.perform(CANCEL_JOBS(job_ids=ids[start : start + CANCELLED_JOBS_LIMIT], reason=reason))
+        done.cancelled += part.cancelled
+        done.requested += part.requested
+        done.refused.update({one.reason: one.jobs for one in part.refused})
+    return done
 
 
 # --- again ---

@@ -21,6 +21,7 @@ Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error c
 
 #: How similar two names must be: one letter in four may differ.
 _LIKENESS = 0.6
+_JOB_ID_DIGITS = 16
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
 
@@ -99,6 +100,11 @@ def need(gateway: Gateway, kind: Kind, name: str | None) -> None:
 def is_job_id(text: str) -> bool:
     """Whether this can be a job's id or a prefix of one."""
     return bool(_JOB_ID.match(text))
+
+
+def is_whole_job_id(text: str) -> bool:
+    """Whether this is a job's id with all its digits."""
+    return is_job_id(text) and len(text) == _JOB_ID_DIGITS
 
 
 def find_job(gateway: Gateway, prefix: str) -> JobRow:

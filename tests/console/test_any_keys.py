@@ -77,6 +77,7 @@ def tables() -> Iterator[duckdb.DuckDBPyConnection]:
 #: What comes of an operation, beside its sequence.
 _DONE: dict[str, dict[str, Any]] = {
     "retry": {"job_id": HOSTILE}, "cancel": {"job_id": HOSTILE}, "rerun": {"job_id": HOSTILE}, "replay": {"replayed": 1},
+    "cancel_jobs": {"cancelled": 1, "requested": 1, "refused": [{"reason": HOSTILE, "jobs": 1}]},
     "pause": {}, "resume": {}, "decide_contract": {"decided": []}, "tag": {"tag": HOSTILE, "files": 1},
     "rescan": {"source_id": "s1", "name": HOSTILE, "job_id": HOSTILE},
 }  # fmt: skip

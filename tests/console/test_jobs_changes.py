@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from casparian_console.canvas import clock
 from casparian_console.messages import Copy, Effect, Failed, OpenFolder, RunOperation, RunQuery
 from casparian_console.screens.jobs import Jobs
+from casparian_console.screens.jobs.changes import Batch
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
 from tests.console.jobs_scene import fail_many, work_day
@@ -108,8 +111,30 @@ def test_cancelling_asks_and_says_how_many_run(day: Driver) -> None:
     assert "Cancel 4 jobs of fix 1.1.0, 2 of them running?" in day.text(100, 40)
     asked = asks(day.press("y"))
 
-    assert {ask.op for ask in asked} == {"cancel"}
-    assert len(asked) == 4
+    (ask,) = asked
+    ids = [job_id(number) for number in range(200, 204)]
+    assert (ask.op, sorted(ask.call.packed()["job_ids"])) == ("cancel_jobs", ids)
+    assert ask.cli == f"casparian job cancel {' '.join(ask.call.packed()['job_ids'])}"
+    day.done(ask, cancelled=1, requested=2, refused=[{"reason": "it is committed", "jobs": 1}])
+    assert "3 jobs are stopped; 1 refused: it is committed." in day.text(100, 40)
+
+
+def test_thousands_of_jobs_are_cancelled_by_a_handful_of_requests() -> None:
+    driver = Driver()
+    driver.snapshot()
+    changes = jobs_of(driver).changes
+    ids = [job_id(number) for number in range(1, 2501)]
+    changes.batch = Batch("cancel", deque(ids), len(ids))
+
+    asked = asks(changes.batch.more())
+
+    assert [len(ask.call.packed()["job_ids"]) for ask in asked] == [1000, 1000, 500]
+    driver.done(asked[0], cancelled=1000, requested=0)
+    assert "1,000 jobs are stopped, 1,500 to go." in driver.text(100, 40)
+    driver.send(Failed(asked[1].tag, "The log is full."))
+    driver.done(asked[2], cancelled=500, requested=0)
+    assert "1,500 jobs are stopped; 1,000 refused: The log is full." in driver.text(100, 40)
+    assert changes.batch is None
 
 
 def test_finished_inputs_run_anew_after_a_question(day: Driver) -> None:

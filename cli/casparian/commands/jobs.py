@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from casparian_app.jobs import (
     FILTER_WORDS,
     JobDetails,
     JobFilter,
+    cancel_jobs,
     job_details,
     log_file,
     policy_words,
@@ -317,12 +319,19 @@ def close(app: App, job_id: str, reason: str) -> ExitCode:
     return ExitCode.OK
 
 
-@job.command("cancel", examples='casparian job cancel 3f2a91c0 --reason "wrong file"')
-@click.argument("job_id", metavar="ID")
+@job.command(
+    "cancel",
+    examples="""casparian job cancel 3f2a91c0 --reason "wrong file"
+casparian job cancel 3f2a91c0 a1b2c3d4""",
+)
+@click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
 @click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
-def cancel(app: App, job_id: str, reason: str) -> ExitCode:
-    """Cancel an open job; it leaves no output."""
+def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
+    """Cancel open jobs; they leave no output."""
+    if len(job_ids) > 1:
+        return _cancel_many(app, job_ids, reason)
+    (job_id,) = job_ids
     with app.gateway() as gateway:
         result = gateway.perform(CANCEL(job_id=find_job(gateway, job_id)["id"], reason=reason))
     if app.is_json:
@@ -330,6 +339,20 @@ def cancel(app: App, job_id: str, reason: str) -> ExitCode:
     else:
         app.say(f"job {result.job_id[:8]}: {result.state}")
     return ExitCode.OK
+
+
+def _cancel_many(app: App, job_ids: Sequence[str], reason: str) -> ExitCode:
+    """Report how many are cancelled and which not, and why; it is a failure when one could not be."""
+    with app.gateway() as gateway:
+        done = cancel_jobs(gateway, job_ids, reason)
+    if app.is_json:
+        as_json(app, done.document())
+    else:
+        asked = f"; {count(done.requested, 'running job')} will be stopped by the workers" if done.requested else ""
+        app.say(f"{count(done.cancelled, 'job')} cancelled{asked}")
+        for why, jobs_left in done.refused.items():
+            app.say(f"{count(jobs_left, 'job')} not cancelled: {cell(why)}")
+    return ExitCode.FAILED if done.refused else ExitCode.OK
 
 
 # --- again ---

@@ -15,7 +15,9 @@ from casparian_app.gateway import Gateway
 from casparian_app.jobs import (
     FILTER_WORDS,
     JobFilter,
+    ManyCancelled,
     UnknownState,
+    cancel_jobs,
     job_details,
     log_file,
     policy_words,
@@ -25,7 +27,7 @@ from casparian_app.jobs import (
     rerun_job,
     run_again,
 )
-from casparian_app.names import UnknownName
+from casparian_app.names import UnknownJob, UnknownName
 from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import FILTERS, JobState, ParseWork
@@ -156,6 +158,27 @@ def test_the_log_of_a_job_is_found_by_its_id(gateway: Gateway) -> None:
 )
 def test_a_policy_is_said_in_words(policy: dict[str, Any], said: str) -> None:
     assert policy_words(policy) == said
+
+
+# --- cancel ---
+
+
+def test_many_jobs_are_cancelled_at_once_and_those_that_ended_are_counted_by_reason(own: Gateway) -> None:
+    ended = by_input(own)["good.txt"]
+    waits = rerun_job(own, ended).answer.job_id
+    also = rerun_job(own, by_input(own, JobFilter("failed"))["boom.txt"]).answer.job_id
+
+    done = cancel_jobs(own, [waits, also, waits, ended], "wrong files")
+
+    assert done == ManyCancelled(2, 0, Counter({"it is not open": 1}))
+    assert {job_details(own, each).row["status"] for each in (waits, also)} == {"CANCELLED"}
+
+
+def test_no_job_is_cancelled_when_one_of_the_ids_is_unknown(own: Gateway) -> None:
+    waits = rerun_job(own, by_input(own)["good.txt"]).answer.job_id
+    with pytest.raises(UnknownJob):
+        cancel_jobs(own, [waits, "0000"], "")
+    assert job_details(own, waits).row["status"] == "QUEUED"
 
 
 # --- again ---

@@ -1,7 +1,8 @@
 """Changing jobs: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line.
 
-Many jobs are asked for one after another, a few at a time, so that ten thousand of them neither flood the sentinel nor
-hold up the screen. Replays of a cause go through the sentinel's own pages.
+Many jobs are asked for a few requests at a time, so that ten thousand of them neither flood the sentinel nor hold up the
+screen. A request cancels up to 1,000 jobs; retries and reruns are one job each. Replays of a cause go through the sentinel's
+own pages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.job_list import JobGroup
 from casparian_protocol.wire.operations import Call
-from casparian_protocol.wire.operations.jobs import CANCEL, REPLAY, RERUN, RETRY, JobResult, ReplayResult
+from casparian_protocol.wire.operations.jobs import (
+    CANCEL,
+    CANCEL_JOBS,
+    CANCELLED_JOBS_LIMIT,
+    REPLAY,
+    RERUN,
+    RETRY,
+    CancelJobsResult,
+    JobResult,
+    ReplayResult,
+)
 
 _IN_FLIGHT = 8
 _NAMED = 6
@@ -39,9 +50,9 @@ def one(op: str, job: Job) -> RunOperation:
     return RunOperation(("jobs", op, job.job_id), _CALLS[op](job_id=job.job_id), command(op, job.job_id), said)
 
 
-def command(op: str, job_id: str) -> str:
+def command(op: str, *job_ids: str) -> str:
     """`casparian job retry 3f2a91c0`: eight digits are what the lists show; more of them are always right."""
-    return f"casparian job {op} {job_id}"
+    return f"casparian job {op} {' '.join(job_ids)}"
 
 
 def named(jobs: Sequence[Job]) -> list[str]:
@@ -67,28 +78,30 @@ class Batch:
     op: str
     waiting: deque[str]
     total: int
-    in_flight: set[str] = field(default_factory=set)
+    #: First job of each request that is not answered → how many jobs it names.
+    in_flight: dict[str, int] = field(default_factory=dict)
     done: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
     def more(self) -> Effects:
         asks: Effects = []
         while self.waiting and len(self.in_flight) < _IN_FLIGHT:
-            job_id = self.waiting.popleft()
-            self.in_flight.add(job_id)
-            asks.append(
-                RunOperation(
-                    ("jobs", "batch", self.op, job_id), _CALLS[self.op](job_id=job_id), command(self.op, job_id)
-                )
-            )
+            most = CANCELLED_JOBS_LIMIT if self.op == "cancel" else 1
+            ids = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+            self.in_flight[ids[0]] = len(ids)
+            call = CANCEL_JOBS(job_ids=ids) if self.op == "cancel" else _CALLS[self.op](job_id=ids[0])
+            asks.append(RunOperation(("jobs", "batch", self.op, ids[0]), call, command(self.op, *ids)))
         return asks
 
     def on_answer(self, message: Done | Failed) -> None:
-        self.in_flight.discard(message.tag[3])
-        if isinstance(message, Done):
-            self.done += 1
+        asked = self.in_flight.pop(message.tag[3], 0)
+        if isinstance(message, Failed):
+            self.refused[message.problem] += asked
+        elif isinstance(message.result, CancelJobsResult):
+            self.done += message.result.cancelled + message.result.requested
+            self.refused.update({each.reason: each.jobs for each in message.result.refused})
         else:
-            self.refused[message.problem] += 1
+            self.done += asked
 
     @property
     def is_over(self) -> bool:
@@ -97,7 +110,7 @@ class Batch:
     def words(self) -> str:
         one_does, many_do = _DONE_WORDS[self.op]
         text = f"{count(self.done, 'job')} {one_does if self.done == 1 else many_do}"
-        text += "" if self.is_over else f", {len(self.waiting) + len(self.in_flight):,} to go"
+        text += "" if self.is_over else f", {len(self.waiting) + sum(self.in_flight.values()):,} to go"
         for problem, number in self.refused.most_common(2):
             text += f"; {number:,} refused: {clean(problem)}"
         return f"{text}."

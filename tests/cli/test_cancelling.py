@@ -1,0 +1,19 @@
+"""`job cancel`: one job or several, and what is said of those that stay as they are."""
+
+from __future__ import annotations
+
+from tests.cli.calls import Caller
+
+
+def test_several_jobs_are_cancelled_by_one_command_and_one_that_has_ended_makes_it_fail(lived: Caller) -> None:
+    jobs = {job["status"]: job["id"] for job in lived("jobs", "--json").document}
+    waiting = [lived("job", "rerun", jobs[status], "--json").document["job_id"] for status in ("COMPLETED", "FAILED")]
+
+    done = lived("job", "cancel", *waiting, jobs["COMPLETED"][:8], "--reason", "wrong files")
+    again = lived("job", "cancel", *waiting, "--json")
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines() == ["2 jobs cancelled", "1 job not cancelled: it is not open"]
+    assert {job["id"] for job in lived("jobs", "--status", "cancelled", "--json").document} == set(waiting)
+    assert again.code == 1
+    assert again.document == {"cancelled": 0, "requested": 0, "refused": [{"reason": "it is not open", "jobs": 2}]}
