@@ -22,7 +22,7 @@ from casparian_protocol.wire.operations.daemon import PING, STOP
 
 if TYPE_CHECKING:
     from casparian_app.daemons import PastStatus, Status
-    from casparian_protocol.wire.operations.daemon import WorkerView
+    from casparian_protocol.wire.operations.daemon import ProjectionView, WorkerView
 
 
 @click.command(
@@ -171,7 +171,8 @@ def status(app: App) -> ExitCode:
     elif found.is_daemon:
         _print_daemon(app, found)
     else:
-        fields(app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *_queue(found.queue)])
+        queue = _queue_without_daemon(found.queue)
+        fields(app, [("daemon", "not running (`casparian start`)"), ("home", app.home.root), *queue])
         _print_waiting(app, found)
         _print_trouble(app, found)
     return ExitCode.OK
@@ -231,16 +232,33 @@ def _queue(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
     return [(name.replace("_", " "), f"{queue[name]:,}") for name in names if name in queue]
 
 
+def _queue_without_daemon(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
+    """The queue of a home that nobody else has open: what the log calls running was cut off with its daemon."""
+    shown = [(name, said) for name, said in _queue(queue) if name != "running"]
+    cut_off = queue.get("running", 0)
+    return (
+        [*shown, ("interrupted", f"{cut_off:,} when the daemon ended; `casparian start` takes them up again")]
+        if cut_off
+        else shown
+    )
+
+
+def _say_behind(tables: ProjectionView) -> str:
+    """How far the tables are; before they are open nobody knows."""
+    if tables.phase == ProjectorPhase.STARTING:
+        return " (tables are being opened)"
+    return f" (tables {tables.lag:,} behind: {tables.state})" if tables.lag else ""
+
+
 def _print_daemon(app: App, found: Status) -> None:
     daemon = found.sentinel
     tables = daemon.projection
-    behind = f" (tables {tables.lag:,} behind: {tables.state})" if tables.lag else ""
     fields(
         app,
         [
             ("daemon", f"running, pid {daemon.pid}, version {daemon.version}"),
             ("home", daemon.home),
-            ("event", f"{daemon.seq:,}{behind}"),
+            ("event", f"{daemon.seq:,}{_say_behind(tables)}"),
             ("intake", daemon.intake),
             *([("planning", "checking which pending files can be queued")] if daemon.planning else []),
             *_queue(found.queue),
