@@ -109,6 +109,16 @@ def footer_rows(actions: Iterable[Action], width: int, rows: int) -> list[list[t
     return [*found[at + 1 :], *found[: at + 1]]  # an empty row is above: keys are in the lowest line
 
 
+#: Help that begins so names the part of a screen where the key works.
+_PLACES = ("Log: ", "Monitoring: ", "Dead letters: ", "In the rule explorer: ")
+
+
+def idle_words(action: Action, where: str) -> str:
+    """`R (retry) does nothing on a finished job. It would …`: why a key did nothing."""
+    does = action.help if action.help.startswith(_PLACES) else f"It would {action.help[0].lower()}{action.help[1:]}"
+    return f"{key_name(action.keys[0])} ({action.label}) does nothing {where}. {does}."
+
+
 def _entry(action: Action) -> Line:
     return [("footer key", f" {key_name(action.keys[0])}"), ("footer", f" {action.label} ")]
 
@@ -221,6 +231,10 @@ class Screen:
     def changed(self, context: Context) -> Effects:
         """The facts changed while it is visible (at most once a frame): ask again for what has grown old."""
         return []
+
+    def selected_words(self, context: Context) -> str:
+        """Where a key did nothing: `on a finished job`, `here`."""
+        return "here"
 
     def not_found(self, pattern: str) -> str:
         """What to say when `search` found nothing."""

@@ -35,7 +35,7 @@ from casparian_console.messages import (
     Tick,
 )
 from casparian_console.overlays import Choose, Confirm, Overlay, Prompt, TextView
-from casparian_console.screen import Action, Screen, matches
+from casparian_console.screen import Action, Screen, idle_words, matches
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import CommandLog
 from casparian_console.travel import Travel
@@ -303,7 +303,7 @@ class Shell:
         elif action.is_change and not self.can_change:
             self.say(f"No sentinel answers, so nothing can be changed ({action.label}).", "warn")
         else:
-            self.say(f"“{action.label}” does nothing here.", "dim")
+            self.say(idle_words(action, self.current.selected_words(self)), "dim")
 
     def _overlay_key(self, key: str) -> Effects:
         overlay = self.overlay

@@ -43,6 +43,30 @@ def test_nothing_that_waits_is_said_in_one_sentence() -> None:
     assert "Nothing needs a person." in driver.text()
 
 
+def test_what_no_answer_has_told_yet_is_not_guessed() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["files", "waiting", "outputs"])
+    text = driver.text()
+
+    assert text.count("not known yet") == 2  # Discover and Inspect
+    assert "0 files" not in text
+    assert "Nothing needs a person" not in text
+    driver.answer(("facts", "files"), ("files", "bytes", "untagged"), [(300_000, 10, 0)])
+    driver.answer(("facts", "outputs"), (), [])
+    assert "300,000 files" in driver.text()
+    assert "Nothing needs a person" not in driver.text()
+    files_wait(driver, fxi=5)
+    assert "5 files tagged fxi" in driver.text()
+
+
+def test_while_jobs_wait_for_the_first_worker_it_is_not_said_that_nothing_needs_a_person() -> None:
+    driver = Driver()
+    driver.snapshot()
+    driver.event("JobQueued", **queued(job_id(1)))
+
+    assert "1 job waiting for a worker to connect." in driver.text()
+
+
 def test_what_needs_a_person_is_listed_the_most_urgent_first() -> None:
     driver = busy(Driver())
     lines = driver.lines(120, 40)

@@ -380,3 +380,13 @@ def test_a_failure_that_comes_in_above_the_window_is_told(day: Driver) -> None:
     fail(day, run_job(day, 700, path="/data/fix/new.log"), fingerprint="0123456789abcdef")
 
     assert "▲ 1 above" in day.lines(80, 24)[1]
+
+
+def test_numbers_that_no_answer_has_told_are_not_shown_as_zeros() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["groups", "files", "outputs"])
+    driver.press("alt-j", "P")
+    text = driver.text(120, 40)
+
+    assert "? files · ? output" in text
+    assert text.count("not known yet") == 3

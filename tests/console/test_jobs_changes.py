@@ -219,9 +219,19 @@ def test_the_output_of_a_finished_job_can_be_copied_and_opened(day: Driver) -> N
 
 
 def test_keys_that_have_nothing_to_do_say_so(day: Driver) -> None:
-    for key, word in (("c", "cancel"), ("y", "copy path")):
+    for key, word, does in (("c", "cancel", "cancel the job"), ("y", "copy path", "copy the path")):
         assert day.press("g", key) == []
-        assert f"“{word}” does nothing here." in day.text()
+        assert f"{key} ({word}) does nothing on a failed job. It would {does}" in day.text(120, 40)
+
+
+def test_a_key_that_does_nothing_names_the_selected_job_or_the_part_where_it_works(day: Driver) -> None:
+    day.press("G", "k", "R")
+    retry = "R (retry) does nothing on a finished job. It would retry the job, or all jobs of the group."
+    assert retry in day.text(120, 40)
+    day.press("L")
+    assert "L (level) does nothing on a finished job. Log: choose which levels are shown." in day.text(120, 40)
+    day.press("m", "L")
+    assert "L (level) does nothing here. Log: choose which levels are shown." in day.text(120, 40)
 
 
 def test_a_job_that_waits_can_be_cancelled_and_not_retried() -> None:

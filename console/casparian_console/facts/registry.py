@@ -149,6 +149,14 @@ class Registry:
     #: table → sequence of its last answer; events up to it are in the answer.
     _loaded: dict[str, int] = field(default_factory=dict)
 
+    def knows(self, *tables: str) -> bool:
+        """Whether each of `TABLES` has been loaded; its numbers mean nothing before."""
+        return all(table in self._loaded for table in tables)
+
+    def begin_from_nothing(self) -> None:
+        """Events from the first on tell all that is in the tables."""
+        self._loaded = dict.fromkeys(TABLES, 0)
+
     @property
     def waiting_contracts(self) -> list[Contract]:
         return [contract for contract in self.contracts.values() if contract.state == "proposed"]

@@ -16,7 +16,7 @@ from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Totals, Unlisted
 from casparian_console.facts.readings import SAMPLES, MeasuredSink, Sample, Throughput
-from casparian_console.facts.registry import Registry, Told
+from casparian_console.facts.registry import TABLES, Registry, Told
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
 from casparian_protocol.events import (
@@ -270,6 +270,7 @@ class Facts:
     def count_from_nothing(self) -> None:
         """Before folding a log from its first event: totals begin at zero and are exact."""
         self.totals = Totals(seq=0)
+        self.registry.begin_from_nothing()
         self.jobs.keeps_all = True  # nobody could be asked again
         self.link = "live"
 
@@ -385,6 +386,11 @@ class Facts:
     def is_known(self) -> bool:
         """Whether there is a picture at all; its numbers mean nothing before."""
         return self.totals.is_known
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every load has been answered: that something is not there means nothing before."""
+        return self.is_known and self.registry.knows(*TABLES)
 
     @property
     def is_old(self) -> bool:

@@ -237,7 +237,10 @@ class Home(Screen):
 
     def _cards(self, context: Context, width: int) -> list[Line]:
         cards = (_discover, _bench, _inspect, _jobs)
-        texts = [card(context) if context.facts.is_known else [[("dim", "not known yet")]] for card in cards]
+        texts = [
+            card(context) if _is_known(context.facts, name) else [[("dim", "not known yet")]]
+            for name, card in zip(CARDS, cards, strict=True)
+        ]
         lines: list[Line] = []
         for start in range(0, len(texts), self._columns):
             row = range(start, start + self._columns)
@@ -260,10 +263,7 @@ class Home(Screen):
             self.cursor = Cursor(pattern=self.cursor.pattern)
         self.cursor.settle(self._rows(), self._list_height)
         if not self._shown:
-            facts = context.facts
-            reading = "Loading…" if facts.link == "live" else "Nothing is known yet."
-            nothing = "Nothing needs a person." if facts.is_known else reading
-            return [[], [("dim", f" {nothing}")], *_below(context, width, height - 2)]
+            return [[], [("dim", f" {_nothing(context.facts)}")], *_below(context, width, height - 2)]
         top, number = self.cursor.top, len(self._shown)
         part = f"  {top + 1}-{top + self._list_height} of {number}" if number > self._list_height else f"  {number}"
         lines: list[Line] = [[], [("title", " Needs a person"), ("dim", part)]]
@@ -278,6 +278,23 @@ class Home(Screen):
             line = [*line, ("dim", f"{since:>9} ")]
             lines.append(restyle(line, "selected") if is_chosen else line)
         return [*lines, *_below(context, width, height - len(lines))]
+
+
+#: Tables that a card shows numbers of.
+_SHOWN = {"discover": ("sources", "files"), "bench": ("parsers", "contracts"), "inspect": ("outputs",), "jobs": ()}
+
+
+def _is_known(facts: Facts, card: str) -> bool:
+    return facts.is_known and facts.registry.knows(*_SHOWN[card])
+
+
+def _nothing(facts: Facts) -> str:
+    """Instead of an empty list of what needs a person: that nothing does is said only when all is known."""
+    if not facts.is_complete:
+        return "Loading…" if facts.link == "live" else "Nothing is known yet."
+    if facts.waiting and not facts.workers:
+        return f"{count(facts.waiting, 'job')} waiting for a worker to connect."
+    return "Nothing needs a person."
 
 
 def _discover(context: Context) -> list[Line]:

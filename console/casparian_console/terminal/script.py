@@ -128,8 +128,8 @@ async def _settled(runner: Runner) -> None:
 
 
 def _is_live(runner: Runner) -> bool:
-    """The sentinel answers, and there is a picture of the home."""
-    return runner.shell.present.link == "live" and runner.shell.present.is_known
+    """The sentinel answers, and the picture of the home is complete."""
+    return runner.shell.present.link == "live" and runner.shell.present.is_complete
 
 
 def _is_idle(runner: Runner) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from casparian_console.canvas import Line, plain
+from casparian_console.facts.loading import LOADS
 from casparian_console.messages import Answer, Effects, Heard, Key, Message, Tick
 from casparian_console.shell import Shell
 from casparian_console.terminal import script
@@ -162,8 +163,11 @@ def test_where_a_program_looks_on_a_fault_is_raised(tmp_path: Path) -> None:
 def test_a_script_that_waits_for_live_sees_numbers_and_not_that_they_are_unknown(tmp_path: Path) -> None:
     async def tell(runner: Runner, pane: Pane) -> None:
         assert "not known yet" in shown(runner)
-        told = Answer(("facts", "groups"), 0, [group("FAILED", 3)])
-        asyncio.get_running_loop().call_later(0.03, runner.deliver, [told])
+        groups = Answer(("facts", "groups"), 0, [group("FAILED", 3)])
+        files = Answer(("facts", "files"), 0, [{"files": 0, "bytes": 0, "untagged": 0}])
+        others = [Answer(("facts", table), 0, []) for table in LOADS if table not in ("groups", "files")]
+        runner.deliver([groups])
+        asyncio.get_running_loop().call_later(0.03, runner.deliver, [files, *others])
         lines = await play(runner, Page(80, 24), read_script("wait:live"))
         text = "\n".join(map(plain, lines))
         assert "3 failed" in text

@@ -383,7 +383,7 @@ ACTIONS = existing(
         _only(4, "pending"),
         Action("jobs.dead", ("d",), "dead letters", "Show only dead letters; again: all jobs",
                dead_letters, _is_list, weight=45),
-        Action("jobs.quarantine", ("Q",), "quarantine", "The job's quarantined rows, in Inspect",
+        Action("jobs.quarantine", ("Q",), "quarantine", "Show the job's quarantined rows, in Inspect",
                quarantine, has_quarantine, weight=60),
         Action("jobs.copy", ("y",), "copy path", "Copy the path of the output",
                copy_path, has_output, weight=38),
@@ -405,7 +405,7 @@ ACTIONS = existing(
                lambda s, c: s.monitoring.reset(c.facts) or [], _is_monitoring, weight=70),
         Action("jobs.follow", ("f",), "follow", "Log: follow what is written, or stop",
                follow_log, _is_log, weight=85),
-        Action("jobs.level", ("L",), "level", "Log: which levels are shown",
+        Action("jobs.level", ("L",), "level", "Log: choose which levels are shown",
                next_level, _is_log, weight=80),
         Action("jobs.wrap", ("w",), "wrap", "Log: wrap long lines, or cut them at the edge",
                wrap_log, _is_log, weight=50),
@@ -413,6 +413,6 @@ ACTIONS = existing(
                lambda s, c: sideways(s, -1), _is_log, weight=0),
         Action("jobs.right", ("right",), "right", "Log: show what is further right",
                lambda s, c: sideways(s, 1), _is_log, weight=0),
-        Action("jobs.leave", ("l",), "list", "Log: back to the list", leave_log, _is_log, weight=60),
+        Action("jobs.leave", ("l",), "list", "Log: go back to the list", leave_log, _is_log, weight=60),
     )
 )  # fmt: skip

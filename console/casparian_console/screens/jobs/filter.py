@@ -92,6 +92,16 @@ _STATES = {"quarantined": "PARTIAL_SUCCESS", "dead": "DEAD_LETTER"}
 _WORDS = {"dead": "dead letters", "quarantined": "done with quarantined rows"}
 
 
+#: How a job stands, before the word `job`.
+STANDING_WORDS = {
+    Standing.FAILED: "failed",
+    Standing.RUNNING: "running",
+    Standing.WAITING: "waiting",
+    Standing.DONE: "finished",
+    Standing.CANCELLED: "cancelled or closed",
+}
+
+
 def status_word(status: str) -> str:
     return _WORDS.get(status, status)
 

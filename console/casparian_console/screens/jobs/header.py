@@ -14,7 +14,8 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
     facts, glyphs = context.facts, context.glyphs
     known = facts.totals.is_known
     parsed, everything = counted_files(facts.jobs)
-    written = sum(output.bytes for output in facts.registry.outputs.values())
+    sums = size(sum(output.bytes for output in facts.registry.outputs.values()))
+    written = sums if facts.registry.knows("outputs") else "?"
     left: Line = [
         ("accent" if facts.running else "", f" {glyphs.running} {facts.running:,} running  "),
         ("ok", f"{glyphs.done} {f'{facts.done:,}' if known else '?'} done  "),
@@ -24,7 +25,7 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
         left.append(("bad", f"  {count(facts.dead, 'dead letter')}"))
     if facts.waiting:
         left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} waiting"))
-    right: Line = [("dim", f"{parsed:,}/{everything:,} files {glyphs.dot} {size(written)} output ")]
+    right: Line = [("dim", f"{f'{parsed:,}/{everything:,}' if known else '?'} files {glyphs.dot} {written} output ")]
     if words:
         right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
     if above[1]:
@@ -81,6 +82,9 @@ def pipeline_lines(look: CardContext, width: int) -> list[Line]:
             [("warn" if totals.quarantined else "dim", f"{short(totals.quarantined)} quarantined")],
         ]),
     )  # fmt: skip
+    unknown: list[Line] = [[("dim", "not known yet")]]
+    is_known = (registry.knows("sources", "files"), facts.is_known, facts.is_known and registry.knows("outputs"))
+    texts = tuple((name, lines if known else unknown) for (name, lines), known in zip(texts, is_known, strict=True))
     states = facts.jobs.by_state
     arrows = (_arrow(look, states["RUNNING"]), _arrow(look, states["COMMITTED"]))
     wide = (width - 2 * _ARROW - 2) // 3

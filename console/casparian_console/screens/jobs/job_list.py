@@ -302,6 +302,15 @@ class JobList:
                 before += size
         return self._starts
 
+    def end_words(self, at: int, *, is_loading: bool) -> str:
+        """What to say on the last listed job of an open group that has more; else empty."""
+        for span in self.spans():
+            group = span.group
+            if at == span.row + span.size and span.size < self.total(group):
+                more = "More are loading." if is_loading else "`f` and `/` look in all of them."
+                return f"The list is cut: the first {span.size:,} of {self.total(group):,} jobs. {more}"
+        return ""
+
     def row(self, at: int) -> tuple[JobGroup, Job | None]:
         """The group of a row, and its job when it is not the group's own row."""
         spans = self.spans()
@@ -404,13 +413,3 @@ class JobList:
                 shared = next((i for i, (a, b) in enumerate(zip(other, whole, strict=False)) if a != b), len(whole))
                 digits = max(digits, shared + 1)
         return f"ERR-{whole[:digits]}"
-
-
-def end_words(job_list: JobList, at: int, *, is_loading: bool) -> str:
-    """What to say on the last listed job of an open group that has more; else empty."""
-    for span in job_list.spans():
-        group = span.group
-        if at == span.row + span.size and span.size < job_list.total(group):
-            more = "More are loading." if is_loading else "`f` and `/` look in all of them."
-            return f"The list is cut: the first {span.size:,} of {job_list.total(group):,} jobs. {more}"
-    return ""

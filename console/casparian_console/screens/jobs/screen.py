@@ -19,17 +19,9 @@ from casparian_console.screens.jobs.cards import HEADINGS, CardContext, card, ca
 from casparian_console.screens.jobs.changes import Changes
 from casparian_console.screens.jobs.detail import Detail
 from casparian_console.screens.jobs.detail_lines import draw_detail
-from casparian_console.screens.jobs.filter import Filter, Finding, found_words
+from casparian_console.screens.jobs.filter import STANDING_WORDS, Filter, Finding, found_words
 from casparian_console.screens.jobs.header import HEIGHT, nothing_lines, pipeline_lines, totals_line
-from casparian_console.screens.jobs.job_list import (
-    FAILED,
-    Identity,
-    JobGroup,
-    JobGroupKey,
-    JobList,
-    end_words,
-    job_group_key,
-)
+from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, JobGroupKey, JobList, job_group_key
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 
@@ -249,7 +241,7 @@ class Jobs(Screen):
                 self._acted_on, self.finding.missed = None, ""
                 self.window.move(key, self.job_list, self._height_of, self._height)
                 effects = self.changed(context)
-                if words := end_words(self.job_list, self.window.at, is_loading=bool(effects)):
+                if words := self.job_list.end_words(self.window.at, is_loading=bool(effects)):
                     context.say(words, "dim")
                 return effects
         return []
@@ -428,6 +420,10 @@ class Jobs(Screen):
             return block([[("dim", f" {nothing}")]], width, height)
         alike = self.job_list.total(row[0]) if row[1] is None else 1
         return draw_detail(about, self.detail, context, self.job_list, width, height, alike=alike)
+
+    def selected_words(self, context: Context) -> str:
+        job = self.job(context) if self.part in ("list", "detail") else None
+        return f"on a {STANDING_WORDS[job.standing]} job" if job is not None else "here"
 
     def summary(self, context: Context) -> str:
         row = self.selected(context)
