@@ -212,6 +212,7 @@ REFUSALS: dict[str, str] = {
     "NOT_QUEUED": "The scan could not be queued.",
     "NOT_RUNNABLE": "The parser version cannot run: it is retired, not registered, or its contracts are not approved.",
     "NO_DAEMON": "The operation needs a running daemon. Exit code 3.",
+    "NO_MEMORY": "The sentinel has not enough memory to read the attached blob; free memory, or send it in parts.",
     "NO_SCAN": "This process has no such scan in progress; scan again.",
     "OPEN": "The job has not ended.",
     "OS_ERROR": "The operating system reported an error, which the message quotes.",
